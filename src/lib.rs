@@ -1,0 +1,12 @@
+//! Google Vertex AI for every OpenAI client, as Tower layers.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "emulator")]
+pub mod emulator;
+pub mod error;
+pub mod route;
+pub mod token;
+
+pub use error::Error;
+/// The error type of a service, as everywhere in Tower.
+pub use tower::BoxError;
