@@ -1,9 +1,11 @@
 //! Google Vertex AI for every OpenAI client, as Tower layers.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod auth;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod error;
+pub mod replay;
 pub mod route;
 pub mod token;
 

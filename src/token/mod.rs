@@ -1,1 +1,185 @@
-//! stub
+//! A valid access token, always.
+//!
+//! A [`TokenSource`] fetches a token; a [`TokenCache`] decides when. The cache hands the same
+//! token to every request for as long as it is good, fetches the next one ahead of time while
+//! requests go on with the current one, and, however many requests wait, fetches once.
+//!
+//! | source | gives |
+//! |---|---|
+//! | [`GcpAuth`] | tokens of Google's Application Default Credentials, or of a key file |
+//! | [`token_fn`] | whatever a closure returns |
+//! | [`StaticToken`] | one fixed token, for tests and short scripts |
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_vertex::token::{AccessToken, TokenCache, token_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_vertex::Error> {
+//! let cache = TokenCache::new(token_fn(|_reason| async {
+//!     // ask your own token service here
+//!     Ok(AccessToken::new("ya29.example", Some(Duration::from_secs(3600)))?)
+//! }));
+//!
+//! let lease = cache.lease().await?;
+//! assert_eq!(lease.generation(), 1);
+//! assert!(lease.authorization().is_sensitive());
+//! # Ok(())
+//! # }
+//! ```
+
+mod cache;
+mod fixed;
+mod flight;
+#[cfg(feature = "gcp-auth")]
+mod gcp_auth;
+mod lease;
+mod schedule;
+mod state;
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+#[cfg(feature = "gcp-auth")]
+#[cfg_attr(docsrs, doc(cfg(feature = "gcp-auth")))]
+pub use self::gcp_auth::GcpAuth;
+pub use self::{
+    cache::{TokenCache, TokenStats},
+    fixed::{StaticToken, TokenFn, token_fn},
+    lease::{Lease, LeaseFuture, Rejection, RejectionFuture},
+    schedule::TokenCacheBuilder,
+};
+use crate::{BoxError, error::TokenError};
+
+/// The scope that Vertex AI asks for, and that every source of this crate requests.
+///
+/// Source: <https://developers.google.com/identity/protocols/oauth2/scopes>.
+pub const CLOUD_PLATFORM_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// An OAuth 2.0 access token and how long it will live.
+///
+/// It is kept as the header value that requests carry, and never printed: `Debug` shows only the
+/// life.
+#[derive(Clone)]
+pub struct AccessToken {
+    header: HeaderValue,
+    expires_in: Option<Duration>,
+}
+
+impl AccessToken {
+    /// `value` is the bare token, without `Bearer`. `expires_in` counts from now; `None` is for a
+    /// source that does not know, and [`TokenCache`] then asks it again before long.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Invalid`] if `value` is empty or has a character that no token can have (a
+    /// space, a line break, a control character, anything beyond ASCII): such a value is a
+    /// mistake, or an attempt to add a header.
+    pub fn new(value: impl AsRef<str>, expires_in: Option<Duration>) -> Result<Self, TokenError> {
+        let value = value.as_ref();
+        if value.is_empty() {
+            return Err(TokenError::Invalid("an empty access token"));
+        }
+        if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::Invalid(
+                "an access token with a space, a line break or another character that tokens never have",
+            ));
+        }
+        let mut header = HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {value}")))
+            .map_err(|_| TokenError::Invalid("an access token that no header can carry"))?;
+        header.set_sensitive(true);
+        // The first clone of a `Bytes` made from a `Vec` allocates its counter. Here, not in a request.
+        drop(header.clone());
+        Ok(Self { header, expires_in })
+    }
+
+    /// The `Authorization` header's value, `Bearer …`, marked sensitive.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// How long the token lives, counted from when it was made.
+    pub fn expires_in(&self) -> Option<Duration> {
+        self.expires_in
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+/// Why a token is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchReason {
+    /// There is none yet. The only reason for which a source may answer from a cache of its own.
+    Cold,
+    /// The current one is still good and will not be for long.
+    Proactive,
+    /// The current one has expired, or is about to.
+    Expired,
+    /// The service answered 401 to the current one.
+    Rejected,
+}
+
+/// What [`TokenSource::fetch`] returns.
+pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, BoxError>> + Send + 'a>>;
+
+/// Fetches access tokens. Implement it for a token service of your own, or use [`token_fn`].
+///
+/// [`TokenCache`] calls it at most once at a time, on a task of its own, with a time-out. A panic
+/// is contained. Unless the reason is [`FetchReason::Cold`], an implementation must not answer
+/// from a cache: the cache above has decided that a new token is needed.
+pub trait TokenSource: Send + Sync + 'static {
+    /// Fetches a token.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong, without secrets in its text: it is shown to callers and logged.
+    fn fetch(&self, reason: FetchReason) -> TokenFuture<'_>;
+}
+
+impl<T: TokenSource + ?Sized> TokenSource for std::sync::Arc<T> {
+    fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
+        (**self).fetch(reason)
+    }
+}
+
+impl<T: TokenSource + ?Sized> TokenSource for Box<T> {
+    fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
+        (**self).fetch(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_could_not_travel_is_refused() {
+        for value in ["", " ", "a b", "a\n", "a\r\nx-evil: 1", "a\0", "ключ", "a\u{7f}"] {
+            let error = AccessToken::new(value, None).unwrap_err();
+            assert!(matches!(error, TokenError::Invalid(_)), "{value:?}");
+            assert!(value.trim().is_empty() || !error.to_string().contains(value));
+        }
+        assert!(AccessToken::new("ya29.c.b0A-_~+/==", None).is_ok());
+    }
+
+    #[test]
+    fn debug_does_not_show_the_token() {
+        let token = AccessToken::new("ya29.secret", None).unwrap();
+        assert!(!format!("{token:?} {:?}", token.authorization()).contains("secret"));
+    }
+
+    #[test]
+    fn a_source_can_be_boxed() {
+        fn check<T: TokenSource>() {}
+        check::<Box<dyn TokenSource>>();
+        check::<std::sync::Arc<dyn TokenSource>>();
+    }
+}

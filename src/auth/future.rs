@@ -1,0 +1,314 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Buf;
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    Version, header, request,
+};
+use http_body::Body;
+use pin_project::pin_project;
+use tower::Service;
+
+use super::layer::Settings;
+use crate::{
+    BoxError,
+    error::{Error, UntrustedHost},
+    replay::{Recording, ReplayBody},
+    token::{Lease, LeaseFuture, Rejection, RejectionFuture},
+};
+
+/// How much of a 401's body is read so that its connection can be used again; Google's has about
+/// 600 bytes.
+const DRAIN_LIMIT: usize = 64 << 10;
+
+/// What came of a refresh that a 401 asked for: in the extensions of the response that the caller
+/// gets.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum RefreshOutcome {
+    /// The token was refreshed and this is the answer to the request's second try.
+    Replayed,
+    /// The source returned the same token, so a second try would have been in vain.
+    SameToken,
+    /// No token could be fetched.
+    Failed(Error),
+    /// Too many 401s asked for a refresh lately.
+    Throttled,
+    /// The refresh was started, but the request's body was not kept: it is longer than the replay
+    /// limit, the budget was used up, or it broke.
+    NotReplayable,
+}
+
+/// The future of [`VertexAuth`](super::VertexAuth).
+#[pin_project]
+pub struct ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>>,
+{
+    #[pin]
+    state: State<S, B, R, S::Future>,
+}
+
+#[pin_project(project = StateProj)]
+enum State<S, B, R, F> {
+    Failed(Option<BoxError>),
+    /// There is no token at once; the ready service and the request wait with us.
+    Leasing(LeaseFuture, Option<Box<Waiting<S, B>>>),
+    /// The request is on its way; `Some` for its first try.
+    Sending(#[pin] F, Option<First<S, B>>),
+    /// The 401 is held until the refresh is decided.
+    Refreshing(RejectionFuture, Option<Box<Held<S, B, R>>>),
+    /// The connection of the 401 is freed.
+    Draining(#[pin] R, usize, Option<Box<Again<S, B>>>),
+    /// The service for the second try gets ready.
+    Readying(Option<Box<Again<S, B>>>),
+}
+
+struct Waiting<S, B> {
+    service: S,
+    settings: Arc<Settings>,
+    request: Request<B>,
+}
+
+struct First<S, B> {
+    settings: Arc<Settings>,
+    generation: u64,
+    retry: Option<Retry<S, B>>,
+}
+
+/// What a second try is made of.
+struct Retry<S, B> {
+    service: S,
+    head: Head,
+    recording: Recording<B>,
+}
+
+struct Held<S, B, R> {
+    response: Response<R>,
+    retry: Retry<S, B>,
+}
+
+struct Again<S, B> {
+    service: S,
+    request: Request<ReplayBody<B>>,
+}
+
+/// A request's head. The headers are kept as a list: cheaper to make than a second map, and made
+/// for every request, while the map is only wanted after a 401.
+struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    extensions: Extensions,
+}
+
+impl Head {
+    fn of(parts: &request::Parts) -> Self {
+        let mut headers = Vec::with_capacity(parts.headers.len());
+        headers.extend(parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            headers,
+            extensions: parts.extensions.clone(),
+        }
+    }
+
+    fn into_request<B>(self, authorization: HeaderValue, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        *request.extensions_mut() = self.extensions;
+        let mut headers = HeaderMap::with_capacity(self.headers.len());
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        headers.insert(header::AUTHORIZATION, authorization);
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body,
+    R: Body,
+{
+    pub(super) fn failed(error: UntrustedHost) -> Self {
+        Self { state: State::Failed(Some(Error::from(error).into())) }
+    }
+
+    /// `service` must be ready.
+    pub(super) fn send(
+        service: &mut S,
+        settings: &Arc<Settings>,
+        request: Request<B>,
+        lease: Lease,
+    ) -> Self {
+        Self { state: State::send(service, settings, request, lease) }
+    }
+
+    /// `service` must be ready.
+    pub(super) fn wait(service: S, settings: Arc<Settings>, request: Request<B>) -> Self {
+        let lease = settings.cache.lease();
+        let waiting = Box::new(Waiting { service, settings, request });
+        Self { state: State::Leasing(lease, Some(waiting)) }
+    }
+}
+
+impl<S, B, R> State<S, B, R, S::Future>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body,
+    R: Body,
+{
+    fn send(service: &mut S, settings: &Arc<Settings>, request: Request<B>, lease: Lease) -> Self {
+        let generation = lease.generation();
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert(header::AUTHORIZATION, lease.into_authorization());
+        if let Some(project) = &settings.quota_project {
+            parts.headers.insert(USER_PROJECT, project.clone());
+        }
+        let (body, recording) = match settings.replay_limit {
+            0 => (ReplayBody::plain(body), None),
+            limit => ReplayBody::record(body, limit, &settings.replay_budget),
+        };
+        let retry = recording.map(|recording| Retry {
+            service: service.clone(),
+            head: Head::of(&parts),
+            recording,
+        });
+        let first = First { settings: Arc::clone(settings), generation, retry };
+        Self::Sending(service.call(Request::from_parts(parts, body)), Some(first))
+    }
+}
+
+const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+
+impl<S, B, R> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body,
+    R: Body,
+{
+    type Output = Result<Response<R>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Failed(error) => match error.take() {
+                    Some(error) => return Poll::Ready(Err(error)),
+                    None => return Poll::Pending,
+                },
+
+                StateProj::Leasing(lease, waiting) => {
+                    let lease = ready!(Pin::new(lease).poll(cx));
+                    let Some(waiting) = waiting.take() else { return Poll::Pending };
+                    match lease {
+                        Ok(lease) => {
+                            let Waiting { mut service, settings, request } = *waiting;
+                            State::send(&mut service, &settings, request, lease)
+                        }
+                        Err(error) => State::Failed(Some(error.into())),
+                    }
+                }
+
+                StateProj::Sending(response, first) => {
+                    let response = ready!(response.poll(cx));
+                    let Some(First { settings, generation, retry }) = first.take() else {
+                        let answer = response.map_err(Into::into).map(|mut response| {
+                            response.extensions_mut().insert(RefreshOutcome::Replayed);
+                            response
+                        });
+                        return Poll::Ready(answer);
+                    };
+                    let mut response = match response {
+                        Ok(response) if response.status() == StatusCode::UNAUTHORIZED => response,
+                        other => return Poll::Ready(other.map_err(Into::into)),
+                    };
+                    // Starts the refresh, whatever becomes of this request.
+                    let rejection = settings.cache.rejected(generation);
+                    match retry.filter(|retry| retry.recording.is_kept()) {
+                        Some(retry) => {
+                            State::Refreshing(rejection, Some(Box::new(Held { response, retry })))
+                        }
+                        None => {
+                            response.extensions_mut().insert(RefreshOutcome::NotReplayable);
+                            return Poll::Ready(Ok(response));
+                        }
+                    }
+                }
+
+                StateProj::Refreshing(rejection, held) => {
+                    let rejection = ready!(Pin::new(rejection).poll(cx));
+                    let Some(held) = held.take() else { return Poll::Pending };
+                    let Held { mut response, retry: Retry { service, head, recording } } = *held;
+                    let outcome = match rejection {
+                        Rejection::Replaced(lease) => match recording.replay() {
+                            Some(body) => {
+                                let request = head.into_request(lease.into_authorization(), body);
+                                let again = Box::new(Again { service, request });
+                                let body = response.into_body();
+                                state.set(State::Draining(body, DRAIN_LIMIT, Some(again)));
+                                continue;
+                            }
+                            None => RefreshOutcome::NotReplayable,
+                        },
+                        Rejection::SameToken => RefreshOutcome::SameToken,
+                        Rejection::Failed(error) => RefreshOutcome::Failed(error),
+                        Rejection::Throttled => RefreshOutcome::Throttled,
+                    };
+                    response.extensions_mut().insert(outcome);
+                    return Poll::Ready(Ok(response));
+                }
+
+                StateProj::Draining(body, left, again) => match body.poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let read = frame.data_ref().map_or(0, Buf::remaining);
+                        match left.checked_sub(read) {
+                            Some(rest) => {
+                                *left = rest;
+                                continue;
+                            }
+                            None => State::Readying(again.take()),
+                        }
+                    }
+                    // At its end, broken, or not here yet: nobody waits for it.
+                    _ => State::Readying(again.take()),
+                },
+
+                StateProj::Readying(again) => {
+                    let Some(ready) = again else { return Poll::Pending };
+                    ready!(ready.service.poll_ready(cx)).map_err(Into::into)?;
+                    let Some(again) = again.take() else { return Poll::Pending };
+                    let Again { mut service, request } = *again;
+                    State::Sending(service.call(request), None)
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tower::Layer;
+
+use super::{VertexAuth, trust::Trust};
+use crate::{
+    error::ConfigError,
+    replay::Budget,
+    token::{TokenCache, TokenSource},
+};
+
+/// 32 MiB: more than the 20 MiB that Gemini's endpoint takes.
+const REPLAY_LIMIT: usize = 32 << 20;
+/// 256 MiB: what a process can spare for requests that wait for their answer.
+const REPLAY_BUDGET: usize = 256 << 20;
+
+/// Applies [`VertexAuth`]: the access token on every request. See the [module's docs](super).
+///
+/// Clones, and all services made by them, share one [`TokenCache`].
+#[derive(Clone, Debug)]
+pub struct VertexAuthLayer {
+    settings: Arc<Settings>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) cache: TokenCache,
+    pub(super) trust: Trust,
+    pub(super) quota_project: Option<HeaderValue>,
+    pub(super) replay_limit: usize,
+    pub(super) replay_budget: Budget,
+}
+
+impl VertexAuthLayer {
+    /// Tokens of `source`, cached with the default settings.
+    pub fn new(source: impl TokenSource) -> Self {
+        Self::with_cache(TokenCache::new(source))
+    }
+
+    /// Tokens of `cache`, which others may share.
+    pub fn with_cache(cache: TokenCache) -> Self {
+        Self {
+            settings: Arc::new(Settings {
+                cache,
+                trust: Trust::default(),
+                quota_project: None,
+                replay_limit: REPLAY_LIMIT,
+                replay_budget: Budget::new(REPLAY_BUDGET),
+            }),
+        }
+    }
+
+    /// Sends the token to `origin` too, such as `https://vertex.example.com` or
+    /// `http://10.0.0.7:8080`: a proxy, a private address, an emulator. With `http` the token
+    /// travels in clear text.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if `origin` is not a scheme, a host and maybe a port.
+    pub fn trust_origin(mut self, origin: impl AsRef<str>) -> Result<Self, ConfigError> {
+        Arc::make_mut(&mut self.settings).trust.add(origin.as_ref())?;
+        Ok(self)
+    }
+
+    /// The project that pays and whose quota counts: sent as `x-goog-user-project`, instead of
+    /// any that the request has. Without this setting the request's own stays.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if no header can carry it.
+    pub fn quota_project(mut self, project: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let project = project.as_ref();
+        let graphic = !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = HeaderValue::try_from(project.to_owned()).ok().filter(|_| graphic);
+        let Some(value) = value else {
+            return Err(ConfigError::invalid("quota project", project, "give a project id"));
+        };
+        // The first clone of it allocates a counter. Here, not in a request.
+        drop(value.clone());
+        Arc::make_mut(&mut self.settings).quota_project = Some(value);
+        Ok(self)
+    }
+
+    /// The longest request body, in bytes, that is kept so that it can be sent again after a 401.
+    /// Default 32 MiB. A longer one is sent, and its 401 goes to the caller. 0 turns replay off.
+    pub fn replay_limit(mut self, bytes: usize) -> Self {
+        Arc::make_mut(&mut self.settings).replay_limit = bytes;
+        self
+    }
+
+    /// The bytes that all requests under way may keep together, and a few more for each frame.
+    /// Default 256 MiB. What does not fit is sent, and its 401 goes to the caller.
+    pub fn replay_budget(mut self, bytes: usize) -> Self {
+        Arc::make_mut(&mut self.settings).replay_budget = Budget::new(bytes);
+        self
+    }
+
+    /// The cache behind this layer: to [`warm_up`](TokenCache::warm_up), to share, to observe.
+    pub fn cache(&self) -> &TokenCache {
+        &self.settings.cache
+    }
+}
+
+impl<S> Layer<S> for VertexAuthLayer {
+    type Service = VertexAuth<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        VertexAuth::new(inner, Arc::clone(&self.settings))
+    }
+}

@@ -1,0 +1,71 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use super::{ResponseFuture, layer::Settings};
+use crate::{BoxError, replay::ReplayBody, token::TokenCache};
+
+/// Puts the access token on requests; on a 401 refreshes it and sends the request once more. Made
+/// by [`VertexAuthLayer`](super::VertexAuthLayer). See the [module's docs](super).
+///
+/// The inner service takes a [`ReplayBody`]. A clone of it is kept for the replay of each request,
+/// so it should be cheap to clone, as HTTP clients are.
+#[derive(Clone, Debug)]
+pub struct VertexAuth<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> VertexAuth<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+
+    /// The cache that this service's tokens come from.
+    pub fn cache(&self) -> &TokenCache {
+        &self.settings.cache
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for VertexAuth<S>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body,
+    R: Body,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B, R>;
+
+    /// Ready when the inner service is. A token that is missing fails the request it is for, never
+    /// the service: an error here would end a `tower::buffer` for good.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Err(error) = self.settings.trust.check(request.uri()) {
+            return ResponseFuture::failed(error);
+        }
+        match self.settings.cache.lease_at_once() {
+            Some(lease) => ResponseFuture::send(&mut self.inner, &self.settings, request, lease),
+            None => {
+                // The ready service goes along; the clone stays, to be made ready by the next caller.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::wait(ready, Arc::clone(&self.settings), request)
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! A body that is recorded while it is sent, so that it can be sent again.
+//!
+//! [`ReplayBody::record`] splits a body in two: what goes on the wire now, and a [`Recording`].
+//! Dropping the recording stops it and frees what it holds; [`Recording::replay`] makes a second
+//! body of it, which is complete even if the first one was still being sent: the replay takes over
+//! what is left of the original, and the first body fails when it is polled next.
+//!
+//! Nothing is copied (data frames are reference counted) and nothing waits. A recording that grows
+//! over its cap, or over the [`Budget`] that it shares with others, is let go; the body goes on.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http_body_util::{BodyExt, Full};
+//! use tower_vertex::replay::{Budget, ReplayBody};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_vertex::BoxError> {
+//! let body = Full::new(Bytes::from_static(b"hello"));
+//! let (body, recording) = ReplayBody::record(body, 1024, &Budget::new(1 << 20));
+//!
+//! assert_eq!(body.collect().await?.to_bytes(), "hello");
+//! let again = recording.and_then(|r| r.replay()).expect("five bytes are below the cap");
+//! assert_eq!(again.collect().await?.to_bytes(), "hello");
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use crate::BoxError;
+
+/// What a recorded frame takes of the budget besides its data, so that a body of many tiny frames
+/// cannot hold many times its length.
+const FRAME_COST: usize = size_of::<Bytes>();
+
+/// Bytes that all recordings made with it may hold together. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    shared: Arc<BudgetShared>,
+}
+
+#[derive(Debug)]
+struct BudgetShared {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { shared: Arc::new(BudgetShared { limit, used: AtomicUsize::new(0) }) }
+    }
+
+    /// The bytes that recordings hold now.
+    pub fn used(&self) -> usize {
+        self.shared.used.load(Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.shared.limit);
+        self.shared.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
+    }
+}
+
+/// A share of a [`Budget`], given back when it is dropped.
+#[derive(Debug)]
+struct Reserved {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Reserved {
+    fn grow(&mut self, bytes: usize) -> bool {
+        let fits = self.budget.take(bytes);
+        self.bytes += if fits { bytes } else { 0 };
+        fits
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.budget.shared.used.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// A body that may be recorded, or a recording that is sent again. `Send` and `Sync` if `B` is.
+#[pin_project]
+pub struct ReplayBody<B>(#[pin] Kind<B>);
+
+#[pin_project(project = KindProj)]
+enum Kind<B> {
+    /// Neither recorded nor replayed: no allocation, no lock.
+    Plain(#[pin] B),
+    Recorded(Arc<Mutex<Tape<B>>>),
+    Replayed(Replayed<B>),
+}
+
+/// A body on its way and what was sent of it.
+struct Tape<B> {
+    /// Gone at its end, or once the replay has taken it over.
+    body: Option<Pin<Box<B>>>,
+    superseded: bool,
+    /// `None` once the recording was let go.
+    frames: Option<Frames>,
+    /// How many more bytes of data the recording may take.
+    room: usize,
+    /// Wakes whoever sends the first body, so that it notices that it was superseded.
+    sender: Option<Waker>,
+}
+
+struct Frames {
+    data: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    reserved: Reserved,
+}
+
+struct Replayed<B> {
+    /// `None` for a body that had no frames.
+    frames: Option<Frames>,
+    rest: Option<Pin<Box<B>>>,
+}
+
+/// The recording of a body under way. See the [module's docs](self).
+pub struct Recording<B>(Source<B>);
+
+enum Source<B> {
+    /// Taken by `replay`.
+    Gone,
+    /// The body is empty: there is nothing to record, and any number of them is alike.
+    Empty,
+    Tape(Arc<Mutex<Tape<B>>>),
+}
+
+impl<B: Body> ReplayBody<B> {
+    /// Sends `body` without recording it.
+    pub fn plain(body: B) -> Self {
+        Self(Kind::Plain(body))
+    }
+
+    /// Sends `body` and records at most `cap` bytes of it, if `budget` has them.
+    ///
+    /// There is no recording of a body that says that it is longer than `cap`.
+    pub fn record(body: B, cap: usize, budget: &Budget) -> (Self, Option<Recording<B>>) {
+        if usize::try_from(body.size_hint().lower()).map_or(true, |lower| lower > cap) {
+            return (Self::plain(body), None);
+        }
+        if body.is_end_stream() {
+            return (Self::plain(body), Some(Recording(Source::Empty)));
+        }
+        let tape = Arc::new(Mutex::new(Tape {
+            body: Some(Box::pin(body)),
+            superseded: false,
+            frames: Some(Frames {
+                data: VecDeque::new(),
+                trailers: None,
+                reserved: Reserved { budget: budget.clone(), bytes: 0 },
+            }),
+            room: cap,
+            sender: None,
+        }));
+        (Self(Kind::Recorded(Arc::clone(&tape))), Some(Recording(Source::Tape(tape))))
+    }
+}
+
+impl<B> Recording<B> {
+    /// The whole body again, from its first byte; the first body fails from now on, if it has not
+    /// ended. `None` if the recording was let go; the first body then goes on.
+    pub fn replay(mut self) -> Option<ReplayBody<B>> {
+        let replayed = match std::mem::replace(&mut self.0, Source::Gone) {
+            Source::Gone => return None,
+            Source::Empty => Replayed { frames: None, rest: None },
+            Source::Tape(tape) => {
+                let mut tape = lock(&tape);
+                let frames = tape.frames.take()?;
+                let rest = tape.body.take();
+                tape.superseded = rest.is_some();
+                let sender = tape.sender.take();
+                drop(tape);
+                if let Some(sender) = sender {
+                    sender.wake();
+                }
+                Replayed { frames: Some(frames), rest }
+            }
+        };
+        Some(ReplayBody(Kind::Replayed(replayed)))
+    }
+
+    /// Whether [`replay`](Self::replay) would give a body now.
+    pub fn is_kept(&self) -> bool {
+        match &self.0 {
+            Source::Gone => false,
+            Source::Empty => true,
+            Source::Tape(tape) => lock(tape).frames.is_some(),
+        }
+    }
+}
+
+/// Stops the recording and frees it; the body goes on.
+impl<B> Drop for Recording<B> {
+    fn drop(&mut self) {
+        if let Source::Tape(tape) = &self.0 {
+            let frames = lock(tape).frames.take();
+            drop(frames);
+        }
+    }
+}
+
+/// A poisoned lock is the inner body's panic; the tape itself is whole between its statements.
+fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
+    tape.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B> Tape<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(self.superseded.then(|| Err(Superseded.into())));
+        };
+        let polled = poll_bytes(body.as_mut(), cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => self.record(frame),
+            // A broken body cannot be sent again.
+            Poll::Ready(Some(Err(_))) => self.frames = None,
+            // The replay must not poll it past its end.
+            Poll::Ready(None) => self.body = None,
+            Poll::Pending => {
+                let woken = self.sender.as_ref().is_some_and(|sender| sender.will_wake(cx.waker()));
+                if !woken && self.frames.is_some() {
+                    self.sender = Some(cx.waker().clone());
+                }
+            }
+        }
+        polled
+    }
+
+    fn record(&mut self, frame: &Frame<Bytes>) {
+        let Some(frames) = &mut self.frames else { return };
+        let Some(data) = frame.data_ref() else {
+            frames.trailers = frame.trailers_ref().cloned();
+            return;
+        };
+        let room = self.room.checked_sub(data.len());
+        match room.filter(|_| frames.reserved.grow(data.len() + FRAME_COST)) {
+            Some(room) => {
+                self.room = room;
+                frames.data.push_back(data.clone());
+            }
+            None => self.frames = None,
+        }
+    }
+}
+
+impl<B> Replayed<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(frames) = &mut self.frames {
+            if let Some(data) = frames.data.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            let trailers = frames.trailers.take();
+            // Sent: its share of the budget goes back.
+            self.frames = None;
+            if let Some(trailers) = trailers {
+                // Trailers are a body's last frame.
+                self.rest = None;
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+        }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let polled = poll_bytes(rest.as_mut(), cx);
+        if let Poll::Ready(None) = polled {
+            self.rest = None;
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let recorded = self.frames.iter().flat_map(|frames| &frames.data);
+        let recorded = recorded.map(|data| data.len() as u64).sum::<u64>();
+        let rest = self.rest.as_ref().map_or(SizeHint::with_exact(0), |rest| rest.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(recorded));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(recorded)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let nothing_recorded = self
+            .frames
+            .as_ref()
+            .is_none_or(|frames| frames.data.is_empty() && frames.trailers.is_none());
+        nothing_recorded && self.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+    }
+}
+
+/// The next frame, its data as `Bytes`: for free if they are, by one copy if they are another
+/// kind of buffer.
+fn poll_bytes<B>(
+    body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    body.poll_frame(cx).map(|frame| {
+        frame.map(|frame| match frame {
+            Ok(frame) => Ok(frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))),
+            Err(error) => Err(error.into()),
+        })
+    })
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project().0.project() {
+            KindProj::Plain(body) => poll_bytes(body, cx),
+            KindProj::Recorded(tape) => lock(tape).poll_frame(cx),
+            KindProj::Replayed(replayed) => replayed.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Plain(body) => body.is_end_stream(),
+            Kind::Recorded(tape) => {
+                let tape = lock(tape);
+                // Superseded: the error is still to come.
+                tape.body.as_ref().map_or(!tape.superseded, |body| body.is_end_stream())
+            }
+            Kind::Replayed(replayed) => replayed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Plain(body) => body.size_hint(),
+            Kind::Recorded(tape) => {
+                let tape = lock(tape);
+                match &tape.body {
+                    Some(body) => body.size_hint(),
+                    None if tape.superseded => SizeHint::default(),
+                    None => SizeHint::with_exact(0),
+                }
+            }
+            Kind::Replayed(replayed) => replayed.size_hint(),
+        }
+    }
+}
+
+/// The error of a body whose replay took over.
+#[derive(Clone, Copy, Debug)]
+pub struct Superseded;
+
+impl fmt::Display for Superseded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request is being sent again, so this body of it ends here")
+    }
+}
+
+impl std::error::Error for Superseded {}
+
+/// Shows the kind of body, never its content.
+impl<B> fmt::Debug for ReplayBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Kind::Plain(_) => "ReplayBody(plain)",
+            Kind::Recorded(_) => "ReplayBody(recorded)",
+            Kind::Replayed(_) => "ReplayBody(replayed)",
+        })
+    }
+}
+
+impl<B> fmt::Debug for Recording<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").finish_non_exhaustive()
+    }
+}

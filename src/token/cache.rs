@@ -1,0 +1,188 @@
+//! The cache that users hold: the doors to [`State`](super::state::State).
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{
+    Lease, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource,
+    schedule::Settings,
+    state::{State, keep_warm},
+};
+use crate::error::{Error, TokenError};
+
+/// A valid access token, shared by all clones. See the [module's docs](super).
+///
+/// There is no task and no timer between two refreshes, unless [`keep_warm`](Self::keep_warm) is
+/// called. Waiting for a token needs a Tokio runtime with its time driver.
+#[derive(Clone)]
+pub struct TokenCache {
+    state: Arc<State>,
+}
+
+/// A cache at a glance, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenStats {
+    /// The current token's number; 0 if there is none.
+    pub generation: u64,
+    /// Time since the current token was fetched.
+    pub age: Option<Duration>,
+    /// Time until the current token dies; zero if it has.
+    pub expires_in: Option<Duration>,
+    /// Flights started.
+    pub fetches: u64,
+    /// Flights that failed.
+    pub failures: u64,
+    /// 401s reported, however many a flight.
+    pub rejections: u64,
+}
+
+impl TokenCache {
+    /// A cache over `source` with the default settings.
+    pub fn new(source: impl TokenSource) -> Self {
+        Self::builder().build(source)
+    }
+
+    /// Sets the times of a cache.
+    pub fn builder() -> TokenCacheBuilder {
+        TokenCacheBuilder::new()
+    }
+
+    pub(super) fn from_parts(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
+        Self { state: Arc::new(State::new(source, settings)) }
+    }
+
+    /// A token for one request: at once if there is a good one, else after the flight that
+    /// fetches it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Token`] if there is no token that is still alive and none could be fetched. After
+    /// a failure, callers get it at once until the back-off is over.
+    pub fn lease(&self) -> LeaseFuture {
+        match self.state.lease_at_once() {
+            Some(lease) => LeaseFuture::ready(Ok(lease)),
+            None => self.state.lease_or_wait(),
+        }
+    }
+
+    /// The token if that takes no lock.
+    #[inline]
+    pub(crate) fn lease_at_once(&self) -> Option<Lease> {
+        self.state.lease_at_once()
+    }
+
+    /// Says that the service answered 401 to the token of `generation`, and asks for a newer one.
+    ///
+    /// The refresh starts with this call, not with the first poll of what it returns.
+    pub fn rejected(&self, generation: u64) -> RejectionFuture {
+        self.state.reject(generation)
+    }
+
+    /// Fetches the first token, so that the first request does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`lease`](Self::lease).
+    pub async fn warm_up(&self) -> Result<(), Error> {
+        self.lease().await.map(drop)
+    }
+
+    /// Refreshes the token ahead of time even while no request comes, until the last clone of
+    /// this cache is dropped. Opt-in, for processes whose first request after a quiet hour must
+    /// not wait; costs one task. Call it once.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::NoRuntime`] outside a Tokio runtime.
+    pub fn keep_warm(&self) -> Result<(), Error> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
+        runtime.spawn(keep_warm(Arc::downgrade(&self.state), self.state.alive.subscribe()));
+        Ok(())
+    }
+
+    /// The cache at a glance.
+    pub fn stats(&self) -> TokenStats {
+        let state = &self.state;
+        let entry = state.current.load();
+        let age = entry.as_ref().map(|entry| state.clock.now().since(&entry.obtained));
+        TokenStats {
+            generation: entry.as_ref().map_or(0, |entry| entry.generation),
+            age,
+            expires_in: entry
+                .as_ref()
+                .zip(age)
+                .map(|(entry, age)| entry.schedule.death.saturating_sub(age)),
+            fetches: state.counters.fetches.load(Relaxed),
+            failures: state.counters.failures.load(Relaxed),
+            rejections: state.counters.rejections.load(Relaxed),
+        }
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::token::{AccessToken, token_fn};
+
+    /// Tokens of an hour: `t1`, `t2`, …
+    fn counted() -> TokenCache {
+        let count = AtomicU32::new(0);
+        TokenCache::new(token_fn(move |_| {
+            let number = count.fetch_add(1, Relaxed) + 1;
+            async move { Ok(AccessToken::new(format!("t{number}"), Some(Duration::from_secs(3600)))?) }
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_dies_by_the_wall_clock_when_the_machine_slept() {
+        let cache = counted();
+        cache.warm_up().await.unwrap();
+        cache.state.clock.wall_step.store(3601, Relaxed);
+        assert!(cache.lease_at_once().is_none());
+        assert_eq!(cache.lease().await.unwrap().generation(), 2);
+        assert_eq!(cache.lease_at_once().unwrap().generation(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_dies_by_the_monotonic_clock_when_the_wall_clock_was_set_back() {
+        let cache = counted();
+        cache.state.clock.wall_step.store(7200, Relaxed);
+        cache.warm_up().await.unwrap();
+        cache.state.clock.wall_step.store(0, Relaxed);
+        assert_eq!(cache.lease_at_once().unwrap().generation(), 1);
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        assert_eq!(cache.lease().await.unwrap().generation(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_token_lives_on_after_a_step_of_the_wall_clock() {
+        let cache = TokenCache::new(token_fn(|_| async {
+            Ok(AccessToken::new("same", Some(Duration::from_secs(3600)))?)
+        }));
+        cache.warm_up().await.unwrap();
+        cache.state.clock.wall_step.store(7200, Relaxed);
+        assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        assert!(cache.lease_at_once().is_some(), "its life is counted from the new time");
+    }
+
+    #[test]
+    fn what_is_shared_can_be_shared() {
+        fn check<T: Send + Sync + Clone + 'static>() {}
+        check::<TokenCache>();
+        fn check_future<T: Send + Unpin + 'static>() {}
+        check_future::<LeaseFuture>();
+        check_future::<RejectionFuture>();
+    }
+}

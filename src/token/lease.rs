@@ -1,0 +1,119 @@
+//! What a request gets from the cache, and the futures that bring it.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::HeaderValue;
+
+use crate::Error;
+
+/// The token for one request.
+#[derive(Clone)]
+pub struct Lease {
+    authorization: HeaderValue,
+    generation: u64,
+}
+
+impl Lease {
+    pub(super) fn new(authorization: HeaderValue, generation: u64) -> Self {
+        Self { authorization, generation }
+    }
+
+    /// The `Authorization` header's value, marked sensitive.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    pub(crate) fn into_authorization(self) -> HeaderValue {
+        self.authorization
+    }
+
+    /// The token's number: 1 for the first, one more for each different token.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// What came of a rejected token: the output of [`TokenCache::rejected`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// There is a newer token: send the request again with it.
+    Replaced(Lease),
+    /// The source returned the same token again. Google's metadata server does, until minutes
+    /// before its end.
+    SameToken,
+    /// The source failed.
+    Failed(Error),
+    /// Too many 401s forced refreshes lately; see
+    /// [`forced_refreshes`](TokenCacheBuilder::forced_refreshes).
+    Throttled,
+}
+
+/// The future of [`TokenCache::lease`](super::TokenCache::lease). It is ready at once, without a
+/// box, when there is a good token; dropping it never ends a fetch that others wait for.
+#[must_use = "futures do nothing unless polled"]
+pub struct LeaseFuture(Waiting<Result<Lease, Error>>);
+
+/// The future of [`TokenCache::rejected`](super::TokenCache::rejected). The refresh goes on if it
+/// is dropped.
+#[must_use = "the refresh goes on, but what came of it is not seen"]
+pub struct RejectionFuture(Waiting<Rejection>);
+
+enum Waiting<T> {
+    Ready(Option<T>),
+    Flight(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+impl<T: Unpin> Waiting<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        match self {
+            Self::Ready(value) => match value.take() {
+                Some(value) => Poll::Ready(value),
+                // Polled again after it was ready: as every future may, this one rests.
+                None => Poll::Pending,
+            },
+            Self::Flight(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+macro_rules! waiting {
+    ($future:ident => $output:ty) => {
+        impl $future {
+            pub(super) fn ready(value: $output) -> Self {
+                Self(Waiting::Ready(Some(value)))
+            }
+
+            pub(super) fn waiting(future: impl Future<Output = $output> + Send + 'static) -> Self {
+                Self(Waiting::Flight(Box::pin(future)))
+            }
+        }
+
+        impl Future for $future {
+            type Output = $output;
+
+            fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+                self.0.poll(cx)
+            }
+        }
+
+        impl fmt::Debug for $future {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($future)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+waiting!(LeaseFuture => Result<Lease, Error>);
+waiting!(RejectionFuture => Rejection);

@@ -1,0 +1,343 @@
+//! When to refresh: the settings of a cache, and the pure arithmetic over them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use super::{TokenCache, TokenSource};
+
+/// Sets up a [`TokenCache`]. Every default suits Vertex AI; the methods say why it is what it is.
+#[derive(Debug)]
+#[must_use]
+pub struct TokenCacheBuilder {
+    pub(super) settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) refresh_before: Duration,
+    pub(super) refresh_jitter: Duration,
+    pub(super) block_before: Duration,
+    pub(super) fetch_timeout: Duration,
+    pub(super) backoff: (Duration, Duration),
+    pub(super) same_token_pause: (Duration, Duration),
+    pub(super) forced: (u32, Duration),
+    pub(super) unknown_life: Duration,
+    pub(super) max_life: Duration,
+    /// Uniform in `0.0..1.0`; a test puts a constant here.
+    pub(super) random: fn() -> f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            refresh_before: Duration::from_secs(225),
+            refresh_jitter: Duration::from_secs(30),
+            block_before: Duration::from_secs(10),
+            fetch_timeout: Duration::from_secs(10),
+            backoff: (Duration::from_secs(1), Duration::from_secs(60)),
+            same_token_pause: (Duration::from_secs(2), Duration::from_secs(15)),
+            forced: (3, Duration::from_secs(30)),
+            unknown_life: Duration::from_secs(300),
+            max_life: Duration::from_secs(24 * 3600),
+            random: fastrand::f64,
+        }
+    }
+}
+
+/// Longer settings are taken as this: a year, so that no sum of times overflows.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn sane(duration: Duration) -> Duration {
+    duration.min(LONGEST)
+}
+
+impl TokenCacheBuilder {
+    pub(super) fn new() -> Self {
+        Self { settings: Settings::default() }
+    }
+
+    /// How long before a token's death the next one is fetched while requests go on with the
+    /// current one; never more than half of its life. Default 225 s: Google's metadata server
+    /// returns the same token until four to five minutes before its end, so asking earlier is in
+    /// vain.
+    pub fn refresh_before(mut self, margin: Duration) -> Self {
+        self.settings.refresh_before = sane(margin);
+        self
+    }
+
+    /// The refresh starts up to this much later, at random, so that many processes started
+    /// together do not ask together. Default 30 s.
+    pub fn refresh_jitter(mut self, jitter: Duration) -> Self {
+        self.settings.refresh_jitter = sane(jitter);
+        self
+    }
+
+    /// How long before a token's death new requests wait for the next one, because this one might
+    /// not survive the way. Default 10 s; for short lives at most a quarter of it.
+    pub fn block_before(mut self, margin: Duration) -> Self {
+        self.settings.block_before = sane(margin);
+        self
+    }
+
+    /// How long one fetch may take. Default 10 s.
+    pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.fetch_timeout = sane(timeout);
+        self
+    }
+
+    /// The pause after a failed fetch: `min`, doubled by each failure up to `max`, ±20 %. Default
+    /// 1 s to 60 s. In a pause nothing is fetched; it ends with the first request after it.
+    pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
+        self.settings.backoff = (sane(min), sane(max));
+        self
+    }
+
+    /// The pause after a source returned the token that was to be replaced. Default 2 s, doubled
+    /// up to 15 s.
+    pub fn same_token_pause(mut self, min: Duration, max: Duration) -> Self {
+        self.settings.same_token_pause = (sane(min), sane(max));
+        self
+    }
+
+    /// How many refreshes 401s may force at once, and how often one more. Default 3, and one each
+    /// 30 s: a revoked token heals at once even if it is young, and a permanent 401 costs two
+    /// tokens a minute.
+    pub fn forced_refreshes(mut self, burst: u32, every: Duration) -> Self {
+        self.settings.forced = (burst, sane(every));
+        self
+    }
+
+    /// The life of a token whose source does not know it. Default 300 s.
+    pub fn unknown_life(mut self, life: Duration) -> Self {
+        self.settings.unknown_life = sane(life);
+        self
+    }
+
+    /// The longest life that is believed. Default 24 h, twice what Google grants.
+    pub fn max_life(mut self, life: Duration) -> Self {
+        self.settings.max_life = sane(life);
+        self
+    }
+
+    /// The cache. Nothing is fetched before the first request, or
+    /// [`warm_up`](TokenCache::warm_up).
+    pub fn build(self, source: impl TokenSource) -> TokenCache {
+        TokenCache::from_parts(Arc::new(source), self.settings)
+    }
+}
+
+impl Settings {
+    /// When the token of a life of `life` is refreshed, blocked and dead, counted from now.
+    pub(super) fn schedule(&self, life: Duration) -> Schedule {
+        let margin = self.refresh_before.min(life / 2);
+        let block = self.block_before.min(margin / 2);
+        // Later, but never so late that requests have to wait.
+        let jitter = self.refresh_jitter.min((margin - block) / 2).mul_f64((self.random)());
+        Schedule { refresh: life - margin + jitter, block: life - block, death: life }
+    }
+
+    /// As [`schedule`](Self::schedule), for a token that was asked to be replaced and came again:
+    /// if it is within its refresh window it stays there.
+    pub(super) fn schedule_again(&self, life: Duration) -> Schedule {
+        let schedule = self.schedule(life);
+        if life <= self.refresh_before + self.refresh_jitter {
+            Schedule { refresh: Duration::ZERO, ..schedule }
+        } else {
+            schedule
+        }
+    }
+
+    pub(super) fn life(&self, expires_in: Option<Duration>) -> Duration {
+        expires_in.unwrap_or(self.unknown_life).min(self.max_life)
+    }
+
+    /// The pause after the `failures`th failure in a row, ±20 %.
+    pub(super) fn backoff(&self, failures: u32) -> Duration {
+        doubled(self.backoff, failures).mul_f64(0.8 + 0.4 * (self.random)())
+    }
+
+    pub(super) fn same_token_pause(&self, repeats: u32) -> Duration {
+        doubled(self.same_token_pause, repeats)
+    }
+}
+
+/// `min`, doubled `times - 1` times, at most `max`.
+fn doubled((min, max): (Duration, Duration), times: u32) -> Duration {
+    min.saturating_mul(1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX)).min(max)
+}
+
+/// Ages at which a token changes its phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Schedule {
+    pub(super) refresh: Duration,
+    pub(super) block: Duration,
+    pub(super) death: Duration,
+}
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Used as it is.
+    Fresh,
+    /// Used, and the next one is fetched meanwhile.
+    Stale,
+    /// Waits for the next one; used if that fails.
+    Blocked,
+    /// Not used.
+    Dead,
+}
+
+impl Schedule {
+    pub(super) fn phase(&self, age: Duration) -> Phase {
+        match age {
+            age if age < self.refresh => Phase::Fresh,
+            age if age < self.block => Phase::Stale,
+            age if age < self.death => Phase::Blocked,
+            _ => Phase::Dead,
+        }
+    }
+}
+
+/// Both clocks. A suspended machine stops the monotonic one, a step fools the wall clock; a token
+/// is as old as the older of the two says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) monotonic: Instant,
+    pub(super) wall: SystemTime,
+}
+
+impl Now {
+    pub(super) fn since(&self, earlier: &Self) -> Duration {
+        let wall = self.wall.duration_since(earlier.wall).unwrap_or_default();
+        self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Clock {
+    #[cfg(test)]
+    pub(super) wall_step: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Clock {
+    #[inline]
+    pub(super) fn now(&self) -> Now {
+        let wall = SystemTime::now();
+        #[cfg(test)]
+        let wall =
+            wall + Duration::from_secs(self.wall_step.load(std::sync::atomic::Ordering::Relaxed));
+        Now { monotonic: Instant::now(), wall }
+    }
+}
+
+/// Tokens for forced refreshes: some at once, then one each interval.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    available: u32,
+    refilled: Instant,
+}
+
+impl Bucket {
+    pub(super) fn full(settings: &Settings, now: Instant) -> Self {
+        Self { available: settings.forced.0, refilled: now }
+    }
+
+    pub(super) fn take(&mut self, settings: &Settings, now: Instant) -> bool {
+        let (burst, every) = settings.forced;
+        if !every.is_zero() {
+            let earned = now.saturating_duration_since(self.refilled).as_nanos() / every.as_nanos();
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.refilled += every.saturating_mul(earned);
+            self.available = self.available.saturating_add(earned).min(burst);
+        }
+        if self.available == burst {
+            // A full bucket earns nothing; the wait for the next one starts with this one.
+            self.refilled = now;
+        }
+        let taken = self.available > 0;
+        self.available -= u32::from(taken);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings { random: || 0.5, ..Settings::default() }
+    }
+
+    #[test]
+    fn the_schedule_fits_every_life() {
+        let secs = Duration::from_secs_f64;
+        for (life, refresh, block) in [
+            (3600.0, 3375.0 + 15.0, 3590.0),
+            (43200.0, 43200.0 - 225.0 + 15.0, 43190.0),
+            (300.0, 150.0 + 15.0, 290.0),
+            (20.0, 10.0 + 1.25, 15.0),
+            (4.0, 2.0 + 0.25, 3.0),
+        ] {
+            let schedule = settings().schedule(secs(life));
+            assert_eq!(
+                schedule,
+                Schedule { refresh: secs(refresh), block: secs(block), death: secs(life) },
+                "{life}"
+            );
+        }
+    }
+
+    #[test]
+    fn any_settings_give_an_ordered_schedule() {
+        let lives = [0, 1, 2, 999, 3_600_000, u64::MAX / 2].map(Duration::from_millis);
+        let margins = [0, 1, 10_000, 225_000, u64::MAX / 4].map(Duration::from_millis);
+        for life in lives {
+            for refresh_before in margins {
+                for block_before in margins {
+                    for refresh_jitter in margins {
+                        let settings = Settings {
+                            refresh_before,
+                            block_before,
+                            refresh_jitter,
+                            random: || 0.999,
+                            ..Settings::default()
+                        };
+                        let s = settings.schedule(life);
+                        assert!(s.refresh <= s.block && s.block <= s.death, "{settings:?} {s:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pauses_double_and_end() {
+        let seconds = |n| settings().backoff(n).as_secs_f64();
+        assert_eq!([1, 2, 3, 6, 7, 40].map(seconds), [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]);
+        let seconds = |n| settings().same_token_pause(n).as_secs();
+        assert_eq!([1, 2, 3, 4, 99].map(seconds), [2, 4, 8, 15, 15]);
+    }
+
+    #[test]
+    fn age_is_what_the_older_clock_says() {
+        let start = Clock::default().now();
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let slept = Now { monotonic: start.monotonic + minute, wall: start.wall + hour };
+        assert_eq!(slept.since(&start), hour);
+        let stepped_back = Now { monotonic: start.monotonic + minute, wall: start.wall - hour };
+        assert_eq!(stepped_back.since(&start), minute);
+    }
+
+    #[test]
+    fn the_bucket_gives_three_and_then_two_a_minute() {
+        let (settings, start) = (settings(), Instant::now());
+        let mut bucket = Bucket::full(&settings, start);
+        let taken: Vec<u64> =
+            (0..=180).filter(|&s| bucket.take(&settings, start + Duration::from_secs(s))).collect();
+        assert_eq!(taken, [0, 1, 2, 30, 60, 90, 120, 150, 180]);
+    }
+}

@@ -1,0 +1,452 @@
+//! The token that requests carry, and when it is replaced.
+//!
+//! | state | when | a new request | and |
+//! |---|---|---|---|
+//! | empty | no token yet | waits for the flight | it is started |
+//! | fresh | until shortly before its end | gets the token | nothing |
+//! | stale | then | gets the token | one flight is started |
+//! | suspect | a 401 came back for it | waits; gets it if the flight fails | a flight is forced |
+//! | blocked | seconds before its end | waits; gets it if the flight fails | a flight is started |
+//! | dead | past its end | waits; fails if the flight fails | a flight is started |
+//! | pausing | after a failed flight, or one that brought the same token | gets it if alive, else the last error, at once | nothing |
+//!
+//! The fresh state, and the stale one while a flight or a pause is on, read two clocks and a few
+//! atomics: no lock, no allocation. Everything else is decided under one lock that is never held
+//! across an `await`.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    AccessToken, FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture, TokenSource,
+    flight::{Flight, Outcome},
+    schedule::{Bucket, Clock, Now, Phase, Schedule, Settings},
+};
+use crate::error::{Error, TokenError};
+
+/// How often a waiter elects a new flight after one was lost with its runtime.
+const ELECTIONS: usize = 3;
+/// How long [`TokenCache::keep_warm`] sleeps at most: a suspended machine stops its timer.
+const WARM_TICK: Duration = Duration::from_secs(30);
+/// How soon it looks again while a token is on its way, or a pause is on.
+const WARM_RETRY: Duration = Duration::from_secs(1);
+
+pub(super) struct State {
+    source: Arc<dyn TokenSource>,
+    settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) current: ArcSwapOption<Entry>,
+    /// Before this time no flight can start: one is under way, or a pause is on. In nanoseconds
+    /// since `started`; written under the lock, read without it.
+    quiet_until: AtomicU64,
+    started: Instant,
+    control: Mutex<Control>,
+    pub(super) counters: Counters,
+    /// Closes when the last clone goes, so that `keep_warm` ends then.
+    pub(super) alive: watch::Sender<()>,
+}
+
+/// A token and its place in time. Replaced as a whole, but for the mark that a 401 leaves.
+pub(super) struct Entry {
+    token: AccessToken,
+    pub(super) generation: u64,
+    pub(super) obtained: Now,
+    refresh_at: Now,
+    pub(super) schedule: Schedule,
+    rejected: AtomicBool,
+}
+
+/// What only the holder of the lock sees.
+struct Control {
+    flight: Option<Flight>,
+    /// Counts flights: a flight that was given up must not land.
+    flight_number: u64,
+    pause: Option<Pause>,
+    failures: u32,
+    repeats: u32,
+    bucket: Bucket,
+    last_generation: u64,
+}
+
+struct Pause {
+    until: Instant,
+    /// `None` if the source was well, but had no newer token.
+    error: Option<TokenError>,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) fetches: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) rejections: AtomicU64,
+}
+
+impl State {
+    pub(super) fn new(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
+        let started = Instant::now();
+        Self {
+            control: Mutex::new(Control {
+                flight: None,
+                flight_number: 0,
+                pause: None,
+                failures: 0,
+                repeats: 0,
+                bucket: Bucket::full(&settings, started),
+                last_generation: 0,
+            }),
+            source,
+            settings,
+            clock: Clock::default(),
+            current: ArcSwapOption::empty(),
+            quiet_until: AtomicU64::new(0),
+            started,
+            counters: Counters::default(),
+            alive: watch::channel(()).0,
+        }
+    }
+}
+
+impl Entry {
+    fn lease(&self) -> Lease {
+        Lease::new(self.token.authorization().clone(), self.generation)
+    }
+
+    fn phase(&self, now: &Now) -> Phase {
+        self.schedule.phase(now.since(&self.obtained))
+    }
+
+    #[inline]
+    fn is_fresh(&self, now: &Now) -> bool {
+        now.monotonic < self.refresh_at.monotonic && now.wall < self.refresh_at.wall
+    }
+}
+
+/// What a request gets when it is decided under the lock.
+enum Decision {
+    Use(Lease),
+    Wait(Flight),
+    Fail(TokenError),
+}
+
+impl State {
+    #[inline]
+    pub(super) fn lease_at_once(&self) -> Option<Lease> {
+        let entry = self.current.load();
+        let entry = entry.as_ref()?;
+        if entry.rejected.load(Relaxed) {
+            return None;
+        }
+        let now = self.clock.now();
+        let quiet = || self.nanos(now.monotonic) < self.quiet_until.load(Relaxed);
+        (entry.is_fresh(&now) || entry.phase(&now) == Phase::Stale && quiet())
+            .then(|| entry.lease())
+    }
+
+    pub(super) fn lease_or_wait(self: &Arc<Self>) -> LeaseFuture {
+        match self.decide() {
+            Decision::Use(lease) => LeaseFuture::ready(Ok(lease)),
+            Decision::Fail(error) => LeaseFuture::ready(Err(error.into())),
+            Decision::Wait(flight) => LeaseFuture::waiting(wait(Arc::clone(self), flight)),
+        }
+    }
+
+    /// The table of this module's docs.
+    fn decide(self: &Arc<Self>) -> Decision {
+        let now = self.clock.now();
+        let mut control = self.control();
+        let Some(entry) = self.current.load_full() else {
+            return match control.pause_error(&now) {
+                Some(error) => Decision::Fail(error),
+                None => self.join(&mut control, &now, FetchReason::Cold),
+            };
+        };
+        let phase = entry.phase(&now);
+        match phase {
+            // A source that was well but had no newer token is asked again: this one has died.
+            Phase::Dead => match control.pause_error(&now) {
+                Some(error) => Decision::Fail(error),
+                None => self.join(&mut control, &now, FetchReason::Expired),
+            },
+            _ if control.pausing(&now) => Decision::Use(entry.lease()),
+            Phase::Blocked => self.join(&mut control, &now, FetchReason::Expired),
+            _ if entry.rejected.load(Relaxed)
+                && (control.under_way(&now).is_some()
+                    || control.bucket.take(&self.settings, now.monotonic)) =>
+            {
+                self.join(&mut control, &now, FetchReason::Rejected)
+            }
+            Phase::Stale => {
+                // Its failure is in the pause that it leaves; this request needs no answer.
+                self.join(&mut control, &now, FetchReason::Proactive);
+                Decision::Use(entry.lease())
+            }
+            Phase::Fresh => Decision::Use(entry.lease()),
+        }
+    }
+
+    /// The flight under way, or a new one.
+    fn join(self: &Arc<Self>, control: &mut Control, now: &Now, reason: FetchReason) -> Decision {
+        if let Some(flight) = control.under_way(now) {
+            return Decision::Wait(flight.clone());
+        }
+        control.flight_number += 1;
+        let (number, cache) = (control.flight_number, Arc::downgrade(self));
+        let flight = Flight::start(
+            Arc::clone(&self.source),
+            reason,
+            self.settings.fetch_timeout,
+            move |result| match cache.upgrade() {
+                Some(cache) => cache.land(number, reason, result),
+                None => result.map(drop),
+            },
+        );
+        match flight {
+            Ok(flight) => {
+                self.counters.fetches.fetch_add(1, Relaxed);
+                control.pause = None;
+                self.quiet_until(flight.deadline());
+                control.flight = Some(flight.clone());
+                Decision::Wait(flight)
+            }
+            Err(error) => Decision::Fail(error),
+        }
+    }
+
+    /// Takes in what a flight brought. A failure never displaces a live token.
+    fn land(
+        &self,
+        number: u64,
+        reason: FetchReason,
+        result: Result<AccessToken, TokenError>,
+    ) -> Outcome {
+        let now = self.clock.now();
+        let mut control = self.control();
+        if control.flight_number != number {
+            // Given up at its deadline; another flight has the word.
+            return result.map(drop);
+        }
+        control.flight = None;
+        let result = result.and_then(|token| {
+            let life = self.settings.life(token.expires_in());
+            if life.is_zero() {
+                return Err(TokenError::Invalid("an access token that has already expired"));
+            }
+            Ok((token, life))
+        });
+        let (until, outcome) = match result {
+            Ok((token, life)) => {
+                control.failures = 0;
+                (self.install(&mut control, &now, token, life), Ok(()))
+            }
+            Err(error) => {
+                self.counters.failures.fetch_add(1, Relaxed);
+                control.failures = control.failures.saturating_add(1);
+                let pause = self.settings.backoff(control.failures);
+                tracing::warn!(?reason, ?pause, %error, "could not fetch an access token");
+                let until = now.monotonic + pause;
+                control.pause = Some(Pause { until, error: Some(error.clone()) });
+                (until, Err(error))
+            }
+        };
+        self.quiet_until(until);
+        outcome
+    }
+
+    /// Puts the token in place and says until when nothing is to be fetched.
+    fn install(
+        &self,
+        control: &mut Control,
+        now: &Now,
+        token: AccessToken,
+        life: Duration,
+    ) -> Instant {
+        let current = self.current.load_full();
+        let same =
+            current.as_ref().filter(|entry| entry.token.authorization() == token.authorization());
+        let unknown_life = token.expires_in().is_none();
+        let (schedule, generation, rejected) = match same {
+            Some(entry) => (
+                // A source that knows no life says with each answer that the token still has one.
+                if unknown_life {
+                    self.settings.schedule(life)
+                } else {
+                    self.settings.schedule_again(life)
+                },
+                entry.generation,
+                entry.rejected.load(Relaxed),
+            ),
+            None => {
+                control.last_generation += 1;
+                (self.settings.schedule(life), control.last_generation, false)
+            }
+        };
+        let entry = Entry {
+            token,
+            generation,
+            obtained: *now,
+            refresh_at: Now {
+                monotonic: now.monotonic + schedule.refresh,
+                wall: now.wall + schedule.refresh,
+            },
+            schedule,
+            rejected: AtomicBool::new(rejected),
+        };
+        let wanted_another = rejected || schedule.refresh.is_zero();
+        self.current.store(Some(Arc::new(entry)));
+        if same.is_some() && wanted_another {
+            control.repeats = control.repeats.saturating_add(1);
+            let pause = self.settings.same_token_pause(control.repeats);
+            tracing::debug!(generation, ?pause, "the source returned the same access token again");
+            let until = now.monotonic + pause;
+            control.pause = Some(Pause { until, error: None });
+            until
+        } else {
+            control.repeats = 0;
+            control.pause = None;
+            tracing::debug!(generation, ?life, "access token fetched");
+            now.monotonic
+        }
+    }
+
+    pub(super) fn reject(self: &Arc<Self>, generation: u64) -> RejectionFuture {
+        self.counters.rejections.fetch_add(1, Relaxed);
+        let now = self.clock.now();
+        let mut control = self.control();
+        let done = RejectionFuture::ready;
+        let Some(entry) = self.current.load_full() else {
+            return done(Rejection::Throttled);
+        };
+        if entry.generation != generation {
+            return done(Rejection::Replaced(entry.lease()));
+        }
+        entry.rejected.store(true, Relaxed);
+        if control.pausing(&now) {
+            return done(match control.pause_error(&now) {
+                Some(error) => Rejection::Failed(error.into()),
+                None => Rejection::SameToken,
+            });
+        }
+        if control.under_way(&now).is_none() && !control.bucket.take(&self.settings, now.monotonic)
+        {
+            return done(Rejection::Throttled);
+        }
+        match self.join(&mut control, &now, FetchReason::Rejected) {
+            Decision::Wait(flight) => {
+                RejectionFuture::waiting(wait_for_newer(Arc::clone(self), flight, generation))
+            }
+            Decision::Fail(error) => done(Rejection::Failed(error.into())),
+            Decision::Use(lease) => done(Rejection::Replaced(lease)),
+        }
+    }
+
+    /// The lock is only ever held for arithmetic; a panic in there leaves nothing half done.
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        // 584 years fit.
+        u64::try_from(at.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn quiet_until(&self, until: Instant) {
+        self.quiet_until.store(self.nanos(until), Relaxed);
+    }
+
+    /// What a waiter gets after its flight: the token if it lives, else why not.
+    fn after(&self, outcome: Outcome) -> Result<Lease, TokenError> {
+        let now = self.clock.now();
+        match self.current.load().as_ref().filter(|entry| entry.phase(&now) != Phase::Dead) {
+            Some(entry) => Ok(entry.lease()),
+            None => Err(outcome
+                .err()
+                .unwrap_or(TokenError::Invalid("an access token that has already expired"))),
+        }
+    }
+}
+
+impl Control {
+    fn under_way(&self, now: &Now) -> Option<&Flight> {
+        self.flight.as_ref().filter(|flight| flight.is_under_way(now.monotonic))
+    }
+
+    fn pausing(&self, now: &Now) -> bool {
+        self.pause.as_ref().is_some_and(|pause| now.monotonic < pause.until)
+    }
+
+    fn pause_error(&self, now: &Now) -> Option<TokenError> {
+        let pause = self.pause.as_ref().filter(|pause| now.monotonic < pause.until)?;
+        pause.error.clone()
+    }
+}
+
+/// Waits for the flight; elects a new one if it was lost with its runtime.
+async fn wait(cache: Arc<State>, mut flight: Flight) -> Result<Lease, Error> {
+    for _ in 0..ELECTIONS {
+        if let Some(outcome) = flight.outcome().await {
+            return Ok(cache.after(outcome)?);
+        }
+        match cache.decide() {
+            Decision::Wait(next) => flight = next,
+            Decision::Use(lease) => return Ok(lease),
+            Decision::Fail(error) => return Err(error.into()),
+        }
+    }
+    Ok(cache.after(Err(TokenError::RuntimeGone))?)
+}
+
+/// As [`wait`], for a request that is served by nothing but another token.
+async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) -> Rejection {
+    let mut outcome = None;
+    for _ in 0..ELECTIONS {
+        outcome = flight.outcome().await;
+        if outcome.is_some() {
+            break;
+        }
+        match cache.decide() {
+            Decision::Wait(next) => flight = next,
+            Decision::Use(_) => break,
+            Decision::Fail(error) => return Rejection::Failed(error.into()),
+        }
+    }
+    let newer =
+        cache.current.load().as_ref().filter(|e| e.generation != generation).map(|e| e.lease());
+    match (newer, outcome) {
+        (Some(lease), _) => Rejection::Replaced(lease),
+        (None, Some(Ok(()))) => Rejection::SameToken,
+        (None, Some(Err(error))) => Rejection::Failed(error.into()),
+        (None, None) => Rejection::Failed(TokenError::RuntimeGone.into()),
+    }
+}
+
+pub(super) async fn keep_warm(cache: Weak<State>, mut alive: watch::Receiver<()>) {
+    while let Some(inner) = cache.upgrade() {
+        let now = inner.clock.now();
+        let fresh_until = inner
+            .current
+            .load()
+            .as_ref()
+            .filter(|entry| entry.is_fresh(&now))
+            .map(|entry| entry.refresh_at.monotonic);
+        let wake = match fresh_until {
+            Some(refresh_at) => refresh_at.min(now.monotonic + WARM_TICK),
+            None => {
+                inner.decide();
+                now.monotonic + WARM_RETRY
+            }
+        };
+        drop(inner);
+        // The channel never carries anything; it closes with the cache.
+        if tokio::time::timeout_at(wake, alive.changed()).await.is_ok() {
+            return;
+        }
+    }
+}

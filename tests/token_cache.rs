@@ -1,0 +1,498 @@
+//! The cache's contract as scenarios under a paused clock: what each request gets, what is fetched
+//! and why.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::{Instant, advance};
+use tower_vertex::{
+    Error,
+    error::TokenError,
+    token::{AccessToken, FetchReason, Rejection, TokenCache, TokenFuture, TokenSource},
+};
+
+/// What the source does on its next fetch; the last step repeats.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Token(&'static str, u64),
+    Unknown(&'static str),
+    /// A token after some seconds.
+    Late(u64, &'static str, u64),
+    Fail,
+    Hang,
+    Panic,
+    PanicAtOnce,
+}
+use FetchReason::{Cold, Expired, Proactive, Rejected};
+use Step::{Fail, Hang, Late, Panic, PanicAtOnce, Token, Unknown};
+
+#[derive(Clone)]
+struct Script {
+    steps: Arc<Mutex<Vec<Step>>>,
+    seen: Arc<Mutex<Vec<(u64, FetchReason)>>>,
+    started: Instant,
+}
+
+impl Script {
+    fn new(steps: &[Step]) -> Self {
+        Self {
+            steps: Arc::new(Mutex::new(steps.to_vec())),
+            seen: Arc::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The second of each fetch and its reason.
+    fn fetches(&self) -> Vec<(u64, FetchReason)> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn reasons(&self) -> Vec<FetchReason> {
+        self.fetches().into_iter().map(|(_, reason)| reason).collect()
+    }
+
+    fn then(&self, steps: &[Step]) {
+        *self.steps.lock().unwrap() = steps.to_vec();
+    }
+}
+
+impl TokenSource for Script {
+    fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
+        self.seen.lock().unwrap().push((self.started.elapsed().as_secs(), reason));
+        let step = {
+            let mut steps = self.steps.lock().unwrap();
+            if steps.len() > 1 { steps.remove(0) } else { steps[0] }
+        };
+        if let PanicAtOnce = step {
+            panic!("a source that panics");
+        }
+        let token = |value, life| Ok(AccessToken::new(value, Some(Duration::from_secs(life)))?);
+        Box::pin(async move {
+            match step {
+                Token(value, life) => token(value, life),
+                Unknown(value) => Ok(AccessToken::new(value, None)?),
+                Late(after, value, life) => {
+                    tokio::time::sleep(Duration::from_secs(after)).await;
+                    token(value, life)
+                }
+                Fail => Err("the token endpoint is down".into()),
+                Hang => std::future::pending().await,
+                Panic | PanicAtOnce => panic!("a source that panics"),
+            }
+        })
+    }
+}
+
+fn cache(steps: &[Step]) -> (TokenCache, Script) {
+    let script = Script::new(steps);
+    let cache = TokenCache::builder().refresh_jitter(Duration::ZERO).build(script.clone());
+    (cache, script)
+}
+
+async fn value(cache: &TokenCache) -> Result<String, Error> {
+    let lease = cache.lease().await?;
+    Ok(lease.authorization().to_str().unwrap().trim_start_matches("Bearer ").to_owned())
+}
+
+/// The token that a request gets without waiting: the future is ready at its first poll.
+fn value_at_once(cache: &TokenCache) -> String {
+    let lease = futures_now(cache.lease()).expect("no request waits").expect("no request fails");
+    lease.authorization().to_str().unwrap().trim_start_matches("Bearer ").to_owned()
+}
+
+fn futures_now<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::Pin::new(&mut future).poll(&mut context) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// Lets spawned tasks run without moving the clock.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn seconds(n: u64) {
+    advance(Duration::from_secs(n)).await;
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_cold_requests_share_one_fetch() {
+    let (cache, script) = cache(&[Late(1, "a", 3600)]);
+    let waiters: Vec<_> = (0..1000)
+        .map(|_| {
+            tokio::spawn({
+                let cache = cache.clone();
+                async move { value(&cache).await }
+            })
+        })
+        .collect();
+    for waiter in waiters {
+        assert_eq!(waiter.await.unwrap().unwrap(), "a");
+    }
+    assert_eq!(script.fetches(), [(0, Cold)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_fetched_while_the_token_is_fresh() {
+    let (cache, script) = cache(&[Token("a", 3600), Token("b", 3600)]);
+    value(&cache).await.unwrap();
+    seconds(3374).await;
+    assert_eq!(value_at_once(&cache), "a");
+    settle().await;
+    assert_eq!(script.reasons(), [Cold]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_token_is_used_while_one_flight_fetches_the_next() {
+    let (cache, script) = cache(&[Token("a", 3600), Late(5, "b", 3600)]);
+    value(&cache).await.unwrap();
+    seconds(3376).await;
+    for _ in 0..100 {
+        assert_eq!(value_at_once(&cache), "a");
+    }
+    settle().await;
+    assert_eq!(script.reasons(), [Cold, Proactive]);
+    seconds(6).await;
+    assert_eq!(value_at_once(&cache), "b");
+    assert_eq!(cache.stats().generation, 2);
+    assert_eq!(script.reasons(), [Cold, Proactive]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_task_refreshes_without_a_request() {
+    let (cache, script) = cache(&[Token("a", 3600)]);
+    value(&cache).await.unwrap();
+    seconds(3 * 3600).await;
+    assert_eq!(script.reasons(), [Cold]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shortly_before_its_end_requests_wait_for_the_next_token() {
+    let (cache, script) = cache(&[Token("a", 3600), Late(2, "b", 3600)]);
+    value(&cache).await.unwrap();
+    seconds(3592).await;
+    assert!(futures_now(cache.lease()).is_none());
+    assert_eq!(value(&cache).await.unwrap(), "b");
+    assert_eq!(script.reasons(), [Cold, Expired]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_request_gets_the_live_token_if_the_fetch_fails() {
+    let (cache, script) = cache(&[Token("a", 3600), Fail]);
+    value(&cache).await.unwrap();
+    seconds(3592).await;
+    assert_eq!(value(&cache).await.unwrap(), "a");
+    // In the pause nobody waits and nothing is fetched.
+    assert_eq!(value_at_once(&cache), "a");
+    assert_eq!(script.reasons(), [Cold, Expired]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_token_is_never_used() {
+    let (cache, script) = cache(&[Token("a", 3600), Fail]);
+    value(&cache).await.unwrap();
+    seconds(3600).await;
+    let error = value(&cache).await.unwrap_err();
+    assert!(error.to_string().contains("the token endpoint is down"), "{error}");
+    script.then(&[Token("b", 3600)]);
+    // The last error, at once, until the pause is over.
+    assert!(futures_now(cache.lease()).unwrap().is_err());
+    seconds(2).await;
+    assert_eq!(value(&cache).await.unwrap(), "b");
+    assert_eq!(script.reasons(), [Cold, Expired, Expired]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_failures_costs_a_fetch_a_minute_and_ends_with_the_first_success() {
+    let (cache, script) = cache(&[Fail]);
+    for _ in 0..3600 {
+        assert!(value(&cache).await.is_err());
+        seconds(1).await;
+    }
+    let fetches = script.fetches().len();
+    // 1+2+4+8+16+32 s, and then one in 48 to 72 s (60 s ±20 %, to the next whole second).
+    assert!((54..=81).contains(&fetches), "{fetches}");
+    script.then(&[Token("a", 3600)]);
+    seconds(75).await;
+    assert_eq!(value(&cache).await.unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minute_without_token_endpoint_is_seen_by_no_request() {
+    let (cache, script) = cache(&[Token("a", 3600), Fail]);
+    value(&cache).await.unwrap();
+    seconds(3376).await;
+    for _ in 0..60 {
+        assert_eq!(value_at_once(&cache), "a");
+        seconds(1).await;
+    }
+    let tries = script.fetches().len() - 1;
+    assert!((4..=8).contains(&tries), "{tries} tries in a minute of back-off");
+    script.then(&[Token("b", 3600)]);
+    for _ in 0..75 {
+        value_at_once(&cache);
+        seconds(1).await;
+    }
+    assert_eq!(value_at_once(&cache), "b");
+    assert!(script.reasons()[1..].iter().all(|reason| *reason == Proactive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minute_of_hanging_token_endpoint_is_seen_by_no_request() {
+    let (cache, _) = cache(&[Token("a", 3600), Hang]);
+    value(&cache).await.unwrap();
+    seconds(3376).await;
+    for _ in 0..60 {
+        assert_eq!(value_at_once(&cache), "a");
+        seconds(1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_source_fails_after_its_time() {
+    let (cache, _) = cache(&[Hang]);
+    let started = Instant::now();
+    let error = value(&cache).await.unwrap_err();
+    assert!(matches!(error, Error::Token(TokenError::Timeout(_))), "{error}");
+    assert_eq!(started.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_source_is_an_error_and_not_the_end() {
+    for panic in [Panic, PanicAtOnce] {
+        let (cache, script) = cache(&[panic]);
+        let error = value(&cache).await.unwrap_err();
+        assert!(matches!(error, Error::Token(TokenError::Panicked)), "{error}");
+        script.then(&[Token("a", 3600)]);
+        seconds(2).await;
+        assert_eq!(value(&cache).await.unwrap(), "a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_request_that_started_a_fetch_can_leave() {
+    let (cache, script) = cache(&[Late(3, "a", 3600)]);
+    let leader = tokio::spawn({
+        let cache = cache.clone();
+        async move { value(&cache).await }
+    });
+    settle().await;
+    let follower = tokio::spawn({
+        let cache = cache.clone();
+        async move { value(&cache).await }
+    });
+    settle().await;
+    leader.abort();
+    assert_eq!(follower.await.unwrap().unwrap(), "a");
+    assert_eq!(script.fetches(), [(0, Cold)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_forces_one_refresh_for_all_who_got_it() {
+    let (cache, script) = cache(&[Token("a", 3600), Late(1, "b", 3600)]);
+    value(&cache).await.unwrap();
+    let rejections: Vec<_> = (0..1000).map(|_| tokio::spawn(cache.rejected(1))).collect();
+    for rejection in rejections {
+        let Rejection::Replaced(lease) = rejection.await.unwrap() else { panic!("no new token") };
+        assert_eq!(lease.generation(), 2);
+    }
+    assert_eq!(script.reasons(), [Cold, Rejected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_for_an_old_generation_replays_without_a_fetch() {
+    let (cache, script) = cache(&[Token("a", 3600), Token("b", 3600)]);
+    value(&cache).await.unwrap();
+    assert!(matches!(cache.rejected(1).await, Rejection::Replaced(_)));
+    assert!(matches!(futures_now(cache.rejected(1)), Some(Rejection::Replaced(_))));
+    assert_eq!(script.reasons(), [Cold, Rejected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_request_waits_for_the_successor_of_a_suspect_token() {
+    let (cache, script) = cache(&[Token("a", 3600), Late(2, "b", 3600)]);
+    value(&cache).await.unwrap();
+    drop(cache.rejected(1));
+    assert_eq!(value(&cache).await.unwrap(), "b");
+    assert_eq!(script.reasons(), [Cold, Rejected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_token_is_used_if_there_is_no_other() {
+    let (cache, script) = cache(&[Token("a", 3600), Fail]);
+    value(&cache).await.unwrap();
+    assert!(matches!(cache.rejected(1).await, Rejection::Failed(_)));
+    assert_eq!(value_at_once(&cache), "a");
+    script.then(&[Token("b", 3600)]);
+    seconds(2).await;
+    assert_eq!(value(&cache).await.unwrap(), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_token_again_is_the_same_generation_and_is_asked_for_more_slowly() {
+    let (cache, script) = cache(&[Token("a", 3600)]);
+    value(&cache).await.unwrap();
+    assert!(matches!(cache.rejected(1).await, Rejection::SameToken));
+    assert!(matches!(futures_now(cache.rejected(1)), Some(Rejection::SameToken)));
+    assert_eq!(cache.stats().generation, 1);
+    for _ in 0..29 {
+        seconds(1).await;
+        value(&cache).await.unwrap();
+    }
+    // 2 s, then 4 s; and then the bucket of forced refreshes is empty.
+    assert_eq!(script.fetches(), [(0, Cold), (0, Rejected), (2, Rejected), (6, Rejected)]);
+    assert_eq!(cache.stats().generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metadata_servers_repetition_is_polled_until_it_ends() {
+    // It is asked at 3375 s and gives the same token until 3420 s.
+    let (cache, script) = cache(&[Token("a", 3600), Token("a", 224)]);
+    value(&cache).await.unwrap();
+    seconds(3375).await;
+    for tenth in 0..600 {
+        if tenth == 450 {
+            script.then(&[Token("b", 3600)]);
+        }
+        value_at_once(&cache);
+        advance(Duration::from_millis(100)).await;
+        settle().await;
+    }
+    assert_eq!(value_at_once(&cache), "b");
+    let times: Vec<_> = script.fetches().iter().map(|(time, _)| *time).collect();
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // The last one brings the new token. A tick of the test is a tenth of a second late at most.
+    let expected = [3375, 2, 4, 8, 15, 15, 15];
+    assert_eq!(gaps.len(), expected.len(), "{times:?}");
+    for (gap, expected) in gaps.iter().zip(expected) {
+        assert!((expected..=expected + 1).contains(gap), "{times:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_without_a_life_is_asked_every_few_minutes() {
+    let (cache, script) = cache(&[Unknown("a")]);
+    for _ in 0..3600 {
+        assert_eq!(value(&cache).await.unwrap(), "a");
+        seconds(1).await;
+    }
+    let fetches = script.fetches().len();
+    assert!((20..=26).contains(&fetches), "{fetches}");
+    assert_eq!(cache.stats().generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_401_costs_three_tokens_and_then_two_a_minute() {
+    const NAMES: [&str; 16] =
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    let (cache, script) = cache(&NAMES.map(|name| Token(name, 3600)));
+    for _ in 0..600 {
+        let lease = cache.lease().await.unwrap();
+        cache.rejected(lease.generation()).await;
+        advance(Duration::from_millis(500)).await;
+    }
+    let times: Vec<_> = script.fetches().iter().map(|(time, _)| *time).collect();
+    assert_eq!(times[..4], [0, 0, 0, 1], "one cold and three forced");
+    for pair in times[3..].windows(2) {
+        assert!(pair[1] - pair[0] >= 29, "{times:?}");
+    }
+    assert!(times.len() >= 12, "and it goes on trying: {times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_no_good_never_makes_a_busy_loop() {
+    let (cache, script) = cache(&[Token("a", 0)]);
+    for _ in 0..1000 {
+        let error = value(&cache).await.unwrap_err();
+        assert!(error.to_string().contains("already expired"), "{error}");
+    }
+    assert_eq!(script.reasons(), [Cold]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_beyond_belief_is_cut_to_a_day() {
+    let (cache, script) = cache(&[Token("a", u64::MAX), Token("b", 3600)]);
+    value(&cache).await.unwrap();
+    assert_eq!(cache.stats().expires_in.unwrap().as_secs_f64().round(), 24.0 * 3600.0);
+    seconds(24 * 3600).await;
+    assert_eq!(value(&cache).await.unwrap(), "b");
+    assert_eq!(script.reasons(), [Cold, Expired]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lives_of_seconds_work_too() {
+    let (cache, script) = cache(&[Late(0, "a", 4), Token("b", 4), Token("c", 4)]);
+    assert_eq!(value(&cache).await.unwrap(), "a");
+    seconds(1).await;
+    assert_eq!(value_at_once(&cache), "a");
+    seconds(1).await;
+    assert_eq!(value_at_once(&cache), "a");
+    settle().await;
+    assert_eq!(value_at_once(&cache), "b");
+    assert_eq!(script.reasons(), [Cold, Proactive]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_warm_refreshes_without_requests_until_the_cache_is_dropped() {
+    let (cache, script) = cache(&[Token("a", 3600), Token("b", 3600), Token("c", 3600)]);
+    cache.keep_warm().unwrap();
+    for _ in 0..(2 * 3600 / 10) {
+        seconds(10).await;
+    }
+    assert_eq!(script.reasons(), [Cold, Proactive, Proactive]);
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert_eq!(tasks(), 1);
+    drop(cache);
+    settle().await;
+    assert_eq!(tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_refreshes_there_is_no_task() {
+    let (cache, _) = cache(&[Token("a", 3600)]);
+    value(&cache).await.unwrap();
+    settle().await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+#[test]
+fn a_flight_lost_with_its_runtime_is_flown_again_on_another() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let _guard = first.enter();
+    let (cache, script) = cache(&[Hang, Token("a", 3600)]);
+    let leader = first.spawn({
+        let cache = cache.clone();
+        async move { value(&cache).await }
+    });
+    while script.fetches().is_empty() {
+        std::thread::yield_now();
+    }
+    let follower = second.spawn({
+        let cache = cache.clone();
+        async move { value(&cache).await }
+    });
+    drop(_guard);
+    first.shutdown_background();
+    assert_eq!(second.block_on(follower).unwrap().unwrap(), "a");
+    drop(leader);
+}
+
+#[test]
+fn outside_a_runtime_a_lease_is_an_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let guard = runtime.enter();
+    let (cache, _) = cache(&[Token("a", 3600)]);
+    drop(guard);
+    let error = futures_now(cache.lease()).unwrap().unwrap_err();
+    assert!(matches!(error, Error::Token(TokenError::NoRuntime)), "{error}");
+}
