@@ -1,0 +1,302 @@
+//! `ReplayBody`, frame by frame.
+
+use std::{pin::Pin, task::Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, channel::Channel};
+use proptest::prelude::*;
+use tower_vertex::{
+    BoxError,
+    replay::{Budget, Recording, ReplayBody, Superseded},
+};
+
+type Sender = http_body_util::channel::Sender<Bytes, BoxError>;
+
+fn channel() -> (Sender, Channel<Bytes, BoxError>) {
+    Channel::new(16)
+}
+
+fn budget() -> Budget {
+    Budget::new(1 << 20)
+}
+
+fn record<B: Body>(body: B) -> (ReplayBody<B>, Recording<B>) {
+    let (body, recording) = ReplayBody::record(body, 1 << 20, &budget());
+    (body, recording.expect("it is short"))
+}
+
+async fn frame<B>(body: &mut ReplayBody<B>) -> Result<Option<Bytes>, BoxError>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    body.frame().await.transpose().map(|frame| frame.map(|f| f.into_data().unwrap()))
+}
+
+fn trailers() -> HeaderMap {
+    HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))])
+}
+
+#[tokio::test]
+async fn a_body_that_was_sent_is_sent_again() {
+    let (mut sender, body) = channel();
+    let (mut body, recording) = record(body);
+    sender.send_data("one".into()).await.unwrap();
+    assert_eq!(frame(&mut body).await.unwrap().unwrap(), "one");
+    sender.send_data("two".into()).await.unwrap();
+    sender.send_trailers(trailers()).await.unwrap();
+    drop(sender);
+    let rest = body.collect().await.unwrap();
+    assert_eq!(rest.trailers(), Some(&trailers()));
+
+    let again = recording.replay().unwrap().collect().await.unwrap();
+    assert_eq!(again.trailers(), Some(&trailers()));
+    assert_eq!(again.to_bytes(), "onetwo");
+}
+
+#[tokio::test]
+async fn a_replay_takes_over_an_upload_that_still_runs() {
+    let (mut sender, body) = channel();
+    let (mut first, recording) = record(body);
+    sender.send_data("one".into()).await.unwrap();
+    assert_eq!(frame(&mut first).await.unwrap().unwrap(), "one");
+
+    // The first body waits for more; the replay wakes it, and it fails.
+    let waiting = tokio::spawn(async move { frame(&mut first).await });
+    tokio::task::yield_now().await;
+    let mut again = recording.replay().unwrap();
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(error.is::<Superseded>(), "{error}");
+
+    assert_eq!(frame(&mut again).await.unwrap().unwrap(), "one");
+    sender.send_data("two".into()).await.unwrap();
+    assert_eq!(frame(&mut again).await.unwrap().unwrap(), "two");
+    drop(sender);
+    assert!(frame(&mut again).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_first_body_that_was_dropped_early_is_replayed_whole() {
+    let (mut sender, body) = channel();
+    let (mut first, recording) = record(body);
+    sender.send_data("one".into()).await.unwrap();
+    sender.send_data("two".into()).await.unwrap();
+    drop(sender);
+    frame(&mut first).await.unwrap();
+    drop(first);
+    let again = recording.replay().unwrap().collect().await.unwrap().to_bytes();
+    assert_eq!(again, "onetwo");
+}
+
+#[tokio::test]
+async fn an_untouched_body_is_replayed_whole() {
+    let (first, recording) = record(Full::new(Bytes::from("whole")));
+    let again = recording.replay().unwrap();
+    assert_eq!(again.size_hint().exact(), Some(5));
+    assert_eq!(again.collect().await.unwrap().to_bytes(), "whole");
+    assert!(first.collect().await.unwrap_err().is::<Superseded>());
+}
+
+#[tokio::test]
+async fn nothing_is_copied() {
+    let data = Bytes::from(vec![7; 4096]);
+    let (body, recording) = record(Full::new(data.clone()));
+    let first = body.collect().await.unwrap().to_bytes();
+    let again = recording.replay().unwrap().collect().await.unwrap().to_bytes();
+    assert_eq!(first.as_ptr(), data.as_ptr());
+    assert_eq!(again.as_ptr(), data.as_ptr());
+}
+
+#[tokio::test]
+async fn framing_is_known_before_the_first_poll() {
+    let (body, recording) = record(Full::new(Bytes::from("12345")));
+    assert_eq!(body.size_hint().exact(), Some(5));
+    assert!(!body.is_end_stream());
+    let again = recording.replay().unwrap();
+    assert_eq!(again.size_hint().exact(), Some(5));
+    assert!(!again.is_end_stream());
+
+    let (body, recording) = record(Full::new(Bytes::new()));
+    assert!(body.is_end_stream());
+    let again = recording.replay().unwrap();
+    assert!(again.is_end_stream());
+    assert_eq!(again.size_hint().exact(), Some(0));
+    assert!(again.collect().await.unwrap().to_bytes().is_empty());
+}
+
+#[tokio::test]
+async fn the_size_of_a_partly_sent_body_is_that_of_the_whole() {
+    struct Two(Vec<Bytes>);
+    impl Body for Two {
+        type Data = Bytes;
+        type Error = BoxError;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Ready(self.0.pop().map(|data| Ok(Frame::data(data))))
+        }
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0.iter().map(|data| data.len() as u64).sum())
+        }
+    }
+    let (mut body, recording) = record(Two(vec!["two".into(), "one".into()]));
+    frame(&mut body).await.unwrap();
+    assert_eq!(body.size_hint().exact(), Some(3));
+    let mut again = recording.replay().unwrap();
+    assert_eq!(again.size_hint().exact(), Some(6));
+    frame(&mut again).await.unwrap();
+    assert_eq!(again.size_hint().exact(), Some(3));
+}
+
+#[tokio::test]
+async fn a_body_is_never_polled_past_its_end() {
+    struct Fused(bool);
+    impl Body for Fused {
+        type Data = Bytes;
+        type Error = BoxError;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            assert!(!self.0, "polled past its end");
+            self.0 = true;
+            Poll::Ready(None)
+        }
+    }
+    let (mut body, recording) = record(Fused(false));
+    assert!(frame(&mut body).await.unwrap().is_none());
+    assert!(frame(&mut body).await.unwrap().is_none());
+    let mut again = recording.replay().unwrap();
+    assert!(frame(&mut again).await.unwrap().is_none());
+    assert!(frame(&mut again).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn over_the_cap_the_recording_is_let_go_and_the_body_goes_on() {
+    let (mut sender, body) = channel();
+    let shared = budget();
+    let (mut body, recording) = ReplayBody::record(body, 6, &shared);
+    let recording = recording.unwrap();
+    for data in ["123", "456"] {
+        sender.send_data(data.into()).await.unwrap();
+        frame(&mut body).await.unwrap();
+        assert!(recording.is_kept(), "six bytes are within the cap");
+    }
+    sender.send_data("7".into()).await.unwrap();
+    assert_eq!(frame(&mut body).await.unwrap().unwrap(), "7");
+    assert!(!recording.is_kept());
+    assert_eq!(shared.used(), 0);
+    assert!(recording.replay().is_none());
+    sender.send_data("8".into()).await.unwrap();
+    assert_eq!(frame(&mut body).await.unwrap().unwrap(), "8");
+}
+
+#[tokio::test]
+async fn a_body_that_says_that_it_is_too_long_is_not_recorded() {
+    let (body, recording) = ReplayBody::record(Full::new(Bytes::from("1234567")), 6, &budget());
+    assert!(recording.is_none());
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "1234567");
+}
+
+#[tokio::test]
+async fn recordings_share_a_budget_and_give_it_back() {
+    let shared = Budget::new(2000);
+    let body = || Full::new(Bytes::from(vec![0; 900]));
+    let (first, one) = ReplayBody::record(body(), 1000, &shared);
+    let (second, two) = ReplayBody::record(body(), 1000, &shared);
+    let (third, three) = ReplayBody::record(body(), 1000, &shared);
+    for body in [first, second, third] {
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 900);
+    }
+    let kept = [&one, &two, &three].map(|recording| recording.as_ref().unwrap().is_kept());
+    assert_eq!(kept, [true, true, false]);
+    assert!(shared.used() >= 1800);
+
+    drop(one);
+    let again = two.unwrap().replay().unwrap();
+    assert!(shared.used() >= 900);
+    again.collect().await.unwrap();
+    assert_eq!(shared.used(), 0);
+}
+
+#[tokio::test]
+async fn many_tiny_frames_are_held_to_the_budget_too() {
+    let shared = Budget::new(1000);
+    let (mut sender, body) = channel();
+    let (mut body, recording) = ReplayBody::record(body, 1000, &shared);
+    for _ in 0..100 {
+        sender.send_data("x".into()).await.unwrap();
+        frame(&mut body).await.unwrap();
+    }
+    assert!(!recording.unwrap().is_kept());
+}
+
+#[tokio::test]
+async fn a_dropped_recording_frees_its_memory_at_once() {
+    let shared = budget();
+    let (mut sender, body) = channel();
+    let (mut body, recording) = ReplayBody::record(body, 1000, &shared);
+    sender.send_data("data".into()).await.unwrap();
+    frame(&mut body).await.unwrap();
+    assert!(shared.used() > 0);
+    drop(recording);
+    assert_eq!(shared.used(), 0);
+    sender.send_data("more".into()).await.unwrap();
+    assert_eq!(frame(&mut body).await.unwrap().unwrap(), "more");
+    assert_eq!(shared.used(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_is_not_replayed() {
+    let (mut sender, body) = channel();
+    let (mut body, recording) = record(body);
+    sender.send_data("one".into()).await.unwrap();
+    frame(&mut body).await.unwrap();
+    sender.abort("the client left".into());
+    assert_eq!(frame(&mut body).await.unwrap_err().to_string(), "the client left");
+    assert!(recording.replay().is_none());
+}
+
+#[test]
+fn a_replay_body_is_as_thread_safe_as_its_inner_body() {
+    fn check<T: Send + Sync>() {}
+    check::<ReplayBody<Full<Bytes>>>();
+    check::<Recording<Full<Bytes>>>();
+    // `Send` alone is enough to be sent.
+    fn send<T: Send>() {}
+    send::<ReplayBody<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>>>();
+}
+
+proptest! {
+    /// Wherever the replay takes over, no byte is missing or doubled.
+    #[test]
+    fn a_replay_is_complete_wherever_it_takes_over(
+        lengths in proptest::collection::vec(0_usize..50, 0..20),
+        sent in 0_usize..20,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut next = 0_u8;
+            let frames: Vec<Bytes> = lengths.iter().map(|length| {
+                (0..*length).map(|_| { next = next.wrapping_add(1); next }).collect()
+            }).collect();
+            let whole: Vec<u8> = frames.concat();
+            let stream = frames.clone().into_iter();
+            let (mut sender, body) = Channel::<Bytes, BoxError>::new(32);
+            for frame in stream {
+                sender.send_data(frame).await.unwrap();
+            }
+            drop(sender);
+            let (mut first, recording) = record(body);
+            for _ in 0..sent {
+                frame(&mut first).await.unwrap();
+            }
+            let again = recording.replay().unwrap().collect().await.unwrap().to_bytes();
+            assert_eq!(again, whole);
+            Ok::<_, TestCaseError>(())
+        })?;
+    }
+}
