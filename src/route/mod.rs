@@ -1,1 +1,70 @@
-//! stub
+//! OpenAI path → Vertex AI URL.
+//!
+//! [`VertexRouteLayer`] takes a request as an OpenAI client sends it (`/v1/chat/completions`, at
+//! whatever host) and gives it the host, the path and the version that Vertex AI expects. It
+//! removes what must not travel: `Host`, hop-by-hop headers, API keys in a header or in the query,
+//! and the headers that only OpenAI understands. It never reads or changes the body, and it
+//! never adds a credential: that is the next layer's work, which sees the final host and can
+//! decide whether to trust it.
+//!
+//! An [`Upstream`] says where to: a project, a [`Location`] and an [`Endpoint`], validated when it
+//! is built, so that no setting can turn into another host or another path. One in the extensions
+//! of a request wins over the layer's. [`rewrite`] is the whole rule as a pure function.
+//!
+//! | endpoint | methods |
+//! |---|---|
+//! | [`OpenApi`](Endpoint::OpenApi) | `/chat/completions`, `/completions`, `/embeddings`, `/responses`, `/responses/{id}` |
+//! | [`Deployed`](Endpoint::Deployed), [`Dedicated`](Endpoint::Dedicated), [`Private`](Endpoint::Private) | `/chat/completions`, `/responses/{id}`, `/invoke/{route}` |
+//! | [`BaseUrl`](Endpoint::BaseUrl) | all of these |
+//!
+//! # Example
+//! ```
+//! use http::{Request, Response};
+//! use tower::{Layer, Service, ServiceExt, service_fn};
+//! use tower_vertex::{BoxError, route::{Upstream, VertexRouteLayer}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! // Any HTTP service of Tower goes here; this one answers with the URL that it was asked for.
+//! let client = service_fn(|request: Request<String>| async move {
+//!     Ok::<_, BoxError>(Response::new(request.uri().to_string()))
+//! });
+//!
+//! let upstream = Upstream::new("my-project", "europe-west4")?;
+//! let mut vertex = VertexRouteLayer::new(upstream).layer(client);
+//!
+//! let request = Request::post("https://api.openai.com/v1/chat/completions").body(String::new())?;
+//! let response = vertex.ready().await?.call(request).await?;
+//! assert_eq!(
+//!     response.body(),
+//!     "https://europe-west4-aiplatform.googleapis.com/v1/projects/my-project/locations/europe-west4\
+//!      /endpoints/openapi/chat/completions",
+//! );
+//!
+//! // A path that Vertex AI does not have is an error, and nothing is sent.
+//! let request = Request::get("/v1/models").body(String::new())?;
+//! let error = vertex.ready().await?.call(request).await.unwrap_err();
+//! assert_eq!(error.downcast_ref::<tower_vertex::Error>().unwrap().status(), 404);
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod endpoint;
+mod future;
+mod headers;
+mod host;
+mod layer;
+mod rewrite;
+mod service;
+mod upstream;
+
+pub use self::{
+    builder::UpstreamBuilder,
+    endpoint::{ApiVersion, Endpoint, Location},
+    future::ResponseFuture,
+    layer::VertexRouteLayer,
+    rewrite::rewrite,
+    service::VertexRoute,
+    upstream::Upstream,
+};

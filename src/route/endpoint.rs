@@ -1,0 +1,242 @@
+use std::{fmt, str::FromStr};
+
+use super::host::{refused, shown};
+use crate::error::ConfigError;
+
+/// A Vertex AI location: a region such as `europe-west4`, a multi-region (`us`, `eu`), or `global`.
+///
+/// Any name of the right form is taken, because Google adds regions; nothing else is, because the
+/// location becomes part of a host that is sent an access token.
+///
+/// ```
+/// use tower_vertex::route::Location;
+///
+/// let location: Location = "us-central1".parse()?;
+/// assert_eq!(location.as_str(), "us-central1");
+/// assert!("evil.com/".parse::<Location>().is_err());
+/// # Ok::<_, tower_vertex::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Location(String);
+
+impl Location {
+    /// As it stands in a URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host that every project shares at this location. `us` and `eu` have hosts of another
+    /// form, and `global` one without a prefix: the regional form does not work for them.
+    pub(super) fn shared_host(&self, universe_domain: &str) -> String {
+        match self.as_str() {
+            "global" => format!("aiplatform.{universe_domain}"),
+            multi @ ("us" | "eu") => format!("aiplatform.{multi}.rep.{universe_domain}"),
+            region => format!("{region}-aiplatform.{universe_domain}"),
+        }
+    }
+}
+
+impl TryFrom<&str> for Location {
+    type Error = ConfigError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        let good = text.len() <= 30
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(refused(
+                "location",
+                text,
+                "give a location such as us-central1, eu or global: lower-case letters, digits and \
+                 hyphens, at most 30",
+            ))
+        }
+    }
+}
+
+impl FromStr for Location {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(text)
+    }
+}
+
+impl From<Location> for String {
+    fn from(location: Location) -> Self {
+        location.0
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The version of the Vertex AI API in the path. Both have the same methods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ApiVersion {
+    /// `v1`, the default: it is the stable one.
+    #[default]
+    V1,
+    /// `v1beta1`.
+    V1Beta1,
+}
+
+impl ApiVersion {
+    /// As it stands in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V1Beta1 => "v1beta1",
+        }
+    }
+}
+
+impl FromStr for ApiVersion {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v1beta1" => Ok(Self::V1Beta1),
+            _ => Err(refused("API version", text, "give v1 or v1beta1")),
+        }
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What answers at a location. Checked when the [`Upstream`](super::Upstream) is built.
+///
+/// An `id` is the endpoint's id in Vertex AI, such as `1234567890` or `mg-endpoint-…`: letters,
+/// digits, hyphens and underscores.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// The endpoint named `openapi`: Gemini and the other models that Google runs. The default.
+    #[default]
+    OpenApi,
+    /// A model that you deployed, at the host that every project shares.
+    Deployed {
+        /// The endpoint's id.
+        id: String,
+    },
+    /// A model that you deployed, at a host of its own.
+    Dedicated {
+        /// The endpoint's id.
+        id: String,
+        /// The endpoint's `dedicatedEndpointDns`. It cannot be derived from the other settings:
+        /// `gcloud ai endpoints describe` shows it. Always https.
+        dns: String,
+    },
+    /// A model that you deployed, behind Private Service Connect.
+    Private {
+        /// The endpoint's id.
+        id: String,
+        /// `http://` or `https://`, an address or a host name, and a port if it needs one. Without
+        /// a scheme it is https. Over http the access token travels in clear text.
+        address: String,
+    },
+    /// A complete base URL, to which `/chat/completions` and the rest are appended: a custom route
+    /// (`…/endpoints/ID/invoke/v1`), a proxy, or an emulator. Needs neither project nor location.
+    BaseUrl {
+        /// `http` or `https`; without user name, query and fragment.
+        url: String,
+    },
+}
+
+impl fmt::Debug for Endpoint {
+    /// Shows no user name, password or query: the values may not have been checked yet.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenApi => f.write_str("OpenApi"),
+            Self::Deployed { id } => f.debug_struct("Deployed").field("id", &shown(id)).finish(),
+            Self::Dedicated { id, dns } => f
+                .debug_struct("Dedicated")
+                .field("id", &shown(id))
+                .field("dns", &shown(dns))
+                .finish(),
+            Self::Private { id, address } => f
+                .debug_struct("Private")
+                .field("id", &shown(id))
+                .field("address", &shown(address))
+                .finish(),
+            Self::BaseUrl { url } => f.debug_struct("BaseUrl").field("url", &shown(url)).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_lower_case_letters_digits_and_hyphens() {
+        let longest = "a".repeat(30);
+        for good in ["us-central1", "global", "us", "eu", "northamerica-northeast1", "a", &longest]
+        {
+            assert_eq!(good.parse::<Location>().unwrap().to_string(), good);
+        }
+        let too_long = "a".repeat(31);
+        for bad in [
+            "",
+            "evil.com/",
+            "us-central1.evil.com",
+            "US-Central1",
+            "1us",
+            "-us",
+            "us_central1",
+            "us central1",
+            "us/",
+            "us\\",
+            "us#",
+            "us?",
+            "us@evil.com",
+            "us:443",
+            "us%2f",
+            "us\n",
+            "\u{fc}s",
+            " us",
+            &too_long,
+        ] {
+            let error = Location::try_from(bad).unwrap_err();
+            assert_eq!(error.setting(), "location");
+            assert!(
+                error.to_string().contains(&format!("{:?}", shown(bad))),
+                "{error} does not name {bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_api_version_is_v1_or_v1beta1() {
+        for version in [ApiVersion::V1, ApiVersion::V1Beta1] {
+            assert_eq!(version.to_string().parse::<ApiVersion>().unwrap(), version);
+        }
+        for bad in ["", "V1", "v2", "v1/", "v1beta"] {
+            assert!(bad.parse::<ApiVersion>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_was_never_checked_prints_no_password() {
+        let url = || "http://user:hunter2@host/".to_owned();
+        for endpoint in [
+            Endpoint::BaseUrl { url: url() },
+            Endpoint::Private { id: url(), address: url() },
+            Endpoint::Dedicated { id: url(), dns: url() },
+            Endpoint::Deployed { id: url() },
+        ] {
+            assert!(!format!("{endpoint:?}").contains("hunter2"));
+        }
+    }
+}

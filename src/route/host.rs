@@ -1,0 +1,180 @@
+//! Hosts and origins out of settings: nothing reaches an authority unchecked.
+
+use std::{borrow::Cow, net::Ipv6Addr};
+
+use crate::error::ConfigError;
+
+/// `host` is a DNS name or an IPv4 address, in lower case. An underscore is let through, as the
+/// names of containers have them.
+pub(super) fn is_host_name(host: &str) -> bool {
+    host.len() <= 253
+        && host.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+        })
+}
+
+/// A setting that names an origin, taken apart: `https://host[:port]` and what follows.
+pub(super) struct Parsed<'a> {
+    pub(super) https: bool,
+    /// `host[:port]`, in lower case.
+    pub(super) authority: String,
+    pub(super) has_port: bool,
+    /// From the first slash on; empty when there is none.
+    pub(super) rest: &'a str,
+}
+
+/// Takes an `http` or `https` URL apart. Without a scheme it is https, as everything at Google.
+pub(super) fn parse<'a>(setting: &'static str, value: &'a str) -> Result<Parsed<'a>, ConfigError> {
+    let refuse = |advice| Err(refused(setting, value, advice));
+    let text = value.trim();
+    let (https, text) = match text.split_once("://") {
+        None => (true, text),
+        Some((scheme, text)) if scheme.eq_ignore_ascii_case("https") => (true, text),
+        Some((scheme, text)) if scheme.eq_ignore_ascii_case("http") => (false, text),
+        Some(_) => return refuse("start it with https:// or http://"),
+    };
+    let end = text.find(['/', '?', '#', '\\']).unwrap_or(text.len());
+    let (authority, rest) = text.split_at(end);
+    if authority.contains('@') {
+        return refuse("take the user name and the password out of it");
+    }
+    if rest.contains(['?', '#']) {
+        return refuse("take the query and the fragment out of it");
+    }
+    let authority = authority.to_ascii_lowercase();
+    let (host_is_good, port) = match authority.strip_prefix('[') {
+        Some(v6) => {
+            let (host, port) = v6.split_once(']').unwrap_or((v6, "]"));
+            let good =
+                host.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.starts_with(':'));
+            (good, port.strip_prefix(':'))
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (is_host_name(host), Some(port)),
+            None => (is_host_name(&authority), None),
+        },
+    };
+    if !host_is_good {
+        return refuse(
+            "give a host name or an IP address, such as https://10.0.0.7 or https://host:8443",
+        );
+    }
+    // `u16::from_str` takes a plus sign.
+    let port_is_good = |port: &str| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if !port.is_none_or(port_is_good) {
+        return refuse("give a port between 1 and 65535, or none");
+    }
+    let has_port = port.is_some();
+    Ok(Parsed { https, authority, has_port, rest })
+}
+
+/// The error for a `value` that cannot be used, without the secrets that it may hold.
+pub(super) fn refused(setting: &'static str, value: &str, advice: &'static str) -> ConfigError {
+    ConfigError::invalid(setting, &shown(value), advice)
+}
+
+/// `value` as it may be printed: without user name and password, without the query of a URL
+/// (which may hold a key), and not longer than a line.
+pub(super) fn shown(value: &str) -> Cow<'_, str> {
+    const MOST: usize = 200;
+    let mut shown = Cow::Borrowed(value);
+    if let Some(at) = value.rfind('@') {
+        shown = format!("…{}", &value[at..]).into();
+    }
+    if value.contains("://")
+        && let Some(end) = shown.find(['?', '#'])
+    {
+        shown = format!("{}…", &shown[..=end]).into();
+    }
+    if shown.len() > MOST {
+        let end = (0..=MOST).rev().find(|end| shown.is_char_boundary(*end)).unwrap_or(0);
+        shown = format!("{}…", &shown[..end]).into();
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_taken_apart() {
+        for (value, https, authority, rest) in [
+            ("https://Host.Example", true, "host.example", ""),
+            ("HTTP://10.0.0.7:8080/", false, "10.0.0.7:8080", "/"),
+            ("  host:8443/a/b  ", true, "host:8443", "/a/b"),
+            ("http://[::1]:9000/x", false, "[::1]:9000", "/x"),
+            ("[FE80::1]", true, "[fe80::1]", ""),
+            ("my_container", true, "my_container", ""),
+        ] {
+            let parsed = parse("origin", value).unwrap();
+            assert_eq!(
+                (parsed.https, parsed.authority.as_str(), parsed.rest),
+                (https, authority, rest),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_origin_is_refused() {
+        for value in [
+            "",
+            " ",
+            "https://",
+            "ftp://host",
+            "file:///etc",
+            "://host",
+            "https:host",
+            "host:",
+            "host:0",
+            "host:+1",
+            "host:65536",
+            "host:1:2",
+            "a..b",
+            ".a",
+            "a.",
+            "-a",
+            "a-",
+            "a b",
+            "a%2eb",
+            "[::1",
+            "[::1]9",
+            "[zz]",
+            "[::1]::9",
+            "h\u{f6}st",
+            "https://\\host",
+            "host,other",
+            "https://ho\nst",
+            "https://host?x",
+            "https://host#x",
+            "https://@host",
+        ] {
+            assert!(parse("origin", value).is_err(), "{value:?}");
+        }
+        assert!(parse("origin", &"a".repeat(64)).is_err());
+        assert!(parse("origin", &vec!["a"; 128].join(".")).is_err());
+    }
+
+    #[test]
+    fn a_secret_in_a_setting_is_not_shown() {
+        for value in [
+            "https://user:hunter2@host/path",
+            "user:hunter2@host",
+            "https://user:hun@hunter2@host",
+            "https://user:x/hunter2?y@host",
+            "https://host/?key=hunter2",
+            "https://host/#hunter2",
+        ] {
+            assert!(!shown(value).contains("hunter2"), "{value}");
+            assert!(shown(value).contains("host"), "{value}");
+        }
+        assert_eq!(shown("p?x"), "p?x");
+        assert!(shown(&"\u{f6}".repeat(5000)).len() < 210);
+    }
+}

@@ -1,0 +1,39 @@
+use tower::Layer;
+
+use super::{Upstream, VertexRoute};
+use crate::error::ConfigError;
+
+/// Gives requests the URL of a Vertex AI [`Upstream`]. See the [module](super).
+#[derive(Clone, Debug)]
+pub struct VertexRouteLayer {
+    upstream: Option<Upstream>,
+}
+
+impl VertexRouteLayer {
+    /// Routes to `upstream`, or to the [`Upstream`] in the extensions of a request that has one.
+    pub fn new(upstream: Upstream) -> Self {
+        Self { upstream: Some(upstream) }
+    }
+
+    /// Routes to the upstream that the environment names. See [`Upstream::from_env`].
+    ///
+    /// # Errors
+    /// When a variable is missing or cannot be used.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Upstream::from_env().map(Self::new)
+    }
+
+    /// Routes only requests that carry an [`Upstream`] in their extensions; any other fails with
+    /// [`Error::Config`](crate::Error::Config).
+    pub fn without_default() -> Self {
+        Self { upstream: None }
+    }
+}
+
+impl<S> Layer<S> for VertexRouteLayer {
+    type Service = VertexRoute<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        VertexRoute { inner, upstream: self.upstream.clone() }
+    }
+}

@@ -1,0 +1,793 @@
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{
+    Uri,
+    uri::{Parts, PathAndQuery},
+};
+
+use super::Upstream;
+use crate::error::RouteError;
+
+/// The longest URI that [`http::Uri`] parses, in bytes.
+const LONGEST: usize = (u16::MAX - 1) as usize;
+
+/// The longest path that an error carries, in bytes.
+const LONGEST_SHOWN: usize = 200;
+
+/// Query parameters that are credentials of Google's APIs. They must not reach a log on the way,
+/// and a key beside a valid access token gives 401.
+const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
+
+/// What an endpoint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Methods {
+    OpenApi,
+    Deployed,
+    All,
+}
+
+impl Methods {
+    /// The paths without a variable part. [`fixed`] knows their order.
+    pub(super) const FIXED: [&str; 4] =
+        ["/chat/completions", "/completions", "/embeddings", "/responses"];
+
+    /// Whether the endpoint has `sub`, a clean path that starts with a slash.
+    pub(super) fn have(self, sub: &str) -> bool {
+        if let Some(id) = sub.strip_prefix("/responses/") {
+            return !id.contains('/');
+        }
+        match sub {
+            "/chat/completions" => true,
+            "/completions" | "/embeddings" | "/responses" => self != Self::Deployed,
+            _ => self != Self::OpenApi && sub.starts_with("/invoke/"),
+        }
+    }
+
+    fn supported(self) -> &'static str {
+        match self {
+            Self::OpenApi => {
+                "/chat/completions, /completions, /embeddings, /responses and /responses/{id}"
+            }
+            Self::Deployed => "/chat/completions, /responses/{id} and /invoke/{route}",
+            Self::All => {
+                "/chat/completions, /completions, /embeddings, /responses, /responses/{id} and \
+                 /invoke/{route}"
+            }
+        }
+    }
+}
+
+/// The position in [`Methods::FIXED`].
+fn fixed(sub: &str) -> Option<usize> {
+    match sub {
+        "/chat/completions" => Some(0),
+        "/completions" => Some(1),
+        "/embeddings" => Some(2),
+        "/responses" => Some(3),
+        _ => None,
+    }
+}
+
+/// The URI at `upstream` for the `uri` of a request by an OpenAI client.
+///
+/// Scheme, host and port of `uri` are ignored: OpenAI clients send `https://api.openai.com`. Its
+/// path may have the upstream's path prefix or not. Its query is kept byte for byte, but for the
+/// parameters `key`, `access_token` and `oauth_token` (in upper or lower case, percent-encoded or
+/// not), which are credentials. A `?` with nothing behind it is dropped.
+///
+/// Segments are compared, and compared as they are: `/v1chat/completions`, `/v1/chat/completions/`
+/// and `/v1/chat/%63ompletions` are not `/v1/chat/completions`. Paths without a variable part cost
+/// no allocation, those with one, and a query, cost one.
+///
+/// # Errors
+/// - [`RouteError::InvalidPath`] for a path that a server might read as another one: with empty
+///   segments (a slash at the end makes one), dot segments, encoded slashes, backslashes, control
+///   characters, characters beyond ASCII, encoded percent signs or broken percent escapes; and for
+///   `*` and `host:port`, which are not paths.
+/// - [`RouteError::UnsupportedPath`] for a path that the endpoint does not have, unless the upstream
+///   passes such paths through.
+/// - [`RouteError::TooLong`] when the result would not fit into a URI.
+///
+/// ```
+/// use http::Uri;
+/// use tower_vertex::{error::RouteError, route::{Upstream, rewrite}};
+///
+/// let upstream = Upstream::new("p", "eu")?;
+/// let uri = rewrite(&upstream, &Uri::from_static("/v1/chat/completions?alt=sse&key=secret"))?;
+/// assert_eq!(
+///     uri,
+///     "https://aiplatform.eu.rep.googleapis.com/v1/projects/p/locations/eu/endpoints/openapi\
+///      /chat/completions?alt=sse",
+/// );
+///
+/// let error = rewrite(&upstream, &Uri::from_static("/v1/%2e%2e/secrets")).unwrap_err();
+/// assert!(matches!(error, RouteError::InvalidPath { .. }));
+/// # Ok::<_, tower_vertex::BoxError>(())
+/// ```
+pub fn rewrite(upstream: &Upstream, uri: &Uri) -> Result<Uri, RouteError> {
+    let Some(path_and_query) = uri.path_and_query() else {
+        return Err(invalid("is missing: the request names only a host"));
+    };
+    let path = path_and_query.path();
+    let sub = without_prefix(path, upstream.prefix());
+    let query = path_and_query.query().and_then(without_credentials);
+
+    if let Some(known) = fixed(sub).and_then(|index| upstream.fixed(index)) {
+        return match query {
+            None => Ok(known.clone()),
+            Some(query) => join(upstream, sub, Some(&query)),
+        };
+    }
+    // Of the whole path, so that nothing hides in front of a prefix.
+    if path != "/" {
+        check_path(path).map_err(invalid)?;
+    }
+    let goes = sub.len() > 1 && (upstream.pass_through() || upstream.methods().have(sub));
+    if !goes {
+        return Err(RouteError::UnsupportedPath {
+            // A checked path is ASCII, so it can be cut anywhere; `get` cannot panic if it were not.
+            path: path.get(..LONGEST_SHOWN).unwrap_or(path).to_owned(),
+            supported: upstream.methods().supported(),
+        });
+    }
+    join(upstream, sub, query.as_deref())
+}
+
+fn invalid(reason: &'static str) -> RouteError {
+    RouteError::InvalidPath { reason }
+}
+
+/// `path` without `prefix`, if that ends where a segment ends.
+fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
+    match path.strip_prefix(prefix) {
+        Some(sub) if sub.is_empty() || sub.starts_with('/') => sub,
+        _ => path,
+    }
+}
+
+/// The URI with `sub` and `query` behind the base.
+fn join(upstream: &Upstream, sub: &str, query: Option<&str>) -> Result<Uri, RouteError> {
+    let base = upstream.base_path();
+    let length = base.len() + sub.len() + query.map_or(0, |query| 1 + query.len());
+    if upstream.origin().len() + length > LONGEST {
+        return Err(RouteError::TooLong);
+    }
+    let mut text = String::with_capacity(length);
+    text.push_str(base);
+    text.push_str(sub);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    // All of it came out of checked settings and a parsed URI, so neither step fails.
+    let refused = || invalid("and query do not make a URI");
+    let mut parts = Parts::default();
+    parts.scheme = upstream.uri().scheme().cloned();
+    parts.authority = upstream.uri().authority().cloned();
+    parts.path_and_query =
+        Some(PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|_| refused())?);
+    Uri::from_parts(parts).map_err(|_| refused())
+}
+
+/// `query` without its credentials; `None` if nothing is left.
+fn without_credentials(query: &str) -> Option<Cow<'_, str>> {
+    let kept = if query.split('&').any(is_credential) {
+        let kept: Vec<&str> = query.split('&').filter(|pair| !is_credential(pair)).collect();
+        Cow::Owned(kept.join("&"))
+    } else {
+        Cow::Borrowed(query)
+    };
+    (!kept.is_empty()).then_some(kept)
+}
+
+fn is_credential(pair: &str) -> bool {
+    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+    // A name that is encoded is longer, never shorter.
+    name.len() >= 3 && CREDENTIALS.iter().any(|credential| decodes_to(name, credential))
+}
+
+/// Whether `name`, decoded, is `wanted`, but for upper and lower case.
+fn decodes_to(name: &str, wanted: &str) -> bool {
+    let mut rest = name.as_bytes();
+    for wanted in wanted.bytes() {
+        let byte = match *rest {
+            [b'%', high, low, ref after @ ..] if let Some(byte) = hex(high, low) => {
+                rest = after;
+                byte
+            }
+            [byte, ref after @ ..] => {
+                rest = after;
+                byte
+            }
+            [] => return false,
+        };
+        if !byte.eq_ignore_ascii_case(&wanted) {
+            return false;
+        }
+    }
+    rest.is_empty()
+}
+
+fn hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    Some((digit(high)? * 16 + digit(low)?) as u8)
+}
+
+/// Refuses a path that a server, or a proxy on the way, could read as another path.
+pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
+    let path = path.strip_prefix('/').ok_or("does not start with a slash")?;
+    path.split('/').try_for_each(check_segment)
+}
+
+fn check_segment(segment: &str) -> Result<(), &'static str> {
+    let mut rest = segment.as_bytes();
+    // The segment as far as its parameters: some servers read `..;x` as `..`.
+    let (mut length, mut dots, mut in_name) = (0, 0, true);
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        let byte = match *byte {
+            b'%' => {
+                let [high, low, after @ ..] = rest else {
+                    return Err("has a broken percent escape");
+                };
+                rest = after;
+                match hex(*high, *low).ok_or("has a broken percent escape")? {
+                    b'/' => return Err("has an encoded slash"),
+                    // Decoded twice, it could be any of the others.
+                    b'%' => return Err("has an encoded percent sign"),
+                    byte => byte,
+                }
+            }
+            // RFC 3986 §3.3, `pchar`.
+            byte @ (b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b','
+            | b';'
+            | b'='
+            | b':'
+            | b'@'
+            | b'\\'
+            | 0..=0x1f
+            | 0x7f..) => byte,
+            _ => return Err("has a character that a path cannot have unencoded"),
+        };
+        match byte {
+            b'\\' => return Err("has a backslash"),
+            0..=0x1f | 0x7f => return Err("has a control character"),
+            0x80.. => return Err("has a character beyond ASCII"),
+            b';' => in_name = false,
+            _ if in_name => {
+                length += 1;
+                dots += usize::from(byte == b'.');
+            }
+            _ => {}
+        }
+    }
+    match length {
+        0 => Err("has an empty segment"),
+        1 | 2 if dots == length => Err("has a dot segment"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::route::{ApiVersion, Endpoint, UpstreamBuilder};
+
+    fn at(location: &str) -> UpstreamBuilder {
+        Upstream::builder().project("p").location(location)
+    }
+
+    fn endpoint(endpoint: Endpoint) -> UpstreamBuilder {
+        at("us-central1").endpoint(endpoint)
+    }
+
+    fn deployed() -> UpstreamBuilder {
+        endpoint(Endpoint::Deployed { id: "123".into() })
+    }
+
+    fn base_url(url: &str) -> UpstreamBuilder {
+        Upstream::builder().endpoint(Endpoint::BaseUrl { url: url.into() })
+    }
+
+    fn dedicated(dns: &str) -> UpstreamBuilder {
+        endpoint(Endpoint::Dedicated { id: "123".into(), dns: dns.into() })
+    }
+
+    fn private(address: &str) -> UpstreamBuilder {
+        endpoint(Endpoint::Private { id: "123".into(), address: address.into() })
+    }
+
+    fn run(builder: &UpstreamBuilder, input: &str) -> Result<String, RouteError> {
+        let upstream = builder.clone().build().unwrap();
+        let uri = input.parse().unwrap_or_else(|error| panic!("{input:?}: {error}"));
+        rewrite(&upstream, &uri).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn every_location_mode_and_method_has_its_url() {
+        const US: &str = "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/endpoints";
+        let us = |rest: &str| format!("{US}/{rest}");
+        let chat = "/v1/chat/completions";
+        let cases: Vec<(UpstreamBuilder, &str, String)> = vec![
+            // Locations.
+            (at("us-central1"), chat, us("openapi/chat/completions")),
+            (at("europe-west4"), chat, "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/endpoints/openapi/chat/completions".into()),
+            (at("global"), chat, "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+            (at("us"), chat, "https://aiplatform.us.rep.googleapis.com/v1/projects/p/locations/us/endpoints/openapi/chat/completions".into()),
+            (at("eu"), chat, "https://aiplatform.eu.rep.googleapis.com/v1/projects/p/locations/eu/endpoints/openapi/chat/completions".into()),
+            // Versions.
+            (at("global").api_version(ApiVersion::V1Beta1), chat, "https://aiplatform.googleapis.com/v1beta1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+            (at("eu").api_version(ApiVersion::V1Beta1), "/embeddings", "https://aiplatform.eu.rep.googleapis.com/v1beta1/projects/p/locations/eu/endpoints/openapi/embeddings".into()),
+            (deployed().api_version(ApiVersion::V1Beta1), chat, "https://us-central1-aiplatform.googleapis.com/v1beta1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+            // Universes.
+            (at("u-north1").universe_domain("apis.example.cloud"), chat, "https://u-north1-aiplatform.apis.example.cloud/v1/projects/p/locations/u-north1/endpoints/openapi/chat/completions".into()),
+            (at("global").universe_domain("apis.example.cloud"), chat, "https://aiplatform.apis.example.cloud/v1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+            (at("eu").universe_domain("apis.example.cloud"), chat, "https://aiplatform.eu.rep.apis.example.cloud/v1/projects/p/locations/eu/endpoints/openapi/chat/completions".into()),
+            // A project of a domain.
+            (at("global").project("example.com:proj"), chat, "https://aiplatform.googleapis.com/v1/projects/example.com:proj/locations/global/endpoints/openapi/chat/completions".into()),
+            // Methods of `openapi`, with the prefix and without it.
+            (at("us-central1"), "/chat/completions", us("openapi/chat/completions")),
+            (at("us-central1"), "/v1/completions", us("openapi/completions")),
+            (at("us-central1"), "/completions", us("openapi/completions")),
+            (at("us-central1"), "/v1/embeddings", us("openapi/embeddings")),
+            (at("us-central1"), "/embeddings", us("openapi/embeddings")),
+            (at("us-central1"), "/v1/responses", us("openapi/responses")),
+            (at("us-central1"), "/responses", us("openapi/responses")),
+            (at("us-central1"), "/v1/responses/resp_1-2.3~4", us("openapi/responses/resp_1-2.3~4")),
+            (at("us-central1"), "/responses/a%20b", us("openapi/responses/a%20b")),
+            (at("us-central1"), "/responses/...", us("openapi/responses/...")),
+            // Absolute URIs: their host says nothing.
+            (at("us-central1"), "https://api.openai.com/v1/chat/completions", us("openapi/chat/completions")),
+            (at("us-central1"), "http://127.0.0.1:8080/chat/completions?a=b", us("openapi/chat/completions?a=b")),
+            (at("us-central1"), "http://user:pw@evil.com:1/v1/embeddings", us("openapi/embeddings")),
+            // Other prefixes.
+            (at("us-central1").path_prefix("/openai/v1/"), "/openai/v1/embeddings", us("openapi/embeddings")),
+            (at("us-central1").path_prefix("/openai/v1"), "/embeddings", us("openapi/embeddings")),
+            (at("us-central1").path_prefix(""), "/embeddings", us("openapi/embeddings")),
+            (at("us-central1").path_prefix("/"), "/embeddings", us("openapi/embeddings")),
+            // Endpoint ids.
+            (deployed(), chat, us("123/chat/completions")),
+            (deployed(), "/v1/responses/r1", us("123/responses/r1")),
+            (deployed(), "/v1/invoke/v1/chat/completions", us("123/invoke/v1/chat/completions")),
+            (deployed(), "/invoke/predict", us("123/invoke/predict")),
+            (deployed(), "/invoke/v1/models/m:generateContent?alt=sse", us("123/invoke/v1/models/m:generateContent?alt=sse")),
+            (endpoint(Endpoint::Deployed { id: "mg-endpoint-0a1b_2".into() }), chat, us("mg-endpoint-0a1b_2/chat/completions")),
+            (endpoint(Endpoint::Deployed { id: "openapi".into() }), "/embeddings", us("openapi/embeddings")),
+            // Dedicated and private hosts.
+            (dedicated("123.us-central1-9.prediction.vertexai.goog"), chat, "https://123.us-central1-9.prediction.vertexai.goog/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+            (dedicated(" https://123.us-central1-9.prediction.vertexai.goog/\n"), chat, "https://123.us-central1-9.prediction.vertexai.goog/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+            (dedicated("123.us-central1-9.prediction.vertexai.goog").api_version(ApiVersion::V1Beta1), "/invoke/x", "https://123.us-central1-9.prediction.vertexai.goog/v1beta1/projects/p/locations/us-central1/endpoints/123/invoke/x".into()),
+            (private("http://10.0.0.7"), chat, "http://10.0.0.7/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+            (private("10.0.0.7:8443"), chat, "https://10.0.0.7:8443/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+            (private("https://[fd00::7]:8443/"), chat, "https://[fd00::7]:8443/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+            (private("123-us-central1-456.prediction.p.vertexai.goog"), "/responses/r", "https://123-us-central1-456.prediction.p.vertexai.goog/v1/projects/p/locations/us-central1/endpoints/123/responses/r".into()),
+            // Private Service Connect for Google APIs, mutual TLS, an emulator.
+            (at("us-central1").origin("https://us-central1-aiplatform-psc.p.googleapis.com"), chat, "https://us-central1-aiplatform-psc.p.googleapis.com/v1/projects/p/locations/us-central1/endpoints/openapi/chat/completions".into()),
+            (at("global").origin("aiplatform-psc.p.googleapis.com"), chat, "https://aiplatform-psc.p.googleapis.com/v1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+            (at("us-central1").origin("https://us-central1-aiplatform.mtls.googleapis.com/"), chat, "https://us-central1-aiplatform.mtls.googleapis.com/v1/projects/p/locations/us-central1/endpoints/openapi/chat/completions".into()),
+            (dedicated("123.us-central1-9.prediction.vertexai.goog").origin("http://127.0.0.1:9000"), chat, "http://127.0.0.1:9000/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+            // Base URLs.
+            (base_url("http://127.0.0.1:9000/v1/projects/p/locations/l/endpoints/openapi"), chat, "http://127.0.0.1:9000/v1/projects/p/locations/l/endpoints/openapi/chat/completions".into()),
+            (base_url("https://host/v1/projects/p/locations/l/endpoints/1/invoke/v1//"), "/v1/embeddings?a", "https://host/v1/projects/p/locations/l/endpoints/1/invoke/v1/embeddings?a".into()),
+            (base_url("http://host"), chat, "http://host/chat/completions".into()),
+            (base_url("http://host/"), "/invoke/a/b", "http://host/invoke/a/b".into()),
+            (base_url("http://host/x"), "/v1/responses/r", "http://host/x/responses/r".into()),
+            (base_url("http://host/x").origin("https://other:1"), "/v1/completions", "https://other:1/x/completions".into()),
+            // Pass-through.
+            (at("us-central1").pass_through(true), "/v1/models?a=b", us("openapi/models?a=b")),
+            (at("us-central1").pass_through(true), "/images/generations", us("openapi/images/generations")),
+            (at("us-central1").pass_through(true), "/v1chat/completions", us("openapi/v1chat/completions")),
+            (deployed().pass_through(true), "/v1/embeddings", us("123/embeddings")),
+            (deployed().pass_through(true), "/v1/responses/r/cancel?key=k", us("123/responses/r/cancel")),
+        ];
+        for (builder, input, expected) in cases {
+            assert_eq!(run(&builder, input).as_deref(), Ok(&*expected), "{input}, {builder:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_kept_but_for_its_credentials() {
+        for (query, expected) in [
+            ("", ""),
+            ("?", ""),
+            ("?a=b", "?a=b"),
+            ("?&&", "?&&"),
+            ("?a=b&a=b&&c", "?a=b&a=b&&c"),
+            ("?a=%2F..%2f&b=//../x", "?a=%2F..%2f&b=//../x"),
+            ("?a=?b?", "?a=?b?"),
+            ("?a=\u{fc}&b=%c3%bc", "?a=\u{fc}&b=%c3%bc"),
+            ("?key=secret", ""),
+            ("?key", ""),
+            ("?key=", ""),
+            ("?key=a&key=b", ""),
+            ("?a=b&key=secret", "?a=b"),
+            ("?key=secret&a=b", "?a=b"),
+            ("?a=b&key=secret&c=d", "?a=b&c=d"),
+            ("?access_token=ya29&oauth_token=x", ""),
+            ("?KEY=secret&Access_Token=x&a", "?a"),
+            ("?%6bey=secret&k%65%79=x&a=1", "?a=1"),
+            ("?%6B%45Y=secret", ""),
+            ("?access%5Ftoken=x&b", "?b"),
+            ("?monkey=1&keys=2&key2=3&a.key=4", "?monkey=1&keys=2&key2=3&a.key=4"),
+            ("?k%zzey=1&ke%7=2&%=3", "?k%zzey=1&ke%7=2&%=3"),
+            ("?a=key&b=access_token=x", "?a=key&b=access_token=x"),
+            ("?api_key=1&pageToken=2", "?api_key=1&pageToken=2"),
+        ] {
+            for path in ["/v1/chat/completions", "/v1/responses/r"] {
+                let found = run(&at("eu"), &format!("{path}{query}")).unwrap();
+                let found = found.split_once(path.trim_start_matches("/v1")).unwrap().1;
+                assert_eq!(found, expected, "{path}{query}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_could_be_read_as_another_is_refused() {
+        let paths = [
+            ("*", "slash"),
+            ("api.openai.com:443", "only a host"),
+            ("api.openai.com", "only a host"),
+            ("/v1/", "empty segment"),
+            ("//", "empty segment"),
+            ("//evil.com/v1/chat/completions", "empty segment"),
+            ("/v1//chat/completions", "empty segment"),
+            ("/v1/chat//completions", "empty segment"),
+            ("/v1/chat/completions/", "empty segment"),
+            ("/chat/completions//", "empty segment"),
+            ("/v1/responses/", "empty segment"),
+            ("/v1/responses/;x", "empty segment"),
+            ("/v1/../..", "dot segment"),
+            ("/v1/.", "dot segment"),
+            ("/../v1/chat/completions", "dot segment"),
+            ("/v1/../chat/completions", "dot segment"),
+            ("/v1/./chat/completions", "dot segment"),
+            ("/v1/responses/..", "dot segment"),
+            ("/v1/responses/..;x=1", "dot segment"),
+            ("/v1/responses/.%2e%3bx", "dot segment"),
+            ("/v1/responses/%2e%2e", "dot segment"),
+            ("/v1/responses/%2e%2E", "dot segment"),
+            ("/v1/responses/.%2e", "dot segment"),
+            ("/v1/responses/%2E.", "dot segment"),
+            ("/v1/responses/%2e", "dot segment"),
+            ("/v1/responses/../../../../other", "dot segment"),
+            ("/v1/responses/%2e%2e/chat", "dot segment"),
+            ("/v1/responses/..%2f..", "encoded slash"),
+            ("/v1/responses/a%2Fb", "encoded slash"),
+            ("/v1%2fchat/completions", "encoded slash"),
+            ("/v1/responses/%252e%252e", "encoded percent"),
+            ("/v1/responses/%252F", "encoded percent"),
+            ("/v1/responses/a%5Cb", "backslash"),
+            ("/v1/responses/..%5c..", "backslash"),
+            ("/v1/responses/%00", "control character"),
+            ("/v1/responses/a%0d%0aHost:%20evil.com", "control character"),
+            ("/v1/responses/%1F", "control character"),
+            ("/v1/responses/%7f", "control character"),
+            ("/v1/responses/%", "broken percent"),
+            ("/v1/responses/%2", "broken percent"),
+            ("/v1/responses/%2/e", "broken percent"),
+            ("/v1/responses/%zz", "broken percent"),
+            ("/v1/responses/%+1", "broken percent"),
+            ("/v1/responses/%u002e", "broken percent"),
+            ("/v1/responses/\u{fc}", "beyond ASCII"),
+            ("/v1/responses/%c0%ae%c0%ae", "beyond ASCII"),
+            ("/v1/responses/\u{ff0e}\u{ff0e}", "beyond ASCII"),
+            ("/v1/responses/{id}", "unencoded"),
+            ("/v1/responses/\"x\"", "unencoded"),
+            ("https://evil.com//v1/chat/completions", "empty segment"),
+            ("https://evil.com/v1/../chat/completions", "dot segment"),
+        ];
+        let everything = [
+            at("eu"),
+            at("eu").pass_through(true),
+            deployed(),
+            deployed().pass_through(true),
+            base_url("http://host/x"),
+            base_url("http://host").pass_through(true),
+        ];
+        for (path, reason) in paths {
+            for builder in &everything {
+                let error = run(builder, path).unwrap_err();
+                assert!(matches!(error, RouteError::InvalidPath { .. }), "{path}: {error}");
+                assert!(error.to_string().contains(reason), "{path}: {error}");
+            }
+        }
+        // Below `/invoke/` the path may be anything, and the checks are the same.
+        for route in ["..", "a/../../b", "a//b", "a/", "%2e%2e/x", "a%2fb", "a%5cb"] {
+            let error = run(&deployed(), &format!("/invoke/{route}")).unwrap_err();
+            assert!(matches!(error, RouteError::InvalidPath { .. }), "{route}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_or_a_control_byte_that_gets_past_the_parser_is_refused() {
+        for byte in (0..=0x20_u8).chain([b'\\', 0x7f, b'^', b'<', b'|', b'`']) {
+            let path = [b"/v1/responses/a", &[byte][..], b"b"].concat();
+            assert!(check_path(std::str::from_utf8(&path).unwrap()).is_err(), "{byte:#x}");
+            if let Ok(uri) = Uri::from_maybe_shared(path) {
+                let upstream = at("eu").pass_through(true).build().unwrap();
+                assert!(rewrite(&upstream, &uri).is_err(), "{byte:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_the_endpoint_does_not_have_is_named_with_what_it_has() {
+        for (builder, path) in [
+            (at("eu"), "/"),
+            (at("eu"), "https://api.openai.com"),
+            (at("eu"), "/?x=1"),
+            (at("eu"), "/v1"),
+            (at("eu").pass_through(true), "/v1"),
+            (at("eu").pass_through(true), "/"),
+            (at("eu"), "/v1/models"),
+            (at("eu"), "/v1/chat"),
+            (at("eu"), "/v1chat/completions"),
+            (at("eu"), "/v1/v1/chat/completions"),
+            (at("eu"), "/v1/chat/completionsX"),
+            (at("eu"), "/v1/chat/completions;x"),
+            (at("eu"), "/v1/chat/completions%20"),
+            (at("eu"), "/v1/chat/completions:x"),
+            (at("eu"), "/v1/chat/completions/x"),
+            (at("eu"), "/v1/chat/%63ompletions"),
+            (at("eu"), "/V1/chat/completions"),
+            (at("eu"), "/v1/Chat/Completions"),
+            (at("eu"), "/v1beta1/chat/completions"),
+            (at("eu"), "/v1/responses/r/cancel"),
+            (at("eu"), "/v1/invoke/x"),
+            (at("eu").path_prefix(""), "/v1/chat/completions"),
+            (deployed(), "/v1/embeddings"),
+            (deployed(), "/v1/completions"),
+            (deployed(), "/v1/responses"),
+            (deployed(), "/v1/invoke"),
+            (dedicated("a.b"), "/v1/embeddings"),
+            (private("a.b"), "/v1/embeddings"),
+            (base_url("http://host/x"), "/v1/models"),
+        ] {
+            let error = run(&builder, path).unwrap_err();
+            let RouteError::UnsupportedPath { path: named, supported } = error else {
+                panic!("{path}: {error}");
+            };
+            assert!(supported.starts_with("/chat/completions, "), "{supported}");
+            assert!(path.contains(&*named) || named == "/", "{path}: {named}");
+            assert!(!named.contains('?'), "{named}");
+        }
+    }
+
+    #[test]
+    fn sixty_four_kilobytes_are_an_error_and_no_panic() {
+        let filler = |length: usize| "a".repeat(length - "/v1/responses/".len());
+        let most = LONGEST;
+        let long = |length| format!("/v1/responses/{}", filler(length)).parse::<Uri>().unwrap();
+        for builder in [at("eu"), at("eu").pass_through(true), base_url("http://h/a")] {
+            let upstream = builder.build().unwrap();
+            assert_eq!(rewrite(&upstream, &long(most)), Err(RouteError::TooLong));
+            // The longest that fits, and one more.
+            let fits = most - upstream.origin().len() - upstream.base_path().len() + "/v1".len();
+            let uri = rewrite(&upstream, &long(fits)).unwrap();
+            assert_eq!(uri.to_string().len(), most);
+            assert_eq!(uri.to_string().parse::<Uri>().unwrap(), uri);
+            assert_eq!(rewrite(&upstream, &long(fits + 1)), Err(RouteError::TooLong));
+        }
+
+        let upstream = at("eu").build().unwrap();
+        let unknown = format!("/{}", "a".repeat(most - 1)).parse().unwrap();
+        let error = rewrite(&upstream, &unknown).unwrap_err();
+        assert!(error.to_string().len() < 400, "{error}");
+        let query = "?".to_owned() + &"k&".repeat(30_000);
+        let uri = format!("/v1/chat/completions{query}").parse().unwrap();
+        assert!(rewrite(&upstream, &uri).unwrap().to_string().ends_with(&query));
+        let query = "a".repeat(most - "/v1/chat/completions?".len());
+        let uri = format!("/v1/chat/completions?{query}").parse().unwrap();
+        assert_eq!(rewrite(&upstream, &uri), Err(RouteError::TooLong));
+        let dirty = format!("/{}", "/".repeat(most - 1)).parse().unwrap();
+        assert!(matches!(rewrite(&upstream, &dirty), Err(RouteError::InvalidPath { .. })));
+    }
+
+    /// What a lenient server could make of a path: decoded until nothing changes, backslashes
+    /// as slashes, empty and dot segments resolved. `None` when it climbs above the root.
+    fn as_the_worst_server_reads(path: &str) -> Option<Vec<String>> {
+        let mut bytes = path.as_bytes().to_vec();
+        loop {
+            let mut decoded = Vec::new();
+            let mut rest = &bytes[..];
+            while let [byte, after @ ..] = rest {
+                (rest, decoded) = match rest {
+                    [b'%', high, low, after @ ..] if hex(*high, *low).is_some() => {
+                        decoded.extend(hex(*high, *low));
+                        (after, decoded)
+                    }
+                    _ => {
+                        decoded.push(if *byte == b'\\' { b'/' } else { *byte });
+                        (after, decoded)
+                    }
+                };
+            }
+            if decoded == bytes {
+                break;
+            }
+            bytes = decoded;
+        }
+        let mut segments = Vec::new();
+        for segment in String::from_utf8_lossy(&bytes).split('/') {
+            match segment.split(';').next().unwrap_or_default() {
+                "" | "." => {}
+                ".." => drop(segments.pop()?),
+                _ => segments.push(segment.to_owned()),
+            }
+        }
+        Some(segments)
+    }
+
+    fn hostile_path() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "/",
+            "//",
+            "v1",
+            "/v1",
+            "chat",
+            "completions",
+            "/chat/completions",
+            "/embeddings",
+            "responses",
+            "/responses/",
+            "/invoke/",
+            "invoke",
+            "r1",
+            ".",
+            "..",
+            "...",
+            "%2e",
+            "%2E",
+            "%2f",
+            "%2F",
+            "%5c",
+            "\\",
+            "%25",
+            "%252e",
+            "%00",
+            "%0a",
+            "%7f",
+            "%",
+            "%2",
+            "%zz",
+            ";",
+            "..;",
+            "@",
+            ":",
+            "*",
+            "~",
+            "\u{fc}",
+            "%c0%ae",
+            "projects",
+            "endpoints",
+            "openapi",
+            "evil.com",
+            "https://evil.com",
+            "{",
+            "\"",
+            " ",
+        ]);
+        prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    fn hostile_query() -> impl Strategy<Value = Option<String>> {
+        let piece = prop::sample::select(vec![
+            "key=SECRET",
+            "KEY=SECRET",
+            "%6bey=SECRET",
+            "access_token=SECRET",
+            "oauth_token=SECRET",
+            "o%61uth_token=SECRET",
+            "a=b",
+            "alt=sse",
+            "",
+            "monkey=1",
+            "x=%2e%2e/",
+            "?",
+            "k",
+            "keys=1",
+            "%",
+            "=",
+        ]);
+        prop::option::of(prop::collection::vec(piece, 0..6).prop_map(|pairs| pairs.join("&")))
+    }
+
+    fn some_upstream() -> impl Strategy<Value = Upstream> {
+        let builders = vec![
+            at("us-central1"),
+            at("global").path_prefix("/openai/v1"),
+            at("eu").path_prefix(""),
+            deployed(),
+            dedicated("1.us-central1-2.prediction.vertexai.goog"),
+            private("http://10.0.0.7:8080"),
+            base_url("http://127.0.0.1:9000"),
+            base_url("https://host/a/b"),
+        ];
+        (prop::sample::select(builders), any::<bool>())
+            .prop_map(|(builder, pass)| builder.pass_through(pass).build().unwrap())
+    }
+
+    fn holds(upstream: &Upstream, uri: &Uri) -> Result<(), TestCaseError> {
+        let Ok(found) = rewrite(upstream, uri) else { return Ok(()) };
+        prop_assert_eq!(found.scheme(), upstream.uri().scheme());
+        prop_assert_eq!(found.authority(), upstream.uri().authority());
+        prop_assert!(found.path().starts_with(&format!("{}/", upstream.base_path())), "{}", found);
+
+        let base = as_the_worst_server_reads(upstream.base_path()).unwrap();
+        let path = as_the_worst_server_reads(found.path());
+        prop_assert!(
+            path.as_ref().is_some_and(|path| path.starts_with(&base) && path.len() > base.len()),
+            "{} leaves {:?}",
+            found,
+            base
+        );
+
+        let kept: Vec<&str> = uri
+            .query()
+            .into_iter()
+            .flat_map(|query| query.split('&'))
+            .filter(|pair| !is_credential(pair))
+            .collect();
+        prop_assert_eq!(found.query().unwrap_or_default(), kept.join("&"));
+        prop_assert!(!found.to_string().contains("SECRET"), "{}", found);
+        prop_assert_eq!(&found.to_string().parse::<Uri>().unwrap(), &found);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn no_path_leaves_the_base_and_no_query_loses_more_than_credentials(
+            upstream in some_upstream(),
+            origin in prop::sample::select(vec!["", "https://evil.com", "http://u:p@h:1"]),
+            method in prop::sample::select(vec!["", "/v1/responses/", "/invoke/", "/chat/completions", "/"]),
+            path in hostile_path(),
+            query in hostile_query(),
+        ) {
+            let query = query.map_or(String::new(), |query| format!("?{query}"));
+            if let Ok(uri) = format!("{origin}{method}{path}{query}").parse::<Uri>() {
+                holds(&upstream, &uri)?;
+            }
+        }
+
+        #[test]
+        fn no_bytes_that_make_a_uri_panic_or_leave_the_base(
+            upstream in some_upstream(),
+            method in prop::sample::select(vec!["", "/", "/v1/", "/responses/"]),
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            if let Ok(uri) = Uri::from_maybe_shared([method.as_bytes(), &bytes].concat()) {
+                holds(&upstream, &uri)?;
+            }
+        }
+
+        #[test]
+        fn no_printable_text_that_makes_a_uri_leaves_the_base(
+            upstream in some_upstream(),
+            text in "(/v1)?/(responses/|invoke/)?[!-~]{0,30}",
+        ) {
+            if let Ok(uri) = text.parse::<Uri>() {
+                holds(&upstream, &uri)?;
+            }
+        }
+    }
+}

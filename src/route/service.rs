@@ -1,0 +1,58 @@
+use std::task::{Context, Poll};
+
+use http::{Request, Version};
+use tower::{BoxError, Service};
+
+use super::{ResponseFuture, Upstream, headers, rewrite};
+use crate::error::{ConfigError, Error};
+
+/// The service of [`VertexRouteLayer`](super::VertexRouteLayer). See the [module](super).
+#[derive(Clone, Debug)]
+pub struct VertexRoute<S> {
+    pub(super) inner: S,
+    pub(super) upstream: Option<Upstream>,
+}
+
+impl<S> VertexRoute<S> {
+    /// Routes to `upstream`, or to the [`Upstream`] in the extensions of a request that has one.
+    pub fn new(inner: S, upstream: Upstream) -> Self {
+        Self { inner, upstream: Some(upstream) }
+    }
+}
+
+impl<S, B> Service<Request<B>> for VertexRoute<S>
+where
+    S: Service<Request<B>>,
+    S::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // The extension stays where it is: layers further in may want to know the upstream too.
+        let upstream = request.extensions().get::<Upstream>().or(self.upstream.as_ref());
+        let routed = match upstream {
+            Some(upstream) => rewrite(upstream, request.uri()).map_err(Error::from),
+            None => Err(Error::from(ConfigError::missing(
+                "upstream",
+                "put an Upstream into the request's extensions, or give one to the layer",
+            ))),
+        };
+        match routed {
+            Ok(uri) => {
+                *request.uri_mut() = uri;
+                // Clients take HTTP/2 here as a demand and refuse a connection that negotiated
+                // HTTP/1.1; with HTTP/1.1 they use whatever was negotiated.
+                *request.version_mut() = Version::HTTP_11;
+                headers::strip(request.headers_mut());
+                ResponseFuture::inner(self.inner.call(request))
+            }
+            Err(error) => ResponseFuture::error(error.into()),
+        }
+    }
+}

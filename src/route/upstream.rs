@@ -1,0 +1,260 @@
+use std::{fmt, sync::Arc};
+
+use http::{Uri, uri::Scheme};
+
+use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, host::refused, rewrite::Methods};
+use crate::error::ConfigError;
+
+/// Where requests go: a project, a location and an endpoint, checked and ready for use.
+///
+/// Cheap to clone. Put one into the extensions of a request to override the layer's for it.
+///
+/// ```
+/// use tower_vertex::route::{Endpoint, Upstream};
+///
+/// let gemini = Upstream::new("my-project", "global")?;
+/// assert_eq!(gemini.origin(), "https://aiplatform.googleapis.com");
+///
+/// let mine = Upstream::builder()
+///     .project("my-project")
+///     .location("us-central1")
+///     .endpoint(Endpoint::Deployed { id: "1234567890".into() })
+///     .build()?;
+/// assert_eq!(mine.uri().path(), "/v1/projects/my-project/locations/us-central1/endpoints/1234567890");
+///
+/// let error = Upstream::new("my-project", "evil.com/").unwrap_err();
+/// assert!(error.to_string().starts_with(r#"invalid location "evil.com/": give a location"#));
+/// # Ok::<_, tower_vertex::error::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Upstream {
+    inner: Arc<Inner>,
+}
+
+/// What [`UpstreamBuilder::build`] has checked.
+pub(super) struct Checked {
+    /// What it was made from.
+    pub(super) settings: UpstreamBuilder,
+    pub(super) location: Option<Location>,
+    pub(super) scheme: Scheme,
+    pub(super) authority: String,
+    /// Without a slash at its end; may be empty.
+    pub(super) base_path: String,
+    /// Without a slash at its end; may be empty.
+    pub(super) prefix: String,
+    pub(super) methods: Methods,
+}
+
+struct Inner {
+    checked: Checked,
+    origin: String,
+    base: Uri,
+    /// A URI for every [`Methods::FIXED`] path that the endpoint has.
+    fixed: [Option<Uri>; Methods::FIXED.len()],
+}
+
+impl Upstream {
+    /// Gemini and the other models that Google runs, at `location`, by version `v1`.
+    ///
+    /// # Errors
+    /// When a value is empty or cannot be part of a URL.
+    pub fn new(
+        project: impl Into<String>,
+        location: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        Self::builder().project(project).location(location).build()
+    }
+
+    /// All the settings, one by one.
+    pub fn builder() -> UpstreamBuilder {
+        UpstreamBuilder::default()
+    }
+
+    /// The upstream that the environment names, by the first of these variables that is not empty:
+    ///
+    /// | setting | variables |
+    /// |---|---|
+    /// | project | `GOOGLE_CLOUD_PROJECT`, `GCLOUD_PROJECT`, `PROJECT_ID` |
+    /// | location | `GOOGLE_CLOUD_LOCATION`, `LOCATION` |
+    /// | endpoint | `ENDPOINT`: `openapi`, the default, or the id of an endpoint |
+    ///
+    /// The first of each are the names that Google's libraries read; `PROJECT_ID`, `LOCATION` and
+    /// `ENDPOINT` are those of its guide to the OpenAI library.
+    ///
+    /// # Errors
+    /// When there is no project or no location, or a value that cannot be part of a URL.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        UpstreamBuilder::from_env().build()
+    }
+
+    pub(super) fn assemble(checked: Checked) -> Result<Self, ConfigError> {
+        let Checked { scheme, authority, base_path, methods, .. } = &checked;
+        let origin = format!("{scheme}://{authority}");
+        let uri = |path: &str| {
+            let uri = Uri::builder()
+                .scheme(scheme.clone())
+                .authority(authority.as_str())
+                .path_and_query([base_path, path].concat())
+                .build();
+            let uri = uri.map_err(|_| {
+                let base = [&origin, base_path.as_str()].concat();
+                refused("upstream", &base, "the URL is too long; shorten the settings")
+            })?;
+            // The first clone of a `Bytes` made from a `Vec` allocates; every later one only
+            // counts a reference. So the first one is made here.
+            drop(uri.clone());
+            Ok(uri)
+        };
+        let base = uri("")?;
+        let mut fixed = [const { None }; Methods::FIXED.len()];
+        for (path, fixed) in Methods::FIXED.iter().zip(&mut fixed) {
+            if methods.have(path) {
+                *fixed = Some(uri(path)?);
+            }
+        }
+        Ok(Self { inner: Arc::new(Inner { checked, origin, base, fixed }) })
+    }
+
+    /// The settings of this upstream, to build a similar one: at another location, for instance.
+    pub fn to_builder(&self) -> UpstreamBuilder {
+        self.inner.checked.settings.clone()
+    }
+
+    /// The base URI, to which the path of a method is appended.
+    pub fn uri(&self) -> &Uri {
+        &self.inner.base
+    }
+
+    /// `https://host`, with the port if one was set.
+    pub fn origin(&self) -> &str {
+        &self.inner.origin
+    }
+
+    /// The project; `None` only for an [`Endpoint::BaseUrl`] without one.
+    pub fn project(&self) -> Option<&str> {
+        self.inner.checked.settings.project.as_deref()
+    }
+
+    /// The location; `None` only for an [`Endpoint::BaseUrl`] without one.
+    pub fn location(&self) -> Option<&Location> {
+        self.inner.checked.location.as_ref()
+    }
+
+    /// The endpoint, as it was set.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.inner.checked.settings.endpoint
+    }
+
+    /// The version in the path. An [`Endpoint::BaseUrl`] does not use it.
+    pub fn api_version(&self) -> ApiVersion {
+        self.inner.checked.settings.api_version
+    }
+
+    pub(super) fn base_path(&self) -> &str {
+        &self.inner.checked.base_path
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.inner.checked.prefix
+    }
+
+    pub(super) fn methods(&self) -> Methods {
+        self.inner.checked.methods
+    }
+
+    pub(super) fn pass_through(&self) -> bool {
+        self.inner.checked.settings.pass_through
+    }
+
+    /// The URI of the path at `index` in [`Methods::FIXED`], if the endpoint has it.
+    pub(super) fn fixed(&self, index: usize) -> Option<&Uri> {
+        self.inner.fixed.get(index)?.as_ref()
+    }
+}
+
+impl PartialEq for Upstream {
+    /// Whether both send every request to the same URL.
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (&self.inner.checked, &other.inner.checked);
+        Arc::ptr_eq(&self.inner, &other.inner)
+            || self.inner.base == other.inner.base
+                && a.prefix == b.prefix
+                && a.methods == b.methods
+                && a.settings.pass_through == b.settings.pass_through
+    }
+}
+
+impl Eq for Upstream {}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.base.fmt(f)
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("uri", &self.inner.base)
+            .field("methods", &self.inner.checked.methods)
+            .field("path_prefix", &self.inner.checked.prefix)
+            .field("pass_through", &self.inner.checked.settings.pass_through)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(endpoint: Endpoint) -> UpstreamBuilder {
+        Upstream::builder().project("p").location("us-central1").endpoint(endpoint)
+    }
+
+    #[test]
+    fn an_upstream_shows_where_it_leads() {
+        let upstream =
+            with(Endpoint::OpenApi).origin("HTTPS://Host.Example:8443/").build().unwrap();
+        assert_eq!(upstream.origin(), "https://host.example:8443");
+        assert_eq!(
+            upstream.to_string(),
+            "https://host.example:8443/v1/projects/p/locations/us-central1/endpoints/openapi"
+        );
+        assert_eq!(upstream.uri(), &*upstream.to_string());
+        assert!(format!("{upstream:?}").contains(&upstream.to_string()));
+        let bare = with(Endpoint::BaseUrl { url: "http://h".into() }).build().unwrap();
+        assert_eq!((bare.origin(), bare.to_string().as_str()), ("http://h", "http://h/"));
+        assert_eq!(
+            (bare.project(), bare.location().map(Location::as_str)),
+            (Some("p"), Some("us-central1"))
+        );
+        let bare = Upstream::builder().endpoint(Endpoint::BaseUrl { url: "http://h".into() });
+        assert_eq!(bare.build().unwrap().project(), None);
+    }
+
+    #[test]
+    fn upstreams_are_equal_when_they_send_to_the_same_urls() {
+        let one = with(Endpoint::OpenApi).build().unwrap();
+        assert_eq!(one, one.clone());
+        assert_eq!(one, with(Endpoint::Deployed { id: "openapi".into() }).build().unwrap());
+        assert_eq!(one, one.to_builder().build().unwrap());
+        for other in [
+            with(Endpoint::OpenApi).location("eu"),
+            with(Endpoint::OpenApi).path_prefix(""),
+            with(Endpoint::OpenApi).pass_through(true),
+            with(Endpoint::OpenApi).origin("http://h"),
+            with(Endpoint::BaseUrl { url: one.to_string() }),
+        ] {
+            assert_ne!(one, other.build().unwrap());
+        }
+        let there = one.to_builder().location("eu").build().unwrap();
+        assert_eq!(there.origin(), "https://aiplatform.eu.rep.googleapis.com");
+    }
+
+    #[test]
+    fn an_upstream_can_be_shared_and_put_into_extensions() {
+        fn check<T: Clone + Send + Sync + fmt::Debug + PartialEq + 'static>() {}
+        check::<Upstream>();
+        assert_eq!(size_of::<Upstream>(), size_of::<usize>());
+    }
+}
