@@ -1,0 +1,154 @@
+//! What the head of a request decides: its host and path, then its credential, then faults.
+
+use http::{HeaderMap, StatusCode, Uri, header};
+
+use super::{
+    api::shape,
+    google_errors::GoogleError,
+    path::{HostVerdict, Target, judge_host},
+    settings::{ApiFault, ErrorShape},
+    state::{Shared, lock},
+    tokens::Verdict,
+};
+
+/// An answer given without reading the body.
+pub(crate) struct Refusal {
+    pub(crate) generation: Option<u64>,
+    pub(crate) error: GoogleError,
+}
+
+/// Everything that is decided by the head of a request: host and path, then the credential, then
+/// faults. Returns the generation of its token.
+pub(crate) fn admit<'a>(
+    shared: &Shared,
+    parts: &'a http::request::Parts,
+) -> Result<(Target<'a>, u64), Refusal> {
+    let refuse = |generation, error| Err(Refusal { generation, error });
+    if !hosts_agree(&parts.uri, &parts.headers) {
+        return refuse(None, GoogleError::page(StatusCode::BAD_REQUEST));
+    }
+    let Some(target) = Target::parse(&parts.method, parts.uri.path()) else {
+        return refuse(None, GoogleError::page(StatusCode::NOT_FOUND));
+    };
+    let mut elsewhere = None;
+    if shared.host_aware {
+        let host = host(&parts.uri, &parts.headers).map(without_port).unwrap_or_default();
+        match judge_host(host, &target, &shared.endpoints) {
+            HostVerdict::Serves => {}
+            HostVerdict::DedicatedElsewhere(dns) => elsewhere = Some(dns),
+            HostVerdict::Unknown => {
+                return refuse(None, GoogleError::page(StatusCode::NOT_FOUND));
+            }
+            HostVerdict::Invalid => {
+                let error = GoogleError::invalid_argument(format!("Invalid hostname: {host}"));
+                return refuse(None, error);
+            }
+        }
+    }
+
+    let credential = credential(shared, parts);
+    let generation = match credential {
+        Credential::Token(Verdict::Valid(generation) | Verdict::Dead(generation)) => {
+            Some(generation)
+        }
+        _ => None,
+    };
+    if let Some(fault) = shared.take_fault(|status| status == 401) {
+        return refuse(generation, fault_error(&fault, &target));
+    }
+    let rpc = target.rpc();
+    let valid = match credential {
+        Credential::Token(Verdict::Valid(generation)) => generation,
+        Credential::Token(_) => {
+            return refuse(generation, GoogleError::invalid_token(&rpc));
+        }
+        Credential::Missing => {
+            return refuse(None, GoogleError::missing_credentials(&rpc));
+        }
+        Credential::ApiKey => return refuse(None, GoogleError::api_key(&rpc)),
+    };
+    if let Some(fault) = shared.take_fault(|_| true) {
+        return refuse(generation, fault_error(&fault, &target));
+    }
+    if let Some(dns) = elsewhere {
+        let error = GoogleError::failed_precondition(format!(
+            "This endpoint is a dedicated endpoint via CloudESF and cannot be accessed through \
+             the Vertex AI API. Please access the endpoint using its dedicated dns name '{dns}'"
+        ));
+        return refuse(generation, error);
+    }
+    Ok((target, valid))
+}
+
+fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut error = GoogleError::for_status(status, &target.rpc(), &target.resource());
+    if let Some(delay) = &fault.retry_delay {
+        error = error.with_retry_delay(delay);
+    }
+    let usual = if status == StatusCode::UNAUTHORIZED { ErrorShape::Object } else { shape(target) };
+    error.with_shape(fault.shape.unwrap_or(usual))
+}
+
+enum Credential {
+    Missing,
+    ApiKey,
+    Token(Verdict),
+}
+
+/// What a request shows. A key counts even beside a good token, and two tokens are none.
+fn credential(shared: &Shared, parts: &http::request::Parts) -> Credential {
+    let query = parts.uri.query().unwrap_or_default();
+    let key_in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "key");
+    if key_in_query || parts.headers.contains_key("x-goog-api-key") {
+        return Credential::ApiKey;
+    }
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Credential::Missing };
+    let token = value.to_str().ok().and_then(|value| value.split_once(' '));
+    match token {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case("bearer") && values.next().is_none() =>
+        {
+            Credential::Token(lock(&shared.tokens).judge(token.trim()))
+        }
+        _ => Credential::Token(Verdict::Unknown),
+    }
+}
+
+/// `:authority` or `Host`, without credentials before an `@`.
+pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let host = match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => headers.get(header::HOST)?.to_str().ok()?,
+    };
+    Some(host.rsplit_once('@').map_or(host, |(_, host)| host))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// Whether every name that the request gives for its host is the same one.
+fn hosts_agree(uri: &Uri, headers: &HeaderMap) -> bool {
+    let Some(first) = host(uri, headers) else { return true };
+    let mut named = headers.get_all(header::HOST).iter();
+    named.all(|name| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(first)))
+}
+
+/// The query as sent, but for credentials.
+pub(crate) fn redact(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let decoded = form_urlencoded::parse(name.as_bytes()).next();
+        let decoded = decoded.map(|(name, _)| name.to_ascii_lowercase()).unwrap_or_default();
+        match decoded.as_str() {
+            "key" | "access_token" | "oauth_token" => format!("{name}=REDACTED"),
+            _ => pair.to_owned(),
+        }
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}

@@ -1,0 +1,261 @@
+//! The API: who asks, at which host, for which method; then the answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use serde_json::{Map, Value, json};
+
+use super::{
+    admission::{Refusal, admit, host, redact},
+    answers::{self, Answer},
+    body::{MeteredBody, ReadError},
+    endpoints,
+    google_errors::{self, GoogleError},
+    path::{Call, Target},
+    settings::ErrorShape,
+    sse::{EventStream, Script},
+    state::{Entry, Live, RequestRecord, Shared},
+};
+
+/// The largest body that `openapi` takes, in bytes.
+const LIMIT: u64 = 20_971_520;
+const OVER_LIMIT: &str = "Request payload size exceeds the limit: 20971520 bytes.";
+
+/// A whole answer, or one that is streamed.
+pub(crate) type Body = Either<Full<Bytes>, EventStream>;
+
+/// What is sent back for one request.
+enum Reply {
+    Whole(Response<Full<Bytes>>),
+    Stream(Script),
+}
+
+/// Answers one request to the API and records it.
+pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, incoming) = request.into_parts();
+    let live = Arc::new(Live::default());
+    let held_back = parts.headers.contains_key(header::EXPECT);
+    let mut body = MeteredBody::new(incoming, live.clone(), held_back);
+
+    let (generation, reply) = match admit(&shared, &parts) {
+        Err(Refusal { generation, error }) => (generation, Reply::Whole(error.into_response())),
+        Ok((target, generation)) => {
+            let reply = answer(&shared, &target, &parts.uri, &mut body).await;
+            (Some(generation), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))
+        }
+    };
+
+    let status = match &reply {
+        Reply::Whole(response) => response.status(),
+        Reply::Stream(_) => StatusCode::OK,
+    };
+    let path = parts.uri.path();
+    tracing::debug!(method = %parts.method, path, status = status.as_u16(), "answered");
+    shared.record(Entry {
+        record: RequestRecord {
+            method: parts.method.to_string(),
+            host: host(&parts.uri, &parts.headers).map(str::to_owned),
+            path: path.to_owned(),
+            query: parts.uri.query().map(redact),
+            status: status.as_u16(),
+            token_generation: generation,
+            body_length: None,
+            body_sha256: None,
+            header_names: parts.headers.iter().map(|(name, _)| name.to_string()).collect(),
+            http_version: format!("{:?}", parts.version),
+            chunks_sent: 0,
+        },
+        live: live.clone(),
+    });
+    body.drain();
+
+    // Made before the wait: a client that leaves meanwhile has left a stream.
+    let behavior = shared.stream_behavior();
+    let response = match reply {
+        Reply::Whole(response) => response.map(Either::Left),
+        Reply::Stream(script) => {
+            let stream = EventStream::new(script, &behavior, shared.clone(), live);
+            let mut response = Response::new(Either::Right(stream));
+            let events = HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert(header::CONTENT_TYPE, events);
+            response
+        }
+    };
+    if response.status().is_success() && !behavior.first_byte_delay.is_zero() {
+        tokio::time::sleep(behavior.first_byte_delay).await;
+    }
+    response
+}
+
+/// How errors of the methods themselves are wrapped.
+pub(crate) fn shape(target: &Target<'_>) -> ErrorShape {
+    if target.is_openapi() { ErrorShape::Array } else { ErrorShape::Object }
+}
+
+async fn answer(
+    shared: &Shared,
+    target: &Target<'_>,
+    uri: &Uri,
+    body: &mut MeteredBody,
+) -> Result<Reply, GoogleError> {
+    match target.call {
+        Call::ListEndpoints => {
+            let query = uri.query().unwrap_or_default();
+            return endpoints::list(&shared.endpoints, target.location, query).map(ok);
+        }
+        Call::GetEndpoint => {
+            let missing = || GoogleError::not_found("The Endpoint does not exist.");
+            return endpoints::get(&shared.endpoints, target.location, target.endpoint)
+                .map(ok)
+                .ok_or_else(missing);
+        }
+        _ => {}
+    }
+    answer_openai(shared, target, body).await.map_err(|error| error.with_shape(shape(target)))
+}
+
+async fn answer_openai(
+    shared: &Shared,
+    target: &Target<'_>,
+    body: &mut MeteredBody,
+) -> Result<Reply, GoogleError> {
+    let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
+    match target.call {
+        Call::GetResponse(id) => {
+            return shared.response(id).map(ok).ok_or_else(|| no_response(id));
+        }
+        Call::DeleteResponse(id) if shared.forget_response(id) => {
+            return Ok(ok(json!({ "id": id, "object": "response", "deleted": true })));
+        }
+        Call::DeleteResponse(id) => return Err(no_response(id)),
+        _ => {}
+    }
+    let asked = read_json(target, body).await?;
+    let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
+    if target.is_openapi() {
+        check_model(target, model)?;
+    }
+    let streamed = match asked.get("stream") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(streamed)) => *streamed,
+        Some(_) => return Err(invalid("`stream` must be true or false")),
+    };
+    let chunks = shared.stream_behavior().chunks;
+    Ok(match target.call {
+        Call::Chat => {
+            let messages = asked.get("messages").and_then(Value::as_array);
+            let messages = messages.filter(|messages| !messages.is_empty());
+            let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
+            let answer = Answer::new(model, &answers::last_user_text(messages));
+            if streamed { Reply::Stream(answer.chat_stream(chunks)) } else { ok(answer.chat()) }
+        }
+        Call::Completions => {
+            let prompt = asked.get("prompt").ok_or_else(|| invalid("`prompt` is required"))?;
+            let answer = Answer::new(model, &answers::text_of(prompt));
+            if streamed {
+                Reply::Stream(answer.completion_stream(chunks))
+            } else {
+                ok(answer.completion())
+            }
+        }
+        Call::CreateResponse => {
+            let said = match asked.get("input") {
+                Some(Value::Array(items))
+                    if items.iter().any(|item| item.get("role").is_some()) =>
+                {
+                    answers::last_user_text(items)
+                }
+                Some(input) => answers::text_of(input),
+                None => return Err(invalid("`input` is required")),
+            };
+            let answer = Answer::new(model, &said);
+            let response = answer.response(&asked, true);
+            if asked.get("store") != Some(&Value::Bool(false)) {
+                shared.keep_response(&answer.response_id(), response.clone());
+            }
+            if streamed {
+                Reply::Stream(answer.response_stream(asked, chunks))
+            } else {
+                ok(response)
+            }
+        }
+        Call::Embeddings => {
+            ok(answers::embeddings(model, &asked).map_err(GoogleError::invalid_argument)?)
+        }
+        // Answered above, before the body.
+        Call::GetResponse(_)
+        | Call::DeleteResponse(_)
+        | Call::ListEndpoints
+        | Call::GetEndpoint => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
+    })
+}
+
+fn ok(body: Value) -> Reply {
+    Reply::Whole(google_errors::json(StatusCode::OK, &body))
+}
+
+fn invalid(what: &str) -> GoogleError {
+    GoogleError::invalid_argument(format!("Request contains an invalid argument: {what}."))
+}
+
+async fn read_json(
+    target: &Target<'_>,
+    body: &mut MeteredBody,
+) -> Result<Map<String, Value>, GoogleError> {
+    // Only `openapi` has its limit here; those of deployed endpoints are their owner's.
+    let limit = if target.is_openapi() { LIMIT } else { 4 * LIMIT };
+    let bytes = body.read(limit).await.map_err(|error| match error {
+        ReadError::TooLarge if target.is_openapi() => GoogleError::invalid_argument(OVER_LIMIT),
+        ReadError::TooLarge => invalid("the body is too large"),
+        ReadError::Broken => invalid("the body ended early"),
+    })?;
+    let parsed = serde_json::from_slice(&bytes);
+    drop(bytes);
+    match parsed {
+        Ok(Value::Object(asked)) => Ok(asked),
+        Ok(_) => Err(invalid_json("Expected an object.".into())),
+        Err(error) => {
+            // Where, but not what: the message must not carry pieces of the body.
+            let (line, column) = (error.line(), error.column());
+            Err(invalid_json(format!("Parsing terminated at line {line}, column {column}.")))
+        }
+    }
+}
+
+fn invalid_json(why: String) -> GoogleError {
+    GoogleError::invalid_argument(format!("Invalid JSON payload received. {why}"))
+}
+
+/// The checks that `openapi` makes on a model's name.
+fn check_model(target: &Target<'_>, model: &str) -> Result<(), GoogleError> {
+    let (publisher, name) = model.split_once('/').unwrap_or_default();
+    if publisher.is_empty() || name.is_empty() {
+        return Err(GoogleError::invalid_argument(format!(
+            "Malformed publisher model (`model`: '{model}') for the 'openapi' request endpoint \
+             ID; expected '<publisher>/<model>'."
+        )));
+    }
+    let known = ["gemini-", "text-embedding-", "text-multilingual-embedding-", "gemma"];
+    if publisher == "google" && !known.iter().any(|prefix| name.starts_with(prefix)) {
+        let Target { project, location, .. } = target;
+        return Err(GoogleError::not_found(format!(
+            "Publisher Model `projects/{project}/locations/{location}/publishers/google/models/\
+             {name}` was not found or your project does not have access to it. Please ensure you \
+             are using a valid model version. For more information, see: \
+             https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a request belongs to the API rather than to what stands beside it.
+pub(crate) fn is_api(method: &Method, path: &str) -> bool {
+    !((path == "/" && method == Method::GET)
+        || path == "/token"
+        || path == "/__emulator"
+        || path.starts_with("/__emulator/")
+        || path.starts_with("/computeMetadata/"))
+}

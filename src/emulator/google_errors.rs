@@ -1,0 +1,211 @@
+//! Errors in Google's words, so that a client meets here what it will meet there.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::settings::ErrorShape;
+
+const SIGN_IN: &str = "Expected OAuth 2 access token, login cookie or other valid authentication \
+     credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
+const REALM: &str = r#"Bearer realm="https://accounts.google.com/""#;
+
+/// One `google.rpc.Status`, on its way to becoming a response.
+#[derive(Clone, Debug)]
+pub(crate) struct GoogleError {
+    status: StatusCode,
+    rpc_status: &'static str,
+    message: String,
+    details: Vec<Value>,
+    authenticate: Option<&'static str>,
+    shape: ErrorShape,
+}
+
+impl GoogleError {
+    fn new(status: StatusCode, rpc_status: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            rpc_status,
+            message: message.into(),
+            details: Vec::new(),
+            authenticate: None,
+            shape: ErrorShape::Object,
+        }
+    }
+
+    /// The page of the front end instead of JSON.
+    pub(crate) fn page(status: StatusCode) -> Self {
+        Self::new(status, "UNKNOWN", "").with_shape(ErrorShape::Html)
+    }
+
+    /// 400 in the words given.
+    pub(crate) fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
+    }
+
+    pub(crate) fn failed_precondition(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "FAILED_PRECONDITION", message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+    }
+
+    /// A token that is unknown, expired or revoked. The reason does not tell which: an expired
+    /// token is reported as one of an unsupported type.
+    pub(crate) fn invalid_token(method: &str) -> Self {
+        let message = format!("Request had invalid authentication credentials. {SIGN_IN}");
+        let mut error = Self::unauthenticated(message, "ACCESS_TOKEN_TYPE_UNSUPPORTED", method);
+        error.authenticate =
+            Some(r#"Bearer realm="https://accounts.google.com/", error="invalid_token""#);
+        error
+    }
+
+    pub(crate) fn missing_credentials(method: &str) -> Self {
+        let message = format!("Request is missing required authentication credential. {SIGN_IN}");
+        Self::unauthenticated(message, "CREDENTIALS_MISSING", method)
+    }
+
+    pub(crate) fn api_key(method: &str) -> Self {
+        let message = "API keys are not supported by this API. Expected OAuth2 access token or \
+             other authentication credentials that assert a principal. See \
+             https://cloud.google.com/docs/authentication";
+        Self::unauthenticated(message.into(), "CREDENTIALS_MISSING", method)
+    }
+
+    fn unauthenticated(message: String, reason: &str, method: &str) -> Self {
+        let mut error = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message);
+        error.details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": "googleapis.com",
+            "metadata": { "service": "aiplatform.googleapis.com", "method": method },
+        }));
+        error.authenticate = Some(REALM);
+        error
+    }
+
+    /// What the service says with this status, about this resource.
+    pub(crate) fn for_status(status: StatusCode, method: &str, resource: &str) -> Self {
+        let (rpc_status, message): (_, String) = match status.as_u16() {
+            400 => ("INVALID_ARGUMENT", "Request contains an invalid argument.".into()),
+            401 => return Self::invalid_token(method),
+            403 => (
+                "PERMISSION_DENIED",
+                format!(
+                    "Permission 'aiplatform.endpoints.predict' denied on resource \
+                     '//aiplatform.googleapis.com/{resource}' (or it may not exist)."
+                ),
+            ),
+            404 => ("NOT_FOUND", "Requested entity was not found.".into()),
+            409 => ("ABORTED", "The operation was aborted.".into()),
+            429 => (
+                "RESOURCE_EXHAUSTED",
+                "Resource exhausted. Please try again later. Please refer to \
+                 https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more \
+                 details."
+                    .into(),
+            ),
+            500 => ("INTERNAL", "Internal error encountered.".into()),
+            501 => ("UNIMPLEMENTED", "Operation is not implemented.".into()),
+            503 => ("UNAVAILABLE", "The service is currently unavailable.".into()),
+            504 => {
+                ("DEADLINE_EXCEEDED", "Deadline expired before operation could complete.".into())
+            }
+            _ => ("UNKNOWN", status.canonical_reason().unwrap_or("Unknown Error").into()),
+        };
+        Self::new(status, rpc_status, message)
+    }
+
+    /// Tells the client when to come back.
+    pub(crate) fn with_retry_delay(mut self, delay: &str) -> Self {
+        self.details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.RetryInfo",
+            "retryDelay": delay,
+        }));
+        self
+    }
+
+    pub(crate) fn with_shape(mut self, shape: ErrorShape) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = if self.shape == ErrorShape::Html {
+            html(self.status)
+        } else {
+            let mut error = json!({
+                "code": self.status.as_u16(),
+                "message": self.message,
+                "status": self.rpc_status,
+            });
+            if !self.details.is_empty() {
+                error["details"] = self.details.into();
+            }
+            let body = json!({ "error": error });
+            json(self.status, &if self.shape == ErrorShape::Array { json!([body]) } else { body })
+        };
+        if let Some(challenge) = self.authenticate {
+            let headers = response.headers_mut();
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}
+
+/// A JSON response, labelled as Google labels it.
+pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    with_type(status, "application/json; charset=UTF-8", body.to_string())
+}
+
+/// The page of the front end for what never reaches the service: an unknown path, verb or host.
+pub(crate) fn html(status: StatusCode) -> Response<Full<Bytes>> {
+    let code = status.as_u16();
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
+         <meta name=viewport content=\"width=device-width\">\n\
+         <title>Error {code} ({reason})!!1</title>\n\
+         <style>\nbody {{ font-family: sans-serif; margin: 12% auto; max-width: 32em; }}\n\
+         small {{ color: #666; }}\n</style>\n\
+         <h1>{code} {reason}</h1>\n\
+         <p>The emulator's front end answered this one: no method of the API has this host, \
+         path and verb, so no token was looked at and no JSON will follow.\n\
+         <p><small>A client that parses every error as JSON fails here, as it would in \
+         production. Check the host against the location, then the version, the project and \
+         the endpoint in the path.</small>\n<!--"
+    );
+    // The real page is this long, which is enough to overflow a log line or a small buffer.
+    while page.len() < 1557 {
+        page.push('.');
+    }
+    page.push_str("-->\n");
+    with_type(status, "text/html; charset=UTF-8", page)
+}
+
+pub(crate) fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+
+    use super::*;
+
+    #[test]
+    fn the_page_is_as_long_as_the_real_one() {
+        for status in [StatusCode::NOT_FOUND, StatusCode::BAD_GATEWAY] {
+            assert_eq!(html(status).body().size_hint().exact(), Some(1561));
+        }
+    }
+}

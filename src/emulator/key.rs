@@ -1,0 +1,188 @@
+//! The key of the service account, and the assertions that it signs.
+
+use std::{
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use base64::{
+    Engine as _,
+    alphabet::URL_SAFE,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use ring::{
+    digest::{SHA256, digest},
+    signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
+};
+use rsa::{
+    RsaPrivateKey,
+    pkcs1::EncodeRsaPublicKey as _,
+    pkcs8::{EncodePrivateKey as _, LineEnding},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The project whose service account this is.
+pub(crate) const PROJECT: &str = "emulator-project";
+/// The service account.
+pub(crate) const EMAIL: &str = "emulator@emulator-project.iam.gserviceaccount.com";
+pub(crate) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// How far the clocks of client and server may be apart.
+const SKEW: i64 = 300;
+
+/// A JWT has no padding, but some libraries pad (`gcp_auth` 0.12 does) and Google takes it.
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+struct Key {
+    id: String,
+    /// PKCS#8.
+    private_pem: String,
+    /// PKCS#1, as `ring` wants it.
+    public_der: Vec<u8>,
+}
+
+/// One for the process: making it takes a third of a second.
+static KEY: OnceLock<Key> = OnceLock::new();
+
+impl Key {
+    fn get() -> &'static Self {
+        KEY.get_or_init(|| {
+            Self::generate()
+                .expect("a 2048-bit key with the usual exponent can be made and written")
+        })
+    }
+
+    fn generate() -> Result<Self, Box<dyn std::error::Error>> {
+        let key = RsaPrivateKey::new(&mut rand::rngs::OsRng, 2048)?;
+        let public_der = key.to_public_key().to_pkcs1_der()?.into_vec();
+        let hash = digest(&SHA256, &public_der);
+        Ok(Self {
+            id: hash.as_ref().iter().take(20).map(|byte| format!("{byte:02x}")).collect(),
+            private_pem: key.to_pkcs8_pem(LineEnding::LF)?.to_string(),
+            public_der,
+        })
+    }
+}
+
+/// The text of a key file. Makes the key, if nobody has.
+pub(crate) fn service_account(token_uri: &str) -> Value {
+    let key = Key::get();
+    json!({
+        "type": "service_account",
+        "project_id": PROJECT,
+        "private_key_id": key.id,
+        "private_key": key.private_pem,
+        "client_email": EMAIL,
+        "client_id": "100000000000000000001",
+        "token_uri": token_uri,
+        "universe_domain": "googleapis.com",
+    })
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: Option<String>,
+    aud: Option<String>,
+    scope: Option<String>,
+    iat: Option<f64>,
+    exp: Option<f64>,
+}
+
+/// Why an assertion is refused: the code and its description. Neither repeats what was sent.
+pub(crate) type Refusal = (&'static str, &'static str);
+
+/// Checks an assertion of the service account, addressed to one of `audiences`.
+pub(crate) fn verify(assertion: &str, audiences: &[String]) -> Result<(), Refusal> {
+    let invalid = |why| ("invalid_grant", why);
+    let malformed = invalid("Invalid JWT: it must be three parts of base64url.");
+    let (signed, signature) = assertion.rsplit_once('.').ok_or(malformed)?;
+    let (header, claims) = signed.split_once('.').ok_or(malformed)?;
+    let decode = |part: &str| BASE64URL.decode(part).map_err(|_| malformed);
+
+    let header: Value = serde_json::from_slice(&decode(header)?).map_err(|_| malformed)?;
+    if header.get("alg").and_then(Value::as_str) != Some("RS256") {
+        return Err(invalid("Invalid JWT: the algorithm must be RS256."));
+    }
+    // Nobody can have signed with a key that was never made.
+    let key = KEY.get().ok_or(invalid("Invalid JWT Signature."))?;
+    if header.get("kid").is_some_and(|kid| kid.as_str() != Some(&key.id)) {
+        return Err(invalid("Invalid JWT: unknown key id."));
+    }
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.public_der)
+        .verify(signed.as_bytes(), &decode(signature)?)
+        .map_err(|_| invalid("Invalid JWT Signature."))?;
+
+    let claims: Claims = serde_json::from_slice(&decode(claims)?)
+        .map_err(|_| invalid("Invalid JWT: the claims are not as they should be."))?;
+    check(&claims, audiences, now())
+}
+
+fn check(claims: &Claims, audiences: &[String], now: i64) -> Result<(), Refusal> {
+    let invalid = |why| Err(("invalid_grant", why));
+    if claims.iss.as_deref() != Some(EMAIL) {
+        return invalid("Invalid grant: account not found.");
+    }
+    if !claims.aud.as_ref().is_some_and(|aud| audiences.contains(aud)) {
+        return invalid("Invalid JWT: the audience must be the token endpoint.");
+    }
+    let (Some(iat), Some(exp)) = (claims.iat, claims.exp) else {
+        return invalid("Invalid JWT: iat and exp are required.");
+    };
+    let now = now as f64;
+    let skew = SKEW as f64;
+    if !(iat <= now + skew && exp > now && exp <= iat + 3600.0 && exp > iat) {
+        return invalid(
+            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable \
+             timeframe. Check your iat and exp values in the JWT claim.",
+        );
+    }
+    let scopes = claims.scope.as_deref().unwrap_or_default();
+    if !scopes.split_whitespace().any(|scope| scope == SCOPE) {
+        return Err(("invalid_scope", "Invalid OAuth scope or ID token audience provided."));
+    }
+    Ok(())
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_checked_one_by_one() {
+        let good = json!({
+            "iss": EMAIL, "aud": "http://here/token", "scope": format!("email {SCOPE}"),
+            "iat": 1000, "exp": 4600,
+        });
+        let verdict = |name: &str, value: Value| {
+            let mut claims = good.clone();
+            claims[name] = value;
+            let claims: Claims = serde_json::from_value(claims).unwrap();
+            check(&claims, &["http://here/token".to_owned()], 1000).map_err(|(code, _)| code)
+        };
+        assert_eq!(verdict("unrelated", Value::Null), Ok(()));
+        assert_eq!(verdict("iat", 1300.into()), Ok(()));
+        for (name, value) in [
+            ("iss", json!("somebody@else")),
+            ("iss", Value::Null),
+            ("aud", json!("https://oauth2.googleapis.com/token")),
+            ("iat", json!(1301)),
+            ("iat", json!(999)),
+            ("iat", Value::Null),
+            ("exp", json!(1000)),
+            ("exp", json!(4601)),
+        ] {
+            assert_eq!(verdict(name, value.clone()), Err("invalid_grant"), "{name}: {value}");
+        }
+        for scope in [json!("email"), json!(format!("{SCOPE}.read-only")), Value::Null] {
+            assert_eq!(verdict("scope", scope), Err("invalid_scope"));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Which method of the API a request calls, and whether its host serves that location.
+
+use http::Method;
+
+use super::settings::EndpointInfo;
+
+/// A method of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call<'a> {
+    Chat,
+    Completions,
+    Embeddings,
+    CreateResponse,
+    GetResponse(&'a str),
+    DeleteResponse(&'a str),
+    ListEndpoints,
+    GetEndpoint,
+}
+
+/// A path of the API, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    pub(crate) version: &'a str,
+    pub(crate) project: &'a str,
+    pub(crate) location: &'a str,
+    /// `openapi` or an id; empty for the list of endpoints.
+    pub(crate) endpoint: &'a str,
+    pub(crate) call: Call<'a>,
+    /// Whether it went through the custom route of an endpoint.
+    invoked: bool,
+}
+
+impl<'a> Target<'a> {
+    /// `None` is an unknown path or verb.
+    pub(crate) fn parse(method: &Method, path: &'a str) -> Option<Self> {
+        let mut segments = path.strip_prefix('/')?.split('/');
+        let version = segments.next().filter(|v| matches!(*v, "v1" | "v1beta1"))?;
+        segments.next().filter(|word| *word == "projects")?;
+        let project = segments.next().filter(|project| is_project(project))?;
+        segments.next().filter(|word| *word == "locations")?;
+        let location = segments.next().filter(|location| is_location(location))?;
+        segments.next().filter(|word| *word == "endpoints")?;
+        let (mut endpoint, mut invoked) = ("", false);
+        let call = match segments.next() {
+            None if method == Method::GET => Call::ListEndpoints,
+            None => return None,
+            Some(id) if !is_endpoint(id) => return None,
+            Some(id) => {
+                endpoint = id;
+                let rest: Vec<&str> = segments.collect();
+                invoked = rest.first() == Some(&"invoke");
+                Self::call(method, id == "openapi", &rest)?
+            }
+        };
+        Some(Self { version, project, location, endpoint, call, invoked })
+    }
+
+    fn call(method: &Method, openapi: bool, rest: &[&'a str]) -> Option<Call<'a>> {
+        Some(match (method.as_str(), rest) {
+            ("GET", []) => Call::GetEndpoint,
+            ("POST", ["chat", "completions"]) => Call::Chat,
+            ("POST", ["completions"]) if openapi => Call::Completions,
+            ("POST", ["embeddings"]) if openapi => Call::Embeddings,
+            ("POST", ["responses"]) if openapi => Call::CreateResponse,
+            ("GET", ["responses", id]) if !id.is_empty() => Call::GetResponse(id),
+            ("DELETE", ["responses", id]) if !id.is_empty() => Call::DeleteResponse(id),
+            // The routes of a model server that speaks the same protocol.
+            ("POST", ["invoke", "v1", "chat", "completions"]) if !openapi => Call::Chat,
+            ("POST", ["invoke", "v1", "completions"]) if !openapi => Call::Completions,
+            ("POST", ["invoke", "v1", "embeddings"]) if !openapi => Call::Embeddings,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn is_openapi(&self) -> bool {
+        self.endpoint == "openapi"
+    }
+
+    /// `projects/…/endpoints/…`.
+    pub(crate) fn resource(&self) -> String {
+        let Self { project, location, endpoint, .. } = self;
+        format!("projects/{project}/locations/{location}/endpoints/{endpoint}")
+    }
+
+    /// The name that errors give the method. Only that of chat completions is on record; the
+    /// others follow its pattern.
+    pub(crate) fn rpc(&self) -> String {
+        let (service, method) = match self.call {
+            _ if self.invoked => ("PredictionService", "Invoke"),
+            Call::Chat => ("PredictionService", "ChatCompletions"),
+            Call::Completions => ("PredictionService", "Completions"),
+            Call::Embeddings => ("PredictionService", "Embeddings"),
+            Call::CreateResponse => ("PredictionService", "CreateResponse"),
+            Call::GetResponse(_) => ("PredictionService", "GetResponse"),
+            Call::DeleteResponse(_) => ("PredictionService", "DeleteResponse"),
+            Call::ListEndpoints => ("EndpointService", "ListEndpoints"),
+            Call::GetEndpoint => ("EndpointService", "GetEndpoint"),
+        };
+        format!("google.cloud.aiplatform.{}.{service}.{method}", self.version)
+    }
+}
+
+fn is_location(text: &str) -> bool {
+    text.len() <= 30
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_project(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    text.bytes().next().is_some_and(word) && text.bytes().all(|b| word(b) || b == b'.' || b == b':')
+}
+
+fn is_endpoint(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// What a host makes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostVerdict {
+    Serves,
+    /// One of the three names that look right and never work.
+    Invalid,
+    /// No such host, or not the one of this location.
+    Unknown,
+    /// The endpoint answers under its own name alone, which is this.
+    DedicatedElsewhere(String),
+}
+
+/// Judges a host (without its port) by the location and the endpoint in the path.
+pub(crate) fn judge_host(host: &str, target: &Target<'_>, known: &[EndpointInfo]) -> HostVerdict {
+    let host = host.to_ascii_lowercase();
+    let dedicated = known
+        .iter()
+        .filter_map(|endpoint| endpoint.dedicated_dns.as_deref().map(|dns| (&endpoint.id, dns)));
+    if let Some((id, _)) = dedicated.clone().find(|(_, dns)| dns.eq_ignore_ascii_case(&host)) {
+        return verdict(id == target.endpoint);
+    }
+    if let Some(label) = host.strip_suffix(".prediction.p.vertexai.goog") {
+        let prefix = format!("{}-", target.endpoint.to_ascii_lowercase());
+        return verdict(!target.endpoint.is_empty() && label.starts_with(&prefix));
+    }
+    let shared = judge_shared_host(&host, target.location);
+    // Managing an endpoint, `endpoints.get` above all, is done at the shared host.
+    if shared == HostVerdict::Serves
+        && target.call != Call::GetEndpoint
+        && let Some((_, dns)) = dedicated.clone().find(|(id, _)| *id == target.endpoint)
+    {
+        return HostVerdict::DedicatedElsewhere(dns.to_owned());
+    }
+    shared
+}
+
+fn judge_shared_host(host: &str, location: &str) -> HostVerdict {
+    let Some(name) = host.strip_suffix(".googleapis.com") else { return HostVerdict::Unknown };
+    if let Some(region) = name.strip_prefix("aiplatform.").and_then(|n| n.strip_suffix(".rep")) {
+        return verdict(matches!(region, "us" | "eu") && region == location);
+    }
+    let (name, variant) = match name.split_once('.') {
+        None => (name, Variant::Public),
+        Some((name, "mtls")) => (name, Variant::Mtls),
+        Some((name, "p")) => (name, Variant::Private),
+        Some(_) => return HostVerdict::Unknown,
+    };
+    // `{location}-aiplatform` or `aiplatform`, and `-NAME` after it on a private host.
+    let Some((region, network)) = name.split_once("aiplatform") else {
+        return HostVerdict::Unknown;
+    };
+    let network_fits = match variant {
+        Variant::Private => network.len() > 1 && network.starts_with('-'),
+        Variant::Public | Variant::Mtls => network.is_empty(),
+    };
+    if !network_fits {
+        return HostVerdict::Unknown;
+    }
+    match region.strip_suffix('-') {
+        None => verdict(region.is_empty() && location == "global"),
+        Some("us" | "eu" | "global") => HostVerdict::Invalid,
+        // The host alone decides: a different location in the path is ignored.
+        Some(region) => verdict(is_location(region)),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Variant {
+    Public,
+    Mtls,
+    Private,
+}
+
+fn verdict(serves: bool) -> HostVerdict {
+    if serves { HostVerdict::Serves } else { HostVerdict::Unknown }
+}

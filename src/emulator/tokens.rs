@@ -1,0 +1,180 @@
+//! The tokens that the emulator issued, kept by their hash.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::{RngCore as _, rngs::OsRng};
+use ring::digest::{SHA256, digest};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::settings::TokenBehavior;
+
+/// As many tokens as are remembered; older ones become unknown, which is a 401 as well.
+const REMEMBERED: usize = 100_000;
+
+type Hash = [u8; 32];
+
+/// Tokens by their hash, and how new ones are given out.
+#[derive(Debug, Default)]
+pub(crate) struct TokenStore {
+    issued: HashMap<Hash, Issued>,
+    order: VecDeque<Hash>,
+    last_generation: u64,
+    repeated: Option<Repeated>,
+    behavior: TokenBehavior,
+}
+
+#[derive(Debug)]
+struct Issued {
+    generation: u64,
+    expires_at: Instant,
+    revoked: bool,
+}
+
+/// The token that `same_until_expiry` hands out again: the only value that is kept.
+struct Repeated {
+    value: String,
+    expires_at: Instant,
+    renew_at: Instant,
+}
+
+impl fmt::Debug for Repeated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repeated").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// A token on its way to the client.
+pub(crate) struct Grant {
+    pub(crate) value: String,
+    pub(crate) expires_in: Value,
+    /// Whether it was issued for this request.
+    pub(crate) minted: bool,
+}
+
+/// What a presented token is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Valid(u64),
+    Dead(u64),
+    Unknown,
+}
+
+impl TokenStore {
+    pub(crate) fn behavior(&self) -> &TokenBehavior {
+        &self.behavior
+    }
+
+    pub(crate) fn behavior_mut(&mut self) -> &mut TokenBehavior {
+        &mut self.behavior
+    }
+
+    pub(crate) fn set_behavior(&mut self, behavior: TokenBehavior) {
+        // The repeated token survives a change that does not concern it, such as a delay.
+        if !behavior.same_until_expiry || behavior.expires_in != self.behavior.expires_in {
+            self.repeated = None;
+        }
+        self.behavior = behavior;
+    }
+
+    /// A token for a client that asks: a new one, or the one of the last time.
+    pub(crate) fn grant(&mut self) -> Grant {
+        let now = Instant::now();
+        if self.behavior.same_until_expiry
+            && let Some(repeated) = self.repeated.as_ref().filter(|token| now < token.renew_at)
+        {
+            return Grant {
+                value: repeated.value.clone(),
+                expires_in: remaining(&self.behavior.expires_in, repeated.expires_at - now),
+                minted: false,
+            };
+        }
+        let value = self.mint();
+        let life = self.behavior.life();
+        if self.behavior.same_until_expiry {
+            let margin = Duration::from_secs(240).min(life / 2);
+            self.repeated = Some(Repeated {
+                value: value.clone(),
+                expires_at: now + life,
+                renew_at: now + (life - margin),
+            });
+        }
+        Grant { value, expires_in: self.behavior.expires_in.clone(), minted: true }
+    }
+
+    /// A new token.
+    pub(crate) fn mint(&mut self) -> String {
+        let now = Instant::now();
+        while let Some(oldest) = self.order.front() {
+            let dead = self.issued.get(oldest).is_none_or(|token| token.is_long_dead(now));
+            if !dead && self.order.len() < REMEMBERED {
+                break;
+            }
+            self.issued.remove(oldest);
+            self.order.pop_front();
+        }
+        self.last_generation += 1;
+        let value = format!("ya29.emulator-{}", random_text());
+        let hash = hash(&value);
+        let expires_at = now + self.behavior.life();
+        let token = Issued { generation: self.last_generation, expires_at, revoked: false };
+        self.issued.insert(hash, token);
+        self.order.push_back(hash);
+        value
+    }
+
+    pub(crate) fn judge(&self, token: &str) -> Verdict {
+        match self.issued.get(&hash(token)) {
+            None => Verdict::Unknown,
+            Some(token) if token.revoked || token.expires_at <= Instant::now() => {
+                Verdict::Dead(token.generation)
+            }
+            Some(token) => Verdict::Valid(token.generation),
+        }
+    }
+
+    /// Ends every token issued so far; returns how many were alive.
+    pub(crate) fn revoke(&mut self) -> usize {
+        let now = Instant::now();
+        let alive = |token: &&mut Issued| !token.revoked && token.expires_at > now;
+        let revoked = self.issued.values_mut().filter(alive);
+        revoked.map(|token| token.revoked = true).count()
+    }
+}
+
+impl Issued {
+    /// Kept for a while after its death, so that the records can still tell its generation.
+    fn is_long_dead(&self, now: Instant) -> bool {
+        now > self.expires_at + Duration::from_secs(600)
+    }
+}
+
+fn hash(token: &str) -> Hash {
+    let mut hash = Hash::default();
+    hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    hash
+}
+
+/// 256 bits that nobody can guess.
+pub(crate) fn random_text() -> String {
+    let mut bytes = [0; 32];
+    OsRng.fill_bytes(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The `expires_in` of a token handed out again: less than at first, in the same JSON type; what
+/// is no time stays as it is.
+fn remaining(configured: &Value, left: Duration) -> Value {
+    match configured {
+        Value::Number(_) => left.as_secs().into(),
+        Value::String(text) if text.trim().parse::<f64>().is_ok() => {
+            left.as_secs().to_string().into()
+        }
+        other => other.clone(),
+    }
+}
