@@ -5,6 +5,8 @@ pub mod auth;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod error;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 pub mod replay;
 pub mod route;
 pub mod token;

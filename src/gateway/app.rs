@@ -1,0 +1,206 @@
+//! The stack of the sidecar: the way of a request to Vertex AI, and of an answer or an error back.
+
+use std::{
+    convert::Infallible,
+    error::Error as StdError,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, Error as ClientError, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tower::{Layer, ServiceExt};
+
+use super::{
+    config::{Failure, Options},
+    inbound::{InboundBody, TooLarge, admit},
+};
+use crate::{
+    BoxError, Error,
+    auth::{VertexAuth, VertexAuthLayer},
+    error::openai_response,
+    replay::ReplayBody,
+    route::{Upstream, VertexRoute, VertexRouteLayer},
+};
+
+/// A connection that is not there by then is not coming.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, ReplayBody<InboundBody>>;
+pub(super) type Answer = Response<Either<Incoming, Full<Bytes>>>;
+
+/// What serves each request. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct App {
+    stack: VertexRoute<VertexAuth<HttpClient>>,
+    settings: Arc<Settings>,
+}
+
+struct Settings {
+    upstream: Upstream,
+    max_request_bytes: usize,
+    response_timeout: Option<Duration>,
+}
+
+impl App {
+    pub(super) fn new(
+        options: &Options,
+        upstream: Upstream,
+        auth: VertexAuthLayer,
+    ) -> Result<Self, Failure> {
+        let stack = VertexRouteLayer::new(upstream.clone()).layer(auth.layer(client()?));
+        let settings = Settings {
+            upstream,
+            max_request_bytes: options.max_request_bytes,
+            response_timeout: options.response_timeout(),
+        };
+        Ok(Self { stack, settings: Arc::new(settings) })
+    }
+
+    pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
+        let started = Instant::now();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = match admit(request, self.settings.max_request_bytes) {
+            Ok(request) => self.forward(request).await.unwrap_or_else(whole),
+            Err(refusal) => whole(refusal),
+        };
+        log(&method, &path, answer.status(), started.elapsed());
+        Ok(answer)
+    }
+
+    async fn forward(self, request: Request<InboundBody>) -> Result<Answer, Response<Bytes>> {
+        let Self { stack, settings } = self;
+        // A clone for each request: readiness that an error leaves unused goes with it.
+        let call = stack.oneshot(request);
+        let answered = match settings.response_timeout {
+            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_elapsed| {
+                let message = format!(
+                    "{} did not answer within {limit:?}, which --response-timeout allows",
+                    settings.upstream.origin()
+                );
+                openai_response(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", &message)
+            })?,
+            None => call.await,
+        };
+        match answered {
+            Ok(mut response) => {
+                strip_hop_by_hop(response.headers_mut());
+                Ok(response.map(Either::Left))
+            }
+            Err(error) => Err(explain(&error, &settings.upstream)),
+        }
+    }
+}
+
+/// HTTP/1.1 with as many connections as there are requests under way: one HTTP/2 connection to
+/// Vertex AI carries 100 streams, and the client would hold the next one back.
+fn client() -> Result<HttpClient, Failure> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    // Without it, the small frames of a request wait for acknowledgements.
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    http.set_keepalive(Some(Duration::from_secs(60)));
+    let https = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
+        .map_err(|error| {
+            Failure::new(format!(
+                "no root certificates found: install the package ca-certificates ({error})"
+            ))
+        })?
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
+    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https))
+}
+
+fn whole(response: Response<Bytes>) -> Answer {
+    response.map(|body| Either::Right(Full::new(body)))
+}
+
+/// RFC 9110 §7.6.1: these speak of the connection to Vertex AI, and HTTP/2 clients refuse them.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    const NAMES: [HeaderName; 7] = [
+        header::CONNECTION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        header::PROXY_AUTHENTICATE,
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+        header::UPGRADE,
+    ];
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&NAMES) {
+        headers.remove(name);
+    }
+}
+
+/// The OpenAI-shaped answer to a request that got none from Vertex AI.
+fn explain(error: &BoxError, upstream: &Upstream) -> Response<Bytes> {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        // A path that leads nowhere is the client's mistake, and is told to the client.
+        if !matches!(error, Error::Route(_)) {
+            tracing::warn!(%error, "not forwarded");
+        }
+        return error.to_response();
+    }
+    if let Some(error) = find::<TooLarge>(error) {
+        return error.to_response();
+    }
+    let origin = upstream.origin();
+    let connecting = find::<ClientError>(error).is_some_and(ClientError::is_connect);
+    let timed_out = find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::TimedOut);
+    let causes = causes(error);
+    tracing::warn!(origin, error = causes, "no answer from upstream");
+    match (connecting, timed_out) {
+        (true, true) => openai_response(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            &format!("could not connect to {origin} in time: check the network ({causes})"),
+        ),
+        (true, false) => openai_response(
+            StatusCode::BAD_GATEWAY,
+            "upstream_unreachable",
+            &format!(
+                "could not connect to {origin}: check the location and the network ({causes})"
+            ),
+        ),
+        (false, _) => openai_response(
+            StatusCode::BAD_GATEWAY,
+            "upstream_failed",
+            &format!("the connection to {origin} broke before it answered ({causes})"),
+        ),
+    }
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a BoxError) -> Option<&'a E> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+fn causes(error: &BoxError) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn chain(error: &BoxError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(&**error as &(dyn StdError + 'static)), |&error| error.source())
+}
+
+/// One line a request; the path without its query, which may carry a key.
+fn log(method: &Method, path: &str, status: StatusCode, head_after: Duration) {
+    let (status, milliseconds) = (status.as_u16(), head_after.as_millis());
+    tracing::info!(%method, path, status, milliseconds, "answered");
+}

@@ -1,0 +1,133 @@
+//! What is refused at the door, and what becomes of a body that nobody reads.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::{BoxError, error::openai_response};
+
+/// How much of a body is read on after an early answer, and for how long.
+const DRAIN_BYTES: usize = 64 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A request that may come in, its body held to `limit` bytes; or the answer of the door.
+pub(super) fn admit(
+    request: Request<Incoming>,
+    limit: usize,
+) -> Result<Request<InboundBody>, Response<Bytes>> {
+    let absolute = request.uri().authority().is_some() && request.version() < Version::HTTP_2;
+    if absolute || request.method() == Method::CONNECT {
+        // Over HTTP/1 only a client that takes this for a forward proxy sends a whole URI.
+        return Err(openai_response(
+            StatusCode::BAD_REQUEST,
+            "not_a_proxy",
+            "this is a gateway to Vertex AI and not a forward proxy: send the path alone, such as \
+             /v1/chat/completions, and unset http_proxy for this host",
+        ));
+    }
+    let request = request.map(|body| InboundBody { body: Some(body), limit, left: limit });
+    match usize::try_from(request.body().size_hint().lower()) {
+        Ok(length) if length <= limit => Ok(request),
+        _ => Err(TooLarge { limit }.to_response()),
+    }
+}
+
+/// The body of a request that came in.
+///
+/// When it is dropped before its end (an answer came first), the rest is read and thrown away for
+/// a while: closing an HTTP/1.1 connection with unread bytes resets it, and the reset destroys the
+/// answer in the client's receive buffer.
+#[derive(Debug)]
+pub(super) struct InboundBody {
+    body: Option<Incoming>,
+    limit: usize,
+    left: usize,
+}
+
+/// The error of a body that turned out longer than it may be.
+#[derive(Debug)]
+pub(super) struct TooLarge {
+    limit: usize,
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the request body is longer than {} bytes, which --max-request-bytes allows",
+            self.limit
+        )
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+impl TooLarge {
+    pub(super) fn to_response(&self) -> Response<Bytes> {
+        openai_response(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &self.to_string())
+    }
+}
+
+impl Body for InboundBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx)).transpose()?;
+        if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
+            match this.left.checked_sub(data.len()) {
+                Some(left) => this.left = left,
+                None => return Poll::Ready(Some(Err(TooLarge { limit: this.limit }.into()))),
+            }
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for InboundBody {
+    fn drop(&mut self) {
+        let (Some(mut body), Ok(runtime)) =
+            (self.body.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        if body.is_end_stream() {
+            return;
+        }
+        runtime.spawn(async move {
+            let drain = async {
+                let mut left = DRAIN_BYTES;
+                while let Some(Ok(frame)) = body.frame().await {
+                    let read = frame.data_ref().map_or(0, Bytes::len);
+                    match left.checked_sub(read) {
+                        Some(rest) => left = rest,
+                        None => break,
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+        });
+    }
+}

@@ -1,0 +1,28 @@
+//! The sidecar `vertex-gateway`: any OpenAI client uses Vertex AI by changing its base URL.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`Options`] | what can be set, on the command line and in the environment |
+//! | `app` | the stack: the path of a request through route and auth to Vertex AI, and of errors back |
+//! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
+//! | [`run`] | listening, the emulator if asked for, and the end |
+//!
+//! ```no_run
+//! use clap::Parser;
+//! use tower_vertex::gateway::{Command, run};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_vertex::gateway::Failure> {
+//! run(Command::parse_from(["vertex-gateway", "--emulator", "--listen", "127.0.0.1:0"])).await
+//! # }
+//! ```
+
+mod app;
+mod config;
+mod inbound;
+mod run;
+
+pub use self::{
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand},
+    run::run,
+};

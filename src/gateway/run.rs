@@ -1,0 +1,191 @@
+//! Listening, and the end: who is being served when a signal comes is served to the end.
+
+use std::{any::Any, future::Future, io::Write, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal,
+};
+use tower_http::catch_panic::CatchPanic;
+
+use super::{
+    app::App,
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
+};
+use crate::{emulator::Emulator, error::openai_response, route::Upstream};
+
+/// A client that has not sent a request's head by then is not going to.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Does what the command line says, until Ctrl-C or SIGTERM. Needs a Tokio runtime.
+///
+/// # Errors
+///
+/// [`Failure`], a sentence with its remedy, if a setting is missing or wrong or the address is
+/// taken.
+pub async fn run(command: Command) -> Result<(), Failure> {
+    match command.subcommand {
+        None => serve(&command.options).await,
+        Some(Subcommand::Serve(options)) => serve(&options).await,
+        Some(Subcommand::Emulator(options)) => emulate(&options).await,
+    }
+}
+
+async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
+    let addr = listen(&options.listen)?;
+    let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
+    let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
+    let mut lines = vec![format!("emulator listening on {}", emulator.url())];
+    if options.tls {
+        lines.push(format!("emulator control on {}", emulator.control_url()));
+    }
+    say(&lines);
+    stop_signal()?.await;
+    Ok(())
+}
+
+async fn serve(options: &Options) -> Result<(), Failure> {
+    let addr = listen(&options.listen)?;
+    let emulator = match options.emulator {
+        true => {
+            let started = Emulator::start().await;
+            Some(started.map_err(|error| Failure::new(format!("no emulator: {error}")))?)
+        }
+        false => None,
+    };
+    let upstream = options.upstream(emulator.as_ref())?;
+    let auth = options.auth(&upstream, emulator.as_ref())?;
+    let app = App::new(options, upstream.clone(), auth.clone())?;
+    let stop = stop_signal()?;
+    // What the system refuses stays as it was; `accept` waits when there are none left.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
+    let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
+    if !addr.ip().is_loopback() {
+        tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+    }
+    // Requests that come before the first token wait for it; a failure is logged, and tried again.
+    auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    greet(addr, emulator.as_ref(), &upstream);
+    accept(listener, app, stop).await;
+    Ok(())
+}
+
+fn greet(addr: SocketAddr, emulator: Option<&Emulator>, upstream: &Upstream) {
+    tracing::info!(%upstream, "forwarding");
+    let mut lines = Vec::new();
+    if let Some(emulator) = emulator {
+        lines.push(format!("emulator listening on {}", emulator.url()));
+    }
+    lines.push(format!("listening on http://{addr}"));
+    if emulator.is_some() {
+        lines.push(format!(
+            r#"
+try it:
+  curl http://{addr}/v1/chat/completions -H 'content-type: application/json' -d '{{"model": "google/gemini-2.5-flash", "messages": [{{"role": "user", "content": "hello"}}]}}'
+
+or let any OpenAI SDK use it:
+  export OPENAI_BASE_URL=http://{addr}/v1
+  export OPENAI_API_KEY=unused
+"#
+        ));
+    }
+    say(&lines);
+}
+
+/// To standard output, which may be closed: that is no reason to stop serving.
+fn say(lines: &[String]) {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        let _ = writeln!(out, "{line}");
+    }
+    let _ = out.flush();
+}
+
+fn cannot_listen(addr: SocketAddr, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
+}
+
+/// Serves until `stop`; then accepts no more, and returns when the last answer has been sent.
+async fn accept(listener: TcpListener, app: App, stop: impl Future<Output = ()>) {
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => serve_connection(socket, app.clone(), &connections),
+                Err(error) => {
+                    // Out of descriptors, most likely: some will be back soon.
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    tracing::info!(connections = connections.count(), "stopping when the last answer is sent");
+    tokio::select! {
+        () = connections.shutdown() => {}
+        () = wait_again() => tracing::warn!("stopped at once by a second signal"),
+    }
+}
+
+fn serve_connection(socket: TcpStream, app: App, connections: &GracefulShutdown) {
+    // Without it, each small chunk of a stream waits for an acknowledgement. A socket that
+    // refuses is slow, not wrong.
+    let _ = socket.set_nodelay(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(TokioTimer::new());
+    let service = tower::service_fn(move |request| app.clone().serve(request));
+    let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
+    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error, "connection ended");
+        }
+    });
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
+    let message = "the gateway failed on this request; its log says where";
+    openai_response(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message).map(Full::new)
+}
+
+async fn wait_again() {
+    match stop_signal() {
+        Ok(stop) => stop.await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    #[cfg(unix)]
+    {
+        use signal::unix::{SignalKind, signal};
+        let cannot = |error| Failure::new(format!("cannot listen for signals: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = signal::ctrl_c().await;
+    })
+}
