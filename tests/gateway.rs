@@ -1,0 +1,452 @@
+//! The binary `vertex-gateway`, as its users meet it.
+#![cfg(feature = "gateway")]
+
+mod common;
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use common::{Http, chat, chat_stream, client, eventually, text};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command},
+};
+use tower_vertex::{
+    emulator::{ApiFault, Emulator, Faults, StreamBehavior, TokenBehavior, TokenFault},
+    replay::ReplayBody,
+};
+
+/// A command without what this machine's environment would set.
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vertex-gateway"));
+    for (name, _) in std::env::vars() {
+        let ours =
+            ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_"].iter().any(|p| name.starts_with(p));
+        if ours || ["PROJECT_ID", "LOCATION", "ENDPOINT"].contains(&name.as_str()) {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+struct Gateway {
+    child: Child,
+    addr: SocketAddr,
+    emulator: Option<String>,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Gateway {
+    async fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut emulator = None;
+        loop {
+            let line = stdout.next_line().await.unwrap().expect("it says that it listens");
+            if let Some(url) = line.strip_prefix("emulator listening on ") {
+                emulator = Some(url.to_owned());
+            } else if let Some(addr) = line.strip_prefix("listening on http://") {
+                let addr = addr.parse().unwrap();
+                return Self { child, addr, emulator, stdout };
+            }
+        }
+    }
+
+    /// In front of an emulator in this process, with a key of its.
+    async fn before(vertex: &Emulator, options: &[&str]) -> Self {
+        let mut key = tempfile::NamedTempFile::new().unwrap();
+        key.write_all(vertex.service_account_key().as_bytes()).unwrap();
+        let (url, key) = (vertex.url(), key.into_temp_path());
+        let mut args =
+            vec!["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"];
+        args.extend(["--upstream", &url, "--credentials", key.to_str().unwrap()]);
+        args.extend(options);
+        // The key was read when it listens, and the last good one is kept.
+        Self::start(command(&args)).await
+    }
+
+    async fn call(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+        self.call_over(Http::One, &mut request).await
+    }
+
+    async fn call_over(
+        &self,
+        http: Http,
+        request: &mut Request<Full<Bytes>>,
+    ) -> Response<Incoming> {
+        let path = request.uri().path_and_query().unwrap().clone();
+        let mut sent = Request::new(ReplayBody::plain(request.body().clone()));
+        *sent.method_mut() = request.method().clone();
+        *sent.headers_mut() = request.headers().clone();
+        *sent.uri_mut() = format!("http://{}{path}", self.addr).parse().unwrap();
+        client(http).request(sent).await.unwrap()
+    }
+
+    /// What answers to these bytes.
+    async fn raw(&self, request: &[u8]) -> String {
+        let mut socket = TcpStream::connect(self.addr).await.unwrap();
+        socket.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn terminate(&self) {
+        let id = self.child.id().unwrap().to_string();
+        let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
+        assert!(killed.unwrap().success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
+    }
+}
+
+/// An error in OpenAI's form, or the test fails.
+async fn openai_error(response: Response<Incoming>) -> (u16, String, String) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let body = text(response).await;
+    let body: serde_json::Value = serde_json::from_str(&body).expect(&body);
+    let error = &body["error"];
+    assert!(error["type"].is_string() && error["param"].is_null(), "{body}");
+    let text = |name: &str| error[name].as_str().expect(name).to_owned();
+    (status, text("code"), text("message"))
+}
+
+#[tokio::test]
+async fn with_an_emulator_it_needs_nothing_and_says_how_to_use_it() {
+    let mut gateway = Gateway::start(command(&["--emulator", "--listen", "127.0.0.1:0"])).await;
+    assert!(gateway.emulator.is_some());
+    let mut printed = String::new();
+    while !printed.contains("OPENAI_API_KEY=") {
+        printed += &gateway.stdout.next_line().await.unwrap().unwrap();
+    }
+    let addr = gateway.addr;
+    assert!(printed.contains(&format!("curl http://{addr}/v1/chat/completions")), "{printed}");
+    assert!(printed.contains(&format!("OPENAI_BASE_URL=http://{addr}/v1")), "{printed}");
+    let answer = gateway.call(chat("hello")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(text(answer).await.contains("This is the Vertex AI emulator. You said: hello"));
+}
+
+#[tokio::test]
+async fn the_emulator_alone_is_a_command() {
+    let mut child =
+        command(&["emulator", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = stdout.next_line().await.unwrap().unwrap();
+    let url = line.strip_prefix("emulator listening on ").unwrap();
+    let request = Request::get(format!("{url}/__emulator/stats"));
+    let request = request.body(ReplayBody::plain(Full::<Bytes>::default())).unwrap();
+    let stats = text(client(Http::One).request(request).await.unwrap()).await;
+    assert!(stats.contains(r#""token_mints":0"#), "{stats}");
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_is_a_sentence_and_exit_code_2() {
+    let somewhere = ["--project", "p1", "--location", "us-central1"];
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let pkcs1 = r#"{"type":"service_account","client_email":"a@b","token_uri":"https://x/","private_key":"-----BEGIN RSA PRIVATE KEY-----SECRET"}"#;
+    let uri = r#"{"type":"service_account","client_email":"a@b","token_uri":"no uri","private_key":"SECRET"}"#;
+    let file = |content: &str| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        file.into_temp_path()
+    };
+    let (not_json, pkcs1, uri) = (file("SECRET"), file(pkcs1), file(uri));
+    let path = |file: &tempfile::TempPath| file.to_str().unwrap().to_owned();
+    let with = |more: &[&str]| -> Vec<String> {
+        somewhere.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
+    };
+    let own = |args: &[&str]| -> Vec<String> { args.iter().map(|arg| (*arg).to_owned()).collect() };
+    for (args, said) in [
+        (own(&[]), "no project set: pass --project or set GOOGLE_CLOUD_PROJECT"),
+        (own(&["--project", "p1"]), "no location set: pass --location"),
+        (own(&["--project", "", "--location", "us-central1"]), "no project set"),
+        (own(&["--project", "p1", "--location", "evil.com/"]), r#""evil.com/""#),
+        (own(&["--project", "..", "--location", "us-central1"]), r#""..""#),
+        (with(&["--endpoint", "1/2"]), r#""1/2""#),
+        (with(&["--dedicated-host", "x.y"]), "--endpoint"),
+        (with(&["--endpoint", "1", "--dedicated-host", "evil.com/x"]), r#""evil.com/x""#),
+        (with(&["--api-version", "v2"]), r#""v2""#),
+        (with(&["--listen", "nowhere"]), r#"invalid --listen "nowhere""#),
+        (with(&["--emulator", "--listen", &taken]), "choose another address with --listen"),
+        (with(&["--upstream", "http://10.0.0.1"]), "--allow-insecure-upstream"),
+        (with(&["--upstream", "https://u:SECRET@x.com"]), "invalid --upstream"),
+        (with(&["--upstream", "ftp://x"]), "invalid --upstream"),
+        (with(&["--quota-project", "a\nb", "--upstream", "https://x"]), "quota project"),
+        (with(&["--credentials", "/nowhere/key.json"]), "there is no such file"),
+        (with(&["--credentials", "/"]), "it is a directory"),
+        (with(&["--credentials", &path(&not_json)]), "it is not JSON"),
+        (with(&["--credentials", &path(&pkcs1)]), "PKCS#1"),
+        (with(&["--credentials", &path(&uri)]), "token_uri"),
+    ] {
+        let output = command(&args.iter().map(String::as_str).collect::<Vec<_>>()).output();
+        let output = tokio::time::timeout(Duration::from_secs(20), output).await.unwrap().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(said), "{args:?}: {stderr}");
+        assert_eq!(stderr.trim().lines().count(), 1, "{args:?}: {stderr}");
+        assert!(!stderr.contains("SECRET"), "{args:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_sets_what_options_set() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    key.write_all(vertex.service_account_key().as_bytes()).unwrap();
+    let mut command = command(&[]);
+    command
+        .env("VERTEX_GATEWAY_LISTEN", "127.0.0.1:0")
+        .env("VERTEX_GATEWAY_UPSTREAM", vertex.url())
+        .env("VERTEX_GATEWAY_API_VERSION", "v1beta1")
+        .env("GOOGLE_APPLICATION_CREDENTIALS", key.path())
+        .env("GOOGLE_CLOUD_QUOTA_PROJECT", "payer")
+        .env("GOOGLE_CLOUD_PROJECT", "")
+        .env("PROJECT_ID", "p2")
+        .env("LOCATION", "europe-west4")
+        .env("ENDPOINT", "mg-endpoint-1");
+    let gateway = Gateway::start(command).await;
+    assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
+    let seen = &vertex.requests()[0];
+    assert_eq!(
+        seen.path,
+        "/v1beta1/projects/p2/locations/europe-west4/endpoints/mg-endpoint-1/chat/completions"
+    );
+    assert!(seen.header_names.iter().any(|name| name == "x-goog-user-project"));
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_endpoint() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    let long = format!("/v1/{}", "a".repeat(64 << 10));
+    let long_known = format!("/v1/chat/completions?{}", "a".repeat(65_500));
+    for path in [
+        "/v1/../..",
+        "/v1/../../v1/chat/completions",
+        "/../chat/completions",
+        "/v1/%2e%2e/chat/completions",
+        "/v1/.%2E/chat",
+        "/v1/chat%2Fcompletions",
+        "/v1/chat%5Ccompletions",
+        "/v1/chat\\completions",
+        "//chat/completions",
+        "/v1//chat/completions",
+        "/v1/chat/completions/",
+        "/v1/chat/completions%00",
+        "/v1/chat/completions%0d%0aHost:%20evil.com",
+        "/v1/chat/completions\u{7}",
+        "/v1/chatter/completions",
+        "/v1/models",
+        "/",
+        "*",
+        "http://evil.com/v1/chat/completions",
+        "https://evil.com:443/v1/chat/completions",
+        &long,
+        &long_known,
+    ] {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        let answer = gateway.raw(request.as_bytes()).await;
+        let shown: String = path.chars().take(60).collect();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{shown}: {answer}");
+        // What is not HTTP at all is refused by the HTTP implementation, without a body.
+        if !answer.contains("content-length: 0") {
+            let body = answer.split("\r\n\r\n").nth(1).unwrap();
+            let body: serde_json::Value = serde_json::from_str(body).expect(&answer);
+            assert!(body["error"]["message"].is_string() && body["error"]["code"].is_string());
+        }
+    }
+    assert_eq!(vertex.stats().api_requests, 0, "{:?}", vertex.requests());
+    // And it is alive.
+    assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn credentials_in_a_query_do_not_travel() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    let mut request = chat("x");
+    *request.uri_mut() =
+        "/v1/chat/completions?a=1&key=SECRET&b=%20&access_token=SECRET".parse().unwrap();
+    request.headers_mut().insert("x-goog-api-key", "SECRET".parse().unwrap());
+    assert_eq!(gateway.call(request).await.status(), StatusCode::OK);
+    assert_eq!(vertex.requests()[0].query.as_deref(), Some("a=1&b=%20"));
+}
+
+#[tokio::test]
+async fn failures_inside_are_told_in_openais_form() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway =
+        Gateway::before(&vertex, &["--max-request-bytes", "1000", "--response-timeout", "1"]).await;
+
+    let (status, code, message) = openai_error(gateway.call(chat(&"x".repeat(2000))).await).await;
+    assert_eq!((status, code.as_str()), (413, "request_too_large"));
+    assert!(message.contains("1000 bytes"), "{message}");
+    let chunked = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
+        "x".repeat(2000)
+    );
+    let answer = gateway.raw(chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+
+    let slow = StreamBehavior { first_byte_delay: Duration::from_secs(600), ..Default::default() };
+    vertex.set_faults(Faults { stream: slow, ..Faults::default() });
+    let (status, code, _) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!((status, code.as_str()), (504, "upstream_timeout"));
+
+    let (status, code, message) = openai_error({
+        let mut request = chat("x");
+        *request.uri_mut() = "/v1/models".parse().unwrap();
+        gateway.call(request).await
+    })
+    .await;
+    assert_eq!((status, code.as_str()), (404, "unsupported_path"));
+    assert!(message.contains("/v1/models") && message.contains("/chat/completions"), "{message}");
+}
+
+#[tokio::test]
+async fn an_unreachable_upstream_is_a_502_and_a_missing_token_a_503() {
+    let vertex = Emulator::start().await.unwrap();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = format!("http://{unused}");
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    key.write_all(vertex.service_account_key().as_bytes()).unwrap();
+    let gateway = Gateway::start(command(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--project",
+        "p1",
+        "--location",
+        "us-central1",
+        "--upstream",
+        &nowhere,
+        "--credentials",
+        key.path().to_str().unwrap(),
+    ]))
+    .await;
+    let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!((status, code.as_str()), (502, "upstream_unreachable"));
+    assert!(message.contains(&nowhere), "{message}");
+
+    let fail = TokenFault { status: 503, times: None };
+    vertex.set_token_behavior(TokenBehavior { fail: Some(fail), ..TokenBehavior::default() });
+    let gateway = Gateway::before(&vertex, &[]).await;
+    let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!((status, code.as_str()), (503, "token_unavailable"));
+    assert!(message.contains("the token endpoint answered 503"), "{message}");
+}
+
+#[tokio::test]
+async fn what_vertex_answers_passes_unchanged() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    for status in [400, 403, 404, 429, 500, 503] {
+        vertex.set_faults(Faults { api: Some(ApiFault::new(status)), ..Faults::default() });
+        let answer = gateway.call(chat("x")).await;
+        assert_eq!(answer.status().as_u16(), status);
+        assert!(text(answer).await.contains(&format!(r#""code":{status}"#)));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_passes_chunk_by_chunk_over_http1_and_http2() {
+    for http in [Http::One, Http::Two] {
+        let vertex = Emulator::start().await.unwrap();
+        let stream = StreamBehavior {
+            chunk_delay: Duration::from_secs(60),
+            chunks: Some(20),
+            ..StreamBehavior::default()
+        };
+        vertex.set_faults(Faults { stream, ..Faults::default() });
+        let gateway = Gateway::before(&vertex, &[]).await;
+        let mut body = gateway.call_over(http, &mut chat_stream("slowly")).await.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(first.starts_with(b"data: {"), "{first:?}");
+        assert_eq!(vertex.requests()[0].chunks_sent, 1);
+        drop(body);
+        eventually("the upstream's stream ends", || vertex.stats().streams.aborted == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_lets_running_requests_finish() {
+    let vertex = Emulator::start().await.unwrap();
+    let stream = StreamBehavior {
+        chunk_delay: Duration::from_millis(100),
+        chunks: Some(20),
+        ..StreamBehavior::default()
+    };
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+    let mut gateway = Gateway::before(&vertex, &[]).await;
+    let mut body = gateway.call(chat_stream("to the end")).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    gateway.terminate();
+    // No new connection is taken from then on.
+    while TcpStream::connect(gateway.addr).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let rest = body.collect().await.unwrap().to_bytes();
+    assert!(rest.ends_with(b"data: [DONE]\n\n"), "{rest:?}");
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    assert_eq!(vertex.stats().streams.completed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_streams_run_at_once_and_a_revocation_fails_none() {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    gateway.call(chat("warm")).await;
+    vertex.revoke_tokens();
+    vertex.reset_stats();
+    // They all stay open until the last one has come.
+    let stream = StreamBehavior {
+        chunk_delay: Duration::from_secs(600),
+        chunks: Some(3),
+        ..StreamBehavior::default()
+    };
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+    let (client, addr) = (client::<Full<Bytes>>(Http::One), gateway.addr);
+    let calls: Vec<_> = (0..1000)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let (parts, body) = chat_stream("x").into_parts();
+                let mut request = Request::from_parts(parts, ReplayBody::plain(body));
+                *request.uri_mut() = format!("http://{addr}/v1/chat/completions").parse().unwrap();
+                let answer = client.request(request).await.unwrap();
+                assert_eq!(answer.status(), StatusCode::OK);
+                let mut body = answer.into_body();
+                body.frame().await.unwrap().unwrap();
+                body
+            })
+        })
+        .collect();
+    let mut open = Vec::new();
+    for call in calls {
+        open.push(call.await.unwrap());
+    }
+    let stats = vertex.stats();
+    assert_eq!(stats.streams.open, 1000, "{stats:?}");
+    assert_eq!(stats.token_mints, 1, "{stats:?}");
+    assert_eq!(stats.by_status[&200], 1000, "{stats:?}");
+    drop(open);
+    eventually("all streams end", || vertex.stats().streams.open == 0).await;
+}
