@@ -119,7 +119,10 @@ impl Drop for InboundBody {
         runtime.spawn(async move {
             let drain = async {
                 let mut left = DRAIN_BYTES;
-                while let Some(Ok(frame)) = body.frame().await {
+                // Asked for its end, not awaited: after an early answer hyper 1.12 ends the
+                // channel of a body with a length only with the connection's next request.
+                while !body.is_end_stream() {
+                    let Some(Ok(frame)) = body.frame().await else { break };
                     let read = frame.data_ref().map_or(0, Bytes::len);
                     match left.checked_sub(read) {
                         Some(rest) => left = rest,
