@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD},
-};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::{BodyExt as _, Channel, Full, channel::Sender, combinators::UnsyncBoxBody};
@@ -739,6 +736,8 @@ mod tokens {
     #[cfg(feature = "gcp-auth")]
     #[tokio::test]
     async fn an_assertion_is_believed_only_as_signed_and_as_meant() {
+        use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+
         let bench = Bench::new().await;
         let key: Value = serde_json::from_str(&bench.emulator.service_account_key()).unwrap();
         let account = gcp_auth::CustomServiceAccount::from_json(&key.to_string()).unwrap();
