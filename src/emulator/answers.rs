@@ -181,7 +181,7 @@ impl Answer {
             response["output"] = json!([self.output_item(true)]);
             response["usage"] = json!({
                 "input_tokens": self.prompt_tokens,
-                "input_tokens_details": { "cached_tokens": 0 },
+                "input_tokens_details": { "cached_tokens": 0, "cache_write_tokens": 0 },
                 "output_tokens": output_tokens,
                 "output_tokens_details": { "reasoning_tokens": 0 },
                 "total_tokens": self.prompt_tokens + output_tokens,

@@ -43,12 +43,11 @@ impl MeteredBody {
 
     /// The next bytes; `None` at the end.
     async fn data(&mut self) -> Option<Result<Bytes, hyper::Error>> {
-        loop {
+        // Asked first: after an early answer, hyper 1 does not end a body whose length was
+        // announced until the next request begins.
+        while !self.incoming.is_end_stream() {
             match self.incoming.frame().await {
-                None => {
-                    self.finish();
-                    return None;
-                }
+                None => break,
                 Some(Err(error)) => return Some(Err(error)),
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
@@ -58,6 +57,8 @@ impl MeteredBody {
                 }
             }
         }
+        self.finish();
+        None
     }
 
     fn finish(&mut self) {
@@ -102,7 +103,9 @@ impl MeteredBody {
         }
         tokio::spawn(async move {
             let read = async {
-                while let (Some(Ok(_)), true) = (self.data().await, self.length < DRAIN_BYTES) {}
+                while self.length < DRAIN_BYTES {
+                    let Some(Ok(_)) = self.data().await else { break };
+                }
             };
             let _ = tokio::time::timeout(DRAIN_TIME, read).await;
         });
