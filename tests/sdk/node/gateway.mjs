@@ -1,0 +1,99 @@
+// A `vertex-gateway --emulator` of its own for each test, and a way to talk to its emulator.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import OpenAI from "openai";
+
+// As long as anything here may take that normally takes milliseconds.
+export const PATIENCE = 30_000;
+
+const BINARY =
+  process.env.VERTEX_GATEWAY ??
+  fileURLToPath(new URL("../../../target/release/vertex-gateway", import.meta.url));
+
+// Settings of the person who runs the tests are not for the gateway or the SDK under test.
+const FOREIGN = /^(GOOGLE_|GCLOUD_|VERTEX_|OPENAI_|(PROJECT_ID|LOCATION|ENDPOINT)$)|_proxy$/i;
+for (const name of Object.keys(process.env)) {
+  if (FOREIGN.test(name)) delete process.env[name];
+}
+
+export class Gateway {
+  /** Starts one that ends with the test `t`, which fails if it does not end well. */
+  static async start(t) {
+    const child = spawn(BINARY, ["--emulator", "--listen", "127.0.0.1:0"], {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, VERTEX_GATEWAY_LOG: "warn" },
+    });
+    const ended = once(child, "exit");
+    t.after(async () => {
+      child.kill("SIGTERM");
+      const watchdog = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
+      const [code, signal] = await ended;
+      clearTimeout(watchdog);
+      assert.deepEqual({ code, signal }, { code: 0, signal: null }, "how vertex-gateway ended");
+    });
+    const found = {};
+    for await (const line of createInterface({ input: child.stdout })) {
+      const [, which, url] = /^(emulator )?listening on (http:\S+)$/.exec(line) ?? [];
+      if (url) found[which ? "emulator" : "gateway"] = url;
+      if (found.gateway) break;
+    }
+    assert.ok(found.emulator && found.gateway, "vertex-gateway ended without its addresses");
+    child.stdout.resume();
+    return new Gateway(found);
+  }
+
+  constructor({ emulator, gateway }) {
+    this.emulator = emulator;
+    this.url = `${gateway}/v1`;
+  }
+
+  /** The SDK. Without retries of its own, which would hide a failure. */
+  client() {
+    return new OpenAI({ baseURL: this.url, apiKey: "unused", maxRetries: 0 });
+  }
+
+  // The emulator's control. None of it goes through the gateway.
+
+  async control(method, name, body) {
+    const response = await fetch(`${this.emulator}/__emulator/${name}`, {
+      method,
+      body: body && JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    const answer = await response.json();
+    assert.equal(response.status, 200, JSON.stringify(answer));
+    return answer;
+  }
+
+  stats = () => this.control("GET", "stats");
+  requests = () => this.control("GET", "requests");
+  revoke = () => this.control("POST", "revoke");
+  setToken = (behavior) => this.control("PUT", "token", behavior);
+  setStream = (stream) => this.control("PUT", "faults", { stream });
+
+  /**
+   * The number of the newest token, if a request has been served with it, else 0. If so, the
+   * gateway holds it, and no other one is on its way for now.
+   */
+  async newestTokenAtWork() {
+    const served = (await this.requests()).filter((request) => request.status === 200);
+    const newest = served.reduce((most, request) => Math.max(most, request.token_generation), 0);
+    return newest === (await this.stats()).token_mints ? newest : 0;
+  }
+}
+
+/** The first value of `what()` that is true. */
+export async function poll(what, pause = 10) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const value = await what();
+    if (value) return value;
+    assert.ok(Date.now() < end, `still ${value} after ${PATIENCE} ms`);
+    await sleep(pause);
+  }
+}
