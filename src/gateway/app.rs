@@ -2,8 +2,6 @@
 
 use std::{
     convert::Infallible,
-    error::Error as StdError,
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,19 +12,18 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, Error as ClientError, connect::HttpConnector},
+    client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use tower::{Layer, ServiceExt};
 
 use super::{
     config::{Failure, Options},
-    inbound::{InboundBody, TooLarge, admit},
+    inbound::{InboundBody, admit},
+    refusal::Refusal,
 };
 use crate::{
-    BoxError, Error,
     auth::{VertexAuth, VertexAuthLayer},
-    error::openai_response,
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer},
 };
@@ -69,25 +66,24 @@ impl App {
         let started = Instant::now();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answer = match admit(request, self.settings.max_request_bytes) {
-            Ok(request) => self.forward(request).await.unwrap_or_else(whole),
-            Err(refusal) => whole(refusal),
+            Ok(request) => self.forward(request).await,
+            Err(refusal) => Err(refusal),
         };
+        let answer = answer.unwrap_or_else(|refusal| {
+            refusal.to_response().map(|body| Either::Right(Full::new(body)))
+        });
         log(&method, &path, answer.status(), started.elapsed());
         Ok(answer)
     }
 
-    async fn forward(self, request: Request<InboundBody>) -> Result<Answer, Response<Bytes>> {
+    async fn forward(self, request: Request<InboundBody>) -> Result<Answer, Refusal> {
         let Self { stack, settings } = self;
         // A clone for each request: readiness that an error leaves unused goes with it.
         let call = stack.oneshot(request);
         let answered = match settings.response_timeout {
-            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_elapsed| {
-                let message = format!(
-                    "{} did not answer within {limit:?}, which --response-timeout allows",
-                    settings.upstream.origin()
-                );
-                openai_response(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", &message)
-            })?,
+            Some(limit) => tokio::time::timeout(limit, call)
+                .await
+                .map_err(|_elapsed| Refusal::timed_out(limit, &settings.upstream))?,
             None => call.await,
         };
         match answered {
@@ -95,7 +91,7 @@ impl App {
                 strip_hop_by_hop(response.headers_mut());
                 Ok(response.map(Either::Left))
             }
-            Err(error) => Err(explain(&error, &settings.upstream)),
+            Err(error) => Err(Refusal::of(&error, &settings.upstream)),
         }
     }
 }
@@ -122,10 +118,6 @@ fn client() -> Result<HttpClient, Failure> {
     Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https))
 }
 
-fn whole(response: Response<Bytes>) -> Answer {
-    response.map(|body| Either::Right(Full::new(body)))
-}
-
 /// RFC 9110 §7.6.1: these speak of the connection to Vertex AI, and HTTP/2 clients refuse them.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     const NAMES: [HeaderName; 7] = [
@@ -147,56 +139,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&NAMES) {
         headers.remove(name);
     }
-}
-
-/// The OpenAI-shaped answer to a request that got none from Vertex AI.
-fn explain(error: &BoxError, upstream: &Upstream) -> Response<Bytes> {
-    if let Some(error) = error.downcast_ref::<Error>() {
-        // A path that leads nowhere is the client's mistake, and is told to the client.
-        if !matches!(error, Error::Route(_)) {
-            tracing::warn!(%error, "not forwarded");
-        }
-        return error.to_response();
-    }
-    if let Some(error) = find::<TooLarge>(error) {
-        return error.to_response();
-    }
-    let origin = upstream.origin();
-    let connecting = find::<ClientError>(error).is_some_and(ClientError::is_connect);
-    let timed_out = find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::TimedOut);
-    let causes = causes(error);
-    tracing::warn!(origin, error = causes, "no answer from upstream");
-    match (connecting, timed_out) {
-        (true, true) => openai_response(
-            StatusCode::GATEWAY_TIMEOUT,
-            "upstream_timeout",
-            &format!("could not connect to {origin} in time: check the network ({causes})"),
-        ),
-        (true, false) => openai_response(
-            StatusCode::BAD_GATEWAY,
-            "upstream_unreachable",
-            &format!(
-                "could not connect to {origin}: check the location and the network ({causes})"
-            ),
-        ),
-        (false, _) => openai_response(
-            StatusCode::BAD_GATEWAY,
-            "upstream_failed",
-            &format!("the connection to {origin} broke before it answered ({causes})"),
-        ),
-    }
-}
-
-fn find<'a, E: StdError + 'static>(error: &'a BoxError) -> Option<&'a E> {
-    chain(error).find_map(|error| error.downcast_ref())
-}
-
-fn causes(error: &BoxError) -> String {
-    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-fn chain(error: &BoxError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(Some(&**error as &(dyn StdError + 'static)), |&error| error.source())
 }
 
 /// One line a request; the path without its query, which may carry a key.

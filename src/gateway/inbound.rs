@@ -8,12 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::{BoxError, error::openai_response};
+use super::refusal::Refusal;
+use crate::BoxError;
 
 /// How much of a body is read on after an early answer, and for how long.
 const DRAIN_BYTES: usize = 64 << 20;
@@ -23,21 +24,16 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 pub(super) fn admit(
     request: Request<Incoming>,
     limit: usize,
-) -> Result<Request<InboundBody>, Response<Bytes>> {
+) -> Result<Request<InboundBody>, Refusal> {
     let absolute = request.uri().authority().is_some() && request.version() < Version::HTTP_2;
+    let request = request.map(|body| InboundBody { body: Some(body), limit, left: limit });
     if absolute || request.method() == Method::CONNECT {
         // Over HTTP/1 only a client that takes this for a forward proxy sends a whole URI.
-        return Err(openai_response(
-            StatusCode::BAD_REQUEST,
-            "not_a_proxy",
-            "this is a gateway to Vertex AI and not a forward proxy: send the path alone, such as \
-             /v1/chat/completions, and unset http_proxy for this host",
-        ));
+        return Err(Refusal::not_a_proxy());
     }
-    let request = request.map(|body| InboundBody { body: Some(body), limit, left: limit });
     match usize::try_from(request.body().size_hint().lower()) {
         Ok(length) if length <= limit => Ok(request),
-        _ => Err(TooLarge { limit }.to_response()),
+        _ => Err(Refusal::too_large(&TooLarge { limit })),
     }
 }
 
@@ -70,12 +66,6 @@ impl fmt::Display for TooLarge {
 }
 
 impl std::error::Error for TooLarge {}
-
-impl TooLarge {
-    pub(super) fn to_response(&self) -> Response<Bytes> {
-        openai_response(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &self.to_string())
-    }
-}
 
 impl Body for InboundBody {
     type Data = Bytes;

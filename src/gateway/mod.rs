@@ -3,8 +3,9 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`Options`] | what can be set, on the command line and in the environment |
-//! | `app` | the stack: the path of a request through route and auth to Vertex AI, and of errors back |
+//! | `app` | the stack: the path of a request through route and auth to Vertex AI, and of its answer back |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
+//! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
 //! | [`run`] | listening, the emulator if asked for, and the end |
 //!
 //! ```no_run
@@ -20,6 +21,7 @@
 mod app;
 mod config;
 mod inbound;
+mod refusal;
 mod run;
 
 pub use self::{

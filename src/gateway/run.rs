@@ -3,7 +3,7 @@
 use std::{any::Any, future::Future, io::Write, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use http_body_util::Full;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -19,8 +19,9 @@ use tower_http::catch_panic::CatchPanic;
 use super::{
     app::App,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
+    refusal::Refusal,
 };
-use crate::{emulator::Emulator, error::openai_response, route::Upstream};
+use crate::{emulator::Emulator, route::Upstream};
 
 /// A client that has not sent a request's head by then is not going to.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -158,8 +159,7 @@ fn serve_connection(socket: TcpStream, app: App, connections: &GracefulShutdown)
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
-    let message = "the gateway failed on this request; its log says where";
-    openai_response(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message).map(Full::new)
+    Refusal::panicked().to_response().map(Full::new)
 }
 
 async fn wait_again() {
