@@ -6,6 +6,7 @@
 //! | `app` | the stack: the path of a request through route and auth to Vertex AI, and of its answer back |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
+//! | `unreadable` | the same for what is not even HTTP |
 //! | [`run`] | listening, the emulator if asked for, and the end |
 //!
 //! ```no_run
@@ -23,6 +24,7 @@ mod config;
 mod inbound;
 mod refusal;
 mod run;
+mod unreadable;
 
 pub use self::{
     config::{Command, EmulatorOptions, Failure, Options, Subcommand},

@@ -52,6 +52,10 @@ impl Refusal {
         }
     }
 
+    pub(super) fn unreadable(status: StatusCode, message: &str) -> Self {
+        Self { status, code: "unreadable_request", message: message.to_owned() }
+    }
+
     pub(super) fn panicked() -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -20,6 +20,7 @@ use super::{
     app::App,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
     refusal::Refusal,
+    unreadable::{Calls, Connection},
 };
 use crate::{emulator::Emulator, route::Upstream};
 
@@ -147,9 +148,14 @@ fn serve_connection(socket: TcpStream, app: App, connections: &GracefulShutdown)
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
-    let service = tower::service_fn(move |request| app.clone().serve(request));
+    let calls = Calls::default();
+    let socket = Connection::new(TokioIo::new(socket), calls.clone());
+    let service = tower::service_fn(move |request| {
+        calls.one_more();
+        app.clone().serve(request)
+    });
     let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
-    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+    let connection = builder.serve_connection(socket, service).into_owned();
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {
