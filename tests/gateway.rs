@@ -230,6 +230,36 @@ async fn the_environment_sets_what_options_set() {
     assert!(seen.header_names.iter().any(|name| name == "x-goog-user-project"));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
+    use std::os::unix::fs::PermissionsExt;
+    let vertex = Emulator::start().await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let start = || {
+        let url = vertex.url();
+        let mut command = command(&["--listen", "127.0.0.1:0", "--upstream", &url]);
+        command.args(["--project", "p1", "--location", "us-central1"]);
+        command.env("HOME", home.path()).env("PATH", home.path());
+        command
+    };
+    let gateway = Gateway::start(start()).await;
+    let (status, _, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!(status, 503);
+    for place in
+        ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "- gcloud"]
+    {
+        assert!(message.contains(place), "{message}");
+    }
+    assert!(message.contains("gcloud auth application-default login"), "{message}");
+
+    let script = home.path().join("gcloud");
+    std::fs::write(&script, format!("#!/bin/sh\necho {}\n", vertex.mint())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let gateway = Gateway::start(start()).await;
+    assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
+}
+
 #[tokio::test]
 async fn no_path_leads_out_of_the_endpoint() {
     let vertex = Emulator::start().await.unwrap();
