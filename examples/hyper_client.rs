@@ -1,1 +1,79 @@
-fn main() {}
+//! An OpenAI request over a hyper-util client, made valid for Vertex AI by two layers.
+//!
+//! `cargo run --example hyper_client --features emulator` talks to an emulator inside this process.
+//! With `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` set it talks to Vertex AI.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::{Value, json};
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_vertex::{
+    BoxError,
+    auth::VertexAuthLayer,
+    emulator::Emulator,
+    route::{Upstream, VertexRouteLayer},
+    token::GcpAuth,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let (upstream, auth, emulator) = match Upstream::from_env() {
+        Ok(upstream) => (upstream, VertexAuthLayer::new(GcpAuth::new()), None),
+        Err(error) if error.is_missing() && error.setting() == "project" => {
+            let emulator = Emulator::start().await?;
+            let upstream = Upstream::builder().project("p").location("global");
+            let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
+            let auth = VertexAuthLayer::new(source).trust_origin(emulator.url())?;
+            (upstream.origin(emulator.url()).build()?, auth, Some(emulator))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let https = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots()?;
+    let client =
+        Client::builder(TokioExecutor::new()).build(https.https_or_http().enable_http1().build());
+    let mut vertex =
+        ServiceBuilder::new().layer(VertexRouteLayer::new(upstream)).layer(auth).service(client);
+
+    let answer = vertex.ready().await?.call(chat("Say hello.", false)?).await?;
+    println!("{}", content(answer).await?);
+
+    let answer = vertex.ready().await?.call(chat("Count to three.", true)?).await?;
+    println!("streamed, with status {}:", answer.status());
+    let mut body = answer.into_body();
+    while let Some(frame) = body.frame().await {
+        std::io::stdout().write_all(frame?.data_ref().unwrap_or(&Bytes::new()))?;
+    }
+
+    if let Some(emulator) = emulator {
+        emulator.revoke_tokens();
+        let answer = vertex.ready().await?.call(chat("Still there?", false)?).await?;
+        println!("after the token was revoked: {}", content(answer).await?);
+        println!("what the emulator saw: {:?}", emulator.stats().by_status);
+    }
+    Ok(())
+}
+
+/// What an OpenAI client sends, with a key that Vertex AI would refuse.
+fn chat(text: &str, stream: bool) -> http::Result<Request<Full<Bytes>>> {
+    let model = std::env::var("MODEL_ID").unwrap_or("google/gemini-2.5-flash".into());
+    let messages = json!([{ "role": "user", "content": text }]);
+    let body = json!({ "model": model, "messages": messages, "stream": stream }).to_string();
+    Request::post("https://api.openai.com/v1/chat/completions")
+        .header("authorization", "Bearer sk-unused")
+        .header("content-type", "application/json")
+        .body(body.into())
+}
+
+async fn content(answer: Response<Incoming>) -> Result<String, BoxError> {
+    let (status, body) = (answer.status(), answer.into_body().collect().await?.to_bytes());
+    if status != StatusCode::OK {
+        return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
+    }
+    let body: Value = serde_json::from_slice(&body)?;
+    Ok(body["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned())
+}

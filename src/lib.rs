@@ -1,11 +1,98 @@
 //! Google Vertex AI for every OpenAI client, as Tower layers.
+//!
+//! Vertex AI understands OpenAI's Chat Completions, but at URLs made of project, location and
+//! endpoint, and behind access tokens that die after an hour. Two layers hide both from any
+//! Tower HTTP client:
+//!
+//! - [`VertexRouteLayer`](route::VertexRouteLayer) turns the path of an OpenAI request into the
+//!   URL of a Vertex AI endpoint, and removes what must not travel;
+//! - [`VertexAuthLayer`](auth::VertexAuthLayer) puts the access token on, refreshes it ahead of
+//!   time, and after a 401 refreshes it and sends the request once more, with its whole body.
+//!
+//! # Order
+//!
+//! ```text
+//! your own layers        trace, timeout, limits
+//!   VertexRouteLayer     OpenAI path -> Vertex AI URL
+//!     VertexAuthLayer    access token; after a 401 a new one, and the request again
+//!       HTTP client      hyper-util's, or any Service<http::Request<_>> that is Clone
+//! ```
+//!
+//! Route is outside auth: auth sees the final host, which it checks before it shows the token, and
+//! a request that is sent again is not routed again.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//! use http::{Request, Response, StatusCode};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_vertex::{
+//!     BoxError,
+//!     auth::VertexAuthLayer,
+//!     replay::ReplayBody,
+//!     route::{Upstream, VertexRouteLayer},
+//!     token::{AccessToken, token_fn},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! // Stands in for Vertex AI and an HTTP client. It takes only the second token.
+//! let client = service_fn(|request: Request<ReplayBody<String>>| async move {
+//!     assert_eq!(request.uri().host(), Some("aiplatform.googleapis.com"));
+//!     let mut answer = Response::new(String::new());
+//!     if request.headers()["authorization"] != "Bearer token-2" {
+//!         *answer.status_mut() = StatusCode::UNAUTHORIZED;
+//!     }
+//!     Ok::<_, BoxError>(answer)
+//! });
+//!
+//! // With the feature `gcp-auth` this is `GcpAuth::new()`: whatever credentials the machine has.
+//! let number = std::sync::atomic::AtomicU32::new(1);
+//! let source = token_fn(move |_reason| {
+//!     let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+//!     async move {
+//!         Ok(AccessToken::new(format!("token-{number}"), Some(Duration::from_secs(3600)))?)
+//!     }
+//! });
+//!
+//! let mut vertex = ServiceBuilder::new()
+//!     .layer(VertexRouteLayer::new(Upstream::new("my-project", "global")?))
+//!     .layer(VertexAuthLayer::new(source))
+//!     .service(client);
+//!
+//! let request = Request::post("/v1/chat/completions").body("{}".to_owned())?;
+//! let answer = vertex.ready().await?.call(request).await?;
+//! assert_eq!(answer.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/hyper_client.rs` does it over sockets, `examples/axum_gateway.rs` inside a server.
+//!
+//! # Modules and features
+//!
+//! | module | what it does | feature |
+//! |---|---|---|
+//! | [`route`] | OpenAI path to Vertex AI URL | |
+//! | [`auth`] | the access token on requests | |
+//! | [`token`] | a valid access token, always | |
+//! | `token::GcpAuth` | Google's Application Default Credentials | `gcp-auth`, on by default |
+//! | [`replay`] | a body that can be sent again | |
+//! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
+//! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
+//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes the other two |
+//!
+//! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
 #[cfg(feature = "emulator")]
+#[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
 pub mod emulator;
 pub mod error;
 #[cfg(feature = "gateway")]
+#[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
 pub mod replay;
 pub mod route;
@@ -14,3 +101,8 @@ pub mod token;
 pub use error::Error;
 /// The error type of a service, as everywhere in Tower.
 pub use tower::BoxError;
+
+// Compiles and runs what the README shows.
+#[cfg(all(doctest, feature = "emulator", feature = "gcp-auth"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -96,6 +96,12 @@ impl VertexAuthLayer {
         self
     }
 
+    /// Whether requests for `uri` would be sent, as far as its host goes.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn check_host(&self, uri: &http::Uri) -> Result<(), crate::error::UntrustedHost> {
+        self.settings.trust.check(uri)
+    }
+
     /// The cache behind this layer: to [`warm_up`](TokenCache::warm_up), to share, to observe.
     pub fn cache(&self) -> &TokenCache {
         &self.settings.cache

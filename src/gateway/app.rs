@@ -28,6 +28,9 @@ use crate::{
     route::{Upstream, VertexRoute, VertexRouteLayer},
 };
 
+/// As much of a path as the log shows: one may have 64 KiB.
+const LONGEST_LOGGED: usize = 200;
+
 /// A connection that is not there by then is not coming.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,7 +67,8 @@ impl App {
 
     pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
         let started = Instant::now();
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let method = request.method().clone();
+        let path: String = request.uri().path().chars().take(LONGEST_LOGGED).collect();
         let answer = match admit(request, self.settings.max_request_bytes) {
             Ok(request) => self.forward(request).await,
             Err(refusal) => Err(refusal),

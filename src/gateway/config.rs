@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, builder::FalseyValueParser};
 use http::Uri;
 
 use crate::{
@@ -81,7 +81,7 @@ pub struct Options {
     pub upstream: Option<String>,
 
     /// Let the token travel in clear text to an http --upstream that is not this machine
-    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM")]
+    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
     pub allow_insecure_upstream: bool,
 
     /// Service-account key [env: GOOGLE_APPLICATION_CREDENTIALS] [default: what Google's
@@ -94,7 +94,7 @@ pub struct Options {
     pub quota_project: Option<String>,
 
     /// Serve against an emulator of Vertex AI inside this process: no cloud, no credentials
-    #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", conflicts_with_all = ["upstream", "dedicated_host", "credentials"])]
+    #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
     pub emulator: bool,
 
     /// Longest request body in bytes; a longer one gets a 413
@@ -202,6 +202,7 @@ impl Options {
     pub(super) fn upstream(&self, emulator: Option<&Emulator>) -> Result<Upstream, Failure> {
         let mut builder = Upstream::builder();
         if emulator.is_some() {
+            self.fits_the_emulator()?;
             builder = builder.project("emulator").location("us-central1");
         }
         let environment = |names: &[&str]| names.iter().find_map(|name| environment(name));
@@ -245,6 +246,21 @@ impl Options {
         Ok(builder.endpoint(endpoint).build()?)
     }
 
+    /// Not by clap's `conflicts_with`, for which a variable that says no is a conflict too.
+    fn fits_the_emulator(&self) -> Result<(), Failure> {
+        let given = [
+            ("--upstream", given(&self.upstream).is_some()),
+            ("--dedicated-host", given(&self.dedicated_host).is_some()),
+            ("--credentials", self.credentials.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Failure(format!(
+                "{name} is not for the emulator: leave out either it or --emulator"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn checked_upstream(&self, url: &str) -> Result<Uri, Failure> {
         // Not repeated if it could hold a password.
         let shown = if url.contains('@') { "with a user name" } else { url };
@@ -285,6 +301,14 @@ impl Options {
         if emulator.is_some() || given(&self.upstream).is_some() {
             layer = layer.trust_origin(upstream.origin())?;
         }
+        if layer.check_host(upstream.uri()).is_err() {
+            return Err(Failure(format!(
+                "{} is not one of Vertex AI's hosts, so the access token is not sent to it: give \
+                 --dedicated-host as `gcloud ai endpoints describe` shows it, or name a host of \
+                 your own with --upstream",
+                upstream.origin()
+            )));
+        }
         if let Some(project) = given(&self.quota_project) {
             layer = layer.quota_project(project)?;
         }
@@ -300,4 +324,38 @@ fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Options {
+        Command::parse_from([&["vertex-gateway"], arguments].concat()).options
+    }
+
+    #[test]
+    fn a_dedicated_host_that_would_not_be_sent_a_token_is_refused_at_the_start() {
+        let common = ["--project", "p", "--location", "us-central1", "--endpoint", "1"];
+        let refused = |host: &str| {
+            let options = parse(&[&common[..], &["--dedicated-host", host]].concat());
+            let upstream = options.upstream(None).unwrap();
+            options.auth(&upstream, None).err().map(|failure| failure.to_string())
+        };
+        assert_eq!(refused("1.us-central1-2.prediction.vertexai.goog"), None);
+        let sentence = refused("vertex.example.com").unwrap();
+        assert!(sentence.starts_with("https://vertex.example.com is not one of"), "{sentence}");
+    }
+
+    #[tokio::test]
+    async fn what_the_emulator_has_no_use_for_is_refused() {
+        let emulator = Emulator::start().await.unwrap();
+        let options = parse(&["--emulator", "--upstream", "http://127.0.0.1:9"]);
+        let failure = options.upstream(Some(&emulator)).unwrap_err().to_string();
+        assert_eq!(
+            failure,
+            "--upstream is not for the emulator: leave out either it or --emulator"
+        );
+        assert!(parse(&["--emulator"]).upstream(Some(&emulator)).is_ok());
+    }
 }
