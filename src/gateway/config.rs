@@ -14,7 +14,7 @@ use crate::{
     auth::VertexAuthLayer,
     emulator::Emulator,
     error::ConfigError,
-    route::{ApiVersion, Endpoint, Upstream},
+    route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
     token::GcpAuth,
 };
 
@@ -200,36 +200,32 @@ impl Options {
 
     /// Where requests go.
     pub(super) fn upstream(&self, emulator: Option<&Emulator>) -> Result<Upstream, Failure> {
-        let mut builder = Upstream::builder();
         if emulator.is_some() {
             self.fits_the_emulator()?;
-            builder = builder.project("emulator").location("us-central1");
         }
-        let environment = |names: &[&str]| names.iter().find_map(|name| environment(name));
-        let project = ["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "PROJECT_ID"];
-        if let Some(project) =
-            given(&self.project).map(str::to_owned).or_else(|| environment(&project))
-        {
-            builder = builder.project(project);
-        }
-        let location = ["GOOGLE_CLOUD_LOCATION", "LOCATION"];
-        if let Some(location) =
-            given(&self.location).map(str::to_owned).or_else(|| environment(&location))
-        {
-            builder = builder.location(location);
-        }
-        let id = given(&self.endpoint).map(str::to_owned).or_else(|| environment(&["ENDPOINT"]));
-        let id = id.filter(|id| id != "openapi");
-        let mut endpoint = match (id, given(&self.dedicated_host)) {
-            (None, None) => Endpoint::OpenApi,
-            (Some(id), None) => Endpoint::Deployed { id },
-            (Some(id), Some(dns)) => Endpoint::Dedicated { id, dns: dns.to_owned() },
-            (None, Some(_)) => {
-                return Err(Failure::new(
-                    "no endpoint set for --dedicated-host: pass its id with --endpoint or set ENDPOINT",
-                ));
-            }
+        // An option stands before the variables of its meaning, the emulator's names after them.
+        let setting = |name: &str| match name {
+            "GOOGLE_CLOUD_PROJECT" => given(&self.project).map(str::to_owned),
+            "GOOGLE_CLOUD_LOCATION" => given(&self.location).map(str::to_owned),
+            "ENDPOINT" => given(&self.endpoint).map(str::to_owned),
+            _ => None,
         };
+        let emulated = |name: &str| match name {
+            "PROJECT_ID" if emulator.is_some() => Some("emulator".to_owned()),
+            "LOCATION" if emulator.is_some() => Some("us-central1".to_owned()),
+            _ => None,
+        };
+        let lookup =
+            |name: &str| setting(name).or_else(|| environment(name)).or_else(|| emulated(name));
+        let mut builder = UpstreamBuilder::from_lookup(lookup);
+        if let Some(dns) = given(&self.dedicated_host) {
+            let id = lookup("ENDPOINT").filter(|id| id != "openapi").ok_or_else(|| {
+                Failure::new(
+                    "no endpoint set for --dedicated-host: pass its id with --endpoint or set ENDPOINT",
+                )
+            })?;
+            builder = builder.endpoint(Endpoint::Dedicated { id, dns: dns.to_owned() });
+        }
         if let Some(version) = given(&self.api_version) {
             builder = builder.api_version(version.parse::<ApiVersion>()?);
         }
@@ -240,10 +236,10 @@ impl Options {
             if matches!(uri.path(), "" | "/") {
                 builder = builder.origin(url);
             } else {
-                endpoint = Endpoint::BaseUrl { url: url.to_owned() };
+                builder = builder.endpoint(Endpoint::BaseUrl { url: url.to_owned() });
             }
         }
-        Ok(builder.endpoint(endpoint).build()?)
+        Ok(builder.build()?)
     }
 
     /// Not by clap's `conflicts_with`, for which a variable that says no is a conflict too.
