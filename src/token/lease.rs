@@ -44,7 +44,7 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// What came of a rejected token: the output of [`TokenCache::rejected`].
+/// What came of a rejected token: the output of [`TokenCache::rejected`](super::TokenCache::rejected).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -56,7 +56,7 @@ pub enum Rejection {
     /// The source failed.
     Failed(Error),
     /// Too many 401s forced refreshes lately; see
-    /// [`forced_refreshes`](TokenCacheBuilder::forced_refreshes).
+    /// [`forced_refreshes`](super::TokenCacheBuilder::forced_refreshes).
     Throttled,
 }
 
