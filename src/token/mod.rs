@@ -6,7 +6,7 @@
 //!
 //! | source | gives |
 //! |---|---|
-//! | `GcpAuth` (feature `gcp-auth`) | tokens of Google's Application Default Credentials, or of a key file |
+//! | `GcpAuth` | tokens of Google's Application Default Credentials, or of a key file (feature `gcp-auth`) |
 //! | [`token_fn`] | whatever a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
 //!
