@@ -1,4 +1,4 @@
-//! The cache that users hold: the doors to [`State`](super::state::State).
+//! The cache that users hold: the doors to [`State`].
 
 use std::{
     fmt,
@@ -7,9 +7,8 @@ use std::{
 };
 
 use super::{
-    Lease, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource,
-    schedule::Settings,
-    state::{State, keep_warm},
+    Lease, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, schedule::Settings,
+    state::State, waiters::keep_warm,
 };
 use crate::error::{Error, TokenError};
 

@@ -38,6 +38,7 @@ mod gcp_auth;
 mod lease;
 mod schedule;
 mod state;
+mod waiters;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 

@@ -16,7 +16,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -29,15 +29,9 @@ use super::{
     AccessToken, FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture, TokenSource,
     flight::{Flight, Outcome},
     schedule::{Bucket, Clock, Now, Phase, Schedule, Settings},
+    waiters::{wait, wait_for_newer},
 };
-use crate::error::{Error, TokenError};
-
-/// How often a waiter elects a new flight after one was lost with its runtime.
-const ELECTIONS: usize = 3;
-/// How long [`TokenCache::keep_warm`] sleeps at most: a suspended machine stops its timer.
-const WARM_TICK: Duration = Duration::from_secs(30);
-/// How soon it looks again while a token is on its way, or a pause is on.
-const WARM_RETRY: Duration = Duration::from_secs(1);
+use crate::error::TokenError;
 
 pub(super) struct State {
     source: Arc<dyn TokenSource>,
@@ -59,7 +53,7 @@ pub(super) struct Entry {
     token: AccessToken,
     pub(super) generation: u64,
     pub(super) obtained: Now,
-    refresh_at: Now,
+    pub(super) refresh_at: Now,
     pub(super) schedule: Schedule,
     rejected: AtomicBool,
 }
@@ -115,7 +109,7 @@ impl State {
 }
 
 impl Entry {
-    fn lease(&self) -> Lease {
+    pub(super) fn lease(&self) -> Lease {
         Lease::new(self.token.authorization().clone(), self.generation)
     }
 
@@ -124,13 +118,13 @@ impl Entry {
     }
 
     #[inline]
-    fn is_fresh(&self, now: &Now) -> bool {
+    pub(super) fn is_fresh(&self, now: &Now) -> bool {
         now.monotonic < self.refresh_at.monotonic && now.wall < self.refresh_at.wall
     }
 }
 
 /// What a request gets when it is decided under the lock.
-enum Decision {
+pub(super) enum Decision {
     Use(Lease),
     Wait(Flight),
     Fail(TokenError),
@@ -159,7 +153,7 @@ impl State {
     }
 
     /// The table of this module's docs.
-    fn decide(self: &Arc<Self>) -> Decision {
+    pub(super) fn decide(self: &Arc<Self>) -> Decision {
         let now = self.clock.now();
         let mut control = self.control();
         let Some(entry) = self.current.load_full() else {
@@ -362,7 +356,7 @@ impl State {
     }
 
     /// What a waiter gets after its flight: the token if it lives, else why not.
-    fn after(&self, outcome: Outcome) -> Result<Lease, TokenError> {
+    pub(super) fn after(&self, outcome: Outcome) -> Result<Lease, TokenError> {
         let now = self.clock.now();
         match self.current.load().as_ref().filter(|entry| entry.phase(&now) != Phase::Dead) {
             Some(entry) => Ok(entry.lease()),
@@ -385,68 +379,5 @@ impl Control {
     fn pause_error(&self, now: &Now) -> Option<TokenError> {
         let pause = self.pause.as_ref().filter(|pause| now.monotonic < pause.until)?;
         pause.error.clone()
-    }
-}
-
-/// Waits for the flight; elects a new one if it was lost with its runtime.
-async fn wait(cache: Arc<State>, mut flight: Flight) -> Result<Lease, Error> {
-    for _ in 0..ELECTIONS {
-        if let Some(outcome) = flight.outcome().await {
-            return Ok(cache.after(outcome)?);
-        }
-        match cache.decide() {
-            Decision::Wait(next) => flight = next,
-            Decision::Use(lease) => return Ok(lease),
-            Decision::Fail(error) => return Err(error.into()),
-        }
-    }
-    Ok(cache.after(Err(TokenError::RuntimeGone))?)
-}
-
-/// As [`wait`], for a request that is served by nothing but another token.
-async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) -> Rejection {
-    let mut outcome = None;
-    for _ in 0..ELECTIONS {
-        outcome = flight.outcome().await;
-        if outcome.is_some() {
-            break;
-        }
-        match cache.decide() {
-            Decision::Wait(next) => flight = next,
-            Decision::Use(_) => break,
-            Decision::Fail(error) => return Rejection::Failed(error.into()),
-        }
-    }
-    let newer =
-        cache.current.load().as_ref().filter(|e| e.generation != generation).map(|e| e.lease());
-    match (newer, outcome) {
-        (Some(lease), _) => Rejection::Replaced(lease),
-        (None, Some(Ok(()))) => Rejection::SameToken,
-        (None, Some(Err(error))) => Rejection::Failed(error.into()),
-        (None, None) => Rejection::Failed(TokenError::RuntimeGone.into()),
-    }
-}
-
-pub(super) async fn keep_warm(cache: Weak<State>, mut alive: watch::Receiver<()>) {
-    while let Some(inner) = cache.upgrade() {
-        let now = inner.clock.now();
-        let fresh_until = inner
-            .current
-            .load()
-            .as_ref()
-            .filter(|entry| entry.is_fresh(&now))
-            .map(|entry| entry.refresh_at.monotonic);
-        let wake = match fresh_until {
-            Some(refresh_at) => refresh_at.min(now.monotonic + WARM_TICK),
-            None => {
-                inner.decide();
-                now.monotonic + WARM_RETRY
-            }
-        };
-        drop(inner);
-        // The channel never carries anything; it closes with the cache.
-        if tokio::time::timeout_at(wake, alive.changed()).await.is_ok() {
-            return;
-        }
     }
 }

@@ -1,0 +1,90 @@
+//! Those who wait for a token: a request, a request after a 401, and the task that keeps the
+//! cache warm.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Lease, Rejection,
+    flight::Flight,
+    state::{Decision, State},
+};
+use crate::error::{Error, TokenError};
+
+/// How often a waiter elects a new flight after one was lost with its runtime.
+const ELECTIONS: usize = 3;
+/// How long `keep_warm` sleeps at most: a suspended machine stops its timer.
+const WARM_TICK: Duration = Duration::from_secs(30);
+/// How soon it looks again while a token is on its way, or a pause is on.
+const WARM_RETRY: Duration = Duration::from_secs(1);
+
+/// Waits for the flight; elects a new one if it was lost with its runtime.
+pub(super) async fn wait(cache: Arc<State>, mut flight: Flight) -> Result<Lease, Error> {
+    for _ in 0..ELECTIONS {
+        if let Some(outcome) = flight.outcome().await {
+            return Ok(cache.after(outcome)?);
+        }
+        match cache.decide() {
+            Decision::Wait(next) => flight = next,
+            Decision::Use(lease) => return Ok(lease),
+            Decision::Fail(error) => return Err(error.into()),
+        }
+    }
+    Ok(cache.after(Err(TokenError::RuntimeGone))?)
+}
+
+/// As [`wait`], for a request that is served by nothing but another token.
+pub(super) async fn wait_for_newer(
+    cache: Arc<State>,
+    mut flight: Flight,
+    generation: u64,
+) -> Rejection {
+    let mut outcome = None;
+    for _ in 0..ELECTIONS {
+        outcome = flight.outcome().await;
+        if outcome.is_some() {
+            break;
+        }
+        match cache.decide() {
+            Decision::Wait(next) => flight = next,
+            Decision::Use(_) => break,
+            Decision::Fail(error) => return Rejection::Failed(error.into()),
+        }
+    }
+    let newer =
+        cache.current.load().as_ref().filter(|e| e.generation != generation).map(|e| e.lease());
+    match (newer, outcome) {
+        (Some(lease), _) => Rejection::Replaced(lease),
+        (None, Some(Ok(()))) => Rejection::SameToken,
+        (None, Some(Err(error))) => Rejection::Failed(error.into()),
+        (None, None) => Rejection::Failed(TokenError::RuntimeGone.into()),
+    }
+}
+
+pub(super) async fn keep_warm(cache: Weak<State>, mut alive: watch::Receiver<()>) {
+    while let Some(inner) = cache.upgrade() {
+        let now = inner.clock.now();
+        let fresh_until = inner
+            .current
+            .load()
+            .as_ref()
+            .filter(|entry| entry.is_fresh(&now))
+            .map(|entry| entry.refresh_at.monotonic);
+        let wake = match fresh_until {
+            Some(refresh_at) => refresh_at.min(now.monotonic + WARM_TICK),
+            None => {
+                inner.decide();
+                now.monotonic + WARM_RETRY
+            }
+        };
+        drop(inner);
+        // The channel never carries anything; it closes with the cache.
+        if tokio::time::timeout_at(wake, alive.changed()).await.is_ok() {
+            return;
+        }
+    }
+}
