@@ -1,0 +1,506 @@
+//! The tables of cases, and what holds for any URI.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::route::{ApiVersion, Endpoint, UpstreamBuilder};
+
+fn at(location: &str) -> UpstreamBuilder {
+    Upstream::builder().project("p").location(location)
+}
+
+fn endpoint(endpoint: Endpoint) -> UpstreamBuilder {
+    at("us-central1").endpoint(endpoint)
+}
+
+fn deployed() -> UpstreamBuilder {
+    endpoint(Endpoint::Deployed { id: "123".into() })
+}
+
+fn base_url(url: &str) -> UpstreamBuilder {
+    Upstream::builder().endpoint(Endpoint::BaseUrl { url: url.into() })
+}
+
+fn dedicated(dns: &str) -> UpstreamBuilder {
+    endpoint(Endpoint::Dedicated { id: "123".into(), dns: dns.into() })
+}
+
+fn private(address: &str) -> UpstreamBuilder {
+    endpoint(Endpoint::Private { id: "123".into(), address: address.into() })
+}
+
+fn run(builder: &UpstreamBuilder, input: &str) -> Result<String, RouteError> {
+    let upstream = builder.clone().build().unwrap();
+    let uri = input.parse().unwrap_or_else(|error| panic!("{input:?}: {error}"));
+    rewrite(&upstream, &uri).map(|uri| uri.to_string())
+}
+
+#[test]
+fn every_location_mode_and_method_has_its_url() {
+    const US: &str = "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/endpoints";
+    let us = |rest: &str| format!("{US}/{rest}");
+    let chat = "/v1/chat/completions";
+    let cases: Vec<(UpstreamBuilder, &str, String)> = vec![
+        // Locations.
+        (at("us-central1"), chat, us("openapi/chat/completions")),
+        (at("europe-west4"), chat, "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/endpoints/openapi/chat/completions".into()),
+        (at("global"), chat, "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+        (at("us"), chat, "https://aiplatform.us.rep.googleapis.com/v1/projects/p/locations/us/endpoints/openapi/chat/completions".into()),
+        (at("eu"), chat, "https://aiplatform.eu.rep.googleapis.com/v1/projects/p/locations/eu/endpoints/openapi/chat/completions".into()),
+        // Versions.
+        (at("global").api_version(ApiVersion::V1Beta1), chat, "https://aiplatform.googleapis.com/v1beta1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+        (at("eu").api_version(ApiVersion::V1Beta1), "/embeddings", "https://aiplatform.eu.rep.googleapis.com/v1beta1/projects/p/locations/eu/endpoints/openapi/embeddings".into()),
+        (deployed().api_version(ApiVersion::V1Beta1), chat, "https://us-central1-aiplatform.googleapis.com/v1beta1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+        // Universes.
+        (at("u-north1").universe_domain("apis.example.cloud"), chat, "https://u-north1-aiplatform.apis.example.cloud/v1/projects/p/locations/u-north1/endpoints/openapi/chat/completions".into()),
+        (at("global").universe_domain("apis.example.cloud"), chat, "https://aiplatform.apis.example.cloud/v1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+        (at("eu").universe_domain("apis.example.cloud"), chat, "https://aiplatform.eu.rep.apis.example.cloud/v1/projects/p/locations/eu/endpoints/openapi/chat/completions".into()),
+        // A project of a domain.
+        (at("global").project("example.com:proj"), chat, "https://aiplatform.googleapis.com/v1/projects/example.com:proj/locations/global/endpoints/openapi/chat/completions".into()),
+        // Methods of `openapi`, with the prefix and without it.
+        (at("us-central1"), "/chat/completions", us("openapi/chat/completions")),
+        (at("us-central1"), "/v1/completions", us("openapi/completions")),
+        (at("us-central1"), "/completions", us("openapi/completions")),
+        (at("us-central1"), "/v1/embeddings", us("openapi/embeddings")),
+        (at("us-central1"), "/embeddings", us("openapi/embeddings")),
+        (at("us-central1"), "/v1/responses", us("openapi/responses")),
+        (at("us-central1"), "/responses", us("openapi/responses")),
+        (at("us-central1"), "/v1/responses/resp_1-2.3~4", us("openapi/responses/resp_1-2.3~4")),
+        (at("us-central1"), "/responses/a%20b", us("openapi/responses/a%20b")),
+        (at("us-central1"), "/responses/...", us("openapi/responses/...")),
+        // Absolute URIs: their host says nothing.
+        (at("us-central1"), "https://api.openai.com/v1/chat/completions", us("openapi/chat/completions")),
+        (at("us-central1"), "http://127.0.0.1:8080/chat/completions?a=b", us("openapi/chat/completions?a=b")),
+        (at("us-central1"), "http://user:pw@evil.com:1/v1/embeddings", us("openapi/embeddings")),
+        // Other prefixes.
+        (at("us-central1").path_prefix("/openai/v1/"), "/openai/v1/embeddings", us("openapi/embeddings")),
+        (at("us-central1").path_prefix("/openai/v1"), "/embeddings", us("openapi/embeddings")),
+        (at("us-central1").path_prefix(""), "/embeddings", us("openapi/embeddings")),
+        (at("us-central1").path_prefix("/"), "/embeddings", us("openapi/embeddings")),
+        // Endpoint ids.
+        (deployed(), chat, us("123/chat/completions")),
+        (deployed(), "/v1/responses/r1", us("123/responses/r1")),
+        (deployed(), "/v1/invoke/v1/chat/completions", us("123/invoke/v1/chat/completions")),
+        (deployed(), "/invoke/predict", us("123/invoke/predict")),
+        (deployed(), "/invoke/v1/models/m:generateContent?alt=sse", us("123/invoke/v1/models/m:generateContent?alt=sse")),
+        (endpoint(Endpoint::Deployed { id: "mg-endpoint-0a1b_2".into() }), chat, us("mg-endpoint-0a1b_2/chat/completions")),
+        (endpoint(Endpoint::Deployed { id: "openapi".into() }), "/embeddings", us("openapi/embeddings")),
+        // Dedicated and private hosts.
+        (dedicated("123.us-central1-9.prediction.vertexai.goog"), chat, "https://123.us-central1-9.prediction.vertexai.goog/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+        (dedicated(" https://123.us-central1-9.prediction.vertexai.goog/\n"), chat, "https://123.us-central1-9.prediction.vertexai.goog/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+        (dedicated("123.us-central1-9.prediction.vertexai.goog").api_version(ApiVersion::V1Beta1), "/invoke/x", "https://123.us-central1-9.prediction.vertexai.goog/v1beta1/projects/p/locations/us-central1/endpoints/123/invoke/x".into()),
+        (private("http://10.0.0.7"), chat, "http://10.0.0.7/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+        (private("10.0.0.7:8443"), chat, "https://10.0.0.7:8443/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+        (private("https://[fd00::7]:8443/"), chat, "https://[fd00::7]:8443/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+        (private("123-us-central1-456.prediction.p.vertexai.goog"), "/responses/r", "https://123-us-central1-456.prediction.p.vertexai.goog/v1/projects/p/locations/us-central1/endpoints/123/responses/r".into()),
+        // Private Service Connect for Google APIs, mutual TLS, an emulator.
+        (at("us-central1").origin("https://us-central1-aiplatform-psc.p.googleapis.com"), chat, "https://us-central1-aiplatform-psc.p.googleapis.com/v1/projects/p/locations/us-central1/endpoints/openapi/chat/completions".into()),
+        (at("global").origin("aiplatform-psc.p.googleapis.com"), chat, "https://aiplatform-psc.p.googleapis.com/v1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
+        (at("us-central1").origin("https://us-central1-aiplatform.mtls.googleapis.com/"), chat, "https://us-central1-aiplatform.mtls.googleapis.com/v1/projects/p/locations/us-central1/endpoints/openapi/chat/completions".into()),
+        (dedicated("123.us-central1-9.prediction.vertexai.goog").origin("http://127.0.0.1:9000"), chat, "http://127.0.0.1:9000/v1/projects/p/locations/us-central1/endpoints/123/chat/completions".into()),
+        // Base URLs.
+        (base_url("http://127.0.0.1:9000/v1/projects/p/locations/l/endpoints/openapi"), chat, "http://127.0.0.1:9000/v1/projects/p/locations/l/endpoints/openapi/chat/completions".into()),
+        (base_url("https://host/v1/projects/p/locations/l/endpoints/1/invoke/v1//"), "/v1/embeddings?a", "https://host/v1/projects/p/locations/l/endpoints/1/invoke/v1/embeddings?a".into()),
+        (base_url("http://host"), chat, "http://host/chat/completions".into()),
+        (base_url("http://host/"), "/invoke/a/b", "http://host/invoke/a/b".into()),
+        (base_url("http://host/x"), "/v1/responses/r", "http://host/x/responses/r".into()),
+        (base_url("http://host/x").origin("https://other:1"), "/v1/completions", "https://other:1/x/completions".into()),
+        // Pass-through.
+        (at("us-central1").pass_through(true), "/v1/models?a=b", us("openapi/models?a=b")),
+        (at("us-central1").pass_through(true), "/images/generations", us("openapi/images/generations")),
+        (at("us-central1").pass_through(true), "/v1chat/completions", us("openapi/v1chat/completions")),
+        (deployed().pass_through(true), "/v1/embeddings", us("123/embeddings")),
+        (deployed().pass_through(true), "/v1/responses/r/cancel?key=k", us("123/responses/r/cancel")),
+    ];
+    for (builder, input, expected) in cases {
+        assert_eq!(run(&builder, input).as_deref(), Ok(&*expected), "{input}, {builder:?}");
+    }
+}
+
+#[test]
+fn a_query_is_kept_but_for_its_credentials() {
+    for (query, expected) in [
+        ("", ""),
+        ("?", ""),
+        ("?a=b", "?a=b"),
+        ("?&&", "?&&"),
+        ("?a=b&a=b&&c", "?a=b&a=b&&c"),
+        ("?a=%2F..%2f&b=//../x", "?a=%2F..%2f&b=//../x"),
+        ("?a=?b?", "?a=?b?"),
+        ("?a=\u{fc}&b=%c3%bc", "?a=\u{fc}&b=%c3%bc"),
+        ("?key=secret", ""),
+        ("?key", ""),
+        ("?key=", ""),
+        ("?key=a&key=b", ""),
+        ("?a=b&key=secret", "?a=b"),
+        ("?key=secret&a=b", "?a=b"),
+        ("?a=b&key=secret&c=d", "?a=b&c=d"),
+        ("?access_token=ya29&oauth_token=x", ""),
+        ("?KEY=secret&Access_Token=x&a", "?a"),
+        ("?%6bey=secret&k%65%79=x&a=1", "?a=1"),
+        ("?%6B%45Y=secret", ""),
+        ("?access%5Ftoken=x&b", "?b"),
+        ("?monkey=1&keys=2&key2=3&a.key=4", "?monkey=1&keys=2&key2=3&a.key=4"),
+        ("?k%zzey=1&ke%7=2&%=3", "?k%zzey=1&ke%7=2&%=3"),
+        ("?a=key&b=access_token=x", "?a=key&b=access_token=x"),
+        ("?api_key=1&pageToken=2", "?api_key=1&pageToken=2"),
+    ] {
+        for path in ["/v1/chat/completions", "/v1/responses/r"] {
+            let found = run(&at("eu"), &format!("{path}{query}")).unwrap();
+            let found = found.split_once(path.trim_start_matches("/v1")).unwrap().1;
+            assert_eq!(found, expected, "{path}{query}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_could_be_read_as_another_is_refused() {
+    let paths = [
+        ("*", "slash"),
+        ("api.openai.com:443", "only a host"),
+        ("api.openai.com", "only a host"),
+        ("/v1/", "empty segment"),
+        ("//", "empty segment"),
+        ("//evil.com/v1/chat/completions", "empty segment"),
+        ("/v1//chat/completions", "empty segment"),
+        ("/v1/chat//completions", "empty segment"),
+        ("/v1/chat/completions/", "empty segment"),
+        ("/chat/completions//", "empty segment"),
+        ("/v1/responses/", "empty segment"),
+        ("/v1/responses/;x", "empty segment"),
+        ("/v1/../..", "dot segment"),
+        ("/v1/.", "dot segment"),
+        ("/../v1/chat/completions", "dot segment"),
+        ("/v1/../chat/completions", "dot segment"),
+        ("/v1/./chat/completions", "dot segment"),
+        ("/v1/responses/..", "dot segment"),
+        ("/v1/responses/..;x=1", "dot segment"),
+        ("/v1/responses/.%2e%3bx", "dot segment"),
+        ("/v1/responses/%2e%2e", "dot segment"),
+        ("/v1/responses/%2e%2E", "dot segment"),
+        ("/v1/responses/.%2e", "dot segment"),
+        ("/v1/responses/%2E.", "dot segment"),
+        ("/v1/responses/%2e", "dot segment"),
+        ("/v1/responses/../../../../other", "dot segment"),
+        ("/v1/responses/%2e%2e/chat", "dot segment"),
+        ("/v1/responses/..%2f..", "encoded slash"),
+        ("/v1/responses/a%2Fb", "encoded slash"),
+        ("/v1%2fchat/completions", "encoded slash"),
+        ("/v1/responses/%252e%252e", "encoded percent"),
+        ("/v1/responses/%252F", "encoded percent"),
+        ("/v1/responses/a%5Cb", "backslash"),
+        ("/v1/responses/..%5c..", "backslash"),
+        ("/v1/responses/%00", "control character"),
+        ("/v1/responses/a%0d%0aHost:%20evil.com", "control character"),
+        ("/v1/responses/%1F", "control character"),
+        ("/v1/responses/%7f", "control character"),
+        ("/v1/responses/%", "broken percent"),
+        ("/v1/responses/%2", "broken percent"),
+        ("/v1/responses/%2/e", "broken percent"),
+        ("/v1/responses/%zz", "broken percent"),
+        ("/v1/responses/%+1", "broken percent"),
+        ("/v1/responses/%u002e", "broken percent"),
+        ("/v1/responses/\u{fc}", "beyond ASCII"),
+        ("/v1/responses/%c0%ae%c0%ae", "beyond ASCII"),
+        ("/v1/responses/\u{ff0e}\u{ff0e}", "beyond ASCII"),
+        ("/v1/responses/{id}", "unencoded"),
+        ("/v1/responses/\"x\"", "unencoded"),
+        ("https://evil.com//v1/chat/completions", "empty segment"),
+        ("https://evil.com/v1/../chat/completions", "dot segment"),
+    ];
+    let everything = [
+        at("eu"),
+        at("eu").pass_through(true),
+        deployed(),
+        deployed().pass_through(true),
+        base_url("http://host/x"),
+        base_url("http://host").pass_through(true),
+    ];
+    for (path, reason) in paths {
+        for builder in &everything {
+            let error = run(builder, path).unwrap_err();
+            assert!(matches!(error, RouteError::InvalidPath { .. }), "{path}: {error}");
+            assert!(error.to_string().contains(reason), "{path}: {error}");
+        }
+    }
+    // Below `/invoke/` the path may be anything, and the checks are the same.
+    for route in ["..", "a/../../b", "a//b", "a/", "%2e%2e/x", "a%2fb", "a%5cb"] {
+        let error = run(&deployed(), &format!("/invoke/{route}")).unwrap_err();
+        assert!(matches!(error, RouteError::InvalidPath { .. }), "{route}: {error}");
+    }
+}
+
+#[test]
+fn a_backslash_or_a_control_byte_that_gets_past_the_parser_is_refused() {
+    for byte in (0..=0x20_u8).chain([b'\\', 0x7f, b'^', b'<', b'|', b'`']) {
+        let path = [b"/v1/responses/a", &[byte][..], b"b"].concat();
+        assert!(check_path(std::str::from_utf8(&path).unwrap()).is_err(), "{byte:#x}");
+        if let Ok(uri) = Uri::from_maybe_shared(path) {
+            let upstream = at("eu").pass_through(true).build().unwrap();
+            assert!(rewrite(&upstream, &uri).is_err(), "{byte:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_the_endpoint_does_not_have_is_named_with_what_it_has() {
+    for (builder, path) in [
+        (at("eu"), "/"),
+        (at("eu"), "https://api.openai.com"),
+        (at("eu"), "/?x=1"),
+        (at("eu"), "/v1"),
+        (at("eu").pass_through(true), "/v1"),
+        (at("eu").pass_through(true), "/"),
+        (at("eu"), "/v1/models"),
+        (at("eu"), "/v1/chat"),
+        (at("eu"), "/v1chat/completions"),
+        (at("eu"), "/v1/v1/chat/completions"),
+        (at("eu"), "/v1/chat/completionsX"),
+        (at("eu"), "/v1/chat/completions;x"),
+        (at("eu"), "/v1/chat/completions%20"),
+        (at("eu"), "/v1/chat/completions:x"),
+        (at("eu"), "/v1/chat/completions/x"),
+        (at("eu"), "/v1/chat/%63ompletions"),
+        (at("eu"), "/V1/chat/completions"),
+        (at("eu"), "/v1/Chat/Completions"),
+        (at("eu"), "/v1beta1/chat/completions"),
+        (at("eu"), "/v1/responses/r/cancel"),
+        (at("eu"), "/v1/invoke/x"),
+        (at("eu").path_prefix(""), "/v1/chat/completions"),
+        (deployed(), "/v1/embeddings"),
+        (deployed(), "/v1/completions"),
+        (deployed(), "/v1/responses"),
+        (deployed(), "/v1/invoke"),
+        (dedicated("a.b"), "/v1/embeddings"),
+        (private("a.b"), "/v1/embeddings"),
+        (base_url("http://host/x"), "/v1/models"),
+    ] {
+        let error = run(&builder, path).unwrap_err();
+        let RouteError::UnsupportedPath { path: named, supported } = error else {
+            panic!("{path}: {error}");
+        };
+        assert!(supported.starts_with("/chat/completions, "), "{supported}");
+        assert!(path.contains(&*named) || named == "/", "{path}: {named}");
+        assert!(!named.contains('?'), "{named}");
+    }
+}
+
+#[test]
+fn sixty_four_kilobytes_are_an_error_and_no_panic() {
+    let filler = |length: usize| "a".repeat(length - "/v1/responses/".len());
+    let most = LONGEST;
+    let long = |length| format!("/v1/responses/{}", filler(length)).parse::<Uri>().unwrap();
+    for builder in [at("eu"), at("eu").pass_through(true), base_url("http://h/a")] {
+        let upstream = builder.build().unwrap();
+        assert_eq!(rewrite(&upstream, &long(most)), Err(RouteError::TooLong));
+        // The longest that fits, and one more.
+        let fits = most - upstream.origin().len() - upstream.base_path().len() + "/v1".len();
+        let uri = rewrite(&upstream, &long(fits)).unwrap();
+        assert_eq!(uri.to_string().len(), most);
+        assert_eq!(uri.to_string().parse::<Uri>().unwrap(), uri);
+        assert_eq!(rewrite(&upstream, &long(fits + 1)), Err(RouteError::TooLong));
+    }
+
+    let upstream = at("eu").build().unwrap();
+    let unknown = format!("/{}", "a".repeat(most - 1)).parse().unwrap();
+    let error = rewrite(&upstream, &unknown).unwrap_err();
+    assert!(error.to_string().len() < 400, "{error}");
+    let query = "?".to_owned() + &"k&".repeat(30_000);
+    let uri = format!("/v1/chat/completions{query}").parse().unwrap();
+    assert!(rewrite(&upstream, &uri).unwrap().to_string().ends_with(&query));
+    let query = "a".repeat(most - "/v1/chat/completions?".len());
+    let uri = format!("/v1/chat/completions?{query}").parse().unwrap();
+    assert_eq!(rewrite(&upstream, &uri), Err(RouteError::TooLong));
+    let dirty = format!("/{}", "/".repeat(most - 1)).parse().unwrap();
+    assert!(matches!(rewrite(&upstream, &dirty), Err(RouteError::InvalidPath { .. })));
+}
+
+/// What a lenient server could make of a path: decoded until nothing changes, backslashes
+/// as slashes, empty and dot segments resolved. `None` when it climbs above the root.
+fn as_the_worst_server_reads(path: &str) -> Option<Vec<String>> {
+    let mut bytes = path.as_bytes().to_vec();
+    loop {
+        let mut decoded = Vec::new();
+        let mut rest = &bytes[..];
+        while let [byte, after @ ..] = rest {
+            (rest, decoded) = match rest {
+                [b'%', high, low, after @ ..] if hex(*high, *low).is_some() => {
+                    decoded.extend(hex(*high, *low));
+                    (after, decoded)
+                }
+                _ => {
+                    decoded.push(if *byte == b'\\' { b'/' } else { *byte });
+                    (after, decoded)
+                }
+            };
+        }
+        if decoded == bytes {
+            break;
+        }
+        bytes = decoded;
+    }
+    let mut segments = Vec::new();
+    for segment in String::from_utf8_lossy(&bytes).split('/') {
+        match segment.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => drop(segments.pop()?),
+            _ => segments.push(segment.to_owned()),
+        }
+    }
+    Some(segments)
+}
+
+fn hostile_path() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "/",
+        "//",
+        "v1",
+        "/v1",
+        "chat",
+        "completions",
+        "/chat/completions",
+        "/embeddings",
+        "responses",
+        "/responses/",
+        "/invoke/",
+        "invoke",
+        "r1",
+        ".",
+        "..",
+        "...",
+        "%2e",
+        "%2E",
+        "%2f",
+        "%2F",
+        "%5c",
+        "\\",
+        "%25",
+        "%252e",
+        "%00",
+        "%0a",
+        "%7f",
+        "%",
+        "%2",
+        "%zz",
+        ";",
+        "..;",
+        "@",
+        ":",
+        "*",
+        "~",
+        "\u{fc}",
+        "%c0%ae",
+        "projects",
+        "endpoints",
+        "openapi",
+        "evil.com",
+        "https://evil.com",
+        "{",
+        "\"",
+        " ",
+    ]);
+    prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+}
+
+fn hostile_query() -> impl Strategy<Value = Option<String>> {
+    let piece = prop::sample::select(vec![
+        "key=SECRET",
+        "KEY=SECRET",
+        "%6bey=SECRET",
+        "access_token=SECRET",
+        "oauth_token=SECRET",
+        "o%61uth_token=SECRET",
+        "a=b",
+        "alt=sse",
+        "",
+        "monkey=1",
+        "x=%2e%2e/",
+        "?",
+        "k",
+        "keys=1",
+        "%",
+        "=",
+    ]);
+    prop::option::of(prop::collection::vec(piece, 0..6).prop_map(|pairs| pairs.join("&")))
+}
+
+fn some_upstream() -> impl Strategy<Value = Upstream> {
+    let builders = vec![
+        at("us-central1"),
+        at("global").path_prefix("/openai/v1"),
+        at("eu").path_prefix(""),
+        deployed(),
+        dedicated("1.us-central1-2.prediction.vertexai.goog"),
+        private("http://10.0.0.7:8080"),
+        base_url("http://127.0.0.1:9000"),
+        base_url("https://host/a/b"),
+    ];
+    (prop::sample::select(builders), any::<bool>())
+        .prop_map(|(builder, pass)| builder.pass_through(pass).build().unwrap())
+}
+
+fn holds(upstream: &Upstream, uri: &Uri) -> Result<(), TestCaseError> {
+    let Ok(found) = rewrite(upstream, uri) else { return Ok(()) };
+    prop_assert_eq!(found.scheme(), upstream.uri().scheme());
+    prop_assert_eq!(found.authority(), upstream.uri().authority());
+    prop_assert!(found.path().starts_with(&format!("{}/", upstream.base_path())), "{}", found);
+
+    let base = as_the_worst_server_reads(upstream.base_path()).unwrap();
+    let path = as_the_worst_server_reads(found.path());
+    prop_assert!(
+        path.as_ref().is_some_and(|path| path.starts_with(&base) && path.len() > base.len()),
+        "{} leaves {:?}",
+        found,
+        base
+    );
+
+    let kept: Vec<&str> = uri
+        .query()
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .filter(|pair| !is_credential(pair))
+        .collect();
+    prop_assert_eq!(found.query().unwrap_or_default(), kept.join("&"));
+    prop_assert!(!found.to_string().contains("SECRET"), "{}", found);
+    prop_assert_eq!(&found.to_string().parse::<Uri>().unwrap(), &found);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn no_path_leaves_the_base_and_no_query_loses_more_than_credentials(
+        upstream in some_upstream(),
+        origin in prop::sample::select(vec!["", "https://evil.com", "http://u:p@h:1"]),
+        method in prop::sample::select(vec!["", "/v1/responses/", "/invoke/", "/chat/completions", "/"]),
+        path in hostile_path(),
+        query in hostile_query(),
+    ) {
+        let query = query.map_or(String::new(), |query| format!("?{query}"));
+        if let Ok(uri) = format!("{origin}{method}{path}{query}").parse::<Uri>() {
+            holds(&upstream, &uri)?;
+        }
+    }
+
+    #[test]
+    fn no_bytes_that_make_a_uri_panic_or_leave_the_base(
+        upstream in some_upstream(),
+        method in prop::sample::select(vec!["", "/", "/v1/", "/responses/"]),
+        bytes in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        if let Ok(uri) = Uri::from_maybe_shared([method.as_bytes(), &bytes].concat()) {
+            holds(&upstream, &uri)?;
+        }
+    }
+
+    #[test]
+    fn no_printable_text_that_makes_a_uri_leaves_the_base(
+        upstream in some_upstream(),
+        text in "(/v1)?/(responses/|invoke/)?[!-~]{0,30}",
+    ) {
+        if let Ok(uri) = text.parse::<Uri>() {
+            holds(&upstream, &uri)?;
+        }
+    }
+}
