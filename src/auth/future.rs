@@ -7,15 +7,12 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    Version, header, request,
-};
+use http::{HeaderName, Request, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::layer::Settings;
+use super::{head::Head, layer::Settings};
 use crate::{
     BoxError,
     error::{Error, UntrustedHost},
@@ -79,7 +76,8 @@ struct Waiting<S, B> {
 struct First<S, B> {
     settings: Arc<Settings>,
     generation: u64,
-    retry: Option<Retry<S, B>>,
+    /// Boxed, so that the future stays small: it is moved by every layer that wraps it.
+    retry: Option<Box<Retry<S, B>>>,
 }
 
 /// What a second try is made of.
@@ -91,51 +89,12 @@ struct Retry<S, B> {
 
 struct Held<S, B, R> {
     response: Response<R>,
-    retry: Retry<S, B>,
+    retry: Box<Retry<S, B>>,
 }
 
 struct Again<S, B> {
     service: S,
     request: Request<ReplayBody<B>>,
-}
-
-/// A request's head. The headers are kept as a list: cheaper to make than a second map, and made
-/// for every request, while the map is only wanted after a 401.
-struct Head {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    extensions: Extensions,
-}
-
-impl Head {
-    fn of(parts: &request::Parts) -> Self {
-        let mut headers = Vec::with_capacity(parts.headers.len());
-        headers.extend(parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Self {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            version: parts.version,
-            headers,
-            extensions: parts.extensions.clone(),
-        }
-    }
-
-    fn into_request<B>(self, authorization: HeaderValue, body: B) -> Request<B> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.version_mut() = self.version;
-        *request.extensions_mut() = self.extensions;
-        let mut headers = HeaderMap::with_capacity(self.headers.len());
-        for (name, value) in self.headers {
-            headers.append(name, value);
-        }
-        headers.insert(header::AUTHORIZATION, authorization);
-        *request.headers_mut() = headers;
-        request
-    }
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -174,21 +133,24 @@ where
     B: Body,
     R: Body,
 {
-    fn send(service: &mut S, settings: &Arc<Settings>, request: Request<B>, lease: Lease) -> Self {
+    fn send(
+        service: &mut S,
+        settings: &Arc<Settings>,
+        mut request: Request<B>,
+        lease: Lease,
+    ) -> Self {
         let generation = lease.generation();
-        let (mut parts, body) = request.into_parts();
-        parts.headers.insert(header::AUTHORIZATION, lease.into_authorization());
+        request.headers_mut().insert(header::AUTHORIZATION, lease.into_authorization());
         if let Some(project) = &settings.quota_project {
-            parts.headers.insert(USER_PROJECT, project.clone());
+            request.headers_mut().insert(USER_PROJECT, project.clone());
         }
+        let (parts, body) = request.into_parts();
         let (body, recording) = match settings.replay_limit {
             0 => (ReplayBody::plain(body), None),
             limit => ReplayBody::record(body, limit, &settings.replay_budget),
         };
-        let retry = recording.map(|recording| Retry {
-            service: service.clone(),
-            head: Head::of(&parts),
-            recording,
+        let retry = recording.map(|recording| {
+            Box::new(Retry { service: service.clone(), head: Head::of(&parts), recording })
         });
         let first = First { settings: Arc::clone(settings), generation, retry };
         Self::Sending(service.call(Request::from_parts(parts, body)), Some(first))
@@ -256,11 +218,14 @@ where
                 StateProj::Refreshing(rejection, held) => {
                     let rejection = ready!(Pin::new(rejection).poll(cx));
                     let Some(held) = held.take() else { return Poll::Pending };
-                    let Held { mut response, retry: Retry { service, head, recording } } = *held;
+                    let Held { mut response, retry } = *held;
+                    let Retry { service, head, recording } = *retry;
                     let outcome = match rejection {
-                        Rejection::Replaced(lease) => match recording.replay() {
-                            Some(body) => {
-                                let request = head.into_request(lease.into_authorization(), body);
+                        Rejection::Replaced(lease) => match recording
+                            .replay()
+                            .and_then(|body| head.into_request(lease.into_authorization(), body))
+                        {
+                            Some(request) => {
                                 let again = Box::new(Again { service, request });
                                 let body = response.into_body();
                                 state.set(State::Draining(body, DRAIN_LIMIT, Some(again)));

@@ -48,6 +48,7 @@
 //! [`TokenCache`]: crate::token::TokenCache
 
 mod future;
+mod head;
 mod layer;
 mod service;
 mod trust;
