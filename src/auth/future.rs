@@ -144,16 +144,20 @@ where
         if let Some(project) = &settings.quota_project {
             request.headers_mut().insert(USER_PROJECT, project.clone());
         }
-        let (parts, body) = request.into_parts();
-        let (body, recording) = match settings.replay_limit {
-            0 => (ReplayBody::plain(body), None),
-            limit => ReplayBody::record(body, limit, &settings.replay_budget),
-        };
+        let mut recording = None;
+        let request = request.map(|body| match settings.replay_limit {
+            0 => ReplayBody::plain(body),
+            limit => {
+                let (body, kept) = ReplayBody::record(body, limit, &settings.replay_budget);
+                recording = kept;
+                body
+            }
+        });
         let retry = recording.map(|recording| {
-            Box::new(Retry { service: service.clone(), head: Head::of(&parts), recording })
+            Box::new(Retry { service: service.clone(), head: Head::of(&request), recording })
         });
         let first = First { settings: Arc::clone(settings), generation, retry };
-        Self::Sending(service.call(Request::from_parts(parts, body)), Some(first))
+        Self::Sending(service.call(request), Some(first))
     }
 }
 

@@ -1,8 +1,6 @@
 //! A request's head, kept for a second try.
 
-use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request,
-};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
 /// A request's head without its `Authorization`.
 pub(super) struct Head {
@@ -14,13 +12,13 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(parts: &request::Parts) -> Self {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
         Self {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            version: parts.version,
-            fields: Fields::of(&parts.headers),
-            extensions: parts.extensions.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            fields: Fields::of(request.headers()),
+            extensions: request.extensions().clone(),
         }
     }
 
@@ -109,7 +107,7 @@ mod tests {
             .extension("extension")
             .body(())
             .unwrap();
-        let head = Head::of(&sent.clone().into_parts().0);
+        let head = Head::of(&sent);
         let again = head.into_request(HeaderValue::from_static("Bearer two"), "body").unwrap();
 
         let mut expected = sent.headers().clone();
@@ -127,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_head_without_headers_comes_back() {
-        let head = Head::of(&Request::new(()).into_parts().0);
+        let head = Head::of(&Request::new(()));
         let again = head.into_request(HeaderValue::from_static("Bearer two"), ()).unwrap();
         assert_eq!(again.headers().len(), 1);
     }
