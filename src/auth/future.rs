@@ -76,8 +76,7 @@ struct Waiting<S, B> {
 struct First<S, B> {
     settings: Arc<Settings>,
     generation: u64,
-    /// Boxed, so that the future stays small: it is moved by every layer that wraps it.
-    retry: Option<Box<Retry<S, B>>>,
+    retry: Option<Retry<S, B>>,
 }
 
 /// What a second try is made of.
@@ -89,7 +88,7 @@ struct Retry<S, B> {
 
 struct Held<S, B, R> {
     response: Response<R>,
-    retry: Box<Retry<S, B>>,
+    retry: Retry<S, B>,
 }
 
 struct Again<S, B> {
@@ -153,8 +152,10 @@ where
                 body
             }
         });
-        let retry = recording.map(|recording| {
-            Box::new(Retry { service: service.clone(), head: Head::of(&request), recording })
+        let retry = recording.map(|recording| Retry {
+            service: service.clone(),
+            head: Head::of(&request),
+            recording,
         });
         let first = First { settings: Arc::clone(settings), generation, retry };
         Self::Sending(service.call(request), Some(first))
@@ -223,7 +224,7 @@ where
                     let rejection = ready!(Pin::new(rejection).poll(cx));
                     let Some(held) = held.take() else { return Poll::Pending };
                     let Held { mut response, retry } = *held;
-                    let Retry { service, head, recording } = *retry;
+                    let Retry { service, head, recording } = retry;
                     let outcome = match rejection {
                         Rejection::Replaced(lease) => match recording
                             .replay()

@@ -1,91 +1,99 @@
 //! A request's head, kept for a second try.
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http::{
+    Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
+    uri::{Authority, Parts, PathAndQuery, Scheme},
+};
 
 /// A request's head without its `Authorization`.
+///
+/// Made for every request, wanted only after a 401, so it is made by copying: that is cheaper than
+/// to count a reference to each name, each value and the URI, and to drop it again. (And what was
+/// never cloned before, as all that a server has just read, would allocate its counter for that.)
+/// It is small, because the future that keeps it is moved by every layer that wraps it.
 pub(super) struct Head {
-    method: Method,
-    uri: Uri,
+    /// Pairs, one behind the other: method and scheme, authority and path, then each header's name
+    /// and value.
+    pairs: Vec<u8>,
     version: Version,
-    fields: Fields,
     extensions: Extensions,
 }
 
+/// How long a pair is thought to be; those of OpenAI clients are shorter.
+const USUAL: usize = 64;
+
 impl Head {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            fields: Fields::of(request.headers()),
-            extensions: request.extensions().clone(),
+        let (uri, headers) = (request.uri(), request.headers());
+        let method = request.method().as_str();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+
+        let length = authority.len() + path.len() + (headers.len() + 2) * USUAL;
+        let mut pairs = Vec::with_capacity(length);
+        push(&mut pairs, method.as_bytes(), scheme.as_bytes(), false);
+        push(&mut pairs, authority.as_bytes(), path.as_bytes(), false);
+        for (name, value) in headers {
+            // The second try has another one, and this one is long.
+            if name != header::AUTHORIZATION {
+                push(&mut pairs, name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
+            }
         }
+        Self { pairs, version: request.version(), extensions: request.extensions().clone() }
     }
 
-    /// `None` if a header holds what no header may.
+    /// `None` if a part is not what its type takes.
     pub(super) fn into_request<B>(self, authorization: HeaderValue, body: B) -> Option<Request<B>> {
+        let mut pairs = self.pairs.as_slice();
+        let (method, scheme, _) = pop(&mut pairs)?;
+        let (authority, path, _) = pop(&mut pairs)?;
+        let mut uri = Parts::default();
+        uri.scheme = part(scheme, Scheme::try_from)?;
+        uri.authority = part(authority, Authority::try_from)?;
+        uri.path_and_query = part(path, PathAndQuery::try_from)?;
+
         let mut request = Request::new(body);
-        *request.headers_mut() = self.fields.into_headers()?;
-        request.headers_mut().insert(header::AUTHORIZATION, authorization);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
+        *request.method_mut() = Method::from_bytes(method).ok()?;
+        *request.uri_mut() = Uri::from_parts(uri).ok()?;
         *request.version_mut() = self.version;
         *request.extensions_mut() = self.extensions;
+        while !pairs.is_empty() {
+            let (name, value, sensitive) = pop(&mut pairs)?;
+            let mut value = HeaderValue::from_bytes(value).ok()?;
+            value.set_sensitive(sensitive);
+            request.headers_mut().append(HeaderName::from_bytes(name).ok()?, value);
+        }
+        request.headers_mut().insert(header::AUTHORIZATION, authorization);
         Some(request)
     }
 }
 
-/// Header fields in one piece of memory, one behind the other.
-///
-/// Made for every request, wanted only after a 401, so it is made by copying: that is cheaper than
-/// to count a reference to each name and each value and to drop it again. (And a name or a value
-/// that was never cloned before, as all those that a server has just read, would allocate its
-/// counter for that.)
-struct Fields(Vec<u8>);
+/// A part of a URI that may be missing; `None` if it is broken.
+fn part<'a, T, E>(text: &'a [u8], parse: impl Fn(&'a [u8]) -> Result<T, E>) -> Option<Option<T>> {
+    if text.is_empty() { Some(None) } else { parse(text).ok().map(Some) }
+}
 
-impl Fields {
-    /// How long a field is thought to be; those of OpenAI clients are shorter.
-    const USUAL: usize = 64;
-    /// The bits of a field's prefix: below it the name's length, itself whether the value is
-    /// sensitive, above it the value's length.
-    const SENSITIVE: u32 = 16;
+/// Appends a pair and a mark. [`pop`] reads it.
+#[inline]
+fn push(pairs: &mut Vec<u8>, first: &[u8], second: &[u8], mark: bool) {
+    // No slice is so long that the shift could lose a bit.
+    let lengths = [(first.len() as u64) << 1 | u64::from(mark), second.len() as u64];
+    pairs.extend_from_slice(lengths.map(u64::to_le_bytes).as_flattened());
+    pairs.extend_from_slice(first);
+    pairs.extend_from_slice(second);
+}
 
-    fn of(headers: &HeaderMap) -> Self {
-        let mut fields = Vec::with_capacity(headers.len() * Self::USUAL);
-        for (name, value) in headers {
-            // The second try has another one, and this one is long.
-            if name == header::AUTHORIZATION {
-                continue;
-            }
-            let (sensitive, name, value) =
-                (value.is_sensitive(), name.as_str().as_bytes(), value.as_bytes());
-            // A name is shorter than 64 KiB.
-            let prefix = name.len() as u64
-                | u64::from(sensitive) << Self::SENSITIVE
-                | (value.len() as u64) << (Self::SENSITIVE + 1);
-            fields.extend_from_slice(&prefix.to_le_bytes());
-            fields.extend_from_slice(name);
-            fields.extend_from_slice(value);
-        }
-        Self(fields)
-    }
-
-    fn into_headers(self) -> Option<HeaderMap> {
-        let mut headers = HeaderMap::new();
-        let mut rest = self.0.as_slice();
-        while let Some((prefix, fields)) = rest.split_first_chunk() {
-            let prefix = u64::from_le_bytes(*prefix);
-            let name_length = (prefix & ((1 << Self::SENSITIVE) - 1)) as usize;
-            let value_length = (prefix >> (Self::SENSITIVE + 1)) as usize;
-            let (name, fields) = fields.split_at_checked(name_length)?;
-            let (value, fields) = fields.split_at_checked(value_length)?;
-            let mut value = HeaderValue::from_bytes(value).ok()?;
-            value.set_sensitive(prefix >> Self::SENSITIVE & 1 == 1);
-            headers.append(HeaderName::from_bytes(name).ok()?, value);
-            rest = fields;
-        }
-        Some(headers)
-    }
+/// Takes the next pair off.
+fn pop<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], bool)> {
+    let (first, rest) = pairs.split_first_chunk()?;
+    let (second, rest) = rest.split_first_chunk()?;
+    let (first, second) = (u64::from_le_bytes(*first), u64::from_le_bytes(*second));
+    let mark = first & 1 == 1;
+    let (first, rest) = rest.split_at_checked(usize::try_from(first >> 1).ok()?)?;
+    let (second, rest) = rest.split_at_checked(usize::try_from(second).ok()?)?;
+    *pairs = rest;
+    Some((first, second, mark))
 }
 
 #[cfg(test)]
@@ -96,7 +104,9 @@ mod tests {
     fn a_head_comes_back_whole_with_another_authorization() {
         let mut secret = HeaderValue::from_static("secret");
         secret.set_sensitive(true);
-        let sent = Request::put("https://host.example/path?query")
+        let sent = Request::builder()
+            .method(&*"M".repeat(100_000))
+            .uri("https://host.example/path?query")
             .version(Version::HTTP_2)
             .header("authorization", "Bearer one")
             .header("x-two", "1")
@@ -118,6 +128,7 @@ mod tests {
         assert!(again.headers()["x-secret"].is_sensitive());
         assert!(!again.headers()["x-two"].is_sensitive());
         assert_eq!((again.method(), again.uri()), (sent.method(), sent.uri()));
+        assert_eq!(again.uri().to_string(), "https://host.example/path?query");
         assert_eq!(again.version(), sent.version());
         assert_eq!(again.extensions().get(), Some(&"extension"));
         assert_eq!(again.body(), &"body");
@@ -125,8 +136,21 @@ mod tests {
 
     #[test]
     fn a_head_without_headers_comes_back() {
-        let head = Head::of(&Request::new(()));
-        let again = head.into_request(HeaderValue::from_static("Bearer two"), ()).unwrap();
-        assert_eq!(again.headers().len(), 1);
+        let star = Uri::builder().scheme("https").authority("a.b").path_and_query("*");
+        for uri in [
+            Uri::from_static("/"),
+            Uri::from_static("/path"),
+            Uri::from_static("https://host.example"),
+            Uri::from_static("https://host.example:8443/?q"),
+            star.build().unwrap(),
+        ] {
+            let mut sent = Request::new(());
+            *sent.uri_mut() = uri.clone();
+            let authorization = HeaderValue::from_static("Bearer two");
+            let again = Head::of(&sent).into_request(authorization, ()).unwrap();
+            assert_eq!(again.uri(), &uri);
+            assert_eq!(again.uri().authority(), uri.authority());
+            assert_eq!(again.headers().len(), 1);
+        }
     }
 }
