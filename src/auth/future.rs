@@ -17,7 +17,7 @@ use crate::{
     BoxError,
     error::{Error, UntrustedHost},
     replay::{Recording, ReplayBody},
-    token::{Lease, LeaseFuture, Rejection, RejectionFuture},
+    token::{LeaseFuture, Rejection, RejectionFuture},
 };
 
 /// How much of a 401's body is read so that its connection can be used again; Google's has about
@@ -107,14 +107,14 @@ where
         Self { state: State::Failed(Some(Error::from(error).into())) }
     }
 
-    /// `service` must be ready.
+    /// `service` must be ready, and `request` must have the token of `generation`.
     pub(super) fn send(
         service: &mut S,
         settings: &Arc<Settings>,
         request: Request<B>,
-        lease: Lease,
+        generation: u64,
     ) -> Self {
-        Self { state: State::send(service, settings, request, lease) }
+        Self { state: State::send(service, settings, request, generation) }
     }
 
     /// `service` must be ready.
@@ -136,10 +136,8 @@ where
         service: &mut S,
         settings: &Arc<Settings>,
         mut request: Request<B>,
-        lease: Lease,
+        generation: u64,
     ) -> Self {
-        let generation = lease.generation();
-        request.headers_mut().insert(header::AUTHORIZATION, lease.into_authorization());
         if let Some(project) = &settings.quota_project {
             request.headers_mut().insert(USER_PROJECT, project.clone());
         }
@@ -187,8 +185,11 @@ where
                     let Some(waiting) = waiting.take() else { return Poll::Pending };
                     match lease {
                         Ok(lease) => {
-                            let Waiting { mut service, settings, request } = *waiting;
-                            State::send(&mut service, &settings, request, lease)
+                            let Waiting { mut service, settings, mut request } = *waiting;
+                            let generation = lease.generation();
+                            let authorization = lease.into_authorization();
+                            request.headers_mut().insert(header::AUTHORIZATION, authorization);
+                            State::send(&mut service, &settings, request, generation)
                         }
                         Err(error) => State::Failed(Some(error.into())),
                     }

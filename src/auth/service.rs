@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower::Service;
 
@@ -54,12 +54,17 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Err(error) = self.settings.trust.check(request.uri()) {
             return ResponseFuture::failed(error);
         }
-        match self.settings.cache.lease_at_once() {
-            Some(lease) => ResponseFuture::send(&mut self.inner, &self.settings, request, lease),
+        let set = |token: &HeaderValue| {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        };
+        match self.settings.cache.at_once(set) {
+            Some(generation) => {
+                ResponseFuture::send(&mut self.inner, &self.settings, request, generation)
+            }
             None => {
                 // The ready service goes along; the clone stays, to be made ready by the next caller.
                 let clone = self.inner.clone();

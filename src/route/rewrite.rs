@@ -106,6 +106,9 @@ fn fixed(sub: &str) -> Option<usize> {
 /// # Ok::<_, tower_vertex::BoxError>(())
 /// ```
 pub fn rewrite(upstream: &Upstream, uri: &Uri) -> Result<Uri, RouteError> {
+    if let Some(known) = known(upstream, uri) {
+        return Ok(known.clone());
+    }
     let Some(path_and_query) = uri.path_and_query() else {
         return Err(invalid("is missing: the request names only a host"));
     };
@@ -132,6 +135,16 @@ pub fn rewrite(upstream: &Upstream, uri: &Uri) -> Result<Uri, RouteError> {
         });
     }
     join(upstream, sub, query.as_deref())
+}
+
+/// What [`rewrite`] makes of almost all requests: a path without a variable part and without a
+/// query. It is there already, and moving a URI about costs more than to find it.
+pub(super) fn known<'a>(upstream: &'a Upstream, uri: &Uri) -> Option<&'a Uri> {
+    let path_and_query = uri.path_and_query()?;
+    if path_and_query.query().is_some() {
+        return None;
+    }
+    upstream.fixed(fixed(without_prefix(path_and_query.path(), upstream.prefix()))?)
 }
 
 fn invalid(reason: &'static str) -> RouteError {

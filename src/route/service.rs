@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use http::{Request, Version};
 use tower::{BoxError, Service};
 
-use super::{ResponseFuture, Upstream, headers, rewrite};
+use super::{ResponseFuture, Upstream, headers, rewrite, rewrite::known};
 use crate::error::{ConfigError, Error};
 
 /// The service of [`VertexRouteLayer`](super::VertexRouteLayer). See the [module](super).
@@ -34,25 +34,30 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The extension stays where it is: layers further in may want to know the upstream too.
-        let upstream = request.extensions().get::<Upstream>().or(self.upstream.as_ref());
-        let routed = match upstream {
-            Some(upstream) => rewrite(upstream, request.uri()).map_err(Error::from),
-            None => Err(Error::from(ConfigError::missing(
-                "upstream",
-                "put an Upstream into the request's extensions, or give one to the layer",
-            ))),
-        };
-        match routed {
-            Ok(uri) => {
-                *request.uri_mut() = uri;
-                // Clients take HTTP/2 here as a demand and refuse a connection that negotiated
-                // HTTP/1.1; with HTTP/1.1 they use whatever was negotiated.
-                *request.version_mut() = Version::HTTP_11;
-                headers::strip(request.headers_mut());
-                ResponseFuture::inner(self.inner.call(request))
-            }
+        match route(self.upstream.as_ref(), &mut request) {
+            Ok(()) => ResponseFuture::inner(self.inner.call(request)),
             Err(error) => ResponseFuture::error(error.into()),
         }
     }
+}
+
+/// Everything that this layer does to a request.
+fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<(), Error> {
+    // The extension stays where it is: layers further in may want to know the upstream too.
+    let Some(upstream) = request.extensions().get::<Upstream>().or(default) else {
+        return Err(Error::from(ConfigError::missing(
+            "upstream",
+            "put an Upstream into the request's extensions, or give one to the layer",
+        )));
+    };
+    let uri = match known(upstream, request.uri()) {
+        Some(known) => known.clone(),
+        None => rewrite(upstream, request.uri())?,
+    };
+    *request.uri_mut() = uri;
+    // Clients take HTTP/2 here as a demand and refuse a connection that negotiated HTTP/1.1; with
+    // HTTP/1.1 they use whatever was negotiated.
+    *request.version_mut() = Version::HTTP_11;
+    headers::strip(request.headers_mut());
+    Ok(())
 }

@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
+
 use super::{
-    Lease, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, schedule::Settings,
-    state::State, waiters::keep_warm,
+    LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, schedule::Settings, state::State,
+    waiters::keep_warm,
 };
 use crate::error::{Error, TokenError};
 
@@ -68,10 +70,14 @@ impl TokenCache {
         }
     }
 
-    /// The token if that takes no lock.
+    /// Gives the `Authorization` header's value to `take`, if there is a good token without a lock;
+    /// returns the token's generation.
     #[inline]
-    pub(crate) fn lease_at_once(&self) -> Option<Lease> {
-        self.state.lease_at_once()
+    pub(crate) fn at_once(&self, take: impl FnOnce(&HeaderValue)) -> Option<u64> {
+        self.state.at_once(|entry| {
+            take(entry.token.authorization());
+            entry.generation
+        })
     }
 
     /// Says that the service answered 401 to the token of `generation`, and asks for a newer one.
@@ -149,9 +155,9 @@ mod tests {
         let cache = counted();
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(3601, Relaxed);
-        assert!(cache.lease_at_once().is_none());
+        assert!(cache.state.lease_at_once().is_none());
         assert_eq!(cache.lease().await.unwrap().generation(), 2);
-        assert_eq!(cache.lease_at_once().unwrap().generation(), 2);
+        assert_eq!(cache.state.lease_at_once().unwrap().generation(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,7 +166,7 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(0, Relaxed);
-        assert_eq!(cache.lease_at_once().unwrap().generation(), 1);
+        assert_eq!(cache.state.lease_at_once().unwrap().generation(), 1);
         tokio::time::advance(Duration::from_secs(3601)).await;
         assert_eq!(cache.lease().await.unwrap().generation(), 2);
     }
@@ -173,7 +179,7 @@ mod tests {
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(7200, Relaxed);
         assert_eq!(cache.lease().await.unwrap().generation(), 1);
-        assert!(cache.lease_at_once().is_some(), "its life is counted from the new time");
+        assert!(cache.state.lease_at_once().is_some(), "its life is counted from the new time");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) struct State {
 
 /// A token and its place in time. Replaced as a whole, but for the mark that a 401 leaves.
 pub(super) struct Entry {
-    token: AccessToken,
+    pub(super) token: AccessToken,
     pub(super) generation: u64,
     pub(super) obtained: Now,
     pub(super) refresh_at: Now,
@@ -131,8 +131,14 @@ pub(super) enum Decision {
 }
 
 impl State {
-    #[inline]
     pub(super) fn lease_at_once(&self) -> Option<Lease> {
+        self.at_once(Entry::lease)
+    }
+
+    /// What `take` makes of the token, if that takes no lock. A lease that is moved about costs
+    /// more than the clone of the header in it.
+    #[inline]
+    pub(super) fn at_once<T>(&self, take: impl FnOnce(&Entry) -> T) -> Option<T> {
         let entry = self.current.load();
         let entry = entry.as_ref()?;
         if entry.rejected.load(Relaxed) {
@@ -140,8 +146,7 @@ impl State {
         }
         let now = self.clock.now();
         let quiet = || self.nanos(now.monotonic) < self.quiet_until.load(Relaxed);
-        (entry.is_fresh(&now) || entry.phase(&now) == Phase::Stale && quiet())
-            .then(|| entry.lease())
+        (entry.is_fresh(&now) || entry.phase(&now) == Phase::Stale && quiet()).then(|| take(entry))
     }
 
     pub(super) fn lease_or_wait(self: &Arc<Self>) -> LeaseFuture {
