@@ -212,7 +212,10 @@ impl<B> Recording<B> {
 /// Stops the recording and frees it; the body goes on.
 impl<B> Drop for Recording<B> {
     fn drop(&mut self) {
-        if let Source::Tape(tape) = &self.0 {
+        // If the body is gone already, its tape goes with this.
+        if let Source::Tape(tape) = &self.0
+            && Arc::strong_count(tape) > 1
+        {
             let frames = lock(tape).frames.take();
             drop(frames);
         }
