@@ -21,22 +21,32 @@
 //! Each is measured with a request that carries an `Authorization` header, as those of OpenAI
 //! clients do, and with one that does not: there, the header makes the map grow.
 //!
+//! It is measured twice. criterion takes the rows one after the other, and says how sure it is and
+//! what has changed since the last run. The table, which compares the rows, takes them in turns of
+//! 32 requests and shows the medians: what else the machine does, and how fast it is just then,
+//! falls on all rows alike. From process to process the same program differs by up to a tenth,
+//! because its memory lies elsewhere.
+//!
 //! ```sh
-//! cargo bench --manifest-path benches/Cargo.toml              # some minutes, then the table
+//! cargo bench --manifest-path benches/Cargo.toml              # two minutes, then the table
 //! cargo bench --manifest-path benches/Cargo.toml -- --quick   # coarse
 //! cargo bench --manifest-path benches/Cargo.toml -- --test    # each row once: that it runs
 //! ```
 //!
 //! All three check the allocations. No time is ever checked.
+//!
+//! For reference, by one run on an otherwise idle machine:
+//!
+//! @@TABLE@@
 
 mod rows;
 
 use std::{
     collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
+    env, fs,
     process::{Command, Stdio},
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, Instant},
 };
 
 use criterion::{BatchSize, Criterion};
@@ -44,45 +54,81 @@ use rows::{Authorization, Middleware, NoOp, Row, Stage, Visitor, exchange};
 use tower::{BoxError, Layer};
 
 /// So few requests at a time that they stay in the processor's cache, as a client's would, and so
-/// many that reading the clock costs each of them less than a nanosecond or two.
-const BATCH: BatchSize = BatchSize::NumIterations(32);
+/// many that reading the clock costs each of them less than two nanoseconds.
+const BATCH: u16 = 32;
 
 const CASES: [(&str, Authorization); 2] =
     [("with-authorization", Authorization::Present), ("without", Authorization::Absent)];
 
 fn main() -> Result<(), BoxError> {
-    let began = SystemTime::now();
     let counts = allocations()?;
-    let results = results();
     let mut criterion = Criterion::default()
-        .output_directory(&results)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3))
         .configure_from_args();
     let mut time = Time { criterion: &mut criterion, rows: Vec::new() };
     Stage::set()?.visit(&mut time);
-    let rows = time.rows;
+    let mut rows = time.rows;
     criterion.final_summary();
-    print!("{}", Report { results: &results, began, rows: &rows, counts: &counts }.table()?);
+
+    let given = |option: &str| env::args().any(|argument| argument == option);
+    let turns = match () {
+        () if given("--test") => 0,
+        () if given("--quick") => 1_000,
+        () => 20_000,
+    };
+    for _ in 0..turns {
+        for (_, cases) in &mut rows {
+            cases.iter_mut().for_each(Case::take_turn);
+        }
+    }
+    print!("{}", table(&mut rows, &counts));
     Ok(())
+}
+
+/// A row with a kind of request.
+struct Case {
+    turn: Box<dyn FnMut() -> Duration>,
+    took: Vec<Duration>,
+}
+
+impl Case {
+    fn take_turn(&mut self) {
+        self.took.push((self.turn)());
+    }
+
+    /// In nanoseconds for each request.
+    fn median(&mut self) -> Option<f64> {
+        self.took.sort_unstable();
+        let median = self.took.get(self.took.len() / 2)?;
+        Some(median.as_nanos() as f64 / f64::from(BATCH))
+    }
 }
 
 struct Time<'a> {
     criterion: &'a mut Criterion,
-    rows: Vec<Row>,
+    rows: Vec<(Row, [Case; 2])>,
 }
 
 impl Visitor for Time<'_> {
     fn row(&mut self, row: Row, layer: impl Middleware) {
-        self.rows.push(row);
-        for (case, authorization) in CASES {
+        let cases = CASES.map(|(case, authorization)| {
             let template = rows::request(row, authorization);
             let mut service = Layer::<NoOp>::layer(&layer, NoOp);
             self.criterion.benchmark_group(case).bench_function(row.id(), |bencher| {
+                let batch = BatchSize::NumIterations(BATCH.into());
                 let request = || template.clone();
-                bencher.iter_batched(request, |request| exchange(&mut service, request), BATCH);
+                bencher.iter_batched(request, |request| exchange(&mut service, request), batch);
             });
-        }
+            let turn = Box::new(move || {
+                let requests: Vec<_> = (0..BATCH).map(|_| template.clone()).collect();
+                let began = Instant::now();
+                requests.into_iter().for_each(|request| exchange(&mut service, request));
+                began.elapsed()
+            });
+            Case { turn, took: Vec::new() }
+        });
+        self.rows.push((row, cases));
     }
 }
 
@@ -101,65 +147,40 @@ fn allocations() -> Result<HashMap<String, Vec<u64>>, BoxError> {
     String::from_utf8(output.stdout)?.lines().map(row).collect()
 }
 
-/// Where criterion leaves its results.
-fn results() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target")).join("criterion")
-}
+fn table(rows: &mut [(Row, [Case; 2])], counts: &HashMap<String, Vec<u64>>) -> String {
+    let medians: Vec<(Row, [Option<f64>; 2])> =
+        rows.iter_mut().map(|(row, cases)| (*row, cases.each_mut().map(Case::median))).collect();
+    let of = |wanted: Row, case: usize| {
+        medians.iter().find(|(row, _)| *row == wanted).and_then(|(_, medians)| medians[case])
+    };
+    let over_bare = |row: Row, case: usize| Some(of(row, case)? - of(Row::Bare, case)?);
 
-struct Report<'a> {
-    results: &'a Path,
-    began: SystemTime,
-    rows: &'a [Row],
-    counts: &'a HashMap<String, Vec<u64>>,
-}
-
-impl Report<'_> {
-    /// criterion's median in nanoseconds; `None` if this run has not measured the row.
-    fn median(&self, case: &str, row: Row) -> Result<Option<f64>, BoxError> {
-        let path = self.results.join(case).join(row.id()).join("new").join("estimates.json");
-        let Ok(metadata) = fs::metadata(&path) else { return Ok(None) };
-        if metadata.modified()? < self.began {
-            return Ok(None);
-        }
-        let estimates: serde_json::Value = serde_json::from_slice(&fs::read(path)?)?;
-        Ok(estimates["median"]["point_estimate"].as_f64())
-    }
-
-    fn over_bare(&self, case: &str, row: Row) -> Result<Option<f64>, BoxError> {
-        let bare = self.median(case, Row::Bare)?;
-        Ok(self.median(case, row)?.zip(bare).map(|(row, bare)| row - bare))
-    }
-
-    fn table(&self) -> Result<String, BoxError> {
-        let [(with, _), (without, _)] = CASES;
-        let mut table = format!("\n{}\n\n", machine());
-        table += "Nanoseconds are medians, over the bare call's. \"Pair\" is `BaseUri` + static \
-                  header.\n\n\
-                  | row | ns, with `Authorization` | of the pair | ns, without | of the pair \
-                  | allocations, with | without | body read | just parsed |\n\
-                  |---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
-        for &row in self.rows {
-            let mut cells = vec![name(row).to_owned()];
-            for case in [with, without] {
-                let (mut time, mut ratio) = ("–".to_owned(), "–".to_owned());
-                if row == Row::Bare {
-                    if let Some(bare) = self.median(case, row)? {
-                        time = format!("({bare:.0})");
-                    }
-                } else if let Some(over) = self.over_bare(case, row)? {
-                    time = format!("{over:.0}");
-                    if let Some(pair) = self.over_bare(case, Row::Pair)? {
-                        ratio = format!("{:.2}", over / pair);
-                    }
+    let mut table = format!(
+        "\n{}\n\n\
+         Nanoseconds over the bare call; the pair is `BaseUri` + static header. Allocations for a \
+         request with `Authorization`, for one without, with it when the inner service reads the \
+         body, and with it as a server has just read it from a socket.\n\n\
+         | row | with `Authorization` | of the pair | without | of the pair | allocations | without \
+         | body read | just read |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        machine()
+    );
+    for (row, medians) in &medians {
+        let mut cells = vec![name(*row).to_owned()];
+        for (case, median) in medians.iter().enumerate() {
+            let (time, ratio) = match (*row, over_bare(*row, case), over_bare(Row::Pair, case)) {
+                (Row::Bare, ..) => (median.map(|bare| format!("({bare:.0})")), None),
+                (_, Some(over), Some(pair)) => {
+                    (Some(format!("{over:.0}")), Some(format!("{:.2}", over / pair)))
                 }
-                cells.extend([time, ratio]);
-            }
-            cells.extend(self.counts[row.id()].iter().map(u64::to_string));
-            table += &format!("| {} |\n", cells.join(" | "));
+                _ => (None, None),
+            };
+            cells.extend([time, ratio].map(|cell| cell.unwrap_or_else(|| "–".to_owned())));
         }
-        Ok(table)
+        cells.extend(counts[row.id()].iter().map(u64::to_string));
+        table += &format!("| {} |\n", cells.join(" | "));
     }
+    table
 }
 
 /// The row in the table.
@@ -183,14 +204,9 @@ fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unknown processor", |(_, model)| model);
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let rustc = Command::new(rustc).arg("--version").output().ok();
     let rustc = rustc.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    format!(
-        "{model}, {cores} cores, {}-{}, {}",
-        std::env::consts::ARCH,
-        std::env::consts::OS,
-        rustc.trim()
-    )
+    format!("{model}, {cores} cores, {}-{}, {}", env::consts::ARCH, env::consts::OS, rustc.trim())
 }

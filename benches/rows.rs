@@ -247,12 +247,13 @@ impl<V: Visitor> Visitor for Prove<'_, V> {
 
 /// A service over which a row's requests go.
 pub trait Client:
-    Service<Request<Full<Bytes>>, Response = Response<Empty<Bytes>>, Error: fmt::Debug>
+    'static + Service<Request<Full<Bytes>>, Response = Response<Empty<Bytes>>, Error: fmt::Debug>
 {
 }
 
 impl<S> Client for S where
-    S: Service<Request<Full<Bytes>>, Response = Response<Empty<Bytes>>, Error: fmt::Debug>
+    S: 'static
+        + Service<Request<Full<Bytes>>, Response = Response<Empty<Bytes>>, Error: fmt::Debug>
 {
 }
 
