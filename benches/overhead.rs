@@ -21,6 +21,10 @@
 //! Each is measured with a request that carries an `Authorization` header, as those of OpenAI
 //! clients do, and with one that does not: there, the header makes the map grow.
 //!
+//! Two costs do not show in the times: the body is not read, so nothing is recorded of it (the
+//! column "body read" counts that allocation); and requests come one upon the other, so the token
+//! cache reads one clock. With less than twenty a second it reads two, some 25 ns more.
+//!
 //! It is measured twice. criterion takes the rows one after the other, and says how sure it is and
 //! what has changed since the last run. The table, which compares the rows, takes them in turns of
 //! 32 requests and shows the medians: what else the machine does, and how fast it is just then,
@@ -35,9 +39,22 @@
 //!
 //! All three check the allocations. No time is ever checked.
 //!
-//! For reference, by one run on an otherwise idle machine:
+//! For reference, on a virtual machine (AMD EPYC, 2 cores, rustc 1.95.0), nanoseconds over the bare
+//! call, and allocations for a request with `Authorization`, for one without, with it when the inner
+//! service reads the body, and with it as a server has just read it from a socket:
 //!
-//! @@TABLE@@
+//! | row | with `Authorization` | of the pair | without | of the pair | allocations | without | body read | just read |
+//! |---|---:|---:|---:|---:|---:|---:|---:|---:|
+//! | bare | (89) | – | (81) | – | 0 | 0 | 0 | 0 |
+//! | route | 40 | 0.12 | 34 | 0.08 | 0 | 0 | 0 | 0 |
+//! | auth, replay armed | 235 | 0.72 | 321 | 0.80 | 3 | 4 | 4 | 3 |
+//! | auth, replay off | 117 | 0.36 | 194 | 0.48 | 0 | 1 | 0 | 0 |
+//! | **route + auth, replay armed** | 274 | 0.84 | 363 | 0.91 | 3 | 4 | 4 | 3 |
+//! | **route + auth, replay off** | 154 | 0.47 | 237 | 0.59 | 0 | 1 | 0 | 0 |
+//! | kube-client `BaseUri` | 317 | 0.97 | 315 | 0.78 | 4 | 4 | 4 | 4 |
+//! | tower-http static header | 26 | 0.08 | 101 | 0.25 | 0 | 1 | 0 | 0 |
+//! | `BaseUri` + static header | 326 | 1.00 | 401 | 1.00 | 4 | 5 | 4 | 4 |
+//! | naive: boxed, `gcp_auth`, `format!` | 428 | 1.31 | 484 | 1.21 | 6 | 7 | 6 | 6 |
 
 mod rows;
 

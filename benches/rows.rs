@@ -280,7 +280,9 @@ pub struct Reader;
 
 /// As [`NoOp`], but keeps the URI and the authorization.
 #[derive(Clone, Debug)]
-pub struct Witness(Arc<Mutex<Option<(Uri, Option<HeaderValue>)>>>);
+pub struct Witness(Arc<Mutex<Option<Seen>>>);
+
+type Seen = (Uri, Option<HeaderValue>);
 
 type Answer = Ready<Result<Response<Empty<Bytes>>, Infallible>>;
 
