@@ -21,9 +21,8 @@
 //! Each is measured with a request that carries an `Authorization` header, as those of OpenAI
 //! clients do, and with one that does not: there, the header makes the map grow.
 //!
-//! Two costs do not show in the times: the body is not read, so nothing is recorded of it (the
-//! column "body read" counts that allocation); and requests come one upon the other, so the token
-//! cache reads one clock. With less than twenty a second it reads two, some 25 ns more.
+//! One cost does not show in the times: the body is not read, so nothing is recorded of it. The
+//! column "body read" counts that allocation.
 //!
 //! It is measured twice. criterion takes the rows one after the other, and says how sure it is and
 //! what has changed since the last run. The table, which compares the rows, takes them in turns of
@@ -45,16 +44,16 @@
 //!
 //! | row | with `Authorization` | of the pair | without | of the pair | allocations | without | body read | just read |
 //! |---|---:|---:|---:|---:|---:|---:|---:|---:|
-//! | bare | (89) | – | (81) | – | 0 | 0 | 0 | 0 |
-//! | route | 40 | 0.12 | 34 | 0.08 | 0 | 0 | 0 | 0 |
-//! | auth, replay armed | 235 | 0.72 | 321 | 0.80 | 3 | 4 | 4 | 3 |
-//! | auth, replay off | 117 | 0.36 | 194 | 0.48 | 0 | 1 | 0 | 0 |
-//! | **route + auth, replay armed** | 274 | 0.84 | 363 | 0.91 | 3 | 4 | 4 | 3 |
-//! | **route + auth, replay off** | 154 | 0.47 | 237 | 0.59 | 0 | 1 | 0 | 0 |
-//! | kube-client `BaseUri` | 317 | 0.97 | 315 | 0.78 | 4 | 4 | 4 | 4 |
-//! | tower-http static header | 26 | 0.08 | 101 | 0.25 | 0 | 1 | 0 | 0 |
-//! | `BaseUri` + static header | 326 | 1.00 | 401 | 1.00 | 4 | 5 | 4 | 4 |
-//! | naive: boxed, `gcp_auth`, `format!` | 428 | 1.31 | 484 | 1.21 | 6 | 7 | 6 | 6 |
+//! | bare | (90) | – | (81) | – | 0 | 0 | 0 | 0 |
+//! | route | 41 | 0.13 | 37 | 0.09 | 0 | 0 | 0 | 0 |
+//! | auth, replay armed | 233 | 0.71 | 300 | 0.73 | 3 | 4 | 4 | 3 |
+//! | auth, replay off | 110 | 0.34 | 181 | 0.44 | 0 | 1 | 0 | 0 |
+//! | **route + auth, replay armed** | 275 | 0.84 | 358 | 0.87 | 3 | 4 | 4 | 3 |
+//! | **route + auth, replay off** | 148 | 0.45 | 232 | 0.56 | 0 | 1 | 0 | 0 |
+//! | kube-client `BaseUri` | 316 | 0.97 | 330 | 0.80 | 4 | 4 | 4 | 4 |
+//! | tower-http static header | 27 | 0.08 | 94 | 0.23 | 0 | 1 | 0 | 0 |
+//! | `BaseUri` + static header | 326 | 1.00 | 412 | 1.00 | 4 | 5 | 4 | 4 |
+//! | naive: boxed, `gcp_auth`, `format!` | 437 | 1.34 | 471 | 1.14 | 6 | 7 | 6 | 6 |
 
 mod rows;
 

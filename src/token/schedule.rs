@@ -1,9 +1,6 @@
 //! When to refresh: the settings of a cache, and the pure arithmetic over them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -207,12 +204,13 @@ impl Schedule {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) monotonic: Instant,
-    pub(super) wall: SystemTime,
+    /// Since 1970.
+    pub(super) wall: Duration,
 }
 
 impl Now {
     pub(super) fn since(&self, earlier: &Self) -> Duration {
-        let wall = self.wall.duration_since(earlier.wall).unwrap_or_default();
+        let wall = self.wall.saturating_sub(earlier.wall);
         self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
     }
 }
@@ -226,12 +224,28 @@ pub(super) struct Clock {
 impl Clock {
     #[inline]
     pub(super) fn now(&self) -> Now {
-        let wall = SystemTime::now();
+        let wall = wall();
         #[cfg(test)]
         let wall =
             wall + Duration::from_secs(self.wall_step.load(std::sync::atomic::Ordering::Relaxed));
         Now { monotonic: Instant::now(), wall }
     }
+}
+
+/// The wall clock as time since 1970, as of the last tick of the kernel: a few milliseconds late,
+/// at a fraction of what an exact reading costs each request.
+#[cfg(target_os = "linux")]
+#[inline]
+fn wall() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// The wall clock as time since 1970.
+#[cfg(not(target_os = "linux"))]
+fn wall() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Tokens for forced refreshes: some at once, then one each interval.
@@ -320,6 +334,14 @@ mod tests {
         assert_eq!([1, 2, 3, 6, 7, 40].map(seconds), [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]);
         let seconds = |n| settings().same_token_pause(n).as_secs();
         assert_eq!([1, 2, 3, 4, 99].map(seconds), [2, 4, 8, 15, 15]);
+    }
+
+    #[test]
+    fn the_wall_clock_is_the_systems() {
+        let exact = || std::time::UNIX_EPOCH.elapsed().unwrap();
+        let before = exact() - Duration::from_millis(100);
+        let now = wall();
+        assert!(before < now && now <= exact(), "{now:?}");
     }
 
     #[test]
