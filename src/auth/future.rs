@@ -227,9 +227,10 @@ where
                     let Held { mut response, retry } = *held;
                     let Retry { service, head, recording } = retry;
                     let outcome = match rejection {
-                        Rejection::Replaced(lease) => match recording
-                            .replay()
-                            .and_then(|body| head.into_request(lease.into_authorization(), body))
+                        // The body last: from then on the first one has ended.
+                        Rejection::Replaced(lease) => match head
+                            .into_request(lease.into_authorization(), ())
+                            .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
                         {
                             Some(request) => {
                                 let again = Box::new(Again { service, request });
