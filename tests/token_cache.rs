@@ -488,6 +488,27 @@ fn a_flight_lost_with_its_runtime_is_flown_again_on_another() {
 }
 
 #[test]
+fn a_flight_on_a_runtime_that_stands_still_is_given_up_and_never_lands() {
+    let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let alive = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let script = Script::new(&[Token("a", 3600), Token("b", 3600)]);
+    let cache =
+        TokenCache::builder().fetch_timeout(Duration::from_millis(10)).build(script.clone());
+    let first = {
+        let _guard = still.enter();
+        cache.lease()
+    };
+    // Its task was spawned and is not polled. A waiter elsewhere has a deadline.
+    assert_eq!(alive.block_on(value(&cache)).unwrap(), "a");
+    assert_eq!(script.reasons(), [Cold]);
+    // When it runs after all, what it brings is not wanted any more.
+    let lease = still.block_on(first).unwrap();
+    assert_eq!(script.reasons(), [Cold, Cold]);
+    assert_eq!(lease.generation(), 1);
+    assert_eq!(value_at_once(&cache), "a");
+}
+
+#[test]
 fn outside_a_runtime_a_lease_is_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let guard = runtime.enter();
