@@ -32,6 +32,8 @@ use crate::BoxError;
 pub enum Error {
     /// There is no usable access token. 503.
     Token(TokenError),
+    /// There are no Google credentials that can be used. 500.
+    Credentials(CredentialsError),
     /// A setting cannot be used; it was refused when the layer was built. 500.
     Config(ConfigError),
     /// The request's path has no place on Vertex AI. 400, 404 or 414.
@@ -48,7 +50,9 @@ impl Error {
             Self::Route(RouteError::InvalidPath { .. }) => StatusCode::BAD_REQUEST,
             Self::Route(RouteError::UnsupportedPath { .. }) => StatusCode::NOT_FOUND,
             Self::Route(RouteError::TooLong) => StatusCode::URI_TOO_LONG,
-            Self::Config(_) | Self::UntrustedHost(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Credentials(_) | Self::Config(_) | Self::UntrustedHost(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -56,6 +60,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Token(_) => "token_unavailable",
+            Self::Credentials(_) => "no_credentials",
             Self::Route(RouteError::InvalidPath { .. }) => "invalid_path",
             Self::Route(RouteError::UnsupportedPath { .. }) => "unsupported_path",
             Self::Route(RouteError::TooLong) => "uri_too_long",
@@ -89,6 +94,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(error) => error.fmt(f),
+            Self::Credentials(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::Route(error) => error.fmt(f),
             Self::UntrustedHost(error) => error.fmt(f),
@@ -101,6 +107,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Token(error) => error.source(),
+            Self::Credentials(error) => error.source(),
             Self::Config(error) => error.source(),
             Self::Route(error) => error.source(),
             Self::UntrustedHost(error) => error.source(),
@@ -117,7 +124,7 @@ macro_rules! from {
         }
     )* };
 }
-from!(TokenError => Token, ConfigError => Config, RouteError => Route, UntrustedHost => UntrustedHost);
+from!(TokenError => Token, CredentialsError => Credentials, ConfigError => Config, RouteError => Route, UntrustedHost => UntrustedHost);
 
 /// Why there is no usable access token.
 #[derive(Clone, Debug)]
@@ -174,6 +181,58 @@ impl StdError for TokenError {
         }
     }
 }
+
+/// Why this machine's Google credentials cannot be used. Found by `Credentials::detect`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialsError {
+    places: Vec<(&'static str, String)>,
+    found: bool,
+}
+
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+impl CredentialsError {
+    /// What was looked at, each with what is missing there.
+    pub(crate) fn not_found(places: Vec<(&'static str, String)>) -> Self {
+        Self { places, found: false }
+    }
+
+    /// What is at `path`, which `place` names, cannot be used.
+    pub(crate) fn unusable(place: &'static str, path: &std::path::Path, why: &str) -> Self {
+        Self { places: vec![(place, format!("{}: {why}", path.display()))], found: true }
+    }
+
+    /// What `place` names cannot be used by what was compiled in.
+    #[cfg(not(feature = "google-cloud-auth"))]
+    pub(crate) fn needs_feature(place: &'static str, feature: &str) -> Self {
+        let why = format!("tokens from there need this crate's feature `{feature}`");
+        Self { places: vec![(place, why)], found: true }
+    }
+}
+
+impl CredentialsError {
+    /// Whether there are none at all, rather than some that cannot be used.
+    pub fn is_not_found(&self) -> bool {
+        !self.found
+    }
+
+    /// The places that were looked at, each with what is wrong or missing there.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.places.iter().map(|(place, why)| (*place, why.as_str()))
+    }
+}
+
+impl fmt::Display for CredentialsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.found {
+            f.write_str("Google credentials that cannot be used")?;
+            return self.places().try_for_each(|(place, why)| write!(f, ": {place}: {why}"));
+        }
+        f.write_str("no Google credentials found:")?;
+        self.places().try_for_each(|(place, why)| write!(f, "\n- {place}: {why}"))
+    }
+}
+
+impl StdError for CredentialsError {}
 
 /// A setting that cannot be used, named with its value and what would do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -40,11 +40,12 @@ impl VertexAuthLayer {
 
     /// Tokens of `cache`, which others may share.
     pub fn with_cache(cache: TokenCache) -> Self {
+        let quota_project = cache.quota_project().and_then(quota_header);
         Self {
             settings: Arc::new(Settings {
                 cache,
                 trust: Trust::default(),
-                quota_project: None,
+                quota_project,
                 replay_limit: REPLAY_LIMIT,
                 replay_budget: Budget::new(REPLAY_BUDGET),
             }),
@@ -64,20 +65,18 @@ impl VertexAuthLayer {
     }
 
     /// The project that pays and whose quota counts: sent as `x-goog-user-project`, instead of
-    /// any that the request has. Without this setting the request's own stays.
+    /// any that the request has. Default: what the source's
+    /// [`quota_project`](TokenSource::quota_project) says; if that is nothing, the request's own
+    /// stays.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if no header can carry it.
     pub fn quota_project(mut self, project: impl AsRef<str>) -> Result<Self, ConfigError> {
         let project = project.as_ref();
-        let graphic = !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_graphic());
-        let value = HeaderValue::try_from(project.to_owned()).ok().filter(|_| graphic);
-        let Some(value) = value else {
+        let Some(value) = quota_header(project) else {
             return Err(ConfigError::invalid("quota project", project, "give a project id"));
         };
-        // The first clone of it allocates a counter. Here, not in a request.
-        drop(value.clone());
         Arc::make_mut(&mut self.settings).quota_project = Some(value);
         Ok(self)
     }
@@ -106,6 +105,14 @@ impl VertexAuthLayer {
     pub fn cache(&self) -> &TokenCache {
         &self.settings.cache
     }
+}
+
+fn quota_header(project: &str) -> Option<HeaderValue> {
+    let graphic = !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::try_from(project.to_owned()).ok().filter(|_| graphic)?;
+    // The first clone of it allocates a counter. Here, not in a request.
+    drop(value.clone());
+    Some(value)
 }
 
 impl<S> Layer<S> for VertexAuthLayer {

@@ -1,11 +1,6 @@
 //! What can be set, and what each setting comes to. A wrong one is a sentence with its remedy.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, builder::FalseyValueParser};
 use http::Uri;
@@ -15,7 +10,7 @@ use crate::{
     emulator::Emulator,
     error::ConfigError,
     route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
-    token::GcpAuth,
+    token::{GcpAuth, is_loopback},
 };
 
 /// Google Vertex AI for every OpenAI client.
@@ -314,12 +309,6 @@ impl Options {
 
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -109,6 +109,11 @@ impl TokenCache {
         Ok(())
     }
 
+    /// The project that pays for requests with these tokens, if the credentials name one.
+    pub fn quota_project(&self) -> Option<&str> {
+        self.state.source.quota_project()
+    }
+
     /// The cache at a glance.
     pub fn stats(&self) -> TokenStats {
         let state = &self.state;

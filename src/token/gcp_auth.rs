@@ -13,7 +13,7 @@ use std::{
     future::Future,
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -28,13 +28,14 @@ use tracing::{
     span,
 };
 
-use super::{AccessToken, CLOUD_PLATFORM_SCOPE, FetchReason, TokenFuture, TokenSource};
-use crate::{
-    BoxError,
-    error::{ConfigError, TokenError},
+use super::{
+    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
+    file::{self, KEY_VARIABLE, Reread, blocking},
+    https::chain,
+    refusal::Refusal,
 };
+use crate::{BoxError, error::ConfigError};
 
-const KEY_VARIABLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 /// Off Google Cloud nobody answers for the metadata server, and `gcp_auth` asks five times.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// `gcloud` starts a Python interpreter and may refresh its own token.
@@ -50,27 +51,15 @@ const GCLOUD_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone)]
 pub struct GcpAuth {
-    origin: Arc<Origin>,
+    /// What gives the tokens, once something gave one.
+    origin: Arc<OnceLock<Origin>>,
 }
 
 enum Origin {
-    Key(Arc<str>),
-    KeyFile(KeyFile),
-    /// What the search found, once something gave a token.
-    Search(OnceLock<Found>),
-}
-
-enum Found {
-    KeyFile(KeyFile),
+    Key(Reread),
     UserCredentials,
     MetadataServer,
     Gcloud,
-}
-
-struct KeyFile {
-    path: PathBuf,
-    /// The text that last gave a provider: kept in case a rotation leaves a broken file.
-    last_good: Mutex<Option<Arc<str>>>,
 }
 
 impl GcpAuth {
@@ -84,7 +73,38 @@ impl GcpAuth {
     /// If the variable is set, nothing else is tried: a broken key is an error, not a reason to
     /// become somebody else. Nothing is read or sent before the first fetch.
     pub fn new() -> Self {
-        Self { origin: Arc::new(Origin::Search(OnceLock::new())) }
+        Self { origin: Arc::default() }
+    }
+
+    fn of(origin: Origin) -> Self {
+        Self { origin: Arc::new(OnceLock::from(origin)) }
+    }
+
+    /// The metadata server of Google Cloud, and nothing else.
+    pub(super) fn metadata_server() -> Self {
+        Self::of(Origin::MetadataServer)
+    }
+
+    /// gcloud's user credentials in their usual place, and nothing else.
+    pub(super) fn user_credentials() -> Self {
+        Self::of(Origin::UserCredentials)
+    }
+
+    /// `gcloud auth print-access-token`, and nothing else.
+    pub(super) fn gcloud() -> Self {
+        Self::of(Origin::Gcloud)
+    }
+
+    /// A service account's key.
+    pub(super) fn key(file: Reread) -> Result<Self, &'static str> {
+        parse_key(&file.last_good().text)?;
+        Ok(Self::of(Origin::Key(file)))
+    }
+
+    /// Whether gcloud is there and somebody is logged in; gives the project that it is set to.
+    pub(super) async fn probe_gcloud(limit: Duration) -> Result<Option<String>, String> {
+        let provider = gcloud_provider(limit).await.map_err(|error| error.to_string())?;
+        Ok(provider.project_id().await.ok().map(|project| project.to_string()))
     }
 
     /// The text of a service-account key, as downloaded from Google Cloud.
@@ -93,11 +113,9 @@ impl GcpAuth {
     ///
     /// [`ConfigError`] if it is not such a key; the text names the field, never its content.
     pub fn from_service_account_key(json: impl Into<String>) -> Result<Self, ConfigError> {
-        let json = json.into();
-        match parse_key(&json) {
-            Ok(_) => Ok(Self { origin: Arc::new(Origin::Key(json.into())) }),
-            Err(why) => Err(ConfigError::missing("usable service-account key", why)),
-        }
+        file::parse(json.into())
+            .and_then(|content| Self::key(Reread::fixed(content)))
+            .map_err(|why| ConfigError::missing("usable service-account key", why))
     }
 
     /// A file with a service-account key. It is read again for each token, so a key that is
@@ -108,37 +126,32 @@ impl GcpAuth {
     ///
     /// [`ConfigError`] if it cannot be read now, or is not such a key.
     pub fn from_service_account_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        let file = KeyFile::new(path);
-        match read_key(&file.path) {
-            Ok((text, _)) => *file.last_good() = Some(text),
-            Err(why) => {
-                let path = file.path.display().to_string();
-                return Err(ConfigError::invalid("service-account key file", &path, why));
-            }
-        }
-        Ok(Self { origin: Arc::new(Origin::KeyFile(file)) })
+        let path = path.into();
+        Reread::open(&path).and_then(Self::key).map_err(|why| {
+            ConfigError::invalid("service-account key file", &path.display().to_string(), why)
+        })
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
-        match &*self.origin {
-            Origin::Key(json) => {
-                let json = Arc::clone(json);
-                let provider = blocking(move || Ok(parse_key(&json)?)).await?;
-                ask(async { Ok(provider) }).await
+        if let Some(origin) = self.origin.get() {
+            return origin.token().await;
+        }
+        let (token, first) = search().await?;
+        // Flights do not overlap but for one that was given up; the first one counts.
+        let _ = self.origin.set(first);
+        Ok(token)
+    }
+}
+
+impl Origin {
+    async fn token(&self) -> Result<AccessToken, BoxError> {
+        match self {
+            Self::Key(file) => key(file).await,
+            Self::UserCredentials => {
+                ask(CredentialKind::AuthorizedUser, ConfigDefaultCredentials::new()).await
             }
-            Origin::KeyFile(file) => file.token().await,
-            Origin::Search(found) => match found.get() {
-                Some(Found::KeyFile(file)) => file.token().await,
-                Some(Found::UserCredentials) => user_credentials().await,
-                Some(Found::MetadataServer) => metadata_server().await,
-                Some(Found::Gcloud) => gcloud().await,
-                None => {
-                    let (token, first) = search().await?;
-                    // Flights do not overlap but for one that was given up; the first one counts.
-                    let _ = found.set(first);
-                    Ok(token)
-                }
-            },
+            Self::MetadataServer => metadata_server().await,
+            Self::Gcloud => gcloud().await,
         }
     }
 }
@@ -157,111 +170,58 @@ impl TokenSource for GcpAuth {
 
 impl fmt::Debug for GcpAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let from = match &*self.origin {
-            Origin::Key(_) => "service-account key",
-            Origin::KeyFile(_) => "service-account key file",
-            Origin::Search(found) => match found.get() {
-                None => "search",
-                Some(Found::KeyFile(_)) => KEY_VARIABLE,
-                Some(Found::UserCredentials) => "user credentials",
-                Some(Found::MetadataServer) => "metadata server",
-                Some(Found::Gcloud) => "gcloud",
-            },
+        let from = match self.origin.get() {
+            None => "search",
+            Some(Origin::Key(_)) => "service-account key",
+            Some(Origin::UserCredentials) => "user credentials",
+            Some(Origin::MetadataServer) => "metadata server",
+            Some(Origin::Gcloud) => "gcloud",
         };
         f.debug_struct("GcpAuth").field("from", &from).finish_non_exhaustive()
     }
 }
 
 /// The search of `gcp_auth::provider`, in its order, by its parts.
-async fn search() -> Result<(AccessToken, Found), BoxError> {
+async fn search() -> Result<(AccessToken, Origin), BoxError> {
     if let Some(path) = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
-        let file = KeyFile::new(path);
-        return Ok((file.token().await?, Found::KeyFile(file)));
+        let path = PathBuf::from(path);
+        let opened = path.clone();
+        let file = blocking(move || Ok(Reread::open(opened))).await?.map_err(|why| {
+            format!("the file {path:?} that {KEY_VARIABLE} names is of no use: {why}")
+        })?;
+        let origin = Origin::Key(file);
+        return Ok((origin.token().await?, origin));
     }
-    let user_error = match user_credentials().await {
-        Ok(token) => return Ok((token, Found::UserCredentials)),
-        Err(error) => error,
-    };
-    let metadata_error = match metadata_server().await {
-        Ok(token) => return Ok((token, Found::MetadataServer)),
-        Err(error) => error,
-    };
-    let gcloud_error = match gcloud().await {
-        Ok(token) => return Ok((token, Found::Gcloud)),
-        Err(error) => error,
-    };
+    let mut errors = Vec::new();
+    for origin in [Origin::UserCredentials, Origin::MetadataServer, Origin::Gcloud] {
+        match origin.token().await {
+            Ok(token) => return Ok((token, origin)),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    let [user_error, metadata_error, gcloud_error] = &errors[..] else { unreachable!() };
     Err(format!(
         "no Google credentials found:\n\
          - {KEY_VARIABLE} is not set: set it to the path of a service-account key\n\
          - user credentials: {user_error}: run `gcloud auth application-default login`\n\
          - metadata server: {metadata_error}: it answers on Google Cloud only\n\
-         - gcloud: {gcloud_error}: install it and run `gcloud auth login`"
+         - gcloud: {gcloud_error}"
     )
     .into())
 }
 
-impl KeyFile {
-    fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), last_good: Mutex::new(None) }
-    }
-
-    fn last_good(&self) -> MutexGuard<'_, Option<Arc<str>>> {
-        self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn token(&self) -> Result<AccessToken, BoxError> {
-        let (path, last_good) = (self.path.clone(), self.last_good().clone());
-        let (text, provider) = blocking(move || match (read_key(&path), last_good) {
-            (Ok(read), _) => Ok(read),
-            (Err(why), Some(text)) => {
-                tracing::warn!(path = %path.display(), why, "keeping the last good service-account key");
-                let provider = parse_key(&text)?;
-                Ok((text, provider))
-            }
-            (Err(why), None) => {
-                Err(format!("the service-account key file {path:?} is of no use: {why}").into())
-            }
-        })
-        .await?;
-        let token = ask(async { Ok(provider) }).await?;
-        *self.last_good() = Some(text);
-        Ok(token)
-    }
+async fn key(file: &Reread) -> Result<AccessToken, BoxError> {
+    let content = file.current().await?;
+    let provider = blocking(move || Ok(parse_key(&content.text)?)).await?;
+    ask(CredentialKind::ServiceAccount, async { Ok(provider) }).await
 }
 
-fn read_key(path: &Path) -> Result<(Arc<str>, CustomServiceAccount), &'static str> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => "there is no such file",
-        ErrorKind::PermissionDenied => "this user may not read it",
-        ErrorKind::InvalidData => "it is not text",
-        ErrorKind::IsADirectory => "it is a directory; name the file in it",
-        _ => "it cannot be read",
-    })?;
-    let provider = parse_key(&text)?;
-    Ok((text.into(), provider))
-}
-
-/// A provider of a key whose faults, which `gcp_auth` would panic on or hide, were looked for.
+/// A provider of a key whose faults, which `gcp_auth` would panic on or hide, were looked for by
+/// [`file::parse`].
 fn parse_key(json: &str) -> Result<CustomServiceAccount, &'static str> {
-    let key: serde_json::Value =
-        serde_json::from_str(json).map_err(|_| "it is not JSON; use the file as downloaded")?;
-    let field = |name: &str| key.get(name).and_then(|value| value.as_str());
-    if !matches!(field("type"), Some("service_account") | None) {
-        return Err("its \"type\" is not \"service_account\"");
-    }
-    if field("client_email").is_none_or(str::is_empty) {
-        return Err("it has no \"client_email\"; use the file as downloaded");
-    }
-    let private_key = field("private_key").ok_or("it has no \"private_key\"")?;
-    if private_key.contains("BEGIN RSA PRIVATE KEY") {
-        return Err(
-            "its \"private_key\" is in PKCS#1 form; convert it with `openssl pkcs8 -topk8 -nocrypt`",
-        );
-    }
-    let token_uri = field("token_uri").ok_or("it has no \"token_uri\"")?;
-    let uri: http::Uri = token_uri.parse().map_err(|_| "its \"token_uri\" is not a URL")?;
-    if !matches!(uri.scheme_str(), Some("https" | "http")) || uri.host().is_none_or(str::is_empty) {
-        return Err("its \"token_uri\" is not an https URL");
+    let content = file::parse(json)?;
+    if content.kind != CredentialKind::ServiceAccount {
+        return Err("its \"type\" is not \"service_account\"; use `Credentials::detect`");
     }
     CustomServiceAccount::from_json(json).map_err(|error| match error {
         GcpError::Other(..) | GcpError::Str(_) => {
@@ -272,40 +232,46 @@ fn parse_key(json: &str) -> Result<CustomServiceAccount, &'static str> {
     })
 }
 
-async fn user_credentials() -> Result<AccessToken, BoxError> {
-    ask(ConfigDefaultCredentials::new()).await
-}
-
 async fn metadata_server() -> Result<AccessToken, BoxError> {
-    tokio::time::timeout(METADATA_TIMEOUT, ask(MetadataServiceAccount::new()))
+    let ask = ask(CredentialKind::MetadataServer, MetadataServiceAccount::new());
+    tokio::time::timeout(METADATA_TIMEOUT, ask)
         .await
         .map_err(|_| format!("no answer within {METADATA_TIMEOUT:?}"))?
 }
 
 async fn gcloud() -> Result<AccessToken, BoxError> {
+    let provider = gcloud_provider(GCLOUD_TIMEOUT).await?;
+    ask(CredentialKind::Gcloud, async { Ok(provider) }).await
+}
+
+async fn gcloud_provider(limit: Duration) -> Result<GCloudAuthorizedUser, BoxError> {
     let runtime = tokio::runtime::Handle::current();
     // The command blocks; when the time is over, its thread ends with it and its answer is dropped.
     let command = blocking(move || {
-        Ok(runtime.block_on(GCloudAuthorizedUser::new()).map_err(|error| explain(&error, None))?)
+        Ok(runtime.block_on(GCloudAuthorizedUser::new()).map_err(|error| match error {
+            GcpError::Io(_, error) if error.kind() == ErrorKind::NotFound => {
+                "there is no such command; install it and run `gcloud auth login`".to_owned()
+            }
+            GcpError::Str(_) => "it gives no token; run `gcloud auth login`".to_owned(),
+            error => explain(&error),
+        })?)
     });
-    let provider = tokio::time::timeout(GCLOUD_TIMEOUT, command)
-        .await
-        .map_err(|_| format!("no answer within {GCLOUD_TIMEOUT:?}"))??;
-    ask(async { Ok(provider) }).await
+    let provided = tokio::time::timeout(limit, command).await;
+    provided.map_err(|_| format!("it gave no token within {limit:?}"))?
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BoxError> + Send + 'static,
-) -> Result<T, BoxError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => Err(TokenError::Panicked.into()),
-        Err(_cancelled) => Err(TokenError::RuntimeGone.into()),
-    }
+/// Whether `gcp_auth` reads its user credentials from this file.
+pub(super) fn reads(path: &Path) -> bool {
+    let folder = match cfg!(windows) {
+        true => env::var_os("APPDATA").map(PathBuf::from),
+        false => env::home_dir().map(|home| home.join(".config")),
+    };
+    folder.is_some_and(|folder| folder.join("gcloud/application_default_credentials.json") == path)
 }
 
 /// One token from a provider made for it.
 async fn ask<P: TokenProvider>(
+    kind: CredentialKind,
     provider: impl Future<Output = Result<P, GcpError>>,
 ) -> Result<AccessToken, BoxError> {
     let refusal = Arc::new(Mutex::new(None));
@@ -319,32 +285,23 @@ async fn ask<P: TokenProvider>(
         }
         Err(error) => {
             let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(explain(&error, refusal).into())
+            Err(match refusal {
+                Some(refusal) => refusal.explain(kind).into(),
+                None => explain(&error).into(),
+            })
         }
     }
 }
 
 /// The text of an error of `gcp_auth`, without what could be a secret: `serde_json` quotes the
 /// values that it did not expect.
-fn explain(error: &GcpError, refusal: Option<String>) -> String {
+fn explain(error: &GcpError) -> String {
     match error {
         GcpError::Json(what, error) => {
-            format!(
-                "{what}: not what was expected at line {}, column {}",
-                error.line(),
-                error.column()
-            )
+            let (line, column) = (error.line(), error.column());
+            format!("{what}: not what was expected at line {line}, column {column}")
         }
-        GcpError::Other(what, error) => {
-            let mut text = format!("{what}: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            text
-        }
-        GcpError::Str(_) if refusal.is_some() => refusal.unwrap_or_default(),
+        GcpError::Other(what, error) => format!("{what}: {}", chain(&**error)),
         // Static text, or that of an operating-system or connection error.
         error => error.to_string(),
     }
@@ -352,7 +309,7 @@ fn explain(error: &GcpError, refusal: Option<String>) -> String {
 
 /// Stands in for the subscriber while `gcp_auth` works, and reads the one event that says why a
 /// token was refused.
-struct RefusalReader(Arc<Mutex<Option<String>>>);
+struct RefusalReader(Arc<Mutex<Option<Refusal>>>);
 
 impl Subscriber for RefusalReader {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -360,12 +317,11 @@ impl Subscriber for RefusalReader {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut refusal = Refusal::default();
-        event.record(&mut refusal);
-        if let Some(status) = refusal.status {
-            let code = refusal.code.map(|code| format!(" with {code:?}")).unwrap_or_default();
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(format!("the token endpoint answered {status}{code}"));
+        let mut seen = Seen::default();
+        event.record(&mut seen);
+        if let Some(status) = seen.status {
+            let refusal = Refusal::new(status, &seen.body);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         }
     }
 
@@ -379,25 +335,16 @@ impl Subscriber for RefusalReader {
 }
 
 #[derive(Default)]
-struct Refusal {
-    status: Option<String>,
-    code: Option<String>,
+struct Seen {
+    status: Option<u16>,
+    body: String,
 }
 
-impl Visit for Refusal {
+impl Visit for Seen {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
-            "status" => self.status = Some(format!("{value:?}")),
-            // RFC 6749 §5.2: `error` is one of a few words. The rest of the body is not ours to show.
-            "body" => {
-                self.code = serde_json::from_str::<serde_json::Value>(&format!("{value:?}"))
-                    .ok()
-                    .and_then(|body| Some(body.get("error")?.as_str()?.to_owned()))
-                    .filter(|code| {
-                        code.len() <= 40
-                            && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-                    });
-            }
+            "status" => self.status = format!("{value:?}").parse().ok(),
+            "body" => self.body = format!("{value:?}"),
             _ => {}
         }
     }

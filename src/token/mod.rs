@@ -33,12 +33,32 @@
 mod cache;
 mod fixed;
 mod flight;
-#[cfg(feature = "gcp-auth")]
-mod gcp_auth;
 mod lease;
 mod schedule;
 mod state;
 mod waiters;
+
+// What finds and uses Google's credentials.
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod detect;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod file;
+#[cfg(feature = "gcp-auth")]
+mod gcp_auth;
+#[cfg(feature = "google-cloud-auth")]
+mod google_cloud;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod https;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod impersonated;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod info;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod metadata;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod refusal;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod workforce;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
@@ -48,11 +68,23 @@ use http::HeaderValue;
 #[cfg(feature = "gcp-auth")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gcp-auth")))]
 pub use self::gcp_auth::GcpAuth;
+#[cfg(feature = "google-cloud-auth")]
+#[cfg_attr(docsrs, doc(cfg(feature = "google-cloud-auth")))]
+pub use self::google_cloud::GoogleCloudAuth;
+#[cfg(feature = "gateway")]
+pub(crate) use self::https::is_loopback;
 pub use self::{
     cache::{TokenCache, TokenStats},
     fixed::{StaticToken, TokenFn, token_fn},
     lease::{Lease, LeaseFuture, Rejection, RejectionFuture},
     schedule::TokenCacheBuilder,
+};
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
+pub use self::{
+    detect::{Credentials, CredentialsBuilder},
+    impersonated::Impersonated,
+    info::{CredentialKind, CredentialsInfo},
 };
 use crate::{BoxError, error::TokenError};
 
@@ -143,17 +175,29 @@ pub trait TokenSource: Send + Sync + 'static {
     ///
     /// Whatever went wrong, without secrets in its text: it is shown to callers and logged.
     fn fetch(&self, reason: FetchReason) -> TokenFuture<'_>;
+
+    /// The project that pays for requests with these tokens and whose quota counts, if the
+    /// credentials name one. `VertexAuthLayer` sends it along.
+    fn quota_project(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<T: TokenSource + ?Sized> TokenSource for std::sync::Arc<T> {
     fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
         (**self).fetch(reason)
     }
+    fn quota_project(&self) -> Option<&str> {
+        (**self).quota_project()
+    }
 }
 
 impl<T: TokenSource + ?Sized> TokenSource for Box<T> {
     fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
         (**self).fetch(reason)
+    }
+    fn quota_project(&self) -> Option<&str> {
+        (**self).quota_project()
     }
 }
 

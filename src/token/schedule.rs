@@ -38,7 +38,7 @@ impl Default for Settings {
             backoff: (Duration::from_secs(1), Duration::from_secs(60)),
             same_token_pause: (Duration::from_secs(2), Duration::from_secs(15)),
             forced: (3, Duration::from_secs(30)),
-            unknown_life: Duration::from_secs(300),
+            unknown_life: Duration::from_secs(240),
             max_life: Duration::from_secs(24 * 3600),
             random: fastrand::f64,
         }
@@ -108,7 +108,8 @@ impl TokenCacheBuilder {
         self
     }
 
-    /// The life of a token whose source does not know it. Default 300 s.
+    /// The life of a token whose source does not know it. Default 240 s: `google-cloud-auth`, which
+    /// does not tell, replaces a token so long before its end.
     pub fn unknown_life(mut self, life: Duration) -> Self {
         self.settings.unknown_life = sane(life);
         self

@@ -34,7 +34,7 @@ use super::{
 use crate::error::TokenError;
 
 pub(super) struct State {
-    source: Arc<dyn TokenSource>,
+    pub(super) source: Arc<dyn TokenSource>,
     settings: Settings,
     pub(super) clock: Clock,
     pub(super) current: ArcSwapOption<Entry>,

@@ -1,0 +1,354 @@
+//! Google's own crate `google-cloud-auth` as a source.
+//!
+//! Its credentials keep a token and refresh it by a task of their own. That has five edges, which
+//! end here (as of 1.18):
+//!
+//! - They do not tell when a token expires. So its life counts as unknown and they are asked every
+//!   few minutes, which costs nothing: they answer from memory, with a token that has four minutes
+//!   left unless its refresh fails.
+//! - They cannot be forced. After a 401 they are built again.
+//! - Each build leaves a task behind that sleeps for most of an hour. So each has a small runtime
+//!   of its own, which is shut down with it.
+//! - After one permanent error they fail for ever. So after any error they are built again.
+//! - They panic when their runtime is gone, and on an answer that has already expired. Theirs is
+//!   never gone before them, and a panic becomes an error.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use google_cloud_auth::{
+    build_errors::Error as BuildError,
+    credentials::{
+        AccessTokenCredentials, external_account, impersonated, mds, service_account, user_account,
+    },
+    errors::CredentialsError,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+
+use super::{
+    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
+    file::{self, CredentialFile, Reread},
+    impersonated::check_lifetime,
+    refusal::Refusal,
+};
+use crate::{
+    BoxError,
+    error::{ConfigError, TokenError},
+};
+
+/// A short overload of the metadata server or of a token endpoint ends within these.
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Access tokens by Google's crate `google-cloud-auth`: for identity federation, impersonation,
+/// user credentials wherever they are, and a metadata server wherever it is.
+///
+/// [`Credentials::detect`](super::Credentials::detect) uses it where it is needed. One thread
+/// belongs to each source once it has been used.
+///
+/// The crate takes its cryptography from rustls's process-wide provider. If the process has none
+/// by the first fetch, this installs `ring`.
+#[derive(Clone)]
+pub struct GoogleCloudAuth {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    origin: Origin,
+    lifetime: Option<Duration>,
+    /// What answers now, and the content of the file that it was built from.
+    built: Mutex<Option<(Arc<str>, Arc<Built>)>>,
+}
+
+enum Origin {
+    File(Reread),
+    MetadataServer,
+}
+
+/// Credentials and the runtime that their task lives in.
+struct Built {
+    credentials: AccessTokenCredentials,
+    runtime: Option<Runtime>,
+}
+
+impl GoogleCloudAuth {
+    /// The text of a credential file of any type but `external_account_authorized_user`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it is not such a file; the text names the field, never its content.
+    pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
+        file::parse(json.into())
+            .and_then(|content| Self::file(Reread::fixed(content)))
+            .map_err(|why| ConfigError::missing("usable credential file", why))
+    }
+
+    /// A credential file of any type but `external_account_authorized_user`. A change of it is
+    /// picked up with the next token; while it is missing or broken, the last good content is
+    /// used.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot be read now, or is not such a file.
+    pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
+        let path = path.into();
+        Reread::open(&path).and_then(Self::file).map_err(|why| {
+            ConfigError::invalid("credential file", &path.display().to_string(), why)
+        })
+    }
+
+    /// The metadata server: the one that `GCE_METADATA_HOST` names, or that of this machine.
+    pub fn metadata_server() -> Self {
+        Self::of(Origin::MetadataServer)
+    }
+
+    pub(super) fn file(file: Reread) -> Result<Self, &'static str> {
+        if file.last_good().kind == CredentialKind::ExternalAccountAuthorizedUser {
+            return Err("its \"type\" is not one that google-cloud-auth knows; use \
+                        `Credentials::detect`");
+        }
+        Ok(Self::of(Origin::File(file)))
+    }
+
+    fn of(origin: Origin) -> Self {
+        Self { shared: Arc::new(Shared { origin, lifetime: None, built: Mutex::default() }) }
+    }
+
+    /// The life to ask for where credentials impersonate a service account, 1 s to 12 h; others
+    /// ignore it. See [`Impersonated::lifetime`](super::Impersonated::lifetime).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it is outside these bounds.
+    pub fn lifetime(self, lifetime: Duration) -> Result<Self, ConfigError> {
+        check_lifetime(lifetime)?;
+        let origin = match Arc::try_unwrap(self.shared) {
+            Ok(shared) => shared.origin,
+            Err(shared) => match &shared.origin {
+                Origin::File(file) => Origin::File(file.again()),
+                Origin::MetadataServer => Origin::MetadataServer,
+            },
+        };
+        let shared = Shared { origin, lifetime: Some(lifetime), built: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    fn kind(&self) -> CredentialKind {
+        match &self.shared.origin {
+            Origin::File(file) => file.last_good().kind,
+            Origin::MetadataServer => CredentialKind::MetadataServer,
+        }
+    }
+
+    fn built(&self) -> MutexGuard<'_, Option<(Arc<str>, Arc<Built>)>> {
+        self.shared.built.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn token(&self, reason: FetchReason) -> Result<AccessToken, BoxError> {
+        let content = match &self.shared.origin {
+            Origin::File(file) => Some(file.current().await?),
+            Origin::MetadataServer => None,
+        };
+        let text =
+            content.as_ref().map_or_else(|| Arc::from(""), |content| Arc::clone(&content.text));
+        let current = self.built().clone().filter(|(from, _)| *from == text);
+        if let Some((_, built)) = current
+            && reason != FetchReason::Rejected
+            && let Ok(token) = built.token().await
+        {
+            return Ok(token);
+        }
+        let (mut tries, mut pause) = (1, FIRST_PAUSE);
+        loop {
+            let built = Arc::new(Built::new(content.as_ref(), self.shared.lifetime)?);
+            match built.token().await {
+                Ok(token) => {
+                    *self.built() = Some((text, built));
+                    return Ok(token);
+                }
+                Err(Failure::Credentials(error)) if error.is_transient() && tries < TRIES => {
+                    tokio::time::sleep(pause).await;
+                    (tries, pause) = (tries + 1, pause * 2);
+                }
+                Err(failure) => {
+                    *self.built() = None;
+                    return Err(failure.explain(self.kind(), content.as_ref()));
+                }
+            }
+        }
+    }
+}
+
+impl TokenSource for GoogleCloudAuth {
+    fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
+        Box::pin(self.token(reason))
+    }
+}
+
+impl fmt::Debug for GoogleCloudAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GoogleCloudAuth")
+            .field("kind", &self.kind())
+            .field("lifetime", &self.shared.lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Built {
+    fn new(content: Option<&CredentialFile>, lifetime: Option<Duration>) -> Result<Self, BoxError> {
+        if CryptoProvider::get_default().is_none() {
+            // Somebody else may be first; either will do.
+            let _ = ring::default_provider().install_default();
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("google-cloud-auth")
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no thread for google-cloud-auth: {error}"))?;
+        let credentials = {
+            let _inside = runtime.enter();
+            match content {
+                Some(content) => build(content, lifetime),
+                None => mds::Builder::default()
+                    .with_scopes([CLOUD_PLATFORM_SCOPE])
+                    .build_access_token_credentials(),
+            }
+        };
+        match credentials {
+            Ok(credentials) => Ok(Self { credentials, runtime: Some(runtime) }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(explain_build(&error).into())
+            }
+        }
+    }
+
+    /// The token in memory, or the first one. Runs on its own runtime: this is also where a panic
+    /// of the crate ends.
+    async fn token(&self) -> Result<AccessToken, Failure> {
+        let credentials = self.credentials.clone();
+        let runtime = self.runtime.as_ref().ok_or(Failure::Gone)?;
+        let token = runtime.spawn(async move { credentials.access_token().await }).await;
+        match token {
+            Ok(Ok(token)) => AccessToken::new(token.token, None).map_err(Failure::Token),
+            Ok(Err(error)) => Err(Failure::Credentials(error)),
+            Err(error) if error.is_panic() => Err(Failure::Panicked),
+            Err(_cancelled) => Err(Failure::Gone),
+        }
+    }
+}
+
+impl Drop for Built {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Does not wait, so it may be dropped anywhere.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn build(
+    content: &CredentialFile,
+    lifetime: Option<Duration>,
+) -> Result<AccessTokenCredentials, BuildError> {
+    let (json, scopes) = (content.json.clone(), [CLOUD_PLATFORM_SCOPE]);
+    match content.kind {
+        CredentialKind::AuthorizedUser => {
+            // Its own scopes are what the login granted; asking for one that is not among them fails.
+            user_account::Builder::new(json).build_access_token_credentials()
+        }
+        CredentialKind::ExternalAccount => external_account::Builder::new(json)
+            .with_scopes(scopes)
+            .build_access_token_credentials(),
+        CredentialKind::ImpersonatedServiceAccount => {
+            let builder = impersonated::Builder::new(json).with_scopes(scopes);
+            match lifetime {
+                Some(lifetime) => builder.with_lifetime(lifetime),
+                None => builder,
+            }
+            .build_access_token_credentials()
+        }
+        _ => service_account::Builder::new(json)
+            .with_access_specifier(service_account::AccessSpecifier::from_scopes(scopes))
+            .build_access_token_credentials(),
+    }
+}
+
+enum Failure {
+    Credentials(CredentialsError),
+    Token(TokenError),
+    Panicked,
+    Gone,
+}
+
+impl Failure {
+    /// Without the crate's own texts: they hold the bodies of answers, and subject tokens.
+    fn explain(self, kind: CredentialKind, content: Option<&CredentialFile>) -> BoxError {
+        let error = match self {
+            Self::Credentials(error) => error,
+            Self::Token(error) => return error.into(),
+            Self::Gone => return TokenError::RuntimeGone.into(),
+            Self::Panicked => {
+                return "google-cloud-auth panicked, as it does over a token that has already \
+                        expired when it arrives; look at this machine's clock"
+                    .into();
+            }
+        };
+        let mut text = error.to_string();
+        let mut cause = StdError::source(&error);
+        let mut io = None;
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            io = error.downcast_ref::<std::io::Error>().map(|error| error.kind()).or(io);
+            cause = error.source();
+        }
+        if let Some(refusal) = Refusal::find_in(&text) {
+            return refusal.explain(kind).into();
+        }
+        if let Some(file) = content.and_then(subject_token_file)
+            && let Err(error) = std::fs::File::open(file)
+        {
+            return format!(
+                "the subject token's file {file:?} cannot be read ({}); whatever writes it for \
+                 this workload has to run first",
+                error.kind()
+            )
+            .into();
+        }
+        match io {
+            Some(kind) => format!("the token endpoint cannot be reached: {kind}"),
+            None if text.contains("executable") => {
+                "the command that gives the subject token failed; it must be allowed by \
+                 GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1, and print what Google's \
+                 specification of executable-sourced credentials asks for"
+                    .to_owned()
+            }
+            None if text.contains("subject token") => {
+                "the credential source gave no subject token".to_owned()
+            }
+            None => "the token endpoint's answer could not be understood".to_owned(),
+        }
+        .into()
+    }
+}
+
+fn subject_token_file(content: &CredentialFile) -> Option<&str> {
+    content.json.get("credential_source")?.get("file")?.as_str()
+}
+
+fn explain_build(error: &BuildError) -> &'static str {
+    if error.is_not_supported() {
+        "credentials of this type are not supported in another universe than googleapis.com"
+    } else if error.is_parsing() || error.is_missing_field() {
+        "a field of the credential file is missing or has the wrong type; use the file as it was made"
+    } else {
+        "google-cloud-auth cannot use these credentials"
+    }
+}

@@ -1,0 +1,206 @@
+//! Another service account's tokens, with a life of up to twelve hours.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use serde_json::json;
+
+use super::{
+    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, Rejection, TokenCache,
+    TokenFuture, TokenSource, file::is_name, https, refusal::Refusal,
+};
+use crate::{BoxError, error::ConfigError};
+
+/// What Google grants by default.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+/// What it grants at most, where a policy of the organisation allows it.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tokens of a service account that the owner of other credentials may impersonate, by
+/// `generateAccessToken` of Google's IAM Service Account Credentials API.
+///
+/// The identity behind needs `roles/iam.serviceAccountTokenCreator` on the account.
+///
+/// ```
+/// # #[cfg(feature = "gcp-auth")]
+/// # fn main() -> Result<(), tower_vertex::Error> {
+/// use std::time::Duration;
+/// use tower_vertex::token::{GcpAuth, Impersonated};
+///
+/// let source = Impersonated::new(GcpAuth::new(), "vertex@my-project.iam.gserviceaccount.com")?
+///     .lifetime(Duration::from_secs(12 * 3600))?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "gcp-auth"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct Impersonated {
+    base: TokenCache,
+    account: String,
+    delegates: Vec<String>,
+    lifetime: Duration,
+    endpoint: Arc<str>,
+}
+
+impl Impersonated {
+    /// `account` is the service account's e-mail address, or its numeric id. The tokens of `base`
+    /// show who asks; they are cached.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if `account` cannot be one.
+    pub fn new(base: impl TokenSource, account: impl Into<String>) -> Result<Self, ConfigError> {
+        let account = account.into();
+        check_account(&account)?;
+        Ok(Self {
+            base: TokenCache::new(base),
+            account,
+            delegates: Vec::new(),
+            lifetime: DEFAULT_LIFETIME,
+            endpoint: "https://iamcredentials.googleapis.com".into(),
+        })
+    }
+
+    /// The life to ask for, 1 s to 12 h. Default 1 h, which is the most that Google grants unless
+    /// the organisation's policy `iam.allowServiceAccountCredentialLifetimeExtension` names the
+    /// account.
+    ///
+    /// Source: <https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken>.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it is outside these bounds.
+    pub fn lifetime(mut self, lifetime: Duration) -> Result<Self, ConfigError> {
+        check_lifetime(lifetime)?;
+        self.lifetime = lifetime;
+        Ok(self)
+    }
+
+    /// Service accounts between the base and the account: each may impersonate the next.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if one of them cannot be an account.
+    pub fn delegates(
+        mut self,
+        accounts: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, ConfigError> {
+        self.delegates = accounts.into_iter().map(Into::into).collect();
+        self.delegates.iter().try_for_each(|account| check_account(account))?;
+        Ok(self)
+    }
+
+    /// Where the API is, if not at `https://iamcredentials.googleapis.com`: Private Service
+    /// Connect (`https://iamcredentials-NAME.p.googleapis.com`), another universe, an emulator.
+    /// The base's token is sent there.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it is not `https://HOST`, or `http://` and a host of this machine.
+    pub fn endpoint(mut self, origin: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let origin = origin.as_ref().trim_end_matches('/');
+        let advice = "give an origin such as https://iamcredentials-NAME.p.googleapis.com";
+        // Not repeated if it could hold a password.
+        let shown = if origin.contains('@') { "with a user name" } else { origin };
+        let uri = origin.parse::<http::Uri>().ok().filter(|uri| {
+            let local = uri.host().is_some_and(https::is_loopback);
+            let safe =
+                uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && local;
+            safe && !origin.contains('@') && matches!(uri.path(), "" | "/") && uri.query().is_none()
+        });
+        if uri.is_none() {
+            return Err(ConfigError::invalid("IAM endpoint", shown, advice));
+        }
+        self.endpoint = origin.into();
+        Ok(self)
+    }
+
+    pub(super) fn account(&self) -> &str {
+        &self.account
+    }
+
+    async fn token(&self) -> Result<AccessToken, BoxError> {
+        let mut lease = self.base.lease().await?;
+        let mut answer = self.ask(lease.authorization()).await?;
+        if answer.status == StatusCode::UNAUTHORIZED
+            && let Rejection::Replaced(newer) = self.base.rejected(lease.generation()).await
+        {
+            lease = newer;
+            answer = self.ask(lease.authorization()).await?;
+        }
+        if !answer.status.is_success() {
+            let refusal = Refusal::new(answer.status.as_u16(), answer.text());
+            let why = refusal.explain(CredentialKind::ImpersonatedServiceAccount);
+            return Err(format!("no token for {}: {why}", self.account).into());
+        }
+        let json = answer.json().ok_or("Google's IAM answered with something that is not JSON")?;
+        let token = json["accessToken"].as_str().ok_or("Google's IAM gave no accessToken")?;
+        let end = json["expireTime"].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok());
+        // Counted by the server's clock: this machine's may be wrong.
+        let now = answer.date().unwrap_or_else(SystemTime::now);
+        let life = end.map(|end| (end - DateTime::<Utc>::from(now)).to_std().unwrap_or_default());
+        Ok(AccessToken::new(token, life.map(|life| life.min(self.lifetime)))?)
+    }
+
+    async fn ask(&self, bearer: &http::HeaderValue) -> Result<https::Answer, BoxError> {
+        let name = |account: &String| format!("projects/-/serviceAccounts/{account}");
+        let mut body = json!({
+            "scope": [CLOUD_PLATFORM_SCOPE],
+            "lifetime": format!("{}s", self.lifetime.as_secs()),
+        });
+        if !self.delegates.is_empty() {
+            body["delegates"] = self.delegates.iter().map(name).collect();
+        }
+        let uri = format!("{}/v1/{}:generateAccessToken", self.endpoint, name(&self.account));
+        let request = Request::post(uri)
+            .header(header::AUTHORIZATION, bearer)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::<Bytes>::from(body.to_string()))?;
+        https::send(request, CONNECT_TIMEOUT).await
+    }
+}
+
+pub(super) fn check_lifetime(lifetime: Duration) -> Result<(), ConfigError> {
+    if (Duration::from_secs(1)..=LONGEST_LIFETIME).contains(&lifetime) {
+        return Ok(());
+    }
+    let given = format!("{} s", lifetime.as_secs());
+    Err(ConfigError::invalid("token lifetime", &given, "give 1 to 43200 seconds (12 hours)"))
+}
+
+fn check_account(account: &str) -> Result<(), ConfigError> {
+    if is_name(account) && !account.contains(':') {
+        return Ok(());
+    }
+    let advice = "give its e-mail address, such as vertex@my-project.iam.gserviceaccount.com";
+    Err(ConfigError::invalid("service account", account, advice))
+}
+
+impl TokenSource for Impersonated {
+    fn fetch(&self, _: FetchReason) -> TokenFuture<'_> {
+        Box::pin(self.token())
+    }
+
+    fn quota_project(&self) -> Option<&str> {
+        self.base.quota_project()
+    }
+}
+
+impl fmt::Debug for Impersonated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Impersonated")
+            .field("account", &self.account)
+            .field("delegates", &self.delegates)
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! What credentials are, in words and without their secrets.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// The kinds of credentials that Google's Application Default Credentials know, and `gcloud`'s own
+/// login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CredentialKind {
+    /// A service account's key file (`"type": "service_account"`).
+    ServiceAccount,
+    /// A person's login, by `gcloud auth application-default login` (`authorized_user`).
+    AuthorizedUser,
+    /// Workload or workforce identity federation (`external_account`).
+    ExternalAccount,
+    /// A person's login through workforce identity federation
+    /// (`external_account_authorized_user`).
+    ExternalAccountAuthorizedUser,
+    /// Another credential that impersonates a service account (`impersonated_service_account`).
+    ImpersonatedServiceAccount,
+    /// The metadata server of Compute Engine, GKE, Cloud Run and the like.
+    MetadataServer,
+    /// `gcloud auth print-access-token`, after `gcloud auth login`.
+    Gcloud,
+}
+
+impl CredentialKind {
+    /// The `type` of a credential file; for the other two, `metadata_server` and `gcloud`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "service_account",
+            Self::AuthorizedUser => "authorized_user",
+            Self::ExternalAccount => "external_account",
+            Self::ExternalAccountAuthorizedUser => "external_account_authorized_user",
+            Self::ImpersonatedServiceAccount => "impersonated_service_account",
+            Self::MetadataServer => "metadata_server",
+            Self::Gcloud => "gcloud",
+        }
+    }
+
+    pub(super) fn from_type(text: &str) -> Option<Self> {
+        [
+            Self::ServiceAccount,
+            Self::AuthorizedUser,
+            Self::ExternalAccount,
+            Self::ExternalAccountAuthorizedUser,
+            Self::ImpersonatedServiceAccount,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// In words: `service account key`, `metadata server`.
+impl fmt::Display for CredentialKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ServiceAccount => "service account key",
+            Self::AuthorizedUser => "user credentials",
+            Self::ExternalAccount => "identity federation",
+            Self::ExternalAccountAuthorizedUser => "workforce login",
+            Self::ImpersonatedServiceAccount => "impersonated service account",
+            Self::MetadataServer => "metadata server",
+            Self::Gcloud => "gcloud",
+        })
+    }
+}
+
+/// What was found, for people and for settings that follow from it. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialsInfo {
+    pub(super) kind: CredentialKind,
+    pub(super) principal: Option<String>,
+    pub(super) impersonates: Option<String>,
+    pub(super) project_id: Option<String>,
+    pub(super) quota_project: Option<String>,
+    pub(super) universe_domain: Option<String>,
+    pub(super) path: Option<PathBuf>,
+    pub(super) backend: &'static str,
+    pub(super) warnings: Vec<String>,
+}
+
+impl CredentialsInfo {
+    pub(super) fn new(kind: CredentialKind, backend: &'static str) -> Self {
+        Self {
+            kind,
+            principal: None,
+            impersonates: None,
+            project_id: None,
+            quota_project: None,
+            universe_domain: None,
+            path: None,
+            backend,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Which kind of credentials.
+    pub fn kind(&self) -> CredentialKind {
+        self.kind
+    }
+
+    /// Whose they are, if they tell: an e-mail address, or a federated `principal://…`.
+    pub fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+
+    /// The service account that they are exchanged for, if one was asked for.
+    pub fn impersonates(&self) -> Option<&str> {
+        self.impersonates.as_deref()
+    }
+
+    /// The project that they belong to: a key file's `project_id`, or the metadata server's.
+    pub fn project_id(&self) -> Option<&str> {
+        self.project_id.as_deref()
+    }
+
+    /// The project that pays and whose quota counts: `GOOGLE_CLOUD_QUOTA_PROJECT`, else the
+    /// file's `quota_project_id`.
+    pub fn quota_project(&self) -> Option<&str> {
+        self.quota_project.as_deref()
+    }
+
+    /// The domain of the cloud that issued them, if it is not `googleapis.com`.
+    pub fn universe_domain(&self) -> Option<&str> {
+        self.universe_domain.as_deref()
+    }
+
+    /// The file that they are in.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Which code fetches their tokens: `gcp_auth`, `google-cloud-auth` or `tower-vertex`.
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// What is not wrong, and should be different: a key file that everybody can read.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+/// One line: `service account key of sa@p.iam.gserviceaccount.com in /etc/key.json`.
+impl fmt::Display for CredentialsInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        if let Some(principal) = &self.principal {
+            write!(f, " of {principal}")?;
+        }
+        if let Some(path) = &self.path {
+            write!(f, " in {}", path.display())?;
+        }
+        if let Some(account) = &self.impersonates {
+            write!(f, ", impersonating {account}")?;
+        }
+        Ok(())
+    }
+}
