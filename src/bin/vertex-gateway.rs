@@ -6,29 +6,31 @@ use std::{
 };
 
 use clap::Parser;
-use tower_vertex::gateway::{Command, run};
+use tower_vertex::gateway::{Command, Subcommand, run};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let command = Command::parse();
+    let log = match command.subcommand {
+        // They report what is worth knowing themselves.
+        Some(Subcommand::Check(_) | Subcommand::Token(_)) => "off",
+        _ => "warn,tower_vertex=info",
+    };
     let filter = EnvFilter::builder()
         .with_env_var("VERTEX_GATEWAY_LOG")
         .try_from_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,tower_vertex=info"));
+        .unwrap_or_else(|_| EnvFilter::new(log));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = runtime
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(run(command)).map_err(|failure| failure.to_string()));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("vertex-gateway: {failure}");
-            ExitCode::from(2)
-        }
-    }
+    let (text, exit_code) = match runtime.map(|runtime| runtime.block_on(run(command))) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(failure)) => (failure.to_string(), failure.exit_code()),
+        Err(error) => (error.to_string(), 2),
+    };
+    eprintln!("vertex-gateway: {text}");
+    ExitCode::from(exit_code)
 }

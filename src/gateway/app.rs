@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -23,24 +24,26 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
+    BoxError,
     auth::{VertexAuth, VertexAuthLayer},
     replay::ReplayBody,
-    route::{Upstream, VertexRoute, VertexRouteLayer},
+    route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
 };
 
 /// As much of a path as the log shows: one may have 64 KiB.
 const LONGEST_LOGGED: usize = 200;
 
 /// A connection that is not there by then is not coming.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, ReplayBody<InboundBody>>;
+/// The client of requests with bodies `B`.
+pub(super) type HttpClient<B> = Client<HttpsConnector<HttpConnector>, ReplayBody<B>>;
 pub(super) type Answer = Response<Either<Incoming, Full<Bytes>>>;
 
 /// What serves each request. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct App {
-    stack: VertexRoute<VertexAuth<HttpClient>>,
+    stack: VertexRoute<VertexAuth<HttpClient<InboundBody>>>,
     settings: Arc<Settings>,
 }
 
@@ -102,7 +105,12 @@ impl App {
 
 /// HTTP/1.1 with as many connections as there are requests under way: one HTTP/2 connection to
 /// Vertex AI carries 100 streams, and the client would hold the next one back.
-fn client() -> Result<HttpClient, Failure> {
+pub(super) fn client<B>() -> Result<HttpClient<B>, Failure>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     // Without it, the small frames of a request wait for acknowledgements.
@@ -133,14 +141,8 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         header::TRAILER,
         header::UPGRADE,
     ];
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&NAMES) {
+    remove_named_by_connection(headers);
+    for name in &NAMES {
         headers.remove(name);
     }
 }

@@ -7,7 +7,11 @@
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
 //! | `unreadable` | the same for what is not even HTTP |
+//! | [`TargetOptions`] | where requests go, and who may see the token |
+//! | [`CredentialOptions`] | whose token it is |
 //! | [`run`] | listening, the emulator if asked for, and the end |
+//! | `check` | what works and what does not, one line each, with the remedy |
+//! | `token` | a token, printed |
 //!
 //! ```no_run
 //! use clap::Parser;
@@ -20,13 +24,19 @@
 //! ```
 
 mod app;
+mod check;
 mod config;
+mod credentials;
 mod inbound;
 mod refusal;
 mod run;
+mod target;
+mod token;
 mod unreadable;
 
 pub use self::{
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand},
+    config::{CheckOptions, Command, EmulatorOptions, Failure, Options, Subcommand, TokenOptions},
+    credentials::CredentialOptions,
     run::run,
+    target::TargetOptions,
 };

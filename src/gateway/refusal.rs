@@ -103,11 +103,11 @@ impl Refusal {
     }
 }
 
-fn find<E: StdError + 'static>(error: &BoxError) -> Option<&E> {
+pub(super) fn find<E: StdError + 'static>(error: &BoxError) -> Option<&E> {
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-fn causes(error: &BoxError) -> String {
+pub(super) fn causes(error: &BoxError) -> String {
     chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

@@ -18,25 +18,31 @@ use tower_http::catch_panic::CatchPanic;
 
 use super::{
     app::App,
+    check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
+    credentials::{Identity, find},
     refusal::Refusal,
+    token,
     unreadable::{Calls, Connection},
 };
-use crate::{emulator::Emulator, route::Upstream};
+use crate::{auth::VertexAuthLayer, emulator::Emulator, route::Upstream};
 
 /// A client that has not sent a request's head by then is not going to.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Does what the command line says, until Ctrl-C or SIGTERM. Needs a Tokio runtime.
+/// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
+/// runtime.
 ///
 /// # Errors
 ///
-/// [`Failure`], a sentence with its remedy, if a setting is missing or wrong or the address is
-/// taken.
+/// [`Failure`], a sentence with its remedy, if a setting is missing or wrong, there are no
+/// credentials, the address is taken, or a check found a fault.
 pub async fn run(command: Command) -> Result<(), Failure> {
     match command.subcommand {
         None => serve(&command.options).await,
         Some(Subcommand::Serve(options)) => serve(&options).await,
+        Some(Subcommand::Check(options)) => check::check(&options).await,
+        Some(Subcommand::Token(options)) => token::print(&options).await,
         Some(Subcommand::Emulator(options)) => emulate(&options).await,
     }
 }
@@ -56,15 +62,15 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 
 async fn serve(options: &Options) -> Result<(), Failure> {
     let addr = listen(&options.listen)?;
-    let emulator = match options.emulator {
-        true => {
-            let started = Emulator::start().await;
-            Some(started.map_err(|error| Failure::new(format!("no emulator: {error}")))?)
-        }
-        false => None,
-    };
-    let upstream = options.upstream(emulator.as_ref())?;
-    let auth = options.auth(&upstream, emulator.as_ref())?;
+    let target = &options.target;
+    let emulator = target.credentials.start_emulator().await?;
+    let emulator = emulator.as_ref();
+    target.settings(emulator, None)?.with_some_project()?;
+    let identity = find(target.credentials.search()?, emulator).await?;
+    let info = identity.info.as_ref();
+    let upstream = target.settings(emulator, info)?.upstream()?;
+    let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(options.replay_limit);
+    let auth = target.trusting(auth, &upstream, emulator, info)?;
     let app = App::new(options, upstream.clone(), auth.clone())?;
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
@@ -76,12 +82,13 @@ async fn serve(options: &Options) -> Result<(), Failure> {
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    greet(addr, emulator.as_ref(), &upstream);
+    greet(addr, emulator, &identity, &upstream);
     accept(listener, app, stop).await;
     Ok(())
 }
 
-fn greet(addr: SocketAddr, emulator: Option<&Emulator>, upstream: &Upstream) {
+fn greet(addr: SocketAddr, emulator: Option<&Emulator>, identity: &Identity, upstream: &Upstream) {
+    tracing::info!(credentials = %identity, "found");
     tracing::info!(%upstream, "forwarding");
     let mut lines = Vec::new();
     if let Some(emulator) = emulator {
@@ -104,7 +111,7 @@ or let any OpenAI SDK use it:
 }
 
 /// To standard output, which may be closed: that is no reason to stop serving.
-fn say(lines: &[String]) {
+pub(super) fn say(lines: &[String]) {
     let mut out = std::io::stdout().lock();
     for line in lines {
         let _ = writeln!(out, "{line}");

@@ -76,10 +76,10 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes every header that a `Connection` header names.
+/// Removes every header that a `Connection` header names, but not that header itself.
 ///
 /// Most clients send `keep-alive` or `close` there and nothing else, which allocates nothing.
-fn remove_named_by_connection(headers: &mut HeaderMap) {
+pub(crate) fn remove_named_by_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -59,6 +59,8 @@ mod rewrite;
 mod service;
 mod upstream;
 
+#[cfg(feature = "gateway")]
+pub(crate) use self::headers::remove_named_by_connection;
 pub use self::{
     builder::UpstreamBuilder,
     endpoint::{ApiVersion, Endpoint, Location},

@@ -1,0 +1,278 @@
+//! Where requests go, and who may see the token on the way.
+
+use std::cell::RefCell;
+
+use clap::{Args, builder::FalseyValueParser};
+use http::Uri;
+
+use super::{
+    config::{Failure, given},
+    credentials::{CredentialOptions, not_with_the_emulator},
+};
+use crate::{
+    auth::VertexAuthLayer,
+    emulator::Emulator,
+    route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
+    token::{CredentialsInfo, is_loopback},
+};
+
+/// The options of every command that sends requests to Vertex AI.
+#[derive(Clone, Debug, Args)]
+pub struct TargetOptions {
+    /// Google Cloud project [env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// the project of the credentials]
+    #[arg(long)]
+    pub project: Option<String>,
+
+    /// Location: a region, `global`, `us` or `eu` [env: GOOGLE_CLOUD_LOCATION or LOCATION]
+    #[arg(long)]
+    pub location: Option<String>,
+
+    /// `openapi` for Gemini and models as a service, or the id of a deployed endpoint [env: ENDPOINT] [default: openapi]
+    #[arg(long, value_name = "ID")]
+    pub endpoint: Option<String>,
+
+    /// DNS name of a dedicated endpoint, as `gcloud ai endpoints describe` shows it
+    #[arg(long, value_name = "DNS", env = "VERTEX_GATEWAY_DEDICATED_HOST")]
+    pub dedicated_host: Option<String>,
+
+    /// Version of the API: v1 or v1beta1 [default: v1]
+    #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
+    pub api_version: Option<String>,
+
+    /// Send requests, and the token, here instead of to Google: a private address or a proxy.
+    /// With a path it is the whole base, to which `/chat/completions` is added; without, Vertex
+    /// AI's own path is kept
+    #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
+    pub upstream: Option<String>,
+
+    /// Let the token travel in clear text to an http --upstream that is not this machine
+    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
+    pub allow_insecure_upstream: bool,
+
+    /// Whose credentials requests carry.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+}
+
+/// What the options, the environment and the credentials come to.
+pub(super) struct Settings {
+    builder: UpstreamBuilder,
+    taken: Vec<Taken>,
+    /// Whether the base is given whole, with nothing to be made of a project and a location.
+    pub(super) whole_base: bool,
+    /// Whether the host does not follow from the location.
+    pub(super) own_host: bool,
+}
+
+/// A setting with a value, and where that is from.
+pub(super) struct Taken {
+    name: String,
+    pub(super) value: String,
+    pub(super) from: String,
+}
+
+impl Settings {
+    pub(super) fn project(&self) -> Option<&Taken> {
+        self.taken.iter().find(|taken| taken.name.contains("PROJECT"))
+    }
+
+    pub(super) fn location(&self) -> Option<&Taken> {
+        self.taken.iter().find(|taken| taken.name.contains("LOCATION"))
+    }
+
+    pub(super) fn upstream(&self) -> Result<Upstream, Failure> {
+        Ok(self.builder.clone().build()?)
+    }
+
+    /// The upstream if there were a project: whatever else is wrong is found before the search for
+    /// credentials, which may name the project.
+    pub(super) fn with_some_project(&self) -> Result<Upstream, Failure> {
+        Ok(self.some_project().build()?)
+    }
+
+    /// The upstream if there were a project and a location, too.
+    pub(super) fn with_some_names(&self) -> Result<Upstream, Failure> {
+        let builder = self.some_project();
+        Ok(match self.location() {
+            Some(_) => builder.build()?,
+            None => builder.location("global").build()?,
+        })
+    }
+
+    fn some_project(&self) -> UpstreamBuilder {
+        match self.project() {
+            Some(_) => self.builder.clone(),
+            None => self.builder.clone().project("unknown"),
+        }
+    }
+}
+
+impl TargetOptions {
+    /// Each setting from its option, else from its variables, else from the emulator or the
+    /// credentials.
+    pub(super) fn settings(
+        &self,
+        emulator: Option<&Emulator>,
+        credentials: Option<&CredentialsInfo>,
+    ) -> Result<Settings, Failure> {
+        if emulator.is_some() {
+            self.fit_the_emulator()?;
+        }
+        let option = |name: &str| match name {
+            "GOOGLE_CLOUD_PROJECT" => Some(("--project", given(&self.project)?)),
+            "GOOGLE_CLOUD_LOCATION" => Some(("--location", given(&self.location)?)),
+            "ENDPOINT" => Some(("--endpoint", given(&self.endpoint)?)),
+            _ => None,
+        };
+        // By the last name that is looked up for each.
+        let fallback = |name: &str| match (name, emulator) {
+            ("PROJECT_ID", Some(_)) => Some(("the emulator", "emulator")),
+            ("LOCATION", Some(_)) => Some(("the emulator", "us-central1")),
+            ("PROJECT_ID", None) => Some(("the credentials", credentials?.project_id()?)),
+            _ => None,
+        };
+        let taken = RefCell::new(Vec::new());
+        let lookup = |name: &str| {
+            let owned = |(from, value): (&str, &str)| (from.to_owned(), value.to_owned());
+            let (from, value) = option(name)
+                .map(owned)
+                .or_else(|| Some((name.to_owned(), environment(name)?)))
+                .or_else(|| fallback(name).map(owned))?;
+            taken.borrow_mut().push(Taken { name: name.to_owned(), value: value.clone(), from });
+            Some(value)
+        };
+        let mut builder = UpstreamBuilder::from_lookup(lookup);
+        let (mut whole_base, mut own_host) = (false, emulator.is_some());
+        if let Some(domain) = credentials.and_then(CredentialsInfo::universe_domain) {
+            builder = builder.universe_domain(domain);
+        }
+        if let Some(dns) = given(&self.dedicated_host) {
+            let id = lookup("ENDPOINT").filter(|id| id != "openapi").ok_or_else(|| {
+                Failure::new(
+                    "no endpoint set for --dedicated-host: pass its id with --endpoint or set ENDPOINT",
+                )
+            })?;
+            builder = builder.endpoint(Endpoint::Dedicated { id, dns: dns.to_owned() });
+            own_host = true;
+        }
+        if let Some(version) = given(&self.api_version) {
+            builder = builder.api_version(version.parse::<ApiVersion>()?);
+        }
+        if let Some(emulator) = emulator {
+            builder = builder.origin(emulator.url());
+        } else if let Some(url) = given(&self.upstream) {
+            let uri = self.checked_upstream(url)?;
+            own_host = true;
+            if matches!(uri.path(), "" | "/") {
+                builder = builder.origin(url);
+            } else {
+                builder = builder.endpoint(Endpoint::BaseUrl { url: url.to_owned() });
+                whole_base = true;
+            }
+        }
+        Ok(Settings { builder, taken: taken.into_inner(), whole_base, own_host })
+    }
+
+    fn fit_the_emulator(&self) -> Result<(), Failure> {
+        not_with_the_emulator(&[
+            ("--upstream", given(&self.upstream).is_some()),
+            ("--dedicated-host", given(&self.dedicated_host).is_some()),
+        ])
+    }
+
+    fn checked_upstream(&self, url: &str) -> Result<Uri, Failure> {
+        // Not repeated if it could hold a password.
+        let shown = if url.contains('@') { "with a user name" } else { url };
+        let uri = url.parse::<Uri>().ok().filter(|uri| !url.contains('@') && uri.host().is_some());
+        let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+        let Some(uri) = uri else {
+            return Err(Failure::new(format!(
+                "invalid --upstream {shown:?}: give a URL such as https://vertex.example.com"
+            )));
+        };
+        let clear_text = uri.scheme_str() == Some("http");
+        if clear_text && !self.allow_insecure_upstream && !uri.host().is_some_and(is_loopback) {
+            return Err(Failure::new(format!(
+                "--upstream {shown:?} would send the access token in clear text: use https, or \
+                 pass --allow-insecure-upstream if the network between is yours"
+            )));
+        }
+        Ok(uri)
+    }
+
+    /// The layer that also trusts what the options name, if it trusts the upstream then.
+    pub(super) fn trusting(
+        &self,
+        mut layer: VertexAuthLayer,
+        upstream: &Upstream,
+        emulator: Option<&Emulator>,
+        credentials: Option<&CredentialsInfo>,
+    ) -> Result<VertexAuthLayer, Failure> {
+        // The host of another cloud follows from its domain, that of a dedicated endpoint does not.
+        let other_cloud = credentials.and_then(CredentialsInfo::universe_domain).is_some()
+            && !matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
+        if emulator.is_some() || given(&self.upstream).is_some() || other_cloud {
+            layer = layer.trust_origin(upstream.origin())?;
+        }
+        if layer.check_host(upstream.uri()).is_err() {
+            return Err(Failure::new(format!(
+                "{} is not one of Vertex AI's hosts, so the access token is not sent to it: give \
+                 --dedicated-host as `gcloud ai endpoints describe` shows it, or name a host of \
+                 your own with --upstream",
+                upstream.origin()
+            )));
+        }
+        if let Some(project) = given(&self.credentials.quota_project) {
+            layer = layer.quota_project(project)?;
+        }
+        Ok(layer)
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{gateway::Command, token::StaticToken};
+
+    fn parse(arguments: &[&str]) -> TargetOptions {
+        Command::parse_from([&["vertex-gateway"], arguments].concat()).options.target
+    }
+
+    #[test]
+    fn a_dedicated_host_that_would_not_be_sent_a_token_is_refused_at_the_start() {
+        let common = ["--project", "p", "--location", "us-central1", "--endpoint", "1"];
+        let refused = |host: &str| {
+            let options = parse(&[&common[..], &["--dedicated-host", host]].concat());
+            let upstream = options.settings(None, None).unwrap().upstream().unwrap();
+            let layer = VertexAuthLayer::new(StaticToken::new("t").unwrap());
+            let layer = options.trusting(layer, &upstream, None, None);
+            layer.err().map(|failure| failure.to_string())
+        };
+        assert_eq!(refused("1.us-central1-2.prediction.vertexai.goog"), None);
+        let sentence = refused("vertex.example.com").unwrap();
+        assert!(sentence.starts_with("https://vertex.example.com is not one of"), "{sentence}");
+    }
+
+    #[tokio::test]
+    async fn what_the_emulator_has_no_use_for_is_refused() {
+        let emulator = Emulator::start().await.unwrap();
+        let options = parse(&["--emulator", "--upstream", "http://127.0.0.1:9"]);
+        let failure = options.settings(Some(&emulator), None).err().unwrap().to_string();
+        assert_eq!(
+            failure,
+            "--upstream is not for the emulator: leave out either it or --emulator"
+        );
+        let settings = parse(&["--emulator"]).settings(Some(&emulator), None).unwrap();
+        assert!(settings.upstream().is_ok());
+        let options = parse(&["--emulator", "--token-lifetime", "12h"]).credentials;
+        let failure = options.start_emulator().await.unwrap_err().to_string();
+        assert!(failure.starts_with("--token-lifetime is not for the emulator"), "{failure}");
+    }
+}

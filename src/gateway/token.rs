@@ -1,0 +1,39 @@
+//! `vertex-gateway token`: an access token on standard output, and nothing else.
+
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use serde_json::json;
+
+use super::{
+    config::{Failure, TokenOptions},
+    credentials::{find, mint},
+    run::say,
+};
+use crate::Error;
+
+/// Exit code 1 says that there is no token to be had, 2 that an option is wrong.
+pub(super) async fn print(options: &TokenOptions) -> Result<(), Failure> {
+    let credentials = &options.credentials;
+    let emulator = credentials.start_emulator().await?;
+    let identity = match find(credentials.search()?, emulator.as_ref()).await {
+        Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
+        found => found?,
+    };
+    let minted =
+        mint(identity.source).await.map_err(|error| Failure::negative(error.to_string()))?;
+    if !options.json {
+        say(&[minted.in_clear().to_owned()]);
+        return Ok(());
+    }
+    let life = minted.life.and_then(|life| TimeDelta::from_std(life).ok());
+    let end = life
+        .and_then(|life| Utc::now().checked_add_signed(life))
+        .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let document = json!({
+        "access_token": minted.in_clear(),
+        "expires_in": minted.life.map(|life| life.as_secs()),
+        "expires_at": end,
+        "token_type": "Bearer",
+    });
+    say(&[document.to_string()]);
+    Ok(())
+}
