@@ -838,7 +838,7 @@ mod tokens {
         for (path, body) in [
             ("/", "computeMetadata/\n"),
             ("/computeMetadata/v1/project/project-id", "emulator-project"),
-            (&format!("{account}/email"), "emulator@emulator-project.iam.gserviceaccount.com"),
+            (&format!("{account}/email"), "123456789012-compute@developer.gserviceaccount.com"),
             (&format!("{account}/scopes"), &format!("{SCOPE}\n")),
         ] {
             let answer = bench.metadata(path).await;

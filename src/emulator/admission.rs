@@ -7,23 +7,24 @@ use super::{
     google_errors::GoogleError,
     path::{HostVerdict, Target, judge_host},
     settings::{ApiFault, ErrorShape},
-    state::{Shared, lock},
-    tokens::Verdict,
+    state::Shared,
+    tokens::{Bearer, Verdict},
 };
 
 /// An answer given without reading the body.
 pub(crate) struct Refusal {
-    pub(crate) generation: Option<u64>,
+    /// Whose known token the request showed, dead or alive.
+    pub(crate) bearer: Option<Bearer>,
     pub(crate) error: GoogleError,
 }
 
 /// Everything that is decided by the head of a request: host and path, then the credential, then
-/// faults. Returns the generation of its token.
+/// faults. Returns who asks.
 pub(crate) fn admit<'a>(
     shared: &Shared,
     parts: &'a http::request::Parts,
-) -> Result<(Target<'a>, u64), Refusal> {
-    let refuse = |generation, error| Err(Refusal { generation, error });
+) -> Result<(Target<'a>, Bearer), Refusal> {
+    let refuse = |bearer, error| Err(Refusal { bearer, error });
     if !hosts_agree(&parts.uri, &parts.headers) {
         return refuse(None, GoogleError::page(StatusCode::BAD_REQUEST));
     }
@@ -47,42 +48,33 @@ pub(crate) fn admit<'a>(
     }
 
     let credential = credential(shared, parts);
-    let generation = match credential {
-        Credential::Token(Verdict::Valid(generation) | Verdict::Dead(generation)) => {
-            Some(generation)
-        }
-        _ => None,
-    };
+    let known = credential.known().cloned();
     if let Some(fault) = shared.take_fault(|status| status == 401) {
-        return refuse(generation, fault_error(&fault, &target));
+        return refuse(known, fault_error(&fault, &target));
     }
-    let rpc = target.rpc();
-    let valid = match credential {
-        Credential::Token(Verdict::Valid(generation)) => generation,
-        Credential::Token(_) => {
-            return refuse(generation, GoogleError::invalid_token(&rpc));
-        }
-        Credential::Missing => {
-            return refuse(None, GoogleError::missing_credentials(&rpc));
-        }
-        Credential::ApiKey => return refuse(None, GoogleError::api_key(&rpc)),
+    let bearer = match credential.accept(&target.rpc()) {
+        Ok(bearer) => bearer,
+        Err(error) => return refuse(known, error),
     };
     if let Some(fault) = shared.take_fault(|_| true) {
-        return refuse(generation, fault_error(&fault, &target));
+        return refuse(known, fault_error(&fault, &target));
     }
     if let Some(dns) = elsewhere {
         let error = GoogleError::failed_precondition(format!(
             "This endpoint is a dedicated endpoint via CloudESF and cannot be accessed through \
              the Vertex AI API. Please access the endpoint using its dedicated dns name '{dns}'"
         ));
-        return refuse(generation, error);
+        return refuse(known, error);
     }
-    Ok((target, valid))
+    Ok((target, bearer))
 }
 
 fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut error = GoogleError::for_status(status, &target.rpc(), &target.resource());
+    if let Some(reason) = &fault.reason {
+        error = error.with_reason(reason, target);
+    }
     if let Some(delay) = &fault.retry_delay {
         error = error.with_retry_delay(delay);
     }
@@ -90,14 +82,34 @@ fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     error.with_shape(fault.shape.unwrap_or(usual))
 }
 
-enum Credential {
+/// The credential of a request.
+pub(crate) enum Credential {
     Missing,
     ApiKey,
     Token(Verdict),
 }
 
+impl Credential {
+    fn known(&self) -> Option<&Bearer> {
+        match self {
+            Self::Token(Verdict::Valid(bearer) | Verdict::Dead(bearer)) => Some(bearer),
+            _ => None,
+        }
+    }
+
+    /// Who shows a good token; a 401 in the name of the method for everything else.
+    pub(crate) fn accept(self, rpc: &str) -> Result<Bearer, GoogleError> {
+        match self {
+            Self::Token(Verdict::Valid(bearer)) => Ok(bearer),
+            Self::Token(_) => Err(GoogleError::invalid_token(rpc)),
+            Self::Missing => Err(GoogleError::missing_credentials(rpc)),
+            Self::ApiKey => Err(GoogleError::api_key(rpc)),
+        }
+    }
+}
+
 /// What a request shows. A key counts even beside a good token, and two tokens are none.
-fn credential(shared: &Shared, parts: &http::request::Parts) -> Credential {
+pub(crate) fn credential(shared: &Shared, parts: &http::request::Parts) -> Credential {
     let query = parts.uri.query().unwrap_or_default();
     let key_in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "key");
     if key_in_query || parts.headers.contains_key("x-goog-api-key") {
@@ -110,7 +122,7 @@ fn credential(shared: &Shared, parts: &http::request::Parts) -> Credential {
         Some((scheme, token))
             if scheme.eq_ignore_ascii_case("bearer") && values.next().is_none() =>
         {
-            Credential::Token(lock(&shared.tokens).judge(token.trim()))
+            Credential::Token(shared.judge(token.trim()))
         }
         _ => Credential::Token(Verdict::Unknown),
     }

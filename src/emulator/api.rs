@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
@@ -40,11 +40,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     let held_back = parts.headers.contains_key(header::EXPECT);
     let mut body = MeteredBody::new(incoming, live.clone(), held_back);
 
-    let (generation, reply) = match admit(&shared, &parts) {
-        Err(Refusal { generation, error }) => (generation, Reply::Whole(error.into_response())),
-        Ok((target, generation)) => {
+    let (bearer, reply) = match admit(&shared, &parts) {
+        Err(Refusal { bearer, error }) => (bearer, Reply::Whole(error.into_response())),
+        Ok((target, bearer)) => {
             let reply = answer(&shared, &target, &parts.uri, &mut body).await;
-            (Some(generation), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))
+            (Some(bearer), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))
         }
     };
 
@@ -61,7 +61,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
             path: path.to_owned(),
             query: parts.uri.query().map(redact),
             status: status.as_u16(),
-            token_generation: generation,
+            token_generation: bearer.as_ref().map(|bearer| bearer.generation),
+            principal: bearer.map(|bearer| bearer.principal.into_owned()),
             body_length: None,
             body_sha256: None,
             header_names: parts.headers.iter().map(|(name, _)| name.to_string()).collect(),
@@ -136,7 +137,7 @@ async fn answer_openai(
     let asked = read_json(target, body).await?;
     let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
     if target.is_openapi() {
-        check_model(target, model)?;
+        check_model(shared.models.as_deref(), target, model)?;
     }
     let streamed = match asked.get("stream") {
         None | Some(Value::Null) => false,
@@ -230,7 +231,11 @@ fn invalid_json(why: String) -> GoogleError {
 }
 
 /// The checks that `openapi` makes on a model's name.
-fn check_model(target: &Target<'_>, model: &str) -> Result<(), GoogleError> {
+fn check_model(
+    served: Option<&[String]>,
+    target: &Target<'_>,
+    model: &str,
+) -> Result<(), GoogleError> {
     let (publisher, name) = model.split_once('/').unwrap_or_default();
     if publisher.is_empty() || name.is_empty() {
         return Err(GoogleError::invalid_argument(format!(
@@ -239,23 +244,18 @@ fn check_model(target: &Target<'_>, model: &str) -> Result<(), GoogleError> {
         )));
     }
     let known = ["gemini-", "text-embedding-", "text-multilingual-embedding-", "gemma"];
-    if publisher == "google" && !known.iter().any(|prefix| name.starts_with(prefix)) {
+    let serves = match served {
+        Some(served) => served.iter().any(|served| served == model),
+        None => publisher != "google" || known.iter().any(|prefix| name.starts_with(prefix)),
+    };
+    if !serves {
         let Target { project, location, .. } = target;
         return Err(GoogleError::not_found(format!(
-            "Publisher Model `projects/{project}/locations/{location}/publishers/google/models/\
-             {name}` was not found or your project does not have access to it. Please ensure you \
+            "Publisher Model `projects/{project}/locations/{location}/publishers/\
+             {publisher}/models/{name}` was not found or your project does not have access to it. Please ensure you \
              are using a valid model version. For more information, see: \
              https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
         )));
     }
     Ok(())
-}
-
-/// Whether a request belongs to the API rather than to what stands beside it.
-pub(crate) fn is_api(method: &Method, path: &str) -> bool {
-    !((path == "/" && method == Method::GET)
-        || path == "/token"
-        || path == "/__emulator"
-        || path.starts_with("/__emulator/")
-        || path.starts_with("/computeMetadata/"))
 }

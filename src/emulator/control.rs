@@ -1,6 +1,6 @@
 //! `/__emulator/`: what the Rust methods do, for tests in any language.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -10,13 +10,27 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    google_errors, key,
-    settings::{Faults, TokenBehavior},
+    credentials, google_errors,
+    settings::Faults,
     state::{Shared, lock},
+    token_settings::TokenBehavior,
 };
 
 /// The largest setting, in bytes.
 const LIMIT: usize = 1024 * 1024;
+
+/// What can be asked for here, but for the credential files.
+const NAMES: [&str; 5] = ["requests", "stats", "revoke", "token", "faults"];
+/// The credential files, and what they need.
+const FILES: [&str; 7] = [
+    "service_account_key",
+    "authorized_user",
+    "external_account",
+    "external_account_impersonated",
+    "external_account_authorized_user",
+    "impersonated_service_account",
+    "subject_token",
+];
 
 /// What goes wrong is a status and a sentence.
 type Answer = Result<Value, (StatusCode, String)>;
@@ -26,6 +40,10 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     match answer(&shared, request).await {
+        // Made to be written to a file as it is.
+        Ok(Value::String(text)) => {
+            google_errors::with_type(StatusCode::OK, "text/plain; charset=utf-8", text)
+        }
         Ok(body) => google_errors::json(StatusCode::OK, &body),
         Err((status, error)) => google_errors::json(status, &json!({ "error": error })),
     }
@@ -61,37 +79,48 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             shared.set_faults(Faults::default());
             show(&shared.faults())
         }
-        (&Method::GET, "service_account_key") => {
-            let token_uri = format!("{}/token", shared.control_url());
-            // The first call makes the key, which would block the other connections.
-            tokio::task::spawn_blocking(move || key::service_account(&token_uri))
+        (&Method::GET, name) if FILES.contains(&name) => {
+            let query = request.uri().query().unwrap_or_default();
+            let subject_token_file = form_urlencoded::parse(query.as_bytes())
+                .find(|(name, value)| name == "file" && !value.is_empty())
+                .map(|(_, value)| PathBuf::from(value.as_ref()));
+            let (shared, name) = (shared.clone(), name.to_owned());
+            // Whoever asks for the key first makes it, which would block the other connections.
+            tokio::task::spawn_blocking(move || file(&shared, &name, subject_token_file))
                 .await
-                .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+                .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?
         }
-        (&Method::GET, "authorized_user") => {
-            Ok(shared.user.file(&format!("{}/token", shared.control_url())))
-        }
-        (
-            method,
-            "requests"
-            | "stats"
-            | "revoke"
-            | "token"
-            | "faults"
-            | "service_account_key"
-            | "authorized_user",
-        ) => {
+        (method, name) if NAMES.contains(&name) || FILES.contains(&name) => {
             let error = format!("{path} does not take {method}");
             Err((StatusCode::METHOD_NOT_ALLOWED, error))
         }
         _ => {
-            let error = format!(
-                "no {path} here; there is requests, stats, revoke, token, faults, \
-                 service_account_key and authorized_user, under /__emulator/"
-            );
+            let (names, files) = (NAMES.join(", "), FILES.join(", "));
+            let error = format!("no {path} here; there is {names}, {files}, under /__emulator/");
             Err((StatusCode::NOT_FOUND, error))
         }
     }
+}
+
+fn file(shared: &Shared, name: &str, subject_token_file: Option<PathBuf>) -> Answer {
+    let base = shared.control_url();
+    let known = &shared.credentials;
+    Ok(match name {
+        "service_account_key" => credentials::service_account(&base),
+        "authorized_user" => known.authorized_user(&base),
+        "external_account_authorized_user" => known.external_account_authorized_user(&base),
+        "impersonated_service_account" => known.impersonated_service_account(&base),
+        "subject_token" => known.subject_token.as_str().into(),
+        _ => {
+            let missing = "say where the subject token will be: ?file=PATH";
+            let file = subject_token_file.ok_or_else(|| bad_request(missing.into()))?;
+            if name == "external_account" {
+                credentials::external_account(&base, &file)
+            } else {
+                credentials::external_account_impersonated(&base, &file)
+            }
+        }
+    })
 }
 
 fn bad_request(error: String) -> (StatusCode, String) {

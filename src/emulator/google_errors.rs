@@ -5,11 +5,22 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::settings::ErrorShape;
+use super::{path::Target, settings::ErrorShape};
 
 const SIGN_IN: &str = "Expected OAuth 2 access token, login cookie or other valid authentication \
      credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
 const REALM: &str = r#"Bearer realm="https://accounts.google.com/""#;
+
+const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+
+/// The service that a method belongs to, by its full name.
+fn service(method: &str) -> &'static str {
+    if method.starts_with("google.iam.credentials.") {
+        "iamcredentials.googleapis.com"
+    } else {
+        "aiplatform.googleapis.com"
+    }
+}
 
 /// One `google.rpc.Status`, on its way to becoming a response.
 #[derive(Clone, Debug)]
@@ -76,12 +87,8 @@ impl GoogleError {
 
     fn unauthenticated(message: String, reason: &str, method: &str) -> Self {
         let mut error = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message);
-        error.details.push(json!({
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": reason,
-            "domain": "googleapis.com",
-            "metadata": { "service": "aiplatform.googleapis.com", "method": method },
-        }));
+        let metadata = json!({ "service": service(method), "method": method });
+        error = error.with_info(reason, "googleapis.com", metadata);
         error.authenticate = Some(REALM);
         error
     }
@@ -116,6 +123,56 @@ impl GoogleError {
             _ => ("UNKNOWN", status.canonical_reason().unwrap_or("Unknown Error").into()),
         };
         Self::new(status, rpc_status, message)
+    }
+
+    /// 403 for a permission, in the words of the service that wants it.
+    pub(crate) fn permission_denied(permission: &str, service: &str) -> Self {
+        let message =
+            format!("Permission '{permission}' denied on resource (or it may not exist).");
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).with_info(
+            "IAM_PERMISSION_DENIED",
+            service,
+            json!({ "permission": permission }),
+        )
+    }
+
+    /// Gives a reason, with what the service says beside those that are on record.
+    pub(crate) fn with_reason(mut self, reason: &str, target: &Target<'_>) -> Self {
+        let service = "aiplatform.googleapis.com";
+        match (self.status.as_u16(), reason) {
+            (403, "SERVICE_DISABLED") => {
+                let project = target.project;
+                self.message = format!(
+                    "Vertex AI API has not been used in project {project} before or it is \
+                     disabled. Enable it by visiting https://console.developers.google.com/apis/\
+                     api/{service}/overview?project={project} then retry. If you enabled this API \
+                     recently, wait a few minutes for the action to propagate to our systems and \
+                     retry."
+                );
+                let consumer = format!("projects/{project}");
+                let metadata = json!({ "service": service, "consumer": consumer });
+                self.with_info(reason, "googleapis.com", metadata)
+            }
+            (403, "IAM_PERMISSION_DENIED") => {
+                let permission = "aiplatform.endpoints.predict";
+                let metadata = json!({ "permission": permission, "resource": target.resource() });
+                self.with_info(reason, service, metadata)
+            }
+            _ => {
+                let metadata = json!({ "service": service, "method": target.rpc() });
+                self.with_info(reason, "googleapis.com", metadata)
+            }
+        }
+    }
+
+    /// Puts an `ErrorInfo` first, in place of the one that may be there.
+    fn with_info(mut self, reason: &str, domain: &str, metadata: Value) -> Self {
+        self.details.retain(|detail| detail["@type"] != ERROR_INFO);
+        let info = json!({
+            "@type": ERROR_INFO, "reason": reason, "domain": domain, "metadata": metadata,
+        });
+        self.details.insert(0, info);
+        self
     }
 
     /// Tells the client when to come back.

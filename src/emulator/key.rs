@@ -1,9 +1,6 @@
-//! The key of the service account, and the assertions that it signs.
+//! The key of the service account, and what it signs: assertions, and access tokens of its own.
 
-use std::{
-    sync::OnceLock,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{sync::OnceLock, time::Duration};
 
 use base64::{
     Engine as _,
@@ -22,13 +19,20 @@ use rsa::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::grant::Refusal;
+
 /// The project whose service account this is.
 pub(crate) const PROJECT: &str = "emulator-project";
 /// The service account.
 pub(crate) const EMAIL: &str = "emulator@emulator-project.iam.gserviceaccount.com";
 pub(crate) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// How far the clocks of client and server may be apart.
-const SKEW: i64 = 300;
+/// How far the clocks of client and server may be apart, in seconds.
+const SKEW: f64 = 300.0;
+const SHORT_LIVED: Refusal = (
+    "invalid_grant",
+    "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. \
+     Check your iat and exp values in the JWT claim.",
+);
 
 /// A JWT has no padding, but some libraries pad (`gcp_auth` 0.12 does) and Google takes it.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
@@ -85,20 +89,30 @@ pub(crate) fn service_account(token_uri: &str) -> Value {
 #[derive(Deserialize)]
 struct Claims {
     iss: Option<String>,
+    sub: Option<String>,
     aud: Option<String>,
     scope: Option<String>,
     iat: Option<f64>,
     exp: Option<f64>,
 }
 
-/// Why an assertion is refused: the code and its description. Neither repeats what was sent.
-pub(crate) type Refusal = (&'static str, &'static str);
+/// Checks an assertion of the service account, addressed to one of `audiences`, at a time in
+/// seconds since 1970.
+pub(crate) fn verify(assertion: &str, audiences: &[String], now: i64) -> Result<(), Refusal> {
+    check(&signed_claims(assertion)?, audiences, now as f64)
+}
 
-/// Checks an assertion of the service account, addressed to one of `audiences`.
-pub(crate) fn verify(assertion: &str, audiences: &[String]) -> Result<(), Refusal> {
+/// How long an access token that the service account signed itself still lives at that time.
+/// `None`, if it is no such token.
+pub(crate) fn self_signed_life(token: &str, now: i64) -> Option<Duration> {
+    check_self_signed(&signed_claims(token).ok()?, now as f64)
+}
+
+/// The claims of a JWT, if the service account signed it.
+fn signed_claims(jwt: &str) -> Result<Claims, Refusal> {
     let invalid = |why| ("invalid_grant", why);
     let malformed = invalid("Invalid JWT: it must be three parts of base64url.");
-    let (signed, signature) = assertion.rsplit_once('.').ok_or(malformed)?;
+    let (signed, signature) = jwt.rsplit_once('.').ok_or(malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(malformed)?;
     let decode = |part: &str| BASE64URL.decode(part).map_err(|_| malformed);
 
@@ -115,12 +129,11 @@ pub(crate) fn verify(assertion: &str, audiences: &[String]) -> Result<(), Refusa
         .verify(signed.as_bytes(), &decode(signature)?)
         .map_err(|_| invalid("Invalid JWT Signature."))?;
 
-    let claims: Claims = serde_json::from_slice(&decode(claims)?)
-        .map_err(|_| invalid("Invalid JWT: the claims are not as they should be."))?;
-    check(&claims, audiences, now())
+    serde_json::from_slice(&decode(claims)?)
+        .map_err(|_| invalid("Invalid JWT: the claims are not as they should be."))
 }
 
-fn check(claims: &Claims, audiences: &[String], now: i64) -> Result<(), Refusal> {
+fn check(claims: &Claims, audiences: &[String], now: f64) -> Result<(), Refusal> {
     let invalid = |why| Err(("invalid_grant", why));
     if claims.iss.as_deref() != Some(EMAIL) {
         return invalid("Invalid grant: account not found.");
@@ -131,24 +144,32 @@ fn check(claims: &Claims, audiences: &[String], now: i64) -> Result<(), Refusal>
     let (Some(iat), Some(exp)) = (claims.iat, claims.exp) else {
         return invalid("Invalid JWT: iat and exp are required.");
     };
-    let now = now as f64;
-    let skew = SKEW as f64;
-    if !(iat <= now + skew && exp > now && exp <= iat + 3600.0 && exp > iat) {
-        return invalid(
-            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable \
-             timeframe. Check your iat and exp values in the JWT claim.",
-        );
+    if !(iat <= now + SKEW && exp > now && exp <= iat + 3600.0 && exp > iat) {
+        return Err(SHORT_LIVED);
     }
-    let scopes = claims.scope.as_deref().unwrap_or_default();
-    if !scopes.split_whitespace().any(|scope| scope == SCOPE) {
+    if !has_scope(claims.scope.as_deref()) {
         return Err(("invalid_scope", "Invalid OAuth scope or ID token audience provided."));
     }
     Ok(())
 }
 
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+/// The rules for a token that Google never saw before: with a scope it has no audience, and it may
+/// live an hour and the skew, for `google-cloud-auth` dates it back and ahead by 10 s.
+fn check_self_signed(claims: &Claims, now: f64) -> Option<Duration> {
+    let (iat, exp) = (claims.iat?, claims.exp?);
+    let good = claims.iss.as_deref() == Some(EMAIL)
+        && claims.sub.as_deref() == Some(EMAIL)
+        && claims.aud.is_none()
+        && has_scope(claims.scope.as_deref())
+        && iat <= now + SKEW
+        && exp > now
+        && exp <= iat + 3600.0 + SKEW;
+    good.then(|| Duration::try_from_secs_f64(exp - now).ok()).flatten()
+}
+
+/// Whether the one scope that matters is among these, which blanks separate.
+pub(crate) fn has_scope(scopes: Option<&str>) -> bool {
+    scopes.unwrap_or_default().split_whitespace().any(|scope| scope == SCOPE)
 }
 
 #[cfg(test)]
@@ -165,7 +186,7 @@ mod tests {
             let mut claims = good.clone();
             claims[name] = value;
             let claims: Claims = serde_json::from_value(claims).unwrap();
-            check(&claims, &["http://here/token".to_owned()], 1000).map_err(|(code, _)| code)
+            check(&claims, &["http://here/token".to_owned()], 1000.0).map_err(|(code, _)| code)
         };
         assert_eq!(verdict("unrelated", Value::Null), Ok(()));
         assert_eq!(verdict("iat", 1300.into()), Ok(()));
@@ -183,6 +204,37 @@ mod tests {
         }
         for scope in [json!("email"), json!(format!("{SCOPE}.read-only")), Value::Null] {
             assert_eq!(verdict("scope", scope), Err("invalid_scope"));
+        }
+    }
+
+    #[test]
+    fn a_self_signed_token_lives_until_its_exp() {
+        let good = json!({
+            "iss": EMAIL, "sub": EMAIL, "scope": SCOPE, "aud": null, "iat": 1000, "exp": 4620,
+        });
+        let life = |name: &str, value: Value| {
+            let mut claims = good.clone();
+            claims[name] = value;
+            let claims: Claims = serde_json::from_value(claims).unwrap();
+            check_self_signed(&claims, 1010.0).map(|life| life.as_secs())
+        };
+        assert_eq!(life("unrelated", Value::Null), Some(3610));
+        assert_eq!(life("exp", json!(1011)), Some(1));
+        for (name, value) in [
+            ("iss", json!("somebody@else")),
+            ("sub", json!("somebody@else")),
+            ("sub", Value::Null),
+            ("aud", json!("https://oauth2.googleapis.com/token")),
+            ("scope", json!("email")),
+            ("scope", Value::Null),
+            ("iat", json!(1311)),
+            ("iat", Value::Null),
+            ("exp", json!(1010)),
+            ("exp", json!(4901)),
+            ("exp", json!(1e300)),
+            ("exp", Value::Null),
+        ] {
+            assert_eq!(life(name, value.clone()), None, "{name}: {value}");
         }
     }
 }

@@ -3,9 +3,8 @@
 //!
 //! It checks what the service checks, in the order in which the service does it: host and path,
 //! then the credential, and only then the body. Answers echo what was said and say that they come
-//! from the emulator. Beside the API it serves an OAuth token endpoint (`/token`), the paths of
-//! the metadata server (`/computeMetadata/`), and, for tests in any language, control over itself
-//! under `/__emulator/`.
+//! from the emulator. Beside the API it serves what Google's credential flows call, and, for tests
+//! in any language, control over itself under `/__emulator/`.
 //!
 //! # Example
 //!
@@ -46,6 +45,23 @@
 //! # }
 //! ```
 //!
+//! # Tokens
+//!
+//! | request | what it is | whose the token is |
+//! |---|---|---|
+//! | `POST /token`, `/o/oauth2/token` | the OAuth token endpoint: an assertion, or a user's refresh token | the service account; `developer@example.com` |
+//! | `POST /v1/token` | the Security Token Service: an exchange by RFC 8693 | `principal://…/workloadIdentityPools/emulator/subject/tester` |
+//! | `POST /v1/oauthtoken` | the same: the refresh token of a workforce login | `principal://…/workforcePools/emulator/subject/tester` |
+//! | `POST /v1/projects/-/serviceAccounts/EMAIL:generateAccessToken` | the IAM credentials API, for a bearer whose token is good here | `EMAIL` |
+//! | `GET /computeMetadata/…` | the metadata server | `123456789012-compute@developer.gserviceaccount.com` |
+//!
+//! The service account also gets in without any of these, with a JWT that it signed itself (RS256,
+//! the same `iss` and `sub`, a `scope`, no `aud`), as `google-cloud-auth` does. Such a token is
+//! issued when it is first shown: only then has it a generation, and only from then on does
+//! [`Emulator::revoke_tokens`] end it. One that is signed within the same second is the same one.
+//!
+//! [`TokenBehavior`] is about all of them. They are served over TLS as well.
+//!
 //! # Control
 //!
 //! | request | what it does |
@@ -55,7 +71,9 @@
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
-//! | `GET /__emulator/service_account_key`, `…/authorized_user` | credential files for it |
+//! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for it |
+//! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
+//! | `GET /__emulator/subject_token` | what has to be in that file, as plain text |
 //!
 //! A `PUT` sets what it names and returns the rest to its default. An unknown field or a value
 //! that cannot be is a 400, and changes nothing.
@@ -64,37 +82,37 @@ mod admission;
 mod answers;
 mod api;
 mod body;
+mod builder;
+mod clock;
 mod control;
+mod credentials;
 mod endpoints;
 mod google_errors;
+mod grant;
+mod iam;
 mod key;
+mod metadata;
 mod oauth;
 mod path;
 mod server;
 mod settings;
 mod sse;
 mod state;
+mod sts;
 mod tls;
+mod token_settings;
 mod tokens;
 
-use std::{
-    fmt, io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 
-use self::{
-    server::Port,
-    state::{Shared, lock},
-};
+use self::state::{Shared, lock};
 pub use self::{
-    settings::{
-        ApiFault, EndpointInfo, ErrorShape, Faults, LiteralResponse, StreamBehavior, TokenBehavior,
-        TokenFault,
-    },
+    builder::EmulatorBuilder,
+    settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
+    token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},
 };
 
 /// A running emulator. Dropping it stops it: no more connections, and the open ones are cut.
@@ -131,7 +149,7 @@ impl Emulator {
         self.shared.url()
     }
 
-    /// The base of `/token`, the metadata paths and `/__emulator/` over plain http. With TLS it is
+    /// The base of the token endpoints, the metadata paths and `/__emulator/` over plain http. With TLS it is
     /// a port of its own, because few token clients can be made to trust a certificate; without,
     /// it is the same as [`url`](Self::url).
     pub fn control_url(&self) -> String {
@@ -142,21 +160,59 @@ impl Emulator {
     ///
     /// The first call in a process makes the key, which blocks for about a third of a second.
     pub fn service_account_key(&self) -> String {
-        key::service_account(&self.token_uri()).to_string()
+        credentials::service_account(&self.control_url()).to_string()
     }
 
     /// The text of an `authorized_user` file whose refresh token the token endpoint accepts.
     pub fn authorized_user(&self) -> String {
-        self.shared.user.file(&self.token_uri()).to_string()
+        self.shared.credentials.authorized_user(&self.control_url()).to_string()
     }
 
-    fn token_uri(&self) -> String {
-        format!("{}/token", self.control_url())
+    /// The text of an `external_account` file for workload identity federation, whose subject
+    /// token is in the file named. That one is yours to write: put
+    /// [`subject_token`](Self::subject_token) there.
+    ///
+    /// In a path that is not UTF-8, what cannot be said in JSON is replaced.
+    pub fn external_account(&self, subject_token_file: impl AsRef<Path>) -> String {
+        let file = subject_token_file.as_ref();
+        credentials::external_account(&self.control_url(), file).to_string()
     }
 
-    /// A new token, without the way through the token endpoint. Counted as a mint.
+    /// The same, for a token of the service account
+    /// `impersonated@emulator-project.iam.gserviceaccount.com`.
+    pub fn external_account_impersonated(&self, subject_token_file: impl AsRef<Path>) -> String {
+        let file = subject_token_file.as_ref();
+        credentials::external_account_impersonated(&self.control_url(), file).to_string()
+    }
+
+    /// The text of an `external_account_authorized_user` file: a workforce login, with the refresh
+    /// token that is good now (see
+    /// [`rotate_refresh_token`](TokenBehavior::rotate_refresh_token)).
+    pub fn external_account_authorized_user(&self) -> String {
+        self.shared.credentials.external_account_authorized_user(&self.control_url()).to_string()
+    }
+
+    /// The text of an `impersonated_service_account` file: the
+    /// [`authorized_user`](Self::authorized_user) who acts as the service account
+    /// `impersonated@emulator-project.iam.gserviceaccount.com`.
+    pub fn impersonated_service_account(&self) -> String {
+        self.shared.credentials.impersonated_service_account(&self.control_url()).to_string()
+    }
+
+    /// The one subject token that the Security Token Service takes: random text, new for each
+    /// emulator, whatever `subject_token_type` calls it.
+    pub fn subject_token(&self) -> String {
+        self.shared.credentials.subject_token.clone()
+    }
+
+    /// A new token, without the way through an endpoint. Its principal is `emulator`, and it is
+    /// counted as a mint.
     pub fn mint(&self) -> String {
-        let token = lock(&self.shared.tokens).mint();
+        let token = {
+            let mut tokens = lock(&self.shared.tokens);
+            let life = tokens.behavior().life();
+            tokens.mint("emulator".into(), life)
+        };
         self.shared.count(|stats| stats.token_mints += 1);
         token
     }
@@ -181,7 +237,8 @@ impl Emulator {
         self.shared.requests()
     }
 
-    /// From now on every token issued so far gets a 401. With
+    /// From now on every token issued so far gets a 401, a self-signed one if it was shown before
+    /// (see [the module's documentation](self#tokens)). With
     /// [`same_until_expiry`](TokenBehavior::same_until_expiry) the dead token is still handed
     /// out, as the metadata server would.
     pub fn revoke_tokens(&self) {
@@ -215,89 +272,5 @@ impl Drop for Emulator {
 impl fmt::Debug for Emulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emulator").field("url", &self.url()).finish_non_exhaustive()
-    }
-}
-
-/// Settings of an [`Emulator`].
-#[derive(Clone, Debug)]
-pub struct EmulatorBuilder {
-    listen: SocketAddr,
-    tls: bool,
-    host_aware: bool,
-    endpoints: Vec<EndpointInfo>,
-}
-
-impl Default for EmulatorBuilder {
-    fn default() -> Self {
-        Self {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            tls: false,
-            host_aware: false,
-            endpoints: endpoints::default_list(),
-        }
-    }
-}
-
-impl EmulatorBuilder {
-    /// Where to listen; 127.0.0.1 and a free port by default.
-    #[must_use]
-    pub fn listen(mut self, addr: SocketAddr) -> Self {
-        self.listen = addr;
-        self
-    }
-
-    /// Serves the API over TLS, HTTP/1.1 and HTTP/2 by ALPN, with a certificate made at start
-    /// (see [`Emulator::certificate_pem`]) for `localhost`, the loopback addresses and Google's
-    /// names. A second port serves tokens and control over plain http
-    /// (see [`Emulator::control_url`]).
-    #[must_use]
-    pub fn tls(mut self, tls: bool) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// Serves the API only at the host that the location in the path has on the real service, so
-    /// that a client reaching the emulator through a connector or a resolver of its own is found
-    /// out when it is wrong. Loopback addresses are unknown hosts then. Tokens, metadata and
-    /// control answer at any host.
-    #[must_use]
-    pub fn host_aware(mut self, host_aware: bool) -> Self {
-        self.host_aware = host_aware;
-        self
-    }
-
-    /// Lists one more endpoint, or replaces the one with the same id. The list begins with a
-    /// shared and a dedicated endpoint in `us-central1`; an id that is not in it is served as
-    /// well, as a shared one.
-    #[must_use]
-    pub fn endpoint(mut self, endpoint: EndpointInfo) -> Self {
-        self.endpoints.retain(|known| known.id != endpoint.id);
-        self.endpoints.push(endpoint);
-        self
-    }
-
-    /// Starts it on the current Tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot listen, or when a dedicated endpoint's host is no name for a certificate.
-    pub async fn start(self) -> io::Result<Emulator> {
-        let Self { listen, tls, host_aware, endpoints } = self;
-        let listener = TcpListener::bind(listen).await?;
-        let addr = listener.local_addr()?;
-        if !tls {
-            let shared = Arc::new(Shared::new(addr, addr, tls, host_aware, endpoints));
-            let server = tokio::spawn(server::run(listener, Port::Plain, shared.clone()));
-            return Ok(Emulator { shared, certificate: None, servers: vec![server] });
-        }
-        let (acceptor, certificate) = tls::acceptor(&endpoints)?;
-        let control = TcpListener::bind((addr.ip(), 0)).await?;
-        let control_addr = control.local_addr()?;
-        let shared = Arc::new(Shared::new(addr, control_addr, tls, host_aware, endpoints));
-        let servers = vec![
-            tokio::spawn(server::run(listener, Port::Tls(acceptor), shared.clone())),
-            tokio::spawn(server::run(control, Port::Control, shared.clone())),
-        ];
-        Ok(Emulator { shared, certificate: Some(certificate), servers })
     }
 }

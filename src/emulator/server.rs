@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::{
     body::Incoming,
@@ -22,10 +22,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     api::{self, Body},
+    clock::UtcTime,
     control,
     google_errors::html,
-    oauth,
-    state::{Connection, Shared},
+    iam, metadata, oauth,
+    state::{Connection, Shared, lock},
+    sts,
 };
 
 /// What a port serves.
@@ -82,17 +84,20 @@ where
     let connection = ClosedOnDrop(Arc::new(Connection::new(shared.clone())));
     let this = connection.0.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let api = !control_only && api::is_api(request.method(), request.uri().path());
+        let room = Room::of(request.method(), request.uri().path());
+        let api = room == Room::Api && !control_only;
         if api {
             this.carries_a_request();
         }
         let shared = shared.clone();
         async move {
-            Ok::<_, Infallible>(if api {
-                api::serve(shared, request).await
+            let mut response = if api {
+                api::serve(shared.clone(), request).await
             } else {
-                beside_the_api(shared, request).await.map(whole)
-            })
+                beside_the_api(room, shared.clone(), request).await.map(whole)
+            };
+            set_date(&shared, &mut response);
+            Ok::<_, Infallible>(response)
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -105,16 +110,58 @@ fn whole(body: Full<Bytes>) -> Body {
     Either::Left(body)
 }
 
-async fn beside_the_api(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    if path == "/token" {
-        oauth::token(shared, request).await
-    } else if path == "/" || path.starts_with("/computeMetadata/") {
-        oauth::metadata(shared, request).await
-    } else if path == "/__emulator" || path.starts_with("/__emulator/") {
-        control::serve(shared, request).await
-    } else {
-        html(StatusCode::NOT_FOUND)
+/// Who answers a request, by its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Api,
+    Token,
+    Exchange,
+    WorkforceRefresh,
+    Iam,
+    Metadata,
+    Control,
+}
+
+impl Room {
+    fn of(method: &Method, path: &str) -> Self {
+        match path {
+            "/token" | "/o/oauth2/token" => Self::Token,
+            "/v1/token" => Self::Exchange,
+            "/v1/oauthtoken" => Self::WorkforceRefresh,
+            "/" if method == Method::GET => Self::Metadata,
+            "/__emulator" => Self::Control,
+            _ if path.starts_with("/__emulator/") => Self::Control,
+            _ if path.starts_with("/computeMetadata/") => Self::Metadata,
+            _ if iam::is_path(path) => Self::Iam,
+            _ => Self::Api,
+        }
+    }
+}
+
+async fn beside_the_api(
+    room: Room,
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    match room {
+        Room::Token => oauth::token(shared, request).await,
+        Room::Exchange => sts::exchange(shared, request).await,
+        Room::WorkforceRefresh => sts::refresh(shared, request).await,
+        Room::Iam => iam::serve(shared, request).await,
+        Room::Metadata => metadata::serve(shared, request).await,
+        Room::Control => control::serve(shared, request).await,
+        // On the port that does not have it.
+        Room::Api => html(StatusCode::NOT_FOUND),
+    }
+}
+
+/// hyper writes a `Date` by this machine's clock unless there is one.
+fn set_date<B>(shared: &Shared, response: &mut Response<B>) {
+    let offset = lock(&shared.tokens).behavior().clock_offset_s;
+    if offset != 0
+        && let Ok(date) = HeaderValue::try_from(UtcTime::now(offset).http_date())
+    {
+        response.headers_mut().insert(header::DATE, date);
     }
 }
 

@@ -13,9 +13,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    oauth::User,
+    builder::EmulatorBuilder,
+    clock::UtcTime,
+    credentials::Credentials,
+    key,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
-    tokens::TokenStore,
+    tokens::{TokenStore, Verdict},
 };
 
 /// As many records as are kept.
@@ -32,9 +35,10 @@ pub(crate) struct Shared {
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Vec<EndpointInfo>,
+    /// What `openapi` serves, as `publisher/model`; `None` is every model.
+    pub(crate) models: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
-    /// Who has the refresh token.
-    pub(crate) user: User,
+    pub(crate) credentials: Credentials,
     faults: Mutex<Faults>,
     counters: Mutex<Stats>,
     records: Mutex<VecDeque<Entry>>,
@@ -50,18 +54,18 @@ impl Shared {
     pub(crate) fn new(
         addr: SocketAddr,
         control_addr: SocketAddr,
-        tls: bool,
-        host_aware: bool,
-        endpoints: Vec<EndpointInfo>,
+        settings: EmulatorBuilder,
     ) -> Self {
+        let EmulatorBuilder { listen: _, tls, host_aware, endpoints, models } = settings;
         Self {
             addr,
             control_addr,
             tls,
             host_aware,
             endpoints,
+            models,
             tokens: Mutex::default(),
-            user: User::new(),
+            credentials: Credentials::new(),
             faults: Mutex::default(),
             counters: Mutex::default(),
             records: Mutex::default(),
@@ -75,6 +79,28 @@ impl Shared {
 
     pub(crate) fn control_url(&self) -> String {
         format!("http://{}", self.control_addr)
+    }
+
+    /// What the emulator's clock shows.
+    pub(crate) fn now(&self) -> UtcTime {
+        UtcTime::now(lock(&self.tokens).behavior().clock_offset_s)
+    }
+
+    /// What a token is worth that a request shows.
+    pub(crate) fn judge(&self, token: &str) -> Verdict {
+        let verdict = lock(&self.tokens).judge(token);
+        // No issued token has a dot, every JWT has. Signatures are checked without the lock.
+        if verdict != Verdict::Unknown || !token.contains('.') {
+            return verdict;
+        }
+        let Some(life) = key::self_signed_life(token, self.now().seconds()) else {
+            return verdict;
+        };
+        let (verdict, new) = lock(&self.tokens).adopt(token, key::EMAIL.into(), life);
+        if new {
+            self.count(|stats| stats.token_mints += 1);
+        }
+        verdict
     }
 
     pub(crate) fn faults(&self) -> Faults {
@@ -165,10 +191,11 @@ pub(crate) fn take_one(times: &mut Option<u64>) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Tokens really issued; one handed out again is not counted.
+    /// Tokens really issued; one handed out again is not counted. One that the service account
+    /// signed itself counts when it is first shown.
     pub token_mints: u64,
-    /// Requests for a token, at the token endpoint and at the metadata server, whatever came of
-    /// them.
+    /// Requests for a token, at the token endpoints, the metadata server and the IAM credentials
+    /// API, whatever came of them.
     pub token_requests: u64,
     /// Requests that arrived at the API, unknown paths included.
     pub api_requests: u64,
@@ -210,6 +237,9 @@ pub struct RequestRecord {
     pub status: u16,
     /// Which token it carried, counted from 1 in the order of issue; `None` if none that is known.
     pub token_generation: Option<u64>,
+    /// Whose token that was: an e-mail address, the name of a federated identity
+    /// (`principal://…`), or `emulator` for one of [`Emulator::mint`](super::Emulator::mint).
+    pub principal: Option<String>,
     /// Bytes of the body, once it has been read to its end.
     pub body_length: Option<u64>,
     /// SHA-256 of those, in hexadecimal.

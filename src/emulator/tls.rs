@@ -18,11 +18,14 @@ use tokio_rustls::{
 use super::settings::EndpointInfo;
 
 /// Names besides those of dedicated endpoints.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "localhost",
     "127.0.0.1",
     "::1",
+    // `oauth2`, `sts` and `iamcredentials` among them.
     "*.googleapis.com",
+    "accounts.google.com",
+    "metadata.google.internal",
     // A wildcard stands for one label, and these hosts have two before `rep`.
     "*.us.rep.googleapis.com",
     "*.eu.rep.googleapis.com",

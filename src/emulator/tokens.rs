@@ -1,6 +1,14 @@
-//! The tokens that the emulator issued, kept by their hash.
+//! The tokens that are good here, kept by their hash: those that the emulator issued, and those
+//! that the service account signed itself.
+//!
+//! A token that the service account signed is known from its first use, which counts as its issue.
+//! Revoking ends those that are known. One that was signed before and never shown still works: its
+//! `iat` is only what the client's clock said, and a client whose clock is slow must be able to
+//! sign a new one. All that is signed within a second is one and the same token, so a client that
+//! signs again at once gets the revoked one.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     fmt,
     time::Duration,
@@ -12,12 +20,16 @@ use ring::digest::{SHA256, digest};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::settings::TokenBehavior;
+use super::token_settings::TokenBehavior;
 
-/// As many tokens as are remembered; older ones become unknown, which is a 401 as well.
+/// As many tokens as are remembered; older ones become unknown, which is a 401 as well (one that
+/// the service account signed would be new again).
 const REMEMBERED: usize = 100_000;
 
 type Hash = [u8; 32];
+
+/// Whose a token is: an e-mail address, or the name of a federated identity.
+pub(crate) type Principal = Cow<'static, str>;
 
 /// Tokens by their hash, and how new ones are given out.
 #[derive(Debug, Default)]
@@ -25,18 +37,18 @@ pub(crate) struct TokenStore {
     issued: HashMap<Hash, Issued>,
     order: VecDeque<Hash>,
     last_generation: u64,
-    repeated: Option<Repeated>,
+    repeated: HashMap<Principal, Repeated>,
     behavior: TokenBehavior,
 }
 
 #[derive(Debug)]
 struct Issued {
-    generation: u64,
+    bearer: Bearer,
     expires_at: Instant,
     revoked: bool,
 }
 
-/// The token that `same_until_expiry` hands out again: the only value that is kept.
+/// A token that `same_until_expiry` hands out again: the only values that are kept.
 struct Repeated {
     value: String,
     expires_at: Instant,
@@ -57,11 +69,19 @@ pub(crate) struct Grant {
     pub(crate) minted: bool,
 }
 
+/// Who shows a token, and which one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bearer {
+    /// Counted from 1 in the order of issue.
+    pub(crate) generation: u64,
+    pub(crate) principal: Principal,
+}
+
 /// What a presented token is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Valid(u64),
-    Dead(u64),
+    Valid(Bearer),
+    Dead(Bearer),
     Unknown,
 }
 
@@ -75,18 +95,19 @@ impl TokenStore {
     }
 
     pub(crate) fn set_behavior(&mut self, behavior: TokenBehavior) {
-        // The repeated token survives a change that does not concern it, such as a delay.
+        // A repeated token survives a change that does not concern it, such as a delay.
         if !behavior.same_until_expiry || behavior.expires_in != self.behavior.expires_in {
-            self.repeated = None;
+            self.repeated.clear();
         }
         self.behavior = behavior;
     }
 
     /// A token for a client that asks: a new one, or the one of the last time.
-    pub(crate) fn grant(&mut self) -> Grant {
+    pub(crate) fn grant(&mut self, principal: Principal) -> Grant {
         let now = Instant::now();
+        let repeated = self.repeated.get(&principal).filter(|token| now < token.renew_at);
         if self.behavior.same_until_expiry
-            && let Some(repeated) = self.repeated.as_ref().filter(|token| now < token.renew_at)
+            && let Some(repeated) = repeated
         {
             return Grant {
                 value: repeated.value.clone(),
@@ -94,21 +115,42 @@ impl TokenStore {
                 minted: false,
             };
         }
-        let value = self.mint();
         let life = self.behavior.life();
+        let value = self.mint(principal.clone(), life);
         if self.behavior.same_until_expiry {
             let margin = Duration::from_secs(240).min(life / 2);
-            self.repeated = Some(Repeated {
+            let repeated = Repeated {
                 value: value.clone(),
                 expires_at: now + life,
                 renew_at: now + (life - margin),
-            });
+            };
+            self.repeated.insert(principal, repeated);
         }
         Grant { value, expires_in: self.behavior.expires_in.clone(), minted: true }
     }
 
     /// A new token.
-    pub(crate) fn mint(&mut self) -> String {
+    pub(crate) fn mint(&mut self, principal: Principal, life: Duration) -> String {
+        let value = format!("ya29.emulator-{}", random_text());
+        self.remember(hash(&value), principal, life);
+        value
+    }
+
+    /// Takes a token that its owner signed, and tells what it is worth and whether it was unknown.
+    pub(crate) fn adopt(
+        &mut self,
+        token: &str,
+        principal: Principal,
+        life: Duration,
+    ) -> (Verdict, bool) {
+        let new = !self.issued.contains_key(&hash(token));
+        if new {
+            self.remember(hash(token), principal, life);
+        }
+        (self.judge(token), new)
+    }
+
+    fn remember(&mut self, hash: Hash, principal: Principal, life: Duration) {
         let now = Instant::now();
         while let Some(oldest) = self.order.front() {
             let dead = self.issued.get(oldest).is_none_or(|token| token.is_long_dead(now));
@@ -119,22 +161,19 @@ impl TokenStore {
             self.order.pop_front();
         }
         self.last_generation += 1;
-        let value = format!("ya29.emulator-{}", random_text());
-        let hash = hash(&value);
-        let expires_at = now + self.behavior.life();
-        let token = Issued { generation: self.last_generation, expires_at, revoked: false };
+        let bearer = Bearer { generation: self.last_generation, principal };
+        let token = Issued { bearer, expires_at: now + life, revoked: false };
         self.issued.insert(hash, token);
         self.order.push_back(hash);
-        value
     }
 
     pub(crate) fn judge(&self, token: &str) -> Verdict {
         match self.issued.get(&hash(token)) {
             None => Verdict::Unknown,
             Some(token) if token.revoked || token.expires_at <= Instant::now() => {
-                Verdict::Dead(token.generation)
+                Verdict::Dead(token.bearer.clone())
             }
-            Some(token) => Verdict::Valid(token.generation),
+            Some(token) => Verdict::Valid(token.bearer.clone()),
         }
     }
 
