@@ -17,6 +17,7 @@ use super::{
 };
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// What a subject token may say that it is. The emulator has only one, and looks at no more.
 const SUBJECT_TOKEN_TYPES: [&str; 4] = [
@@ -75,7 +76,8 @@ fn check_exchange(shared: &Shared, fields: &Fields<'_>) -> Result<Principal, Ref
              exist.",
         ));
     };
-    if !has_scope(Some(&scope)) {
+    // The narrower scope is enough for who only wants to impersonate.
+    if !has_scope(Some(&scope)) && scope != IAM_SCOPE {
         return Err(("invalid_scope", "Invalid OAuth scope or ID token audience provided."));
     }
     if subject != shared.credentials.subject_token {
