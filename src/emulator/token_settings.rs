@@ -55,8 +55,8 @@ pub struct TokenBehavior {
     pub allow_long_lifetimes: bool,
     /// How far the emulator's clock is ahead of this machine's, in seconds; up to 1,000,000,000
     /// either way. It is the clock that signed claims are checked by, and that `expireTime` and the
-    /// `Date` header show: set it to see a client whose own clock is wrong. Tokens live as long as
-    /// ever.
+    /// `Date` header show: set it to see a client whose own clock is wrong. Tokens that are
+    /// known live as long as ever.
     pub clock_offset_s: i64,
 }
 
