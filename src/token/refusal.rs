@@ -58,10 +58,9 @@ impl Refusal {
     /// The refusal that an error's text holds, body included.
     #[cfg(feature = "google-cloud-auth")]
     pub(super) fn find_in(text: &str) -> Option<Self> {
-        let status = ["error (", "a ["].iter().find_map(|before| {
-            let digits = text.split_once(before)?.1.get(..3)?;
-            digits.parse().ok().filter(|status| (400..600).contains(status))
-        })?;
+        let after = ["error (", "a ["].iter().flat_map(|before| text.split(before).skip(1));
+        let mut statuses = after.filter_map(|after| after.get(..3)?.parse().ok());
+        let status = statuses.find(|status| (400..600).contains(status))?;
         // Texts of errors that hold each other repeat it; the first one is whole.
         let body = text.find('{').and_then(|start| {
             let rest = text.get(start..)?;
@@ -246,6 +245,9 @@ mod tests {
     fn a_refusal_is_found_in_the_text_of_an_error() {
         let text = r#"failed, body=<{"error":"invalid_grant"}> and: body=<{"error":"invalid_grant"}>: HTTP status client error (400 Bad Request) for url (http://127.0.0.1:1/)"#;
         assert_eq!(Refusal::find_in(text), Some(Refusal::new(400, r#"{"error":"invalid_grant"}"#)));
+        let text =
+            r#"body=<{"error_description":"reauth related error (invalid_rapt)"}>: error (400 Bad"#;
+        assert!(Refusal::find_in(text).is_some());
         assert_eq!(Refusal::find_in("connection refused"), None);
     }
 }
