@@ -74,12 +74,13 @@ async fn a_file_that_is_no_key_is_refused_with_the_reason() {
     let path = dir.path().join("key.json");
     for (text, why) in [
         (String::new(), "it is not JSON"),
-        ("[]".into(), "client_email"),
-        (with("type", "authorized_user".into()), r#""type" is not "service_account""#),
+        ("[]".into(), "no \"type\""),
+        (vertex.authorized_user(), r#""type" is not "service_account""#),
         (with("client_email", "".into()), "client_email"),
         (with("client_email", 7.into()), "client_email"),
         (with("private_key", serde_json::Value::Null), "private_key"),
         (with("private_key", "SECRET".into()), "PKCS#8"),
+        (with("private_key", 7.into()), "private_key"),
         (
             with(
                 "private_key",

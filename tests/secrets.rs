@@ -19,7 +19,7 @@ use tower::{Layer, ServiceExt};
 use tower_vertex::{
     emulator::{ApiFault, Emulator, Faults, LiteralResponse, TokenBehavior, TokenFault},
     route::VertexRouteLayer,
-    token::{AccessToken, GcpAuth, TokenCache, token_fn},
+    token::{AccessToken, Credentials, FetchReason, GcpAuth, TokenCache, TokenSource, token_fn},
 };
 
 /// All that was logged, printed by a panic, or shown.
@@ -107,6 +107,8 @@ async fn no_secret_is_ever_printed() {
         headers: Default::default(),
         body,
     };
+    let echo =
+        answer(400, format!(r#"{{"error":"invalid_grant","error_description":"{assertion}"}}"#));
     for respond in [
         answer(400, format!(r#"{{"error":"invalid_grant","error_description":"{assertion}"}}"#)),
         answer(400, assertion.to_owned()),
@@ -139,7 +141,7 @@ async fn no_secret_is_ever_printed() {
             let token = AccessToken::new(&token, Some(Duration::from_secs(3600)));
             async move {
                 match reason {
-                    tower_vertex::token::FetchReason::Cold => Ok(token?),
+                    FetchReason::Cold => Ok(token?),
                     _ => panic!("a source that panics"),
                 }
             }
@@ -160,6 +162,8 @@ async fn no_secret_is_ever_printed() {
     for key in [broken, key.replace("token_uri", "no_uri"), key[..key.len() / 2].to_owned()] {
         seen.show(&GcpAuth::from_service_account_key(key).unwrap_err());
     }
+
+    let others = other_credentials(&vertex, &seen, echo).await;
 
     seen.show(&vertex);
     seen.show(&vertex.stats());
@@ -186,9 +190,76 @@ async fn no_secret_is_ever_printed() {
         "PRIVATE KEY---",
         secret_line,
     ] {
-        if let Some(at) = seen.find(secret) {
-            let start = at.saturating_sub(300);
-            panic!("{secret:?} in: {}", seen.get(start..at + 60).unwrap_or_default());
+        look_for(secret, &seen);
+    }
+    others.iter().for_each(|secret| look_for(secret, &seen));
+}
+
+fn look_for(secret: &str, seen: &str) {
+    if let Some(at) = seen.find(secret) {
+        let start = at.saturating_sub(300);
+        panic!("{secret:?} in: {}", seen.get(start..at + 60).unwrap_or_default());
+    }
+}
+
+/// Each other kind of credential: tokens, a forced refresh, an endpoint that says in its errors
+/// what it was told, and one that is down. Returns the secrets that were in the files.
+async fn other_credentials(vertex: &Emulator, seen: &Seen, echo: LiteralResponse) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let subject = folder.path().join("subject");
+    std::fs::write(&subject, vertex.subject_token()).unwrap();
+    let mut files = vec![vertex.external_account_authorized_user()];
+    if cfg!(feature = "google-cloud-auth") {
+        files.extend([
+            vertex.service_account_key(),
+            vertex.authorized_user(),
+            vertex.external_account(&subject),
+            vertex.external_account_impersonated(&subject),
+            vertex.impersonated_service_account(),
+        ]);
+    }
+    let mut secrets = vec![vertex.subject_token()];
+    for (number, text) in files.iter().enumerate() {
+        let path = folder.path().join(format!("{number}.json"));
+        std::fs::write(&path, text).unwrap();
+        let mut search = vec![Credentials::builder().file(&path).detect().await.unwrap()];
+        search.push(
+            Credentials::builder()
+                .file(&path)
+                .impersonate("target@p.iam.gserviceaccount.com")
+                .iam_endpoint(vertex.url())
+                .detect()
+                .await
+                .unwrap(),
+        );
+        for source in search {
+            seen.show(&source);
+            writeln!(seen.clone(), "{}", source.info()).unwrap();
+            let down = TokenFault { status: 503, times: None };
+            for behavior in [
+                TokenBehavior::default(),
+                TokenBehavior { respond: Some(echo.clone()), ..Default::default() },
+                TokenBehavior { fail: Some(down), ..Default::default() },
+            ] {
+                vertex.set_token_behavior(behavior);
+                for reason in [FetchReason::Cold, FetchReason::Rejected] {
+                    match source.fetch(reason).await {
+                        Ok(token) => seen.show(&token),
+                        Err(error) => writeln!(seen.clone(), "{error} {error:?}").unwrap(),
+                    }
+                }
+            }
+            vertex.set_token_behavior(TokenBehavior::default());
+        }
+        let file: serde_json::Value = serde_json::from_str(text).unwrap();
+        for file in [&file, &file["source_credentials"]] {
+            secrets.extend(
+                ["client_secret", "refresh_token"]
+                    .iter()
+                    .filter_map(|name| Some(file.get(name)?.as_str()?.to_owned())),
+            );
         }
     }
+    assert!(secrets.len() >= 3, "there was something to look for");
+    secrets
 }

@@ -8,13 +8,13 @@ use super::{
     path::{HostVerdict, Target, judge_host},
     settings::{ApiFault, ErrorShape},
     state::Shared,
-    tokens::{Bearer, Verdict},
+    tokens::{Bearer, Scope, Verdict},
 };
 
 /// An answer given without reading the body.
 pub(crate) struct Refusal {
     /// Whose known token the request showed, dead or alive.
-    pub(crate) bearer: Option<Bearer>,
+    pub(crate) bearer: Option<Box<Bearer>>,
     pub(crate) error: GoogleError,
 }
 
@@ -48,11 +48,11 @@ pub(crate) fn admit<'a>(
     }
 
     let credential = credential(shared, parts);
-    let known = credential.known().cloned();
+    let known = credential.known().cloned().map(Box::new);
     if let Some(fault) = shared.take_fault(|status| status == 401) {
         return refuse(known, fault_error(&fault, &target));
     }
-    let bearer = match credential.accept(&target.rpc()) {
+    let bearer = match credential.accept(&target.rpc(), &[Scope::CloudPlatform]) {
         Ok(bearer) => bearer,
         Err(error) => return refuse(known, error),
     };
@@ -97,10 +97,12 @@ impl Credential {
         }
     }
 
-    /// Who shows a good token; a 401 in the name of the method for everything else.
-    pub(crate) fn accept(self, rpc: &str) -> Result<Bearer, GoogleError> {
+    /// Who shows a good token with one of these scopes; in the name of the method a 403 for a good
+    /// token with another, and a 401 for everything else.
+    pub(crate) fn accept(self, rpc: &str, scopes: &[Scope]) -> Result<Bearer, GoogleError> {
         match self {
-            Self::Token(Verdict::Valid(bearer)) => Ok(bearer),
+            Self::Token(Verdict::Valid(bearer)) if scopes.contains(&bearer.scope) => Ok(bearer),
+            Self::Token(Verdict::Valid(_)) => Err(GoogleError::insufficient_scope(rpc)),
             Self::Token(_) => Err(GoogleError::invalid_token(rpc)),
             Self::Missing => Err(GoogleError::missing_credentials(rpc)),
             Self::ApiKey => Err(GoogleError::api_key(rpc)),

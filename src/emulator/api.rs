@@ -41,7 +41,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     let mut body = MeteredBody::new(incoming, live.clone(), held_back);
 
     let (bearer, reply) = match admit(&shared, &parts) {
-        Err(Refusal { bearer, error }) => (bearer, Reply::Whole(error.into_response())),
+        Err(Refusal { bearer, error }) => {
+            (bearer.map(|bearer| *bearer), Reply::Whole(error.into_response()))
+        }
         Ok((target, bearer)) => {
             let reply = answer(&shared, &target, &parts.uri, &mut body).await;
             (Some(bearer), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))

@@ -73,6 +73,20 @@ impl GoogleError {
         error
     }
 
+    /// 403 for a good token that was not made for this.
+    pub(crate) fn insufficient_scope(method: &str) -> Self {
+        let message = "Request had insufficient authentication scopes.";
+        let metadata = json!({ "service": service(method), "method": method });
+        let mut error = Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).with_info(
+            "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+            "googleapis.com",
+            metadata,
+        );
+        error.authenticate =
+            Some(r#"Bearer realm="https://accounts.google.com/", error="insufficient_scope""#);
+        error
+    }
+
     pub(crate) fn missing_credentials(method: &str) -> Self {
         let message = format!("Request is missing required authentication credential. {SIGN_IN}");
         Self::unauthenticated(message, "CREDENTIALS_MISSING", method)

@@ -12,7 +12,7 @@ use super::{
     google_errors::json as json_response,
     state::{Shared, lock, take_one},
     token_settings::LiteralResponse,
-    tokens::{Grant, Principal},
+    tokens::{Grant, Principal, Scope},
 };
 
 /// The largest body that is read here, in bytes.
@@ -108,8 +108,8 @@ impl From<Stop> for Answer {
 }
 
 /// A token in the form of RFC 6749, as the body of an answer.
-pub(crate) fn issue(shared: &Shared, principal: Principal) -> Value {
-    let Grant { value, expires_in, minted } = lock(&shared.tokens).grant(principal);
+pub(crate) fn issue(shared: &Shared, principal: Principal, scope: Scope) -> Value {
+    let Grant { value, expires_in, minted } = lock(&shared.tokens).grant(principal, scope);
     if minted {
         shared.count(|stats| stats.token_mints += 1);
     }

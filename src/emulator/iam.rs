@@ -12,7 +12,7 @@ use super::{
     google_errors::{GoogleError, html},
     grant::{Answer, Stop, literal_response, ok, receive},
     state::{Shared, lock},
-    tokens::Principal,
+    tokens::{Principal, Scope},
 };
 
 const RPC: &str = "google.iam.credentials.v1.IAMCredentials.GenerateAccessToken";
@@ -66,7 +66,7 @@ async fn generate_access_token(
         Stop::Told(status) => GoogleError::for_status(status, RPC, "").into_response(),
     })?;
     let asked = credential(shared, &parts)
-        .accept(RPC)
+        .accept(RPC, &[Scope::CloudPlatform, Scope::Iam])
         .and_then(|_| Asked::new(project, account, &body))
         .and_then(|asked| check(shared, asked));
     let asked = asked.map_err(GoogleError::into_response)?;
@@ -75,7 +75,7 @@ async fn generate_access_token(
         let mut tokens = lock(&shared.tokens);
         let set = tokens.behavior().life();
         let life = if set < HOUR { asked.lifetime.min(set) } else { asked.lifetime };
-        (life, tokens.mint(asked.principal, life))
+        (life, tokens.mint(asked.principal, asked.scope, life))
     };
     shared.count(|stats| stats.token_mints += 1);
     let expire_time = shared.now().after(life).rfc3339();
@@ -105,6 +105,7 @@ fn check(shared: &Shared, asked: Asked) -> Result<Asked, GoogleError> {
 /// A request, understood.
 struct Asked {
     principal: Principal,
+    scope: Scope,
     lifetime: Duration,
 }
 
@@ -133,7 +134,10 @@ impl Asked {
                 "Invalid JSON payload received. Parsing terminated at line {line}, column {column}."
             ))
         })?;
-        Ok(Self { principal: account.to_owned().into(), lifetime: lifetime(&body)? })
+        let lifetime = lifetime(&body)?;
+        let scopes = body.get("scope").and_then(Value::as_array).into_iter().flatten();
+        let scope = Scope::of(scopes.filter_map(Value::as_str));
+        Ok(Self { principal: account.to_owned().into(), scope, lifetime })
     }
 }
 

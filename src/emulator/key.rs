@@ -19,7 +19,7 @@ use rsa::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::grant::Refusal;
+use super::{grant::Refusal, tokens::Scope};
 
 /// The project whose service account this is.
 pub(crate) const PROJECT: &str = "emulator-project";
@@ -168,8 +168,8 @@ fn check_self_signed(claims: &Claims, now: f64) -> Option<Duration> {
 }
 
 /// Whether the one scope that matters is among these, which blanks separate.
-pub(crate) fn has_scope(scopes: Option<&str>) -> bool {
-    scopes.unwrap_or_default().split_whitespace().any(|scope| scope == SCOPE)
+fn has_scope(scopes: Option<&str>) -> bool {
+    Scope::of(scopes.unwrap_or_default().split_whitespace()) == Scope::CloudPlatform
 }
 
 #[cfg(test)]

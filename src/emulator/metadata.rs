@@ -13,6 +13,7 @@ use super::{
     grant::{Answer, Stop, issue, ok, receive},
     key::{PROJECT, SCOPE},
     state::Shared,
+    tokens::Scope,
 };
 
 const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
@@ -52,7 +53,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Answer {
         }
         // Whatever `?scopes=` asks for, the token has the one scope that the machine has.
         (_, Some("/token")) => match receive(shared, request).await {
-            Ok(_) => ok(&issue(shared, MACHINE.into())),
+            Ok(_) => ok(&issue(shared, MACHINE.into(), Scope::CloudPlatform)),
             Err(Stop::Told(StatusCode::TOO_MANY_REQUESTS)) => with_type(
                 StatusCode::TOO_MANY_REQUESTS,
                 "text/plain; charset=utf-8",

@@ -60,6 +60,9 @@
 //! issued when it is first shown: only then has it a generation, and only from then on does
 //! [`Emulator::revoke_tokens`] end it. One that is signed within the same second is the same one.
 //!
+//! A token is good for everything if one of its scopes is `cloud-platform`. With `iam` it can only
+//! impersonate, which is what `google-cloud-auth` exchanges a subject token for on that way.
+//!
 //! [`TokenBehavior`] is about all of them. They are served over TLS as well.
 //!
 //! # Control
@@ -209,9 +212,9 @@ impl Emulator {
     /// counted as a mint.
     pub fn mint(&self) -> String {
         let token = {
-            let mut tokens = lock(&self.shared.tokens);
-            let life = tokens.behavior().life();
-            tokens.mint("emulator".into(), life)
+            let mut store = lock(&self.shared.tokens);
+            let life = store.behavior().life();
+            store.mint("emulator".into(), tokens::Scope::CloudPlatform, life)
         };
         self.shared.count(|stats| stats.token_mints += 1);
         token

@@ -13,6 +13,7 @@ use super::{
     key,
     state::{Shared, lock},
     token_settings::UserGrantFault,
+    tokens::Scope,
 };
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -30,7 +31,7 @@ pub(crate) async fn token(shared: Arc<Shared>, request: Request<Incoming>) -> An
     let fields = Fields::parse(&body);
     match fields.get("grant_type").as_deref() {
         Some(JWT_BEARER) => match check_assertion(&shared, &parts, &fields) {
-            Ok(()) => ok(&issue(&shared, key::EMAIL.into())),
+            Ok(()) => ok(&issue(&shared, key::EMAIL.into(), Scope::CloudPlatform)),
             Err(refusal) => refuse(refusal),
         },
         Some("refresh_token") => {
@@ -40,7 +41,7 @@ pub(crate) async fn token(shared: Arc<Shared>, request: Request<Incoming>) -> An
                 return refuse(("invalid_client", "The OAuth client was not found."));
             }
             match check_refresh(&shared, user, &fields) {
-                Ok(_) => ok(&issue(&shared, user.principal.into())),
+                Ok(_) => ok(&issue(&shared, user.principal.into(), Scope::CloudPlatform)),
                 Err(why) => why.into(),
             }
         }

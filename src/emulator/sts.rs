@@ -10,10 +10,9 @@ use super::{
     credentials::{Login, WORKFORCE, WORKLOAD},
     google_errors::html,
     grant::{Answer, Fields, Refusal, issue, ok, receive, refuse},
-    key::has_scope,
     oauth::check_refresh,
     state::{Shared, lock},
-    tokens::Principal,
+    tokens::{Principal, Scope},
 };
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -36,8 +35,8 @@ pub(crate) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
         Err(stop) => return stop.into(),
     };
     match check_exchange(&shared, &Fields::parse(&body)) {
-        Ok(principal) => {
-            let mut token = issue(&shared, principal);
+        Ok((principal, scope)) => {
+            let mut token = issue(&shared, principal, scope);
             token["issued_token_type"] = ACCESS_TOKEN.into();
             ok(&token)
         }
@@ -45,7 +44,7 @@ pub(crate) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
     }
 }
 
-fn check_exchange(shared: &Shared, fields: &Fields<'_>) -> Result<Principal, Refusal> {
+fn check_exchange(shared: &Shared, fields: &Fields<'_>) -> Result<(Principal, Scope), Refusal> {
     let field = |name: &str, missing: &'static str| {
         let value = fields.get(name).filter(|value| !value.is_empty());
         value.ok_or(("invalid_request", missing))
@@ -75,13 +74,14 @@ fn check_exchange(shared: &Shared, fields: &Fields<'_>) -> Result<Principal, Ref
              exist.",
         ));
     };
-    if !has_scope(Some(&scope)) {
+    let scope = Scope::of(scope.split_whitespace());
+    if scope == Scope::Other {
         return Err(("invalid_scope", "Invalid OAuth scope or ID token audience provided."));
     }
     if subject != shared.credentials.subject_token {
         return Err(("invalid_grant", "The subject token is not the emulator's."));
     }
-    Ok(pool.principal.into())
+    Ok((pool.principal.into(), scope))
 }
 
 /// `/v1/oauthtoken`: the refresh grant of a workforce login.
@@ -117,7 +117,7 @@ pub(crate) async fn refresh(shared: Arc<Shared>, request: Request<Incoming>) -> 
         Some(rotated) => rotated,
         None => None,
     };
-    let mut token = issue(&shared, login.principal.into());
+    let mut token = issue(&shared, login.principal.into(), Scope::CloudPlatform);
     if let Some(rotated) = rotated {
         token["refresh_token"] = rotated.into();
     }

@@ -37,7 +37,7 @@ pub(crate) struct TokenStore {
     issued: HashMap<Hash, Issued>,
     order: VecDeque<Hash>,
     last_generation: u64,
-    repeated: HashMap<Principal, Repeated>,
+    repeated: HashMap<(Principal, Scope), Repeated>,
     behavior: TokenBehavior,
 }
 
@@ -69,12 +69,34 @@ pub(crate) struct Grant {
     pub(crate) minted: bool,
 }
 
+/// What a token is good for: the widest of its scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    /// `cloud-platform`: everything.
+    CloudPlatform,
+    /// `iam`: impersonation, for which `google-cloud-auth` exchanges a subject token so.
+    Iam,
+    /// Nothing that is here.
+    Other,
+}
+
+impl Scope {
+    pub(crate) fn of<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
+        scopes.into_iter().fold(Self::Other, |widest, scope| match scope {
+            "https://www.googleapis.com/auth/cloud-platform" => Self::CloudPlatform,
+            "https://www.googleapis.com/auth/iam" if widest == Self::Other => Self::Iam,
+            _ => widest,
+        })
+    }
+}
+
 /// Who shows a token, and which one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bearer {
     /// Counted from 1 in the order of issue.
     pub(crate) generation: u64,
     pub(crate) principal: Principal,
+    pub(crate) scope: Scope,
 }
 
 /// What a presented token is worth.
@@ -103,9 +125,10 @@ impl TokenStore {
     }
 
     /// A token for a client that asks: a new one, or the one of the last time.
-    pub(crate) fn grant(&mut self, principal: Principal) -> Grant {
+    pub(crate) fn grant(&mut self, principal: Principal, scope: Scope) -> Grant {
         let now = Instant::now();
-        let repeated = self.repeated.get(&principal).filter(|token| now < token.renew_at);
+        let whose = (principal, scope);
+        let repeated = self.repeated.get(&whose).filter(|token| now < token.renew_at);
         if self.behavior.same_until_expiry
             && let Some(repeated) = repeated
         {
@@ -116,7 +139,7 @@ impl TokenStore {
             };
         }
         let life = self.behavior.life();
-        let value = self.mint(principal.clone(), life);
+        let value = self.mint(whose.0.clone(), scope, life);
         if self.behavior.same_until_expiry {
             let margin = Duration::from_secs(240).min(life / 2);
             let repeated = Repeated {
@@ -124,15 +147,15 @@ impl TokenStore {
                 expires_at: now + life,
                 renew_at: now + (life - margin),
             };
-            self.repeated.insert(principal, repeated);
+            self.repeated.insert(whose, repeated);
         }
         Grant { value, expires_in: self.behavior.expires_in.clone(), minted: true }
     }
 
     /// A new token.
-    pub(crate) fn mint(&mut self, principal: Principal, life: Duration) -> String {
+    pub(crate) fn mint(&mut self, principal: Principal, scope: Scope, life: Duration) -> String {
         let value = format!("ya29.emulator-{}", random_text());
-        self.remember(hash(&value), principal, life);
+        self.remember(hash(&value), principal, scope, life);
         value
     }
 
@@ -145,12 +168,12 @@ impl TokenStore {
     ) -> (Verdict, bool) {
         let new = !self.issued.contains_key(&hash(token));
         if new {
-            self.remember(hash(token), principal, life);
+            self.remember(hash(token), principal, Scope::CloudPlatform, life);
         }
         (self.judge(token), new)
     }
 
-    fn remember(&mut self, hash: Hash, principal: Principal, life: Duration) {
+    fn remember(&mut self, hash: Hash, principal: Principal, scope: Scope, life: Duration) {
         let now = Instant::now();
         while let Some(oldest) = self.order.front() {
             let dead = self.issued.get(oldest).is_none_or(|token| token.is_long_dead(now));
@@ -161,7 +184,7 @@ impl TokenStore {
             self.order.pop_front();
         }
         self.last_generation += 1;
-        let bearer = Bearer { generation: self.last_generation, principal };
+        let bearer = Bearer { generation: self.last_generation, principal, scope };
         let token = Issued { bearer, expires_at: now + life, revoked: false };
         self.issued.insert(hash, token);
         self.order.push_back(hash);

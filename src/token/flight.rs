@@ -25,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
+    reason: FetchReason,
     deadline: Instant,
     outcome: watch::Receiver<Option<Outcome>>,
 }
@@ -51,7 +52,12 @@ impl Flight {
             };
             sender.send_replace(Some(land(token)));
         });
-        Ok(Self { deadline, outcome })
+        Ok(Self { reason, deadline, outcome })
+    }
+
+    /// Why it was started; who joined it may have had another reason.
+    pub(super) fn reason(&self) -> FetchReason {
+        self.reason
     }
 
     /// Until when nobody needs to look whether this flight is still under way.

@@ -62,7 +62,8 @@ impl Impersonated {
         let account = account.into();
         check_account(&account)?;
         Ok(Self {
-            base: TokenCache::new(base),
+            // The cache above limits how often 401s force a refresh.
+            base: TokenCache::builder().forced_refreshes(u32::MAX, Duration::ZERO).build(base),
             account,
             delegates: Vec::new(),
             lifetime: DEFAULT_LIFETIME,

@@ -3,6 +3,8 @@
 //! Bodies of refusals may repeat what was sent, secrets included. So only this much of one is kept:
 //! its status, the error code of RFC 6749 §5.2, and which of a few known causes it names.
 
+use serde_json::Value;
+
 use super::CredentialKind;
 
 /// A refusal, without anything that its sender wrote freely.
@@ -40,7 +42,7 @@ const CAUSES: [(&str, Cause); 9] = [
 
 impl Refusal {
     pub(super) fn new(status: u16, body: &str) -> Self {
-        let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
+        let json: Option<Value> = serde_json::from_str(body).ok();
         let error = json.as_ref().and_then(|json| json.get(0).unwrap_or(json).get("error"));
         let code = error
             .and_then(|error| error.as_str().or_else(|| error.get("status")?.as_str()))
@@ -49,20 +51,24 @@ impl Refusal {
             status: Some(status),
             code: code.map(str::to_owned),
             cause: CAUSES.iter().find(|(words, _)| body.contains(words)).map(|(_, cause)| *cause),
-            api: error.is_some_and(serde_json::Value::is_object),
+            api: error.is_some_and(Value::is_object),
         }
     }
 
     /// The refusal that an error's text holds, body included.
     #[cfg(feature = "google-cloud-auth")]
     pub(super) fn find_in(text: &str) -> Option<Self> {
-        let status = ["error (", "a ["].iter().find_map(|before| {
-            let digits = text.split_once(before)?.1.get(..3)?;
-            digits.parse().ok().filter(|status| (400..600).contains(status))
-        })?;
-        let body = text.find(['{', '[']).zip(text.rfind(['}', ']']));
-        let body = body.and_then(|(start, end)| text.get(start..=end)).unwrap_or(text);
-        Some(Self::new(status, body))
+        let after = ["error (", "a ["].iter().flat_map(|before| text.split(before).skip(1));
+        let mut statuses = after.filter_map(|after| after.get(..3)?.parse().ok());
+        let status = statuses.find(|status| (400..600).contains(status))?;
+        // Texts of errors that hold each other repeat it; the first one is whole.
+        let body = text.find('{').and_then(|start| {
+            let rest = text.get(start..)?;
+            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+            values.next()?.ok()?;
+            rest.get(..values.byte_offset())
+        });
+        Some(Self::new(status, body.unwrap_or(text)))
     }
 
     /// A sentence for the owner of credentials of this kind.
@@ -237,8 +243,11 @@ mod tests {
     #[cfg(feature = "google-cloud-auth")]
     #[test]
     fn a_refusal_is_found_in_the_text_of_an_error() {
-        let text = r#"failed, body=<{"error":"invalid_grant"}> and: HTTP status client error (400 Bad Request) for url (http://127.0.0.1:1/)"#;
+        let text = r#"failed, body=<{"error":"invalid_grant"}> and: body=<{"error":"invalid_grant"}>: HTTP status client error (400 Bad Request) for url (http://127.0.0.1:1/)"#;
         assert_eq!(Refusal::find_in(text), Some(Refusal::new(400, r#"{"error":"invalid_grant"}"#)));
+        let text =
+            r#"body=<{"error_description":"reauth related error (invalid_rapt)"}>: error (400 Bad"#;
+        assert!(Refusal::find_in(text).is_some());
         assert_eq!(Refusal::find_in("connection refused"), None);
     }
 }

@@ -243,7 +243,7 @@ impl State {
         let (until, outcome) = match result {
             Ok((token, life)) => {
                 control.failures = 0;
-                (self.install(&mut control, &now, token, life), Ok(()))
+                (self.install(&mut control, &now, reason, token, life), Ok(()))
             }
             Err(error) => {
                 self.counters.failures.fetch_add(1, Relaxed);
@@ -264,6 +264,7 @@ impl State {
         &self,
         control: &mut Control,
         now: &Now,
+        reason: FetchReason,
         token: AccessToken,
         life: Duration,
     ) -> Instant {
@@ -298,7 +299,9 @@ impl State {
             schedule,
             rejected: AtomicBool::new(rejected),
         };
-        let wanted_another = rejected || schedule.refresh.is_zero();
+        // A flight that was under way when the 401 came was not asked for another one.
+        let forced = rejected && reason == FetchReason::Rejected;
+        let wanted_another = forced || schedule.refresh.is_zero();
         self.current.store(Some(Arc::new(entry)));
         if same.is_some() && wanted_another {
             control.repeats = control.repeats.saturating_add(1);

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Lease, Rejection,
+    FetchReason, Lease, Rejection,
     flight::Flight,
     state::{Decision, State},
 };
@@ -43,21 +43,26 @@ pub(super) async fn wait_for_newer(
     mut flight: Flight,
     generation: u64,
 ) -> Rejection {
+    let mut reason = flight.reason();
+    let newer = || {
+        let current = cache.current.load();
+        current.as_ref().filter(|entry| entry.generation != generation).map(|entry| entry.lease())
+    };
     let mut outcome = None;
     for _ in 0..ELECTIONS {
         outcome = flight.outcome().await;
-        if outcome.is_some() {
+        // One that was under way before the 401 may have asked a source that answers from memory.
+        let in_vain = outcome.as_ref().is_some_and(Result::is_ok) && newer().is_none();
+        if outcome.is_some() && !(in_vain && reason != FetchReason::Rejected) {
             break;
         }
         match cache.decide() {
-            Decision::Wait(next) => flight = next,
+            Decision::Wait(next) => (reason, flight) = (next.reason(), next),
             Decision::Use(_) => break,
             Decision::Fail(error) => return Rejection::Failed(error.into()),
         }
     }
-    let newer =
-        cache.current.load().as_ref().filter(|e| e.generation != generation).map(|e| e.lease());
-    match (newer, outcome) {
+    match (newer(), outcome) {
         (Some(lease), _) => Rejection::Replaced(lease),
         (None, Some(Ok(()))) => Rejection::SameToken,
         (None, Some(Err(error))) => Rejection::Failed(error.into()),

@@ -1,6 +1,9 @@
 //! What the tests on real sockets share: a client, a stack, and requests.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+pub(crate) mod door;
+pub(crate) mod world;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};

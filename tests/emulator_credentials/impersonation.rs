@@ -124,3 +124,29 @@ async fn a_token_lives_as_long_as_granted_or_as_short_as_set() {
         assert_eq!(bench.emulator.requests().pop().unwrap().principal.unwrap(), TARGET);
     }
 }
+
+#[tokio::test]
+async fn a_token_for_iam_impersonates_and_does_no_more() {
+    let bench = Bench::new().await;
+    let path = impersonation_path("-", TARGET);
+    let iam = "https://www.googleapis.com/auth/iam";
+    let mut fields = bench.exchange_fields();
+    // As `google-cloud-auth` asks, when it will go on to impersonate.
+    fields["scope"] = iam.into();
+    let federated = bench.post("/v1/token", form(&fields)).await.access_token();
+    let impersonate = async |bearer: &str, scope: &str| {
+        let answer = bench.impersonate(Some(bearer), &path, json!({ "scope": [scope] })).await;
+        text(&answer.json(), "accessToken").to_owned()
+    };
+    let whole = impersonate(&federated, SCOPE).await;
+    assert_eq!(bench.principal(&whole).await, TARGET);
+    let email = impersonate(&federated, "email").await;
+    let refused = bench.impersonate(Some(&email), &path, json!({ "scope": [SCOPE] })).await;
+    for answer in [bench.chat(&federated).await, bench.chat(&email).await, refused] {
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        let error = answer.google_error();
+        assert_eq!(error["details"][0]["reason"], "ACCESS_TOKEN_SCOPE_INSUFFICIENT");
+        let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+        assert!(challenge.ends_with(r#"error="insufficient_scope""#), "{challenge}");
+    }
+}

@@ -1,0 +1,78 @@
+//! A process of its own for a test that needs an environment, a `PATH` or an `/etc/hosts` of its
+//! own: the test runs itself again in there.
+
+use std::{ffi::OsString, fs, path::Path, process::Command};
+
+const INSIDE: &str = "TOWER_VERTEX_TEST_INSIDE";
+
+/// What a process finds around it.
+#[derive(Default)]
+pub(crate) struct World {
+    variables: Vec<(&'static str, OsString)>,
+    hosts: Option<&'static str>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// A network with nothing but loopback, and names on it. Linux only; without being root, the
+    /// kernel must allow user namespaces.
+    pub(crate) fn hosts(mut self, hosts: &'static str) -> Self {
+        self.hosts = Some(hosts);
+        self
+    }
+
+    /// Runs the test `name` again in this world, in an empty folder which is `HOME` too, and
+    /// fails if it fails there. Returns `true` in there.
+    pub(crate) fn enter(self, name: &str) -> bool {
+        if std::env::var_os(INSIDE).is_some() {
+            return true;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let exe = std::env::current_exe().unwrap();
+        let mut command = match self.hosts {
+            None => Command::new(exe),
+            Some(hosts) => namespace(exe.as_os_str().to_owned(), hosts, home.path()),
+        };
+        command
+            .args([name, "--exact", "--nocapture", "--test-threads=1"])
+            .env_clear()
+            .current_dir(home.path())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home.path())
+            .env("RUST_BACKTRACE", "0")
+            .env(INSIDE, "1")
+            .envs(self.variables);
+        let output = command.output().unwrap();
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "in its own world, {name} failed:\n{out}\n{err}");
+        assert!(out.contains("1 passed"), "in its own world, {name} did not run:\n{out}\n{err}");
+        false
+    }
+}
+
+fn namespace(exe: OsString, hosts: &str, home: &Path) -> Command {
+    let file = home.join("hosts");
+    fs::write(&file, format!("127.0.0.1 localhost\n{hosts}\n")).unwrap();
+    let root = fs::metadata("/proc/self").is_ok_and(|proc| {
+        use std::os::unix::fs::MetadataExt as _;
+        proc.uid() == 0
+    });
+    let mut command = Command::new("unshare");
+    command.args(if root { &["-m", "-n"][..] } else { &["-r", "-m", "-n"] });
+    command.args([
+        "sh",
+        "-c",
+        "ip link set lo up && mount --bind \"$HOME/hosts\" /etc/hosts && exec \"$0\" \"$@\"",
+    ]);
+    command.arg(exe);
+    command
+}

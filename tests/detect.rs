@@ -1,0 +1,402 @@
+//! Which credentials a machine offers, what is said of those that cannot be used, and that a
+//! process stays who it is.
+#![cfg(all(feature = "emulator", feature = "gcp-auth", feature = "google-cloud-auth", unix))]
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use common::{auth, chat, client, eventually, upstream, world::World};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt};
+use tower_vertex::{
+    Error,
+    auth::VertexAuthLayer,
+    emulator::{Emulator, TokenBehavior, UserGrantFault},
+    route::VertexRouteLayer,
+    token::{CredentialKind, Credentials, FetchReason, GoogleCloudAuth, TokenCache, TokenSource},
+};
+
+/// No metadata server and no gcloud.
+fn bare() -> World {
+    World::new().variable("PATH", "").variable("GCE_METADATA_HOST", "127.0.0.1:1")
+}
+
+fn home() -> PathBuf {
+    std::env::var_os("HOME").unwrap().into()
+}
+
+fn write(path: impl AsRef<Path>, text: impl AsRef<str>) -> PathBuf {
+    let path = home().join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text.as_ref()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn nothing_at_all_is_said_place_by_place() {
+    if !bare().enter("nothing_at_all_is_said_place_by_place") {
+        return;
+    }
+    let began = std::time::Instant::now();
+    let error = Credentials::detect().await.unwrap_err();
+    // The promise itself, not a benchmark: there is nothing to wait for longer.
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let text = error.to_string();
+    let Error::Credentials(error) = error else { panic!("{text}") };
+    assert!(error.is_not_found());
+    let places: Vec<_> = error.places().map(|(place, _)| place).collect();
+    assert_eq!(
+        places,
+        ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "gcloud"]
+    );
+    for words in [
+        "not set",
+        "application_default_credentials.json: run `gcloud auth application-default login`",
+        "only on Google Cloud",
+        "no such command; install it",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_places_are_looked_at_in_their_order() {
+    if !bare()
+        .variable("CLOUDSDK_CONFIG", "elsewhere")
+        .variable("GOOGLE_CLOUD_QUOTA_PROJECT", "payer")
+        .enter("the_places_are_looked_at_in_their_order")
+    {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    // gcp_auth reads only the usual folder; CLOUDSDK_CONFIG names another one.
+    let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
+    user["quota_project_id"] = "file-payer".into();
+    write("elsewhere/application_default_credentials.json", user.to_string());
+    write(".config/gcloud/application_default_credentials.json", "not this one");
+    let found = Credentials::detect().await.unwrap();
+    assert_eq!(found.info().kind(), CredentialKind::AuthorizedUser);
+    assert_eq!(found.info().backend(), "google-cloud-auth");
+    assert!(found.info().path().unwrap().starts_with("elsewhere"));
+    assert_eq!(found.info().quota_project(), Some("payer"), "the variable wins over the file");
+    assert_eq!(found.quota_project(), Some("payer"));
+
+    // It reaches the service, and the token is good there.
+    let layer = VertexAuthLayer::new(found).trust_origin(vertex.url()).unwrap();
+    let stack =
+        VertexRouteLayer::new(upstream(&vertex)).layer(layer.layer(client(common::Http::One)));
+    assert_eq!(stack.oneshot(chat("hello")).await.unwrap().status(), StatusCode::OK);
+    let request = vertex.requests().pop().unwrap();
+    assert!(request.header_names.iter().any(|name| name == "x-goog-user-project"));
+    assert_eq!(request.principal.as_deref(), Some("developer@example.com"));
+
+    // A file that is named wins, whatever its type, and tells what it knows.
+    let sub = write("subject", vertex.subject_token());
+    for (text, kind, backend) in [
+        (vertex.service_account_key(), CredentialKind::ServiceAccount, "gcp_auth"),
+        (vertex.authorized_user(), CredentialKind::AuthorizedUser, "google-cloud-auth"),
+        (vertex.external_account(&sub), CredentialKind::ExternalAccount, "google-cloud-auth"),
+        (
+            vertex.impersonated_service_account(),
+            CredentialKind::ImpersonatedServiceAccount,
+            "google-cloud-auth",
+        ),
+        (
+            vertex.external_account_authorized_user(),
+            CredentialKind::ExternalAccountAuthorizedUser,
+            "tower-vertex",
+        ),
+    ] {
+        let path = write("named.json", text);
+        let found =
+            Credentials::builder().file(&path).quota_project("other").detect().await.unwrap();
+        assert_eq!((found.info().kind(), found.info().backend()), (kind, backend));
+        assert_eq!(found.info().quota_project(), Some("other"));
+        assert_eq!(found.info().warnings(), [""; 0]);
+        found.fetch(FetchReason::Cold).await.unwrap();
+        let line = found.info().to_string();
+        assert!(line.contains("named.json"), "{line}");
+        if kind == CredentialKind::ServiceAccount {
+            assert!(line.starts_with("service account key of ") && line.contains('@'), "{line}");
+            assert!(found.info().project_id().is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_everybody_can_read_is_a_warning() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.json");
+    fs::write(&path, vertex.service_account_key()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let found = Credentials::builder().file(&path).detect().await.unwrap();
+    let [warning] = found.info().warnings() else { panic!("{:?}", found.info()) };
+    assert!(warning.contains("chmod 600") && warning.contains("key.json"), "{warning}");
+}
+
+/// Each file has marked secrets in it; none of them may be said.
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_never_passed_over_and_never_quoted() {
+    if !bare()
+        .variable("GOOGLE_APPLICATION_CREDENTIALS", "named.json")
+        .enter("a_file_that_cannot_be_used_is_never_passed_over_and_never_quoted")
+    {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    // Would be found if a broken file were passed over.
+    write(".config/gcloud/application_default_credentials.json", vertex.authorized_user());
+    let key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    let pem = |label: &str| format!("-----BEGIN {label}-----\nU0VDUkVU\n-----END {label}-----\n");
+    let with = |field: &str, value: Value| {
+        let mut key = key.clone();
+        key[field] = value;
+        key.to_string()
+    };
+    for (text, why) in [
+        ("SECRET".to_owned(), "not JSON"),
+        ("[\"SECRET\"]".into(), "no \"type\""),
+        (json!({ "installed": { "client_secret": "SECRET" } }).to_string(), "OAuth client"),
+        (with("type", "SECRET".into()), "\"type\""),
+        (with("type", "gdch_service_account".into()), "\"type\""),
+        (with("private_key", "SECRET".into()), "PKCS#8"),
+        (with("private_key", pem("PRIVATE KEY").into()), "PKCS#8"),
+        (with("private_key", pem("RSA PRIVATE KEY").into()), "openssl pkcs8"),
+        (with("private_key", json!(["SECRET"])), "\"private_key\""),
+        (with("client_email", json!({ "SECRET": 1 })), "\"client_email\""),
+        (with("token_uri", "SECRET".into()), "\"token_uri\""),
+        (
+            json!({ "type": "authorized_user", "client_id": "SECRET", "client_secret": "SECRET" })
+                .to_string(),
+            "\"refresh_token\"",
+        ),
+        (
+            json!({ "type": "external_account", "audience": "SECRET", "token_url": "SECRET" })
+                .to_string(),
+            "\"subject_token_type\"",
+        ),
+        (
+            json!({ "type": "impersonated_service_account", "service_account_impersonation_url": "SECRET",
+                    "source_credentials": { "type": "SECRET" } })
+            .to_string(),
+            "\"service_account_impersonation_url\"",
+        ),
+    ] {
+        write("named.json", &text);
+        let error = Credentials::detect().await.unwrap_err().to_string();
+        assert!(error.contains("GOOGLE_APPLICATION_CREDENTIALS: named.json: "), "{error}");
+        assert!(error.contains(why), "{text}: {error}");
+        assert!(!error.contains("SECRET") && !error.contains("U0VDUkVU"), "{error}");
+    }
+    fs::remove_file("named.json").unwrap();
+    let error = Credentials::detect().await.unwrap_err().to_string();
+    assert!(error.contains("no such file"), "{error}");
+    fs::create_dir("named.json").unwrap();
+    let error = Credentials::detect().await.unwrap_err().to_string();
+    assert!(error.contains("directory"), "{error}");
+}
+
+/// What the token endpoints refuse, and what is said of it.
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let subject = write("subject", "SECRET-subject".into());
+    let key = write("key.json", vertex.service_account_key());
+    let user = write("user.json", vertex.authorized_user());
+    let workforce = write("workforce.json", vertex.external_account_authorized_user());
+    let external = write("external.json", vertex.external_account(&subject));
+    let impersonated = write("impersonated.json", vertex.impersonated_service_account());
+    let revoked = |fault| move |behavior: &mut TokenBehavior| behavior.user_grant = Some(fault);
+    type Change<'a> = Box<dyn Fn(&mut TokenBehavior) + 'a>;
+    let cases: [(&Path, Change<'_>, &str); 9] = [
+        (
+            &user,
+            Box::new(revoked(UserGrantFault::Revoked)),
+            "run `gcloud auth application-default login`",
+        ),
+        (&user, Box::new(revoked(UserGrantFault::ReauthRequired)), "wants you to log in again"),
+        (&workforce, Box::new(revoked(UserGrantFault::Revoked)), "--login-config=FILE"),
+        (&impersonated, Box::new(revoked(UserGrantFault::Revoked)), "application-default login"),
+        (&key, Box::new(|behavior| behavior.clock_offset_s = -7200), "clock is wrong"),
+        (&external, Box::new(|_| {}), "the subject token is expired"),
+        (
+            &impersonated,
+            Box::new(|behavior| behavior.impersonation_denied = true),
+            "serviceAccountTokenCreator",
+        ),
+        (&user, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "understood"),
+        (&key, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "expected"),
+    ];
+    for (path, change, why) in cases {
+        let mut behavior = TokenBehavior::default();
+        change(&mut behavior);
+        vertex.set_token_behavior(behavior);
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{path:?}, {why}: {error}");
+        assert!(!error.contains("SECRET"), "{error}");
+    }
+
+    // A life that no policy allows; and with the policy, the life that was asked for.
+    let long = || {
+        Credentials::builder()
+            .file(&key)
+            .impersonate("target@p.iam.gserviceaccount.com")
+            .token_lifetime(Duration::from_secs(12 * 3600))
+            .iam_endpoint(vertex.url())
+            .detect()
+    };
+    vertex.set_token_behavior(TokenBehavior::default());
+    let error = long().await.unwrap().fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert!(error.contains("allowServiceAccountCredentialLifetimeExtension"), "{error}");
+    vertex.set_token_behavior(TokenBehavior { allow_long_lifetimes: true, ..Default::default() });
+    let found = long().await.unwrap();
+    assert_eq!(found.info().impersonates(), Some("target@p.iam.gserviceaccount.com"));
+    let life = found.fetch(FetchReason::Cold).await.unwrap().expires_in().unwrap().as_secs();
+    assert!((43_190..=43_200).contains(&life), "{life}");
+
+    // Counted by the server's clock: one that is hours away changes nothing.
+    vertex.set_token_behavior(TokenBehavior { clock_offset_s: 200, ..Default::default() });
+    let found = Credentials::builder()
+        .file(&key)
+        .impersonate("target@p.iam.gserviceaccount.com")
+        .iam_endpoint(vertex.url())
+        .detect()
+        .await
+        .unwrap();
+    let life = found.fetch(FetchReason::Cold).await.unwrap().expires_in().unwrap().as_secs();
+    assert!((3_590..=3_600).contains(&life), "{life}");
+    vertex.set_token_behavior(TokenBehavior::default());
+
+    // Of a life of choice only impersonated accounts have tokens.
+    let error =
+        Credentials::builder().file(&key).token_lifetime(Duration::from_secs(60)).detect().await;
+    assert!(error.unwrap_err().to_string().contains("impersonate"));
+
+    fs::write(&subject, vertex.subject_token()).unwrap();
+    let source = GoogleCloudAuth::from_file(&external).unwrap();
+    source.fetch(FetchReason::Cold).await.unwrap();
+    fs::remove_file(&subject).unwrap();
+    let error = source.fetch(FetchReason::Rejected).await.unwrap_err().to_string();
+    assert!(error.contains("subject\" cannot be read"), "{error}");
+    fs::write(&subject, vertex.subject_token()).unwrap();
+    source.fetch(FetchReason::Proactive).await.unwrap();
+}
+
+fn literal(body: &str) -> tower_vertex::emulator::LiteralResponse {
+    tower_vertex::emulator::LiteralResponse { body: body.to_owned(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
+    let name = "a_key_that_vanishes_never_makes_the_process_somebody_else";
+    let world = World::new()
+        .hosts("127.0.0.1 metadata.google.internal")
+        .variable("GOOGLE_APPLICATION_CREDENTIALS", "key.json");
+    if cfg!(not(target_os = "linux")) || !world.enter(name) {
+        return;
+    }
+    // The machine has an identity of its own, at the place where every library looks.
+    let vertex = Emulator::builder().listen(([127, 0, 0, 1], 80).into()).start().await.unwrap();
+    for make in [
+        vertex.service_account_key(),
+        vertex.authorized_user(),
+        vertex.external_account(write("subject", vertex.subject_token())),
+        vertex.external_account_authorized_user(),
+    ] {
+        write("key.json", make);
+        for source in [
+            Box::new(Credentials::detect().await.unwrap()) as Box<dyn TokenSource>,
+            Box::new(tower_vertex::token::GcpAuth::new()),
+        ] {
+            let layer = auth(&vertex, TokenCache::new(source));
+            let stack = VertexRouteLayer::new(upstream(&vertex))
+                .layer(layer.layer(client(common::Http::One)));
+            vertex.reset_stats();
+            let _ = stack.clone().oneshot(chat("hello")).await;
+            for broken in [None, Some(""), Some("{}"), Some("{\"type\":\"authorized_user\"}")] {
+                match broken {
+                    Some(text) => drop(write("key.json", text)),
+                    None => fs::remove_file("key.json").unwrap(),
+                }
+                vertex.revoke_tokens();
+                let _ = stack.clone().oneshot(chat("hello")).await;
+            }
+            let principals: std::collections::BTreeSet<_> =
+                vertex.requests().into_iter().filter_map(|request| request.principal).collect();
+            assert!(principals.len() <= 1, "{principals:?}");
+            assert!(!principals.iter().any(|who| who.contains("compute@")), "{principals:?}");
+        }
+    }
+}
+
+/// Threads of this process that belong to `google-cloud-auth`. Linux keeps 15 characters of a name.
+#[cfg(target_os = "linux")]
+fn threads() -> usize {
+    let names = fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("google-cloud-a")).count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn fifty_rebuilds_leave_nothing_behind() {
+    // In a process of its own: the threads of others would be counted.
+    if !bare().enter("fifty_rebuilds_leave_nothing_behind") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let subject = write("subject", vertex.subject_token());
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for text in [
+        vertex.service_account_key(),
+        vertex.authorized_user(),
+        vertex.external_account(&subject),
+        vertex.external_account_impersonated(&subject),
+        vertex.impersonated_service_account(),
+    ] {
+        let source = GoogleCloudAuth::from_json(text).unwrap();
+        source.fetch(FetchReason::Cold).await.unwrap();
+        eventually("one thread", || threads() == 1).await;
+        let before = tasks();
+        for _ in 0..50 {
+            source.fetch(FetchReason::Rejected).await.unwrap();
+        }
+        eventually("one thread after fifty rebuilds", || threads() == 1).await;
+        eventually("as many tasks as before", || tasks() <= before).await;
+        drop(source);
+        eventually("no thread", || threads() == 0).await;
+    }
+}
+
+/// Tasks that were spawned on a runtime die with it; those of the source are on one of its own.
+#[test]
+fn a_source_survives_the_runtime_that_used_it_first() {
+    let start = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    };
+    let emulators = start();
+    let vertex = emulators.block_on(Emulator::start()).unwrap();
+    let source = GoogleCloudAuth::from_json(vertex.authorized_user()).unwrap();
+    for reason in [FetchReason::Cold, FetchReason::Proactive, FetchReason::Rejected] {
+        let runtime = start();
+        runtime.block_on(source.fetch(reason)).unwrap();
+    }
+    assert_eq!(vertex.stats().token_mints, 2, "the second was answered from memory");
+}
