@@ -165,16 +165,34 @@ async fn what_is_missing_or_wrong_is_a_sentence_and_exit_code_2() {
         file.write_all(content.as_bytes()).unwrap();
         file.into_temp_path()
     };
+    let vertex = Emulator::start().await.unwrap();
+    let key = vertex.service_account_key();
+    let mut nowhere: serde_json::Value = serde_json::from_str(&key).unwrap();
+    nowhere["project_id"].take();
+    let (key, nowhere) = (file(&key), file(&nowhere.to_string()));
     let (not_json, pkcs1, uri) = (file("SECRET"), file(pkcs1), file(uri));
     let path = |file: &tempfile::TempPath| file.to_str().unwrap().to_owned();
     let with = |more: &[&str]| -> Vec<String> {
         somewhere.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
     };
     let own = |args: &[&str]| -> Vec<String> { args.iter().map(|arg| (*arg).to_owned()).collect() };
+    let (key, nowhere) = (path(&key), path(&nowhere));
+    let known = |more: &[&str]| with(&[&["--credentials", &key], more].concat());
+    let account = ["--impersonate-service-account", "sa@p1.iam.gserviceaccount.com"];
     for (args, said) in [
-        (own(&[]), "no project set: pass --project or set GOOGLE_CLOUD_PROJECT"),
+        (own(&[]), "no location set: pass --location"),
         (own(&["--project", "p1"]), "no location set: pass --location"),
-        (own(&["--project", "", "--location", "us-central1"]), "no project set"),
+        (
+            own(&["--project", "", "--location", "us-central1", "--credentials", &nowhere]),
+            "no project set: pass --project or set GOOGLE_CLOUD_PROJECT",
+        ),
+        (known(&["--token-lifetime", "12h"]), "name one with --impersonate-service-account"),
+        (known(&["--token-lifetime", "soon"]), r#"invalid --token-lifetime "soon""#),
+        (known(&[&account[..], &["--token-lifetime", "13h"]].concat()), "1 to 43200 seconds"),
+        (known(&[&account[..], &["--iam-endpoint", "http://x"]].concat()), "IAM endpoint"),
+        (known(&["--impersonate-service-account", "a/b"]), r#"service account "a/b""#),
+        (known(&["--impersonate-service-account", "a/b,sa@p1"]), r#"service account "a/b""#),
+        (with(&["--emulator", account[0], account[1]]), "is not for the emulator"),
         (own(&["--project", "p1", "--location", "evil.com/"]), r#""evil.com/""#),
         (own(&["--project", "..", "--location", "us-central1"]), r#""..""#),
         (with(&["--endpoint", "1/2"]), r#""1/2""#),
@@ -186,7 +204,11 @@ async fn what_is_missing_or_wrong_is_a_sentence_and_exit_code_2() {
         (with(&["--upstream", "http://10.0.0.1"]), "--allow-insecure-upstream"),
         (with(&["--upstream", "https://u:SECRET@x.com"]), "invalid --upstream"),
         (with(&["--upstream", "ftp://x"]), "invalid --upstream"),
-        (with(&["--quota-project", "a\nb", "--upstream", "https://x"]), "quota project"),
+        (known(&["--quota-project", "a\nb", "--upstream", "https://x"]), "quota project"),
+        (
+            known(&["--endpoint", "1", "--dedicated-host", "vertex.example.com"]),
+            "is not one of Vertex AI's hosts",
+        ),
         (with(&["--credentials", "/nowhere/key.json"]), "there is no such file"),
         (with(&["--credentials", "/"]), "it is a directory"),
         (with(&["--credentials", &path(&not_json)]), "it is not JSON"),
@@ -230,6 +252,46 @@ async fn the_environment_sets_what_options_set() {
     assert!(seen.header_names.iter().any(|name| name == "x-goog-user-project"));
 }
 
+#[tokio::test]
+async fn a_service_account_is_impersonated_and_the_credentials_name_the_project() {
+    let vertex = Emulator::start().await.unwrap();
+    let long = TokenBehavior { allow_long_lifetimes: true, ..TokenBehavior::default() };
+    vertex.set_token_behavior(long);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let mut key: serde_json::Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    key["quota_project_id"] = "payer".into();
+    file.write_all(key.to_string().as_bytes()).unwrap();
+    let mut command = command(&["--listen", "127.0.0.1:0", "--location", "global"]);
+    command
+        .env("VERTEX_GATEWAY_UPSTREAM", vertex.url())
+        .env("GOOGLE_APPLICATION_CREDENTIALS", file.path())
+        .env("VERTEX_GATEWAY_IMPERSONATE_SERVICE_ACCOUNT", "first@p.example.com,last@p.example.com")
+        .env("VERTEX_GATEWAY_TOKEN_LIFETIME", "43200")
+        .env("VERTEX_GATEWAY_IAM_ENDPOINT", vertex.url());
+    let gateway = Gateway::start(command).await;
+    assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
+    let seen = &vertex.requests()[0];
+    assert!(seen.path.starts_with("/v1/projects/emulator-project/locations/global/"), "{seen:?}");
+    assert_eq!(seen.principal.as_deref(), Some("last@p.example.com"));
+    assert!(seen.header_names.iter().any(|name| name == "x-goog-user-project"));
+}
+
+#[tokio::test]
+async fn the_token_goes_to_the_cloud_that_the_credentials_are_of() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut key: serde_json::Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    key["universe_domain"] = "cloud.invalid".into();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(key.to_string().as_bytes()).unwrap();
+    let mut command = command(&["--listen", "127.0.0.1:0", "--location", "us-central1"]);
+    command.env("GOOGLE_APPLICATION_CREDENTIALS", file.path());
+    let gateway = Gateway::start(command).await;
+    // It is trusted, and not there.
+    let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!((status, code.as_str()), (502, "upstream_unreachable"));
+    assert!(message.contains("https://us-central1-aiplatform.cloud.invalid"), "{message}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
@@ -241,17 +303,18 @@ async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
         let mut command = command(&["--listen", "127.0.0.1:0", "--upstream", &url]);
         command.args(["--project", "p1", "--location", "us-central1"]);
         command.env("HOME", home.path()).env("PATH", home.path());
+        command.env("GCE_METADATA_HOST", "127.0.0.1:1");
         command
     };
-    let gateway = Gateway::start(start()).await;
-    let (status, _, message) = openai_error(gateway.call(chat("x")).await).await;
-    assert_eq!(status, 503);
+    let output = start().output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
     for place in
         ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "- gcloud"]
     {
-        assert!(message.contains(place), "{message}");
+        assert!(said.contains(place), "{said}");
     }
-    assert!(message.contains("gcloud auth application-default login"), "{message}");
+    assert!(said.contains("gcloud auth application-default login"), "{said}");
 
     let script = home.path().join("gcloud");
     std::fs::write(&script, format!("#!/bin/sh\necho {}\n", vertex.mint())).unwrap();

@@ -119,6 +119,12 @@ pub(super) fn say(lines: &[String]) {
     let _ = out.flush();
 }
 
+/// One document on one line.
+pub(super) fn say_json(document: &impl serde::Serialize) {
+    // Nothing here has a key that is not text, which alone could fail.
+    say(&[serde_json::to_string(document).unwrap_or_default()]);
+}
+
 fn cannot_listen(addr: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
 }

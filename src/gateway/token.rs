@@ -1,12 +1,12 @@
 //! `vertex-gateway token`: an access token on standard output, and nothing else.
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{
     config::{Failure, TokenOptions},
     credentials::{find, mint},
-    run::say,
+    run::{say, say_json},
 };
 use crate::Error;
 
@@ -28,12 +28,20 @@ pub(super) async fn print(options: &TokenOptions) -> Result<(), Failure> {
     let end = life
         .and_then(|life| Utc::now().checked_add_signed(life))
         .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true));
-    let document = json!({
-        "access_token": minted.in_clear(),
-        "expires_in": minted.life.map(|life| life.as_secs()),
-        "expires_at": end,
-        "token_type": "Bearer",
+    say_json(&Document {
+        access_token: minted.in_clear(),
+        expires_in: minted.life.map(|life| life.as_secs()),
+        expires_at: end,
+        token_type: "Bearer",
     });
-    say(&[document.to_string()]);
     Ok(())
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    access_token: &'a str,
+    /// In seconds; `null` if the source does not tell.
+    expires_in: Option<u64>,
+    expires_at: Option<String>,
+    token_type: &'static str,
 }

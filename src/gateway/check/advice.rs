@@ -20,14 +20,18 @@ pub(super) fn no_credentials(error: &CredentialsError) -> Check {
     }
     let text: Vec<String> = error.places().map(|(place, why)| format!("{place} {why}")).collect();
     let text = text.join("; ");
-    match text.rsplit_once("; ") {
-        Some((detail, remedy)) => Check::failed(NAME, detail, remedy),
-        None => {
-            let remedy = "name a credential file that can be used, with --credentials or \
-                 GOOGLE_APPLICATION_CREDENTIALS; `gcloud auth application-default login` makes one";
-            Check::failed(NAME, text, remedy)
-        }
+    if let Some((detail, remedy)) = text.rsplit_once("; ") {
+        return Check::failed(NAME, detail, remedy);
     }
+    let remedy = if text.ends_with("there is no such file") {
+        "write the path in --credentials or GOOGLE_APPLICATION_CREDENTIALS as the file has it"
+    } else if text.ends_with("this user may not read it") {
+        "let this user read it, with `chmod` or `chown`"
+    } else {
+        "make a new one: for a person `gcloud auth application-default login`, for a service \
+         account `gcloud iam service-accounts keys create`"
+    };
+    Check::failed(NAME, text, remedy)
 }
 
 /// A token that could not be had.

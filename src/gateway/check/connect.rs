@@ -50,7 +50,7 @@ pub(super) async fn dns(host: &str, port: u16, own_host: bool) -> Check {
 }
 
 /// Shakes hands with a host, trusting whom the system trusts.
-pub(super) async fn tls(host: &str, port: u16) -> Check {
+pub(super) async fn tls(host: &str, port: u16, own_host: bool) -> Check {
     const NAME: &str = "TLS";
     let bare = unbracketed(host);
     let config = match config() {
@@ -77,7 +77,10 @@ pub(super) async fn tls(host: &str, port: u16) -> Check {
             };
             Check::passed(NAME, format!("{version}, by a certificate that this system trusts"))
         }
-        Err(error) => Check::failed(NAME, format!("no handshake: {error}"), remedy(&error)),
+        Err(error) => {
+            let detail = format!("no handshake: {error}");
+            Check::failed(NAME, detail, remedy(&error, port, own_host))
+        }
     }
 }
 
@@ -87,10 +90,10 @@ fn config() -> io::Result<ClientConfig> {
     Ok(builder.with_native_roots()?.with_no_client_auth())
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+fn remedy(error: &io::Error, port: u16, own_host: bool) -> String {
     use CertificateError as Bad;
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    match tls {
+    let remedy = match tls {
         Some(rustls::Error::InvalidCertificate(Bad::UnknownIssuer)) => {
             "a proxy that reads TLS may be between: add its certificate to this system's, or name \
              a file with it in SSL_CERT_FILE"
@@ -108,8 +111,12 @@ fn remedy(error: &io::Error) -> &'static str {
              certificate renewed"
         }
         Some(_) => "what answers there does not speak TLS as it should: look at the port",
-        None => "open port 443 to it in firewalls and proxies on the way",
-    }
+        None if own_host => {
+            return format!("start what should listen on its port {port}, or correct --upstream");
+        }
+        None => return format!("open its port {port} in firewalls and proxies on the way"),
+    };
+    remedy.to_owned()
 }
 
 async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -194,7 +194,7 @@ async fn way(report: &mut Report, settings: &Settings, upstream: &Upstream) -> b
     let tls = match (https, found) {
         (false, _) => Check::passed("TLS", "not used (http)"),
         (true, false) => Check::not_tried("TLS", "the host has no address"),
-        (true, true) => connect::tls(host, port).await,
+        (true, true) => connect::tls(host, port, settings.own_host).await,
     };
     let shaken = tls.is_passed();
     report.add(tls);

@@ -1,15 +1,18 @@
 //! What the checks found, in lines for people or as one JSON document.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use crate::gateway::{config::Failure, run::say};
+use crate::gateway::{
+    config::Failure,
+    run::{say, say_json},
+};
 
 /// As wide as `credentials`.
 const NAME_WIDTH: usize = 11;
 const INDENT: &str = "    ";
 
 /// One line of the report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     name: &'static str,
     /// `None` if it was not tried.
@@ -58,16 +61,18 @@ impl Check {
         let remedy = self.remedy.iter().flat_map(|remedy| remedy.lines());
         std::iter::once(first).chain(remedy.map(|line| format!("{INDENT}{line}"))).collect()
     }
-
-    fn json(&self) -> Value {
-        json!({ "name": self.name, "ok": self.ok, "detail": self.detail, "remedy": self.remedy })
-    }
 }
 
 /// All lines, said as they come unless they are to be one document.
 pub(super) struct Report {
     json: bool,
     checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    ok: bool,
+    checks: &'a [Check],
 }
 
 impl Report {
@@ -86,8 +91,7 @@ impl Report {
         let failed = self.checks.iter().filter(|check| check.ok == Some(false)).count();
         let ok = self.checks.iter().all(|check| check.ok == Some(true));
         if self.json {
-            let checks: Vec<Value> = self.checks.iter().map(Check::json).collect();
-            say(&[json!({ "ok": ok, "checks": checks }).to_string()]);
+            say_json(&Document { ok, checks: &self.checks });
         }
         if ok {
             return Ok(());
