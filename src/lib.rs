@@ -47,7 +47,7 @@
 //!     Ok::<_, BoxError>(answer)
 //! });
 //!
-//! // With the feature `gcp-auth` this is `GcpAuth::new()`: whatever credentials the machine has.
+//! // With a feature for Google's credentials this is `Credentials::detect().await?`.
 //! let number = std::sync::atomic::AtomicU32::new(1);
 //! let source = token_fn(move |_reason| {
 //!     let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -77,11 +77,14 @@
 //! | [`route`] | OpenAI path to Vertex AI URL | |
 //! | [`auth`] | the access token on requests | |
 //! | [`token`] | a valid access token, always | |
-//! | `token::GcpAuth` | Google's Application Default Credentials | `gcp-auth`, on by default |
+//! | `token::Credentials` | whichever Google credentials the machine has | `gcp-auth` or `google-cloud-auth` |
+//! | `token::GcpAuth` | keys, user credentials, metadata server, gcloud | `gcp-auth`, on by default |
+//! | `token::GoogleCloudAuth` | federation, impersonation, and the same in unusual places | `google-cloud-auth` |
+//! | `token::Impersonated` | another service account's tokens, of up to 12 hours | either of the two |
 //! | [`replay`] | a body that can be sent again | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
-//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes the other two |
+//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes the other three |
 //!
 //! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]

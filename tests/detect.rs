@@ -283,6 +283,16 @@ async fn a_refusal_says_what_to_do() {
     assert!((3_590..=3_600).contains(&life), "{life}");
     vertex.set_token_behavior(TokenBehavior::default());
 
+    // google-cloud-auth panics over it, which goes no further.
+    vertex.set_token_behavior(TokenBehavior { clock_offset_s: -7200, ..Default::default() });
+    let source = GoogleCloudAuth::from_file(&impersonated).unwrap();
+    for _ in 0..2 {
+        let error = source.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+        assert!(error.contains("look at this machine's clock"), "{error}");
+    }
+    vertex.set_token_behavior(TokenBehavior::default());
+    source.fetch(FetchReason::Cold).await.unwrap();
+
     // Of a life of choice only impersonated accounts have tokens.
     let error =
         Credentials::builder().file(&key).token_lifetime(Duration::from_secs(60)).detect().await;

@@ -6,7 +6,10 @@
 //!
 //! | source | gives |
 //! |---|---|
-//! | `GcpAuth` | tokens of Google's Application Default Credentials, or of a key file (feature `gcp-auth`) |
+//! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `gcp-auth` or `google-cloud-auth`) |
+//! | `GcpAuth` | tokens of a key file, of user credentials, of the metadata server or of gcloud (feature `gcp-auth`) |
+//! | `GoogleCloudAuth` | tokens of identity federation, of impersonation, and of user credentials and metadata servers elsewhere (feature `google-cloud-auth`) |
+//! | `Impersonated` | tokens of another service account, with a life of up to 12 hours (either feature) |
 //! | [`token_fn`] | whatever a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
 //!
