@@ -24,8 +24,8 @@ use crate::{
 pub struct CredentialOptions {
     /// Credential file of any type [env: GOOGLE_APPLICATION_CREDENTIALS] [default: what Google's
     /// Application Default Credentials find]
-    #[arg(long, value_name = "FILE")]
-    pub credentials: Option<PathBuf>,
+    #[arg(long = "credentials", value_name = "FILE")]
+    pub file: Option<PathBuf>,
 
     /// Take tokens of this service account, which the credentials may impersonate. Of several,
     /// with commas between, the last; each may impersonate the next
@@ -88,7 +88,7 @@ impl CredentialOptions {
     }
 
     fn file(&self) -> Option<&PathBuf> {
-        self.credentials.as_ref().filter(|path| !path.as_os_str().is_empty())
+        self.file.as_ref().filter(|path| !path.as_os_str().is_empty())
     }
 
     /// The search that the options ask for.

@@ -13,6 +13,10 @@ mod world;
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 use tower_vertex::emulator::{ApiFault, Emulator, ErrorShape, TokenBehavior, UserGrantFault};
 
 use self::world::World;
@@ -120,6 +124,13 @@ async fn tokens_that_are_refused() {
     world.expect("clock_of_the_server", 1, &run);
 
     let mut world = World::new().await;
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut key: Value = serde_json::from_str(&world.vertex.service_account_key()).unwrap();
+    key["token_uri"] = format!("http://{unused}/token").into();
+    let key = world.credentials(&key.to_string());
+    let run = world.check(&key, &[]).await;
+    world.expect("token_endpoint_refused", 1, &run);
+
     let workload = world.vertex.external_account(world.home.path().join("subject-token"));
     let workload = world.credentials(&workload);
     let run = world.check(&workload, &[]).await;
@@ -237,6 +248,17 @@ async fn hosts_that_are_wrong() {
         world.expect(name, 1, &run);
     }
 
+    // What answers is somebody else, or nobody.
+    for (name, answer) in [
+        ("host_not_vertex", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
+        ("host_redirects", "HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n"),
+        ("host_broke_off", ""),
+    ] {
+        let args = at(always(answer).await);
+        let run = world.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        world.expect(name, 1, &run);
+    }
+
     // The cloud that the key is of has another domain.
     let mut other: Value = serde_json::from_str(&world.vertex.service_account_key()).unwrap();
     other["universe_domain"] = "cloud.invalid".into();
@@ -244,6 +266,22 @@ async fn hosts_that_are_wrong() {
     let args = ["check", "--location", "us-central1", "--credentials", &other];
     let run = world.run(&args).await;
     world.expect("host_of_another_cloud", 1, &run);
+}
+
+/// A server that says the same to everybody.
+async fn always(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            // The request's head and its body come in one piece or two; the rest may be left.
+            let _ = socket.read(&mut [0; 4096]).await;
+            let _ = socket.write_all(answer.as_bytes()).await;
+            let _ = socket.shutdown().await;
+            while socket.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
+        }
+    });
+    url
 }
 
 #[tokio::test]
@@ -352,7 +390,8 @@ fn every_broken_world_has_a_remedy_of_its_own() {
 }
 
 /// The same fault, met in different ways.
-const ALIKE: [[&str; 2]; 2] = [
+const ALIKE: [[&str; 2]; 3] = [
+    ["host_not_vertex", "host_redirects"],
     ["settings_missing", "settings_missing_with_a_host"],
     ["token_impersonator_refused", "token_revoked_login"],
 ];

@@ -62,10 +62,7 @@ pub(super) fn explain(answer: &Answer<'_>, facts: &Facts<'_>) -> Option<(String,
     if answer.status.is_success() {
         return match json.as_ref().and_then(|json| json.get("choices")) {
             Some(Value::Array(_)) => None,
-            _ => Some((
-                format!("{} is no chat completion", told(answer, None, facts)),
-                not_vertex(facts),
-            )),
+            _ => Some((told(answer, None, facts), not_vertex(facts))),
         };
     }
     let error = json.as_ref().and_then(GoogleError::find);
@@ -132,7 +129,7 @@ fn told(answer: &Answer<'_>, error: Option<&GoogleError<'_>>, facts: &Facts<'_>)
         let what = match (answer.is_html, answer.body.is_empty()) {
             (_, true) => "nothing",
             (true, _) => "a page of HTML",
-            (false, _) => "something that is no answer of Vertex AI",
+            (false, _) => "something that Vertex AI never says",
         };
         return format!("{} answered {status} with {what}", facts.origin);
     };
