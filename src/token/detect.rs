@@ -25,8 +25,10 @@ use crate::error::{ConfigError, CredentialsError, Error};
 
 const QUOTA_VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
 const FILE_NAME: &str = "application_default_credentials.json";
-/// On Google Cloud it answers within milliseconds.
+/// It answers within milliseconds, where there is one.
 const METADATA_LIMIT: Duration = Duration::from_secs(2);
+/// A new node of GKE has one that takes its time.
+const METADATA_LIMIT_ON_GOOGLE_CLOUD: Duration = Duration::from_secs(20);
 /// Two runs of a Python program.
 #[cfg(feature = "gcp-auth")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
@@ -71,7 +73,8 @@ impl Credentials {
     /// 3. the metadata server, at `GCE_METADATA_HOST` or where Google Cloud has it,
     /// 4. `gcloud auth print-access-token`.
     ///
-    /// Takes at most five seconds. No token is fetched but by gcloud, which has no other way to
+    /// Takes at most five seconds, and 20 more on a machine of Google Cloud whose metadata server is
+    /// not up yet. No token is fetched but by gcloud, which has no other way to
     /// tell whether anybody is logged in.
     ///
     /// # Errors
@@ -195,7 +198,11 @@ impl CredentialsBuilder {
                 None => "no home directory to look in".to_owned(),
             },
         ));
-        match metadata::machine(METADATA_LIMIT).await {
+        let limit = match metadata::is_expected() {
+            true => METADATA_LIMIT_ON_GOOGLE_CLOUD,
+            false => METADATA_LIMIT,
+        };
+        match metadata::machine(limit).await {
             Ok(machine) => return metadata_server(machine),
             Err(error) => {
                 looked.push(("metadata server", format!("{error}: only on Google Cloud")))
@@ -254,7 +261,8 @@ impl CredentialsBuilder {
                 return Ok((Arc::new(GcpAuth::key(file)?), "gcp_auth"));
             }
             CredentialKind::AuthorizedUser
-                if gcp_auth::reads(path) && file.last_good().text_of("token_uri").is_none() =>
+                if gcp_auth::user_credentials().as_deref() == Some(path)
+                    && file.last_good().text_of("token_uri").is_none() =>
             {
                 return Ok((Arc::new(GcpAuth::user_credentials()), "gcp_auth"));
             }

@@ -12,7 +12,7 @@ use std::{
     env, fmt,
     future::Future,
     io::ErrorKind,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -148,7 +148,8 @@ impl Origin {
         match self {
             Self::Key(file) => key(file).await,
             Self::UserCredentials => {
-                ask(CredentialKind::AuthorizedUser, ConfigDefaultCredentials::new()).await
+                let provider = ConfigDefaultCredentials::new();
+                ask(CredentialKind::AuthorizedUser, "accounts.google.com", provider).await
             }
             Self::MetadataServer => metadata_server().await,
             Self::Gcloud => gcloud().await,
@@ -192,18 +193,23 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
         let origin = Origin::Key(file);
         return Ok((origin.token().await?, origin));
     }
-    let mut errors = Vec::new();
-    for origin in [Origin::UserCredentials, Origin::MetadataServer, Origin::Gcloud] {
-        match origin.token().await {
-            Ok(token) => return Ok((token, origin)),
-            Err(error) => errors.push(error.to_string()),
-        }
+    // What is there decides, even if it gives no token now.
+    if user_credentials().is_some_and(|path| path.exists()) {
+        let origin = Origin::UserCredentials;
+        return Ok((origin.token().await?, origin));
     }
-    let [user_error, metadata_error, gcloud_error] = &errors[..] else { unreachable!() };
+    let metadata_error = match Origin::MetadataServer.token().await {
+        Ok(token) => return Ok((token, Origin::MetadataServer)),
+        Err(error) => error,
+    };
+    let gcloud_error = match Origin::Gcloud.token().await {
+        Ok(token) => return Ok((token, Origin::Gcloud)),
+        Err(error) => error,
+    };
     Err(format!(
         "no Google credentials found:\n\
          - {KEY_VARIABLE} is not set: set it to the path of a service-account key\n\
-         - user credentials: {user_error}: run `gcloud auth application-default login`\n\
+         - there are no user credentials: run `gcloud auth application-default login`\n\
          - metadata server: {metadata_error}: it answers on Google Cloud only\n\
          - gcloud: {gcloud_error}"
     )
@@ -212,8 +218,10 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
 
 async fn key(file: &Reread) -> Result<AccessToken, BoxError> {
     let content = file.current().await?;
+    let endpoint: http::Uri = content.text_of("token_uri").unwrap_or_default().parse()?;
     let provider = blocking(move || Ok(parse_key(&content.text)?)).await?;
-    ask(CredentialKind::ServiceAccount, async { Ok(provider) }).await
+    let host = endpoint.host().unwrap_or_default();
+    ask(CredentialKind::ServiceAccount, host, async { Ok(provider) }).await
 }
 
 /// A provider of a key whose faults, which `gcp_auth` would panic on or hide, were looked for by
@@ -233,7 +241,8 @@ fn parse_key(json: &str) -> Result<CustomServiceAccount, &'static str> {
 }
 
 async fn metadata_server() -> Result<AccessToken, BoxError> {
-    let ask = ask(CredentialKind::MetadataServer, MetadataServiceAccount::new());
+    let provider = MetadataServiceAccount::new();
+    let ask = ask(CredentialKind::MetadataServer, "metadata.google.internal", provider);
     tokio::time::timeout(METADATA_TIMEOUT, ask)
         .await
         .map_err(|_| format!("no answer within {METADATA_TIMEOUT:?}"))?
@@ -241,7 +250,7 @@ async fn metadata_server() -> Result<AccessToken, BoxError> {
 
 async fn gcloud() -> Result<AccessToken, BoxError> {
     let provider = gcloud_provider(GCLOUD_TIMEOUT).await?;
-    ask(CredentialKind::Gcloud, async { Ok(provider) }).await
+    ask(CredentialKind::Gcloud, "gcloud", async { Ok(provider) }).await
 }
 
 async fn gcloud_provider(limit: Duration) -> Result<GCloudAuthorizedUser, BoxError> {
@@ -253,25 +262,26 @@ async fn gcloud_provider(limit: Duration) -> Result<GCloudAuthorizedUser, BoxErr
                 "there is no such command; install it and run `gcloud auth login`".to_owned()
             }
             GcpError::Str(_) => "it gives no token; run `gcloud auth login`".to_owned(),
-            error => explain(&error),
+            error => explain(&error, "gcloud"),
         })?)
     });
     let provided = tokio::time::timeout(limit, command).await;
     provided.map_err(|_| format!("it gave no token within {limit:?}"))?
 }
 
-/// Whether `gcp_auth` reads its user credentials from this file.
-pub(super) fn reads(path: &Path) -> bool {
+/// The file from which `gcp_auth` reads user credentials, whatever `CLOUDSDK_CONFIG` says.
+pub(super) fn user_credentials() -> Option<PathBuf> {
     let folder = match cfg!(windows) {
-        true => env::var_os("APPDATA").map(PathBuf::from),
-        false => env::home_dir().map(|home| home.join(".config")),
+        true => PathBuf::from(env::var_os("APPDATA")?),
+        false => env::home_dir()?.join(".config"),
     };
-    folder.is_some_and(|folder| folder.join("gcloud/application_default_credentials.json") == path)
+    Some(folder.join("gcloud").join("application_default_credentials.json"))
 }
 
 /// One token from a provider made for it.
 async fn ask<P: TokenProvider>(
     kind: CredentialKind,
+    host: &str,
     provider: impl Future<Output = Result<P, GcpError>>,
 ) -> Result<AccessToken, BoxError> {
     let refusal = Arc::new(Mutex::new(None));
@@ -287,7 +297,7 @@ async fn ask<P: TokenProvider>(
             let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
             Err(match refusal {
                 Some(refusal) => refusal.explain(kind).into(),
-                None => explain(&error).into(),
+                None => explain(&error, host).into(),
             })
         }
     }
@@ -295,11 +305,14 @@ async fn ask<P: TokenProvider>(
 
 /// The text of an error of `gcp_auth`, without what could be a secret: `serde_json` quotes the
 /// values that it did not expect.
-fn explain(error: &GcpError) -> String {
+fn explain(error: &GcpError, host: &str) -> String {
     match error {
         GcpError::Json(what, error) => {
             let (line, column) = (error.line(), error.column());
-            format!("{what}: not what was expected at line {line}, column {column}")
+            format!("{host}: {what}: not what was expected at line {line}, column {column}")
+        }
+        GcpError::Other("HTTP request failed", error) => {
+            format!("{host} cannot be reached: {}", chain(&**error))
         }
         GcpError::Other(what, error) => format!("{what}: {}", chain(&**error)),
         // Static text, or that of an operating-system or connection error.

@@ -16,7 +16,7 @@ use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, Rejection, TokenCache,
     TokenFuture, TokenSource, file::is_name, https, refusal::Refusal,
 };
-use crate::{BoxError, error::ConfigError};
+use crate::{BoxError, Error, error::ConfigError};
 
 /// What Google grants by default.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -130,7 +130,11 @@ impl Impersonated {
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
-        let mut lease = self.base.lease().await?;
+        // Not as an error within an error of the same words.
+        let mut lease = self.base.lease().await.map_err(|error| match error {
+            Error::Token(error) => BoxError::from(error),
+            error => error.into(),
+        })?;
         let mut answer = self.ask(lease.authorization()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
             && let Rejection::Replaced(newer) = self.base.rejected(lease.generation()).await

@@ -28,6 +28,13 @@ pub(super) fn other_host() -> Option<String> {
     env::var(HOST_VARIABLE).ok().map(|host| host.trim().to_owned()).filter(|host| !host.is_empty())
 }
 
+/// Whether this is a machine of Google Cloud, where the server is only late if it does not answer:
+/// the firmware says so, or Cloud Run does.
+pub(super) fn is_expected() -> bool {
+    let firmware = std::fs::read_to_string("/sys/class/dmi/id/product_name").unwrap_or_default();
+    firmware.trim_start().starts_with("Google") || env::var_os("K_SERVICE").is_some()
+}
+
 /// Who this machine is, if a metadata server says so within `limit`.
 ///
 /// A new machine's server may refuse connections for a moment, so a refusal is tried again; a name

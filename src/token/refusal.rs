@@ -46,7 +46,7 @@ impl Refusal {
         let error = json.as_ref().and_then(|json| json.get(0).unwrap_or(json).get("error"));
         let code = error
             .and_then(|error| error.as_str().or_else(|| error.get("status")?.as_str()))
-            .filter(|code| is_code(code));
+            .filter(|code| CODES.contains(code));
         Self {
             status: Some(status),
             code: code.map(str::to_owned),
@@ -153,19 +153,42 @@ impl Refusal {
             (404, _, Kind::MetadataServer) => {
                 "this machine has no service account; attach one with the scope cloud-platform"
             }
-            (429, ..) => "asked too often; it is tried again",
-            (500.., ..) => "the service has a problem; it is tried again",
+            (429, ..) => "asked too often; try again in a moment",
+            (500.., ..) => "the service has a problem; try again in a moment",
             _ => return None,
         })
     }
 }
 
-/// RFC 6749 has codes in small letters, `google.rpc.Code` in capitals; anything else is not shown.
-fn is_code(code: &str) -> bool {
-    (1..=40).contains(&code.len())
-        && (code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-            || code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
-}
+/// The codes of RFC 6749 §5.2, RFC 8693 §2.2.2, Google's token endpoint and `google.rpc.Code`. Any
+/// other word may be what was sent, and is not shown.
+const CODES: [&str; 25] = [
+    "access_denied",
+    "internal_failure",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "org_internal",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "ABORTED",
+    "DEADLINE_EXCEEDED",
+    "FAILED_PRECONDITION",
+    "INTERNAL",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "UNIMPLEMENTED",
+    "UNKNOWN",
+    "CANCELLED",
+];
 
 #[cfg(test)]
 mod tests {
@@ -219,8 +242,8 @@ mod tests {
                 "serviceAccountTokenCreator",
             ),
             (404, "<html>", Kind::MetadataServer, "attach one"),
-            (429, "", Kind::MetadataServer, "tried again"),
-            (503, "", Kind::ServiceAccount, "tried again"),
+            (429, "", Kind::MetadataServer, "try again"),
+            (503, "", Kind::ServiceAccount, "try again"),
         ] {
             let text = Refusal::new(status, body).explain(kind);
             assert!(text.contains(words) && text.contains(&status.to_string()), "{text}");
@@ -232,6 +255,8 @@ mod tests {
         for body in [
             r#"{"error":"SECRET-1","error_description":"SECRET"}"#,
             r#"{"error":{"status":"secret SECRET","message":"SECRET"}}"#,
+            r#"{"error":"SECRET"}"#,
+            r#"{"error":"secret_words"}"#,
             "SECRET",
         ] {
             let refusal = Refusal::new(400, body);
