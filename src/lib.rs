@@ -94,6 +94,7 @@ pub mod error;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
+pub mod openai_error;
 pub mod replay;
 pub mod route;
 pub mod token;
