@@ -45,7 +45,8 @@ impl VertexErrorLayer {
     /// dropped and replaced by a sentence. Default 10 s: the body of an error comes with its head,
     /// and one that does not tells less than the status does.
     ///
-    /// Measured by Tokio's timer; outside a Tokio runtime there is no limit.
+    /// Measured by Tokio's timer, which the runtime must have enabled; outside a Tokio runtime there
+    /// is no limit.
     pub fn body_timeout(mut self, time: Duration) -> Self {
         self.settings.body_timeout = time;
         self

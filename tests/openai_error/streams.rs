@@ -2,13 +2,14 @@
 
 use std::{
     pin::pin,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use proptest::prelude::*;
 use tower_vertex::openai_error::VertexErrorLayer;
 
 use crate::script::{
@@ -179,4 +180,30 @@ async fn a_stream_of_events_has_no_length_before_its_end_and_is_over_when_it_is(
     let answer = whole().map(|_| Full::new(Bytes::new()));
     let body = through(VertexErrorLayer::new(), answer).await.into_body();
     assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(0), true));
+}
+
+proptest! {
+    #[test]
+    fn whatever_streams_its_end_is_clean_and_nothing_is_made_up(
+        frames in prop::collection::vec("(data: ?|\\[DONE\\]|[\n\r:x])*", 0..6),
+        broken in any::<bool>(),
+    ) {
+        let whole = frames.concat();
+        let steps = frames.iter().map(data).chain(broken.then_some(Step::Break));
+        let read = async { crate::script::frames(through(VertexErrorLayer::new(), stream(steps)).await.into_body()).await };
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready((came, _, end)) = pin!(read).poll(&mut cx) else { panic!("it waits") };
+        prop_assert!(end.is_ok());
+        let came = String::from_utf8(came.concat()).unwrap();
+        if !broken {
+            prop_assert_eq!(came, whole);
+        } else if let Some(at) = came.find("data: {") {
+            prop_assert!(whole.starts_with(&came[..at]));
+            // At the beginning of an event.
+            prop_assert!(at == 0 || came[..at].ends_with(['\n', '\r']));
+            prop_assert!(is_interruption(&serde_json::from_str(came[at + 6..].trim_end()).unwrap()));
+        } else {
+            prop_assert!(whole.starts_with(&came) && came.contains("[DONE]"));
+        }
+    }
 }
