@@ -9,16 +9,20 @@
 //! - [`VertexAuthLayer`](auth::VertexAuthLayer) puts the access token on, refreshes it ahead of
 //!   time, and after a 401 refreshes it and sends the request once more, with its whole body.
 //!
+//! [`VertexModelLayer`](model::VertexModelLayer), outside them, is optional: it picks the URL and the
+//! name by the `model` that a request asks for.
+//!
 //! # Order
 //!
 //! ```text
-//! your own layers        trace, timeout, limits
-//!   VertexRouteLayer     OpenAI path -> Vertex AI URL
-//!     VertexAuthLayer    access token; after a 401 a new one, and the request again
-//!       HTTP client      hyper-util's, or any Service<http::Request<_>> that is Clone
+//! your own layers          trace, timeout, limits
+//!   VertexModelLayer       optional: `model` -> which upstream, which name
+//!     VertexRouteLayer     OpenAI path -> Vertex AI URL
+//!       VertexAuthLayer    access token; after a 401 a new one, and the request again
+//!         HTTP client      hyper-util's, or any Service<http::Request<_>> that is Clone
 //! ```
 //!
-//! Route is outside auth: auth sees the final host, which it checks before it shows the token, and
+//! Model is outside route, which goes where model says. Route is outside auth: auth sees the final host, which it checks before it shows the token, and
 //! a request that is sent again is not routed again.
 //!
 //! # Example
@@ -75,6 +79,7 @@
 //! | module | what it does | feature |
 //! |---|---|---|
 //! | [`route`] | OpenAI path to Vertex AI URL | |
+//! | [`model`] | `model` in the body to which upstream, which name | |
 //! | [`auth`] | the access token on requests | |
 //! | [`token`] | a valid access token, always | |
 //! | `token::GcpAuth` | Google's Application Default Credentials | `gcp-auth`, on by default |
@@ -94,6 +99,7 @@ pub mod error;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
+pub mod model;
 pub mod replay;
 pub mod route;
 pub mod token;
