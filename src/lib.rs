@@ -11,20 +11,25 @@
 //! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that OpenAI
 //!   clients read, and ends a stream that broke with an event that they raise.
 //!
+//! [`VertexModelLayer`](model::VertexModelLayer), outside them, is optional: it picks the URL and the
+//! name by the `model` that a request asks for.
+//!
 //! # Order
 //!
 //! ```text
 //! your own layers          trace, timeout, limits, retry
-//!   VertexErrorLayer       optional: Google's error body -> OpenAI's
-//!     VertexRouteLayer     OpenAI path -> Vertex AI URL
-//!       VertexAuthLayer    access token; after a 401 a new one, and the request again
-//!         HTTP client      hyper-util's, or any Service<http::Request<_>> that is Clone
+//!   VertexModelLayer       optional: `model` -> which upstream, which name
+//!     VertexErrorLayer     optional: Google's error body -> OpenAI's
+//!       VertexRouteLayer   OpenAI path -> Vertex AI URL
+//!         VertexAuthLayer  access token; after a 401 a new one, and the request again
+//!           HTTP client    hyper-util's, or any Service<http::Request<_>> that is Clone
 //! ```
 //!
-//! Route is outside auth: auth sees the final host, which it checks before it shows the token, and
-//! a request that is sent again is not routed again. Errors are translated outside both: route says
-//! where a request went, and auth needs its 401 as it came. A layer that retries sees `Retry-After`
-//! where Google says `RetryInfo`.
+//! Model is outside route, which goes where model says. Route is outside auth: auth sees the final
+//! host, which it checks before it shows the token, and a request that is sent again is not routed
+//! again. Errors are translated outside both: route says where a request went, and auth needs its
+//! 401 as it came. A layer that retries, between model and error, sees `Retry-After` where Google
+//! says `RetryInfo`.
 //!
 //! # Example
 //!
@@ -80,6 +85,7 @@
 //! | module | what it does | feature |
 //! |---|---|---|
 //! | [`route`] | OpenAI path to Vertex AI URL | |
+//! | [`model`] | `model` in the body to which upstream, which name | |
 //! | [`auth`] | the access token on requests | |
 //! | [`token`] | a valid access token, always | |
 //! | `token::Credentials` | whichever Google credentials the machine has | `gcp-auth` or `google-cloud-auth` |
@@ -103,6 +109,7 @@ pub mod error;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
+pub mod model;
 pub mod openai_error;
 pub mod replay;
 pub mod route;
