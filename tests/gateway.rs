@@ -21,7 +21,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 use tower_vertex::{
-    emulator::{ApiFault, Emulator, Faults, StreamBehavior, TokenBehavior, TokenFault},
+    emulator::{ApiFault, Emulator, ErrorShape, Faults, StreamBehavior, TokenBehavior, TokenFault},
     replay::ReplayBody,
 };
 
@@ -457,15 +457,63 @@ async fn an_unreachable_upstream_is_a_502_and_a_missing_token_a_503() {
 }
 
 #[tokio::test]
-async fn what_vertex_answers_passes_unchanged() {
+async fn what_vertex_answers_is_told_in_openais_form() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     for status in [400, 403, 404, 429, 500, 503] {
-        vertex.set_faults(Faults { api: Some(ApiFault::new(status)), ..Faults::default() });
-        let answer = gateway.call(chat("x")).await;
-        assert_eq!(answer.status().as_u16(), status);
-        assert!(text(answer).await.contains(&format!(r#""code":{status}"#)));
+        for shape in [None, Some(ErrorShape::Array), Some(ErrorShape::Object)] {
+            let fault = ApiFault { shape, ..ApiFault::new(status) };
+            vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
+            let (told, code, message) = openai_error(gateway.call(chat("x")).await).await;
+            assert_eq!((told, code), (status, status.to_string()));
+            assert!(!message.is_empty() && !message.contains('{'), "{message}");
+        }
     }
+    let fault = ApiFault { retry_delay: Some("1.5s".into()), ..ApiFault::new(429) };
+    vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
+    let answer = gateway.call(chat("x")).await;
+    assert_eq!(answer.headers()["retry-after"], "2");
+    let body: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
+    assert_eq!(body["error"]["google"]["status"], "RESOURCE_EXHAUSTED");
+
+    let page = ApiFault { shape: Some(ErrorShape::Html), ..ApiFault::new(404) };
+    vertex.set_faults(Faults { api: Some(page), ..Faults::default() });
+    let (status, _, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!(status, 404);
+    assert!(message.contains("us-central1"), "it names the location: {message}");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_with_an_error_event() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    let stream = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+    let stream = text(gateway.call(common::chat_stream("x")).await).await;
+    let last = stream.trim_end().lines().last().unwrap();
+    assert!(last.contains(r#""code":"stream_interrupted""#), "{stream}");
+    assert_eq!(stream.matches("data: ").count(), 3, "{stream}");
+}
+
+#[tokio::test]
+async fn a_bare_model_gets_its_publisher_and_nothing_else_changes() {
+    let vertex = Emulator::builder().models(["google/gemini-2.5-flash"]).start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    for model in ["gemini-2.5-flash", "google/gemini-2.5-flash", "gemini-2\\u002e5-flash"] {
+        let body = format!(
+            r#"{{ "n":1.0,"messages":[{{"role":"user","content":"x"}}], "model" : "{model}"}}"#
+        );
+        let request = Request::post("/v1/chat/completions").body(Full::from(body)).unwrap();
+        let answer = gateway.call(request).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{model}");
+    }
+    let twice = r#"{"model":"gemini-2.5-flash","messages":[],"model":"google/other"}"#;
+    let request = Request::post("/v1/chat/completions").body(Full::from(twice)).unwrap();
+    let before = vertex.requests().len();
+    let (status, _, message) = openai_error(gateway.call(request).await).await;
+    assert_eq!(status, 400);
+    assert!(message.contains("model"), "{message}");
+    assert_eq!(vertex.requests().len(), before, "it went no further than the gateway");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ use super::{
 use crate::{
     BoxError,
     auth::{VertexAuth, VertexAuthLayer},
+    model::{ModelBody, ModelTable, VertexModel, VertexModelLayer},
+    openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
 };
@@ -38,12 +40,13 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client of requests with bodies `B`.
 pub(super) type HttpClient<B> = Client<HttpsConnector<HttpConnector>, ReplayBody<B>>;
-pub(super) type Answer = Response<Either<Incoming, Full<Bytes>>>;
+pub(super) type Answer = Response<Either<ErrorBody<Incoming>, Full<Bytes>>>;
+type Stack = VertexModel<VertexError<VertexRoute<VertexAuth<HttpClient<ModelBody<InboundBody>>>>>>;
 
 /// What serves each request. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct App {
-    stack: VertexRoute<VertexAuth<HttpClient<InboundBody>>>,
+    stack: Stack,
     settings: Arc<Settings>,
 }
 
@@ -59,7 +62,10 @@ impl App {
         upstream: Upstream,
         auth: VertexAuthLayer,
     ) -> Result<Self, Failure> {
-        let stack = VertexRouteLayer::new(upstream.clone()).layer(auth.layer(client()?));
+        let model = VertexModelLayer::new(ModelTable::new(upstream.clone()))
+            .body_limit(options.max_request_bytes);
+        let route = VertexRouteLayer::new(upstream.clone());
+        let stack = model.layer(VertexErrorLayer::new().layer(route.layer(auth.layer(client()?))));
         let settings = Settings {
             upstream,
             max_request_bytes: options.max_request_bytes,

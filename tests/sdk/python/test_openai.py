@@ -147,18 +147,37 @@ def test_fifty_at_once(gateway):
 # Errors
 
 
-def test_an_error_of_the_service_is_passed_on(client):
-    with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(**ask("hello") | {"model": "gemini-2.5-flash"})
-    assert caught.value.status_code == 400
-    assert "expected '<publisher>/<model>'" in caught.value.response.text
+def test_a_bare_model_gets_its_publisher(client):
+    assert_chat(
+        client.chat.completions.create(**ask("hello") | {"model": "gemini-2.5-flash"}), "hello"
+    )
+
+
+def test_an_error_of_the_service_is_told_in_openais_form(gateway, client):
+    gateway.control("PUT", "faults", {"api": {"status": 403, "times": 1}})
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        client.chat.completions.create(**ask("hello"))
+    error = caught.value
+    assert "Permission 'aiplatform.endpoints.predict' denied" in error.message
+    assert (error.type, error.code, error.param) == ("invalid_request_error", "403", None)
+    assert error.body["google"]["status"] == "PERMISSION_DENIED"
+
+
+def test_a_stream_that_breaks_off_is_an_error(gateway, client):
+    gateway.control("PUT", "faults", {"stream": {"cut_after": 2}})
+    chunks = []
+    with pytest.raises(openai.APIError) as caught:
+        for chunk in client.chat.completions.create(**ask("hello"), stream=True):
+            chunks.append(chunk)
+    assert len(chunks) == 2
+    assert caught.value.code == "stream_interrupted"
 
 
 def test_an_unknown_model_is_not_found(client):
     with pytest.raises(openai.NotFoundError) as caught:
         client.chat.completions.create(**ask("hello") | {"model": "google/no-such-model"})
     assert caught.value.status_code == 404
-    assert "your project does not have access to it" in caught.value.response.text
+    assert "your project does not have access to it" in caught.value.message
 
 
 def test_an_unsupported_path_is_not_found(gateway, client):
