@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use tower::{Layer, ServiceExt};
 use super::{
     config::{Failure, Options},
     inbound::{InboundBody, admit},
+    models,
     refusal::Refusal,
 };
 use crate::{
@@ -52,6 +53,9 @@ pub(super) struct App {
 
 struct Settings {
     upstream: Upstream,
+    models: ModelTable,
+    /// When the table came into force, in seconds since 1970.
+    since: u64,
     max_request_bytes: usize,
     response_timeout: Option<Duration>,
 }
@@ -60,14 +64,17 @@ impl App {
     pub(super) fn new(
         options: &Options,
         upstream: Upstream,
+        models: ModelTable,
         auth: VertexAuthLayer,
     ) -> Result<Self, Failure> {
-        let model = VertexModelLayer::new(ModelTable::new(upstream.clone()))
-            .body_limit(options.max_request_bytes);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let model = VertexModelLayer::new(models.clone()).body_limit(options.max_request_bytes);
         let route = VertexRouteLayer::new(upstream.clone());
         let stack = model.layer(VertexErrorLayer::new().layer(route.layer(auth.layer(client()?))));
         let settings = Settings {
             upstream,
+            models,
+            since: since.unwrap_or_default().as_secs(),
             max_request_bytes: options.max_request_bytes,
             response_timeout: options.response_timeout(),
         };
@@ -78,8 +85,12 @@ impl App {
         let started = Instant::now();
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(LONGEST_LOGGED).collect();
-        let answer = match admit(request, self.settings.max_request_bytes) {
-            Ok(request) => self.forward(request).await,
+        let Settings { models, since, max_request_bytes, .. } = &*self.settings;
+        let answer = match admit(request, *max_request_bytes) {
+            Ok(request) => match models::answer(&method, request.uri().path(), models, *since) {
+                Some(answer) => Ok(answer.map(|body| Either::Right(Full::new(body)))),
+                None => self.forward(request).await,
+            },
             Err(refusal) => Err(refusal),
         };
         let answer = answer.unwrap_or_else(|refusal| {

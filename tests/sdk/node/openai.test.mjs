@@ -135,12 +135,12 @@ scenario("a stream that breaks off is an error", async (client, gateway) => {
 });
 
 scenario("an unsupported path is not found", async (client, gateway) => {
-  await assert.rejects(client.models.list(), (error) => {
+  await assert.rejects(client.files.list(), (error) => {
     assert.ok(error instanceof OpenAI.NotFoundError);
     assert.equal(error.status, 404);
     assert.equal(error.code, "unsupported_path");
     assert.equal(error.type, "invalid_request_error");
-    assert.match(error.message, /"\/v1\/models" is not served by this Vertex AI endpoint/);
+    assert.match(error.message, /"\/v1\/files" is not served by this Vertex AI endpoint/);
     return true;
   });
   const { api_requests } = await gateway.stats();

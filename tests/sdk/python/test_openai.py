@@ -182,13 +182,18 @@ def test_an_unknown_model_is_not_found(client):
 
 def test_an_unsupported_path_is_not_found(gateway, client):
     with pytest.raises(openai.NotFoundError) as caught:
-        client.models.list()
+        client.files.list()
     error = caught.value
     assert error.type == "invalid_request_error"
     assert error.code == "unsupported_path"
     assert error.param is None
-    assert error.body["message"].startswith('"/v1/models" is not served by this Vertex AI endpoint')
+    assert error.body["message"].startswith('"/v1/files" is not served by this Vertex AI endpoint')
     assert gateway.stats()["api_requests"] == 0, "it went no further than the gateway"
+
+
+def test_models_are_listed_without_asking_the_service(gateway, client):
+    assert list(client.models.list()) == [], "no file names any"
+    assert gateway.stats()["api_requests"] == 0
 
 
 def test_a_rate_limit_keeps_its_status(gateway, client):
