@@ -148,8 +148,8 @@ fn rows(layer: &VertexModelLayer, text: &Bytes) -> Vec<Row> {
         let mut service = layer.layer(Reader);
         // The name gets its publisher, and nothing else changes.
         let expected = text.len() + "google/".len();
-        assert_eq!(exchange(&mut service, &pieces), expected);
-        move || assert_eq!(exchange(&mut service, &pieces), expected)
+        assert_eq!(exchange(&mut service, pieces.clone()), expected);
+        move || assert_eq!(exchange(&mut service, pieces.clone()), expected)
     };
     let parse = text.clone();
     let value = text.clone();
@@ -173,8 +173,8 @@ fn rows(layer: &VertexModelLayer, text: &Bytes) -> Vec<Row> {
 }
 
 /// Sends a request with a body of `pieces`, and returns how long the body was that arrived.
-fn exchange(service: &mut VertexModel<Reader>, pieces: &[Bytes]) -> usize {
-    let body = Pieces(pieces.to_vec().into_iter());
+fn exchange(service: &mut VertexModel<Reader>, pieces: Vec<Bytes>) -> usize {
+    let body = Pieces(pieces.into_iter());
     let mut request = Request::new(body);
     *request.method_mut() = http::Method::POST;
     let mut cx = Context::from_waker(Waker::noop());
