@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_readme_shows_loads() {
+        let readme = include_str!("../../README.md");
+        let shown = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+        let table = ConfigFile::parse(shown).unwrap().table(base()).unwrap();
+        assert_eq!(table.entries().len(), 2);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_the_remedy() {
         for (text, why) in [
             ("projct = \"p\"", "unknown key `projct`: did you mean `project`?"),
