@@ -22,6 +22,8 @@ use tower_vertex::{
     Error,
     auth::VertexAuthLayer,
     emulator::Emulator,
+    model::{ModelTable, VertexModelLayer},
+    openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
@@ -57,6 +59,9 @@ async fn main() -> Result<(), BoxError> {
             Duration::from_secs(610),
         ))
         .map_response(|answer: Response<_>| answer.map(Body::new))
+        // `gemini-2.5-flash` is enough, and errors are such as OpenAI's clients read.
+        .layer(VertexModelLayer::new(ModelTable::new(upstream.clone())))
+        .layer(VertexErrorLayer::new())
         .layer(VertexRouteLayer::new(upstream))
         .layer(auth)
         .service(client);
