@@ -38,6 +38,8 @@ pub enum Error {
     Config(ConfigError),
     /// The request's path has no place on Vertex AI. 400, 404 or 414.
     Route(RouteError),
+    /// The request's `model` cannot be read. 400 or 413.
+    Model(ModelError),
     /// The request was for a host that must not see the access token; nothing was sent. 500.
     UntrustedHost(UntrustedHost),
 }
@@ -50,6 +52,8 @@ impl Error {
             Self::Route(RouteError::InvalidPath { .. }) => StatusCode::BAD_REQUEST,
             Self::Route(RouteError::UnsupportedPath { .. }) => StatusCode::NOT_FOUND,
             Self::Route(RouteError::TooLong) => StatusCode::URI_TOO_LONG,
+            Self::Model(ModelError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Model(_) => StatusCode::BAD_REQUEST,
             Self::Credentials(_) | Self::Config(_) | Self::UntrustedHost(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -64,6 +68,9 @@ impl Error {
             Self::Route(RouteError::InvalidPath { .. }) => "invalid_path",
             Self::Route(RouteError::UnsupportedPath { .. }) => "unsupported_path",
             Self::Route(RouteError::TooLong) => "uri_too_long",
+            Self::Model(ModelError::TooLarge { .. }) => "request_too_large",
+            Self::Model(ModelError::Ambiguous) => "ambiguous_model",
+            Self::Model(_) => "invalid_model",
             Self::Config(_) => "invalid_configuration",
             Self::UntrustedHost(_) => "untrusted_host",
         }
@@ -72,15 +79,31 @@ impl Error {
     /// A response with [`status`](Self::status) and a body in OpenAI's form,
     /// `{"error":{"message","type","param","code"}}`.
     pub fn to_response(&self) -> Response<Bytes> {
-        openai_response(self.status(), self.code(), &self.to_string())
+        let param = match self {
+            Self::Model(ModelError::TooLarge { .. }) => None,
+            Self::Model(_) => Some("model"),
+            _ => None,
+        };
+        openai_error(self.status(), self.code(), param, &self.to_string())
     }
 }
 
-/// A response in OpenAI's error form. `type` follows from the status as it does at OpenAI.
+/// A response in OpenAI's error form that names no parameter.
+#[cfg(feature = "gateway")]
 pub(crate) fn openai_response(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
+    openai_error(status, code, None, message)
+}
+
+/// A response in OpenAI's error form. `type` follows from the status as it does at OpenAI.
+fn openai_error(
+    status: StatusCode,
+    code: &str,
+    param: Option<&str>,
+    message: &str,
+) -> Response<Bytes> {
     let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
     let body = serde_json::json!({
-        "error": { "message": message, "type": kind, "param": null, "code": code }
+        "error": { "message": message, "type": kind, "param": param, "code": code }
     });
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = status;
@@ -97,6 +120,7 @@ impl fmt::Display for Error {
             Self::Credentials(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::Route(error) => error.fmt(f),
+            Self::Model(error) => error.fmt(f),
             Self::UntrustedHost(error) => error.fmt(f),
         }
     }
@@ -110,6 +134,7 @@ impl StdError for Error {
             Self::Credentials(error) => error.source(),
             Self::Config(error) => error.source(),
             Self::Route(error) => error.source(),
+            Self::Model(error) => error.source(),
             Self::UntrustedHost(error) => error.source(),
         }
     }
@@ -124,7 +149,7 @@ macro_rules! from {
         }
     )* };
 }
-from!(TokenError => Token, CredentialsError => Credentials, ConfigError => Config, RouteError => Route, UntrustedHost => UntrustedHost);
+from!(TokenError => Token, CredentialsError => Credentials, ConfigError => Config, RouteError => Route, ModelError => Model, UntrustedHost => UntrustedHost);
 
 /// Why there is no usable access token.
 #[derive(Clone, Debug)]
@@ -237,6 +262,8 @@ impl StdError for CredentialsError {}
 /// A setting that cannot be used, named with its value and what would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
+    /// What the setting is part of, where there are many alike.
+    entry: Option<String>,
     setting: &'static str,
     value: Option<String>,
     advice: &'static str,
@@ -245,12 +272,23 @@ pub struct ConfigError {
 impl ConfigError {
     /// `value` was given for `setting` and cannot be used.
     pub(crate) fn invalid(setting: &'static str, value: &str, advice: &'static str) -> Self {
-        Self { setting, value: Some(value.to_owned()), advice }
+        Self { entry: None, setting, value: Some(value.to_owned()), advice }
     }
 
     /// Nothing was given for `setting`.
     pub(crate) fn missing(setting: &'static str, advice: &'static str) -> Self {
-        Self { setting, value: None, advice }
+        Self { entry: None, setting, value: None, advice }
+    }
+
+    /// The same for the entry of a table.
+    pub(crate) fn within(self, entry: String) -> Self {
+        Self { entry: Some(entry), ..self }
+    }
+
+    /// The entry whose setting it is, such as a pattern of a
+    /// [`ModelTable`](crate::model::ModelTable); `None` for a setting that there is but once.
+    pub fn entry(&self) -> Option<&str> {
+        self.entry.as_deref()
     }
 
     /// The setting, by the name it has in the builder.
@@ -266,7 +304,10 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { setting, value, advice } = self;
+        let Self { entry, setting, value, advice } = self;
+        if let Some(entry) = entry {
+            write!(f, "model {entry:?}: ")?;
+        }
         match value {
             Some(value) => write!(f, "invalid {setting} {value:?}: {advice}"),
             None => write!(f, "no {setting} set: {advice}"),
@@ -310,6 +351,39 @@ impl fmt::Display for RouteError {
 }
 
 impl StdError for RouteError {}
+
+/// Why a request's `model` cannot be read. None of the request's content is part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// There is more than one `model`, and they are not the same, or more than 64: which one
+    /// counts is up to whoever reads them.
+    Ambiguous,
+    /// It is a number, an array or an object, `true` or `false`.
+    NotAString,
+    /// It is longer than 1,024 bytes.
+    TooLong,
+    /// The body that it is read from is longer than the layer takes.
+    TooLarge {
+        /// The most that it takes, in bytes.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ambiguous => f.write_str("the request has more than one `model`: give it once"),
+            Self::NotAString => f.write_str("the request's `model` is not a string: give a name"),
+            Self::TooLong => f.write_str("the request's `model` is longer than 1,024 bytes"),
+            Self::TooLarge { limit } => {
+                write!(f, "the request body is longer than {limit} bytes: send a shorter one")
+            }
+        }
+    }
+}
+
+impl StdError for ModelError {}
 
 /// A host that is not trusted with the access token.
 #[derive(Clone, Debug, PartialEq, Eq)]

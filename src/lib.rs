@@ -2,24 +2,34 @@
 //!
 //! Vertex AI understands OpenAI's Chat Completions, but at URLs made of project, location and
 //! endpoint, and behind access tokens that die after an hour. Two layers hide both from any
-//! Tower HTTP client:
+//! Tower HTTP client, and a third translates its errors:
 //!
 //! - [`VertexRouteLayer`](route::VertexRouteLayer) turns the path of an OpenAI request into the
 //!   URL of a Vertex AI endpoint, and removes what must not travel;
 //! - [`VertexAuthLayer`](auth::VertexAuthLayer) puts the access token on, refreshes it ahead of
-//!   time, and after a 401 refreshes it and sends the request once more, with its whole body.
+//!   time, and after a 401 refreshes it and sends the request once more, with its whole body;
+//! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that OpenAI
+//!   clients read, and ends a stream that broke with an event that they raise.
+//!
+//! [`VertexModelLayer`](model::VertexModelLayer), outside them, is optional: it picks the URL and the
+//! name by the `model` that a request asks for.
 //!
 //! # Order
 //!
 //! ```text
-//! your own layers        trace, timeout, limits
-//!   VertexRouteLayer     OpenAI path -> Vertex AI URL
-//!     VertexAuthLayer    access token; after a 401 a new one, and the request again
-//!       HTTP client      hyper-util's, or any Service<http::Request<_>> that is Clone
+//! your own layers          trace, timeout, limits, retry
+//!   VertexModelLayer       optional: `model` -> which upstream, which name
+//!     VertexErrorLayer     optional: Google's error body -> OpenAI's
+//!       VertexRouteLayer   OpenAI path -> Vertex AI URL
+//!         VertexAuthLayer  access token; after a 401 a new one, and the request again
+//!           HTTP client    hyper-util's, or any Service<http::Request<_>> that is Clone
 //! ```
 //!
-//! Route is outside auth: auth sees the final host, which it checks before it shows the token, and
-//! a request that is sent again is not routed again.
+//! Model is outside route, which goes where model says. Route is outside auth: auth sees the final
+//! host, which it checks before it shows the token, and a request that is sent again is not routed
+//! again. Errors are translated outside both: route says where a request went, and auth needs its
+//! 401 as it came. A layer that retries, between model and error, sees `Retry-After` where Google
+//! says `RetryInfo`.
 //!
 //! # Example
 //!
@@ -75,12 +85,14 @@
 //! | module | what it does | feature |
 //! |---|---|---|
 //! | [`route`] | OpenAI path to Vertex AI URL | |
+//! | [`model`] | `model` in the body to which upstream, which name | |
 //! | [`auth`] | the access token on requests | |
 //! | [`token`] | a valid access token, always | |
 //! | `token::Credentials` | whichever Google credentials the machine has | `gcp-auth` or `google-cloud-auth` |
 //! | `token::GcpAuth` | keys, user credentials, metadata server, gcloud | `gcp-auth`, on by default |
 //! | `token::GoogleCloudAuth` | federation, impersonation, and the same in unusual places | `google-cloud-auth` |
 //! | `token::Impersonated` | another service account's tokens, of up to 12 hours | either of the two |
+//! | [`openai_error`] | Google's error body to OpenAI's | |
 //! | [`replay`] | a body that can be sent again | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
@@ -97,6 +109,8 @@ pub mod error;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
+pub mod model;
+pub mod openai_error;
 pub mod replay;
 pub mod route;
 pub mod token;

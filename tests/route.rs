@@ -22,9 +22,8 @@ fn upstream() -> Upstream {
 
 /// Sends `request` through `layer` and gives back what arrives.
 async fn arrives<B>(layer: &VertexRouteLayer, request: Request<B>) -> Result<Request<B>, BoxError> {
-    let echo = service_fn(|request: Request<B>| async move { Ok::<_, BoxError>(request) });
-    // Not a response, but a service need not give one.
-    layer.layer(echo).oneshot(request).await
+    let echo = service_fn(|request| async move { Ok::<_, BoxError>(Response::new(request)) });
+    Ok(layer.layer(echo).oneshot(request).await?.into_body())
 }
 
 /// The output of a future that is ready at once.
@@ -128,6 +127,28 @@ async fn an_upstream_in_the_extensions_wins_and_stays() {
         assert!(request.uri().path().ends_with("/endpoints/123/chat/completions"));
         assert_eq!(request.extensions().get::<Upstream>(), Some(&other));
         assert_eq!(request.extensions().get(), Some(&"something else"));
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_no_success_says_where_it_is_from() {
+    let other = Upstream::new("q", "eu").unwrap();
+    for status in [200, 204, 302, 400, 401, 404, 503] {
+        let answer = service_fn(move |_: Request<_>| async move {
+            Ok::<_, BoxError>(
+                Response::builder().status(status).extension("kept").body(()).unwrap(),
+            )
+        });
+        for from in [None, Some(&other)] {
+            let mut request = chat();
+            if let Some(other) = from {
+                request.extensions_mut().insert(other.clone());
+            }
+            let response = VertexRoute::new(answer, upstream()).oneshot(request).await.unwrap();
+            let expected = (status >= 300).then(|| from.cloned().unwrap_or_else(upstream));
+            assert_eq!(response.extensions().get(), expected.as_ref(), "{status}");
+            assert_eq!(response.extensions().get(), Some(&"kept"));
+        }
     }
 }
 
@@ -250,7 +271,9 @@ fn known_paths_are_rewritten_without_allocation() {
 
 #[test]
 fn a_request_as_clients_send_it_is_routed_without_allocation() {
-    let inner = service_fn(|request: Request<()>| std::future::ready(Ok::<_, Infallible>(request)));
+    let inner = service_fn(|request: Request<()>| {
+        std::future::ready(Ok::<_, Infallible>(Response::new(request)))
+    });
     let mut service = VertexRouteLayer::new(upstream()).layer(inner);
     let mut headers = HeaderMap::new();
     for (name, value) in [
@@ -271,10 +294,12 @@ fn a_request_as_clients_send_it_is_routed_without_allocation() {
         if override_it {
             request.extensions_mut().insert(upstream());
         }
-        let mut future = None;
-        let cost = allocation_counter::measure(|| future = Some(service.call(request)));
+        let mut response = None;
+        let cost = allocation_counter::measure(|| response = Some(now(service.call(request))));
         assert_eq!(cost.count_total, 0);
-        let request = now(future.unwrap()).unwrap();
+        let response = response.unwrap().unwrap();
+        assert!(response.extensions().is_empty());
+        let request = response.into_body();
         assert_eq!(request.uri(), CHAT);
         assert_eq!(request.headers().len(), headers.len() - 3);
         assert!(request.headers().contains_key(header::AUTHORIZATION));

@@ -5,10 +5,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use http::Response;
 use pin_project::pin_project;
 use tower::BoxError;
 
+use super::Upstream;
+
 /// The response of the inner service, or the error of a request that was not sent.
+///
+/// The extensions of a response that is not a success say which [`Upstream`] gave it.
 #[pin_project]
 pub struct ResponseFuture<F> {
     #[pin]
@@ -17,13 +22,13 @@ pub struct ResponseFuture<F> {
 
 #[pin_project(project = KindProj)]
 enum Kind<F> {
-    Inner(#[pin] F),
+    Inner(#[pin] F, Upstream),
     Error(Option<BoxError>),
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn inner(future: F) -> Self {
-        Self { kind: Kind::Inner(future) }
+    pub(super) fn inner(future: F, upstream: Upstream) -> Self {
+        Self { kind: Kind::Inner(future, upstream) }
     }
 
     pub(super) fn error(error: BoxError) -> Self {
@@ -31,16 +36,23 @@ impl<F> ResponseFuture<F> {
     }
 }
 
-impl<F, T, E> Future for ResponseFuture<F>
+impl<F, B, E> Future for ResponseFuture<F>
 where
-    F: Future<Output = Result<T, E>>,
+    F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
 {
-    type Output = Result<T, BoxError>;
+    type Output = Result<Response<B>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProj::Inner(future) => Poll::Ready(ready!(future.poll(cx)).map_err(Into::into)),
+            KindProj::Inner(future, upstream) => {
+                let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
+                // An insertion allocates, which a success must not pay for.
+                if !response.status().is_success() {
+                    response.extensions_mut().insert(upstream.clone());
+                }
+                Poll::Ready(Ok(response))
+            }
             KindProj::Error(error) => {
                 Poll::Ready(Err(error.take().expect("polled after it was ready")))
             }

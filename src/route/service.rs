@@ -1,6 +1,6 @@
 use std::task::{Context, Poll};
 
-use http::{Request, Version};
+use http::{Request, Response, Version};
 use tower::{BoxError, Service};
 
 use super::{ResponseFuture, Upstream, headers, rewrite, rewrite::known};
@@ -20,12 +20,12 @@ impl<S> VertexRoute<S> {
     }
 }
 
-impl<S, B> Service<Request<B>> for VertexRoute<S>
+impl<S, B, R> Service<Request<B>> for VertexRoute<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<R>>,
     S::Error: Into<BoxError>,
 {
-    type Response = S::Response;
+    type Response = Response<R>;
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
@@ -35,14 +35,14 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match route(self.upstream.as_ref(), &mut request) {
-            Ok(()) => ResponseFuture::inner(self.inner.call(request)),
+            Ok(upstream) => ResponseFuture::inner(self.inner.call(request), upstream),
             Err(error) => ResponseFuture::error(error.into()),
         }
     }
 }
 
-/// Everything that this layer does to a request.
-fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<(), Error> {
+/// Everything that this layer does to a request. Gives back where it goes.
+fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upstream, Error> {
     // The extension stays where it is: layers further in may want to know the upstream too.
     let Some(upstream) = request.extensions().get::<Upstream>().or(default) else {
         return Err(Error::from(ConfigError::missing(
@@ -54,10 +54,11 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<(), 
         Some(known) => known.clone(),
         None => rewrite(upstream, request.uri())?,
     };
+    let upstream = upstream.clone();
     *request.uri_mut() = uri;
     // Clients take HTTP/2 here as a demand and refuse a connection that negotiated HTTP/1.1; with
     // HTTP/1.1 they use whatever was negotiated.
     *request.version_mut() = Version::HTTP_11;
     headers::strip(request.headers_mut());
-    Ok(())
+    Ok(upstream)
 }

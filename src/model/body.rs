@@ -1,0 +1,243 @@
+//! A body on its way through: as it came, or read and put together again.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    ops::Range,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::scan::{Model, Scanner};
+use crate::{BoxError, error::ModelError};
+
+/// Neighbours below this length, in bytes, are copied together. Each piece takes 32 bytes and keeps
+/// a buffer alive: a client that sends a byte at a time must not fill the memory.
+const SMALL: usize = 1024;
+
+/// The body of a request that has passed [`VertexModel`](super::VertexModel): the original one, or
+/// what was read of it, in pieces around the new name. `Send` and `Sync` if `B` is.
+#[pin_project]
+pub struct ModelBody<B>(#[pin] Kind<B>);
+
+#[pin_project(project = KindProj)]
+enum Kind<B> {
+    Unread(#[pin] B),
+    Read(Whole),
+}
+
+impl<B> ModelBody<B> {
+    /// The body was not read.
+    pub(super) fn unread(body: B) -> Self {
+        Self(Kind::Unread(body))
+    }
+
+    /// The body was read.
+    pub(super) fn read(whole: Whole) -> Self {
+        Self(Kind::Read(whole))
+    }
+}
+
+/// A body while it is read.
+pub(super) struct Gathering {
+    scanner: Scanner,
+    pieces: Vec<Bytes>,
+    /// Small pieces, copied together; the last one of the body so far.
+    small: BytesMut,
+    length: usize,
+    limit: usize,
+    trailers: Option<HeaderMap>,
+}
+
+/// A body that was read to its end.
+pub(super) struct Whole {
+    pieces: VecDeque<Bytes>,
+    /// The bytes of all pieces.
+    length: usize,
+    trailers: Option<HeaderMap>,
+}
+
+impl Gathering {
+    /// Takes at most `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            scanner: Scanner::new(),
+            pieces: Vec::new(),
+            small: BytesMut::new(),
+            length: 0,
+            limit,
+            trailers: None,
+        }
+    }
+
+    /// The next frame of the body.
+    pub(super) fn push<D: Buf>(&mut self, frame: Frame<D>) -> Result<(), ModelError> {
+        match frame.into_data() {
+            Ok(data) => self.push_data(data),
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok();
+                Ok(())
+            }
+        }
+    }
+
+    fn push_data(&mut self, mut data: impl Buf) -> Result<(), ModelError> {
+        let length = self.length.checked_add(data.remaining());
+        let Some(length) = length.filter(|length| *length <= self.limit) else {
+            return Err(ModelError::TooLarge { limit: self.limit });
+        };
+        self.length = length;
+        // For free if it is a `Bytes`.
+        let data = data.copy_to_bytes(data.remaining());
+        self.scanner.feed(&data);
+        let follows_small =
+            !self.small.is_empty() || self.pieces.last().is_some_and(|last| last.len() < SMALL);
+        if data.is_empty() {
+        } else if data.len() < SMALL && follows_small {
+            if self.small.is_empty()
+                && let Some(last) = self.pieces.pop()
+            {
+                self.small.extend_from_slice(&last);
+            }
+            self.small.extend_from_slice(&data);
+        } else {
+            self.flush();
+            self.pieces.push(data);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(self.small.split().freeze());
+        }
+    }
+
+    /// The body, and the `model` in it. See [`Scanner::finish`].
+    pub(super) fn finish(mut self) -> Result<(Whole, Option<Model>), ModelError> {
+        self.flush();
+        let model = self.scanner.finish()?;
+        let Self { pieces, length, trailers, .. } = self;
+        Ok((Whole { pieces: pieces.into(), length, trailers }, model))
+    }
+}
+
+impl Whole {
+    /// The bytes that it has.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The same with `new` at each of `spans`, which are in order and apart.
+    pub(super) fn splice(self, spans: &[Range<usize>], new: &Bytes) -> Self {
+        let mut pieces = VecDeque::with_capacity(self.pieces.len() + 2 * spans.len());
+        let mut push = |piece: Bytes| {
+            if !piece.is_empty() {
+                pieces.push_back(piece);
+            }
+        };
+        let mut spans = spans.iter().peekable();
+        let mut at = 0;
+        let mut length = self.length;
+        for piece in self.pieces {
+            let end = at + piece.len();
+            // What is before it is pushed, or replaced.
+            let mut from = at;
+            while let Some(span) = spans.next_if(|span| span.end <= end) {
+                if span.start >= at {
+                    push(piece.slice(from - at..span.start - at));
+                    push(new.clone());
+                }
+                length = length - span.len() + new.len();
+                from = span.end;
+            }
+            let rest = match spans.peek() {
+                // It goes on in the next piece, and may have begun before this one.
+                Some(span) if span.start < end => {
+                    let before = span.start.max(from);
+                    push(piece.slice(from - at..before - at));
+                    if span.start >= at {
+                        push(new.clone());
+                    }
+                    end
+                }
+                _ => from,
+            };
+            push(piece.slice(rest - at..));
+            at = end;
+        }
+        Self { pieces, length, trailers: self.trailers }
+    }
+}
+
+impl<B> Body for ModelBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project().0.project() {
+            KindProj::Unread(body) => body.poll_frame(cx).map(|frame| {
+                let frame = frame?.map_err(Into::into);
+                Some(frame.map(|frame| {
+                    // For free if it is a `Bytes`.
+                    frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
+                }))
+            }),
+            KindProj::Read(whole) => Poll::Ready(match whole.pieces.pop_front() {
+                Some(piece) => {
+                    whole.length -= piece.len();
+                    Some(Ok(Frame::data(piece)))
+                }
+                None => whole.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Unread(body) => body.is_end_stream(),
+            Kind::Read(whole) => whole.pieces.is_empty() && whole.trailers.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Unread(body) => body.size_hint(),
+            Kind::Read(whole) => {
+                let mut hint = SizeHint::with_exact(whole.length as u64);
+                if whole.trailers.is_some() {
+                    // Of an exact one, HTTP/1 clients make a Content-Length, and trailers have no
+                    // place after that.
+                    hint = SizeHint::new();
+                    hint.set_lower(whole.length as u64);
+                }
+                hint
+            }
+        }
+    }
+}
+
+/// Shows the kind of body, never its content.
+impl<B> fmt::Debug for ModelBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Kind::Unread(_) => "ModelBody(unread)",
+            Kind::Read(_) => "ModelBody(read)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
+use http_body::Body;
+use pin_project::pin_project;
+use tower::Service;
+
+use super::{ModelBody, ModelTable, body::Gathering};
+use crate::{
+    BoxError,
+    error::{Error, ModelError},
+};
+
+/// The future of [`VertexModel`](super::VertexModel).
+#[pin_project]
+pub struct ResponseFuture<S, B>
+where
+    S: Service<Request<ModelBody<B>>>,
+{
+    #[pin]
+    state: State<S, B, S::Future>,
+}
+
+#[pin_project(project = StateProj)]
+enum State<S, B, F> {
+    Failed(Option<BoxError>),
+    /// The body is read; the ready service waits with us.
+    Reading(#[pin] B, Option<Box<Waiting<S>>>),
+    Sending(#[pin] F),
+}
+
+struct Waiting<S> {
+    service: S,
+    table: ModelTable,
+    head: Parts,
+    gathering: Gathering,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<ModelBody<B>>>,
+{
+    pub(super) fn failed(error: ModelError) -> Self {
+        Self { state: State::Failed(Some(Error::from(error).into())) }
+    }
+
+    pub(super) fn sending(future: S::Future) -> Self {
+        Self { state: State::Sending(future) }
+    }
+
+    /// `service` must be ready.
+    pub(super) fn reading(
+        service: S,
+        table: ModelTable,
+        limit: usize,
+        request: Request<B>,
+    ) -> Self {
+        let (head, body) = request.into_parts();
+        let gathering = Gathering::new(limit);
+        let waiting = Box::new(Waiting { service, table, head, gathering });
+        Self { state: State::Reading(body, Some(waiting)) }
+    }
+}
+
+impl<S> Waiting<S> {
+    /// The body is there: picks where it goes, and sends it.
+    fn send<B>(self) -> Result<S::Future, ModelError>
+    where
+        S: Service<Request<ModelBody<B>>>,
+    {
+        let Self { mut service, table, mut head, gathering } = self;
+        let (mut body, model) = gathering.finish()?;
+        match model {
+            None => table.settle(&mut head.extensions),
+            Some(model) => {
+                let (extensions, headers) = (&mut head.extensions, &mut head.headers);
+                if let Some(name) = table.apply(&model.name, extensions, headers) {
+                    let json = serde_json::Value::String(name).to_string();
+                    body = body.splice(&model.spans, &Bytes::from(json));
+                    describe_anew(headers, body.len());
+                }
+            }
+        }
+        Ok(service.call(Request::from_parts(head, ModelBody::read(body))))
+    }
+}
+
+/// What headers say of a body that was changed.
+fn describe_anew(headers: &mut HeaderMap, length: usize) {
+    const DIGESTS: [HeaderName; 4] = [
+        HeaderName::from_static("content-digest"),
+        HeaderName::from_static("content-md5"),
+        HeaderName::from_static("digest"),
+        HeaderName::from_static("repr-digest"),
+    ];
+    for name in &DIGESTS {
+        headers.remove(name);
+    }
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<ModelBody<B>>>,
+    S::Error: Into<BoxError>,
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let sent = match state.as_mut().project() {
+                StateProj::Failed(error) => match error.take() {
+                    Some(error) => return Poll::Ready(Err(error)),
+                    None => return Poll::Pending,
+                },
+                StateProj::Reading(body, waiting) => match ready!(body.poll_frame(cx)) {
+                    Some(Ok(frame)) => {
+                        let Some(waiting) = waiting else { return Poll::Pending };
+                        match waiting.gathering.push(frame) {
+                            Ok(()) => continue,
+                            Err(error) => Err(Error::from(error).into()),
+                        }
+                    }
+                    Some(Err(error)) => Err(error.into()),
+                    None => {
+                        let Some(waiting) = waiting.take() else { return Poll::Pending };
+                        waiting.send().map_err(|error| Error::from(error).into())
+                    }
+                },
+                StateProj::Sending(future) => return future.poll(cx).map_err(Into::into),
+            };
+            state.set(match sent {
+                Ok(future) => State::Sending(future),
+                // What was read, and the service, are let go with the state.
+                Err(error) => State::Failed(Some(error)),
+            });
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<ModelBody<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,396 @@
+//! Finding `model` in JSON as its bytes arrive.
+//!
+//! [`Scanner`] is a checker of RFC 8259 which takes chunks of any length and remembers nothing but
+//! where it is and the top-level `model`. Its result counts only if the whole text is JSON that
+//! everybody reads alike: what is accepted by lenient parsers alone (comments, single quotes, a
+//! trailing comma, a byte order mark, text after the end) has no `model` here, so that no request is
+//! sent elsewhere for a name that its receiver does not see.
+//!
+//! An own scanner, because the chunks of a body are not contiguous and a parser would need them
+//! copied together first; because `sonic_rs`, at half the speed even without that copy, takes text
+//! after the end of an object; and because it runs while the upload does. It reads what matters,
+//! long strings, 64 bytes at a time, which the compiler turns into vector instructions.
+
+mod text;
+
+use std::ops::Range;
+
+use self::text::{Captured, Utf8, plain};
+use crate::error::ModelError;
+
+/// The longest name, in bytes once its escapes are decoded. Vertex AI's have below 200.
+pub(super) const LONGEST_NAME: usize = 1024;
+
+/// How often `model` may be given. Each time takes room here that its sender does not pay for.
+const MOST_OFTEN: usize = 64;
+
+/// How deep arrays and objects may nest; the parsers of Google's front end stop at 100.
+const DEEPEST: usize = 1024;
+
+/// Bytes that are checked for UTF-8 and then scanned, while they are in the processor's cache.
+const BLOCK: usize = 32 << 10;
+
+/// The `model` of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Model {
+    /// Its value, with escapes decoded.
+    pub(super) name: String,
+    /// Where that stands in the text, quotation marks included: in every `model` at the top level.
+    pub(super) spans: Vec<Range<usize>>,
+}
+
+/// Takes a JSON text piece by piece.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    state: State,
+    levels: Levels,
+    /// The length of the blocks that were scanned.
+    at: usize,
+    utf8: Utf8,
+    /// What the string under way is.
+    role: Role,
+    captured: Captured,
+    /// Where the string under way began.
+    start: usize,
+    /// The key that was just read is `model`.
+    model_next: bool,
+    /// A top-level key is `model` but for the case of its letters.
+    other_case: bool,
+    /// The value of the first top-level `model`; `Some(None)` is `null`.
+    asked: Option<Option<String>>,
+    spans: Vec<Range<usize>>,
+    problem: Option<ModelError>,
+}
+
+/// What may come next.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Value,
+    /// After `[`: a value or `]`.
+    FirstValue,
+    /// After `{`: a key or `}`.
+    FirstKey,
+    Key,
+    Colon,
+    /// After a value: a comma, or the end of what the value is in.
+    After,
+    /// Within a string.
+    Text,
+    /// After a backslash.
+    Escape,
+    /// Within `\uXXXX`: how many digits are to come, and the value of those before.
+    Unicode(u8, u16),
+    Number(Number),
+    /// The rest of `true`, `false` or `null`.
+    Literal(&'static [u8]),
+    /// This is not JSON that everybody reads alike.
+    Broken,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Minus,
+    Zero,
+    Integer,
+    Point,
+    Fraction,
+    Exponent,
+    Sign,
+    Power,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Value,
+    Key,
+    TopKey,
+    Model,
+}
+
+impl Role {
+    fn is_captured(self) -> bool {
+        matches!(self, Self::TopKey | Self::Model)
+    }
+}
+
+impl Scanner {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Value,
+            levels: Levels::default(),
+            at: 0,
+            utf8: Utf8::default(),
+            role: Role::Value,
+            captured: Captured::default(),
+            start: 0,
+            model_next: false,
+            other_case: false,
+            asked: None,
+            spans: Vec::new(),
+            problem: None,
+        }
+    }
+
+    /// The next bytes of the text.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        for block in bytes.chunks(BLOCK) {
+            if matches!(self.state, State::Broken) {
+                return;
+            }
+            let scanned = if self.utf8.feed(block) { self.scan(block) } else { None };
+            self.state = scanned.unwrap_or(State::Broken);
+            self.at += block.len();
+        }
+    }
+
+    /// The `model` of the text; `None` if it has none, if that is `null`, and if the text is not
+    /// JSON.
+    ///
+    /// # Errors
+    /// When the text is JSON, but its `model` is no name, or not one name.
+    pub(super) fn finish(self) -> Result<Option<Model>, ModelError> {
+        // A text that is a number alone has no `model` either.
+        if !matches!(self.state, State::After) || self.levels.depth != 0 {
+            return Ok(None);
+        }
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let Some(asked) = self.asked else { return Ok(None) };
+        if self.other_case {
+            // Some parsers (Go's) match keys in any case, and the last one wins.
+            return Err(ModelError::Ambiguous);
+        }
+        Ok(asked.map(|name| Model { name, spans: self.spans }))
+    }
+
+    /// The state after `block`; `None` when it is broken.
+    fn scan(&mut self, block: &[u8]) -> Option<State> {
+        let mut state = self.state;
+        let mut i = 0;
+        while let Some(&byte) = block.get(i) {
+            state = match state {
+                State::Text => {
+                    let rest = &block[i..];
+                    let (text, end) = rest.split_at(plain(rest));
+                    if self.role.is_captured() && !text.is_empty() {
+                        self.captured.push(text);
+                    }
+                    i += text.len();
+                    match end.first() {
+                        Some(b'"') => self.end_of_string(self.at + i + 1)?,
+                        Some(b'\\') => State::Escape,
+                        Some(_) => return None,
+                        None => State::Text,
+                    }
+                }
+                State::Number(number) => match number.next(byte) {
+                    Some(number) => State::Number(number),
+                    None if number.is_whole() => {
+                        // This byte comes after it.
+                        state = State::After;
+                        continue;
+                    }
+                    None => return None,
+                },
+                State::Escape => self.escape(byte)?,
+                State::Unicode(left, unit) => self.digit(left, unit, byte)?,
+                State::Literal([first, rest @ ..]) if byte == *first => match rest {
+                    [] => State::After,
+                    rest => State::Literal(rest),
+                },
+                State::Literal(_) | State::Broken => return None,
+                state if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => state,
+                State::FirstValue if byte == b']' => self.levels.pop(Level::Array)?,
+                State::FirstValue | State::Value => self.value(byte, self.at + i)?,
+                State::FirstKey if byte == b'}' => self.levels.pop(Level::Object)?,
+                State::FirstKey | State::Key if byte == b'"' => {
+                    let top = self.levels.depth == 1;
+                    self.begin(if top { Role::TopKey } else { Role::Key }, self.at + i)
+                }
+                State::FirstKey | State::Key => return None,
+                State::Colon if byte == b':' => State::Value,
+                State::Colon => return None,
+                State::After => match (byte, self.levels.top()?) {
+                    (b',', Level::Object) => State::Key,
+                    (b',', Level::Array) => State::Value,
+                    (b'}', _) => self.levels.pop(Level::Object)?,
+                    (b']', _) => self.levels.pop(Level::Array)?,
+                    _ => return None,
+                },
+            };
+            i += 1;
+        }
+        Some(state)
+    }
+
+    /// The first byte of a value.
+    fn value(&mut self, byte: u8, at: usize) -> Option<State> {
+        let is_model = std::mem::take(&mut self.model_next);
+        if is_model && byte == b'n' {
+            self.note(None);
+        } else if is_model && byte != b'"' {
+            self.problem.get_or_insert(ModelError::NotAString);
+        }
+        Some(match byte {
+            b'"' => self.begin(if is_model { Role::Model } else { Role::Value }, at),
+            b'{' => self.levels.push(Level::Object)?,
+            b'[' => self.levels.push(Level::Array)?,
+            b'-' => State::Number(Number::Minus),
+            b'0' => State::Number(Number::Zero),
+            b'1'..=b'9' => State::Number(Number::Integer),
+            b't' => State::Literal(b"rue"),
+            b'f' => State::Literal(b"alse"),
+            b'n' => State::Literal(b"ull"),
+            _ => return None,
+        })
+    }
+
+    /// A string begins.
+    fn begin(&mut self, role: Role, at: usize) -> State {
+        (self.role, self.start) = (role, at);
+        self.captured.clear();
+        State::Text
+    }
+
+    fn escape(&mut self, byte: u8) -> Option<State> {
+        let decoded = match byte {
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => return Some(State::Unicode(4, 0)),
+            _ => return None,
+        };
+        if self.role.is_captured() {
+            self.captured.push(&[decoded]);
+        }
+        Some(State::Text)
+    }
+
+    /// A digit of `\uXXXX`.
+    fn digit(&mut self, left: u8, unit: u16, byte: u8) -> Option<State> {
+        let digit = char::from(byte).to_digit(16)?;
+        let unit = unit << 4 | digit as u16;
+        if left > 1 {
+            return Some(State::Unicode(left - 1, unit));
+        }
+        if self.role.is_captured() {
+            self.captured.push_unit(unit);
+        }
+        Some(State::Text)
+    }
+
+    /// The string under way ends before `end`.
+    fn end_of_string(&mut self, end: usize) -> Option<State> {
+        match self.role {
+            Role::Value => return Some(State::After),
+            Role::Key => return Some(State::Colon),
+            Role::TopKey | Role::Model => {}
+        }
+        // What parsers make of half a surrogate pair differs.
+        let text = self.captured.text().ok()?;
+        if self.role == Role::TopKey {
+            let key = text.unwrap_or_default();
+            self.model_next = key == "model";
+            self.other_case |= !self.model_next && key.eq_ignore_ascii_case("model");
+            return Some(State::Colon);
+        }
+        match text.map(str::to_owned) {
+            Some(name) => self.note(Some(name)),
+            None => drop(self.problem.get_or_insert(ModelError::TooLong)),
+        }
+        if self.spans.len() < MOST_OFTEN {
+            self.spans.push(self.start..end);
+        } else {
+            self.problem.get_or_insert(ModelError::Ambiguous);
+        }
+        Some(State::After)
+    }
+
+    /// A `model` at the top level.
+    fn note(&mut self, name: Option<String>) {
+        match &self.asked {
+            None => self.asked = Some(name),
+            Some(first) if *first == name => {}
+            Some(_) => drop(self.problem.get_or_insert(ModelError::Ambiguous)),
+        }
+    }
+}
+
+impl Number {
+    fn next(self, byte: u8) -> Option<Self> {
+        Some(match (self, byte) {
+            (Self::Minus, b'0') => Self::Zero,
+            (Self::Minus, b'1'..=b'9') | (Self::Integer, b'0'..=b'9') => Self::Integer,
+            (Self::Zero | Self::Integer, b'.') => Self::Point,
+            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
+            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::Exponent,
+            (Self::Exponent, b'+' | b'-') => Self::Sign,
+            (Self::Exponent | Self::Sign | Self::Power, b'0'..=b'9') => Self::Power,
+            _ => return None,
+        })
+    }
+
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::Power)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Array,
+    Object,
+}
+
+/// The arrays and objects around, a bit for each: no text makes it allocate.
+#[derive(Debug)]
+struct Levels {
+    depth: usize,
+    objects: [u64; DEEPEST / 64],
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self { depth: 0, objects: [0; DEEPEST / 64] }
+    }
+}
+
+impl Levels {
+    /// The state within a new level.
+    fn push(&mut self, level: Level) -> Option<State> {
+        let bits = self.objects.get_mut(self.depth / 64)?;
+        let bit = 1 << (self.depth % 64);
+        self.depth += 1;
+        Some(match level {
+            Level::Object => {
+                *bits |= bit;
+                State::FirstKey
+            }
+            Level::Array => {
+                *bits &= !bit;
+                State::FirstValue
+            }
+        })
+    }
+
+    fn top(&self) -> Option<Level> {
+        let last = self.depth.checked_sub(1)?;
+        let is_object = self.objects.get(last / 64)? >> (last % 64) & 1 == 1;
+        Some(if is_object { Level::Object } else { Level::Array })
+    }
+
+    /// The state after the end of the innermost level, which must be `level`.
+    fn pop(&mut self, level: Level) -> Option<State> {
+        if self.top()? != level {
+            return None;
+        }
+        self.depth -= 1;
+        Some(State::After)
+    }
+}
+
+#[cfg(test)]
+mod tests;

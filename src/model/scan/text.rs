@@ -1,0 +1,176 @@
+//! Strings: the bytes that need no look, UTF-8 across chunks, and decoded text.
+
+use super::LONGEST_NAME;
+
+/// How many bytes at the start of `bytes` are part of a string as they are: no quotation mark, no
+/// backslash, no control character.
+pub(super) fn plain(bytes: &[u8]) -> usize {
+    // No short-circuits: the loop over 64 bytes becomes vector instructions, on any processor.
+    let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    let mut length = 0;
+    for block in bytes.as_chunks::<64>().0 {
+        if block.iter().fold(false, |any, &byte| any | special(byte)) {
+            break;
+        }
+        length += block.len();
+    }
+    let rest = &bytes[length..];
+    length + rest.iter().position(|&byte| special(byte)).unwrap_or(rest.len())
+}
+
+/// Checks that pieces of a text are UTF-8 together.
+#[derive(Debug, Default)]
+pub(super) struct Utf8 {
+    /// The first bytes of a character whose last ones are to come.
+    begun: [u8; 4],
+    length: usize,
+}
+
+impl Utf8 {
+    /// Whether the text is good so far.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        while self.length > 0 {
+            let Some((first, rest)) = bytes.split_first() else { return true };
+            let Some(place) = self.begun.get_mut(self.length) else { return false };
+            (*place, bytes) = (*first, rest);
+            self.length += 1;
+            match std::str::from_utf8(&self.begun[..self.length]) {
+                Ok(_) => self.length = 0,
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return false,
+            }
+        }
+        let Err(error) = std::str::from_utf8(bytes) else { return true };
+        let begun = &bytes[error.valid_up_to()..];
+        if error.error_len().is_some() || begun.len() > self.begun.len() {
+            return false;
+        }
+        self.begun[..begun.len()].copy_from_slice(begun);
+        self.length = begun.len();
+        true
+    }
+}
+
+/// The decoded text of a string, as far as it may matter.
+#[derive(Debug, Default)]
+pub(super) struct Captured {
+    text: Vec<u8>,
+    too_long: bool,
+    /// The first half of a surrogate pair, whose second must follow.
+    half: Option<u16>,
+    /// A half without the other.
+    unpaired: bool,
+}
+
+/// A string with half a surrogate pair.
+#[derive(Debug)]
+pub(super) struct Unpaired;
+
+impl Captured {
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        (self.too_long, self.half, self.unpaired) = (false, None, false);
+    }
+
+    /// Text without escapes, or what one stands for.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.unpaired |= self.half.take().is_some();
+        if self.text.len() + bytes.len() > LONGEST_NAME {
+            self.too_long = true;
+        } else {
+            self.text.extend_from_slice(bytes);
+        }
+    }
+
+    /// A `\uXXXX`.
+    pub(super) fn push_unit(&mut self, unit: u16) {
+        let units = [self.half.unwrap_or(unit), unit];
+        if self.half.is_none() && matches!(unit, 0xd800..0xdc00) {
+            self.half = Some(unit);
+            return;
+        }
+        let units = if self.half.take().is_some() { &units[..] } else { &units[1..] };
+        let mut decoded = char::decode_utf16(units.iter().copied());
+        match decoded.next() {
+            Some(Ok(character)) => self.push(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            _ => self.unpaired = true,
+        }
+    }
+
+    /// All of it; `None` if it was too long to keep.
+    pub(super) fn text(&self) -> Result<Option<&str>, Unpaired> {
+        if self.unpaired || self.half.is_some() {
+            return Err(Unpaired);
+        }
+        if self.too_long {
+            return Ok(None);
+        }
+        // The text around it was checked, and escapes stand for characters.
+        std::str::from_utf8(&self.text).map(Some).map_err(|_| Unpaired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bytes_are_counted_up_to_the_first_special_one_wherever_it_is() {
+        for length in 0..200 {
+            for special in [None, Some(b'"'), Some(b'\\'), Some(0), Some(0x1f), Some(b'\n')] {
+                let mut bytes = vec![b'x'; length];
+                bytes.extend(special);
+                bytes.extend([0x7f, 0x80, 0xff, b' ']);
+                let expected = if special.is_some() { length } else { bytes.len() };
+                assert_eq!(plain(&bytes), expected, "{special:?} at {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn utf8_is_judged_alike_however_it_is_cut() {
+        for (text, good) in [
+            (&b"abc"[..], true),
+            ("a\u{e9}\u{20ac}\u{1f600}z".as_bytes(), true),
+            (b"a\xff", false),
+            (b"\x80", false),
+            (b"a\xe2\x82z", false),
+            (b"\xc0\xa2", false),
+            (b"\xed\xa0\x80", false),
+            (b"\xf4\x90\x80\x80", false),
+            (b"\xf0\x9f\x98\x80\x80", false),
+        ] {
+            for size in 1..=text.len() {
+                let mut utf8 = Utf8::default();
+                let judged = text.chunks(size).all(|piece| utf8.feed(piece));
+                assert_eq!(judged, good, "{text:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn surrogates_count_only_in_pairs() {
+        let text = |units: &[&[u16]]| {
+            let mut captured = Captured::default();
+            for (number, units) in units.iter().enumerate() {
+                if number > 0 {
+                    captured.push(b"-");
+                }
+                units.iter().for_each(|unit| captured.push_unit(*unit));
+            }
+            captured.text().ok().flatten().map(str::to_owned)
+        };
+        assert_eq!(text(&[&[0x6d, 0x20ac, 0xd83d, 0xde00]]).unwrap(), "m\u{20ac}\u{1f600}");
+        assert_eq!(text(&[&[0xd83d, 0xde00, 0xd83d, 0xde00]]).unwrap(), "\u{1f600}\u{1f600}");
+        for bad in [
+            &[&[0xd83d][..]][..],
+            &[&[0xde00]],
+            &[&[0xde00, 0xd83d]],
+            &[&[0xd83d, 0xd83d, 0xde00]],
+            &[&[0xd83d, 0x61]],
+            &[&[0xd83d], &[0xde00]],
+        ] {
+            assert_eq!(text(bad), None, "{bad:x?}");
+        }
+    }
+}

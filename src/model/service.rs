@@ -1,0 +1,149 @@
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Method, Request, header};
+use http_body::Body;
+use tower::Service;
+
+use super::{ModelBody, ModelTable, ResponseFuture, VertexModelLayer};
+use crate::{BoxError, error::ModelError};
+
+/// Reads `model` and picks the upstream and the name. Made by [`VertexModelLayer`]. See the
+/// [module](super).
+///
+/// The inner service takes a [`ModelBody`]. While a body is read, the inner service that was ready
+/// waits with it, and a clone of it takes the next request: it should be cheap to clone, as HTTP
+/// clients are, and what its readiness reserves (a permit of a concurrency limit, for instance) is
+/// reserved for as long as the upload takes.
+#[derive(Clone, Debug)]
+pub struct VertexModel<S> {
+    pub(super) inner: S,
+    pub(super) layer: VertexModelLayer,
+}
+
+impl<S> VertexModel<S> {
+    /// Applies the rules of `table`, with the defaults of [`VertexModelLayer`].
+    pub fn new(inner: S, table: ModelTable) -> Self {
+        Self { inner, layer: VertexModelLayer::new(table) }
+    }
+
+    /// The table in use.
+    pub fn table(&self) -> ModelTable {
+        self.layer.table()
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, B> Service<Request<B>> for VertexModel<S>
+where
+    S: Service<Request<ModelBody<B>>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let table = self.layer.table();
+        let limit = self.layer.body_limit;
+        if !may_have_model(&request) || !table.has_rules_for(request.extensions()) {
+            table.settle(request.extensions_mut());
+            return ResponseFuture::sending(self.inner.call(request.map(ModelBody::unread)));
+        }
+        if usize::try_from(request.body().size_hint().lower()).map_or(true, |lower| lower > limit) {
+            return ResponseFuture::failed(ModelError::TooLarge { limit });
+        }
+        // The ready service goes along; the clone stays, to be made ready by the next caller.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::reading(ready, table, limit, request)
+    }
+}
+
+/// Whether the body could be a JSON object, as far as the head of the request tells.
+fn may_have_model<B: Body>(request: &Request<B>) -> bool {
+    request.method() == Method::POST
+        && !request.body().is_end_stream()
+        && is_json(request.headers())
+        && is_plain(request.headers())
+}
+
+/// `application/json` or a type built on it. Without any type the body decides.
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_TYPE).iter().all(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let essence = essence.trim_ascii();
+        let ends_with = |end: &[u8]| {
+            let at = essence.len().checked_sub(end.len());
+            at.and_then(|at| essence.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(end))
+        };
+        ends_with(b"/json") || ends_with(b"+json")
+    })
+}
+
+/// Not compressed.
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().all(|value| {
+        let coding = value.as_bytes().trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn with(name: &'static str, values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn json_is_known_by_its_type() {
+        for (values, json) in [
+            (&[][..], true),
+            (&["application/json"], true),
+            (&["Application/JSON ; charset=utf-8"], true),
+            (&["text/json"], true),
+            (&["application/vnd.api+json"], true),
+            (&["application/json", "application/json"], true),
+            (&["application/json", "text/plain"], false),
+            (&["application/jsonl"], false),
+            (&["application/x-ndjson"], false),
+            (&["multipart/form-data; boundary=json"], false),
+            (&["application/x-www-form-urlencoded"], false),
+            (&["json"], false),
+            (&[""], false),
+        ] {
+            assert_eq!(is_json(&with("content-type", values)), json, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn only_identity_is_no_compression() {
+        for (values, plain) in [
+            (&[][..], true),
+            (&["identity"], true),
+            (&["Identity", ""], true),
+            (&["gzip"], false),
+            (&["identity, gzip"], false),
+            (&["identity", "br"], false),
+        ] {
+            assert_eq!(is_plain(&with("content-encoding", values)), plain, "{values:?}");
+        }
+    }
+}

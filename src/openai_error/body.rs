@@ -1,0 +1,117 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::events::Events;
+use crate::BoxError;
+
+/// The body of an answer of [`VertexError`](super::VertexError): the inner service's, that of a
+/// translated error, or a stream of events whose break is told. `Send` and `Sync` if `B` is.
+#[pin_project]
+pub struct ErrorBody<B>(#[pin] Kind<B>);
+
+#[pin_project(project = KindProj)]
+enum Kind<B> {
+    Inner(#[pin] B),
+    Events(#[pin] Events<B>),
+    /// An error, translated or as it came.
+    Chunks(Chunks),
+}
+
+impl<B> ErrorBody<B> {
+    pub(super) fn inner(body: B) -> Self {
+        Self(Kind::Inner(body))
+    }
+
+    pub(super) fn events(body: B) -> Self {
+        Self(Kind::Events(Events::new(body)))
+    }
+
+    pub(super) fn chunks(chunks: Chunks) -> Self {
+        Self(Kind::Chunks(chunks))
+    }
+}
+
+/// A body that is there.
+#[derive(Default)]
+pub(super) struct Chunks {
+    pub(super) data: VecDeque<Bytes>,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+impl Chunks {
+    pub(super) fn one(data: Bytes) -> Self {
+        Self { data: VecDeque::from([data]), trailers: None }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Frame<Bytes>> {
+        match self.data.pop_front() {
+            Some(data) => Some(Frame::data(data)),
+            None => self.trailers.take().map(Frame::trailers),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_none()
+    }
+
+    /// In bytes, without the trailers.
+    pub(super) fn len(&self) -> u64 {
+        self.data.iter().map(|data| data.len() as u64).sum()
+    }
+}
+
+impl<B> Body for ErrorBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().0.project() {
+            KindProj::Inner(body) => body.poll_frame(cx),
+            KindProj::Events(events) => events.poll_frame(cx),
+            KindProj::Chunks(chunks) => Poll::Ready(chunks.next().map(Ok)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Inner(body) => body.is_end_stream(),
+            Kind::Events(events) => events.is_end_stream(),
+            Kind::Chunks(chunks) => chunks.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Inner(body) => body.size_hint(),
+            Kind::Events(events) => events.size_hint(),
+            Kind::Chunks(chunks) => SizeHint::with_exact(chunks.len()),
+        }
+    }
+}
+
+/// Shows the kind of body, never its content.
+impl<B> fmt::Debug for ErrorBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Kind::Inner(_) => "ErrorBody(inner)",
+            Kind::Events(_) => "ErrorBody(events)",
+            Kind::Chunks(_) => "ErrorBody(error)",
+        })
+    }
+}

@@ -1,0 +1,304 @@
+//! A stream of server-sent events whose break is told by an event.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::body::Chunks;
+use crate::BoxError;
+
+/// What a broken stream ends with. openai-python 3.54 and openai-node 7.57 raise an `APIError` for
+/// data with an `error`, whatever the event is called; async-openai 0.43 cannot take it for a chunk.
+const INTERRUPTED: &str = concat!(
+    r#"data: {"error":{"message":"the connection to Vertex AI broke in the middle of the answer, "#,
+    r#"and the rest of it is missing; send the request again","type":"server_error","#,
+    r#""param":null,"code":"stream_interrupted"}}"#,
+    "\n\n",
+);
+
+/// As much of an incomplete event as is held back, in bytes: an image of a few hundred KiB, inline
+/// in base64, is one event. The rest of a longer one passes as it comes.
+const HOLD_LIMIT: usize = 1 << 20;
+
+/// Passes complete events at once, in the frames that they came in, and holds back what came of an
+/// incomplete one.
+///
+/// Whole lines of it too: parsers join the `data` lines of an event, so an error behind one such
+/// line would be read as part of it, and a blank line between the two would complete an event of
+/// which the rest is missing.
+#[pin_project]
+pub(super) struct Events<B> {
+    /// `None` once it has ended.
+    #[pin]
+    body: Option<B>,
+    lines: Lines,
+    /// Data that may go, then data held back, then trailers.
+    chunks: Chunks,
+    /// How many of the chunks may go.
+    free: usize,
+    /// The bytes in the others.
+    held: usize,
+    /// The incomplete event was over the limit, and its beginning is gone.
+    let_go: bool,
+}
+
+impl<B> Events<B> {
+    pub(super) fn new(body: B) -> Self {
+        Self {
+            body: Some(body),
+            lines: Lines::default(),
+            chunks: Chunks::default(),
+            free: 0,
+            held: 0,
+            let_go: false,
+        }
+    }
+}
+
+impl<B> Events<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        loop {
+            if *this.free > 0 {
+                *this.free -= 1;
+                return Poll::Ready(this.chunks.next().map(Ok));
+            }
+            let Some(body) = this.body.as_mut().as_pin_mut() else {
+                return Poll::Ready(this.chunks.next().map(Ok));
+            };
+            match ready!(body.poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(mut data) => {
+                        let complete = this.lines.read(&data);
+                        if complete == data.len() && this.chunks.data.is_empty() {
+                            *this.let_go &= complete == 0;
+                            return Poll::Ready(Some(Ok(Frame::data(data))));
+                        }
+                        if complete > 0 {
+                            this.chunks.data.push_back(data.split_to(complete));
+                            *this.free = this.chunks.data.len();
+                            *this.held = 0;
+                            *this.let_go = false;
+                        }
+                        if data.is_empty() {
+                            continue;
+                        }
+                        *this.held += data.len() + size_of::<Bytes>();
+                        this.chunks.data.push_back(data);
+                        if *this.let_go || *this.held > HOLD_LIMIT {
+                            *this.free = this.chunks.data.len();
+                            *this.held = 0;
+                            *this.let_go = true;
+                        }
+                    }
+                    Err(frame) => {
+                        this.chunks.trailers = frame.into_trailers().ok();
+                        let trailers = usize::from(this.chunks.trailers.is_some());
+                        *this.free = this.chunks.data.len() + trailers;
+                    }
+                },
+                None => this.body.set(None),
+                Some(Err(error)) => {
+                    this.body.set(None);
+                    this.chunks.data.clear();
+                    if this.lines.done {
+                        continue;
+                    }
+                    if *this.let_go {
+                        // The client has half an event already: only an error can tell it.
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    let error: BoxError = error.into();
+                    tracing::warn!(error = &*error, "a stream from Vertex AI broke off");
+                    return Poll::Ready(Some(Ok(Frame::data(INTERRUPTED.into()))));
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.chunks.is_empty() && self.body.as_ref().is_none_or(B::is_end_stream)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        if self.body.as_ref().is_none_or(B::is_end_stream) {
+            return SizeHint::with_exact(self.chunks.len());
+        }
+        // What is promised inside may still break off, and an event more may come.
+        SizeHint::default()
+    }
+}
+
+/// Finds the ends of events. Lines end with LF, CR LF or CR, and an event with an empty line.
+/// <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
+#[derive(Debug, Default)]
+struct Lines {
+    place: Place,
+    /// The event that is not complete has a line which is no comment.
+    fields: bool,
+    /// One of its lines is the end mark.
+    done_line: bool,
+    /// An event with the end mark is complete.
+    done: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    LineStart,
+    /// The same, if no LF follows.
+    AfterCr,
+    /// In a line that has begun like `DONE`, for so many bytes.
+    DoneSoFar(usize),
+    Line,
+}
+
+const DONE: &[u8] = b"data:[DONE]";
+/// Where its value begins, which may have a space before it.
+const VALUE: usize = 5;
+
+impl Lines {
+    /// Takes the next bytes. Returns how many of them, from the first, leave no event incomplete.
+    fn read(&mut self, data: &[u8]) -> usize {
+        let (mut complete, mut at) = (0, 0);
+        while let Some(&byte) = data.get(at) {
+            if self.place == Place::Line && !ends_line(byte) {
+                let rest = data.iter().skip(at).position(|&byte| ends_line(byte));
+                at = rest.map_or(data.len(), |length| at + length);
+                continue;
+            }
+            at += 1;
+            if self.take(byte) {
+                complete = at;
+            }
+        }
+        complete
+    }
+
+    /// Whether no event is incomplete after this byte.
+    fn take(&mut self, byte: u8) -> bool {
+        match (self.place, byte) {
+            (Place::AfterCr, b'\n') => self.place = Place::LineStart,
+            (Place::LineStart | Place::AfterCr, b'\n' | b'\r') => {
+                self.done |= self.done_line;
+                (self.done_line, self.fields) = (false, false);
+                self.place = Place::after(byte);
+            }
+            (Place::LineStart | Place::AfterCr, _) => {
+                // A line that starts with a colon is a comment.
+                self.fields |= byte != b':';
+                self.place =
+                    if DONE.first() == Some(&byte) { Place::DoneSoFar(1) } else { Place::Line };
+                return false;
+            }
+            (Place::DoneSoFar(length), b'\n' | b'\r') => {
+                self.done_line |= length == DONE.len();
+                self.place = Place::after(byte);
+            }
+            (Place::Line, b'\n' | b'\r') => self.place = Place::after(byte),
+            (Place::DoneSoFar(length), _) => {
+                self.place = match DONE.get(length) {
+                    Some(next) if *next == byte => Place::DoneSoFar(length + 1),
+                    Some(_) if length == VALUE && byte == b' ' => self.place,
+                    _ => Place::Line,
+                };
+                return false;
+            }
+            (Place::Line, _) => return false,
+        }
+        !self.fields
+    }
+}
+
+impl Place {
+    fn after(line_end: u8) -> Self {
+        if line_end == b'\r' { Self::AfterCr } else { Self::LineStart }
+    }
+}
+
+fn ends_line(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_ends_with_an_empty_line() {
+        for (text, complete) in [
+            ("", 0),
+            ("data: a", 0),
+            ("data: a\n", 0),
+            ("data: a\n\n", 9),
+            ("data: a\r\r", 9),
+            ("data: a\r\n\r", 10),
+            ("data: a\r\n\r\n", 11),
+            ("data: a\n\ndata: b\n", 9),
+            ("data: a\n\ndata: b\n\n", 18),
+            ("event: x\ndata: a\n\n\n", 19),
+            (": keep-alive", 0),
+            (": keep-alive\n", 13),
+            (": keep-alive\r\n", 14),
+            ("data: a\n: keep-alive\n", 0),
+            ("data: a\n\n: keep-alive", 9),
+            ("\n\n\n", 3),
+            ("event: x\n\n", 10),
+        ] {
+            assert_eq!(Lines::default().read(text.as_bytes()), complete, "{text:?}");
+            // The same, byte by byte.
+            let mut lines = Lines::default();
+            let ends = text.bytes().enumerate().filter(|(_, byte)| lines.read(&[*byte]) == 1);
+            assert_eq!(ends.last().map_or(0, |(at, _)| at + 1), complete, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_mark_is_an_event_of_its_own() {
+        for (text, done) in [
+            ("data: [DONE]\n\n", true),
+            ("data:[DONE]\r\n\r\n", true),
+            ("data: a\n\ndata: [DONE]\n\ndata: b", true),
+            ("id: 1\ndata: [DONE]\n\n", true),
+            ("data: [DONE]\n", false),
+            ("data: [DONE", false),
+            ("data: [DONE]x\n\n", false),
+            ("data: [DON]\n\n", false),
+            ("data: \"[DONE]\"\n\n", false),
+            ("dat a:[DONE]\n\n", false),
+            (": data: [DONE]\n\n", false),
+        ] {
+            let mut lines = Lines::default();
+            lines.read(text.as_bytes());
+            assert_eq!(lines.done, done, "{text:?}");
+            let mut lines = Lines::default();
+            for byte in text.bytes() {
+                lines.read(&[byte]);
+            }
+            assert_eq!(lines.done, done, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_event_is_json_in_openai_form() {
+        let text = INTERRUPTED.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+        assert!(!text.contains(['\n', '\r']));
+        let event: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(event["error"]["type"], "server_error");
+        assert_eq!(event["error"]["code"], "stream_interrupted");
+        assert!(event["error"]["param"].is_null());
+        assert!(event["error"]["message"].as_str().unwrap().starts_with("the connection"));
+    }
+}

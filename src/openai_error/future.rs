@@ -1,0 +1,98 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body::Body;
+use pin_project::pin_project;
+
+use super::{ErrorBody, layer::Settings, reading::Reading, shape};
+use crate::BoxError;
+
+/// The future of [`VertexError`](super::VertexError).
+#[pin_project]
+pub struct ResponseFuture<F, B> {
+    #[pin]
+    state: State<F, B>,
+}
+
+#[pin_project(project = StateProj)]
+enum State<F, B> {
+    Waiting {
+        #[pin]
+        response: F,
+        settings: Settings,
+        head_only: bool,
+    },
+    /// An error's body is read, so that it can be translated.
+    Reading(Pin<Box<Reading<B>>>),
+}
+
+impl<F, B> ResponseFuture<F, B> {
+    pub(super) fn new(response: F, settings: Settings, head_only: bool) -> Self {
+        Self { state: State::Waiting { response, settings, head_only } }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ErrorBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let reading = match state.as_mut().project() {
+                StateProj::Waiting { response, settings, head_only } => {
+                    let response = ready!(response.poll(cx))?;
+                    match kind(&response, *head_only) {
+                        Kind::Other => return Poll::Ready(Ok(response.map(ErrorBody::inner))),
+                        Kind::Events => return Poll::Ready(Ok(response.map(ErrorBody::events))),
+                        Kind::Error => Reading::new(response, settings),
+                    }
+                }
+                StateProj::Reading(reading) => return reading.as_mut().poll(cx).map(Ok),
+            };
+            state.set(State::Reading(Box::pin(reading)));
+        }
+    }
+}
+
+enum Kind {
+    Error,
+    Events,
+    Other,
+}
+
+fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
+    let (status, headers) = (response.status(), response.headers());
+    if head_only || shape::is_encoded(headers) {
+        Kind::Other
+    } else if status.is_success() {
+        if is_endless(headers) { Kind::Events } else { Kind::Other }
+    } else if status.is_informational() || status == StatusCode::NOT_MODIFIED {
+        // Neither has a body, whatever its headers say.
+        Kind::Other
+    } else {
+        Kind::Error
+    }
+}
+
+/// Whether these are the headers of a stream of events. One with a length is none: the client
+/// would count the bytes of another event at its end, and it notices by itself if some are missing.
+fn is_endless(headers: &HeaderMap) -> bool {
+    shape::has_type(headers, "text/event-stream") && !headers.contains_key(header::CONTENT_LENGTH)
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

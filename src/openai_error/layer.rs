@@ -1,0 +1,76 @@
+use std::time::Duration;
+
+use tower::Layer;
+
+use super::VertexError;
+
+/// Gives errors OpenAI's form. See the [module](super).
+#[derive(Clone, Copy, Debug)]
+pub struct VertexErrorLayer {
+    settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) body_limit: usize,
+    pub(super) body_timeout: Duration,
+    pub(super) accept_compressed: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            body_limit: 256 << 10,
+            body_timeout: Duration::from_secs(10),
+            accept_compressed: false,
+        }
+    }
+}
+
+impl VertexErrorLayer {
+    /// The settings that fit Vertex AI.
+    pub fn new() -> Self {
+        Self { settings: Settings::default() }
+    }
+
+    /// The longest error body, in bytes, that is read to be translated. A longer one is dropped
+    /// and replaced by a sentence. Default 256 KiB: Google's have about 600 bytes, and a few KiB
+    /// with every detail. Each frame of the body counts for a few bytes more than it has.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.settings.body_limit = bytes;
+        self
+    }
+
+    /// How long the rest of an error body may take once its head is there. What came by then is
+    /// dropped and replaced by a sentence. Default 10 s: the body of an error comes with its head,
+    /// and one that does not tells less than the status does.
+    ///
+    /// Measured by Tokio's timer, which the runtime must have enabled; outside a Tokio runtime there
+    /// is no limit.
+    pub fn body_timeout(mut self, time: Duration) -> Self {
+        self.settings.body_timeout = time;
+        self
+    }
+
+    /// Whether the service may compress its answers if the client accepts that. Default `false`:
+    /// `Accept-Encoding` is removed from requests, because a compressed error cannot be
+    /// translated. With `true`, compressed errors and streams pass as they are.
+    pub fn accept_compressed(mut self, accept: bool) -> Self {
+        self.settings.accept_compressed = accept;
+        self
+    }
+}
+
+impl Default for VertexErrorLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for VertexErrorLayer {
+    type Service = VertexError<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        VertexError { inner, settings: self.settings }
+    }
+}

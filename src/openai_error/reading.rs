@@ -1,0 +1,145 @@
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, response::Parts};
+use http_body::Body;
+use pin_project::pin_project;
+use tokio::{runtime::Handle, time::Sleep};
+
+use super::{
+    ErrorBody,
+    body::Chunks,
+    layer::Settings,
+    shape::{self, Unread},
+};
+use crate::{BoxError, route::Upstream};
+
+/// What a frame takes of the limit besides its data, so that many tiny ones, or endless empty
+/// ones, cannot hold more than the limit says.
+const FRAME_COST: usize = size_of::<Bytes>();
+
+/// Reads the body of an error, within its limits, and translates it.
+#[pin_project]
+pub(super) struct Reading<B> {
+    /// Taken when the answer is made.
+    head: Option<Parts>,
+    #[pin]
+    body: Option<B>,
+    data: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    settings: Settings,
+    /// How many more bytes may come.
+    room: usize,
+    /// Set by the first wait: most bodies come with their head and need none.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> Reading<B> {
+    pub(super) fn new(response: Response<B>, settings: &Settings) -> Self {
+        let (head, body) = response.into_parts();
+        Self {
+            head: Some(head),
+            body: Some(body),
+            data: VecDeque::new(),
+            trailers: None,
+            settings: *settings,
+            room: settings.body_limit,
+            timer: None,
+        }
+    }
+}
+
+impl<B> Reading<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// The translated answer. Must not be polled again after that.
+    pub(super) fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Response<ErrorBody<B>>> {
+        let read = ready!(self.as_mut().poll_read(cx));
+        let mut this = self.project();
+        // Its connection is free, or closed, before the answer is looked at.
+        this.body.set(None);
+        let Some(mut head) = this.head.take() else { return Poll::Pending };
+        let upstream = head.extensions.get::<Upstream>();
+        let error = match read {
+            Ok(()) => {
+                let body = contiguous(this.data);
+                shape::translate(head.status, &head.headers, &body, upstream)
+            }
+            Err(why) => Some(shape::unread(head.status, &head.headers, why, upstream)),
+        };
+        let body = match error {
+            Some(error) => Chunks::one(error.into_body(&mut head.headers)),
+            None => Chunks { data: std::mem::take(this.data), trailers: this.trailers.take() },
+        };
+        Poll::Ready(Response::from_parts(head, ErrorBody::chunks(body)))
+    }
+
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Unread>> {
+        let mut this = self.project();
+        let limit = this.settings.body_limit;
+        loop {
+            let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(Ok(())) };
+            if body.is_end_stream() {
+                return Poll::Ready(Ok(()));
+            }
+            if body.size_hint().lower() > *this.room as u64 {
+                return Poll::Ready(Err(Unread::TooLong(limit)));
+            }
+            let Poll::Ready(frame) = body.poll_frame(cx) else {
+                let time = this.settings.body_timeout;
+                ready!(poll_timer(this.timer, time, cx));
+                return Poll::Ready(Err(Unread::Late(time)));
+            };
+            match frame {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => match this.room.checked_sub(data.len() + FRAME_COST) {
+                        Some(room) => {
+                            *this.room = room;
+                            this.data.push_back(data);
+                        }
+                        None => return Poll::Ready(Err(Unread::TooLong(limit))),
+                    },
+                    Err(frame) => *this.trailers = frame.into_trailers().ok(),
+                },
+                Some(Err(error)) => {
+                    let error: BoxError = error.into();
+                    tracing::debug!(error = &*error, "the body of an error answer broke off");
+                    return Poll::Ready(Err(Unread::Broken));
+                }
+            }
+        }
+    }
+}
+
+/// Ready when `time` has passed since the first call.
+fn poll_timer(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    time: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    // Tokio's timer panics without a runtime.
+    if timer.is_none() && Handle::try_current().is_err() {
+        return Poll::Pending;
+    }
+    timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(cx)
+}
+
+fn contiguous(data: &VecDeque<Bytes>) -> Cow<'_, [u8]> {
+    match data.front() {
+        Some(first) if data.len() == 1 => Cow::Borrowed(first),
+        _ => Cow::Owned(data.iter().flatten().copied().collect()),
+    }
+}

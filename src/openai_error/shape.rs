@@ -1,0 +1,331 @@
+//! The translation: status, headers and body of an error → an error in OpenAI's form.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRAILER, TRANSFER_ENCODING,
+    },
+};
+use serde_json::{Map, Value, json};
+
+use super::place::{nowhere, who};
+use crate::route::Upstream;
+
+/// Tells of a translated answer which form it had.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-vertex-error-type");
+
+/// As much of a text as a message shows, in characters.
+const EXCERPT: usize = 200;
+
+/// The longest `google.protobuf.Duration`, in seconds: ten thousand years.
+const LONGEST_DELAY: u64 = 315_576_000_000;
+
+/// The form that an error had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `[{"error":{…}}]`
+    Array,
+    /// `{"error":{…}}`
+    Object,
+    /// A web page.
+    Html,
+    /// Other text, nothing, or what could not be read.
+    Other,
+}
+
+impl Form {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Array => "array",
+            Self::Object => "object",
+            Self::Html => "html",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why there is no whole body to translate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is longer than so many bytes.
+    TooLong(usize),
+    /// It broke off.
+    Broken,
+    /// It was not there after this time.
+    Late(Duration),
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(limit) => write!(f, "is longer than {limit} bytes"),
+            Self::Broken => f.write_str("broke off"),
+            Self::Late(time) => write!(f, "did not come within {time:?}"),
+        }
+    }
+}
+
+/// An error in OpenAI's form.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OpenAiError {
+    /// What happened, for a person.
+    pub(crate) message: String,
+    /// `type`: see the [module's docs](super).
+    pub(crate) kind: String,
+    pub(crate) param: Option<String>,
+    /// Google's code, which is a status, as text; without one, the answer's status.
+    pub(crate) code: String,
+    /// What Google said besides the message.
+    pub(crate) google: Option<Google>,
+    /// The form that it had.
+    pub(crate) form: Form,
+    /// When to try again, in whole seconds, at least 1.
+    pub(crate) retry_after: Option<u64>,
+}
+
+/// Of a `google.rpc.Status`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Google {
+    pub(crate) code: Option<i64>,
+    /// Such as `RESOURCE_EXHAUSTED`.
+    pub(crate) status: Option<String>,
+    pub(crate) details: Vec<Value>,
+}
+
+/// The error that an answer with this `status`, which is no success, tells of. `body` is whole.
+///
+/// `None` for what must stay as it is: OpenAI's form, JSON of another form, and compressed bodies.
+pub(crate) fn translate(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    upstream: Option<&Upstream>,
+) -> Option<OpenAiError> {
+    if is_encoded(headers) {
+        return None;
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Array(mut items)) if items.len() == 1 => {
+            return from_google(status, items.pop()?, Form::Array, upstream);
+        }
+        Ok(value @ Value::Object(_)) => return from_google(status, value, Form::Object, upstream),
+        Ok(Value::Array(_)) => return None,
+        // A text may look like a number, but what is called JSON is JSON.
+        Ok(_) if has_type(headers, "application/json") => return None,
+        Ok(_) | Err(_) => {}
+    }
+    Some(if has_type(headers, "text/html") || is_page(body) {
+        OpenAiError::of_page(status, upstream)
+    } else if has_type(headers, "text/plain") {
+        OpenAiError::of_text(status, &excerpt(body), upstream)
+    } else {
+        OpenAiError::of_text(status, "", upstream)
+    })
+}
+
+/// The error that an answer tells of whose body could not be read, for this reason.
+pub(crate) fn unread(
+    status: StatusCode,
+    headers: &HeaderMap,
+    why: Unread,
+    upstream: Option<&Upstream>,
+) -> OpenAiError {
+    if has_type(headers, "text/html") {
+        // What it says can be known without it.
+        return OpenAiError::of_page(status, upstream);
+    }
+    let message = format!("{}, but the reason {why}", answered(status, upstream));
+    OpenAiError::new(status, Form::Other, message)
+}
+
+impl OpenAiError {
+    fn new(status: StatusCode, form: Form, message: String) -> Self {
+        let code = status.as_str().to_owned();
+        let kind = kind(status).to_owned();
+        Self { message, kind, param: None, code, google: None, form, retry_after: None }
+    }
+
+    fn of_text(status: StatusCode, text: &str, upstream: Option<&Upstream>) -> Self {
+        let answered = answered(status, upstream);
+        let message = if text.is_empty() {
+            format!("{answered} and gave no reason{}", advice(status))
+        } else {
+            format!("{answered}: {text}")
+        };
+        Self::new(status, Form::Other, message)
+    }
+
+    fn of_page(status: StatusCode, upstream: Option<&Upstream>) -> Self {
+        let mut message = answered(status, upstream) + " with a web page instead of JSON";
+        if status == StatusCode::NOT_FOUND {
+            message.push_str(": ");
+            message.push_str(&nowhere(upstream));
+        } else {
+            message.push_str(advice(status));
+        }
+        Self::new(status, Form::Html, message)
+    }
+
+    /// As JSON.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = json!({
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        });
+        if let Some(Google { code, status, details }) = &self.google {
+            error["google"] = json!({ "code": code, "status": status, "details": details });
+        }
+        json!({ "error": error })
+    }
+
+    /// The body, with the headers made to fit it.
+    pub(super) fn into_body(self, headers: &mut HeaderMap) -> Bytes {
+        let body = Bytes::from(self.to_json().to_string());
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(TRAILER);
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ERROR_TYPE, HeaderValue::from_static(self.form.as_str()));
+        if let Some(seconds) = self.retry_after {
+            headers.entry(RETRY_AFTER).or_insert_with(|| seconds.into());
+        }
+        body
+    }
+}
+
+/// `None` if `value` is not an error of Google's.
+fn from_google(
+    status: StatusCode,
+    value: Value,
+    form: Form,
+    upstream: Option<&Upstream>,
+) -> Option<OpenAiError> {
+    let Value::Object(mut value) = value else { return None };
+    let Some(Value::Object(mut error)) = value.remove("error") else { return None };
+    let code = error.get("code").and_then(Value::as_i64);
+    let name = take_text(&mut error, "status");
+    if code.is_none() && name.is_none() {
+        return None;
+    }
+    let details = match error.remove("details") {
+        Some(Value::Array(details)) => details,
+        _ => Vec::new(),
+    };
+    let retry_after = details.iter().find_map(retry_delay);
+    let message = take_text(&mut error, "message").filter(|message| !message.trim().is_empty());
+    let mut translated = match message {
+        Some(message) => OpenAiError::new(status, form, message),
+        None => OpenAiError { form, ..OpenAiError::of_text(status, "", upstream) },
+    };
+    // Google's own have neither; a server behind an endpoint may.
+    if let Some(kind) = take_text(&mut error, "type") {
+        translated.kind = kind;
+    }
+    translated.param = take_text(&mut error, "param");
+    if let Some(code) = code.filter(|code| (100..1000).contains(code)) {
+        translated.code = code.to_string();
+    }
+    translated.retry_after = retry_after;
+    translated.google = Some(Google { code, status: name, details });
+    Some(translated)
+}
+
+fn take_text(object: &mut Map<String, Value>, name: &str) -> Option<String> {
+    match object.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The delay of a `google.rpc.RetryInfo`, in seconds, rounded up, at least 1.
+fn retry_delay(detail: &Value) -> Option<u64> {
+    let name = detail.get("@type")?.as_str()?.rsplit('/').next()?;
+    if name != "google.rpc.RetryInfo" {
+        return None;
+    }
+    whole_seconds(detail.get("retryDelay")?.as_str()?)
+}
+
+/// The JSON form of a `google.protobuf.Duration`, such as `39s` or `1.5s`.
+fn whole_seconds(text: &str) -> Option<u64> {
+    let text = text.strip_suffix('s')?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let seconds: u64 = whole.parse().ok().filter(|seconds| *seconds <= LONGEST_DELAY)?;
+    let more = fraction.bytes().any(|digit| digit != b'0');
+    Some((seconds + u64::from(more)).max(1))
+}
+
+/// What OpenAI calls an error with this status.
+fn kind(status: StatusCode) -> &'static str {
+    if status.as_u16() >= 500 {
+        "server_error"
+    } else if status == StatusCode::TOO_MANY_REQUESTS {
+        "rate_limit_error"
+    } else {
+        "invalid_request_error"
+    }
+}
+
+/// The beginning of a sentence.
+fn answered(status: StatusCode, upstream: Option<&Upstream>) -> String {
+    let reason = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
+    format!("{} answered {}{reason}", who(upstream), status.as_str())
+}
+
+/// What to do about a status, as the end of a sentence.
+fn advice(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "; check the credentials",
+        403 => "; check the project, its permissions and the credentials",
+        413 => "; send a shorter request",
+        408 | 429 | 500.. => "; try again in a while",
+        _ => "; check the URL and the request",
+    }
+}
+
+fn is_page(body: &[u8]) -> bool {
+    let body = body.trim_ascii_start();
+    ["<!doctype html", "<html"].iter().any(|start| {
+        body.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start.as_bytes()))
+    })
+}
+
+/// The beginning of a text, on one line and without control characters.
+fn excerpt(body: &[u8]) -> String {
+    // No character has more than four bytes; twice as much, for white space.
+    let begin = body.get(..8 * EXCERPT).unwrap_or(body);
+    let text = String::from_utf8_lossy(begin).replace(char::is_control, " ");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// Whether the body is compressed.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    let identity = |value: &HeaderValue| {
+        let value = value.as_bytes().trim_ascii();
+        value.is_empty() || value.eq_ignore_ascii_case(b"identity")
+    };
+    !headers.get_all(CONTENT_ENCODING).iter().all(identity)
+}
+
+/// Whether the body's media type is this one, whatever its parameters.
+pub(super) fn has_type(headers: &HeaderMap, name: &str) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
+    let name_given = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    name_given.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,442 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn headers(content_type: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if !content_type.is_empty() {
+        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+    }
+    headers
+}
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap()
+}
+
+fn json(code: u16, body: &str) -> Option<OpenAiError> {
+    translate(status(code), &headers("application/json; charset=UTF-8"), body.as_bytes(), None)
+}
+
+fn text(code: u16, content_type: &str, body: &str) -> OpenAiError {
+    translate(status(code), &headers(content_type), body.as_bytes(), None).unwrap()
+}
+
+#[test]
+fn googles_error_becomes_openais_whichever_way_it_is_wrapped() {
+    let error = r#"{"error":{"code":429,"message":"Resource exhausted.","status":"RESOURCE_EXHAUSTED",
+        "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"R"}]}}"#;
+    for (body, form) in [
+        (error.to_owned(), Form::Object),
+        (format!("[{error}]"), Form::Array),
+        (format!(" \r\n [\n{error}\n]\n"), Form::Array),
+    ] {
+        // Whatever it is called.
+        for content_type in ["application/json; charset=UTF-8", "text/plain", "text/html", ""] {
+            let translated = text(429, content_type, &body);
+            assert_eq!((translated.form, translated.retry_after), (form, None));
+            assert_eq!(
+                translated.to_json(),
+                serde_json::json!({ "error": {
+                    "message": "Resource exhausted.",
+                    "type": "rate_limit_error",
+                    "param": null,
+                    "code": "429",
+                    "google": {
+                        "code": 429,
+                        "status": "RESOURCE_EXHAUSTED",
+                        "details": [{
+                            "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R",
+                        }],
+                    },
+                }})
+            );
+        }
+    }
+}
+
+#[test]
+fn a_status_has_the_type_that_openai_gives_it() {
+    for (code, kind) in [
+        (400, "invalid_request_error"),
+        (401, "invalid_request_error"),
+        (403, "invalid_request_error"),
+        (404, "invalid_request_error"),
+        (408, "invalid_request_error"),
+        (413, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (499, "invalid_request_error"),
+        (500, "server_error"),
+        (503, "server_error"),
+        (529, "server_error"),
+        (999, "server_error"),
+    ] {
+        let body = format!(r#"{{"error":{{"code":{code},"message":"m","status":"S"}}}}"#);
+        let error = json(code, &body).unwrap();
+        assert_eq!((error.kind.as_str(), error.code), (kind, code.to_string()));
+    }
+}
+
+#[test]
+fn what_is_missing_is_made_up_for() {
+    for (body, code, message, kind, param, google) in [
+        (
+            r#"{"error":{"code":400}}"#,
+            "400",
+            "Vertex AI answered 400 Bad Request and gave no reason; check the URL and the request",
+            "invalid_request_error",
+            None,
+            (Some(400), None),
+        ),
+        (
+            r#"[{"error":{"status":"S","message":"m","details":{}}}]"#,
+            "400",
+            "m",
+            "invalid_request_error",
+            None,
+            (None, Some("S")),
+        ),
+        // Not a status.
+        (
+            r#"{"error":{"code":5,"status":"NOT_FOUND","message":"m"}}"#,
+            "400",
+            "m",
+            "invalid_request_error",
+            None,
+            (Some(5), Some("NOT_FOUND")),
+        ),
+        // The body's code is Google's word.
+        (
+            r#"{"error":{"code":412,"message":"m"}}"#,
+            "412",
+            "m",
+            "invalid_request_error",
+            None,
+            (Some(412), None),
+        ),
+        // A server of one's own.
+        (
+            r#"{"error":{"message":"m","type":"BadRequestError","param":"model","code":400}}"#,
+            "400",
+            "m",
+            "BadRequestError",
+            Some("model"),
+            (Some(400), None),
+        ),
+        (
+            r#"{"error":{"code":400,"message":7,"type":null,"param":{},"status":9}}"#,
+            "400",
+            "Vertex AI answered 400 Bad Request and gave no reason; check the URL and the request",
+            "invalid_request_error",
+            None,
+            (Some(400), None),
+        ),
+    ] {
+        let error = json(400, body).unwrap();
+        assert_eq!(error.message, message, "{body}");
+        assert_eq!((error.code.as_str(), error.kind.as_str()), (code, kind), "{body}");
+        assert_eq!(error.param.as_deref(), param, "{body}");
+        let said = error.google.unwrap();
+        assert_eq!((said.code, said.status.as_deref()), google, "{body}");
+        assert!(said.details.is_empty());
+    }
+}
+
+#[test]
+fn json_of_another_form_is_left_alone() {
+    for body in [
+        r#"{"error":{"message":"m","type":"t","param":null,"code":"invalid_api_key"}}"#,
+        r#"{"error":{"message":"m","type":"t","param":null,"code":null}}"#,
+        r#"{"error":{"message":"m"}}"#,
+        r#"{"error":"invalid_grant","error_description":"d"}"#,
+        r#"{"error":null}"#,
+        r#"{"error":[]}"#,
+        r#"{"detail":"Not Found"}"#,
+        r#"{"object":"error","message":"m","code":400}"#,
+        r#"[{"error":{"message":"m","code":"x"}}]"#,
+        r#"[[{"error":{"code":400,"status":"S"}}]]"#,
+        r#"[{"error":{"code":400}},{"error":{"code":400}}]"#,
+        "[]",
+        "[1]",
+        "{}",
+        "null",
+        "7",
+        "\"text\"",
+    ] {
+        assert_eq!(json(400, body), None, "{body}");
+    }
+    let google = br#"{"error":{"code":400,"message":"m"}}"#;
+    for (encoding, left_alone) in
+        [("gzip", true), ("identity, br", true), ("identity", false), ("", false)]
+    {
+        let mut headers = headers("application/json");
+        headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
+        assert_eq!(translate(status(400), &headers, google, None).is_none(), left_alone);
+    }
+}
+
+#[test]
+fn what_is_no_json_becomes_a_sentence() {
+    let deep = "[".repeat(200_000);
+    for (code, content_type, body, form, message) in [
+        (
+            503,
+            "",
+            "",
+            Form::Other,
+            "Vertex AI answered 503 Service Unavailable and gave no reason; try again in a while",
+        ),
+        (
+            599,
+            "",
+            "",
+            Form::Other,
+            "Vertex AI answered 599 and gave no reason; try again in a while",
+        ),
+        (
+            500,
+            "application/json",
+            r#"{"error":{"code":500,"mess"#,
+            Form::Other,
+            "Vertex AI answered 500 Internal Server Error and gave no reason; try again in a while",
+        ),
+        (
+            400,
+            "application/json",
+            &deep,
+            Form::Other,
+            "Vertex AI answered 400 Bad Request and gave no reason; check the URL and the request",
+        ),
+        (
+            503,
+            "Text/Plain ; charset=utf-8",
+            " no healthy\r\n\tupstream\u{1b}[31m \n",
+            Form::Other,
+            "Vertex AI answered 503 Service Unavailable: no healthy upstream [31m",
+        ),
+        (404, "text/plain", "404", Form::Other, "Vertex AI answered 404 Not Found: 404"),
+        (
+            413,
+            "application/xml",
+            "<secret/>",
+            Form::Other,
+            "Vertex AI answered 413 Payload Too Large and gave no reason; send a shorter request",
+        ),
+        (
+            502,
+            "text/html; charset=UTF-8",
+            "<p>",
+            Form::Html,
+            "Vertex AI answered 502 Bad Gateway with a web page instead of JSON; try again in a while",
+        ),
+        (
+            400,
+            "",
+            "\n<!DOCTYPE HTML><p>",
+            Form::Html,
+            "Vertex AI answered 400 Bad Request with a web page instead of JSON; check the URL and \
+             the request",
+        ),
+    ] {
+        let error = text(code, content_type, body);
+        assert_eq!((error.message.as_str(), error.form), (message, form));
+        assert_eq!(error.code, code.to_string());
+        assert_eq!(error.google, None);
+    }
+}
+
+#[test]
+fn a_404_page_names_the_place_that_was_asked() {
+    let upstream = Upstream::new("p", "us-central1").unwrap();
+    for (body, content_type) in [("<p>", "text/html"), ("<HTML lang=en>", "")] {
+        let headers = headers(content_type);
+        let error = translate(status(404), &headers, body.as_bytes(), Some(&upstream)).unwrap();
+        assert_eq!(
+            error.message,
+            "https://us-central1-aiplatform.googleapis.com answered 404 Not Found with a web page \
+             instead of JSON: location us-central1, endpoint openapi: no method of the API is at \
+             https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1\
+             /endpoints/openapi and the path asked for; check that the path is one of openapi's \
+             methods, and the project p"
+        );
+    }
+}
+
+#[test]
+fn an_excerpt_is_short() {
+    for body in ["ä".repeat(1000), " \n".repeat(100_000) + &"x".repeat(500), "\u{0}".repeat(5000)]
+    {
+        let message = text(500, "text/plain", &body).message;
+        assert!(message.chars().count() < EXCERPT + 80, "{message}");
+        assert!(!message.contains(char::is_control));
+    }
+    assert!(text(500, "text/plain", &"ä".repeat(1000)).message.ends_with("ä…"));
+    assert!(text(500, "text/plain", &"ä".repeat(EXCERPT)).message.ends_with("ää"));
+    let error = translate(status(500), &headers("text/plain"), b"\xff\xfe<", None).unwrap();
+    assert!(error.message.ends_with("\u{fffd}\u{fffd}<"));
+}
+
+#[test]
+fn a_body_that_was_not_read_is_a_sentence_too() {
+    let json = headers("application/json");
+    for (why, end) in [
+        (Unread::TooLong(9), "but the reason is longer than 9 bytes"),
+        (Unread::Broken, "but the reason broke off"),
+        (Unread::Late(Duration::from_secs(10)), "but the reason did not come within 10s"),
+    ] {
+        let error = unread(status(503), &json, why, None);
+        assert_eq!(error.message, format!("Vertex AI answered 503 Service Unavailable, {end}"));
+        assert_eq!(error.form, Form::Other);
+        let page = unread(status(404), &headers("text/html"), why, None);
+        assert!(page.message.contains("web page") && page.form == Form::Html);
+    }
+}
+
+#[test]
+fn a_retry_delay_is_rounded_up_to_whole_seconds() {
+    for (delay, seconds) in [
+        ("39s", Some(39)),
+        ("1.5s", Some(2)),
+        ("1.000s", Some(1)),
+        ("1.000000001s", Some(2)),
+        ("0s", Some(1)),
+        ("0.001s", Some(1)),
+        ("00039s", Some(39)),
+        ("315576000000s", Some(315_576_000_000)),
+        ("315576000001s", None),
+        ("99999999999999999999999s", None),
+        ("39", None),
+        ("39S", None),
+        ("39ms", None),
+        ("-1s", None),
+        ("+1s", None),
+        (".5s", None),
+        ("5.s", None),
+        ("1.5.5s", None),
+        ("1e3s", None),
+        (" 1s", None),
+        ("NaNs", None),
+        ("\u{661}s", None),
+        ("s", None),
+        ("", None),
+    ] {
+        assert_eq!(whole_seconds(delay), seconds, "{delay:?}");
+    }
+    for (details, seconds) in [
+        (r#"[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"2s"}]"#, Some(2)),
+        (
+            r#"[7, {"@type":"type.googleapis.com/google.rpc.ErrorInfo","retryDelay":"9s"},
+                {"@type":"google.rpc.RetryInfo","retryDelay":"x"},
+                {"@type":"google.rpc.RetryInfo","retryDelay":"3.1s"}]"#,
+            Some(4),
+        ),
+        (r#"[{"@type":"type.googleapis.com/google.rpc.RetryInfo"}]"#, None),
+        (r#"[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":2}]"#, None),
+        (r#"[{"@type":7,"retryDelay":"2s"}]"#, None),
+        (r#"{"@type":"google.rpc.RetryInfo","retryDelay":"2s"}"#, None),
+        ("null", None),
+    ] {
+        let body = format!(r#"{{"error":{{"code":429,"message":"m","details":{details}}}}}"#);
+        assert_eq!(json(429, &body).unwrap().retry_after, seconds, "{details}");
+    }
+}
+
+#[test]
+fn the_headers_fit_the_new_body() {
+    let mut headers = headers("application/json; charset=UTF-8");
+    for (name, value) in [
+        ("content-length", "5"),
+        ("transfer-encoding", "chunked"),
+        ("trailer", "x"),
+        ("www-authenticate", "Bearer"),
+        ("vary", "Origin"),
+        ("vary", "Referer"),
+    ] {
+        headers.append(name, HeaderValue::from_static(value));
+    }
+    let mut error = json(429, r#"[{"error":{"code":429,"message":"m"}}]"#).unwrap();
+    error.retry_after = Some(7);
+    let mut with_retry_after = headers.clone();
+    let body = error.clone().into_body(&mut headers);
+    assert_eq!(headers["content-length"], body.len().to_string().as_str());
+    assert_eq!(headers["content-type"], "application/json");
+    assert_eq!(headers["x-vertex-error-type"], "array");
+    assert_eq!(headers["retry-after"], "7");
+    assert_eq!(headers["www-authenticate"], "Bearer");
+    assert_eq!(headers.get_all("vary").iter().collect::<Vec<_>>(), ["Origin", "Referer"]);
+    assert_eq!(headers.len(), 7);
+
+    with_retry_after.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
+    error.into_body(&mut with_retry_after);
+    assert_eq!(with_retry_after["retry-after"], "Fri, 31 Dec 1999 23:59:59 GMT");
+}
+
+/// JSON that is close to what is looked for.
+fn near_google() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "error",
+        "code",
+        "message",
+        "status",
+        "details",
+        "@type",
+        "retryDelay",
+        "type",
+        "param",
+        "1.5s",
+        "google.rpc.RetryInfo",
+        "",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word.clone().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(6, 40, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::vec((word.clone(), inner), 0..5).prop_map(|fields| {
+                fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+            }),
+        ]
+    });
+    (value, any::<bool>()).prop_map(|(value, wrap)| {
+        let value = serde_json::json!({ "error": value });
+        if wrap { Value::from(vec![value]) } else { value }.to_string()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics(
+        code in 300_u16..1000,
+        content_type in prop::sample::select(vec!["application/json", "text/html", "text/plain", ""]),
+        body in prop_oneof![
+            any::<Vec<u8>>(),
+            any::<String>().prop_map(String::into_bytes),
+            near_google().prop_map(String::into_bytes),
+        ],
+    ) {
+        let upstream = Upstream::new("p", "eu").unwrap();
+        let mut headers = headers(content_type);
+        if let Some(error) = translate(status(code), &headers, &body, Some(&upstream)) {
+            prop_assert!(!error.message.is_empty());
+            let body = error.into_body(&mut headers);
+            let value: Value = serde_json::from_slice(&body).unwrap();
+            prop_assert!(value["error"]["message"].is_string());
+            prop_assert!(value["error"]["type"].is_string());
+            prop_assert!(value["error"]["code"].is_string());
+            // What came out is in OpenAI's form.
+            prop_assert_eq!(translate(status(code), &headers, &body, Some(&upstream)), None);
+        }
+    }
+
+    #[test]
+    fn no_delay_panics(text in "[0-9.]{0,30}s?") {
+        if let Some(seconds) = whole_seconds(&text) {
+            prop_assert!((1..=LONGEST_DELAY + 1).contains(&seconds));
+        }
+    }
+}
