@@ -3,13 +3,9 @@
 //! `cargo test --example tests_with_emulator --features emulator`. Your own crate has
 //! `tower-vertex = { …, features = ["emulator"] }` among its dev-dependencies.
 
-use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use serde_json::json;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tower_vertex::{
@@ -20,37 +16,35 @@ use tower_vertex::{
     token::GcpAuth,
 };
 
-type Vertex = VertexRoute<VertexAuth<Client<HttpConnector, ReplayBody<Full<Bytes>>>>>;
+type Vertex = VertexRoute<VertexAuth<Client<HttpConnector, ReplayBody<String>>>>;
 
 /// Under test: a streamed answer, asked for once more if the model is busy.
 async fn ask(vertex: &Vertex, text: &str) -> Result<String, BoxError> {
-    let mut answer = vertex.clone().oneshot(chat(text)?).await?;
+    let messages = json!([{ "role": "user", "content": text }]);
+    let body = json!({ "model": "google/gemini-2.5-flash", "messages": messages, "stream": true });
+    let request = Request::post("/v1/chat/completions").body(body.to_string())?;
+    let mut answer = vertex.clone().oneshot(request.clone()).await?;
     if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-        answer = vertex.clone().oneshot(chat(text)?).await?;
+        answer = vertex.clone().oneshot(request).await?;
     }
     Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?)
 }
 
-fn chat(text: &str) -> http::Result<Request<Full<Bytes>>> {
-    let messages = json!([{ "role": "user", "content": text }]);
-    let body = json!({ "model": "google/gemini-2.5-flash", "messages": messages, "stream": true });
-    Request::post("/v1/chat/completions").body(body.to_string().into())
-}
-
-fn vertex(emulator: &Emulator) -> Result<Vertex, BoxError> {
+async fn start() -> Result<(Emulator, Vertex), BoxError> {
+    let emulator = Emulator::start().await?;
     let upstream = Upstream::builder().project("p").location("global").origin(emulator.url());
     let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
-    Ok(ServiceBuilder::new()
+    let vertex = ServiceBuilder::new()
         .layer(VertexRouteLayer::new(upstream.build()?))
         .layer(VertexAuthLayer::new(source).trust_origin(emulator.url())?)
-        .service(Client::builder(TokioExecutor::new()).build_http()))
+        .service(Client::builder(hyper_util::rt::TokioExecutor::new()).build_http());
+    Ok((emulator, vertex))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let emulator = Emulator::start().await?;
-    println!("{}", ask(&vertex(&emulator)?, "hello").await?);
-    Ok(())
+    let (_emulator, vertex) = start().await?;
+    Ok(println!("{}", ask(&vertex, "hello").await?))
 }
 
 #[cfg(test)]
@@ -60,28 +54,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_model_is_asked_again() -> Result<(), BoxError> {
-        let emulator = Emulator::start().await?;
+        let (emulator, vertex) = start().await?;
         let once = ApiFault { times: Some(1), ..ApiFault::new(429) };
         emulator.set_faults(Faults { api: Some(once), ..Faults::default() });
-        assert!(ask(&vertex(&emulator)?, "hello").await?.ends_with("data: [DONE]\n\n"));
+        assert!(ask(&vertex, "hello").await?.ends_with("data: [DONE]\n\n"));
         assert_eq!(emulator.stats().by_status, [(200, 1), (429, 1)].into());
         Ok(())
     }
 
     #[tokio::test]
     async fn a_stream_that_breaks_off_is_an_error() -> Result<(), BoxError> {
-        let emulator = Emulator::start().await?;
+        let (emulator, vertex) = start().await?;
         let stream = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
         emulator.set_faults(Faults { stream, ..Faults::default() });
-        assert!(ask(&vertex(&emulator)?, "hello").await.is_err());
+        assert!(ask(&vertex, "hello").await.is_err());
         assert_eq!(emulator.requests()[0].chunks_sent, 2);
         Ok(())
     }
 
     #[tokio::test]
     async fn nobody_notices_that_a_token_was_revoked() -> Result<(), BoxError> {
-        let emulator = Emulator::start().await?;
-        let vertex = vertex(&emulator)?;
+        let (emulator, vertex) = start().await?;
         ask(&vertex, "hello").await?;
         emulator.revoke_tokens();
         ask(&vertex, "hello").await?;
