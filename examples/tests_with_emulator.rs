@@ -44,7 +44,8 @@ async fn start() -> Result<(Emulator, Vertex), BoxError> {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let (_emulator, vertex) = start().await?;
-    Ok(println!("{}", ask(&vertex, "hello").await?))
+    println!("{}", ask(&vertex, "hello").await?);
+    Ok(())
 }
 
 #[cfg(test)]
