@@ -43,8 +43,7 @@ async fn start() -> Result<(Emulator, Vertex), BoxError> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let (_emulator, vertex) = start().await?;
-    println!("{}", ask(&vertex, "hello").await?);
+    println!("{}", ask(&start().await?.1, "hello").await?);
     Ok(())
 }
 

@@ -1,85 +1,24 @@
-//! rig over the layers: they and a hyper client are its HTTP client.
+//! rig over the layers: they and a hyper client are its HTTP client, by the trait in `vertex.rs`.
 //!
 //! `cargo run --manifest-path examples/rig/Cargo.toml` talks to an emulator inside this process.
 
-use std::future::ready;
+mod vertex;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use rig_core::{
-    completion::CompletionRequest,
-    http_client::{
-        Error, HttpClientExt, LazyBody, MultipartForm, Request, Response, Result, StreamingResponse,
-    },
-    providers::openai::OpenAIConfig,
-};
-use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use rig_core::{completion::CompletionRequest, providers::openai::OpenAIConfig};
+use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
 use tower_vertex::{
     auth::VertexAuthLayer,
     emulator::Emulator,
-    openai_error::{ErrorBody, VertexErrorLayer},
+    openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
-
-type Answer = Response<ErrorBody<Incoming>>;
-
-struct Vertex(BoxCloneSyncService<Request<Full<Bytes>>, Answer, BoxError>);
-
-impl Vertex {
-    fn answer<T: Into<Bytes>>(
-        &self,
-        request: Request<T>,
-    ) -> impl Future<Output = Result<Answer>> + Send + 'static {
-        let answer = self.0.clone().oneshot(request.map(|body| Full::new(body.into())));
-        async move {
-            let answer = answer.await?;
-            if answer.status().is_success() {
-                return Ok(answer);
-            }
-            let (head, body) = answer.into_parts();
-            let body = body.collect().await.map_err(Error::instance)?.to_bytes();
-            let body = String::from_utf8_lossy(&body).into_owned();
-            Err(Error::non_success_with_details(head.status, head.headers, body))
-        }
-    }
-}
-
-impl HttpClientExt for Vertex {
-    fn send<T: Into<Bytes> + Send, U: From<Bytes> + Send + 'static>(
-        &self,
-        request: Request<T>,
-    ) -> impl Future<Output = Result<Response<LazyBody<U>>>> + Send + 'static {
-        let answer = self.answer(request);
-        async {
-            Ok(answer.await?.map(|body| -> LazyBody<U> {
-                let body = body.collect();
-                Box::pin(async { Ok(body.await.map_err(Error::instance)?.to_bytes().into()) })
-            }))
-        }
-    }
-
-    async fn send_streaming<T: Into<Bytes> + Send>(
-        &self,
-        request: Request<T>,
-    ) -> Result<StreamingResponse> {
-        let answer = self.answer(request).await?;
-        Ok(answer.map(|body| Box::pin(body.into_data_stream().map_err(Error::instance)) as _))
-    }
-
-    fn send_multipart<U: From<Bytes> + Send + 'static>(
-        &self,
-        _: Request<MultipartForm>,
-    ) -> impl Future<Output = Result<Response<LazyBody<U>>>> + Send + 'static {
-        ready(Err(Error::Instance("Vertex AI takes no files".into())))
-    }
-}
+use vertex::Vertex;
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), BoxError> {
+async fn main() -> Result<(), BoxError> {
     let emulator = Emulator::start().await?;
     // For the real service: `Upstream::from_env()?`, and `VertexAuthLayer::new(GcpAuth::new())`.
     let upstream = Upstream::builder().project("p").location("global").origin(emulator.url());
