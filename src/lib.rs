@@ -11,8 +11,8 @@
 //! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that OpenAI
 //!   clients read, and ends a stream that broke with an event that they raise.
 //!
-//! [`VertexModelLayer`](model::VertexModelLayer), outside them, is optional: it picks the URL and the
-//! name by the `model` that a request asks for.
+//! [`VertexModelLayer`](model::VertexModelLayer), outside them, is optional: it picks the URL and
+//! the name by the `model` that a request asks for.
 //!
 //! # Order
 //!

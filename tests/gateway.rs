@@ -21,7 +21,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 use tower_vertex::{
-    emulator::{ApiFault, Emulator, Faults, StreamBehavior, TokenBehavior, TokenFault},
+    emulator::{ApiFault, Emulator, ErrorShape, Faults, StreamBehavior, TokenBehavior, TokenFault},
     replay::ReplayBody,
 };
 
@@ -370,7 +370,7 @@ async fn no_path_leads_out_of_the_endpoint() {
         answer.starts_with("HTTP/1.1 431") && answer.contains("unreadable_request"),
         "{answer}"
     );
-    let two = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: x\r\n\r\n";
+    let two = b"GET /v1/files HTTP/1.1\r\nhost: x\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: x\r\n\r\n";
     let answer = gateway.raw(two).await;
     assert!(
         answer.contains("unsupported_path") && answer.contains("unreadable_request"),
@@ -416,12 +416,12 @@ async fn failures_inside_are_told_in_openais_form() {
 
     let (status, code, message) = openai_error({
         let mut request = chat("x");
-        *request.uri_mut() = "/v1/models".parse().unwrap();
+        *request.uri_mut() = "/v1/files".parse().unwrap();
         gateway.call(request).await
     })
     .await;
     assert_eq!((status, code.as_str()), (404, "unsupported_path"));
-    assert!(message.contains("/v1/models") && message.contains("/chat/completions"), "{message}");
+    assert!(message.contains("/v1/files") && message.contains("/chat/completions"), "{message}");
 }
 
 #[tokio::test]
@@ -457,14 +457,151 @@ async fn an_unreachable_upstream_is_a_502_and_a_missing_token_a_503() {
 }
 
 #[tokio::test]
-async fn what_vertex_answers_passes_unchanged() {
+async fn what_vertex_answers_is_told_in_openais_form() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     for status in [400, 403, 404, 429, 500, 503] {
-        vertex.set_faults(Faults { api: Some(ApiFault::new(status)), ..Faults::default() });
-        let answer = gateway.call(chat("x")).await;
-        assert_eq!(answer.status().as_u16(), status);
-        assert!(text(answer).await.contains(&format!(r#""code":{status}"#)));
+        for shape in [None, Some(ErrorShape::Array), Some(ErrorShape::Object)] {
+            let fault = ApiFault { shape, ..ApiFault::new(status) };
+            vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
+            let (told, code, message) = openai_error(gateway.call(chat("x")).await).await;
+            assert_eq!((told, code), (status, status.to_string()));
+            assert!(!message.is_empty() && !message.contains('{'), "{message}");
+        }
+    }
+    let fault = ApiFault { retry_delay: Some("1.5s".into()), ..ApiFault::new(429) };
+    vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
+    let answer = gateway.call(chat("x")).await;
+    assert_eq!(answer.headers()["retry-after"], "2");
+    let body: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
+    assert_eq!(body["error"]["google"]["status"], "RESOURCE_EXHAUSTED");
+
+    let page = ApiFault { shape: Some(ErrorShape::Html), ..ApiFault::new(404) };
+    vertex.set_faults(Faults { api: Some(page), ..Faults::default() });
+    let (status, _, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!(status, 404);
+    assert!(message.contains("us-central1"), "it names the location: {message}");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_with_an_error_event() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    let stream = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+    let stream = text(gateway.call(common::chat_stream("x")).await).await;
+    let last = stream.trim_end().lines().last().unwrap();
+    assert!(last.contains(r#""code":"stream_interrupted""#), "{stream}");
+    assert_eq!(stream.matches("data: ").count(), 3, "{stream}");
+}
+
+#[tokio::test]
+async fn a_bare_model_gets_its_publisher_and_nothing_else_changes() {
+    let vertex = Emulator::builder().models(["google/gemini-2.5-flash"]).start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    for model in ["gemini-2.5-flash", "google/gemini-2.5-flash", "gemini-2\\u002e5-flash"] {
+        let body = format!(
+            r#"{{ "n":1.0,"messages":[{{"role":"user","content":"x"}}], "model" : "{model}"}}"#
+        );
+        let request = Request::post("/v1/chat/completions").body(Full::from(body)).unwrap();
+        let answer = gateway.call(request).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{model}");
+    }
+    let twice = r#"{"model":"gemini-2.5-flash","messages":[],"model":"google/other"}"#;
+    let request = Request::post("/v1/chat/completions").body(Full::from(twice)).unwrap();
+    let before = vertex.requests().len();
+    let (status, _, message) = openai_error(gateway.call(request).await).await;
+    assert_eq!(status, 400);
+    assert!(message.contains("model"), "{message}");
+    assert_eq!(vertex.requests().len(), before, "it went no further than the gateway");
+}
+
+const MODELS: &str = r#"
+location = "europe-west4"
+
+[[model]]
+name = "fast"
+model = "gemini-2.5-flash"
+headers = { X-Vertex-AI-LLM-Request-Type = "dedicated" }
+
+[[model]]
+name = "llama-*"
+location = "us-east1"
+endpoint = "1234567890"
+"#;
+
+#[tokio::test]
+async fn the_configuration_file_routes_models_and_lists_them() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(MODELS.as_bytes()).unwrap();
+    let config = ["--config", file.path().to_str().unwrap()];
+    // The location is an option of `before`, which counts more than the file's.
+    let gateway = Gateway::before(&vertex, &config).await;
+    for (model, path) in [
+        ("fast", "/v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions"),
+        ("llama-3", "/v1/projects/p1/locations/us-east1/endpoints/1234567890/chat/completions"),
+        (
+            "gemini-2.5-pro",
+            "/v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions",
+        ),
+    ] {
+        let body = serde_json::json!({
+            "model": model, "messages": [{ "role": "user", "content": "x" }],
+        });
+        let request =
+            Request::post("/v1/chat/completions").body(Full::from(body.to_string())).unwrap();
+        assert_eq!(gateway.call(request).await.status(), StatusCode::OK, "{model}");
+        let record = vertex.requests().pop().unwrap();
+        assert_eq!(record.path, path, "{model}");
+        let headed = record.header_names.iter().any(|name| name == "x-vertex-ai-llm-request-type");
+        assert_eq!(headed, model == "fast", "{model}");
+    }
+
+    let get = async |path: &str| {
+        let request = Request::get(path).body(Full::default()).unwrap();
+        let answer = gateway.call(request).await;
+        let status = answer.status().as_u16();
+        (status, serde_json::from_str::<serde_json::Value>(&text(answer).await).unwrap())
+    };
+    let before = vertex.stats().api_requests;
+    for path in ["/v1/models", "/models", "/v1/models?limit=5"] {
+        let (status, list) = get(path).await;
+        assert_eq!((status, list["object"].as_str()), (200, Some("list")));
+        let models = list["data"].as_array().unwrap();
+        assert_eq!(models.len(), 1, "a pattern is no model: {list}");
+        assert_eq!(models[0]["id"], "fast");
+        assert_eq!(models[0]["object"], "model");
+        assert!(models[0]["created"].as_u64().unwrap() > 1_700_000_000);
+        assert_eq!(models[0]["owned_by"], "google");
+    }
+    assert_eq!(get("/v1/models/llama-3").await.1["id"], "llama-3");
+    assert_eq!(get("/v1/models/f%61st").await.1["id"], "fast");
+    let (status, error) = get("/v1/models/other").await;
+    assert_eq!((status, error["error"]["code"].as_str()), (404, Some("model_not_found")));
+    assert_eq!(vertex.stats().api_requests, before, "Vertex AI was not asked");
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_used_is_said_before_anything_is_served() {
+    for (text, why) in [
+        ("projct = \"p\"", "unknown key `projct`: did you mean `project`?"),
+        ("[[model]]\nname = \"a\"\nendpoint = \"1/2\"", "endpoint"),
+        (
+            "[[model]]\nname = \"a\"\nendpoint = \"1\"\ndedicated_host = \"evil.example\"",
+            "not one of Vertex AI's hosts",
+        ),
+    ] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        for first in [&[][..], &["check"][..]] {
+            let args = [first, &["--config", &path, "--project", "p", "--location", "us-central1"]];
+            let output = command(&args.concat()).output().await.unwrap();
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{error}");
+            assert!(error.contains(why), "{error}");
+        }
     }
 }
 

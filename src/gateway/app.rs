@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -21,11 +21,14 @@ use tower::{Layer, ServiceExt};
 use super::{
     config::{Failure, Options},
     inbound::{InboundBody, admit},
+    models,
     refusal::Refusal,
 };
 use crate::{
     BoxError,
     auth::{VertexAuth, VertexAuthLayer},
+    model::{ModelBody, ModelTable, VertexModel, VertexModelLayer},
+    openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
 };
@@ -38,17 +41,21 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client of requests with bodies `B`.
 pub(super) type HttpClient<B> = Client<HttpsConnector<HttpConnector>, ReplayBody<B>>;
-pub(super) type Answer = Response<Either<Incoming, Full<Bytes>>>;
+pub(super) type Answer = Response<Either<ErrorBody<Incoming>, Full<Bytes>>>;
+type Stack = VertexModel<VertexError<VertexRoute<VertexAuth<HttpClient<ModelBody<InboundBody>>>>>>;
 
 /// What serves each request. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct App {
-    stack: VertexRoute<VertexAuth<HttpClient<InboundBody>>>,
+    stack: Stack,
     settings: Arc<Settings>,
 }
 
 struct Settings {
     upstream: Upstream,
+    models: ModelTable,
+    /// When the table came into force, in seconds since 1970.
+    since: u64,
     max_request_bytes: usize,
     response_timeout: Option<Duration>,
 }
@@ -57,11 +64,17 @@ impl App {
     pub(super) fn new(
         options: &Options,
         upstream: Upstream,
+        models: ModelTable,
         auth: VertexAuthLayer,
     ) -> Result<Self, Failure> {
-        let stack = VertexRouteLayer::new(upstream.clone()).layer(auth.layer(client()?));
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let model = VertexModelLayer::new(models.clone()).body_limit(options.max_request_bytes);
+        let route = VertexRouteLayer::new(upstream.clone());
+        let stack = model.layer(VertexErrorLayer::new().layer(route.layer(auth.layer(client()?))));
         let settings = Settings {
             upstream,
+            models,
+            since: since.unwrap_or_default().as_secs(),
             max_request_bytes: options.max_request_bytes,
             response_timeout: options.response_timeout(),
         };
@@ -72,8 +85,12 @@ impl App {
         let started = Instant::now();
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(LONGEST_LOGGED).collect();
-        let answer = match admit(request, self.settings.max_request_bytes) {
-            Ok(request) => self.forward(request).await,
+        let Settings { models, since, max_request_bytes, .. } = &*self.settings;
+        let answer = match admit(request, *max_request_bytes) {
+            Ok(request) => match models::answer(&method, request.uri().path(), models, *since) {
+                Some(answer) => Ok(answer.map(|body| Either::Right(Full::new(body)))),
+                None => self.forward(request).await,
+            },
             Err(refusal) => Err(refusal),
         };
         let answer = answer.unwrap_or_else(|refusal| {

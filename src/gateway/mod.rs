@@ -3,7 +3,9 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`Options`] | what can be set, on the command line and in the environment |
-//! | `app` | the stack: the path of a request through route and auth to Vertex AI, and of its answer back |
+//! | `file` | the configuration file |
+//! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
+//! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
 //! | `unreadable` | the same for what is not even HTTP |
@@ -27,7 +29,9 @@ mod app;
 mod check;
 mod config;
 mod credentials;
+mod file;
 mod inbound;
+mod models;
 mod refusal;
 mod run;
 mod target;

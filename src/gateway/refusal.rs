@@ -68,7 +68,7 @@ impl Refusal {
     /// client's mistake.
     pub(super) fn of(error: &BoxError, upstream: &Upstream) -> Self {
         if let Some(error) = error.downcast_ref::<Error>() {
-            if !matches!(error, Error::Route(_)) {
+            if !matches!(error, Error::Route(_) | Error::Model(_)) {
                 tracing::warn!(%error, "not forwarded");
             }
             return Self { status: error.status(), code: error.code(), message: error.to_string() };

@@ -39,9 +39,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// credentials, the address is taken, or a check found a fault.
 pub async fn run(command: Command) -> Result<(), Failure> {
     match command.subcommand {
-        None => serve(&command.options).await,
-        Some(Subcommand::Serve(options)) => serve(&options).await,
-        Some(Subcommand::Check(options)) => check::check(&options).await,
+        None => serve(command.options).await,
+        Some(Subcommand::Serve(options)) => serve(*options).await,
+        Some(Subcommand::Check(options)) => check::check(*options).await,
         Some(Subcommand::Token(options)) => token::print(&options).await,
         Some(Subcommand::Emulator(options)) => emulate(&options).await,
     }
@@ -60,18 +60,21 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(options: &Options) -> Result<(), Failure> {
+async fn serve(mut options: Options) -> Result<(), Failure> {
+    options.target.load()?;
+    let options = &options;
     let addr = listen(&options.listen)?;
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
-    target.settings(emulator, None)?.with_some_project()?;
+    target.validate(&target.settings(emulator, None)?.with_some_project()?, emulator)?;
     let identity = find(target.credentials.search()?, emulator).await?;
     let info = identity.info.as_ref();
     let upstream = target.settings(emulator, info)?.upstream()?;
     let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(options.replay_limit);
     let auth = target.trusting(auth, &upstream, emulator, info)?;
-    let app = App::new(options, upstream.clone(), auth.clone())?;
+    let models = target.models(&upstream, &auth)?;
+    let app = App::new(options, upstream.clone(), models, auth.clone())?;
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);

@@ -1,6 +1,6 @@
 //! Where requests go, and who may see the token on the way.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, path::PathBuf};
 
 use clap::{Args, builder::FalseyValueParser};
 use http::Uri;
@@ -8,12 +8,15 @@ use http::Uri;
 use super::{
     config::{Failure, given},
     credentials::{CredentialOptions, not_with_the_emulator},
+    file::ConfigFile,
 };
 use crate::{
+    Error,
     auth::VertexAuthLayer,
     emulator::Emulator,
+    model::ModelTable,
     route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
-    token::{CredentialsInfo, is_loopback},
+    token::{CredentialsInfo, StaticToken, is_loopback},
 };
 
 /// The options of every command that sends requests to Vertex AI.
@@ -53,6 +56,15 @@ pub struct TargetOptions {
     /// Whose credentials requests carry.
     #[command(flatten)]
     pub credentials: CredentialOptions,
+
+    /// Configuration file: defaults of these options, and the models that clients may ask for by
+    /// names of your choice. `gateway.example.toml` has every key
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// What is in that file.
+    #[arg(skip)]
+    pub(super) file: ConfigFile,
 }
 
 /// What the options, the environment and the credentials come to.
@@ -109,6 +121,56 @@ impl Settings {
 }
 
 impl TargetOptions {
+    /// Reads the configuration file, if one was named.
+    pub(super) fn load(&mut self) -> Result<(), Failure> {
+        if let Some(path) = self.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            self.file = ConfigFile::load(path)?;
+        }
+        Ok(())
+    }
+
+    fn dedicated_host(&self) -> Option<&str> {
+        given(&self.dedicated_host).or(given(&self.file.dedicated_host))
+    }
+
+    fn upstream(&self) -> Option<&str> {
+        given(&self.upstream).or(given(&self.file.upstream))
+    }
+
+    pub(super) fn quota_project(&self) -> Option<&str> {
+        given(&self.credentials.quota_project).or(given(&self.file.quota_project))
+    }
+
+    /// Refuses what is wrong whatever the credentials are: hosts, and models.
+    pub(super) fn validate(
+        &self,
+        upstream: &Upstream,
+        emulator: Option<&Emulator>,
+    ) -> Result<(), Failure> {
+        let anybody = StaticToken::new("none").map_err(Error::from)?;
+        let auth = self.trusting(VertexAuthLayer::new(anybody), upstream, emulator, None)?;
+        self.models(upstream, &auth).map(drop)
+    }
+
+    /// The models that clients may ask for, none of them at a host that would not be sent a token.
+    pub(super) fn models(
+        &self,
+        upstream: &Upstream,
+        auth: &VertexAuthLayer,
+    ) -> Result<ModelTable, Failure> {
+        let table = self.file.table(upstream.clone())?;
+        for entry in table.entries() {
+            if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
+                return Err(Failure::new(format!(
+                    "model {:?}: {}",
+                    entry.pattern(),
+                    untrusted(upstream)
+                )));
+            }
+        }
+        Ok(table)
+    }
+
     /// Each setting from its option, else from its variables, else from the emulator or the
     /// credentials.
     pub(super) fn settings(
@@ -126,6 +188,13 @@ impl TargetOptions {
             _ => None,
         };
         // By the last name that is looked up for each.
+        let file = &self.file;
+        let from_file = |name: &str| match name {
+            "PROJECT_ID" => Some(("the configuration file", given(&file.project)?)),
+            "LOCATION" => Some(("the configuration file", given(&file.location)?)),
+            "ENDPOINT" => Some(("the configuration file", given(&file.endpoint)?)),
+            _ => None,
+        };
         let fallback = |name: &str| match (name, emulator) {
             ("PROJECT_ID", Some(_)) => Some(("the emulator", "emulator")),
             ("LOCATION", Some(_)) => Some(("the emulator", "us-central1")),
@@ -138,7 +207,7 @@ impl TargetOptions {
             let (from, value) = option(name)
                 .map(owned)
                 .or_else(|| Some((name.to_owned(), environment(name)?)))
-                .or_else(|| fallback(name).map(owned))?;
+                .or_else(|| from_file(name).or_else(|| fallback(name)).map(owned))?;
             taken.borrow_mut().push(Taken { name: name.to_owned(), value: value.clone(), from });
             Some(value)
         };
@@ -147,7 +216,8 @@ impl TargetOptions {
         if let Some(domain) = credentials.and_then(CredentialsInfo::universe_domain) {
             builder = builder.universe_domain(domain);
         }
-        if let Some(dns) = given(&self.dedicated_host) {
+        // What a file says of hosts is not for the emulator, which has one.
+        if let Some(dns) = self.dedicated_host().filter(|_| emulator.is_none()) {
             let id = lookup("ENDPOINT").filter(|id| id != "openapi").ok_or_else(|| {
                 Failure::new(
                     "no endpoint set for --dedicated-host: pass its id with --endpoint or set ENDPOINT",
@@ -156,12 +226,12 @@ impl TargetOptions {
             builder = builder.endpoint(Endpoint::Dedicated { id, dns: dns.to_owned() });
             own_host = true;
         }
-        if let Some(version) = given(&self.api_version) {
+        if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
             builder = builder.api_version(version.parse::<ApiVersion>()?);
         }
         if let Some(emulator) = emulator {
             builder = builder.origin(emulator.url());
-        } else if let Some(url) = given(&self.upstream) {
+        } else if let Some(url) = self.upstream() {
             let uri = self.checked_upstream(url)?;
             own_host = true;
             if matches!(uri.path(), "" | "/") {
@@ -212,22 +282,26 @@ impl TargetOptions {
         // The host of another cloud follows from its domain, that of a dedicated endpoint does not.
         let other_cloud = credentials.and_then(CredentialsInfo::universe_domain).is_some()
             && !matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
-        if emulator.is_some() || given(&self.upstream).is_some() || other_cloud {
+        if emulator.is_some() || self.upstream().is_some() || other_cloud {
             layer = layer.trust_origin(upstream.origin())?;
         }
         if layer.check_host(upstream.uri()).is_err() {
-            return Err(Failure::new(format!(
-                "{} is not one of Vertex AI's hosts, so the access token is not sent to it: give \
-                 --dedicated-host as `gcloud ai endpoints describe` shows it, or name a host of \
-                 your own with --upstream",
-                upstream.origin()
-            )));
+            return Err(Failure::new(untrusted(upstream)));
         }
-        if let Some(project) = given(&self.credentials.quota_project) {
+        if let Some(project) = self.quota_project() {
             layer = layer.quota_project(project)?;
         }
         Ok(layer)
     }
+}
+
+fn untrusted(upstream: &Upstream) -> String {
+    format!(
+        "{} is not one of Vertex AI's hosts, so the access token is not sent to it: give \
+         --dedicated-host as `gcloud ai endpoints describe` shows it, or name a host of your own \
+         with --upstream",
+        upstream.origin()
+    )
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -239,7 +313,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::{gateway::Command, token::StaticToken};
+    use crate::gateway::Command;
 
     fn parse(arguments: &[&str]) -> TargetOptions {
         Command::parse_from([&["vertex-gateway"], arguments].concat()).options.target

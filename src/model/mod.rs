@@ -2,22 +2,21 @@
 //!
 //! [`VertexModel`] reads the `model` of a request and looks it up in a [`ModelTable`]: an alias
 //! becomes the name that Vertex AI knows, a bare name gets its publisher (`gemini-2.5-flash` is
-//! sent as `google/gemini-2.5-flash`), and the request is sent to the location, the endpoint or the
-//! host that serves the model. The chosen [`Upstream`] goes into the extensions of the request, where
-//! [`VertexRouteLayer`] looks first; without a choice it is the one that was there, or the table's.
-//! Only the value of `model` is changed; every other byte of the body stays as it was, and nothing
-//! but that value is kept of what was looked at.
+//! sent as `google/gemini-2.5-flash`), and the request is sent to the location, the endpoint or
+//! the host that serves the model. The chosen [`Upstream`] goes into the extensions of the request,
+//! where [`VertexRouteLayer`] looks first; without a choice it is the one that was there, or the
+//! table's. Only the value of `model` is changed; every other byte of the body stays as it was.
 //!
 //! # What is read
 //!
-//! POST requests with a body of the type `application/json`, or of none, that is not compressed. All
-//! others go to where they would go anyway, unread, and so does everything while there is no rule.
-//! A stored response (`/responses/{id}`) is not found by its model.
+//! POST requests with a body of the type `application/json`, or of none, that is not compressed.
+//! All others go to where they would go anyway, unread, and so does everything while there is no
+//! rule. A stored response (`/responses/{id}`) is not found by its model.
 //!
 //! The body is read to its end before it is sent: a `model` may come last, and may come twice. So
 //! the upload no longer overlaps with the sending of it, and its bytes stay in memory meanwhile
 //! (see [`body_limit`](VertexModelLayer::body_limit)). They are not copied, and are looked at while
-//! they arrive: a body of 20 MiB takes some milliseconds of processor time.
+//! they arrive: a body of 20 MiB takes some two milliseconds of processor time.
 //!
 //! # What counts as the model
 //!
@@ -34,9 +33,9 @@
 //! | none, `null`, or one that is nested deeper | no rule: unchanged |
 //! | anything but one JSON object by the letter of RFC 8259 | no rule: unchanged, whatever a lenient parser makes of it |
 //!
-//! Strict means: no byte order mark, no comma too many, no text after the end, only UTF-8, no half of
-//! a surrogate pair in a key at the top level or in the name, at most 1,024 levels. Vertex AI answers
-//! such a request itself. The table is not a fence: what it does not list is sent as it is.
+//! Strict means: no byte order mark, no comma too many, no text after the end, only UTF-8, no half
+//! of a surrogate pair in a key at the top level or in the name, at most 1,024 levels. Vertex AI
+//! answers such a request itself. The table is not a fence: what it does not list is sent as it is.
 //!
 //! # Example
 //!

@@ -37,7 +37,9 @@ const GOOGLE: &str = "google";
 ///
 /// let base = table.base();
 /// assert_eq!(table.find("gpt-4o").unwrap().sends("gpt-4o", base), "google/gemini-2.5-pro");
-/// assert_eq!(table.find("llama-3").unwrap().upstream().unwrap().location().unwrap().as_str(), "us-central1");
+/// let mine = table.find("llama-3").unwrap();
+/// assert_eq!(mine.upstream().unwrap().location().unwrap().as_str(), "us-central1");
+/// assert_eq!(mine.sends("llama-3", mine.upstream().unwrap()), "llama-3");
 /// assert!(table.find("gemini-2.5-flash").is_none()); // which gets the default publisher
 ///
 /// let error = ModelTable::builder(base.clone())

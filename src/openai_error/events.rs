@@ -82,7 +82,9 @@ where
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(mut data) => {
                         let complete = this.lines.read(&data);
-                        if complete == data.len() && this.chunks.data.is_empty() {
+                        // An empty frame need not wait for its turn.
+                        let at_once = this.chunks.data.is_empty() || data.is_empty();
+                        if at_once && complete == data.len() {
                             *this.let_go &= complete == 0;
                             return Poll::Ready(Some(Ok(Frame::data(data))));
                         }

@@ -97,6 +97,15 @@ async fn complete_events_pass_at_once_in_their_frames_and_uncopied() {
 }
 
 #[tokio::test]
+async fn empty_frames_without_end_do_not_block() {
+    let answer = through(VertexErrorLayer::new(), stream([data("data: "), Step::Empty])).await;
+    let mut body = pin!(answer.into_body());
+    for _ in 0..3 {
+        assert!(body.frame().await.unwrap().unwrap().into_data().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn after_the_end_mark_a_break_is_an_end() {
     let done = [EVENTS, "data: [DONE]\n\n"].concat();
     for (steps, came) in [

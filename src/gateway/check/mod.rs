@@ -36,20 +36,20 @@ use crate::{
     Error,
     auth::VertexAuthLayer,
     route::{Endpoint, Upstream},
-    token::StaticToken,
 };
 
 const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
 
 /// Runs the checks. Exit code 1 says that one failed, 2 that an option is wrong.
-pub(super) async fn check(options: &CheckOptions) -> Result<(), Failure> {
+pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
+    options.target.load()?;
+    let options = &options;
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
     // A wrong option is no finding.
     let guess = target.settings(emulator, None)?.with_some_names()?;
-    let anybody = StaticToken::new("none").map_err(Error::from)?;
-    target.trusting(VertexAuthLayer::new(anybody), &guess, emulator, None)?;
+    target.validate(&guess, emulator)?;
     let search = target.credentials.search()?;
 
     let mut report = Report::new(options.json);
@@ -85,7 +85,7 @@ pub(super) async fn check(options: &CheckOptions) -> Result<(), Failure> {
         // It has one, whatever the name.
         (None, _) => "",
     };
-    let quota_project = given(&target.credentials.quota_project);
+    let quota_project = target.quota_project();
     let facts = Facts {
         project: upstream.project(),
         location: upstream.location().map(|location| location.as_str()),

@@ -46,22 +46,19 @@ fn a_name_is_replaced_wherever_the_chunks_are_cut() {
 
 #[test]
 fn splices_touch_each_other_the_start_and_the_end() {
-    for cuts in 0_u32..1 << 6 {
-        // Every way to cut seven bytes, without the merging of small pieces.
+    for cuts in 0_u32..1 << 8 {
+        // Every way to cut nine bytes, without the merging of small pieces.
         let mut pieces = vec![Vec::new()];
-        for (at, byte) in b"aabbcdd".iter().enumerate() {
+        for (at, byte) in b"aaabbbcdd".iter().enumerate() {
             pieces.last_mut().unwrap().push(*byte);
-            if at < 6 && cuts >> at & 1 == 1 {
+            if at < 8 && cuts >> at & 1 == 1 {
                 pieces.push(Vec::new());
             }
         }
-        let whole = Whole {
-            pieces: pieces.into_iter().map(Bytes::from).collect(),
-            length: 7,
-            trailers: None,
-        };
-        let spliced = whole.splice(&[0..2, 2..4, 5..7], &Bytes::from_static(b"123"));
-        assert_eq!(text(&spliced), b"123123c123", "{cuts:b}");
+        let pieces = pieces.into_iter().map(Bytes::from).collect();
+        let whole = Whole { pieces, length: 9, trailers: None };
+        let spliced = whole.splice(&[0..3, 3..6, 7..9], &Bytes::from_static(b"12"));
+        assert_eq!(text(&spliced), b"1212c12", "{cuts:b}");
     }
 }
 

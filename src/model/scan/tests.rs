@@ -146,9 +146,10 @@ fn unreadable() -> Vec<Vec<u8>> {
     .iter()
     .map(|text| text.as_bytes().to_vec())
     .collect();
-    for number in
-        ["01", "-", "+1", ".5", "1.", "1e", "1e+", "1.e5", "0x1", "--1", "NaN", "1_0", "-a"]
-    {
+    for number in [
+        "01", "-01", "00", "-", "+1", ".5", "1.", "1e", "1e+", "1.e5", "0x1", "--1", "NaN", "1_0",
+        "-a",
+    ] {
         texts.push(format!(r#"{{"model":"a","b":{number}}}"#).into());
     }
     for literal in ["tru", "trueX", "True", "nul", "nulll", "undefined", "fals"] {

@@ -2,20 +2,49 @@
 
 use super::LONGEST_NAME;
 
+/// Bytes that are looked at together once a string has proved to be longer than that.
+const BLOCK: usize = 64;
+
 /// How many bytes at the start of `bytes` are part of a string as they are: no quotation mark, no
 /// backslash, no control character.
 pub(super) fn plain(bytes: &[u8]) -> usize {
-    // No short-circuits: the loop over 64 bytes becomes vector instructions, on any processor.
-    let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-    let mut length = 0;
-    for block in bytes.as_chunks::<64>().0 {
-        if block.iter().fold(false, |any, &byte| any | special(byte)) {
+    let start = &bytes[..bytes.len().min(BLOCK)];
+    let mut length = plain_words(start);
+    if length < BLOCK {
+        return length;
+    }
+    for block in bytes.as_chunks::<BLOCK>().0.iter().skip(1) {
+        // No short-circuits: this becomes vector instructions, on any processor.
+        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
             break;
         }
-        length += block.len();
+        length += BLOCK;
     }
-    let rest = &bytes[length..];
-    length + rest.iter().position(|&byte| special(byte)).unwrap_or(rest.len())
+    length + plain_words(&bytes[length..])
+}
+
+/// The same by words of 8 bytes, which suits short strings.
+fn plain_words(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of each byte below `n`, for `n` up to 128; that of the bytes behind the
+        // first one may be wrong, for what it borrowed.
+        let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
+        let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let special = below(word, 0x20) | equal(b'"') | equal(b'\\');
+        if special != 0 {
+            return at * 8 + special.trailing_zeros() as usize / 8;
+        }
+    }
+    let before = bytes.len() - rest.len();
+    before + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+}
+
+fn is_special(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 /// Checks that pieces of a text are UTF-8 together.
@@ -116,11 +145,23 @@ mod tests {
 
     #[test]
     fn plain_bytes_are_counted_up_to_the_first_special_one_wherever_it_is() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                let mut word = [b'x'; 8];
+                word[at] = byte;
+                assert_eq!(plain(&word), if is_special(byte) { at } else { 8 }, "{word:?}");
+            }
+        }
+        for at in 0..300 {
+            let mut bytes = [b'x'; 300];
+            bytes[at] = b'"';
+            assert_eq!(plain(&bytes), at);
+        }
         for length in 0..200 {
             for special in [None, Some(b'"'), Some(b'\\'), Some(0), Some(0x1f), Some(b'\n')] {
                 let mut bytes = vec![b'x'; length];
                 bytes.extend(special);
-                bytes.extend([0x7f, 0x80, 0xff, b' ']);
+                bytes.extend([0x7f, 0x80, 0xff, b' ', b'!', b'#', b'[', b']', 0xa2, 0xdc, 0x9f]);
                 let expected = if special.is_some() { length } else { bytes.len() };
                 assert_eq!(plain(&bytes), expected, "{special:?} at {length}");
             }

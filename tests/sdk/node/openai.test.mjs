@@ -104,22 +104,43 @@ scenario("fifty at once", async (client, gateway) => {
   assert.equal(stats.token_mints, 1);
 });
 
-scenario("an error of the service is passed on", async (client) => {
-  const call = client.chat.completions.create({ ...ask("hello"), model: "gemini-2.5-flash" });
-  await assert.rejects(call, (error) => {
-    assert.ok(error instanceof OpenAI.BadRequestError);
-    assert.equal(error.status, 400);
+scenario("a bare model gets its publisher", async (client) => {
+  const answer = await client.chat.completions.create({ ...ask("hi"), model: "gemini-2.5-flash" });
+  assertChat(answer, "hi");
+});
+
+scenario("an error of the service is told in OpenAI's form", async (client, gateway) => {
+  await gateway.control("PUT", "faults", { api: { status: 403, times: 1 } });
+  await assert.rejects(client.chat.completions.create(ask("hello")), (error) => {
+    assert.ok(error instanceof OpenAI.PermissionDeniedError);
+    assert.match(error.message, /Permission 'aiplatform.endpoints.predict' denied/);
+    assert.equal(error.type, "invalid_request_error");
+    assert.equal(error.code, "403");
     return true;
   });
 });
 
+scenario("a stream that breaks off is an error", async (client, gateway) => {
+  await gateway.control("PUT", "faults", { stream: { cut_after: 2 } });
+  let chunks = 0;
+  const read = async () => {
+    const stream = await client.chat.completions.create({ ...ask("hello"), stream: true });
+    for await (const _ of stream) chunks += 1;
+  };
+  await assert.rejects(read(), (error) => {
+    assert.equal(error.code, "stream_interrupted");
+    return true;
+  });
+  assert.equal(chunks, 2);
+});
+
 scenario("an unsupported path is not found", async (client, gateway) => {
-  await assert.rejects(client.models.list(), (error) => {
+  await assert.rejects(client.files.list(), (error) => {
     assert.ok(error instanceof OpenAI.NotFoundError);
     assert.equal(error.status, 404);
     assert.equal(error.code, "unsupported_path");
     assert.equal(error.type, "invalid_request_error");
-    assert.match(error.message, /"\/v1\/models" is not served by this Vertex AI endpoint/);
+    assert.match(error.message, /"\/v1\/files" is not served by this Vertex AI endpoint/);
     return true;
   });
   const { api_requests } = await gateway.stats();

@@ -147,29 +147,53 @@ def test_fifty_at_once(gateway):
 # Errors
 
 
-def test_an_error_of_the_service_is_passed_on(client):
-    with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(**ask("hello") | {"model": "gemini-2.5-flash"})
-    assert caught.value.status_code == 400
-    assert "expected '<publisher>/<model>'" in caught.value.response.text
+def test_a_bare_model_gets_its_publisher(client):
+    assert_chat(
+        client.chat.completions.create(**ask("hello") | {"model": "gemini-2.5-flash"}), "hello"
+    )
+
+
+def test_an_error_of_the_service_is_told_in_openais_form(gateway, client):
+    gateway.control("PUT", "faults", {"api": {"status": 403, "times": 1}})
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        client.chat.completions.create(**ask("hello"))
+    error = caught.value
+    assert "Permission 'aiplatform.endpoints.predict' denied" in error.message
+    assert (error.type, error.code, error.param) == ("invalid_request_error", "403", None)
+    assert error.body["google"]["status"] == "PERMISSION_DENIED"
+
+
+def test_a_stream_that_breaks_off_is_an_error(gateway, client):
+    gateway.control("PUT", "faults", {"stream": {"cut_after": 2}})
+    chunks = []
+    with pytest.raises(openai.APIError) as caught:
+        for chunk in client.chat.completions.create(**ask("hello"), stream=True):
+            chunks.append(chunk)
+    assert len(chunks) == 2
+    assert caught.value.code == "stream_interrupted"
 
 
 def test_an_unknown_model_is_not_found(client):
     with pytest.raises(openai.NotFoundError) as caught:
         client.chat.completions.create(**ask("hello") | {"model": "google/no-such-model"})
     assert caught.value.status_code == 404
-    assert "your project does not have access to it" in caught.value.response.text
+    assert "your project does not have access to it" in caught.value.message
 
 
 def test_an_unsupported_path_is_not_found(gateway, client):
     with pytest.raises(openai.NotFoundError) as caught:
-        client.models.list()
+        client.files.list()
     error = caught.value
     assert error.type == "invalid_request_error"
     assert error.code == "unsupported_path"
     assert error.param is None
-    assert error.body["message"].startswith('"/v1/models" is not served by this Vertex AI endpoint')
+    assert error.body["message"].startswith('"/v1/files" is not served by this Vertex AI endpoint')
     assert gateway.stats()["api_requests"] == 0, "it went no further than the gateway"
+
+
+def test_models_are_listed_without_asking_the_service(gateway, client):
+    assert list(client.models.list()) == [], "no file names any"
+    assert gateway.stats()["api_requests"] == 0
 
 
 def test_a_rate_limit_keeps_its_status(gateway, client):

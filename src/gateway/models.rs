@@ -1,0 +1,59 @@
+//! `/v1/models`: the table of models, as OpenAI lists its own. Vertex AI has no such method.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::{
+    error::openai_response,
+    model::{ModelEntry, ModelTable},
+};
+
+/// The answer, if this is a question about models.
+pub(super) fn answer(
+    method: &Method,
+    path: &str,
+    table: &ModelTable,
+    since: u64,
+) -> Option<Response<Bytes>> {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let name = match path.strip_prefix("/models")? {
+        "" | "/" => None,
+        name => Some(name.strip_prefix('/')?),
+    };
+    if method != Method::GET && method != Method::HEAD {
+        return None;
+    }
+    let Some(name) = name else {
+        // A pattern is no name that could be asked for.
+        let entries = table.entries().filter(|entry| !entry.is_wildcard());
+        let data: Vec<Value> =
+            entries.map(|entry| describe(entry.pattern(), entry, since)).collect();
+        return Some(found(&json!({ "object": "list", "data": data })));
+    };
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    Some(match table.find(&name) {
+        Some(entry) => found(&describe(&name, entry, since)),
+        None => {
+            let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+            let message = format!(
+                "the model {name:?} is not in this gateway's table; Vertex AI may serve it all the \
+                 same"
+            );
+            openai_response(StatusCode::NOT_FOUND, "model_not_found", &message)
+        }
+    })
+}
+
+fn describe(name: &str, entry: &ModelEntry, since: u64) -> Value {
+    let owner = entry.publisher().unwrap_or("vertex-ai");
+    json!({ "id": name, "object": "model", "created": since, "owned_by": owner })
+}
+
+fn found(body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
