@@ -1,0 +1,67 @@
+//! The layers over reqwest, whose requests and answers turn into `http`'s and back.
+//!
+//! `cargo run --example reqwest --features emulator` talks to an emulator inside this process.
+
+use http::{Request, Response};
+use reqwest::{Body, Client, redirect};
+use serde_json::{Value, json};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_vertex::{
+    auth::{RefreshOutcome, VertexAuthLayer},
+    emulator::Emulator,
+    replay::ReplayBody,
+    route::{Upstream, VertexRouteLayer},
+    token::GcpAuth,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let emulator = Emulator::start().await?;
+    // For the real service: `Upstream::from_env()?`, and `VertexAuthLayer::new(GcpAuth::new())`.
+    let upstream = Upstream::builder().project("p").location("global").origin(emulator.url());
+    let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
+    let auth = VertexAuthLayer::new(source).trust_origin(emulator.url())?;
+
+    // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // reqwest follows redirects, out of the layers' sight: to hosts that they did not check, and
+    // with the token if it is only the path that differs. Vertex AI has none.
+    let client = Client::builder().redirect(redirect::Policy::none()).build()?;
+    let mut vertex = ServiceBuilder::new()
+        .layer(VertexRouteLayer::new(upstream.build()?))
+        .layer(auth)
+        .service(over_reqwest(client.clone()));
+
+    for text in ["Say hello.", "Still there?"] {
+        let messages = json!([{ "role": "user", "content": text }]);
+        let request = client
+            .post("https://api.openai.com/v1/chat/completions")
+            .json(&json!({ "model": "google/gemini-2.5-flash", "messages": messages }))
+            .build()?;
+        let answer = vertex.ready().await?.call(request.try_into()?).await?;
+        if let Some(RefreshOutcome::Replayed) = answer.extensions().get() {
+            println!("(with a new token, at the second try)");
+        }
+        let answer: Value = reqwest::Response::from(answer).error_for_status()?.json().await?;
+        println!("{}", answer["choices"][0]["message"]["content"]);
+        emulator.revoke_tokens();
+    }
+    Ok(())
+}
+
+/// reqwest as the innermost service. It takes any body that is `Sync`, which a [`ReplayBody`] is if
+/// the body in it is.
+fn over_reqwest(
+    client: Client,
+) -> impl Service<
+    Request<ReplayBody<Body>>,
+    Response = Response<Body>,
+    Error = reqwest::Error,
+    Future: Send,
+> + Clone {
+    service_fn(move |request: Request<ReplayBody<Body>>| {
+        let request = reqwest::Request::try_from(request.map(Body::wrap));
+        let client = client.clone();
+        async move { client.execute(request?).await.map(Response::from) }
+    })
+}
