@@ -30,7 +30,7 @@ async fn main() -> Result<(), BoxError> {
 
     // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // A redirect would take the token to a host that the layer has not checked.
+    // A redirect would be followed, in part with the token, to where the layers have not looked.
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let client = Client::build(http.clone(), OpenAIConfig::new().with_api_key("unused"));
 

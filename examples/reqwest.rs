@@ -24,8 +24,8 @@ async fn main() -> Result<(), BoxError> {
 
     // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // reqwest follows redirects, out of the layers' sight: to hosts that they did not check, and
-    // with the token if it is only the path that differs. Vertex AI has none.
+    // A redirect would be followed out of the layers' sight: with the token to another path of the
+    // host, and to hosts that they do not trust.
     let client = Client::builder().redirect(redirect::Policy::none()).build()?;
     let mut vertex = ServiceBuilder::new()
         .layer(VertexRouteLayer::new(upstream.build()?))
