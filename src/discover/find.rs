@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -22,6 +23,8 @@ const PRESENT_SHOWN: usize = 10;
 /// Entries come out of configurations, which have a few. If they came out of requests, they would
 /// not fill the memory.
 const MOST_KNOWN: usize = 1024;
+/// A year, which is for ever: longer lives overflow some clocks.
+const LONGEST_TTL: Duration = Duration::from_secs(365 * 86_400);
 
 type Slot = Arc<tokio::sync::Mutex<Option<Lookup>>>;
 
@@ -92,8 +95,8 @@ impl Endpoints {
             return Err(error.clone().into());
         }
         let ttl = if outcome.is_ok() { self.ttl } else { self.failure_ttl };
-        let until = Instant::now().checked_add(ttl);
-        *known = until.map(|until| Lookup { outcome: outcome.clone(), until });
+        let until = Instant::now() + ttl.min(LONGEST_TTL);
+        *known = Some(Lookup { outcome: outcome.clone(), until });
         outcome
     }
 
@@ -151,8 +154,6 @@ fn is_no_such_endpoint(error: &DiscoverError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

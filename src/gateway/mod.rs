@@ -12,6 +12,7 @@
 //! | [`run`] | listening, the emulator if asked for, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
+//! | `endpoints` | what is deployed where, as a table |
 //!
 //! ```no_run
 //! use clap::Parser;
@@ -27,6 +28,7 @@ mod app;
 mod check;
 mod config;
 mod credentials;
+mod endpoints;
 mod inbound;
 mod refusal;
 mod run;
@@ -35,7 +37,10 @@ mod token;
 mod unreadable;
 
 pub use self::{
-    config::{CheckOptions, Command, EmulatorOptions, Failure, Options, Subcommand, TokenOptions},
+    config::{
+        CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
+        TokenOptions,
+    },
     credentials::CredentialOptions,
     run::run,
     target::TargetOptions,
