@@ -151,11 +151,12 @@ impl fmt::Display for DiscoverError {
             }
             Self::Refused { status, word, message } => {
                 let named = word.as_deref().or(status.canonical_reason()).unwrap_or("error");
+                let remedy = remedy(*status, word.is_some());
                 write!(f, "{} {named}: ", status.as_u16())?;
-                if let Some(message) = message {
-                    write!(f, "{} ", message)?;
+                match message {
+                    Some(message) => write!(f, "{message} ({remedy})"),
+                    None => f.write_str(remedy),
                 }
-                write!(f, "({})", remedy(*status, word.is_some()))
             }
             Self::Unreadable { reason } => {
                 write!(f, "what answers is not Vertex AI's list of endpoints: {reason}")
