@@ -443,11 +443,14 @@ proptest! {
             let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
             let is_id = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
             let is_id = name.trim().bytes().all(is_id);
-            prop_assert!(path == PATH || is_id && path == format!("{PATH}/{}", name.trim()));
+            let of_one = format!("{PATH}/{}", name.trim());
+            let stays = path == PATH || is_id && path == of_one;
+            prop_assert!(stays, "{}", path);
             let pairs = decoded(query);
             if number == 0 {
                 let escaped = name.replace('\\', r"\\").replace('"', r#"\""#);
-                prop_assert_eq!(&pairs[1].1, &format!("display_name=\"{escaped}\""));
+                let filter = format!("display_name=\"{escaped}\"");
+                prop_assert_eq!(&pairs[1].1, &filter);
             }
             prop_assert!(pairs.iter().all(|(key, _)| key == "pageSize" || key == "filter"));
         }
