@@ -435,8 +435,7 @@ proptest! {
             let _ = at(&url).list_named(&name).await;
             let _ = at(&url).find(&format!("display-name:{name}")).await;
             let _ = at(&url).find(&name).await;
-            let targets = targets.lock().unwrap().clone();
-            targets
+            targets.lock().unwrap().clone()
         });
         prop_assert!(!targets.is_empty());
         for (number, target) in targets.iter().enumerate() {

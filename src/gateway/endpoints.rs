@@ -102,7 +102,7 @@ fn told(upstream: &Upstream, error: DiscoverError) -> String {
     let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
     match error {
         DiscoverError::Unanswered(_) => {
-            format!("{location}: {} at {}", causes(&error.into()), upstream.origin())
+            format!("{location} at {}: {}", upstream.origin(), causes(&error.into()))
         }
         error => format!("{location}: {error}"),
     }
