@@ -5,7 +5,7 @@
 //! [`Endpoints`] asks for both through the services that requests take anyway: an HTTP client with
 //! [`VertexAuth`](crate::auth::VertexAuth) around it. `VertexRoute` has no part in it: the URLs
 //! here are Vertex AI's own. [`find`](Endpoints::find) turns an entry of a configuration into an
-//! [`Endpoint`](crate::route::Endpoint), and remembers it:
+//! [`Endpoint`], and remembers it:
 //!
 //! | entry | what it is |
 //! |---|---|
