@@ -94,6 +94,7 @@
 //! | `token::Impersonated` | another service account's tokens, of up to 12 hours | either of the two |
 //! | [`openai_error`] | Google's error body to OpenAI's | |
 //! | [`replay`] | a body that can be sent again | |
+//! | [`discover`] | which endpoints there are, and where | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
 //! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes the other three |
@@ -102,6 +103,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
+pub mod discover;
 #[cfg(feature = "emulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
 pub mod emulator;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, builder::FalseyValueParser};
 
 use super::{credentials::CredentialOptions, target::TargetOptions};
 use crate::error::{ConfigError, Error};
@@ -35,6 +35,8 @@ pub enum Subcommand {
     Check(Box<CheckOptions>),
     /// Print an access token
     Token(Box<TokenOptions>),
+    /// List the endpoints of one location or several, with the hosts of dedicated ones
+    Endpoints(Box<EndpointsOptions>),
     /// Serve an emulator of Vertex AI, for tests without a cloud
     Emulator(EmulatorOptions),
 }
@@ -103,6 +105,45 @@ pub struct TokenOptions {
     pub json: bool,
 }
 
+/// The options of `vertex-gateway endpoints`.
+#[derive(Clone, Debug, Args)]
+pub struct EndpointsOptions {
+    /// Google Cloud project [env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// the project of the credentials]
+    #[arg(long)]
+    pub project: Option<String>,
+
+    /// Location, or several with commas between, which are asked at the same time [env:
+    /// GOOGLE_CLOUD_LOCATION or LOCATION]
+    #[arg(long, value_name = "LOCATION[,LOCATION…]")]
+    pub location: Option<String>,
+
+    /// List only the endpoints with exactly this display name
+    #[arg(long, value_name = "NAME")]
+    pub display_name: Option<String>,
+
+    /// Print one JSON array: [{"id", "display_name", "location", "project", "models": [{"id",
+    /// "model", "display_name"}], "dedicated", "dedicated_host"}]
+    #[arg(long)]
+    pub json: bool,
+
+    /// Version of the API: v1 or v1beta1 [default: v1]
+    #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
+    pub api_version: Option<String>,
+
+    /// Ask here instead of Google, for all locations: a private address or a proxy, without a path
+    #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
+    pub upstream: Option<String>,
+
+    /// Let the token travel in clear text to an http --upstream that is not this machine
+    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
+    pub allow_insecure_upstream: bool,
+
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+}
+
 /// The options of `vertex-gateway emulator`.
 #[derive(Clone, Debug, Args)]
 pub struct EmulatorOptions {
@@ -142,8 +183,9 @@ impl Failure {
         Self { text: text.into(), exit_code: 1 }
     }
 
-    /// What the process should end with: 1 if `check` found a fault or there is no token for
-    /// `token`, 2 for everything that stands in the way of a command.
+    /// What the process should end with: 1 if `check` found a fault, there is no token for `token`
+    /// or `endpoints`, or a location did not answer `endpoints`; 2 for everything that stands in
+    /// the way of a command.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }

@@ -14,6 +14,7 @@
 //! | [`run`] | listening, the emulator if asked for, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
+//! | `endpoints` | what is deployed where, as a table |
 //!
 //! ```no_run
 //! use clap::Parser;
@@ -29,6 +30,7 @@ mod app;
 mod check;
 mod config;
 mod credentials;
+mod endpoints;
 mod file;
 mod inbound;
 mod models;
@@ -39,7 +41,10 @@ mod token;
 mod unreadable;
 
 pub use self::{
-    config::{CheckOptions, Command, EmulatorOptions, Failure, Options, Subcommand, TokenOptions},
+    config::{
+        CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
+        TokenOptions,
+    },
     credentials::CredentialOptions,
     run::run,
     target::TargetOptions,

@@ -21,6 +21,7 @@ use super::{
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
     credentials::{Identity, find},
+    endpoints,
     refusal::Refusal,
     token,
     unreadable::{Calls, Connection},
@@ -36,13 +37,14 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// [`Failure`], a sentence with its remedy, if a setting is missing or wrong, there are no
-/// credentials, the address is taken, or a check found a fault.
+/// credentials, the address is taken, a check found a fault, or a location did not answer.
 pub async fn run(command: Command) -> Result<(), Failure> {
     match command.subcommand {
         None => serve(command.options).await,
         Some(Subcommand::Serve(options)) => serve(*options).await,
         Some(Subcommand::Check(options)) => check::check(*options).await,
         Some(Subcommand::Token(options)) => token::print(&options).await,
+        Some(Subcommand::Endpoints(options)) => endpoints::list(&options).await,
         Some(Subcommand::Emulator(options)) => emulate(&options).await,
     }
 }

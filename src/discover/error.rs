@@ -1,0 +1,260 @@
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::{BoxError, Error, error::ConfigError, route::Location};
+
+/// In characters: more than Google's longest message, and less than a page.
+const LONGEST: usize = 500;
+
+/// Why endpoints could not be listed, or none was found. Cheap to clone: one lookup may fail for
+/// many who wait for it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DiscoverError {
+    /// An id, a display name or a setting cannot be used; nothing was sent.
+    Config(ConfigError),
+    /// The layers below refused: no access token, or a host that must not see it.
+    Stack(Error),
+    /// The service below failed; its error is the source of this one.
+    Unanswered(Arc<dyn StdError + Send + Sync>),
+    /// No whole answer came in time.
+    TimedOut(Duration),
+    /// Vertex AI, or whatever answered in its place, said no.
+    Refused {
+        /// The status of the answer.
+        status: StatusCode,
+        /// Google's word for it, such as `PERMISSION_DENIED`. `None` if the body was none of
+        /// Google's errors.
+        word: Option<String>,
+        /// Google's message: one line of at most 500 characters, without access tokens.
+        message: Option<String>,
+    },
+    /// An answer of 200 that is no description of endpoints.
+    Unreadable {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An answer was longer than it may be.
+    TooLarge {
+        /// In bytes.
+        limit: usize,
+    },
+    /// The pages of a list do not end: one came twice, or there were too many.
+    Endless {
+        /// How many were read.
+        pages: usize,
+    },
+    /// No endpoint is the one that was looked for.
+    NotFound {
+        /// What was looked for, as it was given.
+        wanted: String,
+        /// Where.
+        location: Location,
+        /// Up to ten that are there: ids if an id was looked for, display names if a name was.
+        /// Empty too if they could not be listed.
+        present: Vec<String>,
+    },
+    /// Several endpoints have the display name that was looked for.
+    Ambiguous {
+        /// What was looked for, as it was given.
+        wanted: String,
+        /// The ids of all that have it.
+        ids: Vec<String>,
+    },
+    /// A dedicated endpoint has no host yet.
+    NoHostYet {
+        /// The endpoint's id.
+        id: String,
+    },
+    /// The host of a dedicated endpoint is not one of Vertex AI's, so it must not see a token.
+    StrangeHost {
+        /// The endpoint's id.
+        id: String,
+        /// The host, as it was told.
+        host: String,
+    },
+}
+
+impl DiscoverError {
+    /// The status of Vertex AI's answer, if it said no.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    pub(super) fn unanswered(error: BoxError) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => Self::Stack(*error),
+            Err(error) => Self::Unanswered(error.into()),
+        }
+    }
+
+    /// What an answer other than a 200 says. Most errors are an object, some an array of one.
+    pub(super) fn refused(status: StatusCode, body: &[u8]) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let error = body.get(0).unwrap_or(&body).get("error");
+        let field = |name| error?.get(name)?.as_str();
+        let is_word = |word: &&str| {
+            (1..=64).contains(&word.len())
+                && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        };
+        Self::Refused {
+            status,
+            word: field("status").filter(is_word).map(str::to_owned),
+            message: field("message").map(line).filter(|message| !message.is_empty()),
+        }
+    }
+}
+
+/// One line of somebody else's text, without what looks like an access token.
+pub(super) fn line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let is_token = |word: &str| {
+        word.to_ascii_lowercase().contains("ya29.") || word.starts_with("eyJ") && word.len() > 40
+    };
+    let words = words.filter(|word| !word.is_empty());
+    let words: Vec<&str> =
+        words.map(|word| if is_token(word) { "[redacted]" } else { word }).collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+fn remedy(status: StatusCode, is_googles: bool) -> &'static str {
+    match status.as_u16() {
+        401 => "the access token was refused, and so was a new one",
+        403 => {
+            "listing and describing need the permissions aiplatform.endpoints.list and \
+             aiplatform.endpoints.get, which the role roles/aiplatform.viewer has"
+        }
+        404 if !is_googles => "no Vertex AI is there: look at the location",
+        408 | 429 | 500..=599 => "try again later",
+        300..=399 => "something between answers in Vertex AI's place",
+        _ => "look at the project and the location",
+    }
+}
+
+impl fmt::Display for DiscoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Stack(error) => error.fmt(f),
+            Self::Unanswered(error) => write!(f, "no answer of Vertex AI: {error}"),
+            Self::TimedOut(limit) => {
+                write!(f, "no answer of Vertex AI within {limit:?}; check the network")
+            }
+            Self::Refused { status, word, message } => {
+                let named = word.as_deref().or(status.canonical_reason()).unwrap_or("error");
+                let remedy = remedy(*status, word.is_some());
+                write!(f, "{} {named}: ", status.as_u16())?;
+                match message {
+                    Some(message) => write!(f, "{message} ({remedy})"),
+                    None => f.write_str(remedy),
+                }
+            }
+            Self::Unreadable { reason } => {
+                write!(f, "what answers is not Vertex AI's list of endpoints: {reason}")
+            }
+            Self::TooLarge { limit } => write!(
+                f,
+                "an answer of more than {limit} bytes; ask for smaller pages, or allow more"
+            ),
+            Self::Endless { pages } => {
+                write!(f, "the list of endpoints does not end: stopped after page {pages}")
+            }
+            Self::NotFound { wanted, location, present } => {
+                write!(f, "no endpoint {wanted:?} in {location}")?;
+                match present.as_slice() {
+                    [] => f.write_str("; look at the location and the project"),
+                    present => {
+                        f.write_str("; there is ")?;
+                        list(f, present)
+                    }
+                }
+            }
+            Self::Ambiguous { wanted, ids } => {
+                write!(f, "{} endpoints are {wanted:?}; give the id of one: ", ids.len())?;
+                list(f, ids)
+            }
+            Self::NoHostYet { id } => {
+                write!(f, "the dedicated endpoint {id} has no host yet: deploy a model to it")
+            }
+            Self::StrangeHost { id, host } => write!(
+                f,
+                "the endpoint {id} is said to be at {host:?}, which is not one of Vertex AI's hosts"
+            ),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
+    for (index, name) in names.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{name:?}")?;
+    }
+    Ok(())
+}
+
+impl StdError for DiscoverError {
+    // What is displayed as part of this error is not a source of it: the chain goes on below.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Config(error) => error.source(),
+            Self::Stack(error) => error.source(),
+            Self::Unanswered(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<ConfigError> for DiscoverError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(body: &str) -> (Option<String>, Option<String>) {
+        match DiscoverError::refused(StatusCode::FORBIDDEN, body.as_bytes()) {
+            DiscoverError::Refused { word, message, .. } => (word, message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_error_of_google_is_read_in_both_forms() {
+        let known = (Some("PERMISSION_DENIED".to_owned()), Some("No.".to_owned()));
+        let object = r#"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"No."}}"#;
+        assert_eq!(parts(object), known);
+        assert_eq!(parts(&format!("[{object}]")), known);
+        for other in
+            ["", "<html>", "[]", "{}", "7", r#"{"error":"x"}"#, r#"{"error":{"status":1}}"#]
+        {
+            assert_eq!(parts(other), (None, None), "{other}");
+        }
+        assert_eq!(parts(r#"{"error":{"status":"no word","message":" \n "}}"#), (None, None));
+    }
+
+    #[test]
+    fn what_is_shown_of_a_message_is_one_line_without_tokens() {
+        assert_eq!(line("a\n\u{1b}[31mb  c"), "a [31mb c");
+        assert_eq!(line("token=ya29.SECRET is YA29.SECRET"), "[redacted] is [redacted]");
+        assert_eq!(line(&format!("eyJ{}", "x".repeat(50))), "[redacted]");
+        assert_eq!(line(&"é".repeat(501)).chars().count(), 501);
+    }
+
+    #[test]
+    fn errors_can_cross_threads() {
+        fn check<T: Send + Sync + Clone + StdError + 'static>() {}
+        check::<DiscoverError>();
+    }
+}
