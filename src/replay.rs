@@ -320,7 +320,7 @@ where
 
 /// The next frame, its data as `Bytes`: for free if they are, by one copy if they are another
 /// kind of buffer.
-fn poll_bytes<B>(
+pub(crate) fn poll_bytes<B>(
     body: Pin<&mut B>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>

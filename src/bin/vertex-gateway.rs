@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let command = Command::parse();
     let log = match command.subcommand {
         // They report what is worth knowing themselves.
-        Some(Subcommand::Check(_) | Subcommand::Token(_)) => "off",
+        Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => "off",
         _ => "warn,tower_vertex=info",
     };
     let filter = EnvFilter::builder()

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::scan::{Model, Scanner};
-use crate::{BoxError, error::ModelError};
+use crate::{BoxError, error::ModelError, replay::poll_bytes};
 
 /// Neighbours below this length, in bytes, are copied together. Each piece takes 32 bytes and keeps
 /// a buffer alive: a client that sends a byte at a time must not fill the memory.
@@ -188,13 +188,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().0.project() {
-            KindProj::Unread(body) => body.poll_frame(cx).map(|frame| {
-                let frame = frame?.map_err(Into::into);
-                Some(frame.map(|frame| {
-                    // For free if it is a `Bytes`.
-                    frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
-                }))
-            }),
+            KindProj::Unread(body) => poll_bytes(body, cx),
             KindProj::Read(whole) => Poll::Ready(match whole.pieces.pop_front() {
                 Some(piece) => {
                     whole.length -= piece.len();
