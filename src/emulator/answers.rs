@@ -23,11 +23,13 @@ pub(crate) struct Answer {
     created: u64,
     model: String,
     text: String,
+    /// The function that is called, if it is a call; `text` is its arguments then.
+    function: Option<String>,
     prompt_tokens: u64,
 }
 
 impl Answer {
-    /// `said` is the text that is echoed.
+    /// An echo of `said`.
     pub(crate) fn new(model: &str, said: &str) -> Self {
         let mut end = said.len().min(ECHO);
         while !said.is_char_boundary(end) {
@@ -35,14 +37,25 @@ impl Answer {
         }
         let more = if end < said.len() { "…" } else { "" };
         let echo = &said[..end];
+        Self::of(model, said, format!("This is the Vertex AI emulator. You said: {echo}{more}"))
+    }
+
+    /// `text`, whatever was said.
+    pub(crate) fn of(model: &str, said: &str, text: String) -> Self {
         let id = random_text().replace(['-', '_'], "x");
         Self {
             id: id.get(..22).unwrap_or(&id).to_owned(),
             created: now(),
             model: model.to_owned(),
-            text: format!("This is the Vertex AI emulator. You said: {echo}{more}"),
+            text,
+            function: None,
             prompt_tokens: tokens(said),
         }
+    }
+
+    /// A call of `function`, instead of a text.
+    pub(crate) fn call(model: &str, said: &str, function: String, arguments: &Value) -> Self {
+        Self { function: Some(function), ..Self::of(model, said, arguments.to_string()) }
     }
 
     fn usage(&self) -> Value {
@@ -65,24 +78,43 @@ impl Answer {
             "system_fingerprint": "",
             "choices": [{
                 "index": 0,
-                "message": { "role": "assistant", "content": self.text },
+                "message": self.message(&self.text, true),
                 "logprobs": null,
-                "finish_reason": "stop",
+                "finish_reason": self.finish_reason(),
             }],
             "usage": self.usage(),
         })
     }
 
+    fn finish_reason(&self) -> &'static str {
+        if self.function.is_some() { "tool_calls" } else { "stop" }
+    }
+
+    /// A message with this much of the text; `first` says that nothing came before.
+    fn message(&self, text: &str, first: bool) -> Value {
+        let Some(function) = &self.function else {
+            return json!({ "role": "assistant", "content": text });
+        };
+        let mut call = json!({ "function": { "arguments": text } });
+        if first {
+            call["id"] = format!("call_{}", self.id).into();
+            call["type"] = "function".into();
+            call["function"]["name"] = function.as_str().into();
+        }
+        json!({ "role": "assistant", "content": null, "tool_calls": [call] })
+    }
+
     /// The same in `chat.completion.chunk`s, with the usage on the last.
     pub(crate) fn chat_stream(self, chunks: Option<usize>) -> Script {
-        self.stream(chunks, |answer, piece, last| {
-            let mut choice = json!({
-                "index": 0,
-                "delta": { "role": "assistant", "content": piece },
-                "logprobs": null,
-            });
+        let mut first = true;
+        self.stream(chunks, move |answer, piece, last| {
+            let mut delta = answer.message(piece, std::mem::take(&mut first));
+            if let Some(call) = delta.pointer_mut("/tool_calls/0") {
+                call["index"] = 0.into();
+            }
+            let mut choice = json!({ "index": 0, "delta": delta, "logprobs": null });
             if last {
-                choice["finish_reason"] = "stop".into();
+                choice["finish_reason"] = answer.finish_reason().into();
             }
             answer.chunk("chat.completion.chunk", choice, last)
         })
@@ -130,7 +162,7 @@ impl Answer {
     fn stream(
         self,
         chunks: Option<usize>,
-        form: impl Fn(&Self, &str, bool) -> Value + Send + 'static,
+        mut form: impl FnMut(&Self, &str, bool) -> Value + Send + 'static,
     ) -> Script {
         let pieces = Pieces::new(&self.text, chunks);
         let chunks = pieces.count;
@@ -341,28 +373,6 @@ fn embed(text: &str, dimensions: u64) -> Vec<f32> {
     vector.iter().map(|x| x / length).collect()
 }
 
-/// The text of the last message that the user wrote.
-pub(crate) fn last_user_text(messages: &[Value]) -> String {
-    let content = |message: &Value| text_of(message.get("content").unwrap_or(&Value::Null));
-    let by_user = |message: &&Value| message.get("role").and_then(Value::as_str) == Some("user");
-    messages.iter().rev().find(by_user).map(content).unwrap_or_default()
-}
-
-/// Text given as a string, or as an array of strings and of parts, of which those with text count.
-pub(crate) fn text_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            let texts: Vec<&str> = parts
-                .iter()
-                .filter_map(|part| part.as_str().or_else(|| part.get("text")?.as_str()))
-                .collect();
-            texts.join(" ")
-        }
-        _ => String::new(),
-    }
-}
-
 /// About as many tokens as a real model would count.
 fn tokens(text: &str) -> u64 {
     (text.len() as u64).div_ceil(4)
@@ -385,20 +395,5 @@ mod tests {
                 assert_eq!(whole, text);
             }
         }
-    }
-
-    #[test]
-    fn the_last_user_message_is_found_in_both_forms() {
-        let messages = json!([
-            { "role": "user", "content": "first" },
-            { "role": "assistant", "content": "answer" },
-            { "role": "user", "content": [
-                { "type": "text", "text": "look" },
-                { "type": "image_url", "image_url": { "url": "data:" } },
-                { "type": "text", "text": "here" },
-            ]},
-            { "role": "tool", "content": "42" },
-        ]);
-        assert_eq!(last_user_text(messages.as_array().unwrap()), "look here");
     }
 }

@@ -12,9 +12,10 @@ use super::{
     admission::{Refusal, admit, host, redact},
     answers::{self, Answer},
     body::{MeteredBody, ReadError},
-    endpoints,
+    chat, endpoints,
     google_errors::{self, GoogleError},
     path::{Call, Target},
+    said,
     settings::ErrorShape,
     sse::{EventStream, Script},
     state::{Entry, Live, RequestRecord, Shared},
@@ -152,12 +153,12 @@ async fn answer_openai(
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
-            let answer = Answer::new(model, &answers::last_user_text(messages));
+            let answer = chat::answer(model, messages, &asked).map_err(|why| invalid(&why))?;
             if streamed { Reply::Stream(answer.chat_stream(chunks)) } else { ok(answer.chat()) }
         }
         Call::Completions => {
             let prompt = asked.get("prompt").ok_or_else(|| invalid("`prompt` is required"))?;
-            let answer = Answer::new(model, &answers::text_of(prompt));
+            let answer = Answer::new(model, &said::text_of(prompt).map_err(|why| invalid(&why))?);
             if streamed {
                 Reply::Stream(answer.completion_stream(chunks))
             } else {
@@ -169,12 +170,12 @@ async fn answer_openai(
                 Some(Value::Array(items))
                     if items.iter().any(|item| item.get("role").is_some()) =>
                 {
-                    answers::last_user_text(items)
+                    said::by_user(items)
                 }
-                Some(input) => answers::text_of(input),
-                None => return Err(invalid("`input` is required")),
+                Some(input) => said::text_of(input),
+                None => Err("`input` is required".to_owned()),
             };
-            let answer = Answer::new(model, &said);
+            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?);
             let response = answer.response(&asked, true);
             if asked.get("store") != Some(&Value::Bool(false)) {
                 shared.keep_response(&answer.response_id(), response.clone());

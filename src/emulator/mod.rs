@@ -3,7 +3,9 @@
 //!
 //! It checks what the service checks, in the order in which the service does it: host and path,
 //! then the credential, and only then the body. Answers echo what was said and say that they come
-//! from the emulator. Beside the API it serves what Google's credential flows call, and, for tests
+//! from the emulator; images are named by type and length. Of tools that are offered the first is
+//! called, with arguments that fit its schema, and a JSON schema in `response_format` is kept to.
+//! Beside the API it serves what Google's credential flows call, and, for tests
 //! in any language, control over itself under `/__emulator/`.
 //!
 //! # Example
@@ -86,6 +88,7 @@ mod answers;
 mod api;
 mod body;
 mod builder;
+mod chat;
 mod clock;
 mod control;
 mod credentials;
@@ -97,6 +100,8 @@ mod key;
 mod metadata;
 mod oauth;
 mod path;
+mod said;
+mod schema;
 mod server;
 mod settings;
 mod sse;

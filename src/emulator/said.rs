@@ -1,0 +1,84 @@
+//! What somebody said: the text of messages, with a word for each image.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+/// The text of the last message that the user wrote, or what is wrong with it.
+pub(crate) fn by_user(messages: &[Value]) -> Result<String, String> {
+    let by_user = |message: &&Value| role(message) == Some("user");
+    let content = |message: &Value| text_of(message.get("content").unwrap_or(&Value::Null));
+    messages.iter().rev().find(by_user).map_or_else(|| Ok(String::new()), content)
+}
+
+pub(crate) fn role(message: &Value) -> Option<&str> {
+    message.get("role").and_then(Value::as_str)
+}
+
+/// Text given as a string, or as an array of strings and of parts: those with text, and images.
+pub(crate) fn text_of(content: &Value) -> Result<String, String> {
+    match content {
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(parts) => {
+            let said: Result<Vec<String>, String> = parts.iter().filter_map(part).collect();
+            Ok(said?.join(" "))
+        }
+        _ => Ok(String::new()),
+    }
+}
+
+fn part(part: &Value) -> Option<Result<String, String>> {
+    if let Some(text) = part.as_str().or_else(|| part.get("text")?.as_str()) {
+        return Some(Ok(text.to_owned()));
+    }
+    // An object in Chat Completions, a string in the Responses API.
+    let image = part.get("image_url")?;
+    let url = image.as_str().or_else(|| image.get("url")?.as_str());
+    Some(url.ok_or_else(|| "`image_url` must have a URL".to_owned()).and_then(image_at))
+}
+
+/// Such as `[image/png, 70 bytes]`: what arrived, to be seen in an echo.
+fn image_at(url: &str) -> Result<String, String> {
+    let Some(data) = url.strip_prefix("data:") else {
+        return Ok("[image]".to_owned());
+    };
+    let parted = data.split_once(";base64,").filter(|(kind, _)| kind.starts_with("image/"));
+    let (kind, data) = parted.ok_or("`image_url` must be an image in base64")?;
+    let bytes = STANDARD.decode(data).map_err(|_| "`image_url` has bad base64")?;
+    Ok(format!("[{kind}, {} bytes]", bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_last_user_message_is_found_in_both_forms() {
+        let messages = json!([
+            { "role": "user", "content": "first" },
+            { "role": "assistant", "content": "answer" },
+            { "role": "user", "content": [
+                { "type": "text", "text": "look" },
+                { "type": "image_url", "image_url": { "url": "data:image/gif;base64,R0lG" } },
+                { "type": "input_image", "image_url": "https://example.com/cat.png" },
+                { "type": "text", "text": "here" },
+            ]},
+            { "role": "tool", "content": "42" },
+        ]);
+        let said = by_user(messages.as_array().unwrap());
+        assert_eq!(said.as_deref(), Ok("look [image/gif, 3 bytes] [image] here"));
+        assert_eq!(by_user(&[]).as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn a_broken_image_is_an_error() {
+        for url in
+            ["data:", "data:image/png;base64,=", "data:text/plain;base64,eA==", "data:image/png,x"]
+        {
+            let content = json!([{ "type": "image_url", "image_url": { "url": url } }]);
+            assert!(text_of(&content).is_err(), "{url}");
+        }
+        assert!(text_of(&json!([{ "type": "image_url", "image_url": {} }])).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+use super::*;
+
+#[tokio::test]
+async fn a_chat_completion_echoes_the_last_user_message() {
+    let bench = Bench::new().await;
+    for content in [json!("hello"), json!([{ "text": "hello" }, { "type": "refusal" }])] {
+        let body = json!({ "model": MODEL, "messages": [
+            { "role": "user", "content": "earlier" },
+            { "role": "assistant", "content": "yes?" },
+            { "role": "user", "content": content },
+        ]});
+        for path in [CHAT, &CHAT.replace("v1", "v1beta1")] {
+            let answer = bench.post(path, &body).await;
+            assert_eq!(answer.status, StatusCode::OK);
+            let answer = answer.json();
+            let choice = &answer["choices"][0];
+            assert_eq!(choice["message"], json!({ "role": "assistant", "content": ECHO }));
+            assert_eq!(choice["finish_reason"], "stop");
+            assert_eq!(answer["object"], "chat.completion");
+            assert_eq!(answer["model"], MODEL);
+            assert!(answer["id"].is_string() && answer["created"].is_u64());
+            let count = |name: &str| answer["usage"][name].as_u64().unwrap();
+            let parts = count("prompt_tokens") + count("completion_tokens");
+            assert_eq!(count("total_tokens"), parts);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_adds_up_and_ends_with_usage_and_done() {
+    let bench = Bench::new().await;
+    let mut body = hello();
+    body["stream"] = true.into();
+    for chunks in [None, Some(1), Some(20), Some(500)] {
+        bench.set_stream(StreamBehavior { chunks, ..StreamBehavior::default() });
+        bench.emulator.reset_stats();
+        let answer = bench.post(CHAT, &body).await;
+        assert_eq!(answer.headers["content-type"], "text/event-stream");
+        assert_eq!(events(answer.text()).last(), Some(&"[DONE]"));
+        let events = json_events(answer.text());
+        assert_eq!(events.len(), chunks.unwrap_or(5));
+        let text: String = events
+            .iter()
+            .map(|event| event["choices"][0]["delta"]["content"].as_str().unwrap())
+            .collect();
+        assert_eq!(text, ECHO);
+        let (last, others) = events.split_last().unwrap();
+        assert_eq!(last["choices"][0]["finish_reason"], "stop");
+        assert!(last["usage"]["total_tokens"].is_u64());
+        for event in others {
+            assert_eq!(event["object"], "chat.completion.chunk");
+            assert!(event.get("usage").is_none());
+            assert!(event["choices"][0].get("finish_reason").is_none());
+        }
+        until("the stream is counted", || bench.emulator.stats().streams.completed == 1).await;
+        assert_eq!(bench.emulator.requests()[0].chunks_sent, events.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn completions_are_served_whole_and_streamed() {
+    let bench = Bench::new().await;
+    let path = format!("{OPENAPI}/completions");
+    let mut body = json!({ "model": MODEL, "prompt": "hello" });
+    let whole = bench.post(&path, &body).await.json();
+    assert_eq!(whole["choices"][0]["text"], ECHO);
+    assert_eq!(whole["object"], "text_completion");
+    body["stream"] = true.into();
+    let streamed = bench.post(&path, &body).await;
+    let pieces: String = json_events(streamed.text())
+        .iter()
+        .map(|event| event["choices"][0]["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(pieces, ECHO);
+}
+
+#[tokio::test]
+async fn embeddings_come_as_numbers_and_as_base64() {
+    let bench = Bench::new().await;
+    let path = format!("{OPENAPI}/embeddings");
+    let model = "google/text-embedding-005";
+    let body = json!({ "model": model, "input": ["a", "b"], "dimensions": 3 });
+    let floats = bench.post(&path, &body).await.json();
+    assert_eq!(floats["data"].as_array().unwrap().len(), 2);
+    assert_eq!(floats["data"][1]["index"], 1);
+    let vector = floats["data"][1]["embedding"].clone();
+    let vector: Vec<f32> = serde_json::from_value(vector).unwrap();
+    assert_eq!(vector.len(), 3);
+    assert!((vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+
+    let body =
+        json!({ "model": model, "input": "b", "dimensions": 3, "encoding_format": "base64" });
+    let encoded = bench.post(&path, &body).await.json();
+    let bytes = STANDARD.decode(encoded["data"][0]["embedding"].as_str().unwrap()).unwrap();
+    let decoded = bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+    assert_eq!(decoded.collect::<Vec<f32>>(), vector);
+
+    for (name, value) in
+        [("input", json!([])), ("dimensions", json!(0)), ("encoding_format", json!("hex"))]
+    {
+        let mut bad = body.clone();
+        bad[name] = value;
+        assert_eq!(bench.post(&path, &bad).await.error(true)["status"], "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test]
+async fn a_response_can_be_fetched_and_deleted() {
+    let bench = Bench::new().await;
+    let path = format!("{OPENAPI}/responses");
+    let parts = json!([{ "type": "input_text", "text": "hello" }]);
+    for input in [json!("hello"), json!([{ "role": "user", "content": parts }])] {
+        let body = json!({ "model": MODEL, "input": input });
+        let response = bench.post(&path, &body).await.json();
+        let content = &response["output"][0]["content"][0];
+        assert_eq!(content["text"], ECHO);
+        assert_eq!(content["type"], "output_text");
+        let one = format!("{path}/{}", response["id"].as_str().unwrap());
+        assert_eq!(bench.get(&one).await.json(), response);
+        let delete = || bench.request(Method::DELETE, &one).body(full("")).unwrap();
+        assert_eq!(bench.send(delete()).await.json()["deleted"], true);
+        assert_eq!(bench.send(delete()).await.error(true)["status"], "NOT_FOUND");
+        assert_eq!(bench.get(&one).await.status, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_response_goes_from_created_to_completed() {
+    let bench = Bench::new().await;
+    let body = json!({ "model": MODEL, "input": "hello", "stream": true });
+    let answer = bench.post(&format!("{OPENAPI}/responses"), &body).await;
+    let events = json_events(answer.text());
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], number);
+    }
+    assert_eq!(events[0]["type"], "response.created");
+    let deltas: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
+    assert_eq!(deltas, ECHO);
+    let last = events.last().unwrap();
+    assert_eq!(last["type"], "response.completed");
+    assert_eq!(last["response"]["output"][0]["content"][0]["text"], ECHO);
+    let id = last["response"]["id"].as_str().unwrap();
+    let kept = bench.get(&format!("{OPENAPI}/responses/{id}")).await;
+    assert_eq!(kept.json(), last["response"]);
+}
+
+#[tokio::test]
+async fn any_endpoint_id_answers_whatever_the_model() {
+    let bench = Bench::new().await;
+    for endpoint in ["123/", "mg-endpoint-1/", "123/invoke/v1/"] {
+        let path =
+            format!("/v1/projects/example.com:p/locations/x1/endpoints/{endpoint}chat/completions");
+        for model in ["", "anything", "google/nothing"] {
+            let mut body = hello();
+            body["model"] = model.into();
+            let answer = bench.post(&path, &body).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}");
+            assert_eq!(answer.json()["model"], model);
+        }
+    }
+}
+
+#[tokio::test]
+async fn endpoints_are_listed_page_by_page_and_found_by_name() {
+    let emulator = Emulator::builder()
+        .endpoint(EndpointInfo::shared("77", "mine"))
+        .endpoint(EndpointInfo::shared("88", "far").location("europe-west4"))
+        .start()
+        .await
+        .unwrap();
+    let bench = Bench::over(emulator, Version::HTTP_11);
+    let path = "/v1/projects/p1/locations/us-central1/endpoints";
+    let (mut names, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = bench.get(&format!("{path}?pageSize=2&pageToken={token}")).await.json();
+        for endpoint in page["endpoints"].as_array().unwrap() {
+            names.push(endpoint["displayName"].as_str().unwrap().to_owned());
+        }
+        match page["nextPageToken"].as_str() {
+            Some(next) => token = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(names, ["emulated-shared", "emulated-dedicated", "mine"]);
+    for filter in ["display_name=mine", "display_name%3D%22mine%22", "endpoint=77"] {
+        let found = bench.get(&format!("{path}?filter={filter}")).await.json();
+        assert_eq!(found["endpoints"].as_array().unwrap().len(), 1);
+        assert_eq!(found["endpoints"][0]["displayName"], "mine");
+    }
+    let dedicated = bench.get(&format!("{path}?filter=display_name=emulated-dedicated")).await;
+    let dns = dedicated.json()["endpoints"][0]["dedicatedEndpointDns"].clone();
+    assert!(dns.as_str().unwrap().ends_with(".prediction.vertexai.goog"));
+    for bad in ["pageToken=x", "filter=labels.a=b", "pageSize=-1"] {
+        let answer = bench.get(&format!("{path}?{bad}")).await;
+        assert_eq!(answer.error(false)["status"], "INVALID_ARGUMENT");
+    }
+    assert_eq!(bench.get(&format!("{path}/77")).await.json()["displayName"], "mine");
+    let unlisted = bench.get(&format!("{path}/99")).await.json();
+    assert!(unlisted["name"].as_str().unwrap().ends_with("/us-central1/endpoints/99"));
+    assert_eq!(bench.get(&path.replace("us-central1", "global")).await.json(), json!({}));
+}

@@ -1,0 +1,146 @@
+//! Images, tools and structured answers.
+
+use super::*;
+
+/// A request for a chat, with what else it asks for.
+fn chat(messages: Value, more: Value) -> Value {
+    let mut body = json!({ "model": MODEL, "messages": messages });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn user(content: impl Into<Value>) -> Value {
+    json!({ "role": "user", "content": content.into() })
+}
+
+fn weather() -> Value {
+    json!([
+        { "type": "function", "function": {
+            "name": "weather",
+            "parameters": {
+                "type": "object",
+                "properties": { "city": { "type": "string" }, "days": { "type": "integer", "minimum": 1 } },
+                "required": ["city", "days"],
+            },
+        }},
+        { "type": "function", "function": { "name": "now" } },
+    ])
+}
+
+#[tokio::test]
+async fn an_image_is_named_in_the_echo() {
+    let bench = Bench::new().await;
+    let url = format!("data:image/png;base64,{}", STANDARD.encode([7; 70]));
+    let image = |url: &str| json!({ "type": "image_url", "image_url": { "url": url } });
+    let parts = |url: &str| json!([{ "type": "text", "text": "hello" }, image(url)]);
+    let answer = bench.post(CHAT, &chat(json!([user(parts(&url))]), json!({}))).await.json();
+    let content = &answer["choices"][0]["message"]["content"];
+    assert_eq!(*content, format!("{ECHO} [image/png, 70 bytes]"));
+    let broken = chat(json!([user(parts("data:image/png;base64,%"))]), json!({}));
+    let error = bench.post(CHAT, &broken).await.error(true);
+    assert!(error["message"].as_str().unwrap().contains("bad base64"), "{error}");
+}
+
+#[tokio::test]
+async fn a_tool_is_called_and_what_it_says_is_echoed() {
+    let bench = Bench::new().await;
+    let tools = || json!({ "tools": weather() });
+    let answer = bench.post(CHAT, &chat(json!([user("hello")]), tools())).await.json();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    assert_eq!(choice["message"]["content"], Value::Null);
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("weather")));
+    let arguments: Value =
+        serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!(arguments, json!({ "city": "hello", "days": 1 }));
+
+    let said = json!({ "role": "tool", "tool_call_id": call["id"], "content": "rain" });
+    let messages = json!([user("hello"), choice["message"], said]);
+    let answer = bench.post(CHAT, &chat(messages, tools())).await.json();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "stop");
+    assert_eq!(choice["message"]["content"], format!("{ECHO} The tool said: rain"));
+}
+
+#[tokio::test]
+async fn a_streamed_call_adds_up() {
+    let bench = Bench::new().await;
+    let body = chat(json!([user("hello")]), json!({ "tools": weather(), "stream": true }));
+    let streamed = bench.post(CHAT, &body).await;
+    let events = json_events(streamed.text());
+    let calls: Vec<&Value> =
+        events.iter().map(|event| &event["choices"][0]["delta"]["tool_calls"][0]).collect();
+    assert_eq!(calls[0]["function"]["name"], "weather");
+    assert!(calls[0]["id"].is_string() && calls[1..].iter().all(|call| call.get("id").is_none()));
+    assert!(calls.iter().all(|call| call["index"] == 0));
+    let arguments: String =
+        calls.iter().map(|call| call["function"]["arguments"].as_str().unwrap()).collect();
+    let arguments: Value = serde_json::from_str(&arguments).unwrap();
+    assert_eq!(arguments, json!({ "city": "hello", "days": 1 }));
+    assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
+}
+
+#[tokio::test]
+async fn the_choice_of_a_tool_is_kept() {
+    let bench = Bench::new().await;
+    let called = async |messages: Value, choice: Value| {
+        let more = json!({ "tools": weather(), "tool_choice": choice });
+        let answer = bench.post(CHAT, &chat(messages, more)).await.json();
+        answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"].clone()
+    };
+    let asked = || json!([user("hello")]);
+    let answered = || json!([user("hello"), { "role": "tool", "content": "rain" }]);
+    let now = || json!({ "type": "function", "function": { "name": "now" } });
+    assert_eq!(called(asked(), json!("none")).await, Value::Null);
+    assert_eq!(called(asked(), json!("auto")).await, "weather");
+    assert_eq!(called(asked(), now()).await, "now");
+    assert_eq!(called(answered(), json!("auto")).await, Value::Null);
+    assert_eq!(called(answered(), json!("required")).await, "weather");
+    assert_eq!(called(answered(), now()).await, "now");
+
+    let missing = json!({ "type": "function", "function": { "name": "tomorrow" } });
+    for more in [
+        json!({ "tools": weather(), "tool_choice": missing }),
+        json!({ "tools": weather(), "tool_choice": "perhaps" }),
+        json!({ "tool_choice": "required" }),
+        json!({ "tools": "weather" }),
+        json!({ "tools": [{ "type": "function", "function": {} }] }),
+    ] {
+        let answer = bench.post(CHAT, &chat(asked(), more)).await;
+        assert_eq!(answer.error(true)["status"], "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_the_format_that_is_asked_for() {
+    let bench = Bench::new().await;
+    let schema = json!({
+        "type": "object",
+        "properties": { "word": { "type": "string" }, "count": { "type": "integer" } },
+    });
+    let with_schema = |schema: &Value| {
+        let json_schema = json!({ "name": "words", "strict": true, "schema": schema });
+        json!({ "response_format": { "type": "json_schema", "json_schema": json_schema } })
+    };
+    let object = json!({ "response_format": { "type": "json_object" } });
+    for (format, expected) in [
+        (with_schema(&schema), json!({ "word": "hello", "count": 0 })),
+        (object, json!({ "said": "hello" })),
+    ] {
+        let answer = bench.post(CHAT, &chat(json!([user("hello")]), format)).await.json();
+        let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(content).unwrap(), expected);
+    }
+    let text = json!({ "response_format": { "type": "text" } });
+    let answer = bench.post(CHAT, &chat(json!([user("hello")]), text)).await.json();
+    assert_eq!(answer["choices"][0]["message"]["content"], ECHO);
+    for bad in [
+        with_schema(&json!("object")),
+        json!({ "response_format": { "type": "json_schema" } }),
+        json!({ "response_format": { "type": "xml" } }),
+    ] {
+        let answer = bench.post(CHAT, &chat(json!([user("hello")]), bad)).await;
+        assert_eq!(answer.error(true)["status"], "INVALID_ARGUMENT");
+    }
+}

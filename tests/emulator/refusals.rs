@@ -1,0 +1,192 @@
+use super::*;
+
+#[tokio::test]
+async fn an_unknown_path_or_verb_is_a_page_for_people() {
+    let bench = Bench::new().await;
+    let endpoint = "/v1/projects/p1/locations/us-central1/endpoints/123";
+    for (method, path) in [
+        ("GET", CHAT.to_owned()),
+        ("PUT", format!("{OPENAPI}/embeddings")),
+        ("GET", format!("{OPENAPI}/models")),
+        ("POST", format!("{CHAT}/")),
+        ("POST", format!("{OPENAPI}/invoke/v1/chat/completions")),
+        ("POST", format!("{endpoint}/embeddings")),
+        ("POST", format!("{endpoint}/responses")),
+        ("POST", CHAT.replace("v1", "v2")),
+        ("POST", CHAT.replace("p1", "p%2F1")),
+        ("POST", CHAT.replace("us-central1", "US")),
+        ("POST", "/v1/chat/completions".into()),
+        ("POST", "/".into()),
+        ("GET", "/token".into()),
+    ] {
+        let request = bench.request(method.parse().unwrap(), &path).body(full("{}")).unwrap();
+        let answer = bench.send(request).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
+        assert!(answer.is_front_end_page(), "{method} {path}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn each_wrong_credential_gets_its_own_401() {
+    const MISSING: &str = "Request is missing required authentication credential.";
+    const KEY: &str = "API keys are not supported by this API.";
+    const INVALID: &str = "Request had invalid authentication credentials.";
+    let bench = Bench::new().await;
+    let good = format!("Bearer {}", bench.token);
+    let brief = TokenBehavior { expires_in: json!(0.001), ..TokenBehavior::default() };
+    bench.emulator.set_token_behavior(brief);
+    let expired = format!("Bearer {}", bench.emulator.mint());
+    let dead = Instant::now() + Duration::from_millis(2);
+    until("the token expires", || Instant::now() > dead).await;
+
+    let (good, expired) = (("authorization", good.as_str()), ("authorization", expired.as_str()));
+    let auth = |value| ("authorization", value);
+    let key = ("x-goog-api-key", "AIza-secret");
+    for (query, headers, message) in [
+        ("", vec![], MISSING),
+        ("?access_token=secret", vec![], MISSING),
+        ("", vec![key], KEY),
+        ("?key=secret", vec![], KEY),
+        ("", vec![key, good], KEY),
+        ("?%6bey=secret", vec![good], KEY),
+        ("", vec![auth("Bearer sk-openai")], INVALID),
+        ("", vec![auth("Basic dTpw")], INVALID),
+        ("", vec![auth("Bearer ")], INVALID),
+        ("", vec![expired], INVALID),
+        ("", vec![good, auth("Bearer sk-openai")], INVALID),
+    ] {
+        let mut request = Request::post(format!("{}{CHAT}{query}", bench.emulator.url()));
+        for (name, value) in &headers {
+            request = request.header(*name, *value);
+        }
+        let answer = bench.send(request.body(full("not even JSON")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{query} {headers:?}");
+        let error = answer.error(false);
+        assert!(error["message"].as_str().unwrap().starts_with(message), "{error}");
+        assert_eq!(error["status"], "UNAUTHENTICATED");
+        let invalid = message == INVALID;
+        let reason = if invalid { "ACCESS_TOKEN_TYPE_UNSUPPORTED" } else { "CREDENTIALS_MISSING" };
+        assert_eq!(error["details"][0]["reason"], reason);
+        let method = "google.cloud.aiplatform.v1.PredictionService.ChatCompletions";
+        assert_eq!(error["details"][0]["metadata"]["method"], method);
+        let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+        assert!(challenge.starts_with(r#"Bearer realm="https://accounts.google.com/""#));
+        assert_eq!(challenge.ends_with(r#", error="invalid_token""#), invalid);
+    }
+    let listing = bench.emulator.url() + "/v1beta1/projects/p/locations/l/endpoints";
+    let answer = bench.send(Request::get(listing).body(full("")).unwrap()).await;
+    let method = "google.cloud.aiplatform.v1beta1.EndpointService.ListEndpoints";
+    assert_eq!(answer.error(false)["details"][0]["metadata"]["method"], method);
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_and_the_next_is_good() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.chat().await.status, StatusCode::OK);
+    bench.emulator.revoke_tokens();
+    assert_eq!(bench.chat().await.status, StatusCode::UNAUTHORIZED);
+    bench.token = bench.emulator.mint();
+    assert_eq!(bench.chat().await.status, StatusCode::OK);
+    let requests = bench.emulator.requests();
+    let generations: Vec<_> = requests.iter().map(|record| record.token_generation).collect();
+    assert_eq!(generations, [Some(1), Some(1), Some(2)]);
+    assert_eq!(bench.control("POST", "revoke", Value::Null).await.json()["revoked"], 1);
+    assert_eq!(bench.chat().await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(bench.emulator.stats().token_mints, 2);
+}
+
+#[tokio::test]
+async fn openapi_checks_the_model() {
+    let bench = Bench::new().await;
+    let ask = async |model: Value| {
+        let mut body = hello();
+        body["model"] = model;
+        bench.post(CHAT, &body).await
+    };
+    for good in [MODEL, "google/gemma-3", "meta/llama-3.1-maas", "openai/gpt-oss-120b-maas"] {
+        assert_eq!(ask(good.into()).await.status, StatusCode::OK);
+    }
+    for bare in [json!("gemini-2.5-flash"), json!(""), json!("/x"), json!("google/"), json!(1)] {
+        let error = ask(bare.clone()).await.error(true);
+        let name = bare.as_str().unwrap_or_default();
+        let message = format!(
+            "Malformed publisher model (`model`: '{name}') for the 'openapi' request \
+             endpoint ID; expected '<publisher>/<model>'."
+        );
+        assert_eq!(error["message"], message);
+    }
+    let error = ask("google/gpt-4o".into()).await.error(true);
+    assert_eq!(error["status"], "NOT_FOUND");
+    assert!(error["message"].as_str().unwrap().starts_with(
+        "Publisher Model `projects/p1/locations/us-central1/publishers/google/models/gpt-4o` \
+         was not found or your project does not have access to it."
+    ));
+}
+
+#[tokio::test]
+async fn what_is_no_proper_request_is_an_invalid_argument() {
+    let bench = Bench::new().await;
+    let deep = "[".repeat(100_000);
+    for body in [
+        "",
+        "{",
+        "hello",
+        "[]",
+        "\"secret-word\"",
+        &deep,
+        r#"{"model":"google/gemini-2.5-flash"}"#,
+        r#"{"model":"google/gemini-2.5-flash","messages":[]}"#,
+        r#"{"model":"google/gemini-2.5-flash","messages":[{}],"stream":"secret-word"}"#,
+    ] {
+        let error = bench.post(CHAT, body).await.error(true);
+        assert_eq!(error["status"], "INVALID_ARGUMENT", "{body:.40}");
+        assert!(!error["message"].as_str().unwrap().contains("secret-word"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_20_mib_passes_and_one_more_byte_does_not() {
+    let bench = Bench::new().await;
+    let frame = hello().to_string();
+    let limit = 20 * MIB;
+    for (length, status) in [(limit, 200), (limit + 1, 400)] {
+        let filling = "x".repeat(length - frame.len() + "hello".len());
+        let body = Bytes::from(frame.replace("hello", &filling));
+        assert_eq!(body.len(), length);
+        let request = bench.request(Method::POST, CHAT).body(full(body.clone())).unwrap();
+        let answer = bench.send(request).await;
+        assert_eq!(answer.status, status);
+        if status == 400 {
+            let message = "Request payload size exceeds the limit: 20971520 bytes.";
+            assert_eq!(answer.error(true)["message"], message);
+        }
+        let read = || bench.emulator.requests().last().and_then(|last| last.body_length);
+        until("the body is read", || read() == Some(length as u64)).await;
+        let hash = bench.emulator.requests().last().unwrap().body_sha256.clone();
+        assert_eq!(hash.unwrap(), sha256(&body));
+    }
+    // Without a length in its head, it is found out while it is read.
+    let (mut sender, channel): (Sender<Bytes>, _) = Channel::new(1);
+    let request = bench.request(Method::POST, CHAT).body(channel.boxed_unsync()).unwrap();
+    let upload = tokio::spawn(async move {
+        for _ in 0..21 {
+            sender.send_data(vec![b' '; MIB].into()).await.unwrap();
+        }
+    });
+    assert_eq!(bench.send(request).await.status, StatusCode::BAD_REQUEST);
+    upload.await.unwrap();
+    assert_eq!(bench.chat().await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn two_names_for_one_host_are_refused() {
+    let bench = Bench::over(Emulator::start().await.unwrap(), Version::HTTP_2);
+    let named = async |host: &str| {
+        let request = bench.request(Method::POST, CHAT).header("host", host);
+        bench.send(request.body(full(hello().to_string())).unwrap()).await
+    };
+    let own = bench.emulator.addr().to_string();
+    assert_eq!(named(&own).await.status, StatusCode::OK);
+    assert_eq!(named("gateway.internal:8080").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(bench.emulator.requests()[1].host, Some(own));
+}
