@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, builder::FalseyValueParser};
 
-use super::{credentials::CredentialOptions, target::TargetOptions};
+use super::{credentials::CredentialOptions, limits::LimitOptions, target::TargetOptions};
 use crate::error::{ConfigError, Error};
 
 pub(super) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
@@ -74,6 +74,20 @@ pub struct Options {
         default_value_t = 3610
     )]
     pub response_timeout: u64,
+
+    /// Seconds without a byte in the middle of an answer, after which it is broken off; 0 waits for
+    /// ever
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_IDLE_TIMEOUT",
+        default_value_t = 600
+    )]
+    pub idle_timeout: u64,
+
+    /// How much at a time.
+    #[command(flatten)]
+    pub limits: LimitOptions,
 
     /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
     #[arg(
@@ -261,5 +275,9 @@ impl Options {
 
     pub(super) fn response_timeout(&self) -> Option<Duration> {
         (self.response_timeout > 0).then(|| Duration::from_secs(self.response_timeout))
+    }
+
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        (self.idle_timeout > 0).then(|| Duration::from_secs(self.idle_timeout))
     }
 }

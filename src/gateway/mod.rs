@@ -6,6 +6,12 @@
 //! | `file` | the configuration file |
 //! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
 //! | `directory` | endpoints by their names, looked up and kept up to date |
+//! | `clients` | who may ask, which models, how often |
+//! | `policy` | whether a request may go to its model, and when |
+//! | `limits` | how many are under way at a time |
+//! | `record` | one request, to the last byte of its answer |
+//! | `sight` | the log of requests, and the metrics |
+//! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
@@ -29,18 +35,24 @@
 
 mod app;
 mod check;
+mod clients;
 mod config;
 mod credentials;
 mod directory;
 mod endpoints;
 mod file;
 mod inbound;
+mod limits;
 mod models;
+mod policy;
+mod record;
 mod refusal;
 mod run;
+mod sight;
 mod target;
 mod token;
 mod unreadable;
+mod usage;
 
 pub use self::{
     config::{
@@ -48,6 +60,7 @@ pub use self::{
         TokenOptions,
     },
     credentials::CredentialOptions,
+    limits::LimitOptions,
     run::run,
     target::TargetOptions,
 };

@@ -1,7 +1,15 @@
 //! Listening, and the end: who is being served when a signal comes is served to the end.
 
-use std::{any::Any, future::Future, io::Write, net::SocketAddr, time::Duration};
+use std::{
+    any::Any,
+    future::Future,
+    io::Write,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
@@ -17,11 +25,12 @@ use tokio::{
 use tower_http::catch_panic::CatchPanic;
 
 use super::{
-    app::App,
+    app::{App, Shared},
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
     credentials::{Identity, find},
     directory, endpoints,
+    limits::Limits,
     refusal::Refusal,
     token,
     unreadable::{Calls, Connection},
@@ -78,7 +87,20 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let directory = target.look_up(&upstream, &auth).await?;
     let models = VertexModelLayer::new(target.models(&upstream, &auth, &directory)?)
         .body_limit(options.max_request_bytes);
-    let app = App::new(options, upstream.clone(), models.clone(), auth.clone())?;
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let shared = Arc::new(Shared {
+        upstream: upstream.clone(),
+        models: models.clone(),
+        auth: auth.clone(),
+        clients: ArcSwap::default(),
+        limits: Arc::new(Limits::new(&options.limits)),
+        sight: Arc::default(),
+        since: since.unwrap_or_default().as_secs(),
+        max_request_bytes: options.max_request_bytes,
+        response_timeout: options.response_timeout(),
+        idle_timeout: options.idle_timeout(),
+    });
+    let app = App::new(shared)?;
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);

@@ -1,4 +1,7 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{HeaderMap, Method, Request, header};
 use http_body::Body;
@@ -6,6 +9,23 @@ use tower::Service;
 
 use super::{ModelBody, ModelTable, ResponseFuture, VertexModelLayer};
 use crate::{BoxError, error::ModelError};
+
+/// The model that a request asks for, as the client wrote it, in the extensions of a request that
+/// [`VertexModel`] has read: for layers inside, which may count by it, or refuse it. Missing where no
+/// model was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedModel(Arc<str>);
+
+impl RequestedModel {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name, before any rule was applied.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Reads `model` and picks the upstream and the name. Made by [`VertexModelLayer`]. See the
 /// [module](super).

@@ -1,0 +1,193 @@
+//! One request, from its arrival to the last byte of its answer: what is told of it at its end.
+
+use std::{
+    fmt,
+    future::Future as _,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+use tokio::time::Sleep;
+
+use super::{
+    clients::Client,
+    limits::Permits,
+    sight::Sight,
+    usage::{Scanner, Usage},
+};
+use crate::BoxError;
+
+/// As much of a path as is kept: one may have 64 KiB.
+const LONGEST_PATH: usize = 200;
+
+/// What is known of a request. Told to [`Sight`] when it is dropped, which is when the last byte of
+/// its answer was taken, or nobody waits for it any more.
+pub(super) struct Record {
+    /// The request's `x-request-id`, or one that was made here.
+    pub(super) id: HeaderValue,
+    pub(super) method: Method,
+    /// Without its query, which may carry a key.
+    pub(super) path: String,
+    /// Who asked; `None` where nobody has to say.
+    pub(super) client: Option<Arc<Client>>,
+    /// Where it went.
+    pub(super) routed: Arc<Routed>,
+    /// `None` if the client left before there was an answer.
+    pub(super) status: Option<StatusCode>,
+    pub(super) arrived: Instant,
+    /// From its arrival to the first byte of the answer's body.
+    pub(super) first_byte: Option<Duration>,
+    /// Bytes of the answer's body.
+    pub(super) sent: u64,
+    /// How the answer ended.
+    pub(super) end: End,
+    pub(super) usage: Option<Usage>,
+    sight: Arc<Sight>,
+}
+
+/// What becomes known on the way to Vertex AI.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    /// Given back with the record: an answer under way counts.
+    pub(super) permits: OnceLock<Permits>,
+    /// As the client wrote it.
+    pub(super) model: OnceLock<Arc<str>>,
+    /// Of the attempt that was answered.
+    pub(super) location: OnceLock<String>,
+    /// How often the request was sent to Vertex AI, replays after a 401 not counted.
+    pub(super) attempts: OnceLock<u32>,
+}
+
+/// How an answer ended, as far as its body goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With its last byte.
+    Whole,
+    /// The client did not wait for it.
+    ClientLeft,
+    /// Vertex AI, or the way there, broke off.
+    Broken,
+    /// Vertex AI was silent for too long.
+    Idle,
+}
+
+impl Record {
+    pub(super) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
+        sight.arrived();
+        Self {
+            id,
+            method,
+            path: path.chars().take(LONGEST_PATH).collect(),
+            client: None,
+            routed: Arc::default(),
+            status: None,
+            arrived: Instant::now(),
+            first_byte: None,
+            sent: 0,
+            end: End::ClientLeft,
+            usage: None,
+            sight,
+        }
+    }
+
+    fn ended_well(&mut self, scanner: &Scanner) {
+        self.end = End::Whole;
+        self.usage = scanner.usage();
+    }
+}
+
+/// The body of an answer on its way to the client. Vertex AI may be silent for `idle` before it is
+/// broken off: a client that is slow itself is not counted.
+#[pin_project]
+pub(super) struct RecordedBody<B> {
+    #[pin]
+    body: B,
+    record: Record,
+    scanner: Scanner,
+    idle: Option<Duration>,
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+/// Vertex AI was silent in the middle of an answer.
+#[derive(Debug)]
+struct Silent(Duration);
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing came for {:?}, which --idle-timeout allows", self.0)
+    }
+}
+
+impl std::error::Error for Silent {}
+
+impl<B> RecordedBody<B> {
+    pub(super) fn new(body: B, record: Record, idle: Option<Duration>) -> Self {
+        Self { body, record, scanner: Scanner::default(), idle, silence: None }
+    }
+}
+
+impl<B> Body for RecordedBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let record = this.record;
+        let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
+            let Some(idle) = *this.idle else { return Poll::Pending };
+            let silence = this.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+            ready!(silence.as_mut().poll(cx));
+            record.end = End::Idle;
+            return Poll::Ready(Some(Err(Silent(idle).into())));
+        };
+        *this.silence = None;
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                record.end = End::Broken;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                record.ended_well(this.scanner);
+                return Poll::Ready(None);
+            }
+        };
+        if let Some(data) = frame.data_ref() {
+            record.first_byte.get_or_insert_with(|| record.arrived.elapsed());
+            record.sent += data.len() as u64;
+            this.scanner.read(data);
+        }
+        // Not every client asks once more at the end.
+        if this.body.is_end_stream() {
+            record.ended_well(this.scanner);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.sight.ended(self);
+    }
+}
