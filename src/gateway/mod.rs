@@ -18,7 +18,8 @@
 //! | `unreadable` | the same for what is not even HTTP |
 //! | [`TargetOptions`] | where requests go, and who may see the token |
 //! | [`CredentialOptions`] | whose token it is |
-//! | [`run`] | listening, the emulator if asked for, and the end |
+//! | `listen` | the workers, and the connections that they are dealt |
+//! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
 //! | `endpoints` | what is deployed where, as a table |
@@ -43,6 +44,7 @@ mod endpoints;
 mod file;
 mod inbound;
 mod limits;
+mod listen;
 mod models;
 mod policy;
 mod record;

@@ -1,7 +1,6 @@
-//! Listening, and the end: who is being served when a signal comes is served to the end.
+//! The commands, and the end: who is being served when a signal comes is served to the end.
 
 use std::{
-    any::Any,
     future::Future,
     io::Write,
     net::SocketAddr,
@@ -10,35 +9,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::Response;
-use http_body_util::Full;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    signal,
-};
-use tower_http::catch_panic::CatchPanic;
+use tokio::signal;
 
 use super::{
-    app::{App, Shared},
+    app::Shared,
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
     credentials::{Identity, find},
     directory, endpoints,
     limits::Limits,
-    refusal::Refusal,
+    listen::{Workers, accept, bind, cannot_listen},
     token,
-    unreadable::{Calls, Connection},
 };
 use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer, route::Upstream};
-
-/// A client that has not sent a request's head by then is not going to.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -100,12 +83,11 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         response_timeout: options.response_timeout(),
         idle_timeout: options.idle_timeout(),
     });
-    let app = App::new(shared)?;
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
-    let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
+    let workers = Workers::start(&shared, options.workers())?;
+    let (listener, addr) = bind(addr).await?;
     if !addr.ip().is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address uses your credentials");
     }
@@ -116,8 +98,27 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
     }
-    accept(listener, app, stop).await;
+    accept(listener, &workers, stop).await;
+    stop_serving(workers, options.drain_timeout()).await;
     Ok(())
+}
+
+/// Accepts no more, and returns when the last answer has been sent or the time for it is over.
+async fn stop_serving(workers: Workers, patience: Option<Duration>) {
+    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
+    let patience = async {
+        let timeout = async {
+            match patience {
+                Some(patience) => tokio::time::sleep(patience).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = timeout => tracing::warn!("--drain-timeout is over: what is under way is cut"),
+            () = wait_again() => tracing::warn!("stopped at once by a second signal"),
+        }
+    };
+    workers.drain(patience).await;
 }
 
 fn greet(addr: SocketAddr, emulator: Option<&Emulator>, identity: &Identity, upstream: &Upstream) {
@@ -156,62 +157,6 @@ pub(super) fn say(lines: &[String]) {
 pub(super) fn say_json(document: &impl serde::Serialize) {
     // Nothing here has a key that is not text, which alone could fail.
     say(&[serde_json::to_string(document).unwrap_or_default()]);
-}
-
-fn cannot_listen(addr: SocketAddr, error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
-}
-
-/// Serves until `stop`; then accepts no more, and returns when the last answer has been sent.
-async fn accept(listener: TcpListener, app: App, stop: impl Future<Output = ()>) {
-    let connections = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => serve_connection(socket, app.clone(), &connections),
-                Err(error) => {
-                    // Out of descriptors, most likely: some will be back soon.
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    tracing::info!(connections = connections.count(), "stopping when the last answer is sent");
-    tokio::select! {
-        () = connections.shutdown() => {}
-        () = wait_again() => tracing::warn!("stopped at once by a second signal"),
-    }
-}
-
-fn serve_connection(socket: TcpStream, app: App, connections: &GracefulShutdown) {
-    // Without it, each small chunk of a stream waits for an acknowledgement. A socket that
-    // refuses is slow, not wrong.
-    let _ = socket.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let calls = Calls::default();
-    let socket = Connection::new(TokioIo::new(socket), calls.clone());
-    let service = tower::service_fn(move |request| {
-        calls.one_more();
-        app.clone().serve(request)
-    });
-    let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
-    let connection = builder.serve_connection(socket, service).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error, "connection ended");
-        }
-    });
-}
-
-fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
-    Refusal::panicked().to_response().map(Full::new)
 }
 
 async fn wait_again() {
