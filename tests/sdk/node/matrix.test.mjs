@@ -38,12 +38,13 @@ class Cell {
   /** Without retries of its own. */
   once = ({ url }) => new this.Client({ url, retries: 0 });
 
-  /** The client's own error of this status, whose message says this. */
+  /** The client's own error of this status, whose message says this, and not in JSON. */
   async fails(call, status, says) {
     const error = await failure(call);
     const told = this.Client.told(error, status);
     assert.ok(told, `the client's own error of a ${status}, not ${error}`);
     assert.match(error.message, says);
+    assert.doesNotMatch(error.message, /[[{]/);
     return told;
   }
 

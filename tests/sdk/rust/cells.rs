@@ -46,7 +46,7 @@ pub(crate) struct Sees {
     pub(crate) layer: String,
 }
 
-/// Panics if the client does not do it.
+/// Panics if the client does not do it. Of errors, tells what somebody sees.
 pub(crate) async fn run(action: &str) -> Option<Sees> {
     match action {
         "chat" => chat().await,
@@ -60,16 +60,22 @@ pub(crate) async fn run(action: &str) -> Option<Sees> {
         "413" => too_large().await,
         "cut_stream" => cut_stream().await,
         "silence" => silence().await,
-        "400" => return Some(refused(400, MALFORMED, "Malformed publisher model").await),
-        "403" => return Some(refused(403, MODEL, "Permission 'aiplatform.endpoints.").await),
-        "404" => return Some(refused(404, "google/no-such-model", "Publisher Model `").await),
-        "429" => return Some(retried(429, None, RESOURCE_EXHAUSTED).await),
-        "429_retry_info" => drop(retried(429, Some(2), RESOURCE_EXHAUSTED).await),
-        "500" => drop(retried(500, None, "Internal error encountered.").await),
-        "503" => drop(retried(503, None, "The service is currently unavailable.").await),
-        _ => panic!("there is no cell for {action}"),
+        _ => return Some(error(action).await),
     }
     None
+}
+
+async fn error(action: &str) -> Sees {
+    match action {
+        "400" => refused(400, MALFORMED, "Malformed publisher model").await,
+        "403" => refused(403, MODEL, "Permission 'aiplatform.endpoints.predict' denied").await,
+        "404" => refused(404, "google/no-such-model", "Publisher Model `").await,
+        "429" => retried(429, None, RESOURCE_EXHAUSTED).await,
+        "429_retry_info" => retried(429, Some(2), RESOURCE_EXHAUSTED).await,
+        "500" => retried(500, None, "Internal error encountered.").await,
+        "503" => retried(503, None, "The service is currently unavailable.").await,
+        _ => panic!("there is no cell for {action}"),
+    }
 }
 
 /// One message of a user, and whatever else.
