@@ -14,7 +14,7 @@ use tokio::signal;
 use super::{
     app::Shared,
     check,
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen, timeout},
     credentials::{Identity, find},
     directory, endpoints,
     limits::Limits,
@@ -80,8 +80,10 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         sight: Arc::default(),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
-        response_timeout: options.response_timeout(),
-        idle_timeout: options.idle_timeout(),
+        response_timeout: timeout(options.response_timeout),
+        idle_timeout: timeout(options.idle_timeout),
+        client_body_timeout: timeout(options.client_body_timeout),
+        send_timeout: timeout(options.send_timeout),
     });
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
@@ -94,12 +96,12 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     greet(addr, emulator, &identity, &upstream);
-    if let Some(interval) = options.discovery_interval().filter(|_| target.has_names()) {
+    if let Some(interval) = timeout(options.discovery_interval).filter(|_| target.has_names()) {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
     }
     accept(listener, &workers, stop).await;
-    stop_serving(workers, options.drain_timeout()).await;
+    stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }
 
