@@ -176,7 +176,7 @@ class AsyncOpenAI(OpenAI):
 class LangChain(Client):
     id = "langchain"
     version = version("langchain-openai")
-    lacks = {"models": "LangChain has no call that lists models."}
+    lacks = {"models": "it has no call that lists models"}
 
     def __init__(self, url, key="unused", retries=False):
         self.access = {"base_url": url, "api_key": key}
@@ -221,13 +221,11 @@ class LiteLLM(Client):
     id = "litellm"
     version = version("litellm")
     notes = {
-        "403": "LiteLLM has no type for a 403 of an OpenAI server: `APIError`, whose `status_code` "
-        "is 403.",
-        "413": "LiteLLM has no type for it: `APIError`, whose `status_code` is 413.",
-        "429_retry_info": "By default the OpenAI SDK beneath LiteLLM tries again, and waits. "
-        "LiteLLM's own `num_retries` tries again at once.",
-        "embeddings": "LiteLLM sends `encoding_format: null` unless it is given, which the "
-        "emulator refuses: the test asks for `float`.",
+        "403": "it has no type for a 403 of an OpenAI server, but `APIError` with its `status_code`",
+        "413": "it has no type for it, but `APIError` with its `status_code`",
+        "429_retry_info": "its default, the retries of the OpenAI SDK beneath it, waits; "
+        "`num_retries` of its own tries again at once",
+        "embeddings": "with `encoding_format` given, which it else sends as `null`",
     }
     errors = {
         400: litellm.BadRequestError,

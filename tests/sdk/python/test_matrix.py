@@ -20,9 +20,9 @@ PNG = (
 )
 
 # The models that get the status by themselves; for any other status there is a fault.
-MODELS = {"400": "google/", "404": "google/no-such-model"}
+MODELS = {"400": "/gemini-2.5-flash", "404": "google/no-such-model"}
 SENTENCES = {
-    "400": "Malformed publisher model (`model`: 'google/')",
+    "400": "Malformed publisher model (`model`: '/gemini-2.5-flash')",
     "403": "Permission 'aiplatform.endpoints.predict' denied on resource",
     "404": "no-such-model` was not found or your project does not have access to it",
     "429": "Resource exhausted. Please try again later.",
@@ -153,8 +153,9 @@ def refused(client, status, content="hello", model=MODEL):
 def seen(error):
     """What is read by the one who prints it; the port is another one each time."""
     fields = {"status": "status_code", "type": "type", "code": "code"}
-    told = [f"{name}={getattr(error, field)}" for name, field in fields.items() if hasattr(error, field)]
-    text = f"{type(error).__name__}: {error} ({', '.join(told)})"
+    values = {name: getattr(error, field, None) for name, field in fields.items()}
+    told = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+    text = f"{type(error).__name__}: {error} ({told})"
     return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", text)
 
 
