@@ -221,7 +221,7 @@ class LiteLLM(Client):
     id = "litellm"
     version = version("litellm")
     notes = {
-        "403": "it has no type for a 403 of an OpenAI server, but `APIError` with its `status_code`",
+        "403": "it has no type for it, but `APIError` with its `status_code`",
         "413": "it has no type for it, but `APIError` with its `status_code`",
         "429_retry_info": "its default, the retries of the OpenAI SDK beneath it, waits; "
         "`num_retries` of its own tries again at once",
@@ -256,8 +256,10 @@ class LiteLLM(Client):
     def stream(self, text):
         options = {"stream": True, "stream_options": {"include_usage": True}}
         for chunk in self.complete([{"role": "user", "content": text}], **options):
+            # Older versions have no usage but in the last chunk, newer no choice in that one.
             usage = getattr(chunk, "usage", None)
-            yield Answer(chunk.choices[0].delta.content or "", usage and usage.total_tokens)
+            text = chunk.choices[0].delta.content if chunk.choices else None
+            yield Answer(text or "", usage and usage.total_tokens)
 
     def call_tool(self, text, result):
         tools = [

@@ -25,8 +25,7 @@ def no_calls_out(event, arguments):
 
 sys.addaudithook(no_calls_out)
 
-# The clients are imported after that, so that it holds for them from the beginning.
-from clients import EMBEDDING_MODEL, MODEL
+# With it come the clients: after that, so that it holds for them from the beginning.
 from results import Results
 
 # As long as anything here may take that normally takes milliseconds.

@@ -16,7 +16,8 @@ MATRIX = json.loads(Path(__file__).parents[1].joinpath("matrix.json").read_text(
 
 # A picture of one pixel.
 PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
+    "AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
 # The models that get the status by themselves; for any other status there is a fault.

@@ -7,7 +7,8 @@ import sys
 import openai
 import pytest
 
-from conftest import EMBEDDING_MODEL, MODEL, PATIENCE, clean_environment, poll
+from clients import EMBEDDING_MODEL, MODEL
+from conftest import PATIENCE, clean_environment, poll
 
 ECHO = "This is the Vertex AI emulator. You said: "
 
