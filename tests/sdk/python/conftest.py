@@ -89,7 +89,7 @@ class Gateway:
         self.emulator = self._read("emulator listening on ")
         self.url = self._read("listening on ") + "/v1"
         watchdog.cancel()
-        upstream = "v1/projects/emulator-project/locations/us-central1/endpoints/openapi"
+        upstream = "v1/projects/emulator/locations/us-central1/endpoints/openapi"
         self.vertex_url = f"{self.emulator}/{upstream}"
 
     @classmethod
