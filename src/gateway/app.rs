@@ -16,6 +16,7 @@ use hyper_util::{
 use tower::{Layer, ServiceExt};
 
 use super::{
+    breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
     inbound::{InboundBody, admit},
@@ -25,7 +26,6 @@ use super::{
     record::{Record, RecordedBody},
     refusal::Refusal,
     sight::Sight,
-    watch::{Watch, WatchedBody},
 };
 use crate::{
     BoxError,
