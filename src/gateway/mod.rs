@@ -7,6 +7,8 @@
 //! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
 //! | `directory` | endpoints by their names, looked up and kept up to date |
 //! | `clients` | who may ask, which models, how often |
+//! | `tls` | the certificate that clients see, and those that they must show |
+//! | `watch` | files that are read again when they change |
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
 //! | `record` | one request, to the last byte of its answer |
@@ -50,11 +52,14 @@ mod refusal;
 mod run;
 mod sight;
 mod target;
+mod tls;
 mod token;
 mod unreadable;
 mod usage;
+mod watch;
 
 pub use self::{
+    clients::ClientOptions,
     config::{
         CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
         TokenOptions,
@@ -63,4 +68,5 @@ pub use self::{
     limits::LimitOptions,
     run::run,
     target::TargetOptions,
+    tls::TlsOptions,
 };
