@@ -25,6 +25,7 @@ use super::{
     record::{Record, RecordedBody},
     refusal::Refusal,
     sight::Sight,
+    tls::Tls,
 };
 use crate::{
     BoxError,
@@ -55,7 +56,7 @@ const LONGEST_REQUEST_ID: usize = 128;
 #[derive(Clone)]
 pub(super) struct App {
     stack: Stack,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What all that serve have in common.
@@ -64,6 +65,10 @@ pub(super) struct Shared {
     pub(super) models: VertexModelLayer,
     pub(super) auth: VertexAuthLayer,
     pub(super) clients: ArcSwap<Clients>,
+    /// `None` for HTTP in clear text.
+    pub(super) tls: Option<Arc<Tls>>,
+    /// How long the head of a request may take.
+    pub(super) header_timeout: Duration,
     pub(super) limits: Arc<Limits>,
     pub(super) sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.

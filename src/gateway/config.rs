@@ -1,6 +1,6 @@
 //! The command line. A setting that is missing or wrong is a sentence with its remedy.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 
 use clap::{Args, Parser, builder::FalseyValueParser};
 
@@ -68,8 +68,8 @@ pub struct Options {
     #[command(flatten)]
     pub target: TargetOptions,
 
-    /// Seconds that a client may take for the head of a request, after which its connection is
-    /// closed
+    /// Seconds that a client may take for the head of a request, or to begin a next one, after
+    /// which its connection is closed
     #[arg(
         long,
         value_name = "SECONDS",
@@ -106,6 +106,20 @@ pub struct Options {
         default_value_t = 600
     )]
     pub idle_timeout: u64,
+
+    /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
+    /// they are cut; 0 waits for all of them
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
+        default_value_t = 60
+    )]
+    pub drain_timeout: u64,
+
+    /// Threads that serve [default: one for each processor]
+    #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
 
     /// How much at a time.
     #[command(flatten)]
@@ -297,6 +311,15 @@ impl Options {
 
     pub(super) fn response_timeout(&self) -> Option<Duration> {
         (self.response_timeout > 0).then(|| Duration::from_secs(self.response_timeout))
+    }
+
+    pub(super) fn drain_timeout(&self) -> Option<Duration> {
+        (self.drain_timeout > 0).then(|| Duration::from_secs(self.drain_timeout))
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        let processors = || thread::available_parallelism().ok();
+        self.workers.or_else(processors).map_or(1, NonZeroUsize::get)
     }
 
     pub(super) fn idle_timeout(&self) -> Option<Duration> {

@@ -17,10 +17,12 @@
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
+//! | `strict` | what two servers might read in two ways, and is not read at all |
 //! | `unreadable` | the same for what is not even HTTP |
 //! | [`TargetOptions`] | where requests go, and who may see the token |
 //! | [`CredentialOptions`] | whose token it is |
-//! | [`run`] | listening, the emulator if asked for, and the end |
+//! | `listen` | the workers, and the connections that they are dealt |
+//! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
 //! | `endpoints` | what is deployed where, as a table |
@@ -45,12 +47,14 @@ mod endpoints;
 mod file;
 mod inbound;
 mod limits;
+mod listen;
 mod models;
 mod policy;
 mod record;
 mod refusal;
 mod run;
 mod sight;
+mod strict;
 mod target;
 mod tls;
 mod token;

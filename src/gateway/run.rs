@@ -1,7 +1,6 @@
-//! Listening, and the end: who is being served when a signal comes is served to the end.
+//! The commands, and the end: who is being served when a signal comes is served to the end.
 
 use std::{
-    any::Any,
     future::Future,
     io::Write,
     net::SocketAddr,
@@ -10,39 +9,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::Response;
-use http_body_util::Full;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
-    service::TowerToHyperService,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    signal,
-};
-use tower_http::catch_panic::CatchPanic;
+use tokio::signal;
 
 use super::{
-    app::{App, Shared},
+    app::Shared,
     check,
     clients::{ClientSources, Clients},
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
     credentials::{Identity, find},
     directory, endpoints,
     limits::Limits,
-    refusal::Refusal,
-    tls::Tls,
+    listen::{Workers, accept, bind, cannot_listen},
     token,
-    unreadable::{Calls, Connection},
     watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer, route::Upstream};
+use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -104,6 +85,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         models: models.clone(),
         auth: auth.clone(),
         clients: ArcSwap::from_pointee(clients),
+        tls: tls.clone(),
+        header_timeout: Duration::from_secs(options.header_timeout),
         limits: Arc::new(Limits::new(&options.limits)),
         sight: Arc::default(),
         since: since.unwrap_or_default().as_secs(),
@@ -111,25 +94,23 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         response_timeout: options.response_timeout(),
         idle_timeout: options.idle_timeout(),
     });
-    let app = App::new(Arc::clone(&shared))?;
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
-    let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
+    let workers = Workers::start(&shared, options.workers())?;
+    let (listener, addr) = bind(addr).await?;
     if open && !addr.ip().is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address uses your credentials");
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    greet(addr, tls.is_some(), shared.clients.load().len(), emulator, &identity, &upstream);
-    let mut watched = Vec::new();
-    watched.push(watched_clients.reloading(move || {
+    greet(addr, &shared, emulator, &identity);
+    let mut watched = vec![watched_clients.reloading(move || {
         let clients = sources.load(&shared.clients.load())?;
         shared.clients.store(Arc::new(clients));
         Ok(())
-    }));
-    if let Some(tls) = tls.clone() {
+    })];
+    if let Some(tls) = tls {
         watched.push(watched_tls.reloading(move || tls.reload()));
     }
     tokio::spawn(watch::keep(watched, Arc::default()));
@@ -137,9 +118,27 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
     }
-    let door = Door { app, tls, header_timeout: Duration::from_secs(options.header_timeout) };
-    accept(listener, Arc::new(door), stop).await;
+    accept(listener, &workers, stop).await;
+    stop_serving(workers, options.drain_timeout()).await;
     Ok(())
+}
+
+/// Accepts no more, and returns when the last answer has been sent or the time for it is over.
+async fn stop_serving(workers: Workers, patience: Option<Duration>) {
+    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
+    let patience = async {
+        let timeout = async {
+            match patience {
+                Some(patience) => tokio::time::sleep(patience).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = timeout => tracing::warn!("--drain-timeout is over: what is under way is cut"),
+            () = wait_again() => tracing::warn!("stopped at once by a second signal"),
+        }
+    };
+    workers.drain(patience).await;
 }
 
 /// Without a way to tell who asks, only this machine is served.
@@ -154,17 +153,11 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), F
     )))
 }
 
-fn greet(
-    addr: SocketAddr,
-    tls: bool,
-    keys: usize,
-    emulator: Option<&Emulator>,
-    identity: &Identity,
-    upstream: &Upstream,
-) {
-    let scheme = if tls { "https" } else { "http" };
+fn greet(addr: SocketAddr, shared: &Shared, emulator: Option<&Emulator>, identity: &Identity) {
+    let keys = shared.clients.load().len();
+    let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
-    tracing::info!(%upstream, "forwarding");
+    tracing::info!(upstream = %shared.upstream, "forwarding");
     if keys > 0 {
         tracing::info!(keys, "clients must have a key");
     }
@@ -173,7 +166,7 @@ fn greet(
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
     lines.push(format!("listening on {scheme}://{addr}"));
-    if emulator.is_some() && keys == 0 && !tls {
+    if emulator.is_some() && keys == 0 && shared.tls.is_none() {
         lines.push(format!(
             r#"
 try it:
@@ -201,85 +194,6 @@ pub(super) fn say(lines: &[String]) {
 pub(super) fn say_json(document: &impl serde::Serialize) {
     // Nothing here has a key that is not text, which alone could fail.
     say(&[serde_json::to_string(document).unwrap_or_default()]);
-}
-
-fn cannot_listen(addr: SocketAddr, error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
-}
-
-/// Serves until `stop`; then accepts no more, and returns when the last answer has been sent.
-async fn accept(listener: TcpListener, door: Arc<Door>, stop: impl Future<Output = ()>) {
-    let connections = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
-                    let serving = Arc::clone(&door).serve(socket, connections.watcher());
-                    tokio::spawn(serving);
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: some will be back soon.
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    tracing::info!(connections = connections.count(), "stopping when the last answer is sent");
-    tokio::select! {
-        () = connections.shutdown() => {}
-        () = wait_again() => tracing::warn!("stopped at once by a second signal"),
-    }
-}
-
-/// What each connection comes through.
-struct Door {
-    app: App,
-    tls: Option<Arc<Tls>>,
-    header_timeout: Duration,
-}
-
-impl Door {
-    async fn serve(self: Arc<Self>, socket: TcpStream, watcher: Watcher) {
-        // Without it, each small chunk of a stream waits for an acknowledgement. A socket that
-        // refuses is slow, not wrong.
-        let _ = socket.set_nodelay(true);
-        match &self.tls {
-            None => self.serve_http(socket, watcher).await,
-            Some(tls) => match tls.accept(socket).await {
-                Ok(socket) => self.serve_http(socket, watcher).await,
-                Err(error) => tracing::info!(%error, "no TLS handshake"),
-            },
-        }
-    }
-
-    async fn serve_http<I>(&self, socket: I, watcher: Watcher)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
-        builder.http2().timer(TokioTimer::new());
-        let calls = Calls::default();
-        let socket = Connection::new(TokioIo::new(socket), calls.clone());
-        let app = self.app.clone();
-        let service = tower::service_fn(move |request| {
-            calls.one_more();
-            app.clone().serve(request)
-        });
-        let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
-        let connection = watcher.watch(builder.serve_connection(socket, service).into_owned());
-        if let Err(error) = connection.await {
-            tracing::debug!(error, "connection ended");
-        }
-    }
-}
-
-fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
-    Refusal::panicked().to_response().map(Full::new)
 }
 
 async fn wait_again() {

@@ -101,13 +101,13 @@ impl Tls {
         Ok(())
     }
 
-    /// Shakes hands.
-    pub(super) async fn accept<I>(&self, socket: I) -> io::Result<TlsStream<I>>
+    /// Shakes hands, for at most `patience`.
+    pub(super) async fn accept<I>(&self, socket: I, patience: Duration) -> io::Result<TlsStream<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = TlsAcceptor::from(self.config.load_full());
-        timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await?
+        timeout(patience.min(HANDSHAKE_TIMEOUT), acceptor.accept(socket)).await?
     }
 }
 
