@@ -26,6 +26,7 @@ use super::{
     record::{Record, RecordedBody},
     refusal::Refusal,
     sight::Sight,
+    tls::Tls,
 };
 use crate::{
     BoxError,
@@ -57,7 +58,7 @@ const LONGEST_REQUEST_ID: usize = 128;
 #[derive(Clone)]
 pub(super) struct App {
     stack: Stack,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What all that serve have in common.
@@ -66,6 +67,10 @@ pub(super) struct Shared {
     pub(super) models: VertexModelLayer,
     pub(super) auth: VertexAuthLayer,
     pub(super) clients: ArcSwap<Clients>,
+    /// `None` for HTTP in clear text.
+    pub(super) tls: Option<Arc<Tls>>,
+    /// How long the head of a request may take.
+    pub(super) header_timeout: Duration,
     pub(super) limits: Arc<Limits>,
     pub(super) sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
@@ -85,10 +90,6 @@ impl App {
         let forwarded = VertexErrorLayer::new().layer(watched);
         let stack = shared.models.layer(Policy::new(forwarded, Arc::clone(&shared.limits)));
         Ok(Self { stack, shared })
-    }
-
-    pub(super) fn send_timeout(&self) -> Option<Duration> {
-        self.shared.send_timeout
     }
 
     pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Answer, Infallible> {

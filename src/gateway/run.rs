@@ -14,14 +14,16 @@ use tokio::signal;
 use super::{
     app::Shared,
     check,
+    clients::{ClientSources, Clients},
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen, timeout},
     credentials::{Identity, find},
     directory, endpoints,
     limits::Limits,
     listen::{Workers, accept, bind, cannot_listen},
     token,
+    watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer, route::Upstream};
+use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -58,6 +60,13 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     options.target.load()?;
     let options = &options;
     let addr = listen(&options.listen)?;
+    let sources = ClientSources::new(&options.clients, options.target.config());
+    let watched_clients = Watched::new("client keys", sources.files());
+    let clients = sources.load(&Clients::default())?;
+    let watched_tls = Watched::new("certificate", options.tls.files());
+    let tls = options.tls.load()?.map(Arc::new);
+    let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
+    refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
@@ -75,7 +84,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         upstream: upstream.clone(),
         models: models.clone(),
         auth: auth.clone(),
-        clients: ArcSwap::default(),
+        clients: ArcSwap::from_pointee(clients),
+        tls: tls.clone(),
+        header_timeout: Duration::from_secs(options.header_timeout),
         limits: Arc::new(Limits::new(&options.limits)),
         sight: Arc::default(),
         since: since.unwrap_or_default().as_secs(),
@@ -90,12 +101,21 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers())?;
     let (listener, addr) = bind(addr).await?;
-    if !addr.ip().is_loopback() {
+    if open && !addr.ip().is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address uses your credentials");
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    greet(addr, emulator, &identity, &upstream);
+    greet(addr, &shared, emulator, &identity);
+    let mut watched = vec![watched_clients.reloading(move || {
+        let clients = sources.load(&shared.clients.load())?;
+        shared.clients.store(Arc::new(clients));
+        Ok(())
+    })];
+    if let Some(tls) = tls {
+        watched.push(watched_tls.reloading(move || tls.reload()));
+    }
+    tokio::spawn(watch::keep(watched, Arc::default()));
     if let Some(interval) = timeout(options.discovery_interval).filter(|_| target.has_names()) {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
@@ -123,15 +143,32 @@ async fn stop_serving(workers: Workers, patience: Option<Duration>) {
     workers.drain(patience).await;
 }
 
-fn greet(addr: SocketAddr, emulator: Option<&Emulator>, identity: &Identity, upstream: &Upstream) {
+/// Without a way to tell who asks, only this machine is served.
+fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Failure> {
+    if !open || allowed || addr.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "whoever reaches {addr} would use your credentials: give clients keys with \
+         --client-key-file or ask for their certificates with --tls-client-ca; or, if only friends \
+         can reach it, pass --allow-unauthenticated"
+    )))
+}
+
+fn greet(addr: SocketAddr, shared: &Shared, emulator: Option<&Emulator>, identity: &Identity) {
+    let keys = shared.clients.load().len();
+    let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
-    tracing::info!(%upstream, "forwarding");
+    tracing::info!(upstream = %shared.upstream, "forwarding");
+    if keys > 0 {
+        tracing::info!(keys, "clients must have a key");
+    }
     let mut lines = Vec::new();
     if let Some(emulator) = emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
-    lines.push(format!("listening on http://{addr}"));
-    if emulator.is_some() {
+    lines.push(format!("listening on {scheme}://{addr}"));
+    if emulator.is_some() && keys == 0 && shared.tls.is_none() {
         lines.push(format!(
             r#"
 try it:
