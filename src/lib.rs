@@ -114,6 +114,7 @@ pub mod gateway;
 pub mod model;
 pub mod openai_error;
 pub mod replay;
+pub mod retry;
 pub mod route;
 pub mod token;
 
