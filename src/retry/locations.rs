@@ -136,16 +136,17 @@ impl Locations {
         permit(index, Kind::Anyway)
     }
 
-    /// Which of the `tried` to try again: one that is not left alone, and the one that asked for
-    /// the shortest wait; and how long that is.
+    /// Which of the `tried` to try again, and how long it asked to wait: one that is not left
+    /// alone, with the shortest wait, whose turn was the longest ago.
     pub(super) fn choose_again(&self, tried: &[Tried]) -> Option<(usize, Duration)> {
         let now = Instant::now();
-        let tried = tried.iter().map(|tried| {
-            let asked = tried.not_before.saturating_duration_since(now);
-            let state = self.inner.places.get(tried.index).map(|place| place.circuit.state());
-            (!matches!(state, Some(State::Closed(_))), asked, tried.index)
-        });
-        tried.min().map(|(_, asked, index)| (index, asked))
+        let key = |tried: &&Tried| {
+            let place = self.inner.places.get(tried.index);
+            let closed = place.is_some_and(|p| matches!(p.circuit.state(), State::Closed(_)));
+            (!closed, tried.not_before.saturating_duration_since(now))
+        };
+        let tried = tried.iter().min_by_key(key)?;
+        Some((tried.index, tried.not_before.saturating_duration_since(now)))
     }
 
     /// To the place at `index`, which [`choose_again`](Self::choose_again) gave.

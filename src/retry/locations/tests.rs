@@ -1,4 +1,4 @@
-use tokio::time::{advance, pause};
+use tokio::time::advance;
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn kind(locations: &Locations) -> (String, Kind) {
     (name(permit.upstream()).to_owned(), permit.kind)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_list_is_checked() {
     assert!(Locations::new([]).unwrap_err().is_missing());
     let error = Locations::new([at("us"), at("eu"), at("us")]).unwrap_err();
@@ -68,7 +68,7 @@ async fn a_list_is_checked() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_serves_and_each_failure_leads_to_the_next() {
     let locations = three();
     assert_eq!(serve(&locations, &[]), "us-central1");
@@ -83,9 +83,8 @@ async fn the_first_serves_and_each_failure_leads_to_the_next() {
     assert_eq!(first(&locations), "us-central1");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back() {
-    pause();
     let locations = three();
     assert_eq!(serve(&locations, &["us-central1"]), "us-east4");
     assert_eq!(kind(&locations), ("us-east4".into(), Kind::Usual));
@@ -116,9 +115,8 @@ async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back()
     assert_eq!(kind(&locations), ("us-central1".into(), Kind::Usual));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_probe_that_comes_to_nothing_is_given_back() {
-    pause();
     let locations = three();
     serve(&locations, &["us-central1"]);
     advance(PAUSES.pause).await;
@@ -129,9 +127,8 @@ async fn a_probe_that_comes_to_nothing_is_given_back() {
     assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn failures_in_a_row_open_a_circuit_when_nobody_else_serves() {
-    pause();
     let locations = three();
     for _ in 0..2 {
         fail(&locations);
@@ -155,9 +152,8 @@ async fn failures_in_a_row_open_a_circuit_when_nobody_else_serves() {
     assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn when_all_are_open_the_one_whose_pause_ends_first_is_asked() {
-    pause();
     let locations = three();
     for location in ["us-central1", "us-east4", "global"] {
         for _ in 0..3 {
@@ -181,9 +177,8 @@ async fn when_all_are_open_the_one_whose_pause_ends_first_is_asked() {
     assert!(locations.choose(&tried).is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
-    pause();
     let locations = three();
     let second = Duration::from_secs(1);
     let mut tried = Vec::new();
@@ -208,9 +203,8 @@ async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
     assert_eq!(locations.choose_again(&[]), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_location_that_asks_for_longer_is_left_alone_for_longer() {
-    pause();
     for (asked, left_alone) in [(0, 30), (29, 30), (45, 45), (600, 600), (u64::MAX, 600)] {
         let locations = three();
         let failed = locations.choose(&[]).unwrap().failed(Duration::from_secs(asked), PAUSES);
@@ -222,7 +216,7 @@ async fn a_location_that_asks_for_longer_is_left_alone_for_longer() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_single_location_is_always_asked() {
     let locations = Locations::new([at("eu")]).unwrap();
     for _ in 0..10 {
