@@ -21,7 +21,10 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 use tower_vertex::{
-    emulator::{ApiFault, Emulator, ErrorShape, Faults, StreamBehavior, TokenBehavior, TokenFault},
+    emulator::{
+        ApiFault, Emulator, EndpointInfo, ErrorShape, Faults, StreamBehavior, TokenBehavior,
+        TokenFault,
+    },
     replay::ReplayBody,
 };
 
@@ -580,6 +583,111 @@ async fn the_configuration_file_routes_models_and_lists_them() {
     let (status, error) = get("/v1/models/other").await;
     assert_eq!((status, error["error"]["code"].as_str()), (404, Some("model_not_found")));
     assert_eq!(vertex.stats().api_requests, before, "Vertex AI was not asked");
+}
+
+/// What a chat with this model is sent to.
+async fn path_of(gateway: &Gateway, vertex: &Emulator, model: &str) -> String {
+    let body =
+        serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "x" }] });
+    let request = Request::post("/v1/chat/completions").body(Full::from(body.to_string())).unwrap();
+    assert_eq!(gateway.call(request).await.status(), StatusCode::OK, "{model}");
+    vertex.requests().pop().unwrap().path
+}
+
+async fn model_ids(gateway: &Gateway) -> Vec<String> {
+    let request = Request::get("/v1/models").body(Full::default()).unwrap();
+    let list: serde_json::Value =
+        serde_json::from_str(&text(gateway.call(request).await).await).unwrap();
+    let ids = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap());
+    ids.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn an_endpoint_is_found_by_its_name_and_found_again_when_it_was_made_anew() {
+    let mine = |id: &str| {
+        let dns = format!("{id}.europe-west4-123456789012.prediction.vertexai.goog");
+        EndpointInfo::dedicated(id, "my-llama", dns).location("europe-west4")
+    };
+    let vertex = Emulator::builder().endpoint(mine("7")).start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let entry = r#"
+        [[model]]
+        name = "llama"
+        location = "europe-west4"
+        endpoint = "display-name:my-llama"
+    "#;
+    file.write_all(entry.as_bytes()).unwrap();
+    let config = file.path().to_str().unwrap();
+    let gateway =
+        Gateway::before(&vertex, &["--config", config, "--discovery-interval", "1"]).await;
+    let path =
+        |id| format!("/v1/projects/p1/locations/europe-west4/endpoints/{id}/chat/completions");
+    assert_eq!(path_of(&gateway, &vertex, "llama").await, path("7"));
+    assert_eq!(vertex.stats().token_mints, 1);
+
+    vertex.set_endpoints([mine("8")]);
+    let listed = || vertex.requests().iter().filter(|seen| seen.method == "GET").count();
+    let lookups = async |more: usize| {
+        let before = listed();
+        eventually("it was looked up again", || listed() >= before + more).await;
+    };
+    // The first may have begun before the change, and the last may still be under way.
+    lookups(3).await;
+    let found = async || path_of(&gateway, &vertex, "llama").await;
+    assert_eq!(found().await, path("8"));
+    // What is not found any more stays as it was.
+    vertex.set_endpoints([]);
+    lookups(6).await;
+    assert_eq!(found().await, path("8"));
+}
+
+#[tokio::test]
+async fn all_that_is_deployed_can_be_asked_for_by_name() {
+    let builder = Emulator::builder()
+        .endpoint(EndpointInfo::shared("1", "twin"))
+        .endpoint(EndpointInfo::shared("2", "twin"))
+        .endpoint(EndpointInfo::shared("3", ""))
+        .endpoint(EndpointInfo::shared("4", "fast"))
+        .endpoint(EndpointInfo::shared("5", "far").location("us-east1"))
+        .endpoint(EndpointInfo::shared("6", "elsewhere").location("asia-east1"));
+    let vertex = builder.start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(MODELS.as_bytes()).unwrap();
+    let config = file.path().to_str().unwrap();
+    let gateway = Gateway::before(&vertex, &["--config", config, "--discover-endpoints"]).await;
+    // Those of the file, which count more; then the regions of the file's models, too.
+    let ids = model_ids(&gateway).await;
+    assert_eq!(ids, ["fast", "emulated-shared", "emulated-dedicated", "1", "2", "3", "far"]);
+    let path = |location: &str, id: &str| {
+        format!("/v1/projects/p1/locations/{location}/endpoints/{id}/chat/completions")
+    };
+    assert_eq!(path_of(&gateway, &vertex, "fast").await, path("us-central1", "openapi"));
+    assert_eq!(path_of(&gateway, &vertex, "far").await, path("us-east1", "5"));
+    assert_eq!(path_of(&gateway, &vertex, "2").await, path("us-central1", "2"));
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_found_is_said_before_anything_is_served() {
+    let vertex = Emulator::start().await.unwrap();
+    let (url, mut key) = (vertex.url(), tempfile::NamedTempFile::new().unwrap());
+    key.write_all(vertex.service_account_key().as_bytes()).unwrap();
+    let named = "[[model]]\nname = \"llama\"\nendpoint = \"display-name:mine\"";
+    for (content, location, code, why) in [
+        (named, "us-central1", 1, r#"model "llama": us-central1: no endpoint"#),
+        ("discover_endpoints = true", "global", 2, "no region for --discover-endpoints"),
+    ] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        let config = file.path().to_str().unwrap();
+        let args = ["--project", "p1", "--location", location, "--upstream", &url];
+        let args = [&args[..], &["--config", config, "--credentials"]].concat();
+        let args = [&args[..], &[key.path().to_str().unwrap()]].concat();
+        let output = command(&args).output().await.unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        assert!(error.contains(why), "{error}");
+        assert!(output.stdout.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::{
     google_errors::GoogleError,
     path::{HostVerdict, Target, judge_host},
     settings::{ApiFault, ErrorShape},
-    state::Shared,
+    state::{Shared, lock},
     tokens::{Bearer, Scope, Verdict},
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn admit<'a>(
     let mut elsewhere = None;
     if shared.host_aware {
         let host = host(&parts.uri, &parts.headers).map(without_port).unwrap_or_default();
-        match judge_host(host, &target, &shared.endpoints) {
+        match judge_host(host, &target, &lock(&shared.endpoints)) {
             HostVerdict::Serves => {}
             HostVerdict::DedicatedElsewhere(dns) => elsewhere = Some(dns),
             HostVerdict::Unknown => {

@@ -18,7 +18,7 @@ use super::{
     said,
     settings::ErrorShape,
     sse::{EventStream, Script},
-    state::{Entry, Live, RequestRecord, Shared},
+    state::{Entry, Live, RequestRecord, Shared, lock},
 };
 
 /// The largest body that `openapi` takes, in bytes.
@@ -108,11 +108,11 @@ async fn answer(
     match target.call {
         Call::ListEndpoints => {
             let query = uri.query().unwrap_or_default();
-            return endpoints::list(&shared.endpoints, target.location, query).map(ok);
+            return endpoints::list(&lock(&shared.endpoints), target.location, query).map(ok);
         }
         Call::GetEndpoint => {
             let missing = || GoogleError::not_found("The Endpoint does not exist.");
-            return endpoints::get(&shared.endpoints, target.location, target.endpoint)
+            return endpoints::get(&lock(&shared.endpoints), target.location, target.endpoint)
                 .map(ok)
                 .ok_or_else(missing);
         }

@@ -258,6 +258,12 @@ impl Emulator {
         lock(&self.shared.tokens).set_behavior(behavior);
     }
 
+    /// Changes which endpoints are deployed. Over TLS, a host that was not known at the start is not
+    /// in the certificate.
+    pub fn set_endpoints(&self, endpoints: impl IntoIterator<Item = EndpointInfo>) {
+        *lock(&self.shared.endpoints) = endpoints.into_iter().collect();
+    }
+
     /// Changes what goes wrong at the API.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.set_faults(faults);

@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) control_addr: SocketAddr,
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
-    pub(crate) endpoints: Vec<EndpointInfo>,
+    pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
     /// What `openapi` serves, as `publisher/model`; `None` is every model.
     pub(crate) models: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
@@ -62,7 +62,7 @@ impl Shared {
             control_addr,
             tls,
             host_aware,
-            endpoints,
+            endpoints: Mutex::new(endpoints),
             models,
             tokens: Mutex::default(),
             credentials: Credentials::new(),

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     BoxError,
     auth::{VertexAuth, VertexAuthLayer},
-    model::{ModelBody, ModelTable, VertexModel, VertexModelLayer},
+    model::{ModelBody, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
@@ -53,8 +53,8 @@ pub(super) struct App {
 
 struct Settings {
     upstream: Upstream,
-    models: ModelTable,
-    /// When the table came into force, in seconds since 1970.
+    models: VertexModelLayer,
+    /// When it began to serve, in seconds since 1970.
     since: u64,
     max_request_bytes: usize,
     response_timeout: Option<Duration>,
@@ -64,13 +64,12 @@ impl App {
     pub(super) fn new(
         options: &Options,
         upstream: Upstream,
-        models: ModelTable,
+        models: VertexModelLayer,
         auth: VertexAuthLayer,
     ) -> Result<Self, Failure> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let model = VertexModelLayer::new(models.clone()).body_limit(options.max_request_bytes);
         let route = VertexRouteLayer::new(upstream.clone());
-        let stack = model.layer(VertexErrorLayer::new().layer(route.layer(auth.layer(client()?))));
+        let stack = models.layer(VertexErrorLayer::new().layer(route.layer(auth.layer(client()?))));
         let settings = Settings {
             upstream,
             models,
@@ -87,10 +86,12 @@ impl App {
         let path: String = request.uri().path().chars().take(LONGEST_LOGGED).collect();
         let Settings { models, since, max_request_bytes, .. } = &*self.settings;
         let answer = match admit(request, *max_request_bytes) {
-            Ok(request) => match models::answer(&method, request.uri().path(), models, *since) {
-                Some(answer) => Ok(answer.map(|body| Either::Right(Full::new(body)))),
-                None => self.forward(request).await,
-            },
+            Ok(request) => {
+                match models::answer(&method, request.uri().path(), &models.table(), *since) {
+                    Some(answer) => Ok(answer.map(|body| Either::Right(Full::new(body)))),
+                    None => self.forward(request).await,
+                }
+            }
             Err(refusal) => Err(refusal),
         };
         let answer = answer.unwrap_or_else(|refusal| {

@@ -74,6 +74,15 @@ pub struct Options {
         default_value_t = 3610
     )]
     pub response_timeout: u64,
+
+    /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_DISCOVERY_INTERVAL",
+        default_value_t = 300
+    )]
+    pub discovery_interval: u64,
 }
 
 /// The options of `vertex-gateway check`.
@@ -246,6 +255,10 @@ pub(super) fn given(option: &Option<String>) -> Option<&str> {
 }
 
 impl Options {
+    pub(super) fn discovery_interval(&self) -> Option<Duration> {
+        (self.discovery_interval > 0).then(|| Duration::from_secs(self.discovery_interval))
+    }
+
     pub(super) fn response_timeout(&self) -> Option<Duration> {
         (self.response_timeout > 0).then(|| Duration::from_secs(self.response_timeout))
     }

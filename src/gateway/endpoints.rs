@@ -99,7 +99,7 @@ pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
     }
 }
 
-fn told(upstream: &Upstream, error: DiscoverError) -> String {
+pub(super) fn told(upstream: &Upstream, error: DiscoverError) -> String {
     let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
     match error {
         DiscoverError::Unanswered(_) => {
@@ -121,6 +121,7 @@ impl EndpointsOptions {
             api_version: self.api_version.clone(),
             upstream: self.upstream.clone(),
             allow_insecure_upstream: self.allow_insecure_upstream,
+            discover_endpoints: false,
             credentials: self.credentials.clone(),
             config: None,
             file: ConfigFile::default(),

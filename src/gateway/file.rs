@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::config::Failure;
+use super::{
+    config::Failure,
+    directory::{self, BY_NAME, Directory, Named},
+};
 use crate::{
     model::{ModelRoute, ModelTable},
     route::Upstream,
@@ -24,6 +27,7 @@ pub(super) struct ConfigFile {
     pub(super) api_version: Option<String>,
     pub(super) upstream: Option<String>,
     pub(super) quota_project: Option<String>,
+    pub(super) discover_endpoints: bool,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
@@ -42,7 +46,7 @@ struct Model {
     headers: BTreeMap<String, String>,
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "project",
     "location",
     "endpoint",
@@ -50,6 +54,7 @@ const KEYS: [&str; 9] = [
     "api_version",
     "upstream",
     "quota_project",
+    "discover_endpoints",
     "default_publisher",
     "model",
 ];
@@ -102,8 +107,24 @@ impl ConfigFile {
         toml::from_str(text).map_err(told)
     }
 
-    /// The models, over the upstream of those that no entry moves.
-    pub(super) fn table(&self, base: Upstream) -> Result<ModelTable, Failure> {
+    /// The models whose endpoints go by name, and these.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&str, Named)> {
+        self.models.iter().filter_map(|model| Some((model.name.as_str(), model.named()?)))
+    }
+
+    /// The locations of the models that have their own.
+    pub(super) fn locations(&self) -> impl Iterator<Item = &str> {
+        self.models.iter().filter_map(|model| model.location.as_deref())
+    }
+
+    /// The models, over the upstream of those that no entry moves. An endpoint that goes by name
+    /// and is not in the directory has not been looked up yet: the table then serves to check the
+    /// rest.
+    pub(super) fn table(
+        &self,
+        base: Upstream,
+        directory: &Directory,
+    ) -> Result<ModelTable, Failure> {
         let mut table = ModelTable::builder(base);
         match self.default_publisher.as_deref() {
             None => {}
@@ -111,14 +132,23 @@ impl ConfigFile {
             Some(publisher) => table = table.default_publisher(publisher),
         }
         for model in &self.models {
-            table = table.route(&model.name, model.route()?);
+            table = table.route(&model.name, model.route(directory)?);
         }
+        let taken = |name: &str| self.models.iter().any(|model| model.name == name);
+        table = directory.add_deployed(table, taken);
         Ok(table.build()?)
     }
 }
 
 impl Model {
-    fn route(&self) -> Result<ModelRoute, Failure> {
+    fn named(&self) -> Option<Named> {
+        let entry = self.endpoint.as_deref()?.trim();
+        entry
+            .starts_with(BY_NAME)
+            .then(|| Named { location: self.location.clone(), entry: entry.to_owned() })
+    }
+
+    fn route(&self, directory: &Directory) -> Result<ModelRoute, Failure> {
         let mut route = ModelRoute::new();
         if let Some(model) = &self.model {
             route = route.model(model);
@@ -129,7 +159,18 @@ impl Model {
         if let Some(location) = &self.location {
             route = route.location(location);
         }
-        if let Some(endpoint) = &self.endpoint {
+        if let Some(named) = self.named() {
+            if self.dedicated_host.is_some() {
+                return Err(Failure::new(format!(
+                    "model {:?}: leave out `dedicated_host`: it is looked up with the endpoint",
+                    self.name
+                )));
+            }
+            route = match directory.named(&named) {
+                Some(endpoint) => directory::at(route, endpoint),
+                None => route.endpoint_id("0"),
+            };
+        } else if let Some(endpoint) = &self.endpoint {
             route = route.endpoint_id(endpoint);
         }
         if let Some(dns) = &self.dedicated_host {
@@ -184,7 +225,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let file = ConfigFile::parse(&every).unwrap();
-        assert!(file.table(base()).is_ok(), "{file:?}");
+        assert!(file.table(base(), &Directory::default()).is_ok(), "{file:?}");
         let table: Table = every.parse().unwrap();
         for key in KEYS {
             assert!(table.contains_key(key), "{key} is not in the example");
@@ -199,7 +240,7 @@ mod tests {
     fn what_the_readme_shows_loads() {
         let readme = include_str!("../../README.md");
         let shown = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
-        let table = ConfigFile::parse(shown).unwrap().table(base()).unwrap();
+        let table = ConfigFile::parse(shown).unwrap().table(base(), &Directory::default()).unwrap();
         assert_eq!(table.entries().len(), 2);
     }
 
@@ -223,11 +264,19 @@ mod tests {
         }
         for (text, why) in [
             ("[[model]]\nname = \"a\"\nlocation = \"evil.com/\"", "location"),
+            (
+                "[[model]]\nname = \"a\"\nendpoint = \"display-name:b\"\ndedicated_host = \"c\"",
+                "model \"a\": leave out `dedicated_host`",
+            ),
             ("[[model]]\nname = \"a\"\napi_version = \"v2\"", "v2"),
             ("[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"", "already"),
             ("[[model]]\nname = \"a\"\nheaders = { authorization = \"SECRET\" }", "header"),
         ] {
-            let error = ConfigFile::parse(text).unwrap().table(base()).unwrap_err().to_string();
+            let error = ConfigFile::parse(text)
+                .unwrap()
+                .table(base(), &Directory::default())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
         }
     }

@@ -5,6 +5,7 @@
 //! | [`Options`] | what can be set, on the command line and in the environment |
 //! | `file` | the configuration file |
 //! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
+//! | `directory` | endpoints by their names, looked up and kept up to date |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
@@ -30,6 +31,7 @@ mod app;
 mod check;
 mod config;
 mod credentials;
+mod directory;
 mod endpoints;
 mod file;
 mod inbound;

@@ -29,12 +29,12 @@ pub(super) fn answer(
         // A pattern is no name that could be asked for.
         let entries = table.entries().filter(|entry| !entry.is_wildcard());
         let data: Vec<Value> =
-            entries.map(|entry| describe(entry.pattern(), entry, since)).collect();
+            entries.map(|entry| describe(entry.pattern(), entry, table, since)).collect();
         return Some(found(&json!({ "object": "list", "data": data })));
     };
     let name = percent_decode_str(name).decode_utf8_lossy();
     Some(match table.find(&name) {
-        Some(entry) => found(&describe(&name, entry, since)),
+        Some(entry) => found(&describe(&name, entry, table, since)),
         None => {
             let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
             let message = format!(
@@ -46,8 +46,10 @@ pub(super) fn answer(
     })
 }
 
-fn describe(name: &str, entry: &ModelEntry, since: u64) -> Value {
-    let owner = entry.publisher().unwrap_or("vertex-ai");
+fn describe(name: &str, entry: &ModelEntry, table: &ModelTable, since: u64) -> Value {
+    let sent = entry.sends(name, entry.upstream().unwrap_or(table.base()));
+    // A model on an endpoint of its own has no publisher.
+    let owner = sent.split_once('/').map_or("vertex-ai", |(publisher, _)| publisher);
     json!({ "id": name, "object": "model", "created": since, "owned_by": owner })
 }
 

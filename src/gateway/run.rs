@@ -21,12 +21,12 @@ use super::{
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
     credentials::{Identity, find},
-    endpoints,
+    directory, endpoints,
     refusal::Refusal,
     token,
     unreadable::{Calls, Connection},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, route::Upstream};
+use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer, route::Upstream};
 
 /// A client that has not sent a request's head by then is not going to.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,8 +75,10 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let upstream = target.settings(emulator, info)?.upstream()?;
     let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(options.replay_limit);
     let auth = target.trusting(auth, &upstream, emulator, info)?;
-    let models = target.models(&upstream, &auth)?;
-    let app = App::new(options, upstream.clone(), models, auth.clone())?;
+    let directory = target.look_up(&upstream, &auth).await?;
+    let models = VertexModelLayer::new(target.models(&upstream, &auth, &directory)?)
+        .body_limit(options.max_request_bytes);
+    let app = App::new(options, upstream.clone(), models.clone(), auth.clone())?;
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
@@ -88,6 +90,10 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     greet(addr, emulator, &identity, &upstream);
+    if let Some(interval) = options.discovery_interval().filter(|_| target.has_names()) {
+        let base = upstream.clone();
+        tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
+    }
     accept(listener, app, stop).await;
     Ok(())
 }

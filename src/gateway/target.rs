@@ -8,6 +8,7 @@ use http::Uri;
 use super::{
     config::{Failure, given},
     credentials::{CredentialOptions, not_with_the_emulator},
+    directory::Directory,
     file::ConfigFile,
 };
 use crate::{
@@ -52,6 +53,11 @@ pub struct TargetOptions {
     /// Let the token travel in clear text to an http --upstream that is not this machine
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
     pub allow_insecure_upstream: bool,
+
+    /// Let clients ask for each endpoint that is deployed in the regions in use, by its display
+    /// name, and list them in /v1/models
+    #[arg(long, env = "VERTEX_GATEWAY_DISCOVER_ENDPOINTS", value_parser = FalseyValueParser::new())]
+    pub discover_endpoints: bool,
 
     /// Whose credentials requests carry.
     #[command(flatten)]
@@ -149,16 +155,21 @@ impl TargetOptions {
     ) -> Result<(), Failure> {
         let anybody = StaticToken::new("none").map_err(Error::from)?;
         let auth = self.trusting(VertexAuthLayer::new(anybody), upstream, emulator, None)?;
-        self.models(upstream, &auth).map(drop)
+        self.models(upstream, &auth, &Directory::default()).map(drop)
     }
 
-    /// The models that clients may ask for, none of them at a host that would not be sent a token.
+    pub(super) fn discovers(&self) -> bool {
+        self.discover_endpoints || self.file.discover_endpoints
+    }
+
+    /// The models that clients may ask for, at the endpoints that were found, none of them at a host that would not be sent a token.
     pub(super) fn models(
         &self,
         upstream: &Upstream,
         auth: &VertexAuthLayer,
+        directory: &Directory,
     ) -> Result<ModelTable, Failure> {
-        let table = self.file.table(upstream.clone())?;
+        let table = self.file.table(upstream.clone(), directory)?;
         for entry in table.entries() {
             if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
                 return Err(Failure::new(format!(

@@ -1,6 +1,6 @@
 //! The rules: which name goes where, by which name.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use http::{Extensions, HeaderMap};
 
@@ -114,6 +114,14 @@ impl ModelTable {
         entries.get(*index?)
     }
 
+    /// What a request for `asked` asks `upstream` for, by the rules.
+    pub fn sends<'a>(&'a self, asked: &'a str, upstream: &Upstream) -> Cow<'a, str> {
+        match self.find(asked) {
+            Some(entry) => entry.sends(asked, upstream),
+            None => published(self.default_publisher(), asked, upstream),
+        }
+    }
+
     /// Whether there is a rule that could fit a request with these extensions.
     pub(super) fn has_rules_for(&self, extensions: &Extensions) -> bool {
         let Rules { base, publisher, entries, .. } = &*self.inner;
@@ -150,16 +158,16 @@ impl ModelTable {
         }
         self.settle(extensions);
         let upstream = extensions.get::<Upstream>().unwrap_or(&self.inner.base);
-        let name = match entry {
-            Some(entry) => {
-                for name in entry.headers().keys() {
-                    headers.remove(name);
-                }
-                for (name, value) in entry.headers() {
-                    headers.append(name, value.clone());
-                }
-                entry.sends(asked, upstream)
+        if let Some(entry) = entry {
+            for name in entry.headers().keys() {
+                headers.remove(name);
             }
+            for (name, value) in entry.headers() {
+                headers.append(name, value.clone());
+            }
+        }
+        let name = match entry {
+            Some(entry) => entry.sends(asked, upstream),
             None => published(self.default_publisher(), asked, upstream),
         };
         (name != asked).then(|| name.into_owned())

@@ -222,6 +222,38 @@ async fn what_vertex_ai_answers_is_explained() {
 }
 
 #[tokio::test]
+async fn the_model_that_is_asked_goes_where_the_table_says() {
+    let mut world = World::new().await;
+    let key = world.key();
+    let config = world.file(
+        "gateway.toml",
+        r#"
+            [[model]]
+            name = "fast"
+            model = "gemini-2.5-flash"
+            location = "europe-west4"
+
+            [[model]]
+            name = "llama-*"
+            endpoint = "display-name:emulated-dedicated"
+        "#,
+    );
+    let with = ["--config", &config, "--model"];
+    let run = world.check(&key, &[&with[..], &["fast"]].concat()).await;
+    world.expect("model_of_the_table", 0, &run);
+    let run = world.check(&key, &[&with[..], &["llama-3"]].concat()).await;
+    world.expect("model_at_an_endpoint_by_name", 0, &run);
+    let paths: Vec<_> = world.vertex.requests().into_iter().map(|seen| seen.path).collect();
+    let [.., fast, _, llama] = paths.as_slice() else { panic!("{paths:?}") };
+    assert!(fast.contains("/locations/europe-west4/endpoints/openapi/"), "{fast}");
+    assert!(llama.contains("/endpoints/mg-endpoint-00000000-"), "{llama}");
+
+    world.vertex.set_endpoints([]);
+    let run = world.check(&key, &[&with[..], &["fast"]].concat()).await;
+    world.expect("endpoint_that_has_no_such_name", 1, &run);
+}
+
+#[tokio::test]
 async fn hosts_that_are_wrong() {
     let mut world = World::with(Emulator::builder().host_aware(true)).await;
     let key = world.key();

@@ -30,11 +30,12 @@ use self::{
 use super::{
     config::{CheckOptions, Failure, NO_LOCATION, NO_PROJECT, given},
     credentials::{Identity, Minted, find, mint},
-    target::{Settings, Taken},
+    target::{Settings, Taken, TargetOptions},
 };
 use crate::{
     Error,
     auth::VertexAuthLayer,
+    model::{ModelEntry, ModelTable},
     route::{Endpoint, Upstream},
 };
 
@@ -69,22 +70,42 @@ pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
     }
     let minted = token(&mut report, identity.as_ref()).await;
     let upstream = names(&mut report, &settings);
-    let reachable = way(&mut report, &settings, &guess).await;
+    let reachable = if settings.location().is_none() && !settings.own_host {
+        for name in ["DNS", "TLS"] {
+            report.add(Check::not_tried(name, "the host follows from the location"));
+        }
+        false
+    } else {
+        way(&mut report, &guess, settings.own_host).await
+    };
 
-    let (upstream, minted) = match (upstream, minted, reachable) {
+    let (base, minted) = match (upstream, minted, reachable) {
         (_, None, _) => return not_asked(report, "there is no token"),
         (None, ..) => return not_asked(report, "there is no upstream"),
         (.., false) => return not_asked(report, "there is no way to the host"),
         (Some(upstream), Some(minted), true) => (upstream, minted),
     };
     let auth = VertexAuthLayer::with_cache(minted.cache.clone());
-    let auth = target.trusting(auth, &upstream, emulator, info)?;
-    let model = match (given(&options.model), upstream.endpoint()) {
+    let auth = target.trusting(auth, &base, emulator, info)?;
+    let Some(table) = models(&mut report, target, &base, &auth).await? else {
+        return not_asked(report, "there is no table of models");
+    };
+    let asked = match (given(&options.model), base.endpoint()) {
         (Some(model), _) => model,
         (None, Endpoint::OpenApi | Endpoint::BaseUrl { .. }) => DEFAULT_MODEL,
         // It has one, whatever the name.
         (None, _) => "",
     };
+    let entry = table.find(asked);
+    let upstream = entry.and_then(ModelEntry::upstream).unwrap_or(&base);
+    let sent = table.sends(asked, upstream);
+    let own_host = settings.own_host || matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
+    if *upstream != base {
+        report.add(Check::passed("entry", format!("{asked}: {upstream}/chat/completions")));
+        if upstream.origin() != base.origin() && !way(&mut report, upstream, own_host).await {
+            return not_asked(report, "there is no way to its host");
+        }
+    }
     let quota_project = target.quota_project();
     let facts = Facts {
         project: upstream.project(),
@@ -95,14 +116,14 @@ pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
             | Endpoint::Private { id, .. } => Some(id),
             _ => None,
         },
-        model,
+        model: &sent,
         origin: upstream.origin(),
-        own_host: settings.own_host,
+        own_host,
         principal: info.and_then(|info| info.impersonates().or(info.principal())),
         quota_project: quota_project.or(info.and_then(|info| info.quota_project())),
         token: minted.in_clear(),
     };
-    let (answer, clock) = model::ask(&upstream, &auth, &facts).await;
+    let (answer, clock) = model::ask(asked, &table, &auth, &facts).await;
     report.add(answer);
     if let Some(clock) = clock {
         report.add(clock);
@@ -176,25 +197,42 @@ fn names(report: &mut Report, settings: &Settings) -> Option<Upstream> {
     }
 }
 
+/// The table of models, with what is known only by name looked up: without any such, not a line.
+async fn models(
+    report: &mut Report,
+    target: &TargetOptions,
+    base: &Upstream,
+    auth: &VertexAuthLayer,
+) -> Result<Option<ModelTable>, Failure> {
+    let directory = match target.look_up(base, auth).await {
+        Ok(directory) => directory,
+        Err(failure) if failure.exit_code() == 1 => {
+            let remedy = "`vertex-gateway endpoints` lists what is there, by id and by name";
+            report.add(Check::failed("endpoints", failure.to_string(), remedy));
+            return Ok(None);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let table = target.models(base, auth, &directory)?;
+    if target.has_names() {
+        report.add(Check::passed("endpoints", directory.to_string()));
+    }
+    Ok(Some(table))
+}
+
 /// Whether there is a way to the host, which does not depend on the project.
-async fn way(report: &mut Report, settings: &Settings, upstream: &Upstream) -> bool {
+async fn way(report: &mut Report, upstream: &Upstream, own_host: bool) -> bool {
     let uri = upstream.uri();
     let host = uri.host().unwrap_or_default();
     let https = uri.scheme() == Some(&Scheme::HTTPS);
-    if settings.location().is_none() && !settings.own_host {
-        for name in ["DNS", "TLS"] {
-            report.add(Check::not_tried(name, "the host follows from the location"));
-        }
-        return false;
-    }
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let dns = connect::dns(host, port, settings.own_host).await;
+    let dns = connect::dns(host, port, own_host).await;
     let found = dns.is_passed();
     report.add(dns);
     let tls = match (https, found) {
         (false, _) => Check::passed("TLS", "not used (http)"),
         (true, false) => Check::not_tried("TLS", "the host has no address"),
-        (true, true) => connect::tls(host, port, settings.own_host).await,
+        (true, true) => connect::tls(host, port, own_host).await,
     };
     let shaken = tls.is_passed();
     report.add(tls);

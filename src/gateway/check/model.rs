@@ -18,7 +18,8 @@ use crate::{
     BoxError, Error,
     auth::VertexAuthLayer,
     gateway::{app, refusal},
-    route::{Upstream, VertexRouteLayer},
+    model::{ModelTable, VertexModelLayer},
+    route::VertexRouteLayer,
 };
 
 const NAME: &str = "model";
@@ -31,12 +32,13 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// Asks, and says what came of it; and what the answer tells of this machine's clock.
 pub(super) async fn ask(
-    upstream: &Upstream,
+    model: &str,
+    table: &ModelTable,
     auth: &VertexAuthLayer,
     facts: &Facts<'_>,
 ) -> (Check, Option<Check>) {
     let started = Instant::now();
-    let answered = match tokio::time::timeout(TIMEOUT, send(upstream, auth, facts.model)).await {
+    let answered = match tokio::time::timeout(TIMEOUT, send(model, table, auth)).await {
         Ok(answered) => answered,
         Err(_elapsed) => {
             let remedy = "the host takes connections and is silent: look at what is between, and \
@@ -76,12 +78,13 @@ struct Answered {
 }
 
 async fn send(
-    upstream: &Upstream,
-    auth: &VertexAuthLayer,
     model: &str,
+    table: &ModelTable,
+    auth: &VertexAuthLayer,
 ) -> Result<Answered, BoxError> {
     let client = app::client().map_err(|failure| failure.to_string())?;
-    let stack = VertexRouteLayer::new(upstream.clone()).layer(auth.layer(client));
+    let route = VertexRouteLayer::new(table.base().clone());
+    let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
     let body = json!({
         "model": model,
         "messages": [{ "role": "user", "content": "Say: yes" }],

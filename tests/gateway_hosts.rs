@@ -1,0 +1,95 @@
+//! The sidecar at Google's own hosts: a network of its own, in which they are the emulator.
+#![cfg(all(feature = "gateway", target_os = "linux"))]
+
+#[path = "common/world.rs"]
+mod world;
+
+use std::{fs, process::Stdio};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
+use tower_vertex::emulator::{Emulator, EndpointInfo};
+use world::World;
+
+const DNS: &str = "7.us-east1-123456789012.prediction.vertexai.goog";
+const HOSTS: &str = "127.0.0.1 us-central1-aiplatform.googleapis.com aiplatform.googleapis.com \
+     us-east1-aiplatform.googleapis.com aiplatform.eu.rep.googleapis.com \
+     7.us-east1-123456789012.prediction.vertexai.goog";
+
+const CONFIG: &str = r#"
+project = "p1"
+location = "us-central1"
+
+[[model]]
+name = "everywhere"
+model = "gemini-2.5-pro"
+location = "global"
+
+[[model]]
+name = "in-europe"
+model = "gemini-2.5-flash"
+location = "eu"
+
+[[model]]
+name = "llama-*"
+location = "us-east1"
+endpoint = "display-name:my-llama"
+"#;
+
+#[tokio::test]
+async fn each_model_is_asked_at_its_own_host_with_one_token_for_all() {
+    let world = World::new().hosts(HOSTS).variable("SSL_CERT_FILE", "authority.pem");
+    if !world.enter("each_model_is_asked_at_its_own_host_with_one_token_for_all") {
+        return;
+    }
+    let emulator = Emulator::builder()
+        .listen(([127, 0, 0, 1], 443).into())
+        .tls(true)
+        .host_aware(true)
+        .endpoint(EndpointInfo::dedicated("7", "my-llama", DNS).location("us-east1"));
+    let vertex = emulator.start().await.unwrap();
+    fs::write("authority.pem", vertex.certificate_pem().unwrap()).unwrap();
+    fs::write("key.json", vertex.service_account_key()).unwrap();
+    fs::write("gateway.toml", CONFIG).unwrap();
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_vertex-gateway"))
+        .args(["--listen", "127.0.0.1:0", "--config", "gateway.toml", "--credentials", "key.json"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(gateway.stdout.take().unwrap()).lines();
+    let line = stdout.next_line().await.unwrap().expect("it says that it listens");
+    let url = line.strip_prefix("listening on ").unwrap();
+
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    for (model, host, place) in [
+        (
+            "gemini-2.5-flash",
+            "us-central1-aiplatform.googleapis.com",
+            "us-central1/endpoints/openapi",
+        ),
+        ("everywhere", "aiplatform.googleapis.com", "global/endpoints/openapi"),
+        ("in-europe", "aiplatform.eu.rep.googleapis.com", "eu/endpoints/openapi"),
+        ("llama-3", DNS, "us-east1/endpoints/7"),
+    ] {
+        let body = json!({ "model": model, "messages": [{ "role": "user", "content": "x" }] });
+        let request = Request::post(format!("{url}/v1/chat/completions"));
+        let answer = client.request(request.body(body.to_string().into()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{model}");
+        let seen = vertex.requests().pop().unwrap();
+        assert_eq!(seen.host.as_deref(), Some(host), "{model}");
+        assert_eq!(seen.path, format!("/v1/projects/p1/locations/{place}/chat/completions"));
+    }
+    let stats = vertex.stats();
+    assert_eq!((stats.token_mints, stats.api_requests), (1, 5), "{stats:?}");
+    // The fifth looked for the endpoint, at the host that all endpoints share.
+    let looked = &vertex.requests()[0];
+    assert_eq!(looked.host.as_deref(), Some("us-east1-aiplatform.googleapis.com"));
+}
