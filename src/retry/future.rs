@@ -175,8 +175,11 @@ where
         let asked = asked.unwrap_or_default();
         if self.attempts.is_none() {
             let attempts = Attempts::new();
-            let upstream = self.kept.as_ref().and_then(|kept| kept.head.extensions.get());
-            attempts.begin(permit.as_ref().map(Permit::upstream).or(upstream), Duration::ZERO);
+            let sent = self.kept.as_ref().map(|kept| &kept.head.extensions);
+            // Where nothing was kept, the routing layer says where it went.
+            let sent = sent.or(result.as_ref().ok().map(Response::extensions));
+            let upstream = permit.as_ref().map(Permit::upstream);
+            attempts.begin(upstream.or(sent.and_then(|sent| sent.get())), Duration::ZERO);
             self.attempts = Some(attempts);
         }
         let from = permit.as_ref().map(|permit| name(permit.upstream()).to_owned());

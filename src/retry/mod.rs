@@ -19,6 +19,9 @@
 //! Not more often than the [retry budget](VertexRetryLayer::retry_budget) has: an outage is
 //! answered by few retries, not by three times the load.
 //!
+//! A connection that failed may have done so after the service had done its work: the request is
+//! then served, and paid for, twice.
+//!
 //! Errors of this crate are not retried: they are refusals that stay, or, for a token that cannot
 //! be fetched, have a back-off of their own. Nor is a request whose body was not kept, because it is
 //! [too long](VertexRetryLayer::replay_limit).
@@ -47,6 +50,7 @@
 //! A failure is what is retried. Any other status of 400 and above says nothing about a location.
 //! What is known is shared by the clones of a `Locations`, and by nobody else: each entry of a
 //! [`ModelTable`](crate::model::ModelTable) has its own, because each model has its own quota.
+//! Without a table, tower-http's `AddExtensionLayer` gives one list to all requests.
 //!
 //! # What the log says
 //!

@@ -1,8 +1,9 @@
 //! What is sent, when, and what the caller gets: a scripted inner service, and no real time.
 
 use std::{
-    fmt,
+    fmt, io,
     pin::pin,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
@@ -377,6 +378,69 @@ async fn a_retry_waits_until_its_service_is_ready() {
     handle.allow(1);
     reply(&mut handle, answer(200)).await;
     assert_eq!(call.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (service, mut handle) = stack(&layer().max_attempts(4));
+    let list = locations(&["us-central1", "us-east4"]);
+    let call = start(&service, listed(&list));
+    arrived(&mut handle).await.2.send_error(Refused(1));
+    let script_of_the_rest = [("us-east4", 429), ("us-central1", 503), ("us-east4", 200)];
+    script(&mut handle, &script_of_the_rest).await;
+    call.await.unwrap().unwrap();
+    tokio::time::advance(30 * SECOND).await;
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 200)]).await;
+    call.await.unwrap().unwrap();
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = log
+        .lines()
+        .map(|line| line.split_once(" tower_vertex::retry::").unwrap())
+        .map(|(time_and_level, line)| (time_and_level.rsplit(' ').next().unwrap(), line))
+        .map(|(level, line)| (level, line.split_once(": ").unwrap().1))
+        .collect();
+    let expected = [
+        ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Failed"),
+        ("WARN", "failing over from=\"us-central1\" to=\"us-east4\" reason=connection refused"),
+        ("DEBUG", "attempt ended attempt=2 location=\"us-east4\" outcome=Answered(429)"),
+        ("INFO", "sending again wait="),
+        ("DEBUG", "attempt ended attempt=3 location=\"us-central1\" outcome=Answered(503)"),
+        ("INFO", "sending again wait="),
+        ("DEBUG", "attempt ended attempt=4 location=\"us-east4\" outcome=Answered(200)"),
+        ("WARN", "another location serves now from=\"us-central1\" to=\"us-east4\""),
+        ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Answered(200)"),
+        ("INFO", "location serves again location=\"us-central1\""),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{log}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert_eq!(line.0, expected.0, "{log}");
+        assert!(line.1.starts_with(expected.1), "{expected:?} is not in {log}");
+    }
+    assert!(!log.contains("sk-placeholder") && !log.contains("hello") && !log.contains("body of"));
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
