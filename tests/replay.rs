@@ -294,7 +294,11 @@ async fn a_body_is_sent_as_often_as_it_takes() {
     assert_eq!(frame(&mut third).await.unwrap().unwrap(), "two");
     assert_eq!(third.collect().await.unwrap().trailers(), Some(&trailers()));
 
+    // Taken over after the body's own end.
+    let (mut unsent, recording) = recording.again().unwrap();
     let (mut fourth, recording) = recording.again().unwrap();
+    assert!(!unsent.is_end_stream());
+    assert!(frame(&mut unsent).await.unwrap_err().is::<Superseded>());
     assert_eq!(fourth.size_hint().lower(), 6);
     for text in ["one", "two"] {
         assert_eq!(frame(&mut fourth).await.unwrap().unwrap(), text);

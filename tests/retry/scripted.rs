@@ -2,14 +2,18 @@
 
 use std::{
     fmt, io,
-    pin::pin,
-    sync::{Arc, Mutex},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, channel::Channel};
 use tokio::{task::JoinHandle, time::Instant};
 use tower::{Layer, Service, ServiceExt, retry::budget::TpsBudget, service_fn};
@@ -197,6 +201,7 @@ async fn our_own_refusals_are_not_retried() {
 async fn waits_are_a_second_at_least_and_their_span_doubles() {
     let layer = layer().max_attempts(6);
     let (service, mut handle) = stack(&layer);
+    let mut longest_last = Duration::ZERO;
     for _ in 0..20 {
         let call = start(&service, request("hello"));
         for _ in 0..5 {
@@ -209,7 +214,10 @@ async fn waits_are_a_second_at_least_and_their_span_doubles() {
         for (wait, longest) in waits[1..].iter().zip([2, 3, 5, 9, 17]) {
             assert!((SECOND..=longest * SECOND).contains(wait), "{waits:?}");
         }
+        longest_last = longest_last.max(waits[5]);
     }
+    // Not so once in 10^24 runs.
+    assert!(longest_last > 2 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,15 +288,13 @@ async fn without_budget_the_failure_goes_to_the_caller() {
 
 #[tokio::test(start_paused = true)]
 async fn good_answers_pay_for_retries_and_clones_share_the_budget() {
-    // One retry for every two requests.
-    let layer = layer().retry_budget(TpsBudget::new(60 * SECOND, 0, 0.5));
+    // One retry for every good answer.
+    let layer = layer().retry_budget(TpsBudget::new(60 * SECOND, 0, 1.0));
     let (one, mut handle) = stack(&layer);
     let (other, mut other_handle) = stack(&layer.clone());
-    for _ in 0..2 {
-        let call = start(&one, request("hello"));
-        reply(&mut handle, answer(200)).await;
-        call.await.unwrap().unwrap();
-    }
+    let call = start(&one, request("hello"));
+    reply(&mut handle, answer(200)).await;
+    call.await.unwrap().unwrap();
     let call = start(&other, request("hello"));
     reply(&mut other_handle, answer(503)).await;
     // Its failure is no deposit, and its second answer neither.
@@ -362,6 +368,50 @@ async fn an_upload_that_still_runs_is_taken_over_each_time() {
     assert_eq!(body, "onetwothree");
     reply.send_response(answer(200));
     assert_eq!(call.await.unwrap().unwrap().status(), 200);
+}
+
+/// Yields these frames, then nothing for ever; or one without data again and again.
+struct Frames {
+    left: usize,
+    endless: bool,
+    polls: Arc<AtomicUsize>,
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        let Some(left) = self.left.checked_sub(1) else {
+            let empty = Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
+            return if self.endless { empty } else { Poll::Pending };
+        };
+        self.left = left;
+        Poll::Ready(Some(Ok(Frame::data("data".into()))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_of_a_failures_body_is_read_and_nobody_waits_for_the_rest() {
+    for endless in [false, true] {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&polls);
+        let inner = service_fn(move |_: Request<ReplayBody<Full<Bytes>>>| {
+            let body = Frames { left: 2, endless, polls: Arc::clone(&count) };
+            let answer = Response::builder().status(503).body(body);
+            std::future::ready(answer.map_err(BoxError::from))
+        });
+        let service = layer().max_attempts(2).layer(inner);
+        let response = service.oneshot(request("hello")).await.unwrap();
+        let polls = polls.load(Ordering::Relaxed);
+        assert!(if endless { polls > 3 } else { polls == 3 }, "{polls}");
+        // Of the second failure, which is the caller's, nothing was read.
+        assert_eq!(response.body().left, 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -522,6 +572,33 @@ async fn what_a_location_cannot_help_leads_nowhere_else() {
             is_untouched(call.await.unwrap().unwrap(), status).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_location_cannot_help_is_no_success_either() {
+    let (service, mut handle) = stack(&layer().max_attempts(1));
+    let list = locations(&["us-central1", "us-east4"]);
+    for status in [503, 503, 503, 503, 404, 503] {
+        let call = start(&service, listed(&list));
+        script(&mut handle, &[("us-central1", status)]).await;
+        call.await.unwrap().unwrap();
+    }
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-east4", 200)]).await;
+    call.await.unwrap().unwrap();
+    // Nor does a probe that meets it close the circuit.
+    tokio::time::advance(30 * SECOND).await;
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 404)]).await;
+    call.await.unwrap().unwrap();
+    let probe = start(&service, listed(&list));
+    let (location, _, reply) = arrived(&mut handle).await;
+    assert_eq!(location.as_deref(), Some("us-central1"));
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-east4", 200)]).await;
+    call.await.unwrap().unwrap();
+    reply.send_response(answer(200));
+    probe.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
