@@ -24,11 +24,11 @@ use super::{
     policy::{Passport, Policy},
     record::{Record, RecordedBody},
     refusal::Refusal,
-    sight::Sight,
+    sight::{Connections, CountConnections, Sight},
 };
 use crate::{
     BoxError,
-    auth::{VertexAuth, VertexAuthLayer},
+    auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
     model::{ModelBody, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
@@ -42,7 +42,8 @@ const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project")
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client of requests with bodies `B`.
-pub(super) type HttpClient<B> = Client<HttpsConnector<HttpConnector>, ReplayBody<B>>;
+pub(super) type HttpClient<B> =
+    Client<HttpsConnector<CountConnections<HttpConnector>>, ReplayBody<B>>;
 pub(super) type Answer = Response<RecordedBody<Either<ErrorBody<Incoming>, Full<Bytes>>>>;
 type Forwarded = VertexError<VertexRoute<VertexAuth<HttpClient<ModelBody<InboundBody>>>>>;
 type Stack = VertexModel<Policy<Forwarded>>;
@@ -76,9 +77,14 @@ pub(super) struct Shared {
 impl App {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let forwarded = VertexErrorLayer::new().layer(route.layer(shared.auth.layer(client()?)));
+        let client = client(shared.sight.upstream())?;
+        let forwarded = VertexErrorLayer::new().layer(route.layer(shared.auth.layer(client)));
         let stack = shared.models.layer(Policy::new(forwarded, Arc::clone(&shared.limits)));
         Ok(Self { stack, shared })
+    }
+
+    pub(super) fn sight(&self) -> &Sight {
+        &self.shared.sight
     }
 
     pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
@@ -87,7 +93,10 @@ impl App {
         let (method, path) = (request.method().clone(), request.uri().path());
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&shared.sight));
         let answer = self.answer(request, &mut record).await;
-        let mut answer = answer.unwrap_or_else(|refusal| local(refusal.to_response()));
+        let mut answer = answer.unwrap_or_else(|refusal| {
+            record.refused = Some(refusal.code());
+            local(refusal.to_response())
+        });
         record.status = Some(answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
         Ok(answer.map(|body| RecordedBody::new(body, record, shared.idle_timeout)))
@@ -126,6 +135,7 @@ impl App {
         };
         match answered {
             Ok(mut response) => {
+                record.refresh = response.extensions().get().map(RefreshOutcome::as_str);
                 strip_hop_by_hop(response.headers_mut());
                 Ok(response.map(Either::Left))
             }
@@ -155,7 +165,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// HTTP/1.1 with as many connections as there are requests under way: one HTTP/2 connection to
 /// Vertex AI carries 100 streams, and the client would hold the next one back.
-pub(super) fn client<B>() -> Result<HttpClient<B>, Failure>
+pub(super) fn client<B>(connections: &Connections) -> Result<HttpClient<B>, Failure>
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -176,7 +186,7 @@ where
         })?
         .https_or_http()
         .enable_http1()
-        .wrap_connector(http);
+        .wrap_connector(CountConnections::new(http, connections));
     Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https))
 }
 

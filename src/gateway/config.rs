@@ -4,7 +4,10 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 
 use clap::{Args, Parser, builder::FalseyValueParser};
 
-use super::{credentials::CredentialOptions, limits::LimitOptions, target::TargetOptions};
+use super::{
+    admin::AdminOptions, credentials::CredentialOptions, limits::LimitOptions, log::LogOptions,
+    target::TargetOptions,
+};
 use crate::error::{ConfigError, Error};
 
 pub(super) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
@@ -102,6 +105,14 @@ pub struct Options {
     /// How much at a time.
     #[command(flatten)]
     pub limits: LimitOptions,
+
+    /// How it is watched.
+    #[command(flatten)]
+    pub admin: AdminOptions,
+
+    /// What it tells.
+    #[command(flatten)]
+    pub log: LogOptions,
 
     /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
     #[arg(
@@ -267,12 +278,12 @@ impl From<Error> for Failure {
     }
 }
 
-pub(super) fn listen(text: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(option: &str, text: &str) -> Result<SocketAddr, Failure> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
         Failure::new(format!(
-            "invalid --listen {text:?}: give an address and a port, such as 127.0.0.1:8080"
+            "invalid {option} {text:?}: give an address and a port, such as 127.0.0.1:8080"
         ))
     })
 }

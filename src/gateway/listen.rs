@@ -36,6 +36,7 @@ use super::{
     app::{App, Shared},
     config::Failure,
     refusal::Refusal,
+    sight::Counted,
     unreadable::{Calls, Connection},
 };
 
@@ -139,7 +140,7 @@ async fn work(
 ) {
     let connections = GracefulShutdown::new();
     while let Some(socket) = sockets.recv().await {
-        let open = Open(Arc::clone(&counter));
+        let open = (Open(Arc::clone(&counter)), app.sight().inbound().one_more());
         match TcpStream::from_std(socket) {
             Ok(socket) => serve_connection(socket, app.clone(), &connections, open),
             Err(error) => tracing::warn!(%error, "could not serve a connection"),
@@ -162,7 +163,12 @@ impl Drop for Open {
     }
 }
 
-fn serve_connection(socket: TcpStream, app: App, connections: &GracefulShutdown, open: Open) {
+fn serve_connection(
+    socket: TcpStream,
+    app: App,
+    connections: &GracefulShutdown,
+    open: (Open, Counted),
+) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new());

@@ -10,7 +10,9 @@
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
 //! | `record` | one request, to the last byte of its answer |
-//! | `sight` | the log of requests, and the metrics |
+//! | `sight` | what operators see of requests: metrics, and a line of the log each |
+//! | `log` | the log, which holds nobody up |
+//! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
@@ -34,6 +36,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod app;
 mod check;
 mod clients;
@@ -45,6 +48,7 @@ mod file;
 mod inbound;
 mod limits;
 mod listen;
+mod log;
 mod models;
 mod policy;
 mod record;
@@ -57,12 +61,14 @@ mod unreadable;
 mod usage;
 
 pub use self::{
+    admin::AdminOptions,
     config::{
         CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
         TokenOptions,
     },
     credentials::CredentialOptions,
     limits::LimitOptions,
+    log::{LogFormat, LogGuard, LogOptions, start_log},
     run::run,
     target::TargetOptions,
 };

@@ -43,6 +43,10 @@ pub(super) struct Record {
     pub(super) arrived: Instant,
     /// From its arrival to the first byte of the answer's body.
     pub(super) first_byte: Option<Duration>,
+    /// The code of the error that was answered here.
+    pub(super) refused: Option<&'static str>,
+    /// What came of a 401 to the access token.
+    pub(super) refresh: Option<&'static str>,
     /// Bytes of the answer's body.
     pub(super) sent: u64,
     /// How the answer ended.
@@ -62,6 +66,8 @@ pub(super) struct Routed {
     pub(super) location: OnceLock<String>,
     /// How often the request was sent to Vertex AI, replays after a 401 not counted.
     pub(super) attempts: OnceLock<u32>,
+    /// How often it was sent to another location than the time before.
+    pub(super) failovers: OnceLock<u32>,
 }
 
 /// How an answer ended, as far as its body goes.
@@ -77,6 +83,17 @@ pub(super) enum End {
     Idle,
 }
 
+impl End {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::ClientLeft => "client_left",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+        }
+    }
+}
+
 impl Record {
     pub(super) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
         sight.arrived();
@@ -89,6 +106,8 @@ impl Record {
             status: None,
             arrived: Instant::now(),
             first_byte: None,
+            refused: None,
+            refresh: None,
             sent: 0,
             end: End::ClientLeft,
             usage: None,
@@ -127,7 +146,14 @@ impl fmt::Display for Silent {
 impl std::error::Error for Silent {}
 
 impl<B> RecordedBody<B> {
-    pub(super) fn new(body: B, record: Record, idle: Option<Duration>) -> Self {
+    pub(super) fn new(body: B, mut record: Record, idle: Option<Duration>) -> Self
+    where
+        B: Body,
+    {
+        // Nobody asks for a body that is not sent.
+        if record.method == Method::HEAD || body.is_end_stream() {
+            record.end = End::Whole;
+        }
         Self { body, record, scanner: Scanner::default(), idle, silence: None }
     }
 }

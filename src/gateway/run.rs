@@ -12,16 +12,23 @@ use arc_swap::ArcSwap;
 use tokio::signal;
 
 use super::{
+    admin::Admin,
     app::Shared,
     check,
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, address},
     credentials::{Identity, find},
     directory, endpoints,
     limits::Limits,
     listen::{Workers, accept, bind, cannot_listen},
+    sight::Sight,
     token,
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer, route::Upstream};
+use crate::{
+    auth::VertexAuthLayer,
+    emulator::Emulator,
+    model::{ModelEntry, VertexModelLayer},
+    route::Upstream,
+};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -42,7 +49,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
@@ -57,7 +64,7 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 async fn serve(mut options: Options) -> Result<(), Failure> {
     options.target.load()?;
     let options = &options;
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
@@ -71,13 +78,17 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let models = VertexModelLayer::new(target.models(&upstream, &auth, &directory)?)
         .body_limit(options.max_request_bytes);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let limits = Arc::new(Limits::new(&options.limits));
+    let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
+    let table = models.table();
+    sight.know(table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern));
     let shared = Arc::new(Shared {
         upstream: upstream.clone(),
         models: models.clone(),
         auth: auth.clone(),
         clients: ArcSwap::default(),
-        limits: Arc::new(Limits::new(&options.limits)),
-        sight: Arc::default(),
+        limits,
+        sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
         response_timeout: options.response_timeout(),
@@ -88,17 +99,23 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers())?;
     let (listener, addr) = bind(addr).await?;
+    let admin = Admin::bind(&options.admin).await?;
+    let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address uses your credentials");
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    greet(addr, emulator, &identity, &upstream);
+    if let Some(admin) = admin {
+        tokio::spawn(admin.serve(Arc::clone(&sight)));
+    }
+    greet(addr, admin_addr, emulator, &identity, &upstream);
     if let Some(interval) = options.discovery_interval().filter(|_| target.has_names()) {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
     }
     accept(listener, &workers, stop).await;
+    sight.drain();
     stop_serving(workers, options.drain_timeout()).await;
     Ok(())
 }
@@ -121,13 +138,20 @@ async fn stop_serving(workers: Workers, patience: Option<Duration>) {
     workers.drain(patience).await;
 }
 
-fn greet(addr: SocketAddr, emulator: Option<&Emulator>, identity: &Identity, upstream: &Upstream) {
+fn greet(
+    addr: SocketAddr,
+    admin: Option<SocketAddr>,
+    emulator: Option<&Emulator>,
+    identity: &Identity,
+    upstream: &Upstream,
+) {
     tracing::info!(credentials = %identity, "found");
     tracing::info!(%upstream, "forwarding");
     let mut lines = Vec::new();
     if let Some(emulator) = emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
+    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
     lines.push(format!("listening on http://{addr}"));
     if emulator.is_some() {
         lines.push(format!(
