@@ -30,6 +30,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
 };
+use tokio_io_timeout::TimeoutStream;
 use tower_http::catch_panic::CatchPanic;
 
 use super::{
@@ -173,7 +174,9 @@ fn serve_connection(
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
     let calls = Calls::default();
-    let socket = Connection::new(TokioIo::new(socket), calls.clone());
+    let mut socket = TimeoutStream::new(socket);
+    socket.set_write_timeout(app.send_timeout());
+    let socket = Connection::new(TokioIo::new(Box::pin(socket)), calls.clone());
     let service = tower::service_fn(move |request| {
         calls.one_more();
         app.clone().serve(request)

@@ -10,6 +10,7 @@
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
 //! | `record` | one request, to the last byte of its answer |
+//! | `watch` | the answer as it comes: silences and breaks |
 //! | `sight` | what operators see of requests: metrics, and a line of the log each |
 //! | `log` | the log, which holds nobody up |
 //! | `admin` | the listener of metrics and health |
@@ -59,6 +60,7 @@ mod target;
 mod token;
 mod unreadable;
 mod usage;
+mod watch;
 
 pub use self::{
     admin::AdminOptions,

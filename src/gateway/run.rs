@@ -15,7 +15,7 @@ use super::{
     admin::Admin,
     app::Shared,
     check,
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, address},
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::{Identity, find},
     directory, endpoints,
     limits::Limits,
@@ -91,8 +91,10 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
-        response_timeout: options.response_timeout(),
-        idle_timeout: options.idle_timeout(),
+        response_timeout: timeout(options.response_timeout),
+        idle_timeout: timeout(options.idle_timeout),
+        client_body_timeout: timeout(options.client_body_timeout),
+        send_timeout: timeout(options.send_timeout),
     });
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
@@ -110,13 +112,13 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         tokio::spawn(admin.serve(Arc::clone(&sight)));
     }
     greet(addr, admin_addr, emulator, &identity, &upstream);
-    if let Some(interval) = options.discovery_interval().filter(|_| target.has_names()) {
+    if let Some(interval) = timeout(options.discovery_interval).filter(|_| target.has_names()) {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
     }
     accept(listener, &workers, stop).await;
     sight.drain();
-    stop_serving(workers, options.drain_timeout()).await;
+    stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }
 
@@ -151,8 +153,8 @@ fn greet(
     if let Some(emulator) = emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
-    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
     lines.push(format!("listening on http://{addr}"));
+    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
     if emulator.is_some() {
         lines.push(format!(
             r#"
