@@ -16,6 +16,7 @@ use hyper_util::{
 use tower::{Layer, ServiceExt};
 
 use super::{
+    breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
     inbound::{InboundBody, admit},
@@ -25,7 +26,7 @@ use super::{
     record::{Record, RecordedBody},
     refusal::Refusal,
     sight::{Connections, CountConnections, Sight},
-    watch::{Watch, WatchedBody},
+    tls::Tls,
 };
 use crate::{
     BoxError,
@@ -58,7 +59,7 @@ const LONGEST_REQUEST_ID: usize = 128;
 #[derive(Clone)]
 pub(super) struct App {
     stack: Stack,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What all that serve have in common.
@@ -67,6 +68,10 @@ pub(super) struct Shared {
     pub(super) models: VertexModelLayer,
     pub(super) auth: VertexAuthLayer,
     pub(super) clients: ArcSwap<Clients>,
+    /// `None` for HTTP in clear text.
+    pub(super) tls: Option<Arc<Tls>>,
+    /// How long the head of a request may take.
+    pub(super) header_timeout: Duration,
     pub(super) limits: Arc<Limits>,
     pub(super) sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
@@ -87,14 +92,6 @@ impl App {
         let forwarded = VertexErrorLayer::new().layer(watched);
         let stack = shared.models.layer(Policy::new(forwarded, Arc::clone(&shared.limits)));
         Ok(Self { stack, shared })
-    }
-
-    pub(super) fn sight(&self) -> &Sight {
-        &self.shared.sight
-    }
-
-    pub(super) fn send_timeout(&self) -> Option<Duration> {
-        self.shared.send_timeout
     }
 
     pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Answer, Infallible> {

@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 use clap::{Args, Parser, builder::FalseyValueParser};
 
 use super::{
-    admin::AdminOptions, credentials::CredentialOptions, limits::LimitOptions, log::LogOptions,
-    target::TargetOptions,
+    admin::AdminOptions, clients::ClientOptions, credentials::CredentialOptions,
+    limits::LimitOptions, log::LogOptions, target::TargetOptions, tls::TlsOptions,
 };
 use crate::error::{ConfigError, Error};
 
@@ -56,9 +56,28 @@ pub struct Options {
     )]
     pub listen: String,
 
+    /// Who may ask.
+    #[command(flatten)]
+    pub clients: ClientOptions,
+
+    /// The certificate that clients see, and those that they must show.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+
     /// Where requests go, and whose credentials they carry.
     #[command(flatten)]
     pub target: TargetOptions,
+
+    /// Seconds that a client may take for the head of a request, or to begin a next one, after
+    /// which its connection is closed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub header_timeout: u64,
 
     /// Longest request body in bytes; a longer one gets a 413
     #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]

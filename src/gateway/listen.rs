@@ -23,10 +23,14 @@ use http::Response;
 use http_body_util::Full;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
 };
@@ -37,12 +41,9 @@ use super::{
     app::{App, Shared},
     config::Failure,
     refusal::Refusal,
-    sight::Counted,
+    strict::Strict,
     unreadable::{Calls, Connection},
 };
-
-/// A client that has not sent a request's head by then is not going to.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A thread that serves connections.
 struct Worker {
@@ -141,9 +142,15 @@ async fn work(
 ) {
     let connections = GracefulShutdown::new();
     while let Some(socket) = sockets.recv().await {
-        let open = (Open(Arc::clone(&counter)), app.sight().inbound().one_more());
+        let open = (Open(Arc::clone(&counter)), app.shared.sight.inbound().one_more());
         match TcpStream::from_std(socket) {
-            Ok(socket) => serve_connection(socket, app.clone(), &connections, open),
+            Ok(socket) => {
+                let serving = serve_connection(socket, app.clone(), connections.watcher());
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(open);
+                });
+            }
             Err(error) => tracing::warn!(%error, "could not serve a connection"),
         }
     }
@@ -164,32 +171,38 @@ impl Drop for Open {
     }
 }
 
-fn serve_connection(
-    socket: TcpStream,
-    app: App,
-    connections: &GracefulShutdown,
-    open: (Open, Counted),
-) {
+async fn serve_connection(socket: TcpStream, app: App, watcher: Watcher) {
+    let mut socket = TimeoutStream::new(socket);
+    socket.set_write_timeout(app.shared.send_timeout);
+    let socket = Box::pin(socket);
+    match app.shared.tls.clone() {
+        None => serve_http(socket, app, watcher).await,
+        Some(tls) => match tls.accept(socket, app.shared.header_timeout).await {
+            Ok(socket) => serve_http(socket, app, watcher).await,
+            Err(error) => tracing::info!(%error, "no TLS handshake"),
+        },
+    }
+}
+
+async fn serve_http<I>(socket: I, app: App, watcher: Watcher)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let timeout = app.shared.header_timeout;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
     builder.http2().timer(TokioTimer::new());
     let calls = Calls::default();
-    let mut socket = TimeoutStream::new(socket);
-    socket.set_write_timeout(app.send_timeout());
-    let socket = Connection::new(TokioIo::new(Box::pin(socket)), calls.clone());
+    let socket = Connection::new(TokioIo::new(Strict::new(socket, timeout)), calls.clone());
     let service = tower::service_fn(move |request| {
         calls.one_more();
         app.clone().serve(request)
     });
     let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
-    let connection = builder.serve_connection(socket, service).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error, "connection ended");
-        }
-        drop(open);
-    });
+    let connection = watcher.watch(builder.serve_connection(socket, service).into_owned());
+    if let Err(error) = connection.await {
+        tracing::debug!(error, "connection ended");
+    }
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {

@@ -7,10 +7,12 @@
 //! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
 //! | `directory` | endpoints by their names, looked up and kept up to date |
 //! | `clients` | who may ask, which models, how often |
+//! | `tls` | the certificate that clients see, and those that they must show |
+//! | `watch` | files that are read again when they change |
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
 //! | `record` | one request, to the last byte of its answer |
-//! | `watch` | the answer as it comes: silences and breaks |
+//! | `breaks` | the answer as it comes: silences and breaks |
 //! | `sight` | what operators see of requests: metrics, and a line of the log each |
 //! | `log` | the log, which holds nobody up |
 //! | `admin` | the listener of metrics and health |
@@ -18,6 +20,7 @@
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
+//! | `strict` | what two servers might read in two ways, and is not read at all |
 //! | `unreadable` | the same for what is not even HTTP |
 //! | [`TargetOptions`] | where requests go, and who may see the token |
 //! | [`CredentialOptions`] | whose token it is |
@@ -39,6 +42,7 @@
 
 mod admin;
 mod app;
+mod breaks;
 mod check;
 mod clients;
 mod config;
@@ -56,7 +60,9 @@ mod record;
 mod refusal;
 mod run;
 mod sight;
+mod strict;
 mod target;
+mod tls;
 mod token;
 mod unreadable;
 mod usage;
@@ -64,6 +70,7 @@ mod watch;
 
 pub use self::{
     admin::AdminOptions,
+    clients::ClientOptions,
     config::{
         CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
         TokenOptions,
@@ -73,4 +80,5 @@ pub use self::{
     log::{LogFormat, LogGuard, LogOptions, start_log},
     run::run,
     target::TargetOptions,
+    tls::TlsOptions,
 };

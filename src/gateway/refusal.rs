@@ -35,6 +35,10 @@ impl Refusal {
 
     pub(super) fn to_response(&self) -> Response<Bytes> {
         let mut response = openai_response(self.status, self.code, &self.message);
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(wait) = self.retry_after {
             // In whole seconds, and never none.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -15,6 +15,7 @@ use super::{
     admin::Admin,
     app::Shared,
     check,
+    clients::{ClientSources, Clients},
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::{Identity, find},
     directory, endpoints,
@@ -22,12 +23,12 @@ use super::{
     listen::{Workers, accept, bind, cannot_listen},
     sight::Sight,
     token,
+    watch::{self, Watched},
 };
 use crate::{
     auth::VertexAuthLayer,
     emulator::Emulator,
     model::{ModelEntry, VertexModelLayer},
-    route::Upstream,
 };
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
@@ -65,6 +66,13 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     options.target.load()?;
     let options = &options;
     let addr = address("--listen", &options.listen)?;
+    let sources = ClientSources::new(&options.clients, options.target.config());
+    let watched_clients = Watched::new("client keys", sources.files());
+    let clients = sources.load(&Clients::default())?;
+    let watched_tls = Watched::new("certificate", options.tls.files());
+    let tls = options.tls.load()?.map(Arc::new);
+    let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
+    refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
@@ -86,7 +94,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         upstream: upstream.clone(),
         models: models.clone(),
         auth: auth.clone(),
-        clients: ArcSwap::default(),
+        clients: ArcSwap::from_pointee(clients),
+        tls: tls.clone(),
+        header_timeout: Duration::from_secs(options.header_timeout),
         limits,
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
@@ -103,7 +113,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let (listener, addr) = bind(addr).await?;
     let admin = Admin::bind(&options.admin).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
-    if !addr.ip().is_loopback() {
+    if open && !addr.ip().is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address uses your credentials");
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
@@ -111,7 +121,16 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(admin) = admin {
         tokio::spawn(admin.serve(Arc::clone(&sight)));
     }
-    greet(addr, admin_addr, emulator, &identity, &upstream);
+    greet(addr, admin_addr, &shared, emulator, &identity);
+    let mut watched = vec![watched_clients.reloading(move || {
+        let clients = sources.load(&shared.clients.load())?;
+        shared.clients.store(Arc::new(clients));
+        Ok(())
+    })];
+    if let Some(tls) = tls {
+        watched.push(watched_tls.reloading(move || tls.reload()));
+    }
+    tokio::spawn(watch::keep(watched, Arc::default()));
     if let Some(interval) = timeout(options.discovery_interval).filter(|_| target.has_names()) {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
@@ -140,22 +159,39 @@ async fn stop_serving(workers: Workers, patience: Option<Duration>) {
     workers.drain(patience).await;
 }
 
+/// Without a way to tell who asks, only this machine is served.
+fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Failure> {
+    if !open || allowed || addr.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "whoever reaches {addr} would use your credentials: give clients keys with \
+         --client-key-file or ask for their certificates with --tls-client-ca; or, if only friends \
+         can reach it, pass --allow-unauthenticated"
+    )))
+}
+
 fn greet(
     addr: SocketAddr,
     admin: Option<SocketAddr>,
+    shared: &Shared,
     emulator: Option<&Emulator>,
     identity: &Identity,
-    upstream: &Upstream,
 ) {
+    let keys = shared.clients.load().len();
+    let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
-    tracing::info!(%upstream, "forwarding");
+    tracing::info!(upstream = %shared.upstream, "forwarding");
+    if keys > 0 {
+        tracing::info!(keys, "clients must have a key");
+    }
     let mut lines = Vec::new();
     if let Some(emulator) = emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
-    lines.push(format!("listening on http://{addr}"));
+    lines.push(format!("listening on {scheme}://{addr}"));
     lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
-    if emulator.is_some() {
+    if emulator.is_some() && keys == 0 && shared.tls.is_none() {
         lines.push(format!(
             r#"
 try it:

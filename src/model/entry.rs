@@ -292,13 +292,13 @@ pub(super) fn is_openapi(upstream: &Upstream) -> bool {
 
 /// A name, or names that begin and end alike.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
-    pub(super) text: String,
+pub(crate) struct Pattern {
+    pub(crate) text: String,
     star: Option<usize>,
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let star = text.find('*');
         let literal = star.map_or(text, |star| &text[star + 1..]);
         if text != "*" && text.replace('*', "").is_empty() || literal.contains('*') {
@@ -317,7 +317,7 @@ impl Pattern {
         self.star
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let Some(star) = self.star else { return name == self.text };
         let (prefix, suffix) = (&self.text[..star], &self.text[star + 1..]);
         name.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(suffix))

@@ -96,6 +96,8 @@ mod scan;
 mod service;
 mod table;
 
+#[cfg(feature = "gateway")]
+pub(crate) use self::entry::Pattern;
 pub use self::{
     body::ModelBody,
     entry::{ModelEntry, ModelRoute},

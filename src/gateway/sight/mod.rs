@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-pub(super) use self::connections::{Connections, CountConnections, Counted};
+pub(super) use self::connections::{Connections, CountConnections};
 use self::metrics::Metrics;
 use super::{limits::Limits, log, record::Record};
 use crate::token::TokenCache;
