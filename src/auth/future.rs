@@ -37,6 +37,19 @@ pub enum RefreshOutcome {
     NotReplayable,
 }
 
+impl RefreshOutcome {
+    /// Its name in logs and metrics, such as `replayed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Replayed => "replayed",
+            Self::SameToken => "same_token",
+            Self::Failed(_) => "failed",
+            Self::Throttled => "throttled",
+            Self::NotReplayable => "not_replayable",
+        }
+    }
+}
+
 /// The future of [`VertexAuth`](super::VertexAuth).
 #[pin_project]
 pub struct ResponseFuture<S, B, R>

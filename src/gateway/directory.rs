@@ -162,7 +162,7 @@ fn endpoints_at(
         builder = builder.location(location);
     }
     let upstream = builder.build()?;
-    let client = app::client::<Empty<Bytes>>()?;
+    let client = app::client::<Empty<Bytes>>(&Default::default())?;
     let endpoints = Endpoints::of(auth.layer(client), &upstream)?;
     Ok((upstream, endpoints))
 }

@@ -12,9 +12,12 @@
 //! | `watch` | files that are read again when they change |
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
+//! | `retry` | what is sent again, and how often |
 //! | `record` | one request, to the last byte of its answer |
 //! | `breaks` | the answer as it comes: silences and breaks |
-//! | `sight` | the log of requests, and the metrics |
+//! | `sight` | what operators see of requests: metrics, and a line of the log each |
+//! | `log` | the log, which holds nobody up |
+//! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
@@ -40,6 +43,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod app;
 mod breaks;
 mod catalog;
@@ -53,10 +57,12 @@ mod file;
 mod inbound;
 mod limits;
 mod listen;
+mod log;
 mod models;
 mod policy;
 mod record;
 mod refusal;
+mod retry;
 mod run;
 mod sight;
 mod signals;
@@ -69,6 +75,7 @@ mod usage;
 mod watch;
 
 pub use self::{
+    admin::AdminOptions,
     clients::ClientOptions,
     config::{
         CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
@@ -76,6 +83,7 @@ pub use self::{
     },
     credentials::CredentialOptions,
     limits::LimitOptions,
+    log::{LogFormat, LogGuard, LogOptions, start_log},
     run::run,
     target::TargetOptions,
     tls::TlsOptions,

@@ -11,20 +11,22 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use super::{
+    admin::Admin,
     app::Shared,
     catalog::Catalog,
     check,
     clients::{ClientSources, Clients},
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen, timeout},
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::{Identity, find},
     endpoints,
     limits::Limits,
     listen::{Workers, accept, bind, cannot_listen},
+    sight::Sight,
     signals::{self, hang_up, stop_signal, tell_systemd},
     token,
     watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator};
+use crate::{auth::VertexAuthLayer, emulator::Emulator, model::ModelEntry};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -45,7 +47,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
@@ -60,7 +62,7 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 async fn serve(mut options: Options) -> Result<(), Failure> {
     options.target.load()?;
     let options = &options;
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
     let sources = ClientSources::new(&options.clients, options.target.config());
     let watched_clients = Watched::new("client keys", sources.files());
     let clients = sources.load(&Clients::default())?;
@@ -85,9 +87,14 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth.clone(),
         owned_emulator.clone(),
         identity.info.clone(),
+        options.retry.clone(),
     );
     let catalog = Arc::new(catalog.await?);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let limits = Arc::new(Limits::new(&options.limits));
+    let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
+    let table = catalog.layer().table();
+    sight.know(table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern));
     let shared = Arc::new(Shared {
         upstream: upstream.clone(),
         models: catalog.layer().clone().body_limit(options.max_request_bytes),
@@ -95,10 +102,11 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         clients: ArcSwap::from_pointee(clients),
         tls: tls.clone(),
         header_timeout: Duration::from_secs(options.header_timeout),
-        limits: Arc::new(Limits::new(&options.limits)),
-        sight: Arc::default(),
+        limits,
+        sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
+        retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
         idle_timeout: timeout(options.idle_timeout),
         client_body_timeout: timeout(options.client_body_timeout),
@@ -109,12 +117,17 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers())?;
     let (listener, addr) = bind(addr).await?;
+    let admin = Admin::bind(&options.admin).await?;
+    let admin_addr = admin.as_ref().map(Admin::addr);
     if open && !addr.ip().is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address uses your credentials");
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    greet(addr, &shared, emulator, &identity);
+    if let Some(admin) = admin {
+        tokio::spawn(admin.serve(Arc::clone(&sight)));
+    }
+    greet(addr, admin_addr, &shared, emulator, &identity);
     let mut watched = vec![watched_clients.reloading(move || {
         let clients = sources.load(&shared.clients.load())?;
         shared.clients.store(Arc::new(clients));
@@ -132,8 +145,13 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         tokio::spawn(catalog.keep(interval));
     }
     tell_systemd("READY=1");
-    accept(listener, &workers, stop).await;
+    accept(&listener, &workers, stop).await;
+    sight.drain();
     tell_systemd("STOPPING=1");
+    if let Some(delay) = timeout(options.drain_delay) {
+        accept(&listener, &workers, tokio::time::sleep(delay)).await;
+    }
+    drop(listener);
     stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }
@@ -168,7 +186,13 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), F
     )))
 }
 
-fn greet(addr: SocketAddr, shared: &Shared, emulator: Option<&Emulator>, identity: &Identity) {
+fn greet(
+    addr: SocketAddr,
+    admin: Option<SocketAddr>,
+    shared: &Shared,
+    emulator: Option<&Emulator>,
+    identity: &Identity,
+) {
     let keys = shared.clients.load().len();
     let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
@@ -181,6 +205,7 @@ fn greet(addr: SocketAddr, shared: &Shared, emulator: Option<&Emulator>, identit
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
     lines.push(format!("listening on {scheme}://{addr}"));
+    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
     if emulator.is_some() && keys == 0 && shared.tls.is_none() {
         lines.push(format!(
             r#"
