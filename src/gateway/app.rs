@@ -30,7 +30,7 @@ use super::{
 use crate::{
     BoxError,
     auth::{VertexAuth, VertexAuthLayer},
-    model::{ModelBody, VertexModel, VertexModelLayer},
+    model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
@@ -116,6 +116,9 @@ impl App {
         }
         if let Some(client) = &client {
             client.count_request()?;
+            if client.has_list() {
+                request.extensions_mut().insert(ReadModel);
+            }
         }
         // What is billed is not for a client to choose.
         request.headers_mut().remove(QUOTA_PROJECT);
