@@ -12,14 +12,13 @@ use std::{
 use bytes::Bytes;
 use common::{
     Http, chat, chat_stream, client, eventually,
-    gateway::{Gateway, command},
+    gateway::{Gateway, command, openai_error},
     text,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, BufReader},
     net::TcpStream,
 };
 use tower_vertex::{
