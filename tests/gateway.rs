@@ -3,11 +3,7 @@
 
 mod common;
 
-use std::{
-    io::Write as _,
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{io::Write as _, process::Stdio, time::Duration};
 
 use bytes::Bytes;
 use common::{
@@ -28,18 +24,6 @@ use tower_vertex::{
     },
     replay::ReplayBody,
 };
-
-impl Gateway {
-    fn terminate(&self) {
-        let id = self.child.id().unwrap().to_string();
-        let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
-        assert!(killed.unwrap().success());
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
-    }
-}
 
 #[tokio::test]
 async fn with_an_emulator_it_needs_nothing_and_says_how_to_use_it() {

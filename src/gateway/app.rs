@@ -16,6 +16,7 @@ use hyper_util::{
 use tower::{Layer, ServiceExt};
 
 use super::{
+    breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
     inbound::{InboundBody, admit},
@@ -44,8 +45,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client of requests with bodies `B`.
 pub(super) type HttpClient<B> = Client<HttpsConnector<HttpConnector>, ReplayBody<B>>;
-pub(super) type Answer = Response<RecordedBody<Either<ErrorBody<Incoming>, Full<Bytes>>>>;
-type Forwarded = VertexError<VertexRoute<VertexAuth<HttpClient<ModelBody<InboundBody>>>>>;
+type AnswerBody = Either<ErrorBody<WatchedBody<Incoming>>, Full<Bytes>>;
+pub(super) type Answer = Response<RecordedBody<AnswerBody>>;
+type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<HttpClient<ModelBody<InboundBody>>>>>>;
 type Stack = VertexModel<Policy<Forwarded>>;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -76,12 +78,16 @@ pub(super) struct Shared {
     pub(super) max_request_bytes: usize,
     pub(super) response_timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) client_body_timeout: Option<Duration>,
+    pub(super) send_timeout: Option<Duration>,
 }
 
 impl App {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let forwarded = VertexErrorLayer::new().layer(route.layer(shared.auth.layer(client()?)));
+        let forwarded = route.layer(shared.auth.layer(client()?));
+        let watched = Watch::new(forwarded, shared.idle_timeout);
+        let forwarded = VertexErrorLayer::new().layer(watched);
         let stack = shared.models.layer(Policy::new(forwarded, Arc::clone(&shared.limits)));
         Ok(Self { stack, shared })
     }
@@ -95,16 +101,16 @@ impl App {
         let mut answer = answer.unwrap_or_else(|refusal| local(refusal.to_response()));
         record.status = Some(answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
-        Ok(answer.map(|body| RecordedBody::new(body, record, shared.idle_timeout)))
+        Ok(answer.map(|body| RecordedBody::new(body, record)))
     }
 
     async fn answer(
         self,
         request: Request<Incoming>,
         record: &mut Record,
-    ) -> Result<Response<Either<ErrorBody<Incoming>, Full<Bytes>>>, Refusal> {
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let Self { stack, shared } = self;
-        let mut request = admit(request, shared.max_request_bytes)?;
+        let mut request = admit(request, shared.max_request_bytes, shared.client_body_timeout)?;
         let client = shared.clients.load().authenticate(request.headers())?;
         record.client.clone_from(&client);
         let table = shared.models.table();
@@ -142,7 +148,7 @@ impl App {
     }
 }
 
-fn local(answer: Response<Bytes>) -> Response<Either<ErrorBody<Incoming>, Full<Bytes>>> {
+fn local(answer: Response<Bytes>) -> Response<AnswerBody> {
     answer.map(|body| Either::Right(Full::new(body)))
 }
 

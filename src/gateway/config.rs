@@ -107,6 +107,20 @@ pub struct Options {
     )]
     pub idle_timeout: u64,
 
+    /// Seconds for the body of a request to come; 0 waits for ever
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_CLIENT_BODY_TIMEOUT",
+        default_value_t = 300
+    )]
+    pub client_body_timeout: u64,
+
+    /// Seconds in which a client takes no byte of its answer, after which its connection is closed; 0
+    /// waits for ever
+    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_SEND_TIMEOUT", default_value_t = 60)]
+    pub send_timeout: u64,
+
     /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
     /// they are cut; 0 waits for all of them
     #[arg(
@@ -304,25 +318,14 @@ pub(super) fn given(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
 }
 
+/// Seconds, as options have them.
+pub(super) fn timeout(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
 impl Options {
-    pub(super) fn discovery_interval(&self) -> Option<Duration> {
-        (self.discovery_interval > 0).then(|| Duration::from_secs(self.discovery_interval))
-    }
-
-    pub(super) fn response_timeout(&self) -> Option<Duration> {
-        (self.response_timeout > 0).then(|| Duration::from_secs(self.response_timeout))
-    }
-
-    pub(super) fn drain_timeout(&self) -> Option<Duration> {
-        (self.drain_timeout > 0).then(|| Duration::from_secs(self.drain_timeout))
-    }
-
     pub(super) fn workers(&self) -> usize {
         let processors = || thread::available_parallelism().ok();
         self.workers.or_else(processors).map_or(1, NonZeroUsize::get)
-    }
-
-    pub(super) fn idle_timeout(&self) -> Option<Duration> {
-        (self.idle_timeout > 0).then(|| Duration::from_secs(self.idle_timeout))
     }
 }

@@ -34,6 +34,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
 };
+use tokio_io_timeout::TimeoutStream;
 use tower_http::catch_panic::CatchPanic;
 
 use super::{
@@ -171,6 +172,9 @@ impl Drop for Open {
 }
 
 async fn serve_connection(socket: TcpStream, app: App, watcher: Watcher) {
+    let mut socket = TimeoutStream::new(socket);
+    socket.set_write_timeout(app.shared.send_timeout);
+    let socket = Box::pin(socket);
     match app.shared.tls.clone() {
         None => serve_http(socket, app, watcher).await,
         Some(tls) => match tls.accept(socket, app.shared.header_timeout).await {

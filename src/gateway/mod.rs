@@ -12,6 +12,7 @@
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
 //! | `record` | one request, to the last byte of its answer |
+//! | `breaks` | the answer as it comes: silences and breaks |
 //! | `sight` | the log of requests, and the metrics |
 //! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
@@ -38,6 +39,7 @@
 //! ```
 
 mod app;
+mod breaks;
 mod check;
 mod clients;
 mod config;

@@ -66,7 +66,9 @@ where
                 if let Some(client) = &client {
                     client.allow(model.map(RequestedModel::as_str))?;
                 }
-                let _ = routed.permits.set(limits.enter(client.as_deref()).await?);
+                let permits = limits.enter(client.as_deref()).await?;
+                let _ = routed.permits.set(permits);
+                request.extensions_mut().insert(routed);
             }
             ready.call(request).await.map_err(Into::into)
         })

@@ -1,8 +1,6 @@
 //! One request, from its arrival to the last byte of its answer: what is told of it at its end.
 
 use std::{
-    fmt,
-    future::Future as _,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
@@ -13,7 +11,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tokio::time::Sleep;
 
 use super::{
     clients::Client,
@@ -21,7 +18,6 @@ use super::{
     sight::Sight,
     usage::{Scanner, Usage},
 };
-use crate::BoxError;
 
 /// As much of a path as is kept: one may have 64 KiB.
 const LONGEST_PATH: usize = 200;
@@ -60,6 +56,8 @@ pub(super) struct Routed {
     pub(super) model: OnceLock<Arc<str>>,
     /// Of the attempt that was answered.
     pub(super) location: OnceLock<String>,
+    /// How Vertex AI broke off, if it did.
+    pub(super) broken: OnceLock<End>,
     /// How often the request was sent to Vertex AI, replays after a 401 not counted.
     pub(super) attempts: OnceLock<u32>,
 }
@@ -102,68 +100,34 @@ impl Record {
     }
 }
 
-/// The body of an answer on its way to the client. Vertex AI may be silent for `idle` before it is
-/// broken off: a client that is slow itself is not counted.
+/// The body of an answer on its way to the client.
 #[pin_project]
 pub(super) struct RecordedBody<B> {
     #[pin]
     body: B,
     record: Record,
     scanner: Scanner,
-    idle: Option<Duration>,
-    silence: Option<Pin<Box<Sleep>>>,
 }
-
-/// Vertex AI was silent in the middle of an answer.
-#[derive(Debug)]
-struct Silent(Duration);
-
-impl fmt::Display for Silent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing came for {:?}, which --idle-timeout allows", self.0)
-    }
-}
-
-impl std::error::Error for Silent {}
 
 impl<B> RecordedBody<B> {
-    pub(super) fn new(body: B, record: Record, idle: Option<Duration>) -> Self {
-        Self { body, record, scanner: Scanner::default(), idle, silence: None }
+    pub(super) fn new(body: B, record: Record) -> Self {
+        Self { body, record, scanner: Scanner::default() }
     }
 }
 
-impl<B> Body for RecordedBody<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         let record = this.record;
-        let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
-            let Some(idle) = *this.idle else { return Poll::Pending };
-            let silence = this.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-            ready!(silence.as_mut().poll(cx));
-            record.end = End::Idle;
-            return Poll::Ready(Some(Err(Silent(idle).into())));
-        };
-        *this.silence = None;
-        let frame = match frame {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                record.end = End::Broken;
-                return Poll::Ready(Some(Err(error.into())));
-            }
-            None => {
-                record.ended_well(this.scanner);
-                return Poll::Ready(None);
-            }
+        let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)).transpose()? else {
+            record.ended_well(this.scanner);
+            return Poll::Ready(None);
         };
         if let Some(data) = frame.data_ref() {
             record.first_byte.get_or_insert_with(|| record.arrived.elapsed());
@@ -188,6 +152,9 @@ where
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if let Some(broken) = self.routed.broken.get() {
+            self.end = *broken;
+        }
         self.sight.ended(self);
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper_util::client::legacy::Error as ClientError;
 
-use super::inbound::TooLarge;
+use super::inbound::{TooLarge, TooSlow};
 use crate::{BoxError, Error, error::openai_response, route::Upstream};
 
 /// Why a request is answered here.
@@ -104,6 +104,9 @@ impl Refusal {
         }
         if let Some(error) = find::<TooLarge>(error) {
             return Self::too_large(error);
+        }
+        if let Some(error) = find::<TooSlow>(error) {
+            return Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
         }
         let (origin, causes) = (upstream.origin(), causes(error));
         tracing::warn!(origin, error = causes, "no answer from upstream");

@@ -15,7 +15,7 @@ use super::{
     app::Shared,
     check,
     clients::{ClientSources, Clients},
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen, timeout},
     credentials::{Identity, find},
     directory, endpoints,
     limits::Limits,
@@ -91,8 +91,10 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         sight: Arc::default(),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
-        response_timeout: options.response_timeout(),
-        idle_timeout: options.idle_timeout(),
+        response_timeout: timeout(options.response_timeout),
+        idle_timeout: timeout(options.idle_timeout),
+        client_body_timeout: timeout(options.client_body_timeout),
+        send_timeout: timeout(options.send_timeout),
     });
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
@@ -114,12 +116,12 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         watched.push(watched_tls.reloading(move || tls.reload()));
     }
     tokio::spawn(watch::keep(watched, Arc::default()));
-    if let Some(interval) = options.discovery_interval().filter(|_| target.has_names()) {
+    if let Some(interval) = timeout(options.discovery_interval).filter(|_| target.has_names()) {
         let base = upstream.clone();
         tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
     }
     accept(listener, &workers, stop).await;
-    stop_serving(workers, options.drain_timeout()).await;
+    stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }
 

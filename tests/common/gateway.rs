@@ -1,6 +1,11 @@
 //! The binary `vertex-gateway`, running.
 
-use std::{io::Write as _, net::SocketAddr, process::Stdio};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -8,7 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tempfile::TempPath;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     net::TcpStream,
     process::{Child, ChildStdout, Command},
 };
@@ -84,6 +89,16 @@ impl Gateway {
         let mut answer = Vec::new();
         let _ = socket.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(crate) fn terminate(&self) {
+        let id = self.child.id().unwrap().to_string();
+        let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
+        assert!(killed.unwrap().success());
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
     }
 }
 

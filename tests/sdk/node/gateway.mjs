@@ -55,7 +55,7 @@ export class Gateway {
     this.emulator = emulator;
     this.url = `${gateway}/v1`;
     // What the gateway stands before, as Google's guide has it for a client without a gateway.
-    const project = "projects/emulator-project/locations/us-central1";
+    const project = "projects/emulator/locations/us-central1";
     this.vertex = `${emulator}/v1/${project}/endpoints/openapi`;
   }
 

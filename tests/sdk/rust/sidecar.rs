@@ -47,7 +47,7 @@ impl Sidecar {
     /// The client at Vertex AI itself, as Google's guide has it: with a token for a key.
     pub(crate) async fn raw(&self) -> OpenAI {
         let url = format!(
-            "{}/v1/projects/emulator-project/locations/us-central1/endpoints/openapi",
+            "{}/v1/projects/emulator/locations/us-central1/endpoints/openapi",
             self.emulator()
         );
         without_retries(client(&url, &self.token().await))
