@@ -5,6 +5,7 @@
 //! | [`Options`] | what can be set, on the command line and in the environment |
 //! | `file` | the configuration file |
 //! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
+//! | `catalog` | the table of models in force |
 //! | `directory` | endpoints by their names, looked up and kept up to date |
 //! | `clients` | who may ask, which models, how often |
 //! | `tls` | the certificate that clients see, and those that they must show |
@@ -25,6 +26,7 @@
 //! | [`TargetOptions`] | where requests go, and who may see the token |
 //! | [`CredentialOptions`] | whose token it is |
 //! | `listen` | the workers, and the connections that they are dealt |
+//! | `signals` | Ctrl-C, SIGTERM, SIGHUP; and systemd |
 //! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
@@ -43,6 +45,7 @@
 mod admin;
 mod app;
 mod breaks;
+mod catalog;
 mod check;
 mod clients;
 mod config;
@@ -60,6 +63,7 @@ mod record;
 mod refusal;
 mod run;
 mod sight;
+mod signals;
 mod strict;
 mod target;
 mod tls;

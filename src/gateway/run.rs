@@ -1,7 +1,6 @@
 //! The commands, and the end: who is being served when a signal comes is served to the end.
 
 use std::{
-    future::Future,
     io::Write,
     net::SocketAddr,
     sync::Arc,
@@ -9,27 +8,25 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::signal;
+use tokio::runtime::Handle;
 
 use super::{
     admin::Admin,
     app::Shared,
+    catalog::Catalog,
     check,
     clients::{ClientSources, Clients},
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::{Identity, find},
-    directory, endpoints,
+    endpoints,
     limits::Limits,
     listen::{Workers, accept, bind, cannot_listen},
     sight::Sight,
+    signals::{self, hang_up, stop_signal, tell_systemd},
     token,
     watch::{self, Watched},
 };
-use crate::{
-    auth::VertexAuthLayer,
-    emulator::Emulator,
-    model::{ModelEntry, VertexModelLayer},
-};
+use crate::{auth::VertexAuthLayer, emulator::Emulator};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -74,25 +71,31 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
     refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
     let target = &options.target;
-    let emulator = target.credentials.start_emulator().await?;
-    let emulator = emulator.as_ref();
+    let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
+    let emulator = owned_emulator.as_deref();
     target.validate(&target.settings(emulator, None)?.with_some_project()?, emulator)?;
     let identity = find(target.credentials.search()?, emulator).await?;
     let info = identity.info.as_ref();
     let upstream = target.settings(emulator, info)?.upstream()?;
     let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(options.replay_limit);
     let auth = target.trusting(auth, &upstream, emulator, info)?;
-    let directory = target.look_up(&upstream, &auth).await?;
-    let models = VertexModelLayer::new(target.models(&upstream, &auth, &directory)?)
-        .body_limit(options.max_request_bytes);
+    let watched_models =
+        Watched::new("models", target.config().map(Into::into).into_iter().collect());
+    let catalog = Catalog::new(
+        target.clone(),
+        upstream.clone(),
+        auth.clone(),
+        owned_emulator.clone(),
+        identity.info.clone(),
+    );
+    let catalog = Arc::new(catalog.await?);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let limits = Arc::new(Limits::new(&options.limits));
     let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
-    let table = models.table();
-    sight.know(table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern));
+    sight.know(&catalog.layer().table());
     let shared = Arc::new(Shared {
         upstream: upstream.clone(),
-        models: models.clone(),
+        models: catalog.layer().clone().body_limit(options.max_request_bytes),
         auth: auth.clone(),
         clients: ArcSwap::from_pointee(clients),
         tls: tls.clone(),
@@ -130,13 +133,23 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(tls) = tls {
         watched.push(watched_tls.reloading(move || tls.reload()));
     }
-    tokio::spawn(watch::keep(watched, Arc::default()));
-    if let Some(interval) = timeout(options.discovery_interval).filter(|_| target.has_names()) {
-        let base = upstream.clone();
-        tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
+    if target.config().is_some() {
+        let (catalog, runtime) = (Arc::clone(&catalog), Handle::current());
+        let sight = Arc::clone(&sight);
+        watched.push(watched_models.reloading(move || {
+            runtime.block_on(catalog.reload())?;
+            sight.know(&catalog.layer().table());
+            Ok(())
+        }));
     }
+    tokio::spawn(watch::keep(watched, hang_up()?));
+    if let Some(interval) = timeout(options.discovery_interval) {
+        tokio::spawn(catalog.keep(interval));
+    }
+    tell_systemd("READY=1");
     accept(listener, &workers, stop).await;
     sight.drain();
+    tell_systemd("STOPPING=1");
     stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }
@@ -153,7 +166,7 @@ async fn stop_serving(workers: Workers, patience: Option<Duration>) {
         };
         tokio::select! {
             () = timeout => tracing::warn!("--drain-timeout is over: what is under way is cut"),
-            () = wait_again() => tracing::warn!("stopped at once by a second signal"),
+            () = signals::wait_again() => tracing::warn!("stopped at once by a second signal"),
         }
     };
     workers.drain(patience).await;
@@ -219,32 +232,4 @@ pub(super) fn say(lines: &[String]) {
 pub(super) fn say_json(document: &impl serde::Serialize) {
     // Nothing here has a key that is not text, which alone could fail.
     say(&[serde_json::to_string(document).unwrap_or_default()]);
-}
-
-async fn wait_again() {
-    match stop_signal() {
-        Ok(stop) => stop.await,
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    #[cfg(unix)]
-    {
-        use signal::unix::{SignalKind, signal};
-        let cannot = |error| Failure::new(format!("cannot listen for signals: {error}"));
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async {
-        let _ = signal::ctrl_c().await;
-    })
 }
