@@ -34,6 +34,8 @@ use crate::{
     model::{ModelBody, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
+    retry::VertexRetry,
+    retry::VertexRetryLayer,
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
 };
 
@@ -48,9 +50,12 @@ pub(super) type HttpClient<B> =
     Client<HttpsConnector<CountConnections<HttpConnector>>, ReplayBody<B>>;
 type AnswerBody = Either<ErrorBody<WatchedBody<Incoming>>, Full<Bytes>>;
 pub(super) type Answer = Response<RecordedBody<AnswerBody>>;
-type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<HttpClient<ModelBody<InboundBody>>>>>>;
-type Stack = VertexModel<Policy<Forwarded>>;
+type SentBody = ReplayBody<ModelBody<InboundBody>>;
+type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<HttpClient<SentBody>>>>>;
+type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
 
+/// How often a request was sent to Vertex AI.
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ones are nobody's: they would make the log expensive.
 const LONGEST_REQUEST_ID: usize = 128;
@@ -67,6 +72,7 @@ pub(super) struct Shared {
     pub(super) upstream: Upstream,
     pub(super) models: VertexModelLayer,
     pub(super) auth: VertexAuthLayer,
+    pub(super) retry: VertexRetryLayer,
     pub(super) clients: ArcSwap<Clients>,
     /// `None` for HTTP in clear text.
     pub(super) tls: Option<Arc<Tls>>,
@@ -90,7 +96,8 @@ impl App {
         let forwarded = route.layer(shared.auth.layer(client));
         let watched = Watch::new(forwarded, shared.idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
-        let stack = shared.models.layer(Policy::new(forwarded, Arc::clone(&shared.limits)));
+        let retried = shared.retry.layer(forwarded);
+        let stack = shared.models.layer(Policy::new(retried, Arc::clone(&shared.limits)));
         Ok(Self { stack, shared })
     }
 
@@ -106,6 +113,9 @@ impl App {
         });
         record.status = Some(answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
+        if let Some(attempts) = record.routed.attempts() {
+            answer.headers_mut().insert(ATTEMPTS, attempts.into());
+        }
         Ok(answer.map(|body| RecordedBody::new(body, record)))
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Mutex;
 
-use super::{config::Failure, directory::Directory, target::TargetOptions};
+use super::{config::Failure, directory::Directory, retry::RetryOptions, target::TargetOptions};
 use crate::{
     auth::VertexAuthLayer,
     emulator::Emulator,
@@ -27,6 +27,7 @@ pub(super) struct Catalog {
 struct Current {
     target: TargetOptions,
     upstream: Upstream,
+    retry: RetryOptions,
     directory: Directory,
 }
 
@@ -42,8 +43,9 @@ impl Catalog {
         auth: VertexAuthLayer,
         emulator: Option<Arc<Emulator>>,
         info: Option<CredentialsInfo>,
+        retry: RetryOptions,
     ) -> Result<Self, Failure> {
-        let current = Current { target, upstream, directory: Directory::default() };
+        let current = Current { target, upstream, retry, directory: Directory::default() };
         let (current, table) = current.look_up(&auth).await?;
         let layer = VertexModelLayer::new(table);
         Ok(Self { layer, auth, emulator, info, current: Mutex::new(current) })
@@ -60,8 +62,8 @@ impl Catalog {
         let mut target = current.target.clone();
         target.load()?;
         let settings = target.settings(self.emulator.as_deref(), self.info.as_ref())?;
-        let directory = current.directory.clone();
-        let next = Current { target, upstream: settings.upstream()?, directory };
+        let (retry, directory) = (current.retry.clone(), current.directory.clone());
+        let next = Current { target, upstream: settings.upstream()?, retry, directory };
         let (next, table) = next.look_up(&self.auth).await?;
         self.layer.set_table(table);
         *current = next;
@@ -93,10 +95,11 @@ impl Catalog {
 impl Current {
     /// The same with what Vertex AI says of endpoints now.
     async fn look_up(&self, auth: &VertexAuthLayer) -> Result<(Self, ModelTable), Failure> {
-        let Self { target, upstream, .. } = self;
+        let Self { target, upstream, retry, .. } = self;
         let directory = target.look_up(upstream, auth).await?;
         let table = target.models(upstream, auth, &directory)?;
-        let (target, upstream) = (target.clone(), upstream.clone());
-        Ok((Self { target, upstream, directory }, table))
+        retry.check(&table)?;
+        let (target, upstream, retry) = (target.clone(), upstream.clone(), retry.clone());
+        Ok((Self { target, upstream, retry, directory }, table))
     }
 }

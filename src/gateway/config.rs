@@ -6,7 +6,8 @@ use clap::{Args, Parser, builder::FalseyValueParser};
 
 use super::{
     admin::AdminOptions, clients::ClientOptions, credentials::CredentialOptions,
-    limits::LimitOptions, log::LogOptions, target::TargetOptions, tls::TlsOptions,
+    limits::LimitOptions, log::LogOptions, retry::RetryOptions, target::TargetOptions,
+    tls::TlsOptions,
 };
 use crate::error::{ConfigError, Error};
 
@@ -121,6 +122,11 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_SEND_TIMEOUT", default_value_t = 60)]
     pub send_timeout: u64,
 
+    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// is accepted: what deals out connections has to notice
+    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
+    pub drain_delay: u64,
+
     /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
     /// they are cut; 0 waits for all of them
     #[arg(
@@ -134,6 +140,10 @@ pub struct Options {
     /// Threads that serve [default: one for each processor]
     #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_WORKERS")]
     pub workers: Option<NonZeroUsize>,
+
+    /// How often.
+    #[command(flatten)]
+    pub retry: RetryOptions,
 
     /// How much at a time.
     #[command(flatten)]

@@ -222,7 +222,7 @@ pub(super) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
 
 /// Accepts connections until `stop`.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: &TcpListener,
     workers: &Workers,
     stop: impl Future<Output = ()>,
 ) {

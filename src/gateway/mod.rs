@@ -12,6 +12,7 @@
 //! | `watch` | files that are read again when they change |
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
+//! | `retry` | what is sent again, and how often |
 //! | `record` | one request, to the last byte of its answer |
 //! | `breaks` | the answer as it comes: silences and breaks |
 //! | `sight` | what operators see of requests: metrics, and a line of the log each |
@@ -61,6 +62,7 @@ mod models;
 mod policy;
 mod record;
 mod refusal;
+mod retry;
 mod run;
 mod sight;
 mod signals;

@@ -18,6 +18,7 @@ use super::{
     sight::Sight,
     usage::{Scanner, Usage},
 };
+use crate::retry::{Attempt, Attempts};
 
 /// As much of a path as is kept: one may have 64 KiB.
 const LONGEST_PATH: usize = 200;
@@ -60,14 +61,24 @@ pub(super) struct Routed {
     pub(super) permits: OnceLock<Permits>,
     /// As the client wrote it.
     pub(super) model: OnceLock<Arc<str>>,
-    /// Of the attempt that was answered.
-    pub(super) location: OnceLock<String>,
     /// How Vertex AI broke off, if it did.
     pub(super) broken: OnceLock<End>,
-    /// How often the request was sent to Vertex AI, replays after a 401 not counted.
-    pub(super) attempts: OnceLock<u32>,
-    /// How often it was sent to another location than the time before.
-    pub(super) failovers: OnceLock<u32>,
+    /// Each time that it was sent, replays after a 401 not counted.
+    pub(super) attempts: OnceLock<Attempts>,
+}
+
+impl Routed {
+    /// How often the request was sent; `None` if it was not.
+    pub(super) fn attempts(&self) -> Option<usize> {
+        self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
+    }
+
+    /// Where it was sent, each time.
+    pub(super) fn locations(&self) -> Vec<String> {
+        let attempts = self.attempts.get().map(Attempts::list).unwrap_or_default();
+        let location = |attempt: &Attempt| Some(attempt.upstream.as_ref()?.location()?.to_string());
+        attempts.iter().map(|attempt| location(attempt).unwrap_or_default()).collect()
+    }
 }
 
 /// How an answer ended, as far as its body goes.

@@ -87,6 +87,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth.clone(),
         owned_emulator.clone(),
         identity.info.clone(),
+        options.retry.clone(),
     );
     let catalog = Arc::new(catalog.await?);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -104,6 +105,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
+        retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
         idle_timeout: timeout(options.idle_timeout),
         client_body_timeout: timeout(options.client_body_timeout),
@@ -147,9 +149,13 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         tokio::spawn(catalog.keep(interval));
     }
     tell_systemd("READY=1");
-    accept(listener, &workers, stop).await;
+    accept(&listener, &workers, stop).await;
     sight.drain();
     tell_systemd("STOPPING=1");
+    if let Some(delay) = timeout(options.drain_delay) {
+        accept(&listener, &workers, tokio::time::sleep(delay)).await;
+    }
+    drop(listener);
     stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }

@@ -172,7 +172,9 @@ impl Metrics {
             Some(model) => self.models.label(model, good),
             None => Arc::default(),
         };
-        let location = routed.location.get().cloned().unwrap_or_default();
+        let locations = routed.locations();
+        let failovers = locations.windows(2).filter(|two| two[0] != two[1]).count();
+        let location = locations.last().cloned().unwrap_or_default();
         let client = record.client.as_deref().map_or("", |client| client.name()).to_owned();
         let status_class = CLASSES.get(usize::from(status / 100)).copied().unwrap_or(OTHER);
 
@@ -183,11 +185,9 @@ impl Metrics {
         if let Some(first) = record.first_byte.filter(|_| good) {
             self.first_bytes.get_or_create(&route).observe(first.as_secs_f64());
         }
-        if let Some(retries) = routed.attempts.get().and_then(|n| n.checked_sub(1)) {
-            self.retries.get_or_create(&route).inc_by(retries.into());
-        }
-        if let Some(&failovers) = routed.failovers.get() {
-            self.failovers.get_or_create(&route).inc_by(failovers.into());
+        if let Some(retries) = locations.len().checked_sub(1) {
+            self.retries.get_or_create(&route).inc_by(retries as u64);
+            self.failovers.get_or_create(&route).inc_by(failovers as u64);
         }
         if let Some(outcome) = record.refresh {
             self.replays.get_or_create(&OutcomeLabels { outcome }).inc();

@@ -65,7 +65,7 @@ impl Sight {
         &self.metrics.upstream
     }
 
-    /// No more connections are accepted: whoever asks for readiness is to send clients elsewhere.
+    /// The end is near: whoever asks for readiness is to send clients elsewhere.
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
@@ -77,7 +77,7 @@ impl Sight {
     /// Why not.
     pub(super) fn ready(&self) -> Result<(), &'static str> {
         if self.draining.load(Relaxed) {
-            return Err("draining: no new connections are accepted");
+            return Err("draining: the process is about to end");
         }
         match self.tokens.stats().expires_in {
             None => Err("no access token yet: the log says why"),
