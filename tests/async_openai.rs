@@ -14,7 +14,7 @@ use async_openai::{
 use common::{Http, key_source, stack};
 use serde_json::{from_value, json};
 use tokio_stream::StreamExt;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_vertex::{
     Error,
     emulator::{ApiFault, Emulator, Faults, TokenBehavior, TokenFault},
@@ -22,10 +22,22 @@ use tower_vertex::{
 };
 
 fn client(vertex: &Emulator) -> Client<OpenAIConfig> {
+    over(VertexErrorLayer::new().layer(stack(vertex, key_source(vertex), Http::One)))
+}
+
+/// The client with its own retries over these layers.
+fn over<S, B>(stack: S) -> Client<OpenAIConfig>
+where
+    S: Service<http::Request<reqwest::Body>, Response = http::Response<B>, Error = BoxError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
+{
     // reqwest, which only makes requests here, is built without one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let stack = stack::<reqwest::Body>(vertex, key_source(vertex), Http::One);
-    let stack = VertexErrorLayer::new().layer(stack);
     let door = service_fn(move |factory: HttpRequestFactory| {
         let stack = stack.clone();
         async move {
@@ -101,13 +113,29 @@ async fn a_revoked_token_is_noticed_by_no_call_and_costs_one_mint() {
     assert!(stats.by_status[&401] >= 1);
 }
 
+/// Resource exhausted, once.
+fn exhaust(vertex: &Emulator) {
+    let fault = ApiFault { times: Some(1), ..ApiFault::new(429) };
+    vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
+}
+
 #[tokio::test]
 async fn its_own_retries_see_a_429() {
     let vertex = Emulator::start().await.unwrap();
-    let fault = ApiFault { times: Some(1), ..ApiFault::new(429) };
-    vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
+    exhaust(&vertex);
     client(&vertex).chat().create(chat(GEMINI, "again")).await.unwrap();
     assert_eq!(vertex.stats().by_status, [(200, 1), (429, 1)].into());
+}
+
+#[tokio::test]
+async fn without_the_error_layer_they_give_up_on_it() {
+    let vertex = Emulator::start().await.unwrap();
+    exhaust(&vertex);
+    let client = over(stack(&vertex, key_source(&vertex), Http::One));
+    let error = client.chat().create(chat(GEMINI, "once")).await.unwrap_err();
+    let OpenAIError::JSONDeserialize(_, body) = error else { panic!("{error:?}") };
+    assert!(body.starts_with(r#"[{"error":{"code":429,"#), "{body}");
+    assert_eq!(vertex.stats().by_status, [(429, 1)].into());
 }
 
 #[tokio::test]

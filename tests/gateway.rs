@@ -5,20 +5,22 @@ mod common;
 
 use std::{
     io::Write as _,
-    net::SocketAddr,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
 use bytes::Bytes;
-use common::{Http, chat, chat_stream, client, eventually, text};
+use common::{
+    Http, chat, chat_stream, client, eventually,
+    gateway::{Gateway, command},
+    text,
+};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
-    process::{Child, ChildStdout, Command},
 };
 use tower_vertex::{
     emulator::{
@@ -28,43 +30,7 @@ use tower_vertex::{
     replay::ReplayBody,
 };
 
-/// A command without what this machine's environment would set.
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vertex-gateway"));
-    for (name, _) in std::env::vars() {
-        let ours =
-            ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_"].iter().any(|p| name.starts_with(p));
-        if ours || ["PROJECT_ID", "LOCATION", "ENDPOINT"].contains(&name.as_str()) {
-            command.env_remove(name);
-        }
-    }
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-struct Gateway {
-    child: Child,
-    addr: SocketAddr,
-    emulator: Option<String>,
-    stdout: Lines<BufReader<ChildStdout>>,
-}
-
 impl Gateway {
-    async fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut emulator = None;
-        loop {
-            let line = stdout.next_line().await.unwrap().expect("it says that it listens");
-            if let Some(url) = line.strip_prefix("emulator listening on ") {
-                emulator = Some(url.to_owned());
-            } else if let Some(addr) = line.strip_prefix("listening on http://") {
-                let addr = addr.parse().unwrap();
-                return Self { child, addr, emulator, stdout };
-            }
-        }
-    }
-
     /// In front of an emulator in this process, with a key of its.
     async fn before(vertex: &Emulator, options: &[&str]) -> Self {
         let mut key = tempfile::NamedTempFile::new().unwrap();

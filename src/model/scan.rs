@@ -79,7 +79,7 @@ enum State {
     Text,
     /// After a backslash.
     Escape,
-    /// Within `\uXXXX`: how many digits are to come, and the value of those before.
+    /// Within `\u` and four digits: how many digits are to come, and the value of those before.
     Unicode(u8, u16),
     Number(Number),
     /// Within `true`, `false` or `null`: how many bytes of it were there.
@@ -294,7 +294,7 @@ impl Scanner {
         Some(State::Text)
     }
 
-    /// A digit of `\uXXXX`.
+    /// A digit of `\u` and four digits.
     fn digit(&mut self, left: u8, unit: u16, byte: u8) -> Option<State> {
         let digit = char::from(byte).to_digit(16)?;
         let unit = unit << 4 | digit as u16;

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 pub(crate) mod door;
+#[cfg(feature = "gateway")]
+pub(crate) mod gateway;
 pub(crate) mod world;
 
 use bytes::Bytes;

@@ -111,7 +111,7 @@ impl Captured {
         }
     }
 
-    /// A `\uXXXX`.
+    /// A `\u` and four digits.
     pub(super) fn push_unit(&mut self, unit: u16) {
         let units = [self.half.unwrap_or(unit), unit];
         if self.half.is_none() && matches!(unit, 0xd800..0xdc00) {

@@ -1,11 +1,15 @@
 // A `vertex-gateway --emulator` of its own for each test, and a way to talk to its emulator.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import OpenAI from "openai";
 
 // As long as anything here may take that normally takes milliseconds.
@@ -23,8 +27,8 @@ for (const name of Object.keys(process.env)) {
 
 export class Gateway {
   /** Starts one that ends with the test `t`, which fails if it does not end well. */
-  static async start(t) {
-    const child = spawn(BINARY, ["--emulator", "--listen", "127.0.0.1:0"], {
+  static async start(t, ...options) {
+    const child = spawn(BINARY, ["--emulator", "--listen", "127.0.0.1:0", ...options], {
       stdio: ["ignore", "pipe", "inherit"],
       env: { ...process.env, VERTEX_GATEWAY_LOG: "warn" },
     });
@@ -50,6 +54,9 @@ export class Gateway {
   constructor({ emulator, gateway }) {
     this.emulator = emulator;
     this.url = `${gateway}/v1`;
+    // What the gateway stands before, as Google's guide has it for a client without a gateway.
+    const project = "projects/emulator/locations/us-central1";
+    this.vertex = `${emulator}/v1/${project}/endpoints/openapi`;
   }
 
   /** The SDK. Without retries of its own, which would hide a failure. */
@@ -75,6 +82,16 @@ export class Gateway {
   revoke = () => this.control("POST", "revoke");
   setToken = (behavior) => this.control("PUT", "token", behavior);
   setStream = (stream) => this.control("PUT", "faults", { stream });
+  setFault = (api) => this.control("PUT", "faults", { api });
+
+  /** An access token, as a client without a gateway needs one. */
+  async token() {
+    const key = await this.control("GET", "service_account_key");
+    return withFile("key.json", JSON.stringify(key), async (file) => {
+      const { stdout } = await promisify(execFile)(BINARY, ["token", "--credentials", file]);
+      return stdout.trim();
+    });
+  }
 
   /**
    * The number of the newest token, if a request has been served with it, else 0. If so, the
@@ -84,6 +101,18 @@ export class Gateway {
     const served = (await this.requests()).filter((request) => request.status === 200);
     const newest = served.reduce((most, request) => Math.max(most, request.token_generation), 0);
     return newest === (await this.stats()).token_mints ? newest : 0;
+  }
+}
+
+/** What `body` makes of a file with this text, which is gone afterwards. */
+export async function withFile(name, text, body) {
+  const folder = await mkdtemp(join(tmpdir(), "vertex-gateway-"));
+  try {
+    const file = join(folder, name);
+    await writeFile(file, text, { mode: 0o600 });
+    return await body(file);
+  } finally {
+    await rm(folder, { recursive: true });
   }
 }
 

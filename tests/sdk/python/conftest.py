@@ -1,24 +1,38 @@
 """A `vertex-gateway --emulator` of its own for each test, and a way to talk to its emulator."""
 
+import ipaddress
 import json
 import os
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 import urllib.request
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import openai
 import pytest
 
-MODEL = "google/gemini-2.5-flash"
-EMBEDDING_MODEL = "google/text-embedding-005"
+
+def no_calls_out(event, arguments):
+    """Nothing that a client does by itself, such as telemetry, leaves this machine."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        if not ipaddress.ip_address(arguments[1][0]).is_loopback:
+            raise PermissionError(f"a test connects to {arguments[1]}")
+
+
+sys.addaudithook(no_calls_out)
+
+# With it come the clients: after that, so that it holds for them from the beginning.
+from results import Results
 
 # As long as anything here may take that normally takes milliseconds.
 PATIENCE = 30.0
 
 # Settings of the person who runs the tests are not for the gateway under test.
-FOREIGN = ("GOOGLE_", "GCLOUD_", "VERTEX_", "OPENAI_")
+FOREIGN = ("GOOGLE_", "GCLOUD_", "VERTEX_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_")
 FOREIGN_NAMES = {"PROJECT_ID", "LOCATION", "ENDPOINT"}
 
 
@@ -58,11 +72,12 @@ BINARY = binary()
 
 
 class Gateway:
-    """A running gateway. `url` is the base URL for an SDK, `emulator` that of the emulator."""
+    """A running gateway. `url` is the base URL for an SDK, `emulator` that of the emulator, and
+    `vertex_url` the base URL without the gateway: that of Vertex AI itself."""
 
-    def __init__(self):
+    def __init__(self, *arguments):
         self.process = subprocess.Popen(
-            [BINARY, "--emulator", "--listen", "127.0.0.1:0"],
+            [BINARY, "--emulator", "--listen", "127.0.0.1:0", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=clean_environment() | {"VERTEX_GATEWAY_LOG": "warn"},
@@ -74,6 +89,18 @@ class Gateway:
         self.emulator = self._read("emulator listening on ")
         self.url = self._read("listening on ") + "/v1"
         watchdog.cancel()
+        upstream = "v1/projects/emulator/locations/us-central1/endpoints/openapi"
+        self.vertex_url = f"{self.emulator}/{upstream}"
+
+    @classmethod
+    @contextmanager
+    def running(cls, *arguments):
+        gateway = cls(*arguments)
+        try:
+            yield gateway
+        finally:
+            code = gateway.stop()
+        assert code == 0, f"vertex-gateway ended with {code}"
 
     def _read(self, start):
         for line in self.process.stdout:
@@ -117,6 +144,21 @@ class Gateway:
     def set_stream(self, **behavior):
         return self.control("PUT", "faults", {"stream": behavior})
 
+    def set_fault(self, **fault):
+        return self.control("PUT", "faults", {"api": fault})
+
+    def token(self):
+        """An access token, as one gets it without the gateway."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as key:
+            json.dump(self.control("GET", "service_account_key"), key)
+            key.flush()
+            return subprocess.check_output(
+                [BINARY, "token", "--credentials", key.name],
+                env=clean_environment(),
+                text=True,
+                timeout=PATIENCE,
+            ).strip()
+
     def newest_token_at_work(self):
         """The number of the newest token, if a request has been served with it, else 0.
 
@@ -136,13 +178,15 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway():
-    running = Gateway()
-    try:
-        yield running
-    finally:
-        code = running.stop()
-    assert code == 0, f"vertex-gateway ended with {code}"
+def start():
+    """Starts a gateway with more arguments. It ends with the test, and has to end well."""
+    with ExitStack() as running:
+        yield lambda *arguments: running.enter_context(Gateway.running(*arguments))
+
+
+@pytest.fixture
+def gateway(start):
+    return start()
 
 
 @pytest.fixture
@@ -161,3 +205,9 @@ def poll(what, deadline=PATIENCE):
         if time.monotonic() > end:
             raise TimeoutError(f"still {value!r} after {deadline} s")
         time.sleep(0.01)
+
+
+def pytest_configure(config):
+    # Not in a worker of xdist: the controller gets its reports.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results())

@@ -7,7 +7,8 @@ import sys
 import openai
 import pytest
 
-from conftest import EMBEDDING_MODEL, MODEL, PATIENCE, clean_environment, poll
+from clients import EMBEDDING_MODEL, MODEL
+from conftest import PATIENCE, clean_environment, poll
 
 ECHO = "This is the Vertex AI emulator. You said: "
 
@@ -154,7 +155,7 @@ def test_a_bare_model_gets_its_publisher(client):
 
 
 def test_an_error_of_the_service_is_told_in_openais_form(gateway, client):
-    gateway.control("PUT", "faults", {"api": {"status": 403, "times": 1}})
+    gateway.set_fault(status=403, times=1)
     with pytest.raises(openai.PermissionDeniedError) as caught:
         client.chat.completions.create(**ask("hello"))
     error = caught.value
@@ -164,7 +165,7 @@ def test_an_error_of_the_service_is_told_in_openais_form(gateway, client):
 
 
 def test_a_stream_that_breaks_off_is_an_error(gateway, client):
-    gateway.control("PUT", "faults", {"stream": {"cut_after": 2}})
+    gateway.set_stream(cut_after=2)
     chunks = []
     with pytest.raises(openai.APIError) as caught:
         for chunk in client.chat.completions.create(**ask("hello"), stream=True):
@@ -197,7 +198,7 @@ def test_models_are_listed_without_asking_the_service(gateway, client):
 
 
 def test_a_rate_limit_keeps_its_status(gateway, client):
-    gateway.control("PUT", "faults", {"api": {"status": 429, "times": 1}})
+    gateway.set_fault(status=429, times=1)
     with pytest.raises(openai.RateLimitError):
         client.chat.completions.create(**ask("hello"))
     # What the SDK would have done by itself, had it been allowed to.
