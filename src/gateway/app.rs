@@ -25,15 +25,17 @@ use super::{
     policy::{Passport, Policy},
     record::{Record, RecordedBody},
     refusal::Refusal,
-    sight::Sight,
+    sight::{Connections, CountConnections, Sight},
     tls::Tls,
 };
 use crate::{
     BoxError,
-    auth::{VertexAuth, VertexAuthLayer},
+    auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
     model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
+    retry::VertexRetry,
+    retry::VertexRetryLayer,
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
 };
 
@@ -44,12 +46,16 @@ const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project")
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client of requests with bodies `B`.
-pub(super) type HttpClient<B> = Client<HttpsConnector<HttpConnector>, ReplayBody<B>>;
+pub(super) type HttpClient<B> =
+    Client<HttpsConnector<CountConnections<HttpConnector>>, ReplayBody<B>>;
 type AnswerBody = Either<ErrorBody<WatchedBody<Incoming>>, Full<Bytes>>;
 pub(super) type Answer = Response<RecordedBody<AnswerBody>>;
-type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<HttpClient<ModelBody<InboundBody>>>>>>;
-type Stack = VertexModel<Policy<Forwarded>>;
+type SentBody = ReplayBody<ModelBody<InboundBody>>;
+type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<HttpClient<SentBody>>>>>;
+type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
 
+/// How often a request was sent to Vertex AI.
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ones are nobody's: they would make the log expensive.
 const LONGEST_REQUEST_ID: usize = 128;
@@ -66,6 +72,7 @@ pub(super) struct Shared {
     pub(super) upstream: Upstream,
     pub(super) models: VertexModelLayer,
     pub(super) auth: VertexAuthLayer,
+    pub(super) retry: VertexRetryLayer,
     pub(super) clients: ArcSwap<Clients>,
     /// `None` for HTTP in clear text.
     pub(super) tls: Option<Arc<Tls>>,
@@ -85,10 +92,12 @@ pub(super) struct Shared {
 impl App {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let forwarded = route.layer(shared.auth.layer(client()?));
+        let client = client(shared.sight.upstream())?;
+        let forwarded = route.layer(shared.auth.layer(client));
         let watched = Watch::new(forwarded, shared.idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
-        let stack = shared.models.layer(Policy::new(forwarded, Arc::clone(&shared.limits)));
+        let retried = shared.retry.layer(forwarded);
+        let stack = shared.models.layer(Policy::new(retried, Arc::clone(&shared.limits)));
         Ok(Self { stack, shared })
     }
 
@@ -98,9 +107,15 @@ impl App {
         let (method, path) = (request.method().clone(), request.uri().path());
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&shared.sight));
         let answer = self.answer(request, &mut record).await;
-        let mut answer = answer.unwrap_or_else(|refusal| local(refusal.to_response()));
+        let mut answer = answer.unwrap_or_else(|refusal| {
+            record.refused = Some(refusal.code());
+            local(refusal.to_response())
+        });
         record.status = Some(answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
+        if let Some(attempts) = record.routed.attempts() {
+            answer.headers_mut().insert(ATTEMPTS, attempts.into());
+        }
         Ok(answer.map(|body| RecordedBody::new(body, record)))
     }
 
@@ -140,6 +155,7 @@ impl App {
         };
         match answered {
             Ok(mut response) => {
+                record.refresh = response.extensions().get().map(RefreshOutcome::as_str);
                 strip_hop_by_hop(response.headers_mut());
                 Ok(response.map(Either::Left))
             }
@@ -169,7 +185,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// HTTP/1.1 with as many connections as there are requests under way: one HTTP/2 connection to
 /// Vertex AI carries 100 streams, and the client would hold the next one back.
-pub(super) fn client<B>() -> Result<HttpClient<B>, Failure>
+pub(super) fn client<B>(connections: &Connections) -> Result<HttpClient<B>, Failure>
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -190,7 +206,7 @@ where
         })?
         .https_or_http()
         .enable_http1()
-        .wrap_connector(http);
+        .wrap_connector(CountConnections::new(http, connections));
     Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https))
 }
 

@@ -5,8 +5,9 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 use clap::{Args, Parser, builder::FalseyValueParser};
 
 use super::{
-    clients::ClientOptions, credentials::CredentialOptions, limits::LimitOptions,
-    target::TargetOptions, tls::TlsOptions,
+    admin::AdminOptions, clients::ClientOptions, credentials::CredentialOptions,
+    limits::LimitOptions, log::LogOptions, retry::RetryOptions, target::TargetOptions,
+    tls::TlsOptions,
 };
 use crate::error::{ConfigError, Error};
 
@@ -121,6 +122,11 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_SEND_TIMEOUT", default_value_t = 60)]
     pub send_timeout: u64,
 
+    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// is accepted: what deals out connections has to notice
+    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
+    pub drain_delay: u64,
+
     /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
     /// they are cut; 0 waits for all of them
     #[arg(
@@ -135,9 +141,21 @@ pub struct Options {
     #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_WORKERS")]
     pub workers: Option<NonZeroUsize>,
 
+    /// How often.
+    #[command(flatten)]
+    pub retry: RetryOptions,
+
     /// How much at a time.
     #[command(flatten)]
     pub limits: LimitOptions,
+
+    /// How it is watched.
+    #[command(flatten)]
+    pub admin: AdminOptions,
+
+    /// What it tells.
+    #[command(flatten)]
+    pub log: LogOptions,
 
     /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
     #[arg(
@@ -303,12 +321,12 @@ impl From<Error> for Failure {
     }
 }
 
-pub(super) fn listen(text: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(option: &str, text: &str) -> Result<SocketAddr, Failure> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
         Failure::new(format!(
-            "invalid --listen {text:?}: give an address and a port, such as 127.0.0.1:8080"
+            "invalid {option} {text:?}: give an address and a port, such as 127.0.0.1:8080"
         ))
     })
 }

@@ -42,6 +42,7 @@ struct Model {
     model: Option<String>,
     publisher: Option<String>,
     location: Option<String>,
+    locations: Option<Vec<String>>,
     endpoint: Option<String>,
     dedicated_host: Option<String>,
     api_version: Option<String>,
@@ -63,11 +64,12 @@ const KEYS: [&str; 11] = [
     "client",
 ];
 const CLIENT_KEYS: [&str; 4] = ["name", "models", "requests_per_minute", "max_concurrent_requests"];
-const MODEL_KEYS: [&str; 8] = [
+const MODEL_KEYS: [&str; 9] = [
     "name",
     "model",
     "publisher",
     "location",
+    "locations",
     "endpoint",
     "dedicated_host",
     "api_version",
@@ -111,7 +113,10 @@ impl ConfigFile {
 
     /// The locations of the models that have their own.
     pub(super) fn locations(&self) -> impl Iterator<Item = &str> {
-        self.models.iter().filter_map(|model| model.location.as_deref())
+        self.models.iter().flat_map(|model| {
+            let listed = model.locations.iter().flatten().map(String::as_str);
+            model.location.as_deref().into_iter().chain(listed)
+        })
     }
 
     /// The models, over the upstream of those that no entry moves. An endpoint that goes by name
@@ -155,6 +160,9 @@ impl Model {
         }
         if let Some(location) = &self.location {
             route = route.location(location);
+        }
+        if let Some(locations) = &self.locations {
+            route = route.locations(locations);
         }
         if let Some(named) = self.named() {
             if self.dedicated_host.is_some() {

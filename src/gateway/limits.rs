@@ -91,6 +91,11 @@ impl Limits {
         Ok(Permits { _all: of_all, _client: of_client })
     }
 
+    /// How many wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
     async fn acquire(&self, limit: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
             return Some(permit);

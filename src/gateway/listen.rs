@@ -142,7 +142,7 @@ async fn work(
 ) {
     let connections = GracefulShutdown::new();
     while let Some(socket) = sockets.recv().await {
-        let open = Open(Arc::clone(&counter));
+        let open = (Open(Arc::clone(&counter)), app.shared.sight.inbound().one_more());
         match TcpStream::from_std(socket) {
             Ok(socket) => {
                 let serving = serve_connection(socket, app.clone(), connections.watcher());
@@ -222,7 +222,7 @@ pub(super) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
 
 /// Accepts connections until `stop`.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: &TcpListener,
     workers: &Workers,
     stop: impl Future<Output = ()>,
 ) {

@@ -11,7 +11,7 @@ use http::Request;
 use tower::Service;
 
 use super::{clients::Client, limits::Limits, record::Routed};
-use crate::{BoxError, model::RequestedModel, route::Upstream};
+use crate::{BoxError, model::RequestedModel, retry::Attempts};
 
 /// Who asks, and where it is written what becomes of it: in the extensions of a request.
 #[derive(Clone)]
@@ -60,14 +60,14 @@ where
                 if let Some(model) = model {
                     let _ = routed.model.set(model.as_str().into());
                 }
-                if let Some(location) = extensions.get().and_then(Upstream::location) {
-                    let _ = routed.location.set(location.as_str().to_owned());
-                }
                 if let Some(client) = &client {
                     client.allow(model.map(RequestedModel::as_str))?;
                 }
                 let permits = limits.enter(client.as_deref()).await?;
                 let _ = routed.permits.set(permits);
+                let attempts = Attempts::new();
+                let _ = routed.attempts.set(attempts.clone());
+                request.extensions_mut().insert(attempts);
                 request.extensions_mut().insert(routed);
             }
             ready.call(request).await.map_err(Into::into)

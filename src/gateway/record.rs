@@ -18,6 +18,7 @@ use super::{
     sight::Sight,
     usage::{Scanner, Usage},
 };
+use crate::retry::{Attempt, Attempts};
 
 /// As much of a path as is kept: one may have 64 KiB.
 const LONGEST_PATH: usize = 200;
@@ -39,11 +40,17 @@ pub(super) struct Record {
     pub(super) arrived: Instant,
     /// From its arrival to the first byte of the answer's body.
     pub(super) first_byte: Option<Duration>,
+    /// The code of the error that was answered here.
+    pub(super) refused: Option<&'static str>,
+    /// What came of a 401 to the access token.
+    pub(super) refresh: Option<&'static str>,
     /// Bytes of the answer's body.
     pub(super) sent: u64,
     /// How the answer ended.
     pub(super) end: End,
+    /// What it cost, as far as it was read.
     pub(super) usage: Option<Usage>,
+    scanner: Scanner,
     sight: Arc<Sight>,
 }
 
@@ -54,12 +61,24 @@ pub(super) struct Routed {
     pub(super) permits: OnceLock<Permits>,
     /// As the client wrote it.
     pub(super) model: OnceLock<Arc<str>>,
-    /// Of the attempt that was answered.
-    pub(super) location: OnceLock<String>,
     /// How Vertex AI broke off, if it did.
     pub(super) broken: OnceLock<End>,
-    /// How often the request was sent to Vertex AI, replays after a 401 not counted.
-    pub(super) attempts: OnceLock<u32>,
+    /// Each time that it was sent, replays after a 401 not counted.
+    pub(super) attempts: OnceLock<Attempts>,
+}
+
+impl Routed {
+    /// How often the request was sent; `None` if it was not.
+    pub(super) fn attempts(&self) -> Option<usize> {
+        self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
+    }
+
+    /// Where it was sent, each time.
+    pub(super) fn locations(&self) -> Vec<String> {
+        let attempts = self.attempts.get().map(Attempts::list).unwrap_or_default();
+        let location = |attempt: &Attempt| Some(attempt.upstream.as_ref()?.location()?.to_string());
+        attempts.iter().map(|attempt| location(attempt).unwrap_or_default()).collect()
+    }
 }
 
 /// How an answer ended, as far as its body goes.
@@ -75,6 +94,17 @@ pub(super) enum End {
     Idle,
 }
 
+impl End {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::ClientLeft => "client_left",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+        }
+    }
+}
+
 impl Record {
     pub(super) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
         sight.arrived();
@@ -87,16 +117,14 @@ impl Record {
             status: None,
             arrived: Instant::now(),
             first_byte: None,
+            refused: None,
+            refresh: None,
             sent: 0,
             end: End::ClientLeft,
             usage: None,
+            scanner: Scanner::default(),
             sight,
         }
-    }
-
-    fn ended_well(&mut self, scanner: &Scanner) {
-        self.end = End::Whole;
-        self.usage = scanner.usage();
     }
 }
 
@@ -106,12 +134,18 @@ pub(super) struct RecordedBody<B> {
     #[pin]
     body: B,
     record: Record,
-    scanner: Scanner,
 }
 
 impl<B> RecordedBody<B> {
-    pub(super) fn new(body: B, record: Record) -> Self {
-        Self { body, record, scanner: Scanner::default() }
+    pub(super) fn new(body: B, mut record: Record) -> Self
+    where
+        B: Body,
+    {
+        // Nobody asks for a body that is not sent.
+        if record.method == Method::HEAD || body.is_end_stream() {
+            record.end = End::Whole;
+        }
+        Self { body, record }
     }
 }
 
@@ -126,17 +160,17 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
         let mut this = self.project();
         let record = this.record;
         let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)).transpose()? else {
-            record.ended_well(this.scanner);
+            record.end = End::Whole;
             return Poll::Ready(None);
         };
         if let Some(data) = frame.data_ref() {
             record.first_byte.get_or_insert_with(|| record.arrived.elapsed());
             record.sent += data.len() as u64;
-            this.scanner.read(data);
+            record.scanner.read(data);
         }
         // Not every client asks once more at the end.
         if this.body.is_end_stream() {
-            record.ended_well(this.scanner);
+            record.end = End::Whole;
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -155,6 +189,7 @@ impl Drop for Record {
         if let Some(broken) = self.routed.broken.get() {
             self.end = *broken;
         }
+        self.usage = self.scanner.usage();
         self.sight.ended(self);
     }
 }

@@ -29,6 +29,10 @@ impl Refusal {
         self
     }
 
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(super) fn to_response(&self) -> Response<Bytes> {
         let mut response = openai_response(self.status, self.code, &self.message);
         if self.status == StatusCode::UNAUTHORIZED {

@@ -1,7 +1,6 @@
 //! The commands, and the end: who is being served when a signal comes is served to the end.
 
 use std::{
-    future::Future,
     io::Write,
     net::SocketAddr,
     sync::Arc,
@@ -9,21 +8,25 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::signal;
+use tokio::runtime::Handle;
 
 use super::{
+    admin::Admin,
     app::Shared,
+    catalog::Catalog,
     check,
     clients::{ClientSources, Clients},
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen, timeout},
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::{Identity, find},
-    directory, endpoints,
+    endpoints,
     limits::Limits,
     listen::{Workers, accept, bind, cannot_listen},
+    sight::Sight,
+    signals::{self, hang_up, stop_signal, tell_systemd},
     token,
     watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer};
+use crate::{auth::VertexAuthLayer, emulator::Emulator, model::ModelEntry};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -44,7 +47,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
@@ -59,7 +62,7 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 async fn serve(mut options: Options) -> Result<(), Failure> {
     options.target.load()?;
     let options = &options;
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
     let sources = ClientSources::new(&options.clients, options.target.config());
     let watched_clients = Watched::new("client keys", sources.files());
     let clients = sources.load(&Clients::default())?;
@@ -68,29 +71,42 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
     refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
     let target = &options.target;
-    let emulator = target.credentials.start_emulator().await?;
-    let emulator = emulator.as_ref();
+    let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
+    let emulator = owned_emulator.as_deref();
     target.validate(&target.settings(emulator, None)?.with_some_project()?, emulator)?;
     let identity = find(target.credentials.search()?, emulator).await?;
     let info = identity.info.as_ref();
     let upstream = target.settings(emulator, info)?.upstream()?;
     let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(options.replay_limit);
     let auth = target.trusting(auth, &upstream, emulator, info)?;
-    let directory = target.look_up(&upstream, &auth).await?;
-    let models = VertexModelLayer::new(target.models(&upstream, &auth, &directory)?)
-        .body_limit(options.max_request_bytes);
+    let watched_models =
+        Watched::new("models", target.config().map(Into::into).into_iter().collect());
+    let catalog = Catalog::new(
+        target.clone(),
+        upstream.clone(),
+        auth.clone(),
+        owned_emulator.clone(),
+        identity.info.clone(),
+        options.retry.clone(),
+    );
+    let catalog = Arc::new(catalog.await?);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let limits = Arc::new(Limits::new(&options.limits));
+    let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
+    let table = catalog.layer().table();
+    sight.know(table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern));
     let shared = Arc::new(Shared {
         upstream: upstream.clone(),
-        models: models.clone(),
+        models: catalog.layer().clone().body_limit(options.max_request_bytes),
         auth: auth.clone(),
         clients: ArcSwap::from_pointee(clients),
         tls: tls.clone(),
         header_timeout: Duration::from_secs(options.header_timeout),
-        limits: Arc::new(Limits::new(&options.limits)),
-        sight: Arc::default(),
+        limits,
+        sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
+        retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
         idle_timeout: timeout(options.idle_timeout),
         client_body_timeout: timeout(options.client_body_timeout),
@@ -101,12 +117,17 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers())?;
     let (listener, addr) = bind(addr).await?;
+    let admin = Admin::bind(&options.admin).await?;
+    let admin_addr = admin.as_ref().map(Admin::addr);
     if open && !addr.ip().is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address uses your credentials");
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    greet(addr, &shared, emulator, &identity);
+    if let Some(admin) = admin {
+        tokio::spawn(admin.serve(Arc::clone(&sight)));
+    }
+    greet(addr, admin_addr, &shared, emulator, &identity);
     let mut watched = vec![watched_clients.reloading(move || {
         let clients = sources.load(&shared.clients.load())?;
         shared.clients.store(Arc::new(clients));
@@ -115,12 +136,22 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(tls) = tls {
         watched.push(watched_tls.reloading(move || tls.reload()));
     }
-    tokio::spawn(watch::keep(watched, Arc::default()));
-    if let Some(interval) = timeout(options.discovery_interval).filter(|_| target.has_names()) {
-        let base = upstream.clone();
-        tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
+    if target.config().is_some() {
+        let (catalog, runtime) = (Arc::clone(&catalog), Handle::current());
+        watched.push(watched_models.reloading(move || runtime.block_on(catalog.reload())));
     }
-    accept(listener, &workers, stop).await;
+    tokio::spawn(watch::keep(watched, hang_up()?));
+    if let Some(interval) = timeout(options.discovery_interval) {
+        tokio::spawn(catalog.keep(interval));
+    }
+    tell_systemd("READY=1");
+    accept(&listener, &workers, stop).await;
+    sight.drain();
+    tell_systemd("STOPPING=1");
+    if let Some(delay) = timeout(options.drain_delay) {
+        accept(&listener, &workers, tokio::time::sleep(delay)).await;
+    }
+    drop(listener);
     stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }
@@ -137,7 +168,7 @@ async fn stop_serving(workers: Workers, patience: Option<Duration>) {
         };
         tokio::select! {
             () = timeout => tracing::warn!("--drain-timeout is over: what is under way is cut"),
-            () = wait_again() => tracing::warn!("stopped at once by a second signal"),
+            () = signals::wait_again() => tracing::warn!("stopped at once by a second signal"),
         }
     };
     workers.drain(patience).await;
@@ -155,7 +186,13 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), F
     )))
 }
 
-fn greet(addr: SocketAddr, shared: &Shared, emulator: Option<&Emulator>, identity: &Identity) {
+fn greet(
+    addr: SocketAddr,
+    admin: Option<SocketAddr>,
+    shared: &Shared,
+    emulator: Option<&Emulator>,
+    identity: &Identity,
+) {
     let keys = shared.clients.load().len();
     let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
@@ -168,6 +205,7 @@ fn greet(addr: SocketAddr, shared: &Shared, emulator: Option<&Emulator>, identit
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
     lines.push(format!("listening on {scheme}://{addr}"));
+    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
     if emulator.is_some() && keys == 0 && shared.tls.is_none() {
         lines.push(format!(
             r#"
@@ -196,32 +234,4 @@ pub(super) fn say(lines: &[String]) {
 pub(super) fn say_json(document: &impl serde::Serialize) {
     // Nothing here has a key that is not text, which alone could fail.
     say(&[serde_json::to_string(document).unwrap_or_default()]);
-}
-
-async fn wait_again() {
-    match stop_signal() {
-        Ok(stop) => stop.await,
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    #[cfg(unix)]
-    {
-        use signal::unix::{SignalKind, signal};
-        let cannot = |error| Failure::new(format!("cannot listen for signals: {error}"));
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async {
-        let _ = signal::ctrl_c().await;
-    })
 }

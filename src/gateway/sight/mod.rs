@@ -1,0 +1,91 @@
+//! What operators see of requests: a line of the log each, and the metrics.
+
+mod connections;
+mod metrics;
+mod scraped;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
+
+pub(super) use self::connections::{Connections, CountConnections};
+use self::metrics::Metrics;
+use super::{limits::Limits, log, record::Record};
+use crate::token::TokenCache;
+
+/// Where records end.
+#[derive(Debug)]
+pub(super) struct Sight {
+    metrics: Metrics,
+    tokens: TokenCache,
+    draining: AtomicBool,
+}
+
+impl Sight {
+    pub(super) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
+        let metrics = Metrics::new(tokens.clone(), limits);
+        Self { metrics, tokens, draining: AtomicBool::new(false) }
+    }
+
+    /// These models have names of their own in the metrics, before the first answer of theirs.
+    pub(super) fn know<'a>(&self, models: impl Iterator<Item = &'a str>) {
+        models.for_each(|model| self.metrics.know(model));
+    }
+
+    /// A request has come.
+    pub(super) fn arrived(&self) {
+        self.metrics.arrived();
+    }
+
+    /// Its record is complete.
+    pub(super) fn ended(&self, record: &Record) {
+        // 499 is what nginx made of a client that did not wait.
+        let left = if thread::panicking() { 500 } else { 499 };
+        let status = record.status.map_or(left, |status| status.as_u16());
+        let seconds = record.arrived.elapsed().as_secs_f64();
+        self.metrics.ended(record, status, seconds);
+        log::request(record, status, seconds);
+    }
+
+    /// Connections of clients.
+    pub(super) fn inbound(&self) -> &Connections {
+        &self.metrics.inbound
+    }
+
+    /// Connections to Vertex AI.
+    pub(super) fn upstream(&self) -> &Connections {
+        &self.metrics.upstream
+    }
+
+    /// No more connections are accepted: whoever asks for readiness is to send clients elsewhere.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
+        if self.draining.load(Relaxed) {
+            return Err("draining: no new connections are accepted");
+        }
+        match self.tokens.stats().expires_in {
+            None => Err("no access token yet: the log says why"),
+            Some(left) if left.is_zero() => {
+                Err("the access token has expired and could not be refreshed: the log says why")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// All metrics, as OpenMetrics text.
+    pub(super) fn metrics(&self) -> String {
+        self.metrics.show()
+    }
+}
