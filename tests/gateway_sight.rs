@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
     net::SocketAddr,
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -120,17 +120,6 @@ impl Watched {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("never {expected:?}: {:?}", self.admin("GET", "/readyz").await);
-    }
-
-    fn terminate(&self) {
-        let id = self.gateway.child.id().unwrap().to_string();
-        let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
-        assert!(killed.unwrap().success());
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        let ended = self.gateway.child.wait();
-        tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap().unwrap()
     }
 }
 
@@ -376,8 +365,8 @@ async fn each_request_has_a_line_without_its_content() {
         with(at_vertex(200, "broken"), json!({ "sent_bytes": line["sent_bytes"].clone() }));
     assert_eq!(line, expected);
 
-    watched.terminate();
-    assert!(watched.ended().await.success());
+    watched.gateway.terminate();
+    assert!(watched.gateway.ended().await.success());
     while let Some(line) = log.lines.next_line().await.unwrap() {
         log.all += &line;
     }
@@ -385,6 +374,40 @@ async fn each_request_has_a_line_without_its_content() {
     for secret in [CONTENT, "SECRET-IN-A-QUERY", "sk-placeholder", "ya29.", "PRIVATE KEY", "Bearer"]
     {
         assert!(!log.all.contains(secret), "{secret:?} in {}", log.all);
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_key_is_seen_and_never_the_key() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"team-a:the-key-of-team-a-0123456789\n").unwrap();
+    let keys = ["--client-key-file", file.path().to_str().unwrap(), "--log-format", "json"];
+    let mut watched = Watched::start(&vertex, &keys).await;
+    let mut log = watched.log();
+    let with_key = |key: &str| {
+        let mut request = ask(MODEL);
+        let value = format!("Bearer {key}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        request
+    };
+    let answer = watched.call(with_key("the-key-of-team-a-0123456789")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    text(answer).await;
+    assert_eq!(log.request().await["client"], "team-a");
+    text(watched.call(with_key("a-key-that-is-not-known")).await).await;
+    let line = log.request().await;
+    assert_eq!((&line["status"], &line["code"]), (&json!(401), &json!("invalid_api_key")));
+    assert_eq!(line["client"], Value::Null);
+
+    let metrics = watched.metrics_after(2.0).await;
+    let team = [("client", "team-a"), ("status", "200")];
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &team), 1.0);
+    assert!(metrics.sum("vertex_gateway_output_tokens_total", &[("client", "team-a")]) > 0.0);
+    let unknown = [("code", "invalid_api_key")];
+    assert_eq!(metrics.sum("vertex_gateway_refusals_total", &unknown), 1.0);
+    for key in ["the-key-of-team-a", "a-key-that-is-not-known"] {
+        assert!(!log.all.contains(key), "{}", log.all);
     }
 }
 
@@ -587,12 +610,12 @@ async fn it_is_not_ready_while_it_drains_and_says_so_to_the_end() {
     };
     vertex.set_faults(stream(slow));
     let answer = watched.call(chat_stream("x")).await;
-    watched.terminate();
+    watched.gateway.terminate();
     watched.until_readiness((503, "draining")).await;
     assert_eq!(watched.admin("GET", "/healthz").await.0, 200);
     assert_eq!(watched.metrics().await.sum("vertex_gateway_requests_in_flight", &[]), 1.0);
     drop(answer);
-    assert!(watched.ended().await.success());
+    assert!(watched.gateway.ended().await.success());
 }
 
 #[tokio::test]
@@ -700,8 +723,8 @@ async fn a_closed_standard_error_stops_nothing() {
     for _ in 0..10 {
         assert_eq!(watched.call(chat("x")).await.status(), StatusCode::OK);
     }
-    watched.terminate();
-    assert_eq!(watched.ended().await.code(), Some(0));
+    watched.gateway.terminate();
+    assert_eq!(watched.gateway.ended().await.code(), Some(0));
 
     let mut command = command(&["--listen", "nowhere", "--project", "p", "--location", "global"]);
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

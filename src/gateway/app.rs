@@ -34,8 +34,7 @@ use crate::{
     model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
-    retry::VertexRetry,
-    retry::VertexRetryLayer,
+    retry::{VertexRetry, VertexRetryLayer},
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
 };
 

@@ -26,7 +26,7 @@ use super::{
     token,
     watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, model::ModelEntry};
+use crate::{auth::VertexAuthLayer, emulator::Emulator};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -93,8 +93,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let limits = Arc::new(Limits::new(&options.limits));
     let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
-    let table = catalog.layer().table();
-    sight.know(table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern));
+    sight.know(&catalog.layer().table());
     let shared = Arc::new(Shared {
         upstream: upstream.clone(),
         models: catalog.layer().clone().body_limit(options.max_request_bytes),
@@ -138,7 +137,12 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     }
     if target.config().is_some() {
         let (catalog, runtime) = (Arc::clone(&catalog), Handle::current());
-        watched.push(watched_models.reloading(move || runtime.block_on(catalog.reload())));
+        let sight = Arc::clone(&sight);
+        watched.push(watched_models.reloading(move || {
+            runtime.block_on(catalog.reload())?;
+            sight.know(&catalog.layer().table());
+            Ok(())
+        }));
     }
     tokio::spawn(watch::keep(watched, hang_up()?));
     if let Some(interval) = timeout(options.discovery_interval) {

@@ -15,7 +15,10 @@ use std::{
 pub(super) use self::connections::{Connections, CountConnections};
 use self::metrics::Metrics;
 use super::{limits::Limits, log, record::Record};
-use crate::token::TokenCache;
+use crate::{
+    model::{ModelEntry, ModelTable},
+    token::TokenCache,
+};
 
 /// Where records end.
 #[derive(Debug)]
@@ -31,9 +34,10 @@ impl Sight {
         Self { metrics, tokens, draining: AtomicBool::new(false) }
     }
 
-    /// These models have names of their own in the metrics, before the first answer of theirs.
-    pub(super) fn know<'a>(&self, models: impl Iterator<Item = &'a str>) {
-        models.for_each(|model| self.metrics.know(model));
+    /// The models of a table have names of their own in the metrics, before any answer of theirs.
+    pub(super) fn know(&self, table: &ModelTable) {
+        let names = table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern);
+        names.for_each(|name| self.metrics.know(name));
     }
 
     /// A request has come.
@@ -61,7 +65,7 @@ impl Sight {
         &self.metrics.upstream
     }
 
-    /// No more connections are accepted: whoever asks for readiness is to send clients elsewhere.
+    /// The end is near: whoever asks for readiness is to send clients elsewhere.
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
@@ -73,7 +77,7 @@ impl Sight {
     /// Why not.
     pub(super) fn ready(&self) -> Result<(), &'static str> {
         if self.draining.load(Relaxed) {
-            return Err("draining: no new connections are accepted");
+            return Err("draining: the process is about to end");
         }
         match self.tokens.stats().expires_in {
             None => Err("no access token yet: the log says why"),
