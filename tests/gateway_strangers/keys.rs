@@ -11,7 +11,7 @@ use tower_vertex::emulator::Emulator;
 
 use super::{
     ALICE, BOB, Files, bearer, chat_of, chat_with,
-    common::{chat, gateway::openai_error, text},
+    common::{Http, chat, gateway::openai_error, text},
     error_of, until_status,
 };
 
@@ -43,15 +43,17 @@ async fn whoever_has_no_key_is_told_so_and_nothing_goes_upstream() {
             for value in &values {
                 request.headers_mut().append("authorization", value.clone());
             }
-            let answer = gateway.call(request).await;
-            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
-            let (status, code, message) = openai_error(answer).await;
-            assert_eq!((status, code.as_str()), (401, "invalid_api_key"), "{path}: {message}");
-            assert!(message.contains(why) && !message.contains("SECRET"), "{message}");
+            for http in [Http::One, Http::Two] {
+                let answer = gateway.call_over(http, &mut request).await;
+                assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+                let (status, code, message) = openai_error(answer).await;
+                assert_eq!((status, code.as_str()), (401, "invalid_api_key"), "{path}: {message}");
+                assert!(message.contains(why) && !message.contains("SECRET"), "{message}");
+            }
         }
     }
     assert_eq!(vertex.stats().api_requests, 0);
-    files.told(32, "status=401").await;
+    files.told(64, "status=401").await;
 
     for key in [ALICE, BOB] {
         assert_eq!(gateway.call(chat_of(key)).await.status(), StatusCode::OK);
