@@ -115,6 +115,7 @@ pub mod error;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
+mod head;
 pub mod model;
 pub mod openai_error;
 pub mod replay;

@@ -8,12 +8,11 @@ use std::{io::Write as _, process::Stdio, time::Duration};
 use bytes::Bytes;
 use common::{
     Http, chat, chat_stream, client, eventually,
-    gateway::{Gateway, command},
+    gateway::{Gateway, command, openai_error},
     text,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpStream,
@@ -25,18 +24,6 @@ use tower_vertex::{
     },
     replay::ReplayBody,
 };
-
-/// An error in OpenAI's form, or the test fails.
-async fn openai_error(response: Response<Incoming>) -> (u16, String, String) {
-    let status = response.status().as_u16();
-    assert_eq!(response.headers()["content-type"], "application/json");
-    let body = text(response).await;
-    let body: serde_json::Value = serde_json::from_str(&body).expect(&body);
-    let error = &body["error"];
-    assert!(error["type"].is_string() && error["param"].is_null(), "{body}");
-    let text = |name: &str| error[name].as_str().expect(name).to_owned();
-    (status, text("code"), text("message"))
-}
 
 #[tokio::test]
 async fn with_an_emulator_it_needs_nothing_and_says_how_to_use_it() {

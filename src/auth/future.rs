@@ -11,10 +11,11 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::{head::Head, layer::Settings};
+use super::layer::Settings;
 use crate::{
     BoxError,
     error::{Error, UntrustedHost},
+    head::Head,
     replay::{Recording, ReplayBody, drain},
     token::{LeaseFuture, Rejection, RejectionFuture},
 };
@@ -158,7 +159,7 @@ where
         });
         let retry = recording.map(|recording| Retry {
             service: service.clone(),
-            head: Head::of(&request),
+            head: Head::without_authorization(&request),
             recording,
         });
         let first = First { settings: Arc::clone(settings), generation, retry };
@@ -235,10 +236,12 @@ where
                     let outcome = match rejection {
                         // The body last: from then on the first one has ended.
                         Rejection::Replaced(lease) => match head
-                            .into_request(lease.into_authorization(), ())
+                            .into_request(())
                             .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
                         {
-                            Some(request) => {
+                            Some(mut request) => {
+                                let authorization = lease.into_authorization();
+                                request.headers_mut().insert(header::AUTHORIZATION, authorization);
                                 let again = Box::new(Again { service, request });
                                 // The connection of the 401 is freed.
                                 drain(response.into_body(), cx);

@@ -31,11 +31,10 @@ use super::{
 use crate::{
     BoxError,
     auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
-    model::{ModelBody, VertexModel, VertexModelLayer},
+    model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
-    retry::VertexRetry,
-    retry::VertexRetryLayer,
+    retry::{VertexRetry, VertexRetryLayer},
     route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
 };
 
@@ -137,6 +136,9 @@ impl App {
         }
         if let Some(client) = &client {
             client.count_request()?;
+            if client.has_list() {
+                request.extensions_mut().insert(ReadModel);
+            }
         }
         // What is billed is not for a client to choose.
         request.headers_mut().remove(QUOTA_PROJECT);

@@ -96,8 +96,6 @@ mod scan;
 mod service;
 mod table;
 
-#[cfg(feature = "gateway")]
-pub(crate) use self::entry::Pattern;
 pub use self::{
     body::ModelBody,
     entry::{ModelEntry, ModelRoute},
@@ -106,3 +104,5 @@ pub use self::{
     service::{RequestedModel, VertexModel},
     table::{ModelTable, ModelTableBuilder},
 };
+#[cfg(feature = "gateway")]
+pub(crate) use self::{entry::Pattern, service::ReadModel};

@@ -27,6 +27,11 @@ impl RequestedModel {
     }
 }
 
+/// In the extensions of a request whose model is read although no rule of the table could fit.
+#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadModel;
+
 /// Reads `model` and picks the upstream and the name. Made by [`VertexModelLayer`]. See the
 /// [module](super).
 ///
@@ -75,7 +80,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let table = self.layer.table();
         let limit = self.layer.body_limit;
-        if !may_have_model(&request) || !table.has_rules_for(request.extensions()) {
+        let wanted = table.has_rules_for(request.extensions())
+            || request.extensions().get::<ReadModel>().is_some();
+        if !wanted || !may_have_model(&request) {
             table.settle(request.extensions_mut());
             return ResponseFuture::sending(self.inner.call(request.map(ModelBody::unread)));
         }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::{runtime::Handle, time::Sleep};
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     BoxError, Error,
+    head::Head,
     replay::{Recording, ReplayBody, drain},
     route::Upstream,
 };
@@ -64,7 +65,7 @@ struct Run<S, B> {
 
 struct Kept<S, B> {
     service: S,
-    head: Parts,
+    head: Head,
     recording: Recording<B>,
 }
 
@@ -72,7 +73,8 @@ struct Kept<S, B> {
 struct Next<S, B> {
     service: S,
     request: Request<ReplayBody<B>>,
-    recording: Option<Recording<B>>,
+    /// For the attempt after it, if there can be one.
+    kept: Option<(Head, Recording<B>)>,
     way: Way,
 }
 
@@ -99,23 +101,28 @@ where
 {
     /// `service` must be ready.
     pub(super) fn send(service: &mut S, settings: &Arc<Settings>, request: Request<B>) -> Self {
-        let (head, body) = request.into_parts();
-        let locations = head.extensions.get::<Locations>().cloned();
+        let locations = request.extensions().get::<Locations>().cloned();
         let permit = locations.as_ref().and_then(|locations| locations.choose(&[]));
         let may_retry = settings.max_attempts > 1 && settings.replay_limit > 0;
-        let (body, recording) = match may_retry {
-            true => ReplayBody::record(body, settings.replay_limit, &settings.replay_budget),
-            false => (ReplayBody::plain(body), None),
-        };
+        let mut recording = None;
+        let request = request.map(|body| {
+            if !may_retry {
+                return ReplayBody::plain(body);
+            }
+            let (limit, budget) = (settings.replay_limit, &settings.replay_budget);
+            let (body, kept) = ReplayBody::record(body, limit, budget);
+            recording = kept;
+            body
+        });
         let kept = recording.map(|recording| Kept {
             service: service.clone(),
-            head: head.clone(),
+            head: Head::of(&request),
             recording,
         });
         let mut run = Box::new(Run {
             settings: Arc::clone(settings),
             locations,
-            attempts: head.extensions.get::<Attempts>().cloned(),
+            attempts: request.extensions().get::<Attempts>().cloned(),
             made: 0,
             waits: 0,
             tried: Vec::new(),
@@ -123,7 +130,6 @@ where
             kept,
             next: None,
         });
-        let request = Request::from_parts(head, body);
         Self { state: State::Sending(run.call(service, request, Duration::ZERO)), run }
     }
 }
@@ -175,7 +181,7 @@ where
         let asked = asked.unwrap_or_default();
         if self.attempts.is_none() {
             let attempts = Attempts::new();
-            let sent = self.kept.as_ref().map(|kept| &kept.head.extensions);
+            let sent = self.kept.as_ref().map(|kept| kept.head.extensions());
             // Where nothing was kept, the routing layer says where it went.
             let sent = sent.or(result.as_ref().ok().map(Response::extensions));
             let upstream = permit.as_ref().map(Permit::upstream);
@@ -244,15 +250,17 @@ where
         if !settings.retry_budget.withdraw() {
             return Err(Stopped::BudgetSpent);
         }
+        let is_last = self.made + 1 >= settings.max_attempts;
+        let request = head.clone().into_request(()).ok_or(Stopped::NotReplayable)?;
         // From here on the body of the attempt before has ended.
-        let (body, recording) = if self.made + 1 < settings.max_attempts {
-            recording.again().map(|(body, recording)| (body, Some(recording)))
-        } else {
+        let (body, kept) = if is_last {
             recording.replay().map(|body| (body, None))
+        } else {
+            recording.again().map(|(body, recording)| (body, Some((head, recording))))
         }
         .ok_or(Stopped::NotReplayable)?;
         self.waits += u32::from(matches!(way, Way::Back(..)));
-        Ok(Next { service, request: Request::from_parts(head, body), recording, way })
+        Ok(Next { service, request: request.map(|()| body), kept, way })
     }
 
     /// Sends the next attempt, whose service is ready.
@@ -260,20 +268,16 @@ where
     where
         S: Clone,
     {
-        let Next { mut service, request, recording, way } = self.next.take()?;
+        let Next { mut service, request, kept, way } = self.next.take()?;
         let waited = way.wait();
         self.permit = match (way, &self.locations) {
             (Way::Over(permit), _) => Some(permit),
             (Way::Back(Some(index), _), Some(locations)) => Some(locations.enter(index)),
             (Way::Back(..), _) => None,
         };
-        let (head, body) = request.into_parts();
-        self.kept = recording.map(|recording| Kept {
-            service: service.clone(),
-            head: head.clone(),
-            recording,
-        });
-        Some(self.call(&mut service, Request::from_parts(head, body), waited))
+        self.kept =
+            kept.map(|(head, recording)| Kept { service: service.clone(), head, recording });
+        Some(self.call(&mut service, request, waited))
     }
 
     fn finish<R>(

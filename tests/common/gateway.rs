@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tempfile::TempPath;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     net::TcpStream,
@@ -18,7 +19,7 @@ use tokio::{
 };
 use tower_vertex::{emulator::Emulator, replay::ReplayBody};
 
-use super::{Http, client};
+use super::{Http, client, text};
 
 /// A command without what this machine's environment would set.
 pub(crate) fn command(args: &[&str]) -> Command {
@@ -50,8 +51,8 @@ impl Gateway {
             let line = stdout.next_line().await.unwrap().expect("it says that it listens");
             if let Some(url) = line.strip_prefix("emulator listening on ") {
                 emulator = Some(url.to_owned());
-            } else if let Some(addr) = line.strip_prefix("listening on http://") {
-                let addr = addr.parse().unwrap();
+            } else if let Some(url) = line.strip_prefix("listening on ") {
+                let addr = url.split_once("://").unwrap().1.parse().unwrap();
                 return Self { child, addr, emulator, stdout };
             }
         }
@@ -59,15 +60,9 @@ impl Gateway {
 
     /// In front of an emulator in this process, with a key of its.
     pub(crate) async fn before(vertex: &Emulator, options: &[&str]) -> Self {
-        let mut key = tempfile::NamedTempFile::new().unwrap();
-        key.write_all(vertex.service_account_key().as_bytes()).unwrap();
-        let (url, key) = (vertex.url(), key.into_temp_path());
-        let mut args =
-            vec!["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"];
-        args.extend(["--upstream", &url, "--credentials", key.to_str().unwrap()]);
-        args.extend(options);
+        let (command, _key) = before(vertex, &vertex.url(), options);
         // The key was read when it listens, and the last good one is kept.
-        Self::start(command(&args)).await
+        Self::start(command).await
     }
 
     pub(crate) async fn call(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
@@ -105,4 +100,28 @@ impl Gateway {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
     }
+}
+
+/// A command that takes tokens from `vertex` and sends requests to `upstream`. The file is the key
+/// of the tokens, which must be there until it listens.
+pub(crate) fn before(vertex: &Emulator, upstream: &str, options: &[&str]) -> (Command, TempPath) {
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    key.write_all(vertex.service_account_key().as_bytes()).unwrap();
+    let key = key.into_temp_path();
+    let mut args = vec!["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"];
+    args.extend(["--upstream", upstream, "--credentials", key.to_str().unwrap()]);
+    args.extend(options);
+    (command(&args), key)
+}
+
+/// An error in OpenAI's form, or the test fails.
+pub(crate) async fn openai_error(response: Response<Incoming>) -> (u16, String, String) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let body = text(response).await;
+    let body: serde_json::Value = serde_json::from_str(&body).expect(&body);
+    let error = &body["error"];
+    assert!(error["type"].is_string() && error["param"].is_null(), "{body}");
+    let text = |name: &str| error[name].as_str().expect(name).to_owned();
+    (status, text("code"), text("message"))
 }

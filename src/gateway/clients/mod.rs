@@ -219,6 +219,11 @@ impl Client {
         })
     }
 
+    /// Whether it may ask for certain models alone.
+    pub(super) fn has_list(&self) -> bool {
+        self.models.is_some()
+    }
+
     /// # Errors
     ///
     /// 403 if it may not ask for this model. `None` is a request without one that could be read.

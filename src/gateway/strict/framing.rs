@@ -3,6 +3,9 @@
 /// As much of a line as is kept: enough for each field that says where a request ends.
 const LONGEST: usize = 128;
 
+/// The lines with which HTTP/2 begins (RFC 9113 §3.4).
+const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
+
 /// Follows the requests of a connection.
 #[derive(Debug)]
 pub(super) struct Framing {
@@ -28,9 +31,18 @@ enum At {
     /// The line's end after a chunk's data.
     ChunkEnd,
     Trailer,
+    /// The rest of HTTP/2's preface.
+    Preface(usize),
     /// Not in lines.
     Http2,
-    Refused,
+}
+
+/// A line that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Where it ends, in the bytes that were to be followed.
+    pub(super) at: usize,
+    pub(super) why: &'static str,
 }
 
 /// What the fields of a request said so far.
@@ -52,31 +64,26 @@ impl Framing {
         }
     }
 
-    /// Whether a first line has come.
+    /// Whether it is known which HTTP this is.
     pub(super) fn has_begun(&self) -> bool {
-        self.at != At::First
+        !matches!(self.at, At::First | At::Preface(_))
     }
 
     /// Whether a request has begun and its head has not ended.
     pub(super) fn is_in_head(&self) -> bool {
         match self.at {
             At::First | At::RequestLine => self.line_length > 0,
-            At::Field => true,
+            At::Field | At::Preface(_) => true,
             _ => false,
         }
     }
 
-    /// Follows the next bytes. From the end of a line that is not as it should be they are zeros
-    /// then, which no reader takes for HTTP; why, is told once.
-    pub(super) fn follow(&mut self, bytes: &mut [u8]) -> Result<(), &'static str> {
+    /// Follows the next bytes. None must come after those that were refused.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.at {
                 At::Http2 => return Ok(()),
-                At::Refused => {
-                    rest.fill(0);
-                    return Ok(());
-                }
                 At::Data { left, chunked } => {
                     let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                     let left = left - skipped as u64;
@@ -85,7 +92,7 @@ impl Framing {
                         (0, false) => At::RequestLine,
                         _ => At::Data { left, chunked },
                     };
-                    rest = &mut rest[skipped..];
+                    rest = &rest[skipped..];
                 }
                 _ => {
                     let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
@@ -97,11 +104,9 @@ impl Framing {
                     self.line.clear();
                     self.line_length = 0;
                     if let Err(why) = ended {
-                        self.at = At::Refused;
-                        rest[end..].fill(0);
-                        return Err(why);
+                        return Err(Refused { at: bytes.len() - rest.len() + end, why });
                     }
-                    rest = &mut rest[end + 1..];
+                    rest = &rest[end + 1..];
                 }
             }
         }
@@ -122,7 +127,12 @@ impl Framing {
         let whole = self.line_length <= LONGEST as u64;
         let line = if whole { &self.line[..self.line.len() - 1] } else { &self.line[..] };
         self.at = match self.at {
-            At::First if line == b"PRI * HTTP/2.0" => At::Http2,
+            At::First if line == PREFACE[0] => At::Preface(1),
+            At::Preface(next) if PREFACE.get(next) == Some(&line) => match next + 1 {
+                next if next < PREFACE.len() => At::Preface(next),
+                _ => At::Http2,
+            },
+            At::Preface(_) => return Err("not the preface of HTTP/2"),
             // RFC 9112 §2.2: empty lines before a request are skipped.
             at @ (At::First | At::RequestLine) if line.is_empty() => at,
             At::First | At::RequestLine => {
@@ -203,10 +213,11 @@ mod tests {
     fn follow(text: &str) -> Result<Framing, &'static str> {
         let whole = {
             let mut framing = Framing::new();
-            framing.follow(&mut text.as_bytes().to_vec()).map(|()| framing)
+            framing.follow(text.as_bytes()).map(|()| framing).map_err(|refused| refused.why)
         };
         let mut framing = Framing::new();
-        let by_one = text.bytes().try_for_each(|byte| framing.follow(&mut [byte]));
+        let by_one = text.bytes().try_for_each(|byte| framing.follow(&[byte]));
+        let by_one = by_one.map_err(|refused| refused.why);
         assert_eq!(by_one.err(), whole.as_ref().err().copied(), "{text:?}");
         if let Ok(whole) = &whole {
             assert_eq!(whole.at, framing.at, "{text:?}");
@@ -268,12 +279,7 @@ mod tests {
             let error = follow(&format!("POST / HTTP/1.1\r\n{fields}")).map(drop).unwrap_err();
             assert!(error.starts_with(why) || error.contains(why), "{fields:?}: {error}");
         }
-        let mut bytes = b"GET / HTTP/1.1\nHost: x\r\n\r\n".to_vec();
-        let mut framing = Framing::new();
-        assert!(framing.follow(&mut bytes).is_err());
-        assert_eq!(bytes, [&b"GET / HTTP/1.1"[..], &[0; 12]].concat());
-        let mut more = b"GET".to_vec();
-        framing.follow(&mut more).unwrap();
-        assert_eq!(more, [0; 3]);
+        let refused = Framing::new().follow(b"GET / HTTP/1.1\r\nHost: x\n\r\n").unwrap_err();
+        assert_eq!(refused.at, 23);
     }
 }

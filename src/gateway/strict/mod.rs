@@ -3,8 +3,8 @@
 //! hyper 1.12 is lenient where a standard lets it: it ends lines without a carriage return, and of
 //! a request with both a length and chunks it believes the chunks. A proxy in front of this one
 //! that reads such bytes in the other way would take a part of one client's request for another
-//! client's, with its key. So all that comes is followed here first, and what is ambiguous is made
-//! unreadable: hyper answers 400 and closes the connection.
+//! client's, with its key. So all that comes is followed here first, and what is ambiguous ends in
+//! bytes that are no HTTP: hyper answers 400 and closes the connection.
 
 mod framing;
 
@@ -20,13 +20,19 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use self::framing::Framing;
+use self::framing::{Framing, Refused};
+
+/// What is read instead of an ambiguous line's end and all that comes after it: no line of HTTP has
+/// a zero, and hyper looks at a head when it has its end.
+const INSTEAD: &[u8] = b"\0\r\n\r\n";
 
 /// A connection that reads requests by the letter of RFC 9112.
 #[derive(Debug)]
 pub(super) struct Strict<I> {
     io: I,
     framing: Framing,
+    /// What is left to be read, once a line was refused.
+    refused: Option<&'static [u8]>,
     /// hyper-util 0.1 waits for ever for the bytes that tell HTTP/2 from HTTP/1.
     first_line: Option<Pin<Box<Sleep>>>,
 }
@@ -34,7 +40,12 @@ pub(super) struct Strict<I> {
 impl<I> Strict<I> {
     /// The first line of a connection must come within `timeout`.
     pub(super) fn new(io: I, timeout: Duration) -> Self {
-        Self { io, framing: Framing::new(), first_line: Some(Box::pin(sleep(timeout))) }
+        Self {
+            io,
+            framing: Framing::new(),
+            refused: None,
+            first_line: Some(Box::pin(sleep(timeout))),
+        }
     }
 }
 
@@ -45,6 +56,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(left) = &mut this.refused {
+            read_from(left, buffer);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) else {
             let Some(timeout) = &mut this.first_line else { return Poll::Pending };
@@ -52,8 +67,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         };
         read?;
-        if let Err(why) = this.framing.follow(&mut buffer.filled_mut()[before..]) {
+        if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
             tracing::info!(why, "a request was refused unread");
+            buffer.set_filled(before + at);
+            read_from(this.refused.insert(INSTEAD), buffer);
         }
         if this.framing.has_begun() {
             this.first_line = None;
@@ -62,10 +79,16 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
     }
 }
 
+fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
+    let (read, rest) = left.split_at(left.len().min(buffer.remaining()));
+    buffer.put_slice(read);
+    *left = rest;
+}
+
 /// Those who never come to the point are told to the log.
 impl<I> Drop for Strict<I> {
     fn drop(&mut self) {
-        if self.framing.is_in_head() {
+        if self.refused.is_none() && self.framing.is_in_head() {
             tracing::info!("a connection ended in the middle of a request's head");
         }
     }
