@@ -217,7 +217,7 @@ async fn what_vertex_ai_answers_is_explained() {
     world.vertex.clear_faults();
     let run = world.check(&key, &["--model", "google/gemini-9"]).await;
     world.expect("answer_404_model", 1, &run);
-    let run = world.check(&key, &["--model", "gemini-2.5-flash"]).await;
+    let run = world.check(&key, &["--model", "/gemini-2.5-flash"]).await;
     world.expect("answer_400_model", 1, &run);
 }
 
@@ -240,9 +240,9 @@ async fn the_model_that_is_asked_goes_where_the_table_says() {
     );
     let with = ["--config", &config, "--model"];
     let run = world.check(&key, &[&with[..], &["fast"]].concat()).await;
-    world.expect("model_of_the_table", 0, &run);
+    world.expect("good_model_of_the_table", 0, &run);
     let run = world.check(&key, &[&with[..], &["llama-3"]].concat()).await;
-    world.expect("model_at_an_endpoint_by_name", 0, &run);
+    world.expect("good_model_at_an_endpoint_by_name", 0, &run);
     let paths: Vec<_> = world.vertex.requests().into_iter().map(|seen| seen.path).collect();
     let [.., fast, _, llama] = paths.as_slice() else { panic!("{paths:?}") };
     assert!(fast.contains("/locations/europe-west4/endpoints/openapi/"), "{fast}");
