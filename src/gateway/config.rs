@@ -347,3 +347,30 @@ impl Options {
         self.workers.or_else(processors).map_or(1, NonZeroUsize::get)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_has_every_option_and_its_variable() {
+        let manual = include_str!("../../docs/operations.md");
+        let command = Command::command();
+        let options = command.get_arguments().filter(|option| option.get_long().is_some());
+        let mut seen = 0;
+        for option in
+            options.filter(|option| !["help", "version"].contains(&option.get_id().as_str()))
+        {
+            let name = format!("`--{}", option.get_long().unwrap_or_default());
+            assert!(manual.contains(&name), "{name} is not in the manual");
+            if let Some(variable) = option.get_env() {
+                let variable = format!("`{}`", variable.to_string_lossy());
+                assert!(manual.contains(&variable), "{variable} is not in the manual");
+            }
+            seen += 1;
+        }
+        assert!(seen > 30, "{seen} options");
+    }
+}
