@@ -93,7 +93,8 @@ class Gateway:
     def chat(self, **more):
         """An answer, of which nothing but the head has been read."""
         connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
-        body = {"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "hello"}]} | more
+        messages = [{"role": "user", "content": "hello"}]
+        body = {"model": "gemini-2.5-flash", "messages": messages} | more
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
         return connection.getresponse()

@@ -3,13 +3,14 @@
 import re
 
 import pytest
-from files import CONTAINERS, DEPLOY, KUBERNETES, PODS, UNIT, options, unit
+from files import CONTAINERS, DEPLOY, KUBERNETES, PODS, options, unit
 from gateway import here, run, running
 
 HELP = run("serve", "--help").stdout
 OPTIONS = set(re.findall(r"--[a-z][a-z-]+", HELP))
-VARIABLES = set(re.findall(r"\b[A-Z][A-Z_]+[A-Z]\b", HELP))
-# Of vertex-gateway, not of this project in other programs' files.
+ENVIRONMENT = " ".join(re.findall(r"\[env:[^]]*\]|variable\s+\w+", HELP))
+VARIABLES = set(re.findall(r"\b[A-Z][A-Z_]+[A-Z]\b", ENVIRONMENT))
+README = (DEPLOY / "README.md").read_text()
 FILES = [*DEPLOY.glob("kubernetes/*"), *DEPLOY.glob("cloud-run/*"), *DEPLOY.glob("systemd/*")]
 
 
@@ -23,10 +24,25 @@ def drained(arguments):
 def test_each_option_and_variable_is_one_of_the_gateway(path):
     text = path.read_text()
     # In comments as well, but for the lines that say how to apply the file.
-    text = "\n".join(line for line in text.splitlines() if not re.match("# (gcloud|kubectl) ", line))
+    text = re.sub("^# (gcloud|kubectl) .*", "", text, flags=re.MULTILINE)
     assert set(re.findall(r"--[a-z][a-z-]+", text)) <= OPTIONS
     named = re.findall(r"\b(?:VERTEX_|GOOGLE_)[A-Z_]+", text)
-    assert set(named) <= VARIABLES
+    assert set(named) <= VARIABLES, set(named) - VARIABLES
+
+
+def test_the_readme_speaks_of_options_that_there_are():
+    named = re.findall(r"`(--[a-z][a-z-]+)", README)
+    assert named and set(named) <= OPTIONS
+    [first_try] = re.findall(r"^podman run .* vertex-gateway (.*)$", README, re.MULTILINE)
+    assert set(re.findall(r"--[a-z][a-z-]+", first_try)) <= OPTIONS
+
+
+def test_the_readme_tells_the_times_of_the_deployment():
+    delay = options(CONTAINERS["Deployment"]["args"])["--drain-delay"]
+    drained_by = drained(CONTAINERS["Deployment"]["args"])
+    grace = PODS["Deployment"]["terminationGracePeriodSeconds"]
+    told = re.findall(r"^\| (\d+|up to \d+) \|", README, re.MULTILINE)
+    assert told == ["0", delay, f"up to {drained_by}", str(grace)]
 
 
 def test_the_environments_are_of_the_gateway():
