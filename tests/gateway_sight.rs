@@ -254,7 +254,7 @@ async fn each_request_has_a_line_without_its_content() {
     let at_vertex = |status: u16, end: &str| {
         json!({
             "method": "POST", "path": path, "model": MODEL, "location": "us-central1",
-            "status": status, "end": end,
+            "status": status, "end": end, "attempts": 1,
         })
     };
     let with = |mut line: Value, more: Value| {
@@ -267,29 +267,25 @@ async fn each_request_has_a_line_without_its_content() {
         assert!(usage["prompt_tokens"].as_u64().unwrap() > 0, "{usage}");
         json!({ "input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"] })
     };
-    let drop_attempts = |mut line: Value| {
-        line.as_object_mut().unwrap().remove("attempts");
-        line
-    };
 
     // A whole answer.
     let answer = text(watched.call(chat(CONTENT)).await).await;
     let usage = usage_of(&answer);
     let expected = with(at_vertex(200, "whole"), usage.clone());
     let expected = with(expected, json!({ "sent_bytes": answer.len() }));
-    assert_eq!(drop_attempts(log.steady().await), expected);
+    assert_eq!(log.steady().await, expected);
 
     // A stream.
     let answer = text(watched.call(chat_stream(CONTENT)).await).await;
     let expected = with(at_vertex(200, "whole"), usage);
     let expected = with(expected, json!({ "sent_bytes": answer.len() }));
-    assert_eq!(drop_attempts(log.steady().await), expected);
+    assert_eq!(log.steady().await, expected);
 
     // An error of Vertex AI.
     vertex.set_faults(Faults { api: Some(ApiFault::new(403)), ..Faults::default() });
     let answer = text(watched.call(chat(CONTENT)).await).await;
     let expected = with(at_vertex(403, "whole"), json!({ "sent_bytes": answer.len() }));
-    assert_eq!(drop_attempts(log.steady().await), expected);
+    assert_eq!(log.steady().await, expected);
     vertex.clear_faults();
 
     // A token that was revoked.
@@ -297,16 +293,17 @@ async fn each_request_has_a_line_without_its_content() {
     let answer = text(watched.call(chat(CONTENT)).await).await;
     let expected = with(at_vertex(200, "whole"), usage_of(&answer));
     let expected = with(expected, json!({ "sent_bytes": answer.len(), "refresh": "replayed" }));
-    assert_eq!(drop_attempts(log.steady().await), expected);
+    assert_eq!(log.steady().await, expected);
 
     // A refusal, of a path with a key in its query.
     let request = Request::post("/v1/images/generations?key=SECRET-IN-A-QUERY");
     let answer = watched.call(request.body(Full::from(CONTENT)).unwrap()).await;
     let answer = text(answer).await;
-    let line = drop_attempts(log.steady().await);
+    let line = log.steady().await;
     let expected = json!({
         "method": "POST", "path": "/v1/images/generations", "location": "us-central1",
-        "status": 404, "code": "unsupported_path", "end": "whole", "sent_bytes": answer.len(),
+        "status": 404, "code": "unsupported_path", "end": "whole", "attempts": 1,
+        "sent_bytes": answer.len(),
     });
     assert_eq!(line, expected);
 
@@ -334,7 +331,7 @@ async fn each_request_has_a_line_without_its_content() {
     let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
     drop(answer);
     let expected = with(at_vertex(200, "client_left"), json!({ "sent_bytes": first.len() }));
-    assert_eq!(drop_attempts(log.steady().await), expected);
+    assert_eq!(log.steady().await, expected);
 
     // One that leaves before there is an answer.
     vertex.reset_stats();
@@ -353,13 +350,13 @@ async fn each_request_has_a_line_without_its_content() {
     eventually("the request arrives", || vertex.requests().len() > seen).await;
     drop(socket);
     let expected = with(at_vertex(499, "client_left"), json!({ "sent_bytes": 0 }));
-    assert_eq!(drop_attempts(log.steady().await), expected);
+    assert_eq!(log.steady().await, expected);
 
     // A stream that breaks off.
     let cut = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
     vertex.set_faults(stream(cut));
     let _ = watched.call(chat_stream(CONTENT)).await.into_body().collect().await;
-    let line = drop_attempts(log.steady().await);
+    let line = log.steady().await;
     assert!(line["sent_bytes"].as_u64().unwrap() > 0, "{line}");
     let expected =
         with(at_vertex(200, "broken"), json!({ "sent_bytes": line["sent_bytes"].clone() }));
@@ -530,6 +527,36 @@ async fn metrics_count_exactly_what_was_sent() {
     assert_eq!(of("client_connections_opened_total", &[]), 10.0);
     assert!(of("upstream_connections_opened_total", &[]) >= 1.0);
     assert_eq!(of("log_lines_lost_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn retries_and_failovers_are_counted() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let models = "[[model]]\nname = \"fast\"\nmodel = \"google/gemini-2.5-flash\"\n\
+         locations = [\"us-central1\", \"us-east4\"]\n";
+    file.write_all(models.as_bytes()).unwrap();
+    let options = ["--config", file.path().to_str().unwrap(), "--max-attempts", "2"];
+    let mut watched =
+        Watched::start(&vertex, &[&options[..], &["--log-format", "json"]].concat()).await;
+    let mut log = watched.log();
+    let once = ApiFault { times: Some(1), ..ApiFault::new(503) };
+    for (model, location) in [("fast", "us-east4"), (MODEL, "us-central1")] {
+        vertex.set_faults(Faults { api: Some(once.clone()), ..Faults::default() });
+        let answer = watched.call(ask(model)).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        text(answer).await;
+        let line = log.request().await;
+        let said = (&line["attempts"], &line["location"], &line["model"]);
+        assert_eq!(said, (&json!(2), &json!(location), &json!(model)));
+    }
+    let metrics = watched.metrics_after(2.0).await;
+    for (model, location, failovers) in [("fast", "us-east4", 1.0), (MODEL, "us-central1", 0.0)] {
+        let labels = [("model", model), ("location", location)];
+        assert_eq!(metrics.sum("vertex_gateway_upstream_retries_total", &labels), 1.0);
+        assert_eq!(metrics.sum("vertex_gateway_upstream_failovers_total", &labels), failovers);
+    }
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("status", "200")]), 2.0);
 }
 
 #[tokio::test]

@@ -118,8 +118,12 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let (listener, addr) = bind(addr).await?;
     let admin = Admin::bind(&options.admin).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
-    if open && !addr.ip().is_loopback() {
-        tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+    if !addr.ip().is_loopback() {
+        if open {
+            tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+        } else if shared.tls.is_none() {
+            tracing::warn!(%addr, "keys travel in clear text, unless something in front does TLS");
+        }
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;

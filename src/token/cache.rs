@@ -206,6 +206,10 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         assert_eq!(cache.lease().await.unwrap().generation(), 1);
         assert!(cache.state.lease_at_once().is_some(), "its life is counted from the new time");
+        let stats = cache.stats();
+        assert_eq!(stats.ended(FetchReason::Cold, FetchOutcome::NewToken), 1);
+        assert_eq!(stats.ended(FetchReason::Expired, FetchOutcome::SameToken), 1);
+        assert_eq!((stats.fetches, stats.failures), (2, 0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{fs, path::Path, process::Stdio};
 
 use bytes::Bytes;
 use common::{
-    chat,
+    chat, eventually,
     gateway::{Gateway, before, openai_error},
 };
 use http::{HeaderValue, Request};
@@ -53,6 +53,12 @@ impl Files {
 
     fn log(&self) -> String {
         fs::read_to_string(Path::new(&self.path("log"))).unwrap()
+    }
+
+    /// The log is written by a thread of its own.
+    async fn told(&self, times: usize, what: &str) {
+        let told = || self.log().matches(what).count();
+        eventually(&format!("the log tells it {times} times: {what}"), || told() >= times).await;
     }
 
     /// In front of `vertex`, with its log in a file.

@@ -6,7 +6,7 @@ use tokio::{
 };
 use tower_vertex::emulator::Emulator;
 
-use super::{ALICE, Files, chat_of, common::eventually};
+use super::{ALICE, Files, chat_of};
 
 #[tokio::test]
 async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
@@ -134,11 +134,10 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
         assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{chunks:?}: {answer}");
     }
     assert_eq!(vertex.stats().api_requests, 2, "{:?}", vertex.requests());
-    let log = files.log();
     for why in ["both Content-Length and", "ends without a carriage return", "more than one Host"] {
-        assert!(log.contains(why), "{log}");
+        files.told(2, why).await;
     }
-    assert!(!log.contains("SECRET"), "{log}");
+    assert!(!files.log().contains("SECRET"), "{}", files.log());
     assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "and it is alive");
 }
 
@@ -197,6 +196,6 @@ async fn those_who_never_come_to_the_point_are_sent_away() {
         assert_eq!(String::from_utf8(ended.unwrap().unwrap()).unwrap(), "");
     }
     assert_eq!(vertex.stats().api_requests, 1);
-    let told = || files.log().matches("in the middle of a request's head").count();
-    eventually("it is told, but for the one that said nothing", || told() == 4).await;
+    // But for the one that said nothing.
+    files.told(4, "in the middle of a request's head").await;
 }

@@ -22,10 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_vertex::emulator::Emulator;
 
-use super::{
-    ALICE, Files, bearer,
-    common::{chat, eventually},
-};
+use super::{ALICE, Files, bearer, common::chat};
 
 /// One that signs certificates.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -144,7 +141,7 @@ async fn clients_choose_http1_or_http2_over_tls() {
     assert_eq!(status, "HTTP/1.1 401 Unauthorized");
     assert_eq!(vertex.stats().api_requests, 2);
     silent.write_all(b"x").await.unwrap();
-    eventually("it is told", || files.log().contains("no TLS handshake")).await;
+    files.told(1, "no TLS handshake").await;
 }
 
 #[tokio::test]
@@ -168,25 +165,22 @@ async fn a_certificate_is_read_again_when_it_changes() {
     let (cert, key) = authority.server_until(&files, "server", 2001);
     let gateway = files.start(&vertex, &["--tls-cert", &cert, "--tls-key", &key]).await;
     let client = trusting(&authority, None);
-    assert!(files.log().contains("the certificate has expired"), "{}", files.log());
+    files.told(1, "the certificate has expired").await;
     assert!(connect(gateway.addr, &client).await.is_err());
 
-    let refused = || files.log().matches("not read again").count();
     authority.server(&files, "server");
     // Of the pair one file is there first, which may be seen or not.
-    eventually("it was read", || files.log().contains("certificate read again")).await;
+    files.told(1, "certificate read again").await;
     let second = der(&cert);
     assert_eq!(shown(gateway.addr, &client).await, second);
     let mut open = connect(gateway.addr, &client).await.unwrap();
 
-    let before = refused();
     files.write("server.pem", "nothing");
-    eventually("it is told", || refused() > before).await;
+    files.told(1, "there is no certificate in it").await;
     assert_eq!(shown(gateway.addr, &client).await, second, "the old one stays");
-    let reads = || files.log().matches("certificate read again").count();
-    let before = reads();
+    let before = files.log().matches("certificate read again").count();
     authority.server(&files, "server");
-    eventually("it was read", || reads() > before).await;
+    files.told(before + 1, "certificate read again").await;
     assert_eq!(shown(gateway.addr, &client).await, der(&cert));
     assert_ne!(der(&cert), second);
     // Connections that were there go on.
@@ -213,10 +207,10 @@ async fn with_mutual_tls_a_stranger_does_not_get_past_the_handshake() {
         assert!(error.to_string().contains("alert"), "{error}");
     }
     assert_eq!(ask(Some(mine.client())).await.unwrap(), "HTTP/1.1 200 OK");
-    assert_eq!(files.log().matches("no TLS handshake").count(), 3, "{}", files.log());
+    files.told(3, "no TLS handshake").await;
     // Authorities change, too.
     files.write("ca", &other.pem());
-    eventually("it was read", || files.log().contains("certificate read again")).await;
+    files.told(1, "certificate read again").await;
     assert_eq!(ask(Some(other.client())).await.unwrap(), "HTTP/1.1 200 OK");
     assert!(ask(Some(mine.client())).await.is_err());
 }
