@@ -11,25 +11,28 @@
 //! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that OpenAI
 //!   clients read, and ends a stream that broke with an event that they raise.
 //!
-//! [`VertexModelLayer`](model::VertexModelLayer), outside them, is optional: it picks the URL and
-//! the name by the `model` that a request asks for.
+//! Two more, outside them, are optional: [`VertexModelLayer`](model::VertexModelLayer) picks the URL
+//! and the name by the `model` that a request asks for, and
+//! [`VertexRetryLayer`](retry::VertexRetryLayer) sends again what failed for the moment, at another
+//! location if it may.
 //!
 //! # Order
 //!
 //! ```text
-//! your own layers          trace, timeout, limits, retry
-//!   VertexModelLayer       optional: `model` -> which upstream, which name
-//!     VertexErrorLayer     optional: Google's error body -> OpenAI's
-//!       VertexRouteLayer   OpenAI path -> Vertex AI URL
-//!         VertexAuthLayer  access token; after a 401 a new one, and the request again
-//!           HTTP client    hyper-util's, or any Service<http::Request<_>> that is Clone
+//! your own layers            trace, timeout, limits
+//!   VertexModelLayer         optional: `model` -> which upstream, which name
+//!     VertexRetryLayer       optional: after 429, 503 and the like again, or elsewhere
+//!       VertexErrorLayer     optional: Google's error body -> OpenAI's
+//!         VertexRouteLayer   OpenAI path -> Vertex AI URL
+//!           VertexAuthLayer  access token; after a 401 a new one, and the request again
+//!             HTTP client    hyper-util's, or any Service<http::Request<_>> that is Clone
 //! ```
 //!
 //! Model is outside route, which goes where model says. Route is outside auth: auth sees the final
 //! host, which it checks before it shows the token, and a request that is sent again is not routed
 //! again. Errors are translated outside both: route says where a request went, and auth needs its
-//! 401 as it came. A layer that retries, between model and error, sees `Retry-After` where Google
-//! says `RetryInfo`.
+//! 401 as it came. Retry is between model, which says what the locations are, and error, so that it
+//! sees `Retry-After` where Google says `RetryInfo`.
 //!
 //! # Example
 //!
@@ -93,6 +96,7 @@
 //! | `token::GoogleCloudAuth` | federation, impersonation, and the same in unusual places | `google-cloud-auth` |
 //! | `token::Impersonated` | another service account's tokens, of up to 12 hours | either of the two |
 //! | [`openai_error`] | Google's error body to OpenAI's | |
+//! | [`retry`] | what failed for the moment again, or elsewhere | |
 //! | [`replay`] | a body that can be sent again | |
 //! | [`discover`] | which endpoints there are, and where | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
@@ -111,9 +115,11 @@ pub mod error;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
+mod head;
 pub mod model;
 pub mod openai_error;
 pub mod replay;
+pub mod retry;
 pub mod route;
 pub mod token;
 

@@ -4,6 +4,7 @@
 //! Dropping the recording stops it and frees what it holds; [`Recording::replay`] makes a second
 //! body of it, which is complete even if the first one was still being sent: the replay takes over
 //! what is left of the original, and the first body fails when it is polled next.
+//! [`Recording::again`] does the same and records on, for more than one replay.
 //!
 //! Nothing is copied (data frames are reference counted) and nothing waits. A recording that grows
 //! over its cap, or over the [`Budget`] that it shares with others, is let go; the body goes on.
@@ -28,7 +29,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -42,6 +43,15 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use crate::BoxError;
+
+/// 32 MiB: more than the 20 MiB that Gemini's endpoint takes. Layers' default for a request.
+pub(crate) const REPLAY_LIMIT: usize = 32 << 20;
+/// 256 MiB: what a process can spare for requests that wait for their answer. Layers' default.
+pub(crate) const REPLAY_BUDGET: usize = 256 << 20;
+
+/// How much of a failed response's body is read so that its connection can be used again; Google's
+/// have about 600 bytes.
+const DRAIN_LIMIT: usize = 64 << 10;
 
 /// What a recorded frame takes of the budget besides its data, so that a body of many tiny frames
 /// cannot hold many times its length.
@@ -116,6 +126,11 @@ struct Tape<B> {
     superseded: bool,
     /// `None` once the recording was let go.
     frames: Option<Frames>,
+    /// The recorded frame that is sent next, before what is left of the body. While there is one,
+    /// `frames` stay.
+    resend: Option<usize>,
+    /// The recording was dropped: `frames` go when they have been sent.
+    let_go: bool,
     /// How many more bytes of data the recording may take.
     room: usize,
     /// Wakes whoever sends the first body, so that it notices that it was superseded.
@@ -169,6 +184,8 @@ impl<B: Body> ReplayBody<B> {
                 trailers: None,
                 reserved: Reserved { budget: budget.clone(), bytes: 0 },
             }),
+            resend: None,
+            let_go: false,
             room: cap,
             sender: None,
         }));
@@ -184,19 +201,36 @@ impl<B> Recording<B> {
             Source::Gone => return None,
             Source::Empty => Replayed { frames: None, rest: None },
             Source::Tape(tape) => {
-                let mut tape = lock(&tape);
-                let frames = tape.frames.take()?;
-                let rest = tape.body.take();
-                tape.superseded = rest.is_some();
-                let sender = tape.sender.take();
-                drop(tape);
-                if let Some(sender) = sender {
-                    sender.wake();
-                }
+                let (frames, rest, _) = supersede(&tape)?;
                 Replayed { frames: Some(frames), rest }
             }
         };
         Some(ReplayBody(Kind::Replayed(replayed)))
+    }
+
+    /// The same, and a recording of the second body, within the cap and the budget of the first.
+    pub fn again(mut self) -> Option<(ReplayBody<B>, Self)> {
+        match std::mem::replace(&mut self.0, Source::Gone) {
+            Source::Gone => None,
+            Source::Empty => {
+                let empty = Replayed { frames: None, rest: None };
+                Some((ReplayBody(Kind::Replayed(empty)), Self(Source::Empty)))
+            }
+            Source::Tape(tape) => {
+                let (frames, rest, room) = supersede(&tape)?;
+                let tape = Arc::new(Mutex::new(Tape {
+                    body: rest,
+                    superseded: false,
+                    frames: Some(frames),
+                    resend: Some(0),
+                    let_go: false,
+                    room,
+                    sender: None,
+                }));
+                let body = ReplayBody(Kind::Recorded(Arc::clone(&tape)));
+                Some((body, Self(Source::Tape(tape))))
+            }
+        }
     }
 
     /// Whether [`replay`](Self::replay) would give a body now.
@@ -216,10 +250,29 @@ impl<B> Drop for Recording<B> {
         if let Source::Tape(tape) = &self.0
             && Arc::strong_count(tape) > 1
         {
-            let frames = lock(tape).frames.take();
+            let mut tape = lock(tape);
+            tape.let_go = true;
+            let frames = if tape.resend.is_none() { tape.frames.take() } else { None };
+            drop(tape);
             drop(frames);
         }
     }
+}
+
+/// Ends a body: what it has recorded, what is left of it, and the room for more. `None`, and
+/// nothing happens, if the recording was let go.
+#[expect(clippy::type_complexity, reason = "one private step of two functions")]
+fn supersede<B>(tape: &Mutex<Tape<B>>) -> Option<(Frames, Option<Pin<Box<B>>>, usize)> {
+    let mut tape = lock(tape);
+    let frames = tape.frames.take()?;
+    let rest = tape.body.take();
+    tape.superseded = rest.is_some() || tape.resend.take().is_some();
+    let (sender, room) = (tape.sender.take(), tape.room);
+    drop(tape);
+    if let Some(sender) = sender {
+        sender.wake();
+    }
+    Some((frames, rest, room))
 }
 
 /// A poisoned lock is the inner body's panic; the tape itself is whole between its statements.
@@ -233,6 +286,9 @@ where
     B::Error: Into<BoxError>,
 {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(frame) = self.resent() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let Some(body) = &mut self.body else {
             return Poll::Ready(self.superseded.then(|| Err(Superseded.into())));
         };
@@ -253,6 +309,25 @@ where
         polled
     }
 
+    /// The next of the frames that were recorded before.
+    fn resent(&mut self) -> Option<Frame<Bytes>> {
+        let (next, frames) = (self.resend?, self.frames.as_ref()?);
+        if let Some(data) = frames.data.get(next) {
+            self.resend = Some(next + 1);
+            return Some(Frame::data(data.clone()));
+        }
+        let trailers = frames.trailers.clone();
+        self.resend = None;
+        if self.let_go {
+            self.frames = None;
+        }
+        if trailers.is_some() {
+            // Trailers are a body's last frame.
+            self.body = None;
+        }
+        trailers.map(Frame::trailers)
+    }
+
     fn record(&mut self, frame: &Frame<Bytes>) {
         let Some(frames) = &mut self.frames else { return };
         let Some(data) = frame.data_ref() else {
@@ -268,6 +343,42 @@ where
             None => self.frames = None,
         }
     }
+}
+
+impl<B: Body> Tape<B> {
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            None if self.superseded => SizeHint::default(),
+            body => and_recorded(rest_hint(body.as_ref()), self.to_resend()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Superseded: the error is still to come.
+        let ended = self.body.as_ref().map_or(!self.superseded, |body| body.is_end_stream());
+        let trailers = || self.frames.as_ref().is_some_and(|frames| frames.trailers.is_some());
+        ended && self.to_resend().next().is_none() && !(self.resend.is_some() && trailers())
+    }
+
+    fn to_resend(&self) -> impl Iterator<Item = &Bytes> {
+        let frames = self.frames.as_ref().filter(|_| self.resend.is_some());
+        frames.into_iter().flat_map(|frames| frames.data.iter().skip(self.resend.unwrap_or(0)))
+    }
+}
+
+fn rest_hint<B: Body>(rest: Option<&Pin<Box<B>>>) -> SizeHint {
+    rest.map_or(SizeHint::with_exact(0), |rest| rest.size_hint())
+}
+
+/// The hint of a body that sends `recorded` frames first.
+fn and_recorded<'a>(rest: SizeHint, recorded: impl Iterator<Item = &'a Bytes>) -> SizeHint {
+    let recorded = recorded.map(|data| data.len() as u64).sum::<u64>();
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower().saturating_add(recorded));
+    if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(recorded)) {
+        hint.set_upper(upper);
+    }
+    hint
 }
 
 impl<B> Replayed<B>
@@ -299,14 +410,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         let recorded = self.frames.iter().flat_map(|frames| &frames.data);
-        let recorded = recorded.map(|data| data.len() as u64).sum::<u64>();
-        let rest = self.rest.as_ref().map_or(SizeHint::with_exact(0), |rest| rest.size_hint());
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(recorded));
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(recorded)) {
-            hint.set_upper(upper);
-        }
-        hint
+        and_recorded(rest_hint(self.rest.as_ref()), recorded)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -336,6 +440,19 @@ where
     })
 }
 
+/// Reads what is there of the body of a response that nobody will see, so that its connection can
+/// be used again. Nobody waits for the rest.
+pub(crate) fn drain<B: Body>(body: B, cx: &mut Context<'_>) {
+    let (mut body, mut left) = (pin!(body), DRAIN_LIMIT);
+    while let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(cx) {
+        let read = frame.data_ref().map_or(0, Buf::remaining) + FRAME_COST;
+        match left.checked_sub(read) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
 impl<B> Body for ReplayBody<B>
 where
     B: Body,
@@ -358,11 +475,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Plain(body) => body.is_end_stream(),
-            Kind::Recorded(tape) => {
-                let tape = lock(tape);
-                // Superseded: the error is still to come.
-                tape.body.as_ref().map_or(!tape.superseded, |body| body.is_end_stream())
-            }
+            Kind::Recorded(tape) => lock(tape).is_end_stream(),
             Kind::Replayed(replayed) => replayed.is_end_stream(),
         }
     }
@@ -370,14 +483,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Plain(body) => body.size_hint(),
-            Kind::Recorded(tape) => {
-                let tape = lock(tape);
-                match &tape.body {
-                    Some(body) => body.size_hint(),
-                    None if tape.superseded => SizeHint::default(),
-                    None => SizeHint::with_exact(0),
-                }
-            }
+            Kind::Recorded(tape) => lock(tape).size_hint(),
             Kind::Replayed(replayed) => replayed.size_hint(),
         }
     }

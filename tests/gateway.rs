@@ -3,23 +3,18 @@
 
 mod common;
 
-use std::{
-    io::Write as _,
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{io::Write as _, process::Stdio, time::Duration};
 
 use bytes::Bytes;
 use common::{
     Http, chat, chat_stream, client, eventually,
-    gateway::{Gateway, command},
+    gateway::{Gateway, command, openai_error},
     text,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, BufReader},
     net::TcpStream,
 };
 use tower_vertex::{
@@ -29,69 +24,6 @@ use tower_vertex::{
     },
     replay::ReplayBody,
 };
-
-impl Gateway {
-    /// In front of an emulator in this process, with a key of its.
-    async fn before(vertex: &Emulator, options: &[&str]) -> Self {
-        let mut key = tempfile::NamedTempFile::new().unwrap();
-        key.write_all(vertex.service_account_key().as_bytes()).unwrap();
-        let (url, key) = (vertex.url(), key.into_temp_path());
-        let mut args =
-            vec!["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"];
-        args.extend(["--upstream", &url, "--credentials", key.to_str().unwrap()]);
-        args.extend(options);
-        // The key was read when it listens, and the last good one is kept.
-        Self::start(command(&args)).await
-    }
-
-    async fn call(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
-        self.call_over(Http::One, &mut request).await
-    }
-
-    async fn call_over(
-        &self,
-        http: Http,
-        request: &mut Request<Full<Bytes>>,
-    ) -> Response<Incoming> {
-        let path = request.uri().path_and_query().unwrap().clone();
-        let mut sent = Request::new(ReplayBody::plain(request.body().clone()));
-        *sent.method_mut() = request.method().clone();
-        *sent.headers_mut() = request.headers().clone();
-        *sent.uri_mut() = format!("http://{}{path}", self.addr).parse().unwrap();
-        client(http).request(sent).await.unwrap()
-    }
-
-    /// What answers to these bytes.
-    async fn raw(&self, request: &[u8]) -> String {
-        let mut socket = TcpStream::connect(self.addr).await.unwrap();
-        socket.write_all(request).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = socket.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    fn terminate(&self) {
-        let id = self.child.id().unwrap().to_string();
-        let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
-        assert!(killed.unwrap().success());
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
-    }
-}
-
-/// An error in OpenAI's form, or the test fails.
-async fn openai_error(response: Response<Incoming>) -> (u16, String, String) {
-    let status = response.status().as_u16();
-    assert_eq!(response.headers()["content-type"], "application/json");
-    let body = text(response).await;
-    let body: serde_json::Value = serde_json::from_str(&body).expect(&body);
-    let error = &body["error"];
-    assert!(error["type"].is_string() && error["param"].is_null(), "{body}");
-    let text = |name: &str| error[name].as_str().expect(name).to_owned();
-    (status, text("code"), text("message"))
-}
 
 #[tokio::test]
 async fn with_an_emulator_it_needs_nothing_and_says_how_to_use_it() {

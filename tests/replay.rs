@@ -270,12 +270,101 @@ fn a_replay_body_is_as_thread_safe_as_its_inner_body() {
     send::<ReplayBody<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>>>();
 }
 
+#[tokio::test]
+async fn a_body_is_sent_as_often_as_it_takes() {
+    let (mut sender, body) = channel();
+    let shared = budget();
+    let (mut first, recording) = ReplayBody::record(body, 100, &shared);
+    sender.send_data("one".into()).await.unwrap();
+    assert_eq!(frame(&mut first).await.unwrap().unwrap(), "one");
+
+    let (mut second, recording) = recording.unwrap().again().unwrap();
+    assert!(frame(&mut first).await.unwrap_err().is::<Superseded>());
+    assert!(!second.is_end_stream());
+    assert_eq!(second.size_hint().lower(), 3);
+
+    // Taken over before it has sent anything.
+    let (mut third, recording) = recording.again().unwrap();
+    assert!(!second.is_end_stream());
+    assert!(frame(&mut second).await.unwrap_err().is::<Superseded>());
+    assert_eq!(frame(&mut third).await.unwrap().unwrap(), "one");
+    sender.send_data("two".into()).await.unwrap();
+    sender.send_trailers(trailers()).await.unwrap();
+    drop(sender);
+    assert_eq!(frame(&mut third).await.unwrap().unwrap(), "two");
+    assert_eq!(third.collect().await.unwrap().trailers(), Some(&trailers()));
+
+    // Taken over after the body's own end.
+    let (mut unsent, recording) = recording.again().unwrap();
+    let (mut fourth, recording) = recording.again().unwrap();
+    assert!(!unsent.is_end_stream());
+    assert!(frame(&mut unsent).await.unwrap_err().is::<Superseded>());
+    assert_eq!(fourth.size_hint().lower(), 6);
+    for text in ["one", "two"] {
+        assert_eq!(frame(&mut fourth).await.unwrap().unwrap(), text);
+    }
+    assert!(!fourth.is_end_stream(), "the trailers are still to come");
+    assert_eq!(fourth.collect().await.unwrap().trailers(), Some(&trailers()));
+
+    let last = recording.replay().unwrap().collect().await.unwrap();
+    assert_eq!(last.trailers(), Some(&trailers()));
+    assert_eq!(last.to_bytes(), "onetwo");
+    assert_eq!(shared.used(), 0);
+}
+
+#[tokio::test]
+async fn the_cap_and_the_budget_are_the_same_for_every_replay() {
+    let (mut sender, body) = channel();
+    let shared = budget();
+    let (mut first, recording) = ReplayBody::record(body, 5, &shared);
+    sender.send_data("123".into()).await.unwrap();
+    frame(&mut first).await.unwrap();
+    let used = shared.used();
+    let (mut second, recording) = recording.unwrap().again().unwrap();
+    frame(&mut second).await.unwrap();
+    assert_eq!(shared.used(), used, "a frame is counted once");
+    sender.send_data("456".into()).await.unwrap();
+    assert_eq!(frame(&mut second).await.unwrap().unwrap(), "456");
+    assert!(!recording.is_kept());
+    assert_eq!(shared.used(), 0);
+}
+
+#[tokio::test]
+async fn what_is_still_to_be_sent_again_survives_its_recording() {
+    let (mut sender, body) = channel();
+    let shared = budget();
+    let (mut first, recording) = ReplayBody::record(body, 100, &shared);
+    for text in ["one", "two"] {
+        sender.send_data(text.into()).await.unwrap();
+        frame(&mut first).await.unwrap();
+    }
+    let (mut second, recording) = recording.unwrap().again().unwrap();
+    assert_eq!(frame(&mut second).await.unwrap().unwrap(), "one");
+    drop(recording);
+    assert_eq!(frame(&mut second).await.unwrap().unwrap(), "two");
+    sender.send_data("three".into()).await.unwrap();
+    assert_eq!(frame(&mut second).await.unwrap().unwrap(), "three");
+    assert_eq!(shared.used(), 0);
+    drop(sender);
+    assert!(frame(&mut second).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn nothing_can_be_sent_again_and_again() {
+    let (body, recording) = record(Full::new(Bytes::new()));
+    drop(body);
+    let (body, recording) = recording.again().unwrap();
+    assert!(body.is_end_stream() && recording.is_kept());
+    let (body, _) = recording.again().unwrap();
+    assert!(body.collect().await.unwrap().to_bytes().is_empty());
+}
+
 proptest! {
     /// Wherever the replay takes over, no byte is missing or doubled.
     #[test]
     fn a_replay_is_complete_wherever_it_takes_over(
         lengths in proptest::collection::vec(0_usize..50, 0..20),
-        sent in 0_usize..20,
+        sent in proptest::collection::vec(0_usize..20, 1..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
@@ -290,9 +379,16 @@ proptest! {
                 sender.send_data(frame).await.unwrap();
             }
             drop(sender);
-            let (mut first, recording) = record(body);
-            for _ in 0..sent {
-                frame(&mut first).await.unwrap();
+            let (mut body, mut recording) = record(body);
+            for (attempt, sent) in sent.iter().enumerate() {
+                if attempt > 0 {
+                    (body, recording) = recording.again().unwrap();
+                }
+                let whole = whole.len() as u64;
+                prop_assert!(attempt == 0 || body.size_hint().lower() <= whole);
+                for _ in 0..*sent {
+                    frame(&mut body).await.unwrap();
+                }
             }
             let again = recording.replay().unwrap().collect().await.unwrap().to_bytes();
             assert_eq!(again, whole);

@@ -6,23 +6,19 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Buf;
 use http::{HeaderName, Request, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::{head::Head, layer::Settings};
+use super::layer::Settings;
 use crate::{
     BoxError,
     error::{Error, UntrustedHost},
-    replay::{Recording, ReplayBody},
+    head::Head,
+    replay::{Recording, ReplayBody, drain},
     token::{LeaseFuture, Rejection, RejectionFuture},
 };
-
-/// How much of a 401's body is read so that its connection can be used again; Google's has about
-/// 600 bytes.
-const DRAIN_LIMIT: usize = 64 << 10;
 
 /// What came of a refresh that a 401 asked for: in the extensions of the response that the caller
 /// gets.
@@ -40,6 +36,19 @@ pub enum RefreshOutcome {
     /// The refresh was started, but the request's body was not kept: it is longer than the replay
     /// limit, the budget was used up, or it broke.
     NotReplayable,
+}
+
+impl RefreshOutcome {
+    /// Its name in logs and metrics, such as `replayed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Replayed => "replayed",
+            Self::SameToken => "same_token",
+            Self::Failed(_) => "failed",
+            Self::Throttled => "throttled",
+            Self::NotReplayable => "not_replayable",
+        }
+    }
 }
 
 /// The future of [`VertexAuth`](super::VertexAuth).
@@ -61,8 +70,6 @@ enum State<S, B, R, F> {
     Sending(#[pin] F, Option<First<S, B>>),
     /// The 401 is held until the refresh is decided.
     Refreshing(RejectionFuture, Option<Box<Held<S, B, R>>>),
-    /// The connection of the 401 is freed.
-    Draining(#[pin] R, usize, Option<Box<Again<S, B>>>),
     /// The service for the second try gets ready.
     Readying(Option<Box<Again<S, B>>>),
 }
@@ -152,7 +159,7 @@ where
         });
         let retry = recording.map(|recording| Retry {
             service: service.clone(),
-            head: Head::of(&request),
+            head: Head::without_authorization(&request),
             recording,
         });
         let first = First { settings: Arc::clone(settings), generation, retry };
@@ -229,13 +236,16 @@ where
                     let outcome = match rejection {
                         // The body last: from then on the first one has ended.
                         Rejection::Replaced(lease) => match head
-                            .into_request(lease.into_authorization(), ())
+                            .into_request(())
                             .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
                         {
-                            Some(request) => {
+                            Some(mut request) => {
+                                let authorization = lease.into_authorization();
+                                request.headers_mut().insert(header::AUTHORIZATION, authorization);
                                 let again = Box::new(Again { service, request });
-                                let body = response.into_body();
-                                state.set(State::Draining(body, DRAIN_LIMIT, Some(again)));
+                                // The connection of the 401 is freed.
+                                drain(response.into_body(), cx);
+                                state.set(State::Readying(Some(again)));
                                 continue;
                             }
                             None => RefreshOutcome::NotReplayable,
@@ -247,21 +257,6 @@ where
                     response.extensions_mut().insert(outcome);
                     return Poll::Ready(Ok(response));
                 }
-
-                StateProj::Draining(body, left, again) => match body.poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        let read = frame.data_ref().map_or(0, Buf::remaining);
-                        match left.checked_sub(read) {
-                            Some(rest) => {
-                                *left = rest;
-                                continue;
-                            }
-                            None => State::Readying(again.take()),
-                        }
-                    }
-                    // At its end, broken, or not here yet: nobody waits for it.
-                    _ => State::Readying(again.take()),
-                },
 
                 StateProj::Readying(again) => {
                     let Some(ready) = again else { return Poll::Pending };

@@ -6,14 +6,9 @@ use tower::Layer;
 use super::{VertexAuth, trust::Trust};
 use crate::{
     error::ConfigError,
-    replay::Budget,
+    replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
     token::{TokenCache, TokenSource},
 };
-
-/// 32 MiB: more than the 20 MiB that Gemini's endpoint takes.
-const REPLAY_LIMIT: usize = 32 << 20;
-/// 256 MiB: what a process can spare for requests that wait for their answer.
-const REPLAY_BUDGET: usize = 256 << 20;
 
 /// Applies [`VertexAuth`]: the access token on every request. See the [module's docs](super).
 ///

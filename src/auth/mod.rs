@@ -48,7 +48,6 @@
 //! [`TokenCache`]: crate::token::TokenCache
 
 mod future;
-mod head;
 mod layer;
 mod service;
 mod trust;

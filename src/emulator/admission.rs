@@ -49,14 +49,14 @@ pub(crate) fn admit<'a>(
 
     let credential = credential(shared, parts);
     let known = credential.known().cloned().map(Box::new);
-    if let Some(fault) = shared.take_fault(|status| status == 401) {
+    if let Some(fault) = shared.take_fault(target.location, |status| status == 401) {
         return refuse(known, fault_error(&fault, &target));
     }
     let bearer = match credential.accept(&target.rpc(), &[Scope::CloudPlatform]) {
         Ok(bearer) => bearer,
         Err(error) => return refuse(known, error),
     };
-    if let Some(fault) = shared.take_fault(|_| true) {
+    if let Some(fault) = shared.take_fault(target.location, |_| true) {
         return refuse(known, fault_error(&fault, &target));
     }
     if let Some(dns) = elsewhere {

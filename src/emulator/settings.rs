@@ -68,12 +68,15 @@ pub struct ApiFault {
     /// that has not enabled the Vertex AI API.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Only for requests to this location, such as `"us-central1"`; `None` is all of them.
+    #[serde(default)]
+    pub location: Option<String>,
 }
 
 impl ApiFault {
     /// This status for every request from now on.
     pub fn new(status: u16) -> Self {
-        Self { status, times: None, retry_delay: None, shape: None, reason: None }
+        Self { status, times: None, retry_delay: None, shape: None, reason: None, location: None }
     }
 }
 

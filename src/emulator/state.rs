@@ -115,10 +115,17 @@ impl Shared {
         lock(&self.faults).stream.clone()
     }
 
-    /// Takes one occurrence of the API fault in force, if its status is as asked.
-    pub(crate) fn take_fault(&self, wanted: impl Fn(u16) -> bool) -> Option<ApiFault> {
+    /// Takes one occurrence of the API fault in force for a location, if its status is as asked.
+    pub(crate) fn take_fault(
+        &self,
+        location: &str,
+        wanted: impl Fn(u16) -> bool,
+    ) -> Option<ApiFault> {
         let mut faults = lock(&self.faults);
         let fault = faults.api.as_mut().filter(|fault| wanted(fault.status))?;
+        if fault.location.as_deref().is_some_and(|only| only != location) {
+            return None;
+        }
         take_one(&mut fault.times).then(|| fault.clone())
     }
 

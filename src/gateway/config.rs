@@ -1,10 +1,14 @@
 //! The command line. A setting that is missing or wrong is a sentence with its remedy.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 
 use clap::{Args, Parser, builder::FalseyValueParser};
 
-use super::{credentials::CredentialOptions, target::TargetOptions};
+use super::{
+    admin::AdminOptions, clients::ClientOptions, credentials::CredentialOptions,
+    limits::LimitOptions, log::LogOptions, retry::RetryOptions, target::TargetOptions,
+    tls::TlsOptions,
+};
 use crate::error::{ConfigError, Error};
 
 pub(super) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
@@ -53,9 +57,28 @@ pub struct Options {
     )]
     pub listen: String,
 
+    /// Who may ask.
+    #[command(flatten)]
+    pub clients: ClientOptions,
+
+    /// The certificate that clients see, and those that they must show.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+
     /// Where requests go, and whose credentials they carry.
     #[command(flatten)]
     pub target: TargetOptions,
+
+    /// Seconds that a client may take for the head of a request, or to begin a next one, after
+    /// which its connection is closed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub header_timeout: u64,
 
     /// Longest request body in bytes; a longer one gets a 413
     #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
@@ -74,6 +97,65 @@ pub struct Options {
         default_value_t = 3610
     )]
     pub response_timeout: u64,
+
+    /// Seconds without a byte in the middle of an answer, after which it is broken off; 0 waits for
+    /// ever
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_IDLE_TIMEOUT",
+        default_value_t = 600
+    )]
+    pub idle_timeout: u64,
+
+    /// Seconds for the body of a request to come; 0 waits for ever
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_CLIENT_BODY_TIMEOUT",
+        default_value_t = 300
+    )]
+    pub client_body_timeout: u64,
+
+    /// Seconds in which a client takes no byte of its answer, after which its connection is closed; 0
+    /// waits for ever
+    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_SEND_TIMEOUT", default_value_t = 60)]
+    pub send_timeout: u64,
+
+    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// is accepted: what deals out connections has to notice
+    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
+    pub drain_delay: u64,
+
+    /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
+    /// they are cut; 0 waits for all of them
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
+        default_value_t = 60
+    )]
+    pub drain_timeout: u64,
+
+    /// Threads that serve [default: one for each processor]
+    #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// How often.
+    #[command(flatten)]
+    pub retry: RetryOptions,
+
+    /// How much at a time.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+
+    /// How it is watched.
+    #[command(flatten)]
+    pub admin: AdminOptions,
+
+    /// What it tells.
+    #[command(flatten)]
+    pub log: LogOptions,
 
     /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
     #[arg(
@@ -239,12 +321,12 @@ impl From<Error> for Failure {
     }
 }
 
-pub(super) fn listen(text: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(option: &str, text: &str) -> Result<SocketAddr, Failure> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
         Failure::new(format!(
-            "invalid --listen {text:?}: give an address and a port, such as 127.0.0.1:8080"
+            "invalid {option} {text:?}: give an address and a port, such as 127.0.0.1:8080"
         ))
     })
 }
@@ -254,12 +336,41 @@ pub(super) fn given(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
 }
 
-impl Options {
-    pub(super) fn discovery_interval(&self) -> Option<Duration> {
-        (self.discovery_interval > 0).then(|| Duration::from_secs(self.discovery_interval))
-    }
+/// Seconds, as options have them.
+pub(super) fn timeout(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
 
-    pub(super) fn response_timeout(&self) -> Option<Duration> {
-        (self.response_timeout > 0).then(|| Duration::from_secs(self.response_timeout))
+impl Options {
+    pub(super) fn workers(&self) -> usize {
+        let processors = || thread::available_parallelism().ok();
+        self.workers.or_else(processors).map_or(1, NonZeroUsize::get)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_has_every_option_and_its_variable() {
+        let manual = include_str!("../../docs/operations.md");
+        let command = Command::command();
+        let options = command.get_arguments().filter(|option| option.get_long().is_some());
+        let mut seen = 0;
+        for option in
+            options.filter(|option| !["help", "version"].contains(&option.get_id().as_str()))
+        {
+            let name = format!("`--{}", option.get_long().unwrap_or_default());
+            assert!(manual.contains(&name), "{name} is not in the manual");
+            if let Some(variable) = option.get_env() {
+                let variable = format!("`{}`", variable.to_string_lossy());
+                assert!(manual.contains(&variable), "{variable} is not in the manual");
+            }
+            seen += 1;
+        }
+        assert!(seen > 30, "{seen} options");
     }
 }

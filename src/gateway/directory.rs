@@ -1,7 +1,7 @@
 //! Endpoints that go by their names: those that the configuration file calls
 //! `display-name:…`, and all that are deployed, if that was asked for.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, fmt};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -11,7 +11,7 @@ use super::{app, config::Failure, endpoints::told, target::TargetOptions};
 use crate::{
     auth::VertexAuthLayer,
     discover::{EndpointDescription, Endpoints},
-    model::{ModelRoute, ModelTableBuilder, VertexModelLayer},
+    model::{ModelRoute, ModelTableBuilder},
     route::{Endpoint, Upstream},
 };
 
@@ -162,7 +162,7 @@ fn endpoints_at(
         builder = builder.location(location);
     }
     let upstream = builder.build()?;
-    let client = app::client::<Empty<Bytes>>()?;
+    let client = app::client::<Empty<Bytes>>(&Default::default())?;
     let endpoints = Endpoints::of(auth.layer(client), &upstream)?;
     Ok((upstream, endpoints))
 }
@@ -186,35 +186,4 @@ fn deployed(location: &str, listed: &[EndpointDescription]) -> Vec<Deployed> {
         Some(Deployed { name: name.clone(), location: location.to_owned(), endpoint })
     };
     listed.iter().filter_map(describe).collect()
-}
-
-/// Looks again, each time that `interval` has passed, and puts what has changed into the table. What
-/// was found before stays in force while Vertex AI does not answer.
-pub(super) async fn keep(
-    target: TargetOptions,
-    base: Upstream,
-    auth: VertexAuthLayer,
-    models: VertexModelLayer,
-    mut last: Directory,
-    interval: Duration,
-) {
-    loop {
-        tokio::time::sleep(interval).await;
-        let looked_up = target.look_up(&base, &auth).await;
-        let changed = looked_up.and_then(|found| {
-            if found == last {
-                return Ok(None);
-            }
-            Ok(Some((target.models(&base, &auth, &found)?, found)))
-        });
-        match changed {
-            Ok(None) => {}
-            Ok(Some((table, found))) => {
-                tracing::info!(models = table.entries().len(), "endpoints have changed");
-                models.set_table(table);
-                last = found;
-            }
-            Err(error) => tracing::warn!(%error, "endpoints were not found again"),
-        }
-    }
 }

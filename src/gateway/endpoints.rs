@@ -58,7 +58,7 @@ pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
     }
     let minted = mint(identity.source.clone()).await;
     let cache = minted.map_err(|error| Failure::negative(error.to_string()))?.cache;
-    let client = app::client::<Empty<Bytes>>()?;
+    let client = app::client::<Empty<Bytes>>(&Default::default())?;
 
     let mut answers = Vec::new();
     for (target, upstream) in asked {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{
+    clients::ClientRules,
     config::Failure,
     directory::{self, BY_NAME, Directory, Named},
 };
@@ -31,6 +32,8 @@ pub(super) struct ConfigFile {
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
+    #[serde(rename = "client")]
+    clients: Vec<ClientRules>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -39,6 +42,7 @@ struct Model {
     model: Option<String>,
     publisher: Option<String>,
     location: Option<String>,
+    locations: Option<Vec<String>>,
     endpoint: Option<String>,
     dedicated_host: Option<String>,
     api_version: Option<String>,
@@ -46,7 +50,7 @@ struct Model {
     headers: BTreeMap<String, String>,
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "project",
     "location",
     "endpoint",
@@ -57,12 +61,15 @@ const KEYS: [&str; 10] = [
     "discover_endpoints",
     "default_publisher",
     "model",
+    "client",
 ];
-const MODEL_KEYS: [&str; 8] = [
+const CLIENT_KEYS: [&str; 4] = ["name", "models", "requests_per_minute", "max_concurrent_requests"];
+const MODEL_KEYS: [&str; 9] = [
     "name",
     "model",
     "publisher",
     "location",
+    "locations",
     "endpoint",
     "dedicated_host",
     "api_version",
@@ -89,22 +96,14 @@ impl ConfigFile {
         };
         let table: Table = text.parse().map_err(told)?;
         check_keys(&table, &KEYS, "")?;
-        if let Some(Value::Array(models)) = table.get("model") {
-            for (number, model) in models.iter().enumerate() {
-                let named = model.get("name").and_then(Value::as_str);
-                let place = match named {
-                    Some(name) => format!(" in [[model]] {name:?}"),
-                    None => format!(" in [[model]] number {}", number + 1),
-                };
-                if let Value::Table(model) = model {
-                    check_keys(model, &MODEL_KEYS, &place)?;
-                }
-                if named.is_none_or(str::is_empty) {
-                    return Err(format!("no `name`{place}: give what clients ask for"));
-                }
-            }
-        }
+        check_entries(&table, "model", &MODEL_KEYS, "give what clients ask for")?;
+        check_entries(&table, "client", &CLIENT_KEYS, "give the name of a client's key")?;
         toml::from_str(text).map_err(told)
+    }
+
+    /// What the holders of keys may do.
+    pub(super) fn clients(&self) -> &[ClientRules] {
+        &self.clients
     }
 
     /// The models whose endpoints go by name, and these.
@@ -114,7 +113,10 @@ impl ConfigFile {
 
     /// The locations of the models that have their own.
     pub(super) fn locations(&self) -> impl Iterator<Item = &str> {
-        self.models.iter().filter_map(|model| model.location.as_deref())
+        self.models.iter().flat_map(|model| {
+            let listed = model.locations.iter().flatten().map(String::as_str);
+            model.location.as_deref().into_iter().chain(listed)
+        })
     }
 
     /// The models, over the upstream of those that no entry moves. An endpoint that goes by name
@@ -159,6 +161,9 @@ impl Model {
         if let Some(location) = &self.location {
             route = route.location(location);
         }
+        if let Some(locations) = &self.locations {
+            route = route.locations(locations);
+        }
         if let Some(named) = self.named() {
             if self.dedicated_host.is_some() {
                 return Err(Failure::new(format!(
@@ -186,20 +191,42 @@ impl Model {
     }
 }
 
+/// Each `[[kind]]` has a name, and no key but the known ones.
+fn check_entries(table: &Table, kind: &str, known: &[&str], advice: &str) -> Result<(), String> {
+    let Some(Value::Array(entries)) = table.get(kind) else { return Ok(()) };
+    for (number, entry) in entries.iter().enumerate() {
+        let named = entry.get("name").and_then(Value::as_str);
+        let place = match named {
+            Some(name) => format!(" in [[{kind}]] {name:?}"),
+            None => format!(" in [[{kind}]] number {}", number + 1),
+        };
+        if let Value::Table(entry) = entry {
+            check_keys(entry, known, &place)?;
+        }
+        if named.is_none_or(str::is_empty) {
+            return Err(format!("no `name`{place}: {advice}"));
+        }
+    }
+    Ok(())
+}
+
 fn check_keys(table: &Table, known: &[&str], place: &str) -> Result<(), String> {
     let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
     // Options are written with hyphens.
     let written = key.replace('-', "_").to_lowercase();
-    let near = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(&written, known), known))
-        .max_by(|(one, _), (other, _)| one.total_cmp(other));
-    Err(match near {
-        Some((likeness, near)) if likeness > 0.8 => {
-            format!("unknown key `{key}`{place}: did you mean `{near}`?")
-        }
-        _ => format!("unknown key `{key}`{place}: there are {}", known.join(", ")),
+    Err(match nearest(&written, known.iter().copied()) {
+        Some(near) => format!("unknown key `{key}`{place}: did you mean `{near}`?"),
+        None => format!("unknown key `{key}`{place}: there are {}", known.join(", ")),
     })
+}
+
+/// What was meant, if one of the known is like what was written.
+pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (strsim::jaro_winkler(written, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, near)| near)
 }
 
 #[cfg(test)]
@@ -234,6 +261,9 @@ mod tests {
         for key in MODEL_KEYS {
             assert!(models.iter().any(|model| model.get(key).is_some()), "{key} is in no model");
         }
+        for key in CLIENT_KEYS {
+            assert!(table["client"][0].get(key).is_some(), "{key} is in no client");
+        }
     }
 
     #[test]
@@ -255,6 +285,12 @@ mod tests {
                 "unknown key `locatoin` in [[model]] \"a\": did you mean `location`?",
             ),
             ("[[model]]\nmodel = \"a\"", "no `name` in [[model]] number 1"),
+            ("[[client]]\nmodels = []", "no `name` in [[client]] number 1"),
+            (
+                "[[client]]\nname = \"a\"\nrequests-per-minute = 1",
+                "in [[client]] \"a\": did you mean `requests_per_minute`?",
+            ),
+            ("[[client]]\nname = \"a\"\nrequests_per_minute = 0", "line 3: "),
             ("project = ", "line 1: "),
             ("\n\nproject = 7", "line 3: "),
             ("[model]\nname = \"a\"", "line 1: "),

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future as _,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -12,6 +13,7 @@ use http::{Method, Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Sleep;
 
 use super::refusal::Refusal;
 use crate::BoxError;
@@ -20,13 +22,21 @@ use crate::BoxError;
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// A request that may come in, its body held to `limit` bytes; or the answer of the door.
+/// A request that may come in, its body held to `limit` bytes and to `patience`; or the answer of the
+/// door.
 pub(super) fn admit(
     request: Request<Incoming>,
     limit: usize,
+    patience: Option<Duration>,
 ) -> Result<Request<InboundBody>, Refusal> {
     let absolute = request.uri().authority().is_some() && request.version() < Version::HTTP_2;
-    let request = request.map(|body| InboundBody { body: Some(body), limit, left: limit });
+    let request = request.map(|body| InboundBody {
+        body: Some(body),
+        limit,
+        left: limit,
+        patience,
+        deadline: None,
+    });
     if absolute || request.method() == Method::CONNECT {
         // Over HTTP/1 only a client that takes this for a forward proxy sends a whole URI.
         return Err(Refusal::not_a_proxy());
@@ -47,7 +57,28 @@ pub(super) struct InboundBody {
     body: Option<Incoming>,
     limit: usize,
     left: usize,
+    /// For the whole body, from when it is first waited for.
+    patience: Option<Duration>,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
+
+/// The error of a body that does not come to its end.
+#[derive(Debug)]
+pub(super) struct TooSlow {
+    patience: Duration,
+}
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the request body did not come within {:?}, which --client-body-timeout allows",
+            self.patience
+        )
+    }
+}
+
+impl std::error::Error for TooSlow {}
 
 /// The error of a body that turned out longer than it may be.
 #[derive(Debug)]
@@ -77,7 +108,13 @@ impl Body for InboundBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx)).transpose()?;
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            let Some(patience) = this.patience else { return Poll::Pending };
+            let sleep = || Box::pin(tokio::time::sleep(patience));
+            ready!(this.deadline.get_or_insert_with(sleep).as_mut().poll(cx));
+            return Poll::Ready(Some(Err(TooSlow { patience }.into())));
+        };
+        let frame = frame.transpose()?;
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
             match this.left.checked_sub(data.len()) {
                 Some(left) => this.left = left,

@@ -5,14 +5,30 @@
 //! | [`Options`] | what can be set, on the command line and in the environment |
 //! | `file` | the configuration file |
 //! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
+//! | `catalog` | the table of models in force |
 //! | `directory` | endpoints by their names, looked up and kept up to date |
+//! | `clients` | who may ask, which models, how often |
+//! | `tls` | the certificate that clients see, and those that they must show |
+//! | `watch` | files that are read again when they change |
+//! | `policy` | whether a request may go to its model, and when |
+//! | `limits` | how many are under way at a time |
+//! | `retry` | what is sent again, and how often |
+//! | `record` | one request, to the last byte of its answer |
+//! | `breaks` | the answer as it comes: silences and breaks |
+//! | `sight` | what operators see of requests: metrics, and a line of the log each |
+//! | `log` | the log, which holds nobody up |
+//! | `admin` | the listener of metrics and health |
+//! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
+//! | `strict` | what two servers might read in two ways, and is not read at all |
 //! | `unreadable` | the same for what is not even HTTP |
 //! | [`TargetOptions`] | where requests go, and who may see the token |
 //! | [`CredentialOptions`] | whose token it is |
-//! | [`run`] | listening, the emulator if asked for, and the end |
+//! | `listen` | the workers, and the connections that they are dealt |
+//! | `signals` | Ctrl-C, SIGTERM, SIGHUP; and systemd |
+//! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
 //! | `endpoints` | what is deployed where, as a table |
@@ -27,27 +43,48 @@
 //! # }
 //! ```
 
+mod admin;
 mod app;
+mod breaks;
+mod catalog;
 mod check;
+mod clients;
 mod config;
 mod credentials;
 mod directory;
 mod endpoints;
 mod file;
 mod inbound;
+mod limits;
+mod listen;
+mod log;
 mod models;
+mod policy;
+mod record;
 mod refusal;
+mod retry;
 mod run;
+mod sight;
+mod signals;
+mod strict;
 mod target;
+mod tls;
 mod token;
 mod unreadable;
+mod usage;
+mod watch;
 
 pub use self::{
+    admin::AdminOptions,
+    clients::ClientOptions,
     config::{
         CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
         TokenOptions,
     },
     credentials::CredentialOptions,
+    limits::LimitOptions,
+    log::{LogFormat, LogGuard, LogOptions, start_log},
     run::run,
     target::TargetOptions,
+    tls::TlsOptions,
 };

@@ -10,11 +10,12 @@ use crate::{
     model::{ModelEntry, ModelTable},
 };
 
-/// The answer, if this is a question about models.
+/// The answer, if this is a question about models; of those alone that one `may` ask for.
 pub(super) fn answer(
     method: &Method,
     path: &str,
     table: &ModelTable,
+    may: impl Fn(&str) -> bool,
     since: u64,
 ) -> Option<Response<Bytes>> {
     let path = path.strip_prefix("/v1").unwrap_or(path);
@@ -27,13 +28,13 @@ pub(super) fn answer(
     }
     let Some(name) = name else {
         // A pattern is no name that could be asked for.
-        let entries = table.entries().filter(|entry| !entry.is_wildcard());
+        let entries = table.entries().filter(|entry| !entry.is_wildcard() && may(entry.pattern()));
         let data: Vec<Value> =
             entries.map(|entry| describe(entry.pattern(), entry, table, since)).collect();
         return Some(found(&json!({ "object": "list", "data": data })));
     };
     let name = percent_decode_str(name).decode_utf8_lossy();
-    Some(match table.find(&name) {
+    Some(match table.find(&name).filter(|_| may(&name)) {
         Some(entry) => found(&describe(&name, entry, table, since)),
         None => {
             let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();

@@ -1,80 +1,116 @@
 //! The OpenAI-shaped answers to requests that got none from Vertex AI.
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{error::Error as StdError, fmt, io, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use hyper_util::client::legacy::Error as ClientError;
 
-use super::inbound::TooLarge;
+use super::inbound::{TooLarge, TooSlow};
 use crate::{BoxError, Error, error::openai_response, route::Upstream};
 
 /// Why a request is answered here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// When it is worth asking again.
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after: None }
+    }
+
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(super) fn to_response(&self) -> Response<Bytes> {
-        openai_response(self.status, self.code, &self.message)
+        let mut response = openai_response(self.status, self.code, &self.message);
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if let Some(wait) = self.retry_after {
+            // In whole seconds, and never none.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let value = HeaderValue::from(seconds.max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        response
+    }
+
+    /// More requests than may be under way, for longer than one waits for its turn.
+    pub(super) fn busy(waited: Duration) -> Self {
+        let message = format!(
+            "as many requests are under way as --max-concurrent-requests allows, and none ended \
+             within {waited:?}; try again later"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+            .retry_after(Duration::from_secs(1))
+    }
+
+    /// The same for the requests of one client.
+    pub(super) fn client_is_busy(waited: Duration) -> Self {
+        let message = format!(
+            "as many requests of this key are under way as it may have, and none ended within \
+             {waited:?}; try again later"
+        );
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
+            .retry_after(Duration::from_secs(1))
     }
 
     pub(super) fn not_a_proxy() -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code: "not_a_proxy",
-            message:
-                "this is a gateway to Vertex AI and not a forward proxy: send the path alone, \
-                      such as /v1/chat/completions, and unset http_proxy for this host"
-                    .into(),
-        }
+        let message = "this is a gateway to Vertex AI and not a forward proxy: send the path \
+             alone, such as /v1/chat/completions, and unset http_proxy for this host";
+        Self::new(StatusCode::BAD_REQUEST, "not_a_proxy", message)
     }
 
     pub(super) fn too_large(error: &TooLarge) -> Self {
-        Self {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            code: "request_too_large",
-            message: error.to_string(),
-        }
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
     }
 
     pub(super) fn timed_out(limit: Duration, upstream: &Upstream) -> Self {
         let origin = upstream.origin();
-        Self {
-            status: StatusCode::GATEWAY_TIMEOUT,
-            code: "upstream_timeout",
-            message: format!(
-                "{origin} did not answer within {limit:?}, which --response-timeout allows"
-            ),
-        }
+        let message =
+            format!("{origin} did not answer within {limit:?}, which --response-timeout allows");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
     }
 
     pub(super) fn unreadable(status: StatusCode, message: &str) -> Self {
-        Self { status, code: "unreadable_request", message: message.to_owned() }
+        Self::new(status, "unreadable_request", message)
     }
 
     pub(super) fn panicked() -> Self {
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "internal_error",
-            message: "the gateway failed on this request; its log says where".into(),
-        }
+        let message = "the gateway failed on this request; its log says where";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
     /// What an error out of the stack means to the client; told to the log too, unless it is the
     /// client's mistake.
     pub(super) fn of(error: &BoxError, upstream: &Upstream) -> Self {
+        if let Some(refusal) = error.downcast_ref::<Self>() {
+            return refusal.clone();
+        }
         if let Some(error) = error.downcast_ref::<Error>() {
             if !matches!(error, Error::Route(_) | Error::Model(_)) {
                 tracing::warn!(%error, "not forwarded");
             }
-            return Self { status: error.status(), code: error.code(), message: error.to_string() };
+            return Self::new(error.status(), error.code(), error.to_string());
         }
         if let Some(error) = find::<TooLarge>(error) {
             return Self::too_large(error);
+        }
+        if let Some(error) = find::<TooSlow>(error) {
+            return Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
         }
         let (origin, causes) = (upstream.origin(), causes(error));
         tracing::warn!(origin, error = causes, "no answer from upstream");
@@ -99,9 +135,18 @@ impl Refusal {
                 format!("the connection to {origin} broke before it answered ({causes})"),
             ),
         };
-        Self { status, code, message }
+        Self::new(status, code, message)
     }
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Out of a layer of the stack, it is what the client is told.
+impl StdError for Refusal {}
 
 pub(super) fn find<E: StdError + 'static>(error: &BoxError) -> Option<&E> {
     chain(error).find_map(|error| error.downcast_ref())

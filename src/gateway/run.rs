@@ -1,35 +1,32 @@
-//! Listening, and the end: who is being served when a signal comes is served to the end.
+//! The commands, and the end: who is being served when a signal comes is served to the end.
 
-use std::{any::Any, future::Future, io::Write, net::SocketAddr, time::Duration};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use bytes::Bytes;
-use http::Response;
-use http_body_util::Full;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    signal,
-};
-use tower_http::catch_panic::CatchPanic;
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
 use super::{
-    app::App,
+    admin::Admin,
+    app::Shared,
+    catalog::Catalog,
     check,
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, listen},
+    clients::{ClientSources, Clients},
+    config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::{Identity, find},
-    directory, endpoints,
-    refusal::Refusal,
+    endpoints,
+    limits::Limits,
+    listen::{Workers, accept, bind, cannot_listen},
+    sight::Sight,
+    signals::{self, hang_up, stop_signal, tell_systemd},
     token,
-    unreadable::{Calls, Connection},
+    watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, model::VertexModelLayer, route::Upstream};
-
-/// A client that has not sent a request's head by then is not going to.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::{auth::VertexAuthLayer, emulator::Emulator};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -50,7 +47,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
@@ -65,48 +62,159 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 async fn serve(mut options: Options) -> Result<(), Failure> {
     options.target.load()?;
     let options = &options;
-    let addr = listen(&options.listen)?;
+    let addr = address("--listen", &options.listen)?;
+    let sources = ClientSources::new(&options.clients, options.target.config());
+    let watched_clients = Watched::new("client keys", sources.files());
+    let clients = sources.load(&Clients::default())?;
+    let watched_tls = Watched::new("certificate", options.tls.files());
+    let tls = options.tls.load()?.map(Arc::new);
+    let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
+    refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
     let target = &options.target;
-    let emulator = target.credentials.start_emulator().await?;
-    let emulator = emulator.as_ref();
+    let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
+    let emulator = owned_emulator.as_deref();
     target.validate(&target.settings(emulator, None)?.with_some_project()?, emulator)?;
     let identity = find(target.credentials.search()?, emulator).await?;
     let info = identity.info.as_ref();
     let upstream = target.settings(emulator, info)?.upstream()?;
     let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(options.replay_limit);
     let auth = target.trusting(auth, &upstream, emulator, info)?;
-    let directory = target.look_up(&upstream, &auth).await?;
-    let models = VertexModelLayer::new(target.models(&upstream, &auth, &directory)?)
-        .body_limit(options.max_request_bytes);
-    let app = App::new(options, upstream.clone(), models.clone(), auth.clone())?;
+    let watched_models =
+        Watched::new("models", target.config().map(Into::into).into_iter().collect());
+    let catalog = Catalog::new(
+        target.clone(),
+        upstream.clone(),
+        auth.clone(),
+        owned_emulator.clone(),
+        identity.info.clone(),
+        options.retry.clone(),
+    );
+    let catalog = Arc::new(catalog.await?);
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let limits = Arc::new(Limits::new(&options.limits));
+    let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
+    sight.know(&catalog.layer().table());
+    let shared = Arc::new(Shared {
+        upstream: upstream.clone(),
+        models: catalog.layer().clone().body_limit(options.max_request_bytes),
+        auth: auth.clone(),
+        clients: ArcSwap::from_pointee(clients),
+        tls: tls.clone(),
+        header_timeout: Duration::from_secs(options.header_timeout),
+        limits,
+        sight: Arc::clone(&sight),
+        since: since.unwrap_or_default().as_secs(),
+        max_request_bytes: options.max_request_bytes,
+        retry: options.retry.layer(options.replay_limit),
+        response_timeout: timeout(options.response_timeout),
+        idle_timeout: timeout(options.idle_timeout),
+        client_body_timeout: timeout(options.client_body_timeout),
+        send_timeout: timeout(options.send_timeout),
+    });
     let stop = stop_signal()?;
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
-    let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
+    let workers = Workers::start(&shared, options.workers())?;
+    let (listener, addr) = bind(addr).await?;
+    let admin = Admin::bind(&options.admin).await?;
+    let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
-        tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+        if open {
+            tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+        } else if shared.tls.is_none() {
+            tracing::warn!(%addr, "keys travel in clear text, unless something in front does TLS");
+        }
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    greet(addr, emulator, &identity, &upstream);
-    if let Some(interval) = options.discovery_interval().filter(|_| target.has_names()) {
-        let base = upstream.clone();
-        tokio::spawn(directory::keep(target.clone(), base, auth, models, directory, interval));
+    if let Some(admin) = admin {
+        tokio::spawn(admin.serve(Arc::clone(&sight)));
     }
-    accept(listener, app, stop).await;
+    greet(addr, admin_addr, &shared, emulator, &identity);
+    let mut watched = vec![watched_clients.reloading(move || {
+        let clients = sources.load(&shared.clients.load())?;
+        shared.clients.store(Arc::new(clients));
+        Ok(())
+    })];
+    if let Some(tls) = tls {
+        watched.push(watched_tls.reloading(move || tls.reload()));
+    }
+    if target.config().is_some() {
+        let (catalog, runtime) = (Arc::clone(&catalog), Handle::current());
+        let sight = Arc::clone(&sight);
+        watched.push(watched_models.reloading(move || {
+            runtime.block_on(catalog.reload())?;
+            sight.know(&catalog.layer().table());
+            Ok(())
+        }));
+    }
+    tokio::spawn(watch::keep(watched, hang_up()?));
+    if let Some(interval) = timeout(options.discovery_interval) {
+        tokio::spawn(catalog.keep(interval));
+    }
+    tell_systemd("READY=1");
+    accept(&listener, &workers, stop).await;
+    sight.drain();
+    tell_systemd("STOPPING=1");
+    if let Some(delay) = timeout(options.drain_delay) {
+        accept(&listener, &workers, tokio::time::sleep(delay)).await;
+    }
+    drop(listener);
+    stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }
 
-fn greet(addr: SocketAddr, emulator: Option<&Emulator>, identity: &Identity, upstream: &Upstream) {
+/// Accepts no more, and returns when the last answer has been sent or the time for it is over.
+async fn stop_serving(workers: Workers, patience: Option<Duration>) {
+    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
+    let patience = async {
+        let timeout = async {
+            match patience {
+                Some(patience) => tokio::time::sleep(patience).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = timeout => tracing::warn!("--drain-timeout is over: what is under way is cut"),
+            () = signals::wait_again() => tracing::warn!("stopped at once by a second signal"),
+        }
+    };
+    workers.drain(patience).await;
+}
+
+/// Without a way to tell who asks, only this machine is served.
+fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Failure> {
+    if !open || allowed || addr.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "whoever reaches {addr} would use your credentials: give clients keys with \
+         --client-key-file or ask for their certificates with --tls-client-ca; or, if only friends \
+         can reach it, pass --allow-unauthenticated"
+    )))
+}
+
+fn greet(
+    addr: SocketAddr,
+    admin: Option<SocketAddr>,
+    shared: &Shared,
+    emulator: Option<&Emulator>,
+    identity: &Identity,
+) {
+    let keys = shared.clients.load().len();
+    let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
-    tracing::info!(%upstream, "forwarding");
+    tracing::info!(upstream = %shared.upstream, "forwarding");
+    if keys > 0 {
+        tracing::info!(keys, "clients must have a key");
+    }
     let mut lines = Vec::new();
     if let Some(emulator) = emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
-    lines.push(format!("listening on http://{addr}"));
-    if emulator.is_some() {
+    lines.push(format!("listening on {scheme}://{addr}"));
+    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
+    if emulator.is_some() && keys == 0 && shared.tls.is_none() {
         lines.push(format!(
             r#"
 try it:
@@ -134,88 +242,4 @@ pub(super) fn say(lines: &[String]) {
 pub(super) fn say_json(document: &impl serde::Serialize) {
     // Nothing here has a key that is not text, which alone could fail.
     say(&[serde_json::to_string(document).unwrap_or_default()]);
-}
-
-fn cannot_listen(addr: SocketAddr, error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
-}
-
-/// Serves until `stop`; then accepts no more, and returns when the last answer has been sent.
-async fn accept(listener: TcpListener, app: App, stop: impl Future<Output = ()>) {
-    let connections = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => serve_connection(socket, app.clone(), &connections),
-                Err(error) => {
-                    // Out of descriptors, most likely: some will be back soon.
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    tracing::info!(connections = connections.count(), "stopping when the last answer is sent");
-    tokio::select! {
-        () = connections.shutdown() => {}
-        () = wait_again() => tracing::warn!("stopped at once by a second signal"),
-    }
-}
-
-fn serve_connection(socket: TcpStream, app: App, connections: &GracefulShutdown) {
-    // Without it, each small chunk of a stream waits for an acknowledgement. A socket that
-    // refuses is slow, not wrong.
-    let _ = socket.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let calls = Calls::default();
-    let socket = Connection::new(TokioIo::new(socket), calls.clone());
-    let service = tower::service_fn(move |request| {
-        calls.one_more();
-        app.clone().serve(request)
-    });
-    let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
-    let connection = builder.serve_connection(socket, service).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error, "connection ended");
-        }
-    });
-}
-
-fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
-    Refusal::panicked().to_response().map(Full::new)
-}
-
-async fn wait_again() {
-    match stop_signal() {
-        Ok(stop) => stop.await,
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    #[cfg(unix)]
-    {
-        use signal::unix::{SignalKind, signal};
-        let cannot = |error| Failure::new(format!("cannot listen for signals: {error}"));
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async {
-        let _ = signal::ctrl_c().await;
-    })
 }

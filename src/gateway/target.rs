@@ -1,6 +1,9 @@
 //! Where requests go, and who may see the token on the way.
 
-use std::{cell::RefCell, path::PathBuf};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, builder::FalseyValueParser};
 use http::Uri;
@@ -129,10 +132,14 @@ impl Settings {
 impl TargetOptions {
     /// Reads the configuration file, if one was named.
     pub(super) fn load(&mut self) -> Result<(), Failure> {
-        if let Some(path) = self.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        if let Some(path) = self.config() {
             self.file = ConfigFile::load(path)?;
         }
         Ok(())
+    }
+
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref().filter(|path| !path.as_os_str().is_empty())
     }
 
     fn dedicated_host(&self) -> Option<&str> {

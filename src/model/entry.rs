@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::scan::LONGEST_NAME;
 use crate::{
     error::ConfigError,
+    retry::Locations,
     route::{ApiVersion, Endpoint, Upstream},
 };
 
@@ -42,6 +43,7 @@ pub struct ModelRoute {
     publisher: Option<String>,
     upstream: Option<Upstream>,
     location: Option<String>,
+    locations: Option<Vec<String>>,
     endpoint_id: Option<String>,
     dedicated_host: Option<String>,
     api_version: Option<ApiVersion>,
@@ -78,6 +80,19 @@ impl ModelRoute {
     /// The location. Default: the upstream's.
     pub fn location(mut self, location: impl Into<String>) -> Self {
         self.location = Some(location.into());
+        self
+    }
+
+    /// The locations in order, instead of [`location`](Self::location): the first one, and where
+    /// [`VertexRetry`](crate::retry::VertexRetry), if it is there, sends a request that fails there.
+    /// Nothing goes to one that is not listed, such as `global` or the upstream's own. Not for
+    /// an endpoint with a host of its own, nor for a base URL. Default: one location.
+    pub fn locations<I>(mut self, locations: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.locations = Some(locations.into_iter().map(Into::into).collect());
         self
     }
 
@@ -119,7 +134,9 @@ impl ModelRoute {
         let within =
             |error: ConfigError| error.within(pattern.chars().take(LONGEST_SHOWN).collect());
         let pattern = Pattern::parse(pattern).map_err(within)?;
-        let upstream = self.moved(base).map_err(within)?;
+        let moved = self.moved(base).map_err(within)?;
+        let locations = self.located(moved.as_ref().unwrap_or(base)).map_err(within)?;
+        let upstream = locations.as_ref().map(|locations| locations.first().clone()).or(moved);
         if let Some(model) = &self.model
             && !is_name(model)
         {
@@ -147,10 +164,21 @@ impl ModelRoute {
         Ok(ModelEntry {
             pattern,
             upstream,
+            locations,
             model: self.model,
             publisher: self.publisher.or(publisher.map(str::to_owned)),
             headers,
         })
+    }
+
+    /// `upstream` at the locations, if there is a list of them.
+    fn located(&self, upstream: &Upstream) -> Result<Option<Locations>, ConfigError> {
+        let Some(locations) = &self.locations else { return Ok(None) };
+        if let Some(location) = &self.location {
+            let advice = "leave it out: the list of locations counts";
+            return Err(invalid("location", location, advice));
+        }
+        Locations::of(upstream, locations).map(Some)
     }
 
     /// The upstream, if it is not just the table's.
@@ -199,6 +227,7 @@ impl fmt::Debug for ModelRoute {
             .field("publisher", &self.publisher)
             .field("upstream", &self.upstream)
             .field("location", &self.location)
+            .field("locations", &self.locations)
             .field("endpoint_id", &self.endpoint_id)
             .field("api_version", &self.api_version)
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
@@ -211,6 +240,7 @@ impl fmt::Debug for ModelRoute {
 pub struct ModelEntry {
     pub(super) pattern: Pattern,
     upstream: Option<Upstream>,
+    locations: Option<Locations>,
     model: Option<String>,
     publisher: Option<String>,
     headers: HeaderMap,
@@ -243,6 +273,12 @@ impl ModelEntry {
         self.upstream.as_ref()
     }
 
+    /// Where else it leads when that fails; the first of them is [`upstream`](Self::upstream).
+    /// `None` without a list.
+    pub fn locations(&self) -> Option<&Locations> {
+        self.locations.as_ref()
+    }
+
     /// The headers that it sets.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
@@ -263,6 +299,7 @@ impl fmt::Debug for ModelEntry {
             .field("model", &self.model)
             .field("publisher", &self.publisher)
             .field("upstream", &self.upstream)
+            .field("locations", &self.locations)
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
             .finish()
     }
@@ -292,13 +329,13 @@ pub(super) fn is_openapi(upstream: &Upstream) -> bool {
 
 /// A name, or names that begin and end alike.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
-    pub(super) text: String,
+pub(crate) struct Pattern {
+    pub(crate) text: String,
     star: Option<usize>,
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let star = text.find('*');
         let literal = star.map_or(text, |star| &text[star + 1..]);
         if text != "*" && text.replace('*', "").is_empty() || literal.contains('*') {
@@ -317,7 +354,7 @@ impl Pattern {
         self.star
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let Some(star) = self.star else { return name == self.text };
         let (prefix, suffix) = (&self.text[..star], &self.text[star + 1..]);
         name.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(suffix))

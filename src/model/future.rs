@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::{ModelBody, ModelTable, body::Gathering};
+use super::{ModelBody, ModelTable, RequestedModel, body::Gathering};
 use crate::{
     BoxError,
     error::{Error, ModelError},
@@ -79,6 +79,7 @@ impl<S> Waiting<S> {
         match model {
             None => table.settle(&mut head.extensions),
             Some(model) => {
+                head.extensions.insert(RequestedModel::new(&model.name));
                 let (extensions, headers) = (&mut head.extensions, &mut head.headers);
                 if let Some(name) = table.apply(&model.name, extensions, headers) {
                     let json = serde_json::Value::String(name).to_string();

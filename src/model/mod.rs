@@ -5,7 +5,8 @@
 //! sent as `google/gemini-2.5-flash`), and the request is sent to the location, the endpoint or
 //! the host that serves the model. The chosen [`Upstream`] goes into the extensions of the request,
 //! where [`VertexRouteLayer`] looks first; without a choice it is the one that was there, or the
-//! table's. Only the value of `model` is changed; every other byte of the body stays as it was.
+//! table's. Only the value of `model` is changed; every other byte of the body stays as it was. What
+//! was asked for is in the extensions too, as [`RequestedModel`].
 //!
 //! # What is read
 //!
@@ -100,6 +101,8 @@ pub use self::{
     entry::{ModelEntry, ModelRoute},
     future::ResponseFuture,
     layer::VertexModelLayer,
-    service::VertexModel,
+    service::{RequestedModel, VertexModel},
     table::{ModelTable, ModelTableBuilder},
 };
+#[cfg(feature = "gateway")]
+pub(crate) use self::{entry::Pattern, service::ReadModel};

@@ -1,4 +1,7 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{HeaderMap, Method, Request, header};
 use http_body::Body;
@@ -6,6 +9,28 @@ use tower::Service;
 
 use super::{ModelBody, ModelTable, ResponseFuture, VertexModelLayer};
 use crate::{BoxError, error::ModelError};
+
+/// The model that a request asks for, as the client wrote it, in the extensions of a request that
+/// [`VertexModel`] has read: for layers inside, which may count by it, or refuse it. Missing where no
+/// model was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedModel(Arc<str>);
+
+impl RequestedModel {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name, before any rule was applied.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// In the extensions of a request whose model is read although no rule of the table could fit.
+#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadModel;
 
 /// Reads `model` and picks the upstream and the name. Made by [`VertexModelLayer`]. See the
 /// [module](super).
@@ -55,7 +80,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let table = self.layer.table();
         let limit = self.layer.body_limit;
-        if !may_have_model(&request) || !table.has_rules_for(request.extensions()) {
+        let wanted = table.has_rules_for(request.extensions())
+            || request.extensions().get::<ReadModel>().is_some();
+        if !wanted || !may_have_model(&request) {
             table.settle(request.extensions_mut());
             return ResponseFuture::sending(self.inner.call(request.map(ModelBody::unread)));
         }

@@ -8,7 +8,7 @@ use super::{
     ModelEntry, ModelRoute,
     entry::{check_publisher, is_openapi, published},
 };
-use crate::{error::ConfigError, route::Upstream};
+use crate::{error::ConfigError, retry::Locations, route::Upstream};
 
 /// The publisher of Gemini, which most bare names mean.
 const GOOGLE: &str = "google";
@@ -125,14 +125,15 @@ impl ModelTable {
     /// Whether there is a rule that could fit a request with these extensions.
     pub(super) fn has_rules_for(&self, extensions: &Extensions) -> bool {
         let Rules { base, publisher, entries, .. } = &*self.inner;
-        let upstream = || extensions.get::<Upstream>().unwrap_or(base);
+        let upstream = || given(extensions).unwrap_or(base);
         !entries.is_empty() || publisher.is_some() && is_openapi(upstream())
     }
 
     /// Makes sure that a request goes where this table was asked about.
     pub(super) fn settle(&self, extensions: &mut Extensions) {
-        if extensions.get::<Upstream>().is_none() {
-            extensions.insert(self.inner.base.clone());
+        if extensions.get::<Upstream>().is_none() || extensions.get::<Locations>().is_some() {
+            let upstream = given(extensions).unwrap_or(&self.inner.base).clone();
+            extensions.insert(upstream);
         }
     }
 
@@ -145,8 +146,15 @@ impl ModelTable {
         headers: &mut HeaderMap,
     ) -> Option<String> {
         let entry = self.find(asked);
-        if let Some(upstream) = entry.and_then(ModelEntry::upstream) {
+        if let Some(entry) = entry
+            && let Some(upstream) = entry.upstream()
+        {
             extensions.insert(upstream.clone());
+            match entry.locations() {
+                Some(locations) => drop(extensions.insert(locations.clone())),
+                // They would count more.
+                None => drop(extensions.remove::<Locations>()),
+            }
         }
         self.settle(extensions);
         let upstream = extensions.get::<Upstream>().unwrap_or(&self.inner.base);
@@ -164,6 +172,12 @@ impl ModelTable {
         };
         (name != asked).then(|| name.into_owned())
     }
+}
+
+/// Where a request with these extensions goes first.
+fn given(extensions: &Extensions) -> Option<&Upstream> {
+    let locations = extensions.get::<Locations>().map(Locations::first);
+    locations.or_else(|| extensions.get())
 }
 
 impl fmt::Debug for ModelTable {

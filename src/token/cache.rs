@@ -9,8 +9,8 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, schedule::Settings, state::State,
-    waiters::keep_warm,
+    FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, schedule::Settings,
+    state::State, waiters::keep_warm,
 };
 use crate::error::{Error, TokenError};
 
@@ -39,6 +39,25 @@ pub struct TokenStats {
     pub failures: u64,
     /// 401s reported, however many a flight.
     pub rejections: u64,
+    ended: [[u64; 3]; 4],
+}
+
+/// What came of a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchOutcome {
+    /// A token that was not the current one.
+    NewToken,
+    /// The current token once more, as a metadata server answers until shortly before its end.
+    SameToken,
+    /// No token, or one that was not alive.
+    Failed,
+}
+
+impl TokenStats {
+    /// Flights that were started for `reason` and ended with `outcome`.
+    pub fn ended(&self, reason: FetchReason, outcome: FetchOutcome) -> u64 {
+        self.ended[reason as usize][outcome as usize]
+    }
 }
 
 impl TokenCache {
@@ -118,6 +137,7 @@ impl TokenCache {
     pub fn stats(&self) -> TokenStats {
         let state = &self.state;
         let entry = state.current.load();
+        let ended = state.counters.ended();
         let age = entry.as_ref().map(|entry| state.clock.now().since(&entry.obtained));
         TokenStats {
             generation: entry.as_ref().map_or(0, |entry| entry.generation),
@@ -127,8 +147,9 @@ impl TokenCache {
                 .zip(age)
                 .map(|(entry, age)| entry.schedule.death.saturating_sub(age)),
             fetches: state.counters.fetches.load(Relaxed),
-            failures: state.counters.failures.load(Relaxed),
+            failures: ended.iter().map(|ended| ended[FetchOutcome::Failed as usize]).sum(),
             rejections: state.counters.rejections.load(Relaxed),
+            ended,
         }
     }
 }
@@ -185,6 +206,10 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         assert_eq!(cache.lease().await.unwrap().generation(), 1);
         assert!(cache.state.lease_at_once().is_some(), "its life is counted from the new time");
+        let stats = cache.stats();
+        assert_eq!(stats.ended(FetchReason::Cold, FetchOutcome::NewToken), 1);
+        assert_eq!(stats.ended(FetchReason::Expired, FetchOutcome::SameToken), 1);
+        assert_eq!((stats.fetches, stats.failures), (2, 0));
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub use self::google_cloud::GoogleCloudAuth;
 #[cfg(feature = "gateway")]
 pub(crate) use self::https::is_loopback;
 pub use self::{
-    cache::{TokenCache, TokenStats},
+    cache::{FetchOutcome, TokenCache, TokenStats},
     fixed::{StaticToken, TokenFn, token_fn},
     lease::{Lease, LeaseFuture, Rejection, RejectionFuture},
     schedule::TokenCacheBuilder,

@@ -26,7 +26,8 @@ use arc_swap::ArcSwapOption;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    AccessToken, FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture, TokenSource,
+    AccessToken, FetchOutcome, FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture,
+    TokenSource,
     flight::{Flight, Outcome},
     schedule::{Bucket, Clock, Now, Phase, Schedule, Settings},
     waiters::{wait, wait_for_newer},
@@ -79,8 +80,19 @@ struct Pause {
 #[derive(Default)]
 pub(super) struct Counters {
     pub(super) fetches: AtomicU64,
-    pub(super) failures: AtomicU64,
     pub(super) rejections: AtomicU64,
+    /// By reason and outcome.
+    ended: [[AtomicU64; 3]; 4],
+}
+
+impl Counters {
+    fn count(&self, reason: FetchReason, outcome: FetchOutcome) {
+        self.ended[reason as usize][outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn ended(&self) -> [[u64; 3]; 4] {
+        std::array::from_fn(|r| std::array::from_fn(|o| self.ended[r][o].load(Relaxed)))
+    }
 }
 
 impl State {
@@ -246,7 +258,7 @@ impl State {
                 (self.install(&mut control, &now, reason, token, life), Ok(()))
             }
             Err(error) => {
-                self.counters.failures.fetch_add(1, Relaxed);
+                self.counters.count(reason, FetchOutcome::Failed);
                 control.failures = control.failures.saturating_add(1);
                 let pause = self.settings.backoff(control.failures);
                 tracing::warn!(?reason, ?pause, %error, "could not fetch an access token");
@@ -272,6 +284,8 @@ impl State {
         let same =
             current.as_ref().filter(|entry| entry.token.authorization() == token.authorization());
         let unknown_life = token.expires_in().is_none();
+        let outcome = if same.is_some() { FetchOutcome::SameToken } else { FetchOutcome::NewToken };
+        self.counters.count(reason, outcome);
         let (schedule, generation, rejected) = match same {
             Some(entry) => (
                 // A source that knows no life says with each answer that the token still has one.

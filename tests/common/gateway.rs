@@ -1,11 +1,25 @@
 //! The binary `vertex-gateway`, running.
 
-use std::{net::SocketAddr, process::Stdio};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tempfile::TempPath;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::TcpStream,
     process::{Child, ChildStdout, Command},
 };
+use tower_vertex::{emulator::Emulator, replay::ReplayBody};
+
+use super::{Http, client, text};
 
 /// A command without what this machine's environment would set.
 pub(crate) fn command(args: &[&str]) -> Command {
@@ -37,10 +51,77 @@ impl Gateway {
             let line = stdout.next_line().await.unwrap().expect("it says that it listens");
             if let Some(url) = line.strip_prefix("emulator listening on ") {
                 emulator = Some(url.to_owned());
-            } else if let Some(addr) = line.strip_prefix("listening on http://") {
-                let addr = addr.parse().unwrap();
+            } else if let Some(url) = line.strip_prefix("listening on ") {
+                let addr = url.split_once("://").unwrap().1.parse().unwrap();
                 return Self { child, addr, emulator, stdout };
             }
         }
     }
+
+    /// In front of an emulator in this process, with a key of its.
+    pub(crate) async fn before(vertex: &Emulator, options: &[&str]) -> Self {
+        let (command, _key) = before(vertex, &vertex.url(), options);
+        // The key was read when it listens, and the last good one is kept.
+        Self::start(command).await
+    }
+
+    pub(crate) async fn call(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+        self.call_over(Http::One, &mut request).await
+    }
+
+    pub(crate) async fn call_over(
+        &self,
+        http: Http,
+        request: &mut Request<Full<Bytes>>,
+    ) -> Response<Incoming> {
+        let path = request.uri().path_and_query().unwrap().clone();
+        let mut sent = Request::new(ReplayBody::plain(request.body().clone()));
+        *sent.method_mut() = request.method().clone();
+        *sent.headers_mut() = request.headers().clone();
+        *sent.uri_mut() = format!("http://{}{path}", self.addr).parse().unwrap();
+        client(http).request(sent).await.unwrap()
+    }
+
+    /// What answers to these bytes.
+    pub(crate) async fn raw(&self, request: &[u8]) -> String {
+        let mut socket = TcpStream::connect(self.addr).await.unwrap();
+        socket.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(crate) fn terminate(&self) {
+        let id = self.child.id().unwrap().to_string();
+        let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
+        assert!(killed.unwrap().success());
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
+    }
+}
+
+/// A command that takes tokens from `vertex` and sends requests to `upstream`. The file is the key
+/// of the tokens, which must be there until it listens.
+pub(crate) fn before(vertex: &Emulator, upstream: &str, options: &[&str]) -> (Command, TempPath) {
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    key.write_all(vertex.service_account_key().as_bytes()).unwrap();
+    let key = key.into_temp_path();
+    let mut args = vec!["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"];
+    args.extend(["--upstream", upstream, "--credentials", key.to_str().unwrap()]);
+    args.extend(options);
+    (command(&args), key)
+}
+
+/// An error in OpenAI's form, or the test fails.
+pub(crate) async fn openai_error(response: Response<Incoming>) -> (u16, String, String) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let body = text(response).await;
+    let body: serde_json::Value = serde_json::from_str(&body).expect(&body);
+    let error = &body["error"];
+    assert!(error["type"].is_string() && error["param"].is_null(), "{body}");
+    let text = |name: &str| error[name].as_str().expect(name).to_owned();
+    (status, text("code"), text("message"))
 }

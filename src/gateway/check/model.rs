@@ -82,7 +82,7 @@ async fn send(
     table: &ModelTable,
     auth: &VertexAuthLayer,
 ) -> Result<Answered, BoxError> {
-    let client = app::client().map_err(|failure| failure.to_string())?;
+    let client = app::client(&Default::default()).map_err(|failure| failure.to_string())?;
     let route = VertexRouteLayer::new(table.base().clone());
     let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
     let body = json!({

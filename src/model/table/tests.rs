@@ -163,6 +163,50 @@ fn an_upstream_of_the_request_stays_unless_the_entry_leads_elsewhere() {
 }
 
 #[test]
+fn a_list_of_locations_goes_along_and_its_first_one_is_the_upstream() {
+    let list = ["us-central1", "us-east4"];
+    let table = ModelTable::builder(base())
+        .route("listed", ModelRoute::new().locations(list).api_version(ApiVersion::V1Beta1))
+        .route("deployed", ModelRoute::new().endpoint_id("5").locations(list))
+        .route("moved", ModelRoute::new().location("us-west1"))
+        .route("renamed", ModelRoute::new().model("m"))
+        .build()
+        .unwrap();
+    let names = |locations: &Locations| {
+        let locations = locations.upstreams().map(|upstream| upstream.location().unwrap().as_str());
+        locations.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let listed = table.find("listed").unwrap();
+    assert_eq!(names(listed.locations().unwrap()), list);
+    assert!(listed.locations().unwrap().upstreams().all(|upstream| {
+        upstream.uri().path().starts_with("/v1beta1/") && upstream.project() == Some("p")
+    }));
+    assert_eq!(listed.upstream(), Some(listed.locations().unwrap().first()));
+    assert!(table.find("moved").unwrap().locations().is_none());
+
+    let given = Locations::of(&deployed(), ["eu", "us"]).unwrap();
+    for (asked, locations, upstream, name) in [
+        ("listed", Some(&list[..]), "us-central1", Some("google/listed")),
+        ("deployed", Some(&list[..]), "us-central1", None),
+        // Locations of the request would count more than where the entry leads.
+        ("moved", None, "us-west1", Some("google/moved")),
+        // These stay where they are, which is an endpoint without publishers.
+        ("renamed", Some(&["eu", "us"][..]), "eu", Some("m")),
+        ("other", Some(&["eu", "us"][..]), "eu", None),
+    ] {
+        let (mut extensions, mut headers) = (Extensions::new(), HeaderMap::new());
+        extensions.insert(given.clone());
+        extensions.insert(base());
+        let sent = table.apply(asked, &mut extensions, &mut headers);
+        assert_eq!(sent.as_deref(), name, "{asked}");
+        assert_eq!(extensions.get().map(names), locations.map(owned), "{asked}");
+        let there = extensions.get::<Upstream>().unwrap();
+        assert_eq!(there.location().unwrap().as_str(), upstream, "{asked}");
+    }
+}
+
+#[test]
 fn every_mistake_is_named_with_its_entry() {
     let route = ModelRoute::new;
     let long = "x".repeat(2000);
@@ -188,6 +232,16 @@ fn every_mistake_is_named_with_its_entry() {
         ("a", route().upstream(at("http://h/v1")).location("eu"), "location"),
         ("a", route().upstream(at("http://h/v1")).api_version(ApiVersion::V1), "API version"),
         ("a", route().upstream(at("http://h/v1")).endpoint_id("1"), "project"),
+        ("a", route().locations([""; 0]), "locations"),
+        ("a", route().locations(["us", "us"]), "locations"),
+        ("a", route().locations(["us", "evil.com/"]), "location"),
+        ("a", route().locations(["us"]).location("eu"), "location"),
+        ("a", route().locations(["us"]).upstream(at("http://h/v1")), "locations"),
+        (
+            "a",
+            route().locations(["us"]).endpoint_id("1").dedicated_host("1.prediction.vertexai.goog"),
+            "locations",
+        ),
         ("a", route().header("a b", "c"), "header"),
         ("a", route().header("", "c"), "header"),
         ("a", route().header("a", "secret\n"), "header"),

@@ -1,17 +1,18 @@
-//! A request's head, kept for a second try.
+//! A request's head, kept for another try.
 
 use http::{
     Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 
-/// A request's head without its `Authorization`.
+/// A request's head.
 ///
-/// Made for every request, wanted only after a 401, so it is made by copying: that is cheaper than
+/// Made for every request, wanted only after a failure, so it is made by copying: that is cheaper than
 /// to count a reference to each name, each value and the URI, and to drop it again. (And what was
 /// never cloned before, as all that a server has just read, would allocate its counter for that.)
 /// It is small, because the future that keeps it is moved by every layer that wraps it.
-pub(super) struct Head {
+#[derive(Clone)]
+pub(crate) struct Head {
     /// Pairs, one behind the other: method and scheme, authority and path, then each header's name
     /// and value.
     pairs: Vec<u8>,
@@ -23,7 +24,16 @@ pub(super) struct Head {
 const USUAL: usize = 64;
 
 impl Head {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self::copy(request, |_| true)
+    }
+
+    /// For a second try with another one, which is long.
+    pub(crate) fn without_authorization<B>(request: &Request<B>) -> Self {
+        Self::copy(request, |name| name != header::AUTHORIZATION)
+    }
+
+    fn copy<B>(request: &Request<B>, wanted: impl Fn(&HeaderName) -> bool) -> Self {
         let (uri, headers) = (request.uri(), request.headers());
         let method = request.method().as_str();
         let scheme = uri.scheme_str().unwrap_or_default();
@@ -35,8 +45,7 @@ impl Head {
         push(&mut pairs, method.as_bytes(), scheme.as_bytes(), false);
         push(&mut pairs, authority.as_bytes(), path.as_bytes(), false);
         for (name, value) in headers {
-            // The second try has another one, and this one is long.
-            if name != header::AUTHORIZATION {
+            if wanted(name) {
                 push(&mut pairs, name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
             }
         }
@@ -44,7 +53,7 @@ impl Head {
     }
 
     /// `None` if a part is not what its type takes.
-    pub(super) fn into_request<B>(self, authorization: HeaderValue, body: B) -> Option<Request<B>> {
+    pub(crate) fn into_request<B>(self, body: B) -> Option<Request<B>> {
         let mut pairs = self.pairs.as_slice();
         let (method, scheme, _) = pop(&mut pairs)?;
         let (authority, path, _) = pop(&mut pairs)?;
@@ -64,8 +73,11 @@ impl Head {
             value.set_sensitive(sensitive);
             request.headers_mut().append(HeaderName::from_bytes(name).ok()?, value);
         }
-        request.headers_mut().insert(header::AUTHORIZATION, authorization);
         Some(request)
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 }
 
@@ -101,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_comes_back_whole_with_another_authorization() {
+    fn a_head_comes_back_whole() {
         let mut secret = HeaderValue::from_static("secret");
         secret.set_sensitive(true);
         let sent = Request::builder()
@@ -117,12 +129,13 @@ mod tests {
             .extension("extension")
             .body(())
             .unwrap();
-        let head = Head::of(&sent);
-        let again = head.into_request(HeaderValue::from_static("Bearer two"), "body").unwrap();
-
         let mut expected = sent.headers().clone();
-        expected.insert("authorization", HeaderValue::from_static("Bearer two"));
+        let again = Head::of(&sent).into_request("body").unwrap();
         assert_eq!(again.headers(), &expected);
+        expected.remove("authorization");
+        let without = Head::without_authorization(&sent).into_request(()).unwrap();
+        assert_eq!(without.headers(), &expected);
+
         let two: Vec<_> = again.headers().get_all("x-two").iter().collect();
         assert_eq!(two, sent.headers().get_all("x-two").iter().collect::<Vec<_>>());
         assert!(again.headers()["x-secret"].is_sensitive());
@@ -146,11 +159,10 @@ mod tests {
         ] {
             let mut sent = Request::new(());
             *sent.uri_mut() = uri.clone();
-            let authorization = HeaderValue::from_static("Bearer two");
-            let again = Head::of(&sent).into_request(authorization, ()).unwrap();
+            let again = Head::of(&sent).into_request(()).unwrap();
             assert_eq!(again.uri(), &uri);
             assert_eq!(again.uri().authority(), uri.authority());
-            assert_eq!(again.headers().len(), 1);
+            assert!(again.headers().is_empty());
         }
     }
 }

@@ -1,0 +1,111 @@
+//! The admin listener: metrics and health, apart from what clients reach.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{
+    config::{Failure, address, given},
+    sight::Sight,
+};
+
+/// A client that has not sent a request's head by then is not going to.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// The options about the admin listener.
+#[derive(Clone, Debug, Args)]
+pub struct AdminOptions {
+    /// Address and port of /metrics, /healthz and /readyz, over HTTP; port 0 takes a free one
+    /// [default: none]
+    #[arg(long, value_name = "ADDR", env = "VERTEX_GATEWAY_ADMIN_LISTEN")]
+    pub admin_listen: Option<String>,
+}
+
+/// The listener, bound.
+#[derive(Debug)]
+pub(super) struct Admin {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Admin {
+    /// `None` if none is wanted.
+    pub(super) async fn bind(options: &AdminOptions) -> Result<Option<Self>, Failure> {
+        let Some(addr) = given(&options.admin_listen) else { return Ok(None) };
+        let addr = address("--admin-listen", addr)?;
+        let cannot = |error| {
+            let advice = "choose another address with --admin-listen";
+            Failure::new(format!("cannot listen on {addr}: {error}; {advice}"))
+        };
+        let listener = TcpListener::bind(addr).await.map_err(cannot)?;
+        let addr = listener.local_addr().map_err(cannot)?;
+        Ok(Some(Self { listener, addr }))
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves for as long as the process lives: while it drains, most of all.
+    pub(super) async fn serve(self, sight: Arc<Sight>) {
+        loop {
+            match self.listener.accept().await {
+                Ok((socket, _)) => drop(tokio::spawn(serve(socket, Arc::clone(&sight)))),
+                Err(error) => {
+                    // Out of descriptors, most likely: some will be back soon.
+                    tracing::warn!(%error, "could not accept a connection of the admin listener");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, sight: Arc<Sight>) {
+    let service = service_fn(|request| {
+        let answer = answer(&request, &sight);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    if let Err(error) = builder.serve_connection(TokioIo::new(socket), service).await {
+        tracing::debug!(%error, "connection of the admin listener ended");
+    }
+}
+
+fn answer(request: &Request<Incoming>, sight: &Sight) -> Response<Full<Bytes>> {
+    let of_kind = |status, kind, text: String| {
+        let mut response = Response::new(Full::from(text));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    };
+    let text = |status, line: &str| of_kind(status, TEXT, format!("{line}\n"));
+    let path = request.uri().path();
+    if !["/metrics", "/healthz", "/readyz"].contains(&path) {
+        return text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz");
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/metrics" => of_kind(StatusCode::OK, OPEN_METRICS, sight.metrics()),
+        "/healthz" => text(StatusCode::OK, "ok"),
+        _ => match sight.ready() {
+            Ok(()) => text(StatusCode::OK, "ready"),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+        },
+    }
+}

@@ -1,0 +1,136 @@
+//! Answers as they come from Vertex AI: one that falls silent is broken off, and a break is written
+//! down. Inside the error layer, so that a client is told of both by an event.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+use tokio::time::Sleep;
+use tower::Service;
+
+use super::record::{End, Routed};
+use crate::BoxError;
+
+/// Watches the answers of the service inside.
+#[derive(Clone)]
+pub(super) struct Watch<S> {
+    inner: S,
+    idle: Option<Duration>,
+}
+
+impl<S> Watch<S> {
+    /// `idle` is how long an answer may be silent in its middle. A client that is slow itself is not
+    /// counted.
+    pub(super) fn new(inner: S, idle: Option<Duration>) -> Self {
+        Self { inner, idle }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Watch<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<WatchedBody<R>>;
+    type Error = S::Error;
+    type Future = Watching<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let routed = request.extensions().get().cloned().unwrap_or_default();
+        Watching { response: self.inner.call(request), routed, idle: self.idle }
+    }
+}
+
+#[pin_project]
+pub(super) struct Watching<F> {
+    #[pin]
+    response: F,
+    routed: Arc<Routed>,
+    idle: Option<Duration>,
+}
+
+impl<F, R, E> Future for Watching<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<WatchedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.response.poll(cx))?;
+        let (routed, idle) = (Arc::clone(this.routed), *this.idle);
+        Poll::Ready(Ok(response.map(|body| WatchedBody { body, routed, idle, silence: None })))
+    }
+}
+
+/// The body of such an answer.
+#[pin_project]
+pub(super) struct WatchedBody<B> {
+    #[pin]
+    body: B,
+    routed: Arc<Routed>,
+    idle: Option<Duration>,
+    /// Since the last bytes.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+/// Vertex AI was silent in the middle of an answer.
+#[derive(Debug)]
+struct Silent(Duration);
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing came for {:?}, which --idle-timeout allows", self.0)
+    }
+}
+
+impl std::error::Error for Silent {}
+
+impl<B> Body for WatchedBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let this = self.project();
+        let Poll::Ready(frame) = this.body.poll_frame(cx) else {
+            let Some(idle) = *this.idle else { return Poll::Pending };
+            let silence = this.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+            ready!(silence.as_mut().poll(cx));
+            let _ = this.routed.broken.set(End::Idle);
+            return Poll::Ready(Some(Err(Silent(idle).into())));
+        };
+        *this.silence = None;
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| {
+                let _ = this.routed.broken.set(End::Broken);
+                error.into()
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

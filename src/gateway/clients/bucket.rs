@@ -1,0 +1,62 @@
+//! How often a client may ask.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A token bucket: as many requests at once as may come in a minute, and each comes back after its
+/// share of one. All that it keeps is when it will be full again (the generic cell rate algorithm),
+/// so a limit that changes needs no other bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    full_at: Mutex<Instant>,
+}
+
+impl Bucket {
+    pub(super) fn full() -> Self {
+        Self { full_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Takes a token at `now`; or says how long it takes until there is one.
+    pub(super) fn take(&self, per_minute: NonZeroU32, now: Instant) -> Result<(), Duration> {
+        let share = MINUTE / per_minute.get();
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = (*full_at).max(now) + share;
+        let until_full = taken.saturating_duration_since(now);
+        if until_full > MINUTE {
+            return Err(until_full - MINUTE);
+        }
+        *full_at = taken;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_gives_a_minutes_worth_at_once_and_then_one_by_one() {
+        let (bucket, start) = (Bucket::full(), Instant::now() + MINUTE);
+        let limit = NonZeroU32::new(6).unwrap();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        for _ in 0..6 {
+            assert_eq!(bucket.take(limit, start), Ok(()));
+        }
+        assert_eq!(bucket.take(limit, start), Err(Duration::from_secs(10)));
+        assert_eq!(bucket.take(limit, at(4)), Err(Duration::from_secs(6)));
+        assert_eq!(bucket.take(limit, at(10)), Ok(()));
+        assert_eq!(bucket.take(limit, at(10)), Err(Duration::from_secs(10)));
+        // Never more than full, however long nobody asks; and it goes on under another limit.
+        for _ in 0..6 {
+            assert_eq!(bucket.take(limit, at(1000)), Ok(()));
+        }
+        let faster = NonZeroU32::new(60).unwrap();
+        assert_eq!(bucket.take(faster, at(1000)), Err(Duration::from_secs(1)));
+        assert_eq!(bucket.take(faster, at(1001)), Ok(()));
+    }
+}

@@ -1,0 +1,123 @@
+//! How many requests are under way at Vertex AI at a time, and how long others wait for their turn.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{clients::Client, refusal::Refusal};
+
+/// The options about load.
+#[derive(Clone, Debug, Args)]
+pub struct LimitOptions {
+    /// Requests under way at Vertex AI at a time, streams until their end; 0 for no limit
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_CONCURRENT_REQUESTS",
+        default_value_t = 0
+    )]
+    pub max_concurrent_requests: usize,
+
+    /// Requests that may wait for their turn when so many are under way; the next is refused at once
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_QUEUED_REQUESTS",
+        default_value_t = 1000
+    )]
+    pub max_queued_requests: usize,
+
+    /// Seconds that a request waits for its turn before it is refused
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_QUEUE_TIMEOUT",
+        default_value_t = 10
+    )]
+    pub queue_timeout: u64,
+}
+
+/// Shared by all that serve.
+#[derive(Debug)]
+pub(super) struct Limits {
+    all: Option<Arc<Semaphore>>,
+    waiting: AtomicUsize,
+    most_waiting: usize,
+    longest_wait: Duration,
+}
+
+/// The right to be under way, until it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Permits {
+    _all: Option<OwnedSemaphorePermit>,
+    _client: Option<OwnedSemaphorePermit>,
+}
+
+impl Limits {
+    pub(super) fn new(options: &LimitOptions) -> Self {
+        let most = options.max_concurrent_requests.min(Semaphore::MAX_PERMITS);
+        Self {
+            all: (most > 0).then(|| Arc::new(Semaphore::new(most))),
+            waiting: AtomicUsize::new(0),
+            most_waiting: options.max_queued_requests,
+            longest_wait: Duration::from_secs(options.queue_timeout),
+        }
+    }
+
+    /// Waits for its turn; of the client first, so that one with many requests holds up its own.
+    ///
+    /// # Errors
+    ///
+    /// 429 if the client has too many requests under way, 503 if all together have.
+    pub(super) async fn enter(&self, client: Option<&Client>) -> Result<Permits, Refusal> {
+        let wait = self.longest_wait;
+        let of_client = match client.and_then(Client::concurrency) {
+            None => None,
+            Some(limit) => {
+                Some(self.acquire(limit).await.ok_or_else(|| Refusal::client_is_busy(wait))?)
+            }
+        };
+        let of_all = match &self.all {
+            None => None,
+            Some(limit) => Some(self.acquire(limit).await.ok_or_else(|| Refusal::busy(wait))?),
+        };
+        Ok(Permits { _all: of_all, _client: of_client })
+    }
+
+    /// How many wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    async fn acquire(&self, limit: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
+            return Some(permit);
+        }
+        let _place = Place::take(&self.waiting, self.most_waiting)?;
+        let permit = Arc::clone(limit).acquire_owned();
+        tokio::time::timeout(self.longest_wait, permit).await.ok()?.ok()
+    }
+}
+
+/// A place in the queue.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let next = |waiting: usize| (waiting < most).then_some(waiting + 1);
+        waiting.fetch_update(Relaxed, Relaxed, next).is_ok().then_some(Self(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

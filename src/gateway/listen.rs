@@ -1,0 +1,241 @@
+//! Listening: connections come in, go to the worker that has the fewest, and are served to their
+//! end.
+//!
+//! Each worker is a thread with a runtime and a pool of upstream connections of its own: what a
+//! request does stays on one core, and none waits for a lock of another. Connections are dealt out,
+//! so that few long ones do not meet on one core by chance.
+
+use std::{
+    any::Any,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot, watch},
+};
+use tokio_io_timeout::TimeoutStream;
+use tower_http::catch_panic::CatchPanic;
+
+use super::{
+    app::{App, Shared},
+    config::Failure,
+    refusal::Refusal,
+    strict::Strict,
+    unreadable::{Calls, Connection},
+};
+
+/// A thread that serves connections.
+struct Worker {
+    sockets: mpsc::UnboundedSender<std::net::TcpStream>,
+    /// How many it has.
+    connections: Arc<AtomicUsize>,
+    /// Sent when the last of them has ended.
+    done: oneshot::Receiver<()>,
+}
+
+/// All of them.
+pub(super) struct Workers {
+    workers: Vec<Worker>,
+    /// Dropped when connections are no longer to be waited for.
+    cut: watch::Sender<()>,
+}
+
+impl Workers {
+    /// Starts `number` of them.
+    pub(super) fn start(shared: &Arc<Shared>, number: usize) -> Result<Self, Failure> {
+        let (cut, is_cut) = watch::channel(());
+        let workers = (0..number.max(1))
+            .map(|number| Worker::start(number, App::new(Arc::clone(shared))?, is_cut.clone()));
+        Ok(Self { workers: workers.collect::<Result<_, _>>()?, cut })
+    }
+
+    /// Hands a connection to the one that has the fewest.
+    fn serve(&self, socket: TcpStream) -> io::Result<()> {
+        // Without it, each small chunk of a stream waits for an acknowledgement. A socket that
+        // refuses is slow, not wrong.
+        let _ = socket.set_nodelay(true);
+        let socket = socket.into_std()?;
+        let idlest = self.workers.iter().min_by_key(|worker| worker.connections.load(Relaxed));
+        if let Some(worker) = idlest {
+            worker.connections.fetch_add(1, Relaxed);
+            // One that has ended has panicked, which its thread has told.
+            let _ = worker.sockets.send(socket);
+        }
+        Ok(())
+    }
+
+    /// Lets all that is under way come to its end, for as long as `patience`. Whether it did.
+    pub(super) async fn drain(self, patience: impl Future<Output = ()>) -> bool {
+        let Self { workers, cut } = self;
+        let mut all_done = Vec::new();
+        for Worker { sockets, done, .. } in workers {
+            // Without more to come, it ends with its last connection.
+            drop(sockets);
+            all_done.push(done);
+        }
+        let all = async {
+            for done in &mut all_done {
+                let _ = done.await;
+            }
+        };
+        let whole = tokio::select! {
+            () = all => true,
+            () = patience => false,
+        };
+        drop(cut);
+        whole
+    }
+
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.workers.iter().map(|worker| worker.connections.load(Relaxed)).sum()
+    }
+}
+
+impl Worker {
+    fn start(number: usize, app: App, is_cut: watch::Receiver<()>) -> Result<Self, Failure> {
+        let (sockets, incoming) = mpsc::unbounded_channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let (is_done, done) = oneshot::channel();
+        let cannot = |error| Failure::new(format!("cannot start a worker: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(cannot)?;
+        let run = move || {
+            runtime.block_on(work(app, incoming, counter, is_cut));
+            // Lookups of names may hang in the system's resolver: nobody waits for them.
+            runtime.shutdown_background();
+            let _ = is_done.send(());
+        };
+        thread::Builder::new().name(format!("worker-{number}")).spawn(run).map_err(cannot)?;
+        Ok(Self { sockets, connections, done })
+    }
+}
+
+/// Serves what comes, until nothing more does and all of it has ended, or is cut.
+async fn work(
+    app: App,
+    mut sockets: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    counter: Arc<AtomicUsize>,
+    mut is_cut: watch::Receiver<()>,
+) {
+    let connections = GracefulShutdown::new();
+    while let Some(socket) = sockets.recv().await {
+        let open = (Open(Arc::clone(&counter)), app.shared.sight.inbound().one_more());
+        match TcpStream::from_std(socket) {
+            Ok(socket) => {
+                let serving = serve_connection(socket, app.clone(), connections.watcher());
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(open);
+                });
+            }
+            Err(error) => tracing::warn!(%error, "could not serve a connection"),
+        }
+    }
+    // What the stack holds is no connection.
+    drop(app);
+    tokio::select! {
+        () = connections.shutdown() => {}
+        _ = is_cut.changed() => {}
+    }
+}
+
+/// A connection that counts.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn serve_connection(socket: TcpStream, app: App, watcher: Watcher) {
+    let mut socket = TimeoutStream::new(socket);
+    socket.set_write_timeout(app.shared.send_timeout);
+    let socket = Box::pin(socket);
+    match app.shared.tls.clone() {
+        None => serve_http(socket, app, watcher).await,
+        Some(tls) => match tls.accept(socket, app.shared.header_timeout).await {
+            Ok(socket) => serve_http(socket, app, watcher).await,
+            Err(error) => tracing::info!(%error, "no TLS handshake"),
+        },
+    }
+}
+
+async fn serve_http<I>(socket: I, app: App, watcher: Watcher)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let timeout = app.shared.header_timeout;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
+    builder.http2().timer(TokioTimer::new());
+    let calls = Calls::default();
+    let socket = Connection::new(TokioIo::new(Strict::new(socket, timeout)), calls.clone());
+    let service = tower::service_fn(move |request| {
+        calls.one_more();
+        app.clone().serve(request)
+    });
+    let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
+    let connection = watcher.watch(builder.serve_connection(socket, service).into_owned());
+    if let Err(error) = connection.await {
+        tracing::debug!(error, "connection ended");
+    }
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
+    Refusal::panicked().to_response().map(Full::new)
+}
+
+/// Binds the address on which clients are served.
+pub(super) async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
+    let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
+    Ok((listener, addr))
+}
+
+pub(super) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
+}
+
+/// Accepts connections until `stop`.
+pub(super) async fn accept(
+    listener: &TcpListener,
+    workers: &Workers,
+    stop: impl Future<Output = ()>,
+) {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => return,
+            accepted = listener.accept() => accepted,
+        };
+        if let Err(error) = accepted.and_then(|(socket, _)| workers.serve(socket)) {
+            // Out of descriptors, most likely: some will be back soon.
+            tracing::warn!(%error, "could not accept a connection");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}

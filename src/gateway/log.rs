@@ -1,0 +1,139 @@
+//! The log: on standard error, as text for people or JSON for machines.
+//!
+//! A thread of its own writes it. When nobody reads standard error, or its disk is full, lines are
+//! lost and counted; no request waits for them.
+
+use std::{
+    io::{self, BufWriter, IsTerminal},
+    panic::{self, PanicHookInfo},
+    sync::OnceLock,
+};
+
+use clap::{Args, ValueEnum};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    config::{Command, Subcommand},
+    record::Record,
+};
+
+/// What is behind standard error may pause for so many lines before some are lost; they have
+/// about 400 bytes each.
+const LINES: usize = 16 << 10;
+/// Lines that come fast are written together.
+const BUFFER: usize = 64 << 10;
+/// As much of a model's name as is told: a client may send any.
+const LONGEST_MODEL: usize = 200;
+
+/// The lines that were lost, if there is a log. One for the process, as the log is.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// The options about the log.
+#[derive(Clone, Debug, Args)]
+pub struct LogOptions {
+    /// Form of the log on standard error: text, or one JSON object a line
+    #[arg(long, value_name = "FORMAT", env = "VERTEX_GATEWAY_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, its fields beside `timestamp` (RFC 3339, UTC), `level`, `target` and
+    /// `message`.
+    Json,
+}
+
+/// Writes what is left of the log when it is dropped, for up to a second.
+#[derive(Debug)]
+#[must_use = "lines are lost that were not written when it is dropped"]
+pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
+
+/// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
+/// `tracing`, such as `warn,tower_vertex=info`) say. Call it once, before [`run`](super::run).
+///
+/// # Panics
+///
+/// If the process has a global `tracing` subscriber already.
+pub fn start_log(command: &Command) -> LogGuard {
+    let (level, format) = match &command.subcommand {
+        // They report what is worth knowing themselves.
+        Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
+            ("off", LogFormat::Text)
+        }
+        Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Text),
+        Some(Subcommand::Serve(options)) => (LEVEL, options.log.log_format),
+        None => (LEVEL, command.options.log.log_format),
+    };
+    let filter = EnvFilter::builder().with_env_var("VERTEX_GATEWAY_LOG").try_from_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(level));
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES)
+        .thread_name("log")
+        .finish(BufWriter::with_capacity(BUFFER, io::stderr()));
+    let _ = LOST.set(writer.error_counter());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+            // In the middle of JSON, nobody reads what the default hook writes.
+            panic::set_hook(Box::new(panicked));
+        }
+    }
+    LogGuard(guard)
+}
+
+const LEVEL: &str = "warn,tower_vertex=info";
+
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string);
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(at, panic = text, "panicked");
+}
+
+/// How many lines were lost because nobody read them.
+pub(super) fn lost_lines() -> u64 {
+    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
+}
+
+/// The line of a request. Nothing of its content, nor of its answer's, is in it.
+pub(super) fn request(record: &Record, status: u16, seconds: f64) {
+    let routed = &record.routed;
+    tracing::info!(
+        target: "tower_vertex::gateway::access",
+        id = record.id.to_str().ok(),
+        method = record.method.as_str(),
+        path = record.path,
+        client = record.client.as_deref().map(|client| client.name()),
+        model = routed.model.get().map(|model| clip(model)),
+        location = routed.locations().last(),
+        status,
+        code = record.refused,
+        end = record.end.as_str(),
+        attempts = routed.attempts(),
+        refresh = record.refresh,
+        first_byte_seconds = record.first_byte.map(|first| micros(first.as_secs_f64())),
+        total_seconds = micros(seconds),
+        sent_bytes = record.sent,
+        input_tokens = record.usage.map(|usage| usage.input),
+        output_tokens = record.usage.map(|usage| usage.output),
+        "request",
+    );
+}
+
+fn clip(model: &str) -> &str {
+    let end = model.char_indices().nth(LONGEST_MODEL).map_or(model.len(), |(at, _)| at);
+    &model[..end]
+}
+
+/// To the microsecond.
+fn micros(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}

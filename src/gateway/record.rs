@@ -1,0 +1,195 @@
+//! One request, from its arrival to the last byte of its answer: what is told of it at its end.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::{
+    clients::Client,
+    limits::Permits,
+    sight::Sight,
+    usage::{Scanner, Usage},
+};
+use crate::retry::{Attempt, Attempts};
+
+/// As much of a path as is kept: one may have 64 KiB.
+const LONGEST_PATH: usize = 200;
+
+/// What is known of a request. Told to [`Sight`] when it is dropped, which is when the last byte of
+/// its answer was taken, or nobody waits for it any more.
+pub(super) struct Record {
+    /// The request's `x-request-id`, or one that was made here.
+    pub(super) id: HeaderValue,
+    pub(super) method: Method,
+    /// Without its query, which may carry a key.
+    pub(super) path: String,
+    /// Who asked; `None` where nobody has to say.
+    pub(super) client: Option<Arc<Client>>,
+    /// Where it went.
+    pub(super) routed: Arc<Routed>,
+    /// `None` if the client left before there was an answer.
+    pub(super) status: Option<StatusCode>,
+    pub(super) arrived: Instant,
+    /// From its arrival to the first byte of the answer's body.
+    pub(super) first_byte: Option<Duration>,
+    /// The code of the error that was answered here.
+    pub(super) refused: Option<&'static str>,
+    /// What came of a 401 to the access token.
+    pub(super) refresh: Option<&'static str>,
+    /// Bytes of the answer's body.
+    pub(super) sent: u64,
+    /// How the answer ended.
+    pub(super) end: End,
+    /// What it cost, as far as it was read.
+    pub(super) usage: Option<Usage>,
+    scanner: Scanner,
+    sight: Arc<Sight>,
+}
+
+/// What becomes known on the way to Vertex AI.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    /// Given back with the record: an answer under way counts.
+    pub(super) permits: OnceLock<Permits>,
+    /// As the client wrote it.
+    pub(super) model: OnceLock<Arc<str>>,
+    /// How Vertex AI broke off, if it did.
+    pub(super) broken: OnceLock<End>,
+    /// Each time that it was sent, replays after a 401 not counted.
+    pub(super) attempts: OnceLock<Attempts>,
+}
+
+impl Routed {
+    /// How often the request was sent; `None` if it was not.
+    pub(super) fn attempts(&self) -> Option<usize> {
+        self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
+    }
+
+    /// Where it was sent, each time.
+    pub(super) fn locations(&self) -> Vec<String> {
+        let attempts = self.attempts.get().map(Attempts::list).unwrap_or_default();
+        let location = |attempt: &Attempt| Some(attempt.upstream.as_ref()?.location()?.to_string());
+        attempts.iter().map(|attempt| location(attempt).unwrap_or_default()).collect()
+    }
+}
+
+/// How an answer ended, as far as its body goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With its last byte.
+    Whole,
+    /// The client did not wait for it.
+    ClientLeft,
+    /// Vertex AI, or the way there, broke off.
+    Broken,
+    /// Vertex AI was silent for too long.
+    Idle,
+}
+
+impl End {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::ClientLeft => "client_left",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+impl Record {
+    pub(super) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
+        sight.arrived();
+        Self {
+            id,
+            method,
+            path: path.chars().take(LONGEST_PATH).collect(),
+            client: None,
+            routed: Arc::default(),
+            status: None,
+            arrived: Instant::now(),
+            first_byte: None,
+            refused: None,
+            refresh: None,
+            sent: 0,
+            end: End::ClientLeft,
+            usage: None,
+            scanner: Scanner::default(),
+            sight,
+        }
+    }
+}
+
+/// The body of an answer on its way to the client.
+#[pin_project]
+pub(super) struct RecordedBody<B> {
+    #[pin]
+    body: B,
+    record: Record,
+}
+
+impl<B> RecordedBody<B> {
+    pub(super) fn new(body: B, mut record: Record) -> Self
+    where
+        B: Body,
+    {
+        // Nobody asks for a body that is not sent.
+        if record.method == Method::HEAD || body.is_end_stream() {
+            record.end = End::Whole;
+        }
+        Self { body, record }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let record = this.record;
+        let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)).transpose()? else {
+            record.end = End::Whole;
+            return Poll::Ready(None);
+        };
+        if let Some(data) = frame.data_ref() {
+            record.first_byte.get_or_insert_with(|| record.arrived.elapsed());
+            record.sent += data.len() as u64;
+            record.scanner.read(data);
+        }
+        // Not every client asks once more at the end.
+        if this.body.is_end_stream() {
+            record.end = End::Whole;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(broken) = self.routed.broken.get() {
+            self.end = *broken;
+        }
+        self.usage = self.scanner.usage();
+        self.sight.ended(self);
+    }
+}

@@ -1,0 +1,63 @@
+//! What is sent again, and how often: the options of the retry layer.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::config::Failure;
+use crate::{model::ModelTable, retry::VertexRetryLayer};
+
+/// The options about retries.
+#[derive(Clone, Debug, Args)]
+pub struct RetryOptions {
+    /// How often a request is sent at most, to all its locations together, if Vertex AI answers with
+    /// 408, 429 or 5xx or the connection fails; 1 sends nothing again
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_ATTEMPTS",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub max_attempts: u32,
+
+    /// Longest wait in seconds before an attempt; if Vertex AI asks for a longer one, its answer goes
+    /// to the client at once
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_RETRY_MAX_DELAY",
+        default_value_t = 30
+    )]
+    pub retry_max_delay: u64,
+}
+
+impl RetryOptions {
+    pub(super) fn layer(&self, replay_limit: usize) -> VertexRetryLayer {
+        VertexRetryLayer::new()
+            .max_attempts(self.max_attempts)
+            .max_delay(Duration::from_secs(self.retry_max_delay))
+            .replay_limit(replay_limit)
+    }
+
+    /// Refuses a list of locations that would never be used.
+    pub(super) fn check(&self, table: &ModelTable) -> Result<(), Failure> {
+        let unused = |count: usize| count > self.max_attempts as usize;
+        for entry in table.entries() {
+            let locations = entry.locations().map_or(0, |locations| locations.upstreams().len());
+            if locations > 1 && unused(locations) {
+                return Err(Failure::new(format!(
+                    "model {:?} has {locations} locations, and a request is sent {} at most: set \
+                     --max-attempts to {locations} or more, or list fewer",
+                    entry.pattern(),
+                    if self.max_attempts == 1 {
+                        "once".to_owned()
+                    } else {
+                        format!("{} times", self.max_attempts)
+                    },
+                )));
+            }
+        }
+        Ok(())
+    }
+}

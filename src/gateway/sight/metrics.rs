@@ -1,0 +1,253 @@
+//! What is counted of requests. `docs/operations.md` lists the metrics.
+//!
+//! A label never has what a client wrote but the name of a model that was served, and of those
+//! only so many: each combination of labels is memory, here and in Prometheus.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text::encode},
+    metrics::{
+        MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+use super::{Connections, scraped::Scraped};
+use crate::{
+    gateway::{limits::Limits, record::Record},
+    token::TokenCache,
+};
+
+/// From an answer out of memory to a model that thinks for long.
+const FIRST_BYTE: [f64; 18] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0,
+    600.0, 3600.0,
+];
+/// The same for the whole answer, which a dedicated endpoint may give within an hour.
+const DURATION: [f64; 19] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0,
+    600.0, 1800.0, 3600.0,
+];
+
+/// So many models have names of their own; a gateway that passes any name on sees more.
+const MOST_MODELS: usize = 200;
+/// A longer name is no model of Vertex AI.
+const LONGEST_MODEL: usize = 128;
+const OTHER: &str = "other";
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    models: Models,
+    in_flight: Gauge,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    first_bytes: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    retries: Family<RouteLabels, Counter>,
+    failovers: Family<RouteLabels, Counter>,
+    replays: Family<OutcomeLabels, Counter>,
+    refusals: Family<CodeLabels, Counter>,
+    input_tokens: Family<TokenLabels, Counter>,
+    output_tokens: Family<TokenLabels, Counter>,
+    pub(super) inbound: Connections,
+    pub(super) upstream: Connections,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    client: String,
+    model: Arc<str>,
+    location: String,
+    status: u16,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    model: Arc<str>,
+    location: String,
+    status_class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    model: Arc<str>,
+    location: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    client: String,
+    model: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: &'static str,
+}
+
+impl Metrics {
+    pub(super) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("vertex_gateway"),
+            models: Models::default(),
+            in_flight: Gauge::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATION)),
+            first_bytes: Family::new_with_constructor(|| Histogram::new(FIRST_BYTE)),
+            retries: Family::default(),
+            failovers: Family::default(),
+            replays: Family::default(),
+            refusals: Family::default(),
+            input_tokens: Family::default(),
+            output_tokens: Family::default(),
+            inbound: Connections::default(),
+            upstream: Connections::default(),
+        };
+        metrics.register(Scraped { tokens, limits });
+        metrics
+    }
+
+    fn register(&mut self, scraped: Scraped) {
+        let Self { registry, .. } = self;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What runs", build);
+        let help = "Requests that were not yet answered to their last byte";
+        registry.register("requests_in_flight", help, self.in_flight.clone());
+        let help = "Requests, when their answers ended; status 499 if the client left before";
+        registry.register("requests", help, Shown(self.requests.clone()));
+        let help = "From a request's head to the last byte of its answer";
+        let durations = Shown(self.durations.clone());
+        registry.register_with_unit("request_duration", help, Unit::Seconds, durations);
+        let help = "From a request's head to the first byte of an answer of 2xx";
+        let first_bytes = Shown(self.first_bytes.clone());
+        registry.register_with_unit("first_byte", help, Unit::Seconds, first_bytes);
+        let help = "Requests that were sent to Vertex AI once more, each time";
+        registry.register("upstream_retries", help, Shown(self.retries.clone()));
+        let help = "Requests that were sent to another location than the time before, each time";
+        registry.register("upstream_failovers", help, Shown(self.failovers.clone()));
+        let help = "Answers of 401 that asked for a new token, by what came of it";
+        registry.register("replays", help, Shown(self.replays.clone()));
+        let help = "Requests that the gateway answered itself with an error";
+        registry.register("refusals", help, Shown(self.refusals.clone()));
+        let help = "Tokens of prompts, as answers tell them";
+        registry.register("input_tokens", help, Shown(self.input_tokens.clone()));
+        let help = "Tokens of answers, as they tell them";
+        registry.register("output_tokens", help, Shown(self.output_tokens.clone()));
+        let help = "Connections of clients";
+        registry.register("client_connections", help, self.inbound.open.clone());
+        let help = "Connections of clients that were accepted";
+        registry.register("client_connections_opened", help, self.inbound.opened.clone());
+        let help = "Connections to Vertex AI, idle ones too";
+        registry.register("upstream_connections", help, self.upstream.open.clone());
+        let help = "Connections to Vertex AI that were opened";
+        registry.register("upstream_connections_opened", help, self.upstream.opened.clone());
+        registry.register_collector(Box::new(scraped));
+    }
+
+    pub(super) fn know(&self, model: &str) {
+        self.models.label(model, true);
+    }
+
+    pub(super) fn arrived(&self) {
+        self.in_flight.inc();
+    }
+
+    pub(super) fn ended(&self, record: &Record, status: u16, seconds: f64) {
+        self.in_flight.dec();
+        let routed = &record.routed;
+        let good = (200..300).contains(&status);
+        let model = match routed.model.get() {
+            Some(model) => self.models.label(model, good),
+            None => Arc::default(),
+        };
+        let locations = routed.locations();
+        let failovers = locations.windows(2).filter(|two| two[0] != two[1]).count();
+        let location = locations.last().cloned().unwrap_or_default();
+        let client = record.client.as_deref().map_or("", |client| client.name()).to_owned();
+        let status_class = CLASSES.get(usize::from(status / 100)).copied().unwrap_or(OTHER);
+
+        let duration =
+            DurationLabels { model: model.clone(), location: location.clone(), status_class };
+        self.durations.get_or_create(&duration).observe(seconds);
+        let route = RouteLabels { model: model.clone(), location: location.clone() };
+        if let Some(first) = record.first_byte.filter(|_| good) {
+            self.first_bytes.get_or_create(&route).observe(first.as_secs_f64());
+        }
+        if let Some(retries) = locations.len().checked_sub(1) {
+            self.retries.get_or_create(&route).inc_by(retries as u64);
+            self.failovers.get_or_create(&route).inc_by(failovers as u64);
+        }
+        if let Some(outcome) = record.refresh {
+            self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
+        }
+        if let Some(code) = record.refused {
+            self.refusals.get_or_create(&CodeLabels { code }).inc();
+        }
+        if let Some(usage) = record.usage {
+            let labels = TokenLabels { client: client.clone(), model: model.clone() };
+            self.input_tokens.get_or_create(&labels).inc_by(usage.input);
+            self.output_tokens.get_or_create(&labels).inc_by(usage.output);
+        }
+        let end = record.end.as_str();
+        let request = RequestLabels { client, model, location, status, end };
+        self.requests.get_or_create(&request).inc();
+    }
+
+    pub(super) fn show(&self) -> String {
+        let mut text = String::with_capacity(16 << 10);
+        // A `String` takes all that is written.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The models that have labels of their own.
+#[derive(Debug, Default)]
+struct Models(RwLock<HashSet<Arc<str>>>);
+
+impl Models {
+    /// The label of a model; if it is `new`, it gets one of its own while there are any left.
+    fn label(&self, model: &str, new: bool) -> Arc<str> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(label) = known.get(model) {
+            return label.clone();
+        }
+        let has_room = known.len() < MOST_MODELS;
+        drop(known);
+        if !new || !has_room || model.len() > LONGEST_MODEL {
+            return OTHER.into();
+        }
+        let label: Arc<str> = model.into();
+        // A few more, if they come at the same time.
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(label.clone());
+        label
+    }
+}
+
+/// A family that is there before its first member, so that dashboards and alerts find it.
+#[derive(Debug)]
+struct Shown<F>(F);
+
+impl<F: EncodeMetric> EncodeMetric for Shown<F> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
+    }
+}

@@ -1,0 +1,95 @@
+//! What operators see of requests: a line of the log each, and the metrics.
+
+mod connections;
+mod metrics;
+mod scraped;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
+
+pub(super) use self::connections::{Connections, CountConnections};
+use self::metrics::Metrics;
+use super::{limits::Limits, log, record::Record};
+use crate::{
+    model::{ModelEntry, ModelTable},
+    token::TokenCache,
+};
+
+/// Where records end.
+#[derive(Debug)]
+pub(super) struct Sight {
+    metrics: Metrics,
+    tokens: TokenCache,
+    draining: AtomicBool,
+}
+
+impl Sight {
+    pub(super) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
+        let metrics = Metrics::new(tokens.clone(), limits);
+        Self { metrics, tokens, draining: AtomicBool::new(false) }
+    }
+
+    /// The models of a table have names of their own in the metrics, before any answer of theirs.
+    pub(super) fn know(&self, table: &ModelTable) {
+        let names = table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern);
+        names.for_each(|name| self.metrics.know(name));
+    }
+
+    /// A request has come.
+    pub(super) fn arrived(&self) {
+        self.metrics.arrived();
+    }
+
+    /// Its record is complete.
+    pub(super) fn ended(&self, record: &Record) {
+        // 499 is what nginx made of a client that did not wait.
+        let left = if thread::panicking() { 500 } else { 499 };
+        let status = record.status.map_or(left, |status| status.as_u16());
+        let seconds = record.arrived.elapsed().as_secs_f64();
+        self.metrics.ended(record, status, seconds);
+        log::request(record, status, seconds);
+    }
+
+    /// Connections of clients.
+    pub(super) fn inbound(&self) -> &Connections {
+        &self.metrics.inbound
+    }
+
+    /// Connections to Vertex AI.
+    pub(super) fn upstream(&self) -> &Connections {
+        &self.metrics.upstream
+    }
+
+    /// The end is near: whoever asks for readiness is to send clients elsewhere.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
+        if self.draining.load(Relaxed) {
+            return Err("draining: the process is about to end");
+        }
+        match self.tokens.stats().expires_in {
+            None => Err("no access token yet: the log says why"),
+            Some(left) if left.is_zero() => {
+                Err("the access token has expired and could not be refreshed: the log says why")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// All metrics, as OpenMetrics text.
+    pub(super) fn metrics(&self) -> String {
+        self.metrics.show()
+    }
+}

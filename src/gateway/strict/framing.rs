@@ -1,0 +1,285 @@
+//! Where requests begin and end in what a client sends, as RFC 9112 has it and no other way.
+
+/// As much of a line as is kept: enough for each field that says where a request ends.
+const LONGEST: usize = 128;
+
+/// The lines with which HTTP/2 begins (RFC 9113 §3.4).
+const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
+
+/// Follows the requests of a connection.
+#[derive(Debug)]
+pub(super) struct Framing {
+    at: At,
+    line: Vec<u8>,
+    /// How long it is in fact.
+    line_length: u64,
+    last_byte: u8,
+    fields: Fields,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// The first line of the connection.
+    First,
+    RequestLine,
+    Field,
+    ChunkSize,
+    Data {
+        left: u64,
+        chunked: bool,
+    },
+    /// The line's end after a chunk's data.
+    ChunkEnd,
+    Trailer,
+    /// The rest of HTTP/2's preface.
+    Preface(usize),
+    /// Not in lines.
+    Http2,
+}
+
+/// A line that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Where it ends, in the bytes that were to be followed.
+    pub(super) at: usize,
+    pub(super) why: &'static str,
+}
+
+/// What the fields of a request said so far.
+#[derive(Debug, Default)]
+struct Fields {
+    host: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Framing {
+    pub(super) fn new() -> Self {
+        Self {
+            at: At::First,
+            line: Vec::with_capacity(LONGEST),
+            line_length: 0,
+            last_byte: 0,
+            fields: Fields::default(),
+        }
+    }
+
+    /// Whether it is known which HTTP this is.
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(self.at, At::First | At::Preface(_))
+    }
+
+    /// Whether a request has begun and its head has not ended.
+    pub(super) fn is_in_head(&self) -> bool {
+        match self.at {
+            At::First | At::RequestLine => self.line_length > 0,
+            At::Field | At::Preface(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Follows the next bytes. None must come after those that were refused.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.at {
+                At::Http2 => return Ok(()),
+                At::Data { left, chunked } => {
+                    let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    let left = left - skipped as u64;
+                    self.at = match (left, chunked) {
+                        (0, true) => At::ChunkEnd,
+                        (0, false) => At::RequestLine,
+                        _ => At::Data { left, chunked },
+                    };
+                    rest = &rest[skipped..];
+                }
+                _ => {
+                    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                        self.keep(rest);
+                        return Ok(());
+                    };
+                    self.keep(&rest[..end]);
+                    let ended = self.line_ended();
+                    self.line.clear();
+                    self.line_length = 0;
+                    if let Err(why) = ended {
+                        return Err(Refused { at: bytes.len() - rest.len() + end, why });
+                    }
+                    rest = &rest[end + 1..];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = LONGEST - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.line_length += bytes.len() as u64;
+        self.last_byte = bytes.last().copied().unwrap_or(self.last_byte);
+    }
+
+    fn line_ended(&mut self) -> Result<(), &'static str> {
+        if self.line_length == 0 || self.last_byte != b'\r' {
+            return Err("a line ends without a carriage return");
+        }
+        let whole = self.line_length <= LONGEST as u64;
+        let line = if whole { &self.line[..self.line.len() - 1] } else { &self.line[..] };
+        self.at = match self.at {
+            At::First if line == PREFACE[0] => At::Preface(1),
+            At::Preface(next) if PREFACE.get(next) == Some(&line) => match next + 1 {
+                next if next < PREFACE.len() => At::Preface(next),
+                _ => At::Http2,
+            },
+            At::Preface(_) => return Err("not the preface of HTTP/2"),
+            // RFC 9112 §2.2: empty lines before a request are skipped.
+            at @ (At::First | At::RequestLine) if line.is_empty() => at,
+            At::First | At::RequestLine => {
+                self.fields = Fields::default();
+                At::Field
+            }
+            At::Field if line.is_empty() => match &self.fields {
+                Fields { chunked: true, .. } => At::ChunkSize,
+                Fields { length: None | Some(0), .. } => At::RequestLine,
+                Fields { length: Some(left), .. } => At::Data { left: *left, chunked: false },
+            },
+            At::Field => {
+                self.fields.add(line, whole)?;
+                At::Field
+            }
+            At::ChunkSize => match chunk_size(line)? {
+                0 => At::Trailer,
+                left => At::Data { left, chunked: true },
+            },
+            At::ChunkEnd if line.is_empty() => At::ChunkSize,
+            At::ChunkEnd => return Err("a chunk is longer than its size"),
+            At::Trailer if line.is_empty() => At::RequestLine,
+            at => at,
+        };
+        Ok(())
+    }
+}
+
+impl Fields {
+    fn add(&mut self, line: &[u8], whole: bool) -> Result<(), &'static str> {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Err("a field goes on in the next line");
+        }
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if name.eq_ignore_ascii_case(b"host") {
+            if std::mem::replace(&mut self.host, true) {
+                return Err("more than one Host");
+            }
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            if self.length.is_some() {
+                return Err("more than one Content-Length");
+            }
+            let length = whole.then(|| number(value, 10)).flatten();
+            self.length = Some(length.ok_or("a Content-Length that is not a number")?);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if std::mem::replace(&mut self.chunked, true) {
+                return Err("more than one Transfer-Encoding");
+            }
+            if !whole || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err("a Transfer-Encoding that is not chunked");
+            }
+        }
+        if self.chunked && self.length.is_some() {
+            return Err("both Content-Length and Transfer-Encoding");
+        }
+        Ok(())
+    }
+}
+
+fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
+    let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    number(size.trim_ascii_end(), 16).ok_or("a chunk's size that is not a number")
+}
+
+/// Digits and nothing else: `parse` would take a sign.
+fn number(text: &[u8], radix: u32) -> Option<u64> {
+    let digits = text.iter().all(|byte| char::from(*byte).is_digit(radix));
+    u64::from_str_radix(str::from_utf8(text).ok().filter(|_| digits)?, radix).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of these bytes, however they are cut.
+    fn follow(text: &str) -> Result<Framing, &'static str> {
+        let whole = {
+            let mut framing = Framing::new();
+            framing.follow(text.as_bytes()).map(|()| framing).map_err(|refused| refused.why)
+        };
+        let mut framing = Framing::new();
+        let by_one = text.bytes().try_for_each(|byte| framing.follow(&[byte]));
+        let by_one = by_one.map_err(|refused| refused.why);
+        assert_eq!(by_one.err(), whole.as_ref().err().copied(), "{text:?}");
+        if let Ok(whole) = &whole {
+            assert_eq!(whole.at, framing.at, "{text:?}");
+        }
+        whole
+    }
+
+    #[test]
+    fn requests_are_followed_to_their_ends() {
+        const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let long = format!("GET /{} HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(500), "b".repeat(500));
+        for text in [
+            GET.to_owned(),
+            format!("\r\n\r\n{GET}{GET}"),
+            long,
+            format!("POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n\n\n\n{GET}"),
+            format!("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n{GET}"),
+            format!(
+                "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n\
+                 a;x=\"y\"\r\n0123\n56789\r\n1 \r\n\n\r\n0\r\na: b\r\n\r\n{GET}"
+            ),
+        ] {
+            assert_eq!(follow(&text).unwrap().at, At::RequestLine, "{text:?}");
+            let mut text = text;
+            text += "GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n";
+            assert_eq!(follow(&text).unwrap_err(), "more than one Content-Length", "{text:?}");
+        }
+        let framing = follow("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\n").unwrap();
+        assert_eq!(framing.at, At::Http2);
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_not_read() {
+        let long = "1".repeat(200);
+        for (fields, why) in [
+            ("a: b\nc: d\r\n", "a line ends without"),
+            ("a: b\r\n\n", "a line ends without"),
+            ("Host: a\r\nhost: a\r\n", "more than one Host"),
+            ("a: b\r\n c\r\n", "goes on in the next line"),
+            ("a: b\r\n\tc\r\n", "goes on in the next line"),
+            ("Content-Length: 1\r\nContent-Length: 1\r\n", "more than one Content-Length"),
+            ("Content-Length: 1, 1\r\n", "a Content-Length that is not"),
+            ("Content-Length: +1\r\n", "a Content-Length that is not"),
+            ("Content-Length:\r\n", "a Content-Length that is not"),
+            (&format!("Content-Length: {long}\r\n"), "a Content-Length that is not"),
+            ("Content-Length: 18446744073709551616\r\n", "a Content-Length that is not"),
+            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "both"),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", "both"),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", "more than one Transfer"),
+            ("Transfer-Encoding: gzip, chunked\r\n", "a Transfer-Encoding that is not"),
+            ("Transfer-Encoding: xchunked\r\n", "a Transfer-Encoding that is not"),
+            ("Transfer-Encoding: chunked\r\n\r\n+1\r\n", "a chunk's size"),
+            ("Transfer-Encoding: chunked\r\n\r\n\r\n", "a chunk's size"),
+            ("Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "longer than its size"),
+            ("Transfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n", "a line ends without"),
+            ("Transfer-Encoding: chunked\r\n\r\n1;\n", "a line ends without"),
+            ("Transfer-Encoding: chunked\r\n\r\n0\r\n\n", "a line ends without"),
+        ] {
+            let error = follow(&format!("POST / HTTP/1.1\r\n{fields}")).map(drop).unwrap_err();
+            assert!(error.starts_with(why) || error.contains(why), "{fields:?}: {error}");
+        }
+        let refused = Framing::new().follow(b"GET / HTTP/1.1\r\nHost: x\n\r\n").unwrap_err();
+        assert_eq!(refused.at, 23);
+    }
+}

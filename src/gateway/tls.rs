@@ -1,0 +1,210 @@
+//! TLS for clients: the certificate that they see, and those that they must show.
+
+use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        CertificateError, Error, RootCertStore, ServerConfig,
+        client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+        crypto::{CryptoProvider, ring},
+        pki_types::{
+            CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+            pem::{self, PemObject},
+        },
+        server::WebPkiClientVerifier,
+    },
+    server::TlsStream,
+};
+use zeroize::Zeroizing;
+
+use super::config::Failure;
+
+/// A client that has not shaken hands by then is not going to.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The options about TLS for clients.
+#[derive(Clone, Debug, Args)]
+pub struct TlsOptions {
+    /// Serve TLS with this certificate, PEM, followed by those of the authorities between; read
+    /// again when it changes
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of that certificate: PEM, without a password
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve only clients that show a certificate of one of these authorities, PEM (mutual TLS)
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CLIENT_CA")]
+    pub tls_client_ca: Option<PathBuf>,
+}
+
+/// TLS as the options ask for it. Handshakes take what was read last.
+#[derive(Debug)]
+pub(super) struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_authorities: Option<PathBuf>,
+    config: ArcSwap<ServerConfig>,
+}
+
+impl TlsOptions {
+    /// TLS, if it was asked for.
+    pub(super) fn load(&self) -> Result<Option<Tls>, Failure> {
+        let given =
+            |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let client_authorities = given(&self.tls_client_ca);
+        let (certificate, key) = match (given(&self.tls_cert), given(&self.tls_key)) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (None, None) if client_authorities.is_none() => return Ok(None),
+            (None, None) => {
+                return Err(Failure::new(
+                    "--tls-client-ca needs TLS: give --tls-cert and --tls-key too",
+                ));
+            }
+            (None, Some(_)) => return Err(Failure::new("--tls-key needs its --tls-cert")),
+            (Some(_), None) => return Err(Failure::new("--tls-cert needs its --tls-key")),
+        };
+        let config = read(&certificate, &key, client_authorities.as_deref())?;
+        Ok(Some(Tls {
+            certificate,
+            key,
+            client_authorities,
+            config: ArcSwap::from_pointee(config),
+        }))
+    }
+
+    /// What to look at for changes.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let files = [&self.tls_cert, &self.tls_key, &self.tls_client_ca];
+        files.into_iter().flatten().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
+    }
+}
+
+impl Tls {
+    /// Whether clients must show a certificate.
+    pub(super) fn is_mutual(&self) -> bool {
+        self.client_authorities.is_some()
+    }
+
+    /// Reads the files again. On an error the old certificate stays.
+    pub(super) fn reload(&self) -> Result<(), Failure> {
+        let config = read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// Shakes hands, for at most `patience`.
+    pub(super) async fn accept<I>(&self, socket: I, patience: Duration) -> io::Result<TlsStream<I>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = TlsAcceptor::from(self.config.load_full());
+        timeout(patience.min(HANDSHAKE_TIMEOUT), acceptor.accept(socket)).await?
+    }
+}
+
+fn read(
+    certificate: &Path,
+    key: &Path,
+    authorities: Option<&Path>,
+) -> Result<ServerConfig, Failure> {
+    let refused = |option: &str, path: &Path, why: &str| {
+        Failure::new(format!("{option} {}: {why}", path.display()))
+    };
+    let text = |option: &str, path: &Path| {
+        let text = fs::read(path).map(Zeroizing::new);
+        text.map_err(|error| refused(option, path, &format!("cannot be read: {}", error.kind())))
+    };
+    let certificates = |option: &str, path: &Path| {
+        let text = text(option, path)?;
+        let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        match parsed {
+            Ok(parsed) if parsed.is_empty() => {
+                Err(refused(option, path, "there is no certificate in it: give PEM"))
+            }
+            Ok(parsed) => Ok(parsed),
+            Err(_) => Err(refused(option, path, "it is not PEM")),
+        }
+    };
+    let chain = certificates("--tls-cert", certificate)?;
+    let private = PrivateKeyDer::from_pem_slice(&text("--tls-key", key)?).map_err(|error| {
+        let why = match error {
+            pem::Error::NoItemsFound => {
+                "there is no private key in it: give PEM, and not one with a password"
+            }
+            _ => "it is not PEM",
+        };
+        refused("--tls-key", key, why)
+    })?;
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::new(error.to_string()))?;
+    let builder = match authorities {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let refused =
+                |why: String| refused("--tls-client-ca", path, &format!("cannot be used: {why}"));
+            let mut roots = RootCertStore::empty();
+            for authority in certificates("--tls-client-ca", path)? {
+                roots.add(authority).map_err(|error| refused(error.to_string()))?;
+            }
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier = verifier.build().map_err(|error| refused(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    warn_of_its_time(certificate, &chain, provider);
+    let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
+        Error::InconsistentKeys(_) => {
+            let why = format!("it is not the key of {}", certificate.display());
+            refused("--tls-key", key, &why)
+        }
+        Error::InvalidCertificate(error) => {
+            refused("--tls-cert", certificate, &format!("cannot be used: {error}"))
+        }
+        error => refused("--tls-key", key, &format!("cannot be used: {error}")),
+    })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Clients will refuse a certificate that is too old or too new, which is not for us to decide.
+fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) {
+    let file = path.display();
+    match error_of_its_time(chain, provider) {
+        Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            tracing::warn!(%file, "the certificate has expired: clients will refuse it");
+        }
+        Some(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+            tracing::warn!(%file, "the certificate is not valid yet: clients will refuse it");
+        }
+        _ => {}
+    }
+}
+
+/// What a client that looks at the time first says of the certificate: webpki 0.103 does so before
+/// it asks who issued it, so that itself serves as the authority.
+fn error_of_its_time(
+    chain: &[CertificateDer<'static>],
+    provider: Arc<CryptoProvider>,
+) -> Option<CertificateError> {
+    let first = chain.first()?;
+    let mut roots = RootCertStore::empty();
+    roots.add(first.clone()).ok()?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let name = ServerName::try_from("localhost").ok()?;
+    match verifier.build().ok()?.verify_server_cert(first, &[], &name, &[], UnixTime::now()) {
+        Err(Error::InvalidCertificate(error)) => Some(error),
+        _ => None,
+    }
+}

@@ -1,0 +1,121 @@
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::StatusCode;
+
+use crate::route::Upstream;
+
+/// What became of a request: each attempt, and why there was not another one.
+///
+/// In the extensions of a response whose request was sent more than once, or failed in a way that
+/// is retried; a response without it was the answer to the first attempt. To know it of errors
+/// too, or of a request that is given up, put one into the extensions of the request and keep a
+/// clone: that one is then used, whatever comes of the request.
+///
+/// ```
+/// use tower_vertex::retry::Attempts;
+///
+/// let attempts = Attempts::new();
+/// let request = http::Request::builder().extension(attempts.clone()).body(())?;
+/// # drop(request);
+/// // … and once it has been answered, or has failed:
+/// println!("{} attempts", attempts.count());
+/// # Ok::<_, http::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    shared: Arc<Mutex<Record>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Record {
+    attempts: Vec<Attempt>,
+    stopped: Option<Stopped>,
+}
+
+/// One time that a request was sent.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Where it went, if that was in the request's extensions or was chosen among
+    /// [`Locations`](super::Locations).
+    pub upstream: Option<Upstream>,
+    /// How long it was held back before.
+    pub waited: Duration,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of an [`Attempt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing yet.
+    Pending,
+    /// A response with this status.
+    Answered(StatusCode),
+    /// An error before any response.
+    Failed,
+}
+
+/// Why a request that failed was not sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// It was sent as often as [`max_attempts`](super::VertexRetryLayer::max_attempts) allows.
+    AttemptsUsedUp,
+    /// Its body was not kept: it is longer than the replay limit, the replay budget was used up,
+    /// or it broke.
+    NotReplayable,
+    /// The service asked for a longer wait than
+    /// [`max_delay`](super::VertexRetryLayer::max_delay): this long.
+    WaitTooLong(Duration),
+    /// The retry budget was used up.
+    BudgetSpent,
+    /// The call was made outside a Tokio runtime, so there is no timer to wait by.
+    NoRuntime,
+}
+
+impl Attempts {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often the request was sent.
+    pub fn count(&self) -> usize {
+        self.record().attempts.len()
+    }
+
+    /// Each attempt, the first one first.
+    pub fn list(&self) -> Vec<Attempt> {
+        self.record().attempts.clone()
+    }
+
+    /// Why a failure was the last word; `None` if there was no failure, or a retry came after it.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.record().stopped
+    }
+
+    pub(super) fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
+        let upstream = upstream.cloned();
+        self.record().attempts.push(Attempt { upstream, waited, outcome: Outcome::Pending });
+    }
+
+    pub(super) fn end(&self, outcome: Outcome) {
+        if let Some(last) = self.record().attempts.last_mut() {
+            last.outcome = outcome;
+        }
+    }
+
+    pub(super) fn stop(&self, why: Stopped) {
+        self.record().stopped = Some(why);
+    }
+
+    /// No statement under the lock can panic halfway.
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

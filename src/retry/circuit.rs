@@ -1,0 +1,175 @@
+//! Whether a location is left alone for a while.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Closed, open or half-open. One atomic word: nothing else is published by it.
+#[derive(Debug)]
+pub(super) struct Circuit(AtomicU64);
+
+/// What the word says. Times are milliseconds by a clock of the owner's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Requests go there; so many failed in a row.
+    Closed(u32),
+    /// None go there until then.
+    Open(u64),
+    /// Half-open: one request finds out.
+    Probing,
+}
+
+const OPEN: u64 = 1 << 63;
+const PROBING: u64 = u64::MAX;
+/// Later than this, all are alike.
+const LATEST: u64 = PROBING - 1 - OPEN;
+
+impl State {
+    fn pack(self) -> u64 {
+        match self {
+            Self::Closed(failures) => u64::from(failures),
+            Self::Open(until) => OPEN | until.min(LATEST),
+            Self::Probing => PROBING,
+        }
+    }
+
+    fn unpack(word: u64) -> Self {
+        match word {
+            PROBING => Self::Probing,
+            open if open & OPEN != 0 => Self::Open(open & !OPEN),
+            closed => Self::Closed(u32::try_from(closed).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+impl Circuit {
+    pub(super) const fn closed() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(super) fn state(&self) -> State {
+        State::unpack(self.0.load(Relaxed))
+    }
+
+    /// The state before and after, if `next` gave one.
+    fn update(&self, next: impl Fn(State) -> Option<State>) -> Option<(State, State)> {
+        let mut word = self.0.load(Relaxed);
+        loop {
+            let before = State::unpack(word);
+            let after = next(before)?;
+            match self.0.compare_exchange_weak(word, after.pack(), Relaxed, Relaxed) {
+                Ok(_) => return Some((before, after)),
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// Takes the place of the one request that finds out, if it is open and its pause is over.
+    pub(super) fn start_probe(&self, now: u64) -> bool {
+        let due = |state| matches!(state, State::Open(until) if until <= now);
+        self.update(|state| due(state).then_some(State::Probing)).is_some()
+    }
+
+    /// Gives that place back: the next request may take it.
+    pub(super) fn give_up_probe(&self) {
+        self.update(|state| (state == State::Probing).then_some(State::Open(0)));
+    }
+
+    /// Forgets failures; does not close.
+    pub(super) fn succeeded(&self) {
+        self.update(|state| matches!(state, State::Closed(1..)).then_some(State::Closed(0)));
+    }
+
+    /// Whether it was not closed before.
+    pub(super) fn close(&self) -> bool {
+        let close = |state| (state != State::Closed(0)).then_some(State::Closed(0));
+        self.update(close).is_some_and(|(before, _)| !matches!(before, State::Closed(_)))
+    }
+
+    /// Counts a failure. Whether it opened with this one, until then.
+    pub(super) fn failed(&self, allowed: u32, until: u64) -> bool {
+        let count = |state| match state {
+            State::Closed(failures) if failures.saturating_add(1) < allowed => {
+                Some(State::Closed(failures + 1))
+            }
+            State::Closed(_) => Some(State::Open(until)),
+            // Sent before it opened; it says nothing new.
+            State::Open(_) | State::Probing => None,
+        };
+        matches!(self.update(count), Some((_, State::Open(_))))
+    }
+
+    /// Opens, or stays open, until then. Whether it was closed before.
+    pub(super) fn open(&self, until: u64) -> bool {
+        let opened = self.update(|_| Some(State::Open(until)));
+        matches!(opened, Some((State::Closed(_), _)))
+    }
+
+    /// Opens it if it is closed, and says whether it was.
+    pub(super) fn open_if_closed(&self, until: u64) -> bool {
+        let open = |state| matches!(state, State::Closed(_)).then_some(State::Open(until));
+        self.update(open).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_survive_their_packing() {
+        for state in [
+            State::Closed(0),
+            State::Closed(u32::MAX),
+            State::Open(0),
+            State::Open(LATEST),
+            State::Probing,
+        ] {
+            assert_eq!(State::unpack(state.pack()), state);
+        }
+        assert_eq!(State::unpack(State::Open(u64::MAX).pack()), State::Open(LATEST));
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_a_success_between_starts_anew() {
+        let circuit = Circuit::closed();
+        assert!(!circuit.failed(3, 100) && !circuit.failed(3, 100));
+        circuit.succeeded();
+        assert!(!circuit.failed(3, 100) && !circuit.failed(3, 100));
+        assert!(circuit.failed(3, 100));
+        assert_eq!(circuit.state(), State::Open(100));
+        // Stragglers change nothing.
+        assert!(!circuit.failed(3, 200));
+        circuit.succeeded();
+        assert_eq!(circuit.state(), State::Open(100));
+    }
+
+    #[test]
+    fn one_probe_at_a_time_once_the_pause_is_over() {
+        let circuit = Circuit::closed();
+        assert!(!circuit.start_probe(1000));
+        assert!(circuit.failed(1, 100));
+        assert!(!circuit.start_probe(99));
+        assert!(circuit.start_probe(100));
+        assert!(!circuit.start_probe(1000));
+        circuit.give_up_probe();
+        assert!(circuit.start_probe(101));
+        assert!(!circuit.open(200));
+        assert!(!circuit.start_probe(199) && circuit.start_probe(200));
+        assert!(circuit.close());
+        assert_eq!(circuit.state(), State::Closed(0));
+        assert!(!circuit.close());
+        // Nothing to give back: it was closed meanwhile.
+        circuit.give_up_probe();
+        assert_eq!(circuit.state(), State::Closed(0));
+    }
+
+    #[test]
+    fn only_one_of_many_threads_gets_the_probe() {
+        let circuit = Circuit::closed();
+        assert!(circuit.open_if_closed(5) && !circuit.open_if_closed(9));
+        let won = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| circuit.start_probe(7))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|won| *won).count()
+        });
+        assert_eq!(won, 1);
+    }
+}

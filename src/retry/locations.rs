@@ -1,0 +1,281 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::circuit::{Circuit, State};
+use crate::{error::ConfigError, route::Upstream};
+
+/// The longest that a location is left alone because it asked for that: ten minutes.
+const LONGEST_ASKED: Duration = Duration::from_secs(600);
+
+/// Where a request may go, in order: the first location that is not left alone just now, and when
+/// it fails there, the next one. Cheap to clone; clones share what is known of the locations.
+///
+/// Only what is listed is used, `global` too. In the extensions of a request it is what
+/// [`VertexRetry`](super::VertexRetry) follows; [`ModelRoute::locations`] puts it there.
+///
+/// See the [module's docs](super#locations) for how one is chosen.
+///
+/// ```
+/// use tower_vertex::{retry::Locations, route::Upstream};
+///
+/// let base = Upstream::new("my-project", "us-central1")?;
+/// let locations = Locations::of(&base, ["us-central1", "us-east4"])?;
+/// assert_eq!(locations.upstreams().count(), 2);
+/// assert!(Locations::of(&base, ["us-east4", "us-east4"]).is_err());
+/// # Ok::<_, tower_vertex::error::ConfigError>(())
+/// ```
+///
+/// [`ModelRoute::locations`]: crate::model::ModelRoute::locations
+#[derive(Clone)]
+pub struct Locations {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// At least one.
+    places: Box<[Place]>,
+    /// What the times of the circuits count from.
+    epoch: Instant,
+}
+
+struct Place {
+    upstream: Upstream,
+    circuit: Circuit,
+}
+
+/// When a location is left alone, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pauses {
+    pub(super) failures: u32,
+    pub(super) pause: Duration,
+}
+
+impl Locations {
+    /// These upstreams, the preferred one first. All must know the models by the same names.
+    ///
+    /// # Errors
+    /// When there are none, or two that send to the same URLs.
+    pub fn new(upstreams: impl IntoIterator<Item = Upstream>) -> Result<Self, ConfigError> {
+        let mut places: Vec<Place> = Vec::new();
+        for upstream in upstreams {
+            if places.iter().any(|place| place.upstream == upstream) {
+                let advice = "it is in the list already; leave one of the two out";
+                return Err(ConfigError::invalid("locations", name(&upstream), advice));
+            }
+            places.push(Place { upstream, circuit: Circuit::closed() });
+        }
+        if places.is_empty() {
+            let advice = "name at least one, such as us-central1";
+            return Err(ConfigError::missing("locations", advice));
+        }
+        let places = places.into();
+        Ok(Self { inner: Arc::new(Inner { places, epoch: Instant::now() }) })
+    }
+
+    /// `base` at each of these locations, the preferred one first; its own counts only if it is
+    /// among them.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and when one is not a location, or `base` has the same URL whatever
+    /// its location: an [`Endpoint`](crate::route::Endpoint) with a host of its own, or a base URL.
+    pub fn of<I>(base: &Upstream, locations: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        use crate::route::Endpoint::{BaseUrl, Dedicated, Private};
+        let mut upstreams = Vec::new();
+        for location in locations {
+            let location = location.into();
+            if matches!(base.endpoint(), BaseUrl { .. } | Dedicated { .. } | Private { .. }) {
+                let advice = "leave them out: the host of this endpoint is at one location";
+                return Err(ConfigError::invalid("locations", &location, advice));
+            }
+            upstreams.push(base.to_builder().location(location).build()?);
+        }
+        Self::new(upstreams)
+    }
+
+    /// The upstreams, the preferred one first.
+    pub fn upstreams(&self) -> impl ExactSizeIterator<Item = &Upstream> {
+        self.inner.places.iter().map(|place| &place.upstream)
+    }
+
+    /// The preferred one.
+    pub fn first(&self) -> &Upstream {
+        // `new` refuses an empty list.
+        &self.inner.places[0].upstream
+    }
+
+    /// Somewhere that was not `tried` yet: the first place that is not left alone; if all are, the
+    /// one whose pause ends first. `None` if a place that is not left alone was tried.
+    pub(super) fn choose(&self, tried: &[Tried]) -> Option<Permit> {
+        let permit = |index, kind| Some(Permit { locations: self.clone(), index, kind });
+        let (mut open_elsewhere, mut soonest) = (true, None);
+        for (index, Place { circuit, .. }) in self.inner.places.iter().enumerate() {
+            let tried = tried.iter().any(|tried| tried.index == index);
+            let until = match circuit.state() {
+                State::Closed(_) if !tried => return permit(index, Kind::Usual),
+                State::Closed(_) => {
+                    open_elsewhere = false;
+                    continue;
+                }
+                _ if tried => continue,
+                State::Open(until) if until <= self.now() && circuit.start_probe(self.now()) => {
+                    return permit(index, Kind::Probe);
+                }
+                State::Open(until) => until,
+                State::Probing => u64::MAX,
+            };
+            if soonest.is_none_or(|(earliest, _)| until < earliest) {
+                soonest = Some((until, index));
+            }
+        }
+        let (_, index) = soonest.filter(|_| open_elsewhere)?;
+        permit(index, Kind::Anyway)
+    }
+
+    /// Which of the `tried` to try again, and how long it asked to wait: one that is not left
+    /// alone, with the shortest wait, whose turn was the longest ago.
+    pub(super) fn choose_again(&self, tried: &[Tried]) -> Option<(usize, Duration)> {
+        let now = Instant::now();
+        let key = |tried: &&Tried| {
+            let place = self.inner.places.get(tried.index);
+            let closed = place.is_some_and(|p| matches!(p.circuit.state(), State::Closed(_)));
+            (!closed, tried.not_before.saturating_duration_since(now))
+        };
+        let tried = tried.iter().min_by_key(key)?;
+        Some((tried.index, tried.not_before.saturating_duration_since(now)))
+    }
+
+    /// To the place at `index`, which [`choose_again`](Self::choose_again) gave.
+    pub(super) fn enter(&self, index: usize) -> Permit {
+        let circuit = &self.inner.places[index].circuit;
+        let kind = match circuit.state() {
+            State::Closed(_) => Kind::Usual,
+            _ if circuit.start_probe(self.now()) => Kind::Probe,
+            _ => Kind::Anyway,
+        };
+        Permit { locations: self.clone(), index, kind }
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.inner.epoch.elapsed())
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the log calls it.
+pub(super) fn name(upstream: &Upstream) -> &str {
+    upstream.location().map_or(upstream.origin(), |location| location.as_str())
+}
+
+impl fmt::Debug for Locations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = self.inner.places.iter();
+        f.debug_list()
+            .entries(places.map(|place| (name(&place.upstream), place.circuit.state())))
+            .finish()
+    }
+}
+
+/// A place where a request failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried {
+    index: usize,
+    /// It asked not to be asked again before.
+    not_before: Instant,
+}
+
+impl Tried {
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        self.index == other.index
+    }
+}
+
+/// Leave to send one request to one place. What comes of it must be told; if it is dropped
+/// instead, nothing is known, and another request may find out.
+#[derive(Debug)]
+pub(super) struct Permit {
+    locations: Locations,
+    index: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The circuit is closed.
+    Usual,
+    /// The circuit is half-open, and this request finds out.
+    Probe,
+    /// It is open, as are all others.
+    Anyway,
+}
+
+impl Permit {
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.place().upstream
+    }
+
+    /// It was served here, after it failed at the `tried`, which are left alone from now on.
+    pub(super) fn succeeded(mut self, tried: &[Tried], pauses: Pauses) {
+        let kind = std::mem::replace(&mut self.kind, Kind::Usual);
+        let circuit = &self.place().circuit;
+        if kind == Kind::Usual {
+            circuit.succeeded();
+        } else if circuit.close() {
+            tracing::info!(location = name(self.upstream()), "location serves again");
+        }
+        for tried in tried.iter().filter(|tried| tried.index != self.index) {
+            let Some(left) = self.locations.inner.places.get(tried.index) else { continue };
+            let asked = tried.not_before.saturating_duration_since(Instant::now());
+            if left.circuit.open_if_closed(self.until(asked, pauses)) {
+                let (from, to) = (name(&left.upstream), name(self.upstream()));
+                tracing::warn!(from, to, "another location serves now");
+            }
+        }
+    }
+
+    /// It failed here, and was asked not to come back for so long.
+    pub(super) fn failed(mut self, asked: Duration, pauses: Pauses) -> Tried {
+        let kind = std::mem::replace(&mut self.kind, Kind::Usual);
+        let circuit = &self.place().circuit;
+        let until = self.until(asked, pauses);
+        let opened = match kind {
+            Kind::Usual => circuit.failed(pauses.failures, until),
+            Kind::Probe | Kind::Anyway => circuit.open(until),
+        };
+        if opened {
+            let location = name(self.upstream());
+            tracing::warn!(location, failures = pauses.failures, "location is left alone");
+        }
+        // A time that cannot be told is as good as one far away.
+        let now = Instant::now();
+        let not_before = now.checked_add(asked).unwrap_or(now + 10 * LONGEST_ASKED);
+        Tried { index: self.index, not_before }
+    }
+
+    fn until(&self, asked: Duration, pauses: Pauses) -> u64 {
+        let pause = pauses.pause.max(asked.min(LONGEST_ASKED));
+        self.locations.now().saturating_add(millis(pause))
+    }
+
+    fn place(&self) -> &Place {
+        &self.locations.inner.places[self.index]
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.kind == Kind::Probe {
+            self.place().circuit.give_up_probe();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

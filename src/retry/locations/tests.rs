@@ -1,0 +1,229 @@
+use tokio::time::advance;
+
+use super::*;
+
+const PAUSES: Pauses = Pauses { failures: 3, pause: Duration::from_secs(30) };
+
+fn at(location: &str) -> Upstream {
+    Upstream::new("p", location).unwrap()
+}
+
+fn three() -> Locations {
+    Locations::new(["us-central1", "us-east4", "global"].map(at)).unwrap()
+}
+
+/// The location that a new request goes to. It comes to nothing.
+fn first(locations: &Locations) -> String {
+    name(locations.choose(&[]).unwrap().upstream()).to_owned()
+}
+
+/// A request that fails at each of `failing` in turn, and is served by the next one.
+fn serve(locations: &Locations, failing: &[&str]) -> String {
+    let mut tried = Vec::new();
+    loop {
+        let permit = locations.choose(&tried).unwrap();
+        let here = name(permit.upstream()).to_owned();
+        if failing.contains(&here.as_str()) {
+            tried.push(permit.failed(Duration::ZERO, PAUSES));
+        } else {
+            permit.succeeded(&tried, PAUSES);
+            return here;
+        }
+    }
+}
+
+fn fail(locations: &Locations) -> Tried {
+    locations.choose(&[]).unwrap().failed(Duration::ZERO, PAUSES)
+}
+
+fn kind(locations: &Locations) -> (String, Kind) {
+    let permit = locations.choose(&[]).unwrap();
+    (name(permit.upstream()).to_owned(), permit.kind)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_checked() {
+    assert!(Locations::new([]).unwrap_err().is_missing());
+    let error = Locations::new([at("us"), at("eu"), at("us")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "invalid locations \"us\": it is in the list already; leave one of the two out"
+    );
+    let base = at("global");
+    assert!(Locations::of(&base, [""; 0]).unwrap_err().is_missing());
+    assert_eq!(Locations::of(&base, ["us", "evil.com/"]).unwrap_err().setting(), "location");
+    let located = Locations::of(&base, ["us-east4", "eu"]).unwrap();
+    assert_eq!(located.upstreams().map(name).collect::<Vec<_>>(), ["us-east4", "eu"]);
+    assert_eq!(located.first(), &at("us-east4"));
+
+    use crate::route::Endpoint;
+    let with = |endpoint| Upstream::builder().project("p").location("us").endpoint(endpoint);
+    for endpoint in [
+        Endpoint::BaseUrl { url: "http://h/v1".into() },
+        Endpoint::Dedicated { id: "1".into(), dns: "1.us-1.prediction.vertexai.goog".into() },
+        Endpoint::Private { id: "1".into(), address: "http://10.0.0.7".into() },
+    ] {
+        let base = with(endpoint).build().unwrap();
+        assert_eq!(Locations::of(&base, ["eu"]).unwrap_err().setting(), "locations");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_serves_and_each_failure_leads_to_the_next() {
+    let locations = three();
+    assert_eq!(serve(&locations, &[]), "us-central1");
+    let mut tried = Vec::new();
+    for expected in ["us-central1", "us-east4", "global"] {
+        let permit = locations.choose(&tried).unwrap();
+        assert_eq!(name(permit.upstream()), expected);
+        tried.push(permit.failed(Duration::ZERO, PAUSES));
+    }
+    // All were tried, and none is left alone after one failure.
+    assert!(locations.choose(&tried).is_none());
+    assert_eq!(first(&locations), "us-central1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back() {
+    let locations = three();
+    assert_eq!(serve(&locations, &["us-central1"]), "us-east4");
+    assert_eq!(kind(&locations), ("us-east4".into(), Kind::Usual));
+    // Now the second one, too.
+    advance(Duration::from_secs(20)).await;
+    assert_eq!(serve(&locations, &["us-east4"]), "global");
+    assert_eq!(first(&locations), "global");
+
+    advance(Duration::from_millis(9_999)).await;
+    assert_eq!(first(&locations), "global");
+    advance(Duration::from_millis(1)).await;
+    let probe = locations.choose(&[]).unwrap();
+    assert_eq!((name(probe.upstream()), probe.kind), ("us-central1", Kind::Probe));
+    // One at a time.
+    assert_eq!(kind(&locations), ("global".into(), Kind::Usual));
+    // In vain: it goes on to the one that serves, and the pause begins anew.
+    let tried = [probe.failed(Duration::ZERO, PAUSES)];
+    let second = locations.choose(&tried).unwrap();
+    assert_eq!(name(second.upstream()), "global");
+    second.succeeded(&tried, PAUSES);
+    advance(Duration::from_secs(29)).await;
+    // The second one's pause has ended meanwhile.
+    assert_eq!(serve(&locations, &[]), "us-east4");
+    assert_eq!(kind(&locations), ("us-east4".into(), Kind::Usual));
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
+    assert_eq!(serve(&locations, &[]), "us-central1");
+    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Usual));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_comes_to_nothing_is_given_back() {
+    let locations = three();
+    serve(&locations, &["us-central1"]);
+    advance(PAUSES.pause).await;
+    let probe = locations.choose(&[]).unwrap();
+    assert_eq!(first(&locations), "us-east4");
+    drop(probe);
+    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
+    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_in_a_row_open_a_circuit_when_nobody_else_serves() {
+    let locations = three();
+    for _ in 0..2 {
+        fail(&locations);
+    }
+    assert_eq!(serve(&locations, &[]), "us-central1");
+    for _ in 0..2 {
+        fail(&locations);
+    }
+    assert_eq!(first(&locations), "us-central1");
+    fail(&locations);
+    assert_eq!(first(&locations), "us-east4");
+    assert!(format!("{locations:?}").contains("Open"));
+    // A request that was sent before says nothing new, whatever comes of it.
+    advance(Duration::from_secs(1)).await;
+    let late = || Permit { locations: locations.clone(), index: 0, kind: Kind::Usual };
+    late().succeeded(&[], PAUSES);
+    late().failed(Duration::ZERO, PAUSES);
+    advance(Duration::from_secs(28)).await;
+    assert_eq!(first(&locations), "us-east4");
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_are_open_the_one_whose_pause_ends_first_is_asked() {
+    let locations = three();
+    for location in ["us-central1", "us-east4", "global"] {
+        for _ in 0..3 {
+            assert_eq!(first(&locations), location);
+            fail(&locations);
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Anyway));
+    // In vain: then the others come first, for this request and for new ones.
+    let tried = [fail(&locations)];
+    let next = locations.choose(&tried).unwrap();
+    assert_eq!((name(next.upstream()), next.kind), ("us-east4", Kind::Anyway));
+    drop(next);
+    assert_eq!(first(&locations), "us-east4");
+    // An answer closes it at once.
+    assert_eq!(serve(&locations, &[]), "us-east4");
+    assert_eq!(kind(&locations), ("us-east4".into(), Kind::Usual));
+    // And what is open stays so while that one can be waited for.
+    let tried = [fail(&locations)];
+    assert!(locations.choose(&tried).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
+    let locations = three();
+    let second = Duration::from_secs(1);
+    let mut tried = Vec::new();
+    for asked in [20 * second, Duration::ZERO, 5 * second] {
+        tried.push(locations.choose(&tried).unwrap().failed(asked, PAUSES));
+    }
+    assert_eq!(locations.choose_again(&tried), Some((1, Duration::ZERO)));
+    assert_eq!(locations.choose_again(&tried[..1]), Some((0, 20 * second)));
+    let [far, _, near] = [tried[0], tried[1], tried[2]];
+    assert_eq!(locations.choose_again(&[far, near]), Some((2, 5 * second)));
+    advance(4 * second).await;
+    assert_eq!(locations.choose_again(&[far, near]), Some((2, second)));
+    // One that is left alone comes last, whatever it asked for.
+    for _ in 0..2 {
+        locations.enter(2).failed(Duration::ZERO, PAUSES);
+    }
+    assert_eq!(locations.choose_again(&[far, near]), Some((0, 16 * second)));
+    assert_eq!(locations.enter(0).kind, Kind::Usual);
+    assert_eq!(locations.enter(2).kind, Kind::Anyway);
+    advance(PAUSES.pause).await;
+    assert_eq!(locations.enter(2).kind, Kind::Probe);
+    assert_eq!(locations.choose_again(&[]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_location_that_asks_for_longer_is_left_alone_for_longer() {
+    for (asked, left_alone) in [(0, 30), (29, 30), (45, 45), (600, 600), (u64::MAX, 600)] {
+        let locations = three();
+        let failed = locations.choose(&[]).unwrap().failed(Duration::from_secs(asked), PAUSES);
+        locations.choose(&[failed]).unwrap().succeeded(&[failed], PAUSES);
+        advance(Duration::from_secs(left_alone) - Duration::from_millis(1)).await;
+        assert_eq!(first(&locations), "us-east4", "{asked}");
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(first(&locations), "us-central1", "{asked}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_location_is_always_asked() {
+    let locations = Locations::new([at("eu")]).unwrap();
+    for _ in 0..10 {
+        assert_eq!(first(&locations), "eu");
+        let tried = fail(&locations);
+        assert!(locations.choose(&[tried]).is_none());
+        assert_eq!(locations.choose_again(&[tried]).unwrap().0, 0);
+    }
+    assert_eq!(serve(&locations, &[]), "eu");
+}

@@ -1,0 +1,51 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use super::{ResponseFuture, layer::Settings};
+use crate::{BoxError, replay::ReplayBody};
+
+/// Sends again what failed for the moment. Made by
+/// [`VertexRetryLayer`](super::VertexRetryLayer). See the [module's docs](super).
+///
+/// The inner service takes a [`ReplayBody`]. A clone of it is kept for the retry of each request,
+/// so it should be cheap to clone, as HTTP clients are. Its errors are passed on unchanged.
+#[derive(Clone, Debug)]
+pub struct VertexRetry<S> {
+    pub(super) inner: S,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl<S> VertexRetry<S> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for VertexRetry<S>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body,
+    R: Body,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B>;
+
+    /// Ready when the inner service is.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The service that is ready is used in place; the future keeps an unready clone.
+        ResponseFuture::send(&mut self.inner, &self.settings, request)
+    }
+}

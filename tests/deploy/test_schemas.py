@@ -1,0 +1,161 @@
+"""The files against the schemas and tools of what reads them, each of which is shown to refuse."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cloud_run
+import jsonschema
+import kubernetes_validate
+import pytest
+from files import CLOUD_RUN, CONTAINERFILE, CONTAINERS, KUBERNETES, ROOT, UNIT
+from gateway import BINARY
+
+# The oldest that has what the manifests use, and the newest that the package knows.
+VERSIONS = ("1.29", "1.37")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", KUBERNETES)
+def test_a_manifest_is_what_kubernetes_reads(name, version):
+    kubernetes_validate.validate(KUBERNETES[name], version, strict=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda container: container["securityContext"].update(readOnlyRootFileSystem=True),
+        lambda container: container["readinessProbe"].update(periodSeconds="5"),
+        lambda container: container["ports"][0].pop("containerPort"),
+    ],
+    ids=["a typo", "a wrong type", "a missing field"],
+)
+def test_a_wrong_deployment_is_refused(change):
+    deployment = copy.deepcopy(KUBERNETES["deployment.yaml"])
+    change(deployment["spec"]["template"]["spec"]["containers"][0])
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+
+
+def test_the_service_is_what_cloud_run_reads():
+    cloud_run.validate(CLOUD_RUN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: spec["spec"].update(timeoutSecond=1),
+        lambda spec: spec["spec"].update(timeoutSeconds="3600"),
+        lambda spec: spec["spec"]["containers"][0]["startupProbe"]["httpGet"].update(host="::1"),
+        lambda spec: spec["metadata"]["annotations"].update({"run.googleapis.com/ingress": "all"}),
+    ],
+    ids=["a typo", "a wrong type", "what Cloud Run has not", "an annotation of something else"],
+)
+def test_a_wrong_service_is_refused(change):
+    service = copy.deepcopy(CLOUD_RUN)
+    change(service["spec"]["template"])
+    with pytest.raises(jsonschema.ValidationError):
+        cloud_run.validate(service)
+
+
+def analyze(command, unit, folder):
+    """What systemd says of a unit, with the program where this machine has it."""
+    text = unit.replace("/usr/local/bin/vertex-gateway", str(Path(BINARY).resolve()))
+    path = folder / "vertex-gateway.service"
+    path.write_text(text)
+    run = subprocess.run(
+        ["systemd-analyze", "--no-pager", *command, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return run.returncode, run.stdout
+
+
+def test_systemd_has_nothing_to_say_of_the_unit(tmp_path):
+    assert analyze(["verify"], UNIT.read_text(), tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "right, wrong",
+    [("ProtectHome=", "ProtectHomes="), ("=/usr/local/bin/", "=/usr/local/no/bin/")],
+    ids=["a typo", "no such program"],
+)
+def test_systemd_tells_what_is_wrong_with_a_unit(right, wrong, tmp_path):
+    text = UNIT.read_text()
+    assert right in text
+    assert analyze(["verify"], text.replace(right, wrong), tmp_path)[1]
+
+
+def test_the_unit_exposes_little(tmp_path):
+    """In tenths, of systemd's 10.0; without hardening it is 9.6."""
+    command = ["security", "--offline=true", "--threshold=15"]
+    assert analyze(command, UNIT.read_text(), tmp_path)[0] == 0
+    without = UNIT.read_text().replace("DynamicUser=yes", "").replace("PrivateUsers=yes", "")
+    assert analyze(command, without, tmp_path)[0] == 1
+
+
+def hadolint(path):
+    tool = Path(sys.executable).with_name("hadolint")
+    return subprocess.run([tool, path], capture_output=True, text=True)
+
+
+def test_hadolint_has_nothing_to_say_of_the_containerfile():
+    run = hadolint(CONTAINERFILE)
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_hadolint_tells_what_is_wrong_with_a_containerfile(tmp_path):
+    path = tmp_path / "Containerfile"
+    path.write_text(CONTAINERFILE.read_text().replace("ENTRYPOINT [", "ENTRYPOINT sh ["))
+    assert "DL3025" in hadolint(path).stdout
+
+
+def instructions(name):
+    lines = CONTAINERFILE.read_text().replace("\\\n", " ").splitlines()
+    return [line.split()[1:] for line in lines if line.startswith(f"{name} ")]
+
+
+def test_the_image_has_what_the_manifests_ask_for():
+    pod = KUBERNETES["deployment.yaml"]["spec"]["template"]["spec"]["securityContext"]
+    user = f"{pod['runAsUser']}:{pod['runAsGroup']}"
+    assert instructions("USER") == [[user]]
+    assert instructions("FROM")[-1] == ["scratch"]
+    exposed = {int(port) for [*ports] in instructions("EXPOSE") for port in ports}
+    for container in CONTAINERS.values():
+        assert {port["containerPort"] for port in container["ports"]} <= exposed
+        # The image's own entry point.
+        assert "command" not in container
+
+
+def copied(folder):
+    """Puts into a folder what the Containerfile copies out of the repository."""
+    for source in instructions("COPY"):
+        if not source[0].startswith("--"):
+            for path in source[:-1]:
+                target = folder / path
+                if (ROOT / path).is_dir():
+                    shutil.copytree(ROOT / path, target, ignore=shutil.ignore_patterns("target"))
+                else:
+                    shutil.copy(ROOT / path, target)
+
+
+def cargo(folder):
+    """Cargo as far as to the compiler, which is none."""
+    return subprocess.run(
+        ["cargo", "build", "--locked", "--offline", "--features", "gateway"],
+        cwd=folder,
+        env=os.environ | {"RUSTC": "false"},
+        capture_output=True,
+        text=True,
+    ).stderr
+
+
+def test_the_containerfile_copies_what_cargo_needs(tmp_path):
+    copied(tmp_path)
+    assert "`false -vV`" in cargo(tmp_path)
+    shutil.rmtree(tmp_path / "examples")
+    assert "failed to parse manifest" in cargo(tmp_path)

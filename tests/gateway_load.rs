@@ -1,0 +1,133 @@
+//! `vertex-gateway` under load: limits, silences, slow senders and takers, and the end.
+#![cfg(feature = "gateway")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{chat, chat_stream, eventually, gateway::Gateway, text};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tower_vertex::emulator::{Emulator, Faults, StreamBehavior};
+
+async fn openai_error(response: Response<Incoming>) -> (u16, String) {
+    let status = response.status().as_u16();
+    let body = text(response).await;
+    let body: serde_json::Value = serde_json::from_str(&body).expect(&body);
+    (status, body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+fn pace(vertex: &Emulator, stream: StreamBehavior) {
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+}
+
+/// Held back until told otherwise: the answer's head is there, and its end is far away.
+fn endless() -> StreamBehavior {
+    StreamBehavior {
+        chunks: Some(1000),
+        chunk_delay: Duration::from_secs(3600),
+        ..StreamBehavior::default()
+    }
+}
+
+#[tokio::test]
+async fn one_more_than_the_limit_waits_and_the_next_is_refused() {
+    let vertex = Emulator::start().await.unwrap();
+    pace(&vertex, endless());
+    let limits = ["--max-concurrent-requests", "2", "--max-queued-requests", "1"];
+    let gateway = Gateway::before(&vertex, &limits).await;
+    let first = gateway.call(chat_stream("1")).await;
+    let second = gateway.call(chat_stream("2")).await;
+    assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+
+    // Which of the two comes first is not known.
+    let mut third = Box::pin(gateway.call(chat("3")));
+    let mut fourth = Box::pin(gateway.call(chat("4")));
+    let (refused, waiting) = tokio::select! {
+        refused = &mut third => (refused, fourth),
+        refused = &mut fourth => (refused, third),
+    };
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(openai_error(refused).await, (503, "overloaded".to_owned()));
+    assert_eq!((vertex.stats().streams.open, vertex.requests().len()), (2, 2));
+    // A client that leaves makes room.
+    drop(first);
+    assert_eq!(waiting.await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_refused() {
+    let vertex = Emulator::start().await.unwrap();
+    pace(&vertex, endless());
+    let limits = ["--max-concurrent-requests", "1", "--queue-timeout", "1"];
+    let gateway = Gateway::before(&vertex, &limits).await;
+    let under_way = gateway.call(chat_stream("1")).await;
+    let refused = gateway.call(chat("2")).await;
+    assert_eq!(openai_error(refused).await, (503, "overloaded".to_owned()));
+    assert_eq!(vertex.requests().len(), 1);
+    drop(under_way);
+}
+
+#[tokio::test]
+async fn an_answer_that_falls_silent_ends_with_an_error_event() {
+    let vertex = Emulator::start().await.unwrap();
+    pace(&vertex, endless());
+    let gateway = Gateway::before(&vertex, &["--idle-timeout", "1"]).await;
+    let answer = text(gateway.call(chat_stream("hello")).await).await;
+    let last = answer.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(last.contains("stream_interrupted"), "{last}");
+    eventually("Vertex AI is let go", || vertex.stats().streams.aborted == 1).await;
+}
+
+#[tokio::test]
+async fn a_slow_sender_takes_nobodys_place_and_is_not_waited_for_for_ever() {
+    let vertex = Emulator::start().await.unwrap();
+    let options = ["--max-concurrent-requests", "1", "--client-body-timeout", "2"];
+    let gateway = Gateway::before(&vertex, &options).await;
+    let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(gateway.call(chat("quick")).await.status(), StatusCode::OK);
+    let mut answer = vec![0; 4096];
+    let length = slow.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("request_timeout"), "{answer}");
+    assert_eq!(vertex.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_stops_its_stream_and_is_let_go() {
+    let vertex = Emulator::start().await.unwrap();
+    let chunks = Some(1_000_000);
+    pace(&vertex, StreamBehavior { chunks, ..StreamBehavior::default() });
+    let gateway = Gateway::before(&vertex, &["--send-timeout", "2"]).await;
+    let mut deaf = TcpStream::connect(gateway.addr).await.unwrap();
+    let body = r#"{"model":"google/gemini-2.5-flash","stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json";
+    let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    deaf.write_all(request.as_bytes()).await.unwrap();
+    eventually("its stream is given up", || vertex.stats().streams.aborted == 1).await;
+    // What it did not take was not asked for either: the emulator made a part of the stream.
+    let made = vertex.requests()[0].chunks_sent;
+    assert!((1..500_000).contains(&made), "{made} chunks");
+    assert_eq!(gateway.call(chat("others")).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_when_the_time_for_draining_is_over() {
+    let vertex = Emulator::start().await.unwrap();
+    pace(&vertex, endless());
+    let mut gateway = Gateway::before(&vertex, &["--drain-timeout", "1"]).await;
+    let mut body = gateway.call(chat_stream("for ever")).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    gateway.terminate();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    assert!(body.collect().await.is_err(), "it was cut");
+}

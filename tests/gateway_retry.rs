@@ -1,0 +1,108 @@
+//! Retries and failover of `vertex-gateway`, as its users meet them.
+#![cfg(feature = "gateway")]
+
+mod common;
+
+use std::io::Write as _;
+
+use common::{
+    chat,
+    gateway::{Gateway, command},
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::json;
+use tower_vertex::emulator::{ApiFault, Emulator, Faults};
+
+const TWO_PLACES: &str = r#"
+[[model]]
+name = "mine"
+model = "gemini-2.5-flash"
+locations = ["us-central1", "us-east4"]
+"#;
+
+fn fail(vertex: &Emulator, fault: ApiFault) {
+    vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
+}
+
+fn attempts(answer: &Response<Incoming>) -> &str {
+    answer.headers()["x-vertex-gateway-attempts"].to_str().unwrap()
+}
+
+/// Where requests went, the first one first.
+fn locations(vertex: &Emulator) -> Vec<String> {
+    let location = |path: &str| path.split('/').nth(5).unwrap().to_owned();
+    vertex.requests().iter().map(|seen| location(&seen.path)).collect()
+}
+
+async fn before(vertex: &Emulator, config: &str, options: &[&str]) -> Gateway {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(config.as_bytes()).unwrap();
+    let config = ["--config", file.path().to_str().unwrap()];
+    Gateway::before(vertex, &[&config[..], options].concat()).await
+}
+
+async fn ask(gateway: &Gateway) -> Response<Incoming> {
+    let body = json!({ "model": "mine", "messages": [{ "role": "user", "content": "x" }] });
+    let request = Request::post("/v1/chat/completions");
+    gateway.call(request.body(Full::from(body.to_string())).unwrap()).await
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_unless_it_was_asked_for() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(503) });
+    let answer = gateway.call(chat("x")).await;
+    assert_eq!((answer.status(), attempts(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    assert_eq!(vertex.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_waited_for_and_each_attempt_is_counted() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &["--max-attempts", "3"]).await;
+    fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(429) });
+    let answer = gateway.call(chat("x")).await;
+    assert_eq!((answer.status(), attempts(&answer)), (StatusCode::OK, "2"));
+    // Longer than the longest wait: that is for the client to decide.
+    let delay = Some("31s".to_owned());
+    fail(&vertex, ApiFault { retry_delay: delay, ..ApiFault::new(429) });
+    let answer = gateway.call(chat("x")).await;
+    assert_eq!((answer.status(), attempts(&answer)), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    assert_eq!(answer.headers()["retry-after"], "31");
+}
+
+#[tokio::test]
+async fn the_next_location_serves_what_the_first_one_cannot_and_stays_the_first_choice() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = before(&vertex, TWO_PLACES, &["--max-attempts", "2"]).await;
+    let location = Some("us-central1".to_owned());
+    fail(&vertex, ApiFault { location, ..ApiFault::new(429) });
+    let answer = ask(&gateway).await;
+    assert_eq!((answer.status(), attempts(&answer)), (StatusCode::OK, "2"));
+    let answer = ask(&gateway).await;
+    assert_eq!((answer.status(), attempts(&answer)), (StatusCode::OK, "1"));
+    assert_eq!(locations(&vertex), ["us-central1", "us-east4", "us-east4"]);
+
+    // Where there is no other one, the failure is the answer.
+    fail(&vertex, ApiFault::new(503));
+    let answer = ask(&gateway).await;
+    assert_eq!((answer.status(), attempts(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "2"));
+    assert!(!locations(&vertex).contains(&"global".to_owned()));
+    assert_eq!(vertex.stats().token_mints, 1);
+}
+
+#[tokio::test]
+async fn a_list_of_locations_that_is_never_used_is_refused() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(TWO_PLACES.as_bytes()).unwrap();
+    let config = file.path().to_str().unwrap();
+    let output = command(&["--emulator", "--listen", "127.0.0.1:0", "--config", config]).output();
+    let output = output.await.unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(r#"model "mine" has 2 locations"#), "{error}");
+    assert!(error.contains("set --max-attempts to 2 or more"), "{error}");
+}

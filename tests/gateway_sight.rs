@@ -1,0 +1,862 @@
+//! What operators see of `vertex-gateway`: its log, its metrics, its health.
+#![cfg(feature = "gateway")]
+
+mod common;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    net::SocketAddr,
+    process::Stdio,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use common::{
+    Http, chat, chat_stream, client, eventually,
+    gateway::{Gateway, command},
+    text,
+};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    net::TcpStream,
+    process::{ChildStderr, Command},
+};
+use tower_vertex::{
+    emulator::{ApiFault, Emulator, Faults, StreamBehavior, TokenBehavior, TokenFault},
+    replay::ReplayBody,
+};
+
+const MODEL: &str = "google/gemini-2.5-flash";
+/// In what is asked and so in what is answered; nowhere else.
+const CONTENT: &str = "content-of-the-conversation";
+
+/// A gateway with an admin listener, and its log.
+struct Watched {
+    gateway: Gateway,
+    admin: SocketAddr,
+}
+
+impl Watched {
+    async fn start(vertex: &Emulator, options: &[&str]) -> Self {
+        Self::start_with(vertex, options, |_| {}).await
+    }
+
+    async fn start_with(
+        vertex: &Emulator,
+        options: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut key = tempfile::NamedTempFile::new().unwrap();
+        key.write_all(vertex.service_account_key().as_bytes()).unwrap();
+        let (url, key) = (vertex.url(), key.path().to_str().unwrap());
+        let mut args =
+            vec!["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"];
+        args.extend(["--upstream", &url, "--credentials", key]);
+        args.extend(["--admin-listen", "127.0.0.1:0"]);
+        args.extend(options);
+        let mut command = command(&args);
+        command.stderr(Stdio::piped());
+        set(&mut command);
+        let mut gateway = Gateway::start(command).await;
+        let line = gateway.stdout.next_line().await.unwrap().unwrap();
+        let admin = line.strip_prefix("admin on http://").expect(&line).parse().unwrap();
+        Self { gateway, admin }
+    }
+
+    fn log(&mut self) -> Log {
+        Log {
+            lines: BufReader::new(self.gateway.child.stderr.take().unwrap()).lines(),
+            all: "".into(),
+        }
+    }
+
+    async fn call(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        call(self.gateway.addr, request).await
+    }
+
+    async fn admin(&self, method: &str, path: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).body(Full::default()).unwrap();
+        let answer = call(self.admin, request).await;
+        (answer.status().as_u16(), text(answer).await)
+    }
+
+    async fn metrics(&self) -> Metrics {
+        let answer =
+            call(self.admin, Request::get("/metrics").body(Full::default()).unwrap()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let kind = &answer.headers()[header::CONTENT_TYPE];
+        assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        Metrics::parse(&text(answer).await)
+    }
+
+    /// The metrics as soon as so many requests have ended.
+    async fn metrics_after(&self, requests: f64) -> Metrics {
+        self.metrics_when("vertex_gateway_requests_total", &[], requests).await
+    }
+
+    /// The metrics as soon as one has come to a value.
+    async fn metrics_when(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Metrics {
+        for _ in 0..2000 {
+            let metrics = self.metrics().await;
+            if metrics.sum(name, labels) >= value {
+                return metrics;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{name} never came to {value}: {:?}", self.metrics().await.samples);
+    }
+
+    async fn until_readiness(&self, expected: (u16, &str)) {
+        for _ in 0..4000 {
+            let (status, reason) = self.admin("GET", "/readyz").await;
+            if status == expected.0 && reason.contains(expected.1) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("never {expected:?}: {:?}", self.admin("GET", "/readyz").await);
+    }
+}
+
+async fn call(addr: SocketAddr, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().unwrap().clone();
+    head.uri = format!("http://{addr}{path}").parse().unwrap();
+    client(Http::One).request(Request::from_parts(head, ReplayBody::plain(body))).await.unwrap()
+}
+
+fn ask(model: &str) -> Request<Full<Bytes>> {
+    let body = json!({ "model": model, "messages": [{ "role": "user", "content": CONTENT }] });
+    let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+    request.body(Full::from(body.to_string())).unwrap()
+}
+
+/// All that a JSON log has said.
+struct Log {
+    lines: Lines<BufReader<ChildStderr>>,
+    all: String,
+}
+
+impl Log {
+    /// The line of the next request that ended.
+    async fn request(&mut self) -> Value {
+        loop {
+            let line = tokio::time::timeout(Duration::from_secs(20), self.lines.next_line());
+            let line = line.await.expect("a line of the log").unwrap().unwrap();
+            self.all += &line;
+            let line: Value = serde_json::from_str(&line).expect(&line);
+            assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+            if line["target"] == "tower_vertex::gateway::access" {
+                assert_eq!((&line["level"], &line["message"]), (&json!("INFO"), &json!("request")));
+                return line;
+            }
+        }
+    }
+
+    /// That line, without what is different each time.
+    async fn steady(&mut self) -> Value {
+        let mut line = self.request().await;
+        let fields = line.as_object_mut().unwrap();
+        for name in ["timestamp", "level", "message", "target"] {
+            fields.remove(name).expect(name);
+        }
+        assert!(fields.remove("id").unwrap().as_str().unwrap().len() > 4);
+        let total = fields.remove("total_seconds").unwrap().as_f64().unwrap();
+        if let Some(first) = fields.remove("first_byte_seconds") {
+            assert!((0.0..=total).contains(&first.as_f64().unwrap()), "{first} of {total}");
+        }
+        line
+    }
+}
+
+/// What `/metrics` says.
+#[derive(Debug)]
+struct Metrics {
+    /// Names and kinds of the families.
+    families: BTreeMap<String, String>,
+    /// Each with its labels.
+    samples: Vec<(String, BTreeMap<String, String>, f64)>,
+}
+
+impl Metrics {
+    /// As strict as Prometheus; label values here have no `,` and no `}`.
+    fn parse(text: &str) -> Self {
+        let text = text.strip_suffix("# EOF\n").expect("the end");
+        let (mut families, mut samples) = (BTreeMap::new(), Vec::new());
+        for line in text.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = family.split_once(' ').unwrap();
+                assert!(families.insert(name.to_owned(), kind.to_owned()).is_none(), "{line}");
+                continue;
+            }
+            if line.starts_with("# ") {
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').expect(line);
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            let labels = labels.strip_suffix('}').expect(line);
+            let label = |label: &str| {
+                let (name, value) = label.split_once("=\"").expect(line);
+                (name.to_owned(), value.strip_suffix('"').expect(line).to_owned())
+            };
+            let labels = labels.split(',').filter(|labels| !labels.is_empty()).map(label).collect();
+            samples.push((name.to_owned(), labels, value.parse().expect(line)));
+        }
+        Self { families, samples }
+    }
+
+    /// Of all series with these labels.
+    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let of = |(sample, has, _): &&(String, BTreeMap<String, String>, f64)| {
+            sample == name && labels.iter().all(|(k, v)| has.get(*k).is_some_and(|has| has == v))
+        };
+        self.samples.iter().filter(of).map(|(.., value)| value).sum()
+    }
+
+    fn labels(&self, label: &str) -> BTreeSet<&str> {
+        self.samples.iter().filter_map(|(_, has, _)| has.get(label)).map(String::as_str).collect()
+    }
+
+    /// The names that queries may have.
+    fn names(&self) -> BTreeSet<String> {
+        let names = self.families.iter().flat_map(|(name, kind)| {
+            let suffixes: &[&str] = match kind.as_str() {
+                "counter" => &["_total"],
+                "gauge" => &[""],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                "info" => &["_info"],
+                other => panic!("{name} is a {other}"),
+            };
+            suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+        });
+        names.collect()
+    }
+}
+
+fn stream(stream: StreamBehavior) -> Faults {
+    Faults { stream, ..Faults::default() }
+}
+
+#[tokio::test]
+async fn each_request_has_a_line_without_its_content() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start_with(&vertex, &["--log-format", "json"], |command| {
+        command.env("VERTEX_GATEWAY_LOG", "warn,tower_vertex=trace");
+    })
+    .await;
+    let mut log = watched.log();
+    let path = "/v1/chat/completions";
+    let at_vertex = |status: u16, end: &str| {
+        json!({
+            "method": "POST", "path": path, "model": MODEL, "location": "us-central1",
+            "status": status, "end": end, "attempts": 1,
+        })
+    };
+    let with = |mut line: Value, more: Value| {
+        line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        line
+    };
+    let usage_of = |answer: &str| {
+        let answer: Value = serde_json::from_str(answer).unwrap();
+        let usage = &answer["usage"];
+        assert!(usage["prompt_tokens"].as_u64().unwrap() > 0, "{usage}");
+        json!({ "input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"] })
+    };
+
+    // A whole answer.
+    let answer = text(watched.call(chat(CONTENT)).await).await;
+    let usage = usage_of(&answer);
+    let expected = with(at_vertex(200, "whole"), usage.clone());
+    let expected = with(expected, json!({ "sent_bytes": answer.len() }));
+    assert_eq!(log.steady().await, expected);
+
+    // A stream.
+    let answer = text(watched.call(chat_stream(CONTENT)).await).await;
+    let expected = with(at_vertex(200, "whole"), usage);
+    let expected = with(expected, json!({ "sent_bytes": answer.len() }));
+    assert_eq!(log.steady().await, expected);
+
+    // An error of Vertex AI.
+    vertex.set_faults(Faults { api: Some(ApiFault::new(403)), ..Faults::default() });
+    let answer = text(watched.call(chat(CONTENT)).await).await;
+    let expected = with(at_vertex(403, "whole"), json!({ "sent_bytes": answer.len() }));
+    assert_eq!(log.steady().await, expected);
+    vertex.clear_faults();
+
+    // A token that was revoked.
+    vertex.revoke_tokens();
+    let answer = text(watched.call(chat(CONTENT)).await).await;
+    let expected = with(at_vertex(200, "whole"), usage_of(&answer));
+    let expected = with(expected, json!({ "sent_bytes": answer.len(), "refresh": "replayed" }));
+    assert_eq!(log.steady().await, expected);
+
+    // A refusal, of a path with a key in its query.
+    let request = Request::post("/v1/images/generations?key=SECRET-IN-A-QUERY");
+    let answer = watched.call(request.body(Full::from(CONTENT)).unwrap()).await;
+    let answer = text(answer).await;
+    let line = log.steady().await;
+    let expected = json!({
+        "method": "POST", "path": "/v1/images/generations", "location": "us-central1",
+        "status": 404, "code": "unsupported_path", "end": "whole", "attempts": 1,
+        "sent_bytes": answer.len(),
+    });
+    assert_eq!(line, expected);
+
+    // An answer of the gateway's own that is no error, and one without a body.
+    for (method, sent) in [("GET", true), ("HEAD", false)] {
+        let request = Request::builder().method(method).uri("/v1/models").body(Full::default());
+        let answer = text(watched.call(request.unwrap()).await).await;
+        assert_eq!(answer.is_empty(), !sent);
+        let line = log.steady().await;
+        let expected = json!({
+            "method": method, "path": "/v1/models", "status": 200, "end": "whole",
+            "sent_bytes": answer.len(),
+        });
+        assert_eq!(line, expected);
+    }
+
+    // A client that leaves in the middle of a stream.
+    let slow = StreamBehavior {
+        chunk_delay: Duration::from_secs(600),
+        chunks: Some(3),
+        ..StreamBehavior::default()
+    };
+    vertex.set_faults(stream(slow));
+    let mut answer = watched.call(chat_stream(CONTENT)).await;
+    let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    drop(answer);
+    let expected = with(at_vertex(200, "client_left"), json!({ "sent_bytes": first.len() }));
+    assert_eq!(log.steady().await, expected);
+
+    // One that leaves before there is an answer.
+    vertex.reset_stats();
+    let silent =
+        StreamBehavior { first_byte_delay: Duration::from_secs(600), ..StreamBehavior::default() };
+    vertex.set_faults(stream(silent));
+    let seen = vertex.requests().len();
+    let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+    let body =
+        format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{CONTENT}"}}]}}"#);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all([head, body].concat().as_bytes()).await.unwrap();
+    eventually("the request arrives", || vertex.requests().len() > seen).await;
+    drop(socket);
+    let expected = with(at_vertex(499, "client_left"), json!({ "sent_bytes": 0 }));
+    assert_eq!(log.steady().await, expected);
+
+    // A stream that breaks off.
+    let cut = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
+    vertex.set_faults(stream(cut));
+    let _ = watched.call(chat_stream(CONTENT)).await.into_body().collect().await;
+    let line = log.steady().await;
+    assert!(line["sent_bytes"].as_u64().unwrap() > 0, "{line}");
+    let expected =
+        with(at_vertex(200, "broken"), json!({ "sent_bytes": line["sent_bytes"].clone() }));
+    assert_eq!(line, expected);
+
+    watched.gateway.terminate();
+    assert!(watched.gateway.ended().await.success());
+    while let Some(line) = log.lines.next_line().await.unwrap() {
+        log.all += &line;
+    }
+    assert!(log.all.contains("access token fetched"), "it was a verbose log: {}", log.all);
+    for secret in [CONTENT, "SECRET-IN-A-QUERY", "sk-placeholder", "ya29.", "PRIVATE KEY", "Bearer"]
+    {
+        assert!(!log.all.contains(secret), "{secret:?} in {}", log.all);
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_key_is_seen_and_never_the_key() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"team-a:the-key-of-team-a-0123456789\n").unwrap();
+    let keys = ["--client-key-file", file.path().to_str().unwrap(), "--log-format", "json"];
+    let mut watched = Watched::start(&vertex, &keys).await;
+    let mut log = watched.log();
+    let with_key = |key: &str| {
+        let mut request = ask(MODEL);
+        let value = format!("Bearer {key}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        request
+    };
+    let answer = watched.call(with_key("the-key-of-team-a-0123456789")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    text(answer).await;
+    assert_eq!(log.request().await["client"], "team-a");
+    text(watched.call(with_key("a-key-that-is-not-known")).await).await;
+    let line = log.request().await;
+    assert_eq!((&line["status"], &line["code"]), (&json!(401), &json!("invalid_api_key")));
+    assert_eq!(line["client"], Value::Null);
+
+    let metrics = watched.metrics_after(2.0).await;
+    let team = [("client", "team-a"), ("status", "200")];
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &team), 1.0);
+    assert!(metrics.sum("vertex_gateway_output_tokens_total", &[("client", "team-a")]) > 0.0);
+    let unknown = [("code", "invalid_api_key")];
+    assert_eq!(metrics.sum("vertex_gateway_refusals_total", &unknown), 1.0);
+    for key in ["the-key-of-team-a", "a-key-that-is-not-known"] {
+        assert!(!log.all.contains(key), "{}", log.all);
+    }
+}
+
+#[tokio::test]
+async fn the_text_log_has_the_same_fields() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &[]).await;
+    let mut log = watched.log();
+    text(watched.call(ask("hostile\n\u{1b}[31mmodel")).await).await;
+    let line = loop {
+        let line = log.lines.next_line().await.unwrap().unwrap();
+        if line.contains("tower_vertex::gateway::access") {
+            break line;
+        }
+    };
+    assert!(line.contains(" INFO ") && line.contains(r#"method="POST""#), "{line}");
+    assert!(line.contains(r#"model="hostile\n\u{1b}[31mmodel""#), "{line}");
+    assert!(line.contains("status=") && line.contains("total_seconds="), "{line}");
+}
+
+#[tokio::test]
+async fn a_request_has_its_clients_id_or_a_new_one() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
+    let mut log = watched.log();
+    let longest = "x".repeat(128);
+    let mut made = BTreeSet::new();
+    for (sent, kept) in [
+        (Some(&b"b9a7-42_x.y"[..]), true),
+        (Some(longest.as_bytes()), true),
+        (Some("x".repeat(129).as_bytes()), false),
+        (Some(b"two words"), false),
+        (Some(b""), false),
+        (Some("Ω".as_bytes()), false),
+        (Some(b"tab\there"), false),
+        (None, false),
+    ] {
+        let mut request = ask(MODEL);
+        if let Some(id) = sent {
+            request
+                .headers_mut()
+                .insert("x-request-id", http::HeaderValue::from_bytes(id).unwrap());
+        }
+        let answer = watched.call(request).await;
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        text(answer).await;
+        assert_eq!(log.request().await["id"], json!(id));
+        match sent.filter(|_| kept) {
+            Some(sent) => assert_eq!(id.as_bytes(), sent),
+            None => assert!(id.starts_with("req_") && made.insert(id.clone()), "{id}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_count_exactly_what_was_sent() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"[[model]]\nname = \"fast\"\nmodel = \"google/gemini-2.5-flash\"\n").unwrap();
+    let config = ["--config", file.path().to_str().unwrap()];
+    let watched = Watched::start(&vertex, &config).await;
+    let before = watched.metrics().await;
+    assert!(before.samples.iter().any(|(name, ..)| name == "vertex_gateway_build_info"));
+    for family in ["requests", "first_byte_seconds", "upstream_retries", "upstream_failovers"] {
+        assert!(before.families.contains_key(&format!("vertex_gateway_{family}")), "{family}");
+    }
+
+    let (mut input, mut output) = (0, 0);
+    for _ in 0..3 {
+        let answer: Value =
+            serde_json::from_str(&text(watched.call(chat("x")).await).await).unwrap();
+        input += answer["usage"]["prompt_tokens"].as_u64().unwrap();
+        output += answer["usage"]["completion_tokens"].as_u64().unwrap();
+        // The same once more, as a stream.
+        text(watched.call(chat_stream("x")).await).await;
+    }
+    vertex.revoke_tokens();
+    text(watched.call(ask("fast")).await).await;
+    vertex.set_faults(Faults { api: Some(ApiFault::new(403)), ..Faults::default() });
+    // Of the table, and of nowhere.
+    text(watched.call(ask("fast")).await).await;
+    text(watched.call(ask("nowhere/\"},model=\"x")).await).await;
+    vertex.clear_faults();
+    text(watched.call(Request::get("/v1/nothing").body(Full::default()).unwrap()).await).await;
+
+    let after = watched.metrics_after(10.0).await;
+    let requests = |labels: &[(&str, &str)]| after.sum("vertex_gateway_requests_total", labels);
+    assert_eq!(requests(&[]), 10.0);
+    let good = [("client", ""), ("location", "us-central1"), ("status", "200"), ("end", "whole")];
+    assert_eq!(requests(&[&good[..], &[("model", MODEL)]].concat()), 6.0);
+    assert_eq!(requests(&[&good[..], &[("model", "fast")]].concat()), 1.0);
+    assert_eq!(requests(&[("status", "403"), ("model", "fast")]), 1.0);
+    assert_eq!(requests(&[("status", "403"), ("model", "other")]), 1.0);
+    assert_eq!(requests(&[("status", "404"), ("model", "")]), 1.0);
+    assert_eq!(after.labels("model"), ["", "fast", MODEL, "other"].into());
+
+    let of =
+        |name: &str, labels: &[(&str, &str)]| after.sum(&format!("vertex_gateway_{name}"), labels);
+    let model = [("model", MODEL)];
+    assert_eq!(of("input_tokens_total", &model), 2.0 * input as f64);
+    assert_eq!(of("output_tokens_total", &model), 2.0 * output as f64);
+    assert_eq!(of("first_byte_seconds_count", &[]), 7.0);
+    assert_eq!(of("request_duration_seconds_count", &[("status_class", "2xx")]), 7.0);
+    assert_eq!(of("request_duration_seconds_count", &[("status_class", "4xx")]), 3.0);
+    assert_eq!(of("request_duration_seconds_bucket", &[("le", "+Inf")]), 10.0);
+    assert!(of("request_duration_seconds_sum", &[]) > 0.0);
+    assert_eq!(of("refusals_total", &[]), 1.0);
+    assert_eq!(of("refusals_total", &[("code", "unsupported_path")]), 1.0);
+    assert_eq!(of("replays_total", &[("outcome", "replayed")]), 1.0);
+    assert_eq!(of("token_rejections_total", &[]), 1.0);
+    assert_eq!(of("token_generation", &[]), 2.0);
+    let new = ("outcome", "new_token");
+    assert_eq!(of("token_refreshes_total", &[("reason", "cold"), new]), 1.0);
+    assert_eq!(of("token_refreshes_total", &[("reason", "rejected"), new]), 1.0);
+    assert_eq!(of("token_refreshes_total", &[]), 2.0);
+    assert!((3590.0..=3600.0).contains(&of("token_expires_in_seconds", &[])));
+    assert!(of("token_age_seconds", &[]) < 10.0);
+    assert_eq!(of("requests_in_flight", &[]), 0.0);
+    assert_eq!(of("requests_queued", &[]), 0.0);
+    assert_eq!(of("client_connections_opened_total", &[]), 10.0);
+    assert!(of("upstream_connections_opened_total", &[]) >= 1.0);
+    assert_eq!(of("log_lines_lost_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn retries_and_failovers_are_counted() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let models = "[[model]]\nname = \"fast\"\nmodel = \"google/gemini-2.5-flash\"\n\
+         locations = [\"us-central1\", \"us-east4\"]\n";
+    file.write_all(models.as_bytes()).unwrap();
+    let options = ["--config", file.path().to_str().unwrap(), "--max-attempts", "2"];
+    let mut watched =
+        Watched::start(&vertex, &[&options[..], &["--log-format", "json"]].concat()).await;
+    let mut log = watched.log();
+    let once = ApiFault { times: Some(1), ..ApiFault::new(503) };
+    for (model, location) in [("fast", "us-east4"), (MODEL, "us-central1")] {
+        vertex.set_faults(Faults { api: Some(once.clone()), ..Faults::default() });
+        let answer = watched.call(ask(model)).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        text(answer).await;
+        let line = log.request().await;
+        let said = (&line["attempts"], &line["location"], &line["model"]);
+        assert_eq!(said, (&json!(2), &json!(location), &json!(model)));
+    }
+    let metrics = watched.metrics_after(2.0).await;
+    for (model, location, failovers) in [("fast", "us-east4", 1.0), (MODEL, "us-central1", 0.0)] {
+        let labels = [("model", model), ("location", location)];
+        assert_eq!(metrics.sum("vertex_gateway_upstream_retries_total", &labels), 1.0);
+        assert_eq!(metrics.sum("vertex_gateway_upstream_failovers_total", &labels), failovers);
+    }
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("status", "200")]), 2.0);
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_counted() {
+    let vertex = Emulator::start().await.unwrap();
+    let options = ["--max-concurrent-requests", "2", "--workers", "1"];
+    let watched = Watched::start(&vertex, &options).await;
+    let slow = StreamBehavior {
+        chunk_delay: Duration::from_secs(600),
+        chunks: Some(3),
+        ..StreamBehavior::default()
+    };
+    vertex.set_faults(stream(slow));
+    let streams = [watched.call(chat_stream("x")).await, watched.call(chat_stream("x")).await];
+    let addr = watched.gateway.addr;
+    let waits = tokio::spawn(async move { call(addr, chat_stream("x")).await.status() });
+    let gauge = |metrics: &Metrics, name: &str| metrics.sum(&format!("vertex_gateway_{name}"), &[]);
+    let busy = watched.metrics_when("vertex_gateway_requests_queued", &[], 1.0).await;
+    assert_eq!(gauge(&busy, "requests_in_flight"), 3.0);
+    assert_eq!(gauge(&busy, "upstream_connections"), 2.0);
+    assert_eq!(gauge(&busy, "client_connections"), 3.0);
+    drop(streams);
+    assert_eq!(waits.await.unwrap(), StatusCode::OK);
+    let after = watched.metrics_after(3.0).await;
+    assert_eq!(after.sum("vertex_gateway_requests_total", &[("end", "client_left")]), 3.0);
+    assert_eq!(gauge(&after, "requests_in_flight"), 0.0);
+    assert_eq!(gauge(&after, "requests_queued"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_client_makes_labels_without_end() {
+    let long = format!("google/{}", "x".repeat(200));
+    let models = (0..205).map(|number| format!("google/model-{number}"));
+    let models: Vec<String> = [long].into_iter().chain(models).collect();
+    let vertex = Emulator::builder().models(models.clone()).start().await.unwrap();
+    let watched = Watched::start(&vertex, &[]).await;
+    for model in models {
+        let answer = watched.call(ask(&model)).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        text(answer).await;
+    }
+    let metrics = watched.metrics_after(206.0).await;
+    assert_eq!(metrics.labels("model").len(), 201);
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("model", "other")]), 6.0);
+}
+
+#[tokio::test]
+async fn it_is_ready_while_it_has_a_token_that_lives() {
+    let vertex = Emulator::start().await.unwrap();
+    let failing = TokenBehavior {
+        expires_in: json!(2),
+        fail: Some(TokenFault { status: 503, times: None }),
+        ..TokenBehavior::default()
+    };
+    vertex.set_token_behavior(failing.clone());
+    let watched = Watched::start(&vertex, &[]).await;
+    watched.until_readiness((503, "no access token yet")).await;
+    assert_eq!(watched.admin("GET", "/healthz").await, (200, "ok\n".into()));
+    let failed = [("reason", "cold"), ("outcome", "failed")];
+    let metrics = watched.metrics_when("vertex_gateway_token_refreshes_total", &failed, 1.0).await;
+    assert_eq!(metrics.sum("vertex_gateway_token_expires_in_seconds", &[]), 0.0);
+
+    vertex.set_token_behavior(TokenBehavior { fail: None, ..failing.clone() });
+    watched.until_readiness((200, "ready")).await;
+    vertex.set_token_behavior(failing);
+    watched.until_readiness((503, "has expired")).await;
+}
+
+#[tokio::test]
+async fn it_is_not_ready_while_it_drains_and_says_so_to_the_end() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--drain-timeout", "0"]).await;
+    watched.until_readiness((200, "ready")).await;
+    let slow = StreamBehavior {
+        chunk_delay: Duration::from_secs(600),
+        chunks: Some(3),
+        ..StreamBehavior::default()
+    };
+    vertex.set_faults(stream(slow));
+    let answer = watched.call(chat_stream("x")).await;
+    watched.gateway.terminate();
+    watched.until_readiness((503, "draining")).await;
+    assert_eq!(watched.admin("GET", "/healthz").await.0, 200);
+    assert_eq!(watched.metrics().await.sum("vertex_gateway_requests_in_flight", &[]), 1.0);
+    drop(answer);
+    assert!(watched.gateway.ended().await.success());
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers_what_it_has() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &[]).await;
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(
+            watched.admin("POST", path).await,
+            (405, "only GET and HEAD\n".into()),
+            "{path}"
+        );
+        assert_eq!(watched.admin("HEAD", path).await.1, "", "{path}");
+    }
+    assert_eq!(watched.admin("HEAD", "/healthz").await.0, 200);
+    assert_eq!(watched.admin("GET", "/healthz?verbose").await.0, 200);
+    for path in ["/", "/v1/models", "/metrics/", "/healthz/x"] {
+        assert_eq!(watched.admin("GET", path).await.0, 404, "{path}");
+    }
+    // And clients do not reach it.
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        let request = Request::get(path).body(Full::default()).unwrap();
+        assert_eq!(watched.call(request).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_address_that_does_not_work_is_a_sentence() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (addr, said) in [
+        ("nowhere", r#"invalid --admin-listen "nowhere""#),
+        (&taken, "choose another address with --admin-listen"),
+    ] {
+        let args = ["--emulator", "--listen", "127.0.0.1:0", "--admin-listen", addr];
+        let output = command(&args).output().await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.lines().last().unwrap().contains(said), "{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scrapes_under_load_are_whole_and_only_grow() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &[]).await;
+    let addr = watched.gateway.addr;
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    let answer = call(addr, chat("x")).await;
+                    assert_eq!(answer.status(), StatusCode::OK);
+                    text(answer).await;
+                }
+            })
+        })
+        .collect();
+    let (mut last, mut scrapes) = (0.0, 0);
+    while scrapes == 0 || calls.iter().any(|call| !call.is_finished()) {
+        let metrics = watched.metrics().await;
+        let requests = metrics.sum("vertex_gateway_requests_total", &[]);
+        assert!(requests >= last, "{requests} after {last}");
+        (last, scrapes) = (requests, scrapes + 1);
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    let metrics = watched.metrics_after(200.0).await;
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("status", "200")]), 200.0);
+    assert_eq!(metrics.sum("vertex_gateway_first_byte_seconds_count", &[]), 200.0);
+    assert_eq!(metrics.sum("vertex_gateway_requests_in_flight", &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_stalls_nobody() {
+    // A pipe holds 64 KiB, and so does the buffer before it.
+    const REQUESTS: usize = 600;
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
+    let path = format!("/v1/{}", "x".repeat(200));
+    let client = client(Http::One);
+    let uri: http::Uri = format!("http://{}{path}", watched.gateway.addr).parse().unwrap();
+    for _ in 0..REQUESTS {
+        let body = ReplayBody::plain(Full::<Bytes>::default());
+        let answer = client.request(Request::get(&uri).body(body).unwrap());
+        let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        text(answer).await;
+    }
+    let metrics = watched.metrics_after(REQUESTS as f64).await;
+    assert_eq!(metrics.sum("vertex_gateway_log_lines_lost_total", &[]), 0.0);
+    let mut log = watched.log();
+    for _ in 0..REQUESTS {
+        assert_eq!(log.request().await["status"], 404);
+    }
+    assert!(log.all.len() > 2 * (64 << 10), "they did not fit: {}", log.all.len());
+}
+
+#[tokio::test]
+async fn a_closed_standard_error_stops_nothing() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &[]).await;
+    drop(watched.log());
+    for _ in 0..10 {
+        assert_eq!(watched.call(chat("x")).await.status(), StatusCode::OK);
+    }
+    watched.gateway.terminate();
+    assert_eq!(watched.gateway.ended().await.code(), Some(0));
+
+    let mut command = command(&["--listen", "nowhere", "--project", "p", "--location", "global"]);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().await.unwrap().code(), Some(2));
+}
+
+/// Each string under a key of this name, anywhere in the document.
+fn strings<'a>(document: &'a Value, key: &str, found: &mut Vec<&'a str>) {
+    match document {
+        Value::Array(items) => items.iter().for_each(|item| strings(item, key, found)),
+        Value::Object(fields) => {
+            found.extend(fields.get(key).and_then(Value::as_str));
+            fields.values().for_each(|field| strings(field, key, found));
+        }
+        _ => {}
+    }
+}
+
+/// The words of a query that could be names.
+fn words(query: &str) -> impl Iterator<Item = &str> {
+    query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+#[tokio::test]
+async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &[]).await;
+    vertex.revoke_tokens();
+    text(watched.call(chat("x")).await).await;
+    text(watched.call(Request::get("/nothing").body(Full::default()).unwrap()).await).await;
+    let metrics = watched.metrics_after(2.0).await;
+    let names = metrics.names();
+    let mut labels: BTreeSet<&str> = metrics
+        .samples
+        .iter()
+        .flat_map(|(_, labels, _)| labels.keys().map(String::as_str))
+        .collect();
+    // Prometheus adds it.
+    labels.insert("instance");
+
+    let dashboard = include_str!("../deploy/grafana/vertex-gateway.json");
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+    let mut queries = Vec::new();
+    strings(&dashboard, "expr", &mut queries);
+    strings(&dashboard, "definition", &mut queries);
+    assert!(queries.len() > 20, "{}", queries.len());
+    let mut shown = BTreeSet::new();
+    for query in queries {
+        let in_query: BTreeSet<&str> =
+            words(query).filter(|word| word.starts_with("vertex_gateway_")).collect();
+        assert!(!in_query.is_empty(), "{query}");
+        for name in in_query {
+            assert!(names.contains(name), "there is no {name}: {query}");
+            shown.insert(name.to_owned());
+        }
+        let groups = query.split("by (").skip(1).map(|rest| rest.split(')').next().unwrap());
+        let matched = query.split('{').skip(1).flat_map(|rest| {
+            let matchers = rest.split('}').next().unwrap().split(", ");
+            matchers.map(|matcher| words(matcher).next().unwrap())
+        });
+        for label in groups.flat_map(words).chain(matched) {
+            assert!(labels.contains(label), "no metric has the label {label}: {query}");
+        }
+    }
+    let mut legends = Vec::new();
+    strings(&dashboard, "legendFormat", &mut legends);
+    for legend in legends {
+        for label in legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()) {
+            assert!(labels.contains(label), "no metric has the label {label}: {legend}");
+        }
+    }
+    // And nothing is watched in vain.
+    for (family, kind) in &metrics.families {
+        let is_shown = shown.iter().any(|name| name.starts_with(family.as_str()));
+        assert!(is_shown, "no panel shows the {kind} {family}");
+    }
+
+    let manual = include_str!("../docs/operations.md");
+    let rows = manual.lines().filter_map(|line| line.strip_prefix("| `vertex_gateway_"));
+    let documented: BTreeMap<&str, Vec<&str>> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (cells[0].trim_end_matches('`'), cells)
+        })
+        .collect();
+    for (family, kind) in &metrics.families {
+        let suffix = match kind.as_str() {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let name = format!("{family}{suffix}");
+        let row = documented.get(name.strip_prefix("vertex_gateway_").unwrap());
+        let row = row.unwrap_or_else(|| panic!("the manual has no {name}"));
+        assert_eq!(row[1], kind, "{name}");
+        let sample = metrics.samples.iter().find(|(sample, ..)| sample.starts_with(&name));
+        if let Some((_, has, _)) = sample {
+            let has: BTreeSet<&str> =
+                has.keys().map(String::as_str).filter(|l| *l != "le").collect();
+            assert_eq!(words(row[2]).collect::<BTreeSet<_>>(), has, "{name}");
+        }
+    }
+    assert_eq!(documented.len(), metrics.families.len(), "the manual has what there is not");
+}

@@ -1,0 +1,201 @@
+//! What is no request, or might be two; and clients that never come to the point.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tower_vertex::emulator::Emulator;
+
+use super::{ALICE, Files, chat_of};
+
+#[tokio::test]
+async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
+    let post = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
+    let bare = post.replace("\r\n", "\n");
+    let body = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
+    let (length, size) = (body.len(), format!("{:x}", body.len()));
+    let chunks = format!("{size}\r\n{body}\r\n0\r\n\r\n");
+    let hidden = "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n";
+    // What is well formed is served, so that it is not for the common part that all are refused.
+    let good = format!("{post}Host: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let good = format!(
+        "{good}{post}Host: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let answers = gateway.raw(good.as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "{answers}");
+    assert_eq!(vertex.stats().api_requests, 2);
+
+    for (what, request) in [
+        (
+            "length, then chunks",
+            format!(
+                "{post}Host: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+            ),
+        ),
+        (
+            "chunks, then length",
+            format!(
+                "{post}Host: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n{chunks}"
+            ),
+        ),
+        (
+            "two lengths",
+            format!(
+                "{post}Host: x\r\nContent-Length: {length}\r\nContent-Length: 0\r\n\r\n{body}{hidden}"
+            ),
+        ),
+        (
+            "one length twice",
+            format!(
+                "{post}Host: x\r\nContent-Length: {length}\r\nContent-Length: {length}\r\n\r\n{body}"
+            ),
+        ),
+        (
+            "a list of lengths",
+            format!("{post}Host: x\r\nContent-Length: {length}, {length}\r\n\r\n{body}"),
+        ),
+        (
+            "a length with a sign",
+            format!("{post}Host: x\r\nContent-Length: +{length}\r\n\r\n{body}"),
+        ),
+        (
+            "another coding",
+            format!("{post}Host: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n{chunks}"),
+        ),
+        (
+            "a coding that is none",
+            format!("{post}Host: x\r\nTransfer-Encoding: xchunked\r\n\r\n{chunks}"),
+        ),
+        (
+            "a blank before the colon",
+            format!("{post}Host: x\r\nTransfer-Encoding : chunked\r\n\r\n{chunks}"),
+        ),
+        (
+            "a folded field",
+            format!("{post}Host: x\r\nX: y\r\n z\r\nContent-Length: {length}\r\n\r\n{body}"),
+        ),
+        (
+            "a folded coding",
+            format!("{post}Host: x\r\nTransfer-Encoding:\r\n chunked\r\n\r\n{chunks}"),
+        ),
+        ("bare line feeds", format!("{bare}Host: x\nContent-Length: {length}\n\n{body}")),
+        ("one bare line feed", format!("{post}Host: x\nContent-Length: {length}\r\n\r\n{body}")),
+        (
+            "a bare line feed at the end",
+            format!("{post}Host: x\r\nContent-Length: {length}\r\n\n{body}"),
+        ),
+        (
+            "a bare carriage return",
+            format!("{post}Host: x\r\nX: y\rZ: z\r\nContent-Length: {length}\r\n\r\n{body}"),
+        ),
+        (
+            "two hosts",
+            format!("{post}Host: x\r\nHost: y\r\nContent-Length: {length}\r\n\r\n{body}"),
+        ),
+        (
+            "chunks in HTTP/1.0",
+            format!(
+                "{}Host: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}",
+                post.replace("1.1", "1.0")
+            ),
+        ),
+        (
+            "a zero byte",
+            format!("{post}Host: x\r\nX: \0\r\nContent-Length: {length}\r\n\r\n{body}"),
+        ),
+    ] {
+        let answer = gateway.raw(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{what}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{what}: {answer}");
+        assert!(answer.contains(r#""code":"unreadable_request""#), "{what}: {answer}");
+        // The same behind a request that is served on this connection.
+        let first =
+            format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ALICE}\r\n\r\n");
+        let answers = gateway.raw(format!("{first}{request}").as_bytes()).await;
+        assert!(answers.starts_with("HTTP/1.1 200"), "{what}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{what}: {answers}");
+        assert!(answers.contains("HTTP/1.1 400"), "{what}: {answers}");
+    }
+    // In the chunks of a body, too: what is after them is not taken for a request.
+    for chunks in [
+        format!("{size}\n{body}\r\n0\r\n\r\n{hidden}"),
+        format!("{size};\n{body}\r\n0\r\n\r\n{hidden}"),
+        format!("{size}\r\n{body}0\r\n\r\n{hidden}"),
+        format!("+{size}\r\n{body}\r\n0\r\n\r\n{hidden}"),
+        format!("0x{size}\r\n{body}\r\n0\r\n\r\n{hidden}"),
+        format!("{size}\r\n{body}\r\n0\r\n\n{hidden}"),
+        format!("fffffffffffffffff\r\n{body}\r\n0\r\n\r\n{hidden}"),
+    ] {
+        let request = format!("{post}Host: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        let answer = gateway.raw(request.as_bytes()).await;
+        assert!(!answer.contains("HTTP/1.1 2"), "{chunks:?}: {answer}");
+        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{chunks:?}: {answer}");
+    }
+    assert_eq!(vertex.stats().api_requests, 2, "{:?}", vertex.requests());
+    for why in ["both Content-Length and", "ends without a carriage return", "more than one Host"] {
+        files.told(2, why).await;
+    }
+    assert!(!files.log().contains("SECRET"), "{}", files.log());
+    assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "and it is alive");
+}
+
+#[tokio::test]
+async fn a_bomb_of_headers_is_refused() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
+    let post = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
+    for bomb in [
+        "x: y\r\n".repeat(1000),
+        format!("x: {}\r\n", "y".repeat(1 << 20)),
+        format!("{}\r\n", "x".repeat(1 << 20)),
+    ] {
+        let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+        // It need not take all of it.
+        let _ = socket.write_all(format!("{post}{bomb}\r\n").as_bytes()).await;
+        let mut answer = String::new();
+        let ended = socket.read_to_string(&mut answer).await;
+        assert!(ended.is_err() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+    assert_eq!(vertex.stats().api_requests, 0);
+    assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "and it is alive");
+}
+
+#[tokio::test]
+async fn those_who_never_come_to_the_point_are_sent_away() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let keys = files.path("keys");
+    let gateway =
+        files.start(&vertex, &["--client-key-file", &keys, "--header-timeout", "1"]).await;
+    let start = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
+    let mut slow = Vec::new();
+    // The first letters of HTTP/2's preface are those of other requests, too.
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n", "POST", &start] {
+        let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+        socket.write_all(begun.as_bytes()).await.unwrap();
+        let (mut reads, mut writes) = socket.into_split();
+        let drips = begun == start;
+        slow.push(tokio::spawn(async move {
+            let mut answer = Vec::new();
+            let dripping = async {
+                while drips && writes.write_all(b"x: y\r\n").await.is_ok() {
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                _ = reads.read_to_end(&mut answer) => answer,
+                () = dripping => unreachable!(),
+            }
+        }));
+    }
+    assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "others are served");
+    for slow in slow {
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), slow).await;
+        assert_eq!(String::from_utf8(ended.unwrap().unwrap()).unwrap(), "");
+    }
+    assert_eq!(vertex.stats().api_requests, 1);
+    // But for the one that said nothing.
+    files.told(4, "in the middle of a request's head").await;
+}
