@@ -31,9 +31,9 @@
 //! because its memory lies elsewhere.
 //!
 //! ```sh
-//! cargo bench --manifest-path benches/Cargo.toml              # two minutes, then the table
-//! cargo bench --manifest-path benches/Cargo.toml -- --quick   # coarse
-//! cargo bench --manifest-path benches/Cargo.toml -- --test    # each row once: that it runs
+//! cargo bench --manifest-path benches/Cargo.toml --bench overhead              # two minutes, then the table
+//! cargo bench --manifest-path benches/Cargo.toml --bench overhead -- --quick   # coarse
+//! cargo bench --manifest-path benches/Cargo.toml --bench overhead -- --test    # each row once: that it runs
 //! ```
 //!
 //! All three check the allocations. No time is ever checked.
@@ -55,17 +55,18 @@
 //! | `BaseUri` + static header | 326 | 1.00 | 412 | 1.00 | 4 | 5 | 4 | 4 |
 //! | naive: boxed, `gcp_auth`, `format!` | 437 | 1.34 | 471 | 1.14 | 6 | 7 | 6 | 6 |
 
+mod machine;
 mod rows;
 
 use std::{
     collections::HashMap,
-    env, fs,
+    env,
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
 use criterion::{BatchSize, Criterion};
+use machine::machine;
 use rows::{Authorization, Middleware, NoOp, Row, Stage, Visitor, exchange};
 use tower::{BoxError, Layer};
 
@@ -213,16 +214,4 @@ fn name(row: Row) -> &'static str {
         Row::Pair => "`BaseUri` + static header",
         Row::Naive => "naive: boxed, `gcp_auth`, `format!`",
     }
-}
-
-/// The processor and the compiler.
-fn machine() -> String {
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("an unknown processor", |(_, model)| model);
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let rustc = Command::new(rustc).arg("--version").output().ok();
-    let rustc = rustc.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    format!("{model}, {cores} cores, {}-{}, {}", env::consts::ARCH, env::consts::OS, rustc.trim())
 }

@@ -1,0 +1,215 @@
+//! The processes: how each is started, what it has used, and how it ends.
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::{
+    param::clock_ticks_per_second,
+    process::{Pid, Signal, kill_process},
+};
+use tower::BoxError;
+
+use crate::{
+    exchange::{CLIENT_KEY, LOCATION, PATH, PROJECT},
+    load::wait_for,
+    server::{TOKEN, Threads},
+};
+
+/// A process that listens. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pub addr: SocketAddr,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // By SIGTERM: nginx ends its workers, and the sidecar writes the end of its log.
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::TERM));
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// One that says on standard output where it listens.
+    fn start(mut command: Command) -> Result<Self, BoxError> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let out = child.stdout.take().ok_or("no standard output")?;
+        // From here on it ends in every case.
+        let mut server = Self { child, addr: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        for line in BufReader::new(out).lines() {
+            if let Some(addr) = line?.strip_prefix("listening on http://") {
+                server.addr = addr.parse()?;
+                return Ok(server);
+            }
+        }
+        Err(format!("did not start: {command:?}").into())
+    }
+
+    /// The processor's time that it and its children have used.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        let mut ticks = 0;
+        for process in fs::read_dir("/proc")? {
+            // A process may end meanwhile; those that are counted do not.
+            let Ok(stat) = fs::read_to_string(process?.path().join("stat")) else { continue };
+            let (pid, parent, used) = parse(&stat).unwrap_or_default();
+            if [pid, parent].contains(&self.child.id()) {
+                ticks += used;
+            }
+        }
+        Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64))
+    }
+}
+
+/// Process, parent, and ticks in user mode and in the kernel, from `/proc/PID/stat`.
+fn parse(stat: &str) -> Option<(u32, u32, u64)> {
+    // The name is between parentheses, and may have any in itself.
+    let pid = stat.split(' ').next()?.parse().ok()?;
+    let mut rest = stat.rsplit_once(") ")?.1.split(' ');
+    let parent = rest.nth(1)?.parse().ok()?;
+    let user: u64 = rest.nth(9)?.parse().ok()?;
+    let system: u64 = rest.next()?.parse().ok()?;
+    Some((pid, parent, user + system))
+}
+
+/// This program in another role.
+fn myself() -> io::Result<Command> {
+    env::current_exe().map(Command::new)
+}
+
+pub fn upstream() -> Result<Server, BoxError> {
+    let mut command = myself()?;
+    command.arg("upstream");
+    Server::start(command)
+}
+
+pub fn bare(threads: Threads, upstream: SocketAddr) -> Result<Server, BoxError> {
+    let mut command = myself()?;
+    command.args(["bare", threads.id(), &upstream.to_string()]);
+    Server::start(command)
+}
+
+/// The program `vertex-gateway`: the one of the variable, or that of this checkout, built now.
+pub fn binary() -> Result<PathBuf, BoxError> {
+    if let Some(path) = env::var_os("VERTEX_GATEWAY") {
+        return Ok(path.into());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--locked", "--release", "--features", "gateway", "--target-dir", "target"])
+        .current_dir(&root)
+        .status()?;
+    if !status.success() {
+        return Err("vertex-gateway could not be built; VERTEX_GATEWAY may name another one".into());
+    }
+    Ok(root.join("target/release/vertex-gateway"))
+}
+
+/// Where the sidecar's log is.
+pub const LOG: &str = "sidecar.log";
+
+/// How much the sidecar does beside forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// No log, no keys of clients, no listener for metrics.
+    Off,
+    /// Keys, a line of JSON for each request, and metrics.
+    On,
+}
+
+pub fn sidecar(
+    binary: &Path,
+    sight: Sight,
+    upstream: SocketAddr,
+    credentials: &Path,
+) -> Result<Server, BoxError> {
+    let place = credentials.parent().ok_or("no folder")?;
+    let mut command = Command::new(binary);
+    // Nothing that is set on this machine.
+    command.env_clear().args(["--listen", "127.0.0.1:0", "--project", PROJECT]);
+    command.args(["--location", LOCATION, "--upstream", &format!("http://{upstream}")]);
+    command.arg("--credentials").arg(credentials);
+    match sight {
+        Sight::Off => {
+            command.env("VERTEX_GATEWAY_LOG", "off");
+        }
+        Sight::On => {
+            let keys = place.join("keys");
+            fs::write(&keys, format!("bench:{CLIENT_KEY}\n"))?;
+            command.arg("--client-key-file").arg(keys);
+            command.args(["--log-format", "json", "--admin-listen", "127.0.0.1:0"]);
+            command.stderr(fs::File::create(place.join(LOG))?);
+        }
+    }
+    Server::start(command)
+}
+
+/// Where Debian has it, which is not where everybody looks.
+fn nginx_command() -> Option<&'static str> {
+    let runs = |program: &&str| {
+        let version = Command::new(program).arg("-v").stderr(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    };
+    ["nginx", "/usr/sbin/nginx"].into_iter().find(runs)
+}
+
+/// `None` if it is not installed.
+pub fn nginx(log: bool, upstream: SocketAddr, place: &Path) -> Result<Option<Server>, BoxError> {
+    let Some(program) = nginx_command() else { return Ok(None) };
+    let place = place.join(if log { "nginx-log" } else { "nginx" });
+    fs::create_dir_all(&place)?;
+    // It cannot say which port it got. Between here and its start nobody else takes this one.
+    let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let config = place.join("nginx.conf");
+    fs::write(&config, nginx_config(log, addr, upstream, &place))?;
+    let mut command = Command::new(program);
+    command.arg("-p").arg(&place).arg("-c").arg(&config).args(["-e", "stderr"]);
+    let server = Server { child: command.stdin(Stdio::null()).spawn()?, addr };
+    wait_for(addr)?;
+    Ok(Some(server))
+}
+
+fn nginx_config(log: bool, addr: SocketAddr, upstream: SocketAddr, place: &Path) -> String {
+    let access_log = if log { "access.log" } else { "off" };
+    let place = place.display();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("    {kind}_temp_path \"{place}/{kind}\";\n"))
+        .concat();
+    format!(
+        r#"daemon off;
+pid "{place}/pid";
+error_log stderr warn;
+worker_processes auto;
+events {{ worker_connections 1024; }}
+http {{
+    access_log {access_log};
+{temporary}    tcp_nodelay on;
+    keepalive_requests 1000000000;
+    upstream vertex {{
+        server {upstream};
+        keepalive 64;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen {addr};
+        location = /v1/chat/completions {{
+            proxy_pass http://vertex{PATH};
+            proxy_http_version 1.1;
+            proxy_buffering off;
+            proxy_set_header Connection "";
+            proxy_set_header Authorization "{TOKEN}";
+        }}
+    }}
+}}
+"#
+    )
+}
