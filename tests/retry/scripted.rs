@@ -432,14 +432,13 @@ async fn a_retry_waits_until_its_service_is_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
+    // For the process: what `tracing` remembers of a place in the code is, with the subscriber of one
+    // thread, what another thread happened to find there first.
+    tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+        .with_writer(|| LOG.with(Log::clone))
+        .init();
     let (service, mut handle) = stack(&layer().max_attempts(4));
     let list = locations(&["us-central1", "us-east4"]);
     let call = start(&service, listed(&list));
@@ -452,7 +451,7 @@ async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
     script(&mut handle, &[("us-central1", 200)]).await;
     call.await.unwrap().unwrap();
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = LOG.with(|log| String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
     let lines: Vec<_> = log
         .lines()
         .map(|line| line.split_once(" tower_vertex::retry::").unwrap())
@@ -477,6 +476,11 @@ async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
         assert!(line.1.starts_with(expected.1), "{expected:?} is not in {log}");
     }
     assert!(!log.contains("sk-placeholder") && !log.contains("hello") && !log.contains("body of"));
+}
+
+thread_local! {
+    /// What is logged on this thread, which is what its test does.
+    static LOG: Log = Log::default();
 }
 
 #[derive(Clone, Default)]
