@@ -349,9 +349,9 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), star })
     }
 
-    /// How much of a name is given before the `*`; `None` without one.
-    pub(super) fn prefix_length(&self) -> Option<usize> {
-        self.star
+    /// What of a name is given before the `*`; `None` without one.
+    pub(super) fn prefix(&self) -> Option<&str> {
+        self.star.map(|star| &self.text[..star])
     }
 
     pub(crate) fn matches(&self, name: &str) -> bool {

@@ -61,8 +61,10 @@ pub(super) struct Rules {
     entries: Vec<ModelEntry>,
     /// The entries without a `*`, by their names.
     exact: HashMap<String, usize>,
-    /// The entries with one, in the order in which they are tried.
-    wildcards: Vec<usize>,
+    /// The entries with one, by what comes before it, each in the order of the table.
+    wildcards: HashMap<String, Vec<usize>>,
+    /// How long that is, each length once, the longest first.
+    prefix_lengths: Vec<usize>,
 }
 
 impl ModelTable {
@@ -84,10 +86,16 @@ impl ModelTable {
             entries.filter(move |(_, entry)| entry.is_wildcard() == wildcard)
         };
         let exact = indices(false).map(|(i, entry)| (entry.pattern().to_owned(), i)).collect();
-        let mut wildcards: Vec<_> = indices(true).map(|(i, _)| i).collect();
-        // Stable: among equals the order of the table stays.
-        wildcards.sort_by_key(|&i| std::cmp::Reverse(entries[i].pattern.prefix_length()));
-        Self { inner: Arc::new(Rules { base, publisher, entries, exact, wildcards }) }
+        let mut wildcards: HashMap<String, Vec<usize>> = HashMap::new();
+        for (i, entry) in indices(true) {
+            let prefix = entry.pattern.prefix().unwrap_or_default();
+            wildcards.entry(prefix.to_owned()).or_default().push(i);
+        }
+        let mut prefix_lengths: Vec<_> = wildcards.keys().map(String::len).collect();
+        prefix_lengths.sort_unstable_by(|one, other| other.cmp(one));
+        prefix_lengths.dedup();
+        let rules = Rules { base, publisher, entries, exact, wildcards, prefix_lengths };
+        Self { inner: Arc::new(rules) }
     }
 
     /// Where requests go that no entry sends elsewhere.
@@ -107,11 +115,15 @@ impl ModelTable {
 
     /// The entry that decides about `name`. Allocates nothing.
     pub fn find(&self, name: &str) -> Option<&ModelEntry> {
-        let Rules { entries, exact, wildcards, .. } = &*self.inner;
-        let index = exact
-            .get(name)
-            .or_else(|| wildcards.iter().find(|&&i| entries[i].pattern.matches(name)));
-        entries.get(*index?)
+        let Rules { entries, exact, wildcards, prefix_lengths, .. } = &*self.inner;
+        // As many lookups as there are lengths, however many entries there are.
+        let by_prefix = || {
+            let prefixes = prefix_lengths.iter().filter_map(|&length| name.get(..length));
+            let alike = prefixes.filter_map(|prefix| wildcards.get(prefix)).flatten();
+            alike.copied().find(|&i| entries[i].pattern.matches(name))
+        };
+        let index = exact.get(name).copied().or_else(by_prefix);
+        entries.get(index?)
     }
 
     /// What a request for `asked` asks `upstream` for, by the rules.
