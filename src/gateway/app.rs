@@ -127,11 +127,11 @@ impl App {
         let mut request = admit(request, shared.max_request_bytes, shared.client_body_timeout)?;
         let client = shared.clients.load().authenticate(request.headers())?;
         record.client.clone_from(&client);
-        let table = shared.models.table();
+        let table = || shared.models.table();
         let may =
             |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
         let path = request.uri().path();
-        if let Some(answer) = models::answer(&record.method, path, &table, may, shared.since) {
+        if let Some(answer) = models::answer(&record.method, path, table, may, shared.since) {
             return Ok(local(answer));
         }
         if let Some(client) = &client {

@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn answer(
     method: &Method,
     path: &str,
-    table: &ModelTable,
+    table: impl FnOnce() -> ModelTable,
     may: impl Fn(&str) -> bool,
     since: u64,
 ) -> Option<Response<Bytes>> {
@@ -26,6 +26,7 @@ pub(super) fn answer(
     if method != Method::GET && method != Method::HEAD {
         return None;
     }
+    let table = &table();
     let Some(name) = name else {
         // A pattern is no name that could be asked for.
         let entries = table.entries().filter(|entry| !entry.is_wildcard() && may(entry.pattern()));

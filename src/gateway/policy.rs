@@ -58,7 +58,7 @@ where
             if let Some(Passport { client, routed }) = extensions.remove() {
                 let model = extensions.get::<RequestedModel>();
                 if let Some(model) = model {
-                    let _ = routed.model.set(model.as_str().into());
+                    let _ = routed.model.set(model.shared());
                 }
                 if let Some(client) = &client {
                     client.allow(model.map(RequestedModel::as_str))?;

@@ -42,19 +42,15 @@ impl RetryOptions {
 
     /// Refuses a list of locations that would never be used.
     pub(super) fn check(&self, table: &ModelTable) -> Result<(), Failure> {
-        let unused = |count: usize| count > self.max_attempts as usize;
+        let most = self.max_attempts;
         for entry in table.entries() {
             let locations = entry.locations().map_or(0, |locations| locations.upstreams().len());
-            if locations > 1 && unused(locations) {
+            if locations > 1 && locations > most as usize {
+                let times = if most == 1 { "once".to_owned() } else { format!("{most} times") };
                 return Err(Failure::new(format!(
-                    "model {:?} has {locations} locations, and a request is sent {} at most: set \
-                     --max-attempts to {locations} or more, or list fewer",
+                    "model {:?} has {locations} locations, and a request is sent {times} at most: \
+                     set --max-attempts to {locations} or more, or list fewer",
                     entry.pattern(),
-                    if self.max_attempts == 1 {
-                        "once".to_owned()
-                    } else {
-                        format!("{} times", self.max_attempts)
-                    },
                 )));
             }
         }

@@ -21,6 +21,11 @@ impl RequestedModel {
         Self(name.into())
     }
 
+    #[cfg(feature = "gateway")]
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The name, before any rule was applied.
     pub fn as_str(&self) -> &str {
         &self.0
