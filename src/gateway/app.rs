@@ -4,16 +4,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
-use http_body::Body;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, util::MapRequest};
 
 use super::{
     breaks::{Watch, WatchedBody},
@@ -22,14 +16,14 @@ use super::{
     inbound::{InboundBody, admit},
     limits::Limits,
     models,
-    policy::{Passport, Policy},
+    outbound::{self, Outbound},
+    policy::Policy,
     record::{Record, RecordedBody},
     refusal::Refusal,
-    sight::{Connections, CountConnections, Sight},
+    sight::Sight,
     tls::Tls,
 };
 use crate::{
-    BoxError,
     auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
     model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
@@ -41,16 +35,14 @@ use crate::{
 /// Who pays.
 const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
-/// A connection that is not there by then is not coming.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The client of requests with bodies `B`.
-pub(super) type HttpClient<B> =
-    Client<HttpsConnector<CountConnections<HttpConnector>>, ReplayBody<B>>;
-type AnswerBody = Either<ErrorBody<WatchedBody<Incoming>>, Full<Bytes>>;
+/// What is forwarded is kept for a retry, and what travels to Vertex AI for a replay, too.
+type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
+type SentBody = ReplayBody<ForwardedBody>;
+type AnswerBody = Either<ErrorBody<WatchedBody<outbound::AnswerBody<SentBody>>>, Full<Bytes>>;
 pub(super) type Answer = Response<RecordedBody<AnswerBody>>;
-type SentBody = ReplayBody<ModelBody<InboundBody>>;
-type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<HttpClient<SentBody>>>>>;
+type Authorized = MapRequest<VertexAuth<Outbound<SentBody>>, Forget>;
+type Forget = fn(Request<ForwardedBody>) -> Request<ForwardedBody>;
+type Forwarded = VertexError<Watch<VertexRoute<Authorized>>>;
 type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
 
 /// How often a request was sent to Vertex AI.
@@ -81,6 +73,8 @@ pub(super) struct Shared {
     pub(super) sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
     pub(super) since: u64,
+    /// How long a connection to Vertex AI takes requests.
+    pub(super) connection_lifetime: Option<Duration>,
     pub(super) max_request_bytes: usize,
     pub(super) response_timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
@@ -91,8 +85,9 @@ pub(super) struct Shared {
 impl App {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let client = client(shared.sight.upstream())?;
-        let forwarded = route.layer(shared.auth.layer(client));
+        let client = Outbound::new(shared.sight.upstream(), shared.connection_lifetime)?;
+        let authorized = MapRequest::new(shared.auth.layer(client), forget as Forget);
+        let forwarded = route.layer(authorized);
         let watched = Watch::new(forwarded, shared.idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
         let retried = shared.retry.layer(forwarded);
@@ -103,8 +98,9 @@ impl App {
     pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
         let shared = Arc::clone(&self.shared);
         let id = request_id(request.headers());
-        let (method, path) = (request.method().clone(), request.uri().path());
-        let mut record = Record::new(id.clone(), method, path, Arc::clone(&shared.sight));
+        let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
+        let sight = Arc::clone(&shared.sight);
+        let mut record = Box::new(Record::new(id.clone(), method, path, sight));
         let answer = self.answer(request, &mut record).await;
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.refused = Some(refusal.code());
@@ -113,7 +109,10 @@ impl App {
         record.status = Some(answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
         if let Some(attempts) = record.routed.attempts() {
-            answer.headers_mut().insert(ATTEMPTS, attempts.into());
+            // Of the usual number nothing is made.
+            let one = const { HeaderValue::from_static("1") };
+            let attempts = if attempts == 1 { one } else { attempts.into() };
+            answer.headers_mut().insert(ATTEMPTS, attempts);
         }
         Ok(answer.map(|body| RecordedBody::new(body, record)))
     }
@@ -126,7 +125,9 @@ impl App {
         let Self { stack, shared } = self;
         let mut request = admit(request, shared.max_request_bytes, shared.client_body_timeout)?;
         let client = shared.clients.load().authenticate(request.headers())?;
-        record.client.clone_from(&client);
+        if let Some(client) = &client {
+            let _ = record.routed.client.set(Arc::clone(client));
+        }
         let table = || shared.models.table();
         let may =
             |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
@@ -142,8 +143,7 @@ impl App {
         }
         // What is billed is not for a client to choose.
         request.headers_mut().remove(QUOTA_PROJECT);
-        let routed = Arc::clone(&record.routed);
-        request.extensions_mut().insert(Passport { client, routed });
+        request.extensions_mut().insert(Arc::clone(&record.routed));
         // A clone for each request: readiness that an error leaves unused goes with it.
         let call = stack.oneshot(request);
         let answered = match shared.response_timeout {
@@ -163,6 +163,13 @@ impl App {
     }
 }
 
+/// Nobody further in asks for what layers have told each other, and keeping a request for its replay
+/// would copy all of it.
+fn forget(mut request: Request<ForwardedBody>) -> Request<ForwardedBody> {
+    *request.extensions_mut() = Extensions::new();
+    request
+}
+
 fn local(answer: Response<Bytes>) -> Response<AnswerBody> {
     answer.map(|body| Either::Right(Full::new(body)))
 }
@@ -177,36 +184,17 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(REQUEST_ID).filter(fit) {
         return id.clone();
     }
+    const PREFIX: &[u8] = b"req_";
+    let mut id = [0; PREFIX.len() + 32];
+    let (prefix, digits) = id.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(PREFIX);
+    let mut bits = fastrand::u128(..);
+    for digit in digits {
+        *digit = b"0123456789abcdef"[(bits & 0xf) as usize];
+        bits >>= 4;
+    }
     // Hexadecimal digits are fit for a header.
-    let id = format!("req_{:032x}", fastrand::u128(..));
-    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("req_"))
-}
-
-/// HTTP/1.1 with as many connections as there are requests under way: one HTTP/2 connection to
-/// Vertex AI carries 100 streams, and the client would hold the next one back.
-pub(super) fn client<B>(connections: &Connections) -> Result<HttpClient<B>, Failure>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    // Without it, the small frames of a request wait for acknowledgements.
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    http.set_keepalive(Some(Duration::from_secs(60)));
-    let https = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
-        .map_err(|error| {
-            Failure::new(format!(
-                "no root certificates found: install the package ca-certificates ({error})"
-            ))
-        })?
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(CountConnections::new(http, connections));
-    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https))
+    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("req_"))
 }
 
 /// RFC 9110 §7.6.1: these speak of the connection to Vertex AI, and HTTP/2 clients refuse them.

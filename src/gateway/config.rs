@@ -6,8 +6,8 @@ use clap::{Args, Parser, builder::FalseyValueParser};
 
 use super::{
     admin::AdminOptions, clients::ClientOptions, credentials::CredentialOptions,
-    limits::LimitOptions, log::LogOptions, retry::RetryOptions, target::TargetOptions,
-    tls::TlsOptions,
+    limits::LimitOptions, log::LogOptions, outbound::OutboundOptions, retry::RetryOptions,
+    target::TargetOptions, tls::TlsOptions,
 };
 use crate::error::{ConfigError, Error};
 
@@ -136,6 +136,10 @@ pub struct Options {
         default_value_t = 60
     )]
     pub drain_timeout: u64,
+
+    /// The connections on the way out.
+    #[command(flatten)]
+    pub outbound: OutboundOptions,
 
     /// Threads that serve [default: one for each processor]
     #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_WORKERS")]

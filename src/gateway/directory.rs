@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use tower::Layer as _;
 
-use super::{app, config::Failure, endpoints::told, target::TargetOptions};
+use super::{config::Failure, endpoints::told, outbound::Outbound, target::TargetOptions};
 use crate::{
     auth::VertexAuthLayer,
     discover::{EndpointDescription, Endpoints},
     model::{ModelRoute, ModelTableBuilder},
+    replay::ReplayBody,
     route::{Endpoint, Upstream},
 };
 
@@ -162,7 +163,7 @@ fn endpoints_at(
         builder = builder.location(location);
     }
     let upstream = builder.build()?;
-    let client = app::client::<Empty<Bytes>>(&Default::default())?;
+    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
     let endpoints = Endpoints::of(auth.layer(client), &upstream)?;
     Ok((upstream, endpoints))
 }

@@ -8,10 +8,10 @@ use serde::Serialize;
 use tower::Layer as _;
 
 use super::{
-    app,
     config::{EndpointsOptions, Failure, given},
     credentials::{find, mint},
     file::ConfigFile,
+    outbound::Outbound,
     refusal::causes,
     run::{say, say_json},
     target::TargetOptions,
@@ -20,6 +20,7 @@ use crate::{
     Error,
     auth::VertexAuthLayer,
     discover::{DeployedModel, DiscoverError, EndpointDescription, Endpoints},
+    replay::ReplayBody,
     route::Upstream,
     token::StaticToken,
 };
@@ -58,7 +59,7 @@ pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
     }
     let minted = mint(identity.source.clone()).await;
     let cache = minted.map_err(|error| Failure::negative(error.to_string()))?.cache;
-    let client = app::client::<Empty<Bytes>>(&Default::default())?;
+    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
 
     let mut answers = Vec::new();
     for (target, upstream) in asked {

@@ -91,6 +91,20 @@ impl Limits {
         Ok(Permits { _all: of_all, _client: of_client })
     }
 
+    /// The same for who need not wait; `None` for who has to.
+    pub(super) fn enter_at_once(&self, client: Option<&Client>) -> Option<Permits> {
+        let free = |limit: &Arc<Semaphore>| Arc::clone(limit).try_acquire_owned().ok();
+        let of_client = match client.and_then(Client::concurrency) {
+            None => None,
+            Some(limit) => Some(free(limit)?),
+        };
+        let of_all = match &self.all {
+            None => None,
+            Some(limit) => Some(free(limit)?),
+        };
+        Some(Permits { _all: of_all, _client: of_client })
+    }
+
     /// How many wait for their turn.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)

@@ -3,6 +3,8 @@
 //! A thread of its own writes it. When nobody reads standard error, or its disk is full, lines are
 //! lost and counted; no request waits for them.
 
+mod json;
+
 use std::{
     io::{self, BufWriter, IsTerminal},
     panic::{self, PanicHookInfo},
@@ -13,9 +15,10 @@ use clap::{Args, ValueEnum};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use self::json::Json;
 use super::{
     config::{Command, Subcommand},
-    record::Record,
+    record::{Record, Way},
 };
 
 /// What is behind standard error may pause for so many lines before some are lost; they have
@@ -23,8 +26,8 @@ use super::{
 const LINES: usize = 16 << 10;
 /// Lines that come fast are written together.
 const BUFFER: usize = 64 << 10;
-/// As much of a model's name as is told: a client may send any.
-const LONGEST_MODEL: usize = 200;
+/// As much of a model's name, or of a path, as is told: a client may send any.
+const LONGEST: usize = 200;
 
 /// The lines that were lost, if there is a log. One for the process, as the log is.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
@@ -80,7 +83,7 @@ pub fn start_log(command: &Command) -> LogGuard {
     match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => {
-            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+            log.event_format(Json).init();
             // In the middle of JSON, nobody reads what the default hook writes.
             panic::set_hook(Box::new(panicked));
         }
@@ -104,20 +107,20 @@ pub(super) fn lost_lines() -> u64 {
 }
 
 /// The line of a request. Nothing of its content, nor of its answer's, is in it.
-pub(super) fn request(record: &Record, status: u16, seconds: f64) {
+pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
     let routed = &record.routed;
     tracing::info!(
         target: "tower_vertex::gateway::access",
         id = record.id.to_str().ok(),
         method = record.method.as_str(),
-        path = record.path,
-        client = record.client.as_deref().map(|client| client.name()),
+        path = record.path.as_ref().map(|path| clip(path.path())),
+        client = routed.client.get().map(|client| &**client.name()),
         model = routed.model.get().map(|model| clip(model)),
-        location = routed.locations().last(),
+        location = way.location.as_deref(),
         status,
         code = record.refused,
         end = record.end.as_str(),
-        attempts = routed.attempts(),
+        attempts = way.retries.map(|retries| retries + 1),
         refresh = record.refresh,
         first_byte_seconds = record.first_byte.map(|first| micros(first.as_secs_f64())),
         total_seconds = micros(seconds),
@@ -128,9 +131,12 @@ pub(super) fn request(record: &Record, status: u16, seconds: f64) {
     );
 }
 
-fn clip(model: &str) -> &str {
-    let end = model.char_indices().nth(LONGEST_MODEL).map_or(model.len(), |(at, _)| at);
-    &model[..end]
+fn clip(text: &str) -> &str {
+    if text.len() <= LONGEST {
+        return text;
+    }
+    let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);
+    &text[..end]
 }
 
 /// To the microsecond.

@@ -21,6 +21,7 @@
 //! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
+//! | `outbound` | the connections to Vertex AI: which are kept, and for how long |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
 //! | `strict` | what two servers might read in two ways, and is not read at all |
 //! | `unreadable` | the same for what is not even HTTP |
@@ -59,6 +60,7 @@ mod limits;
 mod listen;
 mod log;
 mod models;
+mod outbound;
 mod policy;
 mod record;
 mod refusal;
@@ -84,6 +86,7 @@ pub use self::{
     credentials::CredentialOptions,
     limits::LimitOptions,
     log::{LogFormat, LogGuard, LogOptions, start_log},
+    outbound::OutboundOptions,
     run::run,
     target::TargetOptions,
     tls::TlsOptions,

@@ -1,7 +1,7 @@
 //! Between the model that a request asks for and the way there: whether it may, and when.
 
 use std::{
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -10,15 +10,8 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use super::{clients::Client, limits::Limits, record::Routed};
-use crate::{BoxError, model::RequestedModel, retry::Attempts};
-
-/// Who asks, and where it is written what becomes of it: in the extensions of a request.
-#[derive(Clone)]
-pub(super) struct Passport {
-    pub(super) client: Option<Arc<Client>>,
-    pub(super) routed: Arc<Routed>,
-}
+use super::{limits::Limits, record::Routed};
+use crate::{BoxError, model::RequestedModel};
 
 /// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
 /// whose bodies are still being read are not here yet, so that a slow sender takes nobody's place.
@@ -34,43 +27,47 @@ impl<S> Policy<S> {
     }
 }
 
-impl<S, B> Service<Request<B>> for Policy<S>
+impl<S, B, R> Service<Request<B>> for Policy<S>
 where
-    S: Service<Request<B>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
+    S: Service<Request<B>, Response = R, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
     B: Send + 'static,
+    R: Send + 'static,
 {
-    type Response = S::Response;
+    type Response = R;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<R, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let extensions = request.extensions_mut();
+        let Some(routed) = extensions.get::<Arc<Routed>>().cloned() else {
+            return Box::pin(self.inner.call(request));
+        };
+        let model = extensions.get::<RequestedModel>();
+        if let Some(model) = model {
+            let _ = routed.model.set(model.shared());
+        }
+        let client = routed.client.get();
+        if let Some(client) = client
+            && let Err(refusal) = client.allow(model.map(RequestedModel::as_str))
+        {
+            return Box::pin(ready(Err(refusal.into())));
+        }
+        if let Some(permits) = self.limits.enter_at_once(client.map(Arc::as_ref)) {
+            routed.let_in(permits, extensions);
+            return Box::pin(self.inner.call(request));
+        }
         let clone = self.inner.clone();
-        let mut ready = std::mem::replace(&mut self.inner, clone);
+        let mut inner = std::mem::replace(&mut self.inner, clone);
         let limits = Arc::clone(&self.limits);
         Box::pin(async move {
-            let extensions = request.extensions_mut();
-            if let Some(Passport { client, routed }) = extensions.remove() {
-                let model = extensions.get::<RequestedModel>();
-                if let Some(model) = model {
-                    let _ = routed.model.set(model.shared());
-                }
-                if let Some(client) = &client {
-                    client.allow(model.map(RequestedModel::as_str))?;
-                }
-                let permits = limits.enter(client.as_deref()).await?;
-                let _ = routed.permits.set(permits);
-                let attempts = Attempts::new();
-                let _ = routed.attempts.set(attempts.clone());
-                request.extensions_mut().insert(attempts);
-                request.extensions_mut().insert(routed);
-            }
-            ready.call(request).await.map_err(Into::into)
+            let permits = limits.enter(routed.client.get().map(Arc::as_ref)).await?;
+            routed.let_in(permits, request.extensions_mut());
+            inner.call(request).await
         })
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{Extensions, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -20,20 +20,15 @@ use super::{
 };
 use crate::retry::{Attempt, Attempts};
 
-/// As much of a path as is kept: one may have 64 KiB.
-const LONGEST_PATH: usize = 200;
-
 /// What is known of a request. Told to [`Sight`] when it is dropped, which is when the last byte of
 /// its answer was taken, or nobody waits for it any more.
 pub(super) struct Record {
     /// The request's `x-request-id`, or one that was made here.
     pub(super) id: HeaderValue,
     pub(super) method: Method,
-    /// Without its query, which may carry a key.
-    pub(super) path: String,
-    /// Who asked; `None` where nobody has to say.
-    pub(super) client: Option<Arc<Client>>,
-    /// Where it went.
+    /// With its query, which may carry a key and is not told.
+    pub(super) path: Option<PathAndQuery>,
+    /// Who asked, and where it went.
     pub(super) routed: Arc<Routed>,
     /// `None` if the client left before there was an answer.
     pub(super) status: Option<StatusCode>,
@@ -57,6 +52,8 @@ pub(super) struct Record {
 /// What becomes known on the way to Vertex AI.
 #[derive(Debug, Default)]
 pub(super) struct Routed {
+    /// Who asked; nobody where nobody has to say.
+    pub(super) client: OnceLock<Arc<Client>>,
     /// Given back with the record: an answer under way counts.
     pub(super) permits: OnceLock<Permits>,
     /// As the client wrote it.
@@ -68,17 +65,41 @@ pub(super) struct Routed {
 }
 
 impl Routed {
+    /// It may be under way, and is about to be.
+    pub(super) fn let_in(&self, permits: Permits, extensions: &mut Extensions) {
+        let _ = self.permits.set(permits);
+        extensions.insert(self.attempts.get_or_init(Attempts::new).clone());
+    }
+
     /// How often the request was sent; `None` if it was not.
     pub(super) fn attempts(&self) -> Option<usize> {
         self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
     }
 
-    /// Where it was sent, each time.
-    pub(super) fn locations(&self) -> Vec<String> {
-        let attempts = self.attempts.get().map(Attempts::list).unwrap_or_default();
-        let location = |attempt: &Attempt| Some(attempt.upstream.as_ref()?.location()?.to_string());
-        attempts.iter().map(|attempt| location(attempt).unwrap_or_default()).collect()
+    /// Where it was sent, all in all.
+    pub(super) fn way(&self) -> Way {
+        let location = |attempt: &Attempt| Some(attempt.upstream.as_ref()?.location()?.shared());
+        let way = |attempts: &[Attempt]| Way {
+            location: attempts.last().and_then(location),
+            retries: attempts.len().checked_sub(1),
+            failovers: attempts
+                .windows(2)
+                .filter(|two| location(&two[0]) != location(&two[1]))
+                .count(),
+        };
+        self.attempts.get().map_or_else(Way::default, |attempts| attempts.look(way))
     }
+}
+
+/// The way of a request to Vertex AI.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    /// Where it was sent the last time; `None` if it was not, or if that is not known.
+    pub(super) location: Option<Arc<str>>,
+    /// How often it was sent once more; `None` if it was not sent.
+    pub(super) retries: Option<usize>,
+    /// How often that was to another location than the time before.
+    pub(super) failovers: usize,
 }
 
 /// How an answer ended, as far as its body goes.
@@ -106,13 +127,17 @@ impl End {
 }
 
 impl Record {
-    pub(super) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
+    pub(super) fn new(
+        id: HeaderValue,
+        method: Method,
+        path: Option<PathAndQuery>,
+        sight: Arc<Sight>,
+    ) -> Self {
         sight.arrived();
         Self {
             id,
             method,
-            path: path.chars().take(LONGEST_PATH).collect(),
-            client: None,
+            path,
             routed: Arc::default(),
             status: None,
             arrived: Instant::now(),
@@ -133,11 +158,12 @@ impl Record {
 pub(super) struct RecordedBody<B> {
     #[pin]
     body: B,
-    record: Record,
+    /// In a box, because many hands pass an answer on.
+    record: Box<Record>,
 }
 
 impl<B> RecordedBody<B> {
-    pub(super) fn new(body: B, mut record: Record) -> Self
+    pub(super) fn new(body: B, mut record: Box<Record>) -> Self
     where
         B: Body,
     {

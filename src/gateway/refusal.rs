@@ -1,12 +1,14 @@
 //! The OpenAI-shaped answers to requests that got none from Vertex AI.
 
-use std::{error::Error as StdError, fmt, io, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use hyper_util::client::legacy::Error as ClientError;
 
-use super::inbound::{TooLarge, TooSlow};
+use super::{
+    inbound::{TooLarge, TooSlow},
+    outbound::ConnectError,
+};
 use crate::{BoxError, Error, error::openai_response, route::Upstream};
 
 /// Why a request is answered here.
@@ -114,22 +116,20 @@ impl Refusal {
         }
         let (origin, causes) = (upstream.origin(), causes(error));
         tracing::warn!(origin, error = causes, "no answer from upstream");
-        let connecting = find::<ClientError>(error).is_some_and(ClientError::is_connect);
-        let late = find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::TimedOut);
-        let (status, code, message) = match (connecting, late) {
-            (true, true) => (
+        let (status, code, message) = match find::<ConnectError>(error).map(ConnectError::is_late) {
+            Some(true) => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "upstream_timeout",
                 format!("could not connect to {origin} in time: check the network ({causes})"),
             ),
-            (true, false) => (
+            Some(false) => (
                 StatusCode::BAD_GATEWAY,
                 "upstream_unreachable",
                 format!(
                     "could not connect to {origin}: check the location and the network ({causes})"
                 ),
             ),
-            (false, _) => (
+            None => (
                 StatusCode::BAD_GATEWAY,
                 "upstream_failed",
                 format!("the connection to {origin} broke before it answered ({causes})"),

@@ -104,6 +104,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         limits,
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
+        connection_lifetime: options.outbound.lifetime(),
         max_request_bytes: options.max_request_bytes,
         retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
@@ -111,7 +112,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         client_body_timeout: timeout(options.client_body_timeout),
         send_timeout: timeout(options.send_timeout),
     });
-    let stop = stop_signal()?;
+    // Before anybody is told that it serves: until then a hang-up would end the process.
+    let (stop, again) = (stop_signal()?, hang_up()?);
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers())?;
@@ -148,7 +150,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
             Ok(())
         }));
     }
-    tokio::spawn(watch::keep(watched, hang_up()?));
+    tokio::spawn(watch::keep(watched, again));
     if let Some(interval) = timeout(options.discovery_interval) {
         tokio::spawn(catalog.keep(interval));
     }

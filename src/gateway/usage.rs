@@ -4,9 +4,13 @@
 //! the bytes `"usage"` are a key, or a string that is no more than this word; a colon tells which.
 //! That holds for whole answers and for events, each of which is one line of JSON.
 
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
 
 use memchr::memmem::Finder;
+use serde::{
+    Deserialize,
+    de::{Deserializer, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::Value;
 
 const KEY: &[u8] = b"\"usage\"";
@@ -38,11 +42,7 @@ enum Place {
     Key(usize),
     /// After the key, and its colon if `true`.
     Value(bool),
-    Object {
-        depth: usize,
-        in_string: bool,
-        escaped: bool,
-    },
+    Object(Nesting),
 }
 
 impl Default for Place {
@@ -51,76 +51,146 @@ impl Default for Place {
     }
 }
 
+/// Where in an object the next byte is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nesting {
+    /// Objects that are open.
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// How many of the bytes are the object's, if it ends in them.
+    fn follow(&mut self, data: &[u8]) -> Option<usize> {
+        for (at, byte) in data.iter().enumerate() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'"' => self.in_string = !self.in_string,
+                b'\\' if self.in_string => self.escaped = true,
+                b'{' if !self.in_string => self.depth += 1,
+                b'}' if !self.in_string => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
 impl Scanner {
     /// The next bytes of the body.
     pub(super) fn read(&mut self, data: &[u8]) {
         let mut rest = data;
         while let Some((&byte, after)) = rest.split_first() {
-            rest = after;
-            self.place = match self.place {
+            match &mut self.place {
                 Place::Key(0) => {
-                    let here = &data[data.len() - after.len() - 1..];
-                    let Some(at) = FINDER.find(here) else {
-                        self.place = Place::Key(begun(here));
+                    let Some(at) = FINDER.find(rest) else {
+                        self.place = Place::Key(begun(rest));
                         return;
                     };
-                    rest = &here[at + KEY.len()..];
-                    Place::Value(false)
+                    rest = &rest[at + KEY.len()..];
+                    self.place = Place::Value(false);
                 }
-                Place::Key(seen) => match seen_with(seen, byte) {
-                    KEY_SEEN => Place::Value(false),
-                    seen => Place::Key(seen),
-                },
+                Place::Key(seen) => {
+                    rest = after;
+                    self.place = match seen_with(*seen, byte) {
+                        KEY_SEEN => Place::Value(false),
+                        seen => Place::Key(seen),
+                    };
+                }
                 Place::Value(colon) => match byte {
-                    b' ' | b'\t' | b'\r' | b'\n' => Place::Value(colon),
-                    b':' if !colon => Place::Value(true),
-                    b'{' if colon => {
-                        self.object.clear();
-                        self.object.push(byte);
-                        Place::Object { depth: 1, in_string: false, escaped: false }
+                    b' ' | b'\t' | b'\r' | b'\n' => rest = after,
+                    b':' if !*colon => {
+                        rest = after;
+                        *colon = true;
                     }
-                    _ => Place::Key(seen_with(0, byte)),
+                    b'{' if *colon => {
+                        self.object.clear();
+                        self.place = Place::Object(Nesting::default());
+                    }
+                    _ => self.place = Place::Key(0),
                 },
-                Place::Object { .. } if self.object.len() == LONGEST => {
-                    Place::Key(seen_with(0, byte))
+                Place::Object(nesting) => {
+                    let room = LONGEST - self.object.len();
+                    if room == 0 {
+                        self.place = Place::Key(0);
+                        continue;
+                    }
+                    let here = &rest[..rest.len().min(room)];
+                    let end = nesting.follow(here);
+                    let (taken, others) = rest.split_at(end.unwrap_or(here.len()));
+                    self.object.extend_from_slice(taken);
+                    rest = others;
+                    if end.is_some() {
+                        std::mem::swap(&mut self.object, &mut self.last);
+                        self.place = Place::Key(0);
+                    }
                 }
-                Place::Object { depth, in_string, escaped } => {
-                    self.object.push(byte);
-                    self.within(depth, in_string, escaped, byte)
-                }
-            };
+            }
         }
-    }
-
-    fn within(&mut self, depth: usize, in_string: bool, escaped: bool, byte: u8) -> Place {
-        let (depth, in_string, escaped) = match byte {
-            _ if escaped => (depth, in_string, false),
-            b'\\' if in_string => (depth, true, true),
-            b'"' => (depth, !in_string, false),
-            b'{' if !in_string => (depth + 1, false, false),
-            b'}' if !in_string => (depth - 1, false, false),
-            _ => (depth, in_string, false),
-        };
-        if depth > 0 {
-            return Place::Object { depth, in_string, escaped };
-        }
-        std::mem::swap(&mut self.object, &mut self.last);
-        Place::Key(0)
     }
 
     /// The last usage that was read; `None` if it says nothing about tokens.
     pub(super) fn usage(&self) -> Option<Usage> {
-        let object: Value = serde_json::from_slice(&self.last).ok()?;
-        // Chat Completions have the first names, Responses the second ones.
-        let tokens = |one: &str, other: &str| {
-            object.get(one).or_else(|| object.get(other)).and_then(Value::as_u64)
-        };
-        let input = tokens("prompt_tokens", "input_tokens");
-        let output = tokens("completion_tokens", "output_tokens");
+        let Counts { input, output } = serde_json::from_slice(&self.last).ok()?;
         // Some partner models leave out what they wrote, and an embedding writes nothing.
         (input.is_some() || output.is_some())
             .then(|| Usage { input: input.unwrap_or(0), output: output.unwrap_or(0) })
     }
+}
+
+/// What a `usage` says, nothing else of it kept. Chat Completions have other names than Responses.
+#[derive(Default)]
+struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Counts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+                let mut counts = Counts::default();
+                while let Some(field) = map.next_key()? {
+                    let of = match field {
+                        Field::Input => &mut counts.input,
+                        Field::Output => &mut counts.output,
+                        Field::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    // What is no number of tokens says nothing.
+                    *of = map.next_value::<Value>()?.as_u64().or(*of);
+                }
+                Ok(counts)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum Field {
+    #[serde(rename = "prompt_tokens", alias = "input_tokens")]
+    Input,
+    #[serde(rename = "completion_tokens", alias = "output_tokens")]
+    Output,
+    #[serde(other)]
+    Other,
 }
 
 const KEY_SEEN: usize = KEY.len();

@@ -94,6 +94,12 @@ impl Attempts {
         self.record().attempts.clone()
     }
 
+    /// The same without a copy, for who has something short to do with it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&[Attempt]) -> T) -> T {
+        look(&self.record().attempts)
+    }
+
     /// Why a failure was the last word; `None` if there was no failure, or a retry came after it.
     pub fn stopped(&self) -> Option<Stopped> {
         self.record().stopped

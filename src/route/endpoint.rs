@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use super::host::{refused, shown};
 use crate::error::ConfigError;
@@ -17,12 +17,18 @@ use crate::error::ConfigError;
 /// # Ok::<_, tower_vertex::error::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Location(String);
+pub struct Location(Arc<str>);
 
 impl Location {
     /// As it stands in a URL.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same, for who keeps it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// The host that every project shares at this location. `us` and `eu` have hosts of another
@@ -44,7 +50,7 @@ impl TryFrom<&str> for Location {
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
         if good {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(refused(
                 "location",
@@ -66,7 +72,7 @@ impl FromStr for Location {
 
 impl From<Location> for String {
     fn from(location: Location) -> Self {
-        location.0
+        location.0.as_ref().to_owned()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_rustls::{
 };
 
 use super::report::Check;
-use crate::gateway::app::CONNECT_TIMEOUT;
+use crate::gateway::outbound::CONNECT_TIMEOUT;
 
 /// As many of a name's addresses as are shown.
 const ADDRESSES_SHOWN: usize = 3;

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use chrono::DateTime;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Error as ClientError;
 use serde_json::json;
 use tower::{Layer as _, ServiceExt as _};
 
@@ -17,7 +16,10 @@ use super::{
 use crate::{
     BoxError, Error,
     auth::VertexAuthLayer,
-    gateway::{app, refusal},
+    gateway::{
+        outbound::{ConnectError, Outbound},
+        refusal,
+    },
     model::{ModelTable, VertexModelLayer},
     route::VertexRouteLayer,
 };
@@ -82,7 +84,7 @@ async fn send(
     table: &ModelTable,
     auth: &VertexAuthLayer,
 ) -> Result<Answered, BoxError> {
-    let client = app::client(&Default::default()).map_err(|failure| failure.to_string())?;
+    let client = Outbound::for_a_while().map_err(|failure| failure.to_string())?;
     let route = VertexRouteLayer::new(table.base().clone());
     let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
     let body = json!({
@@ -106,7 +108,7 @@ fn unanswered(error: &BoxError, facts: &Facts<'_>) -> Check {
         return Check::failed(NAME, error.to_string(), remedy);
     }
     let causes = refusal::causes(error);
-    if !refusal::find::<ClientError>(error).is_some_and(ClientError::is_connect) {
+    if !refusal::find::<ConnectError>(error).is_some() {
         let remedy = "look at what is between this machine and the host; then try again";
         return Check::failed(NAME, format!("{origin} broke off: {causes}"), remedy);
     }

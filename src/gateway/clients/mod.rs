@@ -71,7 +71,7 @@ pub(super) struct Clients {
 /// One of them: whoever has its key.
 #[derive(Debug)]
 pub(super) struct Client {
-    name: String,
+    name: Arc<str>,
     /// `None` for all.
     models: Option<Vec<Pattern>>,
     requests_per_minute: Option<NonZeroU32>,
@@ -163,7 +163,7 @@ impl Client {
         let before = before.by_name.get(name);
         let bucket = before.map_or_else(|| Arc::new(Bucket::full()), |old| Arc::clone(&old.bucket));
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             models: None,
             requests_per_minute: None,
             bucket,
@@ -198,7 +198,7 @@ impl Client {
     }
 
     /// For the log and the metrics.
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
 

@@ -4,9 +4,9 @@
 //! only so many: each combination of labels is memory, here and in Prometheus.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use prometheus_client::{
@@ -20,7 +20,10 @@ use prometheus_client::{
 
 use super::{Connections, scraped::Scraped};
 use crate::{
-    gateway::{limits::Limits, record::Record},
+    gateway::{
+        limits::Limits,
+        record::{Record, Way},
+    },
     token::TokenCache,
 };
 
@@ -45,6 +48,7 @@ const OTHER: &str = "other";
 pub(super) struct Metrics {
     registry: Registry,
     models: Models,
+    series: RwLock<HashMap<RequestLabels, Arc<Series>>>,
     in_flight: Gauge,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
@@ -59,11 +63,32 @@ pub(super) struct Metrics {
     pub(super) upstream: Connections,
 }
 
+/// What requests with the same labels count in, looked up once instead of in each family. What is not
+/// counted of every request is there from the first one that has it, so that nothing is shown that
+/// never was.
+#[derive(Debug)]
+struct Series {
+    of: RequestLabels,
+    requests: Counter,
+    duration: Histogram,
+    first_byte: OnceLock<Histogram>,
+    /// Retries and failovers.
+    sent: OnceLock<(Counter, Counter)>,
+    /// Of input and of output.
+    tokens: OnceLock<(Counter, Counter)>,
+}
+
+impl Series {
+    fn route(&self) -> RouteLabels {
+        RouteLabels { model: self.of.model.clone(), location: self.of.location.clone() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    client: String,
+    client: Arc<str>,
     model: Arc<str>,
-    location: String,
+    location: Arc<str>,
     status: u16,
     end: &'static str,
 }
@@ -71,19 +96,19 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurationLabels {
     model: Arc<str>,
-    location: String,
+    location: Arc<str>,
     status_class: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     model: Arc<str>,
-    location: String,
+    location: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
-    client: String,
+    client: Arc<str>,
     model: Arc<str>,
 }
 
@@ -102,6 +127,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("vertex_gateway"),
             models: Models::default(),
+            series: RwLock::default(),
             in_flight: Gauge::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATION)),
@@ -164,30 +190,37 @@ impl Metrics {
         self.in_flight.inc();
     }
 
-    pub(super) fn ended(&self, record: &Record, status: u16, seconds: f64) {
+    pub(super) fn ended(&self, record: &Record, way: &Way, status: u16, seconds: f64) {
         self.in_flight.dec();
-        let routed = &record.routed;
         let good = (200..300).contains(&status);
-        let model = match routed.model.get() {
+        let model = match record.routed.model.get() {
             Some(model) => self.models.label(model, good),
             None => Arc::default(),
         };
-        let locations = routed.locations();
-        let failovers = locations.windows(2).filter(|two| two[0] != two[1]).count();
-        let location = locations.last().cloned().unwrap_or_default();
-        let client = record.client.as_deref().map_or("", |client| client.name()).to_owned();
-        let status_class = CLASSES.get(usize::from(status / 100)).copied().unwrap_or(OTHER);
+        let client = record.routed.client.get().map(|client| Arc::clone(client.name()));
+        let location = way.location.clone().unwrap_or_default();
+        let client = client.unwrap_or_default();
+        let of = RequestLabels { client, model, location, status, end: record.end.as_str() };
+        let series = self.series(of);
 
-        let duration =
-            DurationLabels { model: model.clone(), location: location.clone(), status_class };
-        self.durations.get_or_create(&duration).observe(seconds);
-        let route = RouteLabels { model: model.clone(), location: location.clone() };
+        series.requests.inc();
+        series.duration.observe(seconds);
         if let Some(first) = record.first_byte.filter(|_| good) {
-            self.first_bytes.get_or_create(&route).observe(first.as_secs_f64());
+            let first_byte = series
+                .first_byte
+                .get_or_init(|| self.first_bytes.get_or_create_owned(&series.route()));
+            first_byte.observe(first.as_secs_f64());
         }
-        if let Some(retries) = locations.len().checked_sub(1) {
-            self.retries.get_or_create(&route).inc_by(retries as u64);
-            self.failovers.get_or_create(&route).inc_by(failovers as u64);
+        if let Some(retries) = way.retries {
+            let (retried, failed_over) = series.sent.get_or_init(|| {
+                let route = series.route();
+                (
+                    self.retries.get_or_create_owned(&route),
+                    self.failovers.get_or_create_owned(&route),
+                )
+            });
+            retried.inc_by(retries as u64);
+            failed_over.inc_by(way.failovers as u64);
         }
         if let Some(outcome) = record.refresh {
             self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
@@ -196,13 +229,42 @@ impl Metrics {
             self.refusals.get_or_create(&CodeLabels { code }).inc();
         }
         if let Some(usage) = record.usage {
-            let labels = TokenLabels { client: client.clone(), model: model.clone() };
-            self.input_tokens.get_or_create(&labels).inc_by(usage.input);
-            self.output_tokens.get_or_create(&labels).inc_by(usage.output);
+            let (input, output) = series.tokens.get_or_init(|| {
+                let RequestLabels { client, model, .. } = &series.of;
+                let labels = TokenLabels { client: client.clone(), model: model.clone() };
+                (
+                    self.input_tokens.get_or_create_owned(&labels),
+                    self.output_tokens.get_or_create_owned(&labels),
+                )
+            });
+            input.inc_by(usage.input);
+            output.inc_by(usage.output);
         }
-        let end = record.end.as_str();
-        let request = RequestLabels { client, model, location, status, end };
-        self.requests.get_or_create(&request).inc();
+    }
+
+    /// The members of all families that requests like this one count in.
+    fn series(&self, of: RequestLabels) -> Arc<Series> {
+        let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = known.get(&of) {
+            return Arc::clone(series);
+        }
+        drop(known);
+        let class = usize::from(of.status / 100);
+        let duration = DurationLabels {
+            model: of.model.clone(),
+            location: of.location.clone(),
+            status_class: CLASSES.get(class).copied().unwrap_or(OTHER),
+        };
+        let series = Arc::new(Series {
+            requests: self.requests.get_or_create_owned(&of),
+            duration: self.durations.get_or_create_owned(&duration),
+            first_byte: OnceLock::new(),
+            sent: OnceLock::new(),
+            tokens: OnceLock::new(),
+            of: of.clone(),
+        });
+        let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(of).or_insert(series))
     }
 
     pub(super) fn show(&self) -> String {

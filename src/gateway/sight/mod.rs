@@ -51,8 +51,9 @@ impl Sight {
         let left = if thread::panicking() { 500 } else { 499 };
         let status = record.status.map_or(left, |status| status.as_u16());
         let seconds = record.arrived.elapsed().as_secs_f64();
-        self.metrics.ended(record, status, seconds);
-        log::request(record, status, seconds);
+        let way = record.routed.way();
+        self.metrics.ended(record, &way, status, seconds);
+        log::request(record, &way, status, seconds);
     }
 
     /// Connections of clients.

@@ -1,5 +1,7 @@
 //! Where requests begin and end in what a client sends, as RFC 9112 has it and no other way.
 
+use memchr::memchr;
+
 /// As much of a line as is kept: enough for each field that says where a request ends.
 const LONGEST: usize = 128;
 
@@ -10,11 +12,33 @@ const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
 #[derive(Debug)]
 pub(super) struct Framing {
     at: At,
-    line: Vec<u8>,
-    /// How long it is in fact.
-    line_length: u64,
-    last_byte: u8,
+    /// The one that is under way.
+    line: Line,
     fields: Fields,
+}
+
+/// What came of a line.
+#[derive(Debug, Default)]
+struct Line {
+    /// As much of it as is kept.
+    begin: Vec<u8>,
+    /// How long it is in fact.
+    length: u64,
+    last_byte: u8,
+}
+
+impl Line {
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = LONGEST - self.begin.len();
+        self.begin.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.length += bytes.len() as u64;
+        self.last_byte = bytes.last().copied().unwrap_or(self.last_byte);
+    }
+
+    fn clear(&mut self) {
+        self.begin.clear();
+        self.length = 0;
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +79,7 @@ struct Fields {
 
 impl Framing {
     pub(super) fn new() -> Self {
-        Self {
-            at: At::First,
-            line: Vec::with_capacity(LONGEST),
-            line_length: 0,
-            last_byte: 0,
-            fields: Fields::default(),
-        }
+        Self { at: At::First, line: Line::default(), fields: Fields::default() }
     }
 
     /// Whether it is known which HTTP this is.
@@ -72,7 +90,7 @@ impl Framing {
     /// Whether a request has begun and its head has not ended.
     pub(super) fn is_in_head(&self) -> bool {
         match self.at {
-            At::First | At::RequestLine => self.line_length > 0,
+            At::First | At::RequestLine => self.line.length > 0,
             At::Field | At::Preface(_) => true,
             _ => false,
         }
@@ -95,14 +113,22 @@ impl Framing {
                     rest = &rest[skipped..];
                 }
                 _ => {
-                    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-                        self.keep(rest);
+                    let Some(end) = memchr(b'\n', rest) else {
+                        self.line.keep(rest);
                         return Ok(());
                     };
-                    self.keep(&rest[..end]);
-                    let ended = self.line_ended();
-                    self.line.clear();
-                    self.line_length = 0;
+                    // One that came in one piece, as most do, is looked at where it is.
+                    let ended = if self.line.length == 0 {
+                        self.line_ended(&rest[..end.min(LONGEST)], end as u64, rest[..end].last())
+                    } else {
+                        let mut line = std::mem::take(&mut self.line);
+                        line.keep(&rest[..end]);
+                        let ended =
+                            self.line_ended(&line.begin, line.length, Some(&line.last_byte));
+                        line.clear();
+                        self.line = line;
+                        ended
+                    };
                     if let Err(why) = ended {
                         return Err(Refused { at: bytes.len() - rest.len() + end, why });
                     }
@@ -113,19 +139,18 @@ impl Framing {
         Ok(())
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        let room = LONGEST - self.line.len();
-        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.line_length += bytes.len() as u64;
-        self.last_byte = bytes.last().copied().unwrap_or(self.last_byte);
-    }
-
-    fn line_ended(&mut self) -> Result<(), &'static str> {
-        if self.line_length == 0 || self.last_byte != b'\r' {
+    /// Of a line: its first bytes, how long it is, and its last byte.
+    fn line_ended(
+        &mut self,
+        begin: &[u8],
+        length: u64,
+        last: Option<&u8>,
+    ) -> Result<(), &'static str> {
+        if last != Some(&b'\r') {
             return Err("a line ends without a carriage return");
         }
-        let whole = self.line_length <= LONGEST as u64;
-        let line = if whole { &self.line[..self.line.len() - 1] } else { &self.line[..] };
+        let whole = length <= LONGEST as u64;
+        let line = if whole { &begin[..begin.len() - 1] } else { begin };
         self.at = match self.at {
             At::First if line == PREFACE[0] => At::Preface(1),
             At::Preface(next) if PREFACE.get(next) == Some(&line) => match next + 1 {

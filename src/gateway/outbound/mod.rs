@@ -1,0 +1,196 @@
+//! The way out: HTTP/1.1 with as many connections as there are requests under way.
+//!
+//! One HTTP/2 connection to Vertex AI carries 100 streams and would hold the next one back; an
+//! HTTP/1.1 connection carries one, and is used again for the next. Which ones are kept, and for how
+//! long, is in [`pool`].
+//!
+//! hyper-util's client does the same and more, for a task and some twenty allocations a request: a
+//! fifth of what the sidecar has to do for one.
+
+mod body;
+mod connect;
+mod pool;
+
+use std::{
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use clap::Args;
+use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use http_body::Body;
+use tower::Service;
+
+pub(super) use self::{
+    body::AnswerBody,
+    connect::{CONNECT_TIMEOUT, ConnectError},
+};
+use self::{
+    connect::Connector,
+    pool::{Lease, Place, Pool},
+};
+use super::{
+    config::{Failure, timeout},
+    sight::Connections,
+};
+use crate::BoxError;
+
+/// The options about connections to Vertex AI.
+#[derive(Clone, Debug, Args)]
+pub struct OutboundOptions {
+    /// Seconds after which a connection to Vertex AI takes no more requests, so that a changed DNS
+    /// name is followed; what is under way is not cut. 0 for no limit
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_UPSTREAM_CONNECTION_LIFETIME",
+        default_value_t = 300
+    )]
+    pub upstream_connection_lifetime: u64,
+}
+
+impl OutboundOptions {
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        timeout(self.upstream_connection_lifetime)
+    }
+}
+
+/// Sends requests with bodies `B`, to the scheme and the authority in their URIs. Clones share the
+/// connections.
+pub(super) struct Outbound<B>(Arc<Shared<B>>);
+
+type Answered<B> = Result<Response<AnswerBody<B>>, BoxError>;
+
+struct Shared<B> {
+    connector: Connector,
+    pool: Arc<Pool<B>>,
+}
+
+impl<B> Clone for Outbound<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> Outbound<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    /// Connections that count, and take requests for so long.
+    pub(super) fn new(
+        connections: &Connections,
+        lifetime: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let connector = Connector::new(connections)?;
+        Ok(Self(Arc::new(Shared { connector, pool: Arc::new(Pool::new(lifetime)) })))
+    }
+
+    /// For the few requests of a command.
+    pub(super) fn for_a_while() -> Result<Self, Failure> {
+        Self::new(&Connections::default(), None)
+    }
+}
+
+impl<B> Service<Request<B>> for Outbound<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<AnswerBody<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Answered<B>> + Send>>;
+
+    /// Always ready: each request has a connection of its own.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let place = match prepare(&mut request) {
+            Ok(place) => place,
+            Err(error) => return Box::pin(ready(Err(error.into()))),
+        };
+        let shared = Arc::clone(&self.0);
+        match shared.pool.take(&place) {
+            Some(lease) => Box::pin(shared.send_again(place, lease, request)),
+            None => Box::pin(shared.send_anew(place, request)),
+        }
+    }
+}
+
+/// Makes of a request to a server what travels on a connection to it, with a path alone (RFC 9112
+/// §3.2.1).
+fn prepare<B>(request: &mut Request<B>) -> Result<Place, ConnectError> {
+    let place = Place::of(request.uri()).ok_or(ConnectError::NoHost)?;
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    if !request.headers().contains_key(header::HOST) {
+        request.headers_mut().insert(header::HOST, place.host()?);
+    }
+    Ok(place)
+}
+
+impl<B> Shared<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    /// Over a connection that was used before. Not an `async fn`: the request is handed over here and
+    /// now, and is no part of the future.
+    fn send_again(
+        self: Arc<Self>,
+        place: Place,
+        mut lease: Lease<B>,
+        request: Request<B>,
+    ) -> impl Future<Output = Answered<B>> + Send {
+        let answer = lease.sender().try_send_request(request);
+        async move {
+            match answer.await {
+                Ok(response) => Ok(response.map(|body| AnswerBody::new(body, lease))),
+                Err(mut error) => match error.take_message() {
+                    // It was closed while it lay idle, and not a byte was sent.
+                    Some(unsent) => Box::pin(self.send_anew(place, unsent)).await,
+                    None => Err(error.into_error().into()),
+                },
+            }
+        }
+    }
+
+    /// Over a new connection, unless one has become free.
+    async fn send_anew(self: Arc<Self>, place: Place, mut request: Request<B>) -> Answered<B> {
+        while let Some(mut lease) = self.pool.take(&place) {
+            match lease.sender().try_send_request(request).await {
+                Ok(response) => return Ok(response.map(|body| AnswerBody::new(body, lease))),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        let sender = self.connector.connect(&place).await?;
+        let mut lease = self.pool.lease(place, sender);
+        let response = lease.sender().send_request(request).await?;
+        Ok(response.map(|body| AnswerBody::new(body, lease)))
+    }
+}
+
+impl<B> fmt::Debug for Outbound<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound").finish_non_exhaustive()
+    }
+}
+
+impl Place {
+    /// What `Host` says: without the port that the scheme has anyway.
+    fn host(&self) -> Result<HeaderValue, ConnectError> {
+        let authority = self.authority();
+        let is_usual = matches!(
+            (self.is_https(), authority.port_u16()),
+            (true, Some(443)) | (false, Some(80))
+        );
+        let host = if is_usual { authority.host() } else { authority.as_str() };
+        HeaderValue::from_str(host).map_err(|_| ConnectError::NoHost)
+    }
+}

@@ -1,0 +1,199 @@
+//! The connections that wait for their next request.
+//!
+//! The one that was used last is taken first, so that those that are not needed grow old and are
+//! closed. Each is looked at when it is taken: one that the other side has closed, or that is too
+//! old, is left behind. What lies there unused is looked through by a task, which is there only
+//! while there is something to look at.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use http::{
+    Uri,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use hyper::client::conn::http1::SendRequest;
+
+/// A connection that has been unused for longer is closed, as with hyper-util's client. Google closes
+/// its own after some minutes; whoever sends over one that is about to be closed has to send again.
+const IDLE: Duration = Duration::from_secs(90);
+/// How often the unused ones are looked through.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// Where connections go: a scheme and an authority.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    scheme: Scheme,
+    authority: Authority,
+}
+
+impl Place {
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
+        let scheme = uri.scheme().filter(|s| **s == Scheme::HTTPS || **s == Scheme::HTTP)?.clone();
+        Some(Self { scheme, authority: uri.authority()?.clone() })
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub(super) fn uri(&self) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+        // All three are there.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+/// All that are unused.
+pub(super) struct Pool<B> {
+    lifetime: Option<Duration>,
+    idle: Mutex<Idle<B>>,
+}
+
+struct Idle<B> {
+    /// Of `http` and of `https`. By the authority as it is written: ours are all written alike.
+    places: [HashMap<Box<str>, Vec<Unused<B>>>; 2],
+    is_watched: bool,
+}
+
+struct Unused<B> {
+    connection: Kept<B>,
+    since: Instant,
+}
+
+struct Kept<B> {
+    sender: SendRequest<B>,
+    /// When it takes no more requests.
+    until: Option<Instant>,
+}
+
+/// A connection in use.
+pub(super) struct Lease<B> {
+    place: Place,
+    connection: Kept<B>,
+    pool: Arc<Pool<B>>,
+}
+
+impl<B> Pool<B> {
+    pub(super) fn new(lifetime: Option<Duration>) -> Self {
+        let idle = Idle { places: [HashMap::new(), HashMap::new()], is_watched: false };
+        Self { lifetime, idle: Mutex::new(idle) }
+    }
+
+    /// A connection that waits for a request to `place`.
+    pub(super) fn take(self: &Arc<Self>, place: &Place) -> Option<Lease<B>> {
+        let mut idle = self.lock();
+        let unused = idle.at(place).get_mut(place.authority.as_str())?;
+        let now = Instant::now();
+        for at in (0..unused.len()).rev() {
+            if !unused[at].is_good(now) {
+                unused.swap_remove(at);
+            } else if unused[at].connection.sender.is_ready() {
+                let Unused { connection, .. } = unused.swap_remove(at);
+                let pool = Arc::clone(self);
+                drop(idle);
+                return Some(Lease { place: place.clone(), connection, pool });
+            }
+            // Else a request is still on its way over it, although its answer has come.
+        }
+        None
+    }
+
+    /// A connection that was just made.
+    pub(super) fn lease(self: &Arc<Self>, place: Place, sender: SendRequest<B>) -> Lease<B> {
+        // Those that were made together do not end together.
+        let until =
+            self.lifetime.map(|life| Instant::now() + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        let connection = Kept { sender, until };
+        Lease { place, connection, pool: Arc::clone(self) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle<B>> {
+        // It is whole between its statements.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go what is not good any more. Whether anything is left.
+    fn look_through(&self) -> bool {
+        let mut idle = self.lock();
+        let now = Instant::now();
+        for places in &mut idle.places {
+            places.retain(|_, unused| {
+                unused.retain(|unused| unused.is_good(now));
+                !unused.is_empty()
+            });
+        }
+        idle.is_watched = idle.places.iter().any(|places| !places.is_empty());
+        idle.is_watched
+    }
+}
+
+impl<B> Idle<B> {
+    fn at(&mut self, place: &Place) -> &mut HashMap<Box<str>, Vec<Unused<B>>> {
+        &mut self.places[usize::from(place.is_https())]
+    }
+}
+
+impl<B> Unused<B> {
+    fn is_good(&self, now: Instant) -> bool {
+        !self.connection.sender.is_closed()
+            && self.connection.until.is_none_or(|until| now < until)
+            && now.saturating_duration_since(self.since) < IDLE
+    }
+}
+
+impl<B> Lease<B> {
+    pub(super) fn sender(&mut self) -> &mut SendRequest<B> {
+        &mut self.connection.sender
+    }
+
+    /// For the next request: the answer of this one has ended.
+    pub(super) fn give_back(self)
+    where
+        B: Send + 'static,
+    {
+        let Self { place, connection, pool } = self;
+        let unused = Unused { connection, since: Instant::now() };
+        if !unused.is_good(unused.since) {
+            return;
+        }
+        let mut idle = pool.lock();
+        let there = idle.at(&place);
+        match there.get_mut(place.authority.as_str()) {
+            Some(others) => others.push(unused),
+            None => {
+                there.insert(place.authority.as_str().into(), vec![unused]);
+            }
+        }
+        if std::mem::replace(&mut idle.is_watched, true) {
+            return;
+        }
+        drop(idle);
+        let pool = Arc::downgrade(&pool);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                if !pool.upgrade().is_some_and(|pool| pool.look_through()) {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl<B> fmt::Debug for Lease<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("place", &self.place).finish_non_exhaustive()
+    }
+}
