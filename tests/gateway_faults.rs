@@ -6,20 +6,17 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     net::SocketAddr,
     process::Stdio,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use common::{
-    chat,
+    chat, eventually,
     gateway::{Gateway, before},
+    load::row,
     text,
 };
 use http::StatusCode;
@@ -32,11 +29,6 @@ use tokio::{
 use tower_vertex::emulator::{
     ApiFault, Emulator, Faults, LiteralResponse, StreamBehavior, TokenBehavior, TokenFault,
 };
-
-/// Clients that ask without a pause.
-const CLIENTS: usize = 8;
-/// Answers that are waited for in each part of a row.
-const ENOUGH: usize = 40;
 
 /// A server on the way to Vertex AI that can be in trouble.
 struct Way {
@@ -127,101 +119,6 @@ impl Way {
     }
 }
 
-/// Clients at work.
-struct Load {
-    seen: Arc<Mutex<BTreeMap<u16, usize>>>,
-    stop: Arc<AtomicBool>,
-    clients: JoinSet<()>,
-}
-
-impl Load {
-    fn start(gateway: &Arc<Gateway>) -> Self {
-        let (seen, stop) = (Arc::<Mutex<BTreeMap<u16, usize>>>::default(), Arc::default());
-        let mut clients = JoinSet::new();
-        for client in 0..CLIENTS {
-            let (gateway, seen) = (Arc::clone(gateway), Arc::clone(&seen));
-            let stop: Arc<AtomicBool> = Arc::clone(&stop);
-            clients.spawn(async move {
-                for number in 0.. {
-                    if stop.load(Relaxed) {
-                        return;
-                    }
-                    let question = format!("client {client}, question {number}");
-                    let answer = gateway.call(chat(&question)).await;
-                    let status = answer.status();
-                    let body = text(answer).await;
-                    if status == StatusCode::OK {
-                        // Not another's, and not a part of it.
-                        assert!(body.contains(&format!("You said: {question}\"")), "{body}");
-                        serde_json::from_str::<serde_json::Value>(&body).expect(&body);
-                    } else {
-                        let error: serde_json::Value = serde_json::from_str(&body).expect(&body);
-                        assert!(error["error"]["code"].is_string(), "{body}");
-                        // A client that is refused waits a little.
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                    *seen.lock().unwrap().entry(status.as_u16()).or_default() += 1;
-                }
-            });
-        }
-        Self { seen, stop, clients }
-    }
-
-    /// Waits for so many more answers of these statuses.
-    async fn more(&mut self, what: &str, wanted: impl Fn(u16) -> bool) {
-        let count = |seen: &BTreeMap<u16, usize>| {
-            seen.iter()
-                .filter(|(status, _)| wanted(**status))
-                .map(|(_, count)| count)
-                .sum::<usize>()
-        };
-        let before = count(&self.seen.lock().unwrap());
-        for _ in 0..6000 {
-            if let Some(ended) = self.clients.try_join_next() {
-                ended.unwrap();
-            }
-            if count(&self.seen.lock().unwrap()) >= before + ENOUGH {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("{what}: {:?} after half a minute", self.seen.lock().unwrap());
-    }
-
-    /// What was answered in all.
-    async fn end(mut self) -> BTreeMap<u16, usize> {
-        self.stop.store(true, Relaxed);
-        while let Some(ended) = self.clients.join_next().await {
-            ended.unwrap();
-        }
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-/// A row of the matrix: all is well, something breaks, `statuses` are seen, it is mended, all is
-/// well again, and for good.
-async fn row(
-    name: &str,
-    gateway: &Arc<Gateway>,
-    statuses: &[u16],
-    breaks: impl FnOnce(),
-    mends: impl FnOnce(),
-) {
-    let mut load = Load::start(gateway);
-    load.more(&format!("{name}: before"), |status| status == 200).await;
-    breaks();
-    load.more(&format!("{name}: broken"), |status| statuses.contains(&status)).await;
-    mends();
-    load.more(&format!("{name}: mended"), |status| status == 200).await;
-    let seen = load.end().await;
-    assert!(seen.keys().all(|s| *s == 200 || statuses.contains(s)), "{name}: {seen:?}");
-    let mut after = Load::start(gateway);
-    after.more(&format!("{name}: afterwards"), |status| status == 200).await;
-    let seen = after.end().await;
-    assert!(seen.keys().eq([&200]), "{name}: {seen:?} afterwards");
-    println!("{name}: whole answers or clean errors, and back");
-}
-
 #[tokio::test]
 async fn upstream_in_trouble() {
     let vertex = Emulator::start().await.unwrap();
@@ -236,7 +133,8 @@ async fn upstream_in_trouble() {
         ("upstream half closes", Trouble::HalfClosed, &[502]),
         ("upstream sends garbage", Trouble::Garbage, &[502]),
     ] {
-        row(name, &gateway, statuses, || way.set(trouble), || way.set(Trouble::None)).await;
+        let breaks = async || way.set(trouble);
+        row(name, &gateway, statuses, breaks, async || way.set(Trouble::None)).await;
     }
 }
 
@@ -267,7 +165,8 @@ async fn storms_of_errors() {
     };
     for status in [401, 403, 429, 500, 503] {
         let name = format!("a storm of {status}");
-        row(&name, &gateway, &[status], || fail(status), || vertex.clear_faults()).await;
+        let mends = async || vertex.clear_faults();
+        row(&name, &gateway, &[status], async || fail(status), mends).await;
     }
     // A permanent 401 does not become a storm at the token endpoint.
     assert!(vertex.stats().token_mints < 10, "{:?}", vertex.stats());
@@ -301,8 +200,8 @@ async fn token_endpoint_in_trouble() {
         let short = TokenBehavior { expires_in: 3.into(), ..TokenBehavior::default() };
         vertex.set_token_behavior(short.clone());
         let gateway = Arc::new(Gateway::before(&vertex, &[]).await);
-        let breaks = || vertex.set_token_behavior(trouble);
-        let mends = || vertex.set_token_behavior(TokenBehavior::default());
+        let breaks = async || vertex.set_token_behavior(trouble);
+        let mends = async || vertex.set_token_behavior(TokenBehavior::default());
         row(name, &gateway, &[401, 503], breaks, mends).await;
     }
 }
