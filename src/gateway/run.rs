@@ -20,7 +20,7 @@ use super::{
     credentials::{Identity, find},
     endpoints,
     limits::Limits,
-    listen::{Workers, accept, bind, cannot_listen},
+    listen::{Workers, accept, accept_rest, bind, cannot_listen},
     sight::Sight,
     signals::{self, hang_up, stop_signal, tell_systemd},
     token,
@@ -161,7 +161,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(delay) = timeout(options.drain_delay) {
         accept(&listener, &workers, tokio::time::sleep(delay)).await;
     }
-    drop(listener);
+    accept_rest(listener, &workers);
     stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }

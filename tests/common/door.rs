@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use tokio::{
@@ -15,6 +18,7 @@ pub(crate) struct Door {
     addr: SocketAddr,
     behind: SocketAddr,
     listening: Mutex<Option<AbortHandle>>,
+    passed: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,11 +31,16 @@ impl Door {
     /// Shut. `addr` may have the port 0.
     pub(crate) async fn new(addr: SocketAddr, behind: SocketAddr) -> Arc<Self> {
         let addr = TcpListener::bind(addr).await.unwrap().local_addr().unwrap();
-        Arc::new(Self { addr, behind, listening: Mutex::default() })
+        Arc::new(Self { addr, behind, listening: Mutex::default(), passed: Arc::default() })
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// How many connections have come through.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed.load(Relaxed)
     }
 
     pub(crate) async fn open(&self) {
@@ -59,11 +68,12 @@ impl Door {
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        let behind = self.behind;
+        let (behind, passed) = (self.behind, Arc::clone(&self.passed));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let Ok((mut client, _)) = listener.accept().await else { continue };
+                passed.fetch_add(1, Relaxed);
                 connections.spawn(async move {
                     if mode == Mode::Silent {
                         std::future::pending::<()>().await;

@@ -4,6 +4,10 @@
 pub(crate) mod door;
 #[cfg(feature = "gateway")]
 pub(crate) mod gateway;
+#[cfg(feature = "gateway")]
+pub(crate) mod load;
+#[cfg(all(feature = "gateway", target_os = "linux"))]
+pub(crate) mod vitals;
 pub(crate) mod world;
 
 use bytes::Bytes;

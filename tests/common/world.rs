@@ -10,6 +10,7 @@ const INSIDE: &str = "TOWER_VERTEX_TEST_INSIDE";
 pub(crate) struct World {
     variables: Vec<(&'static str, OsString)>,
     hosts: Option<&'static str>,
+    network: Vec<&'static str>,
 }
 
 impl World {
@@ -29,6 +30,13 @@ impl World {
         self
     }
 
+    /// A command of the shell that makes more of that network, before the test is in it.
+    #[allow(dead_code)] // Some test binaries need no more than loopback.
+    pub(crate) fn network(mut self, command: &'static str) -> Self {
+        self.network.push(command);
+        self
+    }
+
     /// Runs the test `name` again in this world, in an empty folder which is `HOME` too, and
     /// fails if it fails there. Returns `true` in there.
     pub(crate) fn enter(self, name: &str) -> bool {
@@ -39,7 +47,7 @@ impl World {
         let exe = std::env::current_exe().unwrap();
         let mut command = match self.hosts {
             None => Command::new(exe),
-            Some(hosts) => namespace(exe.as_os_str().to_owned(), hosts, home.path()),
+            Some(hosts) => namespace(exe.as_os_str().to_owned(), hosts, &self.network, home.path()),
         };
         command
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
@@ -59,7 +67,7 @@ impl World {
     }
 }
 
-fn namespace(exe: OsString, hosts: &str, home: &Path) -> Command {
+fn namespace(exe: OsString, hosts: &str, network: &[&str], home: &Path) -> Command {
     let file = home.join("hosts");
     fs::write(&file, format!("127.0.0.1 localhost\n{hosts}\n")).unwrap();
     let root = fs::metadata("/proc/self").is_ok_and(|proc| {
@@ -68,11 +76,9 @@ fn namespace(exe: OsString, hosts: &str, home: &Path) -> Command {
     });
     let mut command = Command::new("unshare");
     command.args(if root { &["-m", "-n"][..] } else { &["-r", "-m", "-n"] });
-    command.args([
-        "sh",
-        "-c",
-        "ip link set lo up && mount --bind \"$HOME/hosts\" /etc/hosts && exec \"$0\" \"$@\"",
-    ]);
-    command.arg(exe);
+    let mut script = vec!["set -e", "ip link set lo up", "mount --bind \"$HOME/hosts\" /etc/hosts"];
+    script.extend(network);
+    script.push("exec \"$0\" \"$@\"");
+    command.args(["sh", "-c", &script.join("\n")]).arg(exe);
     command
 }

@@ -18,11 +18,12 @@ use http::{
 };
 use hyper::client::conn::http1::SendRequest;
 
-/// A connection that has been unused for longer is closed, as with hyper-util's client. Google closes
-/// its own after some minutes; whoever sends over one that is about to be closed has to send again.
-const IDLE: Duration = Duration::from_secs(90);
+/// A connection that has been unused for longer is closed. A burst leaves as many as there were
+/// requests, and each holds memory; and what is sent over one that Google is about to close has to be
+/// sent again.
+const IDLE: Duration = Duration::from_secs(30);
 /// How often the unused ones are looked through.
-const INTERVAL: Duration = Duration::from_secs(15);
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where connections go: a scheme and an authority.
 #[derive(Clone, Debug)]

@@ -1,0 +1,308 @@
+//! The network under `vertex-gateway` fails: names are gone or point elsewhere, machines vanish
+//! without a word. In a network of its own, with a name server of its own.
+#![cfg(all(feature = "gateway", target_os = "linux"))]
+
+mod common;
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    process::Command as Shell,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::{
+    chat, chat_stream,
+    door::Door,
+    gateway::{Gateway, command, openai_error},
+    load::{CLIENTS, Load, row},
+    text,
+    world::World,
+};
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use tokio::{net::UdpSocket, process::Command, task::JoinHandle};
+use tower_vertex::emulator::{Emulator, Faults, StreamBehavior, TokenBehavior};
+
+const VERTEX: &str = "us-central1-aiplatform.googleapis.com";
+const TOKENS: &str = "tokens.example.com";
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// A name server of everything, with what it answers for each name.
+struct Names(Arc<Mutex<HashMap<&'static str, Answer>>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    At(Ipv4Addr),
+    /// There is no such name.
+    Gone,
+    /// The server knows nothing for now.
+    Failure,
+    /// It says nothing.
+    Silence,
+}
+
+impl Names {
+    async fn serve(at: Ipv4Addr, names: &[(&'static str, Ipv4Addr)]) -> Self {
+        let socket = UdpSocket::bind((at, 53)).await.unwrap();
+        let known = names.iter().map(|&(name, address)| (name, Answer::At(address))).collect();
+        let known = Arc::new(Mutex::new(known));
+        let names = Self(Arc::clone(&known));
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            loop {
+                let (length, client) = socket.recv_from(&mut query).await.unwrap();
+                let answer = reply(&query[..length], &known.lock().unwrap());
+                if let Some(answer) = answer {
+                    let _ = socket.send_to(&answer, client).await;
+                }
+            }
+        });
+        names
+    }
+
+    fn set(&self, name: &'static str, answer: Answer) {
+        self.0.lock().unwrap().insert(name, answer);
+    }
+}
+
+/// RFC 1035 §4, as far as a resolver of A and AAAA needs it.
+fn reply(query: &[u8], known: &HashMap<&str, Answer>) -> Option<Vec<u8>> {
+    let (mut labels, mut at) = (Vec::new(), 12);
+    while query[at] != 0 {
+        let end = at + 1 + usize::from(query[at]);
+        labels.push(std::str::from_utf8(&query[at + 1..end]).unwrap().to_ascii_lowercase());
+        at = end;
+    }
+    let (question, kind) = (&query[12..at + 5], query[at + 2]);
+    let (code, address) = match known.get(&*labels.join(".")) {
+        Some(Answer::Silence) => return None,
+        Some(Answer::Failure) => (2, None),
+        None | Some(Answer::Gone) => (3, None),
+        // An A; there is no AAAA.
+        Some(Answer::At(address)) => (0, (kind == 1).then_some(address)),
+    };
+    let answers = u8::from(address.is_some());
+    let mut reply = [&query[..2], &[0x81, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0]].concat();
+    reply.extend(question);
+    if let Some(address) = address {
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+        reply.extend(address.octets());
+    }
+    Some(reply)
+}
+
+/// With the name server at 127.0.0.1.
+fn world() -> World {
+    World::new().hosts("").network(RESOLVER).variable("SSL_CERT_FILE", "authority.pem")
+}
+
+const RESOLVER: &str = r#"
+printf 'nameserver %s\noptions timeout:1 attempts:1\n' "${NAMESERVER:-127.0.0.1}" > "$HOME/resolv.conf"
+echo 'hosts: files dns' > "$HOME/nsswitch.conf"
+mount --bind "$HOME/resolv.conf" /etc/resolv.conf
+mount --bind "$HOME/nsswitch.conf" /etc/nsswitch.conf
+"#;
+
+/// Vertex AI by its own name over TLS, and a token endpoint by name.
+async fn emulator() -> Emulator {
+    let vertex = Emulator::builder().tls(true).start().await.unwrap();
+    fs::write("authority.pem", vertex.certificate_pem().unwrap()).unwrap();
+    let key = vertex.service_account_key();
+    let tokens = vertex.control_url().replace("127.0.0.1", TOKENS);
+    let key = key.replace(&vertex.control_url(), &tokens);
+    assert!(key.contains(TOKENS));
+    fs::write("key.json", key).unwrap();
+    vertex
+}
+
+async fn door(at: [u8; 4], vertex: &Emulator) -> Arc<Door> {
+    let door = Door::new((at, 443).into(), vertex.addr()).await;
+    door.open().await;
+    door
+}
+
+fn gateway(more: &[&str]) -> Command {
+    let args = ["--project", "p1", "--location", "us-central1", "--credentials", "key.json"];
+    command(&[&args, more].concat())
+}
+
+const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+#[tokio::test]
+async fn names_that_do_not_resolve_are_a_502_until_they_do() {
+    if !world().enter("names_that_do_not_resolve_are_a_502_until_they_do") {
+        return;
+    }
+    let names = Names::serve(LOCALHOST, &[(VERTEX, LOCALHOST), (TOKENS, LOCALHOST)]).await;
+    let vertex = emulator().await;
+    let door = door([127, 0, 0, 1], &vertex).await;
+    let gateway = Arc::new(Gateway::start(gateway(&LOCAL)).await);
+    for (name, answer) in [
+        ("names are gone", Answer::Gone),
+        ("the name server fails", Answer::Failure),
+        ("the name server is silent", Answer::Silence),
+    ] {
+        // Connections that are there need no names: nobody notices.
+        let mut load = Load::start(&gateway);
+        load.more(name, |status| status == 200).await;
+        let before = door.passed();
+        names.set(VERTEX, answer);
+        load.more(name, |status| status == 200).await;
+        assert_eq!(door.passed(), before, "none had to be made");
+        assert!(load.end().await.keys().eq([&200]), "{name}");
+        names.set(VERTEX, Answer::At(LOCALHOST));
+        // Those that are made anew do.
+        let breaks = async || {
+            names.set(VERTEX, answer);
+            door.shut();
+            door.open().await;
+        };
+        row(name, &gateway, &[502], breaks, async || names.set(VERTEX, Answer::At(LOCALHOST)))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_endpoint_without_a_name_is_waited_for() {
+    if !world().enter("a_token_endpoint_without_a_name_is_waited_for") {
+        return;
+    }
+    let names = Names::serve(LOCALHOST, &[(VERTEX, LOCALHOST), (TOKENS, LOCALHOST)]).await;
+    let vertex = emulator().await;
+    let _door = door([127, 0, 0, 1], &vertex).await;
+    vertex.set_token_behavior(TokenBehavior { expires_in: 3.into(), ..TokenBehavior::default() });
+    let gateway = Arc::new(Gateway::start(gateway(&LOCAL)).await);
+    let breaks = async || names.set(TOKENS, Answer::Gone);
+    let mends = async || {
+        vertex.set_token_behavior(TokenBehavior::default());
+        names.set(TOKENS, Answer::At(LOCALHOST));
+    };
+    // 401: the token dies on its way.
+    row("the token endpoint has no name", &gateway, &[401, 503], breaks, mends).await;
+}
+
+#[tokio::test]
+async fn a_name_that_moves_is_followed() {
+    if !world().enter("a_name_that_moves_is_followed") {
+        return;
+    }
+    let old = Ipv4Addr::new(127, 0, 0, 2);
+    let new = Ipv4Addr::new(127, 0, 0, 3);
+    let names = Names::serve(LOCALHOST, &[(VERTEX, old), (TOKENS, LOCALHOST)]).await;
+    let vertex = emulator().await;
+    let (door_of_old, door_of_new) =
+        (door(old.octets(), &vertex).await, door(new.octets(), &vertex).await);
+    let gateway = Arc::new(Gateway::start(gateway(&LOCAL)).await);
+    let mut load = Load::start(&gateway);
+    load.more("before", |status| status == 200).await;
+    assert_eq!((door_of_old.passed() > 0, door_of_new.passed()), (true, 0));
+    names.set(VERTEX, Answer::At(new));
+    door_of_old.shut();
+    load.more("after", |status| status == 200).await;
+    let seen = load.end().await;
+    // Those that were under way when the old one went away.
+    assert!(seen.keys().all(|status| [200, 502].contains(status)), "{seen:?}");
+    assert!(seen.get(&502).is_none_or(|lost| *lost <= CLIENTS), "{seen:?}");
+    assert!(door_of_new.passed() > 0);
+    let mut load = Load::start(&gateway);
+    load.more("for good", |status| status == 200).await;
+    assert!(load.end().await.keys().eq([&200]));
+}
+
+/// Two networks of two machines each, here and where the gateway is: 10.9.7.0 for its clients, the
+/// name server and tokens, 10.9.8.0 on the way to Vertex AI.
+const TWO_MACHINES: &str = r#"
+mount -t tmpfs none /run
+ip netns add gateway
+ip -n gateway link set lo up
+for net in 7 8; do
+    ip link add "here$net" type veth peer name "there$net" netns gateway
+    ip addr add "10.9.$net.1/24" dev "here$net"
+    ip -n gateway addr add "10.9.$net.2/24" dev "there$net"
+    ip link set "here$net" up
+    ip -n gateway link set "there$net" up
+done
+"#;
+
+/// Nothing of 10.9.8.0 is sent or taken any more, and nobody is told.
+fn vanish(gone: bool) {
+    let args = ["route", if gone { "add" } else { "del" }, "blackhole", "10.9.8.2/32"];
+    assert!(Shell::new("ip").args(args).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_machine_that_vanishes_is_given_up_after_half_a_minute() {
+    let name = "a_machine_that_vanishes_is_given_up_after_half_a_minute";
+    let here = Ipv4Addr::new(10, 9, 7, 1);
+    if !world().variable("NAMESERVER", "10.9.7.1").network(TWO_MACHINES).enter(name) {
+        return;
+    }
+    let dead = Ipv4Addr::new(10, 9, 8, 1);
+    let names = Names::serve(here, &[(VERTEX, dead), (TOKENS, here)]).await;
+    let vertex = emulator().await;
+    let (door_of_dead, door_of_new) =
+        (door(dead.octets(), &vertex).await, door(here.octets(), &vertex).await);
+    let port = vertex.control_url().rsplit_once(':').unwrap().1.parse().unwrap();
+    let tokens = Door::new((here, port).into(), SocketAddr::from((LOCALHOST, port))).await;
+    tokens.open().await;
+    let inside = gateway(&["--listen", "10.9.7.2:0", "--allow-unauthenticated"]).into_std();
+    let mut outside = Command::new("nsenter");
+    outside.arg("--net=/run/netns/gateway").arg(inside.get_program()).args(inside.get_args());
+    outside.kill_on_drop(true);
+    let gateway = Arc::new(Gateway::start(outside).await);
+
+    // Under way: one answer that is still thought about, and one in its middle. Idle: some.
+    let pace = |stream| vertex.set_faults(Faults { stream, ..Faults::default() });
+    let mut load = Load::start(&gateway);
+    load.more("before", |status| status == 200).await;
+    assert!(load.end().await.keys().eq([&200]));
+    let forever = Duration::from_secs(3600);
+    pace(StreamBehavior { chunk_delay: forever, ..StreamBehavior::default() });
+    let mut streaming = gateway.call(chat_stream("a stream")).await.into_body();
+    streaming.frame().await.unwrap().unwrap();
+    pace(StreamBehavior { first_byte_delay: forever, ..StreamBehavior::default() });
+    let asked = vertex.requests().len();
+    let of_thinking = Arc::clone(&gateway);
+    let thinking: JoinHandle<_> =
+        tokio::spawn(async move { openai_error(of_thinking.call(chat("think")).await).await });
+    while vertex.requests().len() == asked {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    vertex.clear_faults();
+    vanish(true);
+
+    // Its idle connections swallow what is sent until they are given up; then all know.
+    let mut load = Load::start(&gateway);
+    load.so_many_more(CLIENTS, "vanished", |status| status == 502).await;
+    let (status, code, _) = thinking.await.unwrap();
+    assert_eq!((status, &*code), (502, "upstream_failed"));
+    let rest = streaming.collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&rest).contains("stream_interrupted"), "{rest:?}");
+
+    // Another machine takes its place.
+    assert_eq!(door_of_new.passed(), 0);
+    names.set(VERTEX, Answer::At(here));
+    load.more("another machine", |status| status == 200).await;
+    let seen = load.end().await;
+    // 504: connections to the dead one that were not made in time.
+    assert!(seen.keys().all(|status| [200, 502, 504].contains(status)), "{seen:?}");
+    let mut load = Load::start(&gateway);
+    load.more("for good", |status| status == 200).await;
+    assert!(load.end().await.keys().eq([&200]));
+    // And when the first one is back, so are its connections, or new ones.
+    names.set(VERTEX, Answer::At(dead));
+    door_of_new.shut();
+    let before = door_of_dead.passed();
+    vanish(false);
+    let mut load = Load::start(&gateway);
+    load.more("back", |status| status == 200).await;
+    let seen = load.end().await;
+    assert!(seen.keys().all(|status| [200, 502].contains(status)), "{seen:?}");
+    assert!(door_of_dead.passed() > before);
+    let answer = gateway.call(chat("at last")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(text(answer).await.contains("You said: at last\""));
+}
