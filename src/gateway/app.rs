@@ -27,6 +27,7 @@ use super::{
     refusal::Refusal,
     sight::{Connections, CountConnections, Sight},
     tls::Tls,
+    trace::{Traced, TracedBody, Traces},
 };
 use crate::{
     BoxError,
@@ -47,10 +48,10 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The client of requests with bodies `B`.
 pub(super) type HttpClient<B> =
     Client<HttpsConnector<CountConnections<HttpConnector>>, ReplayBody<B>>;
-type AnswerBody = Either<ErrorBody<WatchedBody<Incoming>>, Full<Bytes>>;
+type AnswerBody = Either<ErrorBody<WatchedBody<TracedBody<Incoming>>>, Full<Bytes>>;
 pub(super) type Answer = Response<RecordedBody<AnswerBody>>;
 type SentBody = ReplayBody<ModelBody<InboundBody>>;
-type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<HttpClient<SentBody>>>>>;
+type Forwarded = VertexError<Watch<VertexRoute<VertexAuth<Traced<HttpClient<SentBody>>>>>>;
 type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
 
 /// How often a request was sent to Vertex AI.
@@ -79,6 +80,7 @@ pub(super) struct Shared {
     pub(super) header_timeout: Duration,
     pub(super) limits: Arc<Limits>,
     pub(super) sight: Arc<Sight>,
+    pub(super) traces: Traces,
     /// When it began to serve, in seconds since 1970.
     pub(super) since: u64,
     pub(super) max_request_bytes: usize,
@@ -91,7 +93,7 @@ pub(super) struct Shared {
 impl App {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let client = client(shared.sight.upstream())?;
+        let client = shared.traces.layer(client(shared.sight.upstream())?);
         let forwarded = route.layer(shared.auth.layer(client));
         let watched = Watch::new(forwarded, shared.idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
@@ -105,6 +107,7 @@ impl App {
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path());
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&shared.sight));
+        record.trace = shared.traces.begin(&request, shared.tls.is_some());
         let answer = self.answer(request, &mut record).await;
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.refused = Some(refusal.code());
@@ -142,6 +145,7 @@ impl App {
         }
         // What is billed is not for a client to choose.
         request.headers_mut().remove(QUOTA_PROJECT);
+        record.trace.follow(request.extensions_mut());
         let routed = Arc::clone(&record.routed);
         request.extensions_mut().insert(Passport { client, routed });
         // A clone for each request: readiness that an error leaves unused goes with it.

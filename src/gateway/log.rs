@@ -109,6 +109,7 @@ pub(super) fn request(record: &Record, status: u16, seconds: f64) {
     tracing::info!(
         target: "tower_vertex::gateway::access",
         id = record.id.to_str().ok(),
+        trace_id = record.trace.id(),
         method = record.method.as_str(),
         path = record.path,
         client = record.client.as_deref().map(|client| client.name()),
@@ -128,7 +129,7 @@ pub(super) fn request(record: &Record, status: u16, seconds: f64) {
     );
 }
 
-fn clip(model: &str) -> &str {
+pub(super) fn clip(model: &str) -> &str {
     let end = model.char_indices().nth(LONGEST_MODEL).map_or(model.len(), |(at, _)| at);
     &model[..end]
 }
