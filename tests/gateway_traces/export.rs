@@ -15,6 +15,7 @@ use super::{
         gateway::{Gateway, before, command},
         text,
     },
+    nowhere,
     spans::traced,
 };
 
@@ -189,8 +190,7 @@ const ADMIN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
 
 #[tokio::test]
 async fn no_request_notices_a_collector_that_is_not_there() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = format!("http://{gone}");
+    let (_socket, gone) = nowhere();
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*gone),
         ("OTEL_BSP_SCHEDULE_DELAY", "20"),

@@ -34,6 +34,7 @@ const CONTENT: &str = "content-of-the-conversation";
 /// A gateway before a recorded emulator, and its log.
 struct Traced {
     gateway: Gateway,
+    #[cfg_attr(not(feature = "otel"), allow(dead_code))] // It must not end before.
     vertex: Emulator,
     upstream: Upstream,
     log: Lines<BufReader<ChildStderr>>,
@@ -78,6 +79,15 @@ impl Traced {
         assert_eq!(answer.status(), StatusCode::OK);
         assert!(text(answer).await.contains(CONTENT));
     }
+}
+
+/// Where nobody listens, for as long as it is kept.
+#[cfg(feature = "otel")]
+fn nowhere() -> (tokio::net::TcpSocket, String) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
 }
 
 const CLIENTS: [(&str, &str); 3] =

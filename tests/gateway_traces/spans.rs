@@ -13,6 +13,7 @@ use super::{
     CLIENTS, CONTENT, PARENT, Traced,
     collector::{Collector, Seen, Spans},
     common::{chat, chat_stream, eventually, text},
+    nowhere,
 };
 
 const MODEL: &str = "google/gemini-2.5-flash";
@@ -377,9 +378,8 @@ async fn without_a_connection_the_attempt_says_why() {
     let mut traced = traced(&collector, &[], &[]).await;
     // Nobody listens there any more.
     let vertex = Emulator::start().await.unwrap();
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (mut command, _key) =
-        super::common::gateway::before(&vertex, &format!("http://{gone}"), &[]);
+    let (_socket, gone) = nowhere();
+    let (mut command, _key) = super::common::gateway::before(&vertex, &gone, &[]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url).env("OTEL_BSP_SCHEDULE_DELAY", "20");
     traced.gateway = super::common::gateway::Gateway::start(command).await;
     text(traced.gateway.call(chat(CONTENT)).await).await;

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use memchr::memmem::Finder;
 use opentelemetry::{KeyValue, trace::Span as _};
@@ -191,13 +191,14 @@ impl Attempt {
             self.is_settled = true;
             return;
         }
-        self.is_nameless = true;
-        let kind = response.headers().get(http::header::CONTENT_TYPE);
-        self.is_first = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        if self.is_first
-            && let Some(operation) = &mut *self.way.operation()
-        {
-            operation.span.set_attribute(KeyValue::new("gen_ai.request.stream", true));
+        if let Some(operation) = &mut *self.way.operation() {
+            let kind = response.headers().get(header::CONTENT_TYPE);
+            let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
+            self.is_nameless = true;
+            self.is_first = kind.starts_with(b"text/event-stream");
+            if self.is_first {
+                operation.span.set_attribute(KeyValue::new("gen_ai.request.stream", true));
+            }
         }
         if response.body().is_end_stream() {
             self.settle(None);

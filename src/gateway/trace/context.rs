@@ -54,10 +54,11 @@ fn hex(digits: &[u8]) -> Option<u128> {
 
 /// What the span says of it; the header itself travels on as it came.
 fn state(headers: &HeaderMap) -> TraceState {
-    let values = headers.get_all(TRACESTATE).iter().map(|value| value.to_str().unwrap_or("="));
-    let values = values.collect::<Vec<_>>().join(",");
-    let fit = values.len() <= LONGEST_STATE;
-    fit.then(|| TraceState::from_str(&values).ok()).flatten().unwrap_or_default()
+    let values: Result<Vec<_>, _> =
+        headers.get_all(TRACESTATE).iter().map(|v| v.to_str()).collect();
+    let list = values.unwrap_or_default().join(",");
+    let fit = list.len() <= LONGEST_STATE;
+    fit.then(|| TraceState::from_str(&list).ok()).flatten().unwrap_or_default()
 }
 
 /// Makes a request belong to a span of ours.

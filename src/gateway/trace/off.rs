@@ -9,34 +9,34 @@ pub(in super::super) type Traced<S> = S;
 pub(in super::super) type TracedBody<B> = B;
 
 /// What makes the traces.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Traces;
+#[derive(Clone, Debug)]
+pub(in super::super) struct Traces(());
 
 /// The trace of one request.
 #[derive(Debug, Default)]
-pub(in super::super) struct Trace;
+pub(in super::super) struct Trace(());
 
 impl Traces {
     /// Says that this build exports nothing, if somebody expects it.
     #[allow(clippy::unnecessary_wraps)] // With the feature, variables may be wrong.
     pub(in super::super) fn from_env() -> Result<Self, Failure> {
         let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-        let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        if let Some(variable) = endpoints.iter().find(set) {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if let Some(variable) = endpoints.into_iter().find(|name| is_set(name)) {
             tracing::warn!(
                 variable,
                 "no traces are exported: this build is without the feature `otel`"
             );
         }
-        Ok(Self)
+        Ok(Self(()))
     }
 
-    pub(in super::super) fn layer<S>(self, client: S) -> Traced<S> {
+    pub(in super::super) fn layer<S>(&self, client: S) -> Traced<S> {
         client
     }
 
-    pub(in super::super) fn begin<B>(self, _: &Request<B>, _secure: bool) -> Trace {
-        Trace
+    pub(in super::super) fn begin<B>(&self, _: &Request<B>, _secure: bool) -> Trace {
+        Trace(())
     }
 
     pub(in super::super) async fn flush(self) {}
