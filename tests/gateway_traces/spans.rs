@@ -12,7 +12,7 @@ use tower_vertex::emulator::{
 use super::{
     CLIENTS, CONTENT, PARENT, Traced,
     collector::{Collector, Seen, Spans},
-    common::{chat, chat_stream, eventually, text},
+    common::{Http, chat, chat_stream, eventually, text},
     nowhere,
 };
 
@@ -185,6 +185,17 @@ async fn other_methods_are_operations_of_their_own() {
     assert_eq!(spans.server().name, "HTTP");
     assert_eq!(spans.server().get("http.request.method"), "_OTHER");
     assert_eq!(spans.server().get("http.route"), &Value::Null);
+}
+
+#[tokio::test]
+async fn a_request_over_http_2_says_so() {
+    let collector = Collector::start().await;
+    let traced = traced(&collector, &[], &[]).await;
+    text(traced.gateway.call_over(Http::Two, &mut chat(CONTENT)).await).await;
+    let spans = collector.take(3).await;
+    let of_two = traced.server(json!({ "network.protocol.version": "2" }));
+    assert_eq!(spans.server().without("vertex_gateway.request_id"), of_two);
+    assert_eq!(spans.attempts()[0].get("network.protocol.version"), "1.1");
 }
 
 #[tokio::test]

@@ -35,10 +35,12 @@ impl Settings {
         let is_off = says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none");
         let Some(endpoint) = endpoint(&given).filter(|_| !is_off) else { return Ok(None) };
         one_of(&given, "OTEL_TRACES_EXPORTER", &["otlp", "none"])?;
-        for name in of_traces("PROTOCOL") {
+        // A general one may be for logs and metrics of others, if traces have their own.
+        let in_force = |part| of_traces(part).into_iter().find(|name| given(name).is_some());
+        if let Some(name) = in_force("PROTOCOL") {
             one_of(&given, &name, &["http/protobuf"])?;
         }
-        for name in of_traces("COMPRESSION") {
+        if let Some(name) = in_force("COMPRESSION") {
             one_of(&given, &name, &["none"])?;
         }
         let unknown = [of_traces("CLIENT_CERTIFICATE"), of_traces("CLIENT_KEY")];
@@ -48,7 +50,7 @@ impl Settings {
                  OTEL_EXPORTER_OTLP_HEADERS"
             )));
         }
-        for name in of_traces("HEADERS") {
+        if let Some(name) = in_force("HEADERS") {
             pairs(&given, &name, |key, value| {
                 HeaderName::try_from(key).is_ok() && HeaderValue::try_from(value).is_ok()
             })?;
@@ -57,11 +59,8 @@ impl Settings {
         for name in ["SCHEDULE_DELAY", "MAX_EXPORT_BATCH_SIZE", "EXPORT_TIMEOUT"] {
             number(&given, &format!("OTEL_BSP_{name}"), 1)?;
         }
-        let timeout = {
-            let [of_traces, of_all] = of_traces("TIMEOUT");
-            let of_all = number(&given, &of_all, 1)?;
-            number(&given, &of_traces, 1)?.or(of_all).unwrap_or(10_000)
-        };
+        let timeout = in_force("TIMEOUT").map(|name| number(&given, &name, 1)).transpose()?;
+        let timeout = timeout.flatten().unwrap_or(10_000);
         let queue = number(&given, "OTEL_BSP_MAX_QUEUE_SIZE", 1)?.unwrap_or(2048);
         Ok(Some(Self {
             endpoint: endpoint?,
@@ -305,11 +304,13 @@ mod tests {
     #[test]
     fn what_is_right_is_taken() {
         let settings = on(&[
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "none"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x, a=b,"),
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,k8s.pod.name=p"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2000"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca.pem"),
             ("OTEL_PROPAGATORS", "baggage, none"),
