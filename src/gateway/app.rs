@@ -22,6 +22,7 @@ use super::{
     refusal::Refusal,
     sight::Sight,
     tls::Tls,
+    trace::{Traced, TracedBody, Traces},
 };
 use crate::{
     auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
@@ -38,9 +39,10 @@ const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project")
 /// What is forwarded is kept for a retry, and what travels to Vertex AI for a replay, too.
 type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
 type SentBody = ReplayBody<ForwardedBody>;
-type AnswerBody = Either<ErrorBody<WatchedBody<outbound::AnswerBody<SentBody>>>, Full<Bytes>>;
+type AnswerBody =
+    Either<ErrorBody<WatchedBody<TracedBody<outbound::AnswerBody<SentBody>>>>, Full<Bytes>>;
 pub(super) type Answer = Response<RecordedBody<AnswerBody>>;
-type Authorized = MapRequest<VertexAuth<Outbound<SentBody>>, Forget>;
+type Authorized = MapRequest<VertexAuth<Traced<Outbound<SentBody>>>, Forget>;
 type Forget = fn(Request<ForwardedBody>) -> Request<ForwardedBody>;
 type Forwarded = VertexError<Watch<VertexRoute<Authorized>>>;
 type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
@@ -71,6 +73,7 @@ pub(super) struct Shared {
     pub(super) header_timeout: Duration,
     pub(super) limits: Arc<Limits>,
     pub(super) sight: Arc<Sight>,
+    pub(super) traces: Traces,
     /// When it began to serve, in seconds since 1970.
     pub(super) since: u64,
     /// How long a connection to Vertex AI takes requests.
@@ -86,7 +89,9 @@ impl App {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
         let client = Outbound::new(shared.sight.upstream(), shared.connection_lifetime)?;
-        let authorized = MapRequest::new(shared.auth.layer(client), forget as Forget);
+        let client = shared.traces.layer(client);
+        let forget: Forget = if shared.traces.is_on() { |request| request } else { forget };
+        let authorized = MapRequest::new(shared.auth.layer(client), forget);
         let forwarded = route.layer(authorized);
         let watched = Watch::new(forwarded, shared.idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
@@ -101,6 +106,7 @@ impl App {
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
         let sight = Arc::clone(&shared.sight);
         let mut record = Box::new(Record::new(id.clone(), method, path, sight));
+        record.trace = shared.traces.begin(&request, shared.tls.is_some());
         let answer = self.answer(request, &mut record).await;
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.refused = Some(refusal.code());
@@ -143,6 +149,7 @@ impl App {
         }
         // What is billed is not for a client to choose.
         request.headers_mut().remove(QUOTA_PROJECT);
+        record.trace.follow(request.extensions_mut());
         request.extensions_mut().insert(Arc::clone(&record.routed));
         // A clone for each request: readiness that an error leaves unused goes with it.
         let call = stack.oneshot(request);
@@ -163,8 +170,8 @@ impl App {
     }
 }
 
-/// Nobody further in asks for what layers have told each other, and keeping a request for its replay
-/// would copy all of it.
+/// Nobody further in asks for what layers have told each other, unless there are traces, and keeping a
+/// request for its replay would copy all of it.
 fn forget(mut request: Request<ForwardedBody>) -> Request<ForwardedBody> {
     *request.extensions_mut() = Extensions::new();
     request

@@ -48,6 +48,8 @@ use super::{
 /// about to end, and how long one that has may ask again: what is on its way is not thrown away.
 const FIRST_CALL: Duration = Duration::from_secs(1);
 const LAST_CALL: Duration = Duration::from_millis(100);
+/// For a worker to drop what it serves.
+const CUT: Duration = Duration::from_secs(1);
 
 /// A thread that serves connections.
 struct Worker {
@@ -98,16 +100,20 @@ impl Workers {
             drop(sockets);
             all_done.push(done);
         }
-        let all = async {
+        let mut all = std::pin::pin!(async {
             for done in &mut all_done {
                 let _ = done.await;
             }
-        };
+        });
         let whole = tokio::select! {
-            () = all => true,
+            () = &mut all => true,
             () = patience => false,
         };
         drop(cut);
+        if !whole {
+            // What is cut has a line in the log, and spans, as soon as its worker has noticed.
+            let _ = tokio::time::timeout(CUT, all).await;
+        }
         whole
     }
 

@@ -112,6 +112,7 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
     tracing::info!(
         target: "tower_vertex::gateway::access",
         id = record.id.to_str().ok(),
+        trace_id = record.trace.id(),
         method = record.method.as_str(),
         path = record.path.as_ref().map(|path| clip(path.path())),
         client = routed.client.get().map(|client| &**client.name()),
@@ -131,7 +132,7 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
     );
 }
 
-fn clip(text: &str) -> &str {
+pub(super) fn clip(text: &str) -> &str {
     if text.len() <= LONGEST {
         return text;
     }

@@ -17,6 +17,7 @@
 //! | `breaks` | the answer as it comes: silences and breaks |
 //! | `sight` | what operators see of requests: metrics, and a line of the log each |
 //! | `log` | the log, which holds nobody up |
+//! | `trace` | the same requests as spans, for a collector of traces |
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
@@ -72,6 +73,7 @@ mod strict;
 mod target;
 mod tls;
 mod token;
+mod trace;
 mod unreadable;
 mod usage;
 mod watch;

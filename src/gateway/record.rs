@@ -16,6 +16,7 @@ use super::{
     clients::Client,
     limits::Permits,
     sight::Sight,
+    trace::Trace,
     usage::{Scanner, Usage},
 };
 use crate::retry::{Attempt, Attempts};
@@ -45,6 +46,7 @@ pub(super) struct Record {
     pub(super) end: End,
     /// What it cost, as far as it was read.
     pub(super) usage: Option<Usage>,
+    pub(super) trace: Trace,
     scanner: Scanner,
     sight: Arc<Sight>,
 }
@@ -147,6 +149,7 @@ impl Record {
             sent: 0,
             end: End::ClientLeft,
             usage: None,
+            trace: Trace::default(),
             scanner: Scanner::default(),
             sight,
         }
@@ -217,5 +220,6 @@ impl Drop for Record {
         }
         self.usage = self.scanner.usage();
         self.sight.ended(self);
+        std::mem::take(&mut self.trace).end(self);
     }
 }

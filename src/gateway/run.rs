@@ -24,6 +24,7 @@ use super::{
     sight::Sight,
     signals::{self, hang_up, stop_signal, tell_systemd},
     token,
+    trace::Traces,
     watch::{self, Watched},
 };
 use crate::{auth::VertexAuthLayer, emulator::Emulator};
@@ -70,6 +71,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let tls = options.tls.load()?.map(Arc::new);
     let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
     refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
+    let traces = Traces::from_env()?;
     let target = &options.target;
     let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
     let emulator = owned_emulator.as_deref();
@@ -103,6 +105,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         header_timeout: Duration::from_secs(options.header_timeout),
         limits,
         sight: Arc::clone(&sight),
+        traces: traces.clone(),
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
         max_request_bytes: options.max_request_bytes,
@@ -163,6 +166,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     }
     accept_rest(listener, &workers);
     stop_serving(workers, timeout(options.drain_timeout)).await;
+    traces.flush().await;
     Ok(())
 }
 

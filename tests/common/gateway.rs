@@ -25,8 +25,9 @@ use super::{Http, client, text};
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vertex-gateway"));
     for (name, _) in std::env::vars() {
-        let ours =
-            ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_"].iter().any(|p| name.starts_with(p));
+        let ours = ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "OTEL_"]
+            .iter()
+            .any(|p| name.starts_with(p));
         if ours || ["PROJECT_ID", "LOCATION", "ENDPOINT"].contains(&name.as_str()) {
             command.env_remove(name);
         }

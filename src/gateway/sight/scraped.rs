@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::super::{limits::Limits, log};
+use super::super::{limits::Limits, log, trace};
 use crate::token::{FetchOutcome, FetchReason, TokenCache};
 
 #[derive(Debug)]
@@ -45,6 +45,10 @@ impl Collector for Scraped {
         let help = "Lines of the log that were lost because nobody read them.";
         let lost = ConstCounter::new(log::lost_lines());
         let into = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
+        lost.encode(into)?;
+        let help = "Spans that were lost because no collector took them in time.";
+        let lost = ConstCounter::new(trace::lost_spans());
+        let into = encoder.encode_descriptor("spans_lost", help, None, lost.metric_type())?;
         lost.encode(into)?;
 
         let help = "Refreshes of the access token that came to an end.";
