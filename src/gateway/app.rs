@@ -1,10 +1,10 @@
 //! The stack of the sidecar: the way of a request to Vertex AI, and of an answer or an error back.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, util::MapRequest};
@@ -30,7 +30,7 @@ use crate::{
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, remove_named_by_connection},
+    route::{Upstream, VertexRoute, VertexRouteLayer, strip_hop_by_hop},
 };
 
 /// Who pays.
@@ -100,7 +100,7 @@ impl App {
         Ok(Self { stack, shared })
     }
 
-    pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    pub(super) async fn serve(self, request: Request<Incoming>) -> Answer {
         let shared = Arc::clone(&self.shared);
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
@@ -120,7 +120,7 @@ impl App {
             let attempts = if attempts == 1 { one } else { attempts.into() };
             answer.headers_mut().insert(ATTEMPTS, attempts);
         }
-        Ok(answer.map(|body| RecordedBody::new(body, record)))
+        answer.map(|body| RecordedBody::new(body, record))
     }
 
     async fn answer(
@@ -202,21 +202,4 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     }
     // Hexadecimal digits are fit for a header.
     HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("req_"))
-}
-
-/// RFC 9110 §7.6.1: these speak of the connection to Vertex AI, and HTTP/2 clients refuse them.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const NAMES: [HeaderName; 7] = [
-        header::CONNECTION,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        header::PROXY_AUTHENTICATE,
-        header::TRANSFER_ENCODING,
-        header::TRAILER,
-        header::UPGRADE,
-    ];
-    remove_named_by_connection(headers);
-    for name in &NAMES {
-        headers.remove(name);
-    }
 }

@@ -13,7 +13,7 @@ use std::{
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
 use super::record::{End, Routed};
@@ -70,7 +70,7 @@ where
         let this = self.project();
         let response = ready!(this.response.poll(cx))?;
         let (routed, idle) = (Arc::clone(this.routed), *this.idle);
-        Poll::Ready(Ok(response.map(|body| WatchedBody { body, routed, idle, silence: None })))
+        Poll::Ready(Ok(response.map(|body| WatchedBody::new(body, routed, idle))))
     }
 }
 
@@ -81,8 +81,16 @@ pub(super) struct WatchedBody<B> {
     body: B,
     routed: Arc<Routed>,
     idle: Option<Duration>,
-    /// Since the last bytes.
-    silence: Option<Pin<Box<Sleep>>>,
+    /// Of the silence under way, if there is one.
+    end: Option<Instant>,
+    /// Set again when it is over, and not at each chunk.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> WatchedBody<B> {
+    fn new(body: B, routed: Arc<Routed>, idle: Option<Duration>) -> Self {
+        Self { body, routed, idle, end: None, timer: None }
+    }
 }
 
 /// Vertex AI was silent in the middle of an answer.
@@ -112,12 +120,19 @@ where
         let this = self.project();
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let Some(idle) = *this.idle else { return Poll::Pending };
-            let silence = this.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-            ready!(silence.as_mut().poll(cx));
+            let end = *this.end.get_or_insert_with(|| Instant::now() + idle);
+            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            loop {
+                ready!(timer.as_mut().poll(cx));
+                if timer.deadline() >= end {
+                    break;
+                }
+                timer.as_mut().reset(end);
+            }
             let _ = this.routed.broken.set(End::Idle);
             return Poll::Ready(Some(Err(Silent(idle).into())));
         };
-        *this.silence = None;
+        *this.end = None;
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
                 let _ = this.routed.broken.set(End::Broken);

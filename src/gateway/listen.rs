@@ -6,10 +6,11 @@
 //! so that few long ones do not meet on one core by chance.
 
 use std::{
-    any::Any,
+    convert::Infallible,
     future::Future,
     io,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     pin::pin,
     sync::{
         Arc,
@@ -19,13 +20,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::Response;
-use http_body_util::Full;
+use futures_util::FutureExt as _;
+use http_body_util::{Either, Full};
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
-    service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -34,7 +34,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
-use tower_http::catch_panic::CatchPanic;
 
 use super::{
     app::{App, Shared},
@@ -208,11 +207,17 @@ where
     let calls = Calls::default();
     let socket = Connection::new(TokioIo::new(Strict::new(socket, header_timeout)), calls.clone());
     let of_service = calls.clone();
-    let service = tower::service_fn(move |request| {
+    let service = service_fn(move |request| {
         of_service.one_more();
-        app.clone().serve(request)
+        let answer = AssertUnwindSafe(app.clone().serve(request)).catch_unwind();
+        async {
+            Ok::<_, Infallible>(match answer.await {
+                Ok(answer) => answer.map(Either::Left),
+                // Its hook has told of it.
+                Err(_panic) => Refusal::panicked().to_response().map(Full::new).map(Either::Right),
+            })
+        }
     });
-    let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
     let mut connection = pin!(builder.serve_connection(socket, service).into_owned());
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -240,10 +245,6 @@ async fn last_call(mut stopping: watch::Receiver<bool>, calls: Calls) {
     } else {
         sleep(LAST_CALL).await;
     }
-}
-
-fn panicked(_: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
-    Refusal::panicked().to_response().map(Full::new)
 }
 
 /// Binds the address on which clients are served.

@@ -26,6 +26,9 @@ static REMOVED: [HeaderName; 15] = [
 ];
 
 const CONNECTION_BIT: u32 = 1 << 1;
+/// From `connection` to `upgrade`.
+#[cfg(feature = "gateway")]
+const HOP_BY_HOP: u32 = 0b11_1111_1110;
 
 /// The bit of a lower-case name in [`REMOVED`], 0 for a name that may travel.
 ///
@@ -64,9 +67,20 @@ fn bit(name: &str) -> u32 {
     1 << position
 }
 
-/// Removes what must not travel: one pass over the names that are there, then only removals.
+/// Removes what must not travel.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    let mut found = headers.keys().fold(0, |found, name| found | bit(name.as_str()));
+    remove(headers, !0);
+}
+
+/// Removes what speaks of one connection alone; of an answer, too: HTTP/2 clients refuse these.
+#[cfg(feature = "gateway")]
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    remove(headers, HOP_BY_HOP);
+}
+
+/// One pass over the names that are there, then only removals.
+fn remove(headers: &mut HeaderMap, which: u32) {
+    let mut found = headers.keys().fold(0, |found, name| found | bit(name.as_str())) & which;
     if found & CONNECTION_BIT != 0 {
         remove_named_by_connection(headers);
     }
@@ -79,7 +93,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 /// Removes every header that a `Connection` header names, but not that header itself.
 ///
 /// Most clients send `keep-alive` or `close` there and nothing else, which allocates nothing.
-pub(crate) fn remove_named_by_connection(headers: &mut HeaderMap) {
+fn remove_named_by_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -60,7 +60,7 @@ mod service;
 mod upstream;
 
 #[cfg(feature = "gateway")]
-pub(crate) use self::headers::remove_named_by_connection;
+pub(crate) use self::headers::strip_hop_by_hop;
 pub use self::{
     builder::UpstreamBuilder,
     endpoint::{ApiVersion, Endpoint, Location},
