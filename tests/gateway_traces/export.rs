@@ -261,7 +261,8 @@ async fn a_wrong_variable_is_a_sentence_and_status_2() {
     ] {
         let mut command = command(&["--emulator", "--listen", "127.0.0.1:0"]);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env(name, value);
-        let output = command.output().await.unwrap();
+        let output = tokio::time::timeout(Duration::from_secs(20), command.output());
+        let output = output.await.expect("it ends").unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(name) && error.contains(expected), "{error}");
