@@ -212,6 +212,35 @@ async fn a_name_that_moves_is_followed() {
     assert!(load.end().await.keys().eq([&200]));
 }
 
+#[tokio::test]
+async fn a_name_that_moves_is_followed_though_the_old_address_serves_on() {
+    if !world().enter("a_name_that_moves_is_followed_though_the_old_address_serves_on") {
+        return;
+    }
+    let old = Ipv4Addr::new(127, 0, 0, 2);
+    let new = Ipv4Addr::new(127, 0, 0, 3);
+    let names = Names::serve(LOCALHOST, &[(VERTEX, old), (TOKENS, LOCALHOST)]).await;
+    let vertex = emulator().await;
+    let (door_of_old, door_of_new) =
+        (door(old.octets(), &vertex).await, door(new.octets(), &vertex).await);
+    let lifetime = ["--upstream-connection-lifetime", "1"];
+    let gateway = Arc::new(Gateway::start(gateway(&[LOCAL, lifetime].concat())).await);
+    let mut load = Load::start(&gateway);
+    load.more("before", |status| status == 200).await;
+    names.set(VERTEX, Answer::At(new));
+    let at_old = door_of_old.passed();
+    // Nothing but their age moves them.
+    while door_of_old.connected() > 0 {
+        load.more("moving", |status| status == 200).await;
+    }
+    door_of_old.shut();
+    load.more("after", |status| status == 200).await;
+    assert!(load.end().await.keys().eq([&200]));
+    assert!(door_of_new.passed() > 0);
+    // Those whose name was being looked up.
+    assert!(door_of_old.passed() <= at_old + CLIENTS);
+}
+
 /// Two networks of two machines each, here and where the gateway is: 10.9.7.0 for its clients, the
 /// name server and tokens, 10.9.8.0 on the way to Vertex AI.
 const TWO_MACHINES: &str = r#"

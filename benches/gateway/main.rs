@@ -2,7 +2,7 @@
 //!
 //! | row | is |
 //! |---|---|
-//! | bare proxy | what the sidecar is made of (hyper's server, hyper-util's pooled client, HTTP/1.1), in this folder: it sends what comes to the upstream with a token. One runtime for all processors. The baseline |
+//! | bare proxy | what proxies of this kind are made of (hyper's server, hyper-util's pooled client, HTTP/1.1), in this folder: it sends what comes to the upstream with a token. One runtime for all processors; the sidecar's allocator and optimisations. The baseline |
 //! | bare proxy, per core | the same with a runtime and a pool of connections for each processor, as the sidecar has |
 //! | sidecar, logging off | the program `vertex-gateway` with `VERTEX_GATEWAY_LOG=off` and what is on by default: retries, replays, limits, metrics |
 //! | sidecar, all on | with keys of clients, a line of JSON for each request, and the listener for metrics |
@@ -22,9 +22,9 @@
 //! turn; what the machine does beside falls on all rows alike. No time is ever checked.
 //!
 //! ```sh
-//! cargo bench --manifest-path benches/Cargo.toml --bench gateway              # three minutes, then the table
-//! cargo bench --manifest-path benches/Cargo.toml --bench gateway -- --quick   # coarse
-//! cargo bench --manifest-path benches/Cargo.toml --bench gateway -- --test    # each row for a moment: that it answers
+//! cargo bench --manifest-path benches/Cargo.toml --profile shipped --bench gateway              # three minutes, then the table
+//! cargo bench --manifest-path benches/Cargo.toml --profile shipped --bench gateway -- --quick   # coarse
+//! cargo bench --manifest-path benches/Cargo.toml --bench gateway -- --test                      # each row for a moment: that it answers
 //! ```
 //!
 //! It builds `vertex-gateway` before, or takes the one of the variable `VERTEX_GATEWAY`. nginx has
@@ -52,6 +52,11 @@ use server::Threads;
 use tokio::runtime::Builder;
 use tower::BoxError;
 use tower_vertex::emulator::Emulator;
+
+/// As in `vertex-gateway`.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How much is done.
 struct Plan {
@@ -134,6 +139,10 @@ fn main() -> Result<(), BoxError> {
         () if arguments.contains(&"--quick") => Plan::QUICK,
         () => Plan::WHOLE,
     };
+
+    if !testing && !env::current_exe()?.components().any(|part| part.as_os_str() == "shipped") {
+        return Err("the bare proxy is to be built as the sidecar is: give --profile shipped".into());
+    }
 
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gateway");
     fs::create_dir_all(&place)?;

@@ -19,6 +19,23 @@ pub(crate) struct Door {
     behind: SocketAddr,
     listening: Mutex<Option<AbortHandle>>,
     passed: Arc<AtomicUsize>,
+    connected: Arc<AtomicUsize>,
+}
+
+/// A connection that is there.
+struct Connected(Arc<AtomicUsize>);
+
+impl Connected {
+    fn one_more(connected: &Arc<AtomicUsize>) -> Self {
+        connected.fetch_add(1, Relaxed);
+        Self(Arc::clone(connected))
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +48,13 @@ impl Door {
     /// Shut. `addr` may have the port 0.
     pub(crate) async fn new(addr: SocketAddr, behind: SocketAddr) -> Arc<Self> {
         let addr = TcpListener::bind(addr).await.unwrap().local_addr().unwrap();
-        Arc::new(Self { addr, behind, listening: Mutex::default(), passed: Arc::default() })
+        Arc::new(Self {
+            addr,
+            behind,
+            listening: Mutex::default(),
+            passed: Arc::default(),
+            connected: Arc::default(),
+        })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -41,6 +64,11 @@ impl Door {
     /// How many connections have come through.
     pub(crate) fn passed(&self) -> usize {
         self.passed.load(Relaxed)
+    }
+
+    /// How many there are.
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.load(Relaxed)
     }
 
     pub(crate) async fn open(&self) {
@@ -69,12 +97,15 @@ impl Door {
             }
         };
         let (behind, passed) = (self.behind, Arc::clone(&self.passed));
+        let connected = Arc::clone(&self.connected);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let Ok((mut client, _)) = listener.accept().await else { continue };
                 passed.fetch_add(1, Relaxed);
+                let connected = Connected::one_more(&connected);
                 connections.spawn(async move {
+                    let _connected = connected;
                     if mode == Mode::Silent {
                         std::future::pending::<()>().await;
                     }
