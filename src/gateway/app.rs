@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Who pays.
-const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+pub(super) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 /// A connection that is not there by then is not coming.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
 
 /// How often a request was sent to Vertex AI.
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ones are nobody's: they would make the log expensive.
 const LONGEST_REQUEST_ID: usize = 128;
 
@@ -168,7 +168,7 @@ fn local(answer: Response<Bytes>) -> Response<AnswerBody> {
 }
 
 /// The client's own, if it is fit to be shown, or a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let fit = |id: &&HeaderValue| {
         !id.is_empty()
             && id.len() <= LONGEST_REQUEST_ID

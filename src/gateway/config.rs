@@ -43,6 +43,9 @@ pub enum Subcommand {
     Endpoints(Box<EndpointsOptions>),
     /// Serve an emulator of Vertex AI, for tests without a cloud
     Emulator(EmulatorOptions),
+    /// Give Envoy the token and the way of each request: its `ext_authz` and `ext_proc` protocols
+    #[cfg(feature = "ext-authz")]
+    ExtAuthz(Box<super::ExtAuthzOptions>),
 }
 
 /// The options of `vertex-gateway serve`.

@@ -60,6 +60,8 @@ mod service;
 mod upstream;
 
 #[cfg(feature = "gateway")]
+#[cfg(feature = "ext-authz")]
+pub(crate) use self::headers::REMOVED;
 pub(crate) use self::headers::remove_named_by_connection;
 pub use self::{
     builder::UpstreamBuilder,

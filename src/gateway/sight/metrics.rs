@@ -190,7 +190,7 @@ impl Metrics {
             self.failovers.get_or_create(&route).inc_by(failovers as u64);
         }
         if let Some(outcome) = record.refresh {
-            self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
+            self.replayed(outcome);
         }
         if let Some(code) = record.refused {
             self.refusals.get_or_create(&CodeLabels { code }).inc();
@@ -203,6 +203,10 @@ impl Metrics {
         let end = record.end.as_str();
         let request = RequestLabels { client, model, location, status, end };
         self.requests.get_or_create(&request).inc();
+    }
+
+    pub(super) fn replayed(&self, outcome: &'static str) {
+        self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     pub(super) fn show(&self) -> String {
