@@ -1,14 +1,7 @@
 //! Loopback, a socket file or mutual TLS, and gRPC on it.
 
 use std::{
-    convert::Infallible,
-    fmt, fs,
-    future::Future,
-    io,
-    net::SocketAddr,
-    os::unix::fs::FileTypeExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
+    convert::Infallible, fmt, future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc,
     time::Duration,
 };
 
@@ -25,7 +18,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream},
+    net::TcpListener,
 };
 use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
@@ -87,7 +80,8 @@ pub(super) struct Door {
 
 enum Listener {
     Tcp(TcpListener, SocketAddr),
-    File(UnixListener, PathBuf),
+    #[cfg(unix)]
+    File(tokio::net::UnixListener, PathBuf),
 }
 
 /// As Envoy would be told of it.
@@ -96,6 +90,7 @@ impl fmt::Display for Door {
         let scheme = if self.tls.is_some() { "grpcs" } else { "grpc" };
         match &self.listener {
             Listener::Tcp(_, addr) => write!(f, "{scheme}://{addr}"),
+            #[cfg(unix)]
             Listener::File(_, path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -110,15 +105,20 @@ impl Door {
                 let addr = listener.local_addr().map_err(cannot)?;
                 Listener::Tcp(listener, addr)
             }
+            #[cfg(unix)]
             Address::File(path) => {
                 remove_what_nobody_serves(path).await;
-                let listener = UnixListener::bind(path).map_err(|error| {
+                let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
                     Failure::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
                         path.display()
                     ))
                 })?;
                 Listener::File(listener, path.clone())
+            }
+            #[cfg(not(unix))]
+            Address::File(_) => {
+                return Err(Failure::new("this system has no socket files: give an address"));
             }
         };
         Ok(Self { listener, tls, connections: GracefulShutdown::new() })
@@ -149,6 +149,7 @@ impl Door {
                 let _ = socket.set_nodelay(true);
                 self.serve(socket, shared, watcher);
             }
+            #[cfg(unix)]
             Listener::File(listener, _) => {
                 let (socket, _) = listener.accept().await?;
                 self.serve(socket, shared, watcher);
@@ -178,8 +179,9 @@ impl Door {
     /// Accepts no more, and lets calls come to their end for as long as `patience`.
     pub(super) async fn drain(self, patience: impl Future<Output = ()>) {
         let Self { listener, connections, .. } = self;
+        #[cfg(unix)]
         if let Listener::File(_, path) = &listener {
-            let _ = fs::remove_file(path);
+            let _ = std::fs::remove_file(path);
         }
         drop(listener);
         tokio::select! {
@@ -190,10 +192,13 @@ impl Door {
 }
 
 /// A socket file outlives a process that was killed.
-async fn remove_what_nobody_serves(path: &Path) {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).await.is_err() {
-        let _ = fs::remove_file(path);
+#[cfg(unix)]
+async fn remove_what_nobody_serves(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt as _;
+    let file = std::fs::symlink_metadata(path);
+    let is_socket = file.is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && tokio::net::UnixStream::connect(path).await.is_err() {
+        let _ = std::fs::remove_file(path);
     }
 }
 
