@@ -133,6 +133,10 @@ async fn a_rejected_token_is_replaced_once_and_the_next_attempt_has_the_new_one(
     let (mut again, changes) = attempt(&envoy, &host, "2", &old).await;
     assert_eq!(changes, one("authorization", &new));
     assert_eq!(again.answered(&[(":status", "401")]).await, Changes::default());
+    // One that was made for another reason has a replay of its own.
+    let (mut second, changes) = attempt(&envoy, &host, "2", &new).await;
+    assert_eq!(changes, Changes::default());
+    assert_eq!(second.answered(&[(":status", "503")]).await, Changes::default());
     // And nothing but a 401 is one.
     for status in ["200", "400", "403", "429", "503"] {
         let (mut first, _) = attempt(&envoy, &host, "1", &new).await;
@@ -140,6 +144,9 @@ async fn a_rejected_token_is_replaced_once_and_the_next_attempt_has_the_new_one(
     }
     assert_eq!(place.vertex.stats().token_mints, 2);
     assert_eq!(envoy.token().await, new);
+    let (mut second, _) = attempt(&envoy, &host, "2", &new).await;
+    assert_eq!(second.answered(&[(":status", "401")]).await, one(REPLAY, "1"));
+    assert_eq!(place.vertex.stats().token_mints, 3);
 }
 
 #[tokio::test]

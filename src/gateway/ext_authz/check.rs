@@ -16,7 +16,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::{Shared, verdict};
 use crate::{
-    BoxError,
+    BoxError, Error,
+    error::RouteError,
     gateway::{
         app::{QUOTA_PROJECT, request_id},
         models,
@@ -31,6 +32,9 @@ use crate::{
 /// `true` if Envoy sends a part of the body, `false` for all of it; missing if it is not told to send
 /// bodies. A client's own does not come through.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+
+/// The longest path and query that make a URI, in bytes.
+const LONGEST: usize = (u16::MAX - 1) as usize;
 
 /// What Envoy is told.
 pub(super) enum Verdict {
@@ -101,6 +105,10 @@ impl Shared {
         came: HeaderMap,
         record: &mut Record,
     ) -> Result<Verdict, Refusal> {
+        let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
+        if asked.path.len() > LONGEST {
+            return Err(refused(Error::from(RouteError::TooLong).into()));
+        }
         let uri = path(&asked.path).filter(|_| record.method != Method::CONNECT);
         let uri = uri.ok_or_else(Refusal::not_a_proxy)?;
         let client = self.clients.load().authenticate(&came)?;
@@ -125,7 +133,6 @@ impl Shared {
                 request.extensions_mut().insert(ReadModel);
             }
         }
-        let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
         // Of this table, however soon there is another one.
         let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
         let request = models.layer(service_fn(caught)).oneshot(request).await.map_err(refused)?;

@@ -27,7 +27,7 @@ use crate::{auth::RefreshOutcome, error::Error, gateway::refusal::Refusal, token
 
 /// On a 401 that is worth another attempt.
 const REPLAY: &str = "x-vertex-gateway-replay";
-/// From 1, if the virtual host has `include_request_attempt_count`.
+/// 1 for the first, if the virtual host has `include_request_attempt_count`.
 const ATTEMPT: &str = "x-envoy-attempt-count";
 
 /// Envoy's `ext_proc`, among the filters of an upstream.
@@ -38,6 +38,7 @@ pub(super) struct Heal(pub(super) Arc<Shared>);
 struct Attempt {
     /// Of the token, if it is from here.
     generation: Option<u64>,
+    /// Of a request whose token was rejected.
     is_replay: bool,
 }
 
@@ -102,14 +103,14 @@ impl Shared {
         let Some(given) = self.handed.generation(token) else { return Ok(mutation) };
         self.check_way(head)?;
         attempt.generation = Some(given);
-        attempt.is_replay = head.value(ATTEMPT).is_some_and(|count| count != b"1");
         match self.auth.cache().lease().await {
             Ok(lease) if lease.generation() != given => {
-                attempt.generation = Some(lease.generation());
+                let generation = lease.generation();
+                attempt.generation = Some(generation);
+                // Envoy may send a request again for other reasons too, but with the same token.
+                attempt.is_replay = head.value(ATTEMPT) != Some(b"1");
                 let authorization = lease.into_authorization();
-                if let Some(generation) = attempt.generation {
-                    self.handed.add(&authorization, generation);
-                }
+                self.handed.add(&authorization, generation);
                 let name = header::AUTHORIZATION;
                 mutation
                     .set_headers
