@@ -23,7 +23,8 @@ pub(super) struct Ground {
     /// Trusts what the options name.
     pub(super) auth: VertexAuthLayer,
     pub(super) catalog: Arc<Catalog>,
-    watched: Watched,
+    /// The file of the table, if there is one.
+    pub(super) watched: Option<Watched>,
 }
 
 impl Ground {
@@ -41,7 +42,8 @@ impl Ground {
         let upstream = target.settings(emulator, info)?.upstream()?;
         let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(replay_limit);
         let auth = target.trusting(auth, &upstream, emulator, info)?;
-        let watched = Watched::new("models", target.config().map(Into::into).into_iter().collect());
+        let file = target.config();
+        let watched = file.map(|file| Watched::new("models", vec![file.into()]));
         let catalog = Catalog::new(
             target.clone(),
             upstream.clone(),
@@ -53,20 +55,19 @@ impl Ground {
         let catalog = Arc::new(catalog.await?);
         Ok(Self { emulator: owned_emulator, identity, upstream, auth, catalog, watched })
     }
+}
 
-    /// The table of models, made anew when its file changes; `None` without a file.
-    pub(super) fn reloading(
-        self,
-        target: &TargetOptions,
-        sight: &Arc<Sight>,
-        runtime: Handle,
-    ) -> Option<Watched> {
-        target.config()?;
-        let (catalog, sight) = (self.catalog, Arc::clone(sight));
-        Some(self.watched.reloading(move || {
-            runtime.block_on(catalog.reload())?;
-            sight.know(&catalog.layer().table());
-            Ok(())
-        }))
-    }
+/// The table of models, made anew when its file changes.
+pub(super) fn reloading(
+    watched: Option<Watched>,
+    catalog: &Arc<Catalog>,
+    sight: &Arc<Sight>,
+) -> Option<Watched> {
+    let (catalog, sight) = (Arc::clone(catalog), Arc::clone(sight));
+    let runtime = Handle::current();
+    Some(watched?.reloading(move || {
+        runtime.block_on(catalog.reload())?;
+        sight.know(&catalog.layer().table());
+        Ok(())
+    }))
 }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 
 #[cfg(feature = "ext-authz")]
 use super::ext_authz;
@@ -20,7 +19,7 @@ use super::{
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
     endpoints,
-    ground::Ground,
+    ground::{self, Ground},
     limits::Limits,
     listen::{Workers, accept, bind, cannot_listen},
     sight::Sight,
@@ -75,13 +74,13 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
     refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &options.retry, options.replay_limit).await?;
-    let (auth, catalog) = (ground.auth.clone(), Arc::clone(&ground.catalog));
+    let Ground { emulator, identity, upstream, auth, catalog, watched: watched_models } = ground;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let limits = Arc::new(Limits::new(&options.limits));
     let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
     sight.know(&catalog.layer().table());
     let shared = Arc::new(Shared {
-        upstream: ground.upstream.clone(),
+        upstream,
         models: catalog.layer().clone().body_limit(options.max_request_bytes),
         auth: auth.clone(),
         clients: ArcSwap::from_pointee(clients),
@@ -97,7 +96,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         client_body_timeout: timeout(options.client_body_timeout),
         send_timeout: timeout(options.send_timeout),
     });
-    let stop = stop_signal()?;
+    // Both before anybody is told that it serves, and may send one.
+    let (stop, hang_up) = (stop_signal()?, hang_up()?);
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers())?;
@@ -116,7 +116,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(admin) = admin {
         tokio::spawn(admin.serve(Arc::clone(&sight)));
     }
-    greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
+    greet(addr, admin_addr, &shared, emulator.as_deref(), &identity);
     let mut watched = vec![watched_clients.reloading(move || {
         let clients = sources.load(&shared.clients.load())?;
         shared.clients.store(Arc::new(clients));
@@ -125,8 +125,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(tls) = tls {
         watched.push(watched_tls.reloading(move || tls.reload()));
     }
-    watched.extend(ground.reloading(&options.target, &sight, Handle::current()));
-    tokio::spawn(watch::keep(watched, hang_up()?));
+    watched.extend(ground::reloading(watched_models, &catalog, &sight));
+    tokio::spawn(watch::keep(watched, hang_up));
     if let Some(interval) = timeout(options.discovery_interval) {
         tokio::spawn(catalog.keep(interval));
     }

@@ -29,7 +29,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 
 pub use self::options::ExtAuthzOptions;
 use self::{
@@ -40,7 +39,7 @@ use super::{
     admin::Admin,
     clients::{ClientSources, Clients},
     config::{Failure, timeout},
-    ground::Ground,
+    ground::{self, Ground},
     limits::{LimitOptions, Limits},
     retry::RetryOptions,
     run::say,
@@ -82,34 +81,36 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     let mutual = tls.as_ref().is_some_and(|tls| tls.is_mutual());
     address.refuse_strangers(mutual, options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
-    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::new(Limits::new(&LIMITS))));
-    sight.know(&ground.catalog.layer().table());
+    let Ground { emulator, identity, upstream, auth, catalog, watched: watched_models } = ground;
+    let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::new(Limits::new(&LIMITS))));
+    sight.know(&catalog.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let keys = clients.have_keys().then(|| clients.len());
     let shared = Arc::new(Shared {
-        upstream: ground.upstream.clone(),
-        models: ground.catalog.layer().clone().body_limit(options.max_request_bytes),
-        auth: ground.auth.clone(),
+        upstream,
+        models: catalog.layer().clone().body_limit(options.max_request_bytes),
+        auth,
         clients: ArcSwap::from_pointee(clients),
         handed: Handed::default(),
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
     });
-    let stop = stop_signal()?;
+    // Both before anybody is told that it serves, and may send one.
+    let (stop, hang_up) = (stop_signal()?, hang_up()?);
     // What the system refuses stays as it was.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let door = Door::bind(&address, tls.clone()).await?;
     let admin = Admin::bind(&options.admin).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
-    ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    tracing::info!(credentials = %ground.identity, "found");
+    shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    tracing::info!(credentials = %identity, "found");
     tracing::info!(upstream = %shared.upstream, "sending Envoy's requests there");
     if let Some(keys) = keys {
         tracing::info!(keys, "clients must have a key");
     }
     let mut lines = Vec::new();
-    lines.extend(ground.emulator.as_ref().map(|e| format!("emulator listening on {}", e.url())));
+    lines.extend(emulator.as_ref().map(|vertex| format!("emulator listening on {}", vertex.url())));
     lines.push(format!("listening on {door}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
@@ -127,9 +128,8 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     if let Some(tls) = tls {
         watched.push(watched_tls.reloading(move || tls.reload()));
     }
-    let catalog = Arc::clone(&ground.catalog);
-    watched.extend(ground.reloading(&options.target, &sight, Handle::current()));
-    tokio::spawn(watch::keep(watched, hang_up()?));
+    watched.extend(ground::reloading(watched_models, &catalog, &sight));
+    tokio::spawn(watch::keep(watched, hang_up));
     if let Some(interval) = timeout(options.discovery_interval) {
         tokio::spawn(catalog.keep(interval));
     }
