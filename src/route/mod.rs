@@ -59,9 +59,9 @@ mod rewrite;
 mod service;
 mod upstream;
 
-#[cfg(feature = "gateway")]
 #[cfg(feature = "ext-authz")]
 pub(crate) use self::headers::REMOVED;
+#[cfg(feature = "gateway")]
 pub(crate) use self::headers::remove_named_by_connection;
 pub use self::{
     builder::UpstreamBuilder,
