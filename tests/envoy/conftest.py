@@ -1,6 +1,7 @@
 """No call leaves this machine, and a world for each test."""
 
 import ipaddress
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,8 +42,6 @@ if not has_ext_authz():
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
     """The SDK reads the environment."""
-    import os
-
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

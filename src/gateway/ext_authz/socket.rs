@@ -31,6 +31,8 @@ use crate::gateway::{
 
 /// A stream stays open until Vertex AI answers. Envoy opens another connection for more.
 const STREAMS: u32 = 1024;
+/// A connection on which nothing answers for so long, and 20 s more, is dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Beside the body, a call has the head of a request, which Envoy limits to 60 KiB.
 const HEADERS: usize = 1 << 20;
 
@@ -230,7 +232,12 @@ where
         }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        // Clients that leave at once make Envoy take its calls back: that is no attack.
+        .max_pending_accept_reset_streams(Some(STREAMS as usize))
+        .keep_alive_interval(Some(KEEP_ALIVE));
     let connection =
         builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
     if let Err(error) = watcher.watch(connection).await {
