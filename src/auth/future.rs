@@ -167,7 +167,7 @@ where
     }
 }
 
-const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+pub(super) const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
 where

@@ -96,6 +96,25 @@ impl VertexAuthLayer {
         self.settings.trust.check(uri)
     }
 
+    /// Does to `headers` what the layer does to those of a request for `uri`: for requests that
+    /// something else sends. Returns the token's generation.
+    #[cfg(feature = "ext-authz")]
+    pub(crate) async fn put_on(
+        &self,
+        uri: &http::Uri,
+        headers: &mut http::HeaderMap,
+    ) -> Result<u64, crate::Error> {
+        let Settings { cache, trust, quota_project, .. } = &*self.settings;
+        trust.check(uri)?;
+        let lease = cache.lease().await?;
+        let generation = lease.generation();
+        headers.insert(http::header::AUTHORIZATION, lease.into_authorization());
+        if let Some(project) = quota_project {
+            headers.insert(super::future::USER_PROJECT, project.clone());
+        }
+        Ok(generation)
+    }
+
     /// The cache behind this layer: to [`warm_up`](TokenCache::warm_up), to share, to observe.
     pub fn cache(&self) -> &TokenCache {
         &self.settings.cache

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Who pays.
-const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+pub(super) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 /// What is forwarded is kept for a retry, and what travels to Vertex AI for a replay, too.
 type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
@@ -49,7 +49,7 @@ type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
 
 /// How often a request was sent to Vertex AI.
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ones are nobody's: they would make the log expensive.
 const LONGEST_REQUEST_ID: usize = 128;
 
@@ -185,7 +185,7 @@ fn local(answer: Response<Bytes>) -> Response<AnswerBody> {
 }
 
 /// The client's own, if it is fit to be shown, or a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let fit = |id: &&HeaderValue| {
         !id.is_empty()
             && id.len() <= LONGEST_REQUEST_ID

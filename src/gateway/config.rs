@@ -43,6 +43,9 @@ pub enum Subcommand {
     Endpoints(Box<EndpointsOptions>),
     /// Serve an emulator of Vertex AI, for tests without a cloud
     Emulator(EmulatorOptions),
+    /// Give Envoy the token and the way of each request: its `ext_authz` and `ext_proc` protocols
+    #[cfg(feature = "ext-authz")]
+    ExtAuthz(Box<super::ExtAuthzOptions>),
 }
 
 /// The options of `vertex-gateway serve`.
@@ -362,7 +365,11 @@ mod tests {
     fn the_manual_has_every_option_and_its_variable() {
         let manual = include_str!("../../docs/operations.md");
         let command = Command::command();
-        let options = command.get_arguments().filter(|option| option.get_long().is_some());
+        let of_envoy = command.find_subcommand("ext-authz");
+        assert_eq!(of_envoy.is_some(), cfg!(feature = "ext-authz"));
+        let commands = std::iter::once(&command).chain(of_envoy);
+        let options = commands.flat_map(clap::Command::get_arguments);
+        let options = options.filter(|option| option.get_long().is_some());
         let mut seen = 0;
         for option in
             options.filter(|option| !["help", "version"].contains(&option.get_id().as_str()))

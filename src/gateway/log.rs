@@ -70,6 +70,8 @@ pub fn start_log(command: &Command) -> LogGuard {
         }
         Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Text),
         Some(Subcommand::Serve(options)) => (LEVEL, options.log.log_format),
+        #[cfg(feature = "ext-authz")]
+        Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.log.log_format),
         None => (LEVEL, command.options.log.log_format),
     };
     let filter = EnvFilter::builder().with_env_var("VERTEX_GATEWAY_LOG").try_from_env();

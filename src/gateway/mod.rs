@@ -30,6 +30,8 @@
 //! | [`CredentialOptions`] | whose token it is |
 //! | `listen` | the workers, and the connections that they are dealt |
 //! | `signals` | Ctrl-C, SIGTERM, SIGHUP; and systemd |
+//! | `ground` | what all that serves stands on: credentials, upstream, token, models |
+//! | `ext_authz` | the same for Envoy: it sends the request, with the token and the way from here (feature `ext-authz`) |
 //! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
@@ -55,7 +57,10 @@ mod config;
 mod credentials;
 mod directory;
 mod endpoints;
+#[cfg(feature = "ext-authz")]
+mod ext_authz;
 mod file;
+mod ground;
 mod inbound;
 mod limits;
 mod listen;
@@ -78,6 +83,8 @@ mod unreadable;
 mod usage;
 mod watch;
 
+#[cfg(feature = "ext-authz")]
+pub use self::ext_authz::ExtAuthzOptions;
 pub use self::{
     admin::AdminOptions,
     clients::ClientOptions,

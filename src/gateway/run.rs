@@ -8,17 +8,18 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 
+#[cfg(feature = "ext-authz")]
+use super::ext_authz;
 use super::{
     admin::Admin,
     app::Shared,
-    catalog::Catalog,
     check,
     clients::{ClientSources, Clients},
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
-    credentials::{Identity, find},
+    credentials::Identity,
     endpoints,
+    ground::{self, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
     sight::Sight,
@@ -27,7 +28,7 @@ use super::{
     trace::Traces,
     watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator};
+use crate::emulator::Emulator;
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -44,6 +45,8 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Some(Subcommand::Token(options)) => token::print(&options).await,
         Some(Subcommand::Endpoints(options)) => endpoints::list(&options).await,
         Some(Subcommand::Emulator(options)) => emulate(&options).await,
+        #[cfg(feature = "ext-authz")]
+        Some(Subcommand::ExtAuthz(options)) => ext_authz::serve(*options).await,
     }
 }
 
@@ -72,32 +75,14 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
     refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
     let traces = Traces::from_env()?;
-    let target = &options.target;
-    let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
-    let emulator = owned_emulator.as_deref();
-    target.validate(&target.settings(emulator, None)?.with_some_project()?, emulator)?;
-    let identity = find(target.credentials.search()?, emulator).await?;
-    let info = identity.info.as_ref();
-    let upstream = target.settings(emulator, info)?.upstream()?;
-    let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(options.replay_limit);
-    let auth = target.trusting(auth, &upstream, emulator, info)?;
-    let watched_models =
-        Watched::new("models", target.config().map(Into::into).into_iter().collect());
-    let catalog = Catalog::new(
-        target.clone(),
-        upstream.clone(),
-        auth.clone(),
-        owned_emulator.clone(),
-        identity.info.clone(),
-        options.retry.clone(),
-    );
-    let catalog = Arc::new(catalog.await?);
+    let ground = Ground::find(&options.target, &options.retry, options.replay_limit).await?;
+    let Ground { emulator, identity, upstream, auth, catalog, watched: watched_models } = ground;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let limits = Arc::new(Limits::new(&options.limits));
     let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
     sight.know(&catalog.layer().table());
     let shared = Arc::new(Shared {
-        upstream: upstream.clone(),
+        upstream,
         models: catalog.layer().clone().body_limit(options.max_request_bytes),
         auth: auth.clone(),
         clients: ArcSwap::from_pointee(clients),
@@ -115,8 +100,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         client_body_timeout: timeout(options.client_body_timeout),
         send_timeout: timeout(options.send_timeout),
     });
-    // Before anybody is told that it serves: until then a hang-up would end the process.
-    let (stop, again) = (stop_signal()?, hang_up()?);
+    // Both before anybody is told that it serves, and may send one.
+    let (stop, hang_up) = (stop_signal()?, hang_up()?);
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers(), options.limits.max_connections)?;
@@ -135,7 +120,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(admin) = admin {
         tokio::spawn(admin.serve(Arc::clone(&sight)));
     }
-    greet(addr, admin_addr, &shared, emulator, &identity);
+    greet(addr, admin_addr, &shared, emulator.as_deref(), &identity);
     let mut watched = vec![watched_clients.reloading(move || {
         let clients = sources.load(&shared.clients.load())?;
         shared.clients.store(Arc::new(clients));
@@ -144,16 +129,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(tls) = tls {
         watched.push(watched_tls.reloading(move || tls.reload()));
     }
-    if target.config().is_some() {
-        let (catalog, runtime) = (Arc::clone(&catalog), Handle::current());
-        let sight = Arc::clone(&sight);
-        watched.push(watched_models.reloading(move || {
-            runtime.block_on(catalog.reload())?;
-            sight.know(&catalog.layer().table());
-            Ok(())
-        }));
-    }
-    tokio::spawn(watch::keep(watched, again));
+    watched.extend(ground::reloading(watched_models, &catalog, &sight));
+    tokio::spawn(watch::keep(watched, hang_up));
     if let Some(interval) = timeout(options.discovery_interval) {
         tokio::spawn(catalog.keep(interval));
     }

@@ -105,7 +105,7 @@ impl Attempts {
         self.record().stopped
     }
 
-    pub(super) fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
+    pub(crate) fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
         let upstream = upstream.cloned();
         self.record().attempts.push(Attempt { upstream, waited, outcome: Outcome::Pending });
     }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, header};
 
 /// Removed by name. The position of a name is its bit in [`bit`]'s answer.
-static REMOVED: [HeaderName; 15] = [
+pub(crate) static REMOVED: [HeaderName; 15] = [
     // An inbound `Host` would be sent as it is by HTTP/1.1, and beside `:authority` by HTTP/2.
     header::HOST,
     // RFC 9110 §7.6.1: these speak of the connection that the request came by.

@@ -59,6 +59,8 @@ mod rewrite;
 mod service;
 mod upstream;
 
+#[cfg(feature = "ext-authz")]
+pub(crate) use self::headers::REMOVED;
 #[cfg(feature = "gateway")]
 pub(crate) use self::headers::strip_hop_by_hop;
 pub use self::{

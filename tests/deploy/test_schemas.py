@@ -146,7 +146,7 @@ def copied(folder):
 def cargo(folder):
     """Cargo as far as to the compiler, which is none."""
     return subprocess.run(
-        ["cargo", "build", "--locked", "--offline", "--features", "gateway"],
+        ["cargo", "build", "--locked", "--offline", "--features", "ext-authz"],
         cwd=folder,
         env=os.environ | {"RUSTC": "false"},
         capture_output=True,

@@ -223,7 +223,7 @@ impl Metrics {
             failed_over.inc_by(way.failovers as u64);
         }
         if let Some(outcome) = record.refresh {
-            self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
+            self.replayed(outcome);
         }
         if let Some(code) = record.refused {
             self.refusals.get_or_create(&CodeLabels { code }).inc();
@@ -265,6 +265,10 @@ impl Metrics {
         });
         let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry(of).or_insert(series))
+    }
+
+    pub(super) fn replayed(&self, outcome: &'static str) {
+        self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     pub(super) fn show(&self) -> String {

@@ -56,6 +56,12 @@ impl Sight {
         log::request(record, &way, status, seconds);
     }
 
+    /// A 401 asked for a new token, in a request whose record is another one.
+    #[cfg(feature = "ext-authz")]
+    pub(super) fn replayed(&self, outcome: &'static str) {
+        self.metrics.replayed(outcome);
+    }
+
     /// Connections of clients.
     pub(super) fn inbound(&self) -> &Connections {
         &self.metrics.inbound

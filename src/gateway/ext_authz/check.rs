@@ -1,0 +1,267 @@
+//! A request: where it goes, with which token, or why not. The layers of the sidecar decide, with
+//! nothing behind them but [`caught`].
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckRequest, CheckResponse, attribute_context::HttpRequest,
+    authorization_server::Authorization,
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+    uri::PathAndQuery,
+};
+use http_body_util::Full;
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::{Shared, verdict};
+use crate::{
+    BoxError, Error,
+    error::RouteError,
+    gateway::{
+        app::{QUOTA_PROJECT, request_id},
+        models,
+        record::{End, Record},
+        refusal::Refusal,
+    },
+    model::{ModelTable, ReadModel, RequestedModel, VertexModelLayer},
+    retry::Attempts,
+    route::{Upstream, VertexRouteLayer},
+};
+
+/// `true` if Envoy sends a part of the body, `false` for all of it; missing if it is not told to send
+/// bodies. A client's own does not come through.
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+
+/// The longest path and query that make a URI, in bytes.
+const LONGEST: usize = (u16::MAX - 1) as usize;
+
+/// What Envoy is told.
+pub(super) enum Verdict {
+    /// Let it through, as this head.
+    Pass(Passed),
+    /// Answer it at once.
+    Answer(Response<Bytes>),
+}
+
+/// The head of a request that may go on.
+pub(super) struct Passed {
+    pub(super) uri: Uri,
+    /// What is to be set: new, or other than it came.
+    pub(super) set: HeaderMap,
+}
+
+/// Envoy's `ext_authz`.
+pub(super) struct Check(pub(super) Arc<Shared>);
+
+#[tonic::async_trait]
+impl Authorization for Check {
+    async fn check(
+        &self,
+        request: tonic::Request<CheckRequest>,
+    ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
+        let attributes = request.into_inner().attributes;
+        let http = attributes.and_then(|attributes| attributes.request?.http);
+        let http = http.ok_or_else(|| {
+            tonic::Status::invalid_argument(
+                "no HTTP request to check: this serves envoy.filters.http.ext_authz",
+            )
+        })?;
+        Ok(tonic::Response::new(self.0.check(http).await))
+    }
+}
+
+impl Shared {
+    async fn check(&self, mut asked: HttpRequest) -> CheckResponse {
+        let headers = headers(&mut asked);
+        let id = request_id(&headers);
+        // What is no method is refused below.
+        let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
+        let path = PathAndQuery::try_from(asked.path.as_str()).ok();
+        let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
+        let verdict = self.decide(asked, headers, &mut record).await;
+        record.end = End::Whole;
+        match verdict {
+            Ok(Verdict::Pass(passed)) => {
+                record.status = Some(StatusCode::OK);
+                verdict::pass(&passed)
+            }
+            Ok(Verdict::Answer(answer)) => {
+                record.status = Some(answer.status());
+                verdict::answer(&answer, &id)
+            }
+            Err(refusal) => {
+                record.refused = Some(refusal.code());
+                let answer = refusal.to_response();
+                record.status = Some(answer.status());
+                verdict::answer(&answer, &id)
+            }
+        }
+    }
+
+    async fn decide(
+        &self,
+        asked: HttpRequest,
+        came: HeaderMap,
+        record: &mut Record,
+    ) -> Result<Verdict, Refusal> {
+        let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
+        if asked.path.len() > LONGEST {
+            return Err(refused(Error::from(RouteError::TooLong).into()));
+        }
+        let uri = path(&asked.path).filter(|_| record.method != Method::CONNECT);
+        let uri = uri.ok_or_else(Refusal::not_a_proxy)?;
+        let client = self.clients.load().authenticate(&came)?;
+        if let Some(client) = &client {
+            let _ = record.routed.client.set(Arc::clone(client));
+        }
+        let table = self.models.table();
+        let may =
+            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
+        let list = || table.clone();
+        if let Some(answer) = models::answer(&record.method, uri.path(), list, may, self.since) {
+            return Ok(Verdict::Answer(answer));
+        }
+        let body = whole_body(asked, &came)?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = record.method.clone();
+        *request.uri_mut() = uri;
+        request.headers_mut().clone_from(&came);
+        // What is billed is not for a client to choose.
+        request.headers_mut().remove(QUOTA_PROJECT);
+        if let Some(client) = &client {
+            client.count_request()?;
+            if client.has_list() {
+                request.extensions_mut().insert(ReadModel);
+            }
+        }
+        // Of this table, however soon there is another one.
+        let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
+        let request = models.layer(service_fn(caught)).oneshot(request).await.map_err(refused)?;
+        let request = request.into_body().map(drop);
+        let model = request.extensions().get::<RequestedModel>().cloned();
+        let model = model.as_ref().map(RequestedModel::as_str);
+        if let Some(model) = model {
+            let _ = record.routed.model.set(model.into());
+        }
+        if let Some(client) = &client {
+            client.allow(model)?;
+        }
+        let upstream = request.extensions().get::<Upstream>().unwrap_or(&self.upstream).clone();
+        if let Some(model) = model {
+            same_name(model, &upstream, &table)?;
+        }
+        let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(caught));
+        let routed = route.oneshot(request).await.map_err(refused)?.into_body();
+        let (mut head, ()) = routed.into_parts();
+        let generation = self.auth.put_on(&head.uri, &mut head.headers).await;
+        let generation = generation.map_err(|error| refused(error.into()))?;
+        if let Some(authorization) = head.headers.get(header::AUTHORIZATION) {
+            self.handed.add(authorization, generation);
+        }
+        let attempts = Attempts::new();
+        attempts.begin(Some(&upstream), std::time::Duration::ZERO);
+        let _ = record.routed.attempts.set(attempts);
+        let mut set = head.headers;
+        for name in came.keys() {
+            let same = set.get_all(name).iter().eq(came.get_all(name));
+            if same && name != header::AUTHORIZATION && name != QUOTA_PROJECT {
+                set.remove(name);
+            }
+        }
+        Ok(Verdict::Pass(Passed { uri: head.uri, set }))
+    }
+}
+
+/// The end of a stack: the request comes back.
+async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
+    Ok(Response::new(request))
+}
+
+/// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,
+/// with commas between, unless Envoy is told to send them as they are.
+fn headers(asked: &mut HttpRequest) -> HeaderMap {
+    let as_they_are = asked.header_map.take().map(|map| map.headers).unwrap_or_default();
+    let as_they_are = as_they_are.into_iter().map(|header| {
+        let value = header.value.into_bytes();
+        (header.key, if value.is_empty() { header.raw_value } else { value })
+    });
+    let merged = std::mem::take(&mut asked.headers).into_iter();
+    let merged = merged.map(|(name, value)| (name, value.into_bytes()));
+    let mut headers = HeaderMap::new();
+    for (name, value) in merged.chain(as_they_are) {
+        // Envoy has checked both; what is no header is not one that means anything here.
+        if let Ok(name) = HeaderName::try_from(name)
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// A path, and nothing that is more than that.
+fn path(text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    (text.starts_with('/') && uri.authority().is_none()).then_some(uri)
+}
+
+/// # Errors
+///
+/// 413 if Envoy kept something back: what is missing could name another model.
+fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, Refusal> {
+    let HttpRequest { body, raw_body, .. } = asked;
+    let body = Bytes::from(if raw_body.is_empty() { body.into_bytes() } else { raw_body });
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    let whole = match (headers.get(PARTIAL_BODY), length) {
+        // Not told to send bodies: all goes where requests without a model go.
+        (None, _) if body.is_empty() => true,
+        (Some(partial), None) => partial == "false",
+        (Some(partial), Some(length)) => partial == "false" && length == body.len(),
+        (None, length) => length == Some(body.len()),
+    };
+    if whole { Ok(body) } else { Err(truncated(body.len())) }
+}
+
+fn truncated(length: usize) -> Refusal {
+    let message = format!(
+        "Envoy sent {length} bytes of the request body to be looked at, which is not all of it: send \
+         a shorter one, or raise `max_request_bytes` of `with_request_body` in Envoy's configuration"
+    );
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+}
+
+/// # Errors
+///
+/// 400 if the body would have to be changed, which `ext_authz` cannot do.
+fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(), Refusal> {
+    let sent = table.sends(asked, upstream);
+    if sent == asked {
+        return Ok(());
+    }
+    let clip =
+        |name: &str| -> String { name.chars().filter(|c| !c.is_control()).take(200).collect() };
+    let (asked, sent) = (clip(asked), clip(&sent));
+    let message = format!(
+        "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
+         changed: ask for {sent:?}"
+    );
+    Err(Refusal::new(StatusCode::BAD_REQUEST, "model_must_be_full_name", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_is_a_path() {
+        for text in ["/", "/v1/chat/completions?key=1", "//evil.com/x", "/http://evil.com/"] {
+            assert!(path(text).is_some(), "{text}");
+        }
+        for text in ["", "*", "http://evil.com/v1", "evil.com:443", "v1/chat", "/\u{7f}", "/a b"] {
+            assert!(path(text).is_none(), "{text:?}");
+        }
+    }
+}

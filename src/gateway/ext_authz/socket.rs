@@ -1,0 +1,246 @@
+//! Loopback, a socket file or mutual TLS, and gRPC on it.
+
+use std::{
+    convert::Infallible, fmt, future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc,
+    time::Duration,
+};
+
+use envoy_types::pb::envoy::service::{
+    auth::v3::authorization_server::AuthorizationServer,
+    ext_proc::v3::external_processor_server::ExternalProcessorServer,
+};
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tonic::{Status, body::Body};
+use tower::ServiceExt as _;
+
+use super::{Shared, check::Check, heal::Heal};
+use crate::gateway::{
+    config::{self, Failure},
+    tls::Tls,
+};
+
+/// A stream stays open until Vertex AI answers. Envoy opens another connection for more.
+const STREAMS: u32 = 1024;
+/// A connection on which nothing answers for so long, and 20 s more, is dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Beside the body, a call has the head of a request, which Envoy limits to 60 KiB.
+const HEADERS: usize = 1 << 20;
+
+/// Where Envoy comes to.
+#[derive(Debug)]
+pub(super) enum Address {
+    Tcp(SocketAddr),
+    File(PathBuf),
+}
+
+impl Address {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        match text.strip_prefix("unix:") {
+            Some("") => {
+                Err(Failure::new(format!("invalid --listen {text:?}: give a path, unix:PATH")))
+            }
+            Some(path) => Ok(Self::File(path.into())),
+            None => config::address("--listen", text).map(Self::Tcp),
+        }
+    }
+
+    /// Whoever can ask gets a token, with a client's key or without.
+    pub(super) fn refuse_strangers(&self, mutual: bool, allowed: bool) -> Result<(), Failure> {
+        match self {
+            Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual && !allowed => {
+                Err(Failure::new(format!(
+                    "whoever reaches {addr} would be given access tokens: ask Envoy for a \
+                     certificate with --tls-client-ca; or, if only Envoy can reach it, pass \
+                     --allow-unauthenticated"
+                )))
+            }
+            Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual => {
+                tracing::warn!(%addr, "whoever reaches this address is given access tokens");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The socket, and the connections that came in by it.
+pub(super) struct Door {
+    listener: Listener,
+    tls: Option<Arc<Tls>>,
+    connections: GracefulShutdown,
+}
+
+enum Listener {
+    Tcp(TcpListener, SocketAddr),
+    #[cfg(unix)]
+    File(tokio::net::UnixListener, PathBuf),
+}
+
+/// As Envoy would be told of it.
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "grpcs" } else { "grpc" };
+        match &self.listener {
+            Listener::Tcp(_, addr) => write!(f, "{scheme}://{addr}"),
+            #[cfg(unix)]
+            Listener::File(_, path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Door {
+    pub(super) async fn bind(address: &Address, tls: Option<Arc<Tls>>) -> Result<Self, Failure> {
+        let listener = match address {
+            Address::Tcp(addr) => {
+                let cannot = |error| crate::gateway::listen::cannot_listen(*addr, &error);
+                let listener = TcpListener::bind(addr).await.map_err(cannot)?;
+                let addr = listener.local_addr().map_err(cannot)?;
+                Listener::Tcp(listener, addr)
+            }
+            #[cfg(unix)]
+            Address::File(path) => {
+                remove_what_nobody_serves(path).await;
+                let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
+                    Failure::new(format!(
+                        "cannot listen on unix:{}: {error}; choose another path with --listen",
+                        path.display()
+                    ))
+                })?;
+                Listener::File(listener, path.clone())
+            }
+            #[cfg(not(unix))]
+            Address::File(_) => {
+                return Err(Failure::new("this system has no socket files: give an address"));
+            }
+        };
+        Ok(Self { listener, tls, connections: GracefulShutdown::new() })
+    }
+
+    /// Serves what comes in until `stop`.
+    pub(super) async fn accept(&self, shared: &Arc<Shared>, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => return,
+                accepted = self.next(shared) => accepted,
+            };
+            if let Err(error) = accepted {
+                // Out of descriptors, most likely: some will be back soon.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    async fn next(&self, shared: &Arc<Shared>) -> io::Result<()> {
+        let watcher = self.connections.watcher();
+        match &self.listener {
+            Listener::Tcp(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                // Without it, an answer waits for an acknowledgement.
+                let _ = socket.set_nodelay(true);
+                self.serve(socket, shared, watcher);
+            }
+            #[cfg(unix)]
+            Listener::File(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                self.serve(socket, shared, watcher);
+            }
+        }
+        Ok(())
+    }
+
+    fn serve<I>(&self, socket: I, shared: &Arc<Shared>, watcher: Watcher)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (shared, tls) = (Arc::clone(shared), self.tls.clone());
+        tokio::spawn(async move {
+            let open = shared.sight.inbound().one_more();
+            match tls {
+                None => serve_grpc(socket, shared, watcher).await,
+                Some(tls) => match tls.accept(socket, Duration::MAX).await {
+                    Ok(socket) => serve_grpc(socket, shared, watcher).await,
+                    Err(error) => tracing::info!(%error, "no TLS handshake"),
+                },
+            }
+            drop(open);
+        });
+    }
+
+    /// Accepts no more, and lets calls come to their end for as long as `patience`.
+    pub(super) async fn drain(self, patience: impl Future<Output = ()>) {
+        let Self { listener, connections, .. } = self;
+        #[cfg(unix)]
+        if let Listener::File(_, path) = &listener {
+            let _ = std::fs::remove_file(path);
+        }
+        drop(listener);
+        tokio::select! {
+            () = connections.shutdown() => {}
+            () = patience => {}
+        }
+    }
+}
+
+/// A socket file outlives a process that was killed.
+#[cfg(unix)]
+async fn remove_what_nobody_serves(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt as _;
+    let file = std::fs::symlink_metadata(path);
+    let is_socket = file.is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && tokio::net::UnixStream::connect(path).await.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+async fn serve_grpc<I>(socket: I, shared: Arc<Shared>, watcher: Watcher)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let longest = shared.max_request_bytes.saturating_add(HEADERS);
+    let check = AuthorizationServer::new(Check(Arc::clone(&shared)));
+    let check = check.max_decoding_message_size(longest);
+    let heal = ExternalProcessorServer::new(Heal(shared));
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let (check, heal) = (check.clone(), heal.clone());
+        async move {
+            let path = request.uri().path();
+            let answer: Result<Response<Body>, Infallible> = match path
+                .rsplit_once('/')
+                .map(|(service, _)| service)
+            {
+                Some("/envoy.service.auth.v3.Authorization") => check.oneshot(request).await,
+                Some("/envoy.service.ext_proc.v3.ExternalProcessor") => heal.oneshot(request).await,
+                _ => Ok(Status::unimplemented(
+                    "there are envoy.service.auth.v3.Authorization and \
+                         envoy.service.ext_proc.v3.ExternalProcessor",
+                )
+                .into_http()),
+            };
+            answer
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        // Clients that leave at once make Envoy take its calls back: that is no attack.
+        .max_pending_accept_reset_streams(Some(STREAMS as usize))
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    let connection =
+        builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "connection of Envoy ended");
+    }
+}

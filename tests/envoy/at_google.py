@@ -1,0 +1,40 @@
+"""Runs where Google's names are this machine's: the shipped file, with its own ports and with the
+emulator's certificate alone in place of the public authorities'. Prints what arrived where."""
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from world import AUTHORITIES, Emulator, Envoy, Process, chat
+
+folder = Path(sys.argv[1])
+config = folder / "gateway.toml"
+config.write_text(
+    """
+project = "p1"
+location = "us-central1"
+
+[[model]]
+name = "google/gemini-2.5-pro"
+location = "global"
+
+[[model]]
+name = "google/gemini-2.5-flash-lite"
+location = "eu"
+"""
+)
+with ExitStack() as stack:
+    emulator = Emulator(folder, "--host-aware", "--listen", "127.0.0.1:443")
+    stack.callback(emulator.stop)
+    gateway = Process("ext-authz", "--config", config, "--credentials", emulator.key)
+    stack.callback(gateway.stop)
+    gateway.read("listening on grpc://127.0.0.1:8082")
+    envoy = Envoy(folder, {AUTHORITIES: str(emulator.authority)})
+    stack.callback(envoy.stop)
+    with envoy.client() as client:
+        for name in ["flash", "pro", "flash-lite"]:
+            chat(client, model=f"google/gemini-2.5-{name}")
+        emulator.revoke()
+        chat(client)
+    print(json.dumps([[r["host"], r["status"]] for r in emulator.requests()]))

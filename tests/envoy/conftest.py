@@ -1,0 +1,56 @@
+"""No call leaves this machine, and a world for each test."""
+
+import ipaddress
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def no_calls_out(event, arguments):
+    """Nothing that a client does by itself, such as telemetry, leaves this machine."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        if not ipaddress.ip_address(arguments[1][0]).is_loopback:
+            raise PermissionError(f"a test connects to {arguments[1]}")
+
+
+sys.addaudithook(no_calls_out)
+
+# With it comes the client: after that, so that it holds for it from the beginning.
+from world import BINARY, World
+
+FOREIGN = ("GOOGLE_", "GCLOUD_", "VERTEX_", "OPENAI_")
+
+
+def has_ext_authz():
+    if not Path(BINARY).is_file():
+        return False
+    command = [BINARY, "ext-authz", "--help"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+if not has_ext_authz():
+    pytest.exit(
+        f"no gateway with ext-authz at {BINARY}: build it with `cargo build --release --features "
+        "ext-authz`, or set VERTEX_GATEWAY to one",
+        returncode=2,
+    )
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    """The SDK reads the environment."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    try:
+        yield world
+    finally:
+        world.close()

@@ -1,0 +1,311 @@
+"""OpenAI's SDK through a real Envoy, to the emulator."""
+
+import hashlib
+import json
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+from world import ENVOY, FILE, MODEL, PATIENCE, chat, poll, said
+
+HELLO = "This is the Vertex AI emulator. You said: hello"
+
+
+def test_envoy_takes_the_file_as_it_is_shipped():
+    command = [ENVOY, "--mode", "validate", "-l", "warning", "-c", str(FILE)]
+    run = subprocess.run(command, capture_output=True, text=True, env={}, timeout=PATIENCE)
+    assert run.returncode == 0, run.stderr
+    # Nothing is deprecated, and nothing doubtful.
+    assert run.stderr.strip() == "", run.stderr
+
+
+def test_calls_of_the_sdk_pass(world):
+    world.start()
+    with world.envoy.client("of-the-client") as client:
+        answer = chat(client)
+        assert said(answer) == HELLO
+        assert answer.usage.total_tokens > 0
+        embedding = client.embeddings.create(model="google/gemini-embedding-001", input="x")
+        assert len(embedding.data[0].embedding) > 0
+        assert client.models.list().data == []
+    first, second = world.emulator.requests()
+    base = "/v1/projects/p1/locations/us-central1/endpoints/openapi"
+    assert first["path"] == f"{base}/chat/completions"
+    assert second["path"] == f"{base}/embeddings"
+    assert first["host"] == f"localhost:{world.emulator.port}"
+    assert first["principal"].startswith("emulator@")
+    assert world.emulator.generations() == [(200, 1), (200, 1)]
+    stats = world.emulator.stats()
+    assert (stats["token_mints"], stats["api_requests"]) == (1, 2)
+
+
+def test_what_must_not_travel_does_not(world):
+    world.start()
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+    status, _, _ = world.envoy.post(
+        "/v1/chat/completions?key=secret&alt=sse",
+        body,
+        authorization="Bearer of-the-client",
+        x_goog_api_key="secret",
+        api_key="secret",
+        x_goog_user_project="somebody-else",
+        openai_organization="org",
+        x_envoy_attempt_count="7",
+        x_forwarded_for="10.0.0.1",
+        x_mine="stays",
+    )
+    assert status == 200
+    [request] = world.emulator.requests()
+    assert request["query"] == "alt=sse"
+    names = set(request["header_names"])
+    assert {"x-mine", "authorization"} <= names
+    removed = {"x-goog-api-key", "api-key", "x-goog-user-project", "openai-organization"}
+    # Nor who the client is.
+    assert not names & (removed | {"x-envoy-external-address", "x-envoy-internal"})
+
+
+def test_a_chunk_arrives_when_it_is_sent_and_a_client_that_leaves_ends_the_stream(world):
+    world.start()
+    # The second one would come after the end of the test.
+    world.emulator.set_faults(stream={"chunk_delay_ms": 600_000})
+    with world.envoy.client() as client:
+        with chat(client, stream=True) as stream:
+            text = next(
+                chunk.choices[0].delta.content
+                for chunk in stream
+                if chunk.choices and chunk.choices[0].delta.content
+            )
+            assert 0 < len(text) < len(HELLO)
+            assert world.emulator.stats()["streams"]["open"] == 1
+        # And a client that does not wait ends it, as far as Vertex AI.
+        poll(lambda: world.emulator.stats()["streams"]["aborted"] == 1)
+
+
+def test_errors_are_those_of_vertex_ai_or_of_the_gateway(world):
+    world.start()
+    with world.envoy.client() as client:
+        with pytest.raises(openai.BadRequestError) as error:
+            chat(client, model="gemini-2.5-flash")
+        assert error.value.code == "model_must_be_full_name"
+        assert f'ask for "{MODEL}"' in error.value.message
+        with pytest.raises(openai.NotFoundError) as error:
+            client.files.list()
+        assert error.value.code == "unsupported_path"
+        assert world.emulator.stats()["api_requests"] == 0
+        with pytest.raises(openai.NotFoundError):
+            chat(client, model="google/no-such-model")
+        for status, kind in [(403, openai.PermissionDeniedError), (429, openai.RateLimitError)]:
+            world.emulator.set_faults(api={"status": status})
+            before = world.emulator.stats()["api_requests"]
+            with pytest.raises(kind):
+                chat(client)
+            assert world.emulator.stats()["api_requests"] == before + 1, "it was sent once"
+        world.emulator.set_faults()
+        for path in ["/v1/../x", "/v1/%2e%2e/x", "//evil.com/v1/chat/completions", "/v1/a%2fb"]:
+            status, _, answer = world.envoy.post(path, {})
+            assert status == 400, path
+            assert json.loads(answer)["error"]["code"] == "invalid_path", path
+        assert said(chat(client)) == HELLO
+    assert world.emulator.stats()["token_mints"] == 1
+
+
+def test_a_hundred_at_once_share_one_token(world):
+    world.start()
+    with world.envoy.client() as client, ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(lambda number: said(chat(client, f"<{number}>")), range(300)))
+    assert all(answer.endswith(f"<{number}>") for number, answer in enumerate(answers))
+    assert world.emulator.stats()["token_mints"] == 1
+
+
+def test_a_token_is_refreshed_ahead_of_its_end(world):
+    world.emulator.set_token(expires_in=6)
+    world.start()
+    with world.envoy.client() as client:
+        deadline = time.monotonic() + PATIENCE
+        while world.emulator.stats()["token_mints"] < 3:
+            assert said(chat(client)) == HELLO
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert set(world.emulator.stats()["by_status"]) == {"200"}
+
+
+def test_a_revoked_token_heals_and_the_client_sees_nothing(world):
+    world.start()
+    with world.envoy.client() as client:
+        assert said(chat(client)) == HELLO
+        world.emulator.revoke()
+        assert said(chat(client)) == HELLO
+        world.emulator.revoke()
+        text = "".join(
+            chunk.choices[0].delta.content or "" for chunk in chat(client, stream=True) if chunk.choices
+        )
+        assert text == HELLO
+    assert world.emulator.generations() == [(200, 1), (401, 1), (200, 2), (401, 2), (200, 3)]
+    assert world.emulator.stats()["token_mints"] == 3
+    assert world.log().count('outcome="replayed"') == 2
+
+
+def test_a_revocation_under_load_costs_one_token_and_no_answer(world):
+    world.start()
+    over = threading.Event()
+    counts, failures = [0] * 16, []
+
+    def ask(worker):
+        with world.envoy.client() as client:
+            while not over.is_set():
+                try:
+                    text = f"<{worker}.{counts[worker]}>"
+                    if worker % 2:
+                        answer = said(chat(client, text))
+                    else:
+                        answer = "".join(
+                            chunk.choices[0].delta.content or ""
+                            for chunk in chat(client, text, stream=True)
+                            if chunk.choices
+                        )
+                    assert answer.endswith(text), answer
+                    counts[worker] += 1
+                except Exception as error:
+                    failures.append(error)
+                    return
+
+    def newest_token_at_work(number):
+        good = [generation for status, generation in world.emulator.generations() if status == 200]
+        return max(good, default=0) == number or bool(failures)
+
+    with ThreadPoolExecutor(len(counts)) as pool:
+        workers = [pool.submit(ask, worker) for worker in range(len(counts))]
+        try:
+            # As many as are forced at once; more come one each 30 s.
+            for number in (1, 2, 3, 4):
+                poll(lambda: newest_token_at_work(number))
+                # Then nobody's second attempt is still under way, which would meet the next
+                # revocation: there is no third.
+                enough = [count + 2 for count in counts]
+                poll(lambda: failures or all(c >= e for c, e in zip(counts, enough)))
+                if number < 4:
+                    world.emulator.revoke()
+        finally:
+            over.set()
+        for worker in workers:
+            worker.result()
+    assert failures == []
+    stats = world.emulator.stats()
+    assert stats["token_mints"] == 4
+    assert stats["by_status"]["200"] == sum(counts)
+    # What was under way with a token that was revoked, each time.
+    assert 3 <= stats["by_status"]["401"] <= 3 * len(counts)
+    assert set(stats["by_status"]) == {"200", "401"}
+
+
+def test_a_large_body_is_sent_again_whole(world):
+    world.start()
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * 19_000_000}]}
+    with world.envoy.client() as client:
+        chat(client)
+    world.emulator.revoke()
+    status, _, _ = world.envoy.post("/v1/chat/completions", body)
+    assert status == 200
+    assert world.emulator.generations() == [(200, 1), (401, 1), (200, 2)]
+    digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+    assert world.emulator.requests()[-1]["body_sha256"] == digest
+    status, _, _ = world.envoy.post("/v1/chat/completions", {"model": MODEL, "x": "x" * 34_000_000})
+    assert status == 413
+    assert world.emulator.stats()["api_requests"] == 3
+
+
+def test_a_permanent_401_goes_to_the_client_and_nobody_can_ask_for_more_attempts(world):
+    world.start()
+    world.emulator.set_faults(api={"status": 401})
+    body = {"model": MODEL, "messages": []}
+    sent = []
+    for _ in range(6):
+        before = world.emulator.stats()["api_requests"]
+        status, headers, _ = world.envoy.post(
+            "/v1/chat/completions",
+            body,
+            x_envoy_max_retries="9",
+            x_envoy_retry_on="retriable-4xx,retriable-status-codes",
+            x_envoy_retriable_status_codes="401",
+        )
+        assert status == 401
+        assert "x-vertex-gateway-replay" not in headers
+        sent.append(world.emulator.stats()["api_requests"] - before)
+    # Three refreshes at once; then the 401 is the last word.
+    assert sent == [2, 2, 2, 1, 1, 1]
+    assert world.emulator.stats()["token_mints"] == 4
+
+
+def test_a_slow_token_is_waited_for_and_a_missing_one_is_not_hidden(world):
+    world.start()
+    with world.envoy.client() as client:
+        chat(client)
+        world.emulator.set_token(delay_ms=2000)
+        world.emulator.revoke()
+        assert said(chat(client)) == HELLO
+        world.emulator.set_token(fail={"status": 503})
+        world.emulator.revoke()
+        with pytest.raises(openai.AuthenticationError):
+            chat(client)
+    assert world.emulator.generations()[-2:] == [(200, 2), (401, 2)]
+
+
+def test_clients_must_have_keys_if_there_are_any(world, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("team-a:sk-0123456789abcdef\n")
+    world.start("--client-key-file", keys)
+    with world.envoy.client("sk-wrong") as client, pytest.raises(openai.AuthenticationError) as error:
+        chat(client)
+    assert error.value.code == "invalid_api_key"
+    assert world.emulator.stats()["api_requests"] == 0
+    with world.envoy.client("sk-0123456789abcdef") as client:
+        assert said(chat(client)) == HELLO
+    assert world.emulator.generations() == [(200, 1)]
+
+
+def test_no_token_goes_out_in_clear_text(world):
+    world.start_gateway()
+    # Somebody forgets the cluster's TLS.
+    text = FILE.read_text()
+    begin = text.index("      transport_socket:\n")
+    end = text.index("      typed_extension_protocol_options:\n", begin)
+    block = text[begin:end].replace("/etc/ssl/certs/ca-certificates.crt", str(world.emulator.authority))
+    world.start_envoy({block: ""})
+    status, _, body = world.envoy.post("/v1/chat/completions", {"model": MODEL, "messages": []})
+    assert status == 500, body
+    error = json.loads(body)["error"]
+    assert error["code"] == "untrusted_host"
+    assert f"http://localhost:{world.emulator.port}" in error["message"]
+    assert world.emulator.stats()["api_requests"] == 0
+
+
+def test_without_the_gateway_nothing_passes_and_what_is_under_way_is_unharmed(world):
+    world.start("--drain-timeout", "1")
+    world.emulator.set_faults(stream={"first_byte_delay_ms": 3000})
+    with world.envoy.client() as client, ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(chat, client), pool.submit(lambda: list(chat(client, stream=True)))]
+        poll(lambda: world.emulator.stats()["api_requests"] == 2)
+        # Cut, since Vertex AI takes longer.
+        world.stop_gateway()
+        with pytest.raises(openai.InternalServerError) as error:
+            chat(client)
+        assert error.value.status_code == 503
+        assert world.emulator.stats()["api_requests"] == 2
+        assert said(waiting[0].result()) == HELLO
+        assert len(waiting[1].result()) > 1
+        world.emulator.set_faults()
+        # Its replacement knows nothing of the tokens before.
+        world.start_gateway()
+        poll(lambda: answers(client))
+        world.emulator.revoke()
+        assert said(chat(client)) == HELLO
+
+
+def answers(client):
+    try:
+        return said(chat(client)) == HELLO
+    except openai.InternalServerError:
+        return False

@@ -1,0 +1,37 @@
+"""The shipped file at Google's own hosts, in a network where they are the emulator."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from world import BINARY
+
+HOSTS = """127.0.0.1 localhost
+127.0.0.1 us-central1-aiplatform.googleapis.com aiplatform.googleapis.com aiplatform.eu.rep.googleapis.com
+"""
+
+
+def test_each_model_is_asked_at_its_own_host_by_tls(tmp_path):
+    (tmp_path / "hosts").write_text(HOSTS)
+    inside = 'ip link set lo up && mount --bind "$1/hosts" /etc/hosts && exec "$2" "$3" "$1"'
+    script = Path(__file__).with_name("at_google.py")
+    # Without being root, the kernel must allow user namespaces.
+    spaces = ["-m", "-n"] if os.geteuid() == 0 else ["-r", "-m", "-n"]
+    run = subprocess.run(
+        ["unshare", *spaces, "sh", "-c", inside, "sh", str(tmp_path), sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"VERTEX_GATEWAY": BINARY},
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    central = "us-central1-aiplatform.googleapis.com"
+    assert json.loads(run.stdout.splitlines()[-1]) == [
+        [central, 200],
+        ["aiplatform.googleapis.com", 200],
+        ["aiplatform.eu.rep.googleapis.com", 200],
+        [central, 401],
+        [central, 200],
+    ]

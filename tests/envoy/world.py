@@ -1,0 +1,260 @@
+"""The emulator, `vertex-gateway ext-authz` and a real Envoy, with the file that is shipped."""
+
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from importlib import resources
+from pathlib import Path
+
+import openai
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "deploy" / "envoy" / "envoy.yaml"
+BINARY = os.environ.get("VERTEX_GATEWAY", str(ROOT / "target" / "release" / "vertex-gateway"))
+ENVOY = str(resources.files("envoy") / "_bin" / "envoy")
+
+# As long as anything here may take that normally takes milliseconds.
+PATIENCE = 30.0
+MODEL = "google/gemini-2.5-flash"
+
+# What the shipped file has, each once, and what stands there on the tests' machine.
+CLIENTS = "{ address: 127.0.0.1, port_value: 8080 }"
+ADMIN = "{ address: 127.0.0.1, port_value: 9901 }"
+GATEWAY = "{ address: 127.0.0.1, port_value: 8082 }"
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def poll(what, deadline=PATIENCE):
+    """The first value of `what()` that is true."""
+    end = time.monotonic() + deadline
+    while True:
+        value = what()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"still {value!r} after {deadline} s")
+        time.sleep(0.01)
+
+
+def changed(text, changes):
+    for old, new in changes.items():
+        assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+        text = text.replace(old, new)
+    return text
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Process:
+    """A program of ours that says where it listens."""
+
+    def __init__(self, *arguments, log=None):
+        self.log = open(log, "w") if log else None
+        self.process = subprocess.Popen(
+            [BINARY, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            # Nothing of the person's who runs the tests.
+            env={"VERTEX_GATEWAY_LOG": "warn,tower_vertex=info"},
+            text=True,
+        )
+
+    def read(self, start):
+        # One that hangs closes its output then, and the reading ends.
+        watchdog = threading.Timer(PATIENCE, self.process.kill)
+        watchdog.start()
+        try:
+            for line in self.process.stdout:
+                if line.startswith(start):
+                    return line.removeprefix(start).strip()
+            raise RuntimeError(f"{self.process.args} ended without saying {start!r}")
+        finally:
+            watchdog.cancel()
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
+            if self.log:
+                self.log.close()
+
+
+class Emulator(Process):
+    """Vertex AI, by TLS."""
+
+    def __init__(self, folder, *arguments):
+        super().__init__("emulator", "--tls", *(arguments or ["--listen", "127.0.0.1:0"]))
+        self.address = self.read("emulator listening on https://")
+        self.control_url = self.read("emulator control on ")
+        self.port = int(self.address.rsplit(":", 1)[1])
+        # Envoy takes a certificate itself for the authority to trust.
+        self.authority = folder / "authority.pem"
+        self.authority.write_text(ssl.get_server_certificate(("127.0.0.1", self.port)))
+        self.key = folder / "key.json"
+        self.key.touch(mode=0o600)
+        self.key.write_text(json.dumps(self.control("GET", "service_account_key")))
+
+    def control(self, method, name, body=None):
+        request = urllib.request.Request(
+            f"{self.control_url}/__emulator/{name}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            return json.load(response)
+
+    def stats(self):
+        return self.control("GET", "stats")
+
+    def requests(self):
+        return self.control("GET", "requests")
+
+    def generations(self):
+        """Of each request: the status, and the number of its token."""
+        return [(r["status"], r["token_generation"]) for r in self.requests()]
+
+    def revoke(self):
+        return self.control("POST", "revoke")
+
+    def set_token(self, **behavior):
+        return self.control("PUT", "token", behavior)
+
+    def set_faults(self, **faults):
+        return self.control("PUT", "faults", faults)
+
+
+class Envoy:
+    def __init__(self, folder, changes):
+        self.path = folder / "envoy.yaml"
+        self.path.write_text(changed(FILE.read_text(), changes))
+        port = r"port_value: (\d+)"
+        # In the file's order: its own admin listener, then that of clients.
+        admin, clients = re.findall(port, self.path.read_text())[:2]
+        self.admin, self.port = int(admin), int(clients)
+        self.log = open(folder / "envoy.log", "w")
+        self.process = subprocess.Popen(
+            [ENVOY, "-c", str(self.path), "--concurrency", "2", "--use-dynamic-base-id"]
+            + ["-l", "warning"],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env={},
+        )
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        try:
+            poll(self.ready)
+        except BaseException:
+            self.stop()
+            raise
+
+    def ready(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(Path(self.log.name).read_text())
+        try:
+            url = f"http://127.0.0.1:{self.admin}/ready"
+            return urllib.request.urlopen(url, timeout=PATIENCE).status == 200
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.log.close()
+
+    # Without retries of its own, which would hide a failure.
+
+    def client(self, key="unused"):
+        return openai.OpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=PATIENCE)
+
+    def post(self, path, body, **headers):
+        """The status, the headers and the body of the answer to what no SDK would send."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            connection.request(
+                "POST", path, json.dumps(body), {"content-type": "application/json"} | headers
+            )
+            response = connection.getresponse()
+            return response.status, dict(response.headers), response.read()
+        finally:
+            connection.close()
+
+
+class World:
+    """All three. What is started here ends here, and the gateway has to end well."""
+
+    def __init__(self, folder):
+        self.folder, self.stack = folder, ExitStack()
+        self.emulator = Emulator(folder)
+        self.stack.callback(self.emulator.stop)
+        self.gateway = self.envoy = None
+        self.port = free_port()
+
+    def start_gateway(self, *arguments):
+        self.gateway = Process(
+            *("ext-authz", "--listen", f"127.0.0.1:{self.port}"),
+            *("--project", "p1", "--location", "us-central1"),
+            *("--upstream", f"https://localhost:{self.emulator.port}"),
+            *("--credentials", self.emulator.key),
+            *arguments,
+            log=self.folder / "gateway.log",
+        )
+        self.gateway.read("listening on ")
+
+    def stop_gateway(self):
+        gateway, self.gateway = self.gateway, None
+        code = gateway.stop() if gateway else 0
+        assert code == 0, f"vertex-gateway ended with {code}"
+
+    def start_envoy(self, changes={}):
+        addresses = {
+            CLIENTS: f"{{ address: 127.0.0.1, port_value: {free_port()} }}",
+            ADMIN: f"{{ address: 127.0.0.1, port_value: {free_port()} }}",
+            GATEWAY: f"{{ address: 127.0.0.1, port_value: {self.port} }}",
+            AUTHORITIES: str(self.emulator.authority),
+        }
+        self.envoy = Envoy(self.folder, addresses | changes)
+        self.stack.callback(self.envoy.stop)
+
+    def start(self, *arguments):
+        self.start_gateway(*arguments)
+        self.start_envoy()
+        return self
+
+    def log(self):
+        return (self.folder / "gateway.log").read_text()
+
+    def close(self):
+        with self.stack:
+            self.stop_gateway()
+
+
+def chat(client, text="hello", **arguments):
+    arguments = {"model": MODEL} | arguments
+    return client.chat.completions.create(
+        messages=[{"role": "user", "content": text}], **arguments
+    )
+
+
+def said(answer):
+    return answer.choices[0].message.content
