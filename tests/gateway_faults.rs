@@ -1,11 +1,13 @@
 //! The fault matrix of `vertex-gateway`: under load something breaks, and is mended. Whatever the
 //! fault, each request gets its own whole answer or an error in OpenAI's form; once it is mended,
 //! all is as before.
-#![cfg(all(feature = "gateway", unix))]
+#![cfg(all(feature = "gateway", target_os = "linux"))]
 
 mod common;
 
 use std::{
+    collections::BTreeSet,
+    convert::Infallible,
     fs::{self, File},
     net::SocketAddr,
     process::Stdio,
@@ -13,22 +15,36 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use common::{
-    chat, eventually,
+    Http, chat, client, eventually,
     gateway::{Gateway, before},
-    load::row,
+    load::{Load, row},
     text,
+    vitals::{Admin, Vitals},
 };
-use http::StatusCode;
-use http_body_util::BodyExt as _;
+use http::{Request, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use ring::digest::{Context, Digest, SHA256};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tower_vertex::emulator::{
-    ApiFault, Emulator, Faults, LiteralResponse, StreamBehavior, TokenBehavior, TokenFault,
+use tower_vertex::{
+    emulator::{ApiFault, Emulator, Faults, LiteralResponse, TokenBehavior, TokenFault},
+    replay::ReplayBody,
 };
+
+/// The whole answer to this question.
+async fn is_whole(answer: http::Response<hyper::body::Incoming>, question: &str) {
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer = text(answer).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect(&answer);
+    let said = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(said.ends_with(&format!("You said: {question}")), "{said}");
+}
 
 /// A server on the way to Vertex AI that can be in trouble.
 struct Way {
@@ -213,8 +229,7 @@ async fn a_full_disk_under_the_log_stops_nothing() {
     command.stderr(Stdio::from(File::options().write(true).open("/dev/full").unwrap()));
     let mut gateway = Gateway::start(command).await;
     for number in 0..50 {
-        let answer = gateway.call(chat(&number.to_string())).await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        is_whole(gateway.call(chat(&number.to_string())).await, &number.to_string()).await;
     }
     gateway.terminate();
     assert_eq!(gateway.ended().await.code(), Some(0));
@@ -228,24 +243,68 @@ async fn without_descriptors_it_waits_and_goes_on() {
     // The hard limit: it would raise a soft one.
     let mut limited = tokio::process::Command::new("sh");
     limited.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]).arg(command.get_program());
-    limited.args(command.get_args()).kill_on_drop(true).stderr(Stdio::null());
-    let gateway = Gateway::start(limited).await;
+    let log = tempfile::NamedTempFile::new().unwrap();
+    limited.args(command.get_args()).kill_on_drop(true);
+    limited.stderr(Stdio::from(log.reopen().unwrap()));
+    let gateway = Arc::new(Gateway::start(limited).await);
+    is_whole(gateway.call(chat("before")).await, "before").await;
+
+    // One that is there, with its connection to Vertex AI, is served all the while.
+    let mut served = TcpStream::connect(gateway.addr).await.unwrap();
+    ask(&mut served, "0").await;
     let mut idle = Vec::new();
     for _ in 0..100 {
         // Those that are not accepted wait in the kernel.
         idle.push(TcpStream::connect(gateway.addr).await.unwrap());
     }
+    let hit = "could not accept a connection";
+    let told = || fs::read_to_string(log.path()).unwrap().matches(hit).count();
+    eventually("the limit is hit", || told() > 0).await;
+    let of_process = format!("/proc/{}/fd", gateway.child.id().unwrap());
+    assert!(fs::read_dir(of_process).unwrap().count() >= 60, "it was hit for another reason");
+    for number in 1..20 {
+        ask(&mut served, &number.to_string()).await;
+    }
+    // And one that waits, when the others have left.
+    let of_waiting = Arc::clone(&gateway);
+    let waiting =
+        tokio::spawn(async move { is_whole(of_waiting.call(chat("wait")).await, "wait").await });
+    let before = told();
+    eventually("it is hit again", || told() > before).await;
+    assert!(!waiting.is_finished());
     drop(idle);
-    let answer = tokio::time::timeout(Duration::from_secs(20), gateway.call(chat("x"))).await;
-    assert_eq!(answer.expect("it goes on").status(), StatusCode::OK);
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it goes on").unwrap();
+    let mut load = Load::start(&gateway);
+    load.more("afterwards", |status| status == 200).await;
+    assert!(load.end().await.keys().eq([&200]));
+}
+
+/// Asks on a connection that stays open, and reads the answer.
+async fn ask(socket: &mut TcpStream, question: &str) {
+    let body = chat(question).into_body().collect().await.unwrap().to_bytes();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json";
+    let head = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len());
+    socket.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+    let said = format!("You said: {question}\"");
+    let (mut answer, mut read) = (String::new(), [0; 4096]);
+    // The end of the answer's JSON, which comes after what was said.
+    while !(answer.contains(&said) && answer.ends_with('}')) {
+        let length = socket.read(&mut read).await.unwrap();
+        assert!(length > 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&read[..length]).unwrap());
+    }
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[tokio::test]
 async fn a_thousand_clients_that_send_a_byte_now_and_then_harm_nobody() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let vertex = Emulator::start().await.unwrap();
-    let options = ["--max-concurrent-requests", "4"];
-    let gateway = Gateway::before(&vertex, &options).await;
+    let options = ["--max-concurrent-requests", "4", "--admin-listen", "127.0.0.1:0"];
+    let mut gateway = Gateway::before(&vertex, &options).await;
+    let admin = Admin::of(&mut gateway).await;
+    let gateway = Arc::new(gateway);
+    let before = Vitals::of(&gateway);
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\
          content-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
     let mut slow = Vec::new();
@@ -254,37 +313,94 @@ async fn a_thousand_clients_that_send_a_byte_now_and_then_harm_nobody() {
         socket.write_all(head.as_bytes()).await.unwrap();
         slow.push(socket);
     }
-    for round in 0..5 {
+    admin.until("vertex_gateway_requests_in_flight", |number| number == 1000.0).await;
+    let mut load = Load::start(&gateway);
+    for _ in 0..5 {
         for socket in &mut slow {
             socket.write_all(b" ").await.unwrap();
         }
-        let answer = gateway.call(chat(&round.to_string())).await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        load.more("beside them", |status| status == 200).await;
     }
-    assert_eq!(vertex.requests().len(), 5, "theirs went nowhere");
+    let seen = load.end().await;
+    assert!(seen.keys().eq([&200]), "{seen:?}");
+    assert_eq!(vertex.requests().len(), seen[&200], "theirs went nowhere");
+    let during = Vitals::of(&gateway);
+    let each = during.memory.saturating_sub(before.memory) / 1000;
+    println!("{each} bytes for each of them");
+    assert!(each < 100_000, "{during:?}");
+    drop(slow);
+    admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
+    admin.until("vertex_gateway_client_connections", |number| number <= 2.0).await;
+    assert!(Vitals::of(&gateway).files <= before.files + 10);
+}
+
+/// A body of 20 MiB, but for some bytes: `openapi` takes no more. Its parts are shared, each number
+/// begins elsewhere in them.
+fn large_body(number: usize, filling: &Bytes) -> Vec<Bytes> {
+    let begin = format!(
+        r#"{{"model":"google/gemini-2.5-flash","messages":[{{"role":"user","content":"{number} "#
+    );
+    let at = number * 1013;
+    vec![begin.into(), filling.slice(at..), filling.slice(..at), Bytes::from_static(b"\"}]}")]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_bodies_side_by_side_arrive_as_they_were_sent() {
-    const BYTES: usize = 2 << 20;
+async fn a_hundred_bodies_of_20_mib_at_once_arrive_as_they_were_sent() {
+    const BYTES: usize = (20 << 20) - 200;
+    const NUMBER: usize = 100;
+    // Letters and digits that repeat nowhere near.
+    let mut random = fastrand::Rng::with_seed(20);
+    let filling: Bytes = (0..BYTES).map(|_| random.digit(36) as u8).collect();
+
     let vertex = Emulator::start().await.unwrap();
-    let stream = StreamBehavior { chunks: Some(1), ..StreamBehavior::default() };
-    vertex.set_faults(Faults { stream, ..Faults::default() });
-    let gateway = Arc::new(Gateway::before(&vertex, &[]).await);
-    assert_eq!(gateway.call(chat("the token")).await.status(), StatusCode::OK);
+    let options = ["--max-concurrent-requests", "4", "--queue-timeout", "600"];
+    let options = [&options[..], &["--admin-listen", "127.0.0.1:0"]].concat();
+    let mut gateway = Gateway::before(&vertex, &options).await;
+    let admin = Admin::of(&mut gateway).await;
+    is_whole(gateway.call(chat("the token")).await, "the token").await;
     vertex.reset_stats();
+    let before = Vitals::of(&gateway);
+
+    let client = client(Http::One);
     let mut calls = JoinSet::new();
-    for number in 0..40 {
-        let gateway = Arc::clone(&gateway);
+    let mut sent = BTreeSet::new();
+    for number in 0..NUMBER {
+        let parts = large_body(number, &filling);
+        let mut hash = Context::new(&SHA256);
+        parts.iter().for_each(|part| hash.update(part));
+        let hex =
+            |hash: Digest| hash.as_ref().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        sent.insert(hex(hash.finish()));
+        let length: usize = parts.iter().map(Bytes::len).sum();
+        let frames = parts.into_iter().map(|part| Ok::<_, Infallible>(Frame::data(part)));
+        let body = StreamBody::new(tokio_stream::iter(frames));
+        let request = Request::post(format!("http://{}/v1/chat/completions", gateway.addr))
+            .header("content-type", "application/json")
+            .header("content-length", length)
+            .body(ReplayBody::plain(body))
+            .unwrap();
+        let client = client.clone();
         calls.spawn(async move {
-            let question = format!("{number} {}", "x".repeat(BYTES));
-            gateway.call(chat(&question)).await.status()
+            let answer = client.request(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            let answer = text(answer).await;
+            assert!(answer.contains(&format!("You said: {number} ")), "of {number}");
         });
     }
-    while let Some(status) = calls.join_next().await {
-        assert_eq!(status.unwrap(), StatusCode::OK);
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
     }
-    let stats = vertex.stats();
-    assert_eq!(stats.by_status, [(200, 40)].into());
-    assert!(vertex.requests().iter().all(|seen| seen.body_length >= Some(BYTES as u64)));
+    assert_eq!(vertex.stats().by_status, [(200, NUMBER as u64)].into());
+    let arrived: BTreeSet<_> =
+        vertex.requests().into_iter().map(|seen| seen.body_sha256.unwrap()).collect();
+    assert_eq!(arrived, sent);
+
+    // Each is held once, until it is answered.
+    let peak = Vitals::of(&gateway).peak - before.memory;
+    println!("{} MiB for {NUMBER} bodies of 20 MiB", peak >> 20);
+    assert!(peak < (NUMBER * BYTES * 5 / 4) as u64, "{} MiB", peak >> 20);
+    admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
+    let after = Vitals::of(&gateway);
+    assert!(after.memory < before.memory + (64 << 20), "{before:?} {after:?}");
+    is_whole(gateway.call(chat("afterwards")).await, "afterwards").await;
 }

@@ -160,7 +160,8 @@ async fn names_that_do_not_resolve_are_a_502_until_they_do() {
             door.shut();
             door.open().await;
         };
-        row(name, &gateway, &[502], breaks, async || names.set(VERTEX, Answer::At(LOCALHOST))).await;
+        row(name, &gateway, &[502], breaks, async || names.set(VERTEX, Answer::At(LOCALHOST)))
+            .await;
     }
 }
 

@@ -198,6 +198,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_dead_by_the_wall_clock_alone_serves_when_there_is_no_other() {
+        let count = AtomicU32::new(0);
+        let cache = TokenCache::new(token_fn(move |_| {
+            let first = count.fetch_add(1, Relaxed) == 0;
+            async move {
+                if !first {
+                    return Err("signed in the future".into());
+                }
+                Ok(AccessToken::new("t1", Some(Duration::from_secs(3600)))?)
+            }
+        }));
+        cache.warm_up().await.unwrap();
+        cache.state.clock.wall_step.store(7200, Relaxed);
+        // After the flight that it starts, and in the pause that this one leaves.
+        for _ in 0..2 {
+            assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        }
+        assert_eq!(cache.stats().fetches, 2);
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        assert!(cache.lease().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_same_token_lives_on_after_a_step_of_the_wall_clock() {
         let cache = TokenCache::new(token_fn(|_| async {
             Ok(AccessToken::new("same", Some(Duration::from_secs(3600)))?)

@@ -8,7 +8,11 @@
 //! | suspect | a 401 came back for it | waits; gets it if the flight fails | a flight is forced |
 //! | blocked | seconds before its end | waits; gets it if the flight fails | a flight is started |
 //! | dead | past its end | waits; fails if the flight fails | a flight is started |
-//! | pausing | after a failed flight, or one that brought the same token | gets it if alive, else the last error, at once | nothing |
+//! | doubtful | past its end by the wall clock alone | waits; gets it if the flight fails | a flight is started |
+//! | pausing | after a failed flight, or one that brought the same token | gets it unless dead, else the last error, at once | nothing |
+//!
+//! Doubtful is a token after a sleep of the machine, when it is dead, and after a step of its clock,
+//! when it is as good as ever and a key signs nothing that Google takes: only the service knows.
 //!
 //! The fresh state, and the stale one while a flight or a pause is on, read two clocks and a few
 //! atomics: no lock, no allocation. Everything else is decided under one lock that is never held
@@ -129,6 +133,12 @@ impl Entry {
         self.schedule.phase(now.since(&self.obtained))
     }
 
+    /// Whether it is past its end by every clock.
+    fn is_surely_dead(&self, now: &Now) -> bool {
+        let age = now.monotonic.saturating_duration_since(self.obtained.monotonic);
+        self.schedule.phase(age) == Phase::Dead
+    }
+
     #[inline]
     pub(super) fn is_fresh(&self, now: &Now) -> bool {
         now.monotonic < self.refresh_at.monotonic && now.wall < self.refresh_at.wall
@@ -183,7 +193,8 @@ impl State {
         match phase {
             // A source that was well but had no newer token is asked again: this one has died.
             Phase::Dead => match control.pause_error(&now) {
-                Some(error) => Decision::Fail(error),
+                Some(error) if entry.is_surely_dead(&now) => Decision::Fail(error),
+                Some(_) => Decision::Use(entry.lease()),
                 None => self.join(&mut control, &now, FetchReason::Expired),
             },
             _ if control.pausing(&now) => Decision::Use(entry.lease()),
@@ -377,10 +388,10 @@ impl State {
         self.quiet_until.store(self.nanos(until), Relaxed);
     }
 
-    /// What a waiter gets after its flight: the token if it lives, else why not.
+    /// What a waiter gets after its flight: the token unless it is dead, else why it is.
     pub(super) fn after(&self, outcome: Outcome) -> Result<Lease, TokenError> {
         let now = self.clock.now();
-        match self.current.load().as_ref().filter(|entry| entry.phase(&now) != Phase::Dead) {
+        match self.current.load().as_ref().filter(|entry| !entry.is_surely_dead(&now)) {
             Some(entry) => Ok(entry.lease()),
             None => Err(outcome
                 .err()
