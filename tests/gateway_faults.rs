@@ -400,7 +400,15 @@ async fn a_hundred_bodies_of_20_mib_at_once_arrive_as_they_were_sent() {
     println!("{} MiB for {NUMBER} bodies of 20 MiB", peak >> 20);
     assert!(peak < (NUMBER * BYTES * 5 / 4) as u64, "{} MiB", peak >> 20);
     admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
-    let after = Vitals::of(&gateway);
-    assert!(after.memory < before.memory + (64 << 20), "{before:?} {after:?}");
-    is_whole(gateway.call(chat("afterwards")).await, "afterwards").await;
+    // It is given back while others are served.
+    let mut memory = 0;
+    for _ in 0..500 {
+        is_whole(gateway.call(chat("afterwards")).await, "afterwards").await;
+        memory = Vitals::of(&gateway).memory - before.memory;
+        if memory < 64 << 20 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} MiB are not given back", memory >> 20);
 }

@@ -8,6 +8,11 @@ use std::{
 use clap::Parser;
 use tower_vertex::gateway::{Command, run, start_log};
 
+/// glibc's keeps for good what a burst of large bodies took: 1.7 GiB after 100 of 20 MiB.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let command = Command::parse();
     let log = start_log(&command);
