@@ -8,6 +8,7 @@ use std::{fs, os::unix::net::UnixDatagram, path::Path, process::Stdio, time::Dur
 use common::{
     chat,
     gateway::{Gateway, command},
+    text,
 };
 use http::{Request, StatusCode};
 use http_body_util::Full;
@@ -136,8 +137,12 @@ async fn no_request_notices_that_the_configuration_changes() {
         place.configure(&in_location(if round % 2 == 0 { "europe-west4" } else { "us-east1" }));
         signal(&gateway, "-HUP");
         let calls = async {
-            for _ in 0..50 {
-                assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
+            for number in 0..50 {
+                let question = format!("{round}, {number}");
+                let answer = gateway.call(chat(&question)).await;
+                assert_eq!(answer.status(), StatusCode::OK);
+                let answer = text(answer).await;
+                assert!(answer.contains(&format!("You said: {question}\"")), "{answer}");
             }
         };
         tokio::join!(calls, read_until(&mut log, "models read again"));

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use common::{
-    Http, chat, client, eventually,
+    Http, chat, chat_stream, client, eventually,
     gateway::{Gateway, before},
     load::{Load, row},
     text,
@@ -33,7 +33,9 @@ use tokio::{
     task::JoinSet,
 };
 use tower_vertex::{
-    emulator::{ApiFault, Emulator, Faults, LiteralResponse, TokenBehavior, TokenFault},
+    emulator::{
+        ApiFault, Emulator, Faults, LiteralResponse, StreamBehavior, TokenBehavior, TokenFault,
+    },
     replay::ReplayBody,
 };
 
@@ -332,6 +334,99 @@ async fn a_thousand_clients_that_send_a_byte_now_and_then_harm_nobody() {
     admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
     admin.until("vertex_gateway_client_connections", |number| number <= 2.0).await;
     assert!(Vitals::of(&gateway).files <= before.files + 10);
+}
+
+#[tokio::test]
+async fn clients_that_never_read_harm_nobody_and_are_let_go() {
+    const DEAF: usize = 20;
+    let vertex = Emulator::start().await.unwrap();
+    let stream = StreamBehavior { chunks: Some(1_000_000), ..StreamBehavior::default() };
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+    let options = ["--send-timeout", "5", "--admin-listen", "127.0.0.1:0"];
+    let mut gateway = Gateway::before(&vertex, &options).await;
+    let admin = Admin::of(&mut gateway).await;
+    let gateway = Arc::new(gateway);
+    is_whole(gateway.call(chat("before")).await, "before").await;
+    let before = Vitals::of(&gateway);
+    let mut deaf = Vec::new();
+    for _ in 0..DEAF {
+        let body = chat_stream("x").into_body().collect().await.unwrap().to_bytes();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+        socket.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+        deaf.push(socket);
+    }
+    let mut load = Load::start(&gateway);
+    while vertex.stats().streams.aborted < DEAF as u64 {
+        load.so_many_more(1, "beside them", |status| status == 200).await;
+    }
+    let seen = load.end().await;
+    assert!(seen.keys().eq([&200]), "{seen:?}");
+    // What is not taken is not asked for: it waits at Vertex AI, not here.
+    let peak = Vitals::of(&gateway).peak.saturating_sub(before.memory);
+    println!("{} KiB for each of them", (peak >> 10) / DEAF as u64);
+    assert!(peak < (DEAF << 20) as u64, "{peak} bytes");
+    admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
+    is_whole(gateway.call(chat("afterwards")).await, "afterwards").await;
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn a_signal_under_load_cuts_no_answer() {
+    const STREAMS: usize = 50;
+    let vertex = Emulator::start().await.unwrap();
+    let (chunks, chunk_delay) = (Some(20), Duration::from_millis(100));
+    let stream = StreamBehavior { chunks, chunk_delay, ..StreamBehavior::default() };
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+    let mut gateway = Gateway::before(&vertex, &[]).await;
+    let mut streams = JoinSet::new();
+    for number in 0..STREAMS {
+        let mut body = gateway.call(chat_stream(&number.to_string())).await.into_body();
+        body.frame().await.unwrap().unwrap();
+        streams.spawn(async move { body.collect().await.unwrap().to_bytes() });
+    }
+    // Others come and go on connections of their own, until none is taken any more.
+    let addr = gateway.addr;
+    let mut others = JoinSet::new();
+    for of in 0..8 {
+        others.spawn(async move {
+            for number in 0.. {
+                let question = format!("{of}, {number}");
+                let (head, body) = chat(&question).into_parts();
+                let mut request = Request::from_parts(head, ReplayBody::plain(body));
+                *request.uri_mut() = format!("http://{addr}/v1/chat/completions").parse().unwrap();
+                match client(Http::One).request(request).await {
+                    Ok(answer) => is_whole(answer, &question).await,
+                    // Never in an answer.
+                    Err(error) if error.is_connect() => return number,
+                    Err(error) => panic!("{of}, {number}: {error:?}"),
+                }
+            }
+            unreachable!()
+        });
+    }
+    let asked = vertex.requests().len();
+    while vertex.requests().len() < asked + 100 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    gateway.terminate();
+    let mut answered = 0;
+    while let Some(other) = others.join_next().await {
+        answered += other.unwrap();
+    }
+    assert!(answered >= 100, "{answered}");
+    while let Some(stream) = streams.join_next().await {
+        let stream = stream.unwrap();
+        assert!(stream.ends_with(b"data: [DONE]\n\n"), "{stream:?}");
+    }
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    let stats = vertex.stats();
+    assert_eq!((stats.streams.completed, stats.streams.aborted), (STREAMS as u64, 0));
+    assert_eq!(stats.by_status, [(200, (STREAMS + answered) as u64)].into());
 }
 
 /// A body of 20 MiB, but for some bytes: `openapi` takes no more. Its parts are shared, each number

@@ -48,6 +48,10 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// a vanished machine never takes, and keep its idle connections for eleven.
 const DEAD_PEER: Duration = Duration::from_secs(30);
 
+/// As long as a connection waits for its next request: hyper-util 0.1 lets it go after that, or as
+/// long again later. A burst leaves as many as there were requests, and each holds memory.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+
 /// The client of requests with bodies `B`.
 pub(super) type HttpClient<B> =
     Client<HttpsConnector<CountConnections<HttpConnector>>, ReplayBody<B>>;
@@ -214,7 +218,8 @@ where
         .https_or_http()
         .enable_http1()
         .wrap_connector(CountConnections::new(http, connections));
-    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https))
+    let mut builder = Client::builder(TokioExecutor::new());
+    Ok(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_CONNECTION).build(https))
 }
 
 /// RFC 9110 §7.6.1: these speak of the connection to Vertex AI, and HTTP/2 clients refuse them.

@@ -10,6 +10,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -23,16 +24,14 @@ use http::Response;
 use http_body_util::Full;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
+    time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
 use tower_http::catch_panic::CatchPanic;
@@ -44,6 +43,11 @@ use super::{
     strict::Strict,
     unreadable::{Calls, Connection},
 };
+
+/// How long a connection that has not asked for anything yet may still do so when this process is
+/// about to end, and how long one that has may ask again: what is on its way is not thrown away.
+const FIRST_CALL: Duration = Duration::from_secs(1);
+const LAST_CALL: Duration = Duration::from_millis(100);
 
 /// A thread that serves connections.
 struct Worker {
@@ -140,12 +144,14 @@ async fn work(
     counter: Arc<AtomicUsize>,
     mut is_cut: watch::Receiver<()>,
 ) {
-    let connections = GracefulShutdown::new();
+    // Each connection holds a receiver until its end.
+    let (stop, stopping) = watch::channel(false);
     while let Some(socket) = sockets.recv().await {
-        let open = (Open(Arc::clone(&counter)), app.shared.sight.inbound().one_more());
+        let inbound = app.shared.sight.inbound().one_more();
+        let open = (Open(Arc::clone(&counter)), inbound, stopping.clone());
         match TcpStream::from_std(socket) {
             Ok(socket) => {
-                let serving = serve_connection(socket, app.clone(), connections.watcher());
+                let serving = serve_connection(socket, app.clone(), stopping.clone());
                 tokio::spawn(async move {
                     serving.await;
                     drop(open);
@@ -155,9 +161,10 @@ async fn work(
         }
     }
     // What the stack holds is no connection.
-    drop(app);
+    drop((app, stopping));
+    stop.send_replace(true);
     tokio::select! {
-        () = connections.shutdown() => {}
+        () = stop.closed() => {}
         _ = is_cut.changed() => {}
     }
 }
@@ -171,37 +178,61 @@ impl Drop for Open {
     }
 }
 
-async fn serve_connection(socket: TcpStream, app: App, watcher: Watcher) {
+async fn serve_connection(socket: TcpStream, app: App, stopping: watch::Receiver<bool>) {
     let mut socket = TimeoutStream::new(socket);
     socket.set_write_timeout(app.shared.send_timeout);
     let socket = Box::pin(socket);
     match app.shared.tls.clone() {
-        None => serve_http(socket, app, watcher).await,
+        None => serve_http(socket, app, stopping).await,
         Some(tls) => match tls.accept(socket, app.shared.header_timeout).await {
-            Ok(socket) => serve_http(socket, app, watcher).await,
+            Ok(socket) => serve_http(socket, app, stopping).await,
             Err(error) => tracing::info!(%error, "no TLS handshake"),
         },
     }
 }
 
-async fn serve_http<I>(socket: I, app: App, watcher: Watcher)
+async fn serve_http<I>(socket: I, app: App, stopping: watch::Receiver<bool>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let timeout = app.shared.header_timeout;
+    let header_timeout = app.shared.header_timeout;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
     builder.http2().timer(TokioTimer::new());
     let calls = Calls::default();
-    let socket = Connection::new(TokioIo::new(Strict::new(socket, timeout)), calls.clone());
+    let socket = Connection::new(TokioIo::new(Strict::new(socket, header_timeout)), calls.clone());
+    let of_service = calls.clone();
     let service = tower::service_fn(move |request| {
-        calls.one_more();
+        of_service.one_more();
         app.clone().serve(request)
     });
     let service = TowerToHyperService::new(CatchPanic::custom(service, panicked));
-    let connection = watcher.watch(builder.serve_connection(socket, service).into_owned());
-    if let Err(error) = connection.await {
+    let mut connection = pin!(builder.serve_connection(socket, service).into_owned());
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = last_call(stopping, calls) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(error, "connection ended");
+    }
+}
+
+/// Until a connection is to take no further request: hyper closes one that is idle at once, with
+/// what has come on it and was not yet read.
+async fn last_call(mut stopping: watch::Receiver<bool>, calls: Calls) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    let first = async {
+        while calls.is_none() {
+            sleep(LAST_CALL / 10).await;
+        }
+    };
+    if calls.is_none() {
+        let _ = timeout(FIRST_CALL, first).await;
+    } else {
+        sleep(LAST_CALL).await;
     }
 }
 
@@ -226,7 +257,7 @@ pub(super) async fn accept(
     workers: &Workers,
     stop: impl Future<Output = ()>,
 ) {
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => return,
@@ -235,7 +266,20 @@ pub(super) async fn accept(
         if let Err(error) = accepted.and_then(|(socket, _)| workers.serve(socket)) {
             // Out of descriptors, most likely: some will be back soon.
             tracing::warn!(%error, "could not accept a connection");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Closes the listener. Those whom the system has let in already are served: they know nothing of
+/// the end.
+pub(super) fn accept_rest(listener: TcpListener, workers: &Workers) {
+    let Ok(listener) = listener.into_std() else { return };
+    // It does not block.
+    while let Ok((socket, _)) = listener.accept() {
+        let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+        if let Err(error) = socket.and_then(|socket| workers.serve(socket)) {
+            tracing::warn!(%error, "could not serve a connection");
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{
     credentials::{Identity, find},
     endpoints,
     limits::Limits,
-    listen::{Workers, accept, bind, cannot_listen},
+    listen::{Workers, accept, accept_rest, bind, cannot_listen},
     sight::Sight,
     signals::{self, hang_up, stop_signal, tell_systemd},
     token,
@@ -111,7 +111,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         client_body_timeout: timeout(options.client_body_timeout),
         send_timeout: timeout(options.send_timeout),
     });
-    let stop = stop_signal()?;
+    // Before anybody is told that it serves: without them, either signal ends the process.
+    let (stop, hang_up) = (stop_signal()?, hang_up()?);
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers())?;
@@ -148,7 +149,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
             Ok(())
         }));
     }
-    tokio::spawn(watch::keep(watched, hang_up()?));
+    tokio::spawn(watch::keep(watched, hang_up));
     if let Some(interval) = timeout(options.discovery_interval) {
         tokio::spawn(catalog.keep(interval));
     }
@@ -159,7 +160,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     if let Some(delay) = timeout(options.drain_delay) {
         accept(&listener, &workers, tokio::time::sleep(delay)).await;
     }
-    drop(listener);
+    accept_rest(listener, &workers);
     stop_serving(workers, timeout(options.drain_timeout)).await;
     Ok(())
 }

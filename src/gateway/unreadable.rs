@@ -39,6 +39,10 @@ impl Calls {
     pub(super) fn one_more(&self) {
         self.0.fetch_add(1, Relaxed);
     }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
 }
 
 /// A connection whose unreadable requests get an OpenAI-shaped answer.
