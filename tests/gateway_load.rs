@@ -129,3 +129,36 @@ async fn what_does_not_end_is_cut_when_the_time_for_draining_is_over() {
     assert_eq!(gateway.ended().await.code(), Some(0));
     assert!(body.collect().await.is_err(), "it was cut");
 }
+
+#[tokio::test]
+async fn one_connection_more_than_allowed_waits_until_another_one_ends() {
+    let vertex = Emulator::start().await.unwrap();
+    let options = ["--max-connections", "2", "--header-timeout", "1"];
+    let gateway = Gateway::before(&vertex, &options).await;
+    pace(&vertex, endless());
+    let streaming = gateway.call(chat_stream("1")).await;
+    // Says nothing, and is sent away after a second.
+    let mut idle = TcpStream::connect(gateway.addr).await.unwrap();
+    vertex.clear_faults();
+    let third = gateway.call(chat("3"));
+    let mut rest = Vec::new();
+    let (read, third) = tokio::join!(idle.read_to_end(&mut rest), third);
+    assert_eq!((read.unwrap(), third.status()), (0, StatusCode::OK));
+    drop(streaming);
+    assert!(text(third).await.contains("You said: 3"));
+}
+
+#[tokio::test]
+async fn a_client_over_http2_that_answers_no_ping_is_let_go() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &["--header-timeout", "1"]).await;
+    let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
+    // The preface and empty settings; what comes back is read, and not answered.
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut read = Vec::new();
+    let ended = silent.read_to_end(&mut read);
+    let _ = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it is let go");
+    // A PING of 8 bytes on the connection itself.
+    let ping = b"\0\0\x08\x06\0\0\0\0\0";
+    assert!(read.windows(ping.len()).any(|bytes| bytes == ping), "{read:?}");
+}

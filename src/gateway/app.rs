@@ -19,7 +19,7 @@ use super::{
     breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
-    inbound::{InboundBody, admit},
+    inbound::{Drain, InboundBody, admit},
     limits::Limits,
     models,
     policy::{Passport, Policy},
@@ -132,8 +132,11 @@ impl App {
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let Self { stack, shared } = self;
-        let mut request = admit(request, shared.max_request_bytes, shared.client_body_timeout)?;
-        let client = shared.clients.load().authenticate(request.headers())?;
+        let client = shared.clients.load().authenticate(request.headers());
+        let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
+        let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
+        let request = admit(request, limit, patience, drain);
+        let (client, mut request) = (client?, request?);
         record.client.clone_from(&client);
         let table = || shared.models.table();
         let may =

@@ -19,8 +19,17 @@ use super::refusal::Refusal;
 use crate::BoxError;
 
 /// How much of a body is read on after an early answer, and for how long.
-const DRAIN_BYTES: usize = 64 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(10);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    bytes: usize,
+    time: Duration,
+}
+
+impl Drain {
+    pub(super) const OF_A_CLIENT: Self = Self { bytes: 64 << 20, time: Duration::from_secs(10) };
+    /// Whoever has no key, or a wrong one: enough to learn that from the answer to a usual request.
+    pub(super) const OF_A_STRANGER: Self = Self { bytes: 256 << 10, time: Duration::from_secs(2) };
+}
 
 /// A request that may come in, its body held to `limit` bytes and to `patience`; or the answer of the
 /// door.
@@ -28,6 +37,7 @@ pub(super) fn admit(
     request: Request<Incoming>,
     limit: usize,
     patience: Option<Duration>,
+    drain: Drain,
 ) -> Result<Request<InboundBody>, Refusal> {
     let absolute = request.uri().authority().is_some() && request.version() < Version::HTTP_2;
     let request = request.map(|body| InboundBody {
@@ -36,6 +46,7 @@ pub(super) fn admit(
         left: limit,
         patience,
         deadline: None,
+        drain,
     });
     if absolute || request.method() == Method::CONNECT {
         // Over HTTP/1 only a client that takes this for a forward proxy sends a whole URI.
@@ -60,6 +71,7 @@ pub(super) struct InboundBody {
     /// For the whole body, from when it is first waited for.
     patience: Option<Duration>,
     deadline: Option<Pin<Box<Sleep>>>,
+    drain: Drain,
 }
 
 /// The error of a body that does not come to its end.
@@ -143,9 +155,10 @@ impl Drop for InboundBody {
         if body.is_end_stream() {
             return;
         }
+        let Drain { bytes, time } = self.drain;
         runtime.spawn(async move {
             let drain = async {
-                let mut left = DRAIN_BYTES;
+                let mut left = bytes;
                 // Asked for its end, not awaited: after an early answer hyper 1.12 ends the
                 // channel of a body with a length only with the connection's next request.
                 while !body.is_end_stream() {
@@ -157,7 +170,7 @@ impl Drop for InboundBody {
                     }
                 }
             };
-            let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+            let _ = tokio::time::timeout(time, drain).await;
         });
     }
 }

@@ -16,6 +16,15 @@ use super::{clients::Client, refusal::Refusal};
 /// The options about load.
 #[derive(Clone, Debug, Args)]
 pub struct LimitOptions {
+    /// Connections of clients at a time; the next ones wait until one ends; 0 for no limit
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_CONNECTIONS",
+        default_value_t = 0
+    )]
+    pub max_connections: usize,
+
     /// Requests under way at Vertex AI at a time, streams until their end; 0 for no limit
     #[arg(
         long,

@@ -30,7 +30,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
@@ -51,7 +51,7 @@ const LAST_CALL: Duration = Duration::from_millis(100);
 
 /// A thread that serves connections.
 struct Worker {
-    sockets: mpsc::UnboundedSender<std::net::TcpStream>,
+    sockets: mpsc::UnboundedSender<(std::net::TcpStream, Option<OwnedSemaphorePermit>)>,
     /// How many it has.
     connections: Arc<AtomicUsize>,
     /// Sent when the last of them has ended.
@@ -63,19 +63,38 @@ pub(super) struct Workers {
     workers: Vec<Worker>,
     /// Dropped when connections are no longer to be waited for.
     cut: watch::Sender<()>,
+    /// For so many connections at a time.
+    room: Option<Arc<Semaphore>>,
 }
 
 impl Workers {
-    /// Starts `number` of them.
-    pub(super) fn start(shared: &Arc<Shared>, number: usize) -> Result<Self, Failure> {
+    /// Starts `number` of them, for `connections` at a time; 0 is any number.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        number: usize,
+        connections: usize,
+    ) -> Result<Self, Failure> {
         let (cut, is_cut) = watch::channel(());
         let workers = (0..number.max(1))
             .map(|number| Worker::start(number, App::new(Arc::clone(shared))?, is_cut.clone()));
-        Ok(Self { workers: workers.collect::<Result<_, _>>()?, cut })
+        let most = connections.min(Semaphore::MAX_PERMITS);
+        let room = (most > 0).then(|| Arc::new(Semaphore::new(most)));
+        Ok(Self { workers: workers.collect::<Result<_, _>>()?, cut, room })
+    }
+
+    /// Waits until there is room for one more connection.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        let room = self.room.as_ref()?;
+        if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
+            return Some(permit);
+        }
+        tracing::warn!("--max-connections are open: the next ones wait");
+        // It is never closed.
+        Arc::clone(room).acquire_owned().await.ok()
     }
 
     /// Hands a connection to the one that has the fewest.
-    fn serve(&self, socket: TcpStream) -> io::Result<()> {
+    fn serve(&self, socket: TcpStream, room: Option<OwnedSemaphorePermit>) -> io::Result<()> {
         // Without it, each small chunk of a stream waits for an acknowledgement. A socket that
         // refuses is slow, not wrong.
         let _ = socket.set_nodelay(true);
@@ -84,14 +103,14 @@ impl Workers {
         if let Some(worker) = idlest {
             worker.connections.fetch_add(1, Relaxed);
             // One that has ended has panicked, which its thread has told.
-            let _ = worker.sockets.send(socket);
+            let _ = worker.sockets.send((socket, room));
         }
         Ok(())
     }
 
     /// Lets all that is under way come to its end, for as long as `patience`. Whether it did.
     pub(super) async fn drain(self, patience: impl Future<Output = ()>) -> bool {
-        let Self { workers, cut } = self;
+        let Self { workers, cut, room: _ } = self;
         let mut all_done = Vec::new();
         for Worker { sockets, done, .. } in workers {
             // Without more to come, it ends with its last connection.
@@ -140,15 +159,15 @@ impl Worker {
 /// Serves what comes, until nothing more does and all of it has ended, or is cut.
 async fn work(
     app: App,
-    mut sockets: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    mut sockets: mpsc::UnboundedReceiver<(std::net::TcpStream, Option<OwnedSemaphorePermit>)>,
     counter: Arc<AtomicUsize>,
     mut is_cut: watch::Receiver<()>,
 ) {
     // Each connection holds a receiver until its end.
     let (stop, stopping) = watch::channel(false);
-    while let Some(socket) = sockets.recv().await {
+    while let Some((socket, room)) = sockets.recv().await {
         let inbound = app.shared.sight.inbound().one_more();
-        let open = (Open(Arc::clone(&counter)), inbound, stopping.clone());
+        let open = (Open(Arc::clone(&counter)), inbound, stopping.clone(), room);
         match TcpStream::from_std(socket) {
             Ok(socket) => {
                 let serving = serve_connection(socket, app.clone(), stopping.clone());
@@ -198,7 +217,12 @@ where
     let header_timeout = app.shared.header_timeout;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
-    builder.http2().timer(TokioTimer::new());
+    // HTTP/2 has no such timeout: a client that is gone is known by the pings that it does not answer.
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(header_timeout)
+        .keep_alive_timeout(header_timeout);
     let calls = Calls::default();
     let socket = Connection::new(TokioIo::new(Strict::new(socket, header_timeout)), calls.clone());
     let of_service = calls.clone();
@@ -261,9 +285,13 @@ pub(super) async fn accept(
     loop {
         let accepted = tokio::select! {
             () = &mut stop => return,
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                // Those that come meanwhile wait in the kernel.
+                let room = workers.room().await;
+                listener.accept().await.map(|(socket, _)| (socket, room))
+            } => accepted,
         };
-        if let Err(error) = accepted.and_then(|(socket, _)| workers.serve(socket)) {
+        if let Err(error) = accepted.and_then(|(socket, room)| workers.serve(socket, room)) {
             // Out of descriptors, most likely: some will be back soon.
             tracing::warn!(%error, "could not accept a connection");
             sleep(Duration::from_millis(50)).await;
@@ -278,7 +306,7 @@ pub(super) fn accept_rest(listener: TcpListener, workers: &Workers) {
     // It does not block.
     while let Ok((socket, _)) = listener.accept() {
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
-        if let Err(error) = socket.and_then(|socket| workers.serve(socket)) {
+        if let Err(error) = socket.and_then(|socket| workers.serve(socket, None)) {
             tracing::warn!(%error, "could not serve a connection");
         }
     }

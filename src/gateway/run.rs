@@ -115,7 +115,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
     // What the system refuses stays as it was; `accept` waits when there are none left.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let workers = Workers::start(&shared, options.workers())?;
+    let workers = Workers::start(&shared, options.workers(), options.limits.max_connections)?;
     let (listener, addr) = bind(addr).await?;
     let admin = Admin::bind(&options.admin).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);

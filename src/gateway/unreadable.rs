@@ -75,6 +75,7 @@ impl<I> Connection<I> {
         }
         let own = OWN_ANSWERS.iter().find(|(head, ..)| bytes.starts_with(head));
         own.map(|&(head, status, message)| {
+            tracing::info!(status = status.as_u16(), "refused: {message}");
             let body = Refusal::unreadable(status, message).to_response().into_body();
             let rest = format!(
                 "content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

@@ -5,7 +5,7 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 use tower_vertex::emulator::Emulator;
 
@@ -267,4 +267,38 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
     files.write("keys", &format!("alice:{ALICE}"));
     until_status(&gateway, 200, || chat_of(ALICE)).await;
     assert!(!files.log().contains("SECRET"), "{}", files.log());
+}
+
+#[tokio::test]
+async fn the_body_of_a_stranger_is_not_taken() {
+    const LENGTH: usize = 30 << 20;
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
+    for (key, length, status) in [
+        ("sk-nobody-0123456789", LENGTH, "401 Unauthorized"),
+        // That it is too long, too, is nobody's business who has no key.
+        ("sk-nobody-0123456789", LENGTH * 10, "401 Unauthorized"),
+        (ALICE, LENGTH * 10, "413 Payload Too Large"),
+    ] {
+        let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let read = socket.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+        let (mut sent, piece) = (0, [b' '; 64 << 10]);
+        while sent < LENGTH {
+            match socket.write(&piece).await {
+                Ok(written) => sent += written,
+                Err(_) => break,
+            }
+        }
+        // Some of it lies in the buffers of the kernel.
+        assert_eq!(sent < 16 << 20, key != ALICE, "{sent} bytes of {length} taken");
+    }
+    assert_eq!(vertex.stats().api_requests, 0);
 }
