@@ -110,7 +110,7 @@ struct Sdk {
 
 impl Sdk {
     fn new(number: usize, addr: SocketAddr) -> Self {
-        let http = if number % 3 == 0 { Http::Two } else { Http::One };
+        let http = if number.is_multiple_of(3) { Http::Two } else { Http::One };
         let client = client(http);
         Self { number, client, addr, asked: number * 8, seen: BTreeMap::new(), wrong: Vec::new() }
     }
@@ -118,8 +118,9 @@ impl Sdk {
     async fn work(mut self, until: Instant) -> Self {
         while Instant::now() < until {
             let ask = Ask::of(self.asked);
-            if let Err(wrong) = self.ask(ask).await {
-                self.wrong.push(format!("{ask:?}: {wrong}"));
+            let id = format!("{}-{}", self.number, self.asked);
+            if let Err(wrong) = self.ask(ask, &id).await {
+                self.wrong.push(format!("{id} {ask:?}: {wrong}"));
             }
             *self.seen.entry(ask).or_default() += 1;
             self.asked += 1;
@@ -128,7 +129,7 @@ impl Sdk {
         self
     }
 
-    async fn ask(&self, ask: Ask) -> Result<(), String> {
+    async fn ask(&self, ask: Ask, id: &str) -> Result<(), String> {
         let question = format!("client {}, question {}", self.number, self.asked);
         let content = match ask {
             Ask::Trouble(trouble) => format!("[{trouble}] {question}"),
@@ -140,7 +141,7 @@ impl Sdk {
             Ask::Stranger => "sk-nobody-0123456789abcdef",
             Ask::Forbidden => BOB,
             Ask::Unknown | Ask::Garbage => ALICE,
-            _ if self.number % 2 == 0 => ALICE,
+            _ if self.number.is_multiple_of(2) => ALICE,
             _ => BOB,
         };
         let model = match ask {
@@ -167,6 +168,7 @@ impl Sdk {
         let request = Request::post(format!("http://{}/v1/{path}", self.addr))
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
+            .header("x-request-id", id)
             .body(ReplayBody::plain(Full::from(body)))
             .unwrap();
         let answer = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
@@ -281,7 +283,8 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     let options = ["--admin-listen", "127.0.0.1:0", "--max-attempts", "2", "--config", &config];
     let options = [&options[..], &["--client-key-file", &keys]].concat();
     let (mut command, _key) = before(&vertex, &format!("http://{}", way.addr), &options);
-    command.env("VERTEX_GATEWAY_LOG", "error");
+    let log = folder.path().join("log");
+    command.stderr(fs::File::create(&log).unwrap());
     let mut gateway = Gateway::start(command).await;
     let admin = Admin::of(&mut gateway).await;
 
@@ -304,7 +307,19 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
 
     // Every answer is the one that it must be.
     let wrong: Vec<_> = sdks.iter().flat_map(|sdk| &sdk.wrong).collect();
-    assert!(wrong.is_empty(), "{} wrong answers: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    if !wrong.is_empty() {
+        let log = fs::read_to_string(log).unwrap();
+        for wrong in wrong.iter().take(5) {
+            let id = wrong.split_whitespace().next().unwrap();
+            let line = log.lines().find(|line| line.contains(&format!("id=\"{id}\"")));
+            println!("{wrong}\n{}", line.unwrap_or("not in the log"));
+        }
+        log.lines()
+            .filter(|line| line.contains("WARN"))
+            .take(20)
+            .for_each(|line| println!("{line}"));
+        panic!("{} wrong answers", wrong.len());
+    }
     let mut seen = BTreeMap::<Ask, u64>::new();
     for (ask, number) in sdks.iter().flat_map(|sdk| &sdk.seen) {
         *seen.entry(*ask).or_default() += number;
