@@ -139,7 +139,9 @@ async fn names_that_do_not_resolve_are_a_502_until_they_do() {
     let names = Names::serve(LOCALHOST, &[(VERTEX, LOCALHOST), (TOKENS, LOCALHOST)]).await;
     let vertex = emulator().await;
     let door = door([127, 0, 0, 1], &vertex).await;
-    let gateway = Arc::new(Gateway::start(gateway(&LOCAL)).await);
+    // All clients at one worker: with as many connections as they are, none needs another.
+    let gateway = gateway(&[LOCAL, ["--workers", "1"]].concat());
+    let gateway = Arc::new(Gateway::start(gateway).await);
     for (name, answer) in [
         ("names are gone", Answer::Gone),
         ("the name server fails", Answer::Failure),

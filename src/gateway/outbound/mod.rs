@@ -158,21 +158,40 @@ where
         }
     }
 
-    /// Over a new connection, unless one has become free.
+    /// Over a new connection, or one that becomes free meanwhile.
     async fn send_anew(self: Arc<Self>, place: Place, mut request: Request<B>) -> Answered<B> {
-        while let Some(mut lease) = self.pool.take(&place) {
+        loop {
+            let (mut lease, is_new) = self.connection(&place).await?;
             match lease.sender().try_send_request(request).await {
                 Ok(response) => return Ok(response.map(|body| AnswerBody::new(body, lease))),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(error.into_error().into()),
+                    Some(unsent) if !is_new => request = unsent,
+                    _ => return Err(error.into_error().into()),
                 },
             }
         }
-        let sender = self.connector.connect(&place).await?;
-        let mut lease = self.pool.lease(place, sender);
-        let response = lease.sender().send_request(request).await?;
-        Ok(response.map(|body| AnswerBody::new(body, lease)))
+    }
+
+    /// A connection, and whether it is new.
+    async fn connection(self: &Arc<Self>, place: &Place) -> Result<(Lease<B>, bool), ConnectError> {
+        let mut freed = match self.pool.take_or_wait(place) {
+            Ok(lease) => return Ok((lease, false)),
+            Err(freed) => freed,
+        };
+        let (shared, there) = (Arc::clone(self), place.clone());
+        let mut connecting = Box::pin(async move {
+            let sender = shared.connector.connect(&there).await?;
+            Ok(shared.pool.lease(there, sender))
+        });
+        tokio::select! {
+            biased;
+            Ok(lease) = &mut freed => {
+                // What was begun is for the next request.
+                tokio::spawn(async move { connecting.await.map(Lease::give_back) });
+                Ok((lease, false))
+            }
+            made = &mut connecting => made.map(|lease| (lease, true)),
+        }
     }
 }
 

@@ -6,8 +6,10 @@
 //! while there is something to look at.
 
 use std::{
-    collections::HashMap,
+    borrow::Borrow,
+    collections::{HashMap, VecDeque},
     fmt,
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,6 +19,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 use hyper::client::conn::http1::SendRequest;
+use tokio::sync::oneshot;
 
 /// A connection that has been unused for longer is closed. A burst leaves as many as there were
 /// requests, and each holds memory; and what is sent over one that Google is about to close has to be
@@ -63,9 +66,46 @@ pub(super) struct Pool<B> {
 }
 
 struct Idle<B> {
-    /// Of `http` and of `https`. By the authority as it is written: ours are all written alike.
-    places: [HashMap<Box<str>, Vec<Unused<B>>>; 2],
+    /// Of `http` and of `https`.
+    places: [HashMap<Name, There<B>>; 2],
     is_watched: bool,
+}
+
+/// An authority as it is written: ours are all written alike, and to hash them letter by letter would
+/// take longer than all else here.
+struct Name(Authority);
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Name {}
+
+/// At one place.
+struct There<B> {
+    unused: Vec<Unused<B>>,
+    /// Requests that are about to open a connection, and take one that is given back before.
+    waiting: VecDeque<oneshot::Sender<Lease<B>>>,
+}
+
+impl<B> Default for There<B> {
+    fn default() -> Self {
+        Self { unused: Vec::new(), waiting: VecDeque::new() }
+    }
 }
 
 struct Unused<B> {
@@ -95,16 +135,35 @@ impl<B> Pool<B> {
     /// A connection that waits for a request to `place`.
     pub(super) fn take(self: &Arc<Self>, place: &Place) -> Option<Lease<B>> {
         let mut idle = self.lock();
-        let unused = idle.at(place).get_mut(place.authority.as_str())?;
+        self.take_from(idle.at(place).get_mut(place.authority.as_str())?, place)
+    }
+
+    /// The same, or who is told when one is given back.
+    pub(super) fn take_or_wait(
+        self: &Arc<Self>,
+        place: &Place,
+    ) -> Result<Lease<B>, oneshot::Receiver<Lease<B>>> {
+        let mut idle = self.lock();
+        let there = idle.at_or_new(place);
+        if let Some(lease) = self.take_from(there, place) {
+            return Ok(lease);
+        }
+        let (waiting, freed) = oneshot::channel();
+        // Those who wait no more are not many: each has opened a connection since.
+        there.waiting.retain(|waiting| !waiting.is_closed());
+        there.waiting.push_back(waiting);
+        Err(freed)
+    }
+
+    fn take_from(self: &Arc<Self>, there: &mut There<B>, place: &Place) -> Option<Lease<B>> {
+        let unused = &mut there.unused;
         let now = Instant::now();
         for at in (0..unused.len()).rev() {
             if !unused[at].is_good(now) {
                 unused.swap_remove(at);
             } else if unused[at].connection.sender.is_ready() {
                 let Unused { connection, .. } = unused.swap_remove(at);
-                let pool = Arc::clone(self);
-                drop(idle);
-                return Some(Lease { place: place.clone(), connection, pool });
+                return Some(Lease { place: place.clone(), connection, pool: Arc::clone(self) });
             }
             // Else a request is still on its way over it, although its answer has come.
         }
@@ -130,9 +189,10 @@ impl<B> Pool<B> {
         let mut idle = self.lock();
         let now = Instant::now();
         for places in &mut idle.places {
-            places.retain(|_, unused| {
-                unused.retain(|unused| unused.is_good(now));
-                !unused.is_empty()
+            places.retain(|_, there| {
+                there.unused.retain(|unused| unused.is_good(now));
+                there.waiting.retain(|waiting| !waiting.is_closed());
+                !there.unused.is_empty() || !there.waiting.is_empty()
             });
         }
         idle.is_watched = idle.places.iter().any(|places| !places.is_empty());
@@ -141,16 +201,24 @@ impl<B> Pool<B> {
 }
 
 impl<B> Idle<B> {
-    fn at(&mut self, place: &Place) -> &mut HashMap<Box<str>, Vec<Unused<B>>> {
+    fn at(&mut self, place: &Place) -> &mut HashMap<Name, There<B>> {
         &mut self.places[usize::from(place.is_https())]
+    }
+
+    fn at_or_new(&mut self, place: &Place) -> &mut There<B> {
+        self.at(place).entry(Name(place.authority.clone())).or_default()
+    }
+}
+
+impl<B> Kept<B> {
+    fn is_good(&self, now: Instant) -> bool {
+        !self.sender.is_closed() && self.until.is_none_or(|until| now < until)
     }
 }
 
 impl<B> Unused<B> {
     fn is_good(&self, now: Instant) -> bool {
-        !self.connection.sender.is_closed()
-            && self.connection.until.is_none_or(|until| now < until)
-            && now.saturating_duration_since(self.since) < IDLE
+        self.connection.is_good(now) && now.saturating_duration_since(self.since) < IDLE
     }
 }
 
@@ -164,19 +232,23 @@ impl<B> Lease<B> {
     where
         B: Send + 'static,
     {
-        let Self { place, connection, pool } = self;
-        let unused = Unused { connection, since: Instant::now() };
-        if !unused.is_good(unused.since) {
+        let since = Instant::now();
+        if !self.connection.is_good(since) {
             return;
         }
+        let pool = Arc::clone(&self.pool);
         let mut idle = pool.lock();
-        let there = idle.at(&place);
-        match there.get_mut(place.authority.as_str()) {
-            Some(others) => others.push(unused),
-            None => {
-                there.insert(place.authority.as_str().into(), vec![unused]);
+        let there = idle.at_or_new(&self.place);
+        let mut lease = self;
+        while lease.connection.sender.is_ready()
+            && let Some(waiting) = there.waiting.pop_front()
+        {
+            match waiting.send(lease) {
+                Ok(()) => return,
+                Err(unsent) => lease = unsent,
             }
         }
+        there.unused.push(Unused { connection: lease.connection, since });
         if std::mem::replace(&mut idle.is_watched, true) {
             return;
         }
