@@ -17,7 +17,9 @@ use std::{
 
 use bytes::Bytes;
 use common::{
-    Http, chat, chat_stream, client, eventually,
+    Http, chat, chat_stream, client,
+    door::Door,
+    eventually,
     gateway::{Gateway, before},
     load::{Load, row},
     text,
@@ -154,6 +156,17 @@ async fn upstream_in_trouble() {
         let breaks = async || way.set(trouble);
         row(name, &gateway, statuses, breaks, async || way.set(Trouble::None)).await;
     }
+}
+
+#[tokio::test]
+async fn upstream_that_refuses() {
+    let vertex = Emulator::start().await.unwrap();
+    let door = Door::new(([127, 0, 0, 1], 0).into(), vertex.addr()).await;
+    door.open().await;
+    let (command, _key) = before(&vertex, &door.url(), &[]);
+    let gateway = Arc::new(Gateway::start(command).await);
+    let mends = async || door.open().await;
+    row("upstream refuses", &gateway, &[502], async || door.shut(), mends).await;
 }
 
 #[tokio::test]

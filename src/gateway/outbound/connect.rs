@@ -20,9 +20,10 @@ use crate::BoxError;
 /// A connection that is not there by then, its name looked up and its TLS agreed on, is not coming.
 pub(in super::super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that has vanished without a word is given up after the first two and three times the last:
-/// half a minute, whether an answer is waited for or a request is being sent. A model that thinks
-/// for an hour still answers these probes, as its machine's kernel does it.
+/// A peer that has vanished without a word is given up after half a minute, whether an answer is waited
+/// for or a request is being sent; Linux alone would send for a quarter of an hour what nobody takes.
+/// While a model thinks for an hour, its machine's kernel answers these probes. A peer that reads
+/// nothing of an upload for so long is given up, too.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;

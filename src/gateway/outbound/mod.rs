@@ -4,8 +4,8 @@
 //! HTTP/1.1 connection carries one, and is used again for the next. Which ones are kept, and for how
 //! long, is in [`pool`].
 //!
-//! hyper-util's client does the same and more, for a task and some twenty allocations a request: a
-//! fifth of what the sidecar has to do for one.
+//! hyper-util's client does the same and more, for a task a request and, by callgrind, more than a
+//! quarter of all the instructions of a proxy that does nothing but forward.
 
 mod body;
 mod connect;

@@ -149,8 +149,11 @@ impl<B> Pool<B> {
             return Ok(lease);
         }
         let (waiting, freed) = oneshot::channel();
-        // Those who wait no more are not many: each has opened a connection since.
-        there.waiting.retain(|waiting| !waiting.is_closed());
+        // Who waits no more has a connection of its own by now, or none, and goes first: those who
+        // came first are in front.
+        while there.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            there.waiting.pop_front();
+        }
         there.waiting.push_back(waiting);
         Err(freed)
     }
