@@ -141,7 +141,9 @@ fn main() -> Result<(), BoxError> {
     };
 
     if !testing && !env::current_exe()?.components().any(|part| part.as_os_str() == "shipped") {
-        return Err("the bare proxy is to be built as the sidecar is: give --profile shipped".into());
+        return Err(
+            "the bare proxy is to be built as the sidecar is: give --profile shipped".into()
+        );
     }
 
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gateway");
