@@ -108,7 +108,7 @@ fn unanswered(error: &BoxError, facts: &Facts<'_>) -> Check {
         return Check::failed(NAME, error.to_string(), remedy);
     }
     let causes = refusal::causes(error);
-    if !refusal::find::<ConnectError>(error).is_some() {
+    if refusal::find::<ConnectError>(error).is_none() {
         let remedy = "look at what is between this machine and the host; then try again";
         return Check::failed(NAME, format!("{origin} broke off: {causes}"), remedy);
     }
