@@ -153,29 +153,82 @@ pub fn sidecar(
     Server::start(command)
 }
 
-/// Where Debian has it, which is not where everybody looks.
-fn nginx_command() -> Option<&'static str> {
-    let runs = |program: &&str| {
-        let version = Command::new(program).arg("-v").stderr(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
+/// A program as this machine has it: Debian puts servers where not everybody looks.
+fn installed(name: &str) -> Option<String> {
+    let runs = |program: &String| {
+        let mut version = Command::new(program);
+        version.arg("-v").stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
     };
-    ["nginx", "/usr/sbin/nginx"].into_iter().find(runs)
+    [name.to_owned(), format!("/usr/sbin/{name}")].into_iter().find(runs)
+}
+
+/// A server that cannot say which port it got: it is given one, which nobody else takes between here
+/// and its start.
+fn start_at(
+    addr: SocketAddr,
+    program: &str,
+    arguments: impl FnOnce(&mut Command),
+) -> Result<Server, BoxError> {
+    let mut command = Command::new(program);
+    arguments(&mut command);
+    let server = Server { child: command.stdin(Stdio::null()).spawn()?, addr };
+    wait_for(addr)?;
+    Ok(server)
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// `None` if it is not installed.
 pub fn nginx(log: bool, upstream: SocketAddr, place: &Path) -> Result<Option<Server>, BoxError> {
-    let Some(program) = nginx_command() else { return Ok(None) };
+    let Some(program) = installed("nginx") else { return Ok(None) };
     let place = place.join(if log { "nginx-log" } else { "nginx" });
     fs::create_dir_all(&place)?;
-    // It cannot say which port it got. Between here and its start nobody else takes this one.
-    let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let addr = free_address()?;
     let config = place.join("nginx.conf");
     fs::write(&config, nginx_config(log, addr, upstream, &place))?;
-    let mut command = Command::new(program);
-    command.arg("-p").arg(&place).arg("-c").arg(&config).args(["-e", "stderr"]);
-    let server = Server { child: command.stdin(Stdio::null()).spawn()?, addr };
-    wait_for(addr)?;
+    let server = start_at(addr, &program, |command| {
+        command.arg("-p").arg(&place).arg("-c").arg(&config).args(["-e", "stderr"]);
+    })?;
     Ok(Some(server))
+}
+
+/// `None` if it is not installed.
+pub fn haproxy(upstream: SocketAddr, place: &Path) -> Result<Option<Server>, BoxError> {
+    let Some(program) = installed("haproxy") else { return Ok(None) };
+    let addr = free_address()?;
+    let config = place.join("haproxy.cfg");
+    fs::write(&config, haproxy_config(addr, upstream))?;
+    let server = start_at(addr, &program, |command| {
+        command.args(["-q", "-db", "-f"]).arg(&config);
+    })?;
+    Ok(Some(server))
+}
+
+/// `TCP_NODELAY` and a thread for each processor it has by itself; a first chunk waits for the next
+/// one unless it is told.
+fn haproxy_config(addr: SocketAddr, upstream: SocketAddr) -> String {
+    format!(
+        r#"global
+    maxconn 1024
+defaults
+    mode http
+    timeout client 1m
+    timeout connect 10s
+    timeout server 5m
+    option http-no-delay
+frontend clients
+    bind {addr}
+    http-request set-path {PATH}
+    http-request set-header Authorization "{TOKEN}"
+    default_backend vertex
+backend vertex
+    http-reuse always
+    server vertex {upstream}
+"#
+    )
 }
 
 fn nginx_config(log: bool, addr: SocketAddr, upstream: SocketAddr, place: &Path) -> String {

@@ -1,4 +1,4 @@
-//! What the sidecar costs, beside a proxy that does nothing but forward, and beside nginx.
+//! What the sidecar costs, beside a proxy that does nothing but forward, nginx and HAProxy.
 //!
 //! | row | is |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | sidecar, all on | with keys of clients, a line of JSON for each request, and the listener for metrics |
 //! | nginx | with the same upstream and a fixed token: it has nothing to refresh, to replay or to rewrite. Without an access log |
 //! | nginx, access log | with its usual one |
+//! | HAProxy | as nginx, without a log |
 //!
 //! Each is a process of its own, between this one, which is the clients, and one that is the
 //! upstream. All of them share the machine: what the clients and the upstream cost is part of the
@@ -27,8 +28,9 @@
 //! cargo bench --manifest-path benches/Cargo.toml --bench gateway -- --test                      # each row for a moment: that it answers
 //! ```
 //!
-//! It builds `vertex-gateway` before, or takes the one of the variable `VERTEX_GATEWAY`. nginx has
-//! to be installed (Debian's `nginx-light` will do), or the table says that it is not.
+//! It builds `vertex-gateway` before, or takes the one of the variable `VERTEX_GATEWAY`. nginx
+//! and HAProxy have to be installed (of Debian `nginx-light` and `haproxy`), or the table says that
+//! they are not.
 
 #[path = "../machine.rs"]
 mod machine;
@@ -105,8 +107,8 @@ struct Measures {
 }
 
 impl Row {
-    fn new(name: &'static str, server: Server) -> Self {
-        Self { name, server: Some(server), asked: 0, measures: Vec::new() }
+    fn new(name: &'static str, server: Option<Server>) -> Self {
+        Self { name, server, asked: 0, measures: Vec::new() }
     }
 
     fn take_turn(&mut self, plan: &Plan) -> Result<(), BoxError> {
@@ -157,17 +159,15 @@ fn main() -> Result<(), BoxError> {
     let upstream = contender::upstream()?;
     let bare = |threads| contender::bare(threads, upstream.addr);
     let sidecar = |sight| contender::sidecar(&binary, sight, upstream.addr, &key);
-    let nginx = |name, log| {
-        let server = contender::nginx(log, upstream.addr, &place)?;
-        Ok::<_, BoxError>(Row { name, server, asked: 0, measures: Vec::new() })
-    };
+    let nginx = |log| contender::nginx(log, upstream.addr, &place);
     let mut rows = [
-        Row::new("bare proxy", bare(Threads::Shared)?),
-        Row::new("bare proxy, per core", bare(Threads::PerCore)?),
-        Row::new("**sidecar, logging off**", sidecar(Sight::Off)?),
-        Row::new("**sidecar, all on**", sidecar(Sight::On)?),
-        nginx("nginx", false)?,
-        nginx("nginx, access log", true)?,
+        Row::new("bare proxy", Some(bare(Threads::Shared)?)),
+        Row::new("bare proxy, per core", Some(bare(Threads::PerCore)?)),
+        Row::new("**sidecar, logging off**", Some(sidecar(Sight::Off)?)),
+        Row::new("**sidecar, all on**", Some(sidecar(Sight::On)?)),
+        Row::new("nginx", nginx(false)?),
+        Row::new("nginx, access log", nginx(true)?),
+        Row::new("HAProxy", contender::haproxy(upstream.addr, &place)?),
     ];
     for _ in 0..plan.rounds {
         for row in &mut rows {
