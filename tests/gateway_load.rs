@@ -3,17 +3,17 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use common::{
     chat, chat_stream, eventually,
-    gateway::{Gateway, openai_error},
+    gateway::{Gateway, before, openai_error},
     text,
 };
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
 };
 use tower_vertex::emulator::{Emulator, Faults, StreamBehavior};
@@ -101,6 +101,44 @@ async fn a_slow_sender_takes_nobodys_place_and_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test]
+async fn the_time_for_an_answer_begins_when_the_request_may_go() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &["--response-timeout", "1"]).await;
+    let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
+    let body = r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close";
+    let head =
+        format!("{head}\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
+    slow.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+    // Longer than an answer may take.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    slow.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    let silent =
+        StreamBehavior { first_byte_delay: Duration::from_secs(600), ..StreamBehavior::default() };
+    pace(&vertex, silent);
+    let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!((status, &*code), (504, "upstream_timeout"));
+    assert!(message.contains("--response-timeout"), "{message}");
+}
+
+#[tokio::test]
+async fn a_full_queue_says_so_at_once() {
+    let vertex = Emulator::start().await.unwrap();
+    pace(&vertex, endless());
+    let options = ["--max-concurrent-requests", "1", "--max-queued-requests", "0"];
+    let gateway = Gateway::before(&vertex, &options).await;
+    let mut body = gateway.call(chat_stream("for ever")).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!((status, &*code), (503, "overloaded"));
+    assert!(message.contains("0 wait already"), "{message}");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_stops_its_stream_and_is_let_go() {
     let vertex = Emulator::start().await.unwrap();
     let chunks = Some(1_000_000);
@@ -125,6 +163,24 @@ async fn what_does_not_end_is_cut_when_the_time_for_draining_is_over() {
     let mut gateway = Gateway::before(&vertex, &["--drain-timeout", "1"]).await;
     let mut body = gateway.call(chat_stream("for ever")).await.into_body();
     body.frame().await.unwrap().unwrap();
+    gateway.terminate();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    assert!(body.collect().await.is_err(), "it was cut");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_delay_and_what_is_under_way() {
+    let vertex = Emulator::start().await.unwrap();
+    pace(&vertex, endless());
+    let options = ["--drain-delay", "600", "--drain-timeout", "600"];
+    let (mut command, _key) = before(&vertex, &vertex.url(), &options);
+    command.stderr(Stdio::piped());
+    let mut gateway = Gateway::start(command).await;
+    let mut log = BufReader::new(gateway.child.stderr.take().unwrap()).lines();
+    let mut body = gateway.call(chat_stream("for ever")).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    gateway.terminate();
+    while !log.next_line().await.unwrap().unwrap().contains("--drain-delay") {}
     gateway.terminate();
     assert_eq!(gateway.ended().await.code(), Some(0));
     assert!(body.collect().await.is_err(), "it was cut");

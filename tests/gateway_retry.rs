@@ -3,16 +3,21 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::{io::Write as _, process::Stdio};
 
 use common::{
     chat,
-    gateway::{Gateway, command},
+    gateway::{self, Gateway, command},
+    text,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpListener,
+};
 use tower_vertex::emulator::{ApiFault, Emulator, Faults};
 
 const TWO_PLACES: &str = r#"
@@ -105,4 +110,41 @@ async fn a_list_of_locations_that_is_never_used_is_refused() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains(r#"model "mine" has 2 locations"#), "{error}");
     assert!(error.contains("set --max-attempts to 2 or more"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_not_passed_on_says_nothing_of_the_one_that_was() {
+    let vertex = Emulator::start().await.unwrap();
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", upstream.local_addr().unwrap());
+    tokio::spawn(async move {
+        let json = "content-type: application/json\r\nconnection: close\r\ncontent-length";
+        for answer in [
+            format!("HTTP/1.1 503 Service Unavailable\r\n{json}: 99\r\n\r\n{{\"error"),
+            format!("HTTP/1.1 200 OK\r\n{json}: 2\r\n\r\n{{}}"),
+        ] {
+            let (mut socket, _) = upstream.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                assert!(socket.read_buf(&mut request).await.unwrap() > 0);
+            }
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let options = ["--max-attempts", "2", "--log-format", "json"];
+    let (mut command, _key) = gateway::before(&vertex, &url, &options);
+    command.stderr(Stdio::piped());
+    let mut gateway = Gateway::start(command).await;
+    let mut log = BufReader::new(gateway.child.stderr.take().unwrap()).lines();
+    let answer = gateway.call(chat("x")).await;
+    assert_eq!((answer.status(), attempts(&answer)), (StatusCode::OK, "2"));
+    assert_eq!(text(answer).await, "{}");
+    let line = loop {
+        let line = log.next_line().await.unwrap().expect("a line of the request");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if line["message"] == "request" {
+            break line;
+        }
+    };
+    assert_eq!((&line["status"], &line["end"]), (&json!(200), &json!("whole")), "{line}");
 }

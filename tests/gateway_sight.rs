@@ -352,6 +352,20 @@ async fn each_request_has_a_line_without_its_content() {
     let expected = with(at_vertex(499, "client_left"), json!({ "sent_bytes": 0 }));
     assert_eq!(log.steady().await, expected);
 
+    // One that leaves in the middle of its own request, of which nothing is sent.
+    vertex.set_faults(Faults::default());
+    let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: 99\r\n\r\n{{"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    drop(socket);
+    let line = log.steady().await;
+    assert_eq!((&line["status"], &line["code"]), (&json!(499), &json!("incomplete_request")));
+    assert_eq!((&line["end"], &line["attempts"]), (&json!("client_left"), &Value::Null));
+    assert!(!log.all.contains("no answer from upstream"), "{}", log.all);
+
     // A stream that breaks off.
     let cut = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
     vertex.set_faults(stream(cut));
@@ -557,6 +571,19 @@ async fn retries_and_failovers_are_counted() {
         assert_eq!(metrics.sum("vertex_gateway_upstream_failovers_total", &labels), failovers);
     }
     assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("status", "200")]), 2.0);
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_there_has_a_code() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
+    let mut log = watched.log();
+    let request = Request::get("/v1/models/nobodys").body(Full::default()).unwrap();
+    assert_eq!(watched.call(request).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(log.request().await["code"], "model_not_found");
+    let metrics = watched.metrics_after(1.0).await;
+    let labels = [("code", "model_not_found")];
+    assert_eq!(metrics.sum("vertex_gateway_refusals_total", &labels), 1.0);
 }
 
 #[tokio::test]

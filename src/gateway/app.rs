@@ -1,9 +1,10 @@
 //! The stack of the sidecar: the way of a request to Vertex AI, and of an answer or an error back.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -25,7 +26,7 @@ use super::{
     trace::{Traced, TracedBody, Traces},
 };
 use crate::{
-    auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
+    auth::{VertexAuth, VertexAuthLayer},
     model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
@@ -66,7 +67,7 @@ pub(super) struct Shared {
     pub(super) models: VertexModelLayer,
     pub(super) auth: VertexAuthLayer,
     pub(super) retry: VertexRetryLayer,
-    pub(super) clients: ArcSwap<Clients>,
+    pub(super) clients: Arc<ArcSwap<Clients>>,
     /// `None` for HTTP in clear text.
     pub(super) tls: Option<Arc<Tls>>,
     /// How long the head of a request may take.
@@ -96,7 +97,8 @@ impl App {
         let watched = Watch::new(forwarded, shared.idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
         let retried = shared.retry.layer(forwarded);
-        let stack = shared.models.layer(Policy::new(retried, Arc::clone(&shared.limits)));
+        let limits = Arc::clone(&shared.limits);
+        let stack = shared.models.layer(Policy::new(retried, limits, shared.response_timeout));
         Ok(Self { stack, shared })
     }
 
@@ -107,12 +109,15 @@ impl App {
         let sight = Arc::clone(&shared.sight);
         let mut record = Box::new(Record::new(id.clone(), method, path, sight));
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
-        let answer = self.answer(request, &mut record).await;
+        let answer = AssertUnwindSafe(self.answer(request, &mut record)).catch_unwind().await;
+        // The panic's hook has told of it.
+        let answer = answer.unwrap_or_else(|_panic| Err(Refusal::failed()));
+        let left = answer.as_ref().is_err_and(Refusal::is_of_one_that_left);
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.refused = Some(refusal.code());
             local(refusal.to_response())
         });
-        record.status = Some(answer.status());
+        record.status = (!left).then(|| answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
         if let Some(attempts) = record.routed.attempts() {
             // Of the usual number nothing is made.
@@ -142,7 +147,7 @@ impl App {
             |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
         let path = request.uri().path();
         if let Some(answer) = models::answer(&record.method, path, table, may, shared.since) {
-            return Ok(local(answer));
+            return answer.map(local);
         }
         if let Some(client) = &client {
             client.count_request()?;
@@ -155,22 +160,24 @@ impl App {
         record.trace.follow(request.extensions_mut());
         request.extensions_mut().insert(Arc::clone(&record.routed));
         // A clone for each request: readiness that an error leaves unused goes with it.
-        let call = stack.oneshot(request);
-        let answered = match shared.response_timeout {
-            Some(limit) => tokio::time::timeout(limit, call)
-                .await
-                .map_err(|_elapsed| Refusal::timed_out(limit, &shared.upstream))?,
-            None => call.await,
-        };
-        match answered {
+        match stack.oneshot(request).await {
+            // Nothing of ours asks for another protocol, and nobody here could speak it.
+            Ok(response) if response.status().is_informational() => {
+                let error = format!("it answered with {}", response.status()).into();
+                Err(Refusal::of(&error, &asked(record, &shared)))
+            }
             Ok(mut response) => {
-                record.refresh = response.extensions().get().map(RefreshOutcome::as_str);
                 strip_hop_by_hop(response.headers_mut());
                 Ok(response.map(Either::Left))
             }
-            Err(error) => Err(Refusal::of(&error, &shared.upstream)),
+            Err(error) => Err(Refusal::of(&error, &asked(record, &shared))),
         }
     }
+}
+
+/// Where a request went that got no answer.
+fn asked(record: &Record, shared: &Shared) -> Upstream {
+    record.routed.upstream().unwrap_or_else(|| shared.upstream.clone())
 }
 
 /// Nobody further in asks for what layers have told each other, unless there are traces, and keeping a

@@ -1,5 +1,6 @@
 //! Answers as they come from Vertex AI: one that falls silent is broken off, and a break is written
-//! down. Inside the error layer, so that a client is told of both by an event.
+//! down, as is what a 401 led to. Inside the error layer, so that a client is told of silence and of
+//! breaks by an event; and inside the retries, so that each answer is seen.
 
 use std::{
     fmt,
@@ -17,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
 use super::record::{End, Routed};
-use crate::BoxError;
+use crate::{BoxError, auth::RefreshOutcome};
 
 /// Watches the answers of the service inside.
 #[derive(Clone)]
@@ -70,7 +71,15 @@ where
         let this = self.project();
         let response = ready!(this.response.poll(cx))?;
         let (routed, idle) = (Arc::clone(this.routed), *this.idle);
-        Poll::Ready(Ok(response.map(|body| WatchedBody::new(body, routed, idle))))
+        let mut answers = routed.answers();
+        answers.count += 1;
+        answers.broken = None;
+        if let Some(refresh) = response.extensions().get() {
+            answers.refresh = Some(RefreshOutcome::as_str(refresh));
+        }
+        let number = answers.count;
+        drop(answers);
+        Poll::Ready(Ok(response.map(|body| WatchedBody::new(body, routed, number, idle))))
     }
 }
 
@@ -80,6 +89,8 @@ pub(super) struct WatchedBody<B> {
     #[pin]
     body: B,
     routed: Arc<Routed>,
+    /// Which of the request's answers it is.
+    number: usize,
     idle: Option<Duration>,
     /// Of the silence under way, if there is one.
     end: Option<Instant>,
@@ -88,8 +99,17 @@ pub(super) struct WatchedBody<B> {
 }
 
 impl<B> WatchedBody<B> {
-    fn new(body: B, routed: Arc<Routed>, idle: Option<Duration>) -> Self {
-        Self { body, routed, idle, end: None, timer: None }
+    fn new(body: B, routed: Arc<Routed>, number: usize, idle: Option<Duration>) -> Self {
+        Self { body, routed, number, idle, end: None, timer: None }
+    }
+}
+
+/// What is left of an answer that was not passed on is read while the next one comes: that it broke
+/// off is nobody's concern.
+fn broke(routed: &Routed, number: usize, how: End) {
+    let mut answers = routed.answers();
+    if number == answers.count {
+        answers.broken.get_or_insert(how);
     }
 }
 
@@ -129,13 +149,13 @@ where
                 }
                 timer.as_mut().reset(end);
             }
-            let _ = this.routed.broken.set(End::Idle);
+            broke(this.routed, *this.number, End::Idle);
             return Poll::Ready(Some(Err(Silent(idle).into())));
         };
         *this.end = None;
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
-                let _ = this.routed.broken.set(End::Broken);
+                broke(this.routed, *this.number, End::Broken);
                 error.into()
             })
         }))

@@ -5,9 +5,8 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 use clap::{Args, Parser, builder::FalseyValueParser};
 
 use super::{
-    admin::AdminOptions, clients::ClientOptions, credentials::CredentialOptions,
-    limits::LimitOptions, log::LogOptions, outbound::OutboundOptions, retry::RetryOptions,
-    target::TargetOptions, tls::TlsOptions,
+    credentials::CredentialOptions, ground::ServingOptions, limits::LimitOptions,
+    outbound::OutboundOptions, retry::RetryOptions, target::TargetOptions,
 };
 use crate::error::{ConfigError, Error};
 
@@ -60,17 +59,9 @@ pub struct Options {
     )]
     pub listen: String,
 
-    /// Who may ask.
+    /// What all that serves has.
     #[command(flatten)]
-    pub clients: ClientOptions,
-
-    /// The certificate that clients see, and those that they must show.
-    #[command(flatten)]
-    pub tls: TlsOptions,
-
-    /// Where requests go, and whose credentials they carry.
-    #[command(flatten)]
-    pub target: TargetOptions,
+    pub serving: ServingOptions,
 
     /// Seconds that a client may take for the head of a request, or to begin a next one, after
     /// which its connection is closed
@@ -83,16 +74,14 @@ pub struct Options {
     )]
     pub header_timeout: u64,
 
-    /// Longest request body in bytes; a longer one gets a 413
-    #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
-    pub max_request_bytes: usize,
-
-    /// Longest request body in bytes that is kept to be sent again after a 401; 0 for none
+    /// Longest request body in bytes that is kept to be sent again, after a 401 or for another
+    /// attempt; 0 for none
     #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_REPLAY_LIMIT", default_value_t = 32 << 20)]
     pub replay_limit: usize,
 
-    /// Seconds to wait for the head of an answer, which comes when a model has thought; a
-    /// dedicated endpoint may take an hour. 0 waits for ever
+    /// Seconds to wait for the head of an answer, which comes when a model has thought; the token
+    /// and all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may
+    /// take an hour. 0 waits for ever
     #[arg(
         long,
         value_name = "SECONDS",
@@ -125,21 +114,6 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_SEND_TIMEOUT", default_value_t = 60)]
     pub send_timeout: u64,
 
-    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
-    /// is accepted: what deals out connections has to notice
-    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
-    pub drain_delay: u64,
-
-    /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
-    /// they are cut; 0 waits for all of them
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
-        default_value_t = 60
-    )]
-    pub drain_timeout: u64,
-
     /// The connections on the way out.
     #[command(flatten)]
     pub outbound: OutboundOptions,
@@ -155,23 +129,6 @@ pub struct Options {
     /// How much at a time.
     #[command(flatten)]
     pub limits: LimitOptions,
-
-    /// How it is watched.
-    #[command(flatten)]
-    pub admin: AdminOptions,
-
-    /// What it tells.
-    #[command(flatten)]
-    pub log: LogOptions,
-
-    /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "VERTEX_GATEWAY_DISCOVERY_INTERVAL",
-        default_value_t = 300
-    )]
-    pub discovery_interval: u64,
 }
 
 /// The options of `vertex-gateway check`.

@@ -1,19 +1,116 @@
-//! What all that serves stands on: credentials, the upstream, the token and the table of models.
+//! What all that serves stands on: who may come, credentials, the upstream, the token and the table
+//! of models; and that it follows what changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
+use arc_swap::ArcSwap;
+use clap::Args;
+use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
+    admin::AdminOptions,
     catalog::Catalog,
-    config::Failure,
+    clients::{ClientOptions, ClientSources, Clients},
+    config::{Failure, timeout},
     credentials::{Identity, find},
+    log::LogOptions,
     retry::RetryOptions,
     sight::Sight,
     target::TargetOptions,
-    watch::Watched,
+    tls::{Tls, TlsOptions},
+    watch::{self, Watched},
 };
 use crate::{auth::VertexAuthLayer, emulator::Emulator, route::Upstream};
+
+/// The options that all that serves has.
+#[derive(Clone, Debug, Args)]
+pub struct ServingOptions {
+    /// Who may ask.
+    #[command(flatten)]
+    pub clients: ClientOptions,
+
+    /// The certificate that is shown, and those that others must show.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+
+    /// Where requests go, and whose credentials they carry.
+    #[command(flatten)]
+    pub target: TargetOptions,
+
+    /// Longest request body in bytes; a longer one gets a 413, and with 0 each one
+    #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
+    pub max_request_bytes: usize,
+
+    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// is accepted: what deals out connections has to notice. A second signal cuts at once
+    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
+    pub drain_delay: u64,
+
+    /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
+    /// they are cut; 0 waits for all of them
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
+        default_value_t = 60
+    )]
+    pub drain_timeout: u64,
+
+    /// How it is watched.
+    #[command(flatten)]
+    pub admin: AdminOptions,
+
+    /// What it tells.
+    #[command(flatten)]
+    pub log: LogOptions,
+
+    /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "VERTEX_GATEWAY_DISCOVERY_INTERVAL",
+        default_value_t = 300
+    )]
+    pub discovery_interval: u64,
+}
+
+impl ServingOptions {
+    pub(super) fn drain_delay(&self) -> Option<Duration> {
+        timeout(self.drain_delay)
+    }
+
+    pub(super) fn drain_timeout(&self) -> Option<Duration> {
+        timeout(self.drain_timeout)
+    }
+}
+
+/// Who may come: by keys and certificates, which are files that change.
+pub(super) struct Gate {
+    pub(super) clients: Arc<ArcSwap<Clients>>,
+    /// `None` for clear text.
+    pub(super) tls: Option<Arc<Tls>>,
+    sources: ClientSources,
+    /// Of the keys and of the certificate.
+    watched: [Watched; 2],
+}
+
+impl Gate {
+    pub(super) fn open(options: &ServingOptions) -> Result<Self, Failure> {
+        let sources = ClientSources::new(&options.clients, options.target.config());
+        let watched = [
+            Watched::new("client keys", sources.files()),
+            Watched::new("certificate", options.tls.files()),
+        ];
+        let clients = Arc::new(ArcSwap::from_pointee(sources.load(&Clients::default())?));
+        let tls = options.tls.load()?.map(Arc::new);
+        Ok(Self { clients, tls, sources, watched })
+    }
+
+    /// Whether who comes must show a certificate.
+    pub(super) fn is_mutual(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_mutual())
+    }
+}
 
 pub(super) struct Ground {
     /// If it is in this process.
@@ -24,7 +121,7 @@ pub(super) struct Ground {
     pub(super) auth: VertexAuthLayer,
     pub(super) catalog: Arc<Catalog>,
     /// The file of the table, if there is one.
-    pub(super) watched: Option<Watched>,
+    watched: Option<Watched>,
 }
 
 impl Ground {
@@ -55,19 +152,36 @@ impl Ground {
         let catalog = Arc::new(catalog.await?);
         Ok(Self { emulator: owned_emulator, identity, upstream, auth, catalog, watched })
     }
-}
 
-/// The table of models, made anew when its file changes.
-pub(super) fn reloading(
-    watched: Option<Watched>,
-    catalog: &Arc<Catalog>,
-    sight: &Arc<Sight>,
-) -> Option<Watched> {
-    let (catalog, sight) = (Arc::clone(catalog), Arc::clone(sight));
-    let runtime = Handle::current();
-    Some(watched?.reloading(move || {
-        runtime.block_on(catalog.reload())?;
-        sight.know(&catalog.layer().table());
-        Ok(())
-    }))
+    /// Follows what changes, the gate too, until the process ends; all of it is read again when `again`
+    /// is told.
+    pub(super) fn keep(
+        self,
+        gate: Gate,
+        options: &ServingOptions,
+        sight: &Arc<Sight>,
+        again: Arc<Notify>,
+    ) {
+        let Gate { clients, tls, sources, watched: [keys, certificate] } = gate;
+        let mut all = vec![keys.reloading(move || {
+            clients.store(Arc::new(sources.load(&clients.load())?));
+            Ok(())
+        })];
+        if let Some(tls) = tls {
+            all.push(certificate.reloading(move || tls.reload()));
+        }
+        if let Some(models) = self.watched {
+            let (catalog, sight) = (Arc::clone(&self.catalog), Arc::clone(sight));
+            let runtime = Handle::current();
+            all.push(models.reloading(move || {
+                runtime.block_on(catalog.reload())?;
+                sight.know(&catalog.layer().table());
+                Ok(())
+            }));
+        }
+        tokio::spawn(watch::keep(all, again));
+        if let Some(interval) = timeout(options.discovery_interval) {
+            tokio::spawn(self.catalog.keep(interval));
+        }
+    }
 }

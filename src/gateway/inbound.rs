@@ -92,6 +92,22 @@ impl fmt::Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
+/// The error of a body whose client broke off, or sent what is no body.
+#[derive(Debug)]
+pub(super) struct BrokeOff(hyper::Error);
+
+impl fmt::Display for BrokeOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request body did not come to its end: {}", self.0)
+    }
+}
+
+impl std::error::Error for BrokeOff {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
 /// The error of a body that turned out longer than it may be.
 #[derive(Debug)]
 pub(super) struct TooLarge {
@@ -126,7 +142,7 @@ impl Body for InboundBody {
             ready!(this.deadline.get_or_insert_with(sleep).as_mut().poll(cx));
             return Poll::Ready(Some(Err(TooSlow { patience }.into())));
         };
-        let frame = frame.transpose()?;
+        let frame = frame.transpose().map_err(BrokeOff)?;
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
             match this.left.checked_sub(data.len()) {
                 Some(left) => this.left = left,

@@ -1,6 +1,7 @@
 //! How many requests are under way at Vertex AI at a time, and how long others wait for their turn.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -9,7 +10,10 @@ use std::{
 };
 
 use clap::Args;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
 use super::{clients::Client, refusal::Refusal};
 
@@ -86,16 +90,14 @@ impl Limits {
     ///
     /// 429 if the client has too many requests under way, 503 if all together have.
     pub(super) async fn enter(&self, client: Option<&Client>) -> Result<Permits, Refusal> {
-        let wait = self.longest_wait;
+        let until = Instant::now() + self.longest_wait;
         let of_client = match client.and_then(Client::concurrency) {
             None => None,
-            Some(limit) => {
-                Some(self.acquire(limit).await.ok_or_else(|| Refusal::client_is_busy(wait))?)
-            }
+            Some(limit) => Some(self.turn(limit, until).await.map_err(Refusal::client_is_busy)?),
         };
         let of_all = match &self.all {
             None => None,
-            Some(limit) => Some(self.acquire(limit).await.ok_or_else(|| Refusal::busy(wait))?),
+            Some(limit) => Some(self.turn(limit, until).await.map_err(Refusal::busy)?),
         };
         Ok(Permits { _all: of_all, _client: of_client })
     }
@@ -119,13 +121,38 @@ impl Limits {
         self.waiting.load(Relaxed)
     }
 
-    async fn acquire(&self, limit: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    async fn turn(
+        &self,
+        limit: &Arc<Semaphore>,
+        until: Instant,
+    ) -> Result<OwnedSemaphorePermit, NoTurn> {
+        // Of the two limits one may have room.
         if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
-            return Some(permit);
+            return Ok(permit);
         }
-        let _place = Place::take(&self.waiting, self.most_waiting)?;
-        let permit = Arc::clone(limit).acquire_owned();
-        tokio::time::timeout(self.longest_wait, permit).await.ok()?.ok()
+        let most = self.most_waiting;
+        let _place = Place::take(&self.waiting, most).ok_or(NoTurn::QueueIsFull { most })?;
+        let permit = timeout_at(until, Arc::clone(limit).acquire_owned()).await;
+        // It is never closed.
+        permit.ok().and_then(Result::ok).ok_or(NoTurn::Waited(self.longest_wait))
+    }
+}
+
+/// Why its turn does not come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NoTurn {
+    QueueIsFull { most: usize },
+    Waited(Duration),
+}
+
+impl fmt::Display for NoTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QueueIsFull { most } => {
+                write!(f, "{most} wait already, which is all that --max-queued-requests allows")
+            }
+            Self::Waited(time) => write!(f, "none ended within {time:?}"),
+        }
     }
 }
 

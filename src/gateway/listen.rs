@@ -1,16 +1,15 @@
 //! Listening: connections come in, go to the worker that has the fewest, and are served to their
 //! end.
 //!
-//! Each worker is a thread with a runtime and a pool of upstream connections of its own: what a
-//! request does stays on one core, and none waits for a lock of another. Connections are dealt out,
-//! so that few long ones do not meet on one core by chance.
+//! Each worker is a thread with a runtime and a pool of upstream connections of its own: a request
+//! stays on one thread, and what all workers share (the token, the limits, the metrics) is held for
+//! moments only. Connections are dealt out, so that few long ones do not meet on one thread by chance.
 
 use std::{
     convert::Infallible,
     future::Future,
     io,
     net::SocketAddr,
-    panic::AssertUnwindSafe,
     pin::pin,
     sync::{
         Arc,
@@ -21,7 +20,6 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use http_body_util::{Either, Full};
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -38,7 +36,6 @@ use tokio_io_timeout::TimeoutStream;
 use super::{
     app::{App, Shared},
     config::Failure,
-    refusal::Refusal,
     strict::Strict,
     unreadable::{Calls, Connection},
 };
@@ -233,14 +230,7 @@ where
     let of_service = calls.clone();
     let service = service_fn(move |request| {
         of_service.one_more();
-        let answer = AssertUnwindSafe(app.clone().serve(request)).catch_unwind();
-        async {
-            Ok::<_, Infallible>(match answer.await {
-                Ok(answer) => answer.map(Either::Left),
-                // Its hook has told of it.
-                Err(_panic) => Refusal::panicked().to_response().map(Full::new).map(Either::Right),
-            })
-        }
+        app.clone().serve(request).map(Ok::<_, Infallible>)
     });
     let mut connection = pin!(builder.serve_connection(socket, service).into_owned());
     let ended = tokio::select! {

@@ -30,7 +30,7 @@
 //! | [`CredentialOptions`] | whose token it is |
 //! | `listen` | the workers, and the connections that they are dealt |
 //! | `signals` | Ctrl-C, SIGTERM, SIGHUP; and systemd |
-//! | `ground` | what all that serves stands on: credentials, upstream, token, models |
+//! | [`ServingOptions`] | what all that serves stands on: who may come, credentials, upstream, token, models |
 //! | `ext_authz` | the same for Envoy: it sends the request, with the token and the way from here (feature `ext-authz`) |
 //! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
@@ -93,6 +93,7 @@ pub use self::{
         TokenOptions,
     },
     credentials::CredentialOptions,
+    ground::ServingOptions,
     limits::LimitOptions,
     log::{LogFormat, LogGuard, LogOptions, start_log},
     outbound::OutboundOptions,

@@ -5,10 +5,8 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::{
-    error::openai_response,
-    model::{ModelEntry, ModelTable},
-};
+use super::refusal::Refusal;
+use crate::model::{ModelEntry, ModelTable};
 
 /// The answer, if this is a question about models; of those alone that one `may` ask for.
 pub(super) fn answer(
@@ -17,7 +15,7 @@ pub(super) fn answer(
     table: impl FnOnce() -> ModelTable,
     may: impl Fn(&str) -> bool,
     since: u64,
-) -> Option<Response<Bytes>> {
+) -> Option<Result<Response<Bytes>, Refusal>> {
     let path = path.strip_prefix("/v1").unwrap_or(path);
     let name = match path.strip_prefix("/models")? {
         "" | "/" => None,
@@ -32,18 +30,18 @@ pub(super) fn answer(
         let entries = table.entries().filter(|entry| !entry.is_wildcard() && may(entry.pattern()));
         let data: Vec<Value> =
             entries.map(|entry| describe(entry.pattern(), entry, table, since)).collect();
-        return Some(found(&json!({ "object": "list", "data": data })));
+        return Some(Ok(found(&json!({ "object": "list", "data": data }))));
     };
     let name = percent_decode_str(name).decode_utf8_lossy();
     Some(match table.find(&name).filter(|_| may(&name)) {
-        Some(entry) => found(&describe(&name, entry, table, since)),
+        Some(entry) => Ok(found(&describe(&name, entry, table, since))),
         None => {
             let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
             let message = format!(
                 "the model {name:?} is not in this gateway's table; Vertex AI may serve it all the \
                  same"
             );
-            openai_response(StatusCode::NOT_FOUND, "model_not_found", &message)
+            Err(Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message))
         }
     })
 }

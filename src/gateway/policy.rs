@@ -5,12 +5,17 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::Request;
 use tower::Service;
 
-use super::{limits::Limits, record::Routed};
+use super::{
+    limits::Limits,
+    record::Routed,
+    refusal::{NoAnswer, Refusal},
+};
 use crate::{BoxError, model::RequestedModel};
 
 /// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
@@ -19,11 +24,14 @@ use crate::{BoxError, model::RequestedModel};
 pub(super) struct Policy<S> {
     inner: S,
     limits: Arc<Limits>,
+    response_timeout: Option<Duration>,
 }
 
 impl<S> Policy<S> {
-    pub(super) fn new(inner: S, limits: Arc<Limits>) -> Self {
-        Self { inner, limits }
+    /// `response_timeout` is how long the head of an answer may take once a request may go, with all
+    /// that is done to get it.
+    pub(super) fn new(inner: S, limits: Arc<Limits>, response_timeout: Option<Duration>) -> Self {
+        Self { inner, limits, response_timeout }
     }
 }
 
@@ -45,7 +53,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let extensions = request.extensions_mut();
         let Some(routed) = extensions.get::<Arc<Routed>>().cloned() else {
-            return Box::pin(self.inner.call(request));
+            // Nobody would know what it may. The stack puts it on each request.
+            return Box::pin(ready(Err(Refusal::failed().into())));
         };
         let model = extensions.get::<RequestedModel>();
         if let Some(model) = model {
@@ -59,15 +68,28 @@ where
         }
         if let Some(permits) = self.limits.enter_at_once(client.map(Arc::as_ref)) {
             routed.let_in(permits, extensions);
-            return Box::pin(self.inner.call(request));
+            return Box::pin(in_time(self.response_timeout, self.inner.call(request)));
         }
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let limits = Arc::clone(&self.limits);
+        let (limits, response_timeout) = (Arc::clone(&self.limits), self.response_timeout);
         Box::pin(async move {
             let permits = limits.enter(routed.client.get().map(Arc::as_ref)).await?;
             routed.let_in(permits, request.extensions_mut());
-            inner.call(request).await
+            in_time(response_timeout, inner.call(request)).await
         })
+    }
+}
+
+async fn in_time<R>(
+    limit: Option<Duration>,
+    answer: impl Future<Output = Result<R, BoxError>>,
+) -> Result<R, BoxError> {
+    match limit {
+        None => answer.await,
+        Some(limit) => match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(NoAnswer { limit }.into()),
+        },
     }
 }

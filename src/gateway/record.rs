@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -19,7 +19,10 @@ use super::{
     trace::Trace,
     usage::{Scanner, Usage},
 };
-use crate::retry::{Attempt, Attempts};
+use crate::{
+    retry::{Attempt, Attempts},
+    route::Upstream,
+};
 
 /// What is known of a request. Told to [`Sight`] when it is dropped, which is when the last byte of
 /// its answer was taken, or nobody waits for it any more.
@@ -38,7 +41,7 @@ pub(super) struct Record {
     pub(super) first_byte: Option<Duration>,
     /// The code of the error that was answered here.
     pub(super) refused: Option<&'static str>,
-    /// What came of a 401 to the access token.
+    /// What came of a 401 to the access token; known at the end.
     pub(super) refresh: Option<&'static str>,
     /// Bytes of the answer's body.
     pub(super) sent: u64,
@@ -60,10 +63,19 @@ pub(super) struct Routed {
     pub(super) permits: OnceLock<Permits>,
     /// As the client wrote it.
     pub(super) model: OnceLock<Arc<str>>,
-    /// How Vertex AI broke off, if it did.
-    pub(super) broken: OnceLock<End>,
     /// Each time that it was sent, replays after a 401 not counted.
     pub(super) attempts: OnceLock<Attempts>,
+    answers: Mutex<Answers>,
+}
+
+/// The answers of Vertex AI to one request. The last one is passed on.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) count: usize,
+    /// How Vertex AI broke off the last one, if it did.
+    pub(super) broken: Option<End>,
+    /// What came of a 401 to the access token, the last time that there was one.
+    pub(super) refresh: Option<&'static str>,
 }
 
 impl Routed {
@@ -76,6 +88,16 @@ impl Routed {
     /// How often the request was sent; `None` if it was not.
     pub(super) fn attempts(&self) -> Option<usize> {
         self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
+    }
+
+    pub(super) fn answers(&self) -> MutexGuard<'_, Answers> {
+        // They are whole between any two statements.
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it was sent the last time; `None` if it was not, or if that is not known.
+    pub(super) fn upstream(&self) -> Option<Upstream> {
+        self.attempts.get()?.look(|attempts| attempts.last()?.upstream.clone())
     }
 
     /// Where it was sent, all in all.
@@ -215,9 +237,14 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(broken) = self.routed.broken.get() {
-            self.end = *broken;
-        }
+        let answers = self.routed.answers();
+        self.end = match self.status {
+            Some(_) => answers.broken.unwrap_or(self.end),
+            // What was answered all the same, nobody reads.
+            None => End::ClientLeft,
+        };
+        self.refresh = answers.refresh;
+        drop(answers);
         self.usage = self.scanner.usage();
         self.sight.ended(self);
         std::mem::take(&mut self.trace).end(self);

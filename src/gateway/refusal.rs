@@ -6,10 +6,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{
-    inbound::{TooLarge, TooSlow},
+    inbound::{BrokeOff, TooLarge, TooSlow},
+    limits::NoTurn,
     outbound::ConnectError,
 };
 use crate::{BoxError, Error, error::openai_response, route::Upstream};
+
+/// The code of a request whose body did not come to its end.
+const INCOMPLETE: &str = "incomplete_request";
 
 /// Why a request is answered here.
 #[derive(Clone, Debug)]
@@ -50,21 +54,20 @@ impl Refusal {
         response
     }
 
-    /// More requests than may be under way, for longer than one waits for its turn.
-    pub(super) fn busy(waited: Duration) -> Self {
+    /// More requests than may be under way.
+    pub(super) fn busy(why: NoTurn) -> Self {
         let message = format!(
-            "as many requests are under way as --max-concurrent-requests allows, and none ended \
-             within {waited:?}; try again later"
+            "as many requests are under way as --max-concurrent-requests allows, and {why}; try \
+             again later"
         );
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
             .retry_after(Duration::from_secs(1))
     }
 
     /// The same for the requests of one client.
-    pub(super) fn client_is_busy(waited: Duration) -> Self {
+    pub(super) fn client_is_busy(why: NoTurn) -> Self {
         let message = format!(
-            "as many requests of this key are under way as it may have, and none ended within \
-             {waited:?}; try again later"
+            "as many requests of this key are under way as it may have, and {why}; try again later"
         );
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
             .retry_after(Duration::from_secs(1))
@@ -80,24 +83,23 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
     }
 
-    pub(super) fn timed_out(limit: Duration, upstream: &Upstream) -> Self {
-        let origin = upstream.origin();
-        let message =
-            format!("{origin} did not answer within {limit:?}, which --response-timeout allows");
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
-    }
-
     pub(super) fn unreadable(status: StatusCode, message: &str) -> Self {
         Self::new(status, "unreadable_request", message)
     }
 
-    pub(super) fn panicked() -> Self {
+    /// A mistake of this program.
+    pub(super) fn failed() -> Self {
         let message = "the gateway failed on this request; its log says where";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
-    /// What an error out of the stack means to the client; told to the log too, unless it is the
-    /// client's mistake.
+    /// Whether the client left while it was still asking.
+    pub(super) fn is_of_one_that_left(&self) -> bool {
+        self.code == INCOMPLETE
+    }
+
+    /// What an error on the way to `upstream` means to the client; told to the log too, unless it is
+    /// the client's mistake.
     pub(super) fn of(error: &BoxError, upstream: &Upstream) -> Self {
         if let Some(refusal) = error.downcast_ref::<Self>() {
             return refusal.clone();
@@ -114,8 +116,15 @@ impl Refusal {
         if let Some(error) = find::<TooSlow>(error) {
             return Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
         }
+        if let Some(error) = find::<BrokeOff>(error) {
+            return Self::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
+        }
         let (origin, causes) = (upstream.origin(), causes(error));
         tracing::warn!(origin, error = causes, "no answer from upstream");
+        if find::<NoAnswer>(error).is_some() {
+            let message = format!("{origin}: {causes}");
+            return Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
+        }
         let (status, code, message) = match find::<ConnectError>(error).map(ConnectError::is_late) {
             Some(true) => (
                 StatusCode::GATEWAY_TIMEOUT,
@@ -138,6 +147,20 @@ impl Refusal {
         Self::new(status, code, message)
     }
 }
+
+/// The error of a request that `--response-timeout` ends.
+#[derive(Debug)]
+pub(super) struct NoAnswer {
+    pub(super) limit: Duration,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no answer within {:?}, which --response-timeout allows", self.limit)
+    }
+}
+
+impl StdError for NoAnswer {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

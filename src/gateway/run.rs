@@ -7,26 +7,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
-
 #[cfg(feature = "ext-authz")]
 use super::ext_authz;
 use super::{
     admin::Admin,
     app::Shared,
     check,
-    clients::{ClientSources, Clients},
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
     endpoints,
-    ground::{self, Ground},
+    ground::{Gate, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
     sight::Sight,
-    signals::{self, hang_up, stop_signal, tell_systemd},
+    signals::{Ending, hang_up, stop_signal, tell_systemd},
     token,
     trace::Traces,
-    watch::{self, Watched},
 };
 use crate::emulator::Emulator;
 
@@ -64,36 +60,32 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 }
 
 async fn serve(mut options: Options) -> Result<(), Failure> {
-    options.target.load()?;
-    let options = &options;
+    options.serving.target.load()?;
+    let (options, serving) = (&options, &options.serving);
     let addr = address("--listen", &options.listen)?;
-    let sources = ClientSources::new(&options.clients, options.target.config());
-    let watched_clients = Watched::new("client keys", sources.files());
-    let clients = sources.load(&Clients::default())?;
-    let watched_tls = Watched::new("certificate", options.tls.files());
-    let tls = options.tls.load()?.map(Arc::new);
-    let open = !clients.have_keys() && !tls.as_ref().is_some_and(|tls| tls.is_mutual());
-    refuse_strangers(addr, open, options.clients.allow_unauthenticated)?;
+    let gate = Gate::open(serving)?;
+    let open = !gate.clients.load().have_keys() && !gate.is_mutual();
+    refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
     let traces = Traces::from_env()?;
-    let ground = Ground::find(&options.target, &options.retry, options.replay_limit).await?;
-    let Ground { emulator, identity, upstream, auth, catalog, watched: watched_models } = ground;
+    let ground = Ground::find(&serving.target, &options.retry, options.replay_limit).await?;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let limits = Arc::new(Limits::new(&options.limits));
-    let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::clone(&limits)));
-    sight.know(&catalog.layer().table());
+    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::clone(&limits)));
+    let models = ground.catalog.layer().clone().body_limit(serving.max_request_bytes);
+    sight.know(&models.table());
     let shared = Arc::new(Shared {
-        upstream,
-        models: catalog.layer().clone().body_limit(options.max_request_bytes),
-        auth: auth.clone(),
-        clients: ArcSwap::from_pointee(clients),
-        tls: tls.clone(),
+        upstream: ground.upstream.clone(),
+        models,
+        auth: ground.auth.clone(),
+        clients: Arc::clone(&gate.clients),
+        tls: gate.tls.clone(),
         header_timeout: Duration::from_secs(options.header_timeout),
         limits,
         sight: Arc::clone(&sight),
         traces: traces.clone(),
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
-        max_request_bytes: options.max_request_bytes,
+        max_request_bytes: serving.max_request_bytes,
         retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
         idle_timeout: timeout(options.idle_timeout),
@@ -106,7 +98,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let workers = Workers::start(&shared, options.workers(), options.limits.max_connections)?;
     let (listener, addr) = bind(addr).await?;
-    let admin = Admin::bind(&options.admin).await?;
+    let admin = Admin::bind(&serving.admin).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
         if open {
@@ -116,53 +108,28 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         }
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
-    auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
         tokio::spawn(admin.serve(Arc::clone(&sight)));
     }
-    greet(addr, admin_addr, &shared, emulator.as_deref(), &identity);
-    let mut watched = vec![watched_clients.reloading(move || {
-        let clients = sources.load(&shared.clients.load())?;
-        shared.clients.store(Arc::new(clients));
-        Ok(())
-    })];
-    if let Some(tls) = tls {
-        watched.push(watched_tls.reloading(move || tls.reload()));
-    }
-    watched.extend(ground::reloading(watched_models, &catalog, &sight));
-    tokio::spawn(watch::keep(watched, hang_up));
-    if let Some(interval) = timeout(options.discovery_interval) {
-        tokio::spawn(catalog.keep(interval));
-    }
+    greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
+    // In this process, it serves until the end.
+    let _emulator = ground.emulator.clone();
+    ground.keep(gate, serving, &sight, hang_up);
+    drop(shared);
     tell_systemd("READY=1");
     accept(&listener, &workers, stop).await;
+    let mut ending = Ending::begin();
     sight.drain();
     tell_systemd("STOPPING=1");
-    if let Some(delay) = timeout(options.drain_delay) {
-        accept(&listener, &workers, tokio::time::sleep(delay)).await;
+    if let Some(delay) = serving.drain_delay() {
+        accept(&listener, &workers, ending.delay(delay)).await;
     }
     accept_rest(listener, &workers);
-    stop_serving(workers, timeout(options.drain_timeout)).await;
+    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
+    workers.drain(ending.patience(serving.drain_timeout())).await;
     traces.flush().await;
     Ok(())
-}
-
-/// Accepts no more, and returns when the last answer has been sent or the time for it is over.
-async fn stop_serving(workers: Workers, patience: Option<Duration>) {
-    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
-    let patience = async {
-        let timeout = async {
-            match patience {
-                Some(patience) => tokio::time::sleep(patience).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = timeout => tracing::warn!("--drain-timeout is over: what is under way is cut"),
-            () = signals::wait_again() => tracing::warn!("stopped at once by a second signal"),
-        }
-    };
-    workers.drain(patience).await;
 }
 
 /// Without a way to tell who asks, only this machine is served.

@@ -1,6 +1,6 @@
 //! What the system tells this process, and what it is told.
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{signal, sync::Notify};
 
@@ -38,16 +38,56 @@ fn cannot_listen_for(error: io::Error) -> Failure {
     Failure::new(format!("cannot listen for signals: {error}"))
 }
 
-/// Ctrl-C or SIGTERM, from now on; for ever if nobody can tell.
-pub(super) async fn wait_again() {
-    match stop_signal() {
-        Ok(stop) => stop.await,
-        Err(_) => std::future::pending().await,
+/// The time from a signal to the end, which a second signal cuts short.
+pub(super) struct Ending {
+    second: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_cut: bool,
+}
+
+impl Ending {
+    /// To be called when the first signal has come: what comes from now on is the second.
+    pub(super) fn begin() -> Self {
+        let second: Pin<Box<dyn Future<Output = ()> + Send>> = match stop_signal() {
+            Ok(stop) => Box::pin(stop),
+            // Nobody can tell of it.
+            Err(_) => Box::pin(std::future::pending()),
+        };
+        Self { second, is_cut: false }
+    }
+
+    /// While connections are still accepted.
+    pub(super) async fn delay(&mut self, delay: Duration) {
+        tracing::info!(
+            "a signal came: connections are accepted for the {delay:?} of --drain-delay"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = &mut self.second => self.is_cut = true,
+        }
+    }
+
+    /// While what is under way is waited for.
+    pub(super) async fn patience(mut self, limit: Option<Duration>) {
+        let limit = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let second = async {
+            if !self.is_cut {
+                (&mut self.second).await;
+            }
+        };
+        tokio::select! {
+            () = limit => tracing::warn!("--drain-timeout is over: what is under way is cut"),
+            () = second => tracing::warn!("stopped at once by a second signal"),
+        }
     }
 }
 
 /// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
-pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
     #[cfg(unix)]
     {
         use signal::unix::{SignalKind, signal};

@@ -334,7 +334,7 @@ mod tests {
     use crate::gateway::Command;
 
     fn parse(arguments: &[&str]) -> TargetOptions {
-        Command::parse_from([&["vertex-gateway"], arguments].concat()).options.target
+        Command::parse_from([&["vertex-gateway"], arguments].concat()).options.serving.target
     }
 
     #[test]

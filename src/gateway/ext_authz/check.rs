@@ -121,7 +121,7 @@ impl Shared {
             |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
         let list = || table.clone();
         if let Some(answer) = models::answer(&record.method, uri.path(), list, may, self.since) {
-            return Ok(Verdict::Answer(answer));
+            return answer.map(Verdict::Answer);
         }
         let body = whole_body(asked, &came)?;
         let mut request = Request::new(Full::new(body));

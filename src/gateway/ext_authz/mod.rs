@@ -23,10 +23,7 @@ mod options;
 mod socket;
 mod verdict;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -37,15 +34,14 @@ use self::{
 };
 use super::{
     admin::Admin,
-    clients::{ClientSources, Clients},
-    config::{Failure, timeout},
-    ground::{self, Ground},
+    clients::Clients,
+    config::Failure,
+    ground::{Gate, Ground},
     limits::{LimitOptions, Limits},
     retry::RetryOptions,
     run::say,
     sight::Sight,
-    signals::{self, hang_up, stop_signal, tell_systemd},
-    watch::{self, Watched},
+    signals::{Ending, hang_up, stop_signal, tell_systemd},
 };
 use crate::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
 
@@ -54,7 +50,7 @@ struct Shared {
     upstream: Upstream,
     models: VertexModelLayer,
     auth: VertexAuthLayer,
-    clients: ArcSwap<Clients>,
+    clients: Arc<ArcSwap<Clients>>,
     handed: Handed,
     sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
@@ -74,27 +70,20 @@ const LIMITS: LimitOptions = LimitOptions {
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
-    options.target.load()?;
-    let options = &options;
-    let address = Address::parse(&options.listen)?;
-    let sources = ClientSources::new(&options.clients, options.target.config());
-    let watched_clients = Watched::new("client keys", sources.files());
-    let clients = sources.load(&Clients::default())?;
-    let watched_tls = Watched::new("certificate", options.tls.files());
-    let tls = options.tls.load()?.map(Arc::new);
-    let mutual = tls.as_ref().is_some_and(|tls| tls.is_mutual());
-    address.refuse_strangers(mutual, options.clients.allow_unauthenticated)?;
+    options.serving.target.load()?;
+    let (address, options) = (Address::parse(&options.listen)?, &options.serving);
+    let gate = Gate::open(options)?;
+    address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
-    let Ground { emulator, identity, upstream, auth, catalog, watched: watched_models } = ground;
-    let sight = Arc::new(Sight::new(auth.cache().clone(), Arc::new(Limits::new(&LIMITS))));
-    sight.know(&catalog.layer().table());
+    let limits = Arc::new(Limits::new(&LIMITS));
+    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), limits));
+    sight.know(&ground.catalog.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let keys = clients.have_keys().then(|| clients.len());
     let shared = Arc::new(Shared {
-        upstream,
-        models: catalog.layer().clone().body_limit(options.max_request_bytes),
-        auth,
-        clients: ArcSwap::from_pointee(clients),
+        upstream: ground.upstream.clone(),
+        models: ground.catalog.layer().clone().body_limit(options.max_request_bytes),
+        auth: ground.auth.clone(),
+        clients: Arc::clone(&gate.clients),
         handed: Handed::default(),
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
@@ -104,16 +93,18 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
     // What the system refuses stays as it was.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let door = Door::bind(&address, tls.clone()).await?;
+    let door = Door::bind(&address, gate.tls.clone()).await?;
     let admin = Admin::bind(&options.admin).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    tracing::info!(credentials = %identity, "found");
+    tracing::info!(credentials = %ground.identity, "found");
     tracing::info!(upstream = %shared.upstream, "sending Envoy's requests there");
-    if let Some(keys) = keys {
-        tracing::info!(keys, "clients must have a key");
+    if gate.clients.load().have_keys() {
+        tracing::info!(keys = gate.clients.load().len(), "clients must have a key");
     }
     let mut lines = Vec::new();
+    // In this process, it serves until the end.
+    let emulator = ground.emulator.clone();
     lines.extend(emulator.as_ref().map(|vertex| format!("emulator listening on {}", vertex.url())));
     lines.push(format!("listening on {door}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
@@ -121,42 +112,15 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
         tokio::spawn(admin.serve(Arc::clone(&sight)));
     }
     say(&lines);
-    let mut watched = vec![watched_clients.reloading({
-        let shared = Arc::clone(&shared);
-        move || {
-            let clients = sources.load(&shared.clients.load())?;
-            shared.clients.store(Arc::new(clients));
-            Ok(())
-        }
-    })];
-    if let Some(tls) = tls {
-        watched.push(watched_tls.reloading(move || tls.reload()));
-    }
-    watched.extend(ground::reloading(watched_models, &catalog, &sight));
-    tokio::spawn(watch::keep(watched, hang_up));
-    if let Some(interval) = timeout(options.discovery_interval) {
-        tokio::spawn(catalog.keep(interval));
-    }
+    ground.keep(gate, options, &sight, hang_up);
     tell_systemd("READY=1");
     door.accept(&shared, stop).await;
+    let mut ending = Ending::begin();
     sight.drain();
     tell_systemd("STOPPING=1");
-    if let Some(delay) = timeout(options.drain_delay) {
-        door.accept(&shared, tokio::time::sleep(delay)).await;
+    if let Some(delay) = options.drain_delay() {
+        door.accept(&shared, ending.delay(delay)).await;
     }
-    door.drain(patience(timeout(options.drain_timeout))).await;
+    door.drain(ending.patience(options.drain_timeout())).await;
     Ok(())
-}
-
-async fn patience(limit: Option<Duration>) {
-    let limit = async {
-        match limit {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = limit => tracing::warn!("--drain-timeout is over: Envoy's calls are cut"),
-        () = signals::wait_again() => tracing::warn!("stopped at once by a second signal"),
-    }
 }

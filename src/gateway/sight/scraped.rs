@@ -42,7 +42,7 @@ impl Collector for Scraped {
         let into =
             encoder.encode_descriptor("token_rejections", help, None, rejections.metric_type())?;
         rejections.encode(into)?;
-        let help = "Lines of the log that were lost because nobody read them.";
+        let help = "Lines of the log that were lost: nobody read them, or the disk was full.";
         let lost = ConstCounter::new(log::lost_lines());
         let into = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
         lost.encode(into)?;
