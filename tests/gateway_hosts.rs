@@ -8,7 +8,7 @@ use std::{fs, process::Stdio};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::json;
 use tokio::{
@@ -41,6 +41,11 @@ location = "eu"
 name = "llama-*"
 location = "us-east1"
 endpoint = "display-name:my-llama"
+
+[[model]]
+name = "nowhere"
+model = "gemini-2.5-flash"
+location = "europe-west9"
 "#;
 
 #[tokio::test]
@@ -92,4 +97,13 @@ async fn each_model_is_asked_at_its_own_host_with_one_token_for_all() {
     // The fifth looked for the endpoint, at the host that all endpoints share.
     let looked = &vertex.requests()[0];
     assert_eq!(looked.host.as_deref(), Some("us-east1-aiplatform.googleapis.com"));
+
+    // A failure names the host that was asked for, and not that of other models.
+    let request = Request::post(format!("{url}/v1/chat/completions"));
+    let request = request.body(json!({ "model": "nowhere" }).to_string().into()).unwrap();
+    let answer = client.request(request).await.unwrap();
+    assert!(answer.status().is_server_error());
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let body = String::from_utf8_lossy(&body);
+    assert!(body.contains("to https://europe-west9-aiplatform.googleapis.com"), "{body}");
 }

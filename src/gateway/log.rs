@@ -6,9 +6,13 @@
 mod json;
 
 use std::{
-    io::{self, BufWriter, IsTerminal},
+    env,
+    io::{self, IsTerminal, Write},
     panic::{self, PanicHookInfo},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use clap::{Args, ValueEnum};
@@ -17,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::json::Json;
 use super::{
-    config::{Command, Subcommand},
+    config::{Command, Failure, Subcommand, given},
     record::{Record, Way},
 };
 
@@ -29,8 +33,11 @@ const BUFFER: usize = 64 << 10;
 /// As much of a model's name, or of a path, as is told: a client may send any.
 const LONGEST: usize = 200;
 
-/// The lines that were lost, if there is a log. One for the process, as the log is.
+/// The lines that were lost because too many waited, if there is a log. One for the process, as the
+/// log is.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+/// The lines that were lost because they could not be written.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// The options about the log.
 #[derive(Clone, Debug, Args)]
@@ -59,27 +66,37 @@ pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 /// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
 /// `tracing`, such as `warn,tower_vertex=info`) say. Call it once, before [`run`](super::run).
 ///
+/// # Errors
+///
+/// [`Failure`], if the variable is no such filter.
+///
 /// # Panics
 ///
 /// If the process has a global `tracing` subscriber already.
-pub fn start_log(command: &Command) -> LogGuard {
+pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
     let (level, format) = match &command.subcommand {
         // They report what is worth knowing themselves.
         Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
             ("off", LogFormat::Text)
         }
         Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Text),
-        Some(Subcommand::Serve(options)) => (LEVEL, options.log.log_format),
+        Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
         #[cfg(feature = "ext-authz")]
-        Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.log.log_format),
-        None => (LEVEL, command.options.log.log_format),
+        Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.serving.log.log_format),
+        None => (LEVEL, command.options.serving.log.log_format),
     };
-    let filter = EnvFilter::builder().with_env_var("VERTEX_GATEWAY_LOG").try_from_env();
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new(level));
+    let set = env::var("VERTEX_GATEWAY_LOG").ok();
+    let filter = given(&set).unwrap_or(level);
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::new(format!(
+            "invalid VERTEX_GATEWAY_LOG {filter:?}: {error}; give a level, such as warn, or a filter, \
+             such as {LEVEL}"
+        ))
+    })?;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES)
         .thread_name("log")
-        .finish(BufWriter::with_capacity(BUFFER, io::stderr()));
+        .finish(Lines { writer: io::stderr(), buffer: Vec::with_capacity(BUFFER) });
     let _ = LOST.set(writer.error_counter());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
@@ -90,7 +107,42 @@ pub fn start_log(command: &Command) -> LogGuard {
             panic::set_hook(Box::new(panicked));
         }
     }
-    LogGuard(guard)
+    Ok(LogGuard(guard))
+}
+
+/// Writes lines that come fast together, and counts those that it cannot write.
+struct Lines<W> {
+    writer: W,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + lines.len() > BUFFER {
+            // Those that were there before are counted if they are lost, and these are not.
+            let _ = self.flush();
+        }
+        self.buffer.extend_from_slice(lines);
+        Ok(lines.len())
+    }
+
+    /// What cannot be written is let go: who comes back to a full disk wants the lines of now.
+    fn flush(&mut self) -> io::Result<()> {
+        let mut rest = &self.buffer[..];
+        let mut written = Ok(());
+        while !rest.is_empty() && written.is_ok() {
+            match self.writer.write(rest) {
+                Ok(0) => written = Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => rest = &rest[length..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => written = Err(error),
+            }
+        }
+        let lost = memchr::memchr_iter(b'\n', rest).count();
+        UNWRITTEN.fetch_add(lost as u64, Relaxed);
+        self.buffer.clear();
+        written.and_then(|()| self.writer.flush())
+    }
 }
 
 const LEVEL: &str = "warn,tower_vertex=info";
@@ -103,9 +155,9 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     tracing::error!(at, panic = text, "panicked");
 }
 
-/// How many lines were lost because nobody read them.
+/// How many lines were lost, because nobody read them or there was no place for them.
 pub(super) fn lost_lines() -> u64 {
-    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
+    UNWRITTEN.load(Relaxed) + LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
 /// The line of a request. Nothing of its content, nor of its answer's, is in it.
@@ -145,4 +197,41 @@ pub(super) fn clip(text: &str) -> &str {
 /// To the microsecond.
 fn micros(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with so much room.
+    struct Disk(Vec<u8>, usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = bytes.len().min(self.1 - self.0.len());
+            if length == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.extend_from_slice(&bytes[..length]);
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_counted() {
+        let mut lines = Lines { writer: Disk(Vec::new(), 10), buffer: Vec::new() };
+        for line in ["one\n", "two\n", "three\n", "four\n"] {
+            lines.write_all(line.as_bytes()).unwrap();
+        }
+        assert!(lines.flush().is_err());
+        assert_eq!((&*lines.writer.0, lost_lines()), (&b"one\ntwo\nth"[..], 2));
+        lines.writer = Disk(Vec::new(), 10);
+        lines.write_all(b"five\n").unwrap();
+        lines.flush().unwrap();
+        assert_eq!((&*lines.writer.0, lost_lines()), (&b"five\n"[..], 2));
+    }
 }
