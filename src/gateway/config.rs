@@ -84,18 +84,16 @@ pub struct Options {
     )]
     pub header_timeout: u64,
 
-    /// Longest request body in bytes; a longer one gets a 413, and with 0 each one
+    /// Longest request body in bytes; a longer one gets a 413
     #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
     pub max_request_bytes: usize,
 
-    /// Longest request body in bytes that is kept to be sent again, after a 401 or for another
-    /// attempt; 0 for none
+    /// Longest request body in bytes that is kept to be sent again after a 401; 0 for none
     #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_REPLAY_LIMIT", default_value_t = 32 << 20)]
     pub replay_limit: usize,
 
-    /// Seconds from when a request may go to Vertex AI to the head of its answer, which comes when
-    /// a model has thought; the token and all attempts count, its upload and its wait for a turn do
-    /// not. A dedicated endpoint may take an hour. 0 waits for ever
+    /// Seconds to wait for the head of an answer, which comes when a model has thought; a
+    /// dedicated endpoint may take an hour. 0 waits for ever
     #[arg(
         long,
         value_name = "SECONDS",
@@ -129,7 +127,7 @@ pub struct Options {
     pub send_timeout: u64,
 
     /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
-    /// is accepted: what deals out connections has to notice. A second signal cuts at once
+    /// is accepted: what deals out connections has to notice
     #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
     pub drain_delay: u64,
 

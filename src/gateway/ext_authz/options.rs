@@ -31,7 +31,7 @@ pub struct ExtAuthzOptions {
     pub target: TargetOptions,
 
     /// Longest request body in bytes that Envoy may send along; as `max_request_bytes` of Envoy's
-    /// `with_request_body`, or more; 0 refuses each one
+    /// `with_request_body`, or more
     #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
     pub max_request_bytes: usize,
 
