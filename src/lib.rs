@@ -101,7 +101,7 @@
 //! | [`discover`] | which endpoints there are, and where | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
-//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes the other three; `otel` for its traces |
+//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes the other three; `otel` for its traces, `ext-authz` for Envoy |
 //!
 //! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]

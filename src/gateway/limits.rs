@@ -38,7 +38,8 @@ pub struct LimitOptions {
     )]
     pub max_concurrent_requests: usize,
 
-    /// Requests that may wait for their turn when so many are under way; the next is refused at once
+    /// Requests that may wait for their turn when so many are under way; the next is refused at
+    /// once. 0 lets none wait
     #[arg(
         long,
         value_name = "NUMBER",
@@ -47,7 +48,8 @@ pub struct LimitOptions {
     )]
     pub max_queued_requests: usize,
 
-    /// Seconds that a request waits for its turn before it is refused
+    /// Seconds that a request waits for its turn, under the limit of its key and under that of all
+    /// together, before it is refused; 0 waits for nothing
     #[arg(
         long,
         value_name = "SECONDS",

@@ -11,7 +11,7 @@ use crate::{model::ModelTable, retry::VertexRetryLayer};
 #[derive(Clone, Debug, Args)]
 pub struct RetryOptions {
     /// How often a request is sent at most, to all its locations together, if Vertex AI answers with
-    /// 408, 429 or 5xx or the connection fails; 1 sends nothing again
+    /// 408, 429, 500, 502, 503 or 504, or the connection fails; 1 sends nothing again
     #[arg(
         long,
         value_name = "NUMBER",
@@ -22,7 +22,7 @@ pub struct RetryOptions {
     pub max_attempts: u32,
 
     /// Longest wait in seconds before an attempt; if Vertex AI asks for a longer one, its answer goes
-    /// to the client at once
+    /// to the client at once. 0 sends again without a wait
     #[arg(
         long,
         value_name = "SECONDS",

@@ -100,3 +100,56 @@ impl Sight {
         self.metrics.show()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::{Arc, Mutex},
+    };
+
+    use clap::Parser as _;
+    use http::{HeaderValue, Method};
+    use tracing::{Event, Subscriber};
+    use tracing_subscriber::{
+        layer::{Context, Layer, SubscriberExt as _},
+        registry,
+    };
+
+    use super::*;
+    use crate::{gateway::Command, token::StaticToken};
+
+    /// The fields of a request's line, those without a value too.
+    #[derive(Clone, Default)]
+    struct Fields(Arc<Mutex<BTreeSet<&'static str>>>);
+
+    impl<S: Subscriber> Layer<S> for Fields {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let metadata = event.metadata();
+            if metadata.target() == "tower_vertex::gateway::access" {
+                let names = metadata.fields().iter().map(|field| field.name());
+                self.0.lock().unwrap().extend(names.filter(|name| *name != "message"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_manual_has_the_fields_of_a_request_and_no_others() {
+        let fields = Fields::default();
+        tracing::subscriber::with_default(registry().with(fields.clone()), || {
+            // Whatever other tests have made of this callsite, it is asked about anew.
+            tracing::callsite::rebuild_interest_cache();
+            let limits = Limits::new(&Command::parse_from(["vertex-gateway"]).options.limits);
+            let tokens = TokenCache::new(StaticToken::new("t").unwrap());
+            let sight = Arc::new(Sight::new(tokens, Arc::new(limits)));
+            drop(Record::new(HeaderValue::from_static("id"), Method::POST, None, sight));
+        });
+        let manual = include_str!("../../../docs/operations.md");
+        let (_, table) = manual.split_once("| field | |\n|---|---|\n").unwrap();
+        let rows = table.lines().map_while(|line| line.strip_prefix("| `"));
+        let documented: BTreeSet<_> = rows
+            .flat_map(|row| row.split('|').next().unwrap().trim_end_matches("` ").split("`, `"))
+            .collect();
+        assert_eq!(*fields.0.lock().unwrap(), documented);
+    }
+}
