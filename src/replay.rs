@@ -124,6 +124,8 @@ struct Tape<B> {
     /// Gone at its end, or once the replay has taken it over.
     body: Option<Pin<Box<B>>>,
     superseded: bool,
+    /// It failed by itself.
+    broken: bool,
     /// `None` once the recording was let go.
     frames: Option<Frames>,
     /// The recorded frame that is sent next, before what is left of the body. While there is one,
@@ -179,6 +181,7 @@ impl<B: Body> ReplayBody<B> {
         let tape = Arc::new(Mutex::new(Tape {
             body: Some(Box::pin(body)),
             superseded: false,
+            broken: false,
             frames: Some(Frames {
                 data: VecDeque::new(),
                 trailers: None,
@@ -221,6 +224,7 @@ impl<B> Recording<B> {
                 let tape = Arc::new(Mutex::new(Tape {
                     body: rest,
                     superseded: false,
+                    broken: false,
                     frames: Some(frames),
                     resend: Some(0),
                     let_go: false,
@@ -240,6 +244,11 @@ impl<B> Recording<B> {
             Source::Empty => true,
             Source::Tape(tape) => lock(tape).frames.is_some(),
         }
+    }
+
+    /// Whether the body failed by itself, which is nobody's fault but its sender's.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(&self.0, Source::Tape(tape) if lock(tape).broken)
     }
 }
 
@@ -296,7 +305,10 @@ where
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.record(frame),
             // A broken body cannot be sent again.
-            Poll::Ready(Some(Err(_))) => self.frames = None,
+            Poll::Ready(Some(Err(_))) => {
+                self.broken = true;
+                self.frames = None;
+            }
             // The replay must not poll it past its end.
             Poll::Ready(None) => self.body = None,
             Poll::Pending => {

@@ -189,7 +189,9 @@ where
             self.attempts = Some(attempts);
         }
         let from = permit.as_ref().map(|permit| name(permit.upstream()).to_owned());
-        if let Some(permit) = permit {
+        // The place has nothing to do with an upload that broke off.
+        let is_broken = self.kept.as_ref().is_some_and(|kept| kept.recording.is_broken());
+        if let Some(permit) = permit.filter(|_| !is_broken) {
             let tried = permit.failed(asked, pauses);
             self.tried.retain(|before| !before.is_at(&tried));
             self.tried.push(tried);

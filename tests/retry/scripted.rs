@@ -566,6 +566,28 @@ async fn failover_is_in_order_and_without_a_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_off_says_nothing_of_its_location() {
+    let layer = layer();
+    let (inner, mut handle) =
+        mock::pair::<Request<ReplayBody<Channel<Bytes, BoxError>>>, Response<Full<Bytes>>>();
+    let service = layer.layer(inner);
+    let list = locations(&["us-central1", "us-east4"]);
+    for _ in 0..2 {
+        let (mut upload, body) = Channel::<Bytes, BoxError>::new(1);
+        let request = Request::post("/").extension(list.clone()).body(body).unwrap();
+        let call = tokio::spawn(service.clone().oneshot(request));
+        let (request, reply) = handle.next_request().await.unwrap();
+        let asked = request.extensions().get::<Upstream>().unwrap().location().unwrap().clone();
+        assert_eq!(asked.as_str(), "us-central1");
+        upload.send_data("one".into()).await.unwrap();
+        upload.abort(Refused(1).into());
+        let error = request.into_body().collect().await.unwrap_err();
+        reply.send_error(error);
+        assert!(call.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_location_cannot_help_leads_nowhere_else() {
     let (service, mut handle) = stack(&layer());
     let list = locations(&["us-central1", "us-east4"]);

@@ -6,10 +6,8 @@
 //! while there is something to look at.
 
 use std::{
-    borrow::Borrow,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fmt,
-    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,6 +39,11 @@ impl Place {
         Some(Self { scheme, authority: uri.authority()?.clone() })
     }
 
+    /// Whether both are the same as they are written, which ours are.
+    fn is(&self, other: &Self) -> bool {
+        self.is_https() == other.is_https() && self.authority.as_str() == other.authority.as_str()
+    }
+
     pub(super) fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
@@ -66,34 +69,10 @@ pub(super) struct Pool<B> {
 }
 
 struct Idle<B> {
-    /// Of `http` and of `https`.
-    places: [HashMap<Name, There<B>>; 2],
+    /// Of a few places, which are found faster one by one than by hashing their long names.
+    places: Vec<(Place, There<B>)>,
     is_watched: bool,
 }
-
-/// An authority as it is written: ours are all written alike, and to hash them letter by letter would
-/// take longer than all else here.
-struct Name(Authority);
-
-impl Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl Hash for Name {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_str().hash(state);
-    }
-}
-
-impl PartialEq for Name {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Name {}
 
 /// At one place.
 struct There<B> {
@@ -128,17 +107,17 @@ pub(super) struct Lease<B> {
 
 impl<B> Pool<B> {
     pub(super) fn new(lifetime: Option<Duration>) -> Self {
-        let idle = Idle { places: [HashMap::new(), HashMap::new()], is_watched: false };
+        let idle = Idle { places: Vec::new(), is_watched: false };
         Self { lifetime, idle: Mutex::new(idle) }
     }
 
     /// A connection that waits for a request to `place`.
     pub(super) fn take(self: &Arc<Self>, place: &Place) -> Option<Lease<B>> {
         let mut idle = self.lock();
-        self.take_from(idle.at(place).get_mut(place.authority.as_str())?, place)
+        self.take_from(idle.at(place)?, place)
     }
 
-    /// The same, or who is told when one is given back.
+    /// The same, or a receiver of the next one that is given back.
     pub(super) fn take_or_wait(
         self: &Arc<Self>,
         place: &Place,
@@ -149,8 +128,7 @@ impl<B> Pool<B> {
             return Ok(lease);
         }
         let (waiting, freed) = oneshot::channel();
-        // Who waits no more has a connection of its own by now, or none, and goes first: those who
-        // came first are in front.
+        // Requests that wait no more were dropped or got a connection of their own, the oldest first.
         while there.waiting.front().is_some_and(oneshot::Sender::is_closed) {
             there.waiting.pop_front();
         }
@@ -191,25 +169,28 @@ impl<B> Pool<B> {
     fn look_through(&self) -> bool {
         let mut idle = self.lock();
         let now = Instant::now();
-        for places in &mut idle.places {
-            places.retain(|_, there| {
-                there.unused.retain(|unused| unused.is_good(now));
-                there.waiting.retain(|waiting| !waiting.is_closed());
-                !there.unused.is_empty() || !there.waiting.is_empty()
-            });
-        }
-        idle.is_watched = idle.places.iter().any(|places| !places.is_empty());
+        idle.places.retain_mut(|(_, there)| {
+            there.unused.retain(|unused| unused.is_good(now));
+            there.waiting.retain(|waiting| !waiting.is_closed());
+            !there.unused.is_empty() || !there.waiting.is_empty()
+        });
+        idle.is_watched = !idle.places.is_empty();
         idle.is_watched
     }
 }
 
 impl<B> Idle<B> {
-    fn at(&mut self, place: &Place) -> &mut HashMap<Name, There<B>> {
-        &mut self.places[usize::from(place.is_https())]
+    fn at(&mut self, place: &Place) -> Option<&mut There<B>> {
+        self.places.iter_mut().find(|(known, _)| known.is(place)).map(|(_, there)| there)
     }
 
     fn at_or_new(&mut self, place: &Place) -> &mut There<B> {
-        self.at(place).entry(Name(place.authority.clone())).or_default()
+        let known = self.places.iter().position(|(known, _)| known.is(place));
+        let index = known.unwrap_or(self.places.len());
+        if known.is_none() {
+            self.places.push((place.clone(), There::default()));
+        }
+        &mut self.places[index].1
     }
 }
 
