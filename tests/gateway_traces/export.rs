@@ -157,20 +157,24 @@ async fn the_last_spans_are_exported_at_the_end() {
     assert_eq!(cut.len(), 3, "those of the request that was cut: {spans:#?}");
 }
 
-/// How many spans were lost, as the metrics have it.
-async fn lost(admin: &str) -> u64 {
+pub(super) async fn metrics(admin: &str) -> String {
     let request = Request::get(format!("http://{admin}/metrics"));
     let request =
         request.body(tower_vertex::replay::ReplayBody::plain(Full::<bytes::Bytes>::default()));
     let answer = super::common::client(super::common::Http::One).request(request.unwrap()).await;
-    let metrics = text(answer.unwrap()).await;
+    text(answer.unwrap()).await
+}
+
+/// How many spans were lost, as the metrics have it.
+async fn lost(admin: &str) -> u64 {
+    let metrics = metrics(admin).await;
     let line =
         metrics.lines().find_map(|line| line.strip_prefix("vertex_gateway_spans_lost_total "));
     line.expect(&metrics).parse().unwrap()
 }
 
 impl Traced {
-    async fn admin(&mut self) -> String {
+    pub(super) async fn admin(&mut self) -> String {
         let line = self.gateway.stdout.next_line().await.unwrap().unwrap();
         line.strip_prefix("admin on http://").expect(&line).to_owned()
     }
