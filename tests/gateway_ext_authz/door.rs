@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::TlsConnector;
@@ -71,6 +71,54 @@ async fn by_a_socket_file_too_which_goes_with_the_process() {
     let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap();
     assert!(status.unwrap().success());
     assert!(!std::path::Path::new(&path).exists());
+}
+
+#[tokio::test]
+async fn a_socket_file_that_does_not_let_us_in_is_not_removed() {
+    let place = Place::new().await;
+    let path = place.path("envoy.sock");
+    // Served, by what takes no streams: it does not refuse, but there is no connection either.
+    let _served = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let output = place.command(&["--listen", &format!("unix:{path}")]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(std::path::Path::new(&path).exists());
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_holds_up_no_end() {
+    let place = Place::new().await;
+    let (cert, key) = self_signed();
+    let (cert, key) = (place.write("cert", &cert), place.write("key", &key));
+    for tls in [&[][..], &["--tls-cert", &cert, "--tls-key", &key]] {
+        let options = [&["--drain-timeout", "0"], tls].concat();
+        let mut gateway = Gateway::start(place.command(&options)).await;
+        let mut sockets = Vec::new();
+        // Nothing, and less than the preface.
+        for said in [&b""[..], b"PRI * HTTP/2.0"] {
+            let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+            socket.write_all(said).await.unwrap();
+            sockets.push(socket);
+        }
+        gateway.terminate();
+        // It fails after 20 s.
+        assert!(gateway.ended().await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let place = Place::new().await;
+    let gateway = Gateway::start(place.command(&[])).await;
+    let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+    let mut rest = Vec::new();
+    let closed = socket.read_to_end(&mut rest);
+    let closed = tokio::time::timeout(Duration::from_secs(60), closed).await.expect("it is closed");
+    assert_eq!((closed.unwrap(), &*rest), (0, &b""[..]));
+}
+
+fn self_signed() -> (String, String) {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (signed.cert.pem(), signed.signing_key.serialize_pem())
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ use crate::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
 /// What all calls have in common.
 struct Shared {
     upstream: Upstream,
+    /// It has the table in force.
     models: VertexModelLayer,
     auth: VertexAuthLayer,
     clients: ArcSwap<Clients>,
@@ -64,7 +65,7 @@ struct Shared {
 
 /// Envoy does the retries: of a list of locations the first is used, however long it is.
 const RETRY: RetryOptions = RetryOptions { max_attempts: u32::MAX, retry_max_delay: 0 };
-/// And it bounds what is under way.
+/// And Envoy's limits bound what is under way, not these.
 const LIMITS: LimitOptions = LimitOptions {
     max_connections: 0,
     max_concurrent_requests: 0,
@@ -92,7 +93,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     let keys = clients.have_keys().then(|| clients.len());
     let shared = Arc::new(Shared {
         upstream,
-        models: catalog.layer().clone().body_limit(options.max_request_bytes),
+        models: catalog.layer().clone(),
         auth,
         clients: ArcSwap::from_pointee(clients),
         handed: Handed::default(),
