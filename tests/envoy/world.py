@@ -236,9 +236,9 @@ class World:
         self.envoy = Envoy(self.folder, addresses | changes)
         self.stack.callback(self.envoy.stop)
 
-    def start(self, *arguments):
+    def start(self, *arguments, changes={}):
         self.start_gateway(*arguments)
-        self.start_envoy()
+        self.start_envoy(changes)
         return self
 
     def log(self):
