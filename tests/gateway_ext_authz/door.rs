@@ -181,6 +181,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
         ["--admin-listen", "127.0.0.1:0", "--log-format", "json", "--drain-timeout", "20"];
     let mut command = place.command(&options);
     command.env("VERTEX_GATEWAY_LOG", "trace").stderr(Stdio::piped());
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let mut gateway = Gateway::start(command).await;
     let admin = gateway.stdout.next_line().await.unwrap().unwrap();
     let admin = admin.strip_prefix("admin on ").unwrap().to_owned();
@@ -242,6 +243,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     let lines = log.await.unwrap();
     let all = lines.join("\n");
     assert!(!all.contains("SECRET") && !all.contains(token.strip_prefix("Bearer ").unwrap()));
+    assert!(all.contains("no traces are exported: Envoy has the requests"), "{all}");
     let line = lines.iter().find(|line| line.contains("\"mine\"")).expect(&all);
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["code"], &line["status"]), (&"model_must_be_full_name".into(), &400.into()));

@@ -45,6 +45,7 @@ use super::{
     run::say,
     sight::Sight,
     signals::{self, hang_up, stop_signal, tell_systemd},
+    trace,
     watch::{self, Watched},
 };
 use crate::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
@@ -77,6 +78,7 @@ const LIMITS: LimitOptions = LimitOptions {
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     options.target.load()?;
     let options = &options;
+    trace::warn_of_none("Envoy has the requests, and traces of its own");
     let address = Address::parse(&options.listen)?;
     let sources = ClientSources::new(&options.clients, options.target.config());
     let watched_clients = Watched::new("client keys", sources.files());
