@@ -199,10 +199,9 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
         // Envoy has checked both; what is no header is not one that means anything here.
         if let Ok(name) = HeaderName::try_from(name)
             && let Ok(value) = HeaderValue::try_from(value)
+            && headers.try_append(name, value).is_err()
         {
-            if headers.try_append(name, value).is_err() {
-                return (headers, false);
-            }
+            return (headers, false);
         }
     }
     (headers, true)
