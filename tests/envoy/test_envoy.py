@@ -110,6 +110,18 @@ def test_a_body_that_does_not_come_is_not_waited_for_and_a_slow_answer_is(world)
         assert said(chat(client)) == HELLO
 
 
+def test_so_many_bodies_and_no_more_wait_to_be_checked(world):
+    world.emulator.set_token(delay_ms=5000)
+    world.start(changes={"max_requests: 1000,": "max_requests: 1,"})
+    with world.envoy.client() as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(chat, client)
+        poll(lambda: world.envoy.stat("cluster.vertex_gateway_check.upstream_rq_active") == 1)
+        with pytest.raises(openai.InternalServerError) as error:
+            chat(client)
+        assert error.value.status_code == 503
+        assert said(first.result()) == HELLO
+
+
 def test_an_answer_has_all_the_time_it_needs(world):
     world.start()
     # Envoy's own limit is 15 s.

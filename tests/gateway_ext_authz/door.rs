@@ -79,7 +79,9 @@ async fn a_socket_file_that_does_not_let_us_in_is_not_removed() {
     let path = place.path("envoy.sock");
     // Served, by what takes no streams: it does not refuse, but there is no connection either.
     let _served = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    let output = place.command(&["--listen", &format!("unix:{path}")]).output().await.unwrap();
+    let mut command = place.command(&["--listen", &format!("unix:{path}")]);
+    let output = tokio::time::timeout(Duration::from_secs(20), command.output());
+    let output = output.await.expect("it does not serve").unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(std::path::Path::new(&path).exists());
 }
