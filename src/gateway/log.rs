@@ -180,8 +180,8 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
         first_byte_seconds = record.first_byte.map(|first| micros(first.as_secs_f64())),
         total_seconds = micros(seconds),
         sent_bytes = record.sent,
-        input_tokens = record.usage.map(|usage| usage.input),
-        output_tokens = record.usage.map(|usage| usage.output),
+        input_tokens = record.usage.and_then(|usage| usage.input),
+        output_tokens = record.usage.and_then(|usage| usage.output),
         "request",
     );
 }

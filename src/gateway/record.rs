@@ -47,7 +47,7 @@ pub(super) struct Record {
     pub(super) sent: u64,
     /// How the answer ended.
     pub(super) end: End,
-    /// What it cost, as far as it was read.
+    /// What it cost, as far as it was read; `None` for what is fetched.
     pub(super) usage: Option<Usage>,
     pub(super) trace: Trace,
     scanner: Scanner,
@@ -217,7 +217,10 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
         if let Some(data) = frame.data_ref() {
             record.first_byte.get_or_insert_with(|| record.arrived.elapsed());
             record.sent += data.len() as u64;
-            record.scanner.read(data);
+            // What is fetched again was counted when it was made.
+            if record.method == Method::POST {
+                record.scanner.read(data);
+            }
         }
         // Not every client asks once more at the end.
         if this.body.is_end_stream() {

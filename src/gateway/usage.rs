@@ -19,11 +19,12 @@ static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
 /// A longer object is not a `usage`; Vertex AI's have about 200 bytes.
 const LONGEST: usize = 4 << 10;
 
-/// Tokens, as Vertex AI counts them.
+/// Tokens, as Vertex AI counts them. Some partner models leave out what they wrote, and an embedding
+/// writes nothing: what is not said is not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
-    pub(super) input: u64,
-    pub(super) output: u64,
+    pub(super) input: Option<u64>,
+    pub(super) output: Option<u64>,
 }
 
 /// Finds the `usage` of an answer, whole or in events, however it is cut into chunks.
@@ -137,32 +138,24 @@ impl Scanner {
 
     /// The last usage that was read; `None` if it says nothing about tokens.
     pub(super) fn usage(&self) -> Option<Usage> {
-        let Counts { input, output } = serde_json::from_slice(&self.last).ok()?;
-        // Some partner models leave out what they wrote, and an embedding writes nothing.
-        (input.is_some() || output.is_some())
-            .then(|| Usage { input: input.unwrap_or(0), output: output.unwrap_or(0) })
+        let usage: Usage = serde_json::from_slice(&self.last).ok()?;
+        (usage != Usage::default()).then_some(usage)
     }
 }
 
-/// What a `usage` says, nothing else of it kept. Chat Completions have other names than Responses.
-#[derive(Default)]
-struct Counts {
-    input: Option<u64>,
-    output: Option<u64>,
-}
-
-impl<'de> Deserialize<'de> for Counts {
+/// Nothing else of it is kept. Chat Completions have other names than Responses.
+impl<'de> Deserialize<'de> for Usage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
-            type Value = Counts;
+            type Value = Usage;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
-                let mut counts = Counts::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Usage, A::Error> {
+                let mut counts = Usage::default();
                 while let Some(field) = map.next_key()? {
                     let of = match field {
                         Field::Input => &mut counts.input,
@@ -220,15 +213,20 @@ mod tests {
     }
 
     const fn usage(input: u64, output: u64) -> Option<Usage> {
-        Some(Usage { input, output })
+        Some(Usage { input: Some(input), output: Some(output) })
+    }
+
+    const fn of_input(input: u64) -> Option<Usage> {
+        Some(Usage { input: Some(input), output: None })
     }
 
     const CASES: &[(&str, Option<Usage>)] = &[
         ("", None),
         ("no JSON", None),
         (r#"{"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}"#, usage(3, 5)),
-        ("{\"usage\" \t:\r\n {\n\"prompt_tokens\" : 3 } }", usage(3, 0)),
-        (r#"{"usage":{"completion_tokens":5}}"#, usage(0, 5)),
+        ("{\"usage\" \t:\r\n {\n\"prompt_tokens\" : 3 } }", of_input(3)),
+        (r#"{"usage":{"completion_tokens":5}}"#, Some(Usage { input: None, output: Some(5) })),
+        (r#"{"usage":{"prompt_tokens":3,"completion_tokens":0}}"#, usage(3, 0)),
         (r#"{"usage":{"input_tokens":7,"output_tokens":9}}"#, usage(7, 9)),
         (r#"{"usage":{"prompt_tokens":null,"completion_tokens":-5}}"#, None),
         (r#"{"usage":{}}"#, None),
@@ -240,9 +238,9 @@ mod tests {
         ),
         // What a text says about itself is no usage.
         (r#"{"content":"{\"usage\":{\"prompt_tokens\":1}}"}"#, None),
-        (r#"{"content":"usage","usage":{"prompt_tokens":1}}"#, usage(1, 0)),
-        (r#"["usage","usage",{"usage":{"prompt_tokens":1}}]"#, usage(1, 0)),
-        (r#"""usage":{"prompt_tokens":1}"#, usage(1, 0)),
+        (r#"{"content":"usage","usage":{"prompt_tokens":1}}"#, of_input(1)),
+        (r#"["usage","usage",{"usage":{"prompt_tokens":1}}]"#, of_input(1)),
+        (r#"""usage":{"prompt_tokens":1}"#, of_input(1)),
         (
             "data: {\"usage\":null,\"choices\":[]}\n\ndata: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":6}}\n\ndata: [DONE]\n\n",
             usage(4, 6),
@@ -278,7 +276,7 @@ mod tests {
         }
         assert!(scanner.object.capacity() <= 2 * LONGEST, "{}", scanner.object.capacity());
         scanner.read(br#"},"usage":{"prompt_tokens":1}}"#);
-        assert_eq!(scanner.usage(), usage(1, 0));
+        assert_eq!(scanner.usage(), of_input(1));
     }
 
     #[test]

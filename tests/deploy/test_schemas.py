@@ -144,9 +144,11 @@ def copied(folder):
 
 
 def cargo(folder):
-    """Cargo as far as to the compiler, which is none."""
+    """Cargo, as the Containerfile calls it, as far as to the compiler, which is none."""
+    [command] = [words for words in instructions("RUN") if words[:2] == ["cargo", "build"]]
+    assert "--locked" in command and "--features" in command
     return subprocess.run(
-        ["cargo", "build", "--locked", "--offline", "--features", "ext-authz"],
+        [*command, "--offline"],
         cwd=folder,
         env=os.environ | {"RUSTC": "false"},
         capture_output=True,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -37,6 +38,10 @@ def test_calls_of_the_sdk_pass(world):
     assert second["path"] == f"{base}/embeddings"
     assert first["host"] == f"localhost:{world.emulator.port}"
     assert first["principal"].startswith("emulator@")
+    for request in (first, second):
+        # By which the second attempt would be known.
+        assert "x-envoy-attempt-count" in request["header_names"]
+        assert "x-forwarded-for" not in request["header_names"]
     assert world.emulator.generations() == [(200, 1), (200, 1)]
     stats = world.emulator.stats()
     assert (stats["token_mints"], stats["api_requests"]) == (1, 2)
@@ -54,7 +59,10 @@ def test_what_must_not_travel_does_not(world):
         x_goog_user_project="somebody-else",
         openai_organization="org",
         x_envoy_attempt_count="7",
+        x_envoy_decorator_operation="of-the-client",
         x_forwarded_for="10.0.0.1",
+        x_forwarded_host="inside.example.com",
+        forwarded="for=10.0.0.1",
         x_mine="stays",
     )
     assert status == 200
@@ -64,7 +72,62 @@ def test_what_must_not_travel_does_not(world):
     assert {"x-mine", "authorization"} <= names
     removed = {"x-goog-api-key", "api-key", "x-goog-user-project", "openai-organization"}
     # Nor who the client is.
-    assert not names & (removed | {"x-envoy-external-address", "x-envoy-internal"})
+    of_proxies = {"x-forwarded-for", "x-forwarded-host", "forwarded", "x-envoy-external-address"}
+    assert not names & (removed | of_proxies | {"x-envoy-internal", "x-envoy-decorator-operation"})
+
+
+def test_a_request_has_one_id_from_the_client_to_the_log(world, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("team-a:sk-0123456789abcdef\n")
+    world.start("--client-key-file", keys)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+    # Envoy writes into what looks like one of its own, if it is told to trace.
+    for id in ["mine-1", "6b0d4a4e-7f2c-4d0e-8f57-3c1d6f1f2a7b", None]:
+        given = {"x_request_id": id} if id else {}
+        for key, expected in [("sk-0123456789abcdef", 200), ("sk-wrong", 401)]:
+            status, headers, _ = world.envoy.post(
+                "/v1/chat/completions", body, authorization=f"Bearer {key}", **given
+            )
+            assert status == expected
+            assert headers["x-request-id"] == id or id is None
+            of_it = (f'id="{headers["x-request-id"]}"', f" status={expected} ")
+            poll(lambda: any(all(o in line for o in of_it) for line in world.log().splitlines()))
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_and_a_slow_answer_is(world):
+    world.start(changes={"request_timeout: 300s": "request_timeout: 3s"})
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        "content-length: 1000\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", world.envoy.port), PATIENCE) as connection:
+        connection.sendall(head.encode() + b'{"model":')
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert world.emulator.stats()["api_requests"] == 0
+    # Longer than that, once the request is whole.
+    world.emulator.set_faults(stream={"first_byte_delay_ms": 5000})
+    with world.envoy.client() as client:
+        assert said(chat(client)) == HELLO
+
+
+def test_so_many_bodies_and_no_more_wait_to_be_checked(world):
+    world.emulator.set_token(delay_ms=5000)
+    world.start(changes={"max_requests: 1000,": "max_requests: 1,"})
+    with world.envoy.client() as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(chat, client)
+        poll(lambda: world.envoy.stat("cluster.vertex_gateway_check.upstream_rq_active") == 1)
+        with pytest.raises(openai.InternalServerError) as error:
+            chat(client)
+        assert error.value.status_code == 503
+        assert said(first.result()) == HELLO
+
+
+def test_an_answer_has_all_the_time_it_needs(world):
+    world.start()
+    # Envoy's own limit is 15 s.
+    world.emulator.set_faults(stream={"first_byte_delay_ms": 16_000})
+    with world.envoy.client() as client:
+        assert len(list(chat(client, stream=True))) > 1
 
 
 def test_a_chunk_arrives_when_it_is_sent_and_a_client_that_leaves_ends_the_stream(world):
@@ -217,8 +280,9 @@ def test_a_large_body_is_sent_again_whole(world):
     assert world.emulator.stats()["api_requests"] == 3
 
 
-def test_a_permanent_401_goes_to_the_client_and_nobody_can_ask_for_more_attempts(world):
-    world.start()
+@pytest.mark.parametrize("retries", [1, 3])
+def test_a_permanent_401_goes_to_the_client_and_nobody_can_ask_for_more_attempts(world, retries):
+    world.start(changes={"num_retries: 1": f"num_retries: {retries}"})
     world.emulator.set_faults(api={"status": 401})
     body = {"model": MODEL, "messages": []}
     sent = []
@@ -233,6 +297,7 @@ def test_a_permanent_401_goes_to_the_client_and_nobody_can_ask_for_more_attempts
         )
         assert status == 401
         assert "x-vertex-gateway-replay" not in headers
+        assert not [name for name in headers if name.lower().startswith("x-envoy-")]
         sent.append(world.emulator.stats()["api_requests"] - before)
     # Three refreshes at once; then the 401 is the last word.
     assert sent == [2, 2, 2, 1, 1, 1]

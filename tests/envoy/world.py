@@ -173,6 +173,11 @@ class Envoy:
         except OSError:
             return False
 
+    def stat(self, name):
+        url = f"http://127.0.0.1:{self.admin}/stats?filter=^{name}$"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+            return int(response.read().decode().removeprefix(f"{name}: "))
+
     def stop(self):
         self.process.terminate()
         try:
@@ -236,9 +241,9 @@ class World:
         self.envoy = Envoy(self.folder, addresses | changes)
         self.stack.callback(self.envoy.stop)
 
-    def start(self, *arguments):
+    def start(self, *arguments, changes={}):
         self.start_gateway(*arguments)
-        self.start_envoy()
+        self.start_envoy(changes)
         return self
 
     def log(self):

@@ -54,6 +54,19 @@ async fn a_request_gets_the_token_the_host_and_the_path() {
 }
 
 #[tokio::test]
+async fn more_headers_than_there_is_room_for_are_an_answer() {
+    let place = Place::new().await;
+    let envoy = place.start(&[]).await;
+    let mut asked = Asked::chat();
+    for number in 0..24_576 {
+        asked = asked.with(&format!("x-{number}"), "x");
+    }
+    let (status, code, _) = envoy.refused(asked).await;
+    assert_eq!((status, &*code), (431, "too_many_headers"));
+    envoy.pass(Asked::chat()).await;
+}
+
+#[tokio::test]
 async fn a_path_that_could_be_another_one_is_refused() {
     let place = Place::new().await;
     let envoy = place.start(&[]).await;

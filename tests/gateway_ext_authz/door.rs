@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::TlsConnector;
@@ -71,6 +71,56 @@ async fn by_a_socket_file_too_which_goes_with_the_process() {
     let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap();
     assert!(status.unwrap().success());
     assert!(!std::path::Path::new(&path).exists());
+}
+
+#[tokio::test]
+async fn a_socket_file_that_does_not_let_us_in_is_not_removed() {
+    let place = Place::new().await;
+    let path = place.path("envoy.sock");
+    // Served, by what takes no streams: it does not refuse, but there is no connection either.
+    let _served = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let mut command = place.command(&["--listen", &format!("unix:{path}")]);
+    let output = tokio::time::timeout(Duration::from_secs(20), command.output());
+    let output = output.await.expect("it does not serve").unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(std::path::Path::new(&path).exists());
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_holds_up_no_end() {
+    let place = Place::new().await;
+    let (cert, key) = self_signed();
+    let (cert, key) = (place.write("cert", &cert), place.write("key", &key));
+    for tls in [&[][..], &["--tls-cert", &cert, "--tls-key", &key]] {
+        let options = [&["--drain-timeout", "0"], tls].concat();
+        let mut gateway = Gateway::start(place.command(&options)).await;
+        let mut sockets = Vec::new();
+        // Nothing, and less than the preface.
+        for said in [&b""[..], b"PRI * HTTP/2.0"] {
+            let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+            socket.write_all(said).await.unwrap();
+            sockets.push(socket);
+        }
+        gateway.terminate();
+        // It fails after 20 s.
+        assert!(gateway.ended().await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let place = Place::new().await;
+    let gateway = Gateway::start(place.command(&[])).await;
+    let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+    let mut rest = Vec::new();
+    let closed = socket.read_to_end(&mut rest);
+    let closed = tokio::time::timeout(Duration::from_secs(60), closed).await.expect("it is closed");
+    assert_eq!((closed.unwrap(), &*rest), (0, &b""[..]));
+}
+
+fn self_signed() -> (String, String) {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (signed.cert.pem(), signed.signing_key.serialize_pem())
 }
 
 #[tokio::test]
@@ -133,6 +183,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
         ["--admin-listen", "127.0.0.1:0", "--log-format", "json", "--drain-timeout", "20"];
     let mut command = place.command(&options);
     command.env("VERTEX_GATEWAY_LOG", "trace").stderr(Stdio::piped());
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let mut gateway = Gateway::start(command).await;
     let admin = gateway.stdout.next_line().await.unwrap().unwrap();
     let admin = admin.strip_prefix("admin on ").unwrap().to_owned();
@@ -194,6 +245,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     let lines = log.await.unwrap();
     let all = lines.join("\n");
     assert!(!all.contains("SECRET") && !all.contains(token.strip_prefix("Bearer ").unwrap()));
+    assert!(all.contains("no traces are exported: Envoy has the requests"), "{all}");
     let line = lines.iter().find(|line| line.contains("\"mine\"")).expect(&all);
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["code"], &line["status"]), (&"model_must_be_full_name".into(), &400.into()));

@@ -5,11 +5,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use axum::{Router, body::to_bytes, extract::Request, http::StatusCode};
+use axum::{Router, body::to_bytes, extract::Request, http::StatusCode, response::IntoResponse};
 use bytes::Bytes;
 use http::HeaderMap;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
+    collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    },
     common::v1::{AnyValue, KeyValue, any_value::Value as Any},
     trace::v1::Span,
 };
@@ -22,7 +24,11 @@ use crate::common::eventually;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Takes,
+    /// But for two spans of each export.
+    TakesAPart,
     Refuses,
+    /// The next export, and takes all that come after it.
+    IsAwayOnce,
     Silent,
 }
 
@@ -47,13 +53,23 @@ impl Collector {
         let (asked, sink) = (Arc::clone(&mood), Arc::clone(&seen));
         let take = move |request: Request| async move {
             let mood = *asked.lock().unwrap();
+            if mood == Mood::IsAwayOnce {
+                *asked.lock().unwrap() = Mood::Takes;
+            }
             let (head, body) = request.into_parts();
             let body = to_bytes(body, 64 << 20).await.unwrap();
             let path = head.uri.path().to_owned();
             sink.lock().unwrap().push(Export { path, headers: head.headers, body });
             match mood {
-                Mood::Takes => StatusCode::OK,
-                Mood::Refuses => StatusCode::BAD_REQUEST,
+                Mood::Takes => StatusCode::OK.into_response(),
+                Mood::TakesAPart => {
+                    let error_message = "two are too long".to_owned();
+                    let part = ExportTracePartialSuccess { rejected_spans: 2, error_message };
+                    let answer = ExportTraceServiceResponse { partial_success: Some(part) };
+                    answer.encode_to_vec().into_response()
+                }
+                Mood::Refuses => StatusCode::BAD_REQUEST.into_response(),
+                Mood::IsAwayOnce => StatusCode::SERVICE_UNAVAILABLE.into_response(),
                 Mood::Silent => std::future::pending().await,
             }
         };

@@ -157,20 +157,24 @@ async fn the_last_spans_are_exported_at_the_end() {
     assert_eq!(cut.len(), 3, "those of the request that was cut: {spans:#?}");
 }
 
-/// How many spans were lost, as the metrics have it.
-async fn lost(admin: &str) -> u64 {
+pub(super) async fn metrics(admin: &str) -> String {
     let request = Request::get(format!("http://{admin}/metrics"));
     let request =
         request.body(tower_vertex::replay::ReplayBody::plain(Full::<bytes::Bytes>::default()));
     let answer = super::common::client(super::common::Http::One).request(request.unwrap()).await;
-    let metrics = text(answer.unwrap()).await;
+    text(answer.unwrap()).await
+}
+
+/// How many spans were lost, as the metrics have it.
+async fn lost(admin: &str) -> u64 {
+    let metrics = metrics(admin).await;
     let line =
         metrics.lines().find_map(|line| line.strip_prefix("vertex_gateway_spans_lost_total "));
     line.expect(&metrics).parse().unwrap()
 }
 
 impl Traced {
-    async fn admin(&mut self) -> String {
+    pub(super) async fn admin(&mut self) -> String {
         let line = self.gateway.stdout.next_line().await.unwrap().unwrap();
         line.strip_prefix("admin on http://").expect(&line).to_owned()
     }
@@ -205,6 +209,7 @@ async fn no_request_notices_a_collector_that_is_not_there() {
     traced.until_lost(&admin, 60).await;
     let line = traced.told("spans are lost").await;
     assert_eq!(line["level"], "WARN");
+    assert!(line["reason"].as_str().unwrap().contains("Connection refused"), "{line}");
     traced.gateway.terminate();
     assert!(traced.gateway.ended().await.success());
     // It was told once, however often it happened.
@@ -237,6 +242,53 @@ async fn a_silent_collector_holds_up_nobody_and_what_has_no_room_is_lost() {
 }
 
 #[tokio::test]
+async fn what_a_collector_takes_but_for_a_part_is_lost_in_that_part() {
+    let collector = Collector::start().await;
+    collector.turn(Mood::TakesAPart);
+    // All three of a request go together.
+    let late = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
+    let three = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3");
+    let mut traced = traced(&collector, &[late, three], &ADMIN).await;
+    let admin = traced.admin().await;
+    traced.ask_with(&[]).await;
+    traced.until_lost(&admin, 2).await;
+    assert_eq!(lost(&admin).await, 2);
+    let line = traced.told("spans are lost").await;
+    assert_eq!(line["reason"], r#"the collector rejected them: "two are too long""#);
+    collector.turn(Mood::Takes);
+    traced.ask_with(&[]).await;
+    assert_eq!(traced.told("spans are exported again").await["lost"], 2);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_for_a_moment_is_sent_the_same_again() {
+    let collector = Collector::start().await;
+    collector.turn(Mood::IsAwayOnce);
+    let late = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
+    let three = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3");
+    let mut traced = traced(&collector, &[late, three], &ADMIN).await;
+    let admin = traced.admin().await;
+    traced.ask_with(&[]).await;
+    eventually("it is sent again", || collector.exports().len() == 2).await;
+    let [first, second] = &collector.exports()[..] else { panic!("{:?}", collector.exports()) };
+    assert_eq!(first.body, second.body);
+    assert_eq!(lost(&admin).await, 0);
+}
+
+#[tokio::test]
+async fn headers_of_traces_that_are_empty_leave_the_general_ones_in_force() {
+    let collector = Collector::start().await;
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", ""),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-key=a%2Cb"),
+    ];
+    let traced = traced(&collector, &variables, &[]).await;
+    traced.ask_with(&[]).await;
+    eventually("an export", || !collector.exports().is_empty()).await;
+    assert_eq!(collector.exports()[0].headers["x-collector-key"], "a,b");
+}
+
+#[tokio::test]
 async fn a_collector_that_is_back_is_told_of() {
     let collector = Collector::start().await;
     collector.turn(Mood::Refuses);
@@ -244,7 +296,8 @@ async fn a_collector_that_is_back_is_told_of() {
     let admin = traced.admin().await;
     traced.ask_with(&[]).await;
     traced.until_lost(&admin, 3).await;
-    traced.told("spans are lost").await;
+    let line = traced.told("spans are lost").await;
+    assert!(line["reason"].as_str().unwrap().contains("status code: 400"), "{line}");
     collector.turn(Mood::Takes);
     traced.ask_with(&[]).await;
     let line = traced.told("spans are exported again").await;
@@ -284,7 +337,8 @@ async fn a_collector_over_tls_must_be_who_it_says() {
 
     let mut stranger = Traced::start(&here, &[]).await;
     stranger.ask_with(&[]).await;
-    stranger.told("spans are lost").await;
+    let line = stranger.told("spans are lost").await;
+    assert!(line["reason"].as_str().unwrap().contains("UnknownIssuer"), "{line}");
     assert_eq!(came(), 0);
 
     let certificate = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file.path().to_str().unwrap());

@@ -13,6 +13,7 @@ use super::{
     CLIENTS, CONTENT, PARENT, Traced,
     collector::{Collector, Seen, Spans},
     common::{Http, chat, chat_stream, eventually, text},
+    export::metrics,
     nowhere,
 };
 
@@ -170,6 +171,7 @@ async fn other_methods_are_operations_of_their_own() {
     assert_eq!(operation.name, format!("embeddings {model}"));
     assert_eq!(operation.get("gen_ai.operation.name"), "embeddings");
     assert!(operation.get("gen_ai.usage.input_tokens").as_u64().unwrap() > 0);
+    assert_eq!(operation.get("gen_ai.usage.output_tokens"), &Value::Null, "it has none");
     assert_eq!(spans.server().name, "POST /v1/embeddings");
 
     // What needs no model has no operation, and what is answered here no attempt.
@@ -185,6 +187,51 @@ async fn other_methods_are_operations_of_their_own() {
     assert_eq!(spans.server().name, "HTTP");
     assert_eq!(spans.server().get("http.request.method"), "_OTHER");
     assert_eq!(spans.server().get("http.route"), &Value::Null);
+}
+
+#[tokio::test]
+async fn a_response_that_is_fetched_costs_no_tokens_once_more() {
+    let collector = Collector::start().await;
+    let mut traced = traced(&collector, &[], &["--admin-listen", "127.0.0.1:0"]).await;
+    let admin = traced.admin().await;
+    let body = json!({ "model": MODEL, "input": CONTENT });
+    let request = Request::post("/v1/responses").body(Full::from(body.to_string())).unwrap();
+    let made: Value =
+        serde_json::from_str(&text(traced.gateway.call(request).await).await).unwrap();
+    let operation = collector.take(3).await.operation();
+    let tokens = ["input_tokens", "output_tokens"];
+    for tokens in tokens {
+        assert!(made["usage"][tokens].as_u64().unwrap() > 0, "{made}");
+        assert_eq!(operation.get(&format!("gen_ai.usage.{tokens}")), &made["usage"][tokens]);
+    }
+    let line = traced.told(r#""message":"request""#).await;
+    assert_eq!(line["input_tokens"], made["usage"]["input_tokens"]);
+    let counted = async || {
+        let metrics = metrics(&admin).await;
+        let line = |line: &&str| line.contains("put_tokens_total{");
+        metrics.lines().filter(line).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = counted().await;
+    assert_eq!(before.len(), 2, "{before:?}");
+
+    let id = made["id"].as_str().unwrap();
+    for _ in 0..3 {
+        let request = Request::get(format!("/v1/responses/{id}")).body(Full::default()).unwrap();
+        let fetched = text(traced.gateway.call(request).await).await;
+        let fetched: Value = serde_json::from_str(&fetched).unwrap();
+        assert_eq!(fetched["usage"], made["usage"]);
+        let spans = collector.take(3).await;
+        assert_tree(&spans, "");
+        let operation = spans.operation();
+        assert_eq!(operation.name, "fetch_response");
+        assert_eq!(operation.get("gen_ai.response.id"), id);
+        let line = traced.told(r#""message":"request""#).await;
+        for tokens in tokens {
+            assert_eq!(operation.get(&format!("gen_ai.usage.{tokens}")), &Value::Null);
+            assert_eq!(line.get(tokens), None);
+        }
+    }
+    assert_eq!(counted().await, before);
 }
 
 #[tokio::test]

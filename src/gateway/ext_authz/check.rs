@@ -74,13 +74,17 @@ impl Authorization for Check {
 
 impl Shared {
     async fn check(&self, mut asked: HttpRequest) -> CheckResponse {
-        let headers = headers(&mut asked);
+        let (headers, all) = headers(&mut asked);
         let id = request_id(&headers);
         // What is no method is refused below.
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
-        let verdict = self.decide(asked, headers, &mut record).await;
+        let verdict = if all {
+            self.decide(asked, headers, &mut record).await
+        } else {
+            Err(too_many_headers())
+        };
         record.end = End::Whole;
         match verdict {
             Ok(Verdict::Pass(passed)) => {
@@ -180,8 +184,9 @@ async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallib
 }
 
 /// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,
-/// with commas between, unless Envoy is told to send them as they are.
-fn headers(asked: &mut HttpRequest) -> HeaderMap {
+/// with commas between, unless Envoy is told to send them as they are. And whether these are all:
+/// there is room for 24,576 names.
+fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
     let as_they_are = asked.header_map.take().map(|map| map.headers).unwrap_or_default();
     let as_they_are = as_they_are.into_iter().map(|header| {
         let value = header.value.into_bytes();
@@ -194,11 +199,17 @@ fn headers(asked: &mut HttpRequest) -> HeaderMap {
         // Envoy has checked both; what is no header is not one that means anything here.
         if let Ok(name) = HeaderName::try_from(name)
             && let Ok(value) = HeaderValue::try_from(value)
+            && headers.try_append(name, value).is_err()
         {
-            headers.append(name, value);
+            return (headers, false);
         }
     }
-    headers
+    (headers, true)
+}
+
+fn too_many_headers() -> Refusal {
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    Refusal::new(status, "too_many_headers", "the request has too many headers")
 }
 
 /// A path, and nothing that is more than that.

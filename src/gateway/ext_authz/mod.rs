@@ -42,12 +42,14 @@ use super::{
     run::say,
     sight::Sight,
     signals::{Ending, hang_up, stop_signal, tell_systemd},
+    trace,
 };
 use crate::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
 
 /// What all calls have in common.
 struct Shared {
     upstream: Upstream,
+    /// It has the table in force.
     models: VertexModelLayer,
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
@@ -60,7 +62,7 @@ struct Shared {
 
 /// Envoy does the retries: of a list of locations the first is used, however long it is.
 const RETRY: RetryOptions = RetryOptions { max_attempts: u32::MAX, retry_max_delay: 0 };
-/// And it bounds what is under way.
+/// And Envoy's limits bound what is under way, not these.
 const LIMITS: LimitOptions = LimitOptions {
     max_connections: 0,
     max_concurrent_requests: 0,
@@ -70,6 +72,7 @@ const LIMITS: LimitOptions = LimitOptions {
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
+    trace::warn_of_none("Envoy has the requests, and traces of its own");
     options.serving.target.load()?;
     let (address, options) = (Address::parse(&options.listen)?, &options.serving);
     let gate = Gate::open(options)?;
@@ -81,7 +84,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let shared = Arc::new(Shared {
         upstream: ground.upstream.clone(),
-        models: ground.catalog.layer().clone().body_limit(options.max_request_bytes),
+        models: ground.catalog.layer().clone(),
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
         handed: Handed::default(),

@@ -1,8 +1,8 @@
 //! Loopback, a socket file or mutual TLS, and gRPC on it.
 
 use std::{
-    convert::Infallible, fmt, future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc,
-    time::Duration,
+    convert::Infallible, fmt, future::Future, io, net::SocketAddr, path::PathBuf, pin::pin,
+    sync::Arc, time::Duration,
 };
 
 use envoy_types::pb::envoy::service::{
@@ -13,13 +13,15 @@ use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{self as tokio_io, AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpListener,
+    sync::watch,
+    time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
@@ -33,6 +35,15 @@ use crate::gateway::{
 const STREAMS: u32 = 1024;
 /// A connection on which nothing answers for so long, and 20 s more, is dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Longer than that: whatever else may hold a connection, one that says nothing is closed.
+const SILENCE: Duration = Duration::from_secs(120);
+/// For its handshake, and again for the preface of HTTP/2. hyper 1.12 has no limit for it, sends pings
+/// only after it, and ends such a connection at no graceful shutdown.
+const OPENING: Duration = Duration::from_secs(10);
+/// For the same when this process is about to end: what is on its way is not thrown away.
+const LAST_OPENING: Duration = Duration::from_secs(1);
+/// How many bytes that preface has.
+const PREFACE: usize = 24;
 /// Beside the body, a call has the head of a request, which Envoy limits to 60 KiB.
 const HEADERS: usize = 1 << 20;
 
@@ -77,7 +88,8 @@ impl Address {
 pub(super) struct Door {
     listener: Listener,
     tls: Option<Arc<Tls>>,
-    connections: GracefulShutdown,
+    /// Each connection holds a receiver until its end.
+    stop: watch::Sender<bool>,
 }
 
 enum Listener {
@@ -123,7 +135,7 @@ impl Door {
                 return Err(Failure::new("this system has no socket files: give an address"));
             }
         };
-        Ok(Self { listener, tls, connections: GracefulShutdown::new() })
+        Ok(Self { listener, tls, stop: watch::Sender::new(false) })
     }
 
     /// Serves what comes in until `stop`.
@@ -143,34 +155,36 @@ impl Door {
     }
 
     async fn next(&self, shared: &Arc<Shared>) -> io::Result<()> {
-        let watcher = self.connections.watcher();
         match &self.listener {
             Listener::Tcp(listener, _) => {
                 let (socket, _) = listener.accept().await?;
                 // Without it, an answer waits for an acknowledgement.
                 let _ = socket.set_nodelay(true);
-                self.serve(socket, shared, watcher);
+                self.serve(socket, shared);
             }
             #[cfg(unix)]
             Listener::File(listener, _) => {
                 let (socket, _) = listener.accept().await?;
-                self.serve(socket, shared, watcher);
+                self.serve(socket, shared);
             }
         }
         Ok(())
     }
 
-    fn serve<I>(&self, socket: I, shared: &Arc<Shared>, watcher: Watcher)
+    fn serve<I>(&self, socket: I, shared: &Arc<Shared>)
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let (shared, tls) = (Arc::clone(shared), self.tls.clone());
+        let (shared, tls, stopping) = (Arc::clone(shared), self.tls.clone(), self.stop.subscribe());
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_read_timeout(Some(SILENCE));
+        let socket = Box::pin(socket);
         tokio::spawn(async move {
             let open = shared.sight.inbound().one_more();
             match tls {
-                None => serve_grpc(socket, shared, watcher).await,
-                Some(tls) => match tls.accept(socket, Duration::MAX).await {
-                    Ok(socket) => serve_grpc(socket, shared, watcher).await,
+                None => serve_grpc(socket, shared, stopping).await,
+                Some(tls) => match opened(tls.accept(socket, OPENING), &stopping).await {
+                    Ok(socket) => serve_grpc(socket, shared, stopping).await,
                     Err(error) => tracing::info!(%error, "no TLS handshake"),
                 },
             }
@@ -180,34 +194,76 @@ impl Door {
 
     /// Accepts no more, and lets calls come to their end for as long as `patience`.
     pub(super) async fn drain(self, patience: impl Future<Output = ()>) {
-        let Self { listener, connections, .. } = self;
+        let Self { listener, stop, .. } = self;
         #[cfg(unix)]
         if let Listener::File(_, path) = &listener {
             let _ = std::fs::remove_file(path);
         }
         drop(listener);
+        stop.send_replace(true);
         tokio::select! {
-            () = connections.shutdown() => {}
+            () = stop.closed() => {}
             () = patience => {}
         }
     }
 }
 
-/// A socket file outlives a process that was killed.
+/// A socket file outlives a process that was killed. One that is served refuses nobody, even if it has
+/// no room, or does not let this user in.
 #[cfg(unix)]
 async fn remove_what_nobody_serves(path: &std::path::Path) {
     use std::os::unix::fs::FileTypeExt as _;
     let file = std::fs::symlink_metadata(path);
     let is_socket = file.is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && tokio::net::UnixStream::connect(path).await.is_err() {
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if is_socket && tokio::net::UnixStream::connect(path).await.is_err_and(refused) {
         let _ = std::fs::remove_file(path);
     }
 }
 
-async fn serve_grpc<I>(socket: I, shared: Arc<Shared>, watcher: Watcher)
+/// Until this process is about to end.
+async fn stop(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// What a connection begins with. A peer that says nothing is waited for neither long nor, when this
+/// process is about to end, at all.
+async fn opened<T>(
+    opening: impl Future<Output = io::Result<T>>,
+    stopping: &watch::Receiver<bool>,
+) -> io::Result<T> {
+    let mut stopping = stopping.clone();
+    let last = async {
+        stop(&mut stopping).await;
+        sleep(LAST_OPENING).await;
+    };
+    tokio::select! {
+        opened = timeout(OPENING, opening) => opened?,
+        () = last => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
+/// The same connection, as soon as its preface has come.
+async fn after_preface<I>(
+    socket: I,
+) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (mut from, to) = tokio_io::split(socket);
+    let mut preface = [0; PREFACE];
+    from.read_exact(&mut preface).await?;
+    Ok(tokio_io::join(io::Cursor::new(preface).chain(from), to))
+}
+
+async fn serve_grpc<I>(socket: I, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let socket = match opened(after_preface(socket), &stopping).await {
+        Ok(socket) => socket,
+        Err(error) => return tracing::debug!(%error, "a connection did not begin"),
+    };
     let longest = shared.max_request_bytes.saturating_add(HEADERS);
     let check = AuthorizationServer::new(Check(Arc::clone(&shared)));
     let check = check.max_decoding_message_size(longest);
@@ -238,9 +294,16 @@ where
         // Clients that leave at once make Envoy take its calls back: that is no attack.
         .max_pending_accept_reset_streams(Some(STREAMS as usize))
         .keep_alive_interval(Some(KEEP_ALIVE));
-    let connection =
-        builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(connection).await {
+    let service = TowerToHyperService::new(service);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "connection of Envoy ended");
     }
 }

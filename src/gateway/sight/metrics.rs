@@ -237,8 +237,8 @@ impl Metrics {
                     self.output_tokens.get_or_create_owned(&labels),
                 )
             });
-            input.inc_by(usage.input);
-            output.inc_by(usage.output);
+            input.inc_by(usage.input.unwrap_or(0));
+            output.inc_by(usage.output.unwrap_or(0));
         }
     }
 

@@ -256,8 +256,10 @@ const LONGEST_MODEL: usize = 200;
 
 /// The value of the first `"model"` that looks like the name of one.
 ///
-/// In JSON a quote within a string is escaped, so these bytes are a key and no content, and a name
-/// has no character of a sentence. One that is cut by the end of the data is left.
+/// In JSON a quote within a string is escaped, so these bytes are a key, and what a model writes as
+/// text is never taken for one. Whose key it is nobody looks: a model behind `/invoke/` may answer with
+/// one of its own, of which no more is taken than a name of these characters, and so no sentence. One
+/// that is cut by the end of the data is left.
 fn model(data: &[u8]) -> Option<&str> {
     FINDER.find_iter(data).find_map(|at| {
         let rest = data[at + KEY.len()..].trim_ascii_start().strip_prefix(b":")?;
@@ -274,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_is_a_name_and_no_content() {
+    fn a_model_is_a_name_and_no_text() {
         let longest = "m".repeat(LONGEST_MODEL);
         for (data, expected) in [
             ("", None),

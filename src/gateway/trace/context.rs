@@ -19,7 +19,7 @@ pub(super) fn extract(headers: &HeaderMap) -> Option<SpanContext> {
     let mut parents = headers.get_all(TRACEPARENT).iter();
     let (parent, None) = (parents.next()?, parents.next()) else { return None };
     let (trace, span, flags) = parse(parent.as_bytes())?;
-    // Nobody but the flag `sampled` is known by version 00.
+    // Version 00 knows the flag `sampled` alone.
     let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
     Some(SpanContext::new(trace, span, flags, true, state(headers)))
 }

@@ -6,14 +6,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -23,6 +23,7 @@ use hyper_util::{
 use opentelemetry::Context;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -31,6 +32,7 @@ use opentelemetry_sdk::{
         SpanExporter as Export, SpanProcessor,
     },
 };
+use prost::Message as _;
 use tokio::runtime::Runtime;
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
@@ -38,7 +40,10 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{super::config::Failure, settings::Settings};
+use super::{
+    super::{config::Failure, log::clip, refusal::causes},
+    settings::Settings,
+};
 
 /// As much of a collector's answer as is read: it says what it did not take.
 const LONGEST_ANSWER: usize = 64 << 10;
@@ -56,7 +61,8 @@ pub(in super::super) fn lost_spans() -> u64 {
 /// What makes spans, and exports them.
 pub(super) fn provider(settings: Settings) -> Result<SdkTracerProvider, Failure> {
     let cannot = |error: &dyn fmt::Display| Failure::new(format!("cannot export traces: {error}"));
-    let client = Collector::new(&settings)?;
+    let fate = Arc::new(Fate::new(settings.queue));
+    let client = Collector::new(&settings, Arc::clone(&fate))?;
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(client)
@@ -65,13 +71,18 @@ pub(super) fn provider(settings: Settings) -> Result<SdkTracerProvider, Failure>
         .with_timeout(settings.timeout)
         .build()
         .map_err(|error| cannot(&error))?;
-    let fate = Arc::new(Fate::new(settings.queue));
     let exporter = Counted { exporter, fate: Arc::clone(&fate) };
-    let config = BatchConfigBuilder::default().with_max_queue_size(settings.queue).build();
+    // All of it is said: what the SDK reads of the environment by itself, it reads in another way.
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(settings.queue)
+        .with_max_export_batch_size(settings.batch)
+        .with_scheduled_delay(settings.delay)
+        .build();
     let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
     Ok(SdkTracerProvider::builder()
         .with_span_processor(Queue { batches, fate })
         .with_sampler(settings.sampler)
+        .with_max_attributes_per_span(settings.attributes)
         .with_resource(resource())
         .build())
 }
@@ -97,6 +108,19 @@ struct Fate {
     /// Whether the last export failed.
     failing: AtomicBool,
     told: Mutex<Option<Instant>>,
+    /// What came of the last try, as far as the SDK does not tell.
+    last: Mutex<Try>,
+}
+
+#[derive(Debug, Default)]
+enum Try {
+    /// There is an answer, of which the SDK tells.
+    #[default]
+    Answered,
+    /// And so many spans were not taken.
+    Partly(usize, String),
+    /// There is none, and why.
+    Failed(String),
 }
 
 impl Fate {
@@ -106,7 +130,13 @@ impl Fate {
             room,
             failing: AtomicBool::new(false),
             told: Mutex::new(None),
+            last: Mutex::default(),
         }
+    }
+
+    /// What came of a try. The lock is held for no more than that.
+    fn tried(&self, came: Try) -> Try {
+        std::mem::replace(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner), came)
     }
 
     fn lose(&self, spans: usize, reason: &dyn fmt::Display) {
@@ -120,8 +150,14 @@ impl Fate {
     }
 
     fn exported(&self, result: &OTelSdkResult, spans: usize) {
-        match result {
-            Ok(()) => {
+        let lose = |spans, reason: &dyn fmt::Display| {
+            self.failing.store(true, Relaxed);
+            self.lose(spans, reason);
+        };
+        match (result, self.tried(Try::Answered)) {
+            // No more than there were, whatever the collector says.
+            (Ok(()), Try::Partly(rejected, why)) => lose(rejected.min(spans), &why),
+            (Ok(()), _) => {
                 if self.failing.swap(false, Relaxed) {
                     tracing::info!(lost = lost_spans(), "spans are exported again");
                     // What comes next is news.
@@ -130,10 +166,8 @@ impl Fate {
                     }
                 }
             }
-            Err(error) => {
-                self.failing.store(true, Relaxed);
-                self.lose(spans, error);
-            }
+            (Err(_), Try::Failed(why)) => lose(spans, &why),
+            (Err(error), _) => lose(spans, error),
         }
     }
 }
@@ -199,13 +233,15 @@ impl Export for Counted {
 /// access token.
 struct Collector {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    headers: HeaderMap,
     timeout: Duration,
+    fate: Arc<Fate>,
     /// Of the thread that exports, which is in no other. `None` once it is dropped.
     runtime: Option<Runtime>,
 }
 
 impl Collector {
-    fn new(settings: &Settings) -> Result<Self, Failure> {
+    fn new(settings: &Settings, fate: Arc<Fate>) -> Result<Self, Failure> {
         let tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| Failure::new(error.to_string()))?;
@@ -237,15 +273,44 @@ impl Collector {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .map_err(|error| Failure::new(format!("cannot start the export of traces: {error}")))?;
-        Ok(Self { client, timeout: settings.timeout, runtime: Some(runtime) })
+        let (headers, timeout) = (settings.headers.clone(), settings.timeout);
+        Ok(Self { client, headers, timeout, fate, runtime: Some(runtime) })
     }
 
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    /// Sends it, for as long as one try may take, and remembers what the SDK does not tell.
+    async fn attempt(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let timeout = self.timeout;
+        let answer = match tokio::time::timeout(timeout, self.send(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} ms", timeout.as_millis()).into()),
+        };
+        self.fate.tried(match &answer {
+            Ok(answer) => rejected(answer).map_or(Try::Answered, |(spans, why)| {
+                Try::Partly(spans, format!("the collector rejected them: {:?}", clip(&why)))
+            }),
+            Err(error) => Try::Failed(causes(error)),
+        });
+        answer
+    }
+
+    async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        request.headers_mut().extend(self.headers.clone());
         let answer = self.client.request(request.map(Full::new)).await?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, LONGEST_ANSWER).collect().await?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
+}
+
+/// How many spans a collector did not take of those that it was sent, and why.
+fn rejected(answer: &Response<Bytes>) -> Option<(usize, String)> {
+    if !answer.status().is_success() {
+        return None;
+    }
+    let answer = ExportTraceServiceResponse::decode(answer.body().clone()).ok()?;
+    let part = answer.partial_success?;
+    let spans = usize::try_from(part.rejected_spans).ok().filter(|spans| *spans > 0)?;
+    Some((spans, part.error_message))
 }
 
 fn roots(file: &str) -> Result<RootCertStore, Failure> {
@@ -285,8 +350,7 @@ impl HttpClient for Collector {
         Box::pin(async move {
             let runtime = self.runtime.as_ref().ok_or("the exporter has ended")?;
             // The thread that exports has no runtime, and blocks on each export.
-            runtime
-                .block_on(async { tokio::time::timeout(self.timeout, self.send(request)).await? })
+            runtime.block_on(self.attempt(request))
         })
     }
 }
@@ -312,11 +376,14 @@ mod tests {
             _ => None,
         });
         let mut settings = settings.as_mut().unwrap().take().unwrap();
-        let error = Collector::new(&settings).unwrap_err().to_string();
+        let refused = |settings: &Settings| {
+            Collector::new(settings, Arc::new(Fate::new(1))).unwrap_err().to_string()
+        };
+        let error = refused(&settings);
         assert!(error.contains("no/such/file.pem"), "{error}");
         let empty = tempfile::NamedTempFile::new().unwrap();
         settings.certificate = Some(empty.path().to_str().unwrap().to_owned());
-        let error = Collector::new(&settings).unwrap_err().to_string();
+        let error = refused(&settings);
         assert!(error.contains("it has none"), "{error}");
     }
 

@@ -32,6 +32,16 @@ mod request;
 #[cfg(feature = "otel")]
 mod settings;
 
+/// Says that nothing is exported, and why, if somebody expects it.
+#[cfg(any(not(feature = "otel"), feature = "ext-authz"))]
+pub(super) fn warn_of_none(why: &str) {
+    let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if let Some(variable) = endpoints.into_iter().find(|name| is_set(name)) {
+        tracing::warn!(variable, "no traces are exported: {why}");
+    }
+}
+
 #[cfg(not(feature = "otel"))]
 pub(super) use self::off::{Trace, Traced, TracedBody, Traces, lost_spans};
 #[cfg(feature = "otel")]

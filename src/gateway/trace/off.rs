@@ -20,14 +20,7 @@ impl Traces {
     /// Says that this build exports nothing, if somebody expects it.
     #[allow(clippy::unnecessary_wraps)] // With the feature, variables may be wrong.
     pub(in super::super) fn from_env() -> Result<Self, Failure> {
-        let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        if let Some(variable) = endpoints.into_iter().find(|name| is_set(name)) {
-            tracing::warn!(
-                variable,
-                "no traces are exported: this build is without the feature `otel`"
-            );
-        }
+        super::warn_of_none("this build is without the feature `otel`");
         Ok(Self(()))
     }
 

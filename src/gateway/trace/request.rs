@@ -121,6 +121,9 @@ impl Traces {
             is_child,
             is_recorded,
             kind: operation(request.method(), request.uri().path()),
+            fetched: stored(request.method(), request.uri().path())
+                .filter(|_| is_recorded)
+                .map(|id| clip(id).to_owned()),
             operation: Mutex::new(None),
             sent: AtomicU32::new(0),
         };
@@ -171,9 +174,14 @@ impl Trace {
         let failure = failure(record);
         if let Some(mut operation) = way.operation().take() {
             let span = &mut operation.span;
-            if let Some(usage) = record.usage {
-                span.set_attribute(KeyValue::new("gen_ai.usage.input_tokens", int(usage.input)));
-                span.set_attribute(KeyValue::new("gen_ai.usage.output_tokens", int(usage.output)));
+            let usage = record.usage.unwrap_or_default();
+            for (key, tokens) in [
+                ("gen_ai.usage.input_tokens", usage.input),
+                ("gen_ai.usage.output_tokens", usage.output),
+            ] {
+                if let Some(tokens) = tokens {
+                    span.set_attribute(KeyValue::new(key, int(tokens)));
+                }
             }
             if let Some(location) = record.routed.way().location {
                 span.set_attribute(KeyValue::new("vertex_gateway.location", location));
@@ -226,6 +234,8 @@ pub(super) struct Way {
     pub(super) is_recorded: bool,
     /// What the model is asked to do; `None` for what is not for a model.
     kind: Option<&'static str>,
+    /// The id of a response that is fetched.
+    fetched: Option<String>,
     /// From the first attempt on.
     operation: Mutex<Option<Operation>>,
     /// How often it was sent, for whatever reason.
@@ -273,6 +283,7 @@ impl Way {
         ];
         attributes
             .extend(model.map(|model| KeyValue::new("gen_ai.request.model", model.to_owned())));
+        attributes.extend(self.fetched.clone().map(|id| KeyValue::new("gen_ai.response.id", id)));
         attributes.extend_from_slice(server);
         let span = self.child(self.context.clone(), name, attributes);
         Operation { span, begun: std::time::Instant::now() }
@@ -402,9 +413,14 @@ fn operation(method: &Method, path: &str) -> Option<&'static str> {
         Method::POST if is("/chat/completions") || is("/responses") => Some("chat"),
         Method::POST if is("/completions") => Some("text_completion"),
         Method::POST if is("/embeddings") => Some("embeddings"),
-        Method::GET if path.starts_with("/responses/") => Some("fetch_response"),
-        _ => None,
+        _ => stored(method, path).map(|_| "fetch_response"),
     }
+}
+
+/// The id of the stored response that is asked for.
+fn stored<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
+    let id = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/responses/")?;
+    (method == Method::GET && !id.is_empty() && !id.contains('/')).then_some(id)
 }
 
 #[cfg(test)]
@@ -442,6 +458,8 @@ mod tests {
             ("POST", "/v1/responses", Some("chat")),
             ("GET", "/v1/responses/resp_1", Some("fetch_response")),
             ("DELETE", "/v1/responses/resp_1", None),
+            ("GET", "/v1/responses/", None),
+            ("GET", "/v1/responses/resp_1/input_items", None),
             ("POST", "/v1/invoke/v1/chat/completions", Some("chat")),
             ("POST", "/v1/invoke/predict", None),
             ("GET", "/v1/models", None),

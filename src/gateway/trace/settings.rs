@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use opentelemetry_sdk::trace::Sampler;
+use percent_encoding::percent_decode_str;
 
 use super::super::config::Failure;
 
@@ -14,9 +15,16 @@ use super::super::config::Failure;
 pub(super) struct Settings {
     /// The URL of traces.
     pub(super) endpoint: String,
-    /// For one export, with its retries.
+    /// Who asks: they may be secrets.
+    pub(super) headers: HeaderMap,
+    /// For one try of an export. When it has passed since the first, there is no other.
     pub(super) timeout: Duration,
     pub(super) sampler: Sampler,
+    /// As many as a span may have.
+    pub(super) attributes: u32,
+    /// How many spans are exported together, and how long they may wait for others.
+    pub(super) batch: usize,
+    pub(super) delay: Duration,
     /// How many spans may wait to be exported.
     pub(super) queue: usize,
     /// Whether `traceparent` is read and sent.
@@ -50,23 +58,37 @@ impl Settings {
                  OTEL_EXPORTER_OTLP_HEADERS"
             )));
         }
+        let mut headers = HeaderMap::new();
         if let Some(name) = in_force("HEADERS") {
             pairs(&given, &name, |key, value| {
-                HeaderName::try_from(key).is_ok() && HeaderValue::try_from(value).is_ok()
+                let value = percent_decode_str(value).collect::<Vec<_>>();
+                let (Ok(key), Ok(mut value)) =
+                    (HeaderName::try_from(key), HeaderValue::try_from(value))
+                else {
+                    return false;
+                };
+                value.set_sensitive(true);
+                headers.try_insert(key, value).is_ok()
             })?;
         }
+        // The SDK reads them.
         pairs(&given, "OTEL_RESOURCE_ATTRIBUTES", |key, _| !key.is_empty())?;
-        for name in ["SCHEDULE_DELAY", "MAX_EXPORT_BATCH_SIZE", "EXPORT_TIMEOUT"] {
-            number(&given, &format!("OTEL_BSP_{name}"), 1)?;
-        }
         let timeout = in_force("TIMEOUT").map(|name| number(&given, &name, 1)).transpose()?;
         let timeout = timeout.flatten().unwrap_or(10_000);
-        let queue = number(&given, "OTEL_BSP_MAX_QUEUE_SIZE", 1)?.unwrap_or(2048);
+        let of_queue = |name: &str| number(&given, &format!("OTEL_BSP_{name}"), 1);
+        let spans = |number: Option<u64>, otherwise| {
+            number.map_or(otherwise, |number| usize::try_from(number).unwrap_or(usize::MAX))
+        };
+        let attributes = number(&given, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 0)?.unwrap_or(128);
         Ok(Some(Self {
             endpoint: endpoint?,
+            headers,
             timeout: Duration::from_millis(timeout),
             sampler: sampler(&given)?,
-            queue: usize::try_from(queue).unwrap_or(usize::MAX).min(LONGEST_QUEUE),
+            attributes: u32::try_from(attributes).unwrap_or(u32::MAX),
+            batch: spans(of_queue("MAX_EXPORT_BATCH_SIZE")?, 512),
+            delay: Duration::from_millis(of_queue("SCHEDULE_DELAY")?.unwrap_or(5000)),
+            queue: spans(of_queue("MAX_QUEUE_SIZE")?, 2048).min(LONGEST_QUEUE),
             propagate: propagates(&given)?,
             certificate: of_traces("CERTIFICATE").iter().find_map(|name| given(name)),
         }))
@@ -181,7 +203,7 @@ fn number(
 fn pairs(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
-    fit: impl Fn(&str, &str) -> bool,
+    mut fit: impl FnMut(&str, &str) -> bool,
 ) -> Result<(), Failure> {
     let text = given(name).unwrap_or_default();
     let is_fit = |pair: &str| {
@@ -229,7 +251,8 @@ mod tests {
         }
         let settings = on(&[("OTEL_SDK_DISABLED", "no"), ("OTEL_TRACES_EXPORTER", "otlp")]);
         assert_eq!(settings.timeout, Duration::from_secs(10));
-        assert_eq!(settings.queue, 2048);
+        assert_eq!((settings.queue, settings.batch, settings.attributes), (2048, 512, 128));
+        assert_eq!(settings.delay, Duration::from_secs(5));
         assert!(settings.propagate);
         assert_eq!(settings.certificate, None);
     }
@@ -279,6 +302,9 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "known here is none"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "SECRET", "is not a list"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=SECRET", "is not a list"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=SECRET%0d%0Ab: c", "is not a list"),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "a whole number from 0 on"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "a whole number from 1 on"),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "SECRET", "is not known here"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "a whole number from 1 on"),
             ("OTEL_TRACES_EXPORTER", "zipkin", "known here is otlp, none"),
@@ -310,13 +336,21 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x, a=b,"),
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,k8s.pod.name=p"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", ""),
+            ("OTEL_BSP_SCHEDULE_DELAY", " 20 "),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64\n"),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "7"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2000"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca.pem"),
             ("OTEL_PROPAGATORS", "baggage, none"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "18446744073709551615"),
         ]);
         assert_eq!(settings.timeout, Duration::from_secs(2));
+        assert_eq!(settings.headers["authorization"], "Bearer x");
+        assert_eq!((&settings.headers["a"], settings.headers.len()), (&"b".parse().unwrap(), 2));
+        assert!(!format!("{settings:?}").contains("Bearer"));
+        assert_eq!((settings.batch, settings.attributes), (64, 7));
+        assert_eq!(settings.delay, Duration::from_millis(20));
         assert_eq!(settings.certificate.as_deref(), Some("ca.pem"));
         assert_eq!(settings.queue, LONGEST_QUEUE);
         assert!(!settings.propagate);
