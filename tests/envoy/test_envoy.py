@@ -347,6 +347,32 @@ def test_no_token_goes_out_in_clear_text(world):
     assert world.emulator.stats()["api_requests"] == 0
 
 
+@pytest.mark.parametrize("allow, expected", [("true", 200), ("false", 500)])
+def test_without_ext_proc_requests_go_on_if_the_file_allows_it(world, allow, expected):
+    nobody = """
+    - name: nobody
+      type: STATIC
+      connect_timeout: 1s
+      load_assignment:
+        cluster_name: nobody
+        endpoints:
+          - lb_endpoints:
+              - endpoint:
+                  address:
+                    socket_address: { address: 127.0.0.1, port_value: 1 }
+"""
+    text = "    # A stream for each attempt under way.\n"
+    changes = {
+        text: nobody + text,
+        "cluster_name: vertex_gateway }": "cluster_name: nobody }",
+        "failure_mode_allow: true": f"failure_mode_allow: {allow}",
+    }
+    world.start(changes=changes)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+    assert world.envoy.post("/v1/chat/completions", body)[0] == expected
+    assert world.emulator.stats()["api_requests"] == (expected == 200)
+
+
 def test_without_the_gateway_nothing_passes_and_what_is_under_way_is_unharmed(world):
     world.start("--drain-timeout", "1")
     world.emulator.set_faults(stream={"first_byte_delay_ms": 3000})
