@@ -2,18 +2,15 @@
 
 import http.client
 import json
-import os
-import re
 import subprocess
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from files import KUBERNETES, ROOT, options
+from files import KUBERNETES, options
+from sidecar import BINARY, PATIENCE, Control, Process
 
-BINARY = os.environ.get("VERTEX_GATEWAY", str(ROOT / "target" / "release" / "vertex-gateway"))
 if not Path(BINARY).is_file():
     pytest.exit(
         f"no gateway at {BINARY}: build it with `cargo build --release --features gateway`, "
@@ -21,8 +18,6 @@ if not Path(BINARY).is_file():
         returncode=2,
     )
 
-# As long as anything here may take that normally takes milliseconds.
-PATIENCE = 30.0
 KEY = "0123456789abcdef0123456789abcdef"
 
 
@@ -56,27 +51,12 @@ def environment(container):
     }
 
 
-class Gateway:
+class Gateway(Process, Control):
     def __init__(self, container, folder):
-        self.process = subprocess.Popen(
-            [BINARY, *here(container["args"], folder)],
-            stdout=subprocess.PIPE,
-            env=environment(container),
-            text=True,
-        )
-        # One that hangs closes its output then, and the reading below ends.
-        watchdog = threading.Timer(PATIENCE, self.process.kill)
-        watchdog.start()
-        self.emulator = self._read("emulator listening on")
-        self.address = self._read("listening on")
-        self.admin = self._read("admin on")
-        watchdog.cancel()
-
-    def _read(self, start):
-        for line in self.process.stdout:
-            if found := re.match(rf"{start} http://(\S+)", line):
-                return found[1]
-        raise RuntimeError(f"vertex-gateway ended without saying {start!r}")
+        super().__init__(*here(container["args"], folder), env=environment(container))
+        self.control_url = self.read("emulator listening on ")
+        self.address = self.read("listening on http://")
+        self.admin = self.read("admin on http://")
 
     def status(self, path):
         """Of the admin listener."""
@@ -98,12 +78,6 @@ class Gateway:
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
         return connection.getresponse()
-
-    def fault(self, **faults):
-        """A way in which the emulator behaves from now on."""
-        connection = http.client.HTTPConnection(self.emulator, timeout=PATIENCE)
-        connection.request("PUT", "/__emulator/faults", json.dumps(faults))
-        assert connection.getresponse().status == 200
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def test_after_sigterm_it_is_not_ready_and_ends_with_its_last_stream(tmp_path):
     noticed = probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
     with running(container, tmp_path) as gateway:
         gateway.until("/readyz", 200)
-        gateway.fault(stream={"chunks": chunks, "chunk_delay_ms": noticed * 1000 // chunks + 1})
+        gateway.set_faults(stream={"chunks": chunks, "chunk_delay_ms": noticed * 1000 // chunks + 1})
         answer = gateway.chat(stream=True)
         assert answer.readline().startswith(b"data: ")
 
@@ -95,7 +95,7 @@ def test_after_sigterm_it_is_not_ready_and_ends_with_its_last_stream(tmp_path):
         gateway.until("/readyz", 503)
         assert gateway.status("/healthz") == 200
         # Until the nodes have heard, new connections still come.
-        gateway.fault(stream={})
+        gateway.set_faults(stream={})
         assert gateway.chat().status == 200
 
         rest = answer.read()

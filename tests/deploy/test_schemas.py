@@ -12,7 +12,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 from files import CLOUD_RUN, CONTAINERFILE, CONTAINERS, KUBERNETES, ROOT, UNIT
-from gateway import BINARY
+from sidecar import BINARY
 
 # The oldest that has what the manifests use, and the newest that the package knows.
 VERSIONS = ("1.29", "1.37")

@@ -6,7 +6,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from world import AUTHORITIES, Emulator, Envoy, Process, chat
+from sidecar import Process
+from world import AUTHORITIES, Emulator, Envoy, chat
 
 folder = Path(sys.argv[1])
 config = folder / "gateway.toml"

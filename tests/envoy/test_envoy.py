@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from world import ENVOY, FILE, MODEL, PATIENCE, chat, poll, said
+from sidecar import PATIENCE, poll
+from world import ENVOY, FILE, MODEL, chat, said
 
 HELLO = "This is the Vertex AI emulator. You said: hello"
 

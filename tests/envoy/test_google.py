@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from world import BINARY
+from sidecar import BINARY, ROOT
 
 HOSTS = """127.0.0.1 localhost
 127.0.0.1 us-central1-aiplatform.googleapis.com aiplatform.googleapis.com aiplatform.eu.rep.googleapis.com
@@ -23,7 +23,7 @@ def test_each_model_is_asked_at_its_own_host_by_tls(tmp_path):
         ["unshare", *spaces, "sh", "-c", inside, "sh", str(tmp_path), sys.executable, str(script)],
         capture_output=True,
         text=True,
-        env=os.environ | {"VERTEX_GATEWAY": BINARY},
+        env=os.environ | {"VERTEX_GATEWAY": BINARY, "PYTHONPATH": str(ROOT / "tests" / "python")},
         timeout=120,
     )
     assert run.returncode == 0, run.stderr

@@ -2,27 +2,22 @@
 
 import http.client
 import json
-import os
 import re
 import socket
 import ssl
 import subprocess
-import threading
-import time
 import urllib.request
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 
+from sidecar import PATIENCE, ROOT, Control, Process, poll  # First: no call leaves this machine.
+
 import openai
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "envoy" / "envoy.yaml"
-BINARY = os.environ.get("VERTEX_GATEWAY", str(ROOT / "target" / "release" / "vertex-gateway"))
 ENVOY = str(resources.files("envoy") / "_bin" / "envoy")
 
-# As long as anything here may take that normally takes milliseconds.
-PATIENCE = 30.0
 MODEL = "google/gemini-2.5-flash"
 
 # What the shipped file has, each once, and what stands there on the tests' machine.
@@ -30,18 +25,6 @@ CLIENTS = "{ address: 127.0.0.1, port_value: 8080 }"
 ADMIN = "{ address: 127.0.0.1, port_value: 9901 }"
 GATEWAY = "{ address: 127.0.0.1, port_value: 8082 }"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-
-
-def poll(what, deadline=PATIENCE):
-    """The first value of `what()` that is true."""
-    end = time.monotonic() + deadline
-    while True:
-        value = what()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise TimeoutError(f"still {value!r} after {deadline} s")
-        time.sleep(0.01)
 
 
 def changed(text, changes):
@@ -57,45 +40,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-class Process:
-    """A program of ours that says where it listens."""
-
-    def __init__(self, *arguments, log=None):
-        self.log = open(log, "w") if log else None
-        self.process = subprocess.Popen(
-            [BINARY, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            # Nothing of the person's who runs the tests.
-            env={"VERTEX_GATEWAY_LOG": "warn,tower_vertex=info"},
-            text=True,
-        )
-
-    def read(self, start):
-        # One that hangs closes its output then, and the reading ends.
-        watchdog = threading.Timer(PATIENCE, self.process.kill)
-        watchdog.start()
-        try:
-            for line in self.process.stdout:
-                if line.startswith(start):
-                    return line.removeprefix(start).strip()
-            raise RuntimeError(f"{self.process.args} ended without saying {start!r}")
-        finally:
-            watchdog.cancel()
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            return self.process.wait(PATIENCE)
-        finally:
-            self.process.kill()
-            self.process.stdout.close()
-            if self.log:
-                self.log.close()
-
-
-class Emulator(Process):
+class Emulator(Process, Control):
     """Vertex AI, by TLS."""
 
     def __init__(self, folder, *arguments):
@@ -110,34 +55,9 @@ class Emulator(Process):
         self.key.touch(mode=0o600)
         self.key.write_text(json.dumps(self.control("GET", "service_account_key")))
 
-    def control(self, method, name, body=None):
-        request = urllib.request.Request(
-            f"{self.control_url}/__emulator/{name}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return json.load(response)
-
-    def stats(self):
-        return self.control("GET", "stats")
-
-    def requests(self):
-        return self.control("GET", "requests")
-
     def generations(self):
         """Of each request: the status, and the number of its token."""
         return [(r["status"], r["token_generation"]) for r in self.requests()]
-
-    def revoke(self):
-        return self.control("POST", "revoke")
-
-    def set_token(self, **behavior):
-        return self.control("PUT", "token", behavior)
-
-    def set_faults(self, **faults):
-        return self.control("PUT", "faults", faults)
 
 
 class Envoy:

@@ -1,35 +1,18 @@
 """A `vertex-gateway --emulator` of its own for each test, and a way to talk to its emulator."""
 
-import ipaddress
 import json
 import os
 import subprocess
-import sys
 import tempfile
-import threading
-import time
-import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sidecar import BINARY, PATIENCE, Control, Process  # First: no call leaves this machine.
+
 import openai
 import pytest
-
-
-def no_calls_out(event, arguments):
-    """Nothing that a client does by itself, such as telemetry, leaves this machine."""
-    if event == "socket.connect" and isinstance(arguments[1], tuple):
-        if not ipaddress.ip_address(arguments[1][0]).is_loopback:
-            raise PermissionError(f"a test connects to {arguments[1]}")
-
-
-sys.addaudithook(no_calls_out)
-
-# With it come the clients: after that, so that it holds for them from the beginning.
 from results import Results
 
-# As long as anything here may take that normally takes milliseconds.
-PATIENCE = 30.0
 
 # Settings of the person who runs the tests are not for the gateway under test.
 FOREIGN = ("GOOGLE_", "GCLOUD_", "VERTEX_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_")
@@ -54,41 +37,23 @@ def clean(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def binary():
-    path = os.environ.get("VERTEX_GATEWAY")
-    if not path:
-        default = Path(__file__).parents[3] / "target" / "release" / "vertex-gateway"
-        path = str(default)
-    if not Path(path).is_file():
-        pytest.exit(
-            f"no gateway at {path}: build it with `cargo build --release --features gateway`, "
-            "or set VERTEX_GATEWAY to one",
-            returncode=2,
-        )
-    return path
+if not Path(BINARY).is_file():
+    pytest.exit(
+        f"no gateway at {BINARY}: build it with `cargo build --release --features gateway`, "
+        "or set VERTEX_GATEWAY to one",
+        returncode=2,
+    )
 
 
-BINARY = binary()
-
-
-class Gateway:
+class Gateway(Process, Control):
     """A running gateway. `url` is the base URL for an SDK, `emulator` that of the emulator, and
     `vertex_url` the base URL without the gateway: that of Vertex AI itself."""
 
     def __init__(self, *arguments):
-        self.process = subprocess.Popen(
-            [BINARY, "--emulator", "--listen", "127.0.0.1:0", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env=clean_environment() | {"VERTEX_GATEWAY_LOG": "warn"},
-            text=True,
-        )
-        # A gateway that hangs closes its output then, and the reading below ends.
-        watchdog = threading.Timer(PATIENCE, self.process.kill)
-        watchdog.start()
-        self.emulator = self._read("emulator listening on ")
-        self.url = self._read("listening on ") + "/v1"
-        watchdog.cancel()
+        env = clean_environment() | {"VERTEX_GATEWAY_LOG": "warn"}
+        super().__init__("--emulator", "--listen", "127.0.0.1:0", *arguments, env=env)
+        self.control_url = self.emulator = self.read("emulator listening on ")
+        self.url = self.read("listening on ") + "/v1"
         upstream = "v1/projects/emulator/locations/us-central1/endpoints/openapi"
         self.vertex_url = f"{self.emulator}/{upstream}"
 
@@ -102,50 +67,11 @@ class Gateway:
             code = gateway.stop()
         assert code == 0, f"vertex-gateway ended with {code}"
 
-    def _read(self, start):
-        for line in self.process.stdout:
-            if line.startswith(start):
-                return line.removeprefix(start).strip()
-        raise RuntimeError(f"vertex-gateway ended without saying {start!r}")
-
-    def stop(self):
-        """Asks it to end, and returns its exit code."""
-        self.process.terminate()
-        try:
-            return self.process.wait(PATIENCE)
-        finally:
-            self.process.kill()
-            self.process.stdout.close()
-
-    # The emulator's control. None of it goes through the gateway.
-
-    def control(self, method, name, body=None):
-        request = urllib.request.Request(
-            f"{self.emulator}/__emulator/{name}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return json.load(response)
-
-    def stats(self):
-        return self.control("GET", "stats")
-
-    def requests(self):
-        return self.control("GET", "requests")
-
-    def revoke(self):
-        return self.control("POST", "revoke")
-
-    def set_token(self, **behavior):
-        return self.control("PUT", "token", behavior)
-
     def set_stream(self, **behavior):
-        return self.control("PUT", "faults", {"stream": behavior})
+        return self.set_faults(stream=behavior)
 
     def set_fault(self, **fault):
-        return self.control("PUT", "faults", {"api": fault})
+        return self.set_faults(api=fault)
 
     def token(self):
         """An access token, as one gets it without the gateway."""
@@ -193,18 +119,6 @@ def gateway(start):
 def client(gateway):
     with gateway.client() as client:
         yield client
-
-
-def poll(what, deadline=PATIENCE):
-    """The first value of `what()` that is true."""
-    end = time.monotonic() + deadline
-    while True:
-        value = what()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise TimeoutError(f"still {value!r} after {deadline} s")
-        time.sleep(0.01)
 
 
 def pytest_configure(config):

@@ -8,7 +8,8 @@ import openai
 import pytest
 
 from clients import EMBEDDING_MODEL, MODEL
-from conftest import PATIENCE, clean_environment, poll
+from conftest import clean_environment
+from sidecar import PATIENCE, poll
 
 ECHO = "This is the Vertex AI emulator. You said: "
 

@@ -1,0 +1,111 @@
+"""The program `vertex-gateway` as a process, and the control of its emulator."""
+
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BINARY = os.environ.get("VERTEX_GATEWAY") or str(ROOT / "target" / "release" / "vertex-gateway")
+
+# As long as anything here may take that normally takes milliseconds.
+PATIENCE = 30.0
+
+
+def no_calls_out(event, arguments):
+    """Nothing that a client does by itself, such as telemetry, leaves this machine."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        if not ipaddress.ip_address(arguments[1][0]).is_loopback:
+            raise PermissionError(f"a test connects to {arguments[1]}")
+
+
+# Import this first: it holds for what is imported after it.
+sys.addaudithook(no_calls_out)
+
+
+def poll(what, deadline=PATIENCE):
+    """The first value of `what()` that is true."""
+    end = time.monotonic() + deadline
+    while True:
+        value = what()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"still {value!r} after {deadline} s")
+        time.sleep(0.01)
+
+
+class Process:
+    """One that says where it listens. Without `env`, it has nothing of the person's who runs the
+    tests."""
+
+    def __init__(self, *arguments, env={"VERTEX_GATEWAY_LOG": "warn,tower_vertex=info"}, log=None):
+        self.log = open(log, "w") if log else None
+        self.process = subprocess.Popen(
+            [BINARY, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=env,
+            text=True,
+        )
+
+    def read(self, start):
+        """The rest of the next line with this start."""
+        # One that hangs closes its output then, and the reading ends.
+        watchdog = threading.Timer(PATIENCE, self.process.kill)
+        watchdog.start()
+        try:
+            for line in self.process.stdout:
+                if line.startswith(start):
+                    return line.removeprefix(start).strip()
+            raise RuntimeError(f"{self.process.args} ended without saying {start!r}")
+        finally:
+            watchdog.cancel()
+
+    def stop(self):
+        """Asks it to end, and returns its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
+            if self.log:
+                self.log.close()
+
+
+class Control:
+    """Of the emulator at `control_url`, past everything that is tested."""
+
+    control_url: str
+
+    def control(self, method, name, body=None):
+        request = urllib.request.Request(
+            f"{self.control_url}/__emulator/{name}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            return json.load(response)
+
+    def stats(self):
+        return self.control("GET", "stats")
+
+    def requests(self):
+        return self.control("GET", "requests")
+
+    def revoke(self):
+        return self.control("POST", "revoke")
+
+    def set_token(self, **behavior):
+        return self.control("PUT", "token", behavior)
+
+    def set_faults(self, **faults):
+        return self.control("PUT", "faults", faults)
