@@ -9,17 +9,17 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tempfile::TempPath;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     net::TcpStream,
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
 };
 use tower_vertex::{emulator::Emulator, replay::ReplayBody};
 
-use super::{Http, client, text};
+use super::{Http, client, in_time, text};
 
 /// A command without what this machine's environment would set.
 pub(crate) fn command(args: &[&str]) -> Command {
@@ -49,7 +49,8 @@ impl Gateway {
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut emulator = None;
         loop {
-            let line = stdout.next_line().await.unwrap().expect("it says that it listens");
+            let line = in_time("the line that it listens", stdout.next_line()).await;
+            let line = line.unwrap().expect("it says that it listens");
             if let Some(url) = line.strip_prefix("emulator listening on ") {
                 emulator = Some(url.to_owned());
             } else if let Some(url) = line.strip_prefix("listening on ") {
@@ -80,7 +81,7 @@ impl Gateway {
         *sent.method_mut() = request.method().clone();
         *sent.headers_mut() = request.headers().clone();
         *sent.uri_mut() = format!("http://{}{path}", self.addr).parse().unwrap();
-        client(http).request(sent).await.unwrap()
+        in_time("an answer", client(http).request(sent)).await.unwrap()
     }
 
     /// What answers to these bytes.
@@ -88,7 +89,7 @@ impl Gateway {
         let mut socket = TcpStream::connect(self.addr).await.unwrap();
         socket.write_all(request).await.unwrap();
         let mut answer = Vec::new();
-        let _ = socket.read_to_end(&mut answer).await;
+        let _ = in_time("the end of an answer", socket.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
 
@@ -101,6 +102,47 @@ impl Gateway {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
     }
+}
+
+/// The log of a sidecar whose standard error is piped.
+pub(crate) struct Log(Lines<BufReader<ChildStderr>>);
+
+impl Log {
+    pub(crate) fn of(gateway: &mut Gateway) -> Self {
+        Self(BufReader::new(gateway.child.stderr.take().unwrap()).lines())
+    }
+
+    /// The next line, if it is not at its end.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        in_time("a line of the log", self.0.next_line()).await.unwrap()
+    }
+
+    /// The next line with this in it.
+    pub(crate) async fn until(&mut self, what: &str) -> String {
+        in_time(what, async {
+            loop {
+                let line = self.line().await.expect(what);
+                if line.contains(what) {
+                    return line;
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// The head of a request for a chat with a body of so many bytes, over a connection that is kept.
+pub(crate) fn head(length: usize) -> String {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    )
+}
+
+/// The bytes of a whole one.
+pub(crate) async fn bytes(chat: Request<Full<Bytes>>) -> Vec<u8> {
+    let body = chat.into_body().collect().await.unwrap().to_bytes();
+    [head(body.len()).as_bytes(), &body].concat()
 }
 
 /// A command that takes tokens from `vertex` and sends requests to `upstream`. The file is the key

@@ -6,53 +6,96 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{chat, gateway::Gateway, text};
+use super::{
+    LONGEST, chat, chat_stream, echo, gateway::Gateway, in_time, said, said_until_the_break, text,
+};
 
-/// Clients that ask without a pause.
+/// Clients that ask without a pause, every second one for a stream.
 pub(crate) const CLIENTS: usize = 8;
 /// Answers that are waited for in each part of a row.
 const ENOUGH: usize = 40;
 
+/// What came of the requests of a load.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Whole answers and clean errors, by status.
+    pub(crate) statuses: BTreeMap<u16, usize>,
+    /// Streams that an error event ended.
+    pub(crate) interrupted: usize,
+}
+
+impl Seen {
+    /// There are whole answers, and nothing else.
+    pub(crate) fn is_well(&self) -> bool {
+        self.interrupted == 0 && self.statuses.keys().eq([&200])
+    }
+
+    /// No answer had another status.
+    pub(crate) fn has_only(&self, statuses: &[u16]) -> bool {
+        self.statuses.keys().all(|status| statuses.contains(status))
+    }
+
+    /// With nothing, a stream was broken off.
+    fn add(&mut self, status: Option<StatusCode>) {
+        match status {
+            Some(status) => *self.statuses.entry(status.as_u16()).or_default() += 1,
+            None => self.interrupted += 1,
+        }
+    }
+
+    fn count(&self, wanted: impl Fn(u16) -> bool) -> usize {
+        self.statuses.iter().filter(|(status, _)| wanted(**status)).map(|(_, count)| count).sum()
+    }
+}
+
 /// Clients at work.
 pub(crate) struct Load {
-    seen: Arc<Mutex<BTreeMap<u16, usize>>>,
+    seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     clients: JoinSet<()>,
 }
 
 impl Load {
     pub(crate) fn start(gateway: &Arc<Gateway>) -> Self {
-        let (seen, stop) = (Arc::<Mutex<BTreeMap<u16, usize>>>::default(), Arc::default());
+        Self::of(gateway, |_, question, stream| match stream {
+            true => chat_stream(question),
+            false => chat(question),
+        })
+    }
+
+    /// With what the client of this number asks, given what it says and whether it wants a stream.
+    pub(crate) fn of(
+        gateway: &Arc<Gateway>,
+        ask: impl Fn(usize, &str, bool) -> Request<Full<Bytes>> + Copy + Send + 'static,
+    ) -> Self {
+        let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
             let (gateway, seen) = (Arc::clone(gateway), Arc::clone(&seen));
-            let stop: Arc<AtomicBool> = Arc::clone(&stop);
+            let stop = Arc::clone(&stop);
             clients.spawn(async move {
+                let streams = client % 2 == 1;
                 for number in 0.. {
                     if stop.load(Relaxed) {
                         return;
                     }
                     let question = format!("client {client}, question {number}");
-                    let answer = gateway.call(chat(&question)).await;
-                    let status = answer.status();
-                    let body = text(answer).await;
-                    if status == StatusCode::OK {
-                        // Not another's, and not a part of it.
-                        assert!(body.contains(&format!("You said: {question}\"")), "{body}");
-                        serde_json::from_str::<serde_json::Value>(&body).expect(&body);
-                    } else {
-                        let error: serde_json::Value = serde_json::from_str(&body).expect(&body);
-                        assert!(error["error"]["code"].is_string(), "{body}");
+                    let request = ask(client, &question, streams);
+                    let status = answer(&gateway, request, &question, streams).await;
+                    seen.lock().unwrap().add(status);
+                    if status != Some(StatusCode::OK) {
                         // A client that is refused waits a little.
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
-                    *seen.lock().unwrap().entry(status.as_u16()).or_default() += 1;
                 }
             });
         }
@@ -70,33 +113,73 @@ impl Load {
         what: &str,
         wanted: impl Fn(u16) -> bool,
     ) {
-        let count = |seen: &BTreeMap<u16, usize>| {
-            seen.iter()
-                .filter(|(status, _)| wanted(**status))
-                .map(|(_, count)| count)
-                .sum::<usize>()
-        };
-        let before = count(&self.seen.lock().unwrap());
-        for _ in 0..12_000 {
+        let count = || self.seen.lock().unwrap().count(&wanted);
+        let before = count();
+        let deadline = Instant::now() + LONGEST;
+        while count() < before + number {
             if let Some(ended) = self.clients.try_join_next() {
                 ended.unwrap();
             }
-            if count(&self.seen.lock().unwrap()) >= before + number {
-                return;
-            }
+            assert!(Instant::now() < deadline, "{what}: {:?} in time", self.seen.lock().unwrap());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("{what}: {:?} after a minute", self.seen.lock().unwrap());
+    }
+
+    /// Waits for one more good answer at a time, until the condition holds.
+    pub(crate) async fn until(&mut self, what: &str, condition: impl Fn() -> bool) {
+        in_time(what, async {
+            while !condition() {
+                self.so_many_more(1, what, |status| status == 200).await;
+            }
+        })
+        .await;
     }
 
     /// What was answered in all.
-    pub(crate) async fn end(mut self) -> BTreeMap<u16, usize> {
+    pub(crate) async fn end(mut self) -> Seen {
         self.stop.store(true, Relaxed);
-        while let Some(ended) = self.clients.join_next().await {
+        while let Some(ended) = in_time("the last answers", self.clients.join_next()).await {
             ended.unwrap();
         }
         self.seen.lock().unwrap().clone()
     }
+
+    /// Clients at work for a while get whole answers, all of them.
+    pub(crate) async fn all_well(gateway: &Arc<Gateway>, what: &str) {
+        let mut load = Self::start(gateway);
+        load.more(what, |status| status == 200).await;
+        let seen = load.end().await;
+        assert!(seen.is_well(), "{what}: {seen:?}");
+    }
+}
+
+/// The status of a whole answer or a clean error; nothing of a stream that an event broke off. Any
+/// other answer fails the test.
+async fn answer(
+    gateway: &Gateway,
+    request: Request<Full<Bytes>>,
+    question: &str,
+    streams: bool,
+) -> Option<StatusCode> {
+    let answer = gateway.call(request).await;
+    let status = answer.status();
+    let body = text(answer).await;
+    if status == StatusCode::OK && streams {
+        if let Some(begun) = said_until_the_break(&body) {
+            assert!(echo(question).starts_with(&begun), "{body}");
+            return None;
+        }
+        // Not another's, and not a part of it.
+        assert_eq!(said(&body), Some(echo(question)), "{body}");
+        return Some(status);
+    }
+    let body: Value = serde_json::from_str(&body).expect(&body);
+    if status == StatusCode::OK {
+        assert_eq!(body["choices"][0]["message"]["content"], echo(question));
+    } else {
+        assert!(body["error"]["code"].is_string(), "{body}");
+    }
+    Some(status)
 }
 
 /// A row of the matrix: all is well, something breaks, `statuses` are seen, it is mended, all is
@@ -107,7 +190,7 @@ pub(crate) async fn row(
     statuses: &[u16],
     breaks: impl AsyncFnOnce(),
     mends: impl AsyncFnOnce(),
-) {
+) -> Seen {
     let mut load = Load::start(gateway);
     load.more(&format!("{name}: before"), |status| status == 200).await;
     breaks().await;
@@ -115,10 +198,8 @@ pub(crate) async fn row(
     mends().await;
     load.more(&format!("{name}: mended"), |status| status == 200).await;
     let seen = load.end().await;
-    assert!(seen.keys().all(|s| *s == 200 || statuses.contains(s)), "{name}: {seen:?}");
-    let mut after = Load::start(gateway);
-    after.more(&format!("{name}: afterwards"), |status| status == 200).await;
-    let seen = after.end().await;
-    assert!(seen.keys().eq([&200]), "{name}: {seen:?} afterwards");
-    println!("{name}: whole answers or clean errors, and back");
+    assert!(seen.has_only(&[&[200], statuses].concat()), "{name}: {seen:?}");
+    Load::all_well(gateway, &format!("{name}: afterwards")).await;
+    println!("{name}: whole answers or clean errors, and back: {seen:?}");
+    seen
 }

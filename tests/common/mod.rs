@@ -1,6 +1,8 @@
 //! What the tests on real sockets share: a client, a stack, and requests.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+#[cfg(feature = "gateway")]
+pub(crate) mod certificates;
 pub(crate) mod door;
 #[cfg(feature = "gateway")]
 pub(crate) mod gateway;
@@ -9,6 +11,8 @@ pub(crate) mod load;
 #[cfg(all(feature = "gateway", target_os = "linux"))]
 pub(crate) mod vitals;
 pub(crate) mod world;
+
+use std::{fs, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -21,7 +25,7 @@ use hyper_util::{
 use tower::ServiceBuilder;
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
-    emulator::Emulator,
+    emulator::{Emulator, Faults, StreamBehavior},
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer},
     token::{GcpAuth, TokenCache, TokenSource},
@@ -75,6 +79,15 @@ where
         .service(client(http))
 }
 
+/// What has not come by then is lost: on the slowest machine all that a test waits for comes sooner.
+pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+
+/// What comes of it, or the test fails and says what is lost.
+pub(crate) async fn in_time<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(LONGEST, coming).await;
+    came.unwrap_or_else(|_| panic!("lost, for it was not there after {LONGEST:?}: {what}"))
+}
+
 /// As an OpenAI SDK sends it.
 pub(crate) fn chat(text: &str) -> Request<Full<Bytes>> {
     chat_with(text, false)
@@ -99,17 +112,62 @@ fn chat_with(text: &str, stream: bool) -> Request<Full<Bytes>> {
 }
 
 pub(crate) async fn text(response: Response<Incoming>) -> String {
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(body.to_vec()).unwrap()
+    let body = in_time("the rest of an answer", response.into_body().collect()).await;
+    String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-/// Waits until a condition holds that nothing announces; fails the test after ten seconds.
+/// The pace of the answers from now on, and that they have no other fault.
+pub(crate) fn pace(vertex: &Emulator, stream: StreamBehavior) {
+    vertex.set_faults(Faults { stream, ..Faults::default() });
+}
+
+/// Puts a file in its place as a careful editor or a volume of Kubernetes does: it is there or not,
+/// and never in parts.
+pub(crate) fn put(folder: &Path, name: &str, text: &str) -> String {
+    let (new, path) = (folder.join("new"), folder.join(name));
+    fs::write(&new, text).unwrap();
+    fs::rename(new, &path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// What the emulator says to this.
+pub(crate) fn echo(question: &str) -> String {
+    format!("This is the Vertex AI emulator. You said: {question}")
+}
+
+/// What a stream says, if it is whole.
+pub(crate) fn said(stream: &str) -> Option<String> {
+    let (said, end) = chunks(stream)?;
+    (end == "data: [DONE]").then_some(said)
+}
+
+/// What a stream says up to its break, if an error in OpenAI's form tells of one.
+pub(crate) fn said_until_the_break(stream: &str) -> Option<String> {
+    let (said, end) = chunks(stream)?;
+    let error = serde_json::from_str::<serde_json::Value>(end.strip_prefix("data: ")?).ok()?;
+    (error["error"]["code"] == "stream_interrupted").then_some(said)
+}
+
+/// What all chunks of a stream say together, and the event after them.
+fn chunks(stream: &str) -> Option<(String, &str)> {
+    let stream = stream.strip_suffix("\n\n")?;
+    let (chunks, end) = stream.rsplit_once("\n\n").unwrap_or(("", stream));
+    let content = |chunk: &str| {
+        let chunk =
+            serde_json::from_str::<serde_json::Value>(chunk.strip_prefix("data: ")?).ok()?;
+        Some(chunk["choices"][0]["delta"]["content"].as_str()?.to_owned())
+    };
+    let said: Option<String> =
+        chunks.split("\n\n").filter(|chunk| !chunk.is_empty()).map(content).collect();
+    Some((said?, end))
+}
+
+/// Waits until a condition holds that nothing announces, or fails the test.
 pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..2000 {
-        if condition() {
-            return;
+    in_time(what, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("never came true: {what}");
+    })
+    .await;
 }

@@ -6,7 +6,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use tower_vertex::replay::ReplayBody;
 
-use super::{Http, client, gateway::Gateway, text};
+use super::{Http, client, gateway::Gateway, in_time, text};
 
 /// Taken at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +42,16 @@ pub(crate) struct Admin(SocketAddr);
 impl Admin {
     /// Once, right after the start.
     pub(crate) async fn of(gateway: &mut Gateway) -> Self {
-        let line = gateway.stdout.next_line().await.unwrap().unwrap();
+        let line = in_time("the admin listener", gateway.stdout.next_line()).await;
+        let line = line.unwrap().unwrap();
         Self(line.strip_prefix("admin on http://").expect(&line).parse().unwrap())
     }
 
     pub(crate) async fn metrics(self) -> Metrics {
         let request = Request::get(format!("http://{}/metrics", self.0));
         let request = request.body(ReplayBody::plain(Full::default())).unwrap();
-        let answer = client::<Full<bytes::Bytes>>(Http::One).request(request).await.unwrap();
+        let answer = client::<Full<bytes::Bytes>>(Http::One).request(request);
+        let answer = in_time("the metrics", answer).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         Metrics(text(answer).await)
     }
