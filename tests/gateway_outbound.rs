@@ -4,19 +4,27 @@
 
 mod common;
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
 use common::{
     chat, chat_stream, eventually,
     gateway::{Gateway, before},
-    text,
+    in_time, pace, text,
 };
 use http::StatusCode;
-use http_body_util::BodyExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    sync::mpsc,
+    net::{TcpListener, TcpStream},
+    sync::{Barrier, mpsc},
+    task::JoinSet,
 };
-use tower_vertex::emulator::Emulator;
+use tower_vertex::emulator::{Emulator, StreamBehavior};
 
 /// As many as this say something of a pool; all requests meet in one.
 const MANY: usize = 20;
@@ -36,28 +44,53 @@ async fn requests_one_after_the_other_share_a_connection() {
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time_have_a_connection_each_and_leave_no_more() {
+async fn requests_at_the_same_time_have_a_connection_each_and_use_them_again() {
     let vertex = Emulator::start().await.unwrap();
-    let gateway = Gateway::before(&vertex, &ONE_WORKER).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let of_task = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        // None is answered before all are there.
+        let all = Arc::new(Barrier::new(MANY));
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            of_task.fetch_add(1, Relaxed);
+            let all = Arc::clone(&all);
+            tokio::spawn(async move {
+                while request(&mut socket).await {
+                    all.wait().await;
+                    socket.write_all(ANSWER).await.unwrap();
+                }
+            });
+        }
+    });
+    let (command, _key) = before(&vertex, &url, &ONE_WORKER);
+    let gateway = Arc::new(Gateway::start(command).await);
     for _ in 0..3 {
-        let all = (0..MANY).map(|_| async {
-            let answer = gateway.call(chat("x")).await;
-            assert_eq!(answer.status(), StatusCode::OK);
-            text(answer).await;
-        });
-        for one in all.collect::<Vec<_>>() {
-            one.await;
-        }
-        let mut open = Vec::new();
+        let mut calls = JoinSet::new();
         for _ in 0..MANY {
-            open.push(gateway.call(chat_stream("x")).await);
+            let gateway = Arc::clone(&gateway);
+            calls.spawn(async move { text(gateway.call(chat("x")).await).await });
         }
-        for answer in open {
-            text(answer).await;
+        let answers = in_time("all at the same time", calls.join_all()).await;
+        assert_eq!(answers, ["{}"; MANY]);
+    }
+    assert_eq!(accepted.load(Relaxed), MANY);
+}
+
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+
+/// Reads a request to the end of its JSON, whose last key is `stream`; if one comes.
+async fn request(socket: &mut TcpStream) -> bool {
+    let mut read = Vec::new();
+    while !read.ends_with(b"false}") {
+        if socket.read_buf(&mut read).await.unwrap_or(0) == 0 {
+            return false;
         }
     }
-    let total = vertex.stats().connections_total;
-    assert!((1..=MANY as u64).contains(&total), "{total} connections");
+    true
 }
 
 /// So a name in the DNS that has changed is followed.
@@ -83,14 +116,8 @@ async fn a_connection_takes_no_request_after_its_lifetime() {
 #[tokio::test]
 async fn a_stream_outlives_the_lifetime_of_its_connection() {
     let vertex = Emulator::start().await.unwrap();
-    vertex.set_faults(tower_vertex::emulator::Faults {
-        stream: tower_vertex::emulator::StreamBehavior {
-            chunks: Some(5),
-            chunk_delay: std::time::Duration::from_millis(500),
-            ..Default::default()
-        },
-        ..Default::default()
-    });
+    let (chunks, chunk_delay) = (Some(5), Duration::from_millis(500));
+    pace(&vertex, StreamBehavior { chunks, chunk_delay, ..StreamBehavior::default() });
     let lifetime = ["--upstream-connection-lifetime", "1"];
     let gateway = Gateway::before(&vertex, &[&ONE_WORKER[..], &lifetime].concat()).await;
     let answer = text(gateway.call(chat_stream("x")).await).await;
@@ -109,14 +136,11 @@ async fn a_connection_that_was_closed_while_idle_costs_no_request() {
     tokio::spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 64 << 10];
-            assert!(socket.read(&mut request).await.unwrap() > 0);
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
-            let answer = format!("{head}content-length: 2\r\n\r\n{{}}");
-            socket.write_all(answer.as_bytes()).await.unwrap();
+            assert!(request(&mut socket).await);
+            socket.write_all(ANSWER).await.unwrap();
             socket.shutdown().await.unwrap();
             // The gateway closes its side when it has noticed.
-            while socket.read(&mut request).await.unwrap_or(0) > 0 {}
+            assert!(!request(&mut socket).await, "nothing more is sent");
             closed.send(()).unwrap();
         }
     });
@@ -125,7 +149,7 @@ async fn a_connection_that_was_closed_while_idle_costs_no_request() {
     for _ in 0..MANY {
         let answer = gateway.call(chat("x")).await;
         assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "{}");
-        is_closed.recv().await.unwrap();
+        assert_eq!(text(answer).await, "{}");
+        in_time("it is closed", is_closed.recv()).await.unwrap();
     }
 }
