@@ -3,32 +3,46 @@
 
 mod common;
 
-use std::{fs, os::unix::net::UnixDatagram, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
+use bytes::Bytes;
 use common::{
-    chat,
-    gateway::{Gateway, command},
-    text,
+    gateway::{Gateway, Log, command},
+    in_time,
+    load::Load,
+    put,
 };
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{ChildStderr, Command},
-};
+use tokio::process::Command;
 use tower_vertex::emulator::Emulator;
 
 /// A folder with a key and a configuration, and how to start the sidecar on them.
 struct Place {
     vertex: Emulator,
     folder: tempfile::TempDir,
+    asked: AtomicUsize,
 }
+
+const CLIENT: &str = "sk-client-0123456789";
 
 impl Place {
     async fn new(location: &str) -> Self {
-        let place =
-            Self { vertex: Emulator::start().await.unwrap(), folder: tempfile::tempdir().unwrap() };
+        let vertex = Emulator::start().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let place = Self { vertex, folder, asked: AtomicUsize::new(0) };
         fs::write(place.path("key.json"), place.vertex.service_account_key()).unwrap();
         place.configure(&in_location(location));
         place
@@ -38,10 +52,13 @@ impl Place {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// In one step, as a careful operator does.
     fn configure(&self, text: &str) {
-        fs::write(self.path("new"), text).unwrap();
-        fs::rename(self.path("new"), self.path("gateway.toml")).unwrap();
+        put(self.folder.path(), "gateway.toml", text);
+    }
+
+    /// Keys of the clients at work, and of one that comes and goes.
+    fn give_keys(&self, guest: &str) {
+        put(self.folder.path(), "keys", &format!("client:{CLIENT}\nguest:{guest}\n"));
     }
 
     fn command(&self) -> Command {
@@ -53,39 +70,48 @@ impl Place {
     }
 
     /// With its log.
-    async fn start(&self) -> (Gateway, Lines<BufReader<ChildStderr>>) {
+    async fn start(&self) -> (Gateway, Log) {
         let mut command = self.command();
         command.stderr(Stdio::piped());
         let mut gateway = Gateway::start(command).await;
-        let log = BufReader::new(gateway.child.stderr.take().unwrap()).lines();
+        let log = Log::of(&mut gateway);
         (gateway, log)
     }
 
-    /// Where the model `mine` is asked for.
+    /// Where the model `mine` is asked for, though others ask at the same time.
     async fn location(&self, gateway: &Gateway) -> String {
-        let body = json!({ "model": "mine", "messages": [{ "role": "user", "content": "x" }] });
-        let request = Request::post("/v1/chat/completions");
-        let request = request.body(Full::from(body.to_string())).unwrap();
-        assert_eq!(gateway.call(request).await.status(), StatusCode::OK);
-        let path = self.vertex.requests().pop().unwrap().path;
-        path.split('/').nth(5).unwrap().to_owned()
+        let query = format!("number={}", self.asked.fetch_add(1, Relaxed));
+        let answer = ask(gateway, CLIENT, &query).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let requests = self.vertex.requests();
+        let mine = requests.iter().find(|seen| seen.query.as_ref() == Some(&query)).unwrap();
+        location(&mine.path).to_owned()
     }
+}
+
+/// Of the path at Vertex AI.
+fn location(path: &str) -> &str {
+    path.split('/').nth(5).unwrap()
+}
+
+async fn ask(gateway: &Gateway, key: &str, query: &str) -> Response<Incoming> {
+    let mut request = request(key, "mine", "x", false);
+    *request.uri_mut() = format!("/v1/chat/completions?{query}").parse().unwrap();
+    gateway.call(request).await
+}
+
+fn request(key: &str, model: &str, content: &str, stream: bool) -> Request<Full<Bytes>> {
+    let body = json!({
+        "model": model, "stream": stream, "messages": [{ "role": "user", "content": content }],
+    });
+    Request::post("/v1/chat/completions")
+        .header("authorization", format!("Bearer {key}"))
+        .body(Full::from(body.to_string()))
+        .unwrap()
 }
 
 fn in_location(location: &str) -> String {
     format!("[[model]]\nname = \"mine\"\nmodel = \"gemini-2.5-flash\"\nlocation = \"{location}\"\n")
-}
-
-async fn read_until(log: &mut Lines<BufReader<ChildStderr>>, what: &str) -> String {
-    let find = async {
-        loop {
-            let line = log.next_line().await.unwrap().expect("it goes on");
-            if line.contains(what) {
-                return line;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), find).await.expect(what)
 }
 
 fn signal(gateway: &Gateway, name: &str) {
@@ -100,7 +126,7 @@ async fn a_changed_file_is_in_force_soon_and_a_broken_one_never() {
     assert_eq!(place.location(&gateway).await, "us-east1");
 
     place.configure(&in_location("europe-west4"));
-    read_until(&mut log, "models read again").await;
+    log.until("models read again").await;
     assert_eq!(place.location(&gateway).await, "europe-west4");
 
     for (broken, why) in [
@@ -109,12 +135,12 @@ async fn a_changed_file_is_in_force_soon_and_a_broken_one_never() {
         (in_location("asia-east1") + "regoin = \"x\"\n", "unknown key `regoin`"),
     ] {
         place.configure(&broken);
-        let line = read_until(&mut log, "models not read again").await;
+        let line = log.until("models not read again").await;
         assert!(line.contains(why), "{line}");
         assert_eq!(place.location(&gateway).await, "europe-west4");
     }
     fs::remove_file(place.path("gateway.toml")).unwrap();
-    read_until(&mut log, "models not read again").await;
+    log.until("models not read again").await;
     assert_eq!(place.location(&gateway).await, "europe-west4");
 }
 
@@ -124,7 +150,7 @@ async fn a_hangup_reads_everything_again() {
     let (gateway, mut log) = place.start().await;
     for _ in 0..2 {
         signal(&gateway, "-HUP");
-        read_until(&mut log, "models read again").await;
+        log.until("models read again").await;
     }
     assert_eq!(place.location(&gateway).await, "us-east1");
 }
@@ -132,22 +158,46 @@ async fn a_hangup_reads_everything_again() {
 #[tokio::test]
 async fn no_request_notices_that_the_configuration_changes() {
     let place = Place::new("us-east1").await;
-    let (gateway, mut log) = place.start().await;
-    for round in 0..4 {
-        place.configure(&in_location(if round % 2 == 0 { "europe-west4" } else { "us-east1" }));
+    let guest = |round: usize| format!("sk-guest-{round}-0123456789");
+    place.give_keys(&guest(0));
+    let mut command = place.command();
+    command.args(["--client-key-file", &place.path("keys")]);
+    let gateway = Arc::new(Gateway::start(command).await);
+    // Of those who want a stream and of those who do not, half ask for the model that moves.
+    let mut load = Load::of(&gateway, |client, question, stream| {
+        let model = if client % 4 < 2 { "mine" } else { "google/gemini-2.5-flash" };
+        request(CLIENT, model, question, stream)
+    });
+    load.more("before", |status| status == 200).await;
+    for round in 1..=4 {
+        let location = if round % 2 == 0 { "us-east1" } else { "europe-west4" };
+        place.configure(&in_location(location));
+        place.give_keys(&guest(round));
         signal(&gateway, "-HUP");
-        let calls = async {
-            for number in 0..50 {
-                let question = format!("{round}, {number}");
-                let answer = gateway.call(chat(&question)).await;
-                assert_eq!(answer.status(), StatusCode::OK);
-                let answer = text(answer).await;
-                assert!(answer.contains(&format!("You said: {question}\"")), "{answer}");
+        in_time("the model moves", async {
+            while place.location(&gateway).await != location {
+                load.so_many_more(1, "meanwhile", |status| status == 200).await;
             }
-        };
-        tokio::join!(calls, read_until(&mut log, "models read again"));
+        })
+        .await;
+        in_time("the key is there", async {
+            while ask(&gateway, &guest(round), "").await.status() != StatusCode::OK {
+                load.so_many_more(1, "meanwhile", |status| status == 200).await;
+            }
+        })
+        .await;
+        let gone = ask(&gateway, &guest(round - 1), "").await.status();
+        assert_eq!(gone, StatusCode::UNAUTHORIZED);
+        load.more("after", |status| status == 200).await;
     }
-    assert_eq!(place.vertex.stats().by_status, [(200, 200)].into());
+    let seen = load.end().await;
+    assert!(seen.is_well(), "{seen:?}");
+    let mut locations: Vec<_> =
+        place.vertex.requests().iter().map(|seen| location(&seen.path).to_owned()).collect();
+    locations.sort();
+    locations.dedup();
+    assert_eq!(locations, ["europe-west4", "us-central1", "us-east1"]);
+    assert!(place.vertex.stats().by_status.keys().eq([&200]), "{:?}", place.vertex.stats());
     assert_eq!(place.vertex.stats().token_mints, 1);
 }
 
