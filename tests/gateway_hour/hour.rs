@@ -17,17 +17,17 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tower_vertex::{
-    emulator::{Emulator, Faults, StreamBehavior, TokenBehavior},
+    emulator::{Emulator, StreamBehavior, TokenBehavior},
     replay::ReplayBody,
 };
 
 use super::{
     common::{
-        Http, HttpClient, client,
+        Http, HttpClient, client, echo,
         gateway::{Gateway, before},
+        in_time, pace, said, said_until_the_break,
         vitals::{Admin, Vitals},
     },
-    streams::said,
     troubled::Troubled,
 };
 
@@ -171,9 +171,10 @@ impl Sdk {
             .header("x-request-id", id)
             .body(ReplayBody::plain(Full::from(body)))
             .unwrap();
-        let answer = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
+        let answer = in_time("an answer", self.client.request(request)).await;
+        let (head, body) = answer.map_err(|error| format!("{error:?}"))?.into_parts();
+        let body = in_time("the rest of an answer", body.collect()).await;
+        let body = body.map_err(|error| format!("{error:?}"))?.to_bytes();
         let body = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
         let attempts = head.headers.get("x-vertex-gateway-attempts");
         let attempts = attempts.map(|attempts| attempts.to_str().unwrap());
@@ -182,8 +183,10 @@ impl Sdk {
             return Err(format!("{} after {attempts:?} attempts: {body}", head.status));
         }
         let right = match ask {
-            Ask::Cut => is_cut(body, &content),
-            Ask::Stream => said(body) == echo(&content),
+            // The beginning of the right answer, and then an error in OpenAI's form.
+            Ask::Cut => said_until_the_break(body)
+                .is_some_and(|begun| !begun.is_empty() && echo(&content).starts_with(&begun)),
+            Ask::Stream => said(body) == Some(echo(&content)),
             _ => {
                 let answer: Value =
                     serde_json::from_str(body).map_err(|error| error.to_string())?;
@@ -198,22 +201,6 @@ impl Sdk {
         };
         if right { Ok(()) } else { Err(body.to_owned()) }
     }
-}
-
-fn echo(content: &str) -> String {
-    format!("This is the Vertex AI emulator. You said: {content}")
-}
-
-/// The beginning of the right answer, and then an error in OpenAI's form.
-fn is_cut(stream: &str, content: &str) -> bool {
-    let (events, last) = stream.trim_end().rsplit_once("\n\n").unwrap_or(("", stream));
-    let begins = events.split("\n\n").all(|event| {
-        let chunk = event.strip_prefix("data: ").and_then(|chunk| serde_json::from_str(chunk).ok());
-        let chunk: Value = chunk.unwrap_or_default();
-        let piece = chunk["choices"][0]["delta"]["content"].as_str();
-        piece.is_some_and(|piece| echo(content).starts_with(piece))
-    });
-    begins && last.contains(r#""code":"stream_interrupted""#) && !stream.contains("[DONE]")
 }
 
 /// A vector of length 1, for as much text as was sent.
@@ -267,7 +254,7 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     });
     let stream =
         StreamBehavior { chunk_delay: Duration::from_millis(20), ..StreamBehavior::default() };
-    vertex.set_faults(Faults { stream, ..Faults::default() });
+    pace(&vertex, stream);
     let events = Arc::default();
     let watching = tokio::spawn(watch_tokens(Arc::clone(&vertex), Arc::clone(&events)));
 
@@ -281,7 +268,8 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     let keys = file("keys", &format!("alice:{ALICE}\nbob:{BOB}\n"));
     let config = file("gateway.toml", CONFIG);
     let options = ["--admin-listen", "127.0.0.1:0", "--max-attempts", "2", "--config", &config];
-    let options = [&options[..], &["--client-key-file", &keys]].concat();
+    // As many on each machine: what a sidecar holds depends on its workers.
+    let options = [&options[..], &["--client-key-file", &keys, "--workers", "2"]].concat();
     let (mut command, _key) = before(&vertex, &format!("http://{}", way.addr), &options);
     let log = folder.path().join("log");
     command.stderr(fs::File::create(&log).unwrap());
@@ -373,7 +361,9 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
         warm.files,
         end.files,
     );
-    assert!(end.memory < warm.memory + (4 << 20), "{vitals:?}");
+    // Buffers of connections and of the allocator come and go, about a MiB of them. More than that,
+    // a KiB that is left of each request: some 3,900 of them came in between.
+    assert!(end.memory < warm.memory + (3 << 20), "{vitals:?}");
     assert!(end.files <= warm.files + 4, "{vitals:?}");
     assert!(last <= CLIENTS as f64, "{last} connections");
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -19,18 +19,14 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
 use tokio::{sync::watch, task::JoinSet};
-use tower_vertex::emulator::{Emulator, Faults, StreamBehavior};
+use tower_vertex::emulator::{Emulator, StreamBehavior};
 
 use super::common::{
-    chat, chat_stream,
+    certificates::Authority,
+    chat, chat_stream, echo,
     gateway::{Gateway, before},
+    in_time, pace, said, text,
     vitals::{Admin, Vitals},
 };
 
@@ -44,57 +40,26 @@ const CHUNKS: usize = 7;
 
 type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// The files of a certificate for localhost, and clients that trust it.
-fn certificate(folder: &tempfile::TempDir) -> ([String; 2], RootCertStore) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let cert = params.signed_by(&key, &authority).unwrap();
-    let write = |name: &str, text: String| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let files = [write("cert.pem", cert.pem()), write("key.pem", key.serialize_pem())];
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-    (files, roots)
-}
-
-fn client(roots: &RootCertStore, version: Version) -> Https {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots.clone())
-        .with_no_client_auth();
-    let https = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
+fn client(authority: &Authority, version: Version) -> Https {
+    let https = HttpsConnectorBuilder::new().with_tls_config(authority.trusting_client(None));
     let two = version == Version::HTTP_2;
+    let https = https.https_only();
     let https = if two { https.enable_http2().build() } else { https.enable_http1().build() };
     Client::builder(TokioExecutor::new()).http2_only(two).build(https)
 }
 
-fn to(addr: SocketAddr, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+async fn ask(
+    client: &Https,
+    addr: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+) -> Response<Incoming> {
     let path = request.uri().path_and_query().unwrap();
     *request.uri_mut() = format!("https://localhost:{}{path}", addr.port()).parse().unwrap();
-    request
-}
-
-/// What a whole stream says, by its chunks.
-pub(crate) fn said(stream: &str) -> String {
-    let (events, end) = stream.trim_end().rsplit_once("\n\n").expect(stream);
-    assert_eq!(end, "data: [DONE]");
-    let content = |event: &str| {
-        let chunk: serde_json::Value =
-            serde_json::from_str(event.strip_prefix("data: ").expect(event)).expect(event);
-        chunk["choices"][0]["delta"]["content"].as_str().expect(event).to_owned()
-    };
-    events.split("\n\n").map(content).collect()
+    in_time("an answer", client.request(request)).await.unwrap()
 }
 
 async fn chunk(body: &mut Incoming) -> Option<Bytes> {
-    Some(body.frame().await?.unwrap().into_data().unwrap())
+    Some(in_time("a chunk", body.frame()).await?.unwrap().into_data().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,31 +68,35 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
     // As Google does, it offers HTTP/2 with 100 streams for each connection.
     let vertex = Emulator::builder().tls(true).start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let authority = folder.path().join("authority.pem");
-    fs::write(&authority, vertex.certificate_pem().unwrap()).unwrap();
-    let ([cert, key], roots) = certificate(&folder);
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let of_vertex = file("authority.pem", vertex.certificate_pem().unwrap());
+    let authority = Authority::new();
+    let (cert, key) = authority.server();
+    let (cert, key) = (file("cert.pem", &cert), file("key.pem", &key));
     let options = ["--admin-listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key];
     let (mut command, _key) = before(&vertex, &vertex.url(), &options);
-    command.env("SSL_CERT_FILE", authority).env("VERTEX_GATEWAY_LOG", "error");
+    command.env("SSL_CERT_FILE", of_vertex).env("VERTEX_GATEWAY_LOG", "error");
     let mut gateway = Gateway::start(command).await;
     let admin = Admin::of(&mut gateway).await;
     let addr = gateway.addr;
 
-    let one = client(&roots, Version::HTTP_11);
+    let one = client(&authority, Version::HTTP_11);
     let twos: Vec<Https> =
-        (0..STREAMS / 2 / SHARED).map(|_| client(&roots, Version::HTTP_2)).collect();
+        (0..STREAMS / 2 / SHARED).map(|_| client(&authority, Version::HTTP_2)).collect();
     // The token, and a connection of each client over HTTP/2.
     for client in twos.iter().chain([&one]) {
-        let answer = client.request(to(addr, chat("before"))).await.unwrap();
+        let answer = ask(client, addr, chat("before")).await;
         assert_eq!(answer.status(), StatusCode::OK);
-        answer.into_body().collect().await.unwrap();
+        text(answer).await;
     }
     let start = Vitals::of(&gateway);
     vertex.reset_stats();
-    let pace = LENGTH / (CHUNKS as u32 - 1);
-    let stream =
-        StreamBehavior { chunks: Some(CHUNKS), chunk_delay: pace, ..StreamBehavior::default() };
-    vertex.set_faults(Faults { stream, ..Faults::default() });
+    let (chunks, chunk_delay) = (Some(CHUNKS), LENGTH / (CHUNKS as u32 - 1));
+    pace(&vertex, StreamBehavior { chunks, chunk_delay, ..StreamBehavior::default() });
 
     let (began, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (all_began, begin_to_end) = watch::channel(false);
@@ -142,20 +111,19 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
         streams.spawn(async move {
             let question = format!("stream {number} of many");
             let sent = Instant::now();
-            let answer = client.request(to(addr, chat_stream(&question))).await.unwrap();
+            let answer = ask(&client, addr, chat_stream(&question)).await;
             assert_eq!((answer.status(), answer.version()), (StatusCode::OK, version));
             let mut body = answer.into_body();
-            let mut text = chunk(&mut body).await.unwrap().to_vec();
+            let mut stream = chunk(&mut body).await.unwrap().to_vec();
             let first = sent.elapsed();
             began.fetch_add(1, Relaxed);
             while let Some(next) = chunk(&mut body).await {
-                text.extend(next);
+                stream.extend(next);
             }
             // None has come to its end before all had begun.
             assert!(*all_began.borrow_and_update(), "{number} ended before all had begun");
             ended.fetch_add(1, Relaxed);
-            let expected = format!("This is the Vertex AI emulator. You said: {question}");
-            assert_eq!(said(std::str::from_utf8(&text).unwrap()), expected);
+            assert_eq!(said(std::str::from_utf8(&stream).unwrap()), Some(echo(&question)));
             (first, sent.elapsed())
         });
     }
@@ -178,10 +146,8 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
     for number in 0..20 {
         let question = format!("beside them {number}");
         let client = if number % 2 == 0 { &one } else { &twos[0] };
-        let answer = client.request(to(addr, chat(&question))).await.unwrap();
-        let answer = answer.into_body().collect().await.unwrap().to_bytes();
-        let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.contains(&format!("You said: {question}\"")), "{answer}");
+        let answer = text(ask(client, addr, chat(&question)).await).await;
+        assert!(answer.contains(&format!("{}\"", echo(&question))), "{answer}");
     }
     assert_eq!(vertex.stats().streams.completed, 0);
 
@@ -202,8 +168,8 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
         firsts[STREAMS / 2],
         firsts[STREAMS * 99 / 100],
         firsts[STREAMS - 1],
-        (open.memory - start.memory) / STREAMS as u64,
-        (open.files - start.files) as f64 / STREAMS as f64,
+        open.memory.saturating_sub(start.memory) / STREAMS as u64,
+        open.files.saturating_sub(start.files) as f64 / STREAMS as f64,
         of_versions("HTTP/2.0"),
     );
     let stats = vertex.stats();
@@ -215,14 +181,14 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
     drop((one, twos));
     admin.until("vertex_gateway_client_connections", |number| number == 0.0).await;
     // A pool looks at its idle connections when it is used.
-    let last = client(&roots, Version::HTTP_11);
+    let last = client(&authority, Version::HTTP_11);
     for _ in 0..1500 {
-        let answer = last.request(to(addr, chat("afterwards"))).await.unwrap();
+        let answer = ask(&last, addr, chat("afterwards")).await;
         assert_eq!(answer.status(), StatusCode::OK);
-        answer.into_body().collect().await.unwrap();
+        text(answer).await;
         let now = Vitals::of(&gateway);
         if now.files <= start.files + 20
-            && now.memory < start.memory + (open.memory - start.memory) / 4
+            && now.memory < start.memory + open.memory.saturating_sub(start.memory) / 4
         {
             println!("afterwards {now:?}, before {start:?}, meanwhile {open:?}");
             return;

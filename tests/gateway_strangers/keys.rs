@@ -11,7 +11,7 @@ use tower_vertex::emulator::Emulator;
 
 use super::{
     ALICE, BOB, Files, bearer, chat_of, chat_with,
-    common::{Http, chat, gateway::openai_error, text},
+    common::{Http, chat, gateway::openai_error, in_time, text},
     error_of, until_status,
 };
 
@@ -154,7 +154,8 @@ async fn a_key_asks_for_its_models_alone() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let (keys, config) = (files.path("keys"), files.write("config", RULES));
     let gateway = files.start(&vertex, &["--client-key-file", &keys, "--config", &config]).await;
-    for model in ["slow", "gemini-2.5-flash", "google/gemini-2.5-flash", "Fast", "fast ", "llama"] {
+    let models = ["slow", "gemini-2.5-flash", "google/gemini-2.5-flash", "Fast", "fast ", "llama"];
+    for model in models {
         let (status, code, message) =
             openai_error(gateway.call(chat_with(ALICE, model)).await).await;
         assert_eq!((status, code.as_str()), (403, "model_not_allowed"), "{model}");
@@ -170,17 +171,20 @@ async fn a_key_asks_for_its_models_alone() {
         let request = Request::get(path).header("authorization", bearer(key));
         request.body(Full::<Bytes>::default()).unwrap()
     };
-    for request in [
+    let requests = [
         post("content-encoding", "gzip", r#"{"model":"fast"}"#),
         post("content-type", "text/plain", r#"{"model":"fast"}"#),
         post("content-type", "application/json", "{}"),
         post("content-type", "application/json", ""),
         get(ALICE, "/v1/responses/1"),
-    ] {
+    ];
+    let unread = requests.len();
+    for request in requests {
         let shown = format!("{request:?}");
         let found = error_of(&gateway, request).await;
         assert_eq!(found, (403, "model_not_allowed".to_owned()), "{shown}");
     }
+    files.told(models.len() + unread, "code=\"model_not_allowed\"").await;
     // Two, of which Vertex AI might believe the other one.
     let twice = post("content-type", "application/json", r#"{"model":"fast","model":"slow"}"#);
     assert_eq!(error_of(&gateway, twice).await.0, 400);
@@ -287,7 +291,7 @@ async fn the_body_of_a_stranger_is_not_taken() {
         );
         socket.write_all(head.as_bytes()).await.unwrap();
         let mut answer = vec![0; 4096];
-        let read = socket.read(&mut answer).await.unwrap();
+        let read = in_time("an answer", socket.read(&mut answer)).await.unwrap();
         let answer = String::from_utf8_lossy(&answer[..read]);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
         let (mut sent, piece) = (0, [b' '; 64 << 10]);

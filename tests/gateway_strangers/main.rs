@@ -13,8 +13,10 @@ use std::{fs, path::Path, process::Stdio};
 
 use bytes::Bytes;
 use common::{
+    certificates::Pair,
     chat, eventually,
     gateway::{Gateway, before, openai_error},
+    put,
 };
 use http::{HeaderValue, Request};
 use http_body_util::Full;
@@ -39,12 +41,13 @@ impl Files {
         files
     }
 
-    /// As an editor or a volume of Kubernetes does it: the file is there or not, and never in parts.
     fn write(&self, name: &str, text: &str) -> String {
-        let new = self.0.path().join("new");
-        fs::write(&new, text).unwrap();
-        fs::rename(new, self.path(name)).unwrap();
-        self.path(name)
+        put(self.0.path(), name, text)
+    }
+
+    /// The files of a certificate and its key.
+    fn write_pair(&self, name: &str, (cert, key): Pair) -> (String, String) {
+        (self.write(&format!("{name}.pem"), &cert), self.write(&format!("{name}.key"), &key))
     }
 
     fn path(&self, name: &str) -> String {

@@ -1,27 +1,27 @@
 //! Who is let in at all, and what is said of settings that cannot be used.
 
-use std::time::Duration;
-
 use tower_vertex::emulator::Emulator;
 
 use super::{
     Files,
-    common::gateway::{Gateway, command},
-    tls::Authority,
+    common::{
+        certificates::Authority,
+        gateway::{Gateway, command},
+        in_time,
+    },
 };
 
 #[tokio::test]
 async fn without_keys_and_certificates_only_this_machine_is_served() {
     let authority = Authority::new();
     let files = Files::with_keys();
-    let (cert, key) = authority.server(&files, "server");
+    let (cert, key) = files.write_pair("server", authority.server());
     let ca = files.write("ca", &authority.pem());
     let keys = files.path("keys");
     for listen in ["0.0.0.0:0", "[::]:0"] {
         for args in [&[][..], &["--tls-cert", &cert, "--tls-key", &key]] {
             let args = [&["--emulator", "--listen", listen], args].concat();
-            let output = tokio::time::timeout(Duration::from_secs(20), command(&args).output());
-            let output = output.await.unwrap().unwrap();
+            let output = in_time("its end", command(&args).output()).await.unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{said}");
             for remedy in ["--client-key-file", "--tls-client-ca", "--allow-unauthenticated"] {
@@ -46,8 +46,8 @@ async fn without_keys_and_certificates_only_this_machine_is_served() {
 async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
     let files = Files::with_keys();
     let (authority, other) = (Authority::new(), Authority::new());
-    let (cert, key) = authority.server(&files, "server");
-    let (_, other) = other.server(&files, "other");
+    let (cert, key) = files.write_pair("server", authority.server());
+    let (_, other) = files.write_pair("other", other.server());
     let vertex = Emulator::start().await.unwrap();
     let keys = files.path("keys");
     let nothing = files.write("nothing", "");
@@ -89,8 +89,7 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
         (vec!["--header-timeout", "0"], "--header-timeout"),
     ] {
         let (mut command, _key) = super::before(&vertex, &vertex.url(), &args);
-        let output = tokio::time::timeout(Duration::from_secs(20), command.output());
-        let output = output.await.unwrap().unwrap();
+        let output = in_time("its end", command.output()).await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(why), "{args:?}: {said}");
@@ -99,7 +98,8 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
     }
     let (mut command, _key) = super::before(&vertex, &vertex.url(), &[]);
     command.env("VERTEX_GATEWAY_CLIENT_KEYS", "a:sk-SECRET-0123456789,,b:sk-SECRET-x123456789");
-    let said = String::from_utf8(command.output().await.unwrap().stderr).unwrap();
+    let said =
+        String::from_utf8(in_time("its end", command.output()).await.unwrap().stderr).unwrap();
     assert!(said.contains("VERTEX_GATEWAY_CLIENT_KEYS: entry 2: give"), "{said}");
     assert!(!said.contains("SECRET"), "{said}");
 }

@@ -7,13 +7,9 @@ use http::{Request, StatusCode, Version};
 use http_body_util::Full;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
 use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    ClientConfig,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,70 +18,16 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_vertex::emulator::Emulator;
 
-use super::{ALICE, Files, bearer, common::chat};
-
-/// One that signs certificates.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    pub(crate) fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// The files of a new certificate of localhost, and of its key.
-    pub(crate) fn server(&self, files: &Files, name: &str) -> (String, String) {
-        self.server_until(files, name, 2100)
-    }
-
-    fn server_until(&self, files: &Files, name: &str, year: i32) -> (String, String) {
-        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let (cert, key) = self.sign(params);
-        (files.write(&format!("{name}.pem"), &cert), files.write(&format!("{name}.key"), &key))
-    }
-
-    /// A certificate of a client, and its key.
-    fn client(&self) -> (String, String) {
-        let mut params = CertificateParams::new(["client".to_owned()]).unwrap();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params)
-    }
-
-    fn sign(&self, params: CertificateParams) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-}
-
-/// A client that trusts this authority, and may show a certificate.
-fn trusting(authority: &Authority, shows: Option<(String, String)>) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let builder = builder.with_root_certificates(roots);
-    match shows {
-        None => builder.with_no_client_auth(),
-        Some((cert, key)) => {
-            let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(vec![cert], key).unwrap()
-        }
-    }
-}
+use super::{
+    ALICE, Files, bearer,
+    common::{certificates::Authority, chat, in_time},
+};
 
 async fn connect(addr: SocketAddr, config: &ClientConfig) -> io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(addr).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config.clone())).connect(name, socket).await
+    let connecting = TlsConnector::from(Arc::new(config.clone())).connect(name, socket);
+    in_time("a handshake", connecting).await
 }
 
 /// The status line of an answer, or why there is none: in TLS 1.3 a client learns that its
@@ -94,7 +36,7 @@ async fn ask(addr: SocketAddr, config: &ClientConfig) -> io::Result<String> {
     let mut socket = connect(addr, config).await?;
     socket.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
     let mut answer = String::new();
-    let read = socket.read_to_string(&mut answer).await;
+    let read = in_time("an answer", socket.read_to_string(&mut answer)).await;
     if answer.is_empty() {
         read?;
     }
@@ -115,13 +57,13 @@ fn der(file: &str) -> Vec<u8> {
 async fn clients_choose_http1_or_http2_over_tls() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::with_keys(), Authority::new());
-    let (cert, key) = authority.server(&files, "server");
+    let (cert, key) = files.write_pair("server", authority.server());
     let keys = files.path("keys");
     let options = ["--client-key-file", &keys, "--tls-cert", &cert, "--tls-key", &key];
     let gateway = files.start(&vertex, &options).await;
     let port = gateway.addr.port();
     for version in [Version::HTTP_11, Version::HTTP_2] {
-        let https = HttpsConnectorBuilder::new().with_tls_config(trusting(&authority, None));
+        let https = HttpsConnectorBuilder::new().with_tls_config(authority.trusting_client(None));
         let https = match version {
             Version::HTTP_2 => https.https_only().enable_all_versions().build(),
             _ => https.https_only().enable_http1().build(),
@@ -131,13 +73,13 @@ async fn clients_choose_http1_or_http2_over_tls() {
         request.headers_mut().insert("authorization", bearer(ALICE));
         *request.uri_mut() =
             format!("https://localhost:{port}/v1/chat/completions").parse().unwrap();
-        let answer = client.request(request).await.unwrap();
+        let answer = in_time("an answer", client.request(request)).await.unwrap();
         assert_eq!((answer.status(), answer.version()), (StatusCode::OK, version));
     }
     // Clear text, and whoever says nothing, are not served, and hold nobody up.
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
     assert!(!gateway.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.contains("HTTP/"));
-    let status = ask(gateway.addr, &trusting(&authority, None)).await.unwrap();
+    let status = ask(gateway.addr, &authority.trusting_client(None)).await.unwrap();
     assert_eq!(status, "HTTP/1.1 401 Unauthorized");
     assert_eq!(vertex.stats().api_requests, 2);
     silent.write_all(b"x").await.unwrap();
@@ -148,7 +90,7 @@ async fn clients_choose_http1_or_http2_over_tls() {
 async fn whoever_never_shakes_hands_is_sent_away() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
-    let (cert, key) = authority.server(&files, "server");
+    let (cert, key) = files.write_pair("server", authority.server());
     let options = ["--header-timeout", "1", "--tls-cert", &cert, "--tls-key", &key];
     let gateway = files.start(&vertex, &options).await;
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
@@ -162,13 +104,13 @@ async fn whoever_never_shakes_hands_is_sent_away() {
 async fn a_certificate_is_read_again_when_it_changes() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
-    let (cert, key) = authority.server_until(&files, "server", 2001);
+    let (cert, key) = files.write_pair("server", authority.server_until(2001));
     let gateway = files.start(&vertex, &["--tls-cert", &cert, "--tls-key", &key]).await;
-    let client = trusting(&authority, None);
+    let client = authority.trusting_client(None);
     files.told(1, "the certificate has expired").await;
     assert!(connect(gateway.addr, &client).await.is_err());
 
-    authority.server(&files, "server");
+    files.write_pair("server", authority.server());
     // Of the pair one file is there first, which may be seen or not.
     files.told(1, "certificate read again").await;
     let second = der(&cert);
@@ -179,7 +121,7 @@ async fn a_certificate_is_read_again_when_it_changes() {
     files.told(1, "there is no certificate in it").await;
     assert_eq!(shown(gateway.addr, &client).await, second, "the old one stays");
     let before = files.log().matches("certificate read again").count();
-    authority.server(&files, "server");
+    files.write_pair("server", authority.server());
     files.told(before + 1, "certificate read again").await;
     assert_eq!(shown(gateway.addr, &client).await, der(&cert));
     assert_ne!(der(&cert), second);
@@ -187,7 +129,7 @@ async fn a_certificate_is_read_again_when_it_changes() {
     let request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     open.write_all(request).await.unwrap();
     let mut answer = String::new();
-    open.read_to_string(&mut answer).await.unwrap();
+    in_time("an answer", open.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(!files.log().contains("PRIVATE KEY"), "{}", files.log());
 }
@@ -197,11 +139,11 @@ async fn with_mutual_tls_a_stranger_does_not_get_past_the_handshake() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (mine, other) = (Authority::new(), Authority::new());
-    let (cert, key) = authority.server(&files, "server");
+    let (cert, key) = files.write_pair("server", authority.server());
     let ca = files.write("ca", &mine.pem());
     let options = ["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
     let gateway = files.start(&vertex, &options).await;
-    let ask = async |shows| ask(gateway.addr, &trusting(&authority, shows)).await;
+    let ask = async |shows| ask(gateway.addr, &authority.trusting_client(shows)).await;
     for stranger in [None, Some(other.client()), Some(authority.client())] {
         let error = ask(stranger).await.unwrap_err();
         assert!(error.to_string().contains("alert"), "{error}");
