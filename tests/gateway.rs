@@ -9,7 +9,7 @@ use bytes::Bytes;
 use common::{
     Http, chat, chat_stream, client, eventually,
     gateway::{Gateway, command, openai_error},
-    text,
+    in_time, text,
 };
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -31,7 +31,7 @@ async fn with_an_emulator_it_needs_nothing_and_says_how_to_use_it() {
     assert!(gateway.emulator.is_some());
     let mut printed = String::new();
     while !printed.contains("OPENAI_API_KEY=") {
-        printed += &gateway.stdout.next_line().await.unwrap().unwrap();
+        printed += &in_time("a line", gateway.stdout.next_line()).await.unwrap().unwrap();
     }
     let addr = gateway.addr;
     assert!(printed.contains(&format!("curl http://{addr}/v1/chat/completions")), "{printed}");
@@ -46,11 +46,11 @@ async fn the_emulator_alone_is_a_command() {
     let mut child =
         command(&["emulator", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = stdout.next_line().await.unwrap().unwrap();
+    let line = in_time("a line", stdout.next_line()).await.unwrap().unwrap();
     let url = line.strip_prefix("emulator listening on ").unwrap();
     let request = Request::get(format!("{url}/__emulator/stats"));
     let request = request.body(ReplayBody::plain(Full::<Bytes>::default())).unwrap();
-    let stats = text(client(Http::One).request(request).await.unwrap()).await;
+    let stats = text(in_time("an answer", client(Http::One).request(request)).await.unwrap()).await;
     assert!(stats.contains(r#""token_mints":0"#), "{stats}");
 }
 
@@ -207,7 +207,7 @@ async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
         command.env("GCE_METADATA_HOST", "127.0.0.1:1");
         command
     };
-    let output = start().output().await.unwrap();
+    let output = in_time("its end", start().output()).await.unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     for place in
@@ -580,7 +580,7 @@ async fn a_name_that_is_not_found_is_said_before_anything_is_served() {
         let args = ["--project", "p1", "--location", location, "--upstream", &url];
         let args = [&args[..], &["--config", config, "--credentials"]].concat();
         let args = [&args[..], &[key.path().to_str().unwrap()]].concat();
-        let output = command(&args).output().await.unwrap();
+        let output = in_time("its end", command(&args).output()).await.unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{error}");
         assert!(error.contains(why), "{error}");
@@ -603,7 +603,7 @@ async fn a_configuration_that_cannot_be_used_is_said_before_anything_is_served()
         let path = file.path().to_str().unwrap().to_owned();
         for first in [&[][..], &["check"][..]] {
             let args = [first, &["--config", &path, "--project", "p", "--location", "us-central1"]];
-            let output = command(&args.concat()).output().await.unwrap();
+            let output = in_time("its end", command(&args.concat()).output()).await.unwrap();
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{error}");
             assert!(error.contains(why), "{error}");
@@ -623,7 +623,7 @@ async fn a_stream_passes_chunk_by_chunk_over_http1_and_http2() {
         vertex.set_faults(Faults { stream, ..Faults::default() });
         let gateway = Gateway::before(&vertex, &[]).await;
         let mut body = gateway.call_over(http, &mut chat_stream("slowly")).await.into_body();
-        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let first = in_time("a chunk", body.frame()).await.unwrap().unwrap().into_data().unwrap();
         assert!(first.starts_with(b"data: {"), "{first:?}");
         assert_eq!(vertex.requests()[0].chunks_sent, 1);
         drop(body);
@@ -642,13 +642,16 @@ async fn a_signal_lets_running_requests_finish() {
     vertex.set_faults(Faults { stream, ..Faults::default() });
     let mut gateway = Gateway::before(&vertex, &[]).await;
     let mut body = gateway.call(chat_stream("to the end")).await.into_body();
-    body.frame().await.unwrap().unwrap();
+    in_time("a chunk", body.frame()).await.unwrap().unwrap();
     gateway.terminate();
     // No new connection is taken from then on.
-    while TcpStream::connect(gateway.addr).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let rest = body.collect().await.unwrap().to_bytes();
+    in_time("the listener is closed", async {
+        while TcpStream::connect(gateway.addr).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let rest = in_time("the rest of an answer", body.collect()).await.unwrap().to_bytes();
     assert!(rest.ends_with(b"data: [DONE]\n\n"), "{rest:?}");
     assert_eq!(gateway.ended().await.code(), Some(0));
     assert_eq!(vertex.stats().streams.completed, 1);
@@ -677,10 +680,10 @@ async fn a_thousand_slow_streams_run_at_once_and_a_revocation_fails_none() {
                 let (parts, body) = chat_stream("x").into_parts();
                 let mut request = Request::from_parts(parts, ReplayBody::plain(body));
                 *request.uri_mut() = format!("http://{addr}/v1/chat/completions").parse().unwrap();
-                let answer = client.request(request).await.unwrap();
+                let answer = in_time("an answer", client.request(request)).await.unwrap();
                 assert_eq!(answer.status(), StatusCode::OK);
                 let mut body = answer.into_body();
-                body.frame().await.unwrap().unwrap();
+                in_time("a chunk", body.frame()).await.unwrap().unwrap();
                 body
             })
         })

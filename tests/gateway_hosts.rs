@@ -1,22 +1,18 @@
 //! The sidecar at Google's own hosts: a network of its own, in which they are the emulator.
 #![cfg(all(feature = "gateway", target_os = "linux"))]
 
-#[path = "common/world.rs"]
-mod world;
+mod common;
 
-use std::{fs, process::Stdio};
+use std::fs;
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
+use common::{
+    gateway::{Gateway, command},
+    text,
+    world::World,
 };
+use http::{Request, StatusCode};
+use serde_json::json;
 use tower_vertex::emulator::{Emulator, EndpointInfo};
-use world::World;
 
 const DNS: &str = "7.us-east1-123456789012.prediction.vertexai.goog";
 const HOSTS: &str = "127.0.0.1 us-central1-aiplatform.googleapis.com aiplatform.googleapis.com \
@@ -63,17 +59,9 @@ async fn each_model_is_asked_at_its_own_host_with_one_token_for_all() {
     fs::write("authority.pem", vertex.certificate_pem().unwrap()).unwrap();
     fs::write("key.json", vertex.service_account_key()).unwrap();
     fs::write("gateway.toml", CONFIG).unwrap();
-    let mut gateway = Command::new(env!("CARGO_BIN_EXE_vertex-gateway"))
-        .args(["--listen", "127.0.0.1:0", "--config", "gateway.toml", "--credentials", "key.json"])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut stdout = BufReader::new(gateway.stdout.take().unwrap()).lines();
-    let line = stdout.next_line().await.unwrap().expect("it says that it listens");
-    let url = line.strip_prefix("listening on ").unwrap();
+    let args = ["--listen", "127.0.0.1:0", "--config", "gateway.toml", "--credentials", "key.json"];
+    let gateway = Gateway::start(command(&args)).await;
 
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     for (model, host, place) in [
         (
             "gemini-2.5-flash",
@@ -85,8 +73,8 @@ async fn each_model_is_asked_at_its_own_host_with_one_token_for_all() {
         ("llama-3", DNS, "us-east1/endpoints/7"),
     ] {
         let body = json!({ "model": model, "messages": [{ "role": "user", "content": "x" }] });
-        let request = Request::post(format!("{url}/v1/chat/completions"));
-        let answer = client.request(request.body(body.to_string().into()).unwrap()).await.unwrap();
+        let request = Request::post("/v1/chat/completions");
+        let answer = gateway.call(request.body(body.to_string().into()).unwrap()).await;
         assert_eq!(answer.status(), StatusCode::OK, "{model}");
         let seen = vertex.requests().pop().unwrap();
         assert_eq!(seen.host.as_deref(), Some(host), "{model}");
@@ -99,11 +87,10 @@ async fn each_model_is_asked_at_its_own_host_with_one_token_for_all() {
     assert_eq!(looked.host.as_deref(), Some("us-east1-aiplatform.googleapis.com"));
 
     // A failure names the host that was asked for, and not that of other models.
-    let request = Request::post(format!("{url}/v1/chat/completions"));
+    let request = Request::post("/v1/chat/completions");
     let request = request.body(json!({ "model": "nowhere" }).to_string().into()).unwrap();
-    let answer = client.request(request).await.unwrap();
+    let answer = gateway.call(request).await;
     assert!(answer.status().is_server_error());
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    let body = String::from_utf8_lossy(&body);
+    let body = text(answer).await;
     assert!(body.contains("to https://europe-west9-aiplatform.googleapis.com"), "{body}");
 }

@@ -6,21 +6,17 @@ mod common;
 use std::{process::Stdio, time::Duration};
 
 use common::{
-    chat, chat_stream, eventually,
-    gateway::{Gateway, before, openai_error},
-    text,
+    chat, chat_stream, echo, eventually,
+    gateway::{Gateway, Log, before, bytes, head, openai_error},
+    in_time, pace, text,
 };
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tower_vertex::emulator::{Emulator, Faults, StreamBehavior};
-
-fn pace(vertex: &Emulator, stream: StreamBehavior) {
-    vertex.set_faults(Faults { stream, ..Faults::default() });
-}
+use tower_vertex::emulator::{Emulator, StreamBehavior};
 
 /// Held back until told otherwise: the answer's head is there, and its end is far away.
 fn endless() -> StreamBehavior {
@@ -88,12 +84,10 @@ async fn a_slow_sender_takes_nobodys_place_and_is_not_waited_for_for_ever() {
     let options = ["--max-concurrent-requests", "1", "--client-body-timeout", "2"];
     let gateway = Gateway::before(&vertex, &options).await;
     let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\
-         content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all((head(100) + "{").as_bytes()).await.unwrap();
     assert_eq!(gateway.call(chat("quick")).await.status(), StatusCode::OK);
     let mut answer = vec![0; 4096];
-    let length = slow.read(&mut answer).await.unwrap();
+    let length = in_time("a refusal", slow.read(&mut answer)).await.unwrap();
     let answer = String::from_utf8_lossy(&answer[..length]);
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("request_timeout"), "{answer}");
@@ -114,7 +108,7 @@ async fn the_time_for_an_answer_begins_when_the_request_may_go() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     slow.write_all(body.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    slow.read_to_string(&mut answer).await.unwrap();
+    in_time("an answer", slow.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 
     let silent =
@@ -132,7 +126,7 @@ async fn a_full_queue_says_so_at_once() {
     let options = ["--max-concurrent-requests", "1", "--max-queued-requests", "0"];
     let gateway = Gateway::before(&vertex, &options).await;
     let mut body = gateway.call(chat_stream("for ever")).await.into_body();
-    body.frame().await.unwrap().unwrap();
+    in_time("a chunk", body.frame()).await.unwrap().unwrap();
     let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
     assert_eq!((status, &*code), (503, "overloaded"));
     assert!(message.contains("0 wait already"), "{message}");
@@ -145,10 +139,7 @@ async fn a_client_that_takes_nothing_stops_its_stream_and_is_let_go() {
     pace(&vertex, StreamBehavior { chunks, ..StreamBehavior::default() });
     let gateway = Gateway::before(&vertex, &["--send-timeout", "2"]).await;
     let mut deaf = TcpStream::connect(gateway.addr).await.unwrap();
-    let body = r#"{"model":"google/gemini-2.5-flash","stream":true,"messages":[{"role":"user","content":"x"}]}"#;
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json";
-    let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    deaf.write_all(request.as_bytes()).await.unwrap();
+    deaf.write_all(&bytes(chat_stream("x")).await).await.unwrap();
     eventually("its stream is given up", || vertex.stats().streams.aborted == 1).await;
     // What it did not take was not asked for either: the emulator made a part of the stream.
     let made = vertex.requests()[0].chunks_sent;
@@ -162,10 +153,10 @@ async fn what_does_not_end_is_cut_when_the_time_for_draining_is_over() {
     pace(&vertex, endless());
     let mut gateway = Gateway::before(&vertex, &["--drain-timeout", "1"]).await;
     let mut body = gateway.call(chat_stream("for ever")).await.into_body();
-    body.frame().await.unwrap().unwrap();
+    in_time("a chunk", body.frame()).await.unwrap().unwrap();
     gateway.terminate();
     assert_eq!(gateway.ended().await.code(), Some(0));
-    assert!(body.collect().await.is_err(), "it was cut");
+    assert!(in_time("the rest of an answer", body.collect()).await.is_err(), "it was cut");
 }
 
 #[tokio::test]
@@ -176,14 +167,14 @@ async fn a_second_signal_ends_the_delay_and_what_is_under_way() {
     let (mut command, _key) = before(&vertex, &vertex.url(), &options);
     command.stderr(Stdio::piped());
     let mut gateway = Gateway::start(command).await;
-    let mut log = BufReader::new(gateway.child.stderr.take().unwrap()).lines();
+    let mut log = Log::of(&mut gateway);
     let mut body = gateway.call(chat_stream("for ever")).await.into_body();
-    body.frame().await.unwrap().unwrap();
+    in_time("a chunk", body.frame()).await.unwrap().unwrap();
     gateway.terminate();
-    while !log.next_line().await.unwrap().unwrap().contains("--drain-delay") {}
+    log.until("--drain-delay").await;
     gateway.terminate();
     assert_eq!(gateway.ended().await.code(), Some(0));
-    assert!(body.collect().await.is_err(), "it was cut");
+    assert!(in_time("the rest of an answer", body.collect()).await.is_err(), "it was cut");
 }
 
 #[tokio::test]
@@ -196,12 +187,17 @@ async fn one_connection_more_than_allowed_waits_until_another_one_ends() {
     // Says nothing, and is sent away after a second.
     let mut idle = TcpStream::connect(gateway.addr).await.unwrap();
     vertex.clear_faults();
-    let third = gateway.call(chat("3"));
+    let mut third = Box::pin(gateway.call(chat("3")));
     let mut rest = Vec::new();
-    let (read, third) = tokio::join!(idle.read_to_end(&mut rest), third);
-    assert_eq!((read.unwrap(), third.status()), (0, StatusCode::OK));
+    tokio::select! {
+        biased;
+        read = idle.read_to_end(&mut rest) => assert_eq!(read.unwrap(), 0),
+        _ = &mut third => panic!("it did not wait"),
+    }
+    let third = third.await;
+    assert_eq!(third.status(), StatusCode::OK);
     drop(streaming);
-    assert!(text(third).await.contains("You said: 3"));
+    assert!(text(third).await.contains(&echo("3")));
 }
 
 #[tokio::test]
@@ -212,8 +208,7 @@ async fn a_client_over_http2_that_answers_no_ping_is_let_go() {
     // The preface and empty settings; what comes back is read, and not answered.
     silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut read = Vec::new();
-    let ended = silent.read_to_end(&mut read);
-    let _ = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it is let go");
+    let _ = in_time("it is let go", silent.read_to_end(&mut read)).await;
     // A PING of 8 bytes on the connection itself.
     let ping = b"\0\0\x08\x06\0\0\0\0\0";
     assert!(read.windows(ping.len()).any(|bytes| bytes == ping), "{read:?}");

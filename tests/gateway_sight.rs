@@ -14,18 +14,14 @@ use std::{
 use bytes::Bytes;
 use common::{
     Http, chat, chat_stream, client, eventually,
-    gateway::{Gateway, command},
-    text,
+    gateway::{self, Gateway, before, bytes, command},
+    in_time, pace, text,
 };
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    net::TcpStream,
-    process::{ChildStderr, Command},
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command};
 use tower_vertex::{
     emulator::{ApiFault, Emulator, Faults, StreamBehavior, TokenBehavior, TokenFault},
     replay::ReplayBody,
@@ -51,28 +47,19 @@ impl Watched {
         options: &[&str],
         set: impl FnOnce(&mut Command),
     ) -> Self {
-        let mut key = tempfile::NamedTempFile::new().unwrap();
-        key.write_all(vertex.service_account_key().as_bytes()).unwrap();
-        let (url, key) = (vertex.url(), key.path().to_str().unwrap());
-        let mut args =
-            vec!["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"];
-        args.extend(["--upstream", &url, "--credentials", key]);
-        args.extend(["--admin-listen", "127.0.0.1:0"]);
-        args.extend(options);
-        let mut command = command(&args);
+        let options = [&["--admin-listen", "127.0.0.1:0"], options].concat();
+        let (mut command, _key) = before(vertex, &vertex.url(), &options);
         command.stderr(Stdio::piped());
         set(&mut command);
         let mut gateway = Gateway::start(command).await;
-        let line = gateway.stdout.next_line().await.unwrap().unwrap();
+        let line = in_time("the admin listener", gateway.stdout.next_line()).await;
+        let line = line.unwrap().unwrap();
         let admin = line.strip_prefix("admin on http://").expect(&line).parse().unwrap();
         Self { gateway, admin }
     }
 
     fn log(&mut self) -> Log {
-        Log {
-            lines: BufReader::new(self.gateway.child.stderr.take().unwrap()).lines(),
-            all: "".into(),
-        }
+        Log { lines: gateway::Log::of(&mut self.gateway), all: "".into() }
     }
 
     async fn call(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
@@ -127,7 +114,8 @@ async fn call(addr: SocketAddr, request: Request<Full<Bytes>>) -> Response<Incom
     let (mut head, body) = request.into_parts();
     let path = head.uri.path_and_query().unwrap().clone();
     head.uri = format!("http://{addr}{path}").parse().unwrap();
-    client(Http::One).request(Request::from_parts(head, ReplayBody::plain(body))).await.unwrap()
+    let request = Request::from_parts(head, ReplayBody::plain(body));
+    in_time("an answer", client(Http::One).request(request)).await.unwrap()
 }
 
 fn ask(model: &str) -> Request<Full<Bytes>> {
@@ -138,7 +126,7 @@ fn ask(model: &str) -> Request<Full<Bytes>> {
 
 /// All that a JSON log has said.
 struct Log {
-    lines: Lines<BufReader<ChildStderr>>,
+    lines: gateway::Log,
     all: String,
 }
 
@@ -146,8 +134,7 @@ impl Log {
     /// The line of the next request that ended.
     async fn request(&mut self) -> Value {
         loop {
-            let line = tokio::time::timeout(Duration::from_secs(20), self.lines.next_line());
-            let line = line.await.expect("a line of the log").unwrap().unwrap();
+            let line = self.lines.line().await.unwrap();
             self.all += &line;
             let line: Value = serde_json::from_str(&line).expect(&line);
             assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
@@ -238,10 +225,6 @@ impl Metrics {
     }
 }
 
-fn stream(stream: StreamBehavior) -> Faults {
-    Faults { stream, ..Faults::default() }
-}
-
 #[tokio::test]
 async fn each_request_has_a_line_without_its_content() {
     let vertex = Emulator::start().await.unwrap();
@@ -326,9 +309,10 @@ async fn each_request_has_a_line_without_its_content() {
         chunks: Some(3),
         ..StreamBehavior::default()
     };
-    vertex.set_faults(stream(slow));
+    pace(&vertex, slow);
     let mut answer = watched.call(chat_stream(CONTENT)).await;
-    let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    let first =
+        in_time("a chunk", answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap();
     drop(answer);
     let expected = with(at_vertex(200, "client_left"), json!({ "sent_bytes": first.len() }));
     assert_eq!(log.steady().await, expected);
@@ -337,16 +321,10 @@ async fn each_request_has_a_line_without_its_content() {
     vertex.reset_stats();
     let silent =
         StreamBehavior { first_byte_delay: Duration::from_secs(600), ..StreamBehavior::default() };
-    vertex.set_faults(stream(silent));
+    pace(&vertex, silent);
     let seen = vertex.requests().len();
     let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
-    let body =
-        format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{CONTENT}"}}]}}"#);
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    socket.write_all([head, body].concat().as_bytes()).await.unwrap();
+    socket.write_all(&bytes(chat(CONTENT)).await).await.unwrap();
     eventually("the request arrives", || vertex.requests().len() > seen).await;
     drop(socket);
     let expected = with(at_vertex(499, "client_left"), json!({ "sent_bytes": 0 }));
@@ -368,8 +346,9 @@ async fn each_request_has_a_line_without_its_content() {
 
     // A stream that breaks off.
     let cut = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
-    vertex.set_faults(stream(cut));
-    let _ = watched.call(chat_stream(CONTENT)).await.into_body().collect().await;
+    pace(&vertex, cut);
+    let answer = watched.call(chat_stream(CONTENT)).await.into_body();
+    let _ = in_time("the break", answer.collect()).await;
     let line = log.steady().await;
     assert!(line["sent_bytes"].as_u64().unwrap() > 0, "{line}");
     let expected =
@@ -378,7 +357,7 @@ async fn each_request_has_a_line_without_its_content() {
 
     watched.gateway.terminate();
     assert!(watched.gateway.ended().await.success());
-    while let Some(line) = log.lines.next_line().await.unwrap() {
+    while let Some(line) = log.lines.line().await {
         log.all += &line;
     }
     assert!(log.all.contains("access token fetched"), "it was a verbose log: {}", log.all);
@@ -428,12 +407,7 @@ async fn the_text_log_has_the_same_fields() {
     let mut watched = Watched::start(&vertex, &[]).await;
     let mut log = watched.log();
     text(watched.call(ask("hostile\n\u{1b}[31mmodel")).await).await;
-    let line = loop {
-        let line = log.lines.next_line().await.unwrap().unwrap();
-        if line.contains("tower_vertex::gateway::access") {
-            break line;
-        }
-    };
+    let line = log.lines.until("tower_vertex::gateway::access").await;
     assert!(line.contains(" INFO ") && line.contains(r#"method="POST""#), "{line}");
     assert!(line.contains(r#"model="hostile\n\u{1b}[31mmodel""#), "{line}");
     assert!(line.contains("status=") && line.contains("total_seconds="), "{line}");
@@ -596,7 +570,7 @@ async fn what_is_under_way_is_counted() {
         chunks: Some(3),
         ..StreamBehavior::default()
     };
-    vertex.set_faults(stream(slow));
+    pace(&vertex, slow);
     let streams = [watched.call(chat_stream("x")).await, watched.call(chat_stream("x")).await];
     let addr = watched.gateway.addr;
     let waits = tokio::spawn(async move { call(addr, chat_stream("x")).await.status() });
@@ -662,7 +636,7 @@ async fn it_is_not_ready_while_it_drains_and_says_so_to_the_end() {
         chunks: Some(3),
         ..StreamBehavior::default()
     };
-    vertex.set_faults(stream(slow));
+    pace(&vertex, slow);
     let answer = watched.call(chat_stream("x")).await;
     watched.gateway.terminate();
     watched.until_readiness((503, "draining")).await;
@@ -705,7 +679,7 @@ async fn an_admin_address_that_does_not_work_is_a_sentence() {
         (&taken, "choose another address with --admin-listen"),
     ] {
         let args = ["--emulator", "--listen", "127.0.0.1:0", "--admin-listen", addr];
-        let output = command(&args).output().await.unwrap();
+        let output = in_time("its end", command(&args).output()).await.unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.lines().last().unwrap().contains(said), "{stderr}");
@@ -783,7 +757,7 @@ async fn a_closed_standard_error_stops_nothing() {
     let mut command = command(&["--listen", "nowhere", "--project", "p", "--location", "global"]);
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     drop(child.stderr.take());
-    assert_eq!(child.wait().await.unwrap().code(), Some(2));
+    assert_eq!(in_time("its end", child.wait()).await.unwrap().code(), Some(2));
 }
 
 /// Each string under a key of this name, anywhere in the document.
