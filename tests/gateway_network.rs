@@ -35,7 +35,11 @@ const OLD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const NEW: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 /// A name server of everything, with what it answers for each name.
-struct Names(Arc<Mutex<HashMap<&'static str, Answer>>>);
+struct Names {
+    known: Arc<Mutex<HashMap<&'static str, Answer>>>,
+    /// The questions that came.
+    asked: Arc<Mutex<Vec<String>>>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -52,13 +56,14 @@ impl Names {
     async fn serve(at: Ipv4Addr, names: &[(&'static str, Ipv4Addr)]) -> Self {
         let socket = UdpSocket::bind((at, 53)).await.unwrap();
         let known = names.iter().map(|&(name, address)| (name, Answer::At(address))).collect();
-        let known = Arc::new(Mutex::new(known));
-        let names = Self(Arc::clone(&known));
+        let (known, asked) = (Arc::new(Mutex::new(known)), Arc::default());
+        let names = Self { known: Arc::clone(&known), asked: Arc::clone(&asked) };
         tokio::spawn(async move {
             let mut query = [0; 512];
             loop {
                 let (length, client) = socket.recv_from(&mut query).await.unwrap();
                 let answer = reply(&query[..length], &known.lock().unwrap());
+                asked.lock().unwrap().push(name(&query[..length]).0);
                 if let Some(answer) = answer {
                     let _ = socket.send_to(&answer, client).await;
                 }
@@ -68,20 +73,31 @@ impl Names {
     }
 
     fn set(&self, name: &'static str, answer: Answer) {
-        self.0.lock().unwrap().insert(name, answer);
+        self.known.lock().unwrap().insert(name, answer);
+    }
+
+    /// How often a name was looked up.
+    fn asked(&self, name: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
     }
 }
 
-/// RFC 1035 §4, as far as a resolver of A and AAAA needs it.
-fn reply(query: &[u8], known: &HashMap<&str, Answer>) -> Option<Vec<u8>> {
+/// The name that is looked up, and where it ends.
+fn name(query: &[u8]) -> (String, usize) {
     let (mut labels, mut at) = (Vec::new(), 12);
     while query[at] != 0 {
         let end = at + 1 + usize::from(query[at]);
         labels.push(std::str::from_utf8(&query[at + 1..end]).unwrap().to_ascii_lowercase());
         at = end;
     }
-    let (question, kind) = (&query[12..at + 5], query[at + 2]);
-    let (code, address) = match known.get(&*labels.join(".")) {
+    (labels.join("."), at)
+}
+
+/// RFC 1035 §4, as far as a resolver of A and AAAA needs it.
+fn reply(query: &[u8], known: &HashMap<&str, Answer>) -> Option<Vec<u8>> {
+    let (name, end) = name(query);
+    let (question, kind) = (&query[12..end + 5], query[end + 2]);
+    let (code, address) = match known.get(&*name) {
         Some(Answer::Silence) => return None,
         Some(Answer::Failure) => (2, None),
         None | Some(Answer::Gone) => (3, None),
@@ -104,7 +120,7 @@ fn world() -> World {
 }
 
 const RESOLVER: &str = r#"
-printf 'nameserver %s\noptions timeout:1 attempts:1\n' "${NAMESERVER:-127.0.0.1}" > "$HOME/resolv.conf"
+printf 'nameserver %s\noptions timeout:%s attempts:1\n' "${NAMESERVER:-127.0.0.1}" "${PATIENCE:-1}" > "$HOME/resolv.conf"
 echo 'hosts: files dns' > "$HOME/nsswitch.conf"
 mount --bind "$HOME/resolv.conf" /etc/resolv.conf
 mount --bind "$HOME/nsswitch.conf" /etc/nsswitch.conf
@@ -195,6 +211,20 @@ async fn names_that_do_not_resolve_are_a_502_until_they_do() {
         row(name, &gateway, &[502], breaks, async || names.set(VERTEX, Answer::At(LOCALHOST)))
             .await;
     }
+}
+
+#[tokio::test]
+async fn a_lookup_that_hangs_does_not_hold_up_the_end() {
+    let test = "a_lookup_that_hangs_does_not_hold_up_the_end";
+    // For longer than the end is waited for; 30 s is the most that the resolver takes.
+    let world = world().variable("PATIENCE", "30");
+    let Some((names, vertex)) = inside(world, test, LOCALHOST, LOCALHOST).await else { return };
+    names.set(TOKENS, Answer::Silence);
+    let mut gateway = Gateway::start(gateway(&LOCAL)).await;
+    eventually("it looks for the token endpoint", || names.asked(TOKENS) > 0).await;
+    gateway.terminate();
+    assert!(gateway.ended().await.success());
+    assert_eq!(vertex.stats().token_requests, 0);
 }
 
 #[tokio::test]

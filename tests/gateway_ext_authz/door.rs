@@ -3,14 +3,7 @@
 use std::{process::Stdio, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpStream, UnixStream},
@@ -21,7 +14,7 @@ use tower::service_fn;
 
 use super::{
     Asked, AuthorizationClient, CheckRequest, Envoy, Place,
-    common::{Http, gateway::Gateway, text},
+    common::{Http, certificates::Authority, gateway::Gateway, text},
 };
 
 #[tokio::test]
@@ -89,7 +82,7 @@ async fn a_socket_file_that_does_not_let_us_in_is_not_removed() {
 #[tokio::test]
 async fn a_connection_that_says_nothing_holds_up_no_end() {
     let place = Place::new().await;
-    let (cert, key) = self_signed();
+    let (cert, key) = Authority::new().server();
     let (cert, key) = (place.write("cert", &cert), place.write("key", &key));
     for tls in [&[][..], &["--tls-cert", &cert, "--tls-key", &key]] {
         let options = [&["--drain-timeout", "0"], tls].concat();
@@ -118,24 +111,11 @@ async fn a_connection_that_says_nothing_is_closed() {
     assert_eq!((closed.unwrap(), &*rest), (0, &b""[..]));
 }
 
-fn self_signed() -> (String, String) {
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    (signed.cert.pem(), signed.signing_key.serialize_pem())
-}
-
 #[tokio::test]
 async fn by_mutual_tls_only_with_a_certificate() {
     let place = Place::new().await;
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let sign = |name: &str, usage| {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem())
-    };
-    let (cert, key) = sign("localhost", ExtendedKeyUsagePurpose::ServerAuth);
+    let authority = Authority::new();
+    let (cert, key) = authority.server();
     let (cert, key) = (place.write("cert", &cert), place.write("key", &key));
     let ca = place.write("ca", &authority.pem());
     let options = ["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
@@ -143,16 +123,6 @@ async fn by_mutual_tls_only_with_a_certificate() {
     let gateway = Gateway::start(place.command(&options)).await;
     let port = gateway.addr.port();
 
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let (cert, key) = sign("envoy", ExtendedKeyUsagePurpose::ClientAuth);
-    let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let shown = builder.clone().with_client_auth_cert(vec![cert], key).unwrap();
     let connect = |mut config: ClientConfig| async move {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let config = Arc::new(config);
@@ -166,11 +136,12 @@ async fn by_mutual_tls_only_with_a_certificate() {
         });
         Endpoint::from_static("http://envoy").connect_with_connector(connector).await
     };
-    let channel: Channel = connect(shown).await.unwrap();
+    let channel: Channel =
+        connect(authority.trusting_client(Some(authority.client()))).await.unwrap();
     let envoy = Envoy::new(gateway, channel);
     envoy.pass(Asked::chat()).await;
     // In TLS 1.3 one learns that one's certificate was wanted when one reads.
-    if let Ok(channel) = connect(builder.with_no_client_auth()).await {
+    if let Ok(channel) = connect(authority.trusting_client(None)).await {
         let error = AuthorizationClient::new(channel).check(CheckRequest::default()).await;
         assert_ne!(error.unwrap_err().code(), tonic::Code::InvalidArgument, "it was answered");
     }

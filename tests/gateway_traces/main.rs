@@ -15,15 +15,11 @@ use std::process::Stdio;
 
 use common::{
     chat,
-    gateway::{Gateway, before},
+    gateway::{Gateway, Log, before},
     text,
 };
 use http::{HeaderValue, StatusCode};
 use tempfile::TempPath;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    process::ChildStderr,
-};
 use tower_vertex::emulator::Emulator;
 use upstream::Upstream;
 
@@ -37,7 +33,7 @@ struct Traced {
     #[cfg_attr(not(feature = "otel"), allow(dead_code))] // It must not end before.
     vertex: Emulator,
     upstream: Upstream,
-    log: Lines<BufReader<ChildStderr>>,
+    log: Log,
     _key: TempPath,
 }
 
@@ -52,21 +48,13 @@ impl Traced {
         let (mut command, key) = before(&vertex, &upstream.url(), &options);
         command.envs(variables.iter().copied()).stderr(Stdio::piped());
         let mut gateway = Gateway::start(command).await;
-        let log = BufReader::new(gateway.child.stderr.take().unwrap()).lines();
+        let log = Log::of(&mut gateway);
         Self { gateway, vertex, upstream, log, _key: key }
     }
 
     /// The next line of the log with this in it.
     async fn told(&mut self, what: &str) -> serde_json::Value {
-        let line = async {
-            loop {
-                let line = self.log.next_line().await.unwrap().expect(what);
-                if line.contains(what) {
-                    return serde_json::from_str(&line).unwrap();
-                }
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(20), line).await.expect(what)
+        serde_json::from_str(&self.log.until(what).await).unwrap()
     }
 
     /// Asks, as a part of a trace of the client's.
