@@ -14,13 +14,13 @@ use std::{
 
 use common::{
     chat, chat_stream, eventually,
-    gateway::{Gateway, before},
+    gateway::{Gateway, before, openai_error, request},
     in_time, pace, text,
 };
 use http::StatusCode;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::AsyncWriteExt as _,
+    net::TcpListener,
     sync::{Barrier, mpsc},
     task::JoinSet,
 };
@@ -82,15 +82,25 @@ async fn requests_at_the_same_time_have_a_connection_each_and_use_them_again() {
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 
-/// Reads a request to the end of its JSON, whose last key is `stream`; if one comes.
-async fn request(socket: &mut TcpStream) -> bool {
-    let mut read = Vec::new();
-    while !read.ends_with(b"false}") {
-        if socket.read_buf(&mut read).await.unwrap_or(0) == 0 {
-            return false;
-        }
-    }
-    true
+#[tokio::test]
+async fn another_protocol_that_nobody_asked_for_is_no_answer() {
+    let vertex = Emulator::start().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        assert!(request(&mut socket).await);
+        let answer =
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        socket.write_all(answer).await.unwrap();
+        // It is let go.
+        assert!(!request(&mut socket).await);
+    });
+    let (command, _key) = before(&vertex, &url, &ONE_WORKER);
+    let gateway = Gateway::start(command).await;
+    let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
+    assert_eq!((status, &*code), (502, "upstream_failed"));
+    assert!(message.contains(&format!("{url} answered with 101")), "{message}");
 }
 
 /// So a name in the DNS that has changed is followed.

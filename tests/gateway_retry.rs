@@ -7,17 +7,14 @@ use std::{io::Write as _, process::Stdio};
 
 use common::{
     chat,
-    gateway::{self, Gateway, command},
+    gateway::{self, Gateway, Log, command},
     text,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpListener,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 use tower_vertex::emulator::{ApiFault, Emulator, Faults};
 
 const TWO_PLACES: &str = r#"
@@ -124,10 +121,7 @@ async fn an_answer_that_was_not_passed_on_says_nothing_of_the_one_that_was() {
             format!("HTTP/1.1 200 OK\r\n{json}: 2\r\n\r\n{{}}"),
         ] {
             let (mut socket, _) = upstream.accept().await.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"}") {
-                assert!(socket.read_buf(&mut request).await.unwrap() > 0);
-            }
+            assert!(gateway::request(&mut socket).await);
             socket.write_all(answer.as_bytes()).await.unwrap();
         }
     });
@@ -135,16 +129,11 @@ async fn an_answer_that_was_not_passed_on_says_nothing_of_the_one_that_was() {
     let (mut command, _key) = gateway::before(&vertex, &url, &options);
     command.stderr(Stdio::piped());
     let mut gateway = Gateway::start(command).await;
-    let mut log = BufReader::new(gateway.child.stderr.take().unwrap()).lines();
+    let mut log = Log::of(&mut gateway);
     let answer = gateway.call(chat("x")).await;
     assert_eq!((answer.status(), attempts(&answer)), (StatusCode::OK, "2"));
     assert_eq!(text(answer).await, "{}");
-    let line = loop {
-        let line = log.next_line().await.unwrap().expect("a line of the request");
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        if line["message"] == "request" {
-            break line;
-        }
-    };
+    let line = log.until(r#""message":"request""#).await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["status"], &line["end"]), (&json!(200), &json!("whole")), "{line}");
 }

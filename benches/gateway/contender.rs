@@ -165,13 +165,7 @@ fn installed(name: &str) -> Option<String> {
 
 /// A server that cannot say which port it got: it is given one, which nobody else takes between here
 /// and its start.
-fn start_at(
-    addr: SocketAddr,
-    program: &str,
-    arguments: impl FnOnce(&mut Command),
-) -> Result<Server, BoxError> {
-    let mut command = Command::new(program);
-    arguments(&mut command);
+fn start_at(addr: SocketAddr, command: &mut Command) -> Result<Server, BoxError> {
     let server = Server { child: command.stdin(Stdio::null()).spawn()?, addr };
     wait_for(addr)?;
     Ok(server)
@@ -189,10 +183,9 @@ pub fn nginx(log: bool, upstream: SocketAddr, place: &Path) -> Result<Option<Ser
     let addr = free_address()?;
     let config = place.join("nginx.conf");
     fs::write(&config, nginx_config(log, addr, upstream, &place))?;
-    let server = start_at(addr, &program, |command| {
-        command.arg("-p").arg(&place).arg("-c").arg(&config).args(["-e", "stderr"]);
-    })?;
-    Ok(Some(server))
+    let mut command = Command::new(program);
+    command.arg("-p").arg(&place).arg("-c").arg(&config).args(["-e", "stderr"]);
+    start_at(addr, &mut command).map(Some)
 }
 
 /// `None` if it is not installed.
@@ -201,10 +194,9 @@ pub fn haproxy(upstream: SocketAddr, place: &Path) -> Result<Option<Server>, Box
     let addr = free_address()?;
     let config = place.join("haproxy.cfg");
     fs::write(&config, haproxy_config(addr, upstream))?;
-    let server = start_at(addr, &program, |command| {
-        command.args(["-q", "-db", "-f"]).arg(&config);
-    })?;
-    Ok(Some(server))
+    let mut command = Command::new(program);
+    command.args(["-q", "-db", "-f"]).arg(&config);
+    start_at(addr, &mut command).map(Some)
 }
 
 /// `TCP_NODELAY` and a thread for each processor it has by itself; a first chunk waits for the next

@@ -103,13 +103,14 @@ impl App {
     }
 
     pub(super) async fn serve(self, request: Request<Incoming>) -> Answer {
-        let shared = Arc::clone(&self.shared);
+        let Self { stack, shared } = self;
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
         let sight = Arc::clone(&shared.sight);
         let mut record = Box::new(Record::new(id.clone(), method, path, sight));
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
-        let answer = AssertUnwindSafe(self.answer(request, &mut record)).catch_unwind().await;
+        let answer = AssertUnwindSafe(answer(stack, &shared, request, &mut record));
+        let answer = answer.catch_unwind().await;
         // The panic's hook has told of it.
         let answer = answer.unwrap_or_else(|_panic| Err(Refusal::failed()));
         let left = answer.as_ref().is_err_and(Refusal::is_of_one_that_left);
@@ -127,51 +128,49 @@ impl App {
         }
         answer.map(|body| RecordedBody::new(body, record))
     }
+}
 
-    async fn answer(
-        self,
-        request: Request<Incoming>,
-        record: &mut Record,
-    ) -> Result<Response<AnswerBody>, Refusal> {
-        let Self { stack, shared } = self;
-        let client = shared.clients.load().authenticate(request.headers());
-        let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
-        let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
-        let request = admit(request, limit, patience, drain);
-        let (client, mut request) = (client?, request?);
-        if let Some(client) = &client {
-            let _ = record.routed.client.set(Arc::clone(client));
+async fn answer(
+    stack: Stack,
+    shared: &Shared,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let client = shared.clients.load().authenticate(request.headers());
+    let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
+    let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
+    let request = admit(request, limit, patience, drain);
+    let (client, mut request) = (client?, request?);
+    if let Some(client) = &client {
+        let _ = record.routed.client.set(Arc::clone(client));
+    }
+    let table = || shared.models.table();
+    let may = |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
+    let path = request.uri().path();
+    if let Some(answer) = models::answer(&record.method, path, table, may, shared.since) {
+        return answer.map(local);
+    }
+    if let Some(client) = &client {
+        client.count_request()?;
+        if client.has_list() {
+            request.extensions_mut().insert(ReadModel);
         }
-        let table = || shared.models.table();
-        let may =
-            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
-        let path = request.uri().path();
-        if let Some(answer) = models::answer(&record.method, path, table, may, shared.since) {
-            return answer.map(local);
+    }
+    // What is billed is not for a client to choose.
+    request.headers_mut().remove(QUOTA_PROJECT);
+    record.trace.follow(request.extensions_mut());
+    request.extensions_mut().insert(Arc::clone(&record.routed));
+    // A clone for each request: readiness that an error leaves unused goes with it.
+    match stack.oneshot(request).await {
+        // Nothing of ours asks for another protocol, and nobody here could speak it.
+        Ok(response) if response.status().is_informational() => {
+            Err(Refusal::no_answer(response.status(), &asked(record, shared)))
         }
-        if let Some(client) = &client {
-            client.count_request()?;
-            if client.has_list() {
-                request.extensions_mut().insert(ReadModel);
-            }
+        Ok(mut response) => {
+            strip_hop_by_hop(response.headers_mut());
+            Ok(response.map(Either::Left))
         }
-        // What is billed is not for a client to choose.
-        request.headers_mut().remove(QUOTA_PROJECT);
-        record.trace.follow(request.extensions_mut());
-        request.extensions_mut().insert(Arc::clone(&record.routed));
-        // A clone for each request: readiness that an error leaves unused goes with it.
-        match stack.oneshot(request).await {
-            // Nothing of ours asks for another protocol, and nobody here could speak it.
-            Ok(response) if response.status().is_informational() => {
-                let error = format!("it answered with {}", response.status()).into();
-                Err(Refusal::of(&error, &asked(record, &shared)))
-            }
-            Ok(mut response) => {
-                strip_hop_by_hop(response.headers_mut());
-                Ok(response.map(Either::Left))
-            }
-            Err(error) => Err(Refusal::of(&error, &asked(record, &shared))),
-        }
+        Err(error) => Err(Refusal::of(&error, &asked(record, shared))),
     }
 }
 

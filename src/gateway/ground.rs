@@ -1,7 +1,7 @@
 //! What all that serves stands on: who may come, credentials, the upstream, the token and the table
 //! of models; and that it follows what changes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use clap::Args;
@@ -72,16 +72,6 @@ pub struct ServingOptions {
         default_value_t = 300
     )]
     pub discovery_interval: u64,
-}
-
-impl ServingOptions {
-    pub(super) fn drain_delay(&self) -> Option<Duration> {
-        timeout(self.drain_delay)
-    }
-
-    pub(super) fn drain_timeout(&self) -> Option<Duration> {
-        timeout(self.drain_timeout)
-    }
 }
 
 /// Who may come: by keys and certificates, which are files that change.

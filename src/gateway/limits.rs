@@ -173,3 +173,34 @@ impl Drop for Place<'_> {
         self.0.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::clients::{ClientRules, Clients};
+
+    #[tokio::test(start_paused = true)]
+    async fn both_turns_have_one_time_together() {
+        let limits = Limits::new(&LimitOptions {
+            max_connections: 0,
+            max_concurrent_requests: 1,
+            max_queued_requests: 1,
+            queue_timeout: 10,
+        });
+        let rules = serde_json::json!({ "name": "client", "max_concurrent_requests": 1 });
+        let rules: ClientRules = serde_json::from_value(rules).unwrap();
+        let client = Client::new(&rules, &Clients::default()).unwrap();
+        let of_all = limits.enter_at_once(None).unwrap();
+        let of_client = Arc::clone(client.concurrency().unwrap()).try_acquire_owned().unwrap();
+        let begin = Instant::now();
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            drop(of_client);
+        };
+        let (entered, ()) = tokio::join!(limits.enter(Some(&client)), later);
+        assert_eq!(entered.unwrap_err().code(), "overloaded");
+        assert_eq!(begin.elapsed(), Duration::from_secs(10));
+        drop(of_all);
+        assert!(limits.enter(Some(&client)).await.is_ok());
+    }
+}

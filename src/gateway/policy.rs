@@ -1,6 +1,7 @@
 //! Between the model that a request asks for and the way there: whether it may, and when.
 
 use std::{
+    fmt,
     future::{Future, ready},
     pin::Pin,
     sync::Arc,
@@ -11,11 +12,7 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use super::{
-    limits::Limits,
-    record::Routed,
-    refusal::{NoAnswer, Refusal},
-};
+use super::{limits::Limits, record::Routed, refusal::Refusal};
 use crate::{BoxError, model::RequestedModel};
 
 /// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
@@ -53,7 +50,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let extensions = request.extensions_mut();
         let Some(routed) = extensions.get::<Arc<Routed>>().cloned() else {
-            // Nobody would know what it may. The stack puts it on each request.
+            // The stack puts it on each request; without it, nobody knows what this one may.
+            tracing::error!("a request without a record");
             return Box::pin(ready(Err(Refusal::failed().into())));
         };
         let model = extensions.get::<RequestedModel>();
@@ -80,6 +78,20 @@ where
         })
     }
 }
+
+/// The error of a request that `--response-timeout` ends.
+#[derive(Debug)]
+pub(super) struct NoAnswer {
+    limit: Duration,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no answer within {:?}, which --response-timeout allows", self.limit)
+    }
+}
+
+impl std::error::Error for NoAnswer {}
 
 async fn in_time<R>(
     limit: Option<Duration>,

@@ -9,6 +9,7 @@ use super::{
     inbound::{BrokeOff, TooLarge, TooSlow},
     limits::NoTurn,
     outbound::ConnectError,
+    policy::NoAnswer,
 };
 use crate::{BoxError, Error, error::openai_response, route::Upstream};
 
@@ -83,6 +84,14 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
     }
 
+    /// Vertex AI said something that ends nothing.
+    pub(super) fn no_answer(status: StatusCode, upstream: &Upstream) -> Self {
+        let origin = upstream.origin();
+        tracing::warn!(origin, %status, "no answer from upstream");
+        let message = format!("{origin} answered with {status}, which nobody has asked for");
+        Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
+    }
+
     pub(super) fn unreadable(status: StatusCode, message: &str) -> Self {
         Self::new(status, "unreadable_request", message)
     }
@@ -147,20 +156,6 @@ impl Refusal {
         Self::new(status, code, message)
     }
 }
-
-/// The error of a request that `--response-timeout` ends.
-#[derive(Debug)]
-pub(super) struct NoAnswer {
-    pub(super) limit: Duration,
-}
-
-impl fmt::Display for NoAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer within {:?}, which --response-timeout allows", self.limit)
-    }
-}
-
-impl StdError for NoAnswer {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -116,18 +116,17 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // In this process, it serves until the end.
     let _emulator = ground.emulator.clone();
     ground.keep(gate, serving, &sight, hang_up);
-    drop(shared);
     tell_systemd("READY=1");
     accept(&listener, &workers, stop).await;
     let mut ending = Ending::begin();
     sight.drain();
     tell_systemd("STOPPING=1");
-    if let Some(delay) = serving.drain_delay() {
+    if let Some(delay) = timeout(serving.drain_delay) {
         accept(&listener, &workers, ending.delay(delay)).await;
     }
     accept_rest(listener, &workers);
     tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
-    workers.drain(ending.patience(serving.drain_timeout())).await;
+    workers.drain(ending.patience(timeout(serving.drain_timeout))).await;
     traces.flush().await;
     Ok(())
 }

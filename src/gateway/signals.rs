@@ -41,7 +41,6 @@ fn cannot_listen_for(error: io::Error) -> Failure {
 /// The time from a signal to the end, which a second signal cuts short.
 pub(super) struct Ending {
     second: Pin<Box<dyn Future<Output = ()> + Send>>,
-    is_cut: bool,
 }
 
 impl Ending {
@@ -52,7 +51,7 @@ impl Ending {
             // Nobody can tell of it.
             Err(_) => Box::pin(std::future::pending()),
         };
-        Self { second, is_cut: false }
+        Self { second }
     }
 
     /// While connections are still accepted.
@@ -62,26 +61,22 @@ impl Ending {
         );
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
-            () = &mut self.second => self.is_cut = true,
+            // It has come, and counts for what is under way, too.
+            () = &mut self.second => self.second = Box::pin(std::future::ready(())),
         }
     }
 
     /// While what is under way is waited for.
-    pub(super) async fn patience(mut self, limit: Option<Duration>) {
+    pub(super) async fn patience(self, limit: Option<Duration>) {
         let limit = async {
             match limit {
                 Some(limit) => tokio::time::sleep(limit).await,
                 None => std::future::pending().await,
             }
         };
-        let second = async {
-            if !self.is_cut {
-                (&mut self.second).await;
-            }
-        };
         tokio::select! {
             () = limit => tracing::warn!("--drain-timeout is over: what is under way is cut"),
-            () = second => tracing::warn!("stopped at once by a second signal"),
+            () = self.second => tracing::warn!("stopped at once by a second signal"),
         }
     }
 }

@@ -145,6 +145,18 @@ pub(crate) async fn bytes(chat: Request<Full<Bytes>>) -> Vec<u8> {
     [head(body.len()).as_bytes(), &body].concat()
 }
 
+/// Where Vertex AI should be, reads a `chat` to the end of its JSON, whose last key is `stream`; if one
+/// comes.
+pub(crate) async fn request(socket: &mut TcpStream) -> bool {
+    let mut read = Vec::new();
+    while !read.ends_with(b"false}") {
+        if socket.read_buf(&mut read).await.unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    true
+}
+
 /// A command that takes tokens from `vertex` and sends requests to `upstream`. The file is the key
 /// of the tokens, which must be there until it listens.
 pub(crate) fn before(vertex: &Emulator, upstream: &str, options: &[&str]) -> (Command, TempPath) {

@@ -14,7 +14,12 @@ use tower::service_fn;
 
 use super::{
     Asked, AuthorizationClient, CheckRequest, Envoy, Place,
-    common::{Http, certificates::Authority, gateway::Gateway, text},
+    common::{
+        Http,
+        certificates::Authority,
+        gateway::{Gateway, Log},
+        text,
+    },
 };
 
 #[tokio::test]
@@ -158,10 +163,10 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     let mut gateway = Gateway::start(command).await;
     let admin = gateway.stdout.next_line().await.unwrap().unwrap();
     let admin = admin.strip_prefix("admin on ").unwrap().to_owned();
-    let mut log = BufReader::new(gateway.child.stderr.take().unwrap()).lines();
+    let mut log = Log::of(&mut gateway);
     let log = tokio::spawn(async move {
         let mut lines = Vec::new();
-        while let Some(line) = log.next_line().await.unwrap() {
+        while let Some(line) = log.line().await {
             lines.push(line);
         }
         lines

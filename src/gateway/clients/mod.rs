@@ -171,7 +171,7 @@ impl Client {
         }
     }
 
-    fn new(rules: &ClientRules, before: &Clients) -> Result<Self, String> {
+    pub(super) fn new(rules: &ClientRules, before: &Clients) -> Result<Self, String> {
         let patterns = |models: &Vec<String>| -> Result<Vec<Pattern>, String> {
             models.iter().map(|text| Pattern::parse(text).map_err(|e| e.to_string())).collect()
         };

@@ -35,7 +35,7 @@ use self::{
 use super::{
     admin::Admin,
     clients::Clients,
-    config::Failure,
+    config::{Failure, timeout},
     ground::{Gate, Ground},
     limits::{LimitOptions, Limits},
     retry::RetryOptions,
@@ -121,9 +121,9 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     let mut ending = Ending::begin();
     sight.drain();
     tell_systemd("STOPPING=1");
-    if let Some(delay) = options.drain_delay() {
+    if let Some(delay) = timeout(options.drain_delay) {
         door.accept(&shared, ending.delay(delay)).await;
     }
-    door.drain(ending.patience(options.drain_timeout())).await;
+    door.drain(ending.patience(timeout(options.drain_timeout))).await;
     Ok(())
 }
