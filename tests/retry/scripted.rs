@@ -572,7 +572,8 @@ async fn an_upload_that_breaks_off_says_nothing_of_its_location() {
         mock::pair::<Request<ReplayBody<Channel<Bytes, BoxError>>>, Response<Full<Bytes>>>();
     let service = layer.layer(inner);
     let list = locations(&["us-central1", "us-east4"]);
-    for _ in 0..2 {
+    // More than the failures in a row that open a circuit.
+    for _ in 0..10 {
         let (mut upload, body) = Channel::<Bytes, BoxError>::new(1);
         let request = Request::post("/").extension(list.clone()).body(body).unwrap();
         let call = tokio::spawn(service.clone().oneshot(request));
