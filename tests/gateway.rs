@@ -55,6 +55,16 @@ async fn the_emulator_alone_is_a_command() {
 }
 
 #[tokio::test]
+async fn a_filter_that_the_log_cannot_have_is_refused() {
+    let mut command = command(&["--emulator", "--listen", "127.0.0.1:0"]);
+    command.env("VERTEX_GATEWAY_LOG", "tower_vertex=loud");
+    let output = in_time("its end", command.output()).await.unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(r#"invalid VERTEX_GATEWAY_LOG "tower_vertex=loud""#), "{error}");
+}
+
+#[tokio::test]
 async fn what_is_missing_or_wrong_is_a_sentence_and_exit_code_2() {
     let somewhere = ["--project", "p1", "--location", "us-central1"];
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
