@@ -13,7 +13,7 @@ use crate::BoxError;
 /// Names another host than [`HOST`], with or without a port.
 pub(super) const HOST_VARIABLE: &str = "GCE_METADATA_HOST";
 /// Resolves on Google Cloud only.
-const HOST: &str = "metadata.google.internal";
+pub(super) const HOST: &str = "metadata.google.internal";
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,13 @@ pub(super) async fn machine(limit: Duration) -> Result<Machine, BoxError> {
     let ask = async {
         loop {
             match get(&host, "instance/service-accounts/default/email", limit).await {
-                Err(error) if error.to_string().contains("refused") => sleep(RETRY_AFTER).await,
+                Err(error)
+                    if error
+                        .downcast_ref::<https::Unanswered>()
+                        .is_some_and(|why| why.cause == https::Cause::Refused) =>
+                {
+                    sleep(RETRY_AFTER).await;
+                }
                 answered => break answered,
             }
         }
