@@ -1,8 +1,12 @@
 //! The command line. A setting that is missing or wrong is a sentence with its remedy.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 
-use clap::{Args, Parser, builder::FalseyValueParser};
+use clap::{
+    Arg, Args, CommandFactory, FromArgMatches as _, Parser,
+    builder::{FalseyValueParser, Resettable},
+    error::ErrorKind,
+};
 
 use super::{
     credentials::CredentialOptions,
@@ -23,8 +27,17 @@ pub(super) const NO_LOCATION: &str = "no location set: pass --location (a region
 ///
 /// Point a client's base URL at it (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API
 /// key at anything: the access token is found, refreshed and sent by the gateway.
-#[derive(Debug, Parser)]
-#[command(name = "vertex-gateway", version, args_conflicts_with_subcommands = true)]
+///
+/// What a configuration file sets is a default of the options that are parsed here.
+#[derive(Debug, Args)]
+#[command(
+    about = "Google Vertex AI for every OpenAI client",
+    long_about = "Google Vertex AI for every OpenAI client\n\nPoint a client's base URL at it \
+                  (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API key at anything: \
+                  the access token is found, refreshed and sent by the gateway",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Command {
     /// What to do instead of serving.
     #[command(subcommand)]
@@ -32,6 +45,81 @@ pub struct Command {
     /// The options of `serve`, which is what is done without a subcommand.
     #[command(flatten)]
     pub options: Options,
+}
+
+impl CommandFactory for Command {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("vertex-gateway"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("vertex-gateway"))
+    }
+}
+
+/// Reads the configuration file, if one is named: its options are defaults of the command line.
+impl Parser for Command {
+    fn parse() -> Self {
+        Self::parse_from(std::env::args_os())
+    }
+
+    fn try_parse() -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::env::args_os())
+    }
+
+    fn parse_from<I, T>(args: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(args).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_parse_from<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let parse = |command: clap::Command| {
+            Self::from_arg_matches_mut(&mut command.try_get_matches_from(&args)?)
+        };
+        let command = without_empty_variables(Self::command());
+        let mut parsed = parse(command.clone())?;
+        if let Some(target) = parsed.target()
+            && target.config().is_some()
+        {
+            let refused = |failure: Failure| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"))
+            };
+            target.load().map_err(refused)?;
+            parsed = parse(target.file.as_defaults(command))?;
+        }
+        Ok(parsed)
+    }
+}
+
+/// A variable that is empty is as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let clear = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(clear).mut_subcommands(|command| command.mut_args(clear))
+}
+
+impl Command {
+    /// Of the commands that may have a configuration file.
+    fn target(&mut self) -> Option<&mut TargetOptions> {
+        match &mut self.subcommand {
+            None => Some(&mut self.options.serving.target),
+            Some(Subcommand::Serve(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Check(options)) => Some(&mut options.target),
+            #[cfg(feature = "ext-authz")]
+            Some(Subcommand::ExtAuthz(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Token(_) | Subcommand::Endpoints(_) | Subcommand::Emulator(_)) => None,
+        }
+    }
 }
 
 /// What `vertex-gateway` can do.
@@ -144,7 +232,7 @@ pub struct Options {
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_WORKERS",
-        value_parser = number::<usize>(1..=1024)
+        value_parser = number::<usize>(1..=256)
     )]
     pub workers: Option<usize>,
 
@@ -341,8 +429,6 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use clap::CommandFactory as _;
 
     use super::*;
 

@@ -174,7 +174,6 @@ fn refused(arg: Option<&Arg>, value: &OsStr, advice: &str) -> Error {
     error
 }
 
-#[allow(dead_code)]
 /// The advice in an error of a value parser, if it is one of this room's.
 pub(super) fn advice(error: &Error) -> Option<&str> {
     match error.get(ContextKind::Custom)? {
