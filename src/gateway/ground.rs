@@ -184,7 +184,7 @@ impl Ground {
                 Ok(())
             }));
         }
-        tokio::spawn(watch::keep(all, again));
+        watch::keep(all, again);
         if let Some(interval) = timeout(options.discovery_interval) {
             tokio::spawn(self.catalog.keep(interval));
         }
