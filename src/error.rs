@@ -127,7 +127,7 @@ impl Error {
             Self::Token(error) => error.remedy(),
             Self::Credentials(error) => error.remedy(),
             Self::Config(error) => Some(error.remedy()),
-            Self::UntrustedHost(_) => Some(TRUST_IT),
+            Self::UntrustedHost(error) => Some(error.remedy()),
             Self::Route(_) | Self::Model(_) => None,
         }
     }
@@ -599,28 +599,52 @@ impl fmt::Display for ModelError {
 
 impl StdError for ModelError {}
 
+const ORDER: &str = "VertexRouteLayer belongs outside VertexAuthLayer";
 const TRUST_IT: &str = "to trust another, add its origin to the layer";
 
 /// A host that is not trusted with the access token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UntrustedHost {
-    origin: String,
+    /// `None` if the request has none.
+    origin: Option<String>,
+    /// Whether the request looks as it was before it was routed.
+    unrouted: bool,
 }
 
 impl UntrustedHost {
     pub(crate) fn new(origin: String) -> Self {
-        Self { origin }
+        Self { origin: Some(origin), unrouted: false }
+    }
+
+    /// A request that has not been through `VertexRouteLayer`.
+    pub(crate) fn unrouted(origin: Option<String>) -> Self {
+        Self { origin, unrouted: true }
+    }
+}
+
+impl UntrustedHost {
+    fn remedy(&self) -> &'static str {
+        match &self.origin {
+            Some(_) if !self.unrouted => TRUST_IT,
+            _ => ORDER,
+        }
     }
 }
 
 impl fmt::Display for UntrustedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the access token is not sent to {:?}: only https on Vertex AI's own hosts is trusted; \
-             {TRUST_IT}",
-            shown::value(&self.origin)
-        )
+        match &self.origin {
+            None => write!(f, "the request has no host: {ORDER}"),
+            Some(origin) if self.unrouted => {
+                write!(f, "the access token is not sent to {:?}: {ORDER}", shown::value(origin))
+            }
+            Some(origin) => write!(
+                f,
+                "the access token is not sent to {:?}: only https on Vertex AI's own hosts is \
+                 trusted; {TRUST_IT}",
+                shown::value(origin)
+            ),
+        }
     }
 }
 
