@@ -367,7 +367,7 @@ impl StdError for TokenError {
 /// Why this machine's Google credentials cannot be used. Found by `Credentials::detect`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CredentialsError {
-    places: Vec<(&'static str, String)>,
+    places: Vec<(Cow<'static, str>, String)>,
     /// What is wrong with the one that is there.
     fault: Option<Fault>,
 }
@@ -376,18 +376,24 @@ pub struct CredentialsError {
 impl CredentialsError {
     /// What was looked at, each with what is missing there.
     pub(crate) fn not_found(places: Vec<(&'static str, String)>) -> Self {
+        let places = places.into_iter().map(|(place, why)| (place.into(), why)).collect();
         Self { places, fault: None }
     }
 
     /// What is at `path`, which `place` names, cannot be used.
-    pub(crate) fn unusable(place: &'static str, path: &std::path::Path, fault: Fault) -> Self {
+    pub(crate) fn unusable(
+        place: Cow<'static, str>,
+        path: &std::path::Path,
+        fault: Fault,
+    ) -> Self {
         if shown::is_content_of_a_file(path) {
             let text = format!("{place} holds the content of a file, not its path");
             let fault = Fault::new(FaultKind::Credentials, text.clone(), WRITE_IT);
             return Self { places: vec![(place, text)], fault: Some(fault) };
         }
         let fault = fault.of(&shown::path(path).to_string());
-        Self { places: vec![(place, fault.to_string())], fault: Some(fault.of(place)) }
+        let whole = fault.clone().of(&place);
+        Self { places: vec![(place, fault.to_string())], fault: Some(whole) }
     }
 }
 
@@ -402,7 +408,7 @@ impl CredentialsError {
 
     /// The places that were looked at, each with what is wrong or missing there.
     pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.places.iter().map(|(place, why)| (*place, why.as_str()))
+        self.places.iter().map(|(place, why)| (&**place, why.as_str()))
     }
 
     /// What to do about it.

@@ -5,6 +5,7 @@
 //! become somebody else. What was found stays for the life of the process.
 
 use std::{
+    borrow::Cow,
     env, fmt,
     path::PathBuf,
     sync::Arc,
@@ -125,9 +126,7 @@ pub struct CredentialsBuilder {
     iam_endpoint: Option<String>,
     quota_project: Option<String>,
     /// What named the file.
-    place: Option<&'static str>,
-    /// What named the project that pays.
-    quota_place: Option<String>,
+    place: Option<String>,
     transport: Transport,
     project_known: bool,
 }
@@ -148,11 +147,10 @@ impl CredentialsBuilder {
         self
     }
 
-    /// By what name the file and the project that pays were given.
+    /// What named the file, for errors.
     #[cfg(feature = "gateway")]
-    pub(crate) fn places(mut self, file: &'static str, quota_project: Option<String>) -> Self {
-        self.place = Some(file);
-        self.quota_place = quota_project;
+    pub(crate) fn named_by(mut self, place: String) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -204,7 +202,8 @@ impl CredentialsBuilder {
     pub async fn detect(self) -> Result<Credentials, Error> {
         let found = match &self.file {
             Some(path) => {
-                self.open(path.clone(), self.place.unwrap_or("the credential file")).await?
+                let place = self.place.clone().map_or("the credential file".into(), Into::into);
+                self.open(path.clone(), place).await?
             }
             None => self.search().await?,
         };
@@ -213,14 +212,14 @@ impl CredentialsBuilder {
 
     async fn search(&self) -> Result<Found, Error> {
         if let Some(path) = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
-            return self.open(path.into(), KEY_VARIABLE).await;
+            return self.open(path.into(), KEY_VARIABLE.into()).await;
         }
         let mut looked = vec![(KEY_VARIABLE, "not set: the path of a credential file".to_owned())];
         let usual = gcloud_folder().map(|folder| folder.join(FILE_NAME));
         if let Some(path) = &usual {
             // What cannot be looked at may be there.
             if !matches!(path.try_exists(), Ok(false)) {
-                return self.open(path.clone(), "user credentials").await;
+                return self.open(path.clone(), "user credentials".into()).await;
             }
         }
         looked.push((
@@ -259,8 +258,8 @@ impl CredentialsBuilder {
         })
     }
 
-    async fn open(&self, path: PathBuf, place: &'static str) -> Result<Found, Error> {
-        let unusable = |fault: Fault| CredentialsError::unusable(place, &path, fault);
+    async fn open(&self, path: PathBuf, place: Cow<'static, str>) -> Result<Found, Error> {
+        let unusable = |fault: Fault| CredentialsError::unusable(place.clone(), &path, fault);
         let (opened, transport) = (path.clone(), self.transport);
         let opened = blocking(move || {
             Ok((Reread::open(&opened, transport), file::is_world_readable(&opened)))
@@ -335,7 +334,7 @@ impl CredentialsBuilder {
         if let Some(project) = quota {
             if !is_name(&project) {
                 let error = ConfigError::invalid("quota project", &project, "give a project id");
-                return Err(match self.quota_place.or(from_variable) {
+                return Err(match from_variable {
                     Some(place) => error.from_origin(place),
                     None => error,
                 }

@@ -245,7 +245,7 @@ async fn first_of_metadata_server() -> Result<AccessToken, BoxError> {
 async fn open(place: &'static str, path: PathBuf) -> Result<Reread, BoxError> {
     blocking(move || {
         let file = Reread::open(&path, Transport::Safe);
-        Ok(file.map_err(|fault| CredentialsError::unusable(place, &path, fault))?)
+        Ok(file.map_err(|fault| CredentialsError::unusable(place.into(), &path, fault))?)
     })
     .await
 }

@@ -78,7 +78,7 @@ const LIMITS: LimitOptions = LimitOptions {
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     trace::warn_of_none("Envoy has the requests, and traces of its own");
     options.serving.target.load()?;
-    let (address, options) = (Address::parse(&options.listen)?, &options.serving);
+    let (address, options) = (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let gate = Gate::open(options)?;
     address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
@@ -101,7 +101,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     // What the system refuses stays as it was.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let door = Door::bind(&address, gate.tls.clone()).await?;
-    let admin = Admin::bind(&options.admin).await?;
+    let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     tracing::info!(credentials = %ground.identity, "found");

@@ -26,9 +26,13 @@ use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
 use super::{Shared, check::Check, heal::Heal};
-use crate::gateway::{
-    config::{self, Failure},
-    tls::Tls,
+use crate::{
+    gateway::{
+        config::{self, Failure},
+        file::ConfigFile,
+        tls::Tls,
+    },
+    shown,
 };
 
 /// A stream stays open until Vertex AI answers. Envoy opens another connection for more.
@@ -55,13 +59,14 @@ pub(super) enum Address {
 }
 
 impl Address {
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Failure> {
         match text.strip_prefix("unix:") {
-            Some("") => {
-                Err(Failure::new(format!("invalid --listen {text:?}: give a path, unix:PATH")))
-            }
+            Some("") => Err(Failure::new(format!(
+                "invalid {} {text:?}: give a path, unix:PATH",
+                config::given_by("--listen", Some(file))
+            ))),
             Some(path) => Ok(Self::File(path.into())),
-            None => config::address("--listen", text).map(Self::Tcp),
+            None => config::address("--listen", text, file).map(Self::Tcp),
         }
     }
 
@@ -105,7 +110,7 @@ impl fmt::Display for Door {
         match &self.listener {
             Listener::Tcp(_, addr) => write!(f, "{scheme}://{addr}"),
             #[cfg(unix)]
-            Listener::File(_, path) => write!(f, "unix:{}", path.display()),
+            Listener::File(_, path) => write!(f, "unix:{}", shown::path(path)),
         }
     }
 }
@@ -125,7 +130,7 @@ impl Door {
                 let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
                     Failure::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
-                        path.display()
+                        shown::path(path)
                     ))
                 })?;
                 Listener::File(listener, path.clone())
