@@ -117,14 +117,13 @@ async fn the_places_are_looked_at_in_their_order() {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
-    // gcp_auth reads only the usual folder; CLOUDSDK_CONFIG names another one.
     let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
     user["quota_project_id"] = "file-payer".into();
     write("elsewhere/application_default_credentials.json", user.to_string());
     write(".config/gcloud/application_default_credentials.json", "not this one");
     let found = Credentials::detect().await.unwrap();
     assert_eq!(found.info().kind(), CredentialKind::AuthorizedUser);
-    assert_eq!(found.info().backend(), "google-cloud-auth");
+    assert_eq!(found.info().backend(), "tower-vertex");
     assert!(found.info().path().unwrap().starts_with("elsewhere"));
     assert_eq!(found.info().quota_project(), Some("payer"), "the variable wins over the file");
     assert_eq!(found.quota_project(), Some("payer"));
@@ -142,12 +141,12 @@ async fn the_places_are_looked_at_in_their_order() {
     let sub = write("subject", vertex.subject_token());
     for (text, kind, backend) in [
         (vertex.service_account_key(), CredentialKind::ServiceAccount, "gcp_auth"),
-        (vertex.authorized_user(), CredentialKind::AuthorizedUser, "google-cloud-auth"),
-        (vertex.external_account(&sub), CredentialKind::ExternalAccount, "google-cloud-auth"),
+        (vertex.authorized_user(), CredentialKind::AuthorizedUser, "tower-vertex"),
+        (vertex.external_account(&sub), CredentialKind::ExternalAccount, "tower-vertex"),
         (
             vertex.impersonated_service_account(),
             CredentialKind::ImpersonatedServiceAccount,
-            "google-cloud-auth",
+            "tower-vertex",
         ),
         (
             vertex.external_account_authorized_user(),
@@ -279,8 +278,8 @@ async fn a_refusal_says_what_to_do() {
             Box::new(|behavior| behavior.impersonation_denied = true),
             "serviceAccountTokenCreator",
         ),
-        (&user, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "understood"),
-        (&key, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "expected"),
+        (&user, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "not a JSON object"),
+        (&key, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "not a JSON object"),
     ];
     for (path, change, why) in cases {
         let mut behavior = TokenBehavior::default();
@@ -343,7 +342,7 @@ async fn a_refusal_says_what_to_do() {
     source.fetch(FetchReason::Cold).await.unwrap();
     fs::remove_file(&subject).unwrap();
     let error = source.fetch(FetchReason::Rejected).await.unwrap_err().to_string();
-    assert!(error.contains("subject\" cannot be read"), "{error}");
+    assert!(error.contains("subject cannot be read: there is no such file"), "{error}");
     fs::write(&subject, vertex.subject_token()).unwrap();
     source.fetch(FetchReason::Proactive).await.unwrap();
 }
