@@ -241,6 +241,12 @@ impl Fault {
         Self { kind, what: what.into(), remedy: remedy.into() }
     }
 
+    /// The same fault with another remedy.
+    #[cfg(feature = "google-cloud-auth")]
+    pub(crate) fn remedied(self, remedy: &'static str) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+
     /// The same fault of `whose`.
     pub(crate) fn of(self, whose: &str) -> Self {
         Self { what: format!("{whose}: {}", self.what).into(), ..self }

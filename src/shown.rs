@@ -150,7 +150,10 @@ fn is_content(text: &str) -> bool {
         || lower.starts_with("\\\"{")
         || decoded_start(text).is_some_and(|start| {
             let start = String::from_utf8_lossy(&start);
-            opens(&start) || start.trim_start().starts_with("-----")
+            // Words that begin with `ex` decode to a brace, too.
+            let json = start.trim_start_matches('\u{feff}').trim_start().strip_prefix('{');
+            json.is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
+                || start.trim_start().starts_with("-----")
         })
 }
 
@@ -283,6 +286,8 @@ mod tests {
     fn what_people_write_is_shown() {
         for text in [
             "Berlin",
+            "experiments",
+            "exhausted",
             "us-central1",
             "my-project-123456",
             "example.com:my-project",
