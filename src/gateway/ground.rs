@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use clap::Args;
+use clap::{Args, builder::RangedU64ValueParser};
 use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
@@ -40,6 +40,16 @@ pub struct ServingOptions {
     /// Longest request body in bytes; a longer one gets a 413, and with 0 each one
     #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
     pub max_request_bytes: usize,
+
+    /// Longest head of a request in bytes, on each listener: its first line and its headers
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "VERTEX_GATEWAY_MAX_HEADER_BYTES",
+        default_value_t = 64 << 10,
+        value_parser = RangedU64ValueParser::<usize>::new().range(8 << 10..=16 << 20)
+    )]
+    pub max_header_bytes: usize,
 
     /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
     /// is accepted: what deals out connections has to notice. A second signal cuts at once
