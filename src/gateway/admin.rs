@@ -1,6 +1,6 @@
 //! The admin listener: metrics and health, apart from what clients reach.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
@@ -8,15 +8,23 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
 
 use super::{
     config::{Failure, address, given},
+    listen::Refused,
     sight::Sight,
 };
 
 /// A client that has not sent a request's head by then is not going to.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// More than scrapers and probes have. For the next one the oldest is closed, so that nobody keeps
+/// a probe out, and none of the descriptors of clients is taken.
+const CONNECTIONS: usize = 16;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const OPEN_METRICS: HeaderValue =
@@ -57,27 +65,39 @@ impl Admin {
     }
 
     /// Serves for as long as the process lives: while it drains, most of all.
-    pub(super) async fn serve(self, sight: Arc<Sight>) {
+    pub(super) async fn serve(self, sight: Arc<Sight>, max_header_bytes: usize) {
+        let (mut open, refused) = (VecDeque::new(), Refused::default());
         loop {
             match self.listener.accept().await {
-                Ok((socket, _)) => drop(tokio::spawn(serve(socket, Arc::clone(&sight)))),
+                Ok((socket, _)) => {
+                    open.retain(|connection: &AbortHandle| !connection.is_finished());
+                    if open.len() >= CONNECTIONS
+                        && let Some(oldest) = open.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    let serving = serve(socket, Arc::clone(&sight), max_header_bytes);
+                    open.push_back(tokio::spawn(serving).abort_handle());
+                }
                 Err(error) => {
-                    // Out of descriptors, most likely: some will be back soon.
-                    tracing::warn!(%error, "could not accept a connection of the admin listener");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let what = "could not accept a connection of the admin listener";
+                    refused.wait(&error, what).await;
                 }
             }
         }
     }
 }
 
-async fn serve(socket: TcpStream, sight: Arc<Sight>) {
+async fn serve(socket: TcpStream, sight: Arc<Sight>, max_header_bytes: usize) {
     let service = service_fn(|request| {
         let answer = answer(&request, &sight);
         async { Ok::<_, Infallible>(answer) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(max_header_bytes);
     if let Err(error) = builder.serve_connection(TokioIo::new(socket), service).await {
         tracing::debug!(%error, "connection of the admin listener ended");
     }

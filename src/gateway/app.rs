@@ -5,12 +5,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, util::MapRequest};
 
 use super::{
+    activity::Activity,
     breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
@@ -72,6 +73,8 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<Tls>>,
     /// How long the head of a request may take.
     pub(super) header_timeout: Duration,
+    /// How long it may be.
+    pub(super) max_header_bytes: usize,
     pub(super) limits: Arc<Limits>,
     pub(super) sight: Arc<Sight>,
     pub(super) traces: Traces,
@@ -102,21 +105,27 @@ impl App {
         Ok(Self { stack, shared })
     }
 
-    pub(super) async fn serve(self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn serve(self, request: Request<Incoming>, activity: &Activity) -> Answer {
         let Self { stack, shared } = self;
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
         let sight = Arc::clone(&shared.sight);
         let mut record = Box::new(Record::new(id.clone(), method, path, sight));
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
-        let answer = AssertUnwindSafe(answer(stack, &shared, request, &mut record));
+        let answer = AssertUnwindSafe(answer(stack, &shared, request, &mut record, activity));
         let answer = answer.catch_unwind().await;
         // The panic's hook has told of it.
         let answer = answer.unwrap_or_else(|_panic| Err(Refusal::failed()));
         let left = answer.as_ref().is_err_and(Refusal::is_of_one_that_left);
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.refused = Some(refusal.code());
-            local(refusal.to_response())
+            let mut answer = refusal.to_response();
+            if refusal.is_of_a_stranger() && activity.refused() {
+                // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.
+                let close = const { HeaderValue::from_static("close") };
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            local(answer)
         });
         record.status = (!left).then(|| answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
@@ -135,12 +144,15 @@ async fn answer(
     shared: &Shared,
     request: Request<Incoming>,
     record: &mut Record,
+    activity: &Activity,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let client = shared.clients.load().authenticate(request.headers());
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
     let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
     let request = admit(request, limit, patience, drain);
-    let (client, mut request) = (client?, request?);
+    let client = client?;
+    activity.let_in();
+    let mut request = request?;
     if let Some(client) = &client {
         let _ = record.routed.client.set(Arc::clone(client));
     }

@@ -15,7 +15,7 @@ use super::{
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
-    values::{number, size, time},
+    values::{LARGEST, number, size, time},
 };
 use crate::error::{ConfigError, Error};
 
@@ -175,7 +175,7 @@ pub struct Options {
         value_name = "SIZE",
         env = "VERTEX_GATEWAY_REPLAY_LIMIT",
         default_value = "32MiB",
-        value_parser = size()
+        value_parser = size(0..=LARGEST)
     )]
     pub replay_limit: usize,
 

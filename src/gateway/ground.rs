@@ -18,7 +18,7 @@ use super::{
     sight::Sight,
     target::TargetOptions,
     tls::{Tls, TlsOptions},
-    values::{size, time, time_or_zero},
+    values::{LARGEST, size, time, time_or_zero},
     watch::{self, Watched},
 };
 use crate::{
@@ -49,9 +49,19 @@ pub struct ServingOptions {
         value_name = "SIZE",
         env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES",
         default_value = "32MiB",
-        value_parser = size()
+        value_parser = size(0..=LARGEST)
     )]
     pub max_request_bytes: usize,
+
+    /// Longest head of a request, on each listener: its first line and its headers
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_HEADER_BYTES",
+        default_value = "64KiB",
+        value_parser = size(8 << 10..=16 << 20)
+    )]
+    pub max_header_bytes: usize,
 
     /// Time between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
     /// is accepted: what deals out connections has to notice. A second signal cuts at once

@@ -21,6 +21,10 @@
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
 //! | `models` | the answers to `/v1/models` |
+//! | `activity` | what a connection of a client is doing, and since when it does nothing |
+//! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
+//! | `descriptors` | how many connections the limit of open files allows |
+//! | `seldom` | warnings that are not repeated for each connection |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `outbound` | the connections to Vertex AI: which are kept, and for how long |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
@@ -48,6 +52,7 @@
 //! # }
 //! ```
 
+mod activity;
 mod admin;
 mod app;
 mod breaks;
@@ -56,6 +61,7 @@ mod check;
 mod clients;
 mod config;
 mod credentials;
+mod descriptors;
 mod directory;
 mod endpoints;
 #[cfg(feature = "ext-authz")]
@@ -73,6 +79,8 @@ mod record;
 mod refusal;
 mod retry;
 mod run;
+mod seldom;
+mod send_timeout;
 mod sight;
 mod signals;
 mod strict;

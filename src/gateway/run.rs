@@ -10,7 +10,7 @@ use super::{
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
-    endpoints,
+    descriptors, endpoints,
     ground::{Gate, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
@@ -64,7 +64,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let traces = Traces::from_env()?;
     let ground = Ground::find(&serving.target, &options.retry, options.replay_limit).await?;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let limits = Arc::new(Limits::new(&options.limits));
+    let share = descriptors::share(descriptors::raise_limit(), options.workers());
+    let limit_options = options.limits.or(share);
+    let limits = Arc::new(Limits::new(&limit_options));
     let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::clone(&limits)));
     let models = ground.catalog.layer().clone().body_limit(serving.max_request_bytes);
     sight.know(&models.table());
@@ -75,6 +77,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         clients: Arc::clone(&gate.clients),
         tls: gate.tls.clone(),
         header_timeout: options.header_timeout,
+        max_header_bytes: serving.max_header_bytes,
         limits,
         sight: Arc::clone(&sight),
         traces: traces.clone(),
@@ -89,9 +92,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     });
     // Both before anybody is told that it serves, and may send one.
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
-    // What the system refuses stays as it was; `accept` waits when there are none left.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let workers = Workers::start(&shared, options.workers(), options.limits.max_connections)?;
+    let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
     let admin = Admin::bind(&serving.admin).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
@@ -105,19 +106,19 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight)));
+        tokio::spawn(admin.serve(Arc::clone(&sight), serving.max_header_bytes));
     }
     greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
     // In this process, it serves until the end.
     let _emulator = ground.emulator.clone();
     ground.keep(gate, serving, &sight, hang_up);
     tell_systemd("READY=1");
-    accept(&listener, &workers, stop).await;
+    accept(&listener, &workers, stop).await?;
     let mut ending = Ending::begin();
     sight.drain();
     tell_systemd("STOPPING=1");
     if let Some(delay) = timeout(serving.drain_delay) {
-        accept(&listener, &workers, ending.delay(delay)).await;
+        accept(&listener, &workers, ending.delay(delay)).await?;
     }
     accept_rest(listener, &workers);
     tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
