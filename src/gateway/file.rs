@@ -26,6 +26,7 @@ use crate::{
     model::{ModelRoute, ModelTable},
     regular_file,
     route::Upstream,
+    shown,
 };
 
 /// No file that people write is longer.
@@ -231,10 +232,9 @@ const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_
 
 impl ConfigFile {
     pub(super) fn load(path: &Path) -> Result<Self, Failure> {
-        let refused =
-            |why: String| Failure::new(format!("configuration file {}: {why}", path.display()));
+        let refused = |why: String| Failure::of_file("--config", path, why);
         let text = regular_file::read_to_string(path, LONGEST)
-            .map_err(|error| refused(format!("{error}; --config has its path")))?;
+            .map_err(|error| refused(error.to_string()))?;
         Self::parse(&text).map_err(refused)
     }
 
@@ -280,6 +280,11 @@ impl ConfigFile {
             }
         };
         command.mut_args(set).mut_subcommands(|command| command.mut_args(set))
+    }
+
+    /// The key of an option, if the file sets it.
+    pub(super) fn key_of_option(&self, long: &str) -> Option<String> {
+        self.options.contains_key(long).then(|| key_of(long))
     }
 
     /// The keys of options that are not as they were.
@@ -359,7 +364,7 @@ impl Model {
             if self.dedicated_host.is_some() {
                 return Err(Failure::new(format!(
                     "model {:?}: leave out `dedicated_host`: it is looked up with the endpoint",
-                    self.name
+                    shown::value(&self.name)
                 )));
             }
             route = match directory.named(&named) {
@@ -396,7 +401,7 @@ fn check_entries(text: &str, table: &DeTable<'_>, kind: &str, advice: &str) -> R
         let name = entry.get("name");
         let named = name.and_then(|name| name.get_ref().as_str()).filter(|name| !name.is_empty());
         let place = match named {
-            Some(name) => format!(" in [[{kind}]] {name:?}"),
+            Some(name) => format!(" in [[{kind}]] {:?}", shown::value(name)),
             None => format!(" in [[{kind}]] number {}", number + 1),
         };
         check_keys(entry, known, &BTreeMap::new(), &place)?;
@@ -407,8 +412,9 @@ fn check_entries(text: &str, table: &DeTable<'_>, kind: &str, advice: &str) -> R
             return Err(Wrong::new(
                 value.span(),
                 format!(
-                    "a [[{kind}]] with the name {named:?} is in line {first} already: leave one of \
-                     the two out, or give it another name"
+                    "a [[{kind}]] with the name {:?} is in line {first} already: leave one of the \
+                     two out, or give it another name",
+                    shown::value(named)
                 ),
             ));
         }
