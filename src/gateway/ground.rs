@@ -18,6 +18,7 @@ use super::{
     sight::Sight,
     target::TargetOptions,
     tls::{Tls, TlsOptions},
+    values::{size, time, time_or_zero},
     watch::{self, Watched},
 };
 use crate::{
@@ -42,24 +43,37 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub target: TargetOptions,
 
-    /// Longest request body in bytes; a longer one gets a 413, and with 0 each one
-    #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
-    pub max_request_bytes: usize,
-
-    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
-    /// is accepted: what deals out connections has to notice. A second signal cuts at once
-    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
-    pub drain_delay: u64,
-
-    /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
-    /// they are cut; 0 waits for all of them
+    /// Longest request body; a longer one gets a 413, and with 0 each one
     #[arg(
         long,
-        value_name = "SECONDS",
-        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
-        default_value_t = 60
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES",
+        default_value = "32MiB",
+        value_parser = size()
     )]
-    pub drain_timeout: u64,
+    pub max_request_bytes: usize,
+
+    /// Time between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// is accepted: what deals out connections has to notice. A second signal cuts at once
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_DELAY",
+        default_value = "0s",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub drain_delay: Duration,
+
+    /// Time that requests under way have to come to their end after SIGTERM or Ctrl-C, before they
+    /// are cut; 0 waits for all of them
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub drain_timeout: Duration,
 
     /// How it is watched.
     #[command(flatten)]
@@ -69,14 +83,15 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub log: LogOptions,
 
-    /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
+    /// Time after which endpoints that go by name are looked up again; 0 for only at the start
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_DISCOVERY_INTERVAL",
-        default_value_t = 300
+        default_value = "5m",
+        value_parser = time_or_zero(Duration::from_secs(1))
     )]
-    pub discovery_interval: u64,
+    pub discovery_interval: Duration,
 }
 
 /// Who may come: by keys and certificates, which are files that change.
@@ -180,7 +195,7 @@ impl Ground {
                 Ok(())
             }));
         }
-        tokio::spawn(watch::keep(all, again));
+        watch::keep(all, again);
         if let Some(interval) = timeout(options.discovery_interval) {
             tokio::spawn(self.catalog.keep(interval));
         }
