@@ -139,7 +139,8 @@ enum Kind<B> {
     /// Neither recorded nor replayed: no allocation, no lock.
     Plain(#[pin] B),
     Recorded(Arc<Mutex<Tape<B>>>),
-    Replayed(Replayed<B>),
+    /// In a box, because many hands pass a body on.
+    Replayed(Box<Replayed<B>>),
 }
 
 /// A body on its way and what was sent of it.
@@ -162,6 +163,7 @@ struct Tape<B> {
     sender: Option<Waker>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the usual one is the large one")]
 enum Frames {
     Own(Own),
     /// The body is recorded by itself, and can go back to its beginning.
@@ -328,7 +330,7 @@ impl<B> Recording<B> {
                 Replayed { frames: frames.into_own(), rest }
             }
         };
-        Some(ReplayBody::of(Kind::Replayed(replayed)))
+        Some(ReplayBody::of(Kind::Replayed(Box::new(replayed))))
     }
 
     /// The same, and a recording of the second body, within the cap and the budget of the first.
@@ -336,7 +338,7 @@ impl<B> Recording<B> {
         match std::mem::replace(&mut self.0, Source::Gone) {
             Source::Gone => None,
             Source::Empty => {
-                let empty = Replayed { frames: None, rest: None };
+                let empty = Box::new(Replayed { frames: None, rest: None });
                 Some((ReplayBody::of(Kind::Replayed(empty)), Self(Source::Empty)))
             }
             Source::Tape(tape) => {

@@ -27,7 +27,8 @@ pub struct ModelBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     Unread(#[pin] B),
-    Read(Whole),
+    /// In a box, because many hands pass a body on.
+    Read(Box<Whole>),
 }
 
 impl<B> ModelBody<B> {
@@ -39,7 +40,7 @@ impl<B> ModelBody<B> {
     /// The body was read.
     pub(super) fn read(whole: Whole) -> Self {
         // Whoever keeps it further in needs no copy of a single piece.
-        Self(Kind::Read(Whole { pieces: whole.pieces.join(), ..whole }))
+        Self(Kind::Read(Box::new(Whole { pieces: whole.pieces.join(), ..whole })))
     }
 }
 
