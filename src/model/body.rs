@@ -52,6 +52,13 @@ pub(super) struct Gathering {
     trailers: Option<HeaderMap>,
 }
 
+/// What was read in a body.
+pub(super) struct Read {
+    /// It is JSON that everybody reads alike.
+    pub(super) is_json: bool,
+    pub(super) model: Option<Model>,
+}
+
 /// A body that was read to its end.
 pub(super) struct Whole {
     pieces: Coalesced,
@@ -87,10 +94,11 @@ impl Gathering {
         Ok(())
     }
 
-    /// The body, and the `model` in it. See [`Scanner::finish`].
-    pub(super) fn finish(self) -> Result<(Whole, Option<Model>), ModelError> {
+    /// The body, and what was read in it. See [`Scanner::finish`].
+    pub(super) fn finish(self) -> Result<(Whole, Read), ModelError> {
         let Self { scanner, pieces, trailers, .. } = self;
-        Ok((Whole { pieces, trailers }, scanner.finish()?))
+        let is_json = scanner.is_json();
+        Ok((Whole { pieces, trailers }, Read { is_json, model: scanner.finish()? }))
     }
 }
 

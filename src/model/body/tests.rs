@@ -27,7 +27,7 @@ fn text(whole: Whole) -> Vec<u8> {
 
 /// As the scanner and the splice change it, in `pieces`.
 fn renamed(pieces: &[&[u8]], new: &str) -> Vec<u8> {
-    let (whole, model) = gathered(pieces).finish().unwrap();
+    let (whole, Read { model, .. }) = gathered(pieces).finish().unwrap();
     let new = Bytes::from(Value::from(new).to_string());
     text(whole.splice(&model.unwrap().spans, &new))
 }
@@ -78,7 +78,7 @@ fn large_pieces_are_passed_on_without_a_copy() {
     let mut gathering = Gathering::new(usize::MAX);
     gathering.push(Frame::data(start.clone())).unwrap();
     gathering.push(Frame::data(end.clone())).unwrap();
-    let (whole, model) = gathering.finish().unwrap();
+    let (whole, Read { model, .. }) = gathering.finish().unwrap();
     let spliced = whole.splice(&model.unwrap().spans, &Bytes::from_static(b"\"b\""));
     let pieces: Vec<Bytes> = spliced.pieces.into_iter().collect();
     assert_eq!(pieces.len(), 3);
@@ -102,7 +102,8 @@ fn a_body_of_small_pieces_takes_at_most_twice_its_length() {
 
 #[test]
 fn a_body_that_was_spliced_is_one_piece_if_it_is_short() {
-    let (whole, model) = gathered(&[br#"{"model":"#, br#""a","b":1}"#]).finish().unwrap();
+    let (whole, Read { model, .. }) =
+        gathered(&[br#"{"model":"#, br#""a","b":1}"#]).finish().unwrap();
     let spliced = whole.splice(&model.unwrap().spans, &Bytes::from_static(b"\"long\""));
     let mut body = ModelBody::<String>::read(spliced);
     let mut cx = Context::from_waker(Waker::noop());
@@ -266,7 +267,7 @@ proptest! {
         let pieces: Vec<_> = cuts.windows(2).map(|cut| &old.as_bytes()[cut[0]..cut[1]]).collect();
 
         let (whole, model) = gathered(&pieces).finish().unwrap();
-        let model = model.unwrap();
+        let model = model.model.unwrap();
         let mut by_serde: Value = serde_json::from_str(&old).unwrap();
         prop_assert_eq!(by_serde["model"].as_str(), Some(name.as_str()));
         prop_assert_eq!(&model.name, &name);
