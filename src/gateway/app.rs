@@ -30,7 +30,7 @@ use crate::{
     auth::{VertexAuth, VertexAuthLayer},
     model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
-    replay::ReplayBody,
+    replay::{ReplayBody, Rewind},
     retry::{VertexRetry, VertexRetryLayer},
     route::{Upstream, VertexRoute, VertexRouteLayer, strip_hop_by_hop},
 };
@@ -192,9 +192,14 @@ fn asked(record: &Record, shared: &Shared) -> Upstream {
 }
 
 /// Nobody further in asks for what layers have told each other, unless there are traces, and keeping a
-/// request for its replay would copy all of it.
+/// request for its replay would copy all of it. A body that is recorded already is not recorded again.
 fn forget(mut request: Request<ForwardedBody>) -> Request<ForwardedBody> {
-    *request.extensions_mut() = Extensions::new();
+    let extensions = request.extensions_mut();
+    let rewind = extensions.remove::<Rewind>();
+    *extensions = Extensions::new();
+    if let Some(rewind) = rewind {
+        extensions.insert(rewind);
+    }
     request
 }
 

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::refusal::Refusal;
-use crate::BoxError;
+use crate::{BoxError, replay::detached};
 
 /// How much of a body is read on after an early answer, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ pub(super) fn admit(
     }
 }
 
-/// The body of a request that came in.
+/// The body of a request that came in, apart from the buffers that it was read into.
 ///
 /// When it is dropped before its end (an answer came first), the rest is read and thrown away for
 /// a while: closing an HTTP/1.1 connection with unread bytes resets it, and the reset destroys the
@@ -149,7 +149,7 @@ impl Body for InboundBody {
                 None => return Poll::Ready(Some(Err(TooLarge { limit: this.limit }.into()))),
             }
         }
-        Poll::Ready(frame.map(Ok))
+        Poll::Ready(frame.map(|frame| Ok(frame.map_data(detached))))
     }
 
     fn is_end_stream(&self) -> bool {
