@@ -1,10 +1,10 @@
 //! What all that serves stands on: who may come, credentials, the upstream, the token and the table
 //! of models; and that it follows what changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use clap::{Args, builder::RangedU64ValueParser};
+use clap::Args;
 use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     sight::Sight,
     target::TargetOptions,
     tls::{Tls, TlsOptions},
+    values::{size, size_within, time, time_or_zero},
     watch::{self, Watched},
 };
 use crate::{auth::VertexAuthLayer, emulator::Emulator, route::Upstream};
@@ -37,34 +38,47 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub target: TargetOptions,
 
-    /// Longest request body in bytes; a longer one gets a 413, and with 0 each one
-    #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
-    pub max_request_bytes: usize,
-
-    /// Longest head of a request in bytes, on each listener: its first line and its headers
+    /// Longest request body; a longer one gets a 413, and with 0 each one
     #[arg(
         long,
-        value_name = "BYTES",
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES",
+        default_value = "32MiB",
+        value_parser = size()
+    )]
+    pub max_request_bytes: usize,
+
+    /// Longest head of a request, on each listener: its first line and its headers
+    #[arg(
+        long,
+        value_name = "SIZE",
         env = "VERTEX_GATEWAY_MAX_HEADER_BYTES",
-        default_value_t = 64 << 10,
-        value_parser = RangedU64ValueParser::<usize>::new().range(8 << 10..=16 << 20)
+        default_value = "64KiB",
+        value_parser = size_within(8 << 10..=16 << 20)
     )]
     pub max_header_bytes: usize,
 
-    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// Time between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
     /// is accepted: what deals out connections has to notice. A second signal cuts at once
-    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
-    pub drain_delay: u64,
-
-    /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
-    /// they are cut; 0 waits for all of them
     #[arg(
         long,
-        value_name = "SECONDS",
-        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
-        default_value_t = 60
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_DELAY",
+        default_value = "0s",
+        value_parser = time(Duration::ZERO)
     )]
-    pub drain_timeout: u64,
+    pub drain_delay: Duration,
+
+    /// Time that requests under way have to come to their end after SIGTERM or Ctrl-C, before they
+    /// are cut; 0 waits for all of them
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub drain_timeout: Duration,
 
     /// How it is watched.
     #[command(flatten)]
@@ -74,14 +88,15 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub log: LogOptions,
 
-    /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
+    /// Time after which endpoints that go by name are looked up again; 0 for only at the start
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_DISCOVERY_INTERVAL",
-        default_value_t = 300
+        default_value = "5m",
+        value_parser = time_or_zero(Duration::from_secs(1))
     )]
-    pub discovery_interval: u64,
+    pub discovery_interval: Duration,
 }
 
 /// Who may come: by keys and certificates, which are files that change.

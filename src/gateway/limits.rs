@@ -15,19 +15,33 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{clients::Client, refusal::Refusal};
+use super::{
+    clients::Client,
+    refusal::Refusal,
+    values::{MOST, number, time},
+};
 
 /// The options about load.
 #[derive(Clone, Debug, Args)]
 pub struct LimitOptions {
     /// Connections of clients at a time; the next ones wait until one ends; 0 for no limit
     /// [default: what the limit of open files allows]
-    #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_MAX_CONNECTIONS")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_CONNECTIONS",
+        value_parser = number::<usize>(0..=MOST)
+    )]
     pub max_connections: Option<usize>,
 
     /// Requests under way at Vertex AI at a time, streams until their end; 0 for no limit [default:
     /// what the limit of open files allows]
-    #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_MAX_CONCURRENT_REQUESTS")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_CONCURRENT_REQUESTS",
+        value_parser = number::<usize>(0..=MOST)
+    )]
     pub max_concurrent_requests: Option<usize>,
 
     /// Requests that may wait for their turn when so many are under way; the next is refused at
@@ -36,19 +50,21 @@ pub struct LimitOptions {
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_QUEUED_REQUESTS",
-        default_value_t = 1000
+        default_value_t = 1000,
+        value_parser = number::<usize>(0..=MOST)
     )]
     pub max_queued_requests: usize,
 
-    /// Seconds that a request waits for its turn, under the limit of its key and under that of all
+    /// How long a request waits for its turn, under the limit of its key and under that of all
     /// together, before it is refused; 0 waits for nothing
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_QUEUE_TIMEOUT",
-        default_value_t = 10
+        default_value = "10s",
+        value_parser = time(Duration::ZERO)
     )]
-    pub queue_timeout: u64,
+    pub queue_timeout: Duration,
 }
 
 impl LimitOptions {
@@ -91,7 +107,7 @@ impl Limits {
             all: room(options.max_concurrent_requests),
             waiting: AtomicUsize::new(0),
             most_waiting: options.max_queued_requests,
-            longest_wait: Duration::from_secs(options.queue_timeout),
+            longest_wait: options.queue_timeout,
         }
     }
 
@@ -195,7 +211,7 @@ mod tests {
             max_connections: None,
             max_concurrent_requests: Some(1),
             max_queued_requests: 1,
-            queue_timeout: 10,
+            queue_timeout: Duration::from_secs(10),
         });
         let rules = serde_json::json!({ "name": "client", "max_concurrent_requests": 1 });
         let rules: ClientRules = serde_json::from_value(rules).unwrap();

@@ -1,11 +1,6 @@
 //! The commands, and the end: who is being served when a signal comes is served to the end.
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io::Write, net::SocketAddr, sync::Arc, time::SystemTime};
 
 #[cfg(feature = "ext-authz")]
 use super::ext_authz;
@@ -81,7 +76,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
         tls: gate.tls.clone(),
-        header_timeout: Duration::from_secs(options.header_timeout),
+        header_timeout: options.header_timeout,
         max_header_bytes: serving.max_header_bytes,
         limits,
         sight: Arc::clone(&sight),
