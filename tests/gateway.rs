@@ -3,19 +3,29 @@
 
 mod common;
 
-use std::{io::Write as _, process::Stdio, time::Duration};
+use std::{
+    io::Write as _,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use common::{
     Http, chat, chat_stream, client, eventually,
     gateway::{Gateway, Log, command, openai_error},
-    in_time, text,
+    in_time,
+    metadata::{self, Reply},
+    text,
 };
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tower_vertex::{
     emulator::{
@@ -296,6 +306,77 @@ async fn the_token_goes_to_the_cloud_that_the_credentials_are_of() {
     assert!(message.contains("https://us-central1-aiplatform.cloud.invalid"), "{message}");
 }
 
+/// A sidecar whose metadata server refuses until it waits for it, and then does what `reply` says.
+async fn started_before_its_metadata_server(
+    vertex: &Emulator,
+    options: &[&str],
+    reply: impl Fn(usize, &str) -> Reply + Send + 'static,
+) -> (Gateway, tokio::task::AbortHandle) {
+    // Bound and not listening, it refuses.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let nothing = tempfile::tempdir().unwrap();
+    let mut command = command(&["--listen", "127.0.0.1:0", "--location", "us-central1"]);
+    command.args(["--upstream", &vertex.url()]).args(options);
+    command.env("HOME", nothing.path()).env("PATH", nothing.path());
+    command.env("GCE_METADATA_HOST", socket.local_addr().unwrap().to_string());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line = String::new();
+    while !line.contains("waiting for the metadata server") {
+        line = in_time("that it waits", log.next_line()).await.unwrap().expect("it waits");
+    }
+    let server = metadata::serve(socket.listen(64).unwrap(), vertex.addr(), reply);
+    let server = tokio::spawn(server).abort_handle();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = in_time("the line that it listens", stdout.next_line()).await.unwrap();
+    let addr = line.unwrap().strip_prefix("listening on http://").unwrap().parse().unwrap();
+    (Gateway { child, addr, emulator: None, stdout }, server)
+}
+
+#[tokio::test]
+async fn a_metadata_server_that_is_not_ready_yet_is_waited_for() {
+    let vertex = Emulator::start().await.unwrap();
+    let script = [
+        Reply::Close,
+        Reply::Status(403),
+        Reply::Status(404),
+        Reply::Status(500),
+        Reply::Status(503),
+    ];
+    let reply = move |number, _: &str| script.get(number).copied().unwrap_or(Reply::Good);
+    let (gateway, _server) = started_before_its_metadata_server(&vertex, &[], reply).await;
+    assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
+    let seen = vertex.requests().pop().unwrap();
+    assert!(seen.path.starts_with("/v1/projects/emulator-project/"), "{}", seen.path);
+    assert!(seen.principal.unwrap().ends_with("-compute@developer.gserviceaccount.com"));
+}
+
+#[tokio::test]
+async fn a_start_needs_nothing_of_the_metadata_server_but_that_it_is_there() {
+    let vertex = Emulator::start().await.unwrap();
+    let is_later = Arc::new(AtomicBool::new(false));
+    let later = Arc::clone(&is_later);
+    let reply = move |_, path: &str| match path.ends_with("/email") || path.contains("universe") {
+        true => Reply::Good,
+        false if later.load(Ordering::Relaxed) => Reply::Good,
+        // The project, which is given, and the first token.
+        false => Reply::Hang,
+    };
+    let options = ["--project", "p1"];
+    let (gateway, _server) = started_before_its_metadata_server(&vertex, &options, reply).await;
+    is_later.store(true, Ordering::Relaxed);
+    // The fetch that hangs is given up and made again.
+    let answer = loop {
+        let answer = gateway.call(chat("x")).await;
+        if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(answer.status(), StatusCode::OK);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
@@ -307,7 +388,7 @@ async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
         let mut command = command(&["--listen", "127.0.0.1:0", "--upstream", &url]);
         command.args(["--project", "p1", "--location", "us-central1"]);
         command.env("HOME", home.path()).env("PATH", home.path());
-        command.env("GCE_METADATA_HOST", "127.0.0.1:1");
+        command.env("NO_GCE_CHECK", "true");
         command
     };
     let output = in_time("its end", start().output()).await.unwrap();

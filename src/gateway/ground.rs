@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::{
     admin::AdminOptions,
@@ -21,7 +21,12 @@ use super::{
     values::{size, size_within, time, time_or_zero},
     watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, route::Upstream};
+use crate::{
+    auth::VertexAuthLayer,
+    emulator::Emulator,
+    route::Upstream,
+    token::{CredentialKind, TokenCache},
+};
 
 /// The options that all that serves has.
 #[derive(Clone, Debug, Args)]
@@ -148,12 +153,18 @@ impl Ground {
     ) -> Result<Self, Failure> {
         let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
         let emulator = owned_emulator.as_deref();
-        target.validate(&target.settings(emulator, None)?.with_some_project()?, emulator)?;
-        let identity = find(target.credentials.search()?, emulator).await?;
+        let settings = target.settings(emulator, None)?;
+        target.validate(&settings.with_some_project()?, emulator)?;
+        let project_known = settings.project().is_some() || settings.whole_base;
+        let search = target.credentials.search()?.project_known(project_known);
+        let identity = find(search, emulator).await?;
         let info = identity.info.as_ref();
         let upstream = target.settings(emulator, info)?.upstream()?;
         let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(replay_limit);
         let auth = target.trusting(auth, &upstream, emulator, info)?;
+        if target.has_names() && info.is_some_and(|i| i.kind() == CredentialKind::MetadataServer) {
+            first_token(auth.cache()).await;
+        }
         let file = target.config();
         let watched = file.map(|file| Watched::new("models", vec![file.into()]));
         let catalog = Catalog::new(
@@ -194,9 +205,18 @@ impl Ground {
                 Ok(())
             }));
         }
-        tokio::spawn(watch::keep(all, again));
+        watch::keep(all, again);
         if let Some(interval) = timeout(options.discovery_interval) {
             tokio::spawn(self.catalog.keep(interval));
         }
+    }
+}
+
+/// Endpoints that go by name are looked up with a token, which a metadata server in its first seconds
+/// may not give. If it does not for longer, the lookup says why.
+async fn first_token(cache: &TokenCache) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while cache.warm_up().await.is_err() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
