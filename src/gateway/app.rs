@@ -15,7 +15,7 @@ use super::{
     breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
-    inbound::{Drain, InboundBody, admit},
+    inbound::{Drain, InboundBody, admit, host},
     limits::Limits,
     models,
     outbound::{self, Outbound},
@@ -146,10 +146,12 @@ async fn answer(
     record: &mut Record,
     activity: &Activity,
 ) -> Result<Response<AnswerBody>, Refusal> {
+    let host = host(&request);
     let client = shared.clients.load().authenticate(request.headers());
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
     let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
     let request = admit(request, limit, patience, drain);
+    host?;
     let client = client?;
     activity.let_in();
     let mut request = request?;

@@ -24,7 +24,7 @@ use super::{
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
-    values::{LARGEST, number, size, time},
+    values::{number, size, time},
 };
 use crate::{
     error::{ConfigError, Error, WRITE_IT},
@@ -256,7 +256,7 @@ pub struct Options {
         value_name = "SIZE",
         env = "VERTEX_GATEWAY_REPLAY_LIMIT",
         default_value = "32MiB",
-        value_parser = size(0..=LARGEST)
+        value_parser = size()
     )]
     pub replay_limit: usize,
 

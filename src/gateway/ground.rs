@@ -18,7 +18,7 @@ use super::{
     sight::Sight,
     target::TargetOptions,
     tls::{Tls, TlsOptions},
-    values::{LARGEST, size, time, time_or_zero},
+    values::{size, size_within, time, time_or_zero},
     watch::{self, Watched},
 };
 use crate::{
@@ -49,7 +49,7 @@ pub struct ServingOptions {
         value_name = "SIZE",
         env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES",
         default_value = "32MiB",
-        value_parser = size(0..=LARGEST)
+        value_parser = size()
     )]
     pub max_request_bytes: usize,
 
@@ -59,7 +59,7 @@ pub struct ServingOptions {
         value_name = "SIZE",
         env = "VERTEX_GATEWAY_MAX_HEADER_BYTES",
         default_value = "64KiB",
-        value_parser = size(8 << 10..=16 << 20)
+        value_parser = size_within(8 << 10..=16 << 20)
     )]
     pub max_header_bytes: usize,
 

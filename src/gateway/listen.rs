@@ -108,7 +108,9 @@ impl Register {
         let open = self.lock();
         let strangers = open.iter().filter(|(_, activity)| activity.is_strangers());
         let idle = strangers.filter_map(|(number, activity)| {
-            Some((activity.quiet_for()?, std::cmp::Reverse(*number), activity))
+            // Who has just come is about to ask.
+            let idle = activity.quiet_for().filter(|idle| *idle >= FIRST_CALL)?;
+            Some((idle, std::cmp::Reverse(*number), activity))
         });
         if let Some((_, _, activity)) = idle.max_by_key(|(idle, number, _)| (*idle, *number)) {
             activity.evict();

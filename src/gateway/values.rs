@@ -16,7 +16,7 @@ use clap::{
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The largest size: 1 TiB, or 1 GiB where addresses have 32 bits.
-pub(super) const LARGEST: u64 = if usize::BITS < 64 { 1 << 30 } else { 1 << 40 };
+const LARGEST: u64 = if usize::BITS < 64 { 1 << 30 } else { 1 << 40 };
 
 /// The largest number of things that are counted.
 pub(super) const MOST: u64 = 1_000_000;
@@ -108,7 +108,12 @@ pub(super) fn time_or_zero(least: Duration) -> Values<Duration> {
 }
 
 /// A size in bytes.
-pub(super) fn size(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
+pub(super) fn size() -> impl TypedValueParser<Value = usize> {
+    size_within(0..=LARGEST)
+}
+
+/// A size in a range of bytes.
+pub(super) fn size_within(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
     let form = "a size with its unit, such as 20MB or 64KiB (a bare number is bytes)";
     let show = |bytes: u64| match SIZES[5..].iter().rev().find(|(_, one)| bytes >= *one) {
         Some((unit, one)) => format!("{}{unit}", bytes / one),
