@@ -20,6 +20,7 @@
 //! | `trace` | the same requests as spans, for a collector of traces |
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
+//! | `operation` | what a model is asked to do, in metrics and spans |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `outbound` | the connections to Vertex AI: which are kept, and for how long |
@@ -66,6 +67,7 @@ mod limits;
 mod listen;
 mod log;
 mod models;
+mod operation;
 mod outbound;
 mod policy;
 mod record;
