@@ -29,6 +29,8 @@ pub(super) struct ConfigFile {
     pub(super) upstream: Option<String>,
     pub(super) quota_project: Option<String>,
     pub(super) discover_endpoints: bool,
+    pub(super) forward_headers: Vec<String>,
+    pub(super) forward_query: Vec<String>,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
@@ -50,7 +52,7 @@ struct Model {
     headers: BTreeMap<String, String>,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "project",
     "location",
     "endpoint",
@@ -59,6 +61,8 @@ const KEYS: [&str; 11] = [
     "upstream",
     "quota_project",
     "discover_endpoints",
+    "forward_headers",
+    "forward_query",
     "default_publisher",
     "model",
     "client",

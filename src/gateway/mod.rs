@@ -70,6 +70,7 @@ mod outbound;
 mod policy;
 mod record;
 mod refusal;
+mod resource;
 mod retry;
 mod run;
 mod sight;
