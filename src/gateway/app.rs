@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, util::MapRequest};
@@ -15,13 +15,14 @@ use super::{
     breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
-    inbound::{Drain, InboundBody, admit, host},
+    inbound::{Drain, InboundBody, admit, host, is_upgrade},
     limits::Limits,
     models,
-    outbound::{self, Outbound},
+    outbound::{self, Outbound, stream_headers},
     policy::Policy,
     record::{Record, RecordedBody},
     refusal::Refusal,
+    resource::{PREFIX, shorten},
     sight::Sight,
     tls::Tls,
     trace::{Traced, TracedBody, Traces},
@@ -32,7 +33,7 @@ use crate::{
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::{ReplayBody, Rewind},
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, strip_hop_by_hop},
+    route::{Upstream, VertexRoute, VertexRouteLayer, check_method_of, strip},
 };
 
 /// Who pays.
@@ -158,20 +159,24 @@ async fn answer(
     if let Some(client) = &client {
         let _ = record.routed.client.set(Arc::clone(client));
     }
-    let table = || shared.models.table();
+    if is_upgrade(&request) {
+        return Err(Refusal::upgrade_required());
+    }
+    let table = shared.models.table();
+    shorten(&mut request, &table)?;
     let may = |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
     let path = request.uri().path();
-    if let Some(answer) = models::answer(&record.method, path, table, may, shared.since) {
+    if let Some(answer) = models::answer(&record.method, path, &table, may, shared.since) {
         return answer.map(local);
     }
+    check_method_of(&record.method, path, PREFIX)?;
     if let Some(client) = &client {
         client.count_request()?;
         if client.has_list() {
             request.extensions_mut().insert(ReadModel);
         }
     }
-    // What is billed is not for a client to choose.
-    request.headers_mut().remove(QUOTA_PROJECT);
+    strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());
     request.extensions_mut().insert(Arc::clone(&record.routed));
     // A clone for each request: readiness that an error leaves unused goes with it.
@@ -181,10 +186,27 @@ async fn answer(
             Err(Refusal::no_answer(response.status(), &asked(record, shared)))
         }
         Ok(mut response) => {
-            strip_hop_by_hop(response.headers_mut());
+            // RFC 9112 §2.3: the version of an answer is that of whoever sends it.
+            *response.version_mut() = Version::HTTP_11;
+            let headers = response.headers_mut();
+            let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            for (name, value) in stream_headers(kind, headers.contains_key(header::CACHE_CONTROL)) {
+                headers.insert(name, value);
+            }
             Ok(response.map(Either::Left))
         }
         Err(error) => Err(Refusal::of(&error, &asked(record, shared))),
+    }
+}
+
+/// Leaves of a client's headers those that may travel to `base`. Before anything is set: a `Connection`
+/// header takes away what it names.
+pub(super) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
+    let more = base.forward().headers();
+    strip(headers, more, None);
+    // What is billed is not for a client to choose.
+    if !more.contains(&QUOTA_PROJECT) {
+        headers.remove(QUOTA_PROJECT);
     }
 }
 

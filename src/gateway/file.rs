@@ -47,6 +47,8 @@ pub(super) struct ConfigFile {
     pub(super) upstream: Option<String>,
     pub(super) quota_project: Option<String>,
     pub(super) discover_endpoints: bool,
+    pub(super) forward_header: Vec<String>,
+    pub(super) forward_query: Vec<String>,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
@@ -87,7 +89,7 @@ enum Kind {
 type Key = (&'static str, Kind);
 
 /// What is no option, and options that can change while it serves.
-const KEYS: [Key; 11] = [
+const KEYS: [Key; 13] = [
     ("project", Kind::Text),
     ("location", Kind::Text),
     ("endpoint", Kind::Text),
@@ -96,6 +98,8 @@ const KEYS: [Key; 11] = [
     ("upstream", Kind::Text),
     ("quota_project", Kind::Text),
     ("discover_endpoints", Kind::Truth),
+    ("forward_header", Kind::Texts),
+    ("forward_query", Kind::Texts),
     ("default_publisher", Kind::Text),
     ("model", Kind::Entries(&MODEL_KEYS)),
     ("client", Kind::Entries(&CLIENT_KEYS)),

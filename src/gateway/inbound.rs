@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Version, header, uri::Authority};
+use http::{HeaderMap, Method, Request, StatusCode, Version, header, uri::Authority};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -88,6 +88,25 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal
         return Err(refused("the request's Host header is not a host and a port"));
     }
     Ok(Some(host))
+}
+
+/// Whether a request is a handshake for another protocol, which a plain request is no substitute for: it
+/// would go on as a GET that nobody meant.
+///
+/// Of `h2c` that is not so. Java's client offers it with usual requests, and whoever does not want it
+/// answers as if it had not (RFC 9110 §7.8). HTTP/1.0 has no such handshake, and HTTP/2 none that is
+/// made without being asked for (RFC 8441).
+pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11 && asks_for_upgrade(request.headers())
+}
+
+pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let protocols = headers.get_all(header::UPGRADE).iter();
+    let mut protocols = protocols.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    protocols.any(|protocol| {
+        let protocol = protocol.trim_ascii();
+        !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c")
+    })
 }
 
 /// The body of a request that came in, apart from the buffers that it was read into.

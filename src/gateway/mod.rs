@@ -79,6 +79,7 @@ mod outbound;
 mod policy;
 mod record;
 mod refusal;
+mod resource;
 mod retry;
 mod run;
 mod seldom;
