@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
+    browser::{Browsers, Listener},
     config::{Failure, address, given},
     sight::Sight,
 };
@@ -57,10 +58,14 @@ impl Admin {
     }
 
     /// Serves for as long as the process lives: while it drains, most of all.
-    pub(super) async fn serve(self, sight: Arc<Sight>) {
+    pub(super) async fn serve(self, sight: Arc<Sight>, browsers: Arc<Browsers>) {
+        // Whoever reaches another address reads it under a name that is not known here.
+        let browsers = self.addr.ip().is_loopback().then_some(browsers);
         loop {
             match self.listener.accept().await {
-                Ok((socket, _)) => drop(tokio::spawn(serve(socket, Arc::clone(&sight)))),
+                Ok((socket, _)) => {
+                    drop(tokio::spawn(serve(socket, Arc::clone(&sight), browsers.clone())));
+                }
                 Err(error) => {
                     // Out of descriptors, most likely: some will be back soon.
                     tracing::warn!(%error, "could not accept a connection of the admin listener");
@@ -71,9 +76,9 @@ impl Admin {
     }
 }
 
-async fn serve(socket: TcpStream, sight: Arc<Sight>) {
+async fn serve(socket: TcpStream, sight: Arc<Sight>, browsers: Option<Arc<Browsers>>) {
     let service = service_fn(|request| {
-        let answer = answer(&request, &sight);
+        let answer = answer(&request, &sight, browsers.as_deref());
         async { Ok::<_, Infallible>(answer) }
     });
     let mut builder = http1::Builder::new();
@@ -83,7 +88,11 @@ async fn serve(socket: TcpStream, sight: Arc<Sight>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, sight: &Sight) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    sight: &Sight,
+    browsers: Option<&Browsers>,
+) -> Response<Full<Bytes>> {
     let of_kind = |status, kind, text: String| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
@@ -91,6 +100,11 @@ fn answer(request: &Request<Incoming>, sight: &Sight) -> Response<Full<Bytes>> {
         response
     };
     let text = |status, line: &str| of_kind(status, TEXT, format!("{line}\n"));
+    let named = browsers
+        .map(|browsers| browsers.check_host(request.uri(), request.headers(), Listener::Loopback));
+    if let Some(Err(refusal)) = named {
+        return text(StatusCode::FORBIDDEN, &refusal.to_string());
+    }
     let path = request.uri().path();
     if !["/metrics", "/healthz", "/readyz"].contains(&path) {
         return text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz");

@@ -20,6 +20,7 @@
 //! | `trace` | the same requests as spans, for a collector of traces |
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
+//! | `browser` | web pages: under which hosts and of which origins they may ask, and CORS |
 //! | `models` | the answers to `/v1/models` |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `outbound` | the connections to Vertex AI: which are kept, and for how long |
@@ -50,6 +51,7 @@
 mod admin;
 mod app;
 mod breaks;
+mod browser;
 mod catalog;
 mod check;
 mod clients;

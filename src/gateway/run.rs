@@ -12,6 +12,7 @@ use super::ext_authz;
 use super::{
     admin::Admin,
     app::Shared,
+    browser::Listener,
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
@@ -79,6 +80,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
         tls: gate.tls.clone(),
+        browsers: Arc::clone(&gate.browsers),
+        listener: Listener::at(addr.ip()),
+        health_path: options.health_path.clone(),
         header_timeout: Duration::from_secs(options.header_timeout),
         limits,
         sight: Arc::clone(&sight),
@@ -110,7 +114,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight)));
+        tokio::spawn(admin.serve(Arc::clone(&sight), Arc::clone(&gate.browsers)));
     }
     greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
     // In this process, it serves until the end.

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod keys;
+mod pages;
 mod smuggling;
 mod start;
 mod tls;

@@ -34,6 +34,7 @@ use self::{
 };
 use super::{
     admin::Admin,
+    browser::Browsers,
     clients::Clients,
     config::{Failure, timeout},
     ground::{Gate, Ground},
@@ -53,6 +54,7 @@ struct Shared {
     models: VertexModelLayer,
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
+    browsers: Arc<Browsers>,
     handed: Handed,
     sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
@@ -87,6 +89,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
         models: ground.catalog.layer().clone(),
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
+        browsers: Arc::clone(&gate.browsers),
         handed: Handed::default(),
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
@@ -112,7 +115,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     lines.push(format!("listening on {door}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight)));
+        tokio::spawn(admin.serve(Arc::clone(&sight), Arc::clone(&gate.browsers)));
     }
     say(&lines);
     ground.keep(gate, options, &sight, hang_up);
