@@ -388,23 +388,37 @@ impl StdError for ModelError {}
 /// A host that is not trusted with the access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntrustedHost {
-    origin: String,
+    /// `None` if the request has none.
+    origin: Option<String>,
+    /// Whether the request looks as it was before it was routed.
+    unrouted: bool,
 }
 
 impl UntrustedHost {
     pub(crate) fn new(origin: String) -> Self {
-        Self { origin }
+        Self { origin: Some(origin), unrouted: false }
+    }
+
+    /// A request that has not been through `VertexRouteLayer`.
+    pub(crate) fn unrouted(origin: Option<String>) -> Self {
+        Self { origin, unrouted: true }
     }
 }
 
 impl fmt::Display for UntrustedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the access token is not sent to {:?}: only https on Vertex AI's own hosts is trusted; \
-             to trust another, add its origin to the layer",
-            self.origin
-        )
+        let order = "VertexRouteLayer belongs outside VertexAuthLayer";
+        match &self.origin {
+            None => write!(f, "the request has no host: {order}"),
+            Some(origin) if self.unrouted => {
+                write!(f, "the access token is not sent to {origin:?}: {order}")
+            }
+            Some(origin) => write!(
+                f,
+                "the access token is not sent to {origin:?}: only https on Vertex AI's own hosts \
+                 is trusted; to trust another, add its origin to the layer"
+            ),
+        }
     }
 }
 

@@ -120,6 +120,8 @@ pub mod gateway;
 mod head;
 pub mod model;
 pub mod openai_error;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod regular_file;
 pub mod replay;
 pub mod retry;
 pub mod route;

@@ -1,12 +1,21 @@
 //! The command line. A setting that is missing or wrong is a sentence with its remedy.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 
-use clap::{Args, Parser, builder::FalseyValueParser};
+use clap::{
+    Arg, Args, CommandFactory, FromArgMatches as _, Parser,
+    builder::{FalseyValueParser, Resettable},
+    error::ErrorKind,
+};
 
 use super::{
-    credentials::CredentialOptions, ground::ServingOptions, limits::LimitOptions,
-    outbound::OutboundOptions, retry::RetryOptions, target::TargetOptions,
+    credentials::CredentialOptions,
+    ground::ServingOptions,
+    limits::LimitOptions,
+    outbound::OutboundOptions,
+    retry::RetryOptions,
+    target::TargetOptions,
+    values::{number, size, time},
 };
 use crate::error::{ConfigError, Error};
 
@@ -18,8 +27,17 @@ pub(super) const NO_LOCATION: &str = "no location set: pass --location (a region
 ///
 /// Point a client's base URL at it (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API
 /// key at anything: the access token is found, refreshed and sent by the gateway.
-#[derive(Debug, Parser)]
-#[command(name = "vertex-gateway", version, args_conflicts_with_subcommands = true)]
+///
+/// What a configuration file sets is a default of the options that are parsed here.
+#[derive(Debug, Args)]
+#[command(
+    about = "Google Vertex AI for every OpenAI client",
+    long_about = "Google Vertex AI for every OpenAI client\n\nPoint a client's base URL at it \
+                  (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API key at anything: \
+                  the access token is found, refreshed and sent by the gateway",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Command {
     /// What to do instead of serving.
     #[command(subcommand)]
@@ -27,6 +45,81 @@ pub struct Command {
     /// The options of `serve`, which is what is done without a subcommand.
     #[command(flatten)]
     pub options: Options,
+}
+
+impl CommandFactory for Command {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("vertex-gateway"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("vertex-gateway"))
+    }
+}
+
+/// Reads the configuration file, if one is named: its options are defaults of the command line.
+impl Parser for Command {
+    fn parse() -> Self {
+        Self::parse_from(std::env::args_os())
+    }
+
+    fn try_parse() -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::env::args_os())
+    }
+
+    fn parse_from<I, T>(args: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(args).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_parse_from<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let parse = |command: clap::Command| {
+            Self::from_arg_matches_mut(&mut command.try_get_matches_from(&args)?)
+        };
+        let command = without_empty_variables(Self::command());
+        let mut parsed = parse(command.clone())?;
+        if let Some(target) = parsed.target()
+            && target.config().is_some()
+        {
+            let refused = |failure: Failure| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"))
+            };
+            target.load().map_err(refused)?;
+            parsed = parse(target.file.as_defaults(command))?;
+        }
+        Ok(parsed)
+    }
+}
+
+/// A variable that is empty is as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let clear = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(clear).mut_subcommands(|command| command.mut_args(clear))
+}
+
+impl Command {
+    /// Of the commands that may have a configuration file.
+    fn target(&mut self) -> Option<&mut TargetOptions> {
+        match &mut self.subcommand {
+            None => Some(&mut self.options.serving.target),
+            Some(Subcommand::Serve(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Check(options)) => Some(&mut options.target),
+            #[cfg(feature = "ext-authz")]
+            Some(Subcommand::ExtAuthz(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Token(_) | Subcommand::Endpoints(_) | Subcommand::Emulator(_)) => None,
+        }
+    }
 }
 
 /// What `vertex-gateway` can do.
@@ -73,65 +166,85 @@ pub struct Options {
     )]
     pub health_path: Option<String>,
 
-    /// Seconds that a client may take for the head of a request, or to begin a next one, after
-    /// which its connection is closed; for a TLS handshake, too, but never more than 10. A load
+    /// Time that a client may take for the head of a request, or to begin a next one, after which
+    /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
     /// balancer in front must keep its connections idle for a shorter time
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
-        default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..)
+        default_value = "30s",
+        value_parser = time(Duration::from_secs(1))
     )]
-    pub header_timeout: u64,
+    pub header_timeout: Duration,
 
-    /// Longest request body in bytes that is kept to be sent again, after a 401 or for another
-    /// attempt; 0 for none
-    #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_REPLAY_LIMIT", default_value_t = 32 << 20)]
-    pub replay_limit: usize,
-
-    /// Seconds to wait for the head of an answer, which comes when a model has thought; the token
-    /// and all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may
-    /// take an hour. 0 waits for ever
+    /// Longest request body that is kept to be sent again, after a 401 or for another attempt; 0
+    /// for none
     #[arg(
         long,
-        value_name = "SECONDS",
-        env = "VERTEX_GATEWAY_RESPONSE_TIMEOUT",
-        default_value_t = 3610
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_REPLAY_LIMIT",
+        default_value = "32MiB",
+        value_parser = size()
     )]
-    pub response_timeout: u64,
+    pub replay_limit: usize,
 
-    /// Seconds without a byte in the middle of an answer, after which it is broken off; 0 waits for
+    /// Time to wait for the head of an answer, which comes when a model has thought; the token and
+    /// all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may take
+    /// an hour. 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_RESPONSE_TIMEOUT",
+        default_value = "3610s",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub response_timeout: Duration,
+
+    /// Time without a byte in the middle of an answer, after which it is broken off; 0 waits for
     /// ever
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_IDLE_TIMEOUT",
-        default_value_t = 600
+        default_value = "10m",
+        value_parser = time(Duration::ZERO)
     )]
-    pub idle_timeout: u64,
+    pub idle_timeout: Duration,
 
-    /// Seconds for the body of a request to come; 0 waits for ever
+    /// Time for the body of a request to come; 0 waits for ever
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_CLIENT_BODY_TIMEOUT",
-        default_value_t = 300
+        default_value = "5m",
+        value_parser = time(Duration::ZERO)
     )]
-    pub client_body_timeout: u64,
+    pub client_body_timeout: Duration,
 
-    /// Seconds in which a client takes no byte of its answer, after which its connection is closed; 0
+    /// Time in which a client takes no byte of its answer, after which its connection is closed; 0
     /// waits for ever
-    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_SEND_TIMEOUT", default_value_t = 60)]
-    pub send_timeout: u64,
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_SEND_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub send_timeout: Duration,
 
     /// The connections on the way out.
     #[command(flatten)]
     pub outbound: OutboundOptions,
 
     /// Threads that serve [default: one for each processor]
-    #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_WORKERS")]
-    pub workers: Option<NonZeroUsize>,
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_WORKERS",
+        value_parser = number::<usize>(1..=256)
+    )]
+    pub workers: Option<usize>,
 
     /// How often.
     #[command(flatten)]
@@ -320,23 +433,21 @@ fn health_path(text: &str) -> Result<String, String> {
     Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
 }
 
-/// Seconds, as options have them.
-pub(super) fn timeout(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+/// A time of which 0 is none.
+pub(super) fn timeout(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
 }
 
 impl Options {
     pub(super) fn workers(&self) -> usize {
-        let processors = || thread::available_parallelism().ok();
-        self.workers.or_else(processors).map_or(1, NonZeroUsize::get)
+        let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.workers.unwrap_or_else(processors)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use clap::CommandFactory as _;
 
     use super::*;
 

@@ -15,7 +15,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{clients::Client, refusal::Refusal};
+use super::{
+    clients::Client,
+    refusal::Refusal,
+    values::{MOST, number, time},
+};
 
 /// The options about load.
 #[derive(Clone, Debug, Args)]
@@ -25,7 +29,8 @@ pub struct LimitOptions {
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_CONNECTIONS",
-        default_value_t = 0
+        default_value_t = 0,
+        value_parser = number::<usize>(0..=MOST)
     )]
     pub max_connections: usize,
 
@@ -34,7 +39,8 @@ pub struct LimitOptions {
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_CONCURRENT_REQUESTS",
-        default_value_t = 0
+        default_value_t = 0,
+        value_parser = number::<usize>(0..=MOST)
     )]
     pub max_concurrent_requests: usize,
 
@@ -44,19 +50,21 @@ pub struct LimitOptions {
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_QUEUED_REQUESTS",
-        default_value_t = 1000
+        default_value_t = 1000,
+        value_parser = number::<usize>(0..=MOST)
     )]
     pub max_queued_requests: usize,
 
-    /// Seconds that a request waits for its turn, under the limit of its key and under that of all
+    /// How long a request waits for its turn, under the limit of its key and under that of all
     /// together, before it is refused; 0 waits for nothing
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_QUEUE_TIMEOUT",
-        default_value_t = 10
+        default_value = "10s",
+        value_parser = time(Duration::ZERO)
     )]
-    pub queue_timeout: u64,
+    pub queue_timeout: Duration,
 }
 
 /// Shared by all that serve.
@@ -82,7 +90,7 @@ impl Limits {
             all: (most > 0).then(|| Arc::new(Semaphore::new(most))),
             waiting: AtomicUsize::new(0),
             most_waiting: options.max_queued_requests,
-            longest_wait: Duration::from_secs(options.queue_timeout),
+            longest_wait: options.queue_timeout,
         }
     }
 
@@ -185,7 +193,7 @@ mod tests {
             max_connections: 0,
             max_concurrent_requests: 1,
             max_queued_requests: 1,
-            queue_timeout: 10,
+            queue_timeout: Duration::from_secs(10),
         });
         let rules = serde_json::json!({ "name": "client", "max_concurrent_requests": 1 });
         let rules: ClientRules = serde_json::from_value(rules).unwrap();

@@ -36,6 +36,7 @@
 //! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
+//! | `values` | how times, sizes and numbers are written, and how large they may be |
 //! | `endpoints` | what is deployed where, as a table |
 //!
 //! ```no_run
@@ -83,6 +84,7 @@ mod token;
 mod trace;
 mod unreadable;
 mod usage;
+mod values;
 mod watch;
 
 #[cfg(feature = "ext-authz")]

@@ -1,11 +1,6 @@
 //! The commands, and the end: who is being served when a signal comes is served to the end.
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io::Write, net::SocketAddr, sync::Arc, time::SystemTime};
 
 #[cfg(feature = "ext-authz")]
 use super::ext_authz;
@@ -83,7 +78,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         browsers: Arc::clone(&gate.browsers),
         listener: Listener::at(addr.ip()),
         health_path: options.health_path.clone(),
-        header_timeout: Duration::from_secs(options.header_timeout),
+        header_timeout: options.header_timeout,
         limits,
         sight: Arc::clone(&sight),
         traces: traces.clone(),

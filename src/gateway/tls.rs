@@ -1,6 +1,6 @@
 //! TLS for clients: the certificate that they see, and those that they must show.
 
-use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use clap::Args;
@@ -24,7 +24,8 @@ use tokio_rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::config::Failure;
+use super::{config::Failure, file};
+use crate::regular_file;
 
 /// A client that has not shaken hands by then is not going to.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,8 +121,8 @@ fn read(
         Failure::new(format!("{option} {}: {why}", path.display()))
     };
     let text = |option: &str, path: &Path| {
-        let text = fs::read(path).map(Zeroizing::new);
-        text.map_err(|error| refused(option, path, &format!("cannot be read: {}", error.kind())))
+        let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
+        text.map_err(|error| refused(option, path, &error.to_string()))
     };
     let certificates = |option: &str, path: &Path| {
         let text = text(option, path)?;

@@ -18,17 +18,13 @@ use super::gcp_auth::{self, GcpAuth};
 use super::{
     CredentialKind, CredentialsInfo, FetchReason, Impersonated, TokenFuture, TokenSource,
     file::{self, KEY_VARIABLE, Reread, blocking, is_name},
-    metadata,
+    metadata::{self, Surroundings},
     workforce::WorkforceUser,
 };
 use crate::error::{ConfigError, CredentialsError, Error};
 
 const QUOTA_VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
 const FILE_NAME: &str = "application_default_credentials.json";
-/// It answers within milliseconds, where there is one.
-const METADATA_LIMIT: Duration = Duration::from_secs(2);
-/// A new node of GKE has one that takes its time.
-const METADATA_LIMIT_ON_GOOGLE_CLOUD: Duration = Duration::from_secs(20);
 /// Two runs of a Python program.
 #[cfg(feature = "gcp-auth")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
@@ -73,9 +69,10 @@ impl Credentials {
     /// 3. the metadata server, at `GCE_METADATA_HOST` or where Google Cloud has it,
     /// 4. `gcloud auth print-access-token`.
     ///
-    /// Takes at most five seconds, and 20 more on a machine of Google Cloud whose metadata server is
-    /// not up yet. No token is fetched but by gcloud, which has no other way to
-    /// tell whether anybody is logged in.
+    /// Takes at most five seconds; and up to half a minute on Google Cloud, in Kubernetes and where
+    /// `GCE_METADATA_HOST` is set, while the metadata server is not up yet, as it is not in the first
+    /// seconds of a machine or a pod. `NO_GCE_CHECK=true` says that there is none. No token is fetched
+    /// but by gcloud, which has no other way to tell whether anybody is logged in.
     ///
     /// # Errors
     ///
@@ -122,6 +119,7 @@ pub struct CredentialsBuilder {
     lifetime: Option<Duration>,
     iam_endpoint: Option<String>,
     quota_project: Option<String>,
+    project_known: bool,
 }
 
 impl CredentialsBuilder {
@@ -163,6 +161,14 @@ impl CredentialsBuilder {
         self
     }
 
+    /// Whether the project is known already: then a metadata server is not asked for its own, and
+    /// nothing waits for it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn project_known(mut self, known: bool) -> Self {
+        self.project_known = known;
+        self
+    }
+
     /// Searches. See [`Credentials::detect`].
     ///
     /// # Errors
@@ -198,21 +204,30 @@ impl CredentialsBuilder {
                 None => "no home directory to look in".to_owned(),
             },
         ));
-        let limit = match metadata::is_expected() {
-            true => METADATA_LIMIT_ON_GOOGLE_CLOUD,
-            false => METADATA_LIMIT,
-        };
-        match metadata::machine(limit).await {
-            Ok(machine) => return metadata_server(machine),
-            Err(error) => {
-                looked.push(("metadata server", format!("{error}: only on Google Cloud")))
-            }
-        }
+        looked.push((
+            "metadata server",
+            match self.machine().await {
+                Ok(machine) => return metadata_server(machine),
+                Err(why) => why,
+            },
+        ));
         match gcloud().await {
             Ok(found) => return Ok(found),
             Err(why) => looked.push(("gcloud", why)),
         }
         Err(CredentialsError::not_found(looked).into())
+    }
+
+    /// Who this machine is, or why no metadata server says so.
+    async fn machine(&self) -> Result<metadata::Machine, String> {
+        if metadata::is_ruled_out() {
+            return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE));
+        }
+        let around = Surroundings::look();
+        metadata::machine(around, !self.project_known).await.map_err(|error| match around {
+            Surroundings::GoogleCloud => error.to_string(),
+            _ => format!("{error}: only on Google Cloud"),
+        })
     }
 
     async fn open(&self, path: PathBuf, place: &'static str) -> Result<Found, Error> {

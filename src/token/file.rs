@@ -5,7 +5,6 @@
 
 use std::{
     fmt,
-    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -13,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use super::CredentialKind;
-use crate::{BoxError, error::TokenError};
+use crate::{BoxError, error::TokenError, regular_file};
 
 /// A file of a known type with all the fields that its type needs.
 #[derive(Clone)]
@@ -29,21 +28,8 @@ pub(super) const KEY_VARIABLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 const LONGEST: u64 = 1024 * 1024;
 
 pub(super) fn read(path: &Path) -> Result<CredentialFile, &'static str> {
-    let read = || {
-        if std::fs::metadata(path)?.len() > LONGEST {
-            return Err(ErrorKind::FileTooLarge.into());
-        }
-        std::fs::read_to_string(path)
-    };
-    let text = read().map_err(|error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => "there is no such file",
-        ErrorKind::PermissionDenied => "this user may not read it",
-        ErrorKind::InvalidData => "it is not text",
-        ErrorKind::IsADirectory => "it is a directory; name the file in it",
-        ErrorKind::FileTooLarge => "it is too long for credentials",
-        _ => "it cannot be read",
-    })?;
-    parse(text)
+    let text = regular_file::read_to_string(path, LONGEST);
+    parse(text.map_err(regular_file::Unread::as_str)?)
 }
 
 pub(super) fn parse(text: impl Into<Arc<str>>) -> Result<CredentialFile, &'static str> {

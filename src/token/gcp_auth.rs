@@ -21,6 +21,7 @@ use gcp_auth::{
     ConfigDefaultCredentials, CustomServiceAccount, Error as GcpError, GCloudAuthorizedUser,
     MetadataServiceAccount, TokenProvider,
 };
+use tokio::time::Instant;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -32,12 +33,16 @@ use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
     file::{self, KEY_VARIABLE, Reread, blocking},
     https::chain,
+    metadata::{self, Surroundings},
     refusal::Refusal,
 };
 use crate::{BoxError, error::ConfigError};
 
 /// Off Google Cloud nobody answers for the metadata server, and `gcp_auth` asks five times.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
+/// Within the time of a fetch, 10 s, with the last try.
+const METADATA_PATIENCE: Duration = Duration::from_secs(6);
+const METADATA_PAUSE: Duration = Duration::from_millis(500);
 /// `gcloud` starts a Python interpreter and may refresh its own token.
 const GCLOUD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -198,8 +203,12 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
         let origin = Origin::UserCredentials;
         return Ok((origin.token().await?, origin));
     }
-    let metadata_error = match Origin::MetadataServer.token().await {
+    let metadata_error = match first_of_metadata_server().await {
         Ok(token) => return Ok((token, Origin::MetadataServer)),
+        // It is late. Who is logged in with gcloud is somebody else.
+        Err(error) if Surroundings::look() == Surroundings::GoogleCloud => {
+            return Err(format!("metadata server: {error}").into());
+        }
         Err(error) => error,
     };
     let gcloud_error = match Origin::Gcloud.token().await {
@@ -214,6 +223,23 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
          - gcloud: {gcloud_error}"
     )
     .into())
+}
+
+/// The first token decides who this process is. So where there should be a metadata server, which in
+/// the first seconds of a machine or a pod is not ready, it is asked for as long as a fetch may take.
+async fn first_of_metadata_server() -> Result<AccessToken, BoxError> {
+    if metadata::is_ruled_out() {
+        return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE).into());
+    }
+    let until = Instant::now() + METADATA_PATIENCE;
+    loop {
+        let token = Origin::MetadataServer.token().await;
+        let late = Surroundings::look() == Surroundings::Elsewhere || Instant::now() >= until;
+        if token.is_ok() || late {
+            return token;
+        }
+        tokio::time::sleep(METADATA_PAUSE).await;
+    }
 }
 
 async fn key(file: &Reread) -> Result<AccessToken, BoxError> {

@@ -1,12 +1,13 @@
 //! The keys: as they are written, `name:key`, and as they are kept, which is not at all.
 
-use std::{collections::HashMap, fmt, fs, path::PathBuf};
+use std::{collections::HashMap, fmt, path::PathBuf};
 
 use http::{HeaderMap, StatusCode, header};
 use ring::{hmac, rand::SystemRandom};
 use zeroize::Zeroizing;
 
-use super::super::{config::Failure, refusal::Refusal};
+use super::super::{config::Failure, file, refusal::Refusal};
+use crate::regular_file;
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
 /// Of shorter ones too many can be tried.
@@ -48,10 +49,11 @@ impl KeySources {
         if let Some(path) = &self.file {
             let refused =
                 |why: String| Failure::new(format!("client keys {}: {why}", path.display()));
-            let text = fs::read(path)
-                .map_err(|error| refused(format!("cannot be read: {}", error.kind())))?;
-            let text = Zeroizing::new(text);
+            let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
+            let text = text.map_err(|error| refused(error.to_string()))?;
             let text = str::from_utf8(&text).map_err(|_| refused("not UTF-8".to_owned()))?;
+            // Some editors put a mark before the text.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             for (number, line) in text.lines().enumerate() {
                 let line = line.trim();
                 if !line.is_empty() && !line.starts_with('#') {

@@ -23,7 +23,10 @@ mod options;
 mod socket;
 mod verdict;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 
@@ -63,13 +66,14 @@ struct Shared {
 }
 
 /// Envoy does the retries: of a list of locations the first is used, however long it is.
-const RETRY: RetryOptions = RetryOptions { max_attempts: u32::MAX, retry_max_delay: 0 };
+const RETRY: RetryOptions =
+    RetryOptions { max_attempts: u32::MAX, retry_max_delay: Duration::ZERO };
 /// And Envoy's limits bound what is under way, not these.
 const LIMITS: LimitOptions = LimitOptions {
     max_connections: 0,
     max_concurrent_requests: 0,
     max_queued_requests: 0,
-    queue_timeout: 0,
+    queue_timeout: Duration::ZERO,
 };
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
