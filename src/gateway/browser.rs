@@ -19,7 +19,7 @@ use http::{
     },
 };
 
-use super::{config::Failure, refusal::Refusal};
+use super::{config::Failure, refusal::Refusal, values::parsed};
 use crate::cross_origin::{Host, Initiator, authorities, initiator};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
@@ -44,12 +44,12 @@ const LONGEST_SHOWN: usize = 200;
 pub struct BrowserOptions {
     /// Origin of web pages that may ask, such as https://app.example.com; repeatable, or with commas
     /// between. `*` lets all pages ask, which clients must have keys for [default: none]
-    #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_CORS_ORIGIN", value_delimiter = ',')]
+    #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_CORS_ORIGIN", value_delimiter = ',', value_parser = parsed(CorsOrigin::from_str))]
     pub cors_origin: Vec<CorsOrigin>,
 
     /// Host that clients may ask under where they need no key, beside the names of this machine, such as
     /// gateway.example.com or *.example.com; repeatable, or with commas between. `*` allows all
-    #[arg(long, value_name = "HOST", env = "VERTEX_GATEWAY_ALLOWED_HOST", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", env = "VERTEX_GATEWAY_ALLOWED_HOST", value_delimiter = ',', value_parser = parsed(AllowedHost::from_str))]
     pub allowed_host: Vec<AllowedHost>,
 }
 
@@ -110,7 +110,7 @@ impl FromStr for CorsOrigin {
         }
         if text == "null" {
             return Err(
-                "any page can be of the origin `null`: serve yours over http or https".into()
+                "any page can be of the origin `null`, so give another one: serve your pages over http or https".into()
             );
         }
         let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();

@@ -15,7 +15,7 @@ use super::{
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
-    values::{number, size, time},
+    values::{number, parsed, size, time},
 };
 use crate::error::{ConfigError, Error};
 
@@ -162,7 +162,7 @@ pub struct Options {
         long,
         value_name = "PATH",
         env = "VERTEX_GATEWAY_HEALTH_PATH",
-        value_parser = health_path
+        value_parser = parsed(health_path)
     )]
     pub health_path: Option<String>,
 
