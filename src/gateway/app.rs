@@ -166,6 +166,9 @@ async fn answer(
     }
     if let Some(client) = &client {
         client.count_request()?;
+        if let Some(references) = client.allow_stored(&record.method, request.uri().path())? {
+            request.extensions_mut().insert(references);
+        }
         if client.has_list() {
             request.extensions_mut().insert(ReadModel);
         }

@@ -118,6 +118,11 @@ impl Gathering {
         }
     }
 
+    /// See [`Scanner::refers_to_stored`].
+    pub(super) fn refers_to_stored(&self) -> Option<bool> {
+        self.scanner.refers_to_stored()
+    }
+
     /// The body, and the `model` in it. See [`Scanner::finish`].
     pub(super) fn finish(mut self) -> Result<(Whole, Option<Model>), ModelError> {
         self.flush();

@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::{ModelBody, ModelTable, RequestedModel, body::Gathering};
+use super::{ModelBody, ModelTable, RequestedModel, body::Gathering, service::StoredReferences};
 use crate::{
     BoxError,
     error::{Error, ModelError},
@@ -75,6 +75,13 @@ impl<S> Waiting<S> {
         S: Service<Request<ModelBody<B>>>,
     {
         let Self { mut service, table, mut head, gathering } = self;
+        if let Some(stored) = head.extensions.get_mut::<StoredReferences>() {
+            *stored = match gathering.refers_to_stored() {
+                None => StoredReferences::Unread,
+                Some(false) => StoredReferences::None,
+                Some(true) => StoredReferences::Found,
+            };
+        }
         let (mut body, model) = gathering.finish()?;
         match model {
             None => table.settle(&mut head.extensions),

@@ -301,3 +301,28 @@ async fn a_foreign_name_at_envoys_loopback_address_gets_no_token() {
     let (status, code, _) = envoy.refused(Asked::chat().at("10.0.0.7", "evil.example")).await;
     assert_eq!((status, code.as_str()), (403, "host_not_allowed"));
 }
+
+#[tokio::test]
+async fn a_key_that_shares_no_responses_gets_no_token_for_stored_ones() {
+    let place = Place::new().await;
+    let keys = place.write("keys", &format!("alice:{ALICE}\nbob:{BOB}\n"));
+    let config =
+        place.write("gateway.toml", "[[client]]\nname = \"alice\"\nshared_responses = true\n");
+    let envoy = place.start(&["--client-key-file", &keys, "--config", &config]).await;
+    let new = |field: &str| {
+        let body = format!(r#"{{"model":"google/gemini-2.5-flash","input":"x"{field}}}"#);
+        Asked::new("POST", "/v1/responses").body(&body)
+    };
+    let stored = r#","previous_response_id":"r""#;
+    envoy.pass(new("").key(BOB)).await;
+    for asked in [
+        new(stored),
+        new("").unread(),
+        Asked::new("GET", "/v1/responses/r"),
+        Asked::new("DELETE", "/v1/responses/r"),
+    ] {
+        let (status, code, message) = envoy.refused(asked.clone().key(BOB)).await;
+        assert_eq!((status, code.as_str()), (403, "stored_responses_not_shared"), "{message}");
+        envoy.pass(asked.key(ALICE)).await;
+    }
+}

@@ -161,6 +161,10 @@ impl Shared {
         request.headers_mut().remove(QUOTA_PROJECT);
         if let Some(client) = &client {
             client.count_request()?;
+            let references = client.allow_stored(&record.method, request.uri().path())?;
+            if let Some(references) = references {
+                request.extensions_mut().insert(references);
+            }
             if client.has_list() {
                 request.extensions_mut().insert(ReadModel);
             }
@@ -176,6 +180,7 @@ impl Shared {
         }
         if let Some(client) = &client {
             client.allow(model)?;
+            client.allow_references(request.extensions().get())?;
         }
         let upstream = request.extensions().get::<Upstream>().unwrap_or(&self.upstream).clone();
         if let Some(model) = model {
