@@ -34,6 +34,10 @@
 //! 401 as it came. Retry is between model, which says what the locations are, and error, so that it
 //! sees `Retry-After` where Google says `RetryInfo`.
 //!
+//! In another order they would compile too, and send requests where they should not go. Each layer
+//! therefore refuses every request, with [`Error::Config`], if one is inside it that belongs outside, as
+//! far as the types show it: a boxed service shows nothing.
+//!
 //! # Example
 //!
 //! ```
@@ -118,6 +122,7 @@ pub mod gateway;
 mod head;
 pub mod model;
 pub mod openai_error;
+mod order;
 pub mod replay;
 pub mod retry;
 pub mod route;
