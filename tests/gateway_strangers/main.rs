@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+#[cfg(target_os = "linux")]
+mod drips;
 mod keys;
 mod pages;
 mod smuggling;
