@@ -152,6 +152,11 @@ impl Log {
         for name in ["timestamp", "level", "message", "target"] {
             fields.remove(name).expect(name);
         }
+        // What is an error has one; each has its own.
+        let reason = fields.remove("reason");
+        let status = fields["status"].as_u64().unwrap();
+        let left = fields["end"] == "client_left" && !fields.contains_key("code");
+        assert_eq!(reason.is_some_and(|reason| reason != ""), status >= 400 && !left);
         assert!(fields.remove("id").unwrap().as_str().unwrap().len() > 4);
         let total = fields.remove("total_seconds").unwrap().as_f64().unwrap();
         if let Some(first) = fields.remove("first_byte_seconds") {
@@ -411,6 +416,74 @@ async fn the_text_log_has_the_same_fields() {
     assert!(line.contains(" INFO ") && line.contains(r#"method="POST""#), "{line}");
     assert!(line.contains(r#"model="hostile\n\u{1b}[31mmodel""#), "{line}");
     assert!(line.contains("status=") && line.contains("total_seconds="), "{line}");
+}
+
+#[tokio::test]
+async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() {
+    let vertex = Emulator::start().await.unwrap();
+    let pair = common::certificates::Authority::new().server();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) =
+        (common::put(folder.path(), "cert", &pair.0), common::put(folder.path(), "key", &pair.1));
+    for asked in [true, false] {
+        let mut options = vec!["--log-format", "json"];
+        options.extend(asked.then_some("--log-peer"));
+        let mut watched = Watched::start(&vertex, &options).await;
+        let mut log = watched.log();
+        let mut peers = Vec::new();
+        let big = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000));
+        for (sent, message) in [
+            ("GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
+            ("GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
+            ("GET / \u{1} HTTP/1.1\r\nhost: x\r\n\r\n", "refused: "),
+            (&big, "refused: "),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", "a request was refused unread"),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhalf", "in the middle of a request's head"),
+        ] {
+            let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+            let _ = socket.write_all(sent.as_bytes()).await;
+            if sent.ends_with("half") {
+                socket.shutdown().await.unwrap();
+            }
+            peers.push((socket.local_addr().unwrap().to_string(), message));
+            let line = log.lines.until(message).await;
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let peer = peers.last().filter(|_| asked).map(|(peer, _)| json!(peer));
+            assert_eq!(line["peer"], peer.unwrap_or_default(), "{line}");
+        }
+        // Over HTTP/2, of a client that does not tell its port.
+        text(watched.gateway.call_over(Http::Two, &mut chat("x")).await).await;
+        let line = log.lines.until("/v1/chat/completions").await;
+        assert_eq!(line.contains(r#""peer":"127.0.0.1:"#), asked, "{line}");
+
+        let tls = ["--tls-cert", &cert, "--tls-key", &key, "--log-format", "json"];
+        let tls = [&tls[..], if asked { &["--log-peer"] } else { &[] }].concat();
+        let mut watched = Watched::start(&vertex, &tls).await;
+        let mut log = watched.log();
+        let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let line = log.lines.until("no TLS handshake").await;
+        let peer = format!(r#""peer":"{}""#, socket.local_addr().unwrap());
+        assert_eq!(line.contains(&peer), asked, "{line}");
+        assert_eq!(line.contains("peer"), asked, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_line_of_an_error_says_why_and_quotes_nothing_of_the_conversation() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "short"]).await;
+    let mut log = watched.log();
+    text(watched.call(ask("google/nosuch\u{2028}model")).await).await;
+    let line = log.lines.until("POST /v1/chat/completions").await;
+    assert!(line.contains("Z 404 POST ") && line.contains(": Publisher Model "), "{line}");
+    assert!(line.contains(r"nosuch\u{2028}model us-central1 0.0"), "{line}");
+    text(watched.call(Request::get("/v1/what").body(Full::default()).unwrap()).await).await;
+    let line = log.lines.until("/v1/what").await;
+    assert!(line.contains(" unsupported_path: "), "{line}");
+    text(watched.call(ask(MODEL)).await).await;
+    let line = log.lines.until("Z 200 POST /v1/chat/completions").await;
+    assert!(line.contains(" tokens") && line.len() < 160 && !line.contains("e-"), "{line}");
 }
 
 #[tokio::test]

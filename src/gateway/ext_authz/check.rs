@@ -1,12 +1,16 @@
 //! A request: where it goes, with which token, or why not. The layers of the sidecar decide, with
 //! nothing behind them but [`caught`].
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::service::auth::v3::{
-    CheckRequest, CheckResponse, attribute_context::HttpRequest,
-    authorization_server::Authorization,
+use envoy_types::pb::envoy::{
+    config::core::v3::{address::Address, socket_address::PortSpecifier},
+    service::auth::v3::{
+        CheckRequest, CheckResponse,
+        attribute_context::{self, HttpRequest},
+        authorization_server::Authorization,
+    },
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
@@ -61,25 +65,27 @@ impl Authorization for Check {
         &self,
         request: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
-        let attributes = request.into_inner().attributes;
-        let http = attributes.and_then(|attributes| attributes.request?.http);
+        let attributes = request.into_inner().attributes.unwrap_or_default();
+        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer);
+        let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| {
             tonic::Status::invalid_argument(
                 "no HTTP request to check: this serves envoy.filters.http.ext_authz",
             )
         })?;
-        Ok(tonic::Response::new(self.0.check(http).await))
+        Ok(tonic::Response::new(self.0.check(http, peer).await))
     }
 }
 
 impl Shared {
-    async fn check(&self, mut asked: HttpRequest) -> CheckResponse {
+    async fn check(&self, mut asked: HttpRequest, peer: Option<SocketAddr>) -> CheckResponse {
         let (headers, all) = headers(&mut asked);
         let id = request_id(&headers);
         // What is no method is refused below.
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
+        record.peer = peer;
         let verdict = if all {
             self.decide(asked, headers, &mut record).await
         } else {
@@ -96,7 +102,7 @@ impl Shared {
                 verdict::answer(&answer, &id)
             }
             Err(refusal) => {
-                record.refused = Some(refusal.code());
+                record.refuse(&refusal);
                 let answer = refusal.to_response();
                 record.status = Some(answer.status());
                 verdict::answer(&answer, &id)
@@ -210,6 +216,16 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
 fn too_many_headers() -> Refusal {
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     Refusal::new(status, "too_many_headers", "the request has too many headers")
+}
+
+/// Of Envoy's client; `None` if it came by a socket file.
+fn address(source: attribute_context::Peer) -> Option<SocketAddr> {
+    let Address::SocketAddress(address) = source.address?.address? else { return None };
+    let port = match address.port_specifier? {
+        PortSpecifier::PortValue(port) => u16::try_from(port).ok()?,
+        PortSpecifier::NamedPort(_) => return None,
+    };
+    Some(SocketAddr::new(address.address.parse().ok()?, port))
 }
 
 /// A path, and nothing that is more than that.
