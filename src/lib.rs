@@ -123,6 +123,7 @@ mod regular_file;
 pub mod replay;
 pub mod retry;
 pub mod route;
+mod shown;
 pub mod token;
 
 pub use error::Error;

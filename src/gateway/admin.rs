@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     config::{Failure, address, given},
+    file::ConfigFile,
     listen::Refused,
     sight::Sight,
 };
@@ -48,9 +49,12 @@ pub(super) struct Admin {
 
 impl Admin {
     /// `None` if none is wanted.
-    pub(super) async fn bind(options: &AdminOptions) -> Result<Option<Self>, Failure> {
+    pub(super) async fn bind(
+        options: &AdminOptions,
+        file: &ConfigFile,
+    ) -> Result<Option<Self>, Failure> {
         let Some(addr) = given(&options.admin_listen) else { return Ok(None) };
-        let addr = address("--admin-listen", addr)?;
+        let addr = address("--admin-listen", addr, file)?;
         let cannot = |error| {
             let advice = "choose another address with --admin-listen";
             Failure::new(format!("cannot listen on {addr}: {error}; {advice}"))

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, util::MapRequest};
@@ -15,13 +15,14 @@ use super::{
     breaks::{Watch, WatchedBody},
     clients::Clients,
     config::Failure,
-    inbound::{Drain, InboundBody, admit},
+    inbound::{Drain, InboundBody, admit, host, is_upgrade},
     limits::Limits,
     models,
-    outbound::{self, Outbound},
+    outbound::{self, Outbound, stream_headers},
     policy::Policy,
     record::{Record, RecordedBody},
     refusal::Refusal,
+    resource::{PREFIX, shorten},
     sight::Sight,
     tls::Tls,
     trace::{Traced, TracedBody, Traces},
@@ -30,9 +31,9 @@ use crate::{
     auth::{VertexAuth, VertexAuthLayer},
     model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
-    replay::ReplayBody,
+    replay::{ReplayBody, Rewind},
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, strip_hop_by_hop},
+    route::{Upstream, VertexRoute, VertexRouteLayer, check_method_of, strip},
 };
 
 /// Who pays.
@@ -149,30 +150,36 @@ async fn answer(
     record: &mut Record,
     activity: &Activity,
 ) -> Result<Response<AnswerBody>, Refusal> {
+    let host = host(&request);
     let client = shared.clients.load().authenticate(request.headers());
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
     let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
     let request = admit(request, limit, patience, drain);
+    host?;
     let client = client?;
     activity.let_in();
     let mut request = request?;
     if let Some(client) = &client {
         let _ = record.routed.client.set(Arc::clone(client));
     }
-    let table = || shared.models.table();
+    if is_upgrade(&request) {
+        return Err(Refusal::upgrade_required());
+    }
+    let table = shared.models.table();
+    shorten(&mut request, &table)?;
     let may = |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
     let path = request.uri().path();
-    if let Some(answer) = models::answer(&record.method, path, table, may, shared.since) {
+    if let Some(answer) = models::answer(&record.method, path, &table, may, shared.since) {
         return answer.map(local);
     }
+    check_method_of(&record.method, path, PREFIX)?;
     if let Some(client) = &client {
         client.count_request()?;
         if client.has_list() {
             request.extensions_mut().insert(ReadModel);
         }
     }
-    // What is billed is not for a client to choose.
-    request.headers_mut().remove(QUOTA_PROJECT);
+    strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());
     request.extensions_mut().insert(Arc::clone(&record.routed));
     // A clone for each request: readiness that an error leaves unused goes with it.
@@ -182,10 +189,27 @@ async fn answer(
             Err(Refusal::no_answer(response.status(), &asked(record, shared)))
         }
         Ok(mut response) => {
-            strip_hop_by_hop(response.headers_mut());
+            // RFC 9112 §2.3: the version of an answer is that of whoever sends it.
+            *response.version_mut() = Version::HTTP_11;
+            let headers = response.headers_mut();
+            let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            for (name, value) in stream_headers(kind, headers.contains_key(header::CACHE_CONTROL)) {
+                headers.insert(name, value);
+            }
             Ok(response.map(Either::Left))
         }
         Err(error) => Err(Refusal::of(&error, &asked(record, shared))),
+    }
+}
+
+/// Leaves of a client's headers those that may travel to `base`. Before anything is set: a `Connection`
+/// header takes away what it names.
+pub(super) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
+    let more = base.forward().headers();
+    strip(headers, more, None);
+    // What is billed is not for a client to choose.
+    if !more.contains(&QUOTA_PROJECT) {
+        headers.remove(QUOTA_PROJECT);
     }
 }
 
@@ -195,9 +219,14 @@ fn asked(record: &Record, shared: &Shared) -> Upstream {
 }
 
 /// Nobody further in asks for what layers have told each other, unless there are traces, and keeping a
-/// request for its replay would copy all of it.
+/// request for its replay would copy all of it. A body that is recorded already is not recorded again.
 fn forget(mut request: Request<ForwardedBody>) -> Request<ForwardedBody> {
-    *request.extensions_mut() = Extensions::new();
+    let extensions = request.extensions_mut();
+    let rewind = extensions.remove::<Rewind>();
+    *extensions = Extensions::new();
+    if let Some(rewind) = rewind {
+        extensions.insert(rewind);
+    }
     request
 }
 

@@ -156,7 +156,7 @@ impl Ground {
         let settings = target.settings(emulator, None)?;
         target.validate(&settings.with_some_project()?, emulator)?;
         let project_known = settings.project().is_some() || settings.whole_base;
-        let search = target.credentials.search()?.project_known(project_known);
+        let search = target.credentials.search(Some(&target.file))?.project_known(project_known);
         let identity = find(search, emulator).await?;
         let info = identity.info.as_ref();
         let upstream = target.settings(emulator, info)?.upstream()?;

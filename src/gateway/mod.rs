@@ -21,6 +21,7 @@
 //! | `trace` | the same requests as spans, for a collector of traces |
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
+//! | `operation` | what a model is asked to do, in metrics and spans |
 //! | `models` | the answers to `/v1/models` |
 //! | `activity` | what a connection of a client is doing, and since when it does nothing |
 //! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
@@ -74,11 +75,13 @@ mod limits;
 mod listen;
 mod log;
 mod models;
+mod operation;
 mod outbound;
 mod policy;
 mod reason;
 mod record;
 mod refusal;
+mod resource;
 mod retry;
 mod run;
 mod seldom;

@@ -151,6 +151,11 @@ impl Scanner {
         }
     }
 
+    /// Whether the text is JSON and at its end. One that is a number alone could go on.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.state, State::After) && self.levels.depth == 0
+    }
+
     /// The `model` of the text; `None` if it has none, if that is `null`, and if the text is not
     /// JSON.
     ///
@@ -158,7 +163,7 @@ impl Scanner {
     /// When the text is JSON, but its `model` is no name, or not one name.
     pub(super) fn finish(self) -> Result<Option<Model>, ModelError> {
         // A text that is a number alone has no `model` either.
-        if !matches!(self.state, State::After) || self.levels.depth != 0 {
+        if !self.is_json() {
             return Ok(None);
         }
         if let Some(problem) = self.problem {

@@ -25,7 +25,7 @@ use super::{
     file::{ConfigFile, nearest},
     refusal::Refusal,
 };
-use crate::model::Pattern;
+use crate::{model::Pattern, shown};
 
 /// As much of a model's name as an answer repeats.
 const LONGEST_SHOWN: usize = 200;
@@ -115,7 +115,9 @@ impl Clients {
         let mut seen = Vec::new();
         for rules in rules {
             let name = rules.name.as_str();
-            let refused = |why: String| Failure::new(format!("[[client]] {name:?}: {why}"));
+            let refused = |why: String| {
+                Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)))
+            };
             if keys.is_none() {
                 return Err(refused("there are no keys: give them with --client-key-file".into()));
             }
@@ -126,7 +128,7 @@ impl Clients {
             if !by_name.contains_key(name) {
                 let known = by_name.keys().map(String::as_str);
                 return Err(refused(match nearest(name, known) {
-                    Some(near) => format!("no key has this name: did you mean {near:?}?"),
+                    Some(near) => format!("no key has this name: did you mean {:?}?", shown::value(near)),
                     None => "no key has this name".to_owned(),
                 }));
             }

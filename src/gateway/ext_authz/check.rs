@@ -24,19 +24,24 @@ use crate::{
     BoxError, Error,
     error::RouteError,
     gateway::{
-        app::{QUOTA_PROJECT, request_id},
+        app::{QUOTA_PROJECT, request_id, strip_client},
+        inbound::asks_for_upgrade,
         models,
         record::{End, Record},
         refusal::Refusal,
+        resource::{PREFIX, check_named, shorten},
     },
     model::{ModelTable, ReadModel, RequestedModel, VertexModelLayer},
     retry::Attempts,
-    route::{Upstream, VertexRouteLayer},
+    route::{Upstream, VertexRouteLayer, check_method_of},
 };
 
 /// `true` if Envoy sends a part of the body, `false` for all of it; missing if it is not told to send
 /// bodies. A client's own does not come through.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+
+/// What a CONNECT is for, where Envoy shows it.
+const PROTOCOL: &str = ":protocol";
 
 /// The longest path and query that make a URI, in bytes.
 const LONGEST: usize = (u16::MAX - 1) as usize;
@@ -54,6 +59,8 @@ pub(super) struct Passed {
     pub(super) uri: Uri,
     /// What is to be set: new, or other than it came.
     pub(super) set: HeaderMap,
+    /// What came and does not go on.
+    pub(super) removed: Vec<HeaderName>,
 }
 
 /// Envoy's `ext_authz`.
@@ -117,29 +124,36 @@ impl Shared {
         record: &mut Record,
     ) -> Result<Verdict, Refusal> {
         let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
+        // Over HTTP/2 it is a CONNECT (RFC 8441), which Envoy shows as it came or as a GET.
+        let is_upgrade = asks_for_upgrade(&came) || asked.headers.contains_key(PROTOCOL);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
-        let uri = path(&asked.path).filter(|_| record.method != Method::CONNECT);
+        let uri = path(&asked.path).filter(|_| record.method != Method::CONNECT || is_upgrade);
         let uri = uri.ok_or_else(Refusal::not_a_proxy)?;
         let client = self.clients.load().authenticate(&came)?;
         if let Some(client) = &client {
             let _ = record.routed.client.set(Arc::clone(client));
         }
-        let table = self.models.table();
-        let may =
-            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
-        let list = || table.clone();
-        if let Some(answer) = models::answer(&record.method, uri.path(), list, may, self.since) {
-            return answer.map(Verdict::Answer);
+        if is_upgrade {
+            return Err(Refusal::upgrade_required());
         }
-        let body = whole_body(asked, &came)?;
-        let mut request = Request::new(Full::new(body));
+        let table = self.models.table();
+        let mut request = Request::new(());
         *request.method_mut() = record.method.clone();
         *request.uri_mut() = uri;
+        shorten(&mut request, &table)?;
+        let path = request.uri().path();
+        let may =
+            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
+        if let Some(answer) = models::answer(&record.method, path, &table, may, self.since) {
+            return answer.map(Verdict::Answer);
+        }
+        check_method_of(&record.method, path, PREFIX)?;
+        let body = whole_body(asked, &came)?;
+        let mut request = request.map(|()| Full::new(body));
         request.headers_mut().clone_from(&came);
-        // What is billed is not for a client to choose.
-        request.headers_mut().remove(QUOTA_PROJECT);
+        strip_client(request.headers_mut(), table.base());
         if let Some(client) = &client {
             client.count_request()?;
             if client.has_list() {
@@ -150,6 +164,7 @@ impl Shared {
         let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
         let request = models.layer(service_fn(caught)).oneshot(request).await.map_err(refused)?;
         let request = request.into_body().map(drop);
+        check_named(request.extensions())?;
         let model = request.extensions().get::<RequestedModel>().cloned();
         let model = model.as_ref().map(RequestedModel::as_str);
         if let Some(model) = model {
@@ -174,13 +189,14 @@ impl Shared {
         attempts.begin(Some(&upstream), std::time::Duration::ZERO);
         let _ = record.routed.attempts.set(attempts);
         let mut set = head.headers;
+        let removed = came.keys().filter(|name| !set.contains_key(*name)).cloned().collect();
         for name in came.keys() {
             let same = set.get_all(name).iter().eq(came.get_all(name));
             if same && name != header::AUTHORIZATION && name != QUOTA_PROJECT {
                 set.remove(name);
             }
         }
-        Ok(Verdict::Pass(Passed { uri: head.uri, set }))
+        Ok(Verdict::Pass(Passed { uri: head.uri, set, removed }))
     }
 }
 

@@ -85,7 +85,7 @@ const WORKERS: usize = 1;
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     trace::warn_of_none("Envoy has the requests, and traces of its own");
     options.serving.target.load()?;
-    let (address, options) = (Address::parse(&options.listen)?, &options.serving);
+    let (address, options) = (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let gate = Gate::open(options)?;
     address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
@@ -110,7 +110,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     // A call of Envoy's takes no descriptor, so that a share of them is left.
     let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
     let door = Door::bind(&address, gate.tls.clone(), connections).await?;
-    let admin = Admin::bind(&options.admin).await?;
+    let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     tracing::info!(credentials = %ground.identity, "found");

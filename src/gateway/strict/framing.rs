@@ -386,7 +386,7 @@ mod tests {
                 text.chars().all(|digit| digit.is_digit(radix)).then_some(())?;
                 u64::from_str_radix(text, radix).ok()
             };
-            let mut data = |text: &mut &[u8], left: u64, chunked| {
+            let data = |text: &mut &[u8], left: u64, chunked| {
                 let taken = usize::try_from(left).unwrap_or(usize::MAX).min(text.len());
                 *text = &text[taken..];
                 let left = left - taken as u64;
