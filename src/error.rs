@@ -398,11 +398,7 @@ impl CredentialsError {
     }
 
     /// What is at `path`, which `place` names, cannot be used.
-    pub(crate) fn unusable(
-        place: Cow<'static, str>,
-        path: &std::path::Path,
-        fault: Fault,
-    ) -> Self {
+    pub(crate) fn unusable(place: Cow<'static, str>, path: &std::path::Path, fault: Fault) -> Self {
         if shown::is_content_of_a_file(path) {
             let text = format!("{place} holds the content of a file, not its path");
             let fault = Fault::new(FaultKind::Credentials, text.clone(), WRITE_IT);
@@ -722,9 +718,7 @@ mod tests {
     #[test]
     fn debug_of_an_error_reads_as_its_text_with_the_causes_below() {
         let cause = std::io::Error::other("the cable is cut");
-        let failed = TokenError::fetch(
-            Outer(cause).into(),
-        );
+        let failed = TokenError::fetch(Outer(cause).into());
         let error: BoxError = Error::from(failed).into();
         assert_eq!(
             format!("{error:?}"),

@@ -166,9 +166,9 @@ pub(super) fn given_by(option: &str, file: Option<&ConfigFile>) -> String {
     }
     let command = Command::command();
     let all = std::iter::once(&command).chain(command.get_subcommands());
-    let variables = all.flat_map(clap::Command::get_arguments).filter_map(|arg| {
-        arg.get_env().filter(|_| arg.get_long() == Some(long))
-    });
+    let variables = all
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_env().filter(|_| arg.get_long() == Some(long)));
     let is_set = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let mut variables = variables.filter(is_set);
     if let Some(variable) = variables.next() {
@@ -491,11 +491,7 @@ impl From<Error> for Failure {
     }
 }
 
-pub(super) fn address(
-    option: &str,
-    text: &str,
-    file: &ConfigFile,
-) -> Result<SocketAddr, Failure> {
+pub(super) fn address(option: &str, text: &str, file: &ConfigFile) -> Result<SocketAddr, Failure> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {

@@ -144,9 +144,7 @@ fn read(
     key: &Path,
     authorities: Option<&Path>,
 ) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
-    let refused = |option: &str, path: &Path, why: &str| {
-        Failure::of_file(option, path, why)
-    };
+    let refused = |option: &str, path: &Path, why: &str| Failure::of_file(option, path, why);
     let text = |option: &str, path: &Path| {
         let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
         text.map_err(|error| refused(option, path, &error.to_string()))

@@ -15,8 +15,7 @@ const LONGEST: usize = (u16::MAX - 1) as usize;
 /// The longest path that an error carries, in bytes.
 const LONGEST_SHOWN: usize = 200;
 
-const EMPTY_SEGMENT: &str =
-    "has an empty segment: does the client's base URL end with a slash?";
+const EMPTY_SEGMENT: &str = "has an empty segment: does the client's base URL end with a slash?";
 
 /// Query parameters that travel without anybody's asking for them. Those that do are Google's own, so
 /// the list is short: OpenAI's API has none, and `alt` says in which form a stream comes.
@@ -398,7 +397,8 @@ fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
 
 /// Whether the setting `name` can be a query parameter that travels.
 pub(super) fn may_be_forwarded(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let bare = name.strip_prefix('$').unwrap_or(name);
     !bare.is_empty()
         && bare.bytes().all(plain)

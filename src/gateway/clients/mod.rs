@@ -115,9 +115,8 @@ impl Clients {
         let mut seen = Vec::new();
         for rules in rules {
             let name = rules.name.as_str();
-            let refused = |why: String| {
-                Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)))
-            };
+            let refused =
+                |why: String| Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)));
             if keys.is_none() {
                 return Err(refused("there are no keys: give them with --client-key-file".into()));
             }
@@ -128,7 +127,9 @@ impl Clients {
             if !by_name.contains_key(name) {
                 let known = by_name.keys().map(String::as_str);
                 return Err(refused(match nearest(name, known) {
-                    Some(near) => format!("no key has this name: did you mean {:?}?", shown::value(near)),
+                    Some(near) => {
+                        format!("no key has this name: did you mean {:?}?", shown::value(near))
+                    }
                     None => "no key has this name".to_owned(),
                 }));
             }

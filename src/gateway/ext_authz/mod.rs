@@ -85,7 +85,8 @@ const WORKERS: usize = 1;
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     trace::warn_of_none("Envoy has the requests, and traces of its own");
     options.serving.target.load()?;
-    let (address, options) = (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
+    let (address, options) =
+        (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let gate = Gate::open(options)?;
     address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
