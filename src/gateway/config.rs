@@ -24,7 +24,7 @@ use super::{
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
-    values::{number, size, time},
+    values::{number, parsed, size, time},
 };
 use crate::{
     error::{ConfigError, Error, WRITE_IT},
@@ -236,6 +236,16 @@ pub struct Options {
     /// What all that serves has.
     #[command(flatten)]
     pub serving: ServingOptions,
+
+    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
+    /// body, 200, or 503 from SIGTERM on [default: none]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VERTEX_GATEWAY_HEALTH_PATH",
+        value_parser = parsed(health_path)
+    )]
+    pub health_path: Option<String>,
 
     /// Time that a client may take for the head of a request, or to begin a next one, after which
     /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
@@ -506,6 +516,15 @@ pub(super) fn address(option: &str, text: &str, file: &ConfigFile) -> Result<Soc
 /// An option given as nothing is not given: that is what an empty variable means.
 pub(super) fn given(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// A path as requests have it.
+fn health_path(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_fit) {
+        return Ok(text.to_owned());
+    }
+    Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
 }
 
 /// A time of which 0 is none.

@@ -104,11 +104,12 @@ const KEYS: [Key; 13] = [
     ("model", Kind::Entries(&MODEL_KEYS)),
     ("client", Kind::Entries(&CLIENT_KEYS)),
 ];
-const CLIENT_KEYS: [Key; 4] = [
+const CLIENT_KEYS: [Key; 5] = [
     ("name", Kind::Text),
     ("models", Kind::Texts),
     ("requests_per_minute", Kind::Count),
     ("max_concurrent_requests", Kind::Count),
+    ("shared_responses", Kind::Truth),
 ];
 const MODEL_KEYS: [Key; 9] = [
     ("name", Kind::Text),

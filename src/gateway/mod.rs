@@ -22,6 +22,7 @@
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
 //! | `operation` | what a model is asked to do, in metrics and spans |
+//! | `browser` | web pages: under which hosts and of which origins they may ask, and CORS |
 //! | `models` | the answers to `/v1/models` |
 //! | `activity` | what a connection of a client is doing, and since when it does nothing |
 //! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
@@ -58,6 +59,7 @@ mod activity;
 mod admin;
 mod app;
 mod breaks;
+mod browser;
 mod catalog;
 mod check;
 mod clients;

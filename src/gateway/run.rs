@@ -7,6 +7,7 @@ use super::ext_authz;
 use super::{
     admin::Admin,
     app::Shared,
+    browser::Listener,
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
@@ -77,6 +78,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
         tls: gate.tls.clone(),
+        browsers: Arc::clone(&gate.browsers),
+        listener: Listener::at(addr.ip()),
+        health_path: options.health_path.clone(),
         header_timeout: options.header_timeout,
         max_header_bytes: serving.max_header_bytes,
         limits,
@@ -108,7 +112,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight), serving.max_header_bytes));
+        let browsers = Arc::clone(&gate.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, serving.max_header_bytes));
     }
     greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
     // In this process, it serves until the end.

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod keys;
+mod stored;
 
 use std::{
     collections::HashMap,
@@ -52,6 +53,8 @@ pub(super) struct ClientRules {
     models: Option<Vec<String>>,
     requests_per_minute: Option<NonZeroU32>,
     max_concurrent_requests: Option<NonZeroU32>,
+    #[serde(default)]
+    shared_responses: bool,
 }
 
 /// Where clients are from.
@@ -77,6 +80,8 @@ pub(super) struct Client {
     requests_per_minute: Option<NonZeroU32>,
     bucket: Arc<Bucket>,
     concurrency: Option<Concurrency>,
+    /// Whether it may use responses that other keys have stored.
+    shared_responses: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -171,6 +176,7 @@ impl Client {
             requests_per_minute: None,
             bucket,
             concurrency: None,
+            shared_responses: false,
         }
     }
 
@@ -196,6 +202,7 @@ impl Client {
             models,
             requests_per_minute,
             concurrency,
+            shared_responses: rules.shared_responses,
             ..Self::unlimited(&rules.name, before)
         })
     }

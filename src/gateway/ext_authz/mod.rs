@@ -37,6 +37,7 @@ use self::{
 };
 use super::{
     admin::Admin,
+    browser::Browsers,
     clients::Clients,
     config::{Failure, timeout},
     descriptors,
@@ -57,6 +58,7 @@ struct Shared {
     models: VertexModelLayer,
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
+    browsers: Arc<Browsers>,
     handed: Handed,
     sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
@@ -99,6 +101,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
         models: ground.catalog.layer().clone(),
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
+        browsers: Arc::clone(&gate.browsers),
         handed: Handed::default(),
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
@@ -126,7 +129,8 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     lines.push(format!("listening on {door}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight), options.max_header_bytes));
+        let browsers = Arc::clone(&gate.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, options.max_header_bytes));
     }
     say(&lines);
     ground.keep(gate, options, &sight, hang_up);
