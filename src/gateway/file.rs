@@ -555,7 +555,7 @@ mod tests {
             ("send_timeout = 9223372036854775807", "line 1: `send_timeout`: give a time"),
             ("send_timeout = -1", "line 1: `send_timeout`: give a time"),
             ("max_request_bytes = 1.5", "line 1: `max_request_bytes`: give text in quotes"),
-            ("log_format = \"SECRET\"", "line 1: `log_format`: give text or json"),
+            ("log_format = \"SECRET\"", "line 1: `log_format`: give auto or short or text or json"),
             ("allow_unauthenticated = \"SECRET\"", "`allow_unauthenticated`: give true or false"),
             ("config = \"other\"", "unknown key `config`"),
         ] {
