@@ -115,7 +115,9 @@ async fn what_is_on_the_list_travels_and_all_else_is_removed() {
         request.headers_mut().append(name, HeaderValue::from_static("2"));
     }
     request.headers_mut().append("connection", HeaderValue::from_static("keep-alive, X-Hop"));
-    request.headers_mut().append("connection", HeaderValue::from_static("x-other-hop, x-vertex-ai-hop"));
+    request
+        .headers_mut()
+        .append("connection", HeaderValue::from_static("x-other-hop, x-vertex-ai-hop"));
     request.headers_mut().append("x-vertex-ai-hop", HeaderValue::from_static("1"));
     let kept = [
         "authorization",
@@ -169,7 +171,8 @@ async fn what_a_models_entry_sets_travels_whatever_the_client_says() {
         .header("x-vertex-ai-llm-request-type", "shared")
         .body(r#"{"model":"m"}"#.to_owned())
         .unwrap();
-    let request = VertexModelLayer::new(table).layer(stack).oneshot(request).await.unwrap().into_body();
+    let request =
+        VertexModelLayer::new(table).layer(stack).oneshot(request).await.unwrap().into_body();
     assert_eq!(request.headers()["x-vertex-ai-llm-request-type"], "dedicated");
     assert_eq!(request.headers()["x-of-the-entry"], "1");
     assert!(!request.headers().contains_key("connection"));

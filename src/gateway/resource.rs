@@ -113,13 +113,11 @@ fn not_served(error: RouteError, table: &ModelTable) -> Refusal {
         }
     }
     match error {
-        RouteError::OtherResource { asked, .. } if served.len() > 1 => {
-            refused(format!(
-                "{asked:?} is not served here: ask for one of {}, or leave the resource out of the path, \
+        RouteError::OtherResource { asked, .. } if served.len() > 1 => refused(format!(
+            "{asked:?} is not served here: ask for one of {}, or leave the resource out of the path, \
                  as in /v1/chat/completions",
-                served.join(", ")
-            ))
-        }
+            served.join(", ")
+        )),
         error => Refusal::from(error),
     }
 }

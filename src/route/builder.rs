@@ -429,11 +429,14 @@ mod tests {
             let builder = with(Endpoint::OpenApi).path_prefix(bad);
             cases.push((builder, "path prefix", bad.to_owned()));
         }
-        for bad in ["", "a b", "Host", "connection", "TE", "x-goog-api-key", "X-HTTP-Method-Override"] {
+        for bad in
+            ["", "a b", "Host", "connection", "TE", "x-goog-api-key", "X-HTTP-Method-Override"]
+        {
             let builder = with(Endpoint::OpenApi).forward_header(bad);
             cases.push((builder, "header to forward", bad.to_owned()));
         }
-        for bad in ["", "a b", "a=b", "a&b", "%24a", "key", "$Key", "access_token", "$ct", "$httpMethod"]
+        for bad in
+            ["", "a b", "a=b", "a&b", "%24a", "key", "$Key", "access_token", "$ct", "$httpMethod"]
         {
             let builder = with(Endpoint::OpenApi).forward_query(bad);
             cases.push((builder, "query parameter to forward", bad.to_owned()));

@@ -216,7 +216,10 @@ mod tests {
     #[test]
     fn every_connection_header_is_read_and_its_rubbish_ignored() {
         let mut sent = HeaderMap::new();
-        sent.append("connection", HeaderValue::from_static("Close, X-Vertex-AI-One,, not a name ,"));
+        sent.append(
+            "connection",
+            HeaderValue::from_static("Close, X-Vertex-AI-One,, not a name ,"),
+        );
         sent.append("connection", HeaderValue::from_static("connection , x-vertex-ai-TWO"));
         sent.append("connection", HeaderValue::from_bytes(b"\xff, x-vertex-ai-three").unwrap());
         let own = headers(&["x-vertex-ai-two", "x-own"]);
@@ -243,7 +246,8 @@ mod tests {
 
     #[test]
     fn more_headers_than_few_are_kept_with_all_their_values() {
-        let all: Vec<String> = (0..3 * FEW).map(|number| format!("x-vertex-ai-{number:02}")).collect();
+        let all: Vec<String> =
+            (0..3 * FEW).map(|number| format!("x-vertex-ai-{number:02}")).collect();
         let mut sent = headers(&["cookie"]);
         for name in &all {
             let name = HeaderName::try_from(name).unwrap();

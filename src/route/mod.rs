@@ -79,11 +79,6 @@ mod service;
 mod upstream;
 
 pub(crate) use self::headers::OwnHeaders;
-#[cfg(feature = "gateway")]
-pub(crate) use self::{
-    headers::{is_hop_by_hop, remove_named_by_connection, retain, strip},
-    rewrite::{check_method_of, resource_of, sub_path, without_prefix},
-};
 pub use self::{
     builder::UpstreamBuilder,
     endpoint::{ApiVersion, Endpoint, Location},
@@ -92,4 +87,9 @@ pub use self::{
     rewrite::rewrite,
     service::VertexRoute,
     upstream::Upstream,
+};
+#[cfg(feature = "gateway")]
+pub(crate) use self::{
+    headers::{is_hop_by_hop, remove_named_by_connection, retain, strip},
+    rewrite::{check_method_of, resource_of, sub_path, without_prefix},
 };

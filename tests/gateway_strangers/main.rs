@@ -8,6 +8,7 @@ mod keys;
 mod smuggling;
 mod start;
 mod tls;
+mod travel;
 
 use std::{fs, path::Path, process::Stdio};
 

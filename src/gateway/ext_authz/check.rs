@@ -36,9 +36,6 @@ use crate::{
 /// bodies. A client's own does not come through.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
-/// What a CONNECT is for, where Envoy shows it.
-const PROTOCOL: &str = ":protocol";
-
 /// The longest path and query that make a URI, in bytes.
 const LONGEST: usize = (u16::MAX - 1) as usize;
 
@@ -81,6 +78,7 @@ impl Authorization for Check {
 
 impl Shared {
     async fn check(&self, mut asked: HttpRequest) -> CheckResponse {
+        let is_extended = has_protocol(&asked);
         let (headers, all) = headers(&mut asked);
         let id = request_id(&headers);
         // What is no method is refused below.
@@ -88,7 +86,9 @@ impl Shared {
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
         let verdict = if all {
-            self.decide(asked, headers, &mut record).await
+            // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
+            let is_upgrade = is_extended || asks_for_upgrade(&headers);
+            self.decide(asked, headers, is_upgrade, &mut record).await
         } else {
             Err(too_many_headers())
         };
@@ -115,11 +115,10 @@ impl Shared {
         &self,
         asked: HttpRequest,
         came: HeaderMap,
+        is_upgrade: bool,
         record: &mut Record,
     ) -> Result<Verdict, Refusal> {
         let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
-        // Over HTTP/2 it is a CONNECT (RFC 8441), which Envoy shows as it came or as a GET.
-        let is_upgrade = asks_for_upgrade(&came) || asked.headers.contains_key(PROTOCOL);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
@@ -197,6 +196,13 @@ impl Shared {
 /// The end of a stack: the request comes back.
 async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
     Ok(Response::new(request))
+}
+
+/// Whether Envoy shows what a CONNECT is for.
+fn has_protocol(asked: &HttpRequest) -> bool {
+    const PROTOCOL: &str = ":protocol";
+    let mut as_they_are = asked.header_map.iter().flat_map(|map| &map.headers);
+    asked.headers.contains_key(PROTOCOL) || as_they_are.any(|header| header.key == PROTOCOL)
 }
 
 /// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,

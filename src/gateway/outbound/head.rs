@@ -110,7 +110,11 @@ pub(in super::super) fn stream_headers(
     let buffering = HeaderName::from_static("x-accel-buffering");
     let all = [
         (is_stream, buffering, HeaderValue::from_static("no")),
-        (is_stream && !has_cache_control, header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (
+            is_stream && !has_cache_control,
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache"),
+        ),
     ];
     all.into_iter().filter(|(wanted, ..)| *wanted).map(|(_, name, value)| (name, value))
 }

@@ -196,16 +196,47 @@ fn a_container_gets_its_query_without_what_is_for_google() {
 fn the_full_path_of_another_endpoint_is_refused_with_the_one_that_is_there() {
     const OWN: &str = "projects/p/locations/us-central1/endpoints/openapi";
     for (builder, path, asked, served) in [
-        (at("us-central1"), "/v1/projects/q/locations/us-central1/endpoints/openapi/embeddings", "projects/q/locations/us-central1/endpoints/openapi", Some(OWN)),
-        (at("us-central1"), "/v1/projects/p/locations/eu/endpoints/openapi/embeddings", "projects/p/locations/eu/endpoints/openapi", Some(OWN)),
-        (at("us-central1"), "/v1beta1/projects/p/locations/us-central1/endpoints/1/embeddings", "projects/p/locations/us-central1/endpoints/1", Some(OWN)),
-        (at("us-central1"), "/v1/projects/p/locations/us-central1/endpoints/openapiX/embeddings", "projects/p/locations/us-central1/endpoints/openapiX", Some(OWN)),
-        (at("us-central1"), "/v1/projects/p/locations/us-central1/publishers/google/models/m:predict", "projects/p/locations/us-central1/publishers/google", Some(OWN)),
+        (
+            at("us-central1"),
+            "/v1/projects/q/locations/us-central1/endpoints/openapi/embeddings",
+            "projects/q/locations/us-central1/endpoints/openapi",
+            Some(OWN),
+        ),
+        (
+            at("us-central1"),
+            "/v1/projects/p/locations/eu/endpoints/openapi/embeddings",
+            "projects/p/locations/eu/endpoints/openapi",
+            Some(OWN),
+        ),
+        (
+            at("us-central1"),
+            "/v1beta1/projects/p/locations/us-central1/endpoints/1/embeddings",
+            "projects/p/locations/us-central1/endpoints/1",
+            Some(OWN),
+        ),
+        (
+            at("us-central1"),
+            "/v1/projects/p/locations/us-central1/endpoints/openapiX/embeddings",
+            "projects/p/locations/us-central1/endpoints/openapiX",
+            Some(OWN),
+        ),
+        (
+            at("us-central1"),
+            "/v1/projects/p/locations/us-central1/publishers/google/models/m:predict",
+            "projects/p/locations/us-central1/publishers/google",
+            Some(OWN),
+        ),
         (at("us-central1"), "/v1/projects/p", "projects/p", Some(OWN)),
-        (base_url("http://host/x"), "/v1/projects/p/locations/l/endpoints/1/embeddings", "projects/p/locations/l/endpoints/1", None),
+        (
+            base_url("http://host/x"),
+            "/v1/projects/p/locations/l/endpoints/1/embeddings",
+            "projects/p/locations/l/endpoints/1",
+            None,
+        ),
     ] {
         let error = run(&builder, path).unwrap_err();
-        let expected = RouteError::OtherResource { asked: asked.into(), served: served.map(Into::into) };
+        let expected =
+            RouteError::OtherResource { asked: asked.into(), served: served.map(Into::into) };
         assert_eq!(error, expected, "{path}");
     }
     // The path behind it is looked at as always.
