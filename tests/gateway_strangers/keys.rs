@@ -93,7 +93,7 @@ async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
     let upstream = listener.local_addr().unwrap();
     let options = ["--client-key-file", &files.path("keys")];
     let gateway = files.start_to(&vertex, &format!("http://{upstream}"), &options).await;
-    let query = "?key=SECRET&a=1&access_token=SECRET&oauth_token=SECRET&k%65y=SECRET";
+    let query = "?key=SECRET&alt=sse&access_token=SECRET&oauth_token=SECRET&k%65y=SECRET";
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = format!(
         "POST /v1/chat/completions{query} HTTP/1.1\r\nHost: evil.example\r\n\
@@ -108,7 +108,8 @@ async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(!sent.contains("SECRET") && !sent.contains("evil"), "{sent}");
     let lines: Vec<String> = sent.lines().map(str::to_lowercase).collect();
-    let path = "post /v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions?a=1 ";
+    let path =
+        "post /v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions?alt=sse ";
     assert!(lines[0].starts_with(path), "{sent}");
     assert!(lines.contains(&format!("host: {upstream}")), "{sent}");
     let authorizations: Vec<_> =

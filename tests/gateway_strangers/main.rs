@@ -12,6 +12,7 @@ mod pages;
 mod smuggling;
 mod start;
 mod tls;
+mod travel;
 
 use std::{fs, path::Path, process::Stdio};
 
