@@ -11,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use common::{auth, chat, client, eventually, upstream, world::World};
+use common::{
+    auth, chat, client, eventually,
+    metadata::{self, Reply},
+    upstream,
+    world::World,
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
@@ -25,7 +30,7 @@ use tower_vertex::{
 
 /// No metadata server and no gcloud.
 fn bare() -> World {
-    World::new().variable("PATH", "").variable("GCE_METADATA_HOST", "127.0.0.1:1")
+    World::new().variable("PATH", "").variable("NO_GCE_CHECK", "true")
 }
 
 fn home() -> PathBuf {
@@ -60,11 +65,46 @@ async fn nothing_at_all_is_said_place_by_place() {
     for words in [
         "not set",
         "application_default_credentials.json: run `gcloud auth application-default login`",
-        "only on Google Cloud",
+        "not asked, because NO_GCE_CHECK is set",
         "no such command; install it",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+/// As in the first seconds of a pod of GKE that cannot see the firmware.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again() {
+    let world = World::new()
+        .hosts("127.0.0.1 metadata.google.internal")
+        .variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    if !world.enter("in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 80)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, vertex.addr(), |number, _| match number {
+        0 => Reply::Hang,
+        1 => Reply::Status(404),
+        _ => Reply::Good,
+    }));
+    let found = Credentials::detect().await.unwrap();
+    assert_eq!(found.info().kind(), CredentialKind::MetadataServer);
+    assert_eq!(found.info().project_id(), Some("emulator-project"));
+}
+
+/// What resolves the name in Google's clusters alone decides at once.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn in_anybodys_kubernetes_no_metadata_server_is_waited_for() {
+    let world = World::new().hosts("").variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    if !world.enter("in_anybodys_kubernetes_no_metadata_server_is_waited_for") {
+        return;
+    }
+    let error = Credentials::detect().await.unwrap_err().to_string();
+    assert!(error.contains("metadata.google.internal: its name does not resolve"), "{error}");
+    assert!(error.contains("only on Google Cloud"), "{error}");
 }
 
 #[tokio::test]

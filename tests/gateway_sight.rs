@@ -351,7 +351,7 @@ async fn each_request_has_a_line_without_its_content() {
     vertex.set_faults(Faults::default());
     let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 99\r\n\r\n{{"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -790,6 +790,16 @@ async fn the_admin_listener_answers_what_it_has() {
     for path in ["/metrics", "/healthz", "/readyz"] {
         let request = Request::get(path).body(Full::default()).unwrap();
         assert_eq!(watched.call(request).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_was_pointed_at_the_admin_listener_by_its_name_reads_nothing() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &["--allowed-host", "metrics.example"]).await;
+    for (host, status) in [("evil.example", 403), ("metrics.example", 200), ("localhost", 200)] {
+        let request = Request::get("/metrics").header("host", host).body(Full::default()).unwrap();
+        assert_eq!(call(watched.admin, request).await.status(), status, "{host}");
     }
 }
 

@@ -181,7 +181,8 @@ impl Emulator {
 
     /// The text of a service-account key file whose assertions the token endpoint accepts.
     ///
-    /// The first call in a process makes the key, which blocks for about a third of a second.
+    /// The key is the same for all emulators: a test key that is published with this crate, and which
+    /// nothing else believes.
     pub fn service_account_key(&self) -> String {
         credentials::service_account(&self.control_url()).to_string()
     }

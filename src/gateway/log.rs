@@ -24,6 +24,7 @@ use super::{
     config::{Command, Failure, Subcommand, given},
     record::{Record, Way},
 };
+use crate::shown;
 
 /// What is behind standard error may pause for so many lines before some are lost; they have
 /// about 400 bytes each.
@@ -87,10 +88,11 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
     };
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = given(&set).unwrap_or(level);
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // The parser's own error repeats parts of it.
+    let filter = EnvFilter::try_new(filter).map_err(|_| {
         Failure::new(format!(
-            "invalid VERTEX_GATEWAY_LOG {filter:?}: {error}; give a level, such as warn, or a filter, \
-             such as {LEVEL}"
+            "invalid VERTEX_GATEWAY_LOG {:?}: give a level, such as warn, or a filter, such as {LEVEL}",
+            shown::value(filter)
         ))
     })?;
     let (writer, guard) = NonBlockingBuilder::default()

@@ -21,7 +21,12 @@
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
 //! | `operation` | what a model is asked to do, in metrics and spans |
+//! | `browser` | web pages: under which hosts and of which origins they may ask, and CORS |
 //! | `models` | the answers to `/v1/models` |
+//! | `activity` | what a connection of a client is doing, and since when it does nothing |
+//! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
+//! | `descriptors` | how many connections the limit of open files allows |
+//! | `seldom` | warnings that are not repeated for each connection |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `outbound` | the connections to Vertex AI: which are kept, and for how long |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
@@ -36,6 +41,7 @@
 //! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
+//! | `values` | how times, sizes and numbers are written, and how large they may be |
 //! | `endpoints` | what is deployed where, as a table |
 //!
 //! ```no_run
@@ -48,14 +54,17 @@
 //! # }
 //! ```
 
+mod activity;
 mod admin;
 mod app;
 mod breaks;
+mod browser;
 mod catalog;
 mod check;
 mod clients;
 mod config;
 mod credentials;
+mod descriptors;
 mod directory;
 mod endpoints;
 #[cfg(feature = "ext-authz")]
@@ -72,8 +81,11 @@ mod outbound;
 mod policy;
 mod record;
 mod refusal;
+mod resource;
 mod retry;
 mod run;
+mod seldom;
+mod send_timeout;
 mod sight;
 mod signals;
 mod strict;
@@ -83,6 +95,7 @@ mod token;
 mod trace;
 mod unreadable;
 mod usage;
+mod values;
 mod watch;
 
 #[cfg(feature = "ext-authz")]

@@ -349,7 +349,7 @@ async fn a_wrong_option_is_no_finding() {
             "is not one of Vertex AI's",
         ),
         (&["check", "--api-version", "v2"], r#""v2""#),
-        (&["check", "--token-lifetime", "1d"], r#"invalid --token-lifetime "1d""#),
+        (&["check", "--token-lifetime", "1d"], "invalid --token-lifetime: give a time"),
         (&["check", "--listen", "x"], "--listen"),
         (&["check", "--emulator", "--credentials", "x"], "--credentials is not for the emulator"),
         (&["token", "--impersonate-service-account", ","], "give a service account's"),

@@ -4,7 +4,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod connections;
 mod keys;
+mod pages;
 mod smuggling;
 mod start;
 mod tls;

@@ -11,6 +11,7 @@ mod framing;
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 use self::framing::{Framing, Refused};
+use super::activity::Activity;
 
 /// What is read instead of an ambiguous line's end and all that comes after it: no line of HTTP has
 /// a zero, and hyper looks at a head when it has its end.
@@ -35,16 +37,18 @@ pub(super) struct Strict<I> {
     refused: Option<&'static [u8]>,
     /// hyper-util 0.1 waits for ever for the bytes that tell HTTP/2 from HTTP/1.
     first_line: Option<Pin<Box<Sleep>>>,
+    activity: Arc<Activity>,
 }
 
 impl<I> Strict<I> {
     /// The first line of a connection must come within `timeout`.
-    pub(super) fn new(io: I, timeout: Duration) -> Self {
+    pub(super) fn new(io: I, timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
             io,
             framing: Framing::new(),
             refused: None,
             first_line: Some(Box::pin(sleep(timeout))),
+            activity,
         }
     }
 }
@@ -72,6 +76,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
             buffer.set_filled(before + at);
             read_from(this.refused.insert(INSTEAD), buffer);
         }
+        if this.framing.is_http2() {
+            this.activity.speaks_http2();
+        }
+        this.activity.reads_request_line(this.framing.is_in_request_line());
         if this.framing.has_begun() {
             this.first_line = None;
         }
