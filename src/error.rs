@@ -74,7 +74,7 @@ pub enum Error {
     Credentials(CredentialsError),
     /// A setting cannot be used; it was refused when the layer was built. 500.
     Config(ConfigError),
-    /// The request's path has no place on Vertex AI. 400, 404 or 414.
+    /// The request's path or method has no place on Vertex AI. 400, 404, 405 or 414.
     Route(RouteError),
     /// The request's `model` cannot be read. 400 or 413.
     Model(ModelError),
@@ -88,7 +88,10 @@ impl Error {
         match self {
             Self::Token(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Route(RouteError::InvalidPath { .. }) => StatusCode::BAD_REQUEST,
-            Self::Route(RouteError::UnsupportedPath { .. }) => StatusCode::NOT_FOUND,
+            Self::Route(RouteError::UnsupportedPath { .. } | RouteError::OtherResource { .. }) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Route(RouteError::MethodNotAllowed { .. }) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Route(RouteError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::Model(ModelError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Model(_) => StatusCode::BAD_REQUEST,
@@ -105,6 +108,8 @@ impl Error {
             Self::Credentials(_) => "no_credentials",
             Self::Route(RouteError::InvalidPath { .. }) => "invalid_path",
             Self::Route(RouteError::UnsupportedPath { .. }) => "unsupported_path",
+            Self::Route(RouteError::OtherResource { .. }) => "resource_not_served",
+            Self::Route(RouteError::MethodNotAllowed { .. }) => "method_not_allowed",
             Self::Route(RouteError::TooLong) => "uri_too_long",
             Self::Model(ModelError::TooLarge { .. }) => "request_too_large",
             Self::Model(ModelError::Ambiguous) => "ambiguous_model",
@@ -133,14 +138,26 @@ impl Error {
     }
 
     /// A response with [`status`](Self::status) and a body in OpenAI's form,
-    /// `{"error":{"message","type","param","code"}}`.
+    /// `{"error":{"message","type","param","code"}}`; with `Allow` if the status is 405.
     pub fn to_response(&self) -> Response<Bytes> {
         let param = match self {
             Self::Model(ModelError::TooLarge { .. }) => None,
             Self::Model(_) => Some("model"),
             _ => None,
         };
-        openai_error(self.status(), self.code(), param, &self.to_string())
+        let mut response = openai_error(self.status(), self.code(), param, &self.to_string());
+        if let Some(allowed) = self.allowed_methods() {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+
+    /// What `Allow` says, if the method was not allowed.
+    pub(crate) fn allowed_methods(&self) -> Option<&'static str> {
+        match self {
+            Self::Route(RouteError::MethodNotAllowed { allowed, .. }) => Some(allowed),
+            _ => None,
+        }
     }
 }
 
@@ -387,11 +404,7 @@ impl CredentialsError {
     }
 
     /// What is at `path`, which `place` names, cannot be used.
-    pub(crate) fn unusable(
-        place: Cow<'static, str>,
-        path: &std::path::Path,
-        fault: Fault,
-    ) -> Self {
+    pub(crate) fn unusable(place: Cow<'static, str>, path: &std::path::Path, fault: Fault) -> Self {
         if shown::is_content_of_a_file(path) {
             let text = format!("{place} holds the content of a file, not its path");
             let fault = Fault::new(FaultKind::Credentials, text.clone(), WRITE_IT);
@@ -559,6 +572,20 @@ pub enum RouteError {
         /// What the endpoint does have.
         supported: &'static str,
     },
+    /// The path is that of another endpoint.
+    OtherResource {
+        /// The resource that was asked for, `projects/…`; at most 200 bytes of it.
+        asked: String,
+        /// The one that is there; `None` if the upstream's path is not that of a resource.
+        served: Option<String>,
+    },
+    /// The path cannot be asked by this method.
+    MethodNotAllowed {
+        /// The method; at most 200 bytes of it.
+        method: String,
+        /// Those that the path has, as `Allow` lists them.
+        allowed: &'static str,
+    },
     /// The rewritten URI would be longer than the 65,534 bytes that [`http::Uri`] takes.
     TooLong,
 }
@@ -571,6 +598,19 @@ impl fmt::Display for RouteError {
                 f,
                 "{path:?} is not served by this Vertex AI endpoint, which has {supported}"
             ),
+            Self::OtherResource { asked, served: Some(served) } => write!(
+                f,
+                "{asked:?} is not served here: ask for {served}, or leave the resource out of the \
+                 path, as in /v1/chat/completions"
+            ),
+            Self::OtherResource { asked, served: None } => write!(
+                f,
+                "{asked:?} is not served here: leave the resource out of the path, as in \
+                 /v1/chat/completions"
+            ),
+            Self::MethodNotAllowed { method, allowed } => {
+                write!(f, "{method:?} is not a method of this path: it has {allowed}")
+            }
             Self::TooLong => f.write_str("the request's URI is too long"),
         }
     }
@@ -684,9 +724,7 @@ mod tests {
     #[test]
     fn debug_of_an_error_reads_as_its_text_with_the_causes_below() {
         let cause = std::io::Error::other("the cable is cut");
-        let failed = TokenError::fetch(
-            Outer(cause).into(),
-        );
+        let failed = TokenError::fetch(Outer(cause).into());
         let error: BoxError = Error::from(failed).into();
         assert_eq!(
             format!("{error:?}"),

@@ -14,8 +14,26 @@ const LONGEST_SEGMENT: usize = 255;
 /// What keys and tokens begin with: of Google, OpenAI, Anthropic, AWS, GitHub, GitLab, Slack, Hugging
 /// Face, and those that are JSON in base64.
 const MARKS: [&str; 20] = [
-    "AIza", "ya29.", "GOCSPX-", "1//0", "4/0A", "AQ.A", "eyJ", "sk-", "sk_", "AKIA", "ASIA", "ghp_",
-    "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "hf_", "Bearer ",
+    "AIza",
+    "ya29.",
+    "GOCSPX-",
+    "1//0",
+    "4/0A",
+    "AQ.A",
+    "eyJ",
+    "sk-",
+    "sk_",
+    "AKIA",
+    "ASIA",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "hf_",
+    "Bearer ",
 ];
 /// A shorter run of characters is a word.
 const SHORTEST_RANDOM: usize = 20;
@@ -218,7 +236,8 @@ fn is_mixed(word: &str, kinds: usize) -> bool {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#"{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nSECRET\n"}"#;
+    const JSON: &str =
+        r#"{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nSECRET\n"}"#;
 
     #[test]
     fn what_a_file_holds_is_never_shown_for_its_path_or_a_name() {

@@ -379,10 +379,7 @@ async fn metadata_server_elsewhere() {
     place.door.open().await;
     let found = Credentials::detect().await.unwrap();
     let info = found.info();
-    assert_eq!(
-        (info.kind(), info.backend()),
-        (CredentialKind::MetadataServer, "tower-vertex")
-    );
+    assert_eq!((info.kind(), info.backend()), (CredentialKind::MetadataServer, "tower-vertex"));
     place.door.shut();
     live(&place, found, SHORT, true, 1).await;
 }

@@ -278,8 +278,16 @@ async fn a_refusal_says_what_to_do() {
             Box::new(|behavior| behavior.impersonation_denied = true),
             "serviceAccountTokenCreator",
         ),
-        (&user, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "not a JSON object"),
-        (&key, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "not a JSON object"),
+        (
+            &user,
+            Box::new(|behavior| behavior.respond = Some(literal("SECRET"))),
+            "not a JSON object",
+        ),
+        (
+            &key,
+            Box::new(|behavior| behavior.respond = Some(literal("SECRET"))),
+            "not a JSON object",
+        ),
     ];
     for (path, change, why) in cases {
         let mut behavior = TokenBehavior::default();
@@ -644,7 +652,10 @@ async fn a_file_that_would_send_secrets_in_clear_text_is_refused_unless_that_is_
     fs::write(&path, text).unwrap();
     let search = || Credentials::builder().file(&path);
     let error = search().detect().await.unwrap_err();
-    assert!(error.to_string().contains("\"token_uri\" would send secrets in clear text"), "{error}");
+    assert!(
+        error.to_string().contains("\"token_uri\" would send secrets in clear text"),
+        "{error}"
+    );
     assert!(error.remedy().unwrap().contains("--allow-insecure-token-endpoints"), "{error}");
     assert!(search().allow_insecure_token_endpoints(true).detect().await.is_ok());
 }
@@ -653,9 +664,8 @@ async fn a_file_that_would_send_secrets_in_clear_text_is_refused_unless_that_is_
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_key_of_two_fields_whose_lines_were_lost_gives_tokens() {
-    let world = World::new()
-        .hosts("127.0.0.1 oauth2.googleapis.com")
-        .variable("SSL_CERT_FILE", "ca.pem");
+    let world =
+        World::new().hosts("127.0.0.1 oauth2.googleapis.com").variable("SSL_CERT_FILE", "ca.pem");
     if !world.enter("a_key_of_two_fields_whose_lines_were_lost_gives_tokens") {
         return;
     }

@@ -24,7 +24,7 @@ use super::{
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
-    values::{number, size, time},
+    values::{number, parsed, size, time},
 };
 use crate::{
     error::{ConfigError, Error, WRITE_IT},
@@ -166,9 +166,9 @@ pub(super) fn given_by(option: &str, file: Option<&ConfigFile>) -> String {
     }
     let command = Command::command();
     let all = std::iter::once(&command).chain(command.get_subcommands());
-    let variables = all.flat_map(clap::Command::get_arguments).filter_map(|arg| {
-        arg.get_env().filter(|_| arg.get_long() == Some(long))
-    });
+    let variables = all
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_env().filter(|_| arg.get_long() == Some(long)));
     let is_set = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let mut variables = variables.filter(is_set);
     if let Some(variable) = variables.next() {
@@ -237,9 +237,20 @@ pub struct Options {
     #[command(flatten)]
     pub serving: ServingOptions,
 
+    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
+    /// body, 200, or 503 from SIGTERM on [default: none]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VERTEX_GATEWAY_HEALTH_PATH",
+        value_parser = parsed(health_path)
+    )]
+    pub health_path: Option<String>,
+
     /// Time that a client may take for the head of a request, or to begin a next one, after which
     /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
-    /// balancer in front must keep its connections idle for a shorter time
+    /// balancer in front must keep its connections idle for a shorter time. The same over HTTP/2,
+    /// where a client with a request in flight must answer pings in that time
     #[arg(
         long,
         value_name = "TIME",
@@ -293,8 +304,8 @@ pub struct Options {
     )]
     pub client_body_timeout: Duration,
 
-    /// Time in which a client takes no byte of its answer, after which its connection is closed; 0
-    /// waits for ever
+    /// Time in which a client takes no byte of its answer, after which its connection is closed, or
+    /// its stream is reset over HTTP/2; 0 waits for ever
     #[arg(
         long,
         value_name = "TIME",
@@ -491,11 +502,7 @@ impl From<Error> for Failure {
     }
 }
 
-pub(super) fn address(
-    option: &str,
-    text: &str,
-    file: &ConfigFile,
-) -> Result<SocketAddr, Failure> {
+pub(super) fn address(option: &str, text: &str, file: &ConfigFile) -> Result<SocketAddr, Failure> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
@@ -510,6 +517,15 @@ pub(super) fn address(
 /// An option given as nothing is not given: that is what an empty variable means.
 pub(super) fn given(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// A path as requests have it.
+fn health_path(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_fit) {
+        return Ok(text.to_owned());
+    }
+    Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
 }
 
 /// A time of which 0 is none.

@@ -110,10 +110,7 @@ impl CredentialOptions {
     }
 
     /// The search that the options ask for.
-    pub(super) fn search(
-        &self,
-        file: Option<&ConfigFile>,
-    ) -> Result<CredentialsBuilder, Failure> {
+    pub(super) fn search(&self, file: Option<&ConfigFile>) -> Result<CredentialsBuilder, Failure> {
         let mut search = Credentials::builder()
             .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
         if let Some(path) = self.file() {

@@ -107,7 +107,11 @@ impl TargetOptions {
                 }
             };
             let found = endpoints.find(&named.entry).await.map_err(|error| {
-                Failure::negative(format!("model {:?}: {}", shown::value(model), told(upstream, error)))
+                Failure::negative(format!(
+                    "model {:?}: {}",
+                    shown::value(model),
+                    told(upstream, error)
+                ))
             })?;
             directory.named.insert(named, found);
         }

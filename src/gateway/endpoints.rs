@@ -123,6 +123,8 @@ impl EndpointsOptions {
             upstream: self.upstream.clone(),
             allow_insecure_upstream: self.allow_insecure_upstream,
             discover_endpoints: false,
+            forward_header: Vec::new(),
+            forward_query: Vec::new(),
             credentials: self.credentials.clone(),
             config: None,
             file: ConfigFile::default(),

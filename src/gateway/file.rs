@@ -47,6 +47,8 @@ pub(super) struct ConfigFile {
     pub(super) upstream: Option<String>,
     pub(super) quota_project: Option<String>,
     pub(super) discover_endpoints: bool,
+    pub(super) forward_header: Vec<String>,
+    pub(super) forward_query: Vec<String>,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
@@ -87,7 +89,7 @@ enum Kind {
 type Key = (&'static str, Kind);
 
 /// What is no option, and options that can change while it serves.
-const KEYS: [Key; 11] = [
+const KEYS: [Key; 13] = [
     ("project", Kind::Text),
     ("location", Kind::Text),
     ("endpoint", Kind::Text),
@@ -96,15 +98,18 @@ const KEYS: [Key; 11] = [
     ("upstream", Kind::Text),
     ("quota_project", Kind::Text),
     ("discover_endpoints", Kind::Truth),
+    ("forward_header", Kind::Texts),
+    ("forward_query", Kind::Texts),
     ("default_publisher", Kind::Text),
     ("model", Kind::Entries(&MODEL_KEYS)),
     ("client", Kind::Entries(&CLIENT_KEYS)),
 ];
-const CLIENT_KEYS: [Key; 4] = [
+const CLIENT_KEYS: [Key; 5] = [
     ("name", Kind::Text),
     ("models", Kind::Texts),
     ("requests_per_minute", Kind::Count),
     ("max_concurrent_requests", Kind::Count),
+    ("shared_responses", Kind::Truth),
 ];
 const MODEL_KEYS: [Key; 9] = [
     ("name", Kind::Text),
@@ -550,7 +555,7 @@ mod tests {
             ("send_timeout = 9223372036854775807", "line 1: `send_timeout`: give a time"),
             ("send_timeout = -1", "line 1: `send_timeout`: give a time"),
             ("max_request_bytes = 1.5", "line 1: `max_request_bytes`: give text in quotes"),
-            ("log_format = \"SECRET\"", "line 1: `log_format`: give text or json"),
+            ("log_format = \"SECRET\"", "line 1: `log_format`: give auto or short or text or json"),
             ("allow_unauthenticated = \"SECRET\"", "`allow_unauthenticated`: give true or false"),
             ("config = \"other\"", "unknown key `config`"),
         ] {

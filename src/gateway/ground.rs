@@ -9,6 +9,7 @@ use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::{
     admin::AdminOptions,
+    browser::{BrowserOptions, Browsers},
     catalog::Catalog,
     clients::{ClientOptions, ClientSources, Clients},
     config::{Failure, timeout},
@@ -18,7 +19,7 @@ use super::{
     sight::Sight,
     target::TargetOptions,
     tls::{Tls, TlsOptions},
-    values::{size, time, time_or_zero},
+    values::{size, size_within, time, time_or_zero},
     watch::{self, Watched},
 };
 use crate::{
@@ -34,6 +35,10 @@ pub struct ServingOptions {
     /// Who may ask.
     #[command(flatten)]
     pub clients: ClientOptions,
+
+    /// Which web pages may ask.
+    #[command(flatten)]
+    pub browsers: BrowserOptions,
 
     /// The certificate that is shown, and those that others must show.
     #[command(flatten)]
@@ -52,6 +57,16 @@ pub struct ServingOptions {
         value_parser = size()
     )]
     pub max_request_bytes: usize,
+
+    /// Longest head of a request, on each listener: its first line and its headers
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_HEADER_BYTES",
+        default_value = "64KiB",
+        value_parser = size_within(8 << 10..=16 << 20)
+    )]
+    pub max_header_bytes: usize,
 
     /// Time between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
     /// is accepted: what deals out connections has to notice. A second signal cuts at once
@@ -99,6 +114,7 @@ pub(super) struct Gate {
     pub(super) clients: Arc<ArcSwap<Clients>>,
     /// `None` for clear text.
     pub(super) tls: Option<Arc<Tls>>,
+    pub(super) browsers: Arc<Browsers>,
     sources: ClientSources,
     /// Of the keys and of the certificate.
     watched: [Watched; 2],
@@ -113,7 +129,10 @@ impl Gate {
         ];
         let clients = Arc::new(ArcSwap::from_pointee(sources.load(&Clients::default())?));
         let tls = options.tls.load()?.map(Arc::new);
-        Ok(Self { clients, tls, sources, watched })
+        let keys = clients.load().have_keys();
+        let mutual = tls.as_ref().is_some_and(|tls| tls.is_mutual());
+        let browsers = Arc::new(Browsers::new(&options.browsers, keys, mutual)?);
+        Ok(Self { clients, tls, browsers, sources, watched })
     }
 
     /// Whether who comes must show a certificate.
@@ -178,7 +197,7 @@ impl Ground {
         sight: &Arc<Sight>,
         again: Arc<Notify>,
     ) {
-        let Gate { clients, tls, sources, watched: [keys, certificate] } = gate;
+        let Gate { clients, tls, sources, watched: [keys, certificate], browsers: _ } = gate;
         let mut all = vec![keys.reloading(move || {
             clients.store(Arc::new(sources.load(&clients.load())?));
             Ok(())

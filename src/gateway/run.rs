@@ -7,10 +7,11 @@ use super::ext_authz;
 use super::{
     admin::Admin,
     app::Shared,
+    browser::Listener,
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
-    endpoints,
+    descriptors, endpoints,
     file::ConfigFile,
     ground::{Gate, Ground},
     limits::Limits,
@@ -65,7 +66,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let traces = Traces::from_env()?;
     let ground = Ground::find(&serving.target, &options.retry, options.replay_limit).await?;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let limits = Arc::new(Limits::new(&options.limits));
+    let share = descriptors::share(descriptors::raise_limit(), options.workers());
+    let limit_options = options.limits.or(share);
+    let limits = Arc::new(Limits::new(&limit_options));
     let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::clone(&limits)));
     let models = ground.catalog.layer().clone().body_limit(serving.max_request_bytes);
     sight.know(&models.table());
@@ -75,13 +78,18 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
         tls: gate.tls.clone(),
+        browsers: Arc::clone(&gate.browsers),
+        listener: Listener::at(addr.ip()),
+        health_path: options.health_path.clone(),
         header_timeout: options.header_timeout,
+        max_header_bytes: serving.max_header_bytes,
         limits,
         sight: Arc::clone(&sight),
         traces: traces.clone(),
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
         max_request_bytes: serving.max_request_bytes,
+        log_peer: serving.log.log_peer,
         retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
         idle_timeout: timeout(options.idle_timeout),
@@ -90,9 +98,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     });
     // Both before anybody is told that it serves, and may send one.
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
-    // What the system refuses stays as it was; `accept` waits when there are none left.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let workers = Workers::start(&shared, options.workers(), options.limits.max_connections)?;
+    let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
     let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
@@ -106,19 +112,20 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight)));
+        let browsers = Arc::clone(&gate.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, serving.max_header_bytes));
     }
     greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
     // In this process, it serves until the end.
     let _emulator = ground.emulator.clone();
     ground.keep(gate, serving, &sight, hang_up);
     tell_systemd("READY=1");
-    accept(&listener, &workers, stop).await;
+    accept(&listener, &workers, stop).await?;
     let mut ending = Ending::begin();
     sight.drain();
     tell_systemd("STOPPING=1");
     if let Some(delay) = timeout(serving.drain_delay) {
-        accept(&listener, &workers, ending.delay(delay)).await;
+        accept(&listener, &workers, ending.delay(delay)).await?;
     }
     accept_rest(listener, &workers);
     tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");

@@ -64,6 +64,21 @@ pub struct TargetOptions {
     #[arg(long, env = "VERTEX_GATEWAY_DISCOVER_ENDPOINTS", value_parser = FalseyValueParser::new())]
     pub discover_endpoints: bool,
 
+    /// Header of clients that goes on to Vertex AI, besides those that always do; may be given
+    /// several times
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "VERTEX_GATEWAY_FORWARD_HEADERS",
+        value_delimiter = ','
+    )]
+    pub forward_header: Vec<String>,
+
+    /// Query parameter of clients that goes on to Vertex AI, besides `alt`; may be given several
+    /// times
+    #[arg(long, value_name = "NAME", env = "VERTEX_GATEWAY_FORWARD_QUERY", value_delimiter = ',')]
+    pub forward_query: Vec<String>,
+
     /// Whose credentials requests carry.
     #[command(flatten)]
     pub credentials: CredentialOptions,
@@ -270,6 +285,12 @@ impl TargetOptions {
             builder = builder.endpoint(Endpoint::Dedicated { id, dns: dns.to_owned() });
             own_host = true;
         }
+        for name in given_or(&self.forward_header, &file.forward_header) {
+            builder = builder.forward_header(name);
+        }
+        for name in given_or(&self.forward_query, &file.forward_query) {
+            builder = builder.forward_query(name);
+        }
         if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
             builder = builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
                 error.from_origin(self.place(&self.api_version, "--api-version"))
@@ -355,6 +376,13 @@ impl TargetOptions {
         }
         Ok(layer)
     }
+}
+
+/// What the options list, or else the file. An empty variable lists nothing.
+fn given_or<'a>(options: &'a [String], file: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let is_given = options.iter().any(|name| !name.trim().is_empty());
+    let names = if is_given { options } else { file };
+    names.iter().filter(move |name| !is_given || !name.trim().is_empty())
 }
 
 fn untrusted(upstream: &Upstream) -> String {

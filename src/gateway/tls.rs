@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::watch,
     time::timeout,
 };
 use tokio_rustls::{
@@ -54,6 +55,20 @@ pub(super) struct Tls {
     key: PathBuf,
     client_authorities: Option<PathBuf>,
     config: ArcSwap<ServerConfig>,
+    /// The client authorities in force: connections that were made under others are closed.
+    authorities: watch::Sender<Vec<CertificateDer<'static>>>,
+}
+
+/// Tells when the authorities change under which a connection is made.
+pub(super) struct Authorities(watch::Receiver<Vec<CertificateDer<'static>>>);
+
+impl Authorities {
+    /// Waits until they do.
+    pub(super) async fn changed(mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 impl TlsOptions {
@@ -73,12 +88,13 @@ impl TlsOptions {
             (None, Some(_)) => return Err(Failure::new("--tls-key needs its --tls-cert")),
             (Some(_), None) => return Err(Failure::new("--tls-cert needs its --tls-key")),
         };
-        let config = read(&certificate, &key, client_authorities.as_deref())?;
+        let (config, authorities) = read(&certificate, &key, client_authorities.as_deref())?;
         Ok(Some(Tls {
             certificate,
             key,
             client_authorities,
             config: ArcSwap::from_pointee(config),
+            authorities: watch::Sender::new(authorities),
         }))
     }
 
@@ -97,9 +113,20 @@ impl Tls {
 
     /// Reads the files again. On an error the old certificate stays.
     pub(super) fn reload(&self) -> Result<(), Failure> {
-        let config = read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
+        let (config, authorities) =
+            read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
         self.config.store(Arc::new(config));
+        self.authorities.send_if_modified(|old| {
+            let changed = *old != authorities;
+            *old = authorities;
+            changed
+        });
         Ok(())
+    }
+
+    /// To be taken before [`accept`](Self::accept): a change in between is seen then.
+    pub(super) fn authorities(&self) -> Authorities {
+        Authorities(self.authorities.subscribe())
     }
 
     /// Shakes hands, for at most `patience`.
@@ -116,10 +143,8 @@ fn read(
     certificate: &Path,
     key: &Path,
     authorities: Option<&Path>,
-) -> Result<ServerConfig, Failure> {
-    let refused = |option: &str, path: &Path, why: &str| {
-        Failure::of_file(option, path, why)
-    };
+) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
+    let refused = |option: &str, path: &Path, why: &str| Failure::of_file(option, path, why);
     let text = |option: &str, path: &Path| {
         let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
         text.map_err(|error| refused(option, path, &error.to_string()))
@@ -149,14 +174,16 @@ fn read(
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::new(error.to_string()))?;
+    let mut of_clients = Vec::new();
     let builder = match authorities {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let refused =
                 |why: String| refused("--tls-client-ca", path, &format!("cannot be used: {why}"));
             let mut roots = RootCertStore::empty();
-            for authority in certificates("--tls-client-ca", path)? {
-                roots.add(authority).map_err(|error| refused(error.to_string()))?;
+            of_clients = certificates("--tls-client-ca", path)?;
+            for authority in &of_clients {
+                roots.add(authority.clone()).map_err(|error| refused(error.to_string()))?;
             }
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
@@ -176,7 +203,7 @@ fn read(
         error => refused("--tls-key", key, &format!("cannot be used: {error}")),
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, of_clients))
 }
 
 /// Clients will refuse a certificate that is too old or too new, which is not for us to decide.

@@ -109,12 +109,17 @@ pub(super) fn time_or_zero(least: Duration) -> Values<Duration> {
 
 /// A size in bytes.
 pub(super) fn size() -> impl TypedValueParser<Value = usize> {
+    size_within(0..=LARGEST)
+}
+
+/// A size in a range of bytes.
+pub(super) fn size_within(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
     let form = "a size with its unit, such as 20MB or 64KiB (a bare number is bytes)";
     let show = |bytes: u64| match SIZES[5..].iter().rev().find(|(_, one)| bytes >= *one) {
         Some((unit, one)) => format!("{}{unit}", bytes / one),
         None => bytes.to_string(),
     };
-    let values = Values { parse: parse_size, range: 0..=LARGEST, or_zero: false, form, show };
+    let values = Values { parse: parse_size, range, or_zero: false, form, show };
     // `LARGEST` fits.
     values.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
@@ -157,6 +162,23 @@ where
     fn parse_ref(&self, _: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
         let taken = value.to_str().and_then(|text| self.take(text));
         taken.ok_or_else(|| refused(arg, value, &self.advice()))
+    }
+}
+
+/// Text that a function reads, whose error says what to give.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parsed<T>(fn(&str) -> Result<T, String>);
+
+pub(super) fn parsed<T>(parse: fn(&str) -> Result<T, String>) -> Parsed<T> {
+    Parsed(parse)
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Parsed<T> {
+    type Value = T;
+
+    fn parse_ref(&self, _: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
+        let read = value.to_str().ok_or_else(|| "give text".to_owned()).and_then(self.0);
+        read.map_err(|advice| refused(arg, value, &advice))
     }
 }
 

@@ -10,8 +10,8 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, layer::Settings, reading::Reading, shape};
-use crate::BoxError;
+use super::{ErrorBody, body::Chunks, layer::Settings, reading::Reading, shape};
+use crate::{BoxError, Error};
 
 /// The future of [`VertexError`](super::VertexError).
 #[pin_project]
@@ -28,6 +28,8 @@ enum State<F, B> {
         settings: Settings,
         head_only: bool,
     },
+    /// Nothing was sent.
+    Refused(Option<Error>),
     /// An error's body is read, so that it can be translated.
     Reading(Pin<Box<Reading<B>>>),
 }
@@ -35,6 +37,10 @@ enum State<F, B> {
 impl<F, B> ResponseFuture<F, B> {
     pub(super) fn new(response: F, settings: Settings, head_only: bool) -> Self {
         Self { state: State::Waiting { response, settings, head_only } }
+    }
+
+    pub(super) fn refused(error: Error) -> Self {
+        Self { state: State::Refused(Some(error)) }
     }
 }
 
@@ -51,12 +57,18 @@ where
         loop {
             let reading = match state.as_mut().project() {
                 StateProj::Waiting { response, settings, head_only } => {
-                    let response = ready!(response.poll(cx))?;
+                    let mut response = ready!(response.poll(cx))?;
+                    void_length(response.headers_mut());
                     match kind(&response, *head_only) {
                         Kind::Other => return Poll::Ready(Ok(response.map(ErrorBody::inner))),
                         Kind::Events => return Poll::Ready(Ok(response.map(ErrorBody::events))),
                         Kind::Error => Reading::new(response, settings),
                     }
+                }
+                StateProj::Refused(error) => {
+                    let Some(error) = error.take() else { return Poll::Pending };
+                    let body = |body| ErrorBody::chunks(Chunks::one(body));
+                    return Poll::Ready(Ok(error.to_response().map(body)));
                 }
                 StateProj::Reading(reading) => return reading.as_mut().poll(cx).map(Ok),
             };
@@ -89,6 +101,13 @@ fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
 /// would count the bytes of another event at its end, and it notices by itself if some are missing.
 fn is_endless(headers: &HeaderMap) -> bool {
     shape::has_type(headers, "text/event-stream") && !headers.contains_key(header::CONTENT_LENGTH)
+}
+
+/// RFC 9112 §6.3: beside a Transfer-Encoding a Content-Length says nothing, and must not go on.
+fn void_length(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
 }
 
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {

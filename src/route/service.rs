@@ -3,20 +3,28 @@ use std::task::{Context, Poll};
 use http::{Request, Response, Version};
 use tower::{BoxError, Service};
 
-use super::{ResponseFuture, Upstream, headers, rewrite, rewrite::known};
-use crate::error::{ConfigError, Error};
+use super::{ResponseFuture, Upstream, headers, headers::OwnHeaders, rewrite::resolve};
+use crate::{
+    error::{ConfigError, Error},
+    order::{Level, Order},
+};
 
 /// The service of [`VertexRouteLayer`](super::VertexRouteLayer). See the [module](super).
 #[derive(Clone, Debug)]
 pub struct VertexRoute<S> {
     pub(super) inner: S,
     pub(super) upstream: Option<Upstream>,
+    order: Order,
 }
 
 impl<S> VertexRoute<S> {
     /// Routes to `upstream`, or to the [`Upstream`] in the extensions of a request that has one.
     pub fn new(inner: S, upstream: Upstream) -> Self {
-        Self { inner, upstream: Some(upstream) }
+        Self::to(inner, Some(upstream))
+    }
+
+    pub(super) fn to(inner: S, upstream: Option<Upstream>) -> Self {
+        Self { inner, upstream, order: Order::of::<S>(Level::Route) }
     }
 }
 
@@ -34,7 +42,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match route(self.upstream.as_ref(), &mut request) {
+        let routed = self.order.check().and_then(|()| route(self.upstream.as_ref(), &mut request));
+        match routed {
             Ok(upstream) => ResponseFuture::inner(self.inner.call(request), upstream),
             Err(error) => ResponseFuture::error(error.into()),
         }
@@ -50,15 +59,14 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upst
             "put an Upstream into the request's extensions, or give one to the layer",
         )));
     };
-    let uri = match known(upstream, request.uri()) {
-        Some(known) => known.clone(),
-        None => rewrite(upstream, request.uri())?,
-    };
+    let uri = resolve(upstream, Some(request.method()), request.uri())?;
     let upstream = upstream.clone();
     *request.uri_mut() = uri;
     // Clients take HTTP/2 here as a demand and refuse a connection that negotiated HTTP/1.1; with
     // HTTP/1.1 they use whatever was negotiated.
     *request.version_mut() = Version::HTTP_11;
-    headers::strip(request.headers_mut());
+    // What a model's entry has set travels in any case.
+    let own = request.extensions().get::<OwnHeaders>().cloned();
+    headers::strip(request.headers_mut(), upstream.forward().headers(), own.as_ref());
     Ok(upstream)
 }

@@ -4,13 +4,7 @@
 //! A place that is taken decides: if what is there cannot be used, that is an error, not a reason to
 //! become somebody else. What was found stays for the life of the process.
 
-use std::{
-    borrow::Cow,
-    env, fmt,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, env, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 #[cfg(feature = "google-cloud-auth")]
 use super::GoogleCloudAuth;

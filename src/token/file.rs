@@ -17,8 +17,7 @@ use super::{CredentialKind, https};
 use crate::{
     BoxError,
     error::{Fault, FaultKind, TokenError},
-    regular_file,
-    shown,
+    regular_file, shown,
 };
 
 /// A file of a known type with all the fields that its type needs.
@@ -300,10 +299,7 @@ fn mend_key(json: &mut Value) -> Result<(), Fault> {
     let mended = key.replace("\\r", "").replace("\\n", "\n");
     let mended = mended.trim().trim_matches(['"', '\'']).trim();
     if mended.contains("BEGIN RSA PRIVATE KEY") {
-        return wrong(
-            "is in PKCS#1 form",
-            "convert it with `openssl pkcs8 -topk8 -nocrypt`",
-        );
+        return wrong("is in PKCS#1 form", "convert it with `openssl pkcs8 -topk8 -nocrypt`");
     }
     if mended.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         return wrong("has a password", "take it off with `openssl pkcs8 -topk8 -nocrypt`");
@@ -341,7 +337,8 @@ fn mend_key(json: &mut Value) -> Result<(), Fault> {
 
 fn check_source(json: &Value, transport: Transport) -> Result<(), Fault> {
     let source = json.get("source_credentials").map(Value::to_string).unwrap_or_default();
-    let source = parse(source, transport).map_err(|fault| fault.of("its \"source_credentials\""))?;
+    let source =
+        parse(source, transport).map_err(|fault| fault.of("its \"source_credentials\""))?;
     if source.kind == CredentialKind::ImpersonatedServiceAccount {
         return Err(field_fault(
             "source_credentials",
@@ -612,7 +609,10 @@ mod tests {
         ] {
             assert_refused(&text, why);
         }
-        assert_eq!(safe(&user.to_string()).map(|file| file.kind), Ok(CredentialKind::AuthorizedUser));
+        assert_eq!(
+            safe(&user.to_string()).map(|file| file.kind),
+            Ok(CredentialKind::AuthorizedUser)
+        );
     }
 
     fn safe(text: &str) -> Result<CredentialFile, Fault> {
@@ -713,10 +713,7 @@ mod tests {
             (json!({ "file": 7 }), "\"credential_source.file\" is not text but a number"),
             (json!({ "executable": {} }), "\"credential_source.executable.command\""),
             (json!({ "url": "nowhere" }), "\"credential_source.url\""),
-            (
-                json!({ "file": "a", "format": { "type": "json" } }),
-                "subject_token_field_name",
-            ),
+            (json!({ "file": "a", "format": { "type": "json" } }), "subject_token_field_name"),
             (json!({ "file": "a", "format": { "type": "xml" } }), "neither text nor json"),
             (json!("SECRET"), "\"credential_source\" is not an object but text"),
         ] {
@@ -726,9 +723,7 @@ mod tests {
 
     #[test]
     fn a_key_that_lost_its_lines_is_mended_and_any_other_is_named() {
-        let key = |pem: &str| {
-            json!({ "client_email": "a@b", "private_key": pem }).to_string()
-        };
+        let key = |pem: &str| json!({ "client_email": "a@b", "private_key": pem }).to_string();
         let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
         let body = "U0VDUkVU".repeat(16);
         let right = format!("{begin}\n{}\n{}\n{end}\n", &body[..64], &body[64..]);

@@ -269,9 +269,10 @@ pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, Bo
         }
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(&header), part(&claims));
-        let signature = signer.signer().sign(signed.as_bytes()).map_err(|_| {
-            file::fault("its \"private_key\" cannot sign", "make a new key")
-        })?;
+        let signature = signer
+            .signer()
+            .sign(signed.as_bytes())
+            .map_err(|_| file::fault("its \"private_key\" cannot sign", "make a new key"))?;
         let assertion = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
         grant::form(
             field("token_uri"),
@@ -307,7 +308,8 @@ fn parse_key(content: &CredentialFile) -> Result<CustomServiceAccount, Fault> {
 async fn gcloud() -> Result<AccessToken, BoxError> {
     let provider = gcloud_provider(GCLOUD_TIMEOUT).await?;
     // It was fetched by the constructor.
-    let token = provider.token(&[CLOUD_PLATFORM_SCOPE]).await.map_err(|error| gcloud_fault(&error))?;
+    let token =
+        provider.token(&[CLOUD_PLATFORM_SCOPE]).await.map_err(|error| gcloud_fault(&error))?;
     let life = token.expires_at() - chrono::Utc::now();
     Ok(AccessToken::new(token.as_str(), Some(life.to_std().unwrap_or_default()))?)
 }

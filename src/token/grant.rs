@@ -87,11 +87,9 @@ fn read(answer: &Answer, host: &str) -> Result<Grant, BoxError> {
         Some(Value::String(text)) => Ok(Some(text.as_str())),
         Some(_) => Err(wrong(format!("has an {name:?} that is not text"))),
     };
-    let token = text("access_token")?
-        .ok_or_else(|| wrong("has no \"access_token\"".to_owned()))?;
-    let life = life(json.get("expires_in").unwrap_or(&Value::Null)).ok_or_else(|| {
-        wrong("has an \"expires_in\" that is not a number of seconds".to_owned())
-    })?;
+    let token = text("access_token")?.ok_or_else(|| wrong("has no \"access_token\"".to_owned()))?;
+    let life = life(json.get("expires_in").unwrap_or(&Value::Null))
+        .ok_or_else(|| wrong("has an \"expires_in\" that is not a number of seconds".to_owned()))?;
     let refresh_token = text("refresh_token")?.filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(Grant { token: AccessToken::new(token, life)?, refresh_token })
 }

@@ -48,12 +48,12 @@ mod detect;
 mod federation;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod file;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod grant;
 #[cfg(feature = "gcp-auth")]
 mod gcp_auth;
 #[cfg(feature = "google-cloud-auth")]
 mod google_cloud;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod grant;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod https;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
@@ -61,13 +61,13 @@ mod impersonated;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod info;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod metadata;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod refusal;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod login;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod machine;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod metadata;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod refusal;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 

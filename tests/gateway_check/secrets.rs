@@ -279,7 +279,9 @@ async fn no_key_of_the_configuration_file_repeats_what_could_be_a_secret() {
         .map(str::to_owned),
     );
     for (number, line) in lines.iter().enumerate() {
-        for (which, secret) in secrets.iter().enumerate().filter(|(which, _)| which % 3 == number % 3) {
+        for (which, secret) in
+            secrets.iter().enumerate().filter(|(which, _)| which % 3 == number % 3)
+        {
             // A text of JSON is one of TOML.
             let quoted = serde_json::to_string(&secret.value).unwrap();
             let name = format!("{number}-{which}.toml");

@@ -18,11 +18,7 @@ pub(super) fn no_credentials(error: &CredentialsError) -> Check {
         }
         return Check::failed(NAME, "none found", remedy);
     }
-    Check::failed(
-        NAME,
-        error.what().unwrap_or_default(),
-        error.remedy().unwrap_or_default(),
-    )
+    Check::failed(NAME, error.what().unwrap_or_default(), error.remedy().unwrap_or_default())
 }
 
 /// A token that could not be had.

@@ -16,7 +16,7 @@ mod advice;
 mod connect;
 mod explain;
 mod model;
-mod redact;
+pub(super) mod redact;
 mod report;
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ const LONGEST: usize = 300;
 const MARKS: [&str; 2] = ["ya29.", "bearer "];
 
 /// One line of at most 300 characters, without `token` and whatever looks like one.
-pub(super) fn shown(text: &str, token: &str) -> String {
+pub(in crate::gateway) fn shown(text: &str, token: &str) -> String {
     let mut text = redacted(text);
     if !token.is_empty() {
         text = text.replace(token, REDACTED);
