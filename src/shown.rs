@@ -202,7 +202,7 @@ fn is_secret(text: &str) -> bool {
     let is_base64 = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
     marks.any(|mark| text.trim_start().starts_with(mark))
         || is_base64 && text.len() >= SHORTEST_HEX && is_mixed(&text.replace('/', ""), 3)
-        || text.split(|c| !of_a_word(c)).any(|word| is_random(word))
+        || text.split(|c| !of_a_word(c)).any(is_random)
 }
 
 /// Whether letters and digits are mixed as nobody writes them.
