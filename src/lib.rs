@@ -34,6 +34,10 @@
 //! 401 as it came. Retry is between model, which says what the locations are, and error, so that it
 //! sees `Retry-After` where Google says `RetryInfo`.
 //!
+//! In another order they would compile too, and send requests where they should not go. Each layer
+//! therefore refuses every request, with [`Error::Config`], if one is inside it that belongs outside, as
+//! far as the types show it: a boxed service shows nothing.
+//!
 //! # Example
 //!
 //! ```
@@ -122,6 +126,7 @@ mod head;
 pub mod http_client;
 pub mod model;
 pub mod openai_error;
+mod order;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod regular_file;
 pub mod replay;
