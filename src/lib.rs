@@ -107,6 +107,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
+#[cfg(feature = "emulator")]
+mod cross_origin;
 pub mod discover;
 #[cfg(feature = "emulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
@@ -123,6 +125,7 @@ mod regular_file;
 pub mod replay;
 pub mod retry;
 pub mod route;
+mod shown;
 pub mod token;
 
 pub use error::Error;

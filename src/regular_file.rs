@@ -40,26 +40,38 @@ impl Unread {
         }
     }
 
-    /// The reason, with what to do about it. Nothing of the path or of the content is part of it.
-    pub(crate) fn as_str(self) -> &'static str {
+    /// What is wrong. Nothing of the path or of the content is part of it.
+    pub(crate) fn what(self) -> &'static str {
         match self {
             Self::NotFound => "there is no such file",
             Self::PermissionDenied => "this user may not read it",
-            Self::Directory => "it is a directory; name the file in it",
-            Self::NotRegular => "it is a pipe, a socket or a device; name a regular file",
-            Self::TooLong => "it is too long for what it should be; name another file",
+            Self::Directory => "it is a directory",
+            Self::NotRegular => "it is a pipe, a socket or a device",
+            Self::TooLong => "it is too long for what it should be",
             Self::NotText => "it is not UTF-8 text",
             Self::Other(_) => "it cannot be read",
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::NotFound => "write the path as the file has it",
+            Self::PermissionDenied => "let this user read it, with `chmod` or `chown`",
+            Self::Directory => "name the file in it",
+            Self::NotRegular => "name a regular file",
+            Self::TooLong | Self::NotText | Self::Other(_) => "name another file",
         }
     }
 }
 
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Other(kind) => write!(f, "{}: {kind}", self.as_str()),
-            _ => f.write_str(self.as_str()),
+        f.write_str(self.what())?;
+        if let Self::Other(kind) = self {
+            write!(f, " ({kind})")?;
         }
+        write!(f, "; {}", self.remedy())
     }
 }
 

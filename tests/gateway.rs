@@ -439,7 +439,7 @@ async fn no_path_leads_out_of_the_endpoint() {
         &long_known,
     ] {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
         );
         let answer = gateway.raw(request.as_bytes()).await;
         let shown: String = path.chars().take(60).collect();
@@ -449,13 +449,14 @@ async fn no_path_leads_out_of_the_endpoint() {
         assert!(body["error"]["message"].is_string() && body["error"]["code"].is_string());
     }
     // More headers than can be; and a second request, on a connection that served a first one.
-    let headers = format!("GET /v1/x HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let headers =
+        format!("GET /v1/x HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(200));
     let answer = gateway.raw(headers.as_bytes()).await;
     assert!(
         answer.starts_with("HTTP/1.1 431") && answer.contains("unreadable_request"),
         "{answer}"
     );
-    let two = b"GET /v1/files HTTP/1.1\r\nhost: x\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: x\r\n\r\n";
+    let two = b"GET /v1/files HTTP/1.1\r\nhost: localhost\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let answer = gateway.raw(two).await;
     assert!(
         answer.contains("unsupported_path") && answer.contains("unreadable_request"),
@@ -488,7 +489,7 @@ async fn failures_inside_are_told_in_openais_form() {
     assert_eq!((status, code.as_str()), (413, "request_too_large"));
     assert!(message.contains("1000 bytes"), "{message}");
     let chunked = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
         "x".repeat(2000)
     );
     let answer = gateway.raw(chunked.as_bytes()).await;

@@ -174,7 +174,7 @@ async fn the_time_for_an_answer_begins_when_the_request_may_go() {
     let gateway = Gateway::before(&vertex, &["--response-timeout", "1"]).await;
     let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
     let body = r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close";
     let head =
         format!("{head}\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
     slow.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();

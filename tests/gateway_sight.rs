@@ -161,6 +161,11 @@ impl Log {
     }
 }
 
+/// The tokens that Google bills as output.
+fn billed(usage: &Value) -> u64 {
+    usage["total_tokens"].as_u64().unwrap() - usage["prompt_tokens"].as_u64().unwrap()
+}
+
 /// What `/metrics` says.
 #[derive(Debug)]
 struct Metrics {
@@ -203,6 +208,13 @@ impl Metrics {
             sample == name && labels.iter().all(|(k, v)| has.get(*k).is_some_and(|has| has == v))
         };
         self.samples.iter().filter(of).map(|(.., value)| value).sum()
+    }
+
+    /// Whether there is a series with these labels.
+    fn has(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        self.samples.iter().any(|(sample, has, _)| {
+            sample == name && labels.iter().all(|(k, v)| has.get(*k).is_some_and(|has| has == v))
+        })
     }
 
     fn labels(&self, label: &str) -> BTreeSet<&str> {
@@ -248,7 +260,12 @@ async fn each_request_has_a_line_without_its_content() {
         let answer: Value = serde_json::from_str(answer).unwrap();
         let usage = &answer["usage"];
         assert!(usage["prompt_tokens"].as_u64().unwrap() > 0, "{usage}");
-        json!({ "input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"] })
+        json!({
+            "input_tokens": usage["prompt_tokens"],
+            "output_tokens": billed(usage),
+            "reasoning_output_tokens": usage["completion_tokens_details"]["reasoning_tokens"],
+            "traffic_type": "ON_DEMAND",
+        })
     };
 
     // A whole answer.
@@ -334,7 +351,7 @@ async fn each_request_has_a_line_without_its_content() {
     vertex.set_faults(Faults::default());
     let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 99\r\n\r\n{{"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -448,6 +465,112 @@ async fn a_request_has_its_clients_id_or_a_new_one() {
 }
 
 #[tokio::test]
+async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
+    let mut log = watched.log();
+    let chat = |more: Value| {
+        let mut body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "x" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("/v1/chat/completions", body)
+    };
+    let cached = json!({ "extra_body": { "google": { "cached_content": "cachedContents/1" } } });
+    let asked = [
+        ("chat", "", chat(json!({}))),
+        ("chat", "", chat(json!({ "stream": true }))),
+        ("chat", "", chat(cached)),
+        ("chat", "dedicated", chat(json!({ "model": "google/gemini-3-flash" }))),
+        ("chat", "", chat(json!({ "model": "google/gemini-2.0-flash" }))),
+        ("text_completion", "", ("/v1/completions", json!({ "model": MODEL, "prompt": "x" }))),
+        ("chat", "", ("/v1/responses", json!({ "model": MODEL, "input": "x" }))),
+        ("chat", "", ("/v1/responses", json!({ "model": MODEL, "input": "x", "stream": true }))),
+        (
+            "embeddings",
+            "",
+            ("/v1/embeddings", json!({ "model": "google/text-embedding-005", "input": "x" })),
+        ),
+    ];
+    let names =
+        ["input_tokens", "cache_read_input_tokens", "output_tokens", "reasoning_output_tokens"];
+    let mut sums = BTreeMap::<_, [u64; 4]>::new();
+    for (operation, kind, (path, body)) in asked {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if !kind.is_empty() {
+            request = request.header("x-vertex-ai-llm-request-type", kind);
+        }
+        let request = request.body(Full::from(body.to_string())).unwrap();
+        let answer = text(watched.call(request).await).await;
+        // Of a stream the last event with a usage.
+        let lines = answer.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line));
+        let usage = lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|said| {
+                let places = [said.get("usage"), said.pointer("/response/usage")];
+                places.into_iter().flatten().find(|usage| usage.is_object()).cloned()
+            })
+            .last()
+            .expect(&answer);
+        let of = |pointers: [&str; 2]| {
+            pointers.into_iter().find_map(|at| usage.pointer(at)).and_then(Value::as_u64)
+        };
+        let input = of(["/prompt_tokens", "/input_tokens"]).unwrap();
+        let output = of(["/total_tokens"; 2]).unwrap() - input;
+        let reasoning = of([
+            "/completion_tokens_details/reasoning_tokens",
+            "/output_tokens_details/reasoning_tokens",
+        ]);
+        let thinks = body["model"] != "google/gemini-2.0-flash" && operation != "embeddings";
+        assert_eq!(reasoning.is_some(), thinks, "{usage}");
+        if let Some(reasoning) = reasoning {
+            assert!(0 < reasoning && reasoning < output, "{usage}");
+        }
+        let counts = [
+            Some(input),
+            of(["/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"]),
+            (operation != "embeddings").then_some(output),
+            reasoning,
+        ];
+        let traffic_type = match (operation, kind) {
+            ("embeddings", _) => "",
+            (_, "dedicated") => "PROVISIONED_THROUGHPUT",
+            _ => "ON_DEMAND",
+        };
+        let line = log.steady().await;
+        for (name, count) in names.into_iter().zip(counts) {
+            assert_eq!(line.get(name).and_then(Value::as_u64), count, "{name}: {line}");
+        }
+        let told = line.get("traffic_type").and_then(Value::as_str);
+        assert_eq!(told.unwrap_or_default(), traffic_type, "{line}");
+        let model = body["model"].as_str().unwrap().to_owned();
+        let sums = sums.entry((operation, traffic_type, model)).or_default();
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count.unwrap_or(0);
+        }
+    }
+
+    let metrics = watched.metrics_after(9.0).await;
+    for ((operation, traffic_type, model), sums) in &sums {
+        let labels = [
+            ("client", ""),
+            ("gen_ai_operation_name", *operation),
+            ("gen_ai_provider_name", "gcp.vertex_ai"),
+            ("gen_ai_request_model", model),
+            ("gen_ai_token_modality", "unknown"),
+            ("traffic_type", *traffic_type),
+        ];
+        for (name, sum) in names.into_iter().zip(sums) {
+            let name = format!("gen_ai_client_inference_usage_{name}_total");
+            assert_eq!(metrics.sum(&name, &labels), *sum as f64, "{name} {labels:?}");
+            assert!(*sum > 0 || name.contains("cache") || !metrics.has(&name, &labels), "{name}");
+        }
+    }
+    for (which, name) in [(0, "input_tokens"), (2, "output_tokens")] {
+        let all: f64 = sums.values().map(|sums| sums[which] as f64).sum();
+        assert_eq!(metrics.sum(&format!("vertex_gateway_{name}_total"), &[]), all);
+    }
+}
+
+#[tokio::test]
 async fn metrics_count_exactly_what_was_sent() {
     let vertex = Emulator::start().await.unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -465,7 +588,7 @@ async fn metrics_count_exactly_what_was_sent() {
         let answer: Value =
             serde_json::from_str(&text(watched.call(chat("x")).await).await).unwrap();
         input += answer["usage"]["prompt_tokens"].as_u64().unwrap();
-        output += answer["usage"]["completion_tokens"].as_u64().unwrap();
+        output += billed(&answer["usage"]);
         // The same once more, as a stream.
         text(watched.call(chat_stream("x")).await).await;
     }
@@ -671,6 +794,16 @@ async fn the_admin_listener_answers_what_it_has() {
 }
 
 #[tokio::test]
+async fn a_page_that_was_pointed_at_the_admin_listener_by_its_name_reads_nothing() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &["--allowed-host", "metrics.example"]).await;
+    for (host, status) in [("evil.example", 403), ("metrics.example", 200), ("localhost", 200)] {
+        let request = Request::get("/metrics").header("host", host).body(Full::default()).unwrap();
+        assert_eq!(call(watched.admin, request).await.status(), status, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn an_admin_address_that_does_not_work_is_a_sentence() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -804,9 +937,10 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
     strings(&dashboard, "definition", &mut queries);
     assert!(queries.len() > 20, "{}", queries.len());
     let mut shown = BTreeSet::new();
+    let prefixes = ["vertex_gateway_", "gen_ai_client_"];
     for query in queries {
         let in_query: BTreeSet<&str> =
-            words(query).filter(|word| word.starts_with("vertex_gateway_")).collect();
+            words(query).filter(|word| prefixes.iter().any(|p| word.starts_with(p))).collect();
         assert!(!in_query.is_empty(), "{query}");
         for name in in_query {
             assert!(names.contains(name), "there is no {name}: {query}");
@@ -835,7 +969,10 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
     }
 
     let manual = include_str!("../docs/operations.md");
-    let rows = manual.lines().filter_map(|line| line.strip_prefix("| `vertex_gateway_"));
+    let rows = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter(|row| prefixes.iter().any(|prefix| row.starts_with(prefix)));
     let documented: BTreeMap<&str, Vec<&str>> = rows
         .map(|row| {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -849,7 +986,7 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
             _ => "",
         };
         let name = format!("{family}{suffix}");
-        let row = documented.get(name.strip_prefix("vertex_gateway_").unwrap());
+        let row = documented.get(name.as_str());
         let row = row.unwrap_or_else(|| panic!("the manual has no {name}"));
         assert_eq!(row[1], kind, "{name}");
         let sample = metrics.samples.iter().find(|(sample, ..)| sample.starts_with(&name));

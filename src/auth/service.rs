@@ -41,7 +41,7 @@ impl<S, B, R> Service<Request<B>> for VertexAuth<S>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
-    B: Body,
+    B: Body + 'static,
     R: Body,
 {
     type Response = Response<R>;

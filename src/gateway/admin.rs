@@ -15,7 +15,9 @@ use tokio::{
 
 use super::{
     activity::Activity,
+    browser::{Browsers, Listener},
     config::{Failure, address, given},
+    file::ConfigFile,
     listen::Refused,
     sight::Sight,
     strict::Strict,
@@ -50,9 +52,12 @@ pub(super) struct Admin {
 
 impl Admin {
     /// `None` if none is wanted.
-    pub(super) async fn bind(options: &AdminOptions) -> Result<Option<Self>, Failure> {
+    pub(super) async fn bind(
+        options: &AdminOptions,
+        file: &ConfigFile,
+    ) -> Result<Option<Self>, Failure> {
         let Some(addr) = given(&options.admin_listen) else { return Ok(None) };
-        let addr = address("--admin-listen", addr)?;
+        let addr = address("--admin-listen", addr, file)?;
         let cannot = |error| {
             let advice = "choose another address with --admin-listen";
             Failure::new(format!("cannot listen on {addr}: {error}; {advice}"))
@@ -67,7 +72,14 @@ impl Admin {
     }
 
     /// Serves for as long as the process lives: while it drains, most of all.
-    pub(super) async fn serve(self, sight: Arc<Sight>, max_header_bytes: usize) {
+    pub(super) async fn serve(
+        self,
+        sight: Arc<Sight>,
+        browsers: Arc<Browsers>,
+        max_header_bytes: usize,
+    ) {
+        // Whoever reaches another address reads it under a name that is not known here.
+        let browsers = self.addr.ip().is_loopback().then_some(browsers);
         let (mut open, refused) = (VecDeque::new(), Refused::default());
         loop {
             match self.listener.accept().await {
@@ -78,7 +90,8 @@ impl Admin {
                     {
                         oldest.abort();
                     }
-                    let serving = serve(socket, Arc::clone(&sight), max_header_bytes);
+                    let (sight, browsers) = (Arc::clone(&sight), browsers.clone());
+                    let serving = serve(socket, sight, browsers, max_header_bytes);
                     open.push_back(tokio::spawn(serving).abort_handle());
                 }
                 Err(error) => {
@@ -90,9 +103,14 @@ impl Admin {
     }
 }
 
-async fn serve(socket: TcpStream, sight: Arc<Sight>, max_header_bytes: usize) {
+async fn serve(
+    socket: TcpStream,
+    sight: Arc<Sight>,
+    browsers: Option<Arc<Browsers>>,
+    max_header_bytes: usize,
+) {
     let service = service_fn(|request| {
-        let answer = answer(&request, &sight);
+        let answer = answer(&request, &sight, browsers.as_deref());
         async { Ok::<_, Infallible>(answer) }
     });
     let mut builder = http1::Builder::new();
@@ -106,7 +124,11 @@ async fn serve(socket: TcpStream, sight: Arc<Sight>, max_header_bytes: usize) {
     }
 }
 
-fn answer(request: &Request<Incoming>, sight: &Sight) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    sight: &Sight,
+    browsers: Option<&Browsers>,
+) -> Response<Full<Bytes>> {
     let of_kind = |status, kind, text: String| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
@@ -114,6 +136,11 @@ fn answer(request: &Request<Incoming>, sight: &Sight) -> Response<Full<Bytes>> {
         response
     };
     let text = |status, line: &str| of_kind(status, TEXT, format!("{line}\n"));
+    let named = browsers
+        .map(|browsers| browsers.check_host(request.uri(), request.headers(), Listener::Loopback));
+    if let Some(Err(refusal)) = named {
+        return text(StatusCode::FORBIDDEN, &refusal.to_string());
+    }
     let path = request.uri().path();
     if !["/metrics", "/healthz", "/readyz"].contains(&path) {
         return text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz");

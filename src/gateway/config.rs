@@ -1,23 +1,35 @@
 //! The command line. A setting that is missing or wrong is a sentence with its remedy.
 
-use std::{ffi::OsString, fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use clap::{
     Arg, Args, CommandFactory, FromArgMatches as _, Parser,
     builder::{FalseyValueParser, Resettable},
-    error::ErrorKind,
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 
 use super::{
     credentials::CredentialOptions,
+    file::ConfigFile,
     ground::ServingOptions,
     limits::LimitOptions,
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
-    values::{number, size, time},
+    values::{number, parsed, size, time},
 };
-use crate::error::{ConfigError, Error};
+use crate::{
+    error::{ConfigError, Error, WRITE_IT},
+    shown,
+};
 
 pub(super) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
 pub(super) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
@@ -82,7 +94,10 @@ impl Parser for Command {
     {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let parse = |command: clap::Command| {
-            Self::from_arg_matches_mut(&mut command.try_get_matches_from(&args)?)
+            let matches = command.try_get_matches_from(&args);
+            matches
+                .and_then(|mut matches| Self::from_arg_matches_mut(&mut matches))
+                .map_err(without_values)
         };
         let command = without_empty_variables(Self::command());
         let mut parsed = parse(command.clone())?;
@@ -96,6 +111,72 @@ impl Parser for Command {
             parsed = parse(target.file.as_defaults(command))?;
         }
         Ok(parsed)
+    }
+}
+
+/// An error of clap without what could be a secret: the value of an option, and a word that no option
+/// takes. What could be meant, and what an option takes, stays.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    const HIDDEN: &str = "…";
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    if text(&error, ContextKind::InvalidValue).is_some_and(|value| !value.is_empty()) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.to_owned()));
+        // An option that has a value is named as it was given.
+        if let Some(option) = text(&error, ContextKind::InvalidArg) {
+            let long = option.split(' ').next().unwrap_or_default();
+            let named = match given_by(long, None) {
+                by if by == long => option,
+                variable => format!("{option} (from {variable})"),
+            };
+            error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+        }
+        return error;
+    }
+    let is_a_word = |text: &str| {
+        text.len() <= 24 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
+    for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
+        let Some(word) = text(&error, kind).filter(|word| !is_a_word(word)) else { continue };
+        // `--option=value` is named by its option.
+        let shown = word.split_once('=').map(|(option, _)| option).filter(|name| is_a_word(name));
+        let is_known = word.starts_with('-') && word.contains(' ');
+        if is_known && error.kind() != ErrorKind::UnknownArgument {
+            continue;
+        }
+        error.insert(kind, ContextValue::String(shown.unwrap_or(HIDDEN).to_owned()));
+        // A tip that repeats it.
+        error.remove(ContextKind::Suggested);
+    }
+    error
+}
+
+/// What an option has its value from, for an error: the option, its variable, or the configuration
+/// file.
+pub(super) fn given_by(option: &str, file: Option<&ConfigFile>) -> String {
+    let long = option.trim_start_matches("--");
+    let is_given = std::env::args_os().any(|arg| {
+        let arg = arg.to_string_lossy();
+        arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    });
+    if is_given {
+        return option.to_owned();
+    }
+    let command = Command::command();
+    let all = std::iter::once(&command).chain(command.get_subcommands());
+    let variables = all
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_env().filter(|_| arg.get_long() == Some(long)));
+    let is_set = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let mut variables = variables.filter(is_set);
+    if let Some(variable) = variables.next() {
+        return variable.to_string_lossy().into_owned();
+    }
+    match file.and_then(|file| file.key_of_option(long)) {
+        Some(key) => format!("`{key}` of the configuration file"),
+        None => option.to_owned(),
     }
 }
 
@@ -155,6 +236,16 @@ pub struct Options {
     /// What all that serves has.
     #[command(flatten)]
     pub serving: ServingOptions,
+
+    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
+    /// body, 200, or 503 from SIGTERM on [default: none]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VERTEX_GATEWAY_HEALTH_PATH",
+        value_parser = parsed(health_path)
+    )]
+    pub health_path: Option<String>,
 
     /// Time that a client may take for the head of a request, or to begin a next one, after which
     /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
@@ -278,14 +369,14 @@ pub struct TokenOptions {
 /// The options of `vertex-gateway endpoints`.
 #[derive(Clone, Debug, Args)]
 pub struct EndpointsOptions {
-    /// Google Cloud project [env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
     /// the project of the credentials]
-    #[arg(long)]
+    #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
     pub project: Option<String>,
 
-    /// Location, or several with commas between, which are asked at the same time [env:
+    /// Location, or several with commas between, which are asked at the same time [also env:
     /// GOOGLE_CLOUD_LOCATION or LOCATION]
-    #[arg(long, value_name = "LOCATION[,LOCATION…]")]
+    #[arg(long, value_name = "LOCATION[,LOCATION…]", env = "VERTEX_GATEWAY_LOCATION")]
     pub location: Option<String>,
 
     /// List only the endpoints with exactly this display name
@@ -348,6 +439,17 @@ impl Failure {
         Self { text: text.into(), exit_code: 2 }
     }
 
+    /// A file cannot be used, which `option` names.
+    pub(super) fn of_file(option: &str, path: &Path, why: impl fmt::Display) -> Self {
+        let option = given_by(option, None);
+        if shown::is_content_of_a_file(path) {
+            return Self::new(format!(
+                "{option} holds the content of a file, not its path: {WRITE_IT}"
+            ));
+        }
+        Self::new(format!("{option} {}: {why}", shown::path(path)))
+    }
+
     /// All settings are right, and the answer is no.
     pub(super) fn negative(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit_code: 1 }
@@ -400,12 +502,14 @@ impl From<Error> for Failure {
     }
 }
 
-pub(super) fn address(option: &str, text: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(option: &str, text: &str, file: &ConfigFile) -> Result<SocketAddr, Failure> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
         Failure::new(format!(
-            "invalid {option} {text:?}: give an address and a port, such as 127.0.0.1:8080"
+            "invalid {} {:?}: give an address and a port, such as 127.0.0.1:8080",
+            given_by(option, Some(file)),
+            shown::value(text)
         ))
     })
 }
@@ -413,6 +517,15 @@ pub(super) fn address(option: &str, text: &str) -> Result<SocketAddr, Failure> {
 /// An option given as nothing is not given: that is what an empty variable means.
 pub(super) fn given(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// A path as requests have it.
+fn health_path(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_fit) {
+        return Ok(text.to_owned());
+    }
+    Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
 }
 
 /// A time of which 0 is none.

@@ -10,12 +10,14 @@ use std::{
 use clap::{Args, builder::FalseyValueParser};
 
 use super::{
-    config::{Failure, given},
+    config::{Failure, given, given_by},
+    file::ConfigFile,
     values::within,
 };
 use crate::{
     emulator::Emulator,
     error::Error,
+    shown,
     token::{
         Credentials, CredentialsBuilder, CredentialsInfo, FetchReason, GcpAuth, Lease, TokenCache,
         TokenFuture, TokenSource,
@@ -51,6 +53,15 @@ pub struct CredentialOptions {
     /// Project that pays and whose quota counts, if it is another one
     #[arg(long, value_name = "PROJECT", env = "GOOGLE_CLOUD_QUOTA_PROJECT")]
     pub quota_project: Option<String>,
+
+    /// Let secrets travel in clear text where a credential file names an http token endpoint that is
+    /// not this machine, and tokens to one that is not Google's
+    #[arg(
+        long,
+        env = "VERTEX_GATEWAY_ALLOW_INSECURE_TOKEN_ENDPOINTS",
+        value_parser = FalseyValueParser::new()
+    )]
+    pub allow_insecure_token_endpoints: bool,
 
     /// Use an emulator of Vertex AI inside this process: no cloud, no credentials
     #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
@@ -99,18 +110,20 @@ impl CredentialOptions {
     }
 
     /// The search that the options ask for.
-    pub(super) fn search(&self) -> Result<CredentialsBuilder, Failure> {
-        let mut search = Credentials::builder();
+    pub(super) fn search(&self, file: Option<&ConfigFile>) -> Result<CredentialsBuilder, Failure> {
+        let mut search = Credentials::builder()
+            .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
         if let Some(path) = self.file() {
-            search = search.file(path);
+            search = search.file(path).named_by(given_by("--credentials", file));
         }
         if let Some(chain) = given(&self.impersonate_service_account) {
             let mut accounts: Vec<&str> = chain.split(',').map(str::trim).collect();
             accounts.retain(|account| !account.is_empty());
             let account = accounts.pop().ok_or_else(|| {
                 Failure::new(format!(
-                    "invalid --impersonate-service-account {chain:?}: give a service account's \
-                     e-mail address"
+                    "invalid {} {:?}: give a service account's e-mail address",
+                    given_by("--impersonate-service-account", file),
+                    shown::value(chain)
                 ))
             })?;
             search = search.impersonate(account).delegates(accounts);

@@ -27,9 +27,14 @@ mod tests {
 
     #[test]
     fn a_reserve_of_descriptors_is_left() {
-        for (descriptors, workers, wanted) in
-            [(1024, 2, 472), (120, 2, 20), (64, 2, 8), (20, 1, 2), (0, 1, 1), (1 << 20, 64, 524_000)]
-        {
+        for (descriptors, workers, wanted) in [
+            (1024, 2, 472),
+            (120, 2, 20),
+            (64, 2, 8),
+            (20, 1, 2),
+            (0, 1, 1),
+            (1 << 20, 64, 524_000),
+        ] {
             assert_eq!(share(descriptors, workers), wanted, "{descriptors}, {workers}");
         }
         assert!(share(u64::MAX, 64) > 1 << 20);

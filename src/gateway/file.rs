@@ -26,6 +26,7 @@ use crate::{
     model::{ModelRoute, ModelTable},
     regular_file,
     route::Upstream,
+    shown,
 };
 
 /// No file that people write is longer.
@@ -46,6 +47,8 @@ pub(super) struct ConfigFile {
     pub(super) upstream: Option<String>,
     pub(super) quota_project: Option<String>,
     pub(super) discover_endpoints: bool,
+    pub(super) forward_header: Vec<String>,
+    pub(super) forward_query: Vec<String>,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
@@ -86,7 +89,7 @@ enum Kind {
 type Key = (&'static str, Kind);
 
 /// What is no option, and options that can change while it serves.
-const KEYS: [Key; 11] = [
+const KEYS: [Key; 13] = [
     ("project", Kind::Text),
     ("location", Kind::Text),
     ("endpoint", Kind::Text),
@@ -95,15 +98,18 @@ const KEYS: [Key; 11] = [
     ("upstream", Kind::Text),
     ("quota_project", Kind::Text),
     ("discover_endpoints", Kind::Truth),
+    ("forward_header", Kind::Texts),
+    ("forward_query", Kind::Texts),
     ("default_publisher", Kind::Text),
     ("model", Kind::Entries(&MODEL_KEYS)),
     ("client", Kind::Entries(&CLIENT_KEYS)),
 ];
-const CLIENT_KEYS: [Key; 4] = [
+const CLIENT_KEYS: [Key; 5] = [
     ("name", Kind::Text),
     ("models", Kind::Texts),
     ("requests_per_minute", Kind::Count),
     ("max_concurrent_requests", Kind::Count),
+    ("shared_responses", Kind::Truth),
 ];
 const MODEL_KEYS: [Key; 9] = [
     ("name", Kind::Text),
@@ -231,10 +237,9 @@ const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_
 
 impl ConfigFile {
     pub(super) fn load(path: &Path) -> Result<Self, Failure> {
-        let refused =
-            |why: String| Failure::new(format!("configuration file {}: {why}", path.display()));
+        let refused = |why: String| Failure::of_file("--config", path, why);
         let text = regular_file::read_to_string(path, LONGEST)
-            .map_err(|error| refused(format!("{error}; --config has its path")))?;
+            .map_err(|error| refused(error.to_string()))?;
         Self::parse(&text).map_err(refused)
     }
 
@@ -280,6 +285,11 @@ impl ConfigFile {
             }
         };
         command.mut_args(set).mut_subcommands(|command| command.mut_args(set))
+    }
+
+    /// The key of an option, if the file sets it.
+    pub(super) fn key_of_option(&self, long: &str) -> Option<String> {
+        self.options.contains_key(long).then(|| key_of(long))
     }
 
     /// The keys of options that are not as they were.
@@ -359,7 +369,7 @@ impl Model {
             if self.dedicated_host.is_some() {
                 return Err(Failure::new(format!(
                     "model {:?}: leave out `dedicated_host`: it is looked up with the endpoint",
-                    self.name
+                    shown::value(&self.name)
                 )));
             }
             route = match directory.named(&named) {
@@ -396,7 +406,7 @@ fn check_entries(text: &str, table: &DeTable<'_>, kind: &str, advice: &str) -> R
         let name = entry.get("name");
         let named = name.and_then(|name| name.get_ref().as_str()).filter(|name| !name.is_empty());
         let place = match named {
-            Some(name) => format!(" in [[{kind}]] {name:?}"),
+            Some(name) => format!(" in [[{kind}]] {:?}", shown::value(name)),
             None => format!(" in [[{kind}]] number {}", number + 1),
         };
         check_keys(entry, known, &BTreeMap::new(), &place)?;
@@ -407,8 +417,9 @@ fn check_entries(text: &str, table: &DeTable<'_>, kind: &str, advice: &str) -> R
             return Err(Wrong::new(
                 value.span(),
                 format!(
-                    "a [[{kind}]] with the name {named:?} is in line {first} already: leave one of \
-                     the two out, or give it another name"
+                    "a [[{kind}]] with the name {:?} is in line {first} already: leave one of the \
+                     two out, or give it another name",
+                    shown::value(named)
                 ),
             ));
         }

@@ -9,6 +9,7 @@ use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::{
     admin::AdminOptions,
+    browser::{BrowserOptions, Browsers},
     catalog::Catalog,
     clients::{ClientOptions, ClientSources, Clients},
     config::{Failure, timeout},
@@ -34,6 +35,10 @@ pub struct ServingOptions {
     /// Who may ask.
     #[command(flatten)]
     pub clients: ClientOptions,
+
+    /// Which web pages may ask.
+    #[command(flatten)]
+    pub browsers: BrowserOptions,
 
     /// The certificate that is shown, and those that others must show.
     #[command(flatten)]
@@ -109,6 +114,7 @@ pub(super) struct Gate {
     pub(super) clients: Arc<ArcSwap<Clients>>,
     /// `None` for clear text.
     pub(super) tls: Option<Arc<Tls>>,
+    pub(super) browsers: Arc<Browsers>,
     sources: ClientSources,
     /// Of the keys and of the certificate.
     watched: [Watched; 2],
@@ -123,7 +129,10 @@ impl Gate {
         ];
         let clients = Arc::new(ArcSwap::from_pointee(sources.load(&Clients::default())?));
         let tls = options.tls.load()?.map(Arc::new);
-        Ok(Self { clients, tls, sources, watched })
+        let keys = clients.load().have_keys();
+        let mutual = tls.as_ref().is_some_and(|tls| tls.is_mutual());
+        let browsers = Arc::new(Browsers::new(&options.browsers, keys, mutual)?);
+        Ok(Self { clients, tls, browsers, sources, watched })
     }
 
     /// Whether who comes must show a certificate.
@@ -156,7 +165,7 @@ impl Ground {
         let settings = target.settings(emulator, None)?;
         target.validate(&settings.with_some_project()?, emulator)?;
         let project_known = settings.project().is_some() || settings.whole_base;
-        let search = target.credentials.search()?.project_known(project_known);
+        let search = target.credentials.search(Some(&target.file))?.project_known(project_known);
         let identity = find(search, emulator).await?;
         let info = identity.info.as_ref();
         let upstream = target.settings(emulator, info)?.upstream()?;
@@ -188,7 +197,7 @@ impl Ground {
         sight: &Arc<Sight>,
         again: Arc<Notify>,
     ) {
-        let Gate { clients, tls, sources, watched: [keys, certificate] } = gate;
+        let Gate { clients, tls, sources, watched: [keys, certificate], browsers: _ } = gate;
         let mut all = vec![keys.reloading(move || {
             clients.store(Arc::new(sources.load(&clients.load())?));
             Ok(())

@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Version, header, uri::Authority};
+use http::{HeaderMap, Method, Request, StatusCode, Version, header, uri::Authority};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::refusal::Refusal;
-use crate::BoxError;
+use crate::{BoxError, replay::detached};
 
 /// How much of a body is read on after an early answer, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,26 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal
     Ok(Some(host))
 }
 
-/// The body of a request that came in.
+/// Whether a request is a handshake for another protocol, which a plain request is no substitute for: it
+/// would go on as a GET that nobody meant.
+///
+/// Of `h2c` that is not so. Java's client offers it with usual requests, and whoever does not want it
+/// answers as if it had not (RFC 9110 §7.8). HTTP/1.0 has no such handshake, and HTTP/2 none that is
+/// made without being asked for (RFC 8441).
+pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11 && asks_for_upgrade(request.headers())
+}
+
+pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let protocols = headers.get_all(header::UPGRADE).iter();
+    let mut protocols = protocols.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    protocols.any(|protocol| {
+        let protocol = protocol.trim_ascii();
+        !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c")
+    })
+}
+
+/// The body of a request that came in, apart from the buffers that it was read into.
 ///
 /// When it is dropped before its end (an answer came first), the rest is read and thrown away for
 /// a while: closing an HTTP/1.1 connection with unread bytes resets it, and the reset destroys the
@@ -181,7 +200,7 @@ impl Body for InboundBody {
                 None => return Poll::Ready(Some(Err(TooLarge { limit: this.limit }.into()))),
             }
         }
-        Poll::Ready(frame.map(Ok))
+        Poll::Ready(frame.map(|frame| Ok(frame.map_data(detached))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -24,6 +24,7 @@ use super::{
     config::{Command, Failure, Subcommand, given},
     record::{Record, Way},
 };
+use crate::shown;
 
 /// What is behind standard error may pause for so many lines before some are lost; they have
 /// about 400 bytes each.
@@ -87,10 +88,11 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
     };
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = given(&set).unwrap_or(level);
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // The parser's own error repeats parts of it.
+    let filter = EnvFilter::try_new(filter).map_err(|_| {
         Failure::new(format!(
-            "invalid VERTEX_GATEWAY_LOG {filter:?}: {error}; give a level, such as warn, or a filter, \
-             such as {LEVEL}"
+            "invalid VERTEX_GATEWAY_LOG {:?}: give a level, such as warn, or a filter, such as {LEVEL}",
+            shown::value(filter)
         ))
     })?;
     let (writer, guard) = NonBlockingBuilder::default()
@@ -163,6 +165,7 @@ pub(super) fn lost_lines() -> u64 {
 /// The line of a request. Nothing of its content, nor of its answer's, is in it.
 pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
     let routed = &record.routed;
+    let usage = record.usage.as_ref();
     tracing::info!(
         target: "tower_vertex::gateway::access",
         id = record.id.to_str().ok(),
@@ -180,8 +183,11 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
         first_byte_seconds = record.first_byte.map(|first| micros(first.as_secs_f64())),
         total_seconds = micros(seconds),
         sent_bytes = record.sent,
-        input_tokens = record.usage.and_then(|usage| usage.input),
-        output_tokens = record.usage.and_then(|usage| usage.output),
+        input_tokens = usage.and_then(|usage| usage.input),
+        cache_read_input_tokens = usage.and_then(|usage| usage.cached),
+        output_tokens = usage.and_then(|usage| usage.output),
+        reasoning_output_tokens = usage.and_then(|usage| usage.reasoning),
+        traffic_type = usage.and_then(|usage| usage.traffic_type.as_deref()),
         "request",
     );
 }

@@ -20,6 +20,8 @@
 //! | `trace` | the same requests as spans, for a collector of traces |
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
+//! | `operation` | what a model is asked to do, in metrics and spans |
+//! | `browser` | web pages: under which hosts and of which origins they may ask, and CORS |
 //! | `models` | the answers to `/v1/models` |
 //! | `activity` | what a connection of a client is doing, and since when it does nothing |
 //! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
@@ -56,6 +58,7 @@ mod activity;
 mod admin;
 mod app;
 mod breaks;
+mod browser;
 mod catalog;
 mod check;
 mod clients;
@@ -73,10 +76,12 @@ mod limits;
 mod listen;
 mod log;
 mod models;
+mod operation;
 mod outbound;
 mod policy;
 mod record;
 mod refusal;
+mod resource;
 mod retry;
 mod run;
 mod seldom;

@@ -183,8 +183,8 @@ impl Record {
 pub(super) struct RecordedBody<B> {
     #[pin]
     body: B,
-    /// In a box, because many hands pass an answer on.
-    record: Box<Record>,
+    /// In a box, because many hands pass an answer on; `None` for what is not told.
+    record: Option<Box<Record>>,
 }
 
 impl<B> RecordedBody<B> {
@@ -196,7 +196,12 @@ impl<B> RecordedBody<B> {
         if record.method == Method::HEAD || body.is_end_stream() {
             record.end = End::Whole;
         }
-        Self { body, record }
+        Self { body, record: Some(record) }
+    }
+
+    /// The answer to a request of which nothing is told.
+    pub(super) fn unrecorded(body: B) -> Self {
+        Self { body, record: None }
     }
 }
 
@@ -209,7 +214,7 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        let record = this.record;
+        let Some(record) = this.record else { return this.body.poll_frame(cx) };
         let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)).transpose()? else {
             record.end = End::Whole;
             return Poll::Ready(None);

@@ -8,7 +8,7 @@ use super::{
     config::Failure,
     values::{number, time},
 };
-use crate::{model::ModelTable, retry::VertexRetryLayer};
+use crate::{model::ModelTable, retry::VertexRetryLayer, shown};
 
 /// The options about retries.
 #[derive(Clone, Debug, Args)]
@@ -54,7 +54,7 @@ impl RetryOptions {
                 return Err(Failure::new(format!(
                     "model {:?} has {locations} locations, and a request is sent {times} at most: \
                      set --max-attempts to {locations} or more, or list fewer",
-                    entry.pattern(),
+                    shown::value(entry.pattern()),
                 )));
             }
         }

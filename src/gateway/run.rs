@@ -7,10 +7,12 @@ use super::ext_authz;
 use super::{
     admin::Admin,
     app::Shared,
+    browser::Listener,
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
     descriptors, endpoints,
+    file::ConfigFile,
     ground::{Gate, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
@@ -19,7 +21,7 @@ use super::{
     token,
     trace::Traces,
 };
-use crate::emulator::Emulator;
+use crate::{emulator::Emulator, shown};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -42,7 +44,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = address("--listen", &options.listen)?;
+    let addr = address("--listen", &options.listen, &ConfigFile::default())?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
@@ -57,7 +59,7 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 async fn serve(mut options: Options) -> Result<(), Failure> {
     options.serving.target.load()?;
     let (options, serving) = (&options, &options.serving);
-    let addr = address("--listen", &options.listen)?;
+    let addr = address("--listen", &options.listen, &serving.target.file)?;
     let gate = Gate::open(serving)?;
     let open = !gate.clients.load().have_keys() && !gate.is_mutual();
     refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
@@ -76,6 +78,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
         tls: gate.tls.clone(),
+        browsers: Arc::clone(&gate.browsers),
+        listener: Listener::at(addr.ip()),
+        health_path: options.health_path.clone(),
         header_timeout: options.header_timeout,
         max_header_bytes: serving.max_header_bytes,
         limits,
@@ -94,7 +99,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
     let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
-    let admin = Admin::bind(&serving.admin).await?;
+    let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
         if open {
@@ -106,7 +111,8 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight), serving.max_header_bytes));
+        let browsers = Arc::clone(&gate.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, serving.max_header_bytes));
     }
     greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
     // In this process, it serves until the end.
@@ -149,7 +155,8 @@ fn greet(
     let keys = shared.clients.load().len();
     let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
-    tracing::info!(upstream = %shared.upstream, "forwarding");
+    let upstream = shared.upstream.to_string();
+    tracing::info!(upstream = %shown::value(&upstream), "forwarding");
     if keys > 0 {
         tracing::info!(keys, "clients must have a key");
     }

@@ -26,7 +26,7 @@ use tokio_rustls::{
 use zeroize::Zeroizing;
 
 use super::{config::Failure, file};
-use crate::regular_file;
+use crate::{regular_file, shown};
 
 /// A client that has not shaken hands by then is not going to.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -144,9 +144,7 @@ fn read(
     key: &Path,
     authorities: Option<&Path>,
 ) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
-    let refused = |option: &str, path: &Path, why: &str| {
-        Failure::new(format!("{option} {}: {why}", path.display()))
-    };
+    let refused = |option: &str, path: &Path, why: &str| Failure::of_file(option, path, why);
     let text = |option: &str, path: &Path| {
         let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
         text.map_err(|error| refused(option, path, &error.to_string()))
@@ -196,7 +194,7 @@ fn read(
     warn_of_its_time(certificate, &chain, provider);
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
         Error::InconsistentKeys(_) => {
-            let why = format!("it is not the key of {}", certificate.display());
+            let why = format!("it is not the key of {}", shown::path(certificate));
             refused("--tls-key", key, &why)
         }
         Error::InvalidCertificate(error) => {
@@ -210,7 +208,7 @@ fn read(
 
 /// Clients will refuse a certificate that is too old or too new, which is not for us to decide.
 fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) {
-    let file = path.display();
+    let file = shown::path(path);
     match error_of_its_time(chain, provider) {
         Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             tracing::warn!(%file, "the certificate has expired: clients will refuse it");

@@ -165,6 +165,23 @@ where
     }
 }
 
+/// Text that a function reads, whose error says what to give.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parsed<T>(fn(&str) -> Result<T, String>);
+
+pub(super) fn parsed<T>(parse: fn(&str) -> Result<T, String>) -> Parsed<T> {
+    Parsed(parse)
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Parsed<T> {
+    type Value = T;
+
+    fn parse_ref(&self, _: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
+        let read = value.to_str().ok_or_else(|| "give text".to_owned()).and_then(self.0);
+        read.map_err(|advice| refused(arg, value, &advice))
+    }
+}
+
 /// The error of an option that has a value it cannot have.
 fn refused(arg: Option<&Arg>, value: &OsStr, advice: &str) -> Error {
     let option = arg.and_then(Arg::get_long).unwrap_or_default();

@@ -28,8 +28,8 @@ impl VertexModelLayer {
     /// would go where its model is not.
     ///
     /// A request holds its body in memory until it is sent, so this and the number of requests
-    /// at a time bound the memory that is needed. The replay of an auth layer below holds the same
-    /// bytes, not a copy.
+    /// at a time bound the memory that is needed: at most twice as much. The replay of an auth layer
+    /// below holds the same bytes, not a copy.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self

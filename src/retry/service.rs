@@ -32,7 +32,7 @@ impl<S, B, R> Service<Request<B>> for VertexRetry<S>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
-    B: Body,
+    B: Body + Send + 'static,
     R: Body,
 {
     type Response = Response<R>;

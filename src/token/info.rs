@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::shown;
+
 /// The kinds of credentials that Google's Application Default Credentials know, and `gcloud`'s own
 /// login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,7 +155,7 @@ impl fmt::Display for CredentialsInfo {
             write!(f, " of {principal}")?;
         }
         if let Some(path) = &self.path {
-            write!(f, " in {}", path.display())?;
+            write!(f, " in {}", shown::path(path))?;
         }
         if let Some(account) = &self.impersonates {
             write!(f, ", impersonating {account}")?;

@@ -22,7 +22,7 @@ pub(super) const HOST_VARIABLE: &str = "GCE_METADATA_HOST";
 /// What Google's own libraries take as word that there is none, if it is `true`.
 pub(super) const NONE_VARIABLE: &str = "NO_GCE_CHECK";
 /// Resolves on Google Cloud only.
-const HOST: &str = "metadata.google.internal";
+pub(super) const HOST: &str = "metadata.google.internal";
 /// Set by Cloud Run for services, jobs and worker pools, by Cloud Functions, and by App Engine.
 const PLATFORM_VARIABLES: [&str; 5] =
     ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL", "FUNCTION_TARGET", "GAE_SERVICE"];
@@ -213,7 +213,8 @@ async fn get(host: &str, path: &str) -> Result<Option<String>, Unanswered> {
     })
     .await
     .map_err(Unanswered::NoName)?;
-    let answer = https::send(request, TRY).await.map_err(Unanswered::Unreachable)?;
+    let answer = https::send(request, TRY).await;
+    let answer = answer.map_err(|why| Unanswered::Unreachable(why.into()))?;
     let is_its_own = answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google");
     let value = answer.text().trim();
     match answer.status {

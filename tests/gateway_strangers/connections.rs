@@ -79,7 +79,8 @@ async fn rest(mut body: h2::RecvStream) -> Result<String, Option<Reason>> {
 async fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
-    let options = ["--send-timeout", "2", "--max-concurrent-requests", "6", "--queue-timeout", "60"];
+    let options =
+        ["--send-timeout", "2", "--max-concurrent-requests", "6", "--queue-timeout", "60"];
     let gateway =
         files.start(&vertex, &[&options[..], &["--client-key-file", &keys]].concat()).await;
     let ask = |stream: bool| {
@@ -291,7 +292,10 @@ async fn a_thousand_long_heads_take_96_kib_each() {
     held[0].write_all(b"y").await.unwrap();
     let mut answer = String::new();
     in_time("an answer", held[0].read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("--max-header-bytes"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 431") && answer.contains("--max-header-bytes"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -300,8 +304,9 @@ async fn a_head_may_be_as_long_as_the_option_says_over_both_protocols() {
     let gateway = files.start(&vertex, &["--max-header-bytes", "16KiB"]).await;
     for (length, status) in [(8_000, "200"), (20_000, "431")] {
         let field = "y".repeat(length);
-        let head =
-            format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx: {field}\r\n\r\n");
+        let head = format!(
+            "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx: {field}\r\n\r\n"
+        );
         let answer = gateway.raw(head.as_bytes()).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
         let mut client = Two::connect(&gateway, 1 << 16).await;
@@ -404,7 +409,10 @@ async fn bytes_of_a_body_that_look_like_hypers_own_answer_stay_as_they_are() {
             socket.write_all(b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
             let mut own = String::new();
             socket.read_to_string(&mut own).await.unwrap();
-            assert!(own.starts_with("HTTP/1.1 400 ") && own.contains("unreadable_request"), "{own}");
+            assert!(
+                own.starts_with("HTTP/1.1 400 ") && own.contains("unreadable_request"),
+                "{own}"
+            );
         };
         in_time("both pieces", async { tokio::join!(serves, asks) }).await;
     }

@@ -6,6 +6,7 @@
 mod common;
 mod connections;
 mod keys;
+mod pages;
 mod smuggling;
 mod start;
 mod tls;

@@ -34,7 +34,9 @@ async fn connect(addr: SocketAddr, config: &ClientConfig) -> io::Result<TlsStrea
 /// certificate was refused when it reads.
 async fn ask(addr: SocketAddr, config: &ClientConfig) -> io::Result<String> {
     let mut socket = connect(addr, config).await?;
-    socket.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+    socket
+        .write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await?;
     let mut answer = String::new();
     let read = in_time("an answer", socket.read_to_string(&mut answer)).await;
     if answer.is_empty() {
@@ -78,7 +80,7 @@ async fn clients_choose_http1_or_http2_over_tls() {
     }
     // Clear text, and whoever says nothing, are not served, and hold nobody up.
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
-    assert!(!gateway.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.contains("HTTP/"));
+    assert!(!gateway.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.contains("HTTP/"));
     let status = ask(gateway.addr, &authority.trusting_client(None)).await.unwrap();
     assert_eq!(status, "HTTP/1.1 401 Unauthorized");
     assert_eq!(vertex.stats().api_requests, 2);
@@ -126,7 +128,7 @@ async fn a_certificate_is_read_again_when_it_changes() {
     assert_eq!(shown(gateway.addr, &client).await, der(&cert));
     assert_ne!(der(&cert), second);
     // Connections that were there go on.
-    let request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     open.write_all(request).await.unwrap();
     let mut answer = String::new();
     in_time("an answer", open.read_to_string(&mut answer)).await.unwrap();

@@ -51,7 +51,7 @@ pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
     // A wrong option is no finding.
     let guess = target.settings(emulator, None)?.with_some_names()?;
     target.validate(&guess, emulator)?;
-    let search = target.credentials.search()?;
+    let search = target.credentials.search(Some(&target.file))?;
 
     let mut report = Report::new(options.json);
     let identity = match find(search, emulator).await {

@@ -37,6 +37,7 @@ use self::{
 };
 use super::{
     admin::Admin,
+    browser::Browsers,
     clients::Clients,
     config::{Failure, timeout},
     descriptors,
@@ -57,6 +58,7 @@ struct Shared {
     models: VertexModelLayer,
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
+    browsers: Arc<Browsers>,
     handed: Handed,
     sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
@@ -84,7 +86,8 @@ const WORKERS: usize = 1;
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     trace::warn_of_none("Envoy has the requests, and traces of its own");
     options.serving.target.load()?;
-    let (address, options) = (Address::parse(&options.listen)?, &options.serving);
+    let (address, options) =
+        (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let gate = Gate::open(options)?;
     address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
@@ -97,6 +100,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
         models: ground.catalog.layer().clone(),
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
+        browsers: Arc::clone(&gate.browsers),
         handed: Handed::default(),
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
@@ -108,7 +112,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     // A call of Envoy's takes no descriptor, so that a share of them is left.
     let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
     let door = Door::bind(&address, gate.tls.clone(), connections).await?;
-    let admin = Admin::bind(&options.admin).await?;
+    let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     tracing::info!(credentials = %ground.identity, "found");
@@ -123,7 +127,8 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     lines.push(format!("listening on {door}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight), options.max_header_bytes));
+        let browsers = Arc::clone(&gate.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, options.max_header_bytes));
     }
     say(&lines);
     ground.keep(gate, options, &sight, hang_up);

@@ -26,13 +26,17 @@ use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
 use super::{Shared, check::Check, heal::Heal};
-use crate::gateway::{
-    activity::{Activity, SentBody},
-    config::{self, Failure},
-    listen::{Refused, stopped},
-    send_timeout::Streams,
-    tls::Tls,
-    unreadable::Connection,
+use crate::{
+    gateway::{
+        activity::{Activity, SentBody},
+        config::{self, Failure},
+        file::ConfigFile,
+        listen::{Refused, stopped},
+        send_timeout::Streams,
+        tls::Tls,
+        unreadable::Connection,
+    },
+    shown,
 };
 
 /// A stream stays open until Vertex AI answers. Envoy opens another connection for more.
@@ -63,13 +67,14 @@ pub(super) enum Address {
 }
 
 impl Address {
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Failure> {
         match text.strip_prefix("unix:") {
-            Some("") => {
-                Err(Failure::new(format!("invalid --listen {text:?}: give a path, unix:PATH")))
-            }
+            Some("") => Err(Failure::new(format!(
+                "invalid {} {text:?}: give a path, unix:PATH",
+                config::given_by("--listen", Some(file))
+            ))),
             Some(path) => Ok(Self::File(path.into())),
-            None => config::address("--listen", text).map(Self::Tcp),
+            None => config::address("--listen", text, file).map(Self::Tcp),
         }
     }
 
@@ -116,7 +121,7 @@ impl fmt::Display for Door {
         match &self.listener {
             Listener::Tcp(_, addr) => write!(f, "{scheme}://{addr}"),
             #[cfg(unix)]
-            Listener::File(_, path) => write!(f, "unix:{}", path.display()),
+            Listener::File(_, path) => write!(f, "unix:{}", shown::path(path)),
         }
     }
 }
@@ -140,7 +145,7 @@ impl Door {
                 let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
                     Failure::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
-                        path.display()
+                        shown::path(path)
                     ))
                 })?;
                 Listener::File(listener, path.clone())

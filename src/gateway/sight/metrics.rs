@@ -22,7 +22,9 @@ use super::{Connections, scraped::Scraped};
 use crate::{
     gateway::{
         limits::Limits,
+        operation::operation,
         record::{Record, Way},
+        usage::Usage,
     },
     token::TokenCache,
 };
@@ -43,12 +45,20 @@ const MOST_MODELS: usize = 200;
 /// A longer name is no model of Vertex AI.
 const LONGEST_MODEL: usize = 128;
 const OTHER: &str = "other";
+/// As Vertex AI's `UsageMetadata.TrafficType` has them.
+const TRAFFIC_TYPES: [&str; 5] = [
+    "ON_DEMAND",
+    "ON_DEMAND_PRIORITY",
+    "ON_DEMAND_FLEX",
+    "PROVISIONED_THROUGHPUT",
+    "TRAFFIC_TYPE_UNSPECIFIED",
+];
 
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
     models: Models,
-    series: RwLock<HashMap<RequestLabels, Arc<Series>>>,
+    series: RwLock<HashMap<SeriesKey, Arc<Series>>>,
     in_flight: Gauge,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
@@ -59,6 +69,7 @@ pub(super) struct Metrics {
     refusals: Family<CodeLabels, Counter>,
     input_tokens: Family<TokenLabels, Counter>,
     output_tokens: Family<TokenLabels, Counter>,
+    usage: GenAiUsage,
     pub(super) inbound: Connections,
     pub(super) upstream: Connections,
 }
@@ -68,7 +79,7 @@ pub(super) struct Metrics {
 /// never was.
 #[derive(Debug)]
 struct Series {
-    of: RequestLabels,
+    of: SeriesKey,
     requests: Counter,
     duration: Histogram,
     first_byte: OnceLock<Histogram>,
@@ -76,11 +87,85 @@ struct Series {
     sent: OnceLock<(Counter, Counter)>,
     /// Of input and of output.
     tokens: OnceLock<(Counter, Counter)>,
+    usage: GenAi<OnceLock<Counter>>,
 }
 
 impl Series {
     fn route(&self) -> RouteLabels {
-        RouteLabels { model: self.of.model.clone(), location: self.of.location.clone() }
+        let RequestLabels { model, location, .. } = &self.of.request;
+        RouteLabels { model: model.clone(), location: location.clone() }
+    }
+}
+
+/// All that the labels of a request's series are made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SeriesKey {
+    request: RequestLabels,
+    operation: &'static str,
+    traffic_type: &'static str,
+}
+
+/// The counters of tokens that the conventions for GenAI have.
+#[derive(Debug, Default)]
+struct GenAi<T> {
+    input: T,
+    cached: T,
+    output: T,
+    reasoning: T,
+}
+
+type GenAiUsage = GenAi<Family<GenAiLabels, Counter>>;
+
+impl GenAiUsage {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, family) in [
+            ("input_tokens", "Input tokens, with cached ones", &self.input),
+            ("cache_read_input_tokens", "Input tokens that came out of a cache", &self.cached),
+            ("output_tokens", "Output tokens, with those of reasoning", &self.output),
+            ("reasoning_output_tokens", "Output tokens of reasoning", &self.reasoning),
+        ] {
+            let name = format!("gen_ai_client_inference_usage_{name}");
+            registry.register(name, help, Shown(family.clone()));
+        }
+    }
+
+    fn count(&self, series: &Series, usage: &Usage) {
+        for (family, counter, tokens) in [
+            (&self.input, &series.usage.input, usage.input),
+            (&self.cached, &series.usage.cached, usage.cached),
+            (&self.output, &series.usage.output, usage.output),
+            (&self.reasoning, &series.usage.reasoning, usage.reasoning),
+        ] {
+            let Some(tokens) = tokens else { continue };
+            let counter =
+                counter.get_or_init(|| family.get_or_create_owned(&GenAiLabels::new(&series.of)));
+            counter.inc_by(tokens);
+        }
+    }
+}
+
+/// Required by the conventions, but `client` and `traffic_type`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GenAiLabels {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: &'static str,
+    gen_ai_request_model: Arc<str>,
+    gen_ai_token_modality: &'static str,
+    client: Arc<str>,
+    traffic_type: &'static str,
+}
+
+impl GenAiLabels {
+    fn new(of: &SeriesKey) -> Self {
+        Self {
+            gen_ai_operation_name: of.operation,
+            gen_ai_provider_name: "gcp.vertex_ai",
+            gen_ai_request_model: of.request.model.clone(),
+            // Not told for both input and output.
+            gen_ai_token_modality: "unknown",
+            client: of.request.client.clone(),
+            traffic_type: of.traffic_type,
+        }
     }
 }
 
@@ -125,7 +210,7 @@ struct CodeLabels {
 impl Metrics {
     pub(super) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("vertex_gateway"),
+            registry: Registry::default(),
             models: Models::default(),
             series: RwLock::default(),
             in_flight: Gauge::default(),
@@ -138,6 +223,7 @@ impl Metrics {
             refusals: Family::default(),
             input_tokens: Family::default(),
             output_tokens: Family::default(),
+            usage: GenAi::default(),
             inbound: Connections::default(),
             upstream: Connections::default(),
         };
@@ -146,7 +232,8 @@ impl Metrics {
     }
 
     fn register(&mut self, scraped: Scraped) {
-        let Self { registry, .. } = self;
+        self.usage.register(&mut self.registry);
+        let registry = self.registry.sub_registry_with_prefix("vertex_gateway");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs", build);
         let help = "Requests that were not yet answered to their last byte";
@@ -167,9 +254,9 @@ impl Metrics {
         registry.register("replays", help, Shown(self.replays.clone()));
         let help = "Requests that the gateway answered itself with an error";
         registry.register("refusals", help, Shown(self.refusals.clone()));
-        let help = "Tokens of prompts, as answers tell them";
+        let help = "Input tokens, as Google bills them";
         registry.register("input_tokens", help, Shown(self.input_tokens.clone()));
-        let help = "Tokens of answers, as they tell them";
+        let help = "Output tokens, as Google bills them";
         registry.register("output_tokens", help, Shown(self.output_tokens.clone()));
         let help = "Connections of clients";
         registry.register("client_connections", help, self.inbound.open.clone());
@@ -200,7 +287,12 @@ impl Metrics {
         let client = record.routed.client.get().map(|client| Arc::clone(client.name()));
         let location = way.location.clone().unwrap_or_default();
         let client = client.unwrap_or_default();
-        let of = RequestLabels { client, model, location, status, end: record.end.as_str() };
+        let path = record.path.as_ref().map_or("", |path| path.path());
+        let of = SeriesKey {
+            request: RequestLabels { client, model, location, status, end: record.end.as_str() },
+            operation: operation(&record.method, path).unwrap_or(OTHER),
+            traffic_type: traffic_type(record.usage.as_ref()),
+        };
         let series = self.series(of);
 
         series.requests.inc();
@@ -228,9 +320,9 @@ impl Metrics {
         if let Some(code) = record.refused {
             self.refusals.get_or_create(&CodeLabels { code }).inc();
         }
-        if let Some(usage) = record.usage {
+        if let Some(usage) = &record.usage {
             let (input, output) = series.tokens.get_or_init(|| {
-                let RequestLabels { client, model, .. } = &series.of;
+                let RequestLabels { client, model, .. } = &series.of.request;
                 let labels = TokenLabels { client: client.clone(), model: model.clone() };
                 (
                     self.input_tokens.get_or_create_owned(&labels),
@@ -239,28 +331,31 @@ impl Metrics {
             });
             input.inc_by(usage.input.unwrap_or(0));
             output.inc_by(usage.output.unwrap_or(0));
+            self.usage.count(&series, usage);
         }
     }
 
     /// The members of all families that requests like this one count in.
-    fn series(&self, of: RequestLabels) -> Arc<Series> {
+    fn series(&self, of: SeriesKey) -> Arc<Series> {
         let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = known.get(&of) {
             return Arc::clone(series);
         }
         drop(known);
-        let class = usize::from(of.status / 100);
+        let request = &of.request;
+        let class = usize::from(request.status / 100);
         let duration = DurationLabels {
-            model: of.model.clone(),
-            location: of.location.clone(),
+            model: request.model.clone(),
+            location: request.location.clone(),
             status_class: CLASSES.get(class).copied().unwrap_or(OTHER),
         };
         let series = Arc::new(Series {
-            requests: self.requests.get_or_create_owned(&of),
+            requests: self.requests.get_or_create_owned(request),
             duration: self.durations.get_or_create_owned(&duration),
             first_byte: OnceLock::new(),
             sent: OnceLock::new(),
             tokens: OnceLock::new(),
+            usage: GenAi::default(),
             of: of.clone(),
         });
         let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
@@ -280,6 +375,12 @@ impl Metrics {
 }
 
 const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A word of Vertex AI's, of which there are few.
+fn traffic_type(usage: Option<&Usage>) -> &'static str {
+    let Some(told) = usage.and_then(|usage| usage.traffic_type.as_deref()) else { return "" };
+    TRAFFIC_TYPES.into_iter().find(|known| *known == told).unwrap_or(OTHER)
+}
 
 /// The models that have labels of their own.
 #[derive(Debug, Default)]

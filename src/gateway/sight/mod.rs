@@ -77,13 +77,18 @@ impl Sight {
         self.draining.store(true, Relaxed);
     }
 
+    /// Whether the end is near.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     /// Whether requests can be served.
     ///
     /// # Errors
     ///
     /// Why not.
     pub(super) fn ready(&self) -> Result<(), &'static str> {
-        if self.draining.load(Relaxed) {
+        if self.is_draining() {
             return Err("draining: the process is about to end");
         }
         match self.tokens.stats().expires_in {

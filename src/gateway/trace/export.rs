@@ -45,7 +45,7 @@ use super::{
     super::{config::Failure, file, log::clip, refusal::causes},
     settings::Settings,
 };
-use crate::regular_file;
+use crate::{regular_file, shown};
 
 /// As much of a collector's answer as is read: it says what it did not take.
 const LONGEST_ANSWER: usize = 64 << 10;
@@ -318,7 +318,8 @@ fn rejected(answer: &Response<Bytes>) -> Option<(usize, String)> {
 fn roots(path: &str) -> Result<RootCertStore, Failure> {
     let refused = |error: &dyn fmt::Display| {
         Failure::new(format!(
-            "cannot read certificates from {path}, which OTEL_EXPORTER_OTLP_CERTIFICATE names: {error}"
+            "cannot read certificates from {}, which OTEL_EXPORTER_OTLP_CERTIFICATE names: {error}",
+            shown::path(Path::new(path))
         ))
     };
     let mut roots = RootCertStore::empty();

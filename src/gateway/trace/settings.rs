@@ -9,6 +9,7 @@ use opentelemetry_sdk::trace::Sampler;
 use percent_encoding::percent_decode_str;
 
 use super::super::{config::Failure, values::MOST};
+use crate::shown;
 
 /// How to trace.
 #[derive(Debug)]
@@ -151,8 +152,9 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
             let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
             let ratio = ratio.ok_or_else(|| {
                 Failure::new(format!(
-                    "invalid OTEL_TRACES_SAMPLER_ARG {text:?}: give a number from 0 to 1, the part \
-                     of the traces that are sampled"
+                    "invalid OTEL_TRACES_SAMPLER_ARG {:?}: give a number from 0 to 1, the part of \
+                     the traces that are sampled",
+                    shown::value(&text)
                 ))
             })?;
             Sampler::TraceIdRatioBased(ratio)
@@ -188,7 +190,8 @@ fn one_of<'a>(
 }
 
 fn not_one_of(name: &str, text: &str, values: &[&str]) -> Failure {
-    Failure::new(format!("invalid {name} {text:?}: what is known here is {}", values.join(", ")))
+    let (shown, known) = (shown::value(text), values.join(", "));
+    Failure::new(format!("invalid {name} {shown:?}: what is known here is {known}"))
 }
 
 fn number(
