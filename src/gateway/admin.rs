@@ -19,7 +19,7 @@ use super::{
     config::{Failure, address, given},
     file::ConfigFile,
     listen::Refused,
-    sight::Sight,
+    sight::{Form, Sight},
     strict::Strict,
 };
 
@@ -31,8 +31,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTIONS: usize = 16;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const OPEN_METRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// The options about the admin listener.
 #[derive(Clone, Debug, Args)]
@@ -151,7 +149,12 @@ fn answer(
         return response;
     }
     match path {
-        "/metrics" => of_kind(StatusCode::OK, OPEN_METRICS, sight.metrics()),
+        "/metrics" => {
+            let form = Form::accepted(request.headers());
+            let mut response = of_kind(StatusCode::OK, form.content_type(), sight.metrics(form));
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+            response
+        }
         "/healthz" => text(StatusCode::OK, "ok"),
         _ => match sight.ready() {
             Ok(()) => text(StatusCode::OK, "ready"),

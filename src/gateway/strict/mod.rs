@@ -87,7 +87,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
         };
         read?;
         if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
-            tracing::info!(why, "a request was refused unread");
+            let peer = this.activity.shown_peer();
+            tracing::info!(why, peer, "a request was refused unread");
             buffer.set_filled(before + at);
             read_from(this.refused.insert(INSTEAD), buffer);
         }
@@ -112,7 +113,8 @@ fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
 impl<I> Drop for Strict<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {
-            tracing::info!("a connection ended in the middle of a request's head");
+            let peer = self.activity.shown_peer();
+            tracing::info!(peer, "a connection ended in the middle of a request's head");
         }
     }
 }
