@@ -14,11 +14,13 @@ use tokio::{
 };
 
 use super::{
+    activity::Activity,
     browser::{Browsers, Listener},
     config::{Failure, address, given},
     file::ConfigFile,
     listen::Refused,
     sight::{Form, Sight},
+    strict::Strict,
 };
 
 /// A client that has not sent a request's head by then is not going to.
@@ -114,7 +116,8 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(max_header_bytes);
-    if let Err(error) = builder.serve_connection(TokioIo::new(socket), service).await {
+    let socket = TokioIo::new(Strict::new(socket, HEADER_TIMEOUT, Activity::new()));
+    if let Err(error) = builder.serve_connection(socket, service).await {
         tracing::debug!(%error, "connection of the admin listener ended");
     }
 }

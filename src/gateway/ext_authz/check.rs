@@ -45,9 +45,6 @@ use crate::{
 /// bodies. A client's own does not come through.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
-/// What a CONNECT is for, where Envoy shows it.
-const PROTOCOL: &str = ":protocol";
-
 /// The longest path and query that make a URI, in bytes.
 const LONGEST: usize = (u16::MAX - 1) as usize;
 
@@ -99,6 +96,7 @@ impl Shared {
         listener: Listener,
         peer: Option<SocketAddr>,
     ) -> CheckResponse {
+        let is_extended = has_protocol(&asked);
         let (headers, all) = headers(&mut asked);
         let cors = self.browsers.cors(&headers);
         let id = request_id(&headers);
@@ -108,7 +106,9 @@ impl Shared {
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
         record.peer = peer;
         let verdict = if all {
-            self.decide(asked, headers, listener, &cors, &mut record).await
+            // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
+            let is_upgrade = is_extended || asks_for_upgrade(&headers);
+            self.decide(asked, headers, is_upgrade, listener, &cors, &mut record).await
         } else {
             Err(too_many_headers())
         };
@@ -137,13 +137,12 @@ impl Shared {
         &self,
         asked: HttpRequest,
         came: HeaderMap,
+        is_upgrade: bool,
         listener: Listener,
         cors: &Cors,
         record: &mut Record,
     ) -> Result<Verdict, Refusal> {
         let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
-        // Over HTTP/2 it is a CONNECT (RFC 8441), which Envoy shows as it came or as a GET.
-        let is_upgrade = asks_for_upgrade(&came) || asked.headers.contains_key(PROTOCOL);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
@@ -249,6 +248,13 @@ fn listener(destination: Option<&Peer>) -> Listener {
 /// The end of a stack: the request comes back.
 async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
     Ok(Response::new(request))
+}
+
+/// Whether Envoy shows what a CONNECT is for.
+fn has_protocol(asked: &HttpRequest) -> bool {
+    const PROTOCOL: &str = ":protocol";
+    let mut as_they_are = asked.header_map.iter().flat_map(|map| &map.headers);
+    asked.headers.contains_key(PROTOCOL) || as_they_are.any(|header| header.key == PROTOCOL)
 }
 
 /// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,
