@@ -6,8 +6,11 @@
 //! what is left of the original, and the first body fails when it is polled next.
 //! [`Recording::again`] does the same and records on, for more than one replay.
 //!
-//! Nothing is copied (data frames are reference counted) and nothing waits. A recording that grows
-//! over its cap, or over the [`Budget`] that it shares with others, is let go; the body goes on.
+//! Nothing waits. A body of one frame, and frames of 32 KiB and more, are not copied (they are
+//! reference counted). Smaller ones are copied together, because each would keep the buffer alive that
+//! it was read into: so a recording takes at most twice the bytes of its body and half a KiB,
+//! however the body is cut up. What is sent again has the same bytes, in fewer frames. A recording that
+//! grows over its cap, or over the [`Budget`] that it shares with others, is dropped; the body goes on.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -26,13 +29,15 @@
 //! # }
 //! ```
 
+mod coalesced;
+
 use std::{
-    collections::VecDeque,
+    any::Any,
     fmt,
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
 };
@@ -42,6 +47,9 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
+pub(crate) use self::coalesced::Coalesced;
+#[cfg(feature = "gateway")]
+pub(crate) use self::coalesced::{READ_BUFFER, detached};
 use crate::BoxError;
 
 /// 32 MiB: more than the 20 MiB that Gemini's endpoint takes. Layers' default for a request.
@@ -53,11 +61,10 @@ pub(crate) const REPLAY_BUDGET: usize = 256 << 20;
 /// have about 600 bytes.
 const DRAIN_LIMIT: usize = 64 << 10;
 
-/// What a recorded frame takes of the budget besides its data, so that a body of many tiny frames
-/// cannot hold many times its length.
+/// What a frame counts for besides its data, so that endless empty ones end too.
 const FRAME_COST: usize = size_of::<Bytes>();
 
-/// Bytes that all recordings made with it may hold together. Clones share it.
+/// Bytes of memory that all recordings made with it may hold together. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     shared: Arc<BudgetShared>,
@@ -75,7 +82,7 @@ impl Budget {
         Self { shared: Arc::new(BudgetShared { limit, used: AtomicUsize::new(0) }) }
     }
 
-    /// The bytes that recordings hold now.
+    /// The bytes of memory that recordings hold now.
     pub fn used(&self) -> usize {
         self.shared.used.load(Relaxed)
     }
@@ -94,9 +101,11 @@ struct Reserved {
 }
 
 impl Reserved {
-    fn grow(&mut self, bytes: usize) -> bool {
-        let fits = self.budget.take(bytes);
-        self.bytes += if fits { bytes } else { 0 };
+    /// Whether there is room for so many bytes in all.
+    fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = self.budget.take(more);
+        self.bytes += if fits { more } else { 0 };
         fits
     }
 }
@@ -109,23 +118,38 @@ impl Drop for Reserved {
 
 /// A body that may be recorded, or a recording that is sent again. `Send` and `Sync` if `B` is.
 #[pin_project]
-pub struct ReplayBody<B>(#[pin] Kind<B>);
+pub struct ReplayBody<B> {
+    #[pin]
+    kind: Kind<B>,
+    broken: Option<Broken>,
+}
+
+/// Whether a body failed by itself, which is nobody's fault but its sender's. Clones are told alike.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Broken(Arc<AtomicBool>);
+
+impl Broken {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
 
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     /// Neither recorded nor replayed: no allocation, no lock.
     Plain(#[pin] B),
     Recorded(Arc<Mutex<Tape<B>>>),
-    Replayed(Replayed<B>),
+    /// In a box, because many hands pass a body on.
+    Replayed(Box<Replayed<B>>),
 }
 
 /// A body on its way and what was sent of it.
 struct Tape<B> {
     /// Gone at its end, or once the replay has taken it over.
     body: Option<Pin<Box<B>>>,
+    /// Its end was seen.
+    ended: bool,
     superseded: bool,
-    /// It failed by itself.
-    broken: bool,
     /// `None` once the recording was let go.
     frames: Option<Frames>,
     /// The recorded frame that is sent next, before what is left of the body. While there is one,
@@ -139,15 +163,82 @@ struct Tape<B> {
     sender: Option<Waker>,
 }
 
-struct Frames {
-    data: VecDeque<Bytes>,
+#[expect(clippy::large_enum_variant, reason = "the usual one is the large one")]
+enum Frames {
+    Own(Own),
+    /// The body is recorded by itself, and can go back to its beginning.
+    OfBody(Rewind),
+}
+
+struct Own {
+    data: Coalesced,
     trailers: Option<HeaderMap>,
     reserved: Reserved,
 }
 
+impl Frames {
+    fn own(&self) -> Option<&Own> {
+        match self {
+            Self::Own(own) => Some(own),
+            Self::OfBody(_) => None,
+        }
+    }
+
+    /// What is sent again, before the rest of the body.
+    fn into_own(self) -> Option<Own> {
+        match self {
+            Self::Own(own) => Some(own),
+            Self::OfBody(_) => None,
+        }
+    }
+}
+
+/// Sends a recorded body from its first byte again, without a second recording: in the extensions of a
+/// request, for a layer further in that would record the same body once more.
+#[derive(Clone)]
+pub(crate) struct Rewind(Arc<dyn Rewinds + Send + Sync>);
+
+trait Rewinds {
+    /// Whether `body` is sent from this recording, which takes `cap` bytes or more.
+    fn is_of(&self, body: &dyn Any, cap: usize) -> bool;
+    fn is_kept(&self) -> bool;
+    /// `false`, and nothing happens, if the recording was let go.
+    fn rewind(&self) -> bool;
+}
+
+impl<B: 'static> Rewinds for Mutex<Tape<B>> {
+    fn is_of(&self, body: &dyn Any, cap: usize) -> bool {
+        let body = body.downcast_ref::<ReplayBody<B>>();
+        let Some(Kind::Recorded(tape)) = body.map(|body| &body.kind) else { return false };
+        let tape_of_body = lock(tape);
+        let taken = tape_of_body.own().map_or(0, |own| own.data.len());
+        std::ptr::eq(Arc::as_ptr(tape), self) && tape_of_body.room.saturating_add(taken) >= cap
+    }
+
+    fn is_kept(&self) -> bool {
+        lock(self).is_kept()
+    }
+
+    fn rewind(&self) -> bool {
+        let mut tape = lock(self);
+        let kept = tape.is_kept() && !tape.superseded;
+        if kept {
+            tape.seal();
+            tape.resend = Some(0);
+        }
+        kept
+    }
+}
+
+impl fmt::Debug for Rewind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rewind").finish_non_exhaustive()
+    }
+}
+
 struct Replayed<B> {
     /// `None` for a body that had no frames.
-    frames: Option<Frames>,
+    frames: Option<Own>,
     rest: Option<Pin<Box<B>>>,
 }
 
@@ -162,10 +253,22 @@ enum Source<B> {
     Tape(Arc<Mutex<Tape<B>>>),
 }
 
+impl<B> ReplayBody<B> {
+    fn of(kind: Kind<B>) -> Self {
+        Self { kind, broken: None }
+    }
+
+    /// Sets `broken` if the body fails by itself.
+    pub(crate) fn telling(mut self, broken: Option<&Broken>) -> Self {
+        self.broken = broken.cloned();
+        self
+    }
+}
+
 impl<B: Body> ReplayBody<B> {
     /// Sends `body` without recording it.
     pub fn plain(body: B) -> Self {
-        Self(Kind::Plain(body))
+        Self::of(Kind::Plain(body))
     }
 
     /// Sends `body` and records at most `cap` bytes of it, if `budget` has them.
@@ -178,21 +281,40 @@ impl<B: Body> ReplayBody<B> {
         if body.is_end_stream() {
             return (Self::plain(body), Some(Recording(Source::Empty)));
         }
+        let reserved = Reserved { budget: budget.clone(), bytes: 0 };
+        let own = Own { data: Coalesced::default(), trailers: None, reserved };
+        Self::tape(body, Frames::Own(own), cap)
+    }
+
+    /// The same, or without a second recording of its own if `rewind` is of this body.
+    pub(crate) fn record_once(
+        body: B,
+        cap: usize,
+        budget: &Budget,
+        rewind: Option<Rewind>,
+    ) -> (Self, Option<Recording<B>>)
+    where
+        B: 'static,
+    {
+        match rewind.filter(|rewind| rewind.0.is_of(&body, cap)) {
+            Some(rewind) => Self::tape(body, Frames::OfBody(rewind), cap),
+            None => Self::record(body, cap, budget),
+        }
+    }
+
+    fn tape(body: B, frames: Frames, cap: usize) -> (Self, Option<Recording<B>>) {
         let tape = Arc::new(Mutex::new(Tape {
             body: Some(Box::pin(body)),
+            ended: false,
             superseded: false,
-            broken: false,
-            frames: Some(Frames {
-                data: VecDeque::new(),
-                trailers: None,
-                reserved: Reserved { budget: budget.clone(), bytes: 0 },
-            }),
+            frames: Some(frames),
             resend: None,
             let_go: false,
             room: cap,
             sender: None,
         }));
-        (Self(Kind::Recorded(Arc::clone(&tape))), Some(Recording(Source::Tape(tape))))
+        let body = Self::of(Kind::Recorded(Arc::clone(&tape)));
+        (body, Some(Recording(Source::Tape(tape))))
     }
 }
 
@@ -205,10 +327,10 @@ impl<B> Recording<B> {
             Source::Empty => Replayed { frames: None, rest: None },
             Source::Tape(tape) => {
                 let (frames, rest, _) = supersede(&tape)?;
-                Replayed { frames: Some(frames), rest }
+                Replayed { frames: frames.into_own(), rest }
             }
         };
-        Some(ReplayBody(Kind::Replayed(replayed)))
+        Some(ReplayBody::of(Kind::Replayed(Box::new(replayed))))
     }
 
     /// The same, and a recording of the second body, within the cap and the budget of the first.
@@ -216,22 +338,23 @@ impl<B> Recording<B> {
         match std::mem::replace(&mut self.0, Source::Gone) {
             Source::Gone => None,
             Source::Empty => {
-                let empty = Replayed { frames: None, rest: None };
-                Some((ReplayBody(Kind::Replayed(empty)), Self(Source::Empty)))
+                let empty = Box::new(Replayed { frames: None, rest: None });
+                Some((ReplayBody::of(Kind::Replayed(empty)), Self(Source::Empty)))
             }
             Source::Tape(tape) => {
                 let (frames, rest, room) = supersede(&tape)?;
+                let resend = frames.own().map(|_| 0);
                 let tape = Arc::new(Mutex::new(Tape {
                     body: rest,
+                    ended: false,
                     superseded: false,
-                    broken: false,
                     frames: Some(frames),
-                    resend: Some(0),
+                    resend,
                     let_go: false,
                     room,
                     sender: None,
                 }));
-                let body = ReplayBody(Kind::Recorded(Arc::clone(&tape)));
+                let body = ReplayBody::of(Kind::Recorded(Arc::clone(&tape)));
                 Some((body, Self(Source::Tape(tape))))
             }
         }
@@ -242,13 +365,20 @@ impl<B> Recording<B> {
         match &self.0 {
             Source::Gone => false,
             Source::Empty => true,
-            Source::Tape(tape) => lock(tape).frames.is_some(),
+            Source::Tape(tape) => lock(tape).is_kept(),
         }
     }
 
-    /// Whether the body failed by itself, which is nobody's fault but its sender's.
-    pub(crate) fn is_broken(&self) -> bool {
-        matches!(&self.0, Source::Tape(tape) if lock(tape).broken)
+    /// For a layer further in: sends the first body from its first byte again. `None` if there is
+    /// nothing to record.
+    pub(crate) fn rewind(&self) -> Option<Rewind>
+    where
+        B: Send + 'static,
+    {
+        match &self.0 {
+            Source::Tape(tape) => Some(Rewind(Arc::<Mutex<Tape<B>>>::clone(tape))),
+            Source::Gone | Source::Empty => None,
+        }
     }
 }
 
@@ -273,9 +403,15 @@ impl<B> Drop for Recording<B> {
 #[expect(clippy::type_complexity, reason = "one private step of two functions")]
 fn supersede<B>(tape: &Mutex<Tape<B>>) -> Option<(Frames, Option<Pin<Box<B>>>, usize)> {
     let mut tape = lock(tape);
+    match &tape.frames {
+        // The body is taken over below, so that nobody sends the beginning of it twice.
+        Some(Frames::OfBody(rewind)) if !rewind.0.rewind() => return None,
+        Some(_) => tape.seal(),
+        None => return None,
+    }
     let frames = tape.frames.take()?;
     let rest = tape.body.take();
-    tape.superseded = rest.is_some() || tape.resend.take().is_some();
+    tape.superseded = tape.resend.take().is_some() || rest.is_some() && !tape.ended;
     let (sender, room) = (tape.sender.take(), tape.room);
     drop(tape);
     if let Some(sender) = sender {
@@ -298,19 +434,21 @@ where
         if let Some(frame) = self.resent() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        let Some(body) = &mut self.body else {
+        let Some(body) = self.body.as_mut().filter(|_| !self.ended) else {
             return Poll::Ready(self.superseded.then(|| Err(Superseded.into())));
         };
         let polled = poll_bytes(body.as_mut(), cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.record(frame),
             // A broken body cannot be sent again.
-            Poll::Ready(Some(Err(_))) => {
-                self.broken = true;
-                self.frames = None;
+            Poll::Ready(Some(Err(_))) => self.frames = None,
+            // The replay must not poll it past its end. One that can go back to its beginning is kept.
+            Poll::Ready(None) => {
+                self.ended = true;
+                if !matches!(self.frames, Some(Frames::OfBody(_))) {
+                    self.body = None;
+                }
             }
-            // The replay must not poll it past its end.
-            Poll::Ready(None) => self.body = None,
             Poll::Pending => {
                 let woken = self.sender.as_ref().is_some_and(|sender| sender.will_wake(cx.waker()));
                 if !woken && self.frames.is_some() {
@@ -323,12 +461,13 @@ where
 
     /// The next of the frames that were recorded before.
     fn resent(&mut self) -> Option<Frame<Bytes>> {
-        let (next, frames) = (self.resend?, self.frames.as_ref()?);
-        if let Some(data) = frames.data.get(next) {
+        let (next, own) = (self.resend?, self.own()?);
+        if let Some(data) = own.data.get(next) {
+            let data = data.clone();
             self.resend = Some(next + 1);
-            return Some(Frame::data(data.clone()));
+            return Some(Frame::data(data));
         }
-        let trailers = frames.trailers.clone();
+        let trailers = own.trailers.clone();
         self.resend = None;
         if self.let_go {
             self.frames = None;
@@ -341,18 +480,40 @@ where
     }
 
     fn record(&mut self, frame: &Frame<Bytes>) {
-        let Some(frames) = &mut self.frames else { return };
+        let Some(Frames::Own(own)) = &mut self.frames else { return };
         let Some(data) = frame.data_ref() else {
-            frames.trailers = frame.trailers_ref().cloned();
+            own.trailers = frame.trailers_ref().cloned();
             return;
         };
-        let room = self.room.checked_sub(data.len());
-        match room.filter(|_| frames.reserved.grow(data.len() + FRAME_COST)) {
-            Some(room) => {
-                self.room = room;
-                frames.data.push_back(data.clone());
-            }
-            None => self.frames = None,
+        let Some(room) = self.room.checked_sub(data.len()) else {
+            self.frames = None;
+            return;
+        };
+        self.room = room;
+        own.data.push_whole(data.clone());
+        if !own.reserved.grow_to(own.data.pinned()) {
+            self.frames = None;
+        }
+    }
+}
+
+impl<B> Tape<B> {
+    fn own(&self) -> Option<&Own> {
+        self.frames.as_ref().and_then(Frames::own)
+    }
+
+    fn is_kept(&self) -> bool {
+        match &self.frames {
+            None => false,
+            Some(Frames::Own(_)) => true,
+            Some(Frames::OfBody(rewind)) => rewind.0.is_kept(),
+        }
+    }
+
+    /// Makes it possible to send the frames again.
+    fn seal(&mut self) {
+        if let Some(Frames::Own(own)) = &mut self.frames {
+            own.data.seal();
         }
     }
 }
@@ -361,20 +522,22 @@ impl<B: Body> Tape<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             None if self.superseded => SizeHint::default(),
-            body => and_recorded(rest_hint(body.as_ref()), self.to_resend()),
+            body => and_recorded(rest_hint(body.as_ref()), self.left_to_resend()),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         // Superseded: the error is still to come.
-        let ended = self.body.as_ref().map_or(!self.superseded, |body| body.is_end_stream());
-        let trailers = || self.frames.as_ref().is_some_and(|frames| frames.trailers.is_some());
-        ended && self.to_resend().next().is_none() && !(self.resend.is_some() && trailers())
+        let ended =
+            self.ended || self.body.as_ref().map_or(!self.superseded, |body| body.is_end_stream());
+        let trailers = || self.own().is_some_and(|own| own.trailers.is_some());
+        ended && self.left_to_resend() == 0 && !(self.resend.is_some() && trailers())
     }
 
-    fn to_resend(&self) -> impl Iterator<Item = &Bytes> {
-        let frames = self.frames.as_ref().filter(|_| self.resend.is_some());
-        frames.into_iter().flat_map(|frames| frames.data.iter().skip(self.resend.unwrap_or(0)))
+    /// In bytes, which every recorded frame has.
+    fn left_to_resend(&self) -> u64 {
+        let (Some(next), Some(own)) = (self.resend, self.own()) else { return 0 };
+        own.data.sealed().skip(next).map(|data| data.len() as u64).sum()
     }
 }
 
@@ -382,9 +545,8 @@ fn rest_hint<B: Body>(rest: Option<&Pin<Box<B>>>) -> SizeHint {
     rest.map_or(SizeHint::with_exact(0), |rest| rest.size_hint())
 }
 
-/// The hint of a body that sends `recorded` frames first.
-fn and_recorded<'a>(rest: SizeHint, recorded: impl Iterator<Item = &'a Bytes>) -> SizeHint {
-    let recorded = recorded.map(|data| data.len() as u64).sum::<u64>();
+/// The hint of a body that sends so many `recorded` bytes first.
+fn and_recorded(rest: SizeHint, recorded: u64) -> SizeHint {
     let mut hint = SizeHint::new();
     hint.set_lower(rest.lower().saturating_add(recorded));
     if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(recorded)) {
@@ -400,7 +562,7 @@ where
 {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(frames) = &mut self.frames {
-            if let Some(data) = frames.data.pop_front() {
+            if let Some(data) = frames.data.pop() {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             let trailers = frames.trailers.take();
@@ -421,7 +583,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        let recorded = self.frames.iter().flat_map(|frames| &frames.data);
+        let recorded = self.frames.as_ref().map_or(0, |frames| frames.data.len() as u64);
         and_recorded(rest_hint(self.rest.as_ref()), recorded)
     }
 
@@ -477,15 +639,22 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.project().0.project() {
+        let this = self.project();
+        let polled = match this.kind.project() {
             KindProj::Plain(body) => poll_bytes(body, cx),
             KindProj::Recorded(tape) => lock(tape).poll_frame(cx),
             KindProj::Replayed(replayed) => replayed.poll_frame(cx),
+        };
+        if let (Poll::Ready(Some(Err(error))), Some(broken)) = (&polled, this.broken)
+            && !error.is::<Superseded>()
+        {
+            broken.0.store(true, Relaxed);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(body) => body.is_end_stream(),
             Kind::Recorded(tape) => lock(tape).is_end_stream(),
             Kind::Replayed(replayed) => replayed.is_end_stream(),
@@ -493,7 +662,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(body) => body.size_hint(),
             Kind::Recorded(tape) => lock(tape).size_hint(),
             Kind::Replayed(replayed) => replayed.size_hint(),
@@ -516,7 +685,7 @@ impl std::error::Error for Superseded {}
 /// Shows the kind of body, never its content.
 impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.0 {
+        f.write_str(match &self.kind {
             Kind::Plain(_) => "ReplayBody(plain)",
             Kind::Recorded(_) => "ReplayBody(recorded)",
             Kind::Replayed(_) => "ReplayBody(replayed)",

@@ -233,6 +233,48 @@ async fn what_cannot_have_a_model_is_not_read() {
 }
 
 #[tokio::test]
+async fn json_that_is_called_a_form_or_nothing_is_read_and_sent_as_json() {
+    let form = "application/x-www-form-urlencoded";
+    for (content_type, body, model, after) in [
+        // As `curl -d` sends it.
+        (
+            Some(form),
+            r#"{"model":"fast"}"#,
+            Some("google/gemini-2.5-flash"),
+            Some("application/json"),
+        ),
+        (None, r#"{"model":"fast"}"#, Some("google/gemini-2.5-flash"), Some("application/json")),
+        // A form, if it were read as one, would have another model.
+        (
+            Some(form),
+            r#"{"model":"fast","x":"&model=other&y="}"#,
+            Some("google/gemini-2.5-flash"),
+            Some("application/json"),
+        ),
+        (Some(form), r#"{"messages":[]}"#, None, Some("application/json")),
+        (Some(form), "model=fast", None, Some(form)),
+        (None, "no JSON", None, None),
+        (Some("application/vnd.x+json; a=b"), "{}", None, Some("application/vnd.x+json; a=b")),
+    ] {
+        let mut request = post(body);
+        request.headers_mut().remove("content-type");
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        }
+        let request = arrives(&layer(), request).await.unwrap();
+        let sent = request.headers.get("content-type").map(|value| value.to_str().unwrap());
+        assert_eq!(sent, after, "{body}");
+        match model {
+            Some(model) => {
+                let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+                assert_eq!(body["model"], model);
+            }
+            None => assert_eq!(request.body, body),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_without_a_body_passes() {
     let request = Request::post("/v1/chat/completions").body(Empty::<Bytes>::new()).unwrap();
     let request = arrives(&layer(), request).await.unwrap();

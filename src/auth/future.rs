@@ -14,9 +14,9 @@ use tower::Service;
 use super::layer::Settings;
 use crate::{
     BoxError,
-    error::{Error, UntrustedHost},
+    error::Error,
     head::Head,
-    replay::{Recording, ReplayBody, drain},
+    replay::{Recording, ReplayBody, Rewind, drain},
     token::{LeaseFuture, Rejection, RejectionFuture},
 };
 
@@ -107,11 +107,11 @@ impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
-    B: Body,
+    B: Body + 'static,
     R: Body,
 {
-    pub(super) fn failed(error: UntrustedHost) -> Self {
-        Self { state: State::Failed(Some(Error::from(error).into())) }
+    pub(super) fn failed(error: Error) -> Self {
+        Self { state: State::Failed(Some(error.into())) }
     }
 
     /// `service` must be ready, and `request` must have the token of `generation`.
@@ -136,7 +136,7 @@ impl<S, B, R> State<S, B, R, S::Future>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
-    B: Body,
+    B: Body + 'static,
     R: Body,
 {
     fn send(
@@ -149,10 +149,13 @@ where
             request.headers_mut().insert(USER_PROJECT, project.clone());
         }
         let mut recording = None;
+        // A retry layer further out keeps the body already.
+        let rewind = request.extensions_mut().remove::<Rewind>();
         let request = request.map(|body| match settings.replay_limit {
             0 => ReplayBody::plain(body),
             limit => {
-                let (body, kept) = ReplayBody::record(body, limit, &settings.replay_budget);
+                let budget = &settings.replay_budget;
+                let (body, kept) = ReplayBody::record_once(body, limit, budget, rewind);
                 recording = kept;
                 body
             }
@@ -173,7 +176,7 @@ impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
-    B: Body,
+    B: Body + 'static,
     R: Body,
 {
     type Output = Result<Response<R>, BoxError>;

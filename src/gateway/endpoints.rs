@@ -47,7 +47,7 @@ pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
         }
         target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
     }
-    let identity = match find(options.credentials.search()?, emulator).await {
+    let identity = match find(options.credentials.search(None)?, emulator).await {
         Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
         found => found?,
     };

@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Version, header};
+use http::{HeaderMap, Method, Request, StatusCode, Version, header, uri::Authority};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::refusal::Refusal;
-use crate::BoxError;
+use crate::{BoxError, replay::detached};
 
 /// How much of a body is read on after an early answer, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,38 @@ pub(super) fn admit(
     }
 }
 
+/// The host that a request is for; HTTP/1.0 need not say.
+///
+/// # Errors
+///
+/// 400 if it does not say, says it twice, or what it says is no host: RFC 9112 §3.2, and RFC 9113
+/// §8.3.1 for HTTP/2, where `Host` may stand for `:authority`.
+pub(super) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
+    let refused = |why: &str| Refusal::unreadable(StatusCode::BAD_REQUEST, why);
+    let of_uri = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    let mut of_header = request.headers().get_all(header::HOST).iter();
+    let (host, more) = (of_header.next(), of_header.next());
+    if more.is_some() {
+        return Err(refused("the request has more than one Host header"));
+    }
+    let host = match host.map(|host| Authority::try_from(host.as_bytes())).transpose() {
+        Ok(host) => host,
+        Err(_) => return Err(refused("the request's Host header is not a host and a port")),
+    };
+    let host = match (of_uri.cloned(), host) {
+        (None, None) if request.version() == Version::HTTP_10 => return Ok(None),
+        (None, None) => return Err(refused("the request has no Host header: send one")),
+        (Some(uri), Some(host)) if !uri.as_str().eq_ignore_ascii_case(host.as_str()) => {
+            return Err(refused("the request's Host header and its :authority are not the same"));
+        }
+        (Some(host), _) | (None, Some(host)) => host,
+    };
+    if host.host().is_empty() || host.as_str().contains('@') {
+        return Err(refused("the request's Host header is not a host and a port"));
+    }
+    Ok(Some(host))
+}
+
 /// Whether a request is a handshake for another protocol, which a plain request is no substitute for: it
 /// would go on as a GET that nobody meant.
 ///
@@ -77,7 +109,7 @@ pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The body of a request that came in.
+/// The body of a request that came in, apart from the buffers that it was read into.
 ///
 /// When it is dropped before its end (an answer came first), the rest is read and thrown away for
 /// a while: closing an HTTP/1.1 connection with unread bytes resets it, and the reset destroys the
@@ -168,7 +200,7 @@ impl Body for InboundBody {
                 None => return Poll::Ready(Some(Err(TooLarge { limit: this.limit }.into()))),
             }
         }
-        Poll::Ready(frame.map(Ok))
+        Poll::Ready(frame.map(|frame| Ok(frame.map_data(detached))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -63,7 +63,9 @@ where
         }
         let client = routed.client.get();
         if let Some(client) = client
-            && let Err(refusal) = client.allow(model.map(RequestedModel::as_str))
+            && let Err(refusal) = client
+                .allow(model.map(RequestedModel::as_str))
+                .and_then(|()| client.allow_references(extensions.get()))
         {
             return Box::pin(ready(Err(refusal.into())));
         }

@@ -123,6 +123,11 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
+    /// Whether the client has shown no good key.
+    pub(super) fn is_of_a_stranger(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     /// Whether the client left while it was still asking.
     pub(super) fn is_of_one_that_left(&self) -> bool {
         self.code == INCOMPLETE

@@ -1,24 +1,23 @@
 //! A body on its way through: as it came, or read and put together again.
 
 use std::{
-    collections::VecDeque,
     fmt,
     ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::scan::{Model, Scanner};
-use crate::{BoxError, error::ModelError, replay::poll_bytes};
-
-/// Neighbours below this length, in bytes, are copied together. Each piece takes 32 bytes and keeps
-/// a buffer alive: a client that sends a byte at a time must not fill the memory.
-const SMALL: usize = 1024;
+use crate::{
+    BoxError,
+    error::ModelError,
+    replay::{Coalesced, poll_bytes},
+};
 
 /// The body of a request that has passed [`VertexModel`](super::VertexModel): the original one, or
 /// what was read of it, in pieces around the new name. `Send` and `Sync` if `B` is.
@@ -28,7 +27,8 @@ pub struct ModelBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     Unread(#[pin] B),
-    Read(Whole),
+    /// In a box, because many hands pass a body on.
+    Read(Box<Whole>),
 }
 
 impl<B> ModelBody<B> {
@@ -39,40 +39,36 @@ impl<B> ModelBody<B> {
 
     /// The body was read.
     pub(super) fn read(whole: Whole) -> Self {
-        Self(Kind::Read(whole))
+        // Whoever keeps it further in needs no copy of a single piece.
+        Self(Kind::Read(Box::new(Whole { pieces: whole.pieces.join(), ..whole })))
     }
 }
 
 /// A body while it is read.
 pub(super) struct Gathering {
     scanner: Scanner,
-    pieces: Vec<Bytes>,
-    /// Small pieces, copied together; the last one of the body so far.
-    small: BytesMut,
-    length: usize,
+    pieces: Coalesced,
     limit: usize,
     trailers: Option<HeaderMap>,
 }
 
+/// What was read in a body.
+pub(super) struct Read {
+    /// It is JSON that everybody reads alike.
+    pub(super) is_json: bool,
+    pub(super) model: Option<Model>,
+}
+
 /// A body that was read to its end.
 pub(super) struct Whole {
-    pieces: VecDeque<Bytes>,
-    /// The bytes of all pieces.
-    length: usize,
+    pieces: Coalesced,
     trailers: Option<HeaderMap>,
 }
 
 impl Gathering {
     /// Takes at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            scanner: Scanner::new(),
-            pieces: Vec::new(),
-            small: BytesMut::new(),
-            length: 0,
-            limit,
-            trailers: None,
-        }
+        Self { scanner: Scanner::new(), pieces: Coalesced::default(), limit, trailers: None }
     }
 
     /// The next frame of the body.
@@ -87,63 +83,44 @@ impl Gathering {
     }
 
     fn push_data(&mut self, mut data: impl Buf) -> Result<(), ModelError> {
-        let length = self.length.checked_add(data.remaining());
-        let Some(length) = length.filter(|length| *length <= self.limit) else {
+        let length = self.pieces.len().checked_add(data.remaining());
+        if length.is_none_or(|length| length > self.limit) {
             return Err(ModelError::TooLarge { limit: self.limit });
-        };
-        self.length = length;
+        }
         // For free if it is a `Bytes`.
         let data = data.copy_to_bytes(data.remaining());
         self.scanner.feed(&data);
-        let follows_small =
-            !self.small.is_empty() || self.pieces.last().is_some_and(|last| last.len() < SMALL);
-        if data.is_empty() {
-        } else if data.len() < SMALL && follows_small {
-            if self.small.is_empty()
-                && let Some(last) = self.pieces.pop()
-            {
-                self.small.extend_from_slice(&last);
-            }
-            self.small.extend_from_slice(&data);
-        } else {
-            self.flush();
-            self.pieces.push(data);
-        }
+        self.pieces.push_whole(data);
         Ok(())
     }
 
-    fn flush(&mut self) {
-        if !self.small.is_empty() {
-            self.pieces.push(self.small.split().freeze());
-        }
+    /// See [`Scanner::refers_to_stored`].
+    pub(super) fn refers_to_stored(&self) -> Option<bool> {
+        self.scanner.refers_to_stored()
     }
 
-    /// The body, and the `model` in it. See [`Scanner::finish`].
-    pub(super) fn finish(mut self) -> Result<(Whole, Option<Model>), ModelError> {
-        self.flush();
-        let model = self.scanner.finish()?;
-        let Self { pieces, length, trailers, .. } = self;
-        Ok((Whole { pieces: pieces.into(), length, trailers }, model))
+    /// The body, and what was read in it. See [`Scanner::finish`].
+    pub(super) fn finish(self) -> Result<(Whole, Read), ModelError> {
+        let Self { scanner, pieces, trailers, .. } = self;
+        let is_json = scanner.is_json();
+        Ok((Whole { pieces, trailers }, Read { is_json, model: scanner.finish()? }))
     }
 }
 
 impl Whole {
     /// The bytes that it has.
     pub(super) fn len(&self) -> usize {
-        self.length
+        self.pieces.len()
     }
 
     /// The same with `new` at each of `spans`, which are in order and apart.
     pub(super) fn splice(self, spans: &[Range<usize>], new: &Bytes) -> Self {
-        let mut pieces = VecDeque::with_capacity(self.pieces.len() + 2 * spans.len());
-        let mut push = |piece: Bytes| {
-            if !piece.is_empty() {
-                pieces.push_back(piece);
-            }
-        };
+        let old: usize = spans.iter().map(ExactSizeIterator::len).sum();
+        let length = self.pieces.len() - old + spans.len() * new.len();
+        let mut pieces = Coalesced::with_length(length);
+        let mut push = |piece: Bytes| pieces.push(piece);
         let mut spans = spans.iter().peekable();
         let mut at = 0;
-        let mut length = self.length;
         for piece in self.pieces {
             let end = at + piece.len();
             // What is before it is pushed, or replaced.
@@ -153,7 +130,6 @@ impl Whole {
                     push(piece.slice(from - at..span.start - at));
                     push(new.clone());
                 }
-                length = length - span.len() + new.len();
                 from = span.end;
             }
             let rest = match spans.peek() {
@@ -171,7 +147,7 @@ impl Whole {
             push(piece.slice(rest - at..));
             at = end;
         }
-        Self { pieces, length, trailers: self.trailers }
+        Self { pieces, trailers: self.trailers }
     }
 }
 
@@ -189,11 +165,8 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().0.project() {
             KindProj::Unread(body) => poll_bytes(body, cx),
-            KindProj::Read(whole) => Poll::Ready(match whole.pieces.pop_front() {
-                Some(piece) => {
-                    whole.length -= piece.len();
-                    Some(Ok(Frame::data(piece)))
-                }
+            KindProj::Read(whole) => Poll::Ready(match whole.pieces.pop() {
+                Some(piece) => Some(Ok(Frame::data(piece))),
                 None => whole.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
             }),
         }
@@ -210,12 +183,12 @@ where
         match &self.0 {
             Kind::Unread(body) => body.size_hint(),
             Kind::Read(whole) => {
-                let mut hint = SizeHint::with_exact(whole.length as u64);
+                let mut hint = SizeHint::with_exact(whole.len() as u64);
                 if whole.trailers.is_some() {
                     // Of an exact one, HTTP/1 clients make a Content-Length, and trailers have no
                     // place after that.
                     hint = SizeHint::new();
-                    hint.set_lower(whole.length as u64);
+                    hint.set_lower(whole.len() as u64);
                 }
                 hint
             }

@@ -11,7 +11,11 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::{ModelBody, ModelTable, RequestedModel, body::Gathering};
+use super::{
+    ModelBody, ModelTable, RequestedModel,
+    body::Gathering,
+    service::{ReadModel, StoredReferences, say_json},
+};
 use crate::{
     BoxError,
     error::{Error, ModelError},
@@ -75,8 +79,19 @@ impl<S> Waiting<S> {
         S: Service<Request<ModelBody<B>>>,
     {
         let Self { mut service, table, mut head, gathering } = self;
-        let (mut body, model) = gathering.finish()?;
-        match model {
+        if let Some(stored) = head.extensions.get_mut::<StoredReferences>() {
+            *stored = match gathering.refers_to_stored() {
+                None => StoredReferences::Unread,
+                Some(false) => StoredReferences::None,
+                Some(true) => StoredReferences::Found,
+            };
+        }
+        let (mut body, read) = gathering.finish()?;
+        if read.is_json {
+            let strictly = head.extensions.get::<ReadModel>().is_some();
+            say_json(&mut head.headers, strictly);
+        }
+        match read.model {
             None => table.settle(&mut head.extensions),
             Some(model) => {
                 head.extensions.insert(RequestedModel::new(&model.name));

@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use tower::Layer;
 
 use super::{ModelTable, VertexModel, table::Rules};
+use crate::http_client::InnerService;
 
 /// 32 MiB: more than the 20 MiB that Gemini's endpoint takes.
 const BODY_LIMIT: usize = 32 << 20;
@@ -28,8 +29,8 @@ impl VertexModelLayer {
     /// would go where its model is not.
     ///
     /// A request holds its body in memory until it is sent, so this and the number of requests
-    /// at a time bound the memory that is needed. The replay of an auth layer below holds the same
-    /// bytes, not a copy.
+    /// at a time bound the memory that is needed: at most twice as much. The replay of an auth layer
+    /// below holds the same bytes, not a copy.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
@@ -56,7 +57,7 @@ impl fmt::Debug for VertexModelLayer {
     }
 }
 
-impl<S> Layer<S> for VertexModelLayer {
+impl<S: InnerService> Layer<S> for VertexModelLayer {
     type Service = VertexModel<S>;
 
     fn layer(&self, inner: S) -> Self::Service {

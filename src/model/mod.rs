@@ -10,14 +10,17 @@
 //!
 //! # What is read
 //!
-//! POST requests with a body of the type `application/json`, or of none, that is not compressed.
+//! POST requests with a body of the type `application/json`, of none, or of the type that `curl -d` gives
+//! to everything (`application/x-www-form-urlencoded`), that is not compressed. If such a body is JSON, it
+//! is sent as `application/json`.
 //! All others go to where they would go anyway, unread, and so does everything while there is no
 //! rule. A stored response (`/responses/{id}`) is not found by its model.
 //!
 //! The body is read to its end before it is sent: a `model` may come last, and may come twice. So
 //! the upload no longer overlaps with the sending of it, and its bytes stay in memory meanwhile
-//! (see [`body_limit`](VertexModelLayer::body_limit)). They are not copied, and are looked at while
-//! they arrive: a body of 20 MiB takes some two milliseconds of processor time.
+//! (see [`body_limit`](VertexModelLayer::body_limit)). Frames of 32 KiB and more are not copied,
+//! smaller ones are, together, so that a body takes at most twice its length however it is cut up. They
+//! are looked at while they arrive: a body of 20 MiB takes some two milliseconds of processor time.
 //!
 //! # What counts as the model
 //!
@@ -105,4 +108,7 @@ pub use self::{
     table::{ModelTable, ModelTableBuilder},
 };
 #[cfg(feature = "gateway")]
-pub(crate) use self::{entry::Pattern, service::ReadModel};
+pub(crate) use self::{
+    entry::Pattern,
+    service::{ReadModel, StoredReferences},
+};

@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body::Body;
 use tower::Service;
 
@@ -36,6 +36,17 @@ impl RequestedModel {
 #[cfg_attr(not(feature = "gateway"), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadModel;
+
+/// In the extensions of a request whose body is searched for references to what was stored before; what
+/// was found takes its place.
+#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredReferences {
+    /// The body was not read, or is not JSON that everybody reads alike.
+    Unread,
+    None,
+    Found,
+}
 
 /// Reads `model` and picks the upstream and the name. Made by [`VertexModelLayer`]. See the
 /// [module](super).
@@ -86,7 +97,8 @@ where
         let table = self.layer.table();
         let limit = self.layer.body_limit;
         let wanted = table.has_rules_for(request.extensions())
-            || request.extensions().get::<ReadModel>().is_some();
+            || request.extensions().get::<ReadModel>().is_some()
+            || request.extensions().get::<StoredReferences>().is_some();
         if !wanted || !may_have_model(&request) {
             table.settle(request.extensions_mut());
             return ResponseFuture::sending(self.inner.call(request.map(ModelBody::unread)));
@@ -105,21 +117,42 @@ where
 fn may_have_model<B: Body>(request: &Request<B>) -> bool {
     request.method() == Method::POST
         && !request.body().is_end_stream()
-        && is_json(request.headers())
+        && may_be_json(request.headers())
         && is_plain(request.headers())
 }
 
-/// `application/json` or a type built on it. Without any type the body decides.
-fn is_json(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONTENT_TYPE).iter().all(|value| {
-        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        let essence = essence.trim_ascii();
-        let ends_with = |end: &[u8]| {
-            let at = essence.len().checked_sub(end.len());
-            at.and_then(|at| essence.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(end))
-        };
-        ends_with(b"/json") || ends_with(b"+json")
-    })
+/// As JSON is called, or as nobody called it: without any type the body decides, and with that of a form
+/// too, which curl's `-d` gives to all that it sends.
+fn may_be_json(headers: &HeaderMap) -> bool {
+    types(headers).all(|name| is_json(name) || name.eq_ignore_ascii_case(FORM))
+}
+
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
+/// Makes the type of a body that was read as JSON say so: where it said something else, a receiver might
+/// read another `model` in it. Where a rule depends on the model, no parameter, such as a `charset`, is
+/// left to be made something of.
+pub(super) fn say_json(headers: &mut HeaderMap, strictly: bool) {
+    if strictly || types(headers).next().is_none() || !types(headers).all(is_json) {
+        let json = const { HeaderValue::from_static("application/json") };
+        headers.insert(header::CONTENT_TYPE, json);
+    }
+}
+
+/// The media types, without their parameters.
+fn types(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let name = |value: &[u8]| value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+    let values = headers.get_all(header::CONTENT_TYPE).into_iter().map(HeaderValue::as_bytes);
+    values.map(move |value| value.get(..name(value)).unwrap_or_default().trim_ascii())
+}
+
+/// `application/json` or a type built on it.
+fn is_json(name: &[u8]) -> bool {
+    let ends_with = |end: &[u8]| {
+        let at = name.len().checked_sub(end.len());
+        at.and_then(|at| name.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(end))
+    };
+    ends_with(b"/json") || ends_with(b"+json")
 }
 
 /// Not compressed.
@@ -132,8 +165,6 @@ fn is_plain(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn with(name: &'static str, values: &[&'static str]) -> HeaderMap {
@@ -157,11 +188,31 @@ mod tests {
             (&["application/jsonl"], false),
             (&["application/x-ndjson"], false),
             (&["multipart/form-data; boundary=json"], false),
-            (&["application/x-www-form-urlencoded"], false),
+            (&["application/x-www-form-urlencoded"], true),
+            (&["Application/X-WWW-Form-Urlencoded; charset=utf-8"], true),
+            (&["application/x-www-form-urlencoded", "text/plain"], false),
             (&["json"], false),
             (&[""], false),
         ] {
-            assert_eq!(is_json(&with("content-type", values)), json, "{values:?}");
+            assert_eq!(may_be_json(&with("content-type", values)), json, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_as_json_says_so() {
+        const JSON: &str = "application/json";
+        for (values, strictly, after) in [
+            (&[][..], false, &[JSON][..]),
+            (&["application/x-www-form-urlencoded"], false, &[JSON]),
+            (&[JSON, "application/x-www-form-urlencoded"], false, &[JSON]),
+            (&["text/json; charset=utf-8"], false, &["text/json; charset=utf-8"]),
+            (&["text/json; charset=utf-8"], true, &[JSON]),
+            (&[JSON, "application/json; charset=utf-7"], true, &[JSON]),
+        ] {
+            let mut headers = with("content-type", values);
+            say_json(&mut headers, strictly);
+            let is: Vec<_> = headers.get_all("content-type").iter().collect();
+            assert_eq!(is, after, "{values:?}");
         }
     }
 

@@ -1,5 +1,4 @@
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     task::{Context, Poll},
@@ -11,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::events::Events;
-use crate::BoxError;
+use crate::{BoxError, replay::Coalesced};
 
 /// The body of an answer of [`VertexError`](super::VertexError): the inner service's, that of a
 /// translated error, or a stream of events whose break is told. `Send` and `Sync` if `B` is.
@@ -43,17 +42,17 @@ impl<B> ErrorBody<B> {
 /// A body that is there.
 #[derive(Default)]
 pub(super) struct Chunks {
-    pub(super) data: VecDeque<Bytes>,
+    pub(super) data: Coalesced,
     pub(super) trailers: Option<HeaderMap>,
 }
 
 impl Chunks {
     pub(super) fn one(data: Bytes) -> Self {
-        Self { data: VecDeque::from([data]), trailers: None }
+        Self { data: data.into(), trailers: None }
     }
 
     pub(super) fn next(&mut self) -> Option<Frame<Bytes>> {
-        match self.data.pop_front() {
+        match self.data.pop() {
             Some(data) => Some(Frame::data(data)),
             None => self.trailers.take().map(Frame::trailers),
         }
@@ -65,7 +64,7 @@ impl Chunks {
 
     /// In bytes, without the trailers.
     pub(super) fn len(&self) -> u64 {
-        self.data.iter().map(|data| data.len() as u64).sum()
+        self.data.len() as u64
     }
 }
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::body::Chunks;
-use crate::BoxError;
+use crate::{BoxError, replay::Coalesced};
 
 /// What a broken stream ends with. openai-python 3.54 and openai-node 7.57 raise an `APIError` for
 /// data with an `error`, whatever the event is called; async-openai 0.43 cannot take it for a chunk.
@@ -25,8 +25,7 @@ const INTERRUPTED: &str = concat!(
 /// in base64, is one event. The rest of a longer one passes as it comes.
 const HOLD_LIMIT: usize = 1 << 20;
 
-/// Passes complete events at once, in the frames that they came in, and holds back what came of an
-/// incomplete one.
+/// Passes complete events at once, and holds back what came of an incomplete one.
 ///
 /// Whole lines of it too: parsers join the `data` lines of an event, so an error behind one such
 /// line would be read as part of it, and a blank line between the two would complete an event of
@@ -37,12 +36,11 @@ pub(super) struct Events<B> {
     #[pin]
     body: Option<B>,
     lines: Lines,
-    /// Data that may go, then data held back, then trailers.
-    chunks: Chunks,
-    /// How many of the chunks may go.
-    free: usize,
-    /// The bytes in the others.
-    held: usize,
+    /// What may go.
+    ready: Coalesced,
+    /// What is held back, and comes next.
+    held: Coalesced,
+    trailers: Option<HeaderMap>,
     /// The incomplete event was over the limit, and its beginning is gone.
     let_go: bool,
 }
@@ -52,9 +50,9 @@ impl<B> Events<B> {
         Self {
             body: Some(body),
             lines: Lines::default(),
-            chunks: Chunks::default(),
-            free: 0,
-            held: 0,
+            ready: Coalesced::default(),
+            held: Coalesced::default(),
+            trailers: None,
             let_go: false,
         }
     }
@@ -71,50 +69,42 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         loop {
-            if *this.free > 0 {
-                *this.free -= 1;
-                return Poll::Ready(this.chunks.next().map(Ok));
+            if let Some(data) = this.ready.pop() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            let Some(body) = this.body.as_mut().as_pin_mut() else {
-                return Poll::Ready(this.chunks.next().map(Ok));
+            let Some(body) = this.body.as_mut().as_pin_mut().filter(|_| this.trailers.is_none())
+            else {
+                let data = this.held.pop().map(Frame::data);
+                let last = data.or_else(|| this.trailers.take().map(Frame::trailers));
+                return Poll::Ready(last.map(Ok));
             };
             match ready!(body.poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(mut data) => {
                         let complete = this.lines.read(&data);
                         // An empty frame need not wait for its turn.
-                        let at_once = this.chunks.data.is_empty() || data.is_empty();
+                        let at_once = this.held.is_empty() || data.is_empty();
                         if at_once && complete == data.len() {
                             *this.let_go &= complete == 0;
                             return Poll::Ready(Some(Ok(Frame::data(data))));
                         }
                         if complete > 0 {
-                            this.chunks.data.push_back(data.split_to(complete));
-                            *this.free = this.chunks.data.len();
-                            *this.held = 0;
+                            this.ready.append_all(this.held);
+                            this.ready.push_whole(data.split_to(complete));
                             *this.let_go = false;
                         }
-                        if data.is_empty() {
-                            continue;
-                        }
-                        *this.held += data.len() + size_of::<Bytes>();
-                        this.chunks.data.push_back(data);
-                        if *this.let_go || *this.held > HOLD_LIMIT {
-                            *this.free = this.chunks.data.len();
-                            *this.held = 0;
+                        this.held.push(data);
+                        if *this.let_go || this.held.pinned() > HOLD_LIMIT {
+                            this.ready.append_all(this.held);
                             *this.let_go = true;
                         }
                     }
-                    Err(frame) => {
-                        this.chunks.trailers = frame.into_trailers().ok();
-                        let trailers = usize::from(this.chunks.trailers.is_some());
-                        *this.free = this.chunks.data.len() + trailers;
-                    }
+                    Err(frame) => *this.trailers = frame.into_trailers().ok(),
                 },
                 None => this.body.set(None),
                 Some(Err(error)) => {
                     this.body.set(None);
-                    this.chunks.data.clear();
+                    *this.held = Coalesced::default();
                     if this.lines.done {
                         continue;
                     }
@@ -131,12 +121,19 @@ where
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.chunks.is_empty() && self.body.as_ref().is_none_or(B::is_end_stream)
+        self.waiting() == 0
+            && self.trailers.is_none()
+            && self.body.as_ref().is_none_or(B::is_end_stream)
+    }
+
+    /// Bytes that have come and not gone.
+    fn waiting(&self) -> usize {
+        self.ready.len() + self.held.len()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         if self.body.as_ref().is_none_or(B::is_end_stream) {
-            return SizeHint::with_exact(self.chunks.len());
+            return SizeHint::with_exact(self.waiting() as u64);
         }
         // What is promised inside may still break off, and an event more may come.
         SizeHint::default()

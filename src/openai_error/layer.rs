@@ -35,7 +35,7 @@ impl VertexErrorLayer {
 
     /// The longest error body, in bytes, that is read to be translated. A longer one is dropped
     /// and replaced by a sentence. Default 256 KiB: Google's have about 600 bytes, and a few KiB
-    /// with every detail. Each frame of the body counts for a few bytes more than it has.
+    /// with every detail.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.settings.body_limit = bytes;
         self
@@ -71,6 +71,6 @@ impl<S> Layer<S> for VertexErrorLayer {
     type Service = VertexError<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VertexError { inner, settings: self.settings }
+        VertexError::with(inner, self.settings)
     }
 }

@@ -1,6 +1,5 @@
 use std::{
     borrow::Cow,
-    collections::VecDeque,
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -19,11 +18,12 @@ use super::{
     layer::Settings,
     shape::{self, Unread},
 };
-use crate::{BoxError, route::Upstream};
+use crate::{BoxError, replay::Coalesced, route::Upstream};
 
-/// What a frame takes of the limit besides its data, so that many tiny ones, or endless empty
-/// ones, cannot hold more than the limit says.
-const FRAME_COST: usize = size_of::<Bytes>();
+/// What a frame takes of the limit. Endless empty ones end too.
+fn cost(data: &Bytes) -> usize {
+    if data.is_empty() { size_of::<Bytes>() } else { data.len() }
+}
 
 /// Reads the body of an error, within its limits, and translates it.
 #[pin_project]
@@ -32,7 +32,7 @@ pub(super) struct Reading<B> {
     head: Option<Parts>,
     #[pin]
     body: Option<B>,
-    data: VecDeque<Bytes>,
+    data: Coalesced,
     trailers: Option<HeaderMap>,
     settings: Settings,
     /// How many more bytes may come.
@@ -47,7 +47,7 @@ impl<B> Reading<B> {
         Self {
             head: Some(head),
             body: Some(body),
-            data: VecDeque::new(),
+            data: Coalesced::default(),
             trailers: None,
             settings: *settings,
             room: settings.body_limit,
@@ -74,6 +74,7 @@ where
         let upstream = head.extensions.get::<Upstream>();
         let error = match read {
             Ok(()) => {
+                this.data.seal();
                 let body = contiguous(this.data);
                 shape::translate(head.status, &head.headers, &body, upstream)
             }
@@ -105,10 +106,10 @@ where
             match frame {
                 None => return Poll::Ready(Ok(())),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => match this.room.checked_sub(data.len() + FRAME_COST) {
+                    Ok(data) => match this.room.checked_sub(cost(&data)) {
                         Some(room) => {
                             *this.room = room;
-                            this.data.push_back(data);
+                            this.data.push_whole(data);
                         }
                         None => return Poll::Ready(Err(Unread::TooLong(limit))),
                     },
@@ -137,9 +138,10 @@ fn poll_timer(
     timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(cx)
 }
 
-fn contiguous(data: &VecDeque<Bytes>) -> Cow<'_, [u8]> {
-    match data.front() {
-        Some(first) if data.len() == 1 => Cow::Borrowed(first),
-        _ => Cow::Owned(data.iter().flatten().copied().collect()),
+/// The pieces must be sealed.
+fn contiguous(data: &Coalesced) -> Cow<'_, [u8]> {
+    match (data.get(0), data.get(1)) {
+        (Some(only), None) => Cow::Borrowed(only),
+        _ => Cow::Owned(data.sealed().flatten().copied().collect()),
     }
 }

@@ -35,7 +35,8 @@ struct Record {
     stopped: Option<Stopped>,
 }
 
-/// One time that a request was sent.
+/// One time that a request was sent. A request that this crate refuses is not sent: for its path, or
+/// because there is no access token.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -76,6 +77,8 @@ pub enum Stopped {
     BudgetSpent,
     /// The call was made outside a Tokio runtime, so there is no timer to wait by.
     NoRuntime,
+    /// The service for the next attempt failed before it was ready; the caller gets its error.
+    NotReady,
 }
 
 impl Attempts {
@@ -108,6 +111,11 @@ impl Attempts {
     pub(crate) fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
         let upstream = upstream.cloned();
         self.record().attempts.push(Attempt { upstream, waited, outcome: Outcome::Pending });
+    }
+
+    /// The attempt that just began was refused by this crate, and not sent.
+    pub(super) fn take_back(&self) {
+        self.record().attempts.pop();
     }
 
     pub(super) fn end(&self, outcome: Outcome) {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     BoxError, Error,
     head::Head,
-    replay::{Recording, ReplayBody, drain},
+    replay::{Broken, Recording, ReplayBody, drain},
     route::Upstream,
 };
 
@@ -35,11 +35,13 @@ where
 {
     #[pin]
     state: State<S::Future>,
-    run: Box<Run<S, B>>,
+    /// `None` for a request that is refused.
+    run: Option<Box<Run<S, B>>>,
 }
 
 #[pin_project(project = StateProj)]
 enum State<F> {
+    Failed(Option<BoxError>),
     Sending(#[pin] F),
     Waiting(Pin<Box<Sleep>>),
     /// The service for the next attempt gets ready.
@@ -58,6 +60,8 @@ struct Run<S, B> {
     tried: Vec<Tried>,
     /// Of the attempt under way.
     permit: Option<Permit>,
+    /// Of the body in every attempt; looked at only where a permit is at stake.
+    broken: Option<Broken>,
     /// What the next attempt is made of, if there can be one.
     kept: Option<Kept<S, B>>,
     next: Option<Next<S, B>>,
@@ -97,22 +101,27 @@ impl Way {
 impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<ReplayBody<B>>> + Clone,
-    B: Body,
+    B: Body + Send + 'static,
 {
+    pub(super) fn failed(error: Error) -> Self {
+        Self { state: State::Failed(Some(error.into())), run: None }
+    }
+
     /// `service` must be ready.
     pub(super) fn send(service: &mut S, settings: &Arc<Settings>, request: Request<B>) -> Self {
         let locations = request.extensions().get::<Locations>().cloned();
         let permit = locations.as_ref().and_then(|locations| locations.choose(&[]));
+        let broken = permit.is_some().then(Broken::default);
         let may_retry = settings.max_attempts > 1 && settings.replay_limit > 0;
         let mut recording = None;
         let request = request.map(|body| {
             if !may_retry {
-                return ReplayBody::plain(body);
+                return ReplayBody::plain(body).telling(broken.as_ref());
             }
             let (limit, budget) = (settings.replay_limit, &settings.replay_budget);
             let (body, kept) = ReplayBody::record(body, limit, budget);
             recording = kept;
-            body
+            body.telling(broken.as_ref())
         });
         let kept = recording.map(|recording| Kept {
             service: service.clone(),
@@ -127,16 +136,19 @@ where
             waits: 0,
             tried: Vec::new(),
             permit,
+            broken,
             kept,
             next: None,
         });
-        Self { state: State::Sending(run.call(service, request, Duration::ZERO)), run }
+        let answer = run.call(service, request, Duration::ZERO);
+        Self { state: State::Sending(answer), run: Some(run) }
     }
 }
 
 impl<S, B> Run<S, B>
 where
     S: Service<Request<ReplayBody<B>>>,
+    B: Send + 'static,
 {
     fn call(
         &mut self,
@@ -146,6 +158,10 @@ where
     ) -> S::Future {
         if let Some(permit) = &self.permit {
             request.extensions_mut().insert(permit.upstream().clone());
+        }
+        // What an auth layer further in would keep is kept here already.
+        if let Some(rewind) = self.kept.as_ref().and_then(|kept| kept.recording.rewind()) {
+            request.extensions_mut().insert(rewind);
         }
         self.made += 1;
         if let Some(attempts) = &self.attempts {
@@ -190,7 +206,7 @@ where
         }
         let from = permit.as_ref().map(|permit| name(permit.upstream()).to_owned());
         // The place has nothing to do with an upload that broke off.
-        let is_broken = self.kept.as_ref().is_some_and(|kept| kept.recording.is_broken());
+        let is_broken = self.broken.as_ref().is_some_and(Broken::is_set);
         if let Some(permit) = permit.filter(|_| !is_broken) {
             let tried = permit.failed(asked, pauses);
             self.tried.retain(|before| !before.is_at(&tried));
@@ -262,6 +278,7 @@ where
         }
         .ok_or(Stopped::NotReplayable)?;
         self.waits += u32::from(matches!(way, Way::Back(..)));
+        let body = body.telling(self.broken.as_ref());
         Ok(Next { service, request: request.map(|()| body), kept, way })
     }
 
@@ -282,6 +299,17 @@ where
         Some(self.call(&mut service, request, waited))
     }
 
+    /// The next attempt cannot be made: its service has failed before.
+    fn not_ready(&mut self, error: BoxError) -> BoxError {
+        let why = Stopped::NotReady;
+        tracing::info!(attempts = self.made, reason = %error, ?why, "not sent again");
+        if let Some(attempts) = &self.attempts {
+            attempts.stop(why);
+        }
+        (self.next, self.kept) = (None, None);
+        error
+    }
+
     fn finish<R>(
         &mut self,
         mut result: Result<Response<R>, BoxError>,
@@ -290,7 +318,10 @@ where
         // What could have been sent again is not needed any more.
         self.kept = None;
         if let Some(attempts) = self.attempts.take() {
-            attempts.end(outcome);
+            match &result {
+                Err(error) if error.is::<Error>() => attempts.take_back(),
+                _ => attempts.end(outcome),
+            }
             if let Ok(response) = &mut result {
                 response.extensions_mut().insert(attempts);
             }
@@ -337,7 +368,7 @@ impl<S, B, R> Future for ResponseFuture<S, B>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
-    B: Body,
+    B: Body + Send + 'static,
     R: Body,
 {
     type Output = Result<Response<R>, BoxError>;
@@ -345,10 +376,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let next = match this.state.as_mut().project() {
+            let (state, Some(run)) = (this.state.as_mut().project(), &mut *this.run) else {
+                let StateProj::Failed(error) = this.state.project() else { return Poll::Pending };
+                return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+            };
+            let next = match state {
+                StateProj::Failed(_) => return Poll::Pending,
                 StateProj::Sending(answer) => {
                     let result = ready!(answer.poll(cx)).map_err(Into::into);
-                    match this.run.settle(result, cx) {
+                    match run.settle(result, cx) {
                         ControlFlow::Continue(Duration::ZERO) => State::Readying,
                         ControlFlow::Continue(wait) => {
                             State::Waiting(Box::pin(tokio::time::sleep(wait)))
@@ -364,9 +400,13 @@ where
                     State::Readying
                 }
                 StateProj::Readying => {
-                    let Some(next) = &mut this.run.next else { return Poll::Pending };
-                    ready!(next.service.poll_ready(cx)).map_err(Into::into)?;
-                    match this.run.send_next() {
+                    let Some(next) = &mut run.next else { return Poll::Pending };
+                    if let Err(error) = ready!(next.service.poll_ready(cx)) {
+                        let error = run.not_ready(error.into());
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                    match run.send_next() {
                         Some(answer) => State::Sending(answer),
                         None => State::Done,
                     }

@@ -134,7 +134,7 @@ impl Log {
 /// The head of a request for a chat with a body of so many bytes, over a connection that is kept.
 pub(crate) fn head(length: usize) -> String {
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n\r\n"
     )
 }

@@ -137,7 +137,7 @@ def test_a_request_has_one_id_from_the_client_to_the_log(world, tmp_path):
 def test_a_body_that_does_not_come_is_not_waited_for_and_a_slow_answer_is(world):
     world.start(changes={"request_timeout: 300s": "request_timeout: 3s"})
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         "content-length: 1000\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", world.envoy.port), PATIENCE) as connection:

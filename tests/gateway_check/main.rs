@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod secrets;
 mod token;
 mod world;
 
@@ -349,7 +350,7 @@ async fn a_wrong_option_is_no_finding() {
             "is not one of Vertex AI's",
         ),
         (&["check", "--api-version", "v2"], r#""v2""#),
-        (&["check", "--token-lifetime", "1d"], r#"invalid --token-lifetime "1d""#),
+        (&["check", "--token-lifetime", "1d"], "invalid --token-lifetime: give a time"),
         (&["check", "--listen", "x"], "--listen"),
         (&["check", "--emulator", "--credentials", "x"], "--credentials is not for the emulator"),
         (&["token", "--impersonate-service-account", ","], "give a service account's"),

@@ -333,3 +333,86 @@ async fn without_a_token_nothing_passes() {
     let error = envoy.check.clone().check(super::CheckRequest::default()).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_page_gets_a_token_from_envoy_only_if_its_origin_may_ask() {
+    let place = Place::new().await;
+    let envoy = place.start(&["--cors-origin", "https://app.example"]).await;
+    let page =
+        |origin: &str| Asked::chat().with("origin", origin).with("sec-fetch-site", "cross-site");
+    for asked in [
+        page("http://evil.example"),
+        page("null"),
+        Asked::chat().with("sec-fetch-site", "same-site"),
+        Asked::new("GET", "/v1/models").with("origin", "http://evil.example"),
+        Asked::new("OPTIONS", CHAT)
+            .with("origin", "http://evil.example")
+            .with("access-control-request-method", "POST"),
+    ] {
+        let (status, code, message) = envoy.refused(asked).await;
+        assert_eq!((status, code.as_str()), (403, "origin_not_allowed"), "{message}");
+    }
+    match envoy.ask(page("https://app.example")).await {
+        Verdict::Pass { told, .. } => {
+            assert_eq!(told["access-control-allow-origin"], "https://app.example");
+            assert!(told["access-control-expose-headers"].contains("retry-after"));
+            assert_eq!(told["vary"], "origin");
+        }
+        other => panic!("{other:?}"),
+    }
+    let preflight = Asked::new("OPTIONS", CHAT)
+        .with("origin", "https://app.example")
+        .with("access-control-request-method", "POST")
+        .with("access-control-request-headers", "authorization");
+    match envoy.ask(preflight).await {
+        Verdict::Answer { status, headers, .. } => {
+            assert_eq!(status, 204);
+            assert_eq!(headers["access-control-allow-origin"], "https://app.example");
+            assert_eq!(headers["access-control-allow-headers"], "authorization");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(place.vertex.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_foreign_name_at_envoys_loopback_address_gets_no_token() {
+    let place = Place::new().await;
+    let envoy = place.start(&[]).await;
+    for host in ["evil.example", "evil.example:8080", "gateway:8080"] {
+        let (status, code, message) = envoy.refused(Asked::chat().at("127.0.0.1", host)).await;
+        assert_eq!((status, code.as_str()), (403, "host_not_allowed"), "{message}");
+    }
+    envoy.pass(Asked::chat().at("127.0.0.1", "localhost:8080")).await;
+    // Elsewhere the names are Envoy's affair, unless they are listed.
+    envoy.pass(Asked::chat().at("10.0.0.7", "evil.example")).await;
+    let envoy = place.start(&["--allowed-host", "gateway.example"]).await;
+    envoy.pass(Asked::chat().at("10.0.0.7", "gateway.example")).await;
+    let (status, code, _) = envoy.refused(Asked::chat().at("10.0.0.7", "evil.example")).await;
+    assert_eq!((status, code.as_str()), (403, "host_not_allowed"));
+}
+
+#[tokio::test]
+async fn a_key_that_shares_no_responses_gets_no_token_for_stored_ones() {
+    let place = Place::new().await;
+    let keys = place.write("keys", &format!("alice:{ALICE}\nbob:{BOB}\n"));
+    let config =
+        place.write("gateway.toml", "[[client]]\nname = \"alice\"\nshared_responses = true\n");
+    let envoy = place.start(&["--client-key-file", &keys, "--config", &config]).await;
+    let new = |field: &str| {
+        let body = format!(r#"{{"model":"google/gemini-2.5-flash","input":"x"{field}}}"#);
+        Asked::new("POST", "/v1/responses").body(&body)
+    };
+    let stored = r#","previous_response_id":"r""#;
+    envoy.pass(new("").key(BOB)).await;
+    for asked in [
+        new(stored),
+        new("").unread(),
+        Asked::new("GET", "/v1/responses/r"),
+        Asked::new("DELETE", "/v1/responses/r"),
+    ] {
+        let (status, code, message) = envoy.refused(asked.clone().key(BOB)).await;
+        assert_eq!((status, code.as_str()), (403, "stored_responses_not_shared"), "{message}");
+        envoy.pass(asked.key(ALICE)).await;
+    }
+}

@@ -4,7 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod connections;
+#[cfg(target_os = "linux")]
+mod drips;
 mod keys;
+mod pages;
 mod smuggling;
 mod start;
 mod tls;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, channel::Channel};
 use tokio::{task::JoinHandle, time::Instant};
@@ -20,10 +20,12 @@ use tower::{Layer, Service, ServiceExt, retry::budget::TpsBudget, service_fn};
 use tower_test::mock::{self, Mock, SendResponse};
 use tower_vertex::{
     BoxError, Error,
+    auth::VertexAuthLayer,
     error::{RouteError, TokenError},
     replay::ReplayBody,
     retry::{Attempts, Locations, Outcome, Stopped, VertexRetry, VertexRetryLayer},
     route::Upstream,
+    token::{AccessToken, token_fn},
 };
 
 type Inner = Mock<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>>;
@@ -565,26 +567,102 @@ async fn failover_is_in_order_and_without_a_wait() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_upload_that_breaks_off_says_nothing_of_its_location() {
-    let layer = layer();
-    let (inner, mut handle) =
-        mock::pair::<Request<ReplayBody<Channel<Bytes, BoxError>>>, Response<Full<Bytes>>>();
-    let service = layer.layer(inner);
-    let list = locations(&["us-central1", "us-east4"]);
-    // More than the failures in a row that open a circuit.
-    for _ in 0..10 {
-        let (mut upload, body) = Channel::<Bytes, BoxError>::new(1);
-        let request = Request::post("/").extension(list.clone()).body(body).unwrap();
-        let call = tokio::spawn(service.clone().oneshot(request));
+type Upload = Request<ReplayBody<Channel<Bytes, BoxError>>>;
+
+/// An upload that breaks off at whatever location it is sent to, once `failing` have answered 503.
+/// Gives back where that was.
+async fn broken_upload(
+    service: &VertexRetry<Mock<Upload, Response<Full<Bytes>>>>,
+    handle: &mut mock::Handle<Upload, Response<Full<Bytes>>>,
+    list: &Locations,
+    failing: &[&str],
+) -> String {
+    let location = |request: &Upload| {
+        request.extensions().get::<Upstream>().unwrap().location().unwrap().to_string()
+    };
+    let (mut upload, body) = Channel::<Bytes, BoxError>::new(1);
+    let request = Request::post("/").extension(list.clone()).body(body).unwrap();
+    let call = tokio::spawn(service.clone().oneshot(request));
+    for expected in failing {
         let (request, reply) = handle.next_request().await.unwrap();
-        let asked = request.extensions().get::<Upstream>().unwrap().location().unwrap().clone();
-        assert_eq!(asked.as_str(), "us-central1");
-        upload.send_data("one".into()).await.unwrap();
-        upload.abort(Refused(1).into());
-        let error = request.into_body().collect().await.unwrap_err();
-        reply.send_error(error);
-        assert!(call.await.unwrap().is_err());
+        assert_eq!(location(&request), *expected);
+        reply.send_response(answer(503));
+    }
+    let (request, reply) = handle.next_request().await.unwrap();
+    let asked = location(&request);
+    upload.send_data("one".into()).await.unwrap();
+    upload.abort(Refused(1).into());
+    let error = request.into_body().collect().await.unwrap_err();
+    reply.send_error(error);
+    assert!(call.await.unwrap().is_err());
+    asked
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_off_says_nothing_of_its_location_whatever_is_kept_of_it() {
+    for layer in [
+        layer(),
+        layer().max_attempts(1),
+        layer().replay_limit(0),
+        layer().replay_limit(2),
+        layer().replay_budget(2),
+    ] {
+        let (inner, mut handle) = mock::pair();
+        let service = layer.layer(inner);
+        let list = locations(&["us-central1", "us-east4"]);
+        // More than the failures in a row that open a circuit.
+        for _ in 0..10 {
+            let asked = broken_upload(&service, &mut handle, &list, &[]).await;
+            assert_eq!(asked, "us-central1", "{layer:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_off_at_its_last_attempt_says_nothing_of_that_location() {
+    let (inner, mut handle) = mock::pair();
+    let service = layer().max_attempts(2).circuit_failures(1).layer(inner);
+    let list = locations(&["us-central1", "us-east4"]);
+    let asked = broken_upload(&service, &mut handle, &list, &["us-central1"]).await;
+    assert_eq!(asked, "us-east4");
+    // The first one is left alone for what it answered; were both, it would be asked first again.
+    for _ in 0..3 {
+        let asked = broken_upload(&service, &mut handle, &list, &[]).await;
+        assert_eq!(asked, "us-east4");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_not_made_because_its_service_fails_is_told() {
+    let (service, mut handle) = stack(&layer());
+    let seen = Attempts::new();
+    let mut asked = request("hello");
+    asked.extensions_mut().insert(seen.clone());
+    let call = start(&service, asked);
+    reply(&mut handle, answer(503)).await;
+    handle.send_error(Refused(1));
+    assert!(call.await.unwrap().is_err());
+    assert_eq!((seen.count(), seen.stopped()), (1, Some(Stopped::NotReady)));
+    assert_eq!(seen.list()[0].outcome, Outcome::Answered(StatusCode::SERVICE_UNAVAILABLE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_sent_is_an_attempt() {
+    for before in [&[][..], &[503]] {
+        for refusal in [Error::from(RouteError::TooLong), Error::from(TokenError::NoRuntime)] {
+            let (service, mut handle) = stack(&layer());
+            let seen = Attempts::new();
+            let mut asked = request("hello");
+            asked.extensions_mut().insert(seen.clone());
+            let call = start(&service, asked);
+            for status in before {
+                reply(&mut handle, answer(*status)).await;
+            }
+            let (_, _, reply) = arrived(&mut handle).await;
+            reply.send_error(refusal);
+            call.await.unwrap().unwrap_err();
+            assert_eq!(seen.count(), before.len());
+        }
     }
 }
 
@@ -739,6 +817,58 @@ async fn when_all_locations_fail_no_request_is_refused() {
     for location in ["us-central1", "us-east4"] {
         assert!(seen.iter().filter(|seen| *seen == location).count() >= 10, "{seen:?}");
     }
+}
+
+/// Wherever both layers keep a body, it is in memory once: a recording of the auth layer's own would
+/// not have room.
+#[tokio::test(start_paused = true)]
+async fn the_auth_layer_replays_what_the_retry_layer_keeps_without_a_second_copy() {
+    let number = AtomicUsize::new(0);
+    let source = token_fn(move |_| {
+        let token = format!("token-{}", number.fetch_add(1, Ordering::Relaxed));
+        async move { Ok(AccessToken::new(token, Some(3600 * SECOND))?) }
+    });
+    let auth =
+        VertexAuthLayer::new(source).replay_budget(10).trust_origin("http://vertex").unwrap();
+    let (inner, mut handle) = mock::pair();
+    let service = layer().layer(auth.layer(inner));
+    let (mut upload, body) = Channel::<Bytes, BoxError>::new(64);
+    for _ in 0..50 {
+        upload.send_data("x".into()).await.unwrap();
+    }
+    let request = Request::post("http://vertex/").body(body).unwrap();
+    let call = tokio::spawn(service.oneshot(request));
+    type Twice = Request<ReplayBody<ReplayBody<Channel<Bytes, BoxError>>>>;
+    type Reply = SendResponse<Response<Full<Bytes>>>;
+    let mut expect = async |token: &str, read: usize, status: u16| {
+        let (request, reply): (Twice, Reply) = handle.next_request().await.unwrap();
+        assert_eq!(request.headers()["authorization"], token);
+        let mut body = request.into_body();
+        let mut came = 0;
+        while came < read {
+            came += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
+        reply.send_response(answer(status));
+        body
+    };
+    // In the middle of the upload, which goes on under the next token.
+    let first = expect("Bearer token-0", 30, 401).await;
+    let second = expect("Bearer token-1", 40, 503).await;
+    // The same attempt again, to the end.
+    drop((first, second));
+    upload.send_trailers(trailers()).await.unwrap();
+    drop(upload);
+    let third = expect("Bearer token-1", 50, 401).await;
+    let rest = third.collect().await.unwrap();
+    assert_eq!(rest.trailers(), Some(&trailers()));
+    assert!(rest.to_bytes().is_empty());
+    let fourth = expect("Bearer token-2", 50, 200).await;
+    assert_eq!(fourth.collect().await.unwrap().trailers(), Some(&trailers()));
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+}
+
+fn trailers() -> HeaderMap {
+    HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))])
 }
 
 #[test]

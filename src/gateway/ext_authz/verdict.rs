@@ -15,7 +15,7 @@ use envoy_types::pb::{
     },
     google::rpc,
 };
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use tonic::Code;
 
 use super::check::Passed;
@@ -103,7 +103,22 @@ pub(super) fn pass(passed: &Passed) -> CheckResponse {
             action = HeaderAppendAction::AppendIfExistsOrAdd;
         }
     }
-    let ok = OkHttpResponse { headers, headers_to_remove: removed(passed), ..Default::default() };
+    let mut told = HeaderMap::new();
+    passed.cors.put_on(&mut told);
+    let response_headers_to_add = told.iter().map(|(name, value)| HeaderValueOption {
+        append_action: if name == header::VARY {
+            HeaderAppendAction::AppendIfExistsOrAdd.into()
+        } else {
+            HeaderAppendAction::OverwriteIfExistsOrAdd.into()
+        },
+        ..set(name.as_str(), value.as_bytes())
+    });
+    let ok = OkHttpResponse {
+        headers,
+        headers_to_remove: removed(passed),
+        response_headers_to_add: response_headers_to_add.collect(),
+        ..Default::default()
+    };
     response(Code::Ok, HttpResponse::OkResponse(ok))
 }
 

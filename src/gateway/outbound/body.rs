@@ -10,8 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::pool::Lease;
+use crate::replay::detached;
 
-/// An answer as it comes. After its last byte the connection is for the next request; dropped before
+/// An answer as it comes, apart from the buffers that it was read into. After its last byte the connection is for the next request; dropped before
 /// that, it is closed, since what is left of the answer would come first.
 #[derive(Debug)]
 pub(in super::super) struct AnswerBody<B> {
@@ -59,7 +60,7 @@ impl<B: Send + 'static> Body for AnswerBody<B> {
                 }
             }
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(detached))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -15,7 +15,7 @@ use super::{
     },
     pool::Place,
 };
-use crate::BoxError;
+use crate::{BoxError, replay::READ_BUFFER};
 
 /// A connection that is not there by then, its name looked up and its TLS agreed on, is not coming.
 pub(in super::super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ impl Connector {
     {
         let connecting = async {
             let io = self.0.clone().oneshot(place.uri()).await.map_err(ConnectError::Failed)?;
-            let shaken = http1::handshake(io).await;
+            let shaken = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(io).await;
             let (sender, connection) = shaken.map_err(|e| ConnectError::Failed(e.into()))?;
             tokio::spawn(async move {
                 if let Err(error) = connection.await {

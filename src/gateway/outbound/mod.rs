@@ -42,21 +42,23 @@ use self::{
 use super::{
     config::{Failure, timeout},
     sight::Connections,
+    values::time,
 };
 use crate::BoxError;
 
 /// The options about connections to Vertex AI.
 #[derive(Clone, Debug, Args)]
 pub struct OutboundOptions {
-    /// Seconds after which a connection to Vertex AI takes no more requests, so that a changed DNS
-    /// name is followed; what is under way is not cut. 0 for no limit
+    /// Age at which a connection to Vertex AI takes no more requests, so that a changed DNS name is
+    /// followed; what is under way is not cut. 0 for no limit
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_UPSTREAM_CONNECTION_LIFETIME",
-        default_value_t = 300
+        default_value = "5m",
+        value_parser = time(Duration::ZERO)
     )]
-    pub upstream_connection_lifetime: u64,
+    pub upstream_connection_lifetime: Duration,
 }
 
 impl OutboundOptions {

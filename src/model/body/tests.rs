@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use super::*;
 
+/// Is not copied, and two of them are not joined.
+const LARGE: usize = 32 << 10;
+
 fn gathered(pieces: &[&[u8]]) -> Gathering {
     let mut gathering = Gathering::new(usize::MAX);
     for piece in pieces {
@@ -13,18 +16,20 @@ fn gathered(pieces: &[&[u8]]) -> Gathering {
     gathering
 }
 
-fn text(whole: &Whole) -> Vec<u8> {
-    let text: Vec<u8> = whole.pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-    assert_eq!(text.len(), whole.len());
-    assert!(whole.pieces.iter().all(|piece| !piece.is_empty()));
+fn text(whole: Whole) -> Vec<u8> {
+    let length = whole.len();
+    let pieces: Vec<Bytes> = whole.pieces.into_iter().collect();
+    assert!(pieces.iter().all(|piece| !piece.is_empty()));
+    let text = pieces.concat();
+    assert_eq!(text.len(), length);
     text
 }
 
 /// As the scanner and the splice change it, in `pieces`.
 fn renamed(pieces: &[&[u8]], new: &str) -> Vec<u8> {
-    let (whole, model) = gathered(pieces).finish().unwrap();
+    let (whole, Read { model, .. }) = gathered(pieces).finish().unwrap();
     let new = Bytes::from(Value::from(new).to_string());
-    text(&whole.splice(&model.unwrap().spans, &new))
+    text(whole.splice(&model.unwrap().spans, &new))
 }
 
 #[test]
@@ -55,39 +60,56 @@ fn splices_touch_each_other_the_start_and_the_end() {
                 pieces.push(Vec::new());
             }
         }
-        let pieces = pieces.into_iter().map(Bytes::from).collect();
-        let whole = Whole { pieces, length: 9, trailers: None };
+        let mut kept = Coalesced::default();
+        for piece in pieces {
+            kept.push(Bytes::from(piece));
+            kept.seal();
+        }
+        let whole = Whole { pieces: kept, trailers: None };
         let spliced = whole.splice(&[0..3, 3..6, 7..9], &Bytes::from_static(b"12"));
-        assert_eq!(text(&spliced), b"1212c12", "{cuts:b}");
+        assert_eq!(text(spliced), b"1212c12", "{cuts:b}");
     }
 }
 
 #[test]
 fn large_pieces_are_passed_on_without_a_copy() {
-    let start = Bytes::from(format!(r#"{{"b":"{}","model":"a"#, "x".repeat(5000)));
-    let end = Bytes::from(format!(r#"","c":"{}"}}"#, "y".repeat(5000)));
+    let start = Bytes::from(format!(r#"{{"b":"{}","model":"a"#, "x".repeat(LARGE)));
+    let end = Bytes::from(format!(r#"","c":"{}"}}"#, "y".repeat(LARGE)));
     let mut gathering = Gathering::new(usize::MAX);
     gathering.push(Frame::data(start.clone())).unwrap();
     gathering.push(Frame::data(end.clone())).unwrap();
-    let (whole, model) = gathering.finish().unwrap();
+    let (whole, Read { model, .. }) = gathering.finish().unwrap();
     let spliced = whole.splice(&model.unwrap().spans, &Bytes::from_static(b"\"b\""));
-    assert_eq!(spliced.pieces.len(), 3);
-    assert_eq!(spliced.pieces[0].as_ptr(), start.as_ptr());
-    assert_eq!(spliced.pieces[2].as_ptr(), end[1..].as_ptr());
+    let pieces: Vec<Bytes> = spliced.pieces.into_iter().collect();
+    assert_eq!(pieces.len(), 3);
+    assert_eq!(pieces[0].as_ptr(), start.as_ptr());
+    assert_eq!(pieces[2].as_ptr(), end[1..].as_ptr());
 }
 
 #[test]
-fn a_body_of_tiny_pieces_takes_little_more_than_its_length() {
-    let mut gathering = Gathering::new(usize::MAX);
-    for _ in 0..100_000 {
-        gathering.push(Frame::data(&b"x"[..])).unwrap();
-        gathering.push(Frame::data(&b""[..])).unwrap();
+fn a_body_of_small_pieces_takes_at_most_twice_its_length() {
+    for piece in [1, 1024, 8 << 10] {
+        let mut gathering = Gathering::new(usize::MAX);
+        for _ in 0..(1 << 20) / piece {
+            gathering.push(Frame::data(Bytes::from(vec![b'x'; piece]))).unwrap();
+            gathering.push(Frame::data(Bytes::new())).unwrap();
+        }
+        let (whole, _) = gathering.finish().unwrap();
+        assert!(whole.pieces.pinned() <= 2 << 20, "{} by {piece}", whole.pieces.pinned());
+        assert_eq!(text(whole), vec![b'x'; 1 << 20]);
     }
-    gathering.push(Frame::data(Bytes::from(vec![b'y'; SMALL]))).unwrap();
-    gathering.push(Frame::data(&b"z"[..])).unwrap();
-    let (whole, _) = gathering.finish().unwrap();
-    assert_eq!(whole.pieces.len(), 3);
-    assert_eq!(text(&whole), [&[b'x'; 100_000][..], &[b'y'; SMALL], b"z"].concat());
+}
+
+#[test]
+fn a_body_that_was_spliced_is_one_piece_if_it_is_short() {
+    let (whole, Read { model, .. }) =
+        gathered(&[br#"{"model":"#, br#""a","b":1}"#]).finish().unwrap();
+    let spliced = whole.splice(&model.unwrap().spans, &Bytes::from_static(b"\"long\""));
+    let mut body = ModelBody::<String>::read(spliced);
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!() };
+    assert_eq!(frame.into_data().unwrap(), r#"{"model":"long","b":1}"#);
+    assert!(body.is_end_stream());
 }
 
 #[test]
@@ -103,13 +125,13 @@ fn a_body_over_the_limit_is_refused_at_the_first_byte_too_many() {
 fn hints_are_right_before_each_frame_and_trailers_come_last() {
     let trailers = HeaderMap::from_iter([(http::header::ETAG, "1".parse().unwrap())]);
     for trailers in [None, Some(trailers)] {
-        let mut gathering = gathered(&[&[b'x'; SMALL], &[b'y'; SMALL]]);
+        let mut gathering = gathered(&[&[b'x'; LARGE], &[b'y'; LARGE + 1]]);
         if let Some(trailers) = trailers.clone() {
             gathering.push(Frame::<Bytes>::trailers(trailers)).unwrap();
         }
         let mut body = ModelBody::<String>::read(gathering.finish().unwrap().0);
         let mut cx = Context::from_waker(Waker::noop());
-        for left in [2 * SMALL, SMALL] {
+        for (left, length) in [(2 * LARGE + 1, LARGE), (LARGE + 1, LARGE + 1)] {
             let hint = body.size_hint();
             assert_eq!(hint.lower(), left as u64);
             assert_eq!(hint.exact(), trailers.is_none().then_some(left as u64));
@@ -117,7 +139,7 @@ fn hints_are_right_before_each_frame_and_trailers_come_last() {
             let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else {
                 panic!()
             };
-            assert_eq!(frame.into_data().unwrap().len(), SMALL);
+            assert_eq!(frame.into_data().unwrap().len(), length);
         }
         assert_eq!(body.is_end_stream(), trailers.is_none());
         if let Some(trailers) = trailers {
@@ -245,13 +267,13 @@ proptest! {
         let pieces: Vec<_> = cuts.windows(2).map(|cut| &old.as_bytes()[cut[0]..cut[1]]).collect();
 
         let (whole, model) = gathered(&pieces).finish().unwrap();
-        let model = model.unwrap();
+        let model = model.model.unwrap();
         let mut by_serde: Value = serde_json::from_str(&old).unwrap();
         prop_assert_eq!(by_serde["model"].as_str(), Some(name.as_str()));
         prop_assert_eq!(&model.name, &name);
 
         let changed = whole.splice(&model.spans, &Bytes::from(Value::from(new.as_str()).to_string()));
-        let changed = text(&changed);
+        let changed = text(changed);
         prop_assert_eq!(String::from_utf8_lossy(&changed), expected);
         by_serde["model"] = new.into();
         prop_assert_eq!(serde_json::from_slice::<Value>(&changed).unwrap(), by_serde);
