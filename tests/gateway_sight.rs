@@ -73,12 +73,22 @@ impl Watched {
     }
 
     async fn metrics(&self) -> Metrics {
-        let answer =
-            call(self.admin, Request::get("/metrics").body(Full::default()).unwrap()).await;
+        let form = "application/openmetrics-text; version=1.0.0";
+        let (kind, text) = self.metrics_as(Some(form)).await;
+        assert_eq!(kind, format!("{form}; charset=utf-8"));
+        Metrics::parse(&text)
+    }
+
+    /// In the form that is accepted, with its type.
+    async fn metrics_as(&self, accept: Option<&str>) -> (String, String) {
+        let mut request = Request::get("/metrics").body(Full::default()).unwrap();
+        if let Some(accept) = accept {
+            request.headers_mut().insert(header::ACCEPT, accept.parse().unwrap());
+        }
+        let answer = call(self.admin, request).await;
         assert_eq!(answer.status(), StatusCode::OK);
-        let kind = &answer.headers()[header::CONTENT_TYPE];
-        assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-        Metrics::parse(&text(answer).await)
+        let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        (kind, text(answer).await)
     }
 
     /// The metrics as soon as so many requests have ended.
@@ -152,6 +162,11 @@ impl Log {
         for name in ["timestamp", "level", "message", "target"] {
             fields.remove(name).expect(name);
         }
+        // What is an error has one; each has its own.
+        let reason = fields.remove("reason");
+        let status = fields["status"].as_u64().unwrap();
+        let left = fields["end"] == "client_left" && !fields.contains_key("code");
+        assert_eq!(reason.is_some_and(|reason| reason != ""), status >= 400 && !left);
         assert!(fields.remove("id").unwrap().as_str().unwrap().len() > 4);
         let total = fields.remove("total_seconds").unwrap().as_f64().unwrap();
         if let Some(first) = fields.remove("first_byte_seconds") {
@@ -301,9 +316,8 @@ async fn each_request_has_a_line_without_its_content() {
     let answer = text(answer).await;
     let line = log.steady().await;
     let expected = json!({
-        "method": "POST", "path": "/v1/images/generations", "location": "us-central1",
-        "status": 404, "code": "unsupported_path", "end": "whole", "attempts": 1,
-        "sent_bytes": answer.len(),
+        "method": "POST", "path": "/v1/images/generations", "status": 404,
+        "code": "unsupported_path", "end": "whole", "sent_bytes": answer.len(),
     });
     assert_eq!(line, expected);
 
@@ -428,6 +442,74 @@ async fn the_text_log_has_the_same_fields() {
     assert!(line.contains(" INFO ") && line.contains(r#"method="POST""#), "{line}");
     assert!(line.contains(r#"model="hostile\n\u{1b}[31mmodel""#), "{line}");
     assert!(line.contains("status=") && line.contains("total_seconds="), "{line}");
+}
+
+#[tokio::test]
+async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() {
+    let vertex = Emulator::start().await.unwrap();
+    let pair = common::certificates::Authority::new().server();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) =
+        (common::put(folder.path(), "cert", &pair.0), common::put(folder.path(), "key", &pair.1));
+    for asked in [true, false] {
+        let mut options = vec!["--log-format", "json"];
+        options.extend(asked.then_some("--log-peer"));
+        let mut watched = Watched::start(&vertex, &options).await;
+        let mut log = watched.log();
+        let mut peers = Vec::new();
+        let big = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000));
+        for (sent, message) in [
+            ("GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
+            ("GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
+            ("GET / \u{1} HTTP/1.1\r\nhost: x\r\n\r\n", "refused: "),
+            (&big, "refused: "),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", "a request was refused unread"),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhalf", "in the middle of a request's head"),
+        ] {
+            let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+            let _ = socket.write_all(sent.as_bytes()).await;
+            if sent.ends_with("half") {
+                socket.shutdown().await.unwrap();
+            }
+            peers.push((socket.local_addr().unwrap().to_string(), message));
+            let line = log.lines.until(message).await;
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let peer = peers.last().filter(|_| asked).map(|(peer, _)| json!(peer));
+            assert_eq!(line["peer"], peer.unwrap_or_default(), "{line}");
+        }
+        // Over HTTP/2, of a client that does not tell its port.
+        text(watched.gateway.call_over(Http::Two, &mut chat("x")).await).await;
+        let line = log.lines.until("/v1/chat/completions").await;
+        assert_eq!(line.contains(r#""peer":"127.0.0.1:"#), asked, "{line}");
+
+        let tls = ["--tls-cert", &cert, "--tls-key", &key, "--log-format", "json"];
+        let tls = [&tls[..], if asked { &["--log-peer"] } else { &[] }].concat();
+        let mut watched = Watched::start(&vertex, &tls).await;
+        let mut log = watched.log();
+        let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let line = log.lines.until("no TLS handshake").await;
+        let peer = format!(r#""peer":"{}""#, socket.local_addr().unwrap());
+        assert_eq!(line.contains(&peer), asked, "{line}");
+        assert_eq!(line.contains("peer"), asked, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_line_of_an_error_says_why_and_quotes_nothing_of_the_conversation() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "short"]).await;
+    let mut log = watched.log();
+    text(watched.call(ask("google/nosuch\u{2028}model")).await).await;
+    let line = log.lines.until("POST /v1/chat/completions").await;
+    assert!(line.contains("Z 404 POST ") && line.contains(": Publisher Model "), "{line}");
+    assert!(line.contains(r"nosuch\u{2028}model us-central1 "), "{line}");
+    text(watched.call(Request::get("/v1/what").body(Full::default()).unwrap()).await).await;
+    let line = log.lines.until("/v1/what").await;
+    assert!(line.contains(" unsupported_path: "), "{line}");
+    text(watched.call(ask(MODEL)).await).await;
+    let line = log.lines.until("Z 200 POST /v1/chat/completions").await;
+    assert!(line.contains(" tokens") && line.len() < 160 && !line.contains("e-"), "{line}");
 }
 
 #[tokio::test]
@@ -723,8 +805,73 @@ async fn no_client_makes_labels_without_end() {
         text(answer).await;
     }
     let metrics = watched.metrics_after(206.0).await;
-    assert_eq!(metrics.labels("model").len(), 201);
-    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("model", "other")]), 6.0);
+    assert_eq!(metrics.labels("model").len(), 101);
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("model", "other")]), 106.0);
+    // One that is used again and again is told from them.
+    for _ in 0..10 {
+        text(watched.call(ask("google/model-204")).await).await;
+    }
+    let metrics = watched.metrics_after(216.0).await;
+    let again = [("model", "google/model-204")];
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &again), 2.0);
+}
+
+/// The text format 0.0.4, as strictly as Prometheus' own checker reads it: a family begins with its help
+/// and its kind, has samples of its own names alone, and comes once.
+fn check_text_format(text: &str) -> BTreeMap<String, (String, usize)> {
+    let mut families: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    let (mut help, mut current) = (None, String::new());
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, said) = rest.split_once(' ').expect(line);
+            assert!(!said.is_empty(), "{line}");
+            help = Some(name);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect(line);
+            assert_eq!(help.take(), Some(name), "{line}");
+            assert!(
+                ["counter", "gauge", "histogram", "summary", "untyped"].contains(&kind),
+                "{line}"
+            );
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+            current = name.to_owned();
+            assert!(families.insert(current.clone(), (kind.to_owned(), 0)).is_none(), "{line}");
+        } else {
+            assert!(!line.starts_with('#') && !line.is_empty(), "{line}");
+            let name = line.split(['{', ' ']).next().unwrap();
+            let (kind, samples) = families.get_mut(&current).expect(line);
+            let suffix = name.strip_prefix(&current).expect(line);
+            let suffixes: &[&str] =
+                if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffixes.contains(&suffix), "{line}");
+            line.rsplit_once(' ').unwrap().1.parse::<f64>().expect(line);
+            *samples += 1;
+        }
+    }
+    families
+}
+
+#[tokio::test]
+async fn metrics_are_text_unless_the_scraper_likes_openmetrics_better() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &[]).await;
+    text(watched.call(chat("x")).await).await;
+    let metrics = watched.metrics_after(1.0).await;
+    for accept in [None, Some("text/html,*/*;q=0.8"), Some("text/plain;version=0.0.4")] {
+        let (kind, text) = watched.metrics_as(accept).await;
+        assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
+        let families = check_text_format(&text);
+        assert_eq!(families.len(), metrics.families.len());
+        assert_eq!(families["vertex_gateway_build_info"], ("gauge".to_owned(), 1));
+        assert_eq!(families["vertex_gateway_requests_total"], ("counter".to_owned(), 1));
+        assert!(text.contains("vertex_gateway_requests_total{client=\"\",model=\""), "{text}");
+    }
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
+         text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    let (kind, text) = watched.metrics_as(Some(prometheus)).await;
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(text.ends_with("# EOF\n"), "{text}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tower::Service;
 use super::layer::Settings;
 use crate::{
     BoxError,
-    error::{Error, UntrustedHost},
+    error::Error,
     head::Head,
     replay::{Recording, ReplayBody, Rewind, drain},
     token::{LeaseFuture, Rejection, RejectionFuture},
@@ -110,8 +110,8 @@ where
     B: Body + 'static,
     R: Body,
 {
-    pub(super) fn failed(error: UntrustedHost) -> Self {
-        Self { state: State::Failed(Some(Error::from(error).into())) }
+    pub(super) fn failed(error: Error) -> Self {
+        Self { state: State::Failed(Some(error.into())) }
     }
 
     /// `service` must be ready, and `request` must have the token of `generation`.

@@ -8,7 +8,12 @@ use http_body::Body;
 use tower::Service;
 
 use super::{ResponseFuture, layer::Settings};
-use crate::{BoxError, replay::ReplayBody, token::TokenCache};
+use crate::{
+    BoxError, Error,
+    order::{Level, Order},
+    replay::ReplayBody,
+    token::TokenCache,
+};
 
 /// Puts the access token on requests; on a 401 refreshes it and sends the request once more. Made
 /// by [`VertexAuthLayer`](super::VertexAuthLayer). See the [module's docs](super).
@@ -19,11 +24,12 @@ use crate::{BoxError, replay::ReplayBody, token::TokenCache};
 pub struct VertexAuth<S> {
     inner: S,
     settings: Arc<Settings>,
+    order: Order,
 }
 
 impl<S> VertexAuth<S> {
     pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings }
+        Self { inner, settings, order: Order::of::<S>(Level::Auth) }
     }
 
     /// The cache that this service's tokens come from.
@@ -55,7 +61,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if let Err(error) = self.settings.trust.check(request.uri()) {
+        let trusted = || self.settings.trust.check(request.uri()).map_err(Error::from);
+        if let Err(error) = self.order.check().and_then(|()| trusted()) {
             return ResponseFuture::failed(error);
         }
         let set = |token: &HeaderValue| {

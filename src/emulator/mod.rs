@@ -3,8 +3,13 @@
 //!
 //! It checks what the service checks, in the order in which the service does it: host and path,
 //! then the credential, and only then the body. Answers echo what was said and say that they come
-//! from the emulator; images are named by type and length. Of tools that are offered the first is
-//! called, with arguments that fit its schema, and a JSON schema in `response_format` is kept to.
+//! from the emulator; images are named by type and length. A JSON schema in `response_format` is
+//! kept to.
+//!
+//! A tool is called if `tool_choice` asks for it (`required`, or its name), or if the last message of the
+//! user says `call the tool NAME`, in the midst of whatever else; a result of a tool as the last message
+//! is answered with an echo of both. The arguments fit the tool's schema. Where it takes any text they
+//! say `example`, and never what the user said: a tool may be a shell.
 //!
 //! What an answer costs depends on the request alone: four bytes are a token. Gemini 2.5 and 3 think,
 //! and as at Vertex AI their `reasoning_tokens` are in `total_tokens` but not in `completion_tokens`:

@@ -2,9 +2,10 @@
 //! and whether it is to be closed.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -19,6 +20,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
+use tracing::field::{DisplayValue, display};
 
 use super::send_timeout::Stalls;
 
@@ -29,6 +31,8 @@ const SHARED: Duration = Duration::from_secs(30);
 /// Of one connection. What reads, what serves and what writes it share this.
 #[derive(Debug)]
 pub(super) struct Activity {
+    /// Who is at the other end, if the log is to tell.
+    peer: OnceLock<SocketAddr>,
     opened: Instant,
     /// Requests that were given to the service.
     begun: AtomicUsize,
@@ -55,6 +59,7 @@ pub(super) struct Activity {
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
+            peer: OnceLock::new(),
             opened: Instant::now(),
             begun: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
@@ -67,6 +72,22 @@ impl Activity {
             close: Notify::new(),
             evict: Notify::new(),
         })
+    }
+
+    /// The log is to tell who is at the other end.
+    pub(super) fn comes_from(&self, peer: SocketAddr) {
+        // An IPv4 address is shown as one, whatever the listener is.
+        let _ = self.peer.set(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+    }
+
+    /// Who is at the other end, if the log is to tell.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get().copied()
+    }
+
+    /// The same as a field of a line.
+    pub(super) fn shown_peer(&self) -> Option<DisplayValue<SocketAddr>> {
+        self.peer().map(display)
     }
 
     fn now(&self) -> u64 {

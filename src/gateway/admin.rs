@@ -14,11 +14,13 @@ use tokio::{
 };
 
 use super::{
+    activity::Activity,
     browser::{Browsers, Listener},
     config::{Failure, address, given},
     file::ConfigFile,
     listen::Refused,
-    sight::Sight,
+    sight::{Form, Sight},
+    strict::Strict,
 };
 
 /// A client that has not sent a request's head by then is not going to.
@@ -29,8 +31,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTIONS: usize = 16;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const OPEN_METRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// The options about the admin listener.
 #[derive(Clone, Debug, Args)]
@@ -116,7 +116,8 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(max_header_bytes);
-    if let Err(error) = builder.serve_connection(TokioIo::new(socket), service).await {
+    let socket = TokioIo::new(Strict::new(socket, HEADER_TIMEOUT, Activity::new()));
+    if let Err(error) = builder.serve_connection(socket, service).await {
         tracing::debug!(%error, "connection of the admin listener ended");
     }
 }
@@ -148,7 +149,12 @@ fn answer(
         return response;
     }
     match path {
-        "/metrics" => of_kind(StatusCode::OK, OPEN_METRICS, sight.metrics()),
+        "/metrics" => {
+            let form = Form::accepted(request.headers());
+            let mut response = of_kind(StatusCode::OK, form.content_type(), sight.metrics(form));
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+            response
+        }
         "/healthz" => text(StatusCode::OK, "ok"),
         _ => match sight.ready() {
             Ok(()) => text(StatusCode::OK, "ready"),

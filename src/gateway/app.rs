@@ -92,6 +92,8 @@ pub(super) struct Shared {
     /// How long a connection to Vertex AI takes requests.
     pub(super) connection_lifetime: Option<Duration>,
     pub(super) max_request_bytes: usize,
+    /// Whether the log says who is at the other end.
+    pub(super) log_peer: bool,
     pub(super) response_timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) client_body_timeout: Option<Duration>,
@@ -124,6 +126,7 @@ impl App {
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
         let sight = Arc::clone(&shared.sight);
         let mut record = Box::new(Record::new(id.clone(), method, path, sight));
+        record.peer = activity.peer();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
         let answer = answer(stack, &shared, request, &cors, &mut record, activity);
         let answer = AssertUnwindSafe(answer);
@@ -132,7 +135,7 @@ impl App {
         let answer = answer.unwrap_or_else(|_panic| Err(Refusal::failed()));
         let left = answer.as_ref().is_err_and(Refusal::is_of_one_that_left);
         let mut answer = answer.unwrap_or_else(|refusal| {
-            record.refused = Some(refusal.code());
+            record.refuse(&refusal);
             let mut answer = refusal.to_response();
             if refusal.is_of_a_stranger() && activity.refused() {
                 // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.

@@ -249,7 +249,8 @@ pub struct Options {
 
     /// Time that a client may take for the head of a request, or to begin a next one, after which
     /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
-    /// balancer in front must keep its connections idle for a shorter time
+    /// balancer in front must keep its connections idle for a shorter time. The same over HTTP/2,
+    /// where a client with a request in flight must answer pings in that time
     #[arg(
         long,
         value_name = "TIME",
@@ -303,8 +304,8 @@ pub struct Options {
     )]
     pub client_body_timeout: Duration,
 
-    /// Time in which a client takes no byte of its answer, after which its connection is closed; 0
-    /// waits for ever
+    /// Time in which a client takes no byte of its answer, after which its connection is closed, or
+    /// its stream is reset over HTTP/2; 0 waits for ever
     #[arg(
         long,
         value_name = "TIME",

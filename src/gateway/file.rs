@@ -442,18 +442,19 @@ fn check_keys(
             None if options.contains_key(key) => {}
             None => {
                 let names = known.iter().map(|(name, _)| *name);
+                let shown = shown::value(key);
                 // Options are written with hyphens.
                 let written = key_of(key).to_lowercase();
                 let near =
                     nearest(&written, names.clone().chain(options.keys().map(String::as_str)));
                 return wrong(match near {
-                    Some(near) => format!("unknown key `{key}`{place}: did you mean `{near}`?"),
+                    Some(near) => format!("unknown key `{shown}`{place}: did you mean `{near}`?"),
                     None if options.is_empty() => {
                         let names: Vec<_> = names.collect();
-                        format!("unknown key `{key}`{place}: there are {}", names.join(", "))
+                        format!("unknown key `{shown}`{place}: there are {}", names.join(", "))
                     }
                     None => format!(
-                        "unknown key `{key}`: there are `model`, `client`, `default_publisher` and \
+                        "unknown key `{shown}`: there are `model`, `client`, `default_publisher` and \
                          the options that `vertex-gateway --help` lists, with `_` instead of `-`"
                     ),
                 });
@@ -554,7 +555,7 @@ mod tests {
             ("send_timeout = 9223372036854775807", "line 1: `send_timeout`: give a time"),
             ("send_timeout = -1", "line 1: `send_timeout`: give a time"),
             ("max_request_bytes = 1.5", "line 1: `max_request_bytes`: give text in quotes"),
-            ("log_format = \"SECRET\"", "line 1: `log_format`: give text or json"),
+            ("log_format = \"SECRET\"", "line 1: `log_format`: give auto or short or text or json"),
             ("allow_unauthenticated = \"SECRET\"", "`allow_unauthenticated`: give true or false"),
             ("config = \"other\"", "unknown key `config`"),
         ] {

@@ -272,6 +272,7 @@ async fn work(
                         () = serving => {}
                         () = activity.evicted() => {
                             tracing::info!(
+                                peer = activity.shown_peer(),
                                 "--max-connections are open: the connection of a client that has \
                                  shown no key was closed for the next one"
                             );
@@ -312,6 +313,11 @@ async fn serve_connection(
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
 ) {
+    if app.shared.log_peer
+        && let Ok(peer) = socket.peer_addr()
+    {
+        activity.comes_from(peer);
+    }
     let mut socket = TimeoutStream::new(socket);
     socket.set_write_timeout(app.shared.send_timeout);
     let socket = Box::pin(socket);
@@ -333,7 +339,9 @@ async fn serve_connection(
     };
     let socket = match shaken {
         Ok(socket) => socket,
-        Err(error) => return tracing::info!(%error, "no TLS handshake"),
+        Err(error) => {
+            return tracing::info!(%error, peer = activity.shown_peer(), "no TLS handshake");
+        }
     };
     // RFC 7301 §3.2: what was agreed on is what is spoken.
     let builder = match socket.get_ref().1.alpn_protocol() {

@@ -13,6 +13,7 @@
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
 //! | `retry` | what is sent again, and how often |
+//! | `reason` | why Vertex AI answered with an error, for the log |
 //! | `record` | one request, to the last byte of its answer |
 //! | `breaks` | the answer as it comes: silences and breaks |
 //! | `sight` | what operators see of requests: metrics, and a line of the log each |
@@ -79,6 +80,7 @@ mod models;
 mod operation;
 mod outbound;
 mod policy;
+mod reason;
 mod record;
 mod refusal;
 mod resource;

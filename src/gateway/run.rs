@@ -89,6 +89,7 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
         max_request_bytes: serving.max_request_bytes,
+        log_peer: serving.log.log_peer,
         retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
         idle_timeout: timeout(options.idle_timeout),

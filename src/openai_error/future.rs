@@ -10,8 +10,8 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, layer::Settings, reading::Reading, shape};
-use crate::BoxError;
+use super::{ErrorBody, body::Chunks, layer::Settings, reading::Reading, shape};
+use crate::{BoxError, Error};
 
 /// The future of [`VertexError`](super::VertexError).
 #[pin_project]
@@ -28,6 +28,8 @@ enum State<F, B> {
         settings: Settings,
         head_only: bool,
     },
+    /// Nothing was sent.
+    Refused(Option<Error>),
     /// An error's body is read, so that it can be translated.
     Reading(Pin<Box<Reading<B>>>),
 }
@@ -35,6 +37,10 @@ enum State<F, B> {
 impl<F, B> ResponseFuture<F, B> {
     pub(super) fn new(response: F, settings: Settings, head_only: bool) -> Self {
         Self { state: State::Waiting { response, settings, head_only } }
+    }
+
+    pub(super) fn refused(error: Error) -> Self {
+        Self { state: State::Refused(Some(error)) }
     }
 }
 
@@ -58,6 +64,11 @@ where
                         Kind::Events => return Poll::Ready(Ok(response.map(ErrorBody::events))),
                         Kind::Error => Reading::new(response, settings),
                     }
+                }
+                StateProj::Refused(error) => {
+                    let Some(error) = error.take() else { return Poll::Pending };
+                    let body = |body| ErrorBody::chunks(Chunks::one(body));
+                    return Poll::Ready(Ok(error.to_response().map(body)));
                 }
                 StateProj::Reading(reading) => return reading.as_mut().poll(cx).map(Ok),
             };

@@ -71,6 +71,6 @@ impl<S> Layer<S> for VertexErrorLayer {
     type Service = VertexError<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VertexError { inner, settings: self.settings }
+        VertexError::with(inner, self.settings)
     }
 }

@@ -6,21 +6,30 @@ use http_body::Body;
 use tower::Service;
 
 use super::{ErrorBody, ResponseFuture, layer::Settings};
-use crate::BoxError;
+use crate::{
+    BoxError,
+    order::{Level, Order},
+};
 
 /// The service of [`VertexErrorLayer`](super::VertexErrorLayer). See the [module](super).
 ///
-/// Its errors are those of the inner service: it makes none.
+/// Its errors are those of the inner service: it makes none. Where a layer is inside that belongs
+/// outside, it answers 500 in OpenAI's form.
 #[derive(Clone, Debug)]
 pub struct VertexError<S> {
-    pub(super) inner: S,
-    pub(super) settings: Settings,
+    inner: S,
+    settings: Settings,
+    order: Order,
 }
 
 impl<S> VertexError<S> {
     /// With the default settings of [`VertexErrorLayer`](super::VertexErrorLayer).
     pub fn new(inner: S) -> Self {
-        Self { inner, settings: Settings::default() }
+        Self::with(inner, Settings::default())
+    }
+
+    pub(super) fn with(inner: S, settings: Settings) -> Self {
+        Self { inner, settings, order: Order::of::<S>(Level::Error) }
     }
 
     /// The inner service.
@@ -44,6 +53,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Err(error) = self.order.check() {
+            return ResponseFuture::refused(error);
+        }
         if !self.settings.accept_compressed {
             // Removed, not `identity`: a layer further in that undoes compression may still ask
             // for it, which it does only where nobody has said anything.

@@ -35,11 +35,13 @@ where
 {
     #[pin]
     state: State<S::Future>,
-    run: Box<Run<S, B>>,
+    /// `None` for a request that is refused.
+    run: Option<Box<Run<S, B>>>,
 }
 
 #[pin_project(project = StateProj)]
 enum State<F> {
+    Failed(Option<BoxError>),
     Sending(#[pin] F),
     Waiting(Pin<Box<Sleep>>),
     /// The service for the next attempt gets ready.
@@ -101,6 +103,10 @@ where
     S: Service<Request<ReplayBody<B>>> + Clone,
     B: Body + Send + 'static,
 {
+    pub(super) fn failed(error: Error) -> Self {
+        Self { state: State::Failed(Some(error.into())), run: None }
+    }
+
     /// `service` must be ready.
     pub(super) fn send(service: &mut S, settings: &Arc<Settings>, request: Request<B>) -> Self {
         let locations = request.extensions().get::<Locations>().cloned();
@@ -134,7 +140,8 @@ where
             kept,
             next: None,
         });
-        Self { state: State::Sending(run.call(service, request, Duration::ZERO)), run }
+        let answer = run.call(service, request, Duration::ZERO);
+        Self { state: State::Sending(answer), run: Some(run) }
     }
 }
 
@@ -369,10 +376,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let next = match this.state.as_mut().project() {
+            let (state, Some(run)) = (this.state.as_mut().project(), &mut *this.run) else {
+                let StateProj::Failed(error) = this.state.project() else { return Poll::Pending };
+                return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+            };
+            let next = match state {
+                StateProj::Failed(_) => return Poll::Pending,
                 StateProj::Sending(answer) => {
                     let result = ready!(answer.poll(cx)).map_err(Into::into);
-                    match this.run.settle(result, cx) {
+                    match run.settle(result, cx) {
                         ControlFlow::Continue(Duration::ZERO) => State::Readying,
                         ControlFlow::Continue(wait) => {
                             State::Waiting(Box::pin(tokio::time::sleep(wait)))
@@ -388,13 +400,13 @@ where
                     State::Readying
                 }
                 StateProj::Readying => {
-                    let Some(next) = &mut this.run.next else { return Poll::Pending };
+                    let Some(next) = &mut run.next else { return Poll::Pending };
                     if let Err(error) = ready!(next.service.poll_ready(cx)) {
-                        let error = this.run.not_ready(error.into());
+                        let error = run.not_ready(error.into());
                         this.state.set(State::Done);
                         return Poll::Ready(Err(error));
                     }
-                    match this.run.send_next() {
+                    match run.send_next() {
                         Some(answer) => State::Sending(answer),
                         None => State::Done,
                     }

@@ -8,7 +8,11 @@ use http_body::Body;
 use tower::Service;
 
 use super::{ResponseFuture, layer::Settings};
-use crate::{BoxError, replay::ReplayBody};
+use crate::{
+    BoxError,
+    order::{Level, Order},
+    replay::ReplayBody,
+};
 
 /// Sends again what failed for the moment. Made by
 /// [`VertexRetryLayer`](super::VertexRetryLayer). See the [module's docs](super).
@@ -17,11 +21,16 @@ use crate::{BoxError, replay::ReplayBody};
 /// so it should be cheap to clone, as HTTP clients are. Its errors are passed on unchanged.
 #[derive(Clone, Debug)]
 pub struct VertexRetry<S> {
-    pub(super) inner: S,
-    pub(super) settings: Arc<Settings>,
+    inner: S,
+    settings: Arc<Settings>,
+    order: Order,
 }
 
 impl<S> VertexRetry<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings, order: Order::of::<S>(Level::Retry) }
+    }
+
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -45,6 +54,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Err(error) = self.order.check() {
+            return ResponseFuture::failed(error);
+        }
         // The service that is ready is used in place; the future keeps an unready clone.
         ResponseFuture::send(&mut self.inner, &self.settings, request)
     }

@@ -34,6 +34,6 @@ impl<S> Layer<S> for VertexRouteLayer {
     type Service = VertexRoute<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VertexRoute { inner, upstream: self.upstream.clone() }
+        VertexRoute::to(inner, self.upstream.clone())
     }
 }

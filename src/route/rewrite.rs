@@ -76,7 +76,7 @@ impl Methods {
     fn allowed(sub: &str) -> Option<&'static str> {
         if fixed(sub).is_some() {
             Some("POST")
-        } else if sub.starts_with("/responses/") {
+        } else if sub.strip_prefix("/responses/").is_some_and(|id| !id.contains('/')) {
             Some("GET, DELETE")
         } else if sub.starts_with("/invoke/") {
             Some(ANY)
@@ -213,10 +213,14 @@ pub(super) fn known<'a>(upstream: &'a Upstream, uri: &Uri) -> Option<&'a Uri> {
 /// known before it is known to which: `prefix` is what clients may put before it.
 ///
 /// # Errors
-/// [`RouteError::MethodNotAllowed`]
+/// [`RouteError::MethodNotAllowed`], and [`RouteError::InvalidPath`] first.
 #[cfg(feature = "gateway")]
 pub(crate) fn check_method_of(method: &Method, path: &str, prefix: &str) -> Result<(), RouteError> {
-    check_method(Some(method), Methods::allowed(without_prefix(path, prefix)))
+    let sub = without_prefix(path, prefix);
+    if fixed(sub).is_none() {
+        check_whole(path)?;
+    }
+    check_method(Some(method), Methods::allowed(sub))
 }
 
 pub(super) fn check_method(
@@ -250,11 +254,7 @@ pub(crate) fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str
     if fixed(sub).is_some() {
         return Ok(sub);
     }
-    let whole = path.strip_suffix('/').filter(|whole| !whole.is_empty());
-    // Of the whole path, so that nothing hides in front of a prefix.
-    if path != "/" {
-        check_path(whole.unwrap_or(path)).map_err(invalid)?;
-    }
+    check_whole(path)?;
     let mut sub = sub;
     if let Some(resource) = resource_of(path, sub) {
         let own = upstream.resource();
@@ -266,9 +266,6 @@ pub(crate) fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str
                 served: own.map(|own| clip(own.trim_start_matches('/'))),
             })?;
     }
-    if whole.is_none() {
-        return Ok(sub);
-    }
     match sub.strip_suffix('/').filter(|sub| !sub.is_empty()) {
         None => Ok(sub),
         Some(short) if fixed(short).is_some() || short.starts_with("/responses/") => Ok(short),
@@ -277,6 +274,15 @@ pub(crate) fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str
             Err(invalid(EMPTY_SEGMENT))
         }
         Some(_) => Ok(sub),
+    }
+}
+
+/// Refuses a path that could be read as another one, but for a slash at its end. Of the whole path, so
+/// that nothing hides in front of a prefix.
+fn check_whole(path: &str) -> Result<(), RouteError> {
+    match path.strip_suffix('/') {
+        Some("") => Ok(()),
+        whole => check_path(whole.unwrap_or(path)).map_err(invalid),
     }
 }
 

@@ -4,19 +4,27 @@ use http::{Request, Response, Version};
 use tower::{BoxError, Service};
 
 use super::{ResponseFuture, Upstream, headers, headers::OwnHeaders, rewrite::resolve};
-use crate::error::{ConfigError, Error};
+use crate::{
+    error::{ConfigError, Error},
+    order::{Level, Order},
+};
 
 /// The service of [`VertexRouteLayer`](super::VertexRouteLayer). See the [module](super).
 #[derive(Clone, Debug)]
 pub struct VertexRoute<S> {
     pub(super) inner: S,
     pub(super) upstream: Option<Upstream>,
+    order: Order,
 }
 
 impl<S> VertexRoute<S> {
     /// Routes to `upstream`, or to the [`Upstream`] in the extensions of a request that has one.
     pub fn new(inner: S, upstream: Upstream) -> Self {
-        Self { inner, upstream: Some(upstream) }
+        Self::to(inner, Some(upstream))
+    }
+
+    pub(super) fn to(inner: S, upstream: Option<Upstream>) -> Self {
+        Self { inner, upstream, order: Order::of::<S>(Level::Route) }
     }
 }
 
@@ -34,7 +42,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match route(self.upstream.as_ref(), &mut request) {
+        let routed = self.order.check().and_then(|()| route(self.upstream.as_ref(), &mut request));
+        match routed {
             Ok(upstream) => ResponseFuture::inner(self.inner.call(request), upstream),
             Err(error) => ResponseFuture::error(error.into()),
         }

@@ -217,7 +217,8 @@ pub(super) fn check_lifetime(lifetime: Duration) -> Result<(), ConfigError> {
 }
 
 fn check_account(account: &str) -> Result<(), ConfigError> {
-    if is_name(account) && !account.contains(':') {
+    let is_number = account.bytes().all(|byte| byte.is_ascii_digit());
+    if is_name(account) && !account.contains(':') && (is_number || account.contains('@')) {
         return Ok(());
     }
     let advice = "give its e-mail address, such as vertex@my-project.iam.gserviceaccount.com";

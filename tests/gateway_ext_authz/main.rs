@@ -15,7 +15,8 @@ use std::{
 use common::gateway::{Gateway, command};
 use envoy_types::pb::envoy::{
     config::core::v3::{
-        Address, HeaderValueOption, SocketAddress, address, header_value_option::HeaderAppendAction,
+        Address, HeaderValueOption, SocketAddress, address,
+        header_value_option::HeaderAppendAction, socket_address::PortSpecifier,
     },
     service::{
         auth::v3::{
@@ -107,8 +108,15 @@ impl Envoy {
         });
         let http = asked.http();
         let request = attribute_context::Request { http: Some(http), ..Default::default() };
+        let address = SocketAddress {
+            address: "2001:db8::7".to_owned(),
+            port_specifier: Some(PortSpecifier::PortValue(4711)),
+            ..Default::default()
+        };
+        let address = Some(Address { address: Some(address::Address::SocketAddress(address)) });
+        let source = Some(attribute_context::Peer { address, ..Default::default() });
         let attributes =
-            AttributeContext { request: Some(request), destination, ..Default::default() };
+            AttributeContext { request: Some(request), source, destination, ..Default::default() };
         let request = CheckRequest { attributes: Some(attributes) };
         let response = self.check.clone().check(request).await.unwrap().into_inner();
         let code = response.status.unwrap().code;

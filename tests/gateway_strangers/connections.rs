@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::oneshot,
+    sync::mpsc,
     task::JoinHandle,
 };
 use tower_vertex::emulator::{Emulator, TokenBehavior};
@@ -17,9 +17,9 @@ use tower_vertex::emulator::{Emulator, TokenBehavior};
 use super::{
     ALICE, Files, chat_of,
     common::{
-        chat_stream, eventually,
+        chat, chat_stream, eventually,
         gateway::{Gateway, before, command},
-        in_time,
+        in_time, text,
         vitals::{Admin, Vitals},
     },
 };
@@ -28,7 +28,7 @@ use super::{
 struct Two {
     requests: SendRequest<Bytes>,
     /// Sets the window of all streams.
-    window: Option<oneshot::Sender<u32>>,
+    window: mpsc::UnboundedSender<u32>,
     ended: JoinHandle<()>,
 }
 
@@ -40,19 +40,18 @@ impl Two {
         builder.initial_window_size(window);
         let shaken = in_time("a handshake", builder.handshake::<_, Bytes>(socket)).await;
         let (requests, mut connection) = shaken.unwrap();
-        let (window, mut set) = oneshot::channel();
+        let (window, mut set) = mpsc::unbounded_channel();
         let ended = tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = &mut connection => return,
-                    window = &mut set => match window {
-                        Ok(window) => connection.set_initial_window_size(window).unwrap(),
-                        Err(_) => return drop(connection.await),
-                    },
+                    Some(window) = set.recv() => {
+                        connection.set_initial_window_size(window).unwrap();
+                    }
                 }
             }
         });
-        Self { requests, window: Some(window), ended }
+        Self { requests, window, ended }
     }
 
     async fn ask(&mut self, request: Request<Full<Bytes>>) -> http::Response<h2::RecvStream> {
@@ -106,7 +105,7 @@ async fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back()
         assert_eq!(rest(stream).await, Err(Some(Reason::CANCEL)));
     }
     // Each by itself: the connection serves on.
-    shut.window.take().unwrap().send(1 << 16).unwrap();
+    shut.window.send(1 << 16).unwrap();
     let answer = shut.ask(ask(false)).await;
     assert!(rest(answer.into_body()).await.unwrap().contains("You said: x"));
     files.told(6, "its stream is reset").await;
@@ -117,18 +116,22 @@ async fn a_large_response_over_http2_comes_whole_in_pieces() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
     let mut client = Two::connect(&gateway, (1 << 31) - 1).await;
-    for length in [1, 2, 4096, 4097, 16_384, 16_385, 100_000] {
-        let said = "y".repeat(length);
-        let body = client.ask(super::common::chat(&said)).await.into_body();
-        // The window of the connection is as small as it begins.
-        let mut body = body;
+    for length in [1, 2, 3000, 4000, 16_000, 17_000, 100_000] {
+        let question = "y".repeat(length);
+        let said = |answer: &str| {
+            let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+            answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+        };
+        let over_one = said(&text(gateway.call(chat(&question)).await).await);
+        let mut body = client.ask(chat(&question)).await.into_body();
         let mut all = Vec::new();
         while let Some(data) = in_time("more of it", body.data()).await {
             let data = data.unwrap();
+            // The window of the connection is as small as it begins.
             body.flow_control().release_capacity(data.len()).unwrap();
             all.extend(data);
         }
-        assert!(String::from_utf8(all).unwrap().contains(&format!("said: {said}\"")), "{length}");
+        assert_eq!(said(&String::from_utf8(all).unwrap()), over_one);
     }
 }
 
@@ -138,7 +141,7 @@ async fn a_connection_over_http2_that_asks_nothing_is_closed() {
     let gateway = files.start(&vertex, &["--header-timeout", "1"]).await;
     let silent = Two::connect(&gateway, 1 << 16).await;
     let mut once = Two::connect(&gateway, 1 << 16).await;
-    let answer = once.ask(super::common::chat("x")).await;
+    let answer = once.ask(chat("x")).await;
     assert!(rest(answer.into_body()).await.unwrap().contains("You said: x"));
     for client in [silent, once] {
         in_time("its end", client.ended).await.unwrap();
@@ -159,7 +162,7 @@ async fn a_401_closes_the_connection_unless_a_client_with_a_key_shares_it() {
     assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
 
     let mut stranger = Two::connect(&gateway, 1 << 16).await;
-    let answer = stranger.ask(super::common::chat("x")).await;
+    let answer = stranger.ask(chat("x")).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert!(!answer.headers().contains_key(header::CONNECTION));
     assert!(rest(answer.into_body()).await.unwrap().contains("invalid_api_key"));
@@ -392,7 +395,7 @@ async fn bytes_of_a_body_that_look_like_hypers_own_answer_stay_as_they_are() {
         };
         let asks = async {
             let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
-            let request = super::common::gateway::bytes(super::common::chat("x")).await;
+            let request = super::common::gateway::bytes(chat("x")).await;
             socket.write_all(&request).await.unwrap();
             let mut answer = Vec::new();
             while !answer.ends_with(first.as_bytes()) {

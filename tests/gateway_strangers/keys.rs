@@ -93,7 +93,7 @@ async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
     let upstream = listener.local_addr().unwrap();
     let options = ["--client-key-file", &files.path("keys")];
     let gateway = files.start_to(&vertex, &format!("http://{upstream}"), &options).await;
-    let query = "?key=SECRET&a=1&access_token=SECRET&oauth_token=SECRET&k%65y=SECRET";
+    let query = "?key=SECRET&alt=sse&access_token=SECRET&oauth_token=SECRET&k%65y=SECRET";
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = format!(
         "POST /v1/chat/completions{query} HTTP/1.1\r\nHost: evil.example\r\n\
@@ -108,7 +108,8 @@ async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(!sent.contains("SECRET") && !sent.contains("evil"), "{sent}");
     let lines: Vec<String> = sent.lines().map(str::to_lowercase).collect();
-    let path = "post /v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions?a=1 ";
+    let path =
+        "post /v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions?alt=sse ";
     assert!(lines[0].starts_with(path), "{sent}");
     assert!(lines.contains(&format!("host: {upstream}")), "{sent}");
     let authorizations: Vec<_> =
@@ -175,6 +176,10 @@ async fn a_key_asks_for_its_models_alone() {
     let requests = [
         post("content-encoding", "gzip", r#"{"model":"fast"}"#),
         post("content-type", "text/plain", r#"{"model":"fast"}"#),
+        post("content-type", "multipart/form-data; boundary=x", r#"{"model":"fast"}"#),
+        post("content-type", "application/x-www-form-urlencoded", "model=fast"),
+        post("content-type", "application/x-www-form-urlencoded", r#"{"model":"slow"}"#),
+        post("x-no-type", "", r#"{"model":"slow"}"#),
         post("content-type", "application/json", "{}"),
         post("content-type", "application/json", ""),
         get(ALICE, "/v1/responses/1"),
@@ -202,6 +207,36 @@ async fn a_key_asks_for_its_models_alone() {
     }
     assert_eq!(error_of(&gateway, get(ALICE, "/v1/models/slow")).await.0, 404);
     assert_eq!(gateway.call(get(BOB, "/v1/models/slow")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_body_that_was_held_to_a_list_is_sent_as_what_it_was_read_as() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (keys, config) = (files.path("keys"), files.write("config", RULES));
+    let options = ["--client-key-file", &keys, "--config", &config];
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let gateway = files.start_to(&vertex, &upstream, &options).await;
+    // Read as forms, or in other letters, these would ask for another model.
+    let body = r#"{"model":"fast","messages":[{"x":"&model=slow&y="}]}"#;
+    for content_type in [
+        "",
+        "content-type: application/x-www-form-urlencoded\r\n",
+        "content-type: application/json; charset=utf-7\r\n",
+        "content-type: application/json\r\ncontent-type: text/json\r\n",
+    ] {
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ALICE}\r\n\
+             connection: close\r\n{content_type}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (answer, sent) = tokio::join!(gateway.raw(request.as_bytes()), one_request(&listener));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let sent = sent.to_lowercase();
+        let types: Vec<_> = sent.lines().filter(|line| line.starts_with("content-type:")).collect();
+        assert_eq!(types, ["content-type: application/json"], "{sent}");
+        assert!(sent.contains(r#""model":"google/gemini-2.5-flash""#), "{sent}");
+    }
 }
 
 #[tokio::test]

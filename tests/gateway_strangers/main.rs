@@ -5,11 +5,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+#[cfg(target_os = "linux")]
+mod drips;
 mod keys;
 mod pages;
 mod smuggling;
 mod start;
 mod tls;
+mod travel;
 
 use std::{fs, path::Path, process::Stdio};
 

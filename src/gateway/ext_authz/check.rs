@@ -1,11 +1,15 @@
 //! A request: where it goes, with which token, or why not. The layers of the sidecar decide, with
 //! nothing behind them but [`caught`].
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::{
-    config::core::v3::address::Address,
+    config::core::v3::{address::Address, socket_address::PortSpecifier},
     service::auth::v3::{
         CheckRequest, CheckResponse,
         attribute_context::{HttpRequest, Peer},
@@ -41,9 +45,6 @@ use crate::{
 /// bodies. A client's own does not come through.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
-/// What a CONNECT is for, where Envoy shows it.
-const PROTOCOL: &str = ":protocol";
-
 /// The longest path and query that make a URI, in bytes.
 const LONGEST: usize = (u16::MAX - 1) as usize;
 
@@ -75,22 +76,27 @@ impl Authorization for Check {
         &self,
         request: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
-        let attributes = request.into_inner().attributes;
-        let listener = attributes
-            .as_ref()
-            .map_or(Listener::Foreign, |seen| listener(seen.destination.as_ref()));
-        let http = attributes.and_then(|attributes| attributes.request?.http);
+        let attributes = request.into_inner().attributes.unwrap_or_default();
+        let listener = listener(attributes.destination.as_ref());
+        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer);
+        let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| {
             tonic::Status::invalid_argument(
                 "no HTTP request to check: this serves envoy.filters.http.ext_authz",
             )
         })?;
-        Ok(tonic::Response::new(self.0.check(http, listener).await))
+        Ok(tonic::Response::new(self.0.check(http, listener, peer).await))
     }
 }
 
 impl Shared {
-    async fn check(&self, mut asked: HttpRequest, listener: Listener) -> CheckResponse {
+    async fn check(
+        &self,
+        mut asked: HttpRequest,
+        listener: Listener,
+        peer: Option<SocketAddr>,
+    ) -> CheckResponse {
+        let is_extended = has_protocol(&asked);
         let (headers, all) = headers(&mut asked);
         let cors = self.browsers.cors(&headers);
         let id = request_id(&headers);
@@ -98,8 +104,11 @@ impl Shared {
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
+        record.peer = peer;
         let verdict = if all {
-            self.decide(asked, headers, listener, &cors, &mut record).await
+            // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
+            let is_upgrade = is_extended || asks_for_upgrade(&headers);
+            self.decide(asked, headers, is_upgrade, listener, &cors, &mut record).await
         } else {
             Err(too_many_headers())
         };
@@ -115,7 +124,7 @@ impl Shared {
                 verdict::answer(&answer, &id)
             }
             Err(refusal) => {
-                record.refused = Some(refusal.code());
+                record.refuse(&refusal);
                 let mut answer = refusal.to_response();
                 cors.put_on(answer.headers_mut());
                 record.status = Some(answer.status());
@@ -128,13 +137,12 @@ impl Shared {
         &self,
         asked: HttpRequest,
         came: HeaderMap,
+        is_upgrade: bool,
         listener: Listener,
         cors: &Cors,
         record: &mut Record,
     ) -> Result<Verdict, Refusal> {
         let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
-        // Over HTTP/2 it is a CONNECT (RFC 8441), which Envoy shows as it came or as a GET.
-        let is_upgrade = asks_for_upgrade(&came) || asked.headers.contains_key(PROTOCOL);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
@@ -242,6 +250,13 @@ async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallib
     Ok(Response::new(request))
 }
 
+/// Whether Envoy shows what a CONNECT is for.
+fn has_protocol(asked: &HttpRequest) -> bool {
+    const PROTOCOL: &str = ":protocol";
+    let mut as_they_are = asked.header_map.iter().flat_map(|map| &map.headers);
+    asked.headers.contains_key(PROTOCOL) || as_they_are.any(|header| header.key == PROTOCOL)
+}
+
 /// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,
 /// with commas between, unless Envoy is told to send them as they are. And whether these are all:
 /// there is room for 24,576 names.
@@ -269,6 +284,16 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
 fn too_many_headers() -> Refusal {
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     Refusal::new(status, "too_many_headers", "the request has too many headers")
+}
+
+/// Of Envoy's client; `None` if it came by a socket file.
+fn address(source: Peer) -> Option<SocketAddr> {
+    let Address::SocketAddress(address) = source.address?.address? else { return None };
+    let port = match address.port_specifier? {
+        PortSpecifier::PortValue(port) => u16::try_from(port).ok()?,
+        PortSpecifier::NamedPort(_) => return None,
+    };
+    Some(SocketAddr::new(address.address.parse().ok()?, port))
 }
 
 /// A path, and nothing that is more than that.

@@ -66,6 +66,7 @@ struct Shared {
     max_request_bytes: usize,
     /// Of a call itself: those of the request that it is about are in its body.
     max_header_bytes: usize,
+    log_peer: bool,
 }
 
 /// Envoy does the retries: of a list of locations the first is used, however long it is.
@@ -105,6 +106,7 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
+        log_peer: options.log.log_peer,
         max_header_bytes: options.max_header_bytes,
     });
     // Both before anybody is told that it serves, and may send one.

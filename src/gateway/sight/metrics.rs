@@ -4,7 +4,7 @@
 //! only so many: each combination of labels is memory, here and in Prometheus.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
@@ -18,10 +18,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{Connections, scraped::Scraped};
+use super::{Connections, exposition::Form, scraped::Scraped};
 use crate::{
     gateway::{
         limits::Limits,
+        log::fit,
         operation::operation,
         record::{Record, Way},
         usage::Usage,
@@ -42,6 +43,10 @@ const DURATION: [f64; 19] = [
 
 /// So many models have names of their own; a gateway that passes any name on sees more.
 const MOST_MODELS: usize = 200;
+/// So often a name was answered with 2xx that gets one of the last labels.
+const USES: u32 = 10;
+/// So many names are counted that may get one.
+const MOST_CANDIDATES: usize = 1000;
 /// A longer name is no model of Vertex AI.
 const LONGEST_MODEL: usize = 128;
 const OTHER: &str = "other";
@@ -270,7 +275,7 @@ impl Metrics {
     }
 
     pub(super) fn know(&self, model: &str) {
-        self.models.label(model, true);
+        self.models.list(model);
     }
 
     pub(super) fn arrived(&self) {
@@ -366,11 +371,11 @@ impl Metrics {
         self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    pub(super) fn show(&self) -> String {
+    pub(super) fn show(&self, form: Form) -> String {
         let mut text = String::with_capacity(16 << 10);
         // A `String` takes all that is written.
         let _ = encode(&mut text, &self.registry);
-        text
+        form.of(text)
     }
 }
 
@@ -383,24 +388,66 @@ fn traffic_type(usage: Option<&Usage>) -> &'static str {
 }
 
 /// The models that have labels of their own.
+///
+/// Those of the table always do. Of others, which any client can make up if something answers them
+/// with 2xx, half of the labels go to the first that come, and the other half to those that are used
+/// again and again.
 #[derive(Debug, Default)]
-struct Models(RwLock<HashSet<Arc<str>>>);
+struct Models(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By the names that clients use.
+    labels: HashMap<Arc<str>, Arc<str>>,
+    /// How many of them are in no table.
+    unlisted: usize,
+    /// How often those were used that have no label yet.
+    used: HashMap<Arc<str>, u32>,
+}
 
 impl Models {
-    /// The label of a model; if it is `new`, it gets one of its own while there are any left.
-    fn label(&self, model: &str, new: bool) -> Arc<str> {
+    /// It is in the table.
+    fn list(&self, model: &str) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.used.remove(model);
+        known.labels.entry(model.into()).or_insert_with(|| fit(model).into());
+    }
+
+    /// The label of a model that was asked for, with success or without.
+    fn label(&self, model: &str, good: bool) -> Arc<str> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(label) = known.get(model) {
+        if let Some(label) = known.labels.get(model) {
             return label.clone();
         }
-        let has_room = known.len() < MOST_MODELS;
+        let is_full = known.unlisted >= MOST_MODELS;
         drop(known);
-        if !new || !has_room || model.len() > LONGEST_MODEL {
+        if !good || is_full || model.len() > LONGEST_MODEL {
             return OTHER.into();
         }
-        let label: Arc<str> = model.into();
-        // A few more, if they come at the same time.
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(label.clone());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).used(model)
+    }
+}
+
+impl Known {
+    fn used(&mut self, model: &str) -> Arc<str> {
+        if let Some(label) = self.labels.get(model) {
+            return label.clone();
+        }
+        if self.unlisted >= MOST_MODELS / 2 {
+            if self.used.len() >= MOST_CANDIDATES && !self.used.contains_key(model) {
+                // One that is used often is soon back.
+                self.used.clear();
+            }
+            let times = self.used.entry(model.into()).or_default();
+            *times += 1;
+            if *times < USES || self.unlisted >= MOST_MODELS {
+                return OTHER.into();
+            }
+            self.used.remove(model);
+        }
+        self.unlisted += 1;
+        let label: Arc<str> = fit(model).into();
+        self.labels.insert(model.into(), label.clone());
         label
     }
 }
@@ -416,5 +463,48 @@ impl<F: EncodeMetric> EncodeMetric for Shown<F> {
 
     fn metric_type(&self) -> MetricType {
         self.0.metric_type()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_names_leave_labels_for_models_that_are_used() {
+        let models = Models::default();
+        for number in 0..MOST_MODELS + 7 {
+            models.list(&format!("listed-{number}"));
+        }
+        for number in 0..5000 {
+            models.label(&format!("made-up-{number}"), true);
+        }
+        let known = || models.0.read().unwrap().labels.len();
+        assert_eq!(known(), MOST_MODELS + 7 + MOST_MODELS / 2);
+        assert!(models.0.read().unwrap().used.len() <= MOST_CANDIDATES);
+        for number in 0..MOST_MODELS + 7 {
+            let name = format!("listed-{number}");
+            assert_eq!(*models.label(&name, false), *name);
+        }
+        for _ in 1..USES {
+            assert_eq!(&*models.label("google/real", true), OTHER);
+            assert_eq!(&*models.label("google/real", false), OTHER);
+        }
+        assert_eq!(&*models.label("google/real", true), "google/real");
+        assert_eq!(&*models.label("google/real", false), "google/real");
+        // However often they are used, there is an end.
+        for number in 0..2 * MOST_MODELS {
+            (0..USES).for_each(|_| drop(models.label(&format!("busy-{number}"), true)));
+        }
+        assert_eq!(known(), MOST_MODELS + 7 + MOST_MODELS);
+    }
+
+    #[test]
+    fn a_label_has_nothing_that_moves_a_cursor_or_turns_a_line() {
+        let models = Models::default();
+        assert_eq!(
+            &*models.label("a\u{1b}[2Jb\u{202e}c\u{2028}", true),
+            r"a\u{1b}[2Jb\u{202e}c\u{2028}"
+        );
     }
 }

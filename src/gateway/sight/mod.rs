@@ -1,6 +1,7 @@
 //! What operators see of requests: a line of the log each, and the metrics.
 
 mod connections;
+mod exposition;
 mod metrics;
 mod scraped;
 
@@ -12,8 +13,11 @@ use std::{
     thread,
 };
 
-pub(super) use self::connections::{Connections, CountConnections};
 use self::metrics::Metrics;
+pub(super) use self::{
+    connections::{Connections, CountConnections},
+    exposition::Form,
+};
 use super::{limits::Limits, log, record::Record};
 use crate::{
     model::{ModelEntry, ModelTable},
@@ -100,9 +104,9 @@ impl Sight {
         }
     }
 
-    /// All metrics, as OpenMetrics text.
-    pub(super) fn metrics(&self) -> String {
-        self.metrics.show()
+    /// All metrics.
+    pub(super) fn metrics(&self, form: Form) -> String {
+        self.metrics.show(form)
     }
 }
 

@@ -82,9 +82,14 @@ impl Framing {
         Self { at: At::First, line: Line::default(), fields: Fields::default() }
     }
 
-    /// Whether what comes next belongs to the first line of a request.
+    /// Whether the first line of a request has begun and has not ended.
     pub(super) fn is_in_request_line(&self) -> bool {
-        matches!(self.at, At::First | At::RequestLine)
+        matches!(self.at, At::First | At::RequestLine) && self.line.length > 0
+    }
+
+    /// Whether what comes next is the head of a request, or a part of it.
+    pub(super) fn is_before_body(&self) -> bool {
+        matches!(self.at, At::First | At::RequestLine | At::Field)
     }
 
     pub(super) fn is_http2(&self) -> bool {

@@ -28,6 +28,11 @@ use super::activity::Activity;
 /// a zero, and hyper looks at a head when it has its end.
 const INSTEAD: &[u8] = b"\0\r\n\r\n";
 
+/// As much of a head as is read at a time. hyper 1.12 begins with so much and doubles its buffer when
+/// it is full, so that the buffer never outgrows a power of two. Reads that fill it more than once in a
+/// row would make it ask for more than the longest head.
+const OF_A_HEAD: usize = 8 << 10;
+
 /// A connection that reads requests by the letter of RFC 9112.
 #[derive(Debug)]
 pub(super) struct Strict<I> {
@@ -65,14 +70,25 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) else {
+        let read = if this.framing.is_before_body() {
+            let room = buffer.remaining().min(OF_A_HEAD);
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+            let read = Pin::new(&mut this.io).poll_read(cx, &mut part);
+            let length = part.filled().len();
+            buffer.advance(length);
+            read
+        } else {
+            Pin::new(&mut this.io).poll_read(cx, buffer)
+        };
+        let Poll::Ready(read) = read else {
             let Some(timeout) = &mut this.first_line else { return Poll::Pending };
             ready!(timeout.as_mut().poll(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         };
         read?;
         if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
-            tracing::info!(why, "a request was refused unread");
+            let peer = this.activity.shown_peer();
+            tracing::info!(why, peer, "a request was refused unread");
             buffer.set_filled(before + at);
             read_from(this.refused.insert(INSTEAD), buffer);
         }
@@ -97,7 +113,8 @@ fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
 impl<I> Drop for Strict<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {
-            tracing::info!("a connection ended in the middle of a request's head");
+            let peer = self.activity.shown_peer();
+            tracing::info!(peer, "a connection ended in the middle of a request's head");
         }
     }
 }
