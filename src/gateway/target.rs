@@ -292,9 +292,10 @@ impl TargetOptions {
             builder = builder.forward_query(name);
         }
         if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
-            builder = builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
-                error.given_in(self.place(&self.api_version, "--api-version"))
-            })?);
+            builder =
+                builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
+                    error.given_in(self.place(&self.api_version, "--api-version"))
+                })?);
         }
         if let Some(emulator) = emulator {
             builder = builder.origin(emulator.url());

@@ -458,9 +458,17 @@ async fn a_setting_that_is_wrong_says_where_its_value_is_from() {
         (&[("VERTEX_GATEWAY_UPSTREAM", "ftp://a")], &[], "invalid VERTEX_GATEWAY_UPSTREAM"),
         (&[], &["--upstream", "http://a.b"], "--upstream \"http://a.b\" would send"),
         (&[("VERTEX_GATEWAY_API_VERSION", "v9")], &[], "in VERTEX_GATEWAY_API_VERSION"),
-        (&[("VERTEX_GATEWAY_IAM_ENDPOINT", "x y")], &["--impersonate-service-account", "a@b"], "IAM endpoint"),
+        (
+            &[("VERTEX_GATEWAY_IAM_ENDPOINT", "x y")],
+            &["--impersonate-service-account", "a@b"],
+            "IAM endpoint",
+        ),
         (&[("GOOGLE_CLOUD_QUOTA_PROJECT", "a b")], &[], "in GOOGLE_CLOUD_QUOTA_PROJECT"),
-        (&[("VERTEX_GATEWAY_CONFIG", &wrong)], &[], "location \"Berlin\" in the configuration file"),
+        (
+            &[("VERTEX_GATEWAY_CONFIG", &wrong)],
+            &[],
+            "location \"Berlin\" in the configuration file",
+        ),
     ];
     for (variables, options, words) in cases {
         let mut command = world.command(&["check", "--credentials", &key]);
@@ -474,7 +482,11 @@ async fn a_setting_that_is_wrong_says_where_its_value_is_from() {
         (&[], &["--listen", "nowhere"], "invalid --listen"),
         (&[("VERTEX_GATEWAY_LOG_FORMAT", "x")], &[], "(from VERTEX_GATEWAY_LOG_FORMAT)"),
         (&[("VERTEX_GATEWAY_CONFIG", &wrong)], &[], "invalid `listen` of the configuration file"),
-        (&[("VERTEX_GATEWAY_CLIENT_KEY_FILE", "./no")], &[], "VERTEX_GATEWAY_CLIENT_KEY_FILE ./no: "),
+        (
+            &[("VERTEX_GATEWAY_CLIENT_KEY_FILE", "./no")],
+            &[],
+            "VERTEX_GATEWAY_CLIENT_KEY_FILE ./no: ",
+        ),
     ] {
         let mut command = world.command(&["serve", "--credentials", &key]);
         command.args(options).envs(variables.iter().copied());
