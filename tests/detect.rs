@@ -72,6 +72,12 @@ async fn nothing_at_all_is_said_place_by_place() {
     }
 }
 
+#[test]
+fn a_search_can_be_spawned() {
+    fn check<T: Send>(_: T) {}
+    check(Credentials::detect());
+}
+
 /// As in the first seconds of a pod of GKE that cannot see the firmware.
 #[cfg(target_os = "linux")]
 #[tokio::test]
