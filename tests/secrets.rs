@@ -63,7 +63,10 @@ async fn no_secret_is_ever_printed() {
         .with_writer(move || log.clone())
         .init();
     let panics = seen.clone();
-    std::panic::set_hook(Box::new(move |panic| writeln!(panics.clone(), "{panic}").unwrap()));
+    std::panic::set_hook(Box::new(move |panic| {
+        writeln!(panics.clone(), "{panic}").unwrap();
+        eprintln!("{panic}");
+    }));
 
     let vertex = Emulator::start().await.unwrap();
     let key = vertex.service_account_key();
