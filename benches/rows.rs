@@ -16,7 +16,6 @@ use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body::Body;
 use http_body_util::{Empty, Full};
 use kube_client::client::middleware::BaseUriLayer;
-use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -418,12 +417,15 @@ fn is_whole(request: &[u8]) -> bool {
 }
 
 fn service_account_key(token_uri: &str) -> Result<String, BoxError> {
-    let key = rsa::RsaPrivateKey::new(&mut rand::rngs::OsRng, 2048)?;
+    // The emulator's.
+    let (_, key) = include_str!("../src/emulator/public-test-key.pem")
+        .split_once("\n\n")
+        .ok_or("the key is after an empty line")?;
     let key = serde_json::json!({
         "type": "service_account",
         "project_id": "my-project",
         "private_key_id": "0",
-        "private_key": key.to_pkcs8_pem(LineEnding::LF)?.as_str(),
+        "private_key": key,
         "client_email": "bench@my-project.iam.gserviceaccount.com",
         "client_id": "0",
         "token_uri": token_uri,

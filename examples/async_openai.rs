@@ -1,6 +1,6 @@
 //! async-openai over the layers, by its own door for Tower, `Client::with_http_service`.
 //!
-//! `cargo run --example async_openai --features emulator` talks to an emulator inside this process.
+//! `cargo run --example async_openai --features emulator,reqwest` talks to an emulator inside this process.
 
 use async_openai::{
     Client,
@@ -14,8 +14,8 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 use tower_vertex::{
     auth::VertexAuthLayer,
     emulator::Emulator,
+    http_client::ReqwestClient,
     openai_error::VertexErrorLayer,
-    replay::ReplayBody,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
@@ -30,19 +30,15 @@ async fn main() -> Result<(), BoxError> {
 
     // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // A redirect would be followed, in part with the token, to where the layers have not looked.
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-    let client = Client::build(http.clone(), OpenAIConfig::new().with_api_key("unused"));
+    // It follows no redirects, which would take the token to where the layers have not looked.
+    let http = ReqwestClient::build(reqwest::Client::builder())?;
+    let client = Client::build(http.get_ref().clone(), OpenAIConfig::new().with_api_key("unused"));
 
     let vertex = ServiceBuilder::new()
         .layer(VertexErrorLayer::new())
         .layer(VertexRouteLayer::new(upstream.build()?))
         .layer(auth)
-        .service_fn(move |request: http::Request<ReplayBody<reqwest::Body>>| {
-            let request = reqwest::Request::try_from(request.map(reqwest::Body::wrap));
-            let http = http.clone();
-            async move { http.execute(request?).await.map(http::Response::from) }
-        });
+        .service(http);
     // What it makes and what it takes are reqwest's, so they are turned into `http`'s and back.
     let door = service_fn(move |factory: HttpRequestFactory| {
         let vertex = vertex.clone();

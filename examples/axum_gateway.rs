@@ -14,7 +14,6 @@ use axum::{
     serve::ListenerExt,
 };
 use http::{Request, StatusCode};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::net::TcpListener;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
@@ -22,6 +21,7 @@ use tower_vertex::{
     Error,
     auth::VertexAuthLayer,
     emulator::Emulator,
+    http_client::HyperClient,
     model::{ModelTable, VertexModelLayer},
     openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
@@ -44,9 +44,6 @@ async fn main() -> Result<(), BoxError> {
         }
         Err(error) => return Err(error.into()),
     };
-    let https = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots()?;
-    let client =
-        Client::builder(TokioExecutor::new()).build(https.https_or_http().enable_http1().build());
     let vertex = ServiceBuilder::new()
         // The path without the query, which may carry a key.
         .layer(TraceLayer::new_for_http().make_span_with(|request: &Request<Body>| {
@@ -64,7 +61,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(VertexErrorLayer::new())
         .layer(VertexRouteLayer::new(upstream))
         .layer(auth)
-        .service(client);
+        .service(HyperClient::new()?);
     let app = Router::new().route_service("/v1/{*path}", vertex);
 
     let address = std::env::var("LISTEN").unwrap_or("127.0.0.1:3000".into());

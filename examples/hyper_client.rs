@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_vertex::{
     BoxError,
     auth::VertexAuthLayer,
     emulator::Emulator,
+    http_client::HyperClient,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
@@ -33,11 +33,10 @@ async fn main() -> Result<(), BoxError> {
         }
         Err(error) => return Err(error.into()),
     };
-    let https = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots()?;
-    let client =
-        Client::builder(TokioExecutor::new()).build(https.https_or_http().enable_http1().build());
-    let mut vertex =
-        ServiceBuilder::new().layer(VertexRouteLayer::new(upstream)).layer(auth).service(client);
+    let mut vertex = ServiceBuilder::new()
+        .layer(VertexRouteLayer::new(upstream))
+        .layer(auth)
+        .service(HyperClient::new()?);
 
     let answer = vertex.ready().await?.call(chat("Say hello.", false)?).await?;
     println!("{}", content(answer).await?);

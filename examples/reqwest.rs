@@ -1,15 +1,14 @@
 //! The layers over reqwest, whose requests and answers turn into `http`'s and back.
 //!
-//! `cargo run --example reqwest --features emulator` talks to an emulator inside this process.
+//! `cargo run --example reqwest --features emulator,reqwest` talks to an emulator inside this process.
 
-use http::{Request, Response};
-use reqwest::{Body, Client, redirect};
+use reqwest::Client;
 use serde_json::{Value, json};
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_vertex::{
     auth::{RefreshOutcome, VertexAuthLayer},
     emulator::Emulator,
-    replay::ReplayBody,
+    http_client::ReqwestClient,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
@@ -24,17 +23,18 @@ async fn main() -> Result<(), BoxError> {
 
     // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // A redirect would be followed out of the layers' sight: with the token to another path of the
-    // host, and to hosts that they do not trust.
-    let client = Client::builder().redirect(redirect::Policy::none()).build()?;
+    // Without redirects, which would be followed out of the layers' sight: with the token to another
+    // path of the host, and to hosts that they do not trust.
+    let client = ReqwestClient::build(Client::builder())?;
     let mut vertex = ServiceBuilder::new()
         .layer(VertexRouteLayer::new(upstream.build()?))
         .layer(auth)
-        .service(over_reqwest(client.clone()));
+        .service(client.clone());
 
     for text in ["Say hello.", "Still there?"] {
         let messages = json!([{ "role": "user", "content": text }]);
         let request = client
+            .get_ref()
             .post("https://api.openai.com/v1/chat/completions")
             .json(&json!({ "model": "google/gemini-2.5-flash", "messages": messages }))
             .build()?;
@@ -47,21 +47,4 @@ async fn main() -> Result<(), BoxError> {
         emulator.revoke_tokens();
     }
     Ok(())
-}
-
-/// reqwest as the innermost service. It takes any body that is `Sync`, which a [`ReplayBody`] is if
-/// the body in it is.
-fn over_reqwest(
-    client: Client,
-) -> impl Service<
-    Request<ReplayBody<Body>>,
-    Response = Response<Body>,
-    Error = reqwest::Error,
-    Future: Send,
-> + Clone {
-    service_fn(move |request: Request<ReplayBody<Body>>| {
-        let request = reqwest::Request::try_from(request.map(Body::wrap));
-        let client = client.clone();
-        async move { client.execute(request?).await.map(Response::from) }
-    })
 }

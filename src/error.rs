@@ -19,15 +19,53 @@
 //! # assert_eq!(answer(&error).status(), 414);
 //! ```
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::BoxError;
+use crate::{
+    BoxError,
+    shown::{self, Shown},
+};
 
-/// An error made by this crate. Cheap to clone: many requests may fail for one cause.
-#[derive(Clone, Debug)]
+/// `Debug` as people read it, because it is what `main` shows of an error: the text, and below it
+/// the causes that the text does not hold.
+macro_rules! readable_debug {
+    ($($error:ty),*) => { $(
+        impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                crate::error::readable(self, f)
+            }
+        }
+    )* };
+}
+pub(crate) use readable_debug;
+
+pub(crate) fn readable(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(f, "\n  caused by: {error}")?;
+        cause = error.source();
+    }
+    Ok(())
+}
+
+readable_debug!(
+    Error,
+    TokenError,
+    CredentialsError,
+    ConfigError,
+    RouteError,
+    ModelError,
+    UntrustedHost,
+    Fault
+);
+
+/// An error made by this crate. Cheap to clone: many requests may fail for one cause. `Debug` reads
+/// as `Display`, with the causes below.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no usable access token. 503.
@@ -36,7 +74,7 @@ pub enum Error {
     Credentials(CredentialsError),
     /// A setting cannot be used; it was refused when the layer was built. 500.
     Config(ConfigError),
-    /// The request's path has no place on Vertex AI. 400, 404 or 414.
+    /// The request's path or method has no place on Vertex AI. 400, 404, 405 or 414.
     Route(RouteError),
     /// The request's `model` cannot be read. 400 or 413.
     Model(ModelError),
@@ -50,7 +88,10 @@ impl Error {
         match self {
             Self::Token(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Route(RouteError::InvalidPath { .. }) => StatusCode::BAD_REQUEST,
-            Self::Route(RouteError::UnsupportedPath { .. }) => StatusCode::NOT_FOUND,
+            Self::Route(RouteError::UnsupportedPath { .. } | RouteError::OtherResource { .. }) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Route(RouteError::MethodNotAllowed { .. }) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Route(RouteError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::Model(ModelError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Model(_) => StatusCode::BAD_REQUEST,
@@ -67,6 +108,8 @@ impl Error {
             Self::Credentials(_) => "no_credentials",
             Self::Route(RouteError::InvalidPath { .. }) => "invalid_path",
             Self::Route(RouteError::UnsupportedPath { .. }) => "unsupported_path",
+            Self::Route(RouteError::OtherResource { .. }) => "resource_not_served",
+            Self::Route(RouteError::MethodNotAllowed { .. }) => "method_not_allowed",
             Self::Route(RouteError::TooLong) => "uri_too_long",
             Self::Model(ModelError::TooLarge { .. }) => "request_too_large",
             Self::Model(ModelError::Ambiguous) => "ambiguous_model",
@@ -76,15 +119,45 @@ impl Error {
         }
     }
 
+    /// What to do about it, apart from what is wrong: the advice that the text ends with. `None` if
+    /// nothing is known that would help, or if it is the client's to do.
+    ///
+    /// ```
+    /// let error = tower_vertex::route::Upstream::new("my-project", "Berlin").unwrap_err();
+    /// let error = tower_vertex::Error::from(error);
+    /// assert!(error.remedy().is_some_and(|remedy| error.to_string().ends_with(remedy)));
+    /// ```
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Token(error) => error.remedy(),
+            Self::Credentials(error) => error.remedy(),
+            Self::Config(error) => Some(error.remedy()),
+            Self::UntrustedHost(error) => Some(error.remedy()),
+            Self::Route(_) | Self::Model(_) => None,
+        }
+    }
+
     /// A response with [`status`](Self::status) and a body in OpenAI's form,
-    /// `{"error":{"message","type","param","code"}}`.
+    /// `{"error":{"message","type","param","code"}}`; with `Allow` if the status is 405.
     pub fn to_response(&self) -> Response<Bytes> {
         let param = match self {
             Self::Model(ModelError::TooLarge { .. }) => None,
             Self::Model(_) => Some("model"),
             _ => None,
         };
-        openai_error(self.status(), self.code(), param, &self.to_string())
+        let mut response = openai_error(self.status(), self.code(), param, &self.to_string());
+        if let Some(allowed) = self.allowed_methods() {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+
+    /// What `Allow` says, if the method was not allowed.
+    pub(crate) fn allowed_methods(&self) -> Option<&'static str> {
+        match self {
+            Self::Route(RouteError::MethodNotAllowed { allowed, .. }) => Some(allowed),
+            _ => None,
+        }
     }
 }
 
@@ -151,8 +224,81 @@ macro_rules! from {
 }
 from!(TokenError => Token, CredentialsError => Credentials, ConfigError => Config, RouteError => Route, ModelError => Model, UntrustedHost => UntrustedHost);
 
+/// What stands in the way of a token, parted into what is wrong and what to do about it. Holds no
+/// secret.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    kind: FaultKind,
+    what: Cow<'static, str>,
+    remedy: Cow<'static, str>,
+}
+
+/// What a [`Fault`] is, for code that goes on from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    /// The credentials themselves: a file, or a field of it.
+    Credentials,
+    /// No answer of what gives tokens.
+    Unreachable,
+    /// It answered, and said no.
+    Refused,
+    /// It said that this identity may not have another one's tokens.
+    MayNotImpersonate,
+    /// It answered with something that is not a token.
+    NotAToken,
+}
+
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+impl Fault {
+    pub(crate) fn new(
+        kind: FaultKind,
+        what: impl Into<Cow<'static, str>>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { kind, what: what.into(), remedy: remedy.into() }
+    }
+
+    /// The same fault with another remedy.
+    #[cfg(feature = "google-cloud-auth")]
+    pub(crate) fn remedied(self, remedy: &'static str) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+
+    /// The same fault of `whose`.
+    pub(crate) fn of(self, whose: &str) -> Self {
+        Self { what: format!("{whose}: {}", self.what).into(), ..self }
+    }
+}
+
+#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
+impl Fault {
+    pub(crate) fn kind(&self) -> FaultKind {
+        self.kind
+    }
+
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    pub(crate) fn remedy(&self) -> &str {
+        &self.remedy
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, what, remedy } = self;
+        match kind {
+            FaultKind::Refused | FaultKind::MayNotImpersonate => write!(f, "{what}: {remedy}"),
+            _ => write!(f, "{what}; {remedy}"),
+        }
+    }
+}
+
+impl StdError for Fault {}
+
 /// Why there is no usable access token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum TokenError {
     /// The source failed. Its own error is the source of this one.
@@ -176,23 +322,57 @@ impl TokenError {
             Err(error) => Self::Fetch(error.into()),
         }
     }
+
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fetch(error) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// What to do about it, if that is known. A source that is not of this crate says so in its own
+    /// text.
+    pub fn remedy(&self) -> Option<&str> {
+        Some(match self {
+            Self::Fetch(_) => self.fault()?.remedy(),
+            Self::Timeout(_) => "check the way to the token endpoint",
+            Self::RuntimeGone => "try again",
+            Self::NoRuntime => "call from within a Tokio runtime",
+            Self::Panicked | Self::Invalid(_) => return None,
+        })
+    }
+
+    /// What is wrong, without the remedy and without saying that there is no token.
+    pub(crate) fn what(&self) -> Cow<'_, str> {
+        match self {
+            Self::Fetch(error) => match self.fault() {
+                Some(fault) => fault.what().into(),
+                None => error.to_string().into(),
+            },
+            Self::Timeout(after) => {
+                format!("the token source did not answer within {after:?}").into()
+            }
+            Self::Panicked => "the token source panicked".into(),
+            Self::Invalid(why) => format!("the token source returned {why}").into(),
+            Self::RuntimeGone => "the runtime that was fetching it was shut down".into(),
+            Self::NoRuntime => "there is no runtime to fetch it".into(),
+        }
+    }
+
+    /// Whether the identity may not have the tokens of the one that it is to impersonate.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn may_not_impersonate(&self) -> bool {
+        self.fault().is_some_and(|fault| fault.kind() == FaultKind::MayNotImpersonate)
+    }
 }
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no access token for Vertex AI: ")?;
-        match self {
-            Self::Fetch(error) => write!(f, "{error}"),
-            Self::Timeout(after) => write!(
-                f,
-                "the token source did not answer within {after:?}; check the way to the token endpoint"
-            ),
-            Self::Panicked => f.write_str("the token source panicked"),
-            Self::Invalid(why) => write!(f, "the token source returned {why}"),
-            Self::RuntimeGone => {
-                f.write_str("the runtime that was fetching it was shut down; try again")
-            }
-            Self::NoRuntime => f.write_str("call from within a Tokio runtime"),
+        match (self, self.remedy()) {
+            (Self::Fetch(error), _) => error.fmt(f),
+            (_, Some(remedy)) => write!(f, "{}; {remedy}", self.what()),
+            (_, None) => f.write_str(&self.what()),
         }
     }
 }
@@ -208,87 +388,138 @@ impl StdError for TokenError {
 }
 
 /// Why this machine's Google credentials cannot be used. Found by `Credentials::detect`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CredentialsError {
-    places: Vec<(&'static str, String)>,
-    found: bool,
+    places: Vec<(Cow<'static, str>, String)>,
+    /// What is wrong with the one that is there.
+    fault: Option<Fault>,
 }
 
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 impl CredentialsError {
     /// What was looked at, each with what is missing there.
     pub(crate) fn not_found(places: Vec<(&'static str, String)>) -> Self {
-        Self { places, found: false }
+        let places = places.into_iter().map(|(place, why)| (place.into(), why)).collect();
+        Self { places, fault: None }
     }
 
     /// What is at `path`, which `place` names, cannot be used.
-    pub(crate) fn unusable(place: &'static str, path: &std::path::Path, why: &str) -> Self {
-        Self { places: vec![(place, format!("{}: {why}", path.display()))], found: true }
-    }
-
-    /// What `place` names cannot be used by what was compiled in.
-    #[cfg(not(feature = "google-cloud-auth"))]
-    pub(crate) fn needs_feature(place: &'static str, feature: &str) -> Self {
-        let why = format!("tokens from there need this crate's feature `{feature}`");
-        Self { places: vec![(place, why)], found: true }
+    pub(crate) fn unusable(place: Cow<'static, str>, path: &std::path::Path, fault: Fault) -> Self {
+        if shown::is_content_of_a_file(path) {
+            let text = format!("{place} holds the content of a file, not its path");
+            let fault = Fault::new(FaultKind::Credentials, text.clone(), WRITE_IT);
+            return Self { places: vec![(place, text)], fault: Some(fault) };
+        }
+        let fault = fault.of(&shown::path(path).to_string());
+        let whole = fault.clone().of(&place);
+        Self { places: vec![(place, fault.to_string())], fault: Some(whole) }
     }
 }
+
+/// What to do with a key in the place of a path.
+pub(crate) const WRITE_IT: &str = "write the content to a file and give the path of that file";
 
 impl CredentialsError {
     /// Whether there are none at all, rather than some that cannot be used.
     pub fn is_not_found(&self) -> bool {
-        !self.found
+        self.fault.is_none()
     }
 
     /// The places that were looked at, each with what is wrong or missing there.
     pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.places.iter().map(|(place, why)| (*place, why.as_str()))
+        self.places.iter().map(|(place, why)| (&**place, why.as_str()))
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> Option<&str> {
+        Some(match &self.fault {
+            Some(fault) => fault.remedy(),
+            None => {
+                "log in with `gcloud auth application-default login`, or name a credential file in \
+                 GOOGLE_APPLICATION_CREDENTIALS"
+            }
+        })
+    }
+
+    /// What is wrong with the one that is there, without the remedy.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn what(&self) -> Option<&str> {
+        self.fault.as_ref().map(Fault::what)
     }
 }
 
 impl fmt::Display for CredentialsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.found {
-            f.write_str("Google credentials that cannot be used")?;
-            return self.places().try_for_each(|(place, why)| write!(f, ": {place}: {why}"));
+        match &self.fault {
+            Some(fault) => write!(f, "Google credentials that cannot be used: {fault}"),
+            None => {
+                f.write_str("no Google credentials found:")?;
+                self.places().try_for_each(|(place, why)| write!(f, "\n- {place}: {why}"))
+            }
         }
-        f.write_str("no Google credentials found:")?;
-        self.places().try_for_each(|(place, why)| write!(f, "\n- {place}: {why}"))
     }
 }
 
 impl StdError for CredentialsError {}
 
-/// A setting that cannot be used, named with its value and what would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A setting that cannot be used, named with its value and what would do. A value that could be a
+/// secret is not part of it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// What the setting is part of, where there are many alike.
-    entry: Option<String>,
+    entry: Option<Shown<'static>>,
     setting: &'static str,
-    value: Option<String>,
-    advice: &'static str,
+    value: Option<Shown<'static>>,
+    /// The option, the variable or the key that has the value.
+    origin: Option<String>,
+    advice: Cow<'static, str>,
 }
 
 impl ConfigError {
     /// `value` was given for `setting` and cannot be used.
-    pub(crate) fn invalid(setting: &'static str, value: &str, advice: &'static str) -> Self {
-        Self { entry: None, setting, value: Some(value.to_owned()), advice }
+    pub(crate) fn invalid(
+        setting: &'static str,
+        value: &str,
+        advice: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let value = Some(shown::value(value).into_owned());
+        Self { entry: None, setting, value, origin: None, advice: advice.into() }
+    }
+
+    /// `path` was given for `setting`, and the file cannot be used.
+    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    pub(crate) fn unusable(setting: &'static str, path: &std::path::Path, fault: &Fault) -> Self {
+        let value = Some(shown::path(path).into_owned());
+        let advice = match shown::is_content_of_a_file(path) {
+            true => Cow::from(WRITE_IT),
+            false => fault.to_string().into(),
+        };
+        Self { entry: None, setting, value, origin: None, advice }
     }
 
     /// Nothing was given for `setting`.
-    pub(crate) fn missing(setting: &'static str, advice: &'static str) -> Self {
-        Self { entry: None, setting, value: None, advice }
+    pub(crate) fn missing(setting: &'static str, advice: impl Into<Cow<'static, str>>) -> Self {
+        Self { entry: None, setting, value: None, origin: None, advice: advice.into() }
     }
 
     /// The same for the entry of a table.
     pub(crate) fn within(self, entry: String) -> Self {
-        Self { entry: Some(entry), ..self }
+        Self { entry: Some(shown::value(&entry).into_owned()), ..self }
+    }
+
+    /// The same, with where the value is from.
+    pub(crate) fn given_in(self, origin: impl Into<String>) -> Self {
+        Self { origin: Some(origin.into()), ..self }
     }
 
     /// The entry whose setting it is, such as a pattern of a
-    /// [`ModelTable`](crate::model::ModelTable); `None` for a setting that there is but once.
+    /// [`ModelTable`](crate::model::ModelTable); `None` for a setting that there is but once, and
+    /// for an entry whose name could be a secret.
     pub fn entry(&self) -> Option<&str> {
-        self.entry.as_deref()
+        match self.entry.as_ref()? {
+            Shown::Value(entry) => Some(entry),
+            Shown::Hidden(_) => None,
+        }
     }
 
     /// The setting, by the name it has in the builder.
@@ -300,17 +531,25 @@ impl ConfigError {
     pub fn is_missing(&self) -> bool {
         self.value.is_none()
     }
+
+    /// What would do.
+    pub fn remedy(&self) -> &str {
+        &self.advice
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { entry, setting, value, advice } = self;
+        let Self { entry, setting, value, origin, advice } = self;
         if let Some(entry) = entry {
             write!(f, "model {entry:?}: ")?;
         }
-        match value {
-            Some(value) => write!(f, "invalid {setting} {value:?}: {advice}"),
-            None => write!(f, "no {setting} set: {advice}"),
+        match (value, origin) {
+            (Some(value), Some(origin)) => {
+                write!(f, "invalid {setting} {value:?} in {origin}: {advice}")
+            }
+            (Some(value), None) => write!(f, "invalid {setting} {value:?}: {advice}"),
+            (None, _) => write!(f, "no {setting} set: {advice}"),
         }
     }
 }
@@ -318,7 +557,7 @@ impl fmt::Display for ConfigError {
 impl StdError for ConfigError {}
 
 /// Why a request's path has no place on Vertex AI.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteError {
     /// The path could leave the endpoint, or is not a path at all.
@@ -333,6 +572,20 @@ pub enum RouteError {
         /// What the endpoint does have.
         supported: &'static str,
     },
+    /// The path is that of another endpoint.
+    OtherResource {
+        /// The resource that was asked for, `projects/…`; at most 200 bytes of it.
+        asked: String,
+        /// The one that is there; `None` if the upstream's path is not that of a resource.
+        served: Option<String>,
+    },
+    /// The path cannot be asked by this method.
+    MethodNotAllowed {
+        /// The method; at most 200 bytes of it.
+        method: String,
+        /// Those that the path has, as `Allow` lists them.
+        allowed: &'static str,
+    },
     /// The rewritten URI would be longer than the 65,534 bytes that [`http::Uri`] takes.
     TooLong,
 }
@@ -345,6 +598,19 @@ impl fmt::Display for RouteError {
                 f,
                 "{path:?} is not served by this Vertex AI endpoint, which has {supported}"
             ),
+            Self::OtherResource { asked, served: Some(served) } => write!(
+                f,
+                "{asked:?} is not served here: ask for {served}, or leave the resource out of the \
+                 path, as in /v1/chat/completions"
+            ),
+            Self::OtherResource { asked, served: None } => write!(
+                f,
+                "{asked:?} is not served here: leave the resource out of the path, as in \
+                 /v1/chat/completions"
+            ),
+            Self::MethodNotAllowed { method, allowed } => {
+                write!(f, "{method:?} is not a method of this path: it has {allowed}")
+            }
             Self::TooLong => f.write_str("the request's URI is too long"),
         }
     }
@@ -353,7 +619,7 @@ impl fmt::Display for RouteError {
 impl StdError for RouteError {}
 
 /// Why a request's `model` cannot be read. None of the request's content is part of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModelError {
     /// There is more than one `model`, and they are not the same, or more than 64: which one
@@ -385,26 +651,52 @@ impl fmt::Display for ModelError {
 
 impl StdError for ModelError {}
 
+const ORDER: &str = "VertexRouteLayer belongs outside VertexAuthLayer";
+const TRUST_IT: &str = "to trust another, add its origin to the layer";
+
 /// A host that is not trusted with the access token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UntrustedHost {
-    origin: String,
+    /// `None` if the request has none.
+    origin: Option<String>,
+    /// Whether the request looks as it was before it was routed.
+    unrouted: bool,
 }
 
 impl UntrustedHost {
     pub(crate) fn new(origin: String) -> Self {
-        Self { origin }
+        Self { origin: Some(origin), unrouted: false }
+    }
+
+    /// A request that has not been through `VertexRouteLayer`.
+    pub(crate) fn unrouted(origin: Option<String>) -> Self {
+        Self { origin, unrouted: true }
+    }
+}
+
+impl UntrustedHost {
+    fn remedy(&self) -> &'static str {
+        match &self.origin {
+            Some(_) if !self.unrouted => TRUST_IT,
+            _ => ORDER,
+        }
     }
 }
 
 impl fmt::Display for UntrustedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the access token is not sent to {:?}: only https on Vertex AI's own hosts is trusted; \
-             to trust another, add its origin to the layer",
-            self.origin
-        )
+        match &self.origin {
+            None => write!(f, "the request has no host: {ORDER}"),
+            Some(origin) if self.unrouted => {
+                write!(f, "the access token is not sent to {:?}: {ORDER}", shown::value(origin))
+            }
+            Some(origin) => write!(
+                f,
+                "the access token is not sent to {:?}: only https on Vertex AI's own hosts is \
+                 trusted; {TRUST_IT}",
+                shown::value(origin)
+            ),
+        }
     }
 }
 
@@ -427,6 +719,60 @@ mod tests {
         assert_eq!(body["error"]["code"], "unsupported_path");
         assert!(body["error"]["param"].is_null());
         assert_eq!(body["error"]["message"], error.to_string());
+    }
+
+    #[test]
+    fn debug_of_an_error_reads_as_its_text_with_the_causes_below() {
+        let cause = std::io::Error::other("the cable is cut");
+        let failed = TokenError::fetch(Outer(cause).into());
+        let error: BoxError = Error::from(failed).into();
+        assert_eq!(
+            format!("{error:?}"),
+            "no access token for Vertex AI: outer\n  caused by: the cable is cut"
+        );
+        let error = ConfigError::invalid("location", "Berlin", "give a region");
+        assert_eq!(format!("{error:?}"), "invalid location \"Berlin\": give a region");
+        assert_eq!(format!("{:#?}", Error::from(error.clone())), error.to_string());
+    }
+
+    #[derive(Debug)]
+    struct Outer(std::io::Error);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("outer")
+        }
+    }
+
+    impl StdError for Outer {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_remedy_is_what_the_text_ends_with() {
+        for error in [
+            Error::from(ConfigError::invalid("location", "Berlin", "give a region")),
+            Error::from(ConfigError::missing("location", "give a region")),
+            Error::from(TokenError::Timeout(Duration::from_secs(1))),
+            Error::from(TokenError::NoRuntime),
+            Error::from(UntrustedHost::new("https://example.com".into())),
+        ] {
+            let remedy = error.remedy().expect("there is one");
+            assert!(error.to_string().ends_with(remedy), "{error}");
+        }
+        assert_eq!(Error::from(TokenError::Panicked).remedy(), None);
+    }
+
+    #[test]
+    fn a_value_that_could_be_a_secret_is_not_in_the_error() {
+        for secret in ["{\"private_key\": 1}", "sk-SECRET", "https://a:SECRET@host/?key=SECRET"] {
+            let error = ConfigError::invalid("origin", secret, "give an origin");
+            let error = error.within(secret.to_owned()).given_in("UPSTREAM");
+            let text = format!("{error} {error:?} {:?}", error.entry());
+            assert!(!text.contains("SECRET") && !text.contains("private_key"), "{text}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //!       VertexErrorLayer     optional: Google's error body -> OpenAI's
 //!         VertexRouteLayer   OpenAI path -> Vertex AI URL
 //!           VertexAuthLayer  access token; after a 401 a new one, and the request again
-//!             HTTP client    hyper-util's, or any Service<http::Request<_>> that is Clone
+//!             HTTP client    http_client's, or any Service<http::Request<_>> that is Clone
 //! ```
 //!
 //! Model is outside route, which goes where model says. Route is outside auth: auth sees the final
@@ -102,15 +102,18 @@
 //! | [`openai_error`] | Google's error body to OpenAI's | |
 //! | [`retry`] | what failed for the moment again, or elsewhere | |
 //! | [`replay`] | a body that can be sent again | |
+//! | [`http_client`] | hyper-util's client and reqwest's, for inside the layers | `gcp-auth` or `google-cloud-auth`; `reqwest` |
 //! | [`discover`] | which endpoints there are, and where | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
-//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes the other three; `otel` for its traces, `ext-authz` for Envoy |
+//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes `emulator` and both kinds of credentials; `otel` for its traces, `ext-authz` for Envoy |
 //!
 //! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
+#[cfg(feature = "emulator")]
+mod cross_origin;
 pub mod discover;
 #[cfg(feature = "emulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
@@ -120,12 +123,16 @@ pub mod error;
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
 mod head;
+pub mod http_client;
 pub mod model;
 pub mod openai_error;
 mod order;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod regular_file;
 pub mod replay;
 pub mod retry;
 pub mod route;
+mod shown;
 pub mod token;
 
 pub use error::Error;

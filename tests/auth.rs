@@ -224,6 +224,26 @@ async fn a_token_goes_to_no_stranger() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_unrouted_says_which_layer_belongs_outside() {
+    let (cache, _) = tokens();
+    let (mut service, mut handle) = stack(VertexAuthLayer::with_cache(cache));
+    for (uri, what) in [
+        ("/v1/chat/completions", "the request has no host"),
+        (
+            "https://api.openai.com/v1/chat/completions",
+            "the access token is not sent to \"https://api.openai.com\"",
+        ),
+    ] {
+        let request = Request::post(uri).body(Full::default()).unwrap();
+        handle.allow(1);
+        let error = service.ready().await.unwrap().call(request).await.unwrap_err();
+        let expected = format!("{what}: VertexRouteLayer belongs outside VertexAuthLayer");
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.downcast_ref::<Error>().unwrap().code(), "untrusted_host");
+    }
+}
+
+#[tokio::test]
 async fn an_origin_that_the_user_added_gets_the_token() {
     let (cache, _) = tokens();
     let layer = VertexAuthLayer::with_cache(cache).trust_origin("http://127.0.0.1:9").unwrap();

@@ -310,6 +310,23 @@ async fn impersonated_service_account_by_google_cloud_auth() {
     live(&place, source, JUST_ABOVE_THE_SLACK, true, 2).await;
 }
 
+/// Those that are found by their files, each with the tokens that it takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn federation_and_impersonation() {
+    for (which, mints) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
+        let place = Place::new().await;
+        let text = match which {
+            0 => place.vertex.authorized_user(),
+            1 => place.vertex.external_account(place.subject_token()),
+            2 => place.vertex.external_account_impersonated(place.subject_token()),
+            _ => place.vertex.impersonated_service_account(),
+        };
+        let found = Credentials::builder().file(place.file(&text)).detect().await.unwrap();
+        assert_eq!(found.info().backend(), "tower-vertex");
+        live(&place, found, SHORT, true, mints).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workforce_login() {
     let place = Place::new().await;
@@ -336,16 +353,16 @@ async fn a_key_that_impersonates() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn metadata_server_by_gcp_auth() {
+async fn metadata_server() {
     let world = World::new().hosts("127.0.0.1 metadata.google.internal");
-    if !world.enter("metadata_server_by_gcp_auth") {
+    if !world.enter("metadata_server") {
         return;
     }
     let place = Place::at(80).await;
     place.door.open().await;
     let found = Credentials::detect().await.unwrap();
     let info = found.info();
-    assert_eq!((info.kind(), info.backend()), (CredentialKind::MetadataServer, "gcp_auth"));
+    assert_eq!((info.kind(), info.backend()), (CredentialKind::MetadataServer, "tower-vertex"));
     assert!(info.principal().unwrap().ends_with("-compute@developer.gserviceaccount.com"));
     assert!(info.project_id().is_some());
     place.door.shut();
@@ -353,30 +370,27 @@ async fn metadata_server_by_gcp_auth() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn metadata_server_elsewhere_by_google_cloud_auth() {
+async fn metadata_server_elsewhere() {
     let world = World::new().hosts("").variable("GCE_METADATA_HOST", "127.0.0.1:8123");
-    if !world.enter("metadata_server_elsewhere_by_google_cloud_auth") {
+    if !world.enter("metadata_server_elsewhere") {
         return;
     }
     let place = Place::at(8123).await;
     place.door.open().await;
     let found = Credentials::detect().await.unwrap();
     let info = found.info();
-    assert_eq!(
-        (info.kind(), info.backend()),
-        (CredentialKind::MetadataServer, "google-cloud-auth")
-    );
+    assert_eq!((info.kind(), info.backend()), (CredentialKind::MetadataServer, "tower-vertex"));
     place.door.shut();
-    live(&place, found, JUST_ABOVE_THE_SLACK, true, 1).await;
+    live(&place, found, SHORT, true, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn user_credentials_by_gcp_auth() {
+async fn user_credentials() {
     let world = World::new()
-        .hosts("127.0.0.1 accounts.google.com")
-        .variable("GCE_METADATA_HOST", "127.0.0.1:1")
+        .hosts("127.0.0.1 oauth2.googleapis.com")
+        .variable("NO_GCE_CHECK", "true")
         .variable("SSL_CERT_FILE", "ca.pem");
-    if !world.enter("user_credentials_by_gcp_auth") {
+    if !world.enter("user_credentials") {
         return;
     }
     let vertex = Emulator::builder().tls(true).start().await.unwrap();
@@ -389,7 +403,7 @@ async fn user_credentials_by_gcp_auth() {
     adc(&file.to_string());
     let found = Credentials::detect().await.unwrap();
     let info = found.info();
-    assert_eq!((info.kind(), info.backend()), (CredentialKind::AuthorizedUser, "gcp_auth"));
+    assert_eq!((info.kind(), info.backend()), (CredentialKind::AuthorizedUser, "tower-vertex"));
     live(&place, found, SHORT, true, 1).await;
 }
 
@@ -397,9 +411,8 @@ async fn user_credentials_by_gcp_auth() {
 async fn gcloud_by_gcp_auth() {
     let path = std::env::var("PATH").unwrap();
     // A relative folder: the test's own.
-    let world = World::new()
-        .variable("PATH", format!("bin:{path}"))
-        .variable("GCE_METADATA_HOST", "127.0.0.1:1");
+    let world =
+        World::new().variable("PATH", format!("bin:{path}")).variable("NO_GCE_CHECK", "true");
     if !world.enter("gcloud_by_gcp_auth") {
         return;
     }

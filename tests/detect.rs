@@ -11,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use common::{auth, chat, client, eventually, upstream, world::World};
+use common::{
+    auth, chat, client, eventually,
+    metadata::{self, Reply},
+    upstream,
+    world::World,
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
@@ -25,7 +30,7 @@ use tower_vertex::{
 
 /// No metadata server and no gcloud.
 fn bare() -> World {
-    World::new().variable("PATH", "").variable("GCE_METADATA_HOST", "127.0.0.1:1")
+    World::new().variable("PATH", "").variable("NO_GCE_CHECK", "true")
 }
 
 fn home() -> PathBuf {
@@ -60,11 +65,52 @@ async fn nothing_at_all_is_said_place_by_place() {
     for words in [
         "not set",
         "application_default_credentials.json: run `gcloud auth application-default login`",
-        "only on Google Cloud",
+        "not asked, because NO_GCE_CHECK is set",
         "no such command; install it",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+#[test]
+fn a_search_can_be_spawned() {
+    fn check<T: Send>(_: T) {}
+    check(Credentials::detect());
+}
+
+/// As in the first seconds of a pod of GKE that cannot see the firmware.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again() {
+    let world = World::new()
+        .hosts("127.0.0.1 metadata.google.internal")
+        .variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    if !world.enter("in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 80)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, vertex.addr(), |number, _| match number {
+        0 => Reply::Hang,
+        1 => Reply::Status(404),
+        _ => Reply::Good,
+    }));
+    let found = Credentials::detect().await.unwrap();
+    assert_eq!(found.info().kind(), CredentialKind::MetadataServer);
+    assert_eq!(found.info().project_id(), Some("emulator-project"));
+}
+
+/// What resolves the name in Google's clusters alone decides at once.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn in_anybodys_kubernetes_no_metadata_server_is_waited_for() {
+    let world = World::new().hosts("").variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    if !world.enter("in_anybodys_kubernetes_no_metadata_server_is_waited_for") {
+        return;
+    }
+    let error = Credentials::detect().await.unwrap_err().to_string();
+    assert!(error.contains("metadata.google.internal: its name does not resolve"), "{error}");
+    assert!(error.contains("only on Google Cloud"), "{error}");
 }
 
 #[tokio::test]
@@ -77,14 +123,13 @@ async fn the_places_are_looked_at_in_their_order() {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
-    // gcp_auth reads only the usual folder; CLOUDSDK_CONFIG names another one.
     let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
     user["quota_project_id"] = "file-payer".into();
     write("elsewhere/application_default_credentials.json", user.to_string());
     write(".config/gcloud/application_default_credentials.json", "not this one");
     let found = Credentials::detect().await.unwrap();
     assert_eq!(found.info().kind(), CredentialKind::AuthorizedUser);
-    assert_eq!(found.info().backend(), "google-cloud-auth");
+    assert_eq!(found.info().backend(), "tower-vertex");
     assert!(found.info().path().unwrap().starts_with("elsewhere"));
     assert_eq!(found.info().quota_project(), Some("payer"), "the variable wins over the file");
     assert_eq!(found.quota_project(), Some("payer"));
@@ -102,12 +147,12 @@ async fn the_places_are_looked_at_in_their_order() {
     let sub = write("subject", vertex.subject_token());
     for (text, kind, backend) in [
         (vertex.service_account_key(), CredentialKind::ServiceAccount, "gcp_auth"),
-        (vertex.authorized_user(), CredentialKind::AuthorizedUser, "google-cloud-auth"),
-        (vertex.external_account(&sub), CredentialKind::ExternalAccount, "google-cloud-auth"),
+        (vertex.authorized_user(), CredentialKind::AuthorizedUser, "tower-vertex"),
+        (vertex.external_account(&sub), CredentialKind::ExternalAccount, "tower-vertex"),
         (
             vertex.impersonated_service_account(),
             CredentialKind::ImpersonatedServiceAccount,
-            "google-cloud-auth",
+            "tower-vertex",
         ),
         (
             vertex.external_account_authorized_user(),
@@ -239,8 +284,16 @@ async fn a_refusal_says_what_to_do() {
             Box::new(|behavior| behavior.impersonation_denied = true),
             "serviceAccountTokenCreator",
         ),
-        (&user, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "understood"),
-        (&key, Box::new(|behavior| behavior.respond = Some(literal("SECRET"))), "expected"),
+        (
+            &user,
+            Box::new(|behavior| behavior.respond = Some(literal("SECRET"))),
+            "not a JSON object",
+        ),
+        (
+            &key,
+            Box::new(|behavior| behavior.respond = Some(literal("SECRET"))),
+            "not a JSON object",
+        ),
     ];
     for (path, change, why) in cases {
         let mut behavior = TokenBehavior::default();
@@ -303,7 +356,7 @@ async fn a_refusal_says_what_to_do() {
     source.fetch(FetchReason::Cold).await.unwrap();
     fs::remove_file(&subject).unwrap();
     let error = source.fetch(FetchReason::Rejected).await.unwrap_err().to_string();
-    assert!(error.contains("subject\" cannot be read"), "{error}");
+    assert!(error.contains("subject cannot be read: there is no such file"), "{error}");
     fs::write(&subject, vertex.subject_token()).unwrap();
     source.fetch(FetchReason::Proactive).await.unwrap();
 }
@@ -414,4 +467,223 @@ fn a_source_survives_the_runtime_that_used_it_first() {
         runtime.block_on(source.fetch(reason)).unwrap();
     }
     assert_eq!(vertex.stats().token_mints, 2, "the second was answered from memory");
+}
+
+/// Those that ask a token endpoint, each by the file that it is made of.
+fn files(vertex: &Emulator, folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let subject = folder.join("subject");
+    fs::write(&subject, vertex.subject_token()).unwrap();
+    let files = [
+        ("key", vertex.service_account_key()),
+        ("user", vertex.authorized_user()),
+        ("workforce", vertex.external_account_authorized_user()),
+        ("federation", vertex.external_account(&subject)),
+    ];
+    let write = |(name, text): (&'static str, String)| {
+        let path = folder.join(format!("{name}.json"));
+        fs::write(&path, text).unwrap();
+        (name, path)
+    };
+    files.into_iter().map(write).collect()
+}
+
+/// What each source makes of an answer: the life of its token, or the error.
+async fn each_with(body: &str) -> Vec<(&'static str, Result<Option<u64>, String>)> {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    vertex.set_token_behavior(TokenBehavior { respond: Some(literal(body)), ..Default::default() });
+    let mut all = Vec::new();
+    for (name, path) in files(&vertex, folder.path()) {
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        let token = found.fetch(FetchReason::Cold).await;
+        let life = token.map(|token| token.expires_in().map(|life| life.as_secs()));
+        all.push((name, life.map_err(|error| error.to_string())));
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_source_takes_an_expires_in_that_is_text() {
+    for (expires_in, life) in
+        [("\"3600\"", Some(3600)), ("3600", Some(3600)), ("3599.5", Some(3599)), ("null", None)]
+    {
+        let body = format!(r#"{{"access_token":"ya29.x","expires_in":{expires_in}}}"#);
+        for (name, found) in each_with(&body).await {
+            assert_eq!(found, Ok(life), "{name}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_source_names_the_field_of_an_answer_that_is_no_token() {
+    for (body, why) in [
+        (r#"{"access_token":"SECRET","expires_in":"SECRET"}"#, "\"expires_in\""),
+        (r#"{"access_token":"SECRET","expires_in":-1}"#, "\"expires_in\""),
+        (r#"{"access_token":["SECRET"]}"#, "\"access_token\""),
+        (r#"{"expires_in":3600}"#, "\"access_token\""),
+        (r#"["SECRET"]"#, "not a JSON object"),
+        ("SECRET", "not a JSON object"),
+        (r#"{"access_token":"SECRET SECRET","expires_in":3600}"#, "a space"),
+    ] {
+        for (name, found) in each_with(body).await {
+            let error = found.unwrap_err();
+            assert!(error.contains(why) && !error.contains("SECRET"), "{name}: {body}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_source_refuses_a_token_and_an_answer_beyond_reason() {
+    let token = "a".repeat(16 * 1024 + 1);
+    let body = format!(r#"{{"access_token":"{token}","expires_in":3600}}"#);
+    for (name, found) in each_with(&body).await {
+        assert!(found.clone().unwrap_err().contains("more than 16 KiB"), "{name}: {found:?}");
+    }
+    let body = format!(r#"{{"access_token":"{}","expires_in":3600}}"#, "a".repeat(3 << 20));
+    for (name, found) in each_with(&body).await {
+        let error = found.unwrap_err();
+        assert!(error.contains("longer than any token's"), "{name}: {error}");
+    }
+}
+
+/// As behind a proxy that reads TLS.
+#[tokio::test]
+async fn every_source_tells_of_a_certificate_of_an_unknown_authority() {
+    let vertex = Emulator::builder().tls(true).start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, path) in files(&vertex, folder.path()) {
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(&vertex.control_url(), &vertex.url())).unwrap();
+        let mut sources: Vec<Box<dyn TokenSource>> =
+            vec![Box::new(Credentials::builder().file(&path).detect().await.unwrap())];
+        if ["user", "federation"].contains(&name) {
+            sources.push(Box::new(GoogleCloudAuth::from_file(&path).unwrap()));
+        }
+        for (number, source) in sources.into_iter().enumerate() {
+            let error = TokenCache::new(source).lease().await.unwrap_err();
+            assert!(error.to_string().contains("UnknownIssuer"), "{name}, {number}: {error}");
+            let remedy = error.remedy().unwrap();
+            assert!(remedy.contains("SSL_CERT_FILE"), "{name}, {number}: {remedy}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_by_itself_names_the_project_that_pays() {
+    if !bare().enter("a_source_by_itself_names_the_project_that_pays") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
+    user["quota_project_id"] = "payer".into();
+    write(".config/gcloud/application_default_credentials.json", user.to_string());
+    let source = tower_vertex::token::GcpAuth::new();
+    assert_eq!(source.quota_project(), Some("payer"));
+    let source = GoogleCloudAuth::from_json(user.to_string()).unwrap();
+    assert_eq!(source.quota_project(), Some("payer"));
+
+    // It reaches the service.
+    let layer = VertexAuthLayer::new(source).trust_origin(vertex.url()).unwrap();
+    let stack =
+        VertexRouteLayer::new(upstream(&vertex)).layer(layer.layer(client(common::Http::One)));
+    assert_eq!(stack.oneshot(chat("hello")).await.unwrap().status(), StatusCode::OK);
+    let request = vertex.requests().pop().unwrap();
+    assert!(request.header_names.iter().any(|name| name == "x-goog-user-project"));
+}
+
+#[tokio::test]
+async fn the_variable_for_the_project_that_pays_counts_for_each_source() {
+    let name = "the_variable_for_the_project_that_pays_counts_for_each_source";
+    if !bare().variable("GOOGLE_CLOUD_QUOTA_PROJECT", "payer").enter(name) {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let key = vertex.service_account_key();
+    let source = tower_vertex::token::GcpAuth::from_service_account_key(key).unwrap();
+    assert_eq!(source.quota_project(), Some("payer"));
+    assert_eq!(GoogleCloudAuth::metadata_server().quota_project(), Some("payer"));
+}
+
+#[tokio::test]
+async fn an_aws_source_says_which_of_its_steps_failed() {
+    let name = "an_aws_source_says_which_of_its_steps_failed";
+    if !bare().enter(name) {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut file: Value = serde_json::from_str(&vertex.external_account("unused")).unwrap();
+    let metadata = format!("{}/latest/meta-data", vertex.url());
+    file["credential_source"] = json!({
+        "environment_id": "aws1",
+        "region_url": format!("{metadata}/placement/availability-zone"),
+        "url": format!("{metadata}/iam/security-credentials"),
+        "regional_cred_verification_url":
+            "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15",
+    });
+    let fetch = async |file: &Value| {
+        let path = write("aws.json", file.to_string());
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        assert_eq!(found.info().backend(), "google-cloud-auth");
+        found.fetch(FetchReason::Cold).await.unwrap_err().to_string()
+    };
+    let error = fetch(&file).await;
+    assert!(error.contains("availability-zone, answered 4"), "{error}");
+    assert!(error.contains("AWS_REGION"), "{error}");
+    file["credential_source"].as_object_mut().unwrap().remove("region_url");
+    let error = fetch(&file).await;
+    assert!(error.contains("no region") && error.contains("AWS_REGION"), "{error}");
+}
+
+#[tokio::test]
+async fn a_fifo_in_the_place_of_a_file_holds_nobody_up() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let error = Credentials::builder().file(&fifo).detect().await.unwrap_err().to_string();
+    assert!(error.contains("a pipe, a socket or a device"), "{error}");
+    let path = folder.path().join("external.json");
+    fs::write(&path, vertex.external_account(&fifo)).unwrap();
+    let found = Credentials::builder().file(&path).detect().await.unwrap();
+    let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert!(error.contains("a pipe, a socket or a device"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_would_send_secrets_in_clear_text_is_refused_unless_that_is_allowed() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("user.json");
+    let text = vertex.authorized_user().replace("127.0.0.1", "tokens.example");
+    fs::write(&path, text).unwrap();
+    let search = || Credentials::builder().file(&path);
+    let error = search().detect().await.unwrap_err();
+    assert!(
+        error.to_string().contains("\"token_uri\" would send secrets in clear text"),
+        "{error}"
+    );
+    assert!(error.remedy().unwrap().contains("--allow-insecure-token-endpoints"), "{error}");
+    assert!(search().allow_insecure_token_endpoints(true).detect().await.is_ok());
+}
+
+/// As configurations of other libraries have it, by way of a variable.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_key_of_two_fields_whose_lines_were_lost_gives_tokens() {
+    let world =
+        World::new().hosts("127.0.0.1 oauth2.googleapis.com").variable("SSL_CERT_FILE", "ca.pem");
+    if !world.enter("a_key_of_two_fields_whose_lines_were_lost_gives_tokens") {
+        return;
+    }
+    let vertex = Emulator::builder().tls(true).listen(([127, 0, 0, 1], 443).into());
+    let vertex = vertex.start().await.unwrap();
+    write("ca.pem", vertex.certificate_pem().unwrap());
+    let key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    for lost in ["\\n", "\\r\\n", " ", "", "\n    "] {
+        let pem = key["private_key"].as_str().unwrap().replace('\n', lost);
+        let two = json!({ "client_email": key["client_email"], "private_key": pem });
+        let path = write("key.json", two.to_string());
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        found.fetch(FetchReason::Cold).await.unwrap();
+    }
 }

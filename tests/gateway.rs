@@ -3,19 +3,29 @@
 
 mod common;
 
-use std::{io::Write as _, process::Stdio, time::Duration};
+use std::{
+    io::Write as _,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use common::{
     Http, chat, chat_stream, client, eventually,
-    gateway::{Gateway, command, openai_error},
-    in_time, text,
+    gateway::{Gateway, Log, command, openai_error},
+    in_time,
+    metadata::{self, Reply},
+    text,
 };
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tower_vertex::{
     emulator::{
@@ -98,8 +108,8 @@ async fn what_is_missing_or_wrong_is_a_sentence_and_exit_code_2() {
             "no project set: pass --project or set GOOGLE_CLOUD_PROJECT",
         ),
         (known(&["--token-lifetime", "12h"]), "name one with --impersonate-service-account"),
-        (known(&["--token-lifetime", "soon"]), r#"invalid --token-lifetime "soon""#),
-        (known(&[&account[..], &["--token-lifetime", "13h"]].concat()), "1 to 43200 seconds"),
+        (known(&["--token-lifetime", "soon"]), "invalid --token-lifetime: give a time"),
+        (known(&[&account[..], &["--token-lifetime", "13h"]].concat()), "from 1s to 12h"),
         (known(&[&account[..], &["--iam-endpoint", "http://x"]].concat()), "IAM endpoint"),
         (known(&["--impersonate-service-account", "a/b"]), r#"service account "a/b""#),
         (known(&["--impersonate-service-account", "a/b,sa@p1"]), r#"service account "a/b""#),
@@ -164,6 +174,99 @@ async fn the_environment_sets_what_options_set() {
 }
 
 #[tokio::test]
+async fn the_configuration_file_sets_every_option_below_variables_and_the_command_line() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("key.json"), vertex.service_account_key()).unwrap();
+    std::fs::write(path("keys"), "one:sk-one-0123456789\n").unwrap();
+    let toml = format!(
+        "listen = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nproject = 'p2'\n\
+         location = 'us-east1'\nupstream = '{}'\ncredentials = '{}'\nclient_key_file = '{}'\n\
+         max_request_bytes = '1kB'\nlog_format = 'json'\nheader_timeout = 20\nworkers = 1\n",
+        vertex.url(),
+        path("key.json"),
+        path("keys"),
+    );
+    std::fs::write(path("gateway.toml"), toml).unwrap();
+    let with = |variable: Option<&str>, options: &[&str]| {
+        let config = path("gateway.toml");
+        let mut command = command(&[&["--config", &config], options].concat());
+        if let Some(size) = variable {
+            command.env("VERTEX_GATEWAY_MAX_REQUEST_BYTES", size);
+        }
+        command.env("VERTEX_GATEWAY_WORKERS", "").stderr(Stdio::piped());
+        command
+    };
+    let key = "authorization: Bearer sk-one-0123456789\r\n";
+    for (variable, options, longest) in [
+        (None, &[][..], 1000),
+        (Some(""), &[], 1000),
+        (Some("2kB"), &[], 2000),
+        (Some("2kB"), &["--max-request-bytes", "3kB"], 3000),
+    ] {
+        let gateway = Gateway::start(with(variable, options)).await;
+        for (key, length, status) in
+            [("", 1, "401"), (key, longest, "200"), (key, longest + 1, "413")]
+        {
+            let text = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
+            let head = format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}connection: close\r\n\
+                 content-type: application/json\r\ncontent-length: {length}\r\n\r\n{text:length$}"
+            );
+            let answer = gateway.raw(head.as_bytes()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{length}: {answer}");
+        }
+    }
+    let seen = vertex.requests().pop().unwrap().path;
+    assert!(seen.starts_with("/v1/projects/p2/locations/us-east1/"), "{seen}");
+    let mut gateway = Gateway::start(with(None, &[])).await;
+    let admin = in_time("a line", gateway.stdout.next_line()).await.unwrap().unwrap();
+    assert!(admin.starts_with("admin on http://127.0.0.1:"), "{admin}");
+    let line = Log::of(&mut gateway).line().await.unwrap();
+    assert!(line.starts_with('{'), "{line}");
+}
+
+/// The options of `serve` that are numbers, each with the most that it takes.
+fn most() -> Vec<String> {
+    use clap::{CommandFactory as _, Parser as _};
+    use tower_vertex::gateway::Command;
+
+    let parse = |option: &str, value: &str| {
+        Command::try_parse_from(["vertex-gateway", &format!("--{option}={value}")])
+    };
+    let command = Command::command();
+    let names = command.get_arguments().filter_map(|arg| arg.get_long());
+    let most = names.filter_map(|name| {
+        let error = parse(name, "-1").err()?.to_string();
+        let range = error.split_once(", from ")?.1.trim_end();
+        let most = range.split_once(" to ").unwrap().1.trim_end_matches(", or 0");
+        parse(name, most).unwrap();
+        Some(format!("--{name}={most}"))
+    });
+    most.collect()
+}
+
+#[tokio::test]
+async fn the_largest_numbers_of_all_serve_a_request() {
+    let mut most = most();
+    assert!(most.len() >= 18, "{most:?}");
+    // It is for accounts that are impersonated alone.
+    most.retain(|option| !option.starts_with("--token-lifetime"));
+    most.extend(["--emulator", "--listen", "127.0.0.1:0"].map(str::to_owned));
+    let most: Vec<&str> = most.iter().map(String::as_str).collect();
+    let gateway = Gateway::start(command(&most)).await;
+    for http in [Http::One, Http::Two] {
+        for mut request in [chat("hello"), chat_stream("hello")] {
+            let answer = gateway.call_over(http, &mut request).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            let answer = text(answer).await;
+            assert!(answer.contains("hello"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_service_account_is_impersonated_and_the_credentials_name_the_project() {
     let vertex = Emulator::start().await.unwrap();
     let long = TokenBehavior { allow_long_lifetimes: true, ..TokenBehavior::default() };
@@ -203,6 +306,77 @@ async fn the_token_goes_to_the_cloud_that_the_credentials_are_of() {
     assert!(message.contains("https://us-central1-aiplatform.cloud.invalid"), "{message}");
 }
 
+/// A sidecar whose metadata server refuses until it waits for it, and then does what `reply` says.
+async fn started_before_its_metadata_server(
+    vertex: &Emulator,
+    options: &[&str],
+    reply: impl Fn(usize, &str) -> Reply + Send + 'static,
+) -> (Gateway, tokio::task::AbortHandle) {
+    // Bound and not listening, it refuses.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let nothing = tempfile::tempdir().unwrap();
+    let mut command = command(&["--listen", "127.0.0.1:0", "--location", "us-central1"]);
+    command.args(["--upstream", &vertex.url()]).args(options);
+    command.env("HOME", nothing.path()).env("PATH", nothing.path());
+    command.env("GCE_METADATA_HOST", socket.local_addr().unwrap().to_string());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line = String::new();
+    while !line.contains("waiting for the metadata server") {
+        line = in_time("that it waits", log.next_line()).await.unwrap().expect("it waits");
+    }
+    let server = metadata::serve(socket.listen(64).unwrap(), vertex.addr(), reply);
+    let server = tokio::spawn(server).abort_handle();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = in_time("the line that it listens", stdout.next_line()).await.unwrap();
+    let addr = line.unwrap().strip_prefix("listening on http://").unwrap().parse().unwrap();
+    (Gateway { child, addr, emulator: None, stdout }, server)
+}
+
+#[tokio::test]
+async fn a_metadata_server_that_is_not_ready_yet_is_waited_for() {
+    let vertex = Emulator::start().await.unwrap();
+    let script = [
+        Reply::Close,
+        Reply::Status(403),
+        Reply::Status(404),
+        Reply::Status(500),
+        Reply::Status(503),
+    ];
+    let reply = move |number, _: &str| script.get(number).copied().unwrap_or(Reply::Good);
+    let (gateway, _server) = started_before_its_metadata_server(&vertex, &[], reply).await;
+    assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
+    let seen = vertex.requests().pop().unwrap();
+    assert!(seen.path.starts_with("/v1/projects/emulator-project/"), "{}", seen.path);
+    assert!(seen.principal.unwrap().ends_with("-compute@developer.gserviceaccount.com"));
+}
+
+#[tokio::test]
+async fn a_start_needs_nothing_of_the_metadata_server_but_that_it_is_there() {
+    let vertex = Emulator::start().await.unwrap();
+    let is_later = Arc::new(AtomicBool::new(false));
+    let later = Arc::clone(&is_later);
+    let reply = move |_, path: &str| match path.ends_with("/email") || path.contains("universe") {
+        true => Reply::Good,
+        false if later.load(Ordering::Relaxed) => Reply::Good,
+        // The project, which is given, and the first token.
+        false => Reply::Hang,
+    };
+    let options = ["--project", "p1"];
+    let (gateway, _server) = started_before_its_metadata_server(&vertex, &options, reply).await;
+    is_later.store(true, Ordering::Relaxed);
+    // The fetch that hangs is given up and made again.
+    let answer = loop {
+        let answer = gateway.call(chat("x")).await;
+        if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(answer.status(), StatusCode::OK);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
@@ -214,7 +388,7 @@ async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
         let mut command = command(&["--listen", "127.0.0.1:0", "--upstream", &url]);
         command.args(["--project", "p1", "--location", "us-central1"]);
         command.env("HOME", home.path()).env("PATH", home.path());
-        command.env("GCE_METADATA_HOST", "127.0.0.1:1");
+        command.env("NO_GCE_CHECK", "true");
         command
     };
     let output = in_time("its end", start().output()).await.unwrap();
@@ -239,7 +413,7 @@ async fn no_path_leads_out_of_the_endpoint() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     let long = format!("/v1/{}", "a".repeat(64 << 10));
-    let long_known = format!("/v1/chat/completions?{}", "a".repeat(65_500));
+    let long_known = format!("/v1/chat/completions?alt={}", "a".repeat(65_500));
     for path in [
         "/v1/../..",
         "/v1/../../v1/chat/completions",
@@ -251,7 +425,7 @@ async fn no_path_leads_out_of_the_endpoint() {
         "/v1/chat\\completions",
         "//chat/completions",
         "/v1//chat/completions",
-        "/v1/chat/completions/",
+        "/v1/chat/completions//",
         "/v1/chat/completions%00",
         "/v1/chat/completions%0d%0aHost:%20evil.com",
         "/v1/chat/completions\u{7}",
@@ -265,7 +439,7 @@ async fn no_path_leads_out_of_the_endpoint() {
         &long_known,
     ] {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
         );
         let answer = gateway.raw(request.as_bytes()).await;
         let shown: String = path.chars().take(60).collect();
@@ -275,13 +449,14 @@ async fn no_path_leads_out_of_the_endpoint() {
         assert!(body["error"]["message"].is_string() && body["error"]["code"].is_string());
     }
     // More headers than can be; and a second request, on a connection that served a first one.
-    let headers = format!("GET /v1/x HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let headers =
+        format!("GET /v1/x HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(200));
     let answer = gateway.raw(headers.as_bytes()).await;
     assert!(
         answer.starts_with("HTTP/1.1 431") && answer.contains("unreadable_request"),
         "{answer}"
     );
-    let two = b"GET /v1/files HTTP/1.1\r\nhost: x\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: x\r\n\r\n";
+    let two = b"GET /v1/files HTTP/1.1\r\nhost: localhost\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let answer = gateway.raw(two).await;
     assert!(
         answer.contains("unsupported_path") && answer.contains("unreadable_request"),
@@ -298,10 +473,10 @@ async fn credentials_in_a_query_do_not_travel() {
     let gateway = Gateway::before(&vertex, &[]).await;
     let mut request = chat("x");
     *request.uri_mut() =
-        "/v1/chat/completions?a=1&key=SECRET&b=%20&access_token=SECRET".parse().unwrap();
+        "/v1/chat/completions?alt=sse&key=SECRET&b=%20&access_token=SECRET".parse().unwrap();
     request.headers_mut().insert("x-goog-api-key", "SECRET".parse().unwrap());
     assert_eq!(gateway.call(request).await.status(), StatusCode::OK);
-    assert_eq!(vertex.requests()[0].query.as_deref(), Some("a=1&b=%20"));
+    assert_eq!(vertex.requests()[0].query.as_deref(), Some("alt=sse"));
 }
 
 #[tokio::test]
@@ -314,7 +489,7 @@ async fn failures_inside_are_told_in_openais_form() {
     assert_eq!((status, code.as_str()), (413, "request_too_large"));
     assert!(message.contains("1000 bytes"), "{message}");
     let chunked = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
         "x".repeat(2000)
     );
     let answer = gateway.raw(chunked.as_bytes()).await;
@@ -603,6 +778,11 @@ async fn a_configuration_that_cannot_be_used_is_said_before_anything_is_served()
     for (text, why) in [
         ("projct = \"p\"", "unknown key `projct`: did you mean `project`?"),
         ("[[model]]\nname = \"a\"\nendpoint = \"1/2\"", "endpoint"),
+        ("\nsend_timeout = \"soon\"", "line 2: `send_timeout`: give a time"),
+        (
+            "[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"",
+            "line 4: a [[model]] with the name \"a\" is in line 2 already: leave one of the two out",
+        ),
         (
             "[[model]]\nname = \"a\"\nendpoint = \"1\"\ndedicated_host = \"evil.example\"",
             "not one of Vertex AI's hosts",

@@ -155,6 +155,135 @@ async fn a_hangup_reads_everything_again() {
     assert_eq!(place.location(&gateway).await, "us-east1");
 }
 
+/// Whether the list of models is for this key.
+async fn lists(gateway: &Gateway, key: &str) -> bool {
+    let request = Request::get("/v1/models").header("authorization", format!("Bearer {key}"));
+    gateway.call(request.body(Full::default()).unwrap()).await.status() == StatusCode::OK
+}
+
+#[tokio::test]
+async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
+    let place = Place::new("us-east1").await;
+    place.give_keys("sk-guest-0123456789");
+    let (certificate, key) = common::certificates::Authority::new().server();
+    put(place.folder.path(), "cert.pem", &certificate);
+    put(place.folder.path(), "tls.pem", &key);
+    let mut command = place.command();
+    command.args(["--client-key-file", &place.path("keys")]).stderr(Stdio::piped());
+    let mut gateway = Gateway::start(command).await;
+    let mut log = Log::of(&mut gateway);
+    let mut command = place.command();
+    let paths = ["keys", "cert.pem", "tls.pem"].map(|name| place.path(name));
+    command.args(["--client-key-file", &paths[0], "--tls-cert", &paths[1], "--tls-key", &paths[2]]);
+    command.stderr(Stdio::piped());
+    let mut with_tls = Gateway::start(command).await;
+    let mut log_of_tls = Log::of(&mut with_tls);
+    let made = |command: &str, args: &[&str]| {
+        assert!(std::process::Command::new(command).args(args).status().unwrap().success());
+    };
+    let pipe = ("fifo", "a pipe");
+    for (name, what, kinds) in [
+        ("keys", "client keys", &[pipe, ("directory", "a directory"), ("device", "device")][..]),
+        ("gateway.toml", "models", &[pipe]),
+        ("cert.pem", "certificate", &[pipe]),
+        ("tls.pem", "certificate", &[pipe]),
+    ] {
+        let path = place.path(name);
+        let is_of_tls = what == "certificate";
+        let content = fs::read_to_string(&path).unwrap();
+        for (kind, why) in kinds {
+            fs::remove_file(&path).unwrap();
+            match *kind {
+                "fifo" => made("mkfifo", &[&path]),
+                "directory" => fs::create_dir(&path).unwrap(),
+                _ => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+            }
+            let log = if is_of_tls { &mut log_of_tls } else { &mut log };
+            let line = log.until(&format!("{what} not read again")).await;
+            assert!(line.contains(*why) && line.contains(name), "{line}");
+            // Asked for by a signal, too; and what is a file is read all the same.
+            signal(if is_of_tls { &with_tls } else { &gateway }, "-HUP");
+            let other = if what == "models" { "client keys" } else { "models" };
+            let both = [format!("{what} not read again"), format!("{other} ")];
+            let mut missing = both.to_vec();
+            while !missing.is_empty() {
+                let line = log.until("read again").await;
+                missing.retain(|text| !line.contains(text.as_str()));
+            }
+            if !is_of_tls {
+                assert!(
+                    lists(&gateway, CLIENT).await && !lists(&gateway, "sk-nobody-01234567").await
+                );
+            }
+            if *kind == "directory" {
+                fs::remove_dir(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            put(place.folder.path(), name, &content);
+            log.until(&format!("{what} read again")).await;
+        }
+    }
+    place.configure(&in_location("europe-west4"));
+    log.until("models read again").await;
+    assert_eq!(place.location(&gateway).await, "europe-west4");
+}
+
+#[tokio::test]
+async fn a_key_file_that_is_being_written_does_not_count() {
+    let place = Place::new("us-east1").await;
+    place.give_keys("sk-guest-0123456789");
+    let mut command = place.command();
+    command.args(["--client-key-file", &place.path("keys")]).stderr(Stdio::piped());
+    let mut gateway = Gateway::start(command).await;
+    let mut log = Log::of(&mut gateway);
+    let keys = fs::read_to_string(place.path("keys")).unwrap();
+    // A part of it, and each time another one: its end comes later.
+    let writing = async {
+        for number in 0_u64.. {
+            fs::write(place.path("keys"), format!("other:sk-other-{number:020}\nclien")).unwrap();
+            assert!(lists(&gateway, CLIENT).await);
+        }
+    };
+    tokio::select! {
+        () = writing => unreachable!(),
+        line = log.until("client keys") => assert!(line.contains("they change all the time"), "{line}"),
+    }
+    fs::write(place.path("keys"), format!("{keys}new:sk-new-0123456789\n")).unwrap();
+    log.until("client keys read again").await;
+    assert!(lists(&gateway, "sk-new-0123456789").await && lists(&gateway, CLIENT).await);
+}
+
+#[tokio::test]
+async fn a_list_of_endpoints_that_hangs_holds_up_no_keys_and_is_told() {
+    let place = Place::new("us-east1").await;
+    place.give_keys("sk-guest-0123456789");
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let (keys, config) = (place.path("keys"), place.path("gateway.toml"));
+    let mut command = command(
+        &[
+            &["--listen", "127.0.0.1:0", "--project", "p1", "--location", "us-central1"][..],
+            &["--upstream", &url, "--credentials", &place.path("key.json")],
+            &["--config", &config, "--client-key-file", &keys],
+        ]
+        .concat(),
+    );
+    command.stderr(Stdio::piped());
+    let mut gateway = Gateway::start(command).await;
+    let mut log = Log::of(&mut gateway);
+    assert!(lists(&gateway, "sk-guest-0123456789").await);
+    place.configure("[[model]]\nname = \"mine\"\nendpoint = \"display-name:mine\"\n");
+    let _asked = in_time("the question for the endpoint", silent.accept()).await.unwrap();
+    place.give_keys("sk-another-0123456789");
+    // The rules of keys are in the other file: one line may be of that.
+    while !lists(&gateway, "sk-another-0123456789").await {
+        log.until("client keys read again").await;
+    }
+    assert!(!lists(&gateway, "sk-guest-0123456789").await);
+    log.until("models take more than 10s to be read").await;
+}
+
 #[tokio::test]
 async fn no_request_notices_that_the_configuration_changes() {
     let place = Place::new("us-east1").await;

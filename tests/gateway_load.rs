@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::{process::Stdio, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use common::{
     chat, chat_stream, echo, eventually,
     gateway::{Gateway, Log, before, bytes, head, openai_error},
-    in_time, pace, text,
+    in_time, pace, put, text,
 };
 use http::StatusCode;
 use http_body_util::BodyExt as _;
@@ -51,6 +51,80 @@ async fn one_more_than_the_limit_waits_and_the_next_is_refused() {
     // A client that leaves makes room.
     drop(first);
     assert_eq!(waiting.await.status(), StatusCode::OK);
+}
+
+/// Each limit is overflown by a thousand requests; those that wait are served, and nothing is left of
+/// the others.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_overflow_of_each_limit_all_gauges_are_at_zero_and_the_next_request_is_served() {
+    use common::vitals::Admin;
+    const TOO_MANY: usize = 1000;
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let vertex = Emulator::start().await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let keys = "all:sk-0123456789-all\none:sk-0123456789-one\nrare:sk-0123456789-rare\n";
+    let keys = put(files.path(), "keys", keys);
+    let rules = "[[client]]\nname = \"one\"\nmax_concurrent_requests = 1\n\
+                 [[client]]\nname = \"rare\"\nrequests_per_minute = 2\n";
+    let rules = put(files.path(), "config.toml", rules);
+    let options = [
+        ["--client-key-file", &keys],
+        ["--config", &rules],
+        ["--admin-listen", "127.0.0.1:0"],
+        ["--max-concurrent-requests", "2"],
+        ["--max-queued-requests", "2"],
+        ["--queue-timeout", "10m"],
+        ["--max-connections", "100"],
+    ];
+    let mut gateway = Gateway::before(&vertex, &options.concat()).await;
+    let admin = Admin::of(&mut gateway).await;
+    let gateway = Arc::new(gateway);
+    let of = |key: &str, mut request: http::Request<_>| {
+        let bearer = format!("Bearer sk-0123456789-{key}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        request
+    };
+    for (key, held, refused) in [("all", 2, 503), ("one", 1, 429), ("rare", 0, 429)] {
+        pace(&vertex, endless());
+        let mut under_way = Vec::new();
+        for _ in 0..held {
+            under_way.push(gateway.call(of(key, chat_stream("x"))).await);
+        }
+        vertex.clear_faults();
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..TOO_MANY {
+            let (gateway, request) = (Arc::clone(&gateway), of(key, chat("x")));
+            asking.spawn(async move { gateway.call(request).await.status().as_u16() });
+        }
+        // Two wait, or are served at once; all others are refused.
+        for _ in 2..TOO_MANY {
+            let status = in_time("a refusal", asking.join_next()).await.unwrap().unwrap();
+            assert!(status == refused || (held == 0 && status == 200), "{key}: {status}");
+        }
+        let waiting = admin.metrics().await.sum("vertex_gateway_requests_queued", "");
+        assert_eq!(waiting, if held > 0 { 2.0 } else { 0.0 }, "{key}");
+        drop(under_way);
+        let served = in_time("those that wait", asking.join_all()).await;
+        assert!(held == 0 || served == [200, 200], "{key}: {served:?}");
+        for gauge in ["requests_queued", "requests_in_flight", "client_connections"] {
+            admin.until(&format!("vertex_gateway_{gauge}"), |number| number == 0.0).await;
+        }
+        assert_eq!(gateway.call(of("all", chat("next"))).await.status(), StatusCode::OK, "{key}");
+        // And one that has to wait for its turn gets it.
+        pace(&vertex, endless());
+        let both = [gateway.call(of("all", chat_stream("1"))).await];
+        let one = gateway.call(of("one", chat_stream("2"))).await;
+        vertex.clear_faults();
+        let mut next = Box::pin(gateway.call(of("one", chat("3"))));
+        let queued = admin.until("vertex_gateway_requests_queued", |number| number == 1.0);
+        tokio::select! {
+            () = queued => {}
+            _ = &mut next => panic!("{key}: it did not wait"),
+        }
+        drop((both, one));
+        assert_eq!(next.await.status(), StatusCode::OK, "{key}");
+    }
 }
 
 #[tokio::test]
@@ -100,7 +174,7 @@ async fn the_time_for_an_answer_begins_when_the_request_may_go() {
     let gateway = Gateway::before(&vertex, &["--response-timeout", "1"]).await;
     let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
     let body = r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close";
     let head =
         format!("{head}\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
     slow.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
@@ -172,8 +246,7 @@ async fn a_second_signal_ends_the_delay_and_what_is_under_way() {
     in_time("a chunk", body.frame()).await.unwrap().unwrap();
     gateway.terminate();
     log.until("--drain-delay").await;
-    gateway.terminate();
-    assert_eq!(gateway.ended().await.code(), Some(0));
+    assert_eq!(gateway.ended_at_once().await.code(), Some(0));
     assert!(in_time("the rest of an answer", body.collect()).await.is_err(), "it was cut");
 }
 

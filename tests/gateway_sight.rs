@@ -73,12 +73,22 @@ impl Watched {
     }
 
     async fn metrics(&self) -> Metrics {
-        let answer =
-            call(self.admin, Request::get("/metrics").body(Full::default()).unwrap()).await;
+        let form = "application/openmetrics-text; version=1.0.0";
+        let (kind, text) = self.metrics_as(Some(form)).await;
+        assert_eq!(kind, format!("{form}; charset=utf-8"));
+        Metrics::parse(&text)
+    }
+
+    /// In the form that is accepted, with its type.
+    async fn metrics_as(&self, accept: Option<&str>) -> (String, String) {
+        let mut request = Request::get("/metrics").body(Full::default()).unwrap();
+        if let Some(accept) = accept {
+            request.headers_mut().insert(header::ACCEPT, accept.parse().unwrap());
+        }
+        let answer = call(self.admin, request).await;
         assert_eq!(answer.status(), StatusCode::OK);
-        let kind = &answer.headers()[header::CONTENT_TYPE];
-        assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-        Metrics::parse(&text(answer).await)
+        let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        (kind, text(answer).await)
     }
 
     /// The metrics as soon as so many requests have ended.
@@ -152,6 +162,11 @@ impl Log {
         for name in ["timestamp", "level", "message", "target"] {
             fields.remove(name).expect(name);
         }
+        // What is an error has one; each has its own.
+        let reason = fields.remove("reason");
+        let status = fields["status"].as_u64().unwrap();
+        let left = fields["end"] == "client_left" && !fields.contains_key("code");
+        assert_eq!(reason.is_some_and(|reason| reason != ""), status >= 400 && !left);
         assert!(fields.remove("id").unwrap().as_str().unwrap().len() > 4);
         let total = fields.remove("total_seconds").unwrap().as_f64().unwrap();
         if let Some(first) = fields.remove("first_byte_seconds") {
@@ -159,6 +174,11 @@ impl Log {
         }
         line
     }
+}
+
+/// The tokens that Google bills as output.
+fn billed(usage: &Value) -> u64 {
+    usage["total_tokens"].as_u64().unwrap() - usage["prompt_tokens"].as_u64().unwrap()
 }
 
 /// What `/metrics` says.
@@ -205,6 +225,13 @@ impl Metrics {
         self.samples.iter().filter(of).map(|(.., value)| value).sum()
     }
 
+    /// Whether there is a series with these labels.
+    fn has(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        self.samples.iter().any(|(sample, has, _)| {
+            sample == name && labels.iter().all(|(k, v)| has.get(*k).is_some_and(|has| has == v))
+        })
+    }
+
     fn labels(&self, label: &str) -> BTreeSet<&str> {
         self.samples.iter().filter_map(|(_, has, _)| has.get(label)).map(String::as_str).collect()
     }
@@ -248,7 +275,12 @@ async fn each_request_has_a_line_without_its_content() {
         let answer: Value = serde_json::from_str(answer).unwrap();
         let usage = &answer["usage"];
         assert!(usage["prompt_tokens"].as_u64().unwrap() > 0, "{usage}");
-        json!({ "input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"] })
+        json!({
+            "input_tokens": usage["prompt_tokens"],
+            "output_tokens": billed(usage),
+            "reasoning_output_tokens": usage["completion_tokens_details"]["reasoning_tokens"],
+            "traffic_type": "ON_DEMAND",
+        })
     };
 
     // A whole answer.
@@ -284,9 +316,8 @@ async fn each_request_has_a_line_without_its_content() {
     let answer = text(answer).await;
     let line = log.steady().await;
     let expected = json!({
-        "method": "POST", "path": "/v1/images/generations", "location": "us-central1",
-        "status": 404, "code": "unsupported_path", "end": "whole", "attempts": 1,
-        "sent_bytes": answer.len(),
+        "method": "POST", "path": "/v1/images/generations", "status": 404,
+        "code": "unsupported_path", "end": "whole", "sent_bytes": answer.len(),
     });
     assert_eq!(line, expected);
 
@@ -334,7 +365,7 @@ async fn each_request_has_a_line_without_its_content() {
     vertex.set_faults(Faults::default());
     let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 99\r\n\r\n{{"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -414,6 +445,74 @@ async fn the_text_log_has_the_same_fields() {
 }
 
 #[tokio::test]
+async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() {
+    let vertex = Emulator::start().await.unwrap();
+    let pair = common::certificates::Authority::new().server();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) =
+        (common::put(folder.path(), "cert", &pair.0), common::put(folder.path(), "key", &pair.1));
+    for asked in [true, false] {
+        let mut options = vec!["--log-format", "json"];
+        options.extend(asked.then_some("--log-peer"));
+        let mut watched = Watched::start(&vertex, &options).await;
+        let mut log = watched.log();
+        let mut peers = Vec::new();
+        let big = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000));
+        for (sent, message) in [
+            ("GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
+            ("GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
+            ("GET / \u{1} HTTP/1.1\r\nhost: x\r\n\r\n", "refused: "),
+            (&big, "refused: "),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", "a request was refused unread"),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhalf", "in the middle of a request's head"),
+        ] {
+            let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+            let _ = socket.write_all(sent.as_bytes()).await;
+            if sent.ends_with("half") {
+                socket.shutdown().await.unwrap();
+            }
+            peers.push((socket.local_addr().unwrap().to_string(), message));
+            let line = log.lines.until(message).await;
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let peer = peers.last().filter(|_| asked).map(|(peer, _)| json!(peer));
+            assert_eq!(line["peer"], peer.unwrap_or_default(), "{line}");
+        }
+        // Over HTTP/2, of a client that does not tell its port.
+        text(watched.gateway.call_over(Http::Two, &mut chat("x")).await).await;
+        let line = log.lines.until("/v1/chat/completions").await;
+        assert_eq!(line.contains(r#""peer":"127.0.0.1:"#), asked, "{line}");
+
+        let tls = ["--tls-cert", &cert, "--tls-key", &key, "--log-format", "json"];
+        let tls = [&tls[..], if asked { &["--log-peer"] } else { &[] }].concat();
+        let mut watched = Watched::start(&vertex, &tls).await;
+        let mut log = watched.log();
+        let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let line = log.lines.until("no TLS handshake").await;
+        let peer = format!(r#""peer":"{}""#, socket.local_addr().unwrap());
+        assert_eq!(line.contains(&peer), asked, "{line}");
+        assert_eq!(line.contains("peer"), asked, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_line_of_an_error_says_why_and_quotes_nothing_of_the_conversation() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "short"]).await;
+    let mut log = watched.log();
+    text(watched.call(ask("google/nosuch\u{2028}model")).await).await;
+    let line = log.lines.until("POST /v1/chat/completions").await;
+    assert!(line.contains("Z 404 POST ") && line.contains(": Publisher Model "), "{line}");
+    assert!(line.contains(r"nosuch\u{2028}model us-central1 "), "{line}");
+    text(watched.call(Request::get("/v1/what").body(Full::default()).unwrap()).await).await;
+    let line = log.lines.until("/v1/what").await;
+    assert!(line.contains(" unsupported_path: "), "{line}");
+    text(watched.call(ask(MODEL)).await).await;
+    let line = log.lines.until("Z 200 POST /v1/chat/completions").await;
+    assert!(line.contains(" tokens") && line.len() < 160 && !line.contains("e-"), "{line}");
+}
+
+#[tokio::test]
 async fn a_request_has_its_clients_id_or_a_new_one() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
@@ -448,6 +547,112 @@ async fn a_request_has_its_clients_id_or_a_new_one() {
 }
 
 #[tokio::test]
+async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
+    let mut log = watched.log();
+    let chat = |more: Value| {
+        let mut body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "x" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("/v1/chat/completions", body)
+    };
+    let cached = json!({ "extra_body": { "google": { "cached_content": "cachedContents/1" } } });
+    let asked = [
+        ("chat", "", chat(json!({}))),
+        ("chat", "", chat(json!({ "stream": true }))),
+        ("chat", "", chat(cached)),
+        ("chat", "dedicated", chat(json!({ "model": "google/gemini-3-flash" }))),
+        ("chat", "", chat(json!({ "model": "google/gemini-2.0-flash" }))),
+        ("text_completion", "", ("/v1/completions", json!({ "model": MODEL, "prompt": "x" }))),
+        ("chat", "", ("/v1/responses", json!({ "model": MODEL, "input": "x" }))),
+        ("chat", "", ("/v1/responses", json!({ "model": MODEL, "input": "x", "stream": true }))),
+        (
+            "embeddings",
+            "",
+            ("/v1/embeddings", json!({ "model": "google/text-embedding-005", "input": "x" })),
+        ),
+    ];
+    let names =
+        ["input_tokens", "cache_read_input_tokens", "output_tokens", "reasoning_output_tokens"];
+    let mut sums = BTreeMap::<_, [u64; 4]>::new();
+    for (operation, kind, (path, body)) in asked {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if !kind.is_empty() {
+            request = request.header("x-vertex-ai-llm-request-type", kind);
+        }
+        let request = request.body(Full::from(body.to_string())).unwrap();
+        let answer = text(watched.call(request).await).await;
+        // Of a stream the last event with a usage.
+        let lines = answer.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line));
+        let usage = lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|said| {
+                let places = [said.get("usage"), said.pointer("/response/usage")];
+                places.into_iter().flatten().find(|usage| usage.is_object()).cloned()
+            })
+            .last()
+            .expect(&answer);
+        let of = |pointers: [&str; 2]| {
+            pointers.into_iter().find_map(|at| usage.pointer(at)).and_then(Value::as_u64)
+        };
+        let input = of(["/prompt_tokens", "/input_tokens"]).unwrap();
+        let output = of(["/total_tokens"; 2]).unwrap() - input;
+        let reasoning = of([
+            "/completion_tokens_details/reasoning_tokens",
+            "/output_tokens_details/reasoning_tokens",
+        ]);
+        let thinks = body["model"] != "google/gemini-2.0-flash" && operation != "embeddings";
+        assert_eq!(reasoning.is_some(), thinks, "{usage}");
+        if let Some(reasoning) = reasoning {
+            assert!(0 < reasoning && reasoning < output, "{usage}");
+        }
+        let counts = [
+            Some(input),
+            of(["/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"]),
+            (operation != "embeddings").then_some(output),
+            reasoning,
+        ];
+        let traffic_type = match (operation, kind) {
+            ("embeddings", _) => "",
+            (_, "dedicated") => "PROVISIONED_THROUGHPUT",
+            _ => "ON_DEMAND",
+        };
+        let line = log.steady().await;
+        for (name, count) in names.into_iter().zip(counts) {
+            assert_eq!(line.get(name).and_then(Value::as_u64), count, "{name}: {line}");
+        }
+        let told = line.get("traffic_type").and_then(Value::as_str);
+        assert_eq!(told.unwrap_or_default(), traffic_type, "{line}");
+        let model = body["model"].as_str().unwrap().to_owned();
+        let sums = sums.entry((operation, traffic_type, model)).or_default();
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count.unwrap_or(0);
+        }
+    }
+
+    let metrics = watched.metrics_after(9.0).await;
+    for ((operation, traffic_type, model), sums) in &sums {
+        let labels = [
+            ("client", ""),
+            ("gen_ai_operation_name", *operation),
+            ("gen_ai_provider_name", "gcp.vertex_ai"),
+            ("gen_ai_request_model", model),
+            ("gen_ai_token_modality", "unknown"),
+            ("traffic_type", *traffic_type),
+        ];
+        for (name, sum) in names.into_iter().zip(sums) {
+            let name = format!("gen_ai_client_inference_usage_{name}_total");
+            assert_eq!(metrics.sum(&name, &labels), *sum as f64, "{name} {labels:?}");
+            assert!(*sum > 0 || name.contains("cache") || !metrics.has(&name, &labels), "{name}");
+        }
+    }
+    for (which, name) in [(0, "input_tokens"), (2, "output_tokens")] {
+        let all: f64 = sums.values().map(|sums| sums[which] as f64).sum();
+        assert_eq!(metrics.sum(&format!("vertex_gateway_{name}_total"), &[]), all);
+    }
+}
+
+#[tokio::test]
 async fn metrics_count_exactly_what_was_sent() {
     let vertex = Emulator::start().await.unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -465,7 +670,7 @@ async fn metrics_count_exactly_what_was_sent() {
         let answer: Value =
             serde_json::from_str(&text(watched.call(chat("x")).await).await).unwrap();
         input += answer["usage"]["prompt_tokens"].as_u64().unwrap();
-        output += answer["usage"]["completion_tokens"].as_u64().unwrap();
+        output += billed(&answer["usage"]);
         // The same once more, as a stream.
         text(watched.call(chat_stream("x")).await).await;
     }
@@ -600,8 +805,73 @@ async fn no_client_makes_labels_without_end() {
         text(answer).await;
     }
     let metrics = watched.metrics_after(206.0).await;
-    assert_eq!(metrics.labels("model").len(), 201);
-    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("model", "other")]), 6.0);
+    assert_eq!(metrics.labels("model").len(), 101);
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("model", "other")]), 106.0);
+    // One that is used again and again is told from them.
+    for _ in 0..10 {
+        text(watched.call(ask("google/model-204")).await).await;
+    }
+    let metrics = watched.metrics_after(216.0).await;
+    let again = [("model", "google/model-204")];
+    assert_eq!(metrics.sum("vertex_gateway_requests_total", &again), 2.0);
+}
+
+/// The text format 0.0.4, as strictly as Prometheus' own checker reads it: a family begins with its help
+/// and its kind, has samples of its own names alone, and comes once.
+fn check_text_format(text: &str) -> BTreeMap<String, (String, usize)> {
+    let mut families: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    let (mut help, mut current) = (None, String::new());
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, said) = rest.split_once(' ').expect(line);
+            assert!(!said.is_empty(), "{line}");
+            help = Some(name);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect(line);
+            assert_eq!(help.take(), Some(name), "{line}");
+            assert!(
+                ["counter", "gauge", "histogram", "summary", "untyped"].contains(&kind),
+                "{line}"
+            );
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+            current = name.to_owned();
+            assert!(families.insert(current.clone(), (kind.to_owned(), 0)).is_none(), "{line}");
+        } else {
+            assert!(!line.starts_with('#') && !line.is_empty(), "{line}");
+            let name = line.split(['{', ' ']).next().unwrap();
+            let (kind, samples) = families.get_mut(&current).expect(line);
+            let suffix = name.strip_prefix(&current).expect(line);
+            let suffixes: &[&str] =
+                if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffixes.contains(&suffix), "{line}");
+            line.rsplit_once(' ').unwrap().1.parse::<f64>().expect(line);
+            *samples += 1;
+        }
+    }
+    families
+}
+
+#[tokio::test]
+async fn metrics_are_text_unless_the_scraper_likes_openmetrics_better() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &[]).await;
+    text(watched.call(chat("x")).await).await;
+    let metrics = watched.metrics_after(1.0).await;
+    for accept in [None, Some("text/html,*/*;q=0.8"), Some("text/plain;version=0.0.4")] {
+        let (kind, text) = watched.metrics_as(accept).await;
+        assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
+        let families = check_text_format(&text);
+        assert_eq!(families.len(), metrics.families.len());
+        assert_eq!(families["vertex_gateway_build_info"], ("gauge".to_owned(), 1));
+        assert_eq!(families["vertex_gateway_requests_total"], ("counter".to_owned(), 1));
+        assert!(text.contains("vertex_gateway_requests_total{client=\"\",model=\""), "{text}");
+    }
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
+         text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    let (kind, text) = watched.metrics_as(Some(prometheus)).await;
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(text.ends_with("# EOF\n"), "{text}");
 }
 
 #[tokio::test]
@@ -667,6 +937,16 @@ async fn the_admin_listener_answers_what_it_has() {
     for path in ["/metrics", "/healthz", "/readyz"] {
         let request = Request::get(path).body(Full::default()).unwrap();
         assert_eq!(watched.call(request).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_was_pointed_at_the_admin_listener_by_its_name_reads_nothing() {
+    let vertex = Emulator::start().await.unwrap();
+    let watched = Watched::start(&vertex, &["--allowed-host", "metrics.example"]).await;
+    for (host, status) in [("evil.example", 403), ("metrics.example", 200), ("localhost", 200)] {
+        let request = Request::get("/metrics").header("host", host).body(Full::default()).unwrap();
+        assert_eq!(call(watched.admin, request).await.status(), status, "{host}");
     }
 }
 
@@ -804,9 +1084,10 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
     strings(&dashboard, "definition", &mut queries);
     assert!(queries.len() > 20, "{}", queries.len());
     let mut shown = BTreeSet::new();
+    let prefixes = ["vertex_gateway_", "gen_ai_client_"];
     for query in queries {
         let in_query: BTreeSet<&str> =
-            words(query).filter(|word| word.starts_with("vertex_gateway_")).collect();
+            words(query).filter(|word| prefixes.iter().any(|p| word.starts_with(p))).collect();
         assert!(!in_query.is_empty(), "{query}");
         for name in in_query {
             assert!(names.contains(name), "there is no {name}: {query}");
@@ -835,7 +1116,10 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
     }
 
     let manual = include_str!("../docs/operations.md");
-    let rows = manual.lines().filter_map(|line| line.strip_prefix("| `vertex_gateway_"));
+    let rows = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter(|row| prefixes.iter().any(|prefix| row.starts_with(prefix)));
     let documented: BTreeMap<&str, Vec<&str>> = rows
         .map(|row| {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -849,7 +1133,7 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
             _ => "",
         };
         let name = format!("{family}{suffix}");
-        let row = documented.get(name.strip_prefix("vertex_gateway_").unwrap());
+        let row = documented.get(name.as_str());
         let row = row.unwrap_or_else(|| panic!("the manual has no {name}"));
         assert_eq!(row[1], kind, "{name}");
         let sample = metrics.samples.iter().find(|(sample, ..)| sample.starts_with(&name));

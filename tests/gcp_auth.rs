@@ -92,7 +92,7 @@ async fn a_file_that_is_no_key_is_refused_with_the_reason() {
         (with("token_uri", "not a uri".into()), "token_uri"),
         (with("token_uri", "/token".into()), "token_uri"),
         (with("token_uri", "ftp://x/".into()), "token_uri"),
-        (with("project_id", 7.into()), "wrong type"),
+        (with("project_id", 7.into()), "\"project_id\" is not text but a number"),
     ] {
         let error = GcpAuth::from_service_account_key(text.clone()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");

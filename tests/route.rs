@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, 
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_vertex::{
     Error,
+    model::{ModelRoute, ModelTable, VertexModelLayer},
     route::{Endpoint, Upstream, VertexRoute, VertexRouteLayer, rewrite},
 };
 
@@ -48,51 +49,104 @@ async fn scheme_host_and_path_change_together_and_the_version_can_be_negotiated(
     assert_eq!((request.method().as_str(), *request.body()), ("POST", "{}"));
 }
 
+/// What says who the client is, what it may, or what it would rather have; and names that nobody knows.
+const OF_THE_CLIENT: [&str; 54] = [
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "x-goog-api-key",
+    "api-key",
+    "x-api-key",
+    "openai-organization",
+    "openai-project",
+    "openai-beta",
+    "x-stainless-lang",
+    "cookie",
+    "cookie2",
+    "origin",
+    "referer",
+    "forwarded",
+    "via",
+    "from",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-client-cert",
+    "x-forwarded-access-token",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-access-jwt-assertion",
+    "x-goog-iap-jwt-assertion",
+    "x-goog-authenticated-user-email",
+    "x-serverless-authorization",
+    "x-amzn-oidc-data",
+    "x-auth-request-access-token",
+    "x-ms-token-aad-access-token",
+    "x-goog-quota-user",
+    "x-goog-fieldmask",
+    "x-goog-request-reason",
+    "x-goog-upload-protocol",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "accept-language",
+    "sec-fetch-site",
+    "baggage",
+    "authorization-original",
+    "x-vertex-a",
+    "x-made-up",
+    "x-hop",
+    "x-other-hop",
+];
+
 #[tokio::test]
-async fn what_must_not_travel_is_removed_and_all_else_is_kept() {
+async fn what_is_on_the_list_travels_and_all_else_is_removed() {
     let mut request = chat();
-    for name in [
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-goog-api-key",
-        "api-key",
-        "openai-organization",
-        "openai-project",
-        "openai-beta",
-        "x-hop",
-        "x-other-hop",
-    ] {
+    for name in OF_THE_CLIENT {
         request.headers_mut().append(name, HeaderValue::from_static("1"));
         request.headers_mut().append(name, HeaderValue::from_static("2"));
     }
     request.headers_mut().append("connection", HeaderValue::from_static("keep-alive, X-Hop"));
-    request.headers_mut().append("connection", HeaderValue::from_static("x-other-hop"));
+    request
+        .headers_mut()
+        .append("connection", HeaderValue::from_static("x-other-hop, x-vertex-ai-hop"));
+    request.headers_mut().append("x-vertex-ai-hop", HeaderValue::from_static("1"));
     let kept = [
         "authorization",
         "content-type",
-        "content-length",
+        "content-encoding",
         "accept",
+        "accept-encoding",
         "user-agent",
+        "idempotency-key",
+        "x-request-id",
+        "traceparent",
+        "tracestate",
         "x-goog-user-project",
+        "x-goog-api-client",
+        "x-goog-request-params",
         "x-vertex-ai-llm-request-type",
         "x-vertex-ai-llm-shared-request-type",
         "x-server-timeout",
         "x-vertex-ai-labels",
-        "x-stainless-lang",
-        "traceparent",
+        "x-mine",
     ];
     for name in kept {
         request.headers_mut().append(name, HeaderValue::from_static("1"));
         request.headers_mut().append(name, HeaderValue::from_static("2"));
     }
-    let request = arrives(&VertexRouteLayer::new(upstream()), request).await.unwrap();
+    // It is void beside a Transfer-Encoding.
+    request.headers_mut().append("content-length", HeaderValue::from_static("2"));
+    let upstream = upstream().to_builder().forward_header("X-Mine").build().unwrap();
+    let request = arrives(&VertexRouteLayer::new(upstream), request).await.unwrap();
     assert_eq!(request.headers().len(), 2 * kept.len(), "{:?}", request.headers());
     for name in kept {
         assert_eq!(request.headers().get_all(name).iter().collect::<Vec<_>>(), ["1", "2"]);
@@ -100,8 +154,33 @@ async fn what_must_not_travel_is_removed_and_all_else_is_kept() {
 }
 
 #[tokio::test]
+async fn what_a_models_entry_sets_travels_whatever_the_client_says() {
+    let table = ModelTable::builder(upstream())
+        .route(
+            "m",
+            ModelRoute::new()
+                .header("x-vertex-ai-llm-request-type", "dedicated")
+                .header("x-of-the-entry", "1"),
+        )
+        .build()
+        .unwrap();
+    let echo = service_fn(|request| async move { Ok::<_, BoxError>(Response::new(request)) });
+    let stack = VertexRouteLayer::new(upstream()).layer(echo);
+    let request = Request::post("/v1/chat/completions")
+        .header("connection", "x-vertex-ai-llm-request-type, X-Of-The-Entry")
+        .header("x-vertex-ai-llm-request-type", "shared")
+        .body(r#"{"model":"m"}"#.to_owned())
+        .unwrap();
+    let request =
+        VertexModelLayer::new(table).layer(stack).oneshot(request).await.unwrap().into_body();
+    assert_eq!(request.headers()["x-vertex-ai-llm-request-type"], "dedicated");
+    assert_eq!(request.headers()["x-of-the-entry"], "1");
+    assert!(!request.headers().contains_key("connection"));
+}
+
+#[tokio::test]
 async fn a_key_in_the_query_is_removed_with_the_one_in_the_headers() {
-    let request = Request::get("/v1/chat/completions?alt=sse&key=secret")
+    let request = Request::post("/v1/chat/completions?alt=sse&key=secret")
         .header("x-goog-api-key", "secret")
         .body(())
         .unwrap();
@@ -172,13 +251,18 @@ async fn a_bad_path_is_an_error_and_nothing_is_sent() {
         ("/v1/../..", StatusCode::BAD_REQUEST),
         ("/v1/responses/%2e%2e", StatusCode::BAD_REQUEST),
         ("/v1/models", StatusCode::NOT_FOUND),
+        ("/v1/projects/q/locations/eu/endpoints/openapi/responses/r", StatusCode::NOT_FOUND),
+        ("/v1/chat/completions", StatusCode::METHOD_NOT_ALLOWED),
         (&format!("/v1/responses/{}", "a".repeat(65_500)), StatusCode::URI_TOO_LONG),
     ] {
         let request = Request::get(path).body(()).unwrap();
         let error = service.ready().await.unwrap().call(request).await.unwrap_err();
         let error = error.downcast_ref::<Error>().unwrap();
         assert_eq!(error.status(), status, "{path}");
-        assert_eq!(error.to_response().status(), status);
+        let response = error.to_response();
+        assert_eq!(response.status(), status);
+        let allow = response.headers().get("allow").map(|allow| allow.to_str().unwrap());
+        assert_eq!(allow, (status == 405).then_some("POST"));
     }
     let mut cx = Context::from_waker(Waker::noop());
     assert!(pin!(sent.next_request()).poll(&mut cx).is_pending());
@@ -249,7 +333,7 @@ fn known_paths_are_rewritten_without_allocation() {
         let upstream = builder.build().unwrap();
         for path in paths {
             for start in ["", prefix, &format!("https://api.openai.com{prefix}")] {
-                for query in ["", "?", "?key=secret"] {
+                for query in ["", "?", "?key=secret", "?a=b&$ct=c"] {
                     let uri: Uri = format!("{start}{path}{query}").parse().unwrap();
                     let mut found = None;
                     let cost =
@@ -259,7 +343,7 @@ fn known_paths_are_rewritten_without_allocation() {
                 }
             }
         }
-        for rest in ["/responses/r1", "/responses/r1?a=b", "/chat/completions?a=b"] {
+        for rest in ["/responses/r1", "/responses/r1?alt=a", "/chat/completions?alt=a"] {
             let uri: Uri = rest.parse().unwrap();
             let mut found = None;
             let cost = allocation_counter::measure(|| found = rewrite(&upstream, &uri).ok());
@@ -285,6 +369,9 @@ fn a_request_as_clients_send_it_is_routed_without_allocation() {
         ("authorization", "Bearer placeholder"),
         ("openai-organization", "org-1"),
         ("content-length", "2"),
+        ("x-stainless-lang", "python"),
+        ("x-stainless-os", "Linux"),
+        ("cookie", "a=b"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -301,7 +388,7 @@ fn a_request_as_clients_send_it_is_routed_without_allocation() {
         assert!(response.extensions().is_empty());
         let request = response.into_body();
         assert_eq!(request.uri(), CHAT);
-        assert_eq!(request.headers().len(), headers.len() - 3);
+        assert_eq!(request.headers().len(), headers.len() - 6);
         assert!(request.headers().contains_key(header::AUTHORIZATION));
     }
 }

@@ -20,13 +20,15 @@ enum Step {
     Unknown(&'static str),
     /// A token after some seconds.
     Late(u64, &'static str, u64),
+    /// A token of an hour after some milliseconds.
+    Soon(u64, &'static str),
     Fail,
     Hang,
     Panic,
     PanicAtOnce,
 }
 use FetchReason::{Cold, Expired, Proactive, Rejected};
-use Step::{Fail, Hang, Late, Panic, PanicAtOnce, Token, Unknown};
+use Step::{Fail, Hang, Late, Panic, PanicAtOnce, Soon, Token, Unknown};
 
 #[derive(Clone)]
 struct Script {
@@ -76,6 +78,10 @@ impl TokenSource for Script {
                 Late(after, value, life) => {
                     tokio::time::sleep(Duration::from_secs(after)).await;
                     token(value, life)
+                }
+                Soon(after, value) => {
+                    tokio::time::sleep(Duration::from_millis(after)).await;
+                    token(value, 3600)
                 }
                 Fail => Err("the token endpoint is down".into()),
                 Hang => std::future::pending().await,
@@ -192,6 +198,102 @@ async fn a_blocked_request_gets_the_live_token_if_the_fetch_fails() {
     // In the pause nobody waits and nothing is fetched.
     assert_eq!(value_at_once(&cache), "a");
     assert_eq!(script.reasons(), [Cold, Expired]);
+}
+
+/// How long a request waited for which token.
+async fn waited(cache: &TokenCache) -> (f64, String) {
+    let began = Instant::now();
+    let value = value(cache).await.expect("no request fails while a token lives");
+    (began.elapsed().as_secs_f64(), value)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_the_last_seconds_of_a_token_outwaits_no_source_that_hangs() {
+    for (life, at, longest) in [(16, 13, 2.0), (3600, 3592, 7.0), (4, 3, 0.5)] {
+        let (cache, script) = cache(&[Token("a", life), Hang]);
+        value(&cache).await.unwrap();
+        seconds(at).await;
+        let (time, token) = waited(&cache).await;
+        assert_eq!(token, "a");
+        assert!((time - longest).abs() < 0.1, "{time} s of a life of {life} s");
+        // Whoever comes after that does not wait, and dead is dead.
+        assert_eq!(value_at_once(&cache), "a");
+        seconds(1).await;
+        assert!(value(&cache).await.is_err());
+        assert_eq!(script.reasons()[..2], [Cold, Expired]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_fails_while_a_token_lives_and_its_source_hangs() {
+    let (cache, script) = cache(&[Token("a", 60), Hang]);
+    value(&cache).await.unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(59_900) {
+        let request = tokio::spawn({
+            let cache = cache.clone();
+            async move { value(&cache).await }
+        });
+        advance(Duration::from_millis(100)).await;
+        settle().await;
+        if began.elapsed() > Duration::from_secs(59) {
+            assert!(request.is_finished(), "at {:?}", began.elapsed());
+        }
+        if request.is_finished() {
+            assert_eq!(request.await.unwrap().unwrap(), "a", "at {:?}", began.elapsed());
+        }
+    }
+    script.then(&[Token("b", 3600)]);
+    // The last flight is given up, and the pause after it ends.
+    seconds(11).await;
+    seconds(75).await;
+    assert_eq!(value(&cache).await.unwrap(), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_while_the_source_hangs_holds_up_others_for_a_second_in_all() {
+    let (cache, script) = cache(&[Token("a", 3600), Hang]);
+    value(&cache).await.unwrap();
+    let began = Instant::now();
+    let rejected = tokio::spawn(cache.rejected(1));
+    settle().await;
+    let (time, token) = waited(&cache).await;
+    assert_eq!(token, "a");
+    assert!((time - 1.0).abs() < 0.1, "{time}");
+    // Until the flight is given up nobody else waits, and no second one is started.
+    for _ in 0..8 {
+        assert_eq!(value_at_once(&cache), "a");
+        seconds(1).await;
+    }
+    assert!(!rejected.is_finished(), "the request that got the 401 waits for the flight");
+    assert!(matches!(rejected.await.unwrap(), Rejection::Failed(_)));
+    assert_eq!(began.elapsed().as_secs(), 10);
+    assert_eq!(script.reasons(), [Cold, Rejected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_during_a_flight_that_hangs_holds_up_nobody_else() {
+    let (cache, script) = cache(&[Token("a", 3600), Hang]);
+    value(&cache).await.unwrap();
+    seconds(3400).await;
+    assert_eq!(value_at_once(&cache), "a", "and a flight is under way");
+    seconds(2).await;
+    drop(cache.rejected(1));
+    assert_eq!(value_at_once(&cache), "a");
+    assert_eq!(script.reasons(), [Cold, Proactive]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_comes_late_heals_the_401_all_the_same() {
+    let (cache, script) = cache(&[Token("a", 3600), Late(5, "b", 3600)]);
+    value(&cache).await.unwrap();
+    let rejected = tokio::spawn(cache.rejected(1));
+    settle().await;
+    assert_eq!(waited(&cache).await.1, "a");
+    let Rejection::Replaced(lease) = rejected.await.unwrap() else { panic!("no new token") };
+    assert_eq!(lease.generation(), 2);
+    assert_eq!(value_at_once(&cache), "b");
+    assert_eq!(script.reasons(), [Cold, Rejected]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -331,7 +433,7 @@ async fn a_401_that_joins_a_flight_with_the_same_token_forces_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_request_waits_for_the_successor_of_a_suspect_token() {
-    let (cache, script) = cache(&[Token("a", 3600), Late(2, "b", 3600)]);
+    let (cache, script) = cache(&[Token("a", 3600), Soon(900, "b")]);
     value(&cache).await.unwrap();
     drop(cache.rejected(1));
     assert_eq!(value(&cache).await.unwrap(), "b");
@@ -519,6 +621,15 @@ fn a_flight_on_a_runtime_that_stands_still_is_given_up_and_never_lands() {
     let lease = still.block_on(first).unwrap();
     assert_eq!(script.reasons(), [Cold, Cold]);
     assert_eq!(lease.generation(), 1);
+    assert_eq!(value_at_once(&cache), "a");
+}
+
+#[test]
+fn outside_a_runtime_a_live_token_is_used_though_none_can_be_fetched() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (cache, _) = cache(&[Token("a", 3600)]);
+    runtime.block_on(value(&cache)).unwrap();
+    assert!(matches!(futures_now(cache.rejected(1)), Some(Rejection::Failed(_))));
     assert_eq!(value_at_once(&cache), "a");
 }
 

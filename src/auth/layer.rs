@@ -6,6 +6,7 @@ use tower::Layer;
 use super::{VertexAuth, trust::Trust};
 use crate::{
     error::ConfigError,
+    http_client::InnerService,
     replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
     token::{TokenCache, TokenSource},
 };
@@ -130,7 +131,7 @@ fn quota_header(project: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-impl<S> Layer<S> for VertexAuthLayer {
+impl<S: InnerService> Layer<S> for VertexAuthLayer {
     type Service = VertexAuth<S>;
 
     fn layer(&self, inner: S) -> Self::Service {

@@ -94,10 +94,17 @@ fn parts(uri: &Uri) -> Option<(bool, &str, u16)> {
 
 #[cold]
 fn refuse(uri: &Uri) -> UntrustedHost {
+    let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+        return UntrustedHost::unrouted(None);
+    };
     let scheme = uri.scheme_str().unwrap_or("no scheme");
-    let (host, port) = (uri.host().unwrap_or("no host"), uri.port());
-    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    UntrustedHost::new(format!("{scheme}://{host}{port}"))
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let origin = format!("{scheme}://{host}{port}");
+    // What OpenAI clients ask unless they are told of another.
+    match is(host, "api.openai.com") {
+        true => UntrustedHost::unrouted(Some(origin)),
+        false => UntrustedHost::new(origin),
+    }
 }
 
 fn is_vertex(host: &str) -> bool {

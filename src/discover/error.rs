@@ -3,14 +3,18 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::{BoxError, Error, error::ConfigError, route::Location};
+use crate::{
+    BoxError, Error,
+    error::{ConfigError, readable_debug},
+    route::Location,
+};
 
 /// In characters: more than Google's longest message, and less than a page.
 const LONGEST: usize = 500;
 
 /// Why endpoints could not be listed, or none was found. Cheap to clone: one lookup may fail for
 /// many who wait for it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum DiscoverError {
     /// An id, a display name or a setting cannot be used; nothing was sent.
@@ -200,6 +204,8 @@ fn list(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
     }
     Ok(())
 }
+
+readable_debug!(DiscoverError);
 
 impl StdError for DiscoverError {
     // What is displayed as part of this error is not a source of it: the chain goes on below.

@@ -7,7 +7,11 @@ use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
-use super::{sse::Script, tokens::random_text};
+use super::{
+    sse::Script,
+    tokens::random_text,
+    usage::{Cost, tokens},
+};
 
 /// Chunks of a streamed answer, unless told otherwise.
 const CHUNKS: usize = 5;
@@ -25,7 +29,7 @@ pub(crate) struct Answer {
     text: String,
     /// The function that is called, if it is a call; `text` is its arguments then.
     function: Option<String>,
-    prompt_tokens: u64,
+    cost: Cost,
 }
 
 impl Answer {
@@ -49,7 +53,7 @@ impl Answer {
             model: model.to_owned(),
             text,
             function: None,
-            prompt_tokens: tokens(said),
+            cost: Cost::of(said),
         }
     }
 
@@ -58,14 +62,13 @@ impl Answer {
         Self { function: Some(function), ..Self::of(model, said, arguments.to_string()) }
     }
 
+    /// What it costs, as the request has it.
+    pub(crate) fn at(self, cost: Cost) -> Self {
+        Self { cost: cost.with_prompt_of(&self.cost), ..self }
+    }
+
     fn usage(&self) -> Value {
-        let completion_tokens = tokens(&self.text);
-        json!({
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": self.prompt_tokens + completion_tokens,
-            "extra_properties": { "google": { "traffic_type": "ON_DEMAND" } },
-        })
+        self.cost.chat(&self.text)
     }
 
     /// A `chat.completion`.
@@ -209,15 +212,8 @@ impl Answer {
             "usage": null,
         });
         if finished {
-            let output_tokens = tokens(&self.text);
             response["output"] = json!([self.output_item(true)]);
-            response["usage"] = json!({
-                "input_tokens": self.prompt_tokens,
-                "input_tokens_details": { "cached_tokens": 0, "cache_write_tokens": 0 },
-                "output_tokens": output_tokens,
-                "output_tokens_details": { "reasoning_tokens": 0 },
-                "total_tokens": self.prompt_tokens + output_tokens,
-            });
+            response["usage"] = self.cost.response(&self.text);
         }
         response
     }
@@ -371,11 +367,6 @@ fn embed(text: &str, dimensions: u64) -> Vec<f32> {
     let vector: Vec<f32> = (0..dimensions).map(|_| random.f32() - 0.5).collect();
     let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     vector.iter().map(|x| x / length).collect()
-}
-
-/// About as many tokens as a real model would count.
-fn tokens(text: &str) -> u64 {
-    (text.len() as u64).div_ceil(4)
 }
 
 fn now() -> u64 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
@@ -19,6 +19,7 @@ use super::{
     settings::ErrorShape,
     sse::{EventStream, Script},
     state::{Entry, Live, RequestRecord, Shared, lock},
+    usage::Cost,
 };
 
 /// The largest body that `openapi` takes, in bytes.
@@ -46,7 +47,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
             (bearer.map(|bearer| *bearer), Reply::Whole(error.into_response()))
         }
         Ok((target, bearer)) => {
-            let reply = answer(&shared, &target, &parts.uri, &mut body).await;
+            let reply = answer(&shared, &target, &parts, &mut body).await;
             (Some(bearer), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))
         }
     };
@@ -102,12 +103,12 @@ pub(crate) fn shape(target: &Target<'_>) -> ErrorShape {
 async fn answer(
     shared: &Shared,
     target: &Target<'_>,
-    uri: &Uri,
+    head: &Parts,
     body: &mut MeteredBody,
 ) -> Result<Reply, GoogleError> {
     match target.call {
         Call::ListEndpoints => {
-            let query = uri.query().unwrap_or_default();
+            let query = head.uri.query().unwrap_or_default();
             return endpoints::list(&lock(&shared.endpoints), target.location, query).map(ok);
         }
         Call::GetEndpoint => {
@@ -118,12 +119,15 @@ async fn answer(
         }
         _ => {}
     }
-    answer_openai(shared, target, body).await.map_err(|error| error.with_shape(shape(target)))
+    answer_openai(shared, target, &head.headers, body)
+        .await
+        .map_err(|error| error.with_shape(shape(target)))
 }
 
 async fn answer_openai(
     shared: &Shared,
     target: &Target<'_>,
+    headers: &HeaderMap,
     body: &mut MeteredBody,
 ) -> Result<Reply, GoogleError> {
     let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
@@ -148,17 +152,20 @@ async fn answer_openai(
         Some(_) => return Err(invalid("`stream` must be true or false")),
     };
     let chunks = shared.stream_behavior().chunks;
+    let cost = Cost::asked(model, &asked, headers);
     Ok(match target.call {
         Call::Chat => {
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
             let answer = chat::answer(model, messages, &asked).map_err(|why| invalid(&why))?;
+            let answer = answer.at(cost);
             if streamed { Reply::Stream(answer.chat_stream(chunks)) } else { ok(answer.chat()) }
         }
         Call::Completions => {
             let prompt = asked.get("prompt").ok_or_else(|| invalid("`prompt` is required"))?;
             let answer = Answer::new(model, &said::text_of(prompt).map_err(|why| invalid(&why))?);
+            let answer = answer.at(cost);
             if streamed {
                 Reply::Stream(answer.completion_stream(chunks))
             } else {
@@ -175,7 +182,7 @@ async fn answer_openai(
                 Some(input) => said::text_of(input),
                 None => Err("`input` is required".to_owned()),
             };
-            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?);
+            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?).at(cost);
             let response = answer.response(&asked, true);
             if asked.get("store") != Some(&Value::Bool(false)) {
                 shared.keep_response(&answer.response_id(), response.clone());

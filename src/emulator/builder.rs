@@ -58,8 +58,8 @@ impl EmulatorBuilder {
 
     /// Serves the API only at the host that the location in the path has on the real service, so
     /// that a client reaching the emulator through a connector or a resolver of its own is found
-    /// out when it is wrong. Loopback addresses are unknown hosts then. Tokens, metadata and
-    /// control answer at any host.
+    /// out when it is wrong. Loopback addresses are unknown hosts then. Tokens and metadata
+    /// answer at any host, and control at loopback names where it listens at a loopback address.
     #[must_use]
     pub fn host_aware(mut self, host_aware: bool) -> Self {
         self.host_aware = host_aware;

@@ -8,10 +8,15 @@ use super::{
     schema,
 };
 
+/// Where any text may stand in the arguments of a tool: a tool may be a shell.
+const TEXT: &str = "example";
+/// What a prompt has to say for a tool to be called, with the name of the tool behind it.
+const PHRASE: &str = "call the tool ";
+
 /// The answer, or what is wrong with the request.
 ///
-/// A tool is called if one must be, or if one is offered and its answer is not there yet; the first
-/// of them, unless one is named.
+/// A tool is called if `tool_choice` asks for one, the first unless it is named; or if the user's last
+/// message says [`PHRASE`] and the name of one that is offered, and its answer is not there yet.
 pub(crate) fn answer(
     model: &str,
     messages: &[Value],
@@ -19,11 +24,12 @@ pub(crate) fn answer(
 ) -> Result<Answer, String> {
     let mut said = said::by_user(messages)?;
     let answered = messages.last().is_some_and(|message| role(message) == Some("tool"));
-    if let Some(function) = function(asked, answered)? {
-        let name = function.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-        let name = name.ok_or("`tools` has a function without a name")?;
+    let prompt = if answered { "" } else { &said };
+    if let Some(function) = function(asked, prompt)? {
+        let name = name(function).ok_or_else(nameless)?;
         let none = json!({ "type": "object" });
-        let arguments = schema::example(function.get("parameters").unwrap_or(&none), &said)?;
+        let parameters = function.get("parameters").filter(|schema| !schema.is_null());
+        let arguments = schema::example(parameters.unwrap_or(&none), TEXT)?;
         return Ok(Answer::call(model, &said, name.to_owned(), &arguments));
     }
     if answered && let Some(content) = messages.last().and_then(|message| message.get("content")) {
@@ -47,12 +53,15 @@ pub(crate) fn answer(
 }
 
 /// The function to call, if one is to be called.
-fn function(asked: &Map<String, Value>, answered: bool) -> Result<Option<&Value>, String> {
+fn function<'a>(asked: &'a Map<String, Value>, prompt: &str) -> Result<Option<&'a Value>, String> {
     let tools: &[Value] = match asked.get("tools") {
         None | Some(Value::Null) => &[],
         Some(tools) => tools.as_array().ok_or("`tools` must be an array")?,
     };
     let mut functions = tools.iter().filter_map(|tool| tool.get("function"));
+    if functions.clone().any(|function| name(function).is_none()) {
+        return Err(nameless());
+    }
     let named = match asked.get("tool_choice") {
         None | Some(Value::Null) => None,
         Some(Value::String(choice)) => match choice.as_str() {
@@ -70,9 +79,35 @@ fn function(asked: &Map<String, Value>, answered: bool) -> Result<Option<&Value>
             .find(|function| function.get("name") == Some(name))
             .ok_or_else(no_tool)
             .map(Some),
-        None if answered => Ok(None),
-        None => Ok(functions.next()),
+        None => Ok(called(functions, prompt)),
     }
+}
+
+/// The first function that a prompt says is to be called.
+fn called<'a>(functions: impl Iterator<Item = &'a Value>, prompt: &str) -> Option<&'a Value> {
+    let functions: Vec<&Value> = functions.collect();
+    if functions.is_empty() {
+        return None;
+    }
+    prompt.to_ascii_lowercase().match_indices(PHRASE).find_map(|(at, phrase)| {
+        let rest = &prompt[at + phrase.len()..];
+        let is_end = |rest: &str| {
+            let rest = rest.strip_prefix('.').unwrap_or(rest);
+            !rest.starts_with(|c: char| c.is_alphanumeric() || "_-.:".contains(c))
+        };
+        let is_named = |function: &&&Value| {
+            name(function).is_some_and(|name| rest.strip_prefix(name).is_some_and(is_end))
+        };
+        functions.iter().find(is_named).copied()
+    })
+}
+
+fn name(function: &Value) -> Option<&str> {
+    function.get("name").and_then(Value::as_str).filter(|name| !name.is_empty())
+}
+
+fn nameless() -> String {
+    "`tools` has a function without a name".into()
 }
 
 fn no_tool() -> String {

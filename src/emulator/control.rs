@@ -15,6 +15,7 @@ use super::{
     state::{Shared, lock},
     token_settings::TokenBehavior,
 };
+use crate::cross_origin::{Host, Initiator, authorities, initiator};
 
 /// The largest setting, in bytes.
 const LIMIT: usize = 1024 * 1024;
@@ -50,6 +51,7 @@ pub(crate) async fn serve(
 }
 
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
+    refuse_pages(shared, &request)?;
     let path = request.uri().path().to_owned();
     let name = path.strip_prefix("/__emulator/").unwrap_or_default();
     match (request.method(), name) {
@@ -100,6 +102,18 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             Err((StatusCode::NOT_FOUND, error))
         }
     }
+}
+
+/// Tests ask for it, and no web page that a browser on the same machine shows.
+fn refuse_pages<B>(shared: &Shared, request: &Request<B>) -> Result<(), (StatusCode, String)> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let is_own = |name| Host::parse(name).is_some_and(|host| host.is_loopback());
+    let foreign = shared.control_addr.ip().is_loopback() && !authorities(uri, headers).all(is_own);
+    if foreign || initiator(uri, headers) != Initiator::Own {
+        let error = "control is not for web pages: ask at 127.0.0.1 or localhost, without `Origin`";
+        return Err((StatusCode::FORBIDDEN, error.to_owned()));
+    }
+    Ok(())
 }
 
 fn file(shared: &Shared, name: &str, subject_token_file: Option<PathBuf>) -> Answer {

@@ -1,20 +1,15 @@
 //! The key of the service account, and what it signs: assertions, and access tokens of its own.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{sync::LazyLock, time::Duration};
 
 use base64::{
     Engine as _,
     alphabet::URL_SAFE,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use ring::{
     digest::{SHA256, digest},
-    signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
-};
-use rsa::{
-    RsaPrivateKey,
-    pkcs1::EncodeRsaPublicKey as _,
-    pkcs8::{EncodePrivateKey as _, LineEnding},
+    signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -40,40 +35,36 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Shipped, because to make one takes half a minute in a debug build of somebody else's tests.
+const PUBLIC_TEST_KEY: &str = include_str!("public-test-key.pem");
+
 struct Key {
     id: String,
     /// PKCS#8.
-    private_pem: String,
+    private_pem: &'static str,
     /// PKCS#1, as `ring` wants it.
     public_der: Vec<u8>,
 }
 
-/// One for the process: making it takes a third of a second.
-static KEY: OnceLock<Key> = OnceLock::new();
+static KEY: LazyLock<Key> =
+    LazyLock::new(|| Key::read(PUBLIC_TEST_KEY).expect("the file holds an RSA key in PKCS#8"));
 
 impl Key {
-    fn get() -> &'static Self {
-        KEY.get_or_init(|| {
-            Self::generate()
-                .expect("a 2048-bit key with the usual exponent can be made and written")
-        })
-    }
-
-    fn generate() -> Result<Self, Box<dyn std::error::Error>> {
-        let key = RsaPrivateKey::new(&mut rand::rngs::OsRng, 2048)?;
-        let public_der = key.to_public_key().to_pkcs1_der()?.into_vec();
+    fn read(file: &'static str) -> Option<Self> {
+        let private_pem = &file[file.find("-----BEGIN")?..];
+        let base64: String =
+            private_pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(base64).ok()?).ok()?;
+        let public_der = pair.public_key().as_ref().to_vec();
         let hash = digest(&SHA256, &public_der);
-        Ok(Self {
-            id: hash.as_ref().iter().take(20).map(|byte| format!("{byte:02x}")).collect(),
-            private_pem: key.to_pkcs8_pem(LineEnding::LF)?.to_string(),
-            public_der,
-        })
+        let id = hash.as_ref().iter().take(20).map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { id, private_pem, public_der })
     }
 }
 
-/// The text of a key file. Makes the key, if nobody has.
+/// The text of a key file.
 pub(crate) fn service_account(token_uri: &str) -> Value {
-    let key = Key::get();
+    let key = &*KEY;
     json!({
         "type": "service_account",
         "project_id": PROJECT,
@@ -120,8 +111,7 @@ fn signed_claims(jwt: &str) -> Result<Claims, Refusal> {
     if header.get("alg").and_then(Value::as_str) != Some("RS256") {
         return Err(invalid("Invalid JWT: the algorithm must be RS256."));
     }
-    // Nobody can have signed with a key that was never made.
-    let key = KEY.get().ok_or(invalid("Invalid JWT Signature."))?;
+    let key = &*KEY;
     if header.get("kid").is_some_and(|kid| kid.as_str() != Some(&key.id)) {
         return Err(invalid("Invalid JWT: unknown key id."));
     }

@@ -3,8 +3,22 @@
 //!
 //! It checks what the service checks, in the order in which the service does it: host and path,
 //! then the credential, and only then the body. Answers echo what was said and say that they come
-//! from the emulator; images are named by type and length. Of tools that are offered the first is
-//! called, with arguments that fit its schema, and a JSON schema in `response_format` is kept to.
+//! from the emulator; images are named by type and length. A JSON schema in `response_format` is
+//! kept to.
+//!
+//! A tool is called if `tool_choice` asks for it (`required`, or its name), or if the last message of the
+//! user says `call the tool NAME`, in the midst of whatever else; a result of a tool as the last message
+//! is answered with an echo of both. The arguments fit the tool's schema. Where it takes any text they
+//! say `example`, and never what the user said: a tool may be a shell.
+//!
+//! What an answer costs depends on the request alone: four bytes are a token. Gemini 2.5 and 3 think,
+//! and as at Vertex AI their `reasoning_tokens` are in `total_tokens` but not in `completion_tokens`:
+//! four for each token of the answer, or 0, 1, 2, 4, 8 by the `reasoning_effort` (or `thinking_level`)
+//! `none`, `minimal`, `low`, `medium`, `high`, and no more than a `thinking_budget`; 2.5 Flash-Lite thinks
+//! only if one of these asks it to. `cached_content` adds 1,024 `cached_tokens` to the prompt. The
+//! `traffic_type` is `ON_DEMAND`, or what `X-Vertex-AI-LLM-Request-Type: dedicated` or
+//! `X-Vertex-AI-LLM-Shared-Request-Type: priority` or `flex` asks for.
+//!
 //! Beside the API it serves what Google's credential flows call, and, for tests
 //! in any language, control over itself under `/__emulator/`.
 //!
@@ -110,6 +124,7 @@ mod sts;
 mod tls;
 mod token_settings;
 mod tokens;
+mod usage;
 
 use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
 
@@ -166,7 +181,8 @@ impl Emulator {
 
     /// The text of a service-account key file whose assertions the token endpoint accepts.
     ///
-    /// The first call in a process makes the key, which blocks for about a third of a second.
+    /// The key is the same for all emulators: a test key that is published with this crate, and which
+    /// nothing else believes.
     pub fn service_account_key(&self) -> String {
         credentials::service_account(&self.control_url()).to_string()
     }

@@ -15,8 +15,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::{RngCore as _, rngs::OsRng};
-use ring::digest::{SHA256, digest};
+use ring::{
+    digest::{SHA256, digest},
+    rand::{SecureRandom as _, SystemRandom},
+};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -225,7 +227,7 @@ fn hash(token: &str) -> Hash {
 /// 256 bits that nobody can guess.
 pub(crate) fn random_text() -> String {
     let mut bytes = [0; 32];
-    OsRng.fill_bytes(&mut bytes);
+    SystemRandom::new().fill(&mut bytes).expect("the system has random numbers");
     URL_SAFE_NO_PAD.encode(bytes)
 }
 

@@ -5,22 +5,28 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header,
+};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, util::MapRequest};
 
 use super::{
+    activity::Activity,
     breaks::{Watch, WatchedBody},
-    clients::Clients,
+    browser::{Browsers, Cors, Listener, answer_options, is_options},
+    clients::{Client, Clients},
     config::Failure,
-    inbound::{Drain, InboundBody, admit},
+    inbound::{Drain, InboundBody, admit, host, is_upgrade},
     limits::Limits,
     models,
-    outbound::{self, Outbound},
+    outbound::{self, Outbound, stream_headers},
     policy::Policy,
     record::{Record, RecordedBody},
     refusal::Refusal,
+    resource::{PREFIX, shorten},
     sight::Sight,
     tls::Tls,
     trace::{Traced, TracedBody, Traces},
@@ -31,7 +37,7 @@ use crate::{
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::{ReplayBody, Rewind},
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, strip_hop_by_hop},
+    route::{Upstream, VertexRoute, VertexRouteLayer, check_method_of, strip},
 };
 
 /// Who pays.
@@ -68,10 +74,16 @@ pub(super) struct Shared {
     pub(super) auth: VertexAuthLayer,
     pub(super) retry: VertexRetryLayer,
     pub(super) clients: Arc<ArcSwap<Clients>>,
+    pub(super) browsers: Arc<Browsers>,
+    pub(super) listener: Listener,
+    /// Where health checks are answered.
+    pub(super) health_path: Option<String>,
     /// `None` for HTTP in clear text.
     pub(super) tls: Option<Arc<Tls>>,
     /// How long the head of a request may take.
     pub(super) header_timeout: Duration,
+    /// How long it may be.
+    pub(super) max_header_bytes: usize,
     pub(super) limits: Arc<Limits>,
     pub(super) sight: Arc<Sight>,
     pub(super) traces: Traces,
@@ -80,6 +92,8 @@ pub(super) struct Shared {
     /// How long a connection to Vertex AI takes requests.
     pub(super) connection_lifetime: Option<Duration>,
     pub(super) max_request_bytes: usize,
+    /// Whether the log says who is at the other end.
+    pub(super) log_peer: bool,
     pub(super) response_timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) client_body_timeout: Option<Duration>,
@@ -102,24 +116,37 @@ impl App {
         Ok(Self { stack, shared })
     }
 
-    pub(super) async fn serve(self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn serve(self, request: Request<Incoming>, activity: &Activity) -> Answer {
         let Self { stack, shared } = self;
+        if let Some(healthy) = health(&shared, &request) {
+            return healthy;
+        }
+        let cors = shared.browsers.cors(request.headers());
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
         let sight = Arc::clone(&shared.sight);
         let mut record = Box::new(Record::new(id.clone(), method, path, sight));
+        record.peer = activity.peer();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
-        let answer = AssertUnwindSafe(answer(stack, &shared, request, &mut record));
+        let answer = answer(stack, &shared, request, &cors, &mut record, activity);
+        let answer = AssertUnwindSafe(answer);
         let answer = answer.catch_unwind().await;
         // The panic's hook has told of it.
         let answer = answer.unwrap_or_else(|_panic| Err(Refusal::failed()));
         let left = answer.as_ref().is_err_and(Refusal::is_of_one_that_left);
         let mut answer = answer.unwrap_or_else(|refusal| {
-            record.refused = Some(refusal.code());
-            local(refusal.to_response())
+            record.refuse(&refusal);
+            let mut answer = refusal.to_response();
+            if refusal.is_of_a_stranger() && activity.refused() {
+                // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.
+                let close = const { HeaderValue::from_static("close") };
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            local(answer)
         });
         record.status = (!left).then(|| answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
+        cors.put_on(answer.headers_mut());
         if let Some(attempts) = record.routed.attempts() {
             // Of the usual number nothing is made.
             let one = const { HeaderValue::from_static("1") };
@@ -134,30 +161,46 @@ async fn answer(
     stack: Stack,
     shared: &Shared,
     request: Request<Incoming>,
+    cors: &Cors,
     record: &mut Record,
+    activity: &Activity,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let client = shared.clients.load().authenticate(request.headers());
+    let host = host(&request);
+    let client = welcome(shared, &request);
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
     let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
     let request = admit(request, limit, patience, drain);
-    let (client, mut request) = (client?, request?);
+    host?;
+    let client = client?;
+    if is_options(&record.method) {
+        return answer_options(request?.headers(), cors).map(local);
+    }
+    activity.let_in();
+    let mut request = request?;
     if let Some(client) = &client {
         let _ = record.routed.client.set(Arc::clone(client));
     }
-    let table = || shared.models.table();
+    if is_upgrade(&request) {
+        return Err(Refusal::upgrade_required());
+    }
+    let table = shared.models.table();
+    shorten(&mut request, &table)?;
     let may = |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
     let path = request.uri().path();
-    if let Some(answer) = models::answer(&record.method, path, table, may, shared.since) {
+    if let Some(answer) = models::answer(&record.method, path, &table, may, shared.since) {
         return answer.map(local);
     }
+    check_method_of(&record.method, path, PREFIX)?;
     if let Some(client) = &client {
         client.count_request()?;
+        if let Some(references) = client.allow_stored(&record.method, request.uri().path())? {
+            request.extensions_mut().insert(references);
+        }
         if client.has_list() {
             request.extensions_mut().insert(ReadModel);
         }
     }
-    // What is billed is not for a client to choose.
-    request.headers_mut().remove(QUOTA_PROJECT);
+    strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());
     request.extensions_mut().insert(Arc::clone(&record.routed));
     // A clone for each request: readiness that an error leaves unused goes with it.
@@ -167,11 +210,51 @@ async fn answer(
             Err(Refusal::no_answer(response.status(), &asked(record, shared)))
         }
         Ok(mut response) => {
-            strip_hop_by_hop(response.headers_mut());
+            // RFC 9112 §2.3: the version of an answer is that of whoever sends it.
+            *response.version_mut() = Version::HTTP_11;
+            let headers = response.headers_mut();
+            let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            for (name, value) in stream_headers(kind, headers.contains_key(header::CACHE_CONTROL)) {
+                headers.insert(name, value);
+            }
             Ok(response.map(Either::Left))
         }
         Err(error) => Err(Refusal::of(&error, &asked(record, shared))),
     }
+}
+
+/// Leaves of a client's headers those that may travel to `base`. Before anything is set: a `Connection`
+/// header takes away what it names.
+pub(super) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
+    let more = base.forward().headers();
+    strip(headers, more, None);
+    // What is billed is not for a client to choose.
+    if !more.contains(&QUOTA_PROJECT) {
+        headers.remove(QUOTA_PROJECT);
+    }
+}
+
+/// Who asks, if it is one that may come in. A preflight has no key.
+fn welcome(shared: &Shared, request: &Request<Incoming>) -> Result<Option<Arc<Client>>, Refusal> {
+    let clients = shared.clients.load();
+    if !clients.have_keys() {
+        shared.browsers.admit(request.uri(), request.headers(), shared.listener)?;
+    }
+    if is_options(request.method()) { Ok(None) } else { clients.authenticate(request.headers()) }
+}
+
+/// The answer to a health check, of which nothing is told.
+fn health(shared: &Shared, request: &Request<Incoming>) -> Option<Answer> {
+    let path = shared.health_path.as_deref()?;
+    let asks = [Method::GET, Method::HEAD].contains(request.method());
+    if !asks || request.uri().path() != path {
+        return None;
+    }
+    let mut answer = local(Response::default());
+    if shared.sight.is_draining() {
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Some(answer.map(RecordedBody::unrecorded))
 }
 
 /// Where a request went that got no answer.

@@ -61,6 +61,10 @@ impl Catalog {
         let mut current = self.current.lock().await;
         let mut target = current.target.clone();
         target.load()?;
+        let changed = target.file.changed_options(&current.target.file);
+        if !changed.is_empty() {
+            tracing::warn!(keys = changed.join(", "), "what these set changes at the next start");
+        }
         let settings = target.settings(self.emulator.as_deref(), self.info.as_ref())?;
         let (retry, directory) = (current.retry.clone(), current.directory.clone());
         let next = Current { target, upstream: settings.upstream()?, retry, directory };

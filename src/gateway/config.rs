@@ -1,14 +1,35 @@
 //! The command line. A setting that is missing or wrong is a sentence with its remedy.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
-use clap::{Args, Parser, builder::FalseyValueParser};
+use clap::{
+    Arg, Args, CommandFactory, FromArgMatches as _, Parser,
+    builder::{FalseyValueParser, Resettable},
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use super::{
-    credentials::CredentialOptions, ground::ServingOptions, limits::LimitOptions,
-    outbound::OutboundOptions, retry::RetryOptions, target::TargetOptions,
+    credentials::CredentialOptions,
+    file::ConfigFile,
+    ground::ServingOptions,
+    limits::LimitOptions,
+    outbound::OutboundOptions,
+    retry::RetryOptions,
+    target::TargetOptions,
+    values::{number, parsed, size, time},
 };
-use crate::error::{ConfigError, Error};
+use crate::{
+    error::{ConfigError, Error, WRITE_IT},
+    shown,
+};
 
 pub(super) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
 pub(super) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
@@ -18,8 +39,17 @@ pub(super) const NO_LOCATION: &str = "no location set: pass --location (a region
 ///
 /// Point a client's base URL at it (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API
 /// key at anything: the access token is found, refreshed and sent by the gateway.
-#[derive(Debug, Parser)]
-#[command(name = "vertex-gateway", version, args_conflicts_with_subcommands = true)]
+///
+/// What a configuration file sets is a default of the options that are parsed here.
+#[derive(Debug, Args)]
+#[command(
+    about = "Google Vertex AI for every OpenAI client",
+    long_about = "Google Vertex AI for every OpenAI client\n\nPoint a client's base URL at it \
+                  (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API key at anything: \
+                  the access token is found, refreshed and sent by the gateway",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Command {
     /// What to do instead of serving.
     #[command(subcommand)]
@@ -27,6 +57,150 @@ pub struct Command {
     /// The options of `serve`, which is what is done without a subcommand.
     #[command(flatten)]
     pub options: Options,
+}
+
+impl CommandFactory for Command {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("vertex-gateway"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("vertex-gateway"))
+    }
+}
+
+/// Reads the configuration file, if one is named: its options are defaults of the command line.
+impl Parser for Command {
+    fn parse() -> Self {
+        Self::parse_from(std::env::args_os())
+    }
+
+    fn try_parse() -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::env::args_os())
+    }
+
+    fn parse_from<I, T>(args: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(args).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_parse_from<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let parse = |command: clap::Command| {
+            let matches = command.try_get_matches_from(&args);
+            matches
+                .and_then(|mut matches| Self::from_arg_matches_mut(&mut matches))
+                .map_err(without_values)
+        };
+        let command = without_empty_variables(Self::command());
+        let mut parsed = parse(command.clone())?;
+        if let Some(target) = parsed.target()
+            && target.config().is_some()
+        {
+            let refused = |failure: Failure| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"))
+            };
+            target.load().map_err(refused)?;
+            parsed = parse(target.file.as_defaults(command))?;
+        }
+        Ok(parsed)
+    }
+}
+
+/// An error of clap without what could be a secret: the value of an option, and a word that no option
+/// takes. What could be meant, and what an option takes, stays.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    const HIDDEN: &str = "…";
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    if text(&error, ContextKind::InvalidValue).is_some_and(|value| !value.is_empty()) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.to_owned()));
+        // An option that has a value is named as it was given.
+        if let Some(option) = text(&error, ContextKind::InvalidArg) {
+            let long = option.split(' ').next().unwrap_or_default();
+            let named = match given_by(long, None) {
+                by if by == long => option,
+                variable => format!("{option} (from {variable})"),
+            };
+            error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+        }
+        return error;
+    }
+    let is_a_word = |text: &str| {
+        text.len() <= 24 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
+    for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
+        let Some(word) = text(&error, kind).filter(|word| !is_a_word(word)) else { continue };
+        // `--option=value` is named by its option.
+        let shown = word.split_once('=').map(|(option, _)| option).filter(|name| is_a_word(name));
+        let is_known = word.starts_with('-') && word.contains(' ');
+        if is_known && error.kind() != ErrorKind::UnknownArgument {
+            continue;
+        }
+        error.insert(kind, ContextValue::String(shown.unwrap_or(HIDDEN).to_owned()));
+        // A tip that repeats it.
+        error.remove(ContextKind::Suggested);
+    }
+    error
+}
+
+/// What an option has its value from, for an error: the option, its variable, or the configuration
+/// file.
+pub(super) fn given_by(option: &str, file: Option<&ConfigFile>) -> String {
+    let long = option.trim_start_matches("--");
+    let is_given = std::env::args_os().any(|arg| {
+        let arg = arg.to_string_lossy();
+        arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    });
+    if is_given {
+        return option.to_owned();
+    }
+    let command = Command::command();
+    let all = std::iter::once(&command).chain(command.get_subcommands());
+    let variables = all
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_env().filter(|_| arg.get_long() == Some(long)));
+    let is_set = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let mut variables = variables.filter(is_set);
+    if let Some(variable) = variables.next() {
+        return variable.to_string_lossy().into_owned();
+    }
+    match file.and_then(|file| file.key_of_option(long)) {
+        Some(key) => format!("`{key}` of the configuration file"),
+        None => option.to_owned(),
+    }
+}
+
+/// A variable that is empty is as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let clear = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(clear).mut_subcommands(|command| command.mut_args(clear))
+}
+
+impl Command {
+    /// Of the commands that may have a configuration file.
+    fn target(&mut self) -> Option<&mut TargetOptions> {
+        match &mut self.subcommand {
+            None => Some(&mut self.options.serving.target),
+            Some(Subcommand::Serve(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Check(options)) => Some(&mut options.target),
+            #[cfg(feature = "ext-authz")]
+            Some(Subcommand::ExtAuthz(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Token(_) | Subcommand::Endpoints(_) | Subcommand::Emulator(_)) => None,
+        }
+    }
 }
 
 /// What `vertex-gateway` can do.
@@ -63,65 +237,96 @@ pub struct Options {
     #[command(flatten)]
     pub serving: ServingOptions,
 
-    /// Seconds that a client may take for the head of a request, or to begin a next one, after
-    /// which its connection is closed; for a TLS handshake, too, but never more than 10. A load
-    /// balancer in front must keep its connections idle for a shorter time
+    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
+    /// body, 200, or 503 from SIGTERM on [default: none]
     #[arg(
         long,
-        value_name = "SECONDS",
-        env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
-        default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_name = "PATH",
+        env = "VERTEX_GATEWAY_HEALTH_PATH",
+        value_parser = parsed(health_path)
     )]
-    pub header_timeout: u64,
+    pub health_path: Option<String>,
 
-    /// Longest request body in bytes that is kept to be sent again, after a 401 or for another
-    /// attempt; 0 for none
-    #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_REPLAY_LIMIT", default_value_t = 32 << 20)]
+    /// Time that a client may take for the head of a request, or to begin a next one, after which
+    /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
+    /// balancer in front must keep its connections idle for a shorter time. The same over HTTP/2,
+    /// where a client with a request in flight must answer pings in that time
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
+        default_value = "30s",
+        value_parser = time(Duration::from_secs(1))
+    )]
+    pub header_timeout: Duration,
+
+    /// Longest request body that is kept to be sent again, after a 401 or for another attempt; 0
+    /// for none
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_REPLAY_LIMIT",
+        default_value = "32MiB",
+        value_parser = size()
+    )]
     pub replay_limit: usize,
 
-    /// Seconds to wait for the head of an answer, which comes when a model has thought; the token
-    /// and all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may
-    /// take an hour. 0 waits for ever
+    /// Time to wait for the head of an answer, which comes when a model has thought; the token and
+    /// all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may take
+    /// an hour. 0 waits for ever
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_RESPONSE_TIMEOUT",
-        default_value_t = 3610
+        default_value = "3610s",
+        value_parser = time(Duration::ZERO)
     )]
-    pub response_timeout: u64,
+    pub response_timeout: Duration,
 
-    /// Seconds without a byte in the middle of an answer, after which it is broken off; 0 waits for
+    /// Time without a byte in the middle of an answer, after which it is broken off; 0 waits for
     /// ever
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_IDLE_TIMEOUT",
-        default_value_t = 600
+        default_value = "10m",
+        value_parser = time(Duration::ZERO)
     )]
-    pub idle_timeout: u64,
+    pub idle_timeout: Duration,
 
-    /// Seconds for the body of a request to come; 0 waits for ever
+    /// Time for the body of a request to come; 0 waits for ever
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_CLIENT_BODY_TIMEOUT",
-        default_value_t = 300
+        default_value = "5m",
+        value_parser = time(Duration::ZERO)
     )]
-    pub client_body_timeout: u64,
+    pub client_body_timeout: Duration,
 
-    /// Seconds in which a client takes no byte of its answer, after which its connection is closed; 0
-    /// waits for ever
-    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_SEND_TIMEOUT", default_value_t = 60)]
-    pub send_timeout: u64,
+    /// Time in which a client takes no byte of its answer, after which its connection is closed, or
+    /// its stream is reset over HTTP/2; 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_SEND_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub send_timeout: Duration,
 
     /// The connections on the way out.
     #[command(flatten)]
     pub outbound: OutboundOptions,
 
     /// Threads that serve [default: one for each processor]
-    #[arg(long, value_name = "NUMBER", env = "VERTEX_GATEWAY_WORKERS")]
-    pub workers: Option<NonZeroUsize>,
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_WORKERS",
+        value_parser = number::<usize>(1..=256)
+    )]
+    pub workers: Option<usize>,
 
     /// How often.
     #[command(flatten)]
@@ -164,14 +369,14 @@ pub struct TokenOptions {
 /// The options of `vertex-gateway endpoints`.
 #[derive(Clone, Debug, Args)]
 pub struct EndpointsOptions {
-    /// Google Cloud project [env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
     /// the project of the credentials]
-    #[arg(long)]
+    #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
     pub project: Option<String>,
 
-    /// Location, or several with commas between, which are asked at the same time [env:
+    /// Location, or several with commas between, which are asked at the same time [also env:
     /// GOOGLE_CLOUD_LOCATION or LOCATION]
-    #[arg(long, value_name = "LOCATION[,LOCATION…]")]
+    #[arg(long, value_name = "LOCATION[,LOCATION…]", env = "VERTEX_GATEWAY_LOCATION")]
     pub location: Option<String>,
 
     /// List only the endpoints with exactly this display name
@@ -234,6 +439,17 @@ impl Failure {
         Self { text: text.into(), exit_code: 2 }
     }
 
+    /// A file cannot be used, which `option` names.
+    pub(super) fn of_file(option: &str, path: &Path, why: impl fmt::Display) -> Self {
+        let option = given_by(option, None);
+        if shown::is_content_of_a_file(path) {
+            return Self::new(format!(
+                "{option} holds the content of a file, not its path: {WRITE_IT}"
+            ));
+        }
+        Self::new(format!("{option} {}: {why}", shown::path(path)))
+    }
+
     /// All settings are right, and the answer is no.
     pub(super) fn negative(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit_code: 1 }
@@ -286,12 +502,14 @@ impl From<Error> for Failure {
     }
 }
 
-pub(super) fn address(option: &str, text: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(option: &str, text: &str, file: &ConfigFile) -> Result<SocketAddr, Failure> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
         Failure::new(format!(
-            "invalid {option} {text:?}: give an address and a port, such as 127.0.0.1:8080"
+            "invalid {} {:?}: give an address and a port, such as 127.0.0.1:8080",
+            given_by(option, Some(file)),
+            shown::value(text)
         ))
     })
 }
@@ -301,23 +519,30 @@ pub(super) fn given(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
 }
 
-/// Seconds, as options have them.
-pub(super) fn timeout(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+/// A path as requests have it.
+fn health_path(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_fit) {
+        return Ok(text.to_owned());
+    }
+    Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
+}
+
+/// A time of which 0 is none.
+pub(super) fn timeout(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
 }
 
 impl Options {
     pub(super) fn workers(&self) -> usize {
-        let processors = || thread::available_parallelism().ok();
-        self.workers.or_else(processors).map_or(1, NonZeroUsize::get)
+        let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.workers.unwrap_or_else(processors)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use clap::CommandFactory as _;
 
     use super::*;
 

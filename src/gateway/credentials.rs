@@ -9,10 +9,15 @@ use std::{
 
 use clap::{Args, builder::FalseyValueParser};
 
-use super::config::{Failure, given};
+use super::{
+    config::{Failure, given, given_by},
+    file::ConfigFile,
+    values::within,
+};
 use crate::{
     emulator::Emulator,
     error::Error,
+    shown,
     token::{
         Credentials, CredentialsBuilder, CredentialsInfo, FetchReason, GcpAuth, Lease, TokenCache,
         TokenFuture, TokenSource,
@@ -32,10 +37,14 @@ pub struct CredentialOptions {
     #[arg(long, value_name = "EMAIL", env = "VERTEX_GATEWAY_IMPERSONATE_SERVICE_ACCOUNT")]
     pub impersonate_service_account: Option<String>,
 
-    /// Life to ask for where a service account is impersonated: seconds, or such as 90m or 12h
-    /// [default: 1h]
-    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_TOKEN_LIFETIME")]
-    pub token_lifetime: Option<String>,
+    /// Life to ask for where a service account is impersonated, up to 12h [default: 1h]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_TOKEN_LIFETIME",
+        value_parser = within(Duration::from_secs(1)..=Duration::from_secs(12 * 3600))
+    )]
+    pub token_lifetime: Option<Duration>,
 
     /// Where Google's IAM Service Account Credentials API is, if it is somewhere else
     #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_IAM_ENDPOINT")]
@@ -44,6 +53,15 @@ pub struct CredentialOptions {
     /// Project that pays and whose quota counts, if it is another one
     #[arg(long, value_name = "PROJECT", env = "GOOGLE_CLOUD_QUOTA_PROJECT")]
     pub quota_project: Option<String>,
+
+    /// Let secrets travel in clear text where a credential file names an http token endpoint that is
+    /// not this machine, and tokens to one that is not Google's
+    #[arg(
+        long,
+        env = "VERTEX_GATEWAY_ALLOW_INSECURE_TOKEN_ENDPOINTS",
+        value_parser = FalseyValueParser::new()
+    )]
+    pub allow_insecure_token_endpoints: bool,
 
     /// Use an emulator of Vertex AI inside this process: no cloud, no credentials
     #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
@@ -82,7 +100,7 @@ impl CredentialOptions {
         not_with_the_emulator(&[
             ("--credentials", self.file().is_some()),
             ("--impersonate-service-account", given(&self.impersonate_service_account).is_some()),
-            ("--token-lifetime", given(&self.token_lifetime).is_some()),
+            ("--token-lifetime", self.token_lifetime.is_some()),
             ("--iam-endpoint", given(&self.iam_endpoint).is_some()),
         ])
     }
@@ -92,28 +110,25 @@ impl CredentialOptions {
     }
 
     /// The search that the options ask for.
-    pub(super) fn search(&self) -> Result<CredentialsBuilder, Failure> {
-        let mut search = Credentials::builder();
+    pub(super) fn search(&self, file: Option<&ConfigFile>) -> Result<CredentialsBuilder, Failure> {
+        let mut search = Credentials::builder()
+            .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
         if let Some(path) = self.file() {
-            search = search.file(path);
+            search = search.file(path).named_by(given_by("--credentials", file));
         }
         if let Some(chain) = given(&self.impersonate_service_account) {
             let mut accounts: Vec<&str> = chain.split(',').map(str::trim).collect();
             accounts.retain(|account| !account.is_empty());
             let account = accounts.pop().ok_or_else(|| {
                 Failure::new(format!(
-                    "invalid --impersonate-service-account {chain:?}: give a service account's \
-                     e-mail address"
+                    "invalid {} {:?}: give a service account's e-mail address",
+                    given_by("--impersonate-service-account", file),
+                    shown::value(chain)
                 ))
             })?;
             search = search.impersonate(account).delegates(accounts);
         }
-        if let Some(text) = given(&self.token_lifetime) {
-            let lifetime = duration(text).ok_or_else(|| {
-                Failure::new(format!(
-                    "invalid --token-lifetime {text:?}: give seconds, or such as 90m or 12h"
-                ))
-            })?;
+        if let Some(lifetime) = self.token_lifetime {
             search = search.token_lifetime(lifetime);
         }
         if let Some(origin) = given(&self.iam_endpoint) {
@@ -145,19 +160,6 @@ pub(super) async fn find(
     let credentials = search.detect().await?;
     let info = Some(credentials.info().clone());
     Ok(Identity { source: Arc::new(credentials), info })
-}
-
-/// `43200`, `43200s`, `90m`, `12h`.
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = match text.chars().last()? {
-        's' => (&text[..text.len() - 1], 1),
-        'm' => (&text[..text.len() - 1], 60),
-        'h' => (&text[..text.len() - 1], 3600),
-        _ => (text, 1),
-    };
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let number = number.parse::<u64>().ok().filter(|_| digits)?;
-    number.checked_mul(unit).map(Duration::from_secs)
 }
 
 /// A first token, and the cache that keeps it.
@@ -203,31 +205,5 @@ impl TokenSource for Watched {
 
     fn quota_project(&self) -> Option<&str> {
         self.source.quota_project()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_life_is_seconds_minutes_or_hours() {
-        for (text, seconds) in [
-            ("3600", Some(3600)),
-            ("43200s", Some(43_200)),
-            ("30m", Some(1800)),
-            ("12h", Some(43_200)),
-            ("0", Some(0)),
-            ("", None),
-            ("h", None),
-            ("-1", None),
-            ("+1", None),
-            ("1.5h", None),
-            ("1d", None),
-            ("12é", None),
-            ("18446744073709551615h", None),
-        ] {
-            assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text}");
-        }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     model::{ModelRoute, ModelTableBuilder},
     replay::ReplayBody,
     route::{Endpoint, Upstream},
+    shown,
 };
 
 /// How an entry of the file says that it has no id.
@@ -106,7 +107,11 @@ impl TargetOptions {
                 }
             };
             let found = endpoints.find(&named.entry).await.map_err(|error| {
-                Failure::negative(format!("model {model:?}: {}", told(upstream, error)))
+                Failure::negative(format!(
+                    "model {:?}: {}",
+                    shown::value(model),
+                    told(upstream, error)
+                ))
             })?;
             directory.named.insert(named, found);
         }

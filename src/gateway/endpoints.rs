@@ -47,7 +47,7 @@ pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
         }
         target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
     }
-    let identity = match find(options.credentials.search()?, emulator).await {
+    let identity = match find(options.credentials.search(None)?, emulator).await {
         Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
         found => found?,
     };
@@ -123,6 +123,8 @@ impl EndpointsOptions {
             upstream: self.upstream.clone(),
             allow_insecure_upstream: self.allow_insecure_upstream,
             discover_endpoints: false,
+            forward_header: Vec::new(),
+            forward_query: Vec::new(),
             credentials: self.credentials.clone(),
             config: None,
             file: ConfigFile::default(),

@@ -2,22 +2,40 @@
 //!
 //! `gateway.example.toml` in the repository has every key with its meaning.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    path::Path,
+};
 
+use clap::{
+    Arg, ArgAction, CommandFactory as _,
+    builder::Resettable,
+    error::{ContextKind, ContextValue},
+};
 use serde::Deserialize;
-use toml::{Table, Value};
+use toml::de::{DeTable, DeValue};
 
 use super::{
     clients::ClientRules,
-    config::Failure,
+    config::{Command, Failure},
     directory::{self, BY_NAME, Directory, Named},
+    values::{self, MOST},
 };
 use crate::{
     model::{ModelRoute, ModelTable},
+    regular_file,
     route::Upstream,
+    shown,
 };
 
+/// No file that people write is longer.
+pub(super) const LONGEST: u64 = 4 << 20;
+
 /// What a configuration file sets. An option, and a variable of its meaning, count more.
+///
+/// What has a field here can change while it serves; all other options are [defaults](Self::as_defaults)
+/// of the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct ConfigFile {
@@ -29,11 +47,16 @@ pub(super) struct ConfigFile {
     pub(super) upstream: Option<String>,
     pub(super) quota_project: Option<String>,
     pub(super) discover_endpoints: bool,
+    pub(super) forward_header: Vec<String>,
+    pub(super) forward_query: Vec<String>,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
     #[serde(rename = "client")]
     clients: Vec<ClientRules>,
+    /// By the names of their options.
+    #[serde(skip)]
+    options: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -50,55 +73,233 @@ struct Model {
     headers: BTreeMap<String, String>,
 }
 
-const KEYS: [&str; 11] = [
-    "project",
-    "location",
-    "endpoint",
-    "dedicated_host",
-    "api_version",
-    "upstream",
-    "quota_project",
-    "discover_endpoints",
-    "default_publisher",
-    "model",
-    "client",
+/// What the value of a key is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Text,
+    Texts,
+    /// Names, each with a text.
+    Named,
+    Truth,
+    Count,
+    /// `[[key]]`, each with such keys.
+    Entries(&'static [Key]),
+}
+
+type Key = (&'static str, Kind);
+
+/// What is no option, and options that can change while it serves.
+const KEYS: [Key; 13] = [
+    ("project", Kind::Text),
+    ("location", Kind::Text),
+    ("endpoint", Kind::Text),
+    ("dedicated_host", Kind::Text),
+    ("api_version", Kind::Text),
+    ("upstream", Kind::Text),
+    ("quota_project", Kind::Text),
+    ("discover_endpoints", Kind::Truth),
+    ("forward_header", Kind::Texts),
+    ("forward_query", Kind::Texts),
+    ("default_publisher", Kind::Text),
+    ("model", Kind::Entries(&MODEL_KEYS)),
+    ("client", Kind::Entries(&CLIENT_KEYS)),
 ];
-const CLIENT_KEYS: [&str; 4] = ["name", "models", "requests_per_minute", "max_concurrent_requests"];
-const MODEL_KEYS: [&str; 9] = [
-    "name",
-    "model",
-    "publisher",
-    "location",
-    "locations",
-    "endpoint",
-    "dedicated_host",
-    "api_version",
-    "headers",
+const CLIENT_KEYS: [Key; 5] = [
+    ("name", Kind::Text),
+    ("models", Kind::Texts),
+    ("requests_per_minute", Kind::Count),
+    ("max_concurrent_requests", Kind::Count),
+    ("shared_responses", Kind::Truth),
 ];
+const MODEL_KEYS: [Key; 9] = [
+    ("name", Kind::Text),
+    ("model", Kind::Text),
+    ("publisher", Kind::Text),
+    ("location", Kind::Text),
+    ("locations", Kind::Texts),
+    ("endpoint", Kind::Text),
+    ("dedicated_host", Kind::Text),
+    ("api_version", Kind::Text),
+    ("headers", Kind::Named),
+];
+
+impl Kind {
+    fn fits(self, value: &DeValue<'_>) -> bool {
+        let texts = |values: &[toml::Spanned<DeValue<'_>>]| {
+            values.iter().all(|value| value.get_ref().is_str())
+        };
+        match (self, value) {
+            (Self::Text, value) => value.is_str(),
+            (Self::Truth, value) => value.is_bool(),
+            (Self::Texts, DeValue::Array(values)) => texts(values),
+            (Self::Named, DeValue::Table(table)) => {
+                table.values().all(|value| value.get_ref().is_str())
+            }
+            (Self::Count, DeValue::Integer(number)) => {
+                let number = u64::from_str_radix(number.as_str(), number.radix());
+                number.is_ok_and(|number| (1..=MOST).contains(&number))
+            }
+            (Self::Entries(_), DeValue::Array(values)) => {
+                values.iter().all(|value| value.get_ref().is_table())
+            }
+            _ => false,
+        }
+    }
+
+    fn advice(self, key: &str) -> String {
+        match self {
+            Self::Text => "give text in quotes".to_owned(),
+            Self::Texts => r#"give texts in quotes, such as ["one", "two"]"#.to_owned(),
+            Self::Named => r#"give names and texts, such as { name = "text" }"#.to_owned(),
+            Self::Truth => "give true or false".to_owned(),
+            Self::Count => format!("give a whole number from 1 to {MOST}"),
+            Self::Entries(_) => format!("begin each of its entries with [[{key}]]"),
+        }
+    }
+}
+
+/// What is wrong, and where. Values are not repeated: one may be a secret in the wrong place.
+struct Wrong {
+    at: Range<usize>,
+    what: String,
+}
+
+impl Wrong {
+    fn new(at: Range<usize>, what: impl Into<String>) -> Self {
+        Self { at, what: what.into() }
+    }
+
+    fn told(self, text: &str) -> String {
+        format!("line {}: {}", line(text, &self.at), self.what)
+    }
+}
+
+fn line(text: &str, at: &Range<usize>) -> usize {
+    text.get(..at.start).unwrap_or_default().matches('\n').count() + 1
+}
+
+/// The options that can be set in a file and have no key above: those of what serves.
+fn options() -> BTreeMap<String, Arg> {
+    let command = Command::command();
+    let of_serve = command.get_arguments();
+    let of_envoy = command.find_subcommand("ext-authz").into_iter();
+    let all = of_envoy.flat_map(clap::Command::get_arguments).chain(of_serve);
+    all.filter_map(|arg| Some((key_of(arg.get_long()?), arg.clone())))
+        .filter(|(key, _)| !["help", "version", "config"].contains(&key.as_str()))
+        .filter(|(key, _)| KEYS.iter().all(|(known, _)| known != key))
+        .collect()
+}
+
+/// The key of an option.
+fn key_of(option: &str) -> String {
+    option.replace('-', "_")
+}
+
+/// The values of an option, as they would be on the command line; `None` for one that is given as
+/// nothing.
+fn values_of(arg: &Arg, value: &DeValue<'_>) -> Result<Option<Vec<String>>, String> {
+    if !arg.get_action().takes_values() {
+        let truth = value.as_bool().ok_or_else(|| Kind::Truth.advice(""))?;
+        return Ok(Some(vec![truth.to_string()]));
+    }
+    let one = |value: &DeValue<'_>| match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        _ => None,
+    };
+    let values: Option<Vec<String>> = match (arg.get_action(), value) {
+        (ArgAction::Append, DeValue::Array(values)) => {
+            values.iter().map(|value| one(value.get_ref())).collect()
+        }
+        (_, value) => one(value).map(|text| vec![text]),
+    };
+    let mut values = values.ok_or_else(|| Kind::Text.advice(""))?;
+    values.retain(|value| !value.is_empty());
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let alone = arg.clone().env(Resettable::Reset).default_value(Resettable::Reset);
+    let long = arg.get_long().unwrap_or_default();
+    let given = values.iter().map(|value| format!("--{long}={value}"));
+    let parsed = clap::Command::new("").no_binary_name(true).arg(alone).try_get_matches_from(given);
+    match parsed {
+        Ok(_) => Ok(Some(values)),
+        Err(error) => Err(match (values::advice(&error), error.get(ContextKind::ValidValue)) {
+            (Some(advice), _) => advice.to_owned(),
+            (None, Some(ContextValue::Strings(words))) => format!("give {}", words.join(" or ")),
+            _ => format!("this is not what --{long} takes"),
+        }),
+    }
+}
+
+/// The variables of options that clap does not read, because they have others beside it.
+const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_CREDENTIALS")];
 
 impl ConfigFile {
     pub(super) fn load(path: &Path) -> Result<Self, Failure> {
-        let refused =
-            |why: String| Failure::new(format!("configuration file {}: {why}", path.display()));
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| refused(format!("cannot be read: {}", error.kind())))?;
+        let refused = |why: String| Failure::of_file("--config", path, why);
+        let text = regular_file::read_to_string(path, LONGEST)
+            .map_err(|error| refused(error.to_string()))?;
         Self::parse(&text).map_err(refused)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         // Of the parser's errors the message alone: the rest quotes the file.
         let told = |error: toml::de::Error| match error.span() {
-            Some(span) => {
-                let before = text.get(..span.start).unwrap_or_default();
-                format!("line {}: {}", before.matches('\n').count() + 1, error.message())
-            }
+            Some(at) => Wrong::new(at, error.message()).told(text),
             None => error.message().to_owned(),
         };
-        let table: Table = text.parse().map_err(told)?;
-        check_keys(&table, &KEYS, "")?;
-        check_entries(&table, "model", &MODEL_KEYS, "give what clients ask for")?;
-        check_entries(&table, "client", &CLIENT_KEYS, "give the name of a client's key")?;
-        toml::from_str(text).map_err(told)
+        let table = DeTable::parse(text).map_err(told)?;
+        let (table, of_options) = (table.get_ref(), options());
+        let mut options = BTreeMap::new();
+        let read = (|| {
+            check_keys(table, &KEYS, &of_options, "")?;
+            for (key, value) in table {
+                let Some(arg) = of_options.get(&**key.get_ref()) else { continue };
+                let wrong =
+                    |advice| Wrong::new(key.span(), format!("`{}`: {advice}", key.get_ref()));
+                if let Some(values) = values_of(arg, value.get_ref()).map_err(wrong)? {
+                    options.insert(arg.get_long().unwrap_or_default().to_owned(), values);
+                }
+            }
+            check_entries(text, table, "model", "give what clients ask for")?;
+            check_entries(text, table, "client", "give the name of a client's key")
+        })();
+        read.map_err(|wrong: Wrong| wrong.told(text))?;
+        let file: Self = toml::from_str(text).map_err(told)?;
+        Ok(Self { options, ..file })
+    }
+
+    /// Makes the options of the file defaults of a command line: what is given there, or in a
+    /// variable, counts more.
+    pub(super) fn as_defaults(&self, command: clap::Command) -> clap::Command {
+        let set = |arg: Arg| {
+            let Some(long) = arg.get_long() else { return arg };
+            let variable = OTHER_VARIABLES.iter().find(|(option, _)| *option == long);
+            let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            match self.options.get(long) {
+                Some(values) if !variable.is_some_and(|(_, name)| is_set(name)) => {
+                    arg.default_values(values)
+                }
+                _ => arg,
+            }
+        };
+        command.mut_args(set).mut_subcommands(|command| command.mut_args(set))
+    }
+
+    /// The key of an option, if the file sets it.
+    pub(super) fn key_of_option(&self, long: &str) -> Option<String> {
+        self.options.contains_key(long).then(|| key_of(long))
+    }
+
+    /// The keys of options that are not as they were.
+    pub(super) fn changed_options(&self, before: &Self) -> Vec<String> {
+        let all = self.options.keys().chain(before.options.keys());
+        let changed = all.filter(|name| self.options.get(*name) != before.options.get(*name));
+        let mut changed: Vec<_> = changed.map(|name| key_of(name)).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        changed
     }
 
     /// What the holders of keys may do.
@@ -168,7 +369,7 @@ impl Model {
             if self.dedicated_host.is_some() {
                 return Err(Failure::new(format!(
                     "model {:?}: leave out `dedicated_host`: it is looked up with the endpoint",
-                    self.name
+                    shown::value(&self.name)
                 )));
             }
             route = match directory.named(&named) {
@@ -191,33 +392,76 @@ impl Model {
     }
 }
 
-/// Each `[[kind]]` has a name, and no key but the known ones.
-fn check_entries(table: &Table, kind: &str, known: &[&str], advice: &str) -> Result<(), String> {
-    let Some(Value::Array(entries)) = table.get(kind) else { return Ok(()) };
-    for (number, entry) in entries.iter().enumerate() {
-        let named = entry.get("name").and_then(Value::as_str);
+/// Each `[[kind]]` has a name of its own, and no key but the known ones.
+fn check_entries(text: &str, table: &DeTable<'_>, kind: &str, advice: &str) -> Result<(), Wrong> {
+    let Some((_, Kind::Entries(known))) = KEYS.iter().find(|(key, _)| *key == kind) else {
+        return Ok(());
+    };
+    let Some(DeValue::Array(entries)) = table.get(kind).map(|value| value.get_ref()) else {
+        return Ok(());
+    };
+    let mut names = HashMap::new();
+    for (number, spanned) in entries.iter().enumerate() {
+        let DeValue::Table(entry) = spanned.get_ref() else { continue };
+        let name = entry.get("name");
+        let named = name.and_then(|name| name.get_ref().as_str()).filter(|name| !name.is_empty());
         let place = match named {
-            Some(name) => format!(" in [[{kind}]] {name:?}"),
+            Some(name) => format!(" in [[{kind}]] {:?}", shown::value(name)),
             None => format!(" in [[{kind}]] number {}", number + 1),
         };
-        if let Value::Table(entry) = entry {
-            check_keys(entry, known, &place)?;
-        }
-        if named.is_none_or(str::is_empty) {
-            return Err(format!("no `name`{place}: {advice}"));
+        check_keys(entry, known, &BTreeMap::new(), &place)?;
+        let (Some(value), Some(named)) = (name, named) else {
+            return Err(Wrong::new(spanned.span(), format!("no `name`{place}: {advice}")));
+        };
+        if let Some(first) = names.insert(named, line(text, &value.span())) {
+            return Err(Wrong::new(
+                value.span(),
+                format!(
+                    "a [[{kind}]] with the name {:?} is in line {first} already: leave one of the \
+                     two out, or give it another name",
+                    shown::value(named)
+                ),
+            ));
         }
     }
     Ok(())
 }
 
-fn check_keys(table: &Table, known: &[&str], place: &str) -> Result<(), String> {
-    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    // Options are written with hyphens.
-    let written = key.replace('-', "_").to_lowercase();
-    Err(match nearest(&written, known.iter().copied()) {
-        Some(near) => format!("unknown key `{key}`{place}: did you mean `{near}`?"),
-        None => format!("unknown key `{key}`{place}: there are {}", known.join(", ")),
-    })
+fn check_keys(
+    table: &DeTable<'_>,
+    known: &[Key],
+    options: &BTreeMap<String, Arg>,
+    place: &str,
+) -> Result<(), Wrong> {
+    for (spanned, value) in table {
+        let key = &**spanned.get_ref();
+        let wrong = |what| Err(Wrong::new(spanned.span(), what));
+        match known.iter().find(|(known, _)| *known == key) {
+            Some((_, kind)) if kind.fits(value.get_ref()) => {}
+            Some((_, kind)) => return wrong(format!("`{key}`{place}: {}", kind.advice(key))),
+            None if options.contains_key(key) => {}
+            None => {
+                let names = known.iter().map(|(name, _)| *name);
+                let shown = shown::value(key);
+                // Options are written with hyphens.
+                let written = key_of(key).to_lowercase();
+                let near =
+                    nearest(&written, names.clone().chain(options.keys().map(String::as_str)));
+                return wrong(match near {
+                    Some(near) => format!("unknown key `{shown}`{place}: did you mean `{near}`?"),
+                    None if options.is_empty() => {
+                        let names: Vec<_> = names.collect();
+                        format!("unknown key `{shown}`{place}: there are {}", names.join(", "))
+                    }
+                    None => format!(
+                        "unknown key `{shown}`: there are `model`, `client`, `default_publisher` and \
+                         the options that `vertex-gateway --help` lists, with `_` instead of `-`"
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What was meant, if one of the known is like what was written.
@@ -253,15 +497,16 @@ mod tests {
             .collect();
         let file = ConfigFile::parse(&every).unwrap();
         assert!(file.table(base(), &Directory::default()).is_ok(), "{file:?}");
-        let table: Table = every.parse().unwrap();
-        for key in KEYS {
-            assert!(table.contains_key(key), "{key} is not in the example");
+        let table: toml::Table = every.parse().unwrap();
+        let keys = KEYS.iter().map(|(key, _)| (*key).to_owned()).chain(options().into_keys());
+        for key in keys {
+            assert!(table.contains_key(&key), "`{key}` is not in gateway.example.toml");
         }
         let models = table["model"].as_array().unwrap();
-        for key in MODEL_KEYS {
+        for (key, _) in MODEL_KEYS {
             assert!(models.iter().any(|model| model.get(key).is_some()), "{key} is in no model");
         }
-        for key in CLIENT_KEYS {
+        for (key, _) in CLIENT_KEYS {
             assert!(table["client"][0].get(key).is_some(), "{key} is in no client");
         }
     }
@@ -279,7 +524,9 @@ mod tests {
         for (text, why) in [
             ("projct = \"p\"", "unknown key `projct`: did you mean `project`?"),
             ("dedicated-host = \"p\"", "did you mean `dedicated_host`?"),
-            ("zebra = 1", "unknown key `zebra`: there are project, location"),
+            ("zebra = 1", "unknown key `zebra`: there are `model`, `client`"),
+            ("send-timeout = 1", "unknown key `send-timeout`: did you mean `send_timeout`?"),
+            ("[[model]]\nname = \"a\"\nzebra = 1", "in [[model]] \"a\": there are name, model"),
             (
                 "[[model]]\nname = \"a\"\nlocatoin = \"b\"",
                 "unknown key `locatoin` in [[model]] \"a\": did you mean `location`?",
@@ -290,13 +537,30 @@ mod tests {
                 "[[client]]\nname = \"a\"\nrequests-per-minute = 1",
                 "in [[client]] \"a\": did you mean `requests_per_minute`?",
             ),
-            ("[[client]]\nname = \"a\"\nrequests_per_minute = 0", "line 3: "),
+            (
+                "[[client]]\nname = \"a\"\nrequests_per_minute = 0",
+                "line 3: `requests_per_minute` in [[client]] \"a\": give a whole number from 1 to",
+            ),
+            ("[[client]]\nname = \"a\"\nmax_concurrent_requests = 9999999999", "line 3: "),
+            ("[[client]]\nname = \"a\"\nmodels = \"SECRET\"", "line 3: `models` in [[client]]"),
             ("project = ", "line 1: "),
-            ("\n\nproject = 7", "line 3: "),
-            ("[model]\nname = \"a\"", "line 1: "),
+            ("\n\nproject = 7", "line 3: `project`: give text in quotes"),
+            ("[model]\nname = \"a\"", "line 1: `model`: begin each of its entries with [[model]]"),
+            (
+                "[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"",
+                "line 4: a [[model]] with the name \"a\" is in line 2 already: leave one",
+            ),
+            ("header_timeout = \"SECRET\"", "line 1: `header_timeout`: give a time"),
+            ("header_timeout = 9223372036854775808", "line 1: "),
+            ("send_timeout = 9223372036854775807", "line 1: `send_timeout`: give a time"),
+            ("send_timeout = -1", "line 1: `send_timeout`: give a time"),
+            ("max_request_bytes = 1.5", "line 1: `max_request_bytes`: give text in quotes"),
+            ("log_format = \"SECRET\"", "line 1: `log_format`: give auto or short or text or json"),
+            ("allow_unauthenticated = \"SECRET\"", "`allow_unauthenticated`: give true or false"),
+            ("config = \"other\"", "unknown key `config`"),
         ] {
             let error = ConfigFile::parse(text).unwrap_err();
-            assert!(error.contains(why), "{text}: {error}");
+            assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
         }
         for (text, why) in [
             ("[[model]]\nname = \"a\"\nlocation = \"evil.com/\"", "location"),
@@ -305,7 +569,6 @@ mod tests {
                 "model \"a\": leave out `dedicated_host`",
             ),
             ("[[model]]\nname = \"a\"\napi_version = \"v2\"", "v2"),
-            ("[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"", "already"),
             ("[[model]]\nname = \"a\"\nheaders = { authorization = \"SECRET\" }", "header"),
         ] {
             let error = ConfigFile::parse(text)

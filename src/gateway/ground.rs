@@ -1,14 +1,15 @@
 //! What all that serves stands on: who may come, credentials, the upstream, the token and the table
 //! of models; and that it follows what changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::{
     admin::AdminOptions,
+    browser::{BrowserOptions, Browsers},
     catalog::Catalog,
     clients::{ClientOptions, ClientSources, Clients},
     config::{Failure, timeout},
@@ -18,9 +19,15 @@ use super::{
     sight::Sight,
     target::TargetOptions,
     tls::{Tls, TlsOptions},
+    values::{size, size_within, time, time_or_zero},
     watch::{self, Watched},
 };
-use crate::{auth::VertexAuthLayer, emulator::Emulator, route::Upstream};
+use crate::{
+    auth::VertexAuthLayer,
+    emulator::Emulator,
+    route::Upstream,
+    token::{CredentialKind, TokenCache},
+};
 
 /// The options that all that serves has.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +35,10 @@ pub struct ServingOptions {
     /// Who may ask.
     #[command(flatten)]
     pub clients: ClientOptions,
+
+    /// Which web pages may ask.
+    #[command(flatten)]
+    pub browsers: BrowserOptions,
 
     /// The certificate that is shown, and those that others must show.
     #[command(flatten)]
@@ -37,24 +48,47 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub target: TargetOptions,
 
-    /// Longest request body in bytes; a longer one gets a 413, and with 0 each one
-    #[arg(long, value_name = "BYTES", env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES", default_value_t = 32 << 20)]
-    pub max_request_bytes: usize,
-
-    /// Seconds between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
-    /// is accepted: what deals out connections has to notice. A second signal cuts at once
-    #[arg(long, value_name = "SECONDS", env = "VERTEX_GATEWAY_DRAIN_DELAY", default_value_t = 0)]
-    pub drain_delay: u64,
-
-    /// Seconds that requests under way have to come to their end after SIGTERM or Ctrl-C, before
-    /// they are cut; 0 waits for all of them
+    /// Longest request body; a longer one gets a 413, and with 0 each one
     #[arg(
         long,
-        value_name = "SECONDS",
-        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
-        default_value_t = 60
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES",
+        default_value = "32MiB",
+        value_parser = size()
     )]
-    pub drain_timeout: u64,
+    pub max_request_bytes: usize,
+
+    /// Longest head of a request, on each listener: its first line and its headers
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_HEADER_BYTES",
+        default_value = "64KiB",
+        value_parser = size_within(8 << 10..=16 << 20)
+    )]
+    pub max_header_bytes: usize,
+
+    /// Time between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// is accepted: what deals out connections has to notice. A second signal cuts at once
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_DELAY",
+        default_value = "0s",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub drain_delay: Duration,
+
+    /// Time that requests under way have to come to their end after SIGTERM or Ctrl-C, before they
+    /// are cut; 0 waits for all of them
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub drain_timeout: Duration,
 
     /// How it is watched.
     #[command(flatten)]
@@ -64,14 +98,15 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub log: LogOptions,
 
-    /// Seconds after which endpoints that go by name are looked up again; 0 for only at the start
+    /// Time after which endpoints that go by name are looked up again; 0 for only at the start
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_DISCOVERY_INTERVAL",
-        default_value_t = 300
+        default_value = "5m",
+        value_parser = time_or_zero(Duration::from_secs(1))
     )]
-    pub discovery_interval: u64,
+    pub discovery_interval: Duration,
 }
 
 /// Who may come: by keys and certificates, which are files that change.
@@ -79,6 +114,7 @@ pub(super) struct Gate {
     pub(super) clients: Arc<ArcSwap<Clients>>,
     /// `None` for clear text.
     pub(super) tls: Option<Arc<Tls>>,
+    pub(super) browsers: Arc<Browsers>,
     sources: ClientSources,
     /// Of the keys and of the certificate.
     watched: [Watched; 2],
@@ -93,7 +129,10 @@ impl Gate {
         ];
         let clients = Arc::new(ArcSwap::from_pointee(sources.load(&Clients::default())?));
         let tls = options.tls.load()?.map(Arc::new);
-        Ok(Self { clients, tls, sources, watched })
+        let keys = clients.load().have_keys();
+        let mutual = tls.as_ref().is_some_and(|tls| tls.is_mutual());
+        let browsers = Arc::new(Browsers::new(&options.browsers, keys, mutual)?);
+        Ok(Self { clients, tls, browsers, sources, watched })
     }
 
     /// Whether who comes must show a certificate.
@@ -123,12 +162,18 @@ impl Ground {
     ) -> Result<Self, Failure> {
         let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
         let emulator = owned_emulator.as_deref();
-        target.validate(&target.settings(emulator, None)?.with_some_project()?, emulator)?;
-        let identity = find(target.credentials.search()?, emulator).await?;
+        let settings = target.settings(emulator, None)?;
+        target.validate(&settings.with_some_project()?, emulator)?;
+        let project_known = settings.project().is_some() || settings.whole_base;
+        let search = target.credentials.search(Some(&target.file))?.project_known(project_known);
+        let identity = find(search, emulator).await?;
         let info = identity.info.as_ref();
         let upstream = target.settings(emulator, info)?.upstream()?;
         let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(replay_limit);
         let auth = target.trusting(auth, &upstream, emulator, info)?;
+        if target.has_names() && info.is_some_and(|i| i.kind() == CredentialKind::MetadataServer) {
+            first_token(auth.cache()).await;
+        }
         let file = target.config();
         let watched = file.map(|file| Watched::new("models", vec![file.into()]));
         let catalog = Catalog::new(
@@ -152,7 +197,7 @@ impl Ground {
         sight: &Arc<Sight>,
         again: Arc<Notify>,
     ) {
-        let Gate { clients, tls, sources, watched: [keys, certificate] } = gate;
+        let Gate { clients, tls, sources, watched: [keys, certificate], browsers: _ } = gate;
         let mut all = vec![keys.reloading(move || {
             clients.store(Arc::new(sources.load(&clients.load())?));
             Ok(())
@@ -169,9 +214,18 @@ impl Ground {
                 Ok(())
             }));
         }
-        tokio::spawn(watch::keep(all, again));
+        watch::keep(all, again);
         if let Some(interval) = timeout(options.discovery_interval) {
             tokio::spawn(self.catalog.keep(interval));
         }
+    }
+}
+
+/// Endpoints that go by name are looked up with a token, which a metadata server in its first seconds
+/// may not give. If it does not for longer, the lookup says why.
+async fn first_token(cache: &TokenCache) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while cache.warm_up().await.is_err() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

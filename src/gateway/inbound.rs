@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Version, header, uri::Authority};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -56,6 +56,57 @@ pub(super) fn admit(
         Ok(length) if length <= limit => Ok(request),
         _ => Err(Refusal::too_large(&TooLarge { limit })),
     }
+}
+
+/// The host that a request is for; HTTP/1.0 need not say.
+///
+/// # Errors
+///
+/// 400 if it does not say, says it twice, or what it says is no host: RFC 9112 §3.2, and RFC 9113
+/// §8.3.1 for HTTP/2, where `Host` may stand for `:authority`.
+pub(super) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
+    let refused = |why: &str| Refusal::unreadable(StatusCode::BAD_REQUEST, why);
+    let of_uri = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    let mut of_header = request.headers().get_all(header::HOST).iter();
+    let (host, more) = (of_header.next(), of_header.next());
+    if more.is_some() {
+        return Err(refused("the request has more than one Host header"));
+    }
+    let host = match host.map(|host| Authority::try_from(host.as_bytes())).transpose() {
+        Ok(host) => host,
+        Err(_) => return Err(refused("the request's Host header is not a host and a port")),
+    };
+    let host = match (of_uri.cloned(), host) {
+        (None, None) if request.version() == Version::HTTP_10 => return Ok(None),
+        (None, None) => return Err(refused("the request has no Host header: send one")),
+        (Some(uri), Some(host)) if !uri.as_str().eq_ignore_ascii_case(host.as_str()) => {
+            return Err(refused("the request's Host header and its :authority are not the same"));
+        }
+        (Some(host), _) | (None, Some(host)) => host,
+    };
+    if host.host().is_empty() || host.as_str().contains('@') {
+        return Err(refused("the request's Host header is not a host and a port"));
+    }
+    Ok(Some(host))
+}
+
+/// Whether a request is a handshake for another protocol, which a plain request is no substitute for: it
+/// would go on as a GET that nobody meant.
+///
+/// Of `h2c` that is not so. Java's client offers it with usual requests, and whoever does not want it
+/// answers as if it had not (RFC 9110 §7.8). HTTP/1.0 has no such handshake, and HTTP/2 none that is
+/// made without being asked for (RFC 8441).
+pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11 && asks_for_upgrade(request.headers())
+}
+
+pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let protocols = headers.get_all(header::UPGRADE).iter();
+    let mut protocols = protocols.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    protocols.any(|protocol| {
+        let protocol = protocol.trim_ascii();
+        !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c")
+    })
 }
 
 /// The body of a request that came in, apart from the buffers that it was read into.

@@ -15,28 +15,34 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{clients::Client, refusal::Refusal};
+use super::{
+    clients::Client,
+    refusal::Refusal,
+    values::{MOST, number, time},
+};
 
 /// The options about load.
 #[derive(Clone, Debug, Args)]
 pub struct LimitOptions {
     /// Connections of clients at a time; the next ones wait until one ends; 0 for no limit
+    /// [default: what the limit of open files allows]
     #[arg(
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_CONNECTIONS",
-        default_value_t = 0
+        value_parser = number::<usize>(0..=MOST)
     )]
-    pub max_connections: usize,
+    pub max_connections: Option<usize>,
 
-    /// Requests under way at Vertex AI at a time, streams until their end; 0 for no limit
+    /// Requests under way at Vertex AI at a time, streams until their end; 0 for no limit [default:
+    /// what the limit of open files allows]
     #[arg(
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_CONCURRENT_REQUESTS",
-        default_value_t = 0
+        value_parser = number::<usize>(0..=MOST)
     )]
-    pub max_concurrent_requests: usize,
+    pub max_concurrent_requests: Option<usize>,
 
     /// Requests that may wait for their turn when so many are under way; the next is refused at
     /// once. 0 lets none wait
@@ -44,19 +50,39 @@ pub struct LimitOptions {
         long,
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_QUEUED_REQUESTS",
-        default_value_t = 1000
+        default_value_t = 1000,
+        value_parser = number::<usize>(0..=MOST)
     )]
     pub max_queued_requests: usize,
 
-    /// Seconds that a request waits for its turn, under the limit of its key and under that of all
+    /// How long a request waits for its turn, under the limit of its key and under that of all
     /// together, before it is refused; 0 waits for nothing
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_QUEUE_TIMEOUT",
-        default_value_t = 10
+        default_value = "10s",
+        value_parser = time(Duration::ZERO)
     )]
-    pub queue_timeout: u64,
+    pub queue_timeout: Duration,
+}
+
+impl LimitOptions {
+    /// The same, with what `share` allows where nothing was given: so many connections, and so many
+    /// requests under way.
+    pub(super) fn or(&self, share: usize) -> Self {
+        Self {
+            max_connections: self.max_connections.or(Some(share)),
+            max_concurrent_requests: self.max_concurrent_requests.or(Some(share)),
+            ..self.clone()
+        }
+    }
+}
+
+/// Room for so many; `None` for any number, which 0 or nothing stands for.
+pub(super) fn room(most: Option<usize>) -> Option<Arc<Semaphore>> {
+    let most = most.unwrap_or(0).min(Semaphore::MAX_PERMITS);
+    (most > 0).then(|| Arc::new(Semaphore::new(most)))
 }
 
 /// Shared by all that serve.
@@ -77,12 +103,11 @@ pub(super) struct Permits {
 
 impl Limits {
     pub(super) fn new(options: &LimitOptions) -> Self {
-        let most = options.max_concurrent_requests.min(Semaphore::MAX_PERMITS);
         Self {
-            all: (most > 0).then(|| Arc::new(Semaphore::new(most))),
+            all: room(options.max_concurrent_requests),
             waiting: AtomicUsize::new(0),
             most_waiting: options.max_queued_requests,
-            longest_wait: Duration::from_secs(options.queue_timeout),
+            longest_wait: options.queue_timeout,
         }
     }
 
@@ -164,7 +189,8 @@ struct Place<'a>(&'a AtomicUsize);
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         let next = |waiting: usize| (waiting < most).then_some(waiting + 1);
-        waiting.fetch_update(Relaxed, Relaxed, next).is_ok().then_some(Self(waiting))
+        // Not `then_some`: it would make the place, and drop it, where there is none.
+        waiting.fetch_update(Relaxed, Relaxed, next).is_ok().then(|| Self(waiting))
     }
 }
 
@@ -182,10 +208,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn both_turns_have_one_time_together() {
         let limits = Limits::new(&LimitOptions {
-            max_connections: 0,
-            max_concurrent_requests: 1,
+            max_connections: None,
+            max_concurrent_requests: Some(1),
             max_queued_requests: 1,
-            queue_timeout: 10,
+            queue_timeout: Duration::from_secs(10),
         });
         let rules = serde_json::json!({ "name": "client", "max_concurrent_requests": 1 });
         let rules: ClientRules = serde_json::from_value(rules).unwrap();
@@ -202,5 +228,18 @@ mod tests {
         assert_eq!(begin.elapsed(), Duration::from_secs(10));
         drop(of_all);
         assert!(limits.enter(Some(&client)).await.is_ok());
+    }
+    #[test]
+    fn a_full_queue_that_refuses_keeps_its_places() {
+        let waiting = AtomicUsize::new(0);
+        let places: Vec<_> = (0..2).filter_map(|_| Place::take(&waiting, 2)).collect();
+        assert_eq!(places.len(), 2);
+        for _ in 0..1000 {
+            assert!(Place::take(&waiting, 2).is_none());
+            assert_eq!(waiting.load(Relaxed), 2);
+        }
+        drop(places);
+        assert_eq!(waiting.load(Relaxed), 0);
+        assert!(Place::take(&waiting, 2).is_some());
     }
 }

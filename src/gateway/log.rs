@@ -1,9 +1,11 @@
-//! The log: on standard error, as text for people or JSON for machines.
+//! The log: on standard error, short for people who look on, as text, or as JSON for machines.
 //!
 //! A thread of its own writes it. When nobody reads standard error, or its disk is full, lines are
 //! lost and counted; no request waits for them.
 
+mod fit;
 mod json;
+mod text;
 
 use std::{
     env,
@@ -15,15 +17,20 @@ use std::{
     },
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use self::json::Json;
+pub(super) use self::fit::fit;
+use self::{
+    json::Json,
+    text::{Short, Text},
+};
 use super::{
     config::{Command, Failure, Subcommand, given},
     record::{Record, Way},
 };
+use crate::shown;
 
 /// What is behind standard error may pause for so many lines before some are lost; they have
 /// about 400 bytes each.
@@ -42,16 +49,25 @@ static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 /// The options about the log.
 #[derive(Clone, Debug, Args)]
 pub struct LogOptions {
-    /// Form of the log on standard error: text, or one JSON object a line
-    #[arg(long, value_name = "FORMAT", env = "VERTEX_GATEWAY_LOG_FORMAT", default_value = "text")]
+    /// Form of the log on standard error: short is what somebody reads who looks on, text has all
+    /// fields, json is one object a line; auto is short in a terminal and text elsewhere
+    #[arg(long, value_name = "FORMAT", env = "VERTEX_GATEWAY_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+
+    /// Log the address that each request comes from, which is personal data in many countries
+    #[arg(long, env = "VERTEX_GATEWAY_LOG_PEER", value_parser = FalseyValueParser::new())]
+    pub log_peer: bool,
 }
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum LogFormat {
-    /// For people.
+    /// `Short` in a terminal, else `Text`.
+    Auto,
+    /// For somebody who looks on: one line a request, with what became of it.
+    Short,
+    /// All fields, as `name=value`.
     Text,
     /// One object a line, its fields beside `timestamp` (RFC 3339, UTC), `level`, `target` and
     /// `message`.
@@ -77,9 +93,9 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
     let (level, format) = match &command.subcommand {
         // They report what is worth knowing themselves.
         Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
-            ("off", LogFormat::Text)
+            ("off", LogFormat::Auto)
         }
-        Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Text),
+        Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
         Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
         #[cfg(feature = "ext-authz")]
         Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.serving.log.log_format),
@@ -87,10 +103,11 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
     };
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = given(&set).unwrap_or(level);
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // The parser's own error repeats parts of it.
+    let filter = EnvFilter::try_new(filter).map_err(|_| {
         Failure::new(format!(
-            "invalid VERTEX_GATEWAY_LOG {filter:?}: {error}; give a level, such as warn, or a filter, \
-             such as {LEVEL}"
+            "invalid VERTEX_GATEWAY_LOG {:?}: give a level, such as warn, or a filter, such as {LEVEL}",
+            shown::value(filter)
         ))
     })?;
     let (writer, guard) = NonBlockingBuilder::default()
@@ -99,8 +116,11 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
         .finish(Lines { writer: io::stderr(), buffer: Vec::with_capacity(BUFFER) });
     let _ = LOST.set(writer.error_counter());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let is_terminal = io::stderr().is_terminal();
     match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Short => log.event_format(Short { colours: is_terminal }).init(),
+        LogFormat::Auto if is_terminal => log.event_format(Short { colours: true }).init(),
+        LogFormat::Auto | LogFormat::Text => log.event_format(Text).init(),
         LogFormat::Json => {
             log.event_format(Json).init();
             // In the middle of JSON, nobody reads what the default hook writes.
@@ -160,11 +180,15 @@ pub(super) fn lost_lines() -> u64 {
     UNWRITTEN.load(Relaxed) + LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
+/// The target of the lines of requests.
+const ACCESS: &str = "tower_vertex::gateway::access";
+
 /// The line of a request. Nothing of its content, nor of its answer's, is in it.
 pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
     let routed = &record.routed;
+    let usage = record.usage.as_ref();
     tracing::info!(
-        target: "tower_vertex::gateway::access",
+        target: ACCESS,
         id = record.id.to_str().ok(),
         trace_id = record.trace.id(),
         method = record.method.as_str(),
@@ -174,14 +198,19 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
         location = way.location.as_deref(),
         status,
         code = record.refused,
+        reason = record.reason.as_deref().map(clip),
+        peer = record.peer.map(display),
         end = record.end.as_str(),
         attempts = way.retries.map(|retries| retries + 1),
         refresh = record.refresh,
         first_byte_seconds = record.first_byte.map(|first| micros(first.as_secs_f64())),
         total_seconds = micros(seconds),
         sent_bytes = record.sent,
-        input_tokens = record.usage.and_then(|usage| usage.input),
-        output_tokens = record.usage.and_then(|usage| usage.output),
+        input_tokens = usage.and_then(|usage| usage.input),
+        cache_read_input_tokens = usage.and_then(|usage| usage.cached),
+        output_tokens = usage.and_then(|usage| usage.output),
+        reasoning_output_tokens = usage.and_then(|usage| usage.reasoning),
+        traffic_type = usage.and_then(|usage| usage.traffic_type.as_deref()),
         "request",
     );
 }

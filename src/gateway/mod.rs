@@ -13,6 +13,7 @@
 //! | `policy` | whether a request may go to its model, and when |
 //! | `limits` | how many are under way at a time |
 //! | `retry` | what is sent again, and how often |
+//! | `reason` | why Vertex AI answered with an error, for the log |
 //! | `record` | one request, to the last byte of its answer |
 //! | `breaks` | the answer as it comes: silences and breaks |
 //! | `sight` | what operators see of requests: metrics, and a line of the log each |
@@ -20,7 +21,13 @@
 //! | `trace` | the same requests as spans, for a collector of traces |
 //! | `admin` | the listener of metrics and health |
 //! | `usage` | the tokens that an answer cost |
+//! | `operation` | what a model is asked to do, in metrics and spans |
+//! | `browser` | web pages: under which hosts and of which origins they may ask, and CORS |
 //! | `models` | the answers to `/v1/models` |
+//! | `activity` | what a connection of a client is doing, and since when it does nothing |
+//! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
+//! | `descriptors` | how many connections the limit of open files allows |
+//! | `seldom` | warnings that are not repeated for each connection |
 //! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
 //! | `outbound` | the connections to Vertex AI: which are kept, and for how long |
 //! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
@@ -35,6 +42,7 @@
 //! | [`run`] | the commands, and the end |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
+//! | `values` | how times, sizes and numbers are written, and how large they may be |
 //! | `endpoints` | what is deployed where, as a table |
 //!
 //! ```no_run
@@ -47,14 +55,17 @@
 //! # }
 //! ```
 
+mod activity;
 mod admin;
 mod app;
 mod breaks;
+mod browser;
 mod catalog;
 mod check;
 mod clients;
 mod config;
 mod credentials;
+mod descriptors;
 mod directory;
 mod endpoints;
 #[cfg(feature = "ext-authz")]
@@ -66,12 +77,17 @@ mod limits;
 mod listen;
 mod log;
 mod models;
+mod operation;
 mod outbound;
 mod policy;
+mod reason;
 mod record;
 mod refusal;
+mod resource;
 mod retry;
 mod run;
+mod seldom;
+mod send_timeout;
 mod sight;
 mod signals;
 mod strict;
@@ -81,6 +97,7 @@ mod token;
 mod trace;
 mod unreadable;
 mod usage;
+mod values;
 mod watch;
 
 #[cfg(feature = "ext-authz")]

@@ -6,13 +6,17 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use crate::model::{ModelEntry, ModelTable};
+use crate::{
+    error::RouteError,
+    model::{ModelEntry, ModelTable},
+    openai_error::shape::NAME_OF_ANOTHER,
+};
 
 /// The answer, if this is a question about models; of those alone that one `may` ask for.
 pub(super) fn answer(
     method: &Method,
     path: &str,
-    table: impl FnOnce() -> ModelTable,
+    table: &ModelTable,
     may: impl Fn(&str) -> bool,
     since: u64,
 ) -> Option<Result<Response<Bytes>, Refusal>> {
@@ -22,9 +26,9 @@ pub(super) fn answer(
         name => Some(name.strip_prefix('/')?),
     };
     if method != Method::GET && method != Method::HEAD {
-        return None;
+        let (method, allowed) = (method.as_str().chars().take(200).collect(), "GET, HEAD");
+        return Some(Err(RouteError::MethodNotAllowed { method, allowed }.into()));
     }
-    let table = &table();
     let Some(name) = name else {
         // A pattern is no name that could be asked for.
         let entries = table.entries().filter(|entry| !entry.is_wildcard() && may(entry.pattern()));
@@ -39,7 +43,7 @@ pub(super) fn answer(
             let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
             let message = format!(
                 "the model {name:?} is not in this gateway's table; Vertex AI may serve it all the \
-                 same"
+                 same. {NAME_OF_ANOTHER}"
             );
             Err(Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message))
         }

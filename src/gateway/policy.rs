@@ -12,7 +12,7 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use super::{limits::Limits, record::Routed, refusal::Refusal};
+use super::{limits::Limits, record::Routed, refusal::Refusal, resource::check_named};
 use crate::{BoxError, model::RequestedModel};
 
 /// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
@@ -54,13 +54,18 @@ where
             tracing::error!("a request without a record");
             return Box::pin(ready(Err(Refusal::failed().into())));
         };
+        if let Err(refusal) = check_named(extensions) {
+            return Box::pin(ready(Err(refusal.into())));
+        }
         let model = extensions.get::<RequestedModel>();
         if let Some(model) = model {
             let _ = routed.model.set(model.shared());
         }
         let client = routed.client.get();
         if let Some(client) = client
-            && let Err(refusal) = client.allow(model.map(RequestedModel::as_str))
+            && let Err(refusal) = client
+                .allow(model.map(RequestedModel::as_str))
+                .and_then(|()| client.allow_references(extensions.get()))
         {
             return Box::pin(ready(Err(refusal.into())));
         }

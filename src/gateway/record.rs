@@ -1,6 +1,7 @@
 //! One request, from its arrival to the last byte of its answer: what is told of it at its end.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, ready},
@@ -15,6 +16,8 @@ use pin_project::pin_project;
 use super::{
     clients::Client,
     limits::Permits,
+    reason::ErrorText,
+    refusal::Refusal,
     sight::Sight,
     trace::Trace,
     usage::{Scanner, Usage},
@@ -41,6 +44,10 @@ pub(super) struct Record {
     pub(super) first_byte: Option<Duration>,
     /// The code of the error that was answered here.
     pub(super) refused: Option<&'static str>,
+    /// Why it was answered with an error: the gateway's own sentence, or Vertex AI's.
+    pub(super) reason: Option<String>,
+    /// Who is at the other end of the connection, if that is to be told.
+    pub(super) peer: Option<SocketAddr>,
     /// What came of a 401 to the access token; known at the end.
     pub(super) refresh: Option<&'static str>,
     /// Bytes of the answer's body.
@@ -51,6 +58,7 @@ pub(super) struct Record {
     pub(super) usage: Option<Usage>,
     pub(super) trace: Trace,
     scanner: Scanner,
+    error: ErrorText,
     sight: Arc<Sight>,
 }
 
@@ -167,15 +175,28 @@ impl Record {
             arrived: Instant::now(),
             first_byte: None,
             refused: None,
+            reason: None,
+            peer: None,
             refresh: None,
             sent: 0,
             end: End::ClientLeft,
             usage: None,
             trace: Trace::default(),
             scanner: Scanner::default(),
+            error: ErrorText::default(),
             sight,
         }
     }
+
+    /// It is answered here.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        self.refused = Some(refusal.code());
+        self.reason = Some(refusal.to_string());
+    }
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// The body of an answer on its way to the client.
@@ -183,8 +204,8 @@ impl Record {
 pub(super) struct RecordedBody<B> {
     #[pin]
     body: B,
-    /// In a box, because many hands pass an answer on.
-    record: Box<Record>,
+    /// In a box, because many hands pass an answer on; `None` for what is not told.
+    record: Option<Box<Record>>,
 }
 
 impl<B> RecordedBody<B> {
@@ -196,7 +217,12 @@ impl<B> RecordedBody<B> {
         if record.method == Method::HEAD || body.is_end_stream() {
             record.end = End::Whole;
         }
-        Self { body, record }
+        Self { body, record: Some(record) }
+    }
+
+    /// The answer to a request of which nothing is told.
+    pub(super) fn unrecorded(body: B) -> Self {
+        Self { body, record: None }
     }
 }
 
@@ -209,7 +235,7 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        let record = this.record;
+        let Some(record) = this.record else { return this.body.poll_frame(cx) };
         let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)).transpose()? else {
             record.end = End::Whole;
             return Poll::Ready(None);
@@ -217,6 +243,9 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
         if let Some(data) = frame.data_ref() {
             record.first_byte.get_or_insert_with(|| record.arrived.elapsed());
             record.sent += data.len() as u64;
+            if record.reason.is_none() && record.status.is_some_and(is_error) {
+                record.error.read(data);
+            }
             // What is fetched again was counted when it was made.
             if record.method == Method::POST {
                 record.scanner.read(data);
@@ -249,6 +278,9 @@ impl Drop for Record {
         self.refresh = answers.refresh;
         drop(answers);
         self.usage = self.scanner.usage();
+        if self.reason.is_none() && self.status.is_some_and(is_error) {
+            self.reason = self.error.message();
+        }
         self.sight.ended(self);
         std::mem::take(&mut self.trace).end(self);
     }

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{
     inbound::{BrokeOff, TooLarge, TooSlow},
@@ -11,7 +11,11 @@ use super::{
     outbound::ConnectError,
     policy::NoAnswer,
 };
-use crate::{BoxError, Error, error::openai_response, route::Upstream};
+use crate::{
+    BoxError, Error,
+    error::{RouteError, openai_response},
+    route::Upstream,
+};
 
 /// The code of a request whose body did not come to its end.
 const INCOMPLETE: &str = "incomplete_request";
@@ -24,11 +28,14 @@ pub(super) struct Refusal {
     message: String,
     /// When it is worth asking again.
     retry_after: Option<Duration>,
+    /// What the status asks for besides.
+    headers: Vec<(HeaderName, &'static str)>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None }
+        let (message, headers) = (message.into(), Vec::new());
+        Self { status, code, message, retry_after: None, headers }
     }
 
     pub(super) fn retry_after(mut self, wait: Duration) -> Self {
@@ -51,6 +58,9 @@ impl Refusal {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             let value = HeaderValue::from(seconds.max(1));
             response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        for (name, value) in &self.headers {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }
@@ -80,6 +90,17 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "not_a_proxy", message)
     }
 
+    /// A handshake for another protocol, such as a WebSocket's.
+    pub(super) fn upgrade_required() -> Self {
+        let message = "this gateway speaks HTTP alone, and no WebSockets: send a POST, and for a \
+             stream \"stream\": true";
+        let mut refusal = Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
+        // RFC 9110 §15.5.22 wants the protocol named that is spoken here, and §7.8 then `Connection`.
+        let headers = [(header::UPGRADE, "HTTP/1.1"), (header::CONNECTION, "upgrade")];
+        refusal.headers.extend(headers);
+        refusal
+    }
+
     pub(super) fn too_large(error: &TooLarge) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
     }
@@ -102,6 +123,11 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
+    /// Whether the client has shown no good key.
+    pub(super) fn is_of_a_stranger(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     /// Whether the client left while it was still asking.
     pub(super) fn is_of_one_that_left(&self) -> bool {
         self.code == INCOMPLETE
@@ -117,7 +143,7 @@ impl Refusal {
             if !matches!(error, Error::Route(_) | Error::Model(_)) {
                 tracing::warn!(%error, "not forwarded");
             }
-            return Self::new(error.status(), error.code(), error.to_string());
+            return Self::from(error);
         }
         if let Some(error) = find::<TooLarge>(error) {
             return Self::too_large(error);
@@ -154,6 +180,20 @@ impl Refusal {
             ),
         };
         Self::new(status, code, message)
+    }
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        let mut refusal = Self::new(error.status(), error.code(), error.to_string());
+        refusal.headers.extend(error.allowed_methods().map(|allowed| (header::ALLOW, allowed)));
+        refusal
+    }
+}
+
+impl From<RouteError> for Refusal {
+    fn from(error: RouteError) -> Self {
+        Self::from(&Error::from(error))
     }
 }
 

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::config::Failure;
-use crate::{model::ModelTable, retry::VertexRetryLayer};
+use super::{
+    config::Failure,
+    values::{number, time},
+};
+use crate::{model::ModelTable, retry::VertexRetryLayer, shown};
 
 /// The options about retries.
 #[derive(Clone, Debug, Args)]
@@ -17,26 +20,27 @@ pub struct RetryOptions {
         value_name = "NUMBER",
         env = "VERTEX_GATEWAY_MAX_ATTEMPTS",
         default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=100)
+        value_parser = number::<u32>(1..=100)
     )]
     pub max_attempts: u32,
 
-    /// Longest wait in seconds before an attempt; if Vertex AI asks for a longer one, its answer goes
-    /// to the client at once. 0 sends again without a wait
+    /// Longest wait before an attempt; if Vertex AI asks for a longer one, its answer goes to the
+    /// client at once. 0 sends again without a wait
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_RETRY_MAX_DELAY",
-        default_value_t = 30
+        default_value = "30s",
+        value_parser = time(Duration::ZERO)
     )]
-    pub retry_max_delay: u64,
+    pub retry_max_delay: Duration,
 }
 
 impl RetryOptions {
     pub(super) fn layer(&self, replay_limit: usize) -> VertexRetryLayer {
         VertexRetryLayer::new()
             .max_attempts(self.max_attempts)
-            .max_delay(Duration::from_secs(self.retry_max_delay))
+            .max_delay(self.retry_max_delay)
             .replay_limit(replay_limit)
     }
 
@@ -50,7 +54,7 @@ impl RetryOptions {
                 return Err(Failure::new(format!(
                     "model {:?} has {locations} locations, and a request is sent {times} at most: \
                      set --max-attempts to {locations} or more, or list fewer",
-                    entry.pattern(),
+                    shown::value(entry.pattern()),
                 )));
             }
         }

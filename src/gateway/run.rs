@@ -1,21 +1,18 @@
 //! The commands, and the end: who is being served when a signal comes is served to the end.
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io::Write, net::SocketAddr, sync::Arc, time::SystemTime};
 
 #[cfg(feature = "ext-authz")]
 use super::ext_authz;
 use super::{
     admin::Admin,
     app::Shared,
+    browser::Listener,
     check,
     config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
     credentials::Identity,
-    endpoints,
+    descriptors, endpoints,
+    file::ConfigFile,
     ground::{Gate, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
@@ -24,7 +21,7 @@ use super::{
     token,
     trace::Traces,
 };
-use crate::emulator::Emulator;
+use crate::{emulator::Emulator, shown};
 
 /// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
 /// runtime.
@@ -47,7 +44,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = address("--listen", &options.listen)?;
+    let addr = address("--listen", &options.listen, &ConfigFile::default())?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
@@ -62,14 +59,16 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 async fn serve(mut options: Options) -> Result<(), Failure> {
     options.serving.target.load()?;
     let (options, serving) = (&options, &options.serving);
-    let addr = address("--listen", &options.listen)?;
+    let addr = address("--listen", &options.listen, &serving.target.file)?;
     let gate = Gate::open(serving)?;
     let open = !gate.clients.load().have_keys() && !gate.is_mutual();
     refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
     let traces = Traces::from_env()?;
     let ground = Ground::find(&serving.target, &options.retry, options.replay_limit).await?;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let limits = Arc::new(Limits::new(&options.limits));
+    let share = descriptors::share(descriptors::raise_limit(), options.workers());
+    let limit_options = options.limits.or(share);
+    let limits = Arc::new(Limits::new(&limit_options));
     let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::clone(&limits)));
     let models = ground.catalog.layer().clone().body_limit(serving.max_request_bytes);
     sight.know(&models.table());
@@ -79,13 +78,18 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
         tls: gate.tls.clone(),
-        header_timeout: Duration::from_secs(options.header_timeout),
+        browsers: Arc::clone(&gate.browsers),
+        listener: Listener::at(addr.ip()),
+        health_path: options.health_path.clone(),
+        header_timeout: options.header_timeout,
+        max_header_bytes: serving.max_header_bytes,
         limits,
         sight: Arc::clone(&sight),
         traces: traces.clone(),
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
         max_request_bytes: serving.max_request_bytes,
+        log_peer: serving.log.log_peer,
         retry: options.retry.layer(options.replay_limit),
         response_timeout: timeout(options.response_timeout),
         idle_timeout: timeout(options.idle_timeout),
@@ -94,11 +98,9 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     });
     // Both before anybody is told that it serves, and may send one.
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
-    // What the system refuses stays as it was; `accept` waits when there are none left.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let workers = Workers::start(&shared, options.workers(), options.limits.max_connections)?;
+    let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
-    let admin = Admin::bind(&serving.admin).await?;
+    let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
         if open {
@@ -110,19 +112,20 @@ async fn serve(mut options: Options) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight)));
+        let browsers = Arc::clone(&gate.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, serving.max_header_bytes));
     }
     greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
     // In this process, it serves until the end.
     let _emulator = ground.emulator.clone();
     ground.keep(gate, serving, &sight, hang_up);
     tell_systemd("READY=1");
-    accept(&listener, &workers, stop).await;
+    accept(&listener, &workers, stop).await?;
     let mut ending = Ending::begin();
     sight.drain();
     tell_systemd("STOPPING=1");
     if let Some(delay) = timeout(serving.drain_delay) {
-        accept(&listener, &workers, ending.delay(delay)).await;
+        accept(&listener, &workers, ending.delay(delay)).await?;
     }
     accept_rest(listener, &workers);
     tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
@@ -153,7 +156,8 @@ fn greet(
     let keys = shared.clients.load().len();
     let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
-    tracing::info!(upstream = %shared.upstream, "forwarding");
+    let upstream = shared.upstream.to_string();
+    tracing::info!(upstream = %shown::value(&upstream), "forwarding");
     if keys > 0 {
         tracing::info!(keys, "clients must have a key");
     }

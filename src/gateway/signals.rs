@@ -38,6 +38,10 @@ fn cannot_listen_for(error: io::Error) -> Failure {
     Failure::new(format!("cannot listen for signals: {error}"))
 }
 
+/// What comes within this time of the first signal is the same one: whoever ends a group of processes,
+/// and each of them, sends two.
+const SAME: Duration = Duration::from_millis(100);
+
 /// The time from a signal to the end, which a second signal cuts short.
 pub(super) struct Ending {
     second: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -46,12 +50,15 @@ pub(super) struct Ending {
 impl Ending {
     /// To be called when the first signal has come: what comes from now on is the second.
     pub(super) fn begin() -> Self {
-        let second: Pin<Box<dyn Future<Output = ()> + Send>> = match stop_signal() {
-            Ok(stop) => Box::pin(stop),
-            // Nobody can tell of it.
-            Err(_) => Box::pin(std::future::pending()),
+        let second = async {
+            tokio::time::sleep(SAME).await;
+            match stop_signal() {
+                Ok(stop) => stop.await,
+                // Nobody can tell of it.
+                Err(_) => std::future::pending().await,
+            }
         };
-        Self { second }
+        Self { second: Box::pin(second) }
     }
 
     /// While connections are still accepted.

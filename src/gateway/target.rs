@@ -9,7 +9,7 @@ use clap::{Args, builder::FalseyValueParser};
 use http::Uri;
 
 use super::{
-    config::{Failure, given},
+    config::{Failure, given, given_by},
     credentials::{CredentialOptions, not_with_the_emulator},
     directory::Directory,
     file::ConfigFile,
@@ -20,23 +20,25 @@ use crate::{
     emulator::Emulator,
     model::ModelTable,
     route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
+    shown,
     token::{CredentialsInfo, StaticToken, is_loopback},
 };
 
 /// The options of every command that sends requests to Vertex AI.
 #[derive(Clone, Debug, Args)]
 pub struct TargetOptions {
-    /// Google Cloud project [env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
     /// the project of the credentials]
-    #[arg(long)]
+    #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
     pub project: Option<String>,
 
-    /// Location: a region, `global`, `us` or `eu` [env: GOOGLE_CLOUD_LOCATION or LOCATION]
-    #[arg(long)]
+    /// Location: a region, `global`, `us` or `eu` [also env: GOOGLE_CLOUD_LOCATION or LOCATION]
+    #[arg(long, env = "VERTEX_GATEWAY_LOCATION")]
     pub location: Option<String>,
 
-    /// `openapi` for Gemini and models as a service, or the id of a deployed endpoint [env: ENDPOINT] [default: openapi]
-    #[arg(long, value_name = "ID")]
+    /// `openapi` for Gemini and models as a service, or the id of a deployed endpoint [also env:
+    /// ENDPOINT] [default: openapi]
+    #[arg(long, value_name = "ID", env = "VERTEX_GATEWAY_ENDPOINT")]
     pub endpoint: Option<String>,
 
     /// DNS name of a dedicated endpoint, as `gcloud ai endpoints describe` shows it
@@ -61,6 +63,21 @@ pub struct TargetOptions {
     /// name, and list them in /v1/models
     #[arg(long, env = "VERTEX_GATEWAY_DISCOVER_ENDPOINTS", value_parser = FalseyValueParser::new())]
     pub discover_endpoints: bool,
+
+    /// Header of clients that goes on to Vertex AI, besides those that always do; may be given
+    /// several times
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "VERTEX_GATEWAY_FORWARD_HEADERS",
+        value_delimiter = ','
+    )]
+    pub forward_header: Vec<String>,
+
+    /// Query parameter of clients that goes on to Vertex AI, besides `alt`; may be given several
+    /// times
+    #[arg(long, value_name = "NAME", env = "VERTEX_GATEWAY_FORWARD_QUERY", value_delimiter = ',')]
+    pub forward_query: Vec<String>,
 
     /// Whose credentials requests carry.
     #[command(flatten)]
@@ -103,21 +120,39 @@ impl Settings {
     }
 
     pub(super) fn upstream(&self) -> Result<Upstream, Failure> {
-        Ok(self.builder.clone().build()?)
+        self.build(self.builder.clone())
+    }
+
+    /// What cannot be used is told with where it is from.
+    fn build(&self, builder: UpstreamBuilder) -> Result<Upstream, Failure> {
+        builder.build().map_err(|error| {
+            let name = match error.setting() {
+                "project" => "PROJECT",
+                "location" => "LOCATION",
+                "endpoint id" => "ENDPOINT",
+                "endpoint dns" => "DEDICATED_HOST",
+                "origin" | "endpoint url" => "UPSTREAM",
+                _ => return error.into(),
+            };
+            match self.taken.iter().find(|taken| taken.name.contains(name)) {
+                Some(taken) => error.given_in(taken.from.as_str()).into(),
+                None => error.into(),
+            }
+        })
     }
 
     /// The upstream if there were a project: whatever else is wrong is found before the search for
     /// credentials, which may name the project.
     pub(super) fn with_some_project(&self) -> Result<Upstream, Failure> {
-        Ok(self.some_project().build()?)
+        self.build(self.some_project())
     }
 
     /// The upstream if there were a project and a location, too.
     pub(super) fn with_some_names(&self) -> Result<Upstream, Failure> {
         let builder = self.some_project();
-        Ok(match self.location() {
-            Some(_) => builder.build()?,
-            None => builder.location("global").build()?,
+        self.build(match self.location() {
+            Some(_) => builder,
+            None => builder.location("global"),
         })
     }
 
@@ -181,7 +216,7 @@ impl TargetOptions {
             if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
                 return Err(Failure::new(format!(
                     "model {:?}: {}",
-                    entry.pattern(),
+                    shown::value(entry.pattern()),
                     untrusted(upstream)
                 )));
             }
@@ -199,11 +234,14 @@ impl TargetOptions {
         if emulator.is_some() {
             self.fit_the_emulator()?;
         }
-        let option = |name: &str| match name {
-            "GOOGLE_CLOUD_PROJECT" => Some(("--project", given(&self.project)?)),
-            "GOOGLE_CLOUD_LOCATION" => Some(("--location", given(&self.location)?)),
-            "ENDPOINT" => Some(("--endpoint", given(&self.endpoint)?)),
-            _ => None,
+        let option = |name: &str| {
+            let (option, value) = match name {
+                "GOOGLE_CLOUD_PROJECT" => ("--project", given(&self.project)?),
+                "GOOGLE_CLOUD_LOCATION" => ("--location", given(&self.location)?),
+                "ENDPOINT" => ("--endpoint", given(&self.endpoint)?),
+                _ => return None,
+            };
+            Some((given_by(option, None), value.to_owned()))
         };
         // By the last name that is looked up for each.
         let file = &self.file;
@@ -223,7 +261,6 @@ impl TargetOptions {
         let lookup = |name: &str| {
             let owned = |(from, value): (&str, &str)| (from.to_owned(), value.to_owned());
             let (from, value) = option(name)
-                .map(owned)
                 .or_else(|| Some((name.to_owned(), environment(name)?)))
                 .or_else(|| from_file(name).or_else(|| fallback(name)).map(owned))?;
             taken.borrow_mut().push(Taken { name: name.to_owned(), value: value.clone(), from });
@@ -236,22 +273,37 @@ impl TargetOptions {
         }
         // What a file says of hosts is not for the emulator, which has one.
         if let Some(dns) = self.dedicated_host().filter(|_| emulator.is_none()) {
+            let from = self.place(&self.dedicated_host, "--dedicated-host");
             let id = lookup("ENDPOINT").filter(|id| id != "openapi").ok_or_else(|| {
-                Failure::new(
-                    "no endpoint set for --dedicated-host: pass its id with --endpoint or set ENDPOINT",
-                )
+                Failure::new(format!(
+                    "no endpoint set for {from}: pass its id with --endpoint or set \
+                     VERTEX_GATEWAY_ENDPOINT"
+                ))
             })?;
+            let (name, value) = ("DEDICATED_HOST".to_owned(), dns.to_owned());
+            taken.borrow_mut().push(Taken { name, value, from });
             builder = builder.endpoint(Endpoint::Dedicated { id, dns: dns.to_owned() });
             own_host = true;
         }
+        for name in given_or(&self.forward_header, &file.forward_header) {
+            builder = builder.forward_header(name);
+        }
+        for name in given_or(&self.forward_query, &file.forward_query) {
+            builder = builder.forward_query(name);
+        }
         if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
-            builder = builder.api_version(version.parse::<ApiVersion>()?);
+            builder = builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
+                error.given_in(self.place(&self.api_version, "--api-version"))
+            })?);
         }
         if let Some(emulator) = emulator {
             builder = builder.origin(emulator.url());
         } else if let Some(url) = self.upstream() {
-            let uri = self.checked_upstream(url)?;
+            let from = self.place(&self.upstream, "--upstream");
+            let uri = self.checked_upstream(url, &from)?;
             own_host = true;
+            let (name, value) = ("UPSTREAM".to_owned(), url.to_owned());
+            taken.borrow_mut().push(Taken { name, value, from });
             if matches!(uri.path(), "" | "/") {
                 builder = builder.origin(url);
             } else {
@@ -269,20 +321,31 @@ impl TargetOptions {
         ])
     }
 
-    fn checked_upstream(&self, url: &str) -> Result<Uri, Failure> {
-        // Not repeated if it could hold a password.
-        let shown = if url.contains('@') { "with a user name" } else { url };
+    /// What an option has its value from, if it is one that the configuration file may have, too.
+    fn place(&self, value: &Option<String>, option: &str) -> String {
+        match given(value) {
+            Some(_) => given_by(option, None),
+            None => {
+                let key = option.trim_start_matches("--").replace('-', "_");
+                format!("`{key}` of the configuration file")
+            }
+        }
+    }
+
+    fn checked_upstream(&self, url: &str, from: &str) -> Result<Uri, Failure> {
+        let shown = shown::value(url);
         let uri = url.parse::<Uri>().ok().filter(|uri| !url.contains('@') && uri.host().is_some());
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
         let Some(uri) = uri else {
             return Err(Failure::new(format!(
-                "invalid --upstream {shown:?}: give a URL such as https://vertex.example.com"
+                "invalid {from} {shown:?}: give a URL without a user name, such as \
+                 https://vertex.example.com"
             )));
         };
         let clear_text = uri.scheme_str() == Some("http");
         if clear_text && !self.allow_insecure_upstream && !uri.host().is_some_and(is_loopback) {
             return Err(Failure::new(format!(
-                "--upstream {shown:?} would send the access token in clear text: use https, or \
+                "{from} {shown:?} would send the access token in clear text: use https, or \
                  pass --allow-insecure-upstream if the network between is yours"
             )));
         }
@@ -307,10 +370,19 @@ impl TargetOptions {
             return Err(Failure::new(untrusted(upstream)));
         }
         if let Some(project) = self.quota_project() {
-            layer = layer.quota_project(project)?;
+            layer = layer.quota_project(project).map_err(|error| {
+                error.given_in(self.place(&self.credentials.quota_project, "--quota-project"))
+            })?;
         }
         Ok(layer)
     }
+}
+
+/// What the options list, or else the file. An empty variable lists nothing.
+fn given_or<'a>(options: &'a [String], file: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let is_given = options.iter().any(|name| !name.trim().is_empty());
+    let names = if is_given { options } else { file };
+    names.iter().filter(move |name| !is_given || !name.trim().is_empty())
 }
 
 fn untrusted(upstream: &Upstream) -> String {
@@ -318,7 +390,7 @@ fn untrusted(upstream: &Upstream) -> String {
         "{} is not one of Vertex AI's hosts, so the access token is not sent to it: give \
          --dedicated-host as `gcloud ai endpoints describe` shows it, or name a host of your own \
          with --upstream",
-        upstream.origin()
+        shown::value(upstream.origin())
     )
 }
 

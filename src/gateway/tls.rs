@@ -1,11 +1,12 @@
 //! TLS for clients: the certificate that they see, and those that they must show.
 
-use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::watch,
     time::timeout,
 };
 use tokio_rustls::{
@@ -24,7 +25,8 @@ use tokio_rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::config::Failure;
+use super::{config::Failure, file};
+use crate::{regular_file, shown};
 
 /// A client that has not shaken hands by then is not going to.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +55,20 @@ pub(super) struct Tls {
     key: PathBuf,
     client_authorities: Option<PathBuf>,
     config: ArcSwap<ServerConfig>,
+    /// The client authorities in force: connections that were made under others are closed.
+    authorities: watch::Sender<Vec<CertificateDer<'static>>>,
+}
+
+/// Tells when the authorities change under which a connection is made.
+pub(super) struct Authorities(watch::Receiver<Vec<CertificateDer<'static>>>);
+
+impl Authorities {
+    /// Waits until they do.
+    pub(super) async fn changed(mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 impl TlsOptions {
@@ -72,12 +88,13 @@ impl TlsOptions {
             (None, Some(_)) => return Err(Failure::new("--tls-key needs its --tls-cert")),
             (Some(_), None) => return Err(Failure::new("--tls-cert needs its --tls-key")),
         };
-        let config = read(&certificate, &key, client_authorities.as_deref())?;
+        let (config, authorities) = read(&certificate, &key, client_authorities.as_deref())?;
         Ok(Some(Tls {
             certificate,
             key,
             client_authorities,
             config: ArcSwap::from_pointee(config),
+            authorities: watch::Sender::new(authorities),
         }))
     }
 
@@ -96,9 +113,20 @@ impl Tls {
 
     /// Reads the files again. On an error the old certificate stays.
     pub(super) fn reload(&self) -> Result<(), Failure> {
-        let config = read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
+        let (config, authorities) =
+            read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
         self.config.store(Arc::new(config));
+        self.authorities.send_if_modified(|old| {
+            let changed = *old != authorities;
+            *old = authorities;
+            changed
+        });
         Ok(())
+    }
+
+    /// To be taken before [`accept`](Self::accept): a change in between is seen then.
+    pub(super) fn authorities(&self) -> Authorities {
+        Authorities(self.authorities.subscribe())
     }
 
     /// Shakes hands, for at most `patience`.
@@ -115,13 +143,11 @@ fn read(
     certificate: &Path,
     key: &Path,
     authorities: Option<&Path>,
-) -> Result<ServerConfig, Failure> {
-    let refused = |option: &str, path: &Path, why: &str| {
-        Failure::new(format!("{option} {}: {why}", path.display()))
-    };
+) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
+    let refused = |option: &str, path: &Path, why: &str| Failure::of_file(option, path, why);
     let text = |option: &str, path: &Path| {
-        let text = fs::read(path).map(Zeroizing::new);
-        text.map_err(|error| refused(option, path, &format!("cannot be read: {}", error.kind())))
+        let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
+        text.map_err(|error| refused(option, path, &error.to_string()))
     };
     let certificates = |option: &str, path: &Path| {
         let text = text(option, path)?;
@@ -148,14 +174,16 @@ fn read(
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::new(error.to_string()))?;
+    let mut of_clients = Vec::new();
     let builder = match authorities {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let refused =
                 |why: String| refused("--tls-client-ca", path, &format!("cannot be used: {why}"));
             let mut roots = RootCertStore::empty();
-            for authority in certificates("--tls-client-ca", path)? {
-                roots.add(authority).map_err(|error| refused(error.to_string()))?;
+            of_clients = certificates("--tls-client-ca", path)?;
+            for authority in &of_clients {
+                roots.add(authority.clone()).map_err(|error| refused(error.to_string()))?;
             }
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
@@ -166,7 +194,7 @@ fn read(
     warn_of_its_time(certificate, &chain, provider);
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
         Error::InconsistentKeys(_) => {
-            let why = format!("it is not the key of {}", certificate.display());
+            let why = format!("it is not the key of {}", shown::path(certificate));
             refused("--tls-key", key, &why)
         }
         Error::InvalidCertificate(error) => {
@@ -175,12 +203,12 @@ fn read(
         error => refused("--tls-key", key, &format!("cannot be used: {error}")),
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, of_clients))
 }
 
 /// Clients will refuse a certificate that is too old or too new, which is not for us to decide.
 fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) {
-    let file = path.display();
+    let file = shown::path(path);
     match error_of_its_time(chain, provider) {
         Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             tracing::warn!(%file, "the certificate has expired: clients will refuse it");

@@ -14,7 +14,8 @@ use crate::Error;
 pub(super) async fn print(options: &TokenOptions) -> Result<(), Failure> {
     let credentials = &options.credentials;
     let emulator = credentials.start_emulator().await?;
-    let identity = match find(credentials.search()?, emulator.as_ref()).await {
+    let search = credentials.search(None)?.project_known(true);
+    let identity = match find(search, emulator.as_ref()).await {
         Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
         found => found?,
     };

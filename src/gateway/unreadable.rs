@@ -7,10 +7,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -18,78 +15,76 @@ use bytes::{Buf, Bytes};
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::refusal::Refusal;
+use super::{activity::Activity, refusal::Refusal};
 
 /// How hyper 1.12 begins its own answers. They end the connection.
-const OWN_ANSWERS: [(&[u8], StatusCode, &str); 3] = [
-    (b"HTTP/1.1 400 Bad Request\r\n", StatusCode::BAD_REQUEST, "the request is not HTTP"),
-    (b"HTTP/1.1 414 URI Too Long\r\n", StatusCode::URI_TOO_LONG, "the request's URI is too long"),
-    (
-        b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "the request's headers are too long",
-    ),
+const OWN_ANSWERS: [(&[u8], StatusCode); 3] = [
+    (b"HTTP/1.1 400 ", StatusCode::BAD_REQUEST),
+    (b"HTTP/1.1 414 ", StatusCode::URI_TOO_LONG),
+    (b"HTTP/1.1 431 ", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
 ];
 
-/// How many requests a connection has given to its service.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Calls(Arc<AtomicUsize>);
-
-impl Calls {
-    pub(super) fn one_more(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn is_none(&self) -> bool {
-        self.0.load(Relaxed) == 0
-    }
-}
+const NOT_HTTP: &str = "the request is not HTTP";
+const URI_TOO_LONG: &str = "the request's URI is too long";
+const HEAD_TOO_LONG: &str = "the request's headers are too long, or too many: \
+     --max-header-bytes says how long they may be, and there may be 100 of them";
 
 /// A connection whose unreadable requests get an OpenAI-shaped answer.
+///
+/// What hyper writes by itself is known by when it does: no request is in flight, the socket has taken
+/// all that was written before, and no new one was given to the service. What is written then is
+/// nobody's answer but hyper's own. HTTP/2 has frames for such cases.
 #[derive(Debug)]
 pub(super) struct Connection<I> {
     io: I,
-    calls: Calls,
-    /// The calls for which an answer has begun: what is written next, without another call, is
-    /// hyper's own.
-    answered: usize,
+    activity: Arc<Activity>,
     instead: Bytes,
 }
 
 impl<I> Connection<I> {
-    pub(super) fn new(io: I, calls: Calls) -> Self {
-        Self { io, calls, answered: 0, instead: Bytes::new() }
+    pub(super) fn new(io: I, activity: Arc<Activity>) -> Self {
+        Self { io, activity, instead: Bytes::new() }
     }
 
     /// Our answer, if these bytes are an answer of hyper's own.
     fn instead_of(&mut self, bytes: &[u8]) -> Option<Bytes> {
-        if bytes.starts_with(b"HTTP/1.1 100") {
+        if self.activity.is_http2() || !self.activity.is_quiet() {
             return None;
         }
-        let calls = self.calls.0.load(Relaxed);
-        if std::mem::replace(&mut self.answered, calls) != calls {
-            return None;
-        }
-        if !bytes.starts_with(b"HTTP/1.1 4") || !bytes.ends_with(b"\r\n\r\n") {
-            return None;
-        }
-        let own = OWN_ANSWERS.iter().find(|(head, ..)| bytes.starts_with(head));
-        own.map(|&(head, status, message)| {
-            tracing::info!(status = status.as_u16(), "refused: {message}");
-            let body = Refusal::unreadable(status, message).to_response().into_body();
-            let rest = format!(
-                "content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            [head, rest.as_bytes(), &body].concat().into()
-        })
+        let &(_, status) = OWN_ANSWERS.iter().find(|(head, _)| bytes.starts_with(head))?;
+        let (status, message) = match status {
+            StatusCode::BAD_REQUEST => (status, NOT_HTTP),
+            StatusCode::URI_TOO_LONG => (status, URI_TOO_LONG),
+            // The first line alone is longer than a head may be.
+            _ if self.activity.is_in_request_line() => (StatusCode::URI_TOO_LONG, URI_TOO_LONG),
+            _ => (status, HEAD_TOO_LONG),
+        };
+        let peer = self.activity.shown_peer();
+        tracing::info!(status = status.as_u16(), peer, "refused: {message}");
+        let body = Refusal::unreadable(status, message).to_response().into_body();
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+            body.len()
+        );
+        Some([head.as_bytes(), &body].concat().into())
     }
 }
 
 impl<I: Write + Unpin> Connection<I> {
+    fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
+        if written.is_pending() {
+            self.activity.blocked();
+        }
+        written
+    }
+
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.instead))?;
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.instead);
+            let written = ready!(self.noted(written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -110,7 +105,8 @@ impl<I: Write + Unpin> Write for Connection<I> {
             self.instead = instead;
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.noted(written)
     }
 
     fn poll_write_vectored(
@@ -125,16 +121,21 @@ impl<I: Write + Unpin> Write for Connection<I> {
             self.instead = instead;
             return Poll::Ready(Ok(first.len()));
         }
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.noted(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
 
+    /// hyper 1.12 and h2 0.4 come here when they have nothing left to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        ready!(self.noted(flushed))?;
+        self.activity.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

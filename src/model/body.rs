@@ -94,6 +94,11 @@ impl Gathering {
         Ok(())
     }
 
+    /// See [`Scanner::refers_to_stored`].
+    pub(super) fn refers_to_stored(&self) -> Option<bool> {
+        self.scanner.refers_to_stored()
+    }
+
     /// The body, and what was read in it. See [`Scanner::finish`].
     pub(super) fn finish(self) -> Result<(Whole, Read), ModelError> {
         let Self { scanner, pieces, trailers, .. } = self;

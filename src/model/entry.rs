@@ -8,7 +8,7 @@ use super::scan::LONGEST_NAME;
 use crate::{
     error::ConfigError,
     retry::Locations,
-    route::{ApiVersion, Endpoint, Upstream},
+    route::{ApiVersion, Endpoint, OwnHeaders, Upstream},
 };
 
 /// As much of a pattern as an error shows.
@@ -167,6 +167,7 @@ impl ModelRoute {
             locations,
             model: self.model,
             publisher: self.publisher.or(publisher.map(str::to_owned)),
+            own_headers: OwnHeaders::of(&headers),
             headers,
         })
     }
@@ -244,6 +245,8 @@ pub struct ModelEntry {
     model: Option<String>,
     publisher: Option<String>,
     headers: HeaderMap,
+    /// Their names, for [`VertexRoute`](crate::route::VertexRoute), which would strip them.
+    pub(super) own_headers: OwnHeaders,
 }
 
 impl ModelEntry {

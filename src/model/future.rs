@@ -14,7 +14,7 @@ use tower::Service;
 use super::{
     ModelBody, ModelTable, RequestedModel,
     body::Gathering,
-    service::{ReadModel, say_json},
+    service::{ReadModel, StoredReferences, say_json},
 };
 use crate::{
     BoxError,
@@ -79,9 +79,17 @@ impl<S> Waiting<S> {
         S: Service<Request<ModelBody<B>>>,
     {
         let Self { mut service, table, mut head, gathering } = self;
+        if let Some(stored) = head.extensions.get_mut::<StoredReferences>() {
+            *stored = match gathering.refers_to_stored() {
+                None => StoredReferences::Unread,
+                Some(false) => StoredReferences::None,
+                Some(true) => StoredReferences::Found,
+            };
+        }
         let (mut body, read) = gathering.finish()?;
         if read.is_json {
-            let strictly = head.extensions.get::<ReadModel>().is_some();
+            let strictly = head.extensions.get::<ReadModel>().is_some()
+                || head.extensions.get::<StoredReferences>().is_some();
             say_json(&mut head.headers, strictly);
         }
         match read.model {

@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use tower::Layer;
 
 use super::{ModelTable, VertexModel, table::Rules};
+use crate::http_client::InnerService;
 
 /// 32 MiB: more than the 20 MiB that Gemini's endpoint takes.
 const BODY_LIMIT: usize = 32 << 20;
@@ -56,7 +57,7 @@ impl fmt::Debug for VertexModelLayer {
     }
 }
 
-impl<S> Layer<S> for VertexModelLayer {
+impl<S: InnerService> Layer<S> for VertexModelLayer {
     type Service = VertexModel<S>;
 
     fn layer(&self, inner: S) -> Self::Service {

@@ -108,4 +108,7 @@ pub use self::{
     table::{ModelTable, ModelTableBuilder},
 };
 #[cfg(feature = "gateway")]
-pub(crate) use self::{entry::Pattern, service::ReadModel};
+pub(crate) use self::{
+    entry::Pattern,
+    service::{ReadModel, StoredReferences},
+};

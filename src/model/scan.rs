@@ -12,11 +12,15 @@
 //! It reads what matters, long strings, 64 bytes at a time, which the compiler turns into vector
 //! instructions.
 
+mod references;
 mod text;
 
 use std::ops::Range;
 
-use self::text::{Captured, Utf8, plain};
+use self::{
+    references::Search,
+    text::{Captured, Utf8, plain},
+};
 use crate::error::ModelError;
 
 /// The longest name, in bytes once its escapes are decoded. Vertex AI's have below 200.
@@ -61,6 +65,8 @@ pub(super) struct Scanner {
     asked: Option<Option<String>>,
     spans: Vec<Range<usize>>,
     problem: Option<ModelError>,
+    /// Beside the model, in the same pass.
+    search: Search,
 }
 
 /// What may come next.
@@ -113,11 +119,15 @@ enum Role {
     Key,
     TopKey,
     Model,
+    /// A key of an item of `input`.
+    ItemKey,
+    /// The `type` of such an item.
+    ItemType,
 }
 
 impl Role {
     fn is_captured(self) -> bool {
-        matches!(self, Self::TopKey | Self::Model)
+        matches!(self, Self::TopKey | Self::Model | Self::ItemKey | Self::ItemType)
     }
 }
 
@@ -136,6 +146,7 @@ impl Scanner {
             asked: None,
             spans: Vec::new(),
             problem: None,
+            search: Search::default(),
         }
     }
 
@@ -154,6 +165,11 @@ impl Scanner {
     /// Whether the text is JSON and at its end. One that is a number alone could go on.
     pub(super) fn is_json(&self) -> bool {
         matches!(self.state, State::After) && self.levels.depth == 0
+    }
+
+    /// Whether the text, which is whole, refers to something that was stored; `None` if it is not JSON.
+    pub(super) fn refers_to_stored(&self) -> Option<bool> {
+        self.is_json().then(|| self.search.found())
     }
 
     /// The `model` of the text; `None` if it has none, if that is `null`, and if the text is not
@@ -204,10 +220,14 @@ impl Scanner {
                 state if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => state,
                 State::FirstValue if byte == b']' => self.levels.pop(Level::Array)?,
                 State::FirstValue | State::Value => self.value(byte, self.at + i)?,
-                State::FirstKey if byte == b'}' => self.levels.pop(Level::Object)?,
+                State::FirstKey if byte == b'}' => self.end_of_object()?,
                 State::FirstKey | State::Key if byte == b'"' => {
-                    let top = self.levels.depth == 1;
-                    self.begin(if top { Role::TopKey } else { Role::Key }, self.at + i)
+                    let role = match self.levels.depth {
+                        1 => Role::TopKey,
+                        depth if self.search.looks_at(depth) => Role::ItemKey,
+                        _ => Role::Key,
+                    };
+                    self.begin(role, self.at + i)
                 }
                 State::FirstKey | State::Key => return None,
                 State::Colon if byte == b':' => State::Value,
@@ -215,7 +235,7 @@ impl Scanner {
                 State::After => match (byte, self.levels.top()?) {
                     (b',', Level::Object) => State::Key,
                     (b',', Level::Array) => State::Value,
-                    (b'}', _) => self.levels.pop(Level::Object)?,
+                    (b'}', _) => self.end_of_object()?,
                     (b']', _) => self.levels.pop(Level::Array)?,
                     _ => return None,
                 },
@@ -256,13 +276,16 @@ impl Scanner {
     /// The first byte of a value.
     fn value(&mut self, byte: u8, at: usize) -> Option<State> {
         let is_model = std::mem::take(&mut self.model_next);
+        let is_type = self.search.value(byte);
         if is_model && byte == b'n' {
             self.note(None);
         } else if is_model && byte != b'"' {
             self.problem.get_or_insert(ModelError::NotAString);
         }
         Some(match byte {
-            b'"' => self.begin(if is_model { Role::Model } else { Role::Value }, at),
+            b'"' if is_model => self.begin(Role::Model, at),
+            b'"' if is_type => self.begin(Role::ItemType, at),
+            b'"' => self.begin(Role::Value, at),
             b'{' => self.levels.push(Level::Object)?,
             b'[' => self.levels.push(Level::Array)?,
             b'-' => State::Number(Number::Minus),
@@ -317,12 +340,21 @@ impl Scanner {
         match self.role {
             Role::Value => return Some(State::After),
             Role::Key => return Some(State::Colon),
+            Role::ItemKey => {
+                self.search.item_key(self.captured.text().ok().flatten().unwrap_or_default());
+                return Some(State::Colon);
+            }
+            Role::ItemType => {
+                self.search.item_type(self.captured.text().ok().flatten().unwrap_or_default());
+                return Some(State::After);
+            }
             Role::TopKey | Role::Model => {}
         }
         // What parsers make of half a surrogate pair differs.
         let text = self.captured.text().ok()?;
         if self.role == Role::TopKey {
             let key = text.unwrap_or_default();
+            self.search.key(key);
             self.model_next = key == "model";
             self.other_case |= !self.model_next && key.eq_ignore_ascii_case("model");
             return Some(State::Colon);
@@ -337,6 +369,11 @@ impl Scanner {
             self.problem.get_or_insert(ModelError::Ambiguous);
         }
         Some(State::After)
+    }
+
+    fn end_of_object(&mut self) -> Option<State> {
+        self.search.end_of_object(self.levels.depth);
+        self.levels.pop(Level::Object)
     }
 
     /// A `model` at the top level.

@@ -37,6 +37,17 @@ impl RequestedModel {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadModel;
 
+/// In the extensions of a request whose body is searched for references to what was stored before; what
+/// was found takes its place.
+#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredReferences {
+    /// The body was not read, or is not JSON that everybody reads alike.
+    Unread,
+    None,
+    Found,
+}
+
 /// Reads `model` and picks the upstream and the name. Made by [`VertexModelLayer`]. See the
 /// [module](super).
 ///
@@ -86,7 +97,8 @@ where
         let table = self.layer.table();
         let limit = self.layer.body_limit;
         let wanted = table.has_rules_for(request.extensions())
-            || request.extensions().get::<ReadModel>().is_some();
+            || request.extensions().get::<ReadModel>().is_some()
+            || request.extensions().get::<StoredReferences>().is_some();
         if !wanted || !may_have_model(&request) {
             table.settle(request.extensions_mut());
             return ResponseFuture::sending(self.inner.call(request.map(ModelBody::unread)));

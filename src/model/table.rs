@@ -169,6 +169,9 @@ impl ModelTable {
             }
         }
         self.settle(extensions);
+        if let Some(entry) = entry.filter(|entry| !entry.headers().is_empty()) {
+            extensions.insert(entry.own_headers.clone());
+        }
         let upstream = extensions.get::<Upstream>().unwrap_or(&self.inner.base);
         if let Some(entry) = entry {
             for name in entry.headers().keys() {

@@ -57,7 +57,8 @@ where
         loop {
             let reading = match state.as_mut().project() {
                 StateProj::Waiting { response, settings, head_only } => {
-                    let response = ready!(response.poll(cx))?;
+                    let mut response = ready!(response.poll(cx))?;
+                    void_length(response.headers_mut());
                     match kind(&response, *head_only) {
                         Kind::Other => return Poll::Ready(Ok(response.map(ErrorBody::inner))),
                         Kind::Events => return Poll::Ready(Ok(response.map(ErrorBody::events))),
@@ -100,6 +101,13 @@ fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
 /// would count the bytes of another event at its end, and it notices by itself if some are missing.
 fn is_endless(headers: &HeaderMap) -> bool {
     shape::has_type(headers, "text/event-stream") && !headers.contains_key(header::CONTENT_LENGTH)
+}
+
+/// RFC 9112 §6.3: beside a Transfer-Encoding a Content-Length says nothing, and must not go on.
+fn void_length(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
 }
 
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {

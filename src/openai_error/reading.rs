@@ -81,7 +81,7 @@ where
             Err(why) => Some(shape::unread(head.status, &head.headers, why, upstream)),
         };
         let body = match error {
-            Some(error) => Chunks::one(error.into_body(&mut head.headers)),
+            Some(error) => Chunks::one(error.with_advice(head.status).into_body(&mut head.headers)),
             None => Chunks { data: std::mem::take(this.data), trailers: this.trailers.take() },
         };
         Poll::Ready(Response::from_parts(head, ErrorBody::chunks(body)))

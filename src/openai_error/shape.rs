@@ -17,6 +17,11 @@ use crate::route::Upstream;
 /// Tells of a translated answer which form it had.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-vertex-error-type");
 
+/// What helps a client that asks for a model by a name that it cannot be told to change.
+pub(crate) const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-4o-mini, map \
+     it: an entry [[model]] with name = \"gpt-*\" and model = \"gemini-2.5-flash\" in the gateway's \
+     configuration file, or a ModelRoute in Rust.";
+
 /// As much of a text as a message shows, in characters.
 const EXCERPT: usize = 200;
 
@@ -167,6 +172,14 @@ impl OpenAiError {
             message.push_str(advice(status));
         }
         Self::new(status, Form::Html, message)
+    }
+
+    /// Adds what to do about a model that Vertex AI does not have, which its own words do not say.
+    pub(super) fn with_advice(mut self, status: StatusCode) -> Self {
+        if status == StatusCode::NOT_FOUND && self.message.starts_with("Publisher Model ") {
+            self.message = format!("{} {NAME_OF_ANOTHER}", self.message.trim_end());
+        }
+        self
     }
 
     /// As JSON.

@@ -6,7 +6,10 @@ use tower::{
 };
 
 use super::{VertexRetry, delay::Backoff, locations::Pauses};
-use crate::replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT};
+use crate::{
+    http_client::InnerService,
+    replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
+};
 
 /// Applies [`VertexRetry`]: what failed for the moment is sent again. See the
 /// [module's docs](super).
@@ -132,7 +135,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-impl<S> Layer<S> for VertexRetryLayer {
+impl<S: InnerService> Layer<S> for VertexRetryLayer {
     type Service = VertexRetry<S>;
 
     fn layer(&self, inner: S) -> Self::Service {

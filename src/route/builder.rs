@@ -1,12 +1,13 @@
 use std::fmt;
 
-use http::uri::Scheme;
+use http::{HeaderName, uri::Scheme};
 
 use super::{
     ApiVersion, Endpoint, Location, Upstream,
+    headers::is_forbidden,
     host::{self, is_host_name, refused, shown},
-    rewrite::{Methods, check_path},
-    upstream::Checked,
+    rewrite::{Methods, check_path, may_be_forwarded},
+    upstream::{Checked, Forward},
 };
 use crate::error::ConfigError;
 
@@ -25,6 +26,8 @@ pub struct UpstreamBuilder {
     origin: Option<String>,
     path_prefix: String,
     pub(super) pass_through: bool,
+    forward_headers: Vec<String>,
+    forward_query: Vec<String>,
 }
 
 impl Default for UpstreamBuilder {
@@ -38,6 +41,8 @@ impl Default for UpstreamBuilder {
             origin: None,
             path_prefix: "/v1".to_owned(),
             pass_through: false,
+            forward_headers: Vec::new(),
+            forward_query: Vec::new(),
         }
     }
 }
@@ -119,6 +124,23 @@ impl UpstreamBuilder {
         self
     }
 
+    /// A header of requests that travels to Vertex AI besides [those that always
+    /// do](super#which-headers-travel), such as one that a container of yours looks at. May be called
+    /// for several. Not for `Host`, those of the connection, `x-goog-api-key` and those that make
+    /// another method of a request's.
+    pub fn forward_header(mut self, name: impl Into<String>) -> Self {
+        self.forward_headers.push(name.into());
+        self
+    }
+
+    /// A parameter of the query that travels besides `alt`; see [`rewrite`](super::rewrite). May be
+    /// called for several. Not for credentials, nor for those that make another method or another type
+    /// of a request's.
+    pub fn forward_query(mut self, name: impl Into<String>) -> Self {
+        self.forward_query.push(name.into());
+        self
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -170,6 +192,7 @@ impl UpstreamBuilder {
             // The name makes the endpoint, at whatever host.
             (origin, path, if id == OPENAPI { Methods::OpenApi } else { Methods::Deployed })
         };
+        let forward = self.forward()?;
         if let Some(other) = &self.origin {
             origin = Origin::parse("origin", other)?;
         }
@@ -181,7 +204,32 @@ impl UpstreamBuilder {
             base_path,
             prefix,
             methods,
+            forward,
             settings: self,
+        })
+    }
+
+    fn forward(&self) -> Result<Forward, ConfigError> {
+        let header = |name: &String| {
+            let header = HeaderName::from_bytes(name.trim().as_bytes()).ok();
+            header.filter(|header| !is_forbidden(header.as_str())).ok_or_else(|| {
+                let advice = "give the name of a header that describes neither the connection, the \
+                              host nor the method, and is no API key";
+                refused("header to forward", name, advice)
+            })
+        };
+        let parameter = |name: &String| {
+            let name = name.trim();
+            if may_be_forwarded(name) {
+                return Ok(name.to_owned());
+            }
+            let advice = "give the name of a query parameter: letters, digits and -._~, and neither a \
+                          credential nor another method or type";
+            Err(refused("query parameter to forward", name, advice))
+        };
+        Ok(Forward {
+            headers: self.forward_headers.iter().map(header).collect::<Result<_, _>>()?,
+            query: self.forward_query.iter().map(parameter).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -198,6 +246,8 @@ impl fmt::Debug for UpstreamBuilder {
             .field("origin", &self.origin.as_deref().map(shown))
             .field("path_prefix", &shown(&self.path_prefix))
             .field("pass_through", &self.pass_through)
+            .field("forward_headers", &self.forward_headers)
+            .field("forward_query", &self.forward_query)
             .finish()
     }
 }
@@ -378,6 +428,18 @@ mod tests {
         for bad in ["v1", "/v1/..", "//v1", "/v1?x", "/a%2fb", "*"] {
             let builder = with(Endpoint::OpenApi).path_prefix(bad);
             cases.push((builder, "path prefix", bad.to_owned()));
+        }
+        for bad in
+            ["", "a b", "Host", "connection", "TE", "x-goog-api-key", "X-HTTP-Method-Override"]
+        {
+            let builder = with(Endpoint::OpenApi).forward_header(bad);
+            cases.push((builder, "header to forward", bad.to_owned()));
+        }
+        for bad in
+            ["", "a b", "a=b", "a&b", "%24a", "key", "$Key", "access_token", "$ct", "$httpMethod"]
+        {
+            let builder = with(Endpoint::OpenApi).forward_query(bad);
+            cases.push((builder, "query parameter to forward", bad.to_owned()));
         }
         for (builder, setting, named) in cases {
             let error = builder.clone().build().expect_err(&format!("{builder:?}"));

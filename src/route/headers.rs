@@ -1,99 +1,155 @@
-//! What must not travel to Vertex AI.
+//! Which headers of a request travel to Vertex AI: those on a list.
 
-use http::{HeaderMap, HeaderName, header};
+use std::sync::Arc;
 
-/// Removed by name. The position of a name is its bit in [`bit`]'s answer.
-pub(crate) static REMOVED: [HeaderName; 15] = [
-    // An inbound `Host` would be sent as it is by HTTP/1.1, and beside `:authority` by HTTP/2.
-    header::HOST,
-    // RFC 9110 §7.6.1: these speak of the connection that the request came by.
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    // A key beside a valid access token gives 401.
-    HeaderName::from_static("x-goog-api-key"),
-    HeaderName::from_static("api-key"),
-    // These mean something to OpenAI alone.
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-    HeaderName::from_static("openai-beta"),
-];
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-const CONNECTION_BIT: u32 = 1 << 1;
-/// From `connection` to `upgrade`.
-#[cfg(feature = "gateway")]
-const HOP_BY_HOP: u32 = 0b11_1111_1110;
+/// As many headers as usually stay.
+const FEW: usize = 16;
 
-/// The bit of a lower-case name in [`REMOVED`], 0 for a name that may travel.
+/// The names of headers that this program has set on a request, in its extensions. They travel,
+/// though no list has them, and no `Connection` header takes them away.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnHeaders(Arc<[HeaderName]>);
+
+impl OwnHeaders {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().cloned().collect())
+    }
+
+    fn have(&self, name: &str) -> bool {
+        self.0.iter().any(|own| own.as_str() == name)
+    }
+}
+
+/// Whether a header with this lower-case name may travel without anybody's asking for it.
 ///
 /// By length first: almost every header of a request is told apart without comparing text.
-fn bit(name: &str) -> u32 {
-    let position = match name.len() {
-        2 if name == "te" => 6,
-        4 if name == "host" => 0,
-        7 => match name {
-            "trailer" => 7,
-            "upgrade" => 9,
-            "api-key" => 11,
-            _ => return 0,
-        },
-        10 => match name {
-            "connection" => 1,
-            "keep-alive" => 2,
-            _ => return 0,
-        },
-        11 if name == "openai-beta" => 14,
-        14 => match name {
-            "x-goog-api-key" => 10,
-            "openai-project" => 13,
-            _ => return 0,
-        },
-        16 if name == "proxy-connection" => 5,
-        17 if name == "transfer-encoding" => 8,
-        18 if name == "proxy-authenticate" => 3,
-        19 => match name {
-            "proxy-authorization" => 4,
-            "openai-organization" => 12,
-            _ => return 0,
-        },
-        _ => return 0,
+fn is_listed(name: &str) -> bool {
+    let known = match name.len() {
+        6 => name == "accept",
+        10 => matches!(name, "user-agent" | "tracestate"),
+        11 => name == "traceparent",
+        12 => matches!(name, "content-type" | "x-request-id"),
+        // A client's own is overwritten by `VertexAuth`.
+        13 => name == "authorization",
+        14 => name == "content-length",
+        15 => matches!(name, "accept-encoding" | "idempotency-key"),
+        16 => matches!(name, "content-encoding" | "x-server-timeout"),
+        17 => name == "x-goog-api-client",
+        19 => name == "x-goog-user-project",
+        21 => name == "x-goog-request-params",
+        _ => false,
     };
-    1 << position
+    known || name.starts_with("x-vertex-ai-")
 }
 
-/// Removes what must not travel.
-pub(super) fn strip(headers: &mut HeaderMap) {
-    remove(headers, !0);
+/// Whether a header speaks of one connection alone (RFC 9110 §7.6.1).
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "http2-settings"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
-/// Removes what speaks of one connection alone; of an answer, too: HTTP/2 clients refuse these.
-#[cfg(feature = "gateway")]
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    remove(headers, HOP_BY_HOP);
+/// Whether a header must not travel, whoever asks for it.
+pub(super) fn is_forbidden(name: &str) -> bool {
+    is_hop_by_hop(name)
+        || matches!(
+            name,
+            // An inbound `Host` would be sent as it is by HTTP/1.1, and beside `:authority` by HTTP/2.
+            "host"
+            // A key beside a valid access token gives 401.
+            | "x-goog-api-key"
+            // The request would be another one than the one that was let through.
+            | "x-http-method"
+            | "x-http-method-override"
+            | "x-method-override"
+        )
 }
 
-/// One pass over the names that are there, then only removals.
-fn remove(headers: &mut HeaderMap, which: u32) {
-    let mut found = headers.keys().fold(0, |found, name| found | bit(name.as_str())) & which;
-    if found & CONNECTION_BIT != 0 {
-        remove_named_by_connection(headers);
+/// Removes what must not travel: all but what is on the list, in `more`, or set by this program.
+pub(crate) fn strip(headers: &mut HeaderMap, more: &[HeaderName], own: Option<&OwnHeaders>) {
+    let (mut is_clean, mut has_connection, mut is_chunked) = (true, false, false);
+    for name in headers.keys().map(HeaderName::as_str).filter(|name| !is_listed(name)) {
+        is_clean = false;
+        has_connection |= name == "connection";
+        is_chunked |= name == "transfer-encoding";
     }
-    while found != 0 {
-        headers.remove(&REMOVED[found.trailing_zeros() as usize]);
-        found &= found - 1;
+    if is_clean {
+        return;
+    }
+    let is_own = |name: &str| own.is_some_and(|own| own.have(name));
+    if has_connection {
+        remove_named_by_connection(headers, is_own);
+    }
+    retain(headers, |name| {
+        if is_listed(name) {
+            // RFC 9112 §6.3: beside a Transfer-Encoding, a Content-Length says nothing.
+            !(is_chunked && name == "content-length")
+        } else {
+            !is_forbidden(name) && (is_own(name) || more.iter().any(|more| more.as_str() == name))
+        }
+    });
+}
+
+/// Keeps the headers whose names `keep` wants, each with all its values. Allocates nothing, unless very
+/// many stay.
+///
+/// All are taken out and some put back: each that is removed by its name costs more than that.
+pub(crate) fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
+    if headers.keys().all(|name| keep(name.as_str())) {
+        return;
+    }
+    let (mut few, mut many) = ([const { None }; FEW], Vec::new());
+    let (mut count, mut stays) = (0, false);
+    for (name, value) in headers.drain() {
+        // A further value of a header comes without its name.
+        if let Some(name) = &name {
+            stays = keep(name.as_str());
+        }
+        if stays {
+            match few.get_mut(count) {
+                Some(place) => *place = Some((name, value)),
+                None => many.push((name, value)),
+            }
+            count += 1;
+        }
+    }
+    put_back(headers, few.into_iter().flatten().chain(many));
+}
+
+fn put_back(
+    headers: &mut HeaderMap,
+    kept: impl Iterator<Item = (Option<HeaderName>, HeaderValue)>,
+) {
+    let mut kept = kept.peekable();
+    while let Some((name, value)) = kept.next() {
+        let Some(name) = name else { continue };
+        // There is room for it: it was there before.
+        let Ok(header::Entry::Vacant(entry)) = headers.try_entry(name) else { continue };
+        let Ok(mut entry) = entry.try_insert_entry(value) else { continue };
+        while let Some((_, value)) = kept.next_if(|(name, _)| name.is_none()) {
+            entry.append(value);
+        }
     }
 }
 
-/// Removes every header that a `Connection` header names, but not that header itself.
+/// Removes every header that a `Connection` header names, but for that header itself and those that
+/// must `stay`.
 ///
 /// Most clients send `keep-alive` or `close` there and nothing else, which allocates nothing.
-fn remove_named_by_connection(headers: &mut HeaderMap) {
+pub(crate) fn remove_named_by_connection(headers: &mut HeaderMap, stay: impl Fn(&str) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -104,7 +160,7 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
         })
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         // Itself is removed by the caller, which still needs it here to be found.
-        .filter(|name| name != header::CONNECTION)
+        .filter(|name| name != header::CONNECTION && !stay(name.as_str()))
         .collect();
     for name in named {
         headers.remove(name);
@@ -113,49 +169,92 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
-    #[test]
-    fn every_removed_name_has_its_own_bit() {
-        for (position, name) in REMOVED.iter().enumerate() {
-            assert_eq!(bit(name.as_str()), 1 << position, "{name}");
-        }
-        assert_eq!(bit(REMOVED[CONNECTION_BIT.trailing_zeros() as usize].as_str()), CONNECTION_BIT);
-    }
-
-    #[test]
-    fn a_name_that_only_looks_like_a_removed_one_stays() {
-        for name in ["authorization", "content-type", "x-goog-user-project", "hosts", "accept"] {
-            assert_eq!(bit(name), 0, "{name}");
-        }
-    }
-
-    #[test]
-    fn every_value_of_a_removed_header_goes() {
+    fn headers(names: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for name in &REMOVED {
-            headers.append(name, HeaderValue::from_static("one"));
-            headers.append(name, HeaderValue::from_static("two"));
+        for name in names {
+            headers.append(*name, HeaderValue::from_static("one"));
+            headers.append(*name, HeaderValue::from_static("two"));
         }
-        headers.append(header::ACCEPT, HeaderValue::from_static("a"));
-        headers.append(header::ACCEPT, HeaderValue::from_static("b"));
-        strip(&mut headers);
-        assert_eq!(headers.len(), 2);
-        assert_eq!(headers.get_all(header::ACCEPT).iter().count(), 2);
+        headers
+    }
+
+    /// The names that are there, each of which must have kept both values.
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let both = |name: &&str| headers.get_all(*name).iter().eq(["one", "two"]);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert!(names.iter().all(both), "{headers:?}");
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_header_that_is_on_no_list_stays_here() {
+        let mut sent = headers(&[
+            "cookie",
+            "accept",
+            "x-forwarded-for",
+            "x-vertex-ai-labels",
+            "x-made-up-yesterday",
+            "x-mine",
+            "x-goog-quota-user",
+        ]);
+        strip(&mut sent, &[HeaderName::from_static("x-mine")], None);
+        assert_eq!(names(&sent), ["accept", "x-mine", "x-vertex-ai-labels"]);
+    }
+
+    #[test]
+    fn what_must_not_travel_stays_here_whoever_asks_for_it() {
+        let forbidden = ["host", "te", "upgrade", "x-goog-api-key", "x-http-method-override"];
+        let asked = forbidden.map(HeaderName::from_static);
+        let mut sent = headers(&forbidden);
+        strip(&mut sent, &asked, Some(&OwnHeaders::of(&headers(&forbidden))));
+        assert!(sent.is_empty(), "{sent:?}");
     }
 
     #[test]
     fn every_connection_header_is_read_and_its_rubbish_ignored() {
-        let mut headers = HeaderMap::new();
-        headers.append("connection", HeaderValue::from_static("Close, X-One,, not a name ,"));
-        headers.append("connection", HeaderValue::from_static("connection , x-TWO"));
-        headers.append("connection", HeaderValue::from_bytes(b"\xff, x-three").unwrap());
-        for name in ["x-one", "x-two", "x-three", "x-four"] {
-            headers.append(name, HeaderValue::from_static("1"));
+        let mut sent = HeaderMap::new();
+        sent.append(
+            "connection",
+            HeaderValue::from_static("Close, X-Vertex-AI-One,, not a name ,"),
+        );
+        sent.append("connection", HeaderValue::from_static("connection , x-vertex-ai-TWO"));
+        sent.append("connection", HeaderValue::from_bytes(b"\xff, x-vertex-ai-three").unwrap());
+        let own = headers(&["x-vertex-ai-two", "x-own"]);
+        for name in ["one", "two", "three", "four"] {
+            let name = HeaderName::try_from(format!("x-vertex-ai-{name}")).unwrap();
+            sent.append(name, HeaderValue::from_static("1"));
         }
-        strip(&mut headers);
-        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-four"]);
+        sent.append("x-own", HeaderValue::from_static("1"));
+        strip(&mut sent, &[], Some(&OwnHeaders::of(&own)));
+        let mut left: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-own", "x-vertex-ai-four", "x-vertex-ai-two"]);
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_encoding_goes_with_it() {
+        let mut sent = headers(&["content-length", "accept"]);
+        strip(&mut sent, &[], None);
+        assert_eq!(names(&sent), ["accept", "content-length"]);
+        sent.append("transfer-encoding", HeaderValue::from_static("chunked"));
+        strip(&mut sent, &[], None);
+        assert_eq!(names(&sent), ["accept"]);
+    }
+
+    #[test]
+    fn more_headers_than_few_are_kept_with_all_their_values() {
+        let all: Vec<String> =
+            (0..3 * FEW).map(|number| format!("x-vertex-ai-{number:02}")).collect();
+        let mut sent = headers(&["cookie"]);
+        for name in &all {
+            let name = HeaderName::try_from(name).unwrap();
+            sent.append(&name, HeaderValue::from_static("one"));
+            sent.append(&name, HeaderValue::from_static("two"));
+        }
+        strip(&mut sent, &[], None);
+        assert_eq!(names(&sent), all);
     }
 }

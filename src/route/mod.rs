@@ -1,21 +1,40 @@
 //! OpenAI path → Vertex AI URL.
 //!
 //! [`VertexRouteLayer`] takes a request as an OpenAI client sends it (`/v1/chat/completions`, at
-//! whatever host) and gives it the host, the path and the version that Vertex AI expects. It
-//! removes what must not travel: `Host`, hop-by-hop headers, API keys in a header or in the query,
-//! and the headers that only OpenAI understands. It never reads or changes the body, and it
-//! never adds a credential: that is the next layer's work, which sees the final host and can
-//! decide whether to trust it.
+//! whatever host) and gives it the host, the path and the version that Vertex AI expects. Of its
+//! headers and its query it lets through what is on a list, and it refuses a method that the path has
+//! not. It never reads or changes the body, and it never adds a credential: that is the next layer's
+//! work, which sees the final host and can decide whether to trust it.
 //!
 //! An [`Upstream`] says where to: a project, a [`Location`] and an [`Endpoint`], validated when it
 //! is built, so that no setting can turn into another host or another path. One in the extensions
 //! of a request wins over the layer's. [`rewrite`] is the whole rule as a pure function.
 //!
-//! | endpoint | methods |
+//! | endpoint | paths |
 //! |---|---|
 //! | [`OpenApi`](Endpoint::OpenApi) | `/chat/completions`, `/completions`, `/embeddings`, `/responses`, `/responses/{id}` |
 //! | [`Deployed`](Endpoint::Deployed), [`Dedicated`](Endpoint::Dedicated), [`Private`](Endpoint::Private) | `/chat/completions`, `/responses/{id}`, `/invoke/{route}` |
 //! | [`BaseUrl`](Endpoint::BaseUrl) | all of these |
+//!
+//! `/responses/{id}` takes GET and DELETE, `/invoke/{route}` GET, HEAD, POST, PUT, PATCH and DELETE, the
+//! others POST. Any other method is
+//! [`RouteError::MethodNotAllowed`](crate::error::RouteError::MethodNotAllowed), 405.
+//!
+//! # Which headers travel
+//!
+//! - what describes the body: `content-type`, `content-length`, `content-encoding`; and the answer that is
+//!   wanted: `accept`, `accept-encoding`;
+//! - `authorization`, which [`VertexAuth`](crate::auth::VertexAuth) overwrites;
+//! - who asks, in general: `user-agent`, `x-goog-api-client`; and which request it is: `idempotency-key`,
+//!   `x-request-id`, `traceparent`, `tracestate`;
+//! - what is for Vertex AI: `x-vertex-ai-…`, `x-server-timeout`, `x-goog-request-params`,
+//!   `x-goog-user-project`;
+//! - what an entry of a [`ModelTable`](crate::model::ModelTable) sets, and what
+//!   [`forward_header`](UpstreamBuilder::forward_header) names.
+//!
+//! All others stay here: cookies, addresses and credentials of clients, whatever they are called; other
+//! system parameters of Google's, which choose who pays, or another method; and what only OpenAI
+//! understands.
 //!
 //! # Example
 //! ```
@@ -59,10 +78,7 @@ mod rewrite;
 mod service;
 mod upstream;
 
-#[cfg(feature = "ext-authz")]
-pub(crate) use self::headers::REMOVED;
-#[cfg(feature = "gateway")]
-pub(crate) use self::headers::strip_hop_by_hop;
+pub(crate) use self::headers::OwnHeaders;
 pub use self::{
     builder::UpstreamBuilder,
     endpoint::{ApiVersion, Endpoint, Location},
@@ -71,4 +87,9 @@ pub use self::{
     rewrite::rewrite,
     service::VertexRoute,
     upstream::Upstream,
+};
+#[cfg(feature = "gateway")]
+pub(crate) use self::{
+    headers::{is_hop_by_hop, remove_named_by_connection, retain, strip},
+    rewrite::{check_method_of, resource_of, sub_path, without_prefix},
 };

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{
-    Uri,
+    Method, Uri,
     uri::{Parts, PathAndQuery},
 };
 
@@ -15,9 +15,37 @@ const LONGEST: usize = (u16::MAX - 1) as usize;
 /// The longest path that an error carries, in bytes.
 const LONGEST_SHOWN: usize = 200;
 
-/// Query parameters that are credentials of Google's APIs. They must not reach a log on the way,
-/// and a key beside a valid access token gives 401.
+const EMPTY_SEGMENT: &str = "has an empty segment: does the client's base URL end with a slash?";
+
+/// Query parameters that travel without anybody's asking for them. Those that do are Google's own, so
+/// the list is short: OpenAI's API has none, and `alt` says in which form a stream comes.
+const LISTED: [&str; 1] = ["alt"];
+
+/// Query parameters of Google's that are credentials: a key beside a valid access token gives 401.
 const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
+
+/// Google's other [system parameters], which all of its APIs have, by the names without a `$`. They
+/// choose who pays, or make another answer, or another request, of it. New ones begin with a `$`.
+///
+/// [system parameters]: https://cloud.google.com/apis/docs/system-parameters
+const SYSTEM: [&str; 12] = [
+    "bearer_token",
+    "callback",
+    "fields",
+    "pp",
+    "prettyprint",
+    "quotauser",
+    "trace",
+    "upload_protocol",
+    "uploadprotocol",
+    "uploadtype",
+    "userip",
+    "userproject",
+];
+
+/// What can be done with a route of a container. TRACE would show the token to the client (RFC 9110
+/// §9.3.8), CONNECT would be another way, and OPTIONS is a browser's question to whom it asks.
+const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 /// What an endpoint has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +69,19 @@ impl Methods {
             "/chat/completions" => true,
             "/completions" | "/embeddings" | "/responses" => self != Self::Deployed,
             _ => self != Self::OpenApi && sub.starts_with("/invoke/"),
+        }
+    }
+
+    /// What clients may do with `sub`, as `Allow` says it; `None` if no endpoint has such a path.
+    fn allowed(sub: &str) -> Option<&'static str> {
+        if fixed(sub).is_some() {
+            Some("POST")
+        } else if sub.strip_prefix("/responses/").is_some_and(|id| !id.contains('/')) {
+            Some("GET, DELETE")
+        } else if sub.starts_with("/invoke/") {
+            Some(ANY)
+        } else {
+            None
         }
     }
 
@@ -72,22 +113,33 @@ fn fixed(sub: &str) -> Option<usize> {
 /// The URI at `upstream` for the `uri` of a request by an OpenAI client.
 ///
 /// Scheme, host and port of `uri` are ignored: OpenAI clients send `https://api.openai.com`. Its
-/// path may have the upstream's path prefix or not. Its query is kept byte for byte, but for the
-/// parameters `key`, `access_token` and `oauth_token` (in upper or lower case, percent-encoded or
-/// not), which are credentials. A `?` with nothing behind it is dropped.
+/// path may have the upstream's path prefix or not, a slash at its end or not, and it may be the full
+/// path of the upstream's endpoint, `/v1/projects/P/locations/L/endpoints/E/chat/completions`, by `v1`
+/// or `v1beta1`; the version that is asked for is the upstream's.
 ///
-/// Segments are compared, and compared as they are: `/v1chat/completions`, `/v1/chat/completions/`
-/// and `/v1/chat/%63ompletions` are not `/v1/chat/completions`. Paths without a variable part cost
-/// no allocation, those with one, and a query, cost one.
+/// Of its query travels the parameter `alt`, and what
+/// [`forward_query`](super::UpstreamBuilder::forward_query) names; the others are dropped, because
+/// Google's APIs take [system parameters] there: credentials, who pays, another method. To the routes
+/// of a container (`/invoke/{route}`) all travels but system parameters, however they are spelled.
+/// What travels is kept byte for byte.
+///
+/// Segments are compared, and compared as they are: `/v1chat/completions` and
+/// `/v1/chat/%63ompletions` are not `/v1/chat/completions`. Paths without a variable part cost
+/// no allocation, those with one, and a query that travels, cost one.
+///
+/// Methods are not looked at here: [`VertexRoute`](super::VertexRoute) does that.
 ///
 /// # Errors
 /// - [`RouteError::InvalidPath`] for a path that a server might read as another one: with empty
-///   segments (a slash at the end makes one), dot segments, encoded slashes, backslashes, control
-///   characters, characters beyond ASCII, encoded percent signs or broken percent escapes; and for
-///   `*` and `host:port`, which are not paths.
+///   segments, dot segments, encoded slashes, backslashes, control characters, characters beyond
+///   ASCII, encoded percent signs or broken percent escapes; and for `*` and `host:port`, which are
+///   not paths.
 /// - [`RouteError::UnsupportedPath`] for a path that the endpoint does not have, unless the upstream
 ///   passes such paths through.
+/// - [`RouteError::OtherResource`] for the full path of another endpoint.
 /// - [`RouteError::TooLong`] when the result would not fit into a URI.
+///
+/// [system parameters]: https://cloud.google.com/apis/docs/system-parameters
 ///
 /// ```
 /// use http::Uri;
@@ -106,34 +158,44 @@ fn fixed(sub: &str) -> Option<usize> {
 /// # Ok::<_, tower_vertex::BoxError>(())
 /// ```
 pub fn rewrite(upstream: &Upstream, uri: &Uri) -> Result<Uri, RouteError> {
+    resolve(upstream, None, uri)
+}
+
+/// [`rewrite`] for a request with this `method`, if that is one that the path has.
+pub(super) fn resolve(
+    upstream: &Upstream,
+    method: Option<&Method>,
+    uri: &Uri,
+) -> Result<Uri, RouteError> {
     if let Some(known) = known(upstream, uri) {
+        check_method(method, Some("POST"))?;
         return Ok(known.clone());
     }
     let Some(path_and_query) = uri.path_and_query() else {
         return Err(invalid("is missing: the request names only a host"));
     };
-    let path = path_and_query.path();
-    let sub = without_prefix(path, upstream.prefix());
-    let query = path_and_query.query().and_then(without_credentials);
-
+    let sub = sub_path(upstream, path_and_query.path())?;
+    let more = upstream.forward().query();
     if let Some(known) = fixed(sub).and_then(|index| upstream.fixed(index)) {
-        return match query {
+        check_method(method, Some("POST"))?;
+        return match path_and_query.query().and_then(|query| listed(query, more)) {
             None => Ok(known.clone()),
             Some(query) => join(upstream, sub, Some(&query)),
         };
     }
-    // Of the whole path, so that nothing hides in front of a prefix.
-    if path != "/" {
-        check_path(path).map_err(invalid)?;
-    }
-    let goes = sub.len() > 1 && (upstream.pass_through() || upstream.methods().have(sub));
-    if !goes {
+    let has = upstream.methods().have(sub);
+    if sub.len() <= 1 || !(has || upstream.pass_through()) {
         return Err(RouteError::UnsupportedPath {
-            // A checked path is ASCII, so it can be cut anywhere; `get` cannot panic if it were not.
-            path: path.get(..LONGEST_SHOWN).unwrap_or(path).to_owned(),
+            path: clip(path_and_query.path()),
             supported: upstream.methods().supported(),
         });
     }
+    check_method(method, Methods::allowed(sub).filter(|_| has).or(Some(ANY)))?;
+    let query = path_and_query.query();
+    let query = match sub.starts_with("/responses/") && has {
+        true => query.and_then(|query| listed(query, more)),
+        false => query.and_then(|query| not_of_google(query, more)),
+    };
     join(upstream, sub, query.as_deref())
 }
 
@@ -147,12 +209,99 @@ pub(super) fn known<'a>(upstream: &'a Upstream, uri: &Uri) -> Option<&'a Uri> {
     upstream.fixed(fixed(without_prefix(path_and_query.path(), upstream.prefix()))?)
 }
 
+/// Whether a request with this `method` may go on to the `path` of some endpoint, as far as that can be
+/// known before it is known to which: `prefix` is what clients may put before it.
+///
+/// # Errors
+/// [`RouteError::MethodNotAllowed`], and [`RouteError::InvalidPath`] first.
+#[cfg(feature = "gateway")]
+pub(crate) fn check_method_of(method: &Method, path: &str, prefix: &str) -> Result<(), RouteError> {
+    let sub = without_prefix(path, prefix);
+    if fixed(sub).is_none() {
+        check_whole(path)?;
+    }
+    check_method(Some(method), Methods::allowed(sub))
+}
+
+pub(super) fn check_method(
+    method: Option<&Method>,
+    allowed: Option<&'static str>,
+) -> Result<(), RouteError> {
+    let (Some(method), Some(allowed)) = (method, allowed) else { return Ok(()) };
+    if allowed.split(", ").any(|allowed| allowed == method.as_str()) {
+        return Ok(());
+    }
+    Err(RouteError::MethodNotAllowed { method: clip(method.as_str()), allowed })
+}
+
+/// The beginning of a text of ASCII.
+fn clip(text: &str) -> String {
+    // It can be cut anywhere; `get` cannot panic if it were not ASCII.
+    text.get(..LONGEST_SHOWN).unwrap_or(text).to_owned()
+}
+
 fn invalid(reason: &'static str) -> RouteError {
     RouteError::InvalidPath { reason }
 }
 
+/// The part of `path` that is appended to the base of `upstream`, without a slash at its end where
+/// a client's base URL or a careless join makes one. It may be one that the endpoint does not have.
+///
+/// # Errors
+/// [`RouteError::InvalidPath`] and [`RouteError::OtherResource`]
+pub(crate) fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str, RouteError> {
+    let sub = without_prefix(path, upstream.prefix());
+    if fixed(sub).is_some() {
+        return Ok(sub);
+    }
+    check_whole(path)?;
+    let mut sub = sub;
+    if let Some(resource) = resource_of(path, sub) {
+        let own = upstream.resource();
+        sub = own
+            .and_then(|own| resource.strip_prefix(own))
+            .filter(|sub| sub.is_empty() || sub.starts_with('/'))
+            .ok_or_else(|| RouteError::OtherResource {
+                asked: clip(endpoint_of(resource)),
+                served: own.map(|own| clip(own.trim_start_matches('/'))),
+            })?;
+    }
+    match sub.strip_suffix('/').filter(|sub| !sub.is_empty()) {
+        None => Ok(sub),
+        Some(short) if fixed(short).is_some() || short.starts_with("/responses/") => Ok(short),
+        // To a container the slash may mean something.
+        Some(short) if short.starts_with("/invoke/") || upstream.pass_through() => {
+            Err(invalid(EMPTY_SEGMENT))
+        }
+        Some(_) => Ok(sub),
+    }
+}
+
+/// Refuses a path that could be read as another one, but for a slash at its end. Of the whole path, so
+/// that nothing hides in front of a prefix.
+fn check_whole(path: &str) -> Result<(), RouteError> {
+    match path.strip_suffix('/') {
+        Some("") => Ok(()),
+        whole => check_path(whole.unwrap_or(path)).map_err(invalid),
+    }
+}
+
+/// The name of a resource and what is behind it, if that is what `path` is: `/projects/…`. `sub` is
+/// the same without the prefix.
+pub(crate) fn resource_of<'a>(path: &'a str, sub: &'a str) -> Option<&'a str> {
+    const START: &str = "/projects/";
+    let versions = ["/v1", "/v1beta1"].into_iter().filter_map(|version| path.strip_prefix(version));
+    [sub].into_iter().chain(versions).find(|path| path.starts_with(START))
+}
+
+/// `/projects/P/locations/L/endpoints/E`, or as much of it as there is.
+fn endpoint_of(resource: &str) -> &str {
+    let end = resource.match_indices('/').nth(6).map_or(resource.len(), |(end, _)| end);
+    resource.get(1..end).unwrap_or(resource)
+}
+
 /// `path` without `prefix`, if that ends where a segment ends.
-fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
+pub(crate) fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
     match path.strip_prefix(prefix) {
         Some(sub) if sub.is_empty() || sub.starts_with('/') => sub,
         _ => path,
@@ -183,43 +332,84 @@ fn join(upstream: &Upstream, sub: &str, query: Option<&str>) -> Result<Uri, Rout
     Uri::from_parts(parts).map_err(|_| refused())
 }
 
-/// `query` without its credentials; `None` if nothing is left.
-fn without_credentials(query: &str) -> Option<Cow<'_, str>> {
-    let kept = if query.split('&').any(is_credential) {
-        let kept: Vec<&str> = query.split('&').filter(|pair| !is_credential(pair)).collect();
-        Cow::Owned(kept.join("&"))
-    } else {
+/// Of `query` the pairs that [`LISTED`] and `more` name; `None` if there are none.
+fn listed<'a>(query: &'a str, more: &[String]) -> Option<Cow<'a, str>> {
+    only(query, |pair| {
+        let name = name(pair);
+        // By the letter: who means it spells it so. And there are servers that see two pairs where there
+        // is a semicolon.
+        !pair.contains(';') && (LISTED.contains(&name) || more.iter().any(|more| more == name))
+    })
+}
+
+/// Of `query` the pairs that are not for Google's front end; `None` if there are none.
+fn not_of_google<'a>(query: &'a str, more: &[String]) -> Option<Cow<'a, str>> {
+    only(query, |pair| {
+        let wanted = |pair: &str| !pair.contains(';') && more.iter().any(|more| more == name(pair));
+        wanted(pair) || !pair.split(';').any(|pair| is_of_google(name(pair)))
+    })
+}
+
+/// The pairs of `query` that `goes` lets through.
+fn only<'a>(query: &'a str, goes: impl Fn(&str) -> bool) -> Option<Cow<'a, str>> {
+    let kept = if query.split('&').all(&goes) {
         Cow::Borrowed(query)
+    } else {
+        let kept: Vec<&str> = query.split('&').filter(|pair| goes(pair)).collect();
+        Cow::Owned(kept.join("&"))
     };
     (!kept.is_empty()).then_some(kept)
 }
 
-fn is_credential(pair: &str) -> bool {
-    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-    // A name that is encoded is longer, never shorter.
-    name.len() >= 3 && CREDENTIALS.iter().any(|credential| decodes_to(name, credential))
+fn name(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// Whether `name`, decoded, is `wanted`, but for upper and lower case.
-fn decodes_to(name: &str, wanted: &str) -> bool {
-    let mut rest = name.as_bytes();
-    for wanted in wanted.bytes() {
-        let byte = match *rest {
-            [b'%', high, low, ref after @ ..] if let Some(byte) = hex(high, low) => {
-                rest = after;
-                byte
-            }
-            [byte, ref after @ ..] => {
-                rest = after;
-                byte
-            }
-            [] => return false,
-        };
-        if !byte.eq_ignore_ascii_case(&wanted) {
-            return false;
+/// Whether some server could take `name` for that of a system parameter, or for several of which one
+/// is.
+fn is_of_google(name: &str) -> bool {
+    let decoded = fully_decoded(name);
+    decoded.split(|byte| matches!(byte, b'&' | b';' | b'=')).any(|name| {
+        let blank = |byte: &u8| *byte <= b' ' || *byte == b'+' || *byte == 0x7f;
+        let start = name.iter().position(|byte| !blank(byte)).unwrap_or(name.len());
+        let end = name.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+        let name = &name[start..end];
+        let mut known = CREDENTIALS.iter().chain(&SYSTEM);
+        name.starts_with(b"$") || known.any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    })
+}
+
+/// `text` decoded until nothing changes, as the most lenient of servers would.
+fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
+    let mut decoded = Cow::Borrowed(text.as_bytes());
+    while decoded.contains(&b'%') {
+        let mut next = Vec::with_capacity(decoded.len());
+        let mut rest = &decoded[..];
+        while let [byte, after @ ..] = rest {
+            (rest, _) = match rest {
+                [b'%', high, low, after @ ..] if let Some(byte) = hex(*high, *low) => {
+                    (after, next.push(byte))
+                }
+                _ => (after, next.push(*byte)),
+            };
         }
+        if next.len() == decoded.len() {
+            break;
+        }
+        decoded = Cow::Owned(next);
     }
-    rest.is_empty()
+    decoded
+}
+
+/// Whether the setting `name` can be a query parameter that travels.
+pub(super) fn may_be_forwarded(name: &str) -> bool {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let bare = name.strip_prefix('$').unwrap_or(name);
+    !bare.is_empty()
+        && bare.bytes().all(plain)
+        && !CREDENTIALS.iter().any(|known| bare.eq_ignore_ascii_case(known))
+        && !["ct", "httpMethod", "httpHeaders"].iter().any(|known| bare.eq_ignore_ascii_case(known))
 }
 
 fn hex(high: u8, low: u8) -> Option<u8> {
@@ -291,7 +481,7 @@ fn check_segment(segment: &str) -> Result<(), &'static str> {
         }
     }
     match length {
-        0 => Err("has an empty segment"),
+        0 => Err(EMPTY_SEGMENT),
         1 | 2 if dots == length => Err("has a dot segment"),
         _ => Ok(()),
     }

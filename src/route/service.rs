@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response, Version};
 use tower::{BoxError, Service};
 
-use super::{ResponseFuture, Upstream, headers, rewrite, rewrite::known};
+use super::{ResponseFuture, Upstream, headers, headers::OwnHeaders, rewrite::resolve};
 use crate::{
     error::{ConfigError, Error},
     order::{Level, Order},
@@ -59,15 +59,14 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upst
             "put an Upstream into the request's extensions, or give one to the layer",
         )));
     };
-    let uri = match known(upstream, request.uri()) {
-        Some(known) => known.clone(),
-        None => rewrite(upstream, request.uri())?,
-    };
+    let uri = resolve(upstream, Some(request.method()), request.uri())?;
     let upstream = upstream.clone();
     *request.uri_mut() = uri;
     // Clients take HTTP/2 here as a demand and refuse a connection that negotiated HTTP/1.1; with
     // HTTP/1.1 they use whatever was negotiated.
     *request.version_mut() = Version::HTTP_11;
-    headers::strip(request.headers_mut());
+    // What a model's entry has set travels in any case.
+    let own = request.extensions().get::<OwnHeaders>().cloned();
+    headers::strip(request.headers_mut(), upstream.forward().headers(), own.as_ref());
     Ok(upstream)
 }

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use http::{Uri, uri::Scheme};
+use http::{HeaderName, Uri, uri::Scheme};
 
 use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, host::refused, rewrite::Methods};
 use crate::error::ConfigError;
@@ -43,6 +43,24 @@ pub(super) struct Checked {
     /// Without a slash at its end; may be empty.
     pub(super) prefix: String,
     pub(super) methods: Methods,
+    pub(super) forward: Forward,
+}
+
+/// What travels besides that which always does.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Forward {
+    pub(super) headers: Vec<HeaderName>,
+    pub(super) query: Vec<String>,
+}
+
+impl Forward {
+    pub(crate) fn headers(&self) -> &[HeaderName] {
+        &self.headers
+    }
+
+    pub(super) fn query(&self) -> &[String] {
+        &self.query
+    }
 }
 
 struct Inner {
@@ -162,6 +180,16 @@ impl Upstream {
         self.inner.checked.methods
     }
 
+    /// The path of the endpoint from `/projects/` on, if it is that of a resource of Google's.
+    pub(crate) fn resource(&self) -> Option<&str> {
+        let base = self.base_path();
+        base.get(base.find("/projects/")?..)
+    }
+
+    pub(crate) fn forward(&self) -> &Forward {
+        &self.inner.checked.forward
+    }
+
     pub(super) fn pass_through(&self) -> bool {
         self.inner.checked.settings.pass_through
     }
@@ -173,7 +201,7 @@ impl Upstream {
 }
 
 impl PartialEq for Upstream {
-    /// Whether both send every request to the same URL.
+    /// Whether both send every request to the same URL, and the same of it.
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (&self.inner.checked, &other.inner.checked);
         Arc::ptr_eq(&self.inner, &other.inner)
@@ -181,6 +209,7 @@ impl PartialEq for Upstream {
                 && a.prefix == b.prefix
                 && a.methods == b.methods
                 && a.settings.pass_through == b.settings.pass_through
+                && a.forward == b.forward
     }
 }
 
@@ -242,6 +271,8 @@ mod tests {
             with(Endpoint::OpenApi).location("eu"),
             with(Endpoint::OpenApi).path_prefix(""),
             with(Endpoint::OpenApi).pass_through(true),
+            with(Endpoint::OpenApi).forward_header("x-mine"),
+            with(Endpoint::OpenApi).forward_query("mine"),
             with(Endpoint::OpenApi).origin("http://h"),
             with(Endpoint::BaseUrl { url: one.to_string() }),
         ] {

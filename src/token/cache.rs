@@ -221,6 +221,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_dead_by_the_wall_clock_alone_outlives_a_source_that_hangs() {
+        let count = AtomicU32::new(0);
+        let cache = TokenCache::new(token_fn(move |_| {
+            let first = count.fetch_add(1, Relaxed) == 0;
+            async move {
+                if !first {
+                    std::future::pending::<()>().await;
+                }
+                Ok(AccessToken::new("t1", Some(Duration::from_secs(3600)))?)
+            }
+        }));
+        cache.warm_up().await.unwrap();
+        tokio::time::advance(Duration::from_secs(3370)).await;
+        cache.state.clock.wall_step.store(7200, Relaxed);
+        // It waits for the flight, whose end is before the token's by the other clock.
+        let began = tokio::time::Instant::now();
+        assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        assert_eq!(began.elapsed().as_secs(), 10);
+        tokio::time::advance(Duration::from_secs(3595) - Duration::from_secs(3380)).await;
+        let began = tokio::time::Instant::now();
+        assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        assert_eq!(began.elapsed().as_secs(), 4, "until a second before its end");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_same_token_lives_on_after_a_step_of_the_wall_clock() {
         let cache = TokenCache::new(token_fn(|_| async {
             Ok(AccessToken::new("same", Some(Duration::from_secs(3600)))?)

@@ -4,31 +4,27 @@
 //! A place that is taken decides: if what is there cannot be used, that is an error, not a reason to
 //! become somebody else. What was found stays for the life of the process.
 
-use std::{
-    env, fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, env, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 #[cfg(feature = "google-cloud-auth")]
 use super::GoogleCloudAuth;
 #[cfg(feature = "gcp-auth")]
-use super::gcp_auth::{self, GcpAuth};
+use super::gcp_auth::GcpAuth;
 use super::{
     CredentialKind, CredentialsInfo, FetchReason, Impersonated, TokenFuture, TokenSource,
-    file::{self, KEY_VARIABLE, Reread, blocking, is_name},
-    metadata,
-    workforce::WorkforceUser,
+    federation::Federation,
+    file::{self, KEY_VARIABLE, QUOTA_VARIABLE, Reread, Transport, blocking, is_name},
+    impersonated::check_lifetime,
+    login::Login,
+    machine::Machine,
+    metadata::{self, Surroundings},
 };
-use crate::error::{ConfigError, CredentialsError, Error};
+use crate::{
+    error::{ConfigError, CredentialsError, Error, Fault},
+    shown,
+};
 
-const QUOTA_VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
 const FILE_NAME: &str = "application_default_credentials.json";
-/// It answers within milliseconds, where there is one.
-const METADATA_LIMIT: Duration = Duration::from_secs(2);
-/// A new node of GKE has one that takes its time.
-const METADATA_LIMIT_ON_GOOGLE_CLOUD: Duration = Duration::from_secs(20);
 /// Two runs of a Python program.
 #[cfg(feature = "gcp-auth")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
@@ -47,18 +43,18 @@ const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 /// # }
 /// ```
 ///
-/// | found | tokens by, first choice | else |
-/// |---|---|---|
-/// | service account key | `gcp_auth` | `google-cloud-auth` |
-/// | user credentials in their usual place | `gcp_auth` | `google-cloud-auth` |
-/// | user credentials elsewhere, identity federation, impersonation | `google-cloud-auth` | |
-/// | a person's login through workforce identity federation | this crate | |
-/// | metadata server | `gcp_auth` | `google-cloud-auth` |
-/// | metadata server named by `GCE_METADATA_HOST` | `google-cloud-auth` | |
-/// | gcloud's own login | `gcp_auth` | |
+/// | found | tokens by |
+/// |---|---|
+/// | service account key | `gcp_auth`, which signs; without it `google-cloud-auth` |
+/// | user credentials, a person's login through workforce identity federation | this crate |
+/// | identity federation by a file or a URL, impersonation | this crate |
+/// | identity federation by a command or AWS | `google-cloud-auth` |
+/// | metadata server | this crate |
+/// | gcloud's own login | `gcp_auth` |
 ///
-/// `gcp_auth` comes first where it can, because it tells when a token expires. Where nothing that
-/// was compiled in can, the error names the feature to enable.
+/// What this crate asks for itself is bounded, is read as Google's own libraries read it, and tells
+/// when a token expires. Where nothing that was compiled in can, the error names the feature to
+/// enable.
 #[derive(Clone)]
 pub struct Credentials {
     source: Arc<dyn TokenSource>,
@@ -73,9 +69,10 @@ impl Credentials {
     /// 3. the metadata server, at `GCE_METADATA_HOST` or where Google Cloud has it,
     /// 4. `gcloud auth print-access-token`.
     ///
-    /// Takes at most five seconds, and 20 more on a machine of Google Cloud whose metadata server is
-    /// not up yet. No token is fetched but by gcloud, which has no other way to
-    /// tell whether anybody is logged in.
+    /// Takes at most five seconds; and up to half a minute on Google Cloud, in Kubernetes and where
+    /// `GCE_METADATA_HOST` is set, while the metadata server is not up yet, as it is not in the first
+    /// seconds of a machine or a pod. `NO_GCE_CHECK=true` says that there is none. No token is fetched
+    /// but by gcloud, which has no other way to tell whether anybody is logged in.
     ///
     /// # Errors
     ///
@@ -122,12 +119,32 @@ pub struct CredentialsBuilder {
     lifetime: Option<Duration>,
     iam_endpoint: Option<String>,
     quota_project: Option<String>,
+    /// What named the file.
+    place: Option<String>,
+    transport: Transport,
+    project_known: bool,
 }
 
 impl CredentialsBuilder {
     /// This credential file, of any type, instead of a search.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
+        self
+    }
+
+    /// Whether a credential file may name token endpoints that are asked in clear text, over a
+    /// network that is yours, and an IAM that is not Google's. Default: no, because secrets and
+    /// tokens would travel in clear text; `http://` is for this machine alone, and for the metadata
+    /// servers of clouds, which know nothing else.
+    pub fn allow_insecure_token_endpoints(mut self, allow: bool) -> Self {
+        self.transport = if allow { Transport::ClearTextToo } else { Transport::Safe };
+        self
+    }
+
+    /// What named the file, for errors.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn named_by(mut self, place: String) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -163,6 +180,14 @@ impl CredentialsBuilder {
         self
     }
 
+    /// Whether the project is known already: then a metadata server is not asked for its own, and
+    /// nothing waits for it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn project_known(mut self, known: bool) -> Self {
+        self.project_known = known;
+        self
+    }
+
     /// Searches. See [`Credentials::detect`].
     ///
     /// # Errors
@@ -170,7 +195,10 @@ impl CredentialsBuilder {
     /// As [`Credentials::detect`], and [`Error::Config`] for a setting that cannot be used.
     pub async fn detect(self) -> Result<Credentials, Error> {
         let found = match &self.file {
-            Some(path) => self.open(path.clone(), "the credential file").await?,
+            Some(path) => {
+                let place = self.place.clone().map_or("the credential file".into(), Into::into);
+                self.open(path.clone(), place).await?
+            }
             None => self.search().await?,
         };
         self.finish(found)
@@ -178,14 +206,14 @@ impl CredentialsBuilder {
 
     async fn search(&self) -> Result<Found, Error> {
         if let Some(path) = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
-            return self.open(path.into(), KEY_VARIABLE).await;
+            return self.open(path.into(), KEY_VARIABLE.into()).await;
         }
         let mut looked = vec![(KEY_VARIABLE, "not set: the path of a credential file".to_owned())];
         let usual = gcloud_folder().map(|folder| folder.join(FILE_NAME));
         if let Some(path) = &usual {
             // What cannot be looked at may be there.
             if !matches!(path.try_exists(), Ok(false)) {
-                return self.open(path.clone(), "user credentials").await;
+                return self.open(path.clone(), "user credentials".into()).await;
             }
         }
         looked.push((
@@ -193,21 +221,18 @@ impl CredentialsBuilder {
             match usual {
                 Some(path) => format!(
                     "no file {}: run `gcloud auth application-default login`",
-                    path.display()
+                    shown::path(&path)
                 ),
                 None => "no home directory to look in".to_owned(),
             },
         ));
-        let limit = match metadata::is_expected() {
-            true => METADATA_LIMIT_ON_GOOGLE_CLOUD,
-            false => METADATA_LIMIT,
-        };
-        match metadata::machine(limit).await {
-            Ok(machine) => return metadata_server(machine),
-            Err(error) => {
-                looked.push(("metadata server", format!("{error}: only on Google Cloud")))
-            }
-        }
+        looked.push((
+            "metadata server",
+            match self.machine().await {
+                Ok(machine) => return Ok(metadata_server(machine)),
+                Err(why) => why,
+            },
+        ));
         match gcloud().await {
             Ok(found) => return Ok(found),
             Err(why) => looked.push(("gcloud", why)),
@@ -215,12 +240,27 @@ impl CredentialsBuilder {
         Err(CredentialsError::not_found(looked).into())
     }
 
-    async fn open(&self, path: PathBuf, place: &'static str) -> Result<Found, Error> {
-        let unusable = |why: &str| CredentialsError::unusable(place, &path, why);
-        let opened = path.clone();
-        let opened =
-            blocking(move || Ok((Reread::open(&opened), file::is_world_readable(&opened))));
-        let (file, world_readable) = opened.await.map_err(|error| unusable(&error.to_string()))?;
+    /// Who this machine is, or why no metadata server says so.
+    async fn machine(&self) -> Result<metadata::Machine, String> {
+        if metadata::is_ruled_out() {
+            return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE));
+        }
+        let around = Surroundings::look();
+        metadata::machine(around, !self.project_known).await.map_err(|error| match around {
+            Surroundings::GoogleCloud => error.to_string(),
+            _ => format!("{error}: only on Google Cloud"),
+        })
+    }
+
+    async fn open(&self, path: PathBuf, place: Cow<'static, str>) -> Result<Found, Error> {
+        let unusable = |fault: Fault| CredentialsError::unusable(place.clone(), &path, fault);
+        let (opened, transport) = (path.clone(), self.transport);
+        let opened = blocking(move || {
+            Ok((Reread::open(&opened, transport), file::is_world_readable(&opened)))
+        });
+        let (file, world_readable) = opened
+            .await
+            .map_err(|error| unusable(file::fault(error.to_string(), "start this again")))?;
         let file = file.map_err(unusable)?;
         let content = file.last_good().clone();
         let kind = content.kind;
@@ -230,7 +270,8 @@ impl CredentialsBuilder {
         {
             return Err(no_lifetime());
         }
-        let (source, backend) = self.source(file, &path).map_err(unusable)?;
+        self.lifetime.map_or(Ok(()), check_lifetime)?;
+        let (source, backend) = self.source(file).map_err(unusable)?;
         let mut info = CredentialsInfo::new(kind, backend);
         info.principal = content.principal();
         info.project_id = content.project("project_id");
@@ -239,57 +280,59 @@ impl CredentialsBuilder {
         if world_readable {
             info.warnings.push(format!(
                 "everybody on this machine can read {0}; run `chmod 600 {0}`",
-                path.display()
+                shown::path(&path)
             ));
         }
         info.path = Some(path);
         Ok(Found { source, info })
     }
 
-    fn source(
-        &self,
-        file: Reread,
-        path: &Path,
-    ) -> Result<(Arc<dyn TokenSource>, &'static str), &'static str> {
-        let kind = file.last_good().kind;
-        if kind == CredentialKind::ExternalAccountAuthorizedUser {
-            return Ok((Arc::new(WorkforceUser::new(file)), "tower-vertex"));
-        }
-        #[cfg(feature = "gcp-auth")]
-        match kind {
+    fn source(&self, file: Reread) -> Result<(Arc<dyn TokenSource>, &'static str), Fault> {
+        const OURS: &str = "tower-vertex";
+        let content = file.last_good().clone();
+        match content.kind {
+            #[cfg(feature = "gcp-auth")]
             CredentialKind::ServiceAccount => {
                 return Ok((Arc::new(GcpAuth::key(file)?), "gcp_auth"));
             }
-            CredentialKind::AuthorizedUser
-                if gcp_auth::user_credentials().as_deref() == Some(path)
-                    && file.last_good().text_of("token_uri").is_none() =>
-            {
-                return Ok((Arc::new(GcpAuth::user_credentials()), "gcp_auth"));
+            CredentialKind::AuthorizedUser | CredentialKind::ExternalAccountAuthorizedUser => {
+                return Ok((Arc::new(Login::new(file)), OURS));
+            }
+            _ if Federation::knows(&content) => {
+                let lifetime = self.lifetime.filter(|_| self.account.is_none());
+                return Ok((Arc::new(Federation::new(file, lifetime)), OURS));
             }
             _ => {}
         }
-        let _ = path;
         #[cfg(feature = "google-cloud-auth")]
         {
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
-                source =
-                    source.lifetime(lifetime).map_err(|_| "token lifetime: 1 to 43200 seconds")?;
+                source = source
+                    .lifetime(lifetime)
+                    .map_err(|error| file::fault("no token has such a life", error.to_string()))?;
             }
             Ok((Arc::new(source), "google-cloud-auth"))
         }
         #[cfg(not(feature = "google-cloud-auth"))]
-        Err("tokens for its \"type\" need this crate's feature `google-cloud-auth`")
+        Err(file::fault(
+            "no token can be had for what it names",
+            "enable this crate's feature `google-cloud-auth`",
+        ))
     }
 
     fn finish(self, found: Found) -> Result<Credentials, Error> {
         let Found { mut source, mut info } = found;
+        let from_variable = self.quota_project.is_none().then(|| QUOTA_VARIABLE.to_owned());
         let quota = self.quota_project.or_else(|| variable(QUOTA_VARIABLE));
         if let Some(project) = quota {
             if !is_name(&project) {
-                return Err(
-                    ConfigError::invalid("quota project", &project, "give a project id").into()
-                );
+                let error = ConfigError::invalid("quota project", &project, "give a project id");
+                return Err(match from_variable {
+                    Some(place) => error.given_in(place),
+                    None => error,
+                }
+                .into());
             }
             info.quota_project = Some(project);
         }
@@ -329,27 +372,12 @@ fn no_lifetime() -> Error {
     .into()
 }
 
-fn metadata_server(machine: metadata::Machine) -> Result<Found, Error> {
-    let other = metadata::other_host();
-    let found = |source: Arc<dyn TokenSource>, backend| {
-        let mut info = CredentialsInfo::new(CredentialKind::MetadataServer, backend);
-        info.principal = machine.email;
-        info.project_id = machine.project_id;
-        info.universe_domain = machine.universe_domain;
-        Ok(Found { source, info })
-    };
-    #[cfg(feature = "gcp-auth")]
-    if other.is_none() {
-        return found(Arc::new(GcpAuth::metadata_server()), "gcp_auth");
-    }
-    let _ = other;
-    #[cfg(feature = "google-cloud-auth")]
-    return found(Arc::new(GoogleCloudAuth::metadata_server()), "google-cloud-auth");
-    #[cfg(not(feature = "google-cloud-auth"))]
-    {
-        drop(found);
-        Err(CredentialsError::needs_feature(metadata::HOST_VARIABLE, "google-cloud-auth").into())
-    }
+fn metadata_server(machine: metadata::Machine) -> Found {
+    let mut info = CredentialsInfo::new(CredentialKind::MetadataServer, "tower-vertex");
+    info.principal = machine.email;
+    info.project_id = machine.project_id;
+    info.universe_domain = machine.universe_domain;
+    Found { source: Arc::new(Machine::new()), info }
 }
 
 #[cfg(feature = "gcp-auth")]

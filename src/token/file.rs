@@ -1,19 +1,24 @@
 //! Credential files: what they must have, and what is wrong with one that cannot be used.
 //!
-//! Reasons are fixed texts: nothing that a file holds can get into a message, because files with
-//! keys get mixed up.
+//! Reasons are fixed texts and names of fields: nothing that a file holds can get into a message,
+//! because files with keys get mixed up.
 
 use std::{
+    borrow::Cow,
     fmt,
-    io::ErrorKind,
+    net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::Value;
 
-use super::CredentialKind;
-use crate::{BoxError, error::TokenError};
+use super::{CredentialKind, https};
+use crate::{
+    BoxError,
+    error::{Fault, FaultKind, TokenError},
+    regular_file, shown,
+};
 
 /// A file of a known type with all the fields that its type needs.
 #[derive(Clone)]
@@ -25,141 +30,419 @@ pub(super) struct CredentialFile {
 
 /// Names the file of Application Default Credentials.
 pub(super) const KEY_VARIABLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+/// Names the project that pays.
+pub(super) const QUOTA_VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
 /// Nobody's credentials are longer.
 const LONGEST: u64 = 1024 * 1024;
+const AS_MADE: &str = "use the file as it was made";
+/// Where a service account's key is exchanged if its file does not say.
+const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
-pub(super) fn read(path: &Path) -> Result<CredentialFile, &'static str> {
-    let read = || {
-        if std::fs::metadata(path)?.len() > LONGEST {
-            return Err(ErrorKind::FileTooLarge.into());
-        }
-        std::fs::read_to_string(path)
-    };
-    let text = read().map_err(|error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => "there is no such file",
-        ErrorKind::PermissionDenied => "this user may not read it",
-        ErrorKind::InvalidData => "it is not text",
-        ErrorKind::IsADirectory => "it is a directory; name the file in it",
-        ErrorKind::FileTooLarge => "it is too long for credentials",
-        _ => "it cannot be read",
-    })?;
-    parse(text)
+/// Where secrets of a credential file may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// By https; in clear text only to this machine.
+    #[default]
+    Safe,
+    /// In clear text wherever a file says: its owner has said that the network is theirs.
+    ClearTextToo,
 }
 
-pub(super) fn parse(text: impl Into<Arc<str>>) -> Result<CredentialFile, &'static str> {
+/// What is wrong with a file. Nothing of its content is part of it.
+pub(super) fn fault(
+    what: impl Into<Cow<'static, str>>,
+    remedy: impl Into<Cow<'static, str>>,
+) -> Fault {
+    Fault::new(FaultKind::Credentials, what, remedy)
+}
+
+/// What is wrong with a field: what it is, and what it should be.
+fn field_fault(name: &str, what: &str, remedy: impl Into<Cow<'static, str>>) -> Fault {
+    fault(format!("its {name:?} {what}"), remedy)
+}
+
+pub(super) fn read(path: &Path, transport: Transport) -> Result<CredentialFile, Fault> {
+    let text = regular_file::read_to_string(path, LONGEST)
+        .map_err(|unread| fault(unread.what(), unread.remedy()))?;
+    parse(text, transport)
+}
+
+pub(super) fn parse(
+    text: impl Into<Arc<str>>,
+    transport: Transport,
+) -> Result<CredentialFile, Fault> {
     let text = text.into();
-    let json: Value =
-        serde_json::from_str(&text).map_err(|_| "it is not JSON; use the file as it was made")?;
+    let mut json: Value =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|_| {
+            fault(
+                match text.contains("-----BEGIN") {
+                    true => "it is a bare key in PEM form, not a credential file in JSON",
+                    false => "it is not JSON",
+                },
+                AS_MADE,
+            )
+        })?;
     let field = |name: &str| json.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     // Keys of service accounts have been written by hand without it.
     let kind = match json.get("type") {
         None if field("private_key").is_some() => CredentialKind::ServiceAccount,
         None if json.get("installed").or_else(|| json.get("web")).is_some() => {
-            return Err("it is an OAuth client, not a credential; run \
-                        `gcloud auth application-default login`");
+            return Err(fault(
+                "it is an OAuth client, not a credential",
+                "run `gcloud auth application-default login`",
+            ));
         }
-        None => return Err("it has no \"type\"; use the file as it was made"),
-        Some(kind) => kind.as_str().and_then(CredentialKind::from_type).ok_or(
-            "its \"type\" is not one of service_account, authorized_user, external_account, \
-             external_account_authorized_user and impersonated_service_account",
-        )?,
+        None => return Err(fault("it has no \"type\"", AS_MADE)),
+        Some(kind) => kind.as_str().and_then(CredentialKind::from_type).ok_or_else(|| {
+            fault(
+                "its \"type\" is not one of service_account, authorized_user, external_account, \
+                 external_account_authorized_user and impersonated_service_account",
+                AS_MADE,
+            )
+        })?,
     };
-    let (needed, urls) = needs(kind);
-    if let Some((_, why)) = needed.iter().find(|(name, _)| json.get(name).is_none_or(is_nothing)) {
-        return Err(why);
+    let Fields { needed, optional, urls } = Fields::of(kind);
+    for (name, shape) in needed {
+        match json.get(name) {
+            None | Some(Value::Null) => return Err(fault(format!("it has no {name:?}"), AS_MADE)),
+            Some(value) => shape.check(name, value)?,
+        }
     }
-    for (name, why) in urls {
-        if field(name).is_some_and(|url| !is_url(url))
-            || json.get(name).is_some_and(|v| !v.is_string())
-        {
-            return Err(why);
+    for (name, shape) in optional {
+        if let Some(value) = json.get(name).filter(|value| !value.is_null()) {
+            shape.check(name, value)?;
+        }
+    }
+    for name in urls {
+        if let Some(url) = field(name) {
+            check_url(name, url, transport)?;
         }
     }
     match kind {
-        CredentialKind::ServiceAccount => check_key(&json)?,
-        CredentialKind::ImpersonatedServiceAccount => check_source(&json)?,
+        CredentialKind::ServiceAccount => {
+            mend_key(&mut json)?;
+            if field_of(&json, "token_uri").is_none() {
+                json["token_uri"] = TOKEN_URI.into();
+            }
+        }
+        CredentialKind::ImpersonatedServiceAccount => check_source(&json, transport)?,
+        CredentialKind::ExternalAccount => check_subject(&json, transport)?,
         _ => {}
+    }
+    if let Some(url) = field_of(&json, "service_account_impersonation_url") {
+        check_impersonation_url(url, field_of(&json, "universe_domain"), transport)?;
     }
     Ok(CredentialFile { kind, json, text })
 }
 
-type Needs = &'static [(&'static str, &'static str)];
+fn field_of<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
+    json.get(name)?.as_str().filter(|text| !text.is_empty())
+}
 
-/// The fields that a type needs, and those that are URLs.
-fn needs(kind: CredentialKind) -> (Needs, Needs) {
-    macro_rules! missing {
-        ($($name:literal),*) => { &[$(
-            ($name, concat!("it has no \"", $name, "\"; use the file as it was made"))
-        ),*] };
-    }
-    macro_rules! urls {
-        ($($name:literal),*) => { &[$(
-            ($name, concat!("its \"", $name, "\" is not an https URL"))
-        ),*] };
-    }
-    match kind {
-        CredentialKind::ServiceAccount => {
-            (missing!["client_email", "private_key", "token_uri"], urls!["token_uri"])
+/// What a field has to be.
+#[derive(Clone, Copy)]
+enum Shape {
+    Text,
+    Object,
+    Texts,
+    Number,
+}
+
+impl Shape {
+    fn check(self, name: &str, value: &Value) -> Result<(), Fault> {
+        let (fits, wanted) = match self {
+            Self::Text => (value.is_string(), "text"),
+            Self::Object => (value.is_object(), "an object"),
+            Self::Texts => {
+                let texts = value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
+                (texts, "a list of texts")
+            }
+            Self::Number => (value.is_number(), "a number"),
+        };
+        let is = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "true or false",
+            Value::Number(_) => "a number",
+            Value::String(text) if text.is_empty() => "empty",
+            Value::String(_) => "text",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        };
+        if !fits {
+            return Err(field_fault(name, &format!("is not {wanted} but {is}"), AS_MADE));
         }
-        CredentialKind::AuthorizedUser => {
-            (missing!["client_id", "client_secret", "refresh_token"], urls!["token_uri"])
+        if value.as_str() == Some("") {
+            return Err(field_fault(name, "is empty", AS_MADE));
         }
-        CredentialKind::ExternalAccount => (
-            missing!["audience", "subject_token_type", "token_url", "credential_source"],
-            urls!["token_url", "service_account_impersonation_url"],
-        ),
-        CredentialKind::ExternalAccountAuthorizedUser => (
-            missing!["client_id", "client_secret", "refresh_token", "token_url"],
-            urls!["token_url"],
-        ),
-        CredentialKind::ImpersonatedServiceAccount => (
-            missing!["service_account_impersonation_url", "source_credentials"],
-            urls!["service_account_impersonation_url"],
-        ),
-        CredentialKind::MetadataServer | CredentialKind::Gcloud => (&[], &[]),
+        Ok(())
     }
 }
 
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.is_empty(),
-        Value::Object(_) => false,
-        _ => true,
+type Shapes = &'static [(&'static str, Shape)];
+
+/// The fields of a type. Others are not looked at.
+struct Fields {
+    needed: Shapes,
+    optional: Shapes,
+    urls: &'static [&'static str],
+}
+
+impl Fields {
+    fn of(kind: CredentialKind) -> Self {
+        use Shape::{Number, Object, Text, Texts};
+        const LOGIN: Shapes =
+            &[("client_id", Text), ("client_secret", Text), ("refresh_token", Text)];
+        let (needed, optional, urls): (Shapes, Shapes, &'static [&'static str]) = match kind {
+            CredentialKind::ServiceAccount => (
+                &[("client_email", Text), ("private_key", Text)],
+                &[("token_uri", Text), ("project_id", Text), ("private_key_id", Text)],
+                &["token_uri"],
+            ),
+            CredentialKind::AuthorizedUser => (LOGIN, &[("token_uri", Text)], &["token_uri"]),
+            CredentialKind::ExternalAccount => (
+                &[
+                    ("audience", Text),
+                    ("subject_token_type", Text),
+                    ("token_url", Text),
+                    ("credential_source", Object),
+                ],
+                &[
+                    ("service_account_impersonation_url", Text),
+                    ("service_account_impersonation", Object),
+                    ("client_id", Text),
+                    ("client_secret", Text),
+                    ("scopes", Texts),
+                    ("workforce_pool_user_project", Text),
+                ],
+                &["token_url", "service_account_impersonation_url"],
+            ),
+            CredentialKind::ExternalAccountAuthorizedUser => (
+                &[
+                    ("client_id", Text),
+                    ("client_secret", Text),
+                    ("refresh_token", Text),
+                    ("token_url", Text),
+                ],
+                &[],
+                &["token_url"],
+            ),
+            CredentialKind::ImpersonatedServiceAccount => (
+                &[("service_account_impersonation_url", Text), ("source_credentials", Object)],
+                &[("delegates", Texts), ("lifetime", Number)],
+                &["service_account_impersonation_url"],
+            ),
+            CredentialKind::MetadataServer | CredentialKind::Gcloud => (&[], &[], &[]),
+        };
+        Self { needed, optional, urls }
     }
 }
 
-fn is_url(text: &str) -> bool {
-    text.parse::<http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("https" | "http"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-    })
-}
-
-fn check_key(json: &Value) -> Result<(), &'static str> {
-    let text = |name: &str| json.get(name).and_then(Value::as_str);
-    if text("client_email").is_none() {
-        return Err("its \"client_email\" is not text; use the file as it was made");
-    }
-    let key = text("private_key").ok_or("its \"private_key\" is not text")?;
-    if key.contains("BEGIN RSA PRIVATE KEY") {
-        return Err(
-            "its \"private_key\" is in PKCS#1 form; convert it with `openssl pkcs8 -topk8 -nocrypt`",
-        );
-    }
-    if !key.contains("BEGIN PRIVATE KEY") {
-        return Err("its \"private_key\" is not an RSA key in PKCS#8 PEM form");
+/// A URL to which secrets are sent.
+fn check_url(name: &str, url: &str, transport: Transport) -> Result<(), Fault> {
+    let Some((uri, host)) = url.parse::<http::Uri>().ok().and_then(|uri| {
+        let host = uri.host().filter(|host| !host.is_empty())?.to_owned();
+        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let fits = !has_user && matches!(uri.scheme_str(), Some("https" | "http"));
+        fits.then_some((uri, host))
+    }) else {
+        return Err(field_fault(name, "is not an https URL", AS_MADE));
+    };
+    let clear = uri.scheme_str() == Some("http") && !https::is_loopback(&host);
+    if clear && transport == Transport::Safe {
+        return Err(field_fault(
+            name,
+            "would send secrets in clear text, because it begins with http://",
+            "begin it with https://, or allow it with --allow-insecure-token-endpoints if the \
+             network between is yours",
+        ));
     }
     Ok(())
 }
 
-fn check_source(json: &Value) -> Result<(), &'static str> {
+/// Where the tokens of an identity go to be exchanged for those of a service account: Google's IAM,
+/// by any of its names, or this machine.
+fn check_impersonation_url(
+    url: &str,
+    universe: Option<&str>,
+    transport: Transport,
+) -> Result<(), Fault> {
+    let is_iam = |host: &str| {
+        let domain = universe.unwrap_or("googleapis.com").trim();
+        let labels = host.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
+        let of_google = labels.is_some_and(|l| l.split('.').any(|l| l.contains("iamcredentials")));
+        of_google || https::is_loopback(host) || transport == Transport::ClearTextToo
+    };
+    let fits = url.parse::<http::Uri>().is_ok_and(|uri| {
+        uri.path().ends_with(":generateAccessToken")
+            && uri.query().is_none()
+            && uri.host().is_some_and(is_iam)
+    });
+    if fits {
+        return Ok(());
+    }
+    Err(field_fault(
+        "service_account_impersonation_url",
+        "is not that of generateAccessToken at Google's IAM, so no token is sent to it",
+        "it is such as https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/\
+         EMAIL:generateAccessToken",
+    ))
+}
+
+/// A key as it should be: with line breaks where it has them as two characters, as variables and
+/// templates leave it, and without quotes around it.
+fn mend_key(json: &mut Value) -> Result<(), Fault> {
+    const NAME: &str = "private_key";
+    const AGAIN: &str = "use the file as it was made, or make a new key with \
+                         `gcloud iam service-accounts keys create`";
+    let wrong = |what: &str, remedy: &'static str| Err(field_fault(NAME, what, remedy));
+    let Some(key) = field_of(json, NAME) else { return wrong("is not text", AGAIN) };
+    let mended = key.replace("\\r", "").replace("\\n", "\n");
+    let mended = mended.trim().trim_matches(['"', '\'']).trim();
+    if mended.contains("BEGIN RSA PRIVATE KEY") {
+        return wrong("is in PKCS#1 form", "convert it with `openssl pkcs8 -topk8 -nocrypt`");
+    }
+    if mended.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+        return wrong("has a password", "take it off with `openssl pkcs8 -topk8 -nocrypt`");
+    }
+    if mended.contains("BEGIN EC PRIVATE KEY") {
+        return wrong("is an EC key, and Google's service accounts have RSA keys", AGAIN);
+    }
+    if mended.contains("BEGIN PUBLIC KEY") || mended.contains("BEGIN CERTIFICATE") {
+        return wrong("is not the private one: it can be seen by everybody", AGAIN);
+    }
+    let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
+    let Some((_, rest)) = mended.split_once(begin) else {
+        return wrong("is not an RSA key in PKCS#8 PEM form", AGAIN);
+    };
+    let Some((body, _)) = rest.split_once(end) else {
+        return wrong("has lost its end: there is no line \"-----END PRIVATE KEY-----\"", AGAIN);
+    };
+    // Spaces for line breaks, none at all, or indented: what is between is base64 whatever its lines.
+    let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
+    if let Some(other) = body.chars().find(|c| !c.is_ascii_alphanumeric() && !"+/=".contains(*c)) {
+        return wrong(
+            match other {
+                '\\' => "has backslashes in it: it was escaped more than once",
+                '.' | '*' | '\u{2026}' => "was shortened: it has dots or asterisks in it",
+                '%' => "is encoded as in a URL",
+                _ => "has characters in it that are not base64",
+            },
+            AGAIN,
+        );
+    }
+    let lines = body.as_bytes().chunks(64).map(String::from_utf8_lossy).collect::<Vec<_>>();
+    json[NAME] = format!("{begin}\n{}\n{end}\n", lines.join("\n")).into();
+    Ok(())
+}
+
+fn check_source(json: &Value, transport: Transport) -> Result<(), Fault> {
     let source = json.get("source_credentials").map(Value::to_string).unwrap_or_default();
-    match parse(source) {
-        Err(_) => Err("its \"source_credentials\" are not credentials that can be used"),
-        Ok(source) if source.kind == CredentialKind::ImpersonatedServiceAccount => {
-            Err("its \"source_credentials\" impersonate too; name the chain in \"delegates\"")
+    let source =
+        parse(source, transport).map_err(|fault| fault.of("its \"source_credentials\""))?;
+    if source.kind == CredentialKind::ImpersonatedServiceAccount {
+        return Err(field_fault(
+            "source_credentials",
+            "impersonate too",
+            "name the chain in \"delegates\"",
+        ));
+    }
+    Ok(())
+}
+
+/// Where a workload's own proof comes from.
+fn check_subject(json: &Value, transport: Transport) -> Result<(), Fault> {
+    const NAME: &str = "credential_source";
+    let Some(source) = json.get(NAME) else { return Ok(()) };
+    let text = |name: &str| match source.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            Shape::Text.check(&format!("{NAME}.{name}"), value)?;
+            Ok(value.as_str())
         }
-        Ok(_) => Ok(()),
+    };
+    if source.get("certificate").is_some() {
+        return Err(field_fault(
+            NAME,
+            "is a certificate, which is not supported here",
+            "file, url, executable and aws are: make one of these with \
+             `gcloud iam workload-identity-pools create-cred-config`",
+        ));
+    }
+    if let Some(format) = source.get("format").filter(|format| !format.is_null()) {
+        let json = match format.get("type").and_then(Value::as_str) {
+            None | Some("text") => false,
+            Some("json") => true,
+            Some(_) => {
+                return Err(field_fault(
+                    "credential_source.format.type",
+                    "is neither text nor json",
+                    AS_MADE,
+                ));
+            }
+        };
+        if json && field_of(format, "subject_token_field_name").is_none() {
+            return Err(fault(
+                "it has no \"credential_source.format.subject_token_field_name\"",
+                AS_MADE,
+            ));
+        }
+    }
+    if let Some(environment) = text("environment_id")? {
+        if !environment.starts_with("aws") {
+            return Err(field_fault(
+                "credential_source.environment_id",
+                "is not aws1, which alone is supported here",
+                AS_MADE,
+            ));
+        }
+        for name in
+            ["region_url", "url", "regional_cred_verification_url", "imdsv2_session_token_url"]
+        {
+            if let Some(url) = text(name)? {
+                check_local_url(&format!("{NAME}.{name}"), url, transport)?;
+            }
+        }
+        return Ok(());
+    }
+    if let Some(executable) = source.get("executable") {
+        let command = executable.get("command").unwrap_or(&Value::Null);
+        return Shape::Text.check("credential_source.executable.command", command);
+    }
+    if let Some(url) = text("url")? {
+        return check_local_url("credential_source.url", url, transport);
+    }
+    if text("file")?.is_some() {
+        return Ok(());
+    }
+    Err(field_fault(
+        NAME,
+        "names no source",
+        "it has one of \"file\", \"url\", \"executable\" and, for AWS, \"environment_id\"",
+    ))
+}
+
+/// A URL of this machine or of the metadata server of the cloud that it is in, which by design
+/// speak http; any other one as [`check_url`].
+fn check_local_url(name: &str, url: &str, transport: Transport) -> Result<(), Fault> {
+    // `{region}` in AWS's is put in later.
+    let url = url.replace(['{', '}'], "");
+    let host = url.parse::<http::Uri>().ok().and_then(|uri| Some(uri.host()?.to_owned()));
+    if url.starts_with("http://") && host.is_some_and(|host| is_metadata_host(&host)) {
+        return Ok(());
+    }
+    check_url(name, &url, transport)
+}
+
+/// Link-local addresses, AWS's one of IPv6, and the name of Google's.
+fn is_metadata_host(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_unicast_link_local()
+                || address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+        }
+        Err(_) => host == "metadata.google.internal",
     }
 }
 
@@ -201,25 +484,27 @@ fn impersonated(url: &str) -> Option<&str> {
 /// somebody else, or nobody, by accident.
 pub(super) struct Reread {
     path: Option<PathBuf>,
+    transport: Transport,
     last_good: Mutex<CredentialFile>,
 }
 
 impl Reread {
-    pub(super) fn open(path: impl Into<PathBuf>) -> Result<Self, &'static str> {
+    pub(super) fn open(path: impl Into<PathBuf>, transport: Transport) -> Result<Self, Fault> {
         let path = path.into();
-        let last_good = Mutex::new(read(&path)?);
-        Ok(Self { path: Some(path), last_good })
+        let last_good = Mutex::new(read(&path, transport)?);
+        Ok(Self { path: Some(path), transport, last_good })
     }
 
     /// Content that no file holds, and that stays.
     pub(super) fn fixed(content: CredentialFile) -> Self {
-        Self { path: None, last_good: Mutex::new(content) }
+        Self { path: None, transport: Transport::Safe, last_good: Mutex::new(content) }
     }
 
     /// The same file for another source.
     #[cfg(feature = "google-cloud-auth")]
     pub(super) fn again(&self) -> Self {
-        Self { path: self.path.clone(), last_good: Mutex::new(self.last_good().clone()) }
+        let last_good = Mutex::new(self.last_good().clone());
+        Self { path: self.path.clone(), transport: self.transport, last_good }
     }
 
     pub(super) fn last_good(&self) -> MutexGuard<'_, CredentialFile> {
@@ -228,25 +513,34 @@ impl Reread {
 
     pub(super) async fn current(&self) -> Result<CredentialFile, BoxError> {
         let Some(path) = self.path.clone() else { return Ok(self.last_good().clone()) };
-        let content = blocking(move || Ok(read(&path))).await?;
+        let transport = self.transport;
+        let (content, path) = blocking(move || Ok((read(&path, transport), path))).await?;
         let mut last_good = self.last_good();
         let why = match content {
             Ok(content) if content.kind == last_good.kind => {
                 *last_good = content;
                 return Ok(last_good.clone());
             }
-            Ok(_) => "its type has changed, which takes a restart",
+            Ok(_) => fault("its type has changed", "restart to use it"),
             Err(why) => why,
         };
-        tracing::warn!(path = ?self.path, why, "keeping the last good credentials");
+        tracing::warn!(path = %shown::path(&path), %why, "keeping the last good credentials");
         Ok(last_good.clone())
     }
 }
 
 impl fmt::Debug for Reread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reread").field("path", &self.path).finish_non_exhaustive()
+        let path = self.path.as_deref().map(shown::path);
+        f.debug_struct("Reread").field("path", &path).finish_non_exhaustive()
     }
+}
+
+/// The project that pays, by the environment or else by the file.
+pub(super) fn quota_project(file: Option<&Reread>) -> Option<String> {
+    let variable = std::env::var(QUOTA_VARIABLE).ok().map(|value| value.trim().to_owned());
+    let of_file = || file?.last_good().project("quota_project_id");
+    variable.filter(|value| is_name(value)).or_else(of_file)
 }
 
 /// Off the runtime's threads: files may be on a network, and keys take a while to parse.
@@ -301,10 +595,10 @@ mod tests {
             (json!({"installed": {"client_secret": "SECRET"}}).to_string(), "OAuth client"),
             (with("type", "SECRET".into()), "not one of"),
             (with("type", 7.into()), "not one of"),
-            (with("refresh_token", "".into()), "\"refresh_token\""),
-            (with("client_id", 7.into()), "\"client_id\""),
+            (with("refresh_token", "".into()), "\"refresh_token\" is empty"),
+            (with("client_id", 7.into()), "\"client_id\" is not text but a number"),
             (with("token_uri", "SECRET".into()), "\"token_uri\" is not"),
-            (with("token_uri", 7.into()), "\"token_uri\" is not"),
+            (with("token_uri", 7.into()), "\"token_uri\" is not text but a number"),
             (json!({"type": "external_account"}).to_string(), "\"audience\""),
             (
                 json!({"type": "impersonated_service_account", "source_credentials": {"type": "SECRET"},
@@ -313,13 +607,152 @@ mod tests {
                 "source_credentials",
             ),
         ] {
-            let error = parse(text.clone()).err().unwrap_or("it was accepted");
-            assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
+            assert_refused(&text, why);
         }
         assert_eq!(
-            parse(user.to_string()).map(|file| file.kind),
+            safe(&user.to_string()).map(|file| file.kind),
             Ok(CredentialKind::AuthorizedUser)
         );
+    }
+
+    fn safe(text: &str) -> Result<CredentialFile, Fault> {
+        parse(text, Transport::Safe)
+    }
+
+    fn assert_refused(text: &str, why: &str) {
+        let error = match safe(text) {
+            Ok(_) => "it was accepted".to_owned(),
+            Err(fault) => fault.to_string(),
+        };
+        assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
+    }
+
+    fn external(field: &str, value: Value) -> String {
+        let mut file = json!({
+            "type": "external_account", "audience": "a", "subject_token_type": "t",
+            "token_url": "https://sts.googleapis.com/v1/token",
+            "credential_source": { "file": "/token" },
+        });
+        file[field] = value;
+        file.to_string()
+    }
+
+    #[test]
+    fn secrets_go_in_clear_text_to_this_machine_alone() {
+        let impersonation = "http://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b:generateAccessToken";
+        let user = |uri: &str| {
+            json!({ "type": "authorized_user", "client_id": "a", "client_secret": "SECRET",
+                    "refresh_token": "SECRET", "token_uri": uri })
+        };
+        let source = |source: Value| external("credential_source", source);
+        for text in [
+            user("http://example.com/token").to_string(),
+            user("http://10.0.0.1/token").to_string(),
+            user("http://localhost.example.com/token").to_string(),
+            external("token_url", "http://sts.googleapis.com/v1/token".into()),
+            external("service_account_impersonation_url", impersonation.into()),
+            json!({ "type": "external_account_authorized_user", "client_id": "a",
+                    "client_secret": "SECRET", "refresh_token": "SECRET",
+                    "token_url": "http://sts.googleapis.com/v1/oauthtoken" })
+            .to_string(),
+            json!({ "type": "impersonated_service_account",
+                    "service_account_impersonation_url": impersonation,
+                    "source_credentials": user("https://oauth2.googleapis.com/token") })
+            .to_string(),
+            json!({ "type": "impersonated_service_account",
+                    "service_account_impersonation_url": impersonation.replace("http", "https"),
+                    "source_credentials": user("http://oauth2.googleapis.com/token") })
+            .to_string(),
+            source(json!({ "url": "http://10.0.0.1/token" })),
+            source(json!({ "environment_id": "aws1", "url": "http://10.0.0.1/role" })),
+            source(json!({ "environment_id": "aws1",
+                           "regional_cred_verification_url": "http://sts.{region}.amazonaws.com" })),
+        ] {
+            assert_refused(&text, "clear text");
+            let allowed = parse(text.as_str(), Transport::ClearTextToo);
+            assert!(allowed.is_ok(), "{text}: {:?}", allowed.err());
+        }
+        for text in [
+            user("http://127.0.0.1:1/token").to_string(),
+            user("http://[::1]:1/token").to_string(),
+            user("http://localhost/token").to_string(),
+            source(json!({ "url": "http://169.254.169.254/metadata/identity/oauth2/token" })),
+            source(json!({
+                "environment_id": "aws1",
+                "region_url": "http://169.254.169.254/latest/meta-data/placement/availability-zone",
+                "url": "http://[fd00:ec2::254]/latest/meta-data/iam/security-credentials",
+                "regional_cred_verification_url":
+                    "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15",
+            })),
+        ] {
+            assert!(safe(&text).is_ok(), "{text}: {:?}", safe(&text).err());
+        }
+    }
+
+    #[test]
+    fn what_impersonates_goes_to_generate_access_token_and_nowhere_else() {
+        for url in [
+            "https://evil.example/steal",
+            "https://evil.example/v1/projects/-/serviceAccounts/a@b:generateAccessToken",
+            "https://iamcredentials.evil.example/v1/projects/-/serviceAccounts/a@b:generateAccessToken",
+            "https://iamcredentialsgoogleapis.com/v1/projects/-/serviceAccounts/a@b:generateAccessToken",
+            "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b:signJwt",
+            "https://user:SECRET@h/v1/projects/-/serviceAccounts/a@b:generateAccessToken",
+        ] {
+            let text = external("service_account_impersonation_url", url.into());
+            assert_refused(&text, "\"service_account_impersonation_url\" is not");
+        }
+    }
+
+    #[test]
+    fn a_source_of_subject_tokens_that_is_not_supported_is_named() {
+        for (source, why) in [
+            (json!({ "certificate": { "use_default_certificate_config": true } }), "certificate"),
+            (json!({ "environment_id": "azure1" }), "aws1"),
+            (json!({}), "names no source"),
+            (json!({ "file": 7 }), "\"credential_source.file\" is not text but a number"),
+            (json!({ "executable": {} }), "\"credential_source.executable.command\""),
+            (json!({ "url": "nowhere" }), "\"credential_source.url\""),
+            (json!({ "file": "a", "format": { "type": "json" } }), "subject_token_field_name"),
+            (json!({ "file": "a", "format": { "type": "xml" } }), "neither text nor json"),
+            (json!("SECRET"), "\"credential_source\" is not an object but text"),
+        ] {
+            assert_refused(&external("credential_source", source), why);
+        }
+    }
+
+    #[test]
+    fn a_key_that_lost_its_lines_is_mended_and_any_other_is_named() {
+        let key = |pem: &str| json!({ "client_email": "a@b", "private_key": pem }).to_string();
+        let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
+        let body = "U0VDUkVU".repeat(16);
+        let right = format!("{begin}\n{}\n{}\n{end}\n", &body[..64], &body[64..]);
+        for pem in [
+            right.clone(),
+            right.replace('\n', "\r\n"),
+            right.replace('\n', "\\n"),
+            right.replace('\n', "\\r\\n"),
+            right.replace('\n', " "),
+            right.replace('\n', ""),
+            right.replace('\n', "\n    "),
+            format!("\"{right}\""),
+            format!("'{}'", right.replace('\n', "\\n")),
+        ] {
+            let file = safe(&key(&pem)).unwrap();
+            assert_eq!(file.text_of("private_key"), Some(right.as_str()), "{pem}");
+            assert_eq!(file.text_of("token_uri"), Some(TOKEN_URI));
+        }
+        for (pem, why) in [
+            (right.replace(end, ""), "lost its end"),
+            (right.replace(&body[..10], "U0VDUk..."), "was shortened"),
+            (right.replace('\n', "\\\\n"), "escaped more than once"),
+            (right.replace("PRIVATE", "RSA PRIVATE"), "PKCS#1"),
+            (right.replace("PRIVATE", "ENCRYPTED PRIVATE"), "has a password"),
+            (right.replace("PRIVATE", "PUBLIC"), "not the private one"),
+            (body.clone(), "PKCS#8 PEM form"),
+        ] {
+            assert_refused(&key(&pem), why);
+        }
     }
 
     #[test]

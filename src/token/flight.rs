@@ -26,6 +26,7 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     reason: FetchReason,
+    started: Instant,
     deadline: Instant,
     outcome: watch::Receiver<Option<Outcome>>,
 }
@@ -40,7 +41,8 @@ impl Flight {
     ) -> Result<Self, TokenError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
         let (sender, outcome) = watch::channel(None);
-        let deadline = Instant::now() + timeout + GRACE;
+        let started = Instant::now();
+        let deadline = started + timeout + GRACE;
         // The task does not keep the cache alive by its source alone: `land` holds it weakly.
         runtime.spawn(async move {
             let fetch = Contained(Box::pin(async move { source.fetch(reason).await }));
@@ -52,12 +54,16 @@ impl Flight {
             };
             sender.send_replace(Some(land(token)));
         });
-        Ok(Self { reason, deadline, outcome })
+        Ok(Self { reason, started, deadline, outcome })
     }
 
     /// Why it was started; who joined it may have had another reason.
     pub(super) fn reason(&self) -> FetchReason {
         self.reason
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// Until when nobody needs to look whether this flight is still under way.

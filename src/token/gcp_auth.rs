@@ -1,45 +1,48 @@
 //! Google's credentials, through the crate `gcp_auth`.
 //!
-//! What `gcp_auth` 0.12 cannot do is done here. Its providers return a cached token until 20 s
-//! before its end and cannot be forced, so **each flight builds a provider of its own**. Its search
-//! does not tell what it found, so it is made here, in the same order, and what first succeeded
-//! stays: a later failure never turns the process into somebody else. It panics on an invalid
-//! `token_uri`, and blocks its thread on `gcloud` and on files. It tells why a token was refused
-//! only to the log, with the whole body; that event is read for its status and its error code, and
-//! goes no further.
+//! `gcp_auth` 0.12 reads and checks service-account keys, signs with them, and runs gcloud. What it
+//! cannot do is done here:
+//!
+//! - Its requests take an answer of any length, fail on an `expires_in` in quotes, and tell why a
+//!   token was refused only to the log, with the whole body. So what is signed is sent by
+//!   [`grant`], as every other source does it.
+//! - Its search does not tell what it found, so it is made here, in the same order, and what first
+//!   succeeded stays: a later failure never turns the process into somebody else.
+//! - It blocks its thread on `gcloud` and on files.
 
 use std::{
     env, fmt,
-    future::Future,
     io::ErrorKind,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use gcp_auth::{
-    ConfigDefaultCredentials, CustomServiceAccount, Error as GcpError, GCloudAuthorizedUser,
-    MetadataServiceAccount, TokenProvider,
-};
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    instrument::WithSubscriber,
-    span,
-};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use gcp_auth::{CustomServiceAccount, Error as GcpError, GCloudAuthorizedUser, TokenProvider};
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{self, KEY_VARIABLE, Reread, blocking},
-    https::chain,
-    refusal::Refusal,
+    file::{self, CredentialFile, KEY_VARIABLE, Reread, Transport, blocking},
+    grant,
+    login::Login,
+    machine,
+    metadata::{self, Surroundings},
 };
-use crate::{BoxError, error::ConfigError};
+use crate::{
+    BoxError,
+    error::{ConfigError, CredentialsError, Fault, FaultKind},
+};
 
-/// Off Google Cloud nobody answers for the metadata server, and `gcp_auth` asks five times.
-const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
+/// Within the time of a fetch, 10 s, with the last try.
+const METADATA_PATIENCE: Duration = Duration::from_secs(6);
+const METADATA_PAUSE: Duration = Duration::from_millis(500);
 /// `gcloud` starts a Python interpreter and may refresh its own token.
 const GCLOUD_TIMEOUT: Duration = Duration::from_secs(5);
+/// In seconds. Google takes assertions of up to an hour.
+const ASSERTION_LIFE: i64 = 3595;
 
 /// Access tokens by a service-account key, or by whatever credentials this machine offers.
 ///
@@ -53,11 +56,13 @@ const GCLOUD_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct GcpAuth {
     /// What gives the tokens, once something gave one.
     origin: Arc<OnceLock<Origin>>,
+    /// Of the environment or of the file, once somebody asked for it.
+    quota_project: Arc<OnceLock<Option<String>>>,
 }
 
 enum Origin {
     Key(Reread),
-    UserCredentials,
+    UserCredentials(Login),
     MetadataServer,
     Gcloud,
 }
@@ -71,23 +76,14 @@ impl GcpAuth {
     /// 4. `gcloud auth print-access-token`.
     ///
     /// If the variable is set, nothing else is tried: a broken key is an error, not a reason to
-    /// become somebody else. Nothing is read or sent before the first fetch.
+    /// become somebody else. Nothing is sent before the first fetch, and nothing is read but for the
+    /// project that pays, when a layer asks for it.
     pub fn new() -> Self {
-        Self { origin: Arc::default() }
+        Self { origin: Arc::default(), quota_project: Arc::default() }
     }
 
     fn of(origin: Origin) -> Self {
-        Self { origin: Arc::new(OnceLock::from(origin)) }
-    }
-
-    /// The metadata server of Google Cloud, and nothing else.
-    pub(super) fn metadata_server() -> Self {
-        Self::of(Origin::MetadataServer)
-    }
-
-    /// gcloud's user credentials in their usual place, and nothing else.
-    pub(super) fn user_credentials() -> Self {
-        Self::of(Origin::UserCredentials)
+        Self { origin: Arc::new(OnceLock::from(origin)), quota_project: Arc::default() }
     }
 
     /// `gcloud auth print-access-token`, and nothing else.
@@ -96,8 +92,8 @@ impl GcpAuth {
     }
 
     /// A service account's key.
-    pub(super) fn key(file: Reread) -> Result<Self, &'static str> {
-        parse_key(&file.last_good().text)?;
+    pub(super) fn key(file: Reread) -> Result<Self, Fault> {
+        parse_key(&file.last_good())?;
         Ok(Self::of(Origin::Key(file)))
     }
 
@@ -113,9 +109,9 @@ impl GcpAuth {
     ///
     /// [`ConfigError`] if it is not such a key; the text names the field, never its content.
     pub fn from_service_account_key(json: impl Into<String>) -> Result<Self, ConfigError> {
-        file::parse(json.into())
+        file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::key(Reread::fixed(content)))
-            .map_err(|why| ConfigError::missing("usable service-account key", why))
+            .map_err(|why| ConfigError::missing("usable service-account key", why.to_string()))
     }
 
     /// A file with a service-account key. It is read again for each token, so a key that is
@@ -127,9 +123,9 @@ impl GcpAuth {
     /// [`ConfigError`] if it cannot be read now, or is not such a key.
     pub fn from_service_account_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let path = path.into();
-        Reread::open(&path).and_then(Self::key).map_err(|why| {
-            ConfigError::invalid("service-account key file", &path.display().to_string(), why)
-        })
+        Reread::open(&path, Transport::Safe)
+            .and_then(Self::key)
+            .map_err(|why| ConfigError::unusable("service-account key file", &path, &why))
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
@@ -146,12 +142,9 @@ impl GcpAuth {
 impl Origin {
     async fn token(&self) -> Result<AccessToken, BoxError> {
         match self {
-            Self::Key(file) => key(file).await,
-            Self::UserCredentials => {
-                let provider = ConfigDefaultCredentials::new();
-                ask(CredentialKind::AuthorizedUser, "accounts.google.com", provider).await
-            }
-            Self::MetadataServer => metadata_server().await,
+            Self::Key(file) => key_token(file.current().await?).await,
+            Self::UserCredentials(login) => login.fetch(FetchReason::Cold).await,
+            Self::MetadataServer => machine::token(metadata::HOST).await,
             Self::Gcloud => gcloud().await,
         }
     }
@@ -167,6 +160,22 @@ impl TokenSource for GcpAuth {
     fn fetch(&self, _: FetchReason) -> TokenFuture<'_> {
         Box::pin(self.token())
     }
+
+    fn quota_project(&self) -> Option<&str> {
+        let found = || match self.origin.get() {
+            Some(Origin::Key(file)) => file::quota_project(Some(file)),
+            Some(Origin::UserCredentials(login)) => login.quota_project().map(str::to_owned),
+            Some(Origin::MetadataServer | Origin::Gcloud) => file::quota_project(None),
+            None => {
+                // Of what the search will find first, if it is a file.
+                let named = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty());
+                let path = named.map(PathBuf::from).or_else(user_credentials);
+                let file = path.and_then(|path| Reread::open(path, Transport::Safe).ok());
+                file::quota_project(file.as_ref())
+            }
+        };
+        self.quota_project.get_or_init(found).as_deref()
+    }
 }
 
 impl fmt::Debug for GcpAuth {
@@ -174,7 +183,7 @@ impl fmt::Debug for GcpAuth {
         let from = match self.origin.get() {
             None => "search",
             Some(Origin::Key(_)) => "service-account key",
-            Some(Origin::UserCredentials) => "user credentials",
+            Some(Origin::UserCredentials(_)) => "user credentials",
             Some(Origin::MetadataServer) => "metadata server",
             Some(Origin::Gcloud) => "gcloud",
         };
@@ -186,20 +195,20 @@ impl fmt::Debug for GcpAuth {
 async fn search() -> Result<(AccessToken, Origin), BoxError> {
     if let Some(path) = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
-        let opened = path.clone();
-        let file = blocking(move || Ok(Reread::open(opened))).await?.map_err(|why| {
-            format!("the file {path:?} that {KEY_VARIABLE} names is of no use: {why}")
-        })?;
-        let origin = Origin::Key(file);
+        let origin = Origin::Key(open(KEY_VARIABLE, path).await?);
         return Ok((origin.token().await?, origin));
     }
     // What is there decides, even if it gives no token now.
-    if user_credentials().is_some_and(|path| path.exists()) {
-        let origin = Origin::UserCredentials;
+    if let Some(path) = user_credentials().filter(|path| path.exists()) {
+        let origin = Origin::UserCredentials(Login::new(open("user credentials", path).await?));
         return Ok((origin.token().await?, origin));
     }
-    let metadata_error = match Origin::MetadataServer.token().await {
+    let metadata_error = match first_of_metadata_server().await {
         Ok(token) => return Ok((token, Origin::MetadataServer)),
+        // It is late. Who is logged in with gcloud is somebody else.
+        Err(error) if Surroundings::look() == Surroundings::GoogleCloud => {
+            return Err(format!("metadata server: {error}").into());
+        }
         Err(error) => error,
     };
     let gcloud_error = match Origin::Gcloud.token().await {
@@ -216,149 +225,130 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
     .into())
 }
 
-async fn key(file: &Reread) -> Result<AccessToken, BoxError> {
-    let content = file.current().await?;
-    let endpoint: http::Uri = content.text_of("token_uri").unwrap_or_default().parse()?;
-    let provider = blocking(move || Ok(parse_key(&content.text)?)).await?;
-    let host = endpoint.host().unwrap_or_default();
-    ask(CredentialKind::ServiceAccount, host, async { Ok(provider) }).await
-}
-
-/// A provider of a key whose faults, which `gcp_auth` would panic on or hide, were looked for by
-/// [`file::parse`].
-fn parse_key(json: &str) -> Result<CustomServiceAccount, &'static str> {
-    let content = file::parse(json)?;
-    if content.kind != CredentialKind::ServiceAccount {
-        return Err("its \"type\" is not \"service_account\"; use `Credentials::detect`");
+/// The first token decides who this process is. So where there should be a metadata server, which in
+/// the first seconds of a machine or a pod is not ready, it is asked for as long as a fetch may take.
+async fn first_of_metadata_server() -> Result<AccessToken, BoxError> {
+    if metadata::is_ruled_out() {
+        return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE).into());
     }
-    CustomServiceAccount::from_json(json).map_err(|error| match error {
-        GcpError::Other(..) | GcpError::Str(_) => {
-            "its \"private_key\" is not an RSA key in PKCS#8 PEM form"
+    let until = Instant::now() + METADATA_PATIENCE;
+    metadata::wait(Surroundings::look(), METADATA_PATIENCE).await?;
+    // It is there, and may have no token yet.
+    loop {
+        let token = Origin::MetadataServer.token().await;
+        if token.is_ok() || Instant::now() >= until {
+            return token;
         }
-        GcpError::Io(..) => "the system's root certificates cannot be read",
-        _ => "a field of it has the wrong type",
-    })
+        tokio::time::sleep(METADATA_PAUSE).await;
+    }
 }
 
-async fn metadata_server() -> Result<AccessToken, BoxError> {
-    let provider = MetadataServiceAccount::new();
-    let ask = ask(CredentialKind::MetadataServer, "metadata.google.internal", provider);
-    tokio::time::timeout(METADATA_TIMEOUT, ask)
-        .await
-        .map_err(|_| format!("no answer within {METADATA_TIMEOUT:?}"))?
+async fn open(place: &'static str, path: PathBuf) -> Result<Reread, BoxError> {
+    blocking(move || {
+        let file = Reread::open(&path, Transport::Safe);
+        Ok(file.map_err(|fault| CredentialsError::unusable(place.into(), &path, fault))?)
+    })
+    .await
+}
+
+/// A token of a service account, by an assertion that its key signs: RFC 7523 §2.1.
+pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, BoxError> {
+    let request = blocking(move || {
+        let signer = parse_key(&content)?;
+        let field = |name| content.text_of(name).unwrap_or_default();
+        let now = chrono::Utc::now().timestamp();
+        let claims = json!({
+            "iss": field("client_email"),
+            "aud": field("token_uri"),
+            "scope": CLOUD_PLATFORM_SCOPE,
+            "iat": now,
+            "exp": now + ASSERTION_LIFE,
+        });
+        let mut header = json!({ "alg": "RS256", "typ": "JWT" });
+        if let Some(id) = content.text_of("private_key_id") {
+            header["kid"] = id.into();
+        }
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signature = signer
+            .signer()
+            .sign(signed.as_bytes())
+            .map_err(|_| file::fault("its \"private_key\" cannot sign", "make a new key"))?;
+        let assertion = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        grant::form(
+            field("token_uri"),
+            &[
+                ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+                ("assertion", &assertion),
+            ],
+        )
+    });
+    Ok(grant::ask(CredentialKind::ServiceAccount, request.await?).await?.token)
+}
+
+/// What signs with a key whose faults, which `gcp_auth` would hide, were looked for by
+/// [`file::parse`].
+fn parse_key(content: &CredentialFile) -> Result<CustomServiceAccount, Fault> {
+    if content.kind != CredentialKind::ServiceAccount {
+        let what = "its \"type\" is not \"service_account\"";
+        return Err(file::fault(what, "use `Credentials::detect`"));
+    }
+    CustomServiceAccount::from_json(&content.json.to_string()).map_err(|error| match error {
+        GcpError::Io(..) => file::fault(
+            "the system's root certificates cannot be read",
+            "install the package ca-certificates",
+        ),
+        // The fields have the right types.
+        _ => file::fault(
+            "its \"private_key\" is not an RSA key in PKCS#8 PEM form",
+            "make a new key with `gcloud iam service-accounts keys create`",
+        ),
+    })
 }
 
 async fn gcloud() -> Result<AccessToken, BoxError> {
     let provider = gcloud_provider(GCLOUD_TIMEOUT).await?;
-    ask(CredentialKind::Gcloud, "gcloud", async { Ok(provider) }).await
+    // It was fetched by the constructor.
+    let token =
+        provider.token(&[CLOUD_PLATFORM_SCOPE]).await.map_err(|error| gcloud_fault(&error))?;
+    let life = token.expires_at() - chrono::Utc::now();
+    Ok(AccessToken::new(token.as_str(), Some(life.to_std().unwrap_or_default()))?)
 }
 
 async fn gcloud_provider(limit: Duration) -> Result<GCloudAuthorizedUser, BoxError> {
     let runtime = tokio::runtime::Handle::current();
     // The command blocks; when the time is over, its thread ends with it and its answer is dropped.
     let command = blocking(move || {
-        Ok(runtime.block_on(GCloudAuthorizedUser::new()).map_err(|error| match error {
-            GcpError::Io(_, error) if error.kind() == ErrorKind::NotFound => {
-                "there is no such command; install it and run `gcloud auth login`".to_owned()
-            }
-            GcpError::Str(_) => "it gives no token; run `gcloud auth login`".to_owned(),
-            error => explain(&error, "gcloud"),
-        })?)
+        Ok(runtime.block_on(GCloudAuthorizedUser::new()).map_err(|error| gcloud_fault(&error))?)
     });
     let provided = tokio::time::timeout(limit, command).await;
-    provided.map_err(|_| format!("it gave no token within {limit:?}"))?
+    provided.map_err(|_| {
+        let what = format!("it gave no token within {limit:?}");
+        Fault::new(FaultKind::Unreachable, what, "see what `gcloud auth print-access-token` does")
+    })?
 }
 
-/// The file from which `gcp_auth` reads user credentials, whatever `CLOUDSDK_CONFIG` says.
-pub(super) fn user_credentials() -> Option<PathBuf> {
+fn gcloud_fault(error: &GcpError) -> Fault {
+    match error {
+        GcpError::Io(_, error) if error.kind() == ErrorKind::NotFound => Fault::new(
+            FaultKind::Credentials,
+            "there is no such command",
+            "install it and run `gcloud auth login`",
+        ),
+        GcpError::Io(_, error) => Fault::new(
+            FaultKind::Credentials,
+            format!("it cannot be run ({})", error.kind()),
+            "see what `gcloud auth print-access-token` does",
+        ),
+        _ => Fault::new(FaultKind::Refused, "it gives no token", "run `gcloud auth login`"),
+    }
+}
+
+/// Where gcloud leaves user credentials, if `CLOUDSDK_CONFIG` names no other folder.
+fn user_credentials() -> Option<PathBuf> {
     let folder = match cfg!(windows) {
         true => PathBuf::from(env::var_os("APPDATA")?),
         false => env::home_dir()?.join(".config"),
     };
     Some(folder.join("gcloud").join("application_default_credentials.json"))
-}
-
-/// One token from a provider made for it.
-async fn ask<P: TokenProvider>(
-    kind: CredentialKind,
-    host: &str,
-    provider: impl Future<Output = Result<P, GcpError>>,
-) -> Result<AccessToken, BoxError> {
-    let refusal = Arc::new(Mutex::new(None));
-    let token = async { provider.await?.token(&[CLOUD_PLATFORM_SCOPE]).await }
-        .with_subscriber(RefusalReader(Arc::clone(&refusal)))
-        .await;
-    match token {
-        Ok(token) => {
-            let life = token.expires_at() - chrono::Utc::now();
-            Ok(AccessToken::new(token.as_str(), Some(life.to_std().unwrap_or_default()))?)
-        }
-        Err(error) => {
-            let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(match refusal {
-                Some(refusal) => refusal.explain(kind).into(),
-                None => explain(&error, host).into(),
-            })
-        }
-    }
-}
-
-/// The text of an error of `gcp_auth`, without what could be a secret: `serde_json` quotes the
-/// values that it did not expect.
-fn explain(error: &GcpError, host: &str) -> String {
-    match error {
-        GcpError::Json(what, error) => {
-            let (line, column) = (error.line(), error.column());
-            format!("{host}: {what}: not what was expected at line {line}, column {column}")
-        }
-        GcpError::Other("HTTP request failed", error) => {
-            format!("{host} cannot be reached: {}", chain(&**error))
-        }
-        GcpError::Other(what, error) => format!("{what}: {}", chain(&**error)),
-        // Static text, or that of an operating-system or connection error.
-        error => error.to_string(),
-    }
-}
-
-/// Stands in for the subscriber while `gcp_auth` works, and reads the one event that says why a
-/// token was refused.
-struct RefusalReader(Arc<Mutex<Option<Refusal>>>);
-
-impl Subscriber for RefusalReader {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN && metadata.target().starts_with("gcp_auth")
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut seen = Seen::default();
-        event.record(&mut seen);
-        if let Some(status) = seen.status {
-            let refusal = Refusal::new(status, &seen.body);
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
-        }
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-#[derive(Default)]
-struct Seen {
-    status: Option<u16>,
-    body: String,
-}
-
-impl Visit for Seen {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "status" => self.status = format!("{value:?}").parse().ok(),
-            "body" => self.body = format!("{value:?}"),
-            _ => {}
-        }
-    }
 }

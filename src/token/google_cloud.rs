@@ -16,7 +16,7 @@
 use std::{
     error::Error as StdError,
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,18 +28,21 @@ use google_cloud_auth::{
     },
     errors::CredentialsError,
 };
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{self, CredentialFile, Reread},
+    file::{self, CredentialFile, Reread, Transport},
+    grant, https,
     impersonated::check_lifetime,
     refusal::Refusal,
 };
 use crate::{
     BoxError,
-    error::{ConfigError, TokenError},
+    error::{ConfigError, Fault, FaultKind, TokenError},
+    regular_file, shown,
 };
 
 /// A short overload of the metadata server or of a token endpoint ends within these.
@@ -62,6 +65,7 @@ pub struct GoogleCloudAuth {
 struct Shared {
     origin: Origin,
     lifetime: Option<Duration>,
+    quota_project: Option<String>,
     /// What answers now, and the content of the file that it was built from.
     built: Mutex<Option<(Arc<str>, Arc<Built>)>>,
 }
@@ -84,9 +88,9 @@ impl GoogleCloudAuth {
     ///
     /// [`ConfigError`] if it is not such a file; the text names the field, never its content.
     pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
-        file::parse(json.into())
+        file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::file(Reread::fixed(content)))
-            .map_err(|why| ConfigError::missing("usable credential file", why))
+            .map_err(|why| ConfigError::missing("usable credential file", why.to_string()))
     }
 
     /// A credential file of any type but `external_account_authorized_user`. A change of it is
@@ -98,9 +102,9 @@ impl GoogleCloudAuth {
     /// [`ConfigError`] if it cannot be read now, or is not such a file.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let path = path.into();
-        Reread::open(&path).and_then(Self::file).map_err(|why| {
-            ConfigError::invalid("credential file", &path.display().to_string(), why)
-        })
+        Reread::open(&path, Transport::Safe)
+            .and_then(Self::file)
+            .map_err(|why| ConfigError::unusable("credential file", &path, &why))
     }
 
     /// The metadata server: the one that `GCE_METADATA_HOST` names, or that of this machine.
@@ -108,16 +112,21 @@ impl GoogleCloudAuth {
         Self::of(Origin::MetadataServer)
     }
 
-    pub(super) fn file(file: Reread) -> Result<Self, &'static str> {
+    pub(super) fn file(file: Reread) -> Result<Self, Fault> {
         if file.last_good().kind == CredentialKind::ExternalAccountAuthorizedUser {
-            return Err("its \"type\" is not one that google-cloud-auth knows; use \
-                        `Credentials::detect`");
+            let what = "its \"type\" is not one that google-cloud-auth knows";
+            return Err(file::fault(what, "use `Credentials::detect`"));
         }
         Ok(Self::of(Origin::File(file)))
     }
 
     fn of(origin: Origin) -> Self {
-        Self { shared: Arc::new(Shared { origin, lifetime: None, built: Mutex::default() }) }
+        let quota_project = file::quota_project(match &origin {
+            Origin::File(file) => Some(file),
+            Origin::MetadataServer => None,
+        });
+        let built = Mutex::default();
+        Self { shared: Arc::new(Shared { origin, lifetime: None, quota_project, built }) }
     }
 
     /// The life to ask for where credentials impersonate a service account, 1 s to 12 h; others
@@ -128,6 +137,7 @@ impl GoogleCloudAuth {
     /// [`ConfigError`] if it is outside these bounds.
     pub fn lifetime(self, lifetime: Duration) -> Result<Self, ConfigError> {
         check_lifetime(lifetime)?;
+        let quota_project = self.shared.quota_project.clone();
         let origin = match Arc::try_unwrap(self.shared) {
             Ok(shared) => shared.origin,
             Err(shared) => match &shared.origin {
@@ -135,7 +145,8 @@ impl GoogleCloudAuth {
                 Origin::MetadataServer => Origin::MetadataServer,
             },
         };
-        let shared = Shared { origin, lifetime: Some(lifetime), built: Mutex::default() };
+        let built = Mutex::default();
+        let shared = Shared { origin, lifetime: Some(lifetime), quota_project, built };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -188,6 +199,10 @@ impl GoogleCloudAuth {
 impl TokenSource for GoogleCloudAuth {
     fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
         Box::pin(self.token(reason))
+    }
+
+    fn quota_project(&self) -> Option<&str> {
+        self.shared.quota_project.as_deref()
     }
 }
 
@@ -296,59 +311,187 @@ impl Failure {
             Self::Token(error) => return error.into(),
             Self::Gone => return TokenError::RuntimeGone.into(),
             Self::Panicked => {
-                return "google-cloud-auth panicked, as it does over a token that has already \
-                        expired when it arrives; look at this machine's clock"
-                    .into();
+                let what = "google-cloud-auth panicked, as it does over a token that has already \
+                            expired when it arrives";
+                let remedy = "look at this machine's clock";
+                return Fault::new(FaultKind::NotAToken, what, remedy).into();
             }
         };
-        let mut text = error.to_string();
-        let mut cause = StdError::source(&error);
-        let mut io = None;
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            io = error.downcast_ref::<std::io::Error>().map(|error| error.kind()).or(io);
-            cause = error.source();
-        }
-        if let Some(refusal) = Refusal::find_in(&text) {
-            return refusal.explain(kind).into();
-        }
-        if let Some(file) = content.and_then(subject_token_file)
-            && let Err(error) = std::fs::File::open(file)
+        let seen = Seen::of(&error);
+        let source = content.and_then(|content| content.json.get("credential_source"));
+        let of_source = |what: String, remedy: &'static str| {
+            BoxError::from(Fault::new(FaultKind::Credentials, what, remedy))
+        };
+        let is_source = |url: &str| {
+            let named = source.and_then(Value::as_object).into_iter().flatten();
+            let mut named = named.filter_map(|(_, value)| value.as_str());
+            named.any(|named| url.starts_with(named.trim_end_matches('/')))
+        };
+        if let (Some(status), Some(url)) = (seen.status, seen.url.as_deref())
+            && is_source(url)
         {
-            return format!(
-                "the subject token's file {file:?} cannot be read ({}); whatever writes it for \
-                 this workload has to run first",
-                error.kind()
-            )
-            .into();
+            let whose = shown::value(url);
+            let what = format!("what gives the subject token, {whose}, answered {status}");
+            let region = source.and_then(|source| source.get("region_url")?.as_str());
+            let refusal = Refusal::new(status, "").of_subject(what);
+            return match region == Some(url) {
+                true => refusal.remedied("set AWS_REGION to the region that this runs in").into(),
+                false => refusal.into(),
+            };
         }
-        match io {
-            Some(kind) => format!("the token endpoint cannot be reached: {kind}"),
-            None if text.contains("executable") => {
-                "the command that gives the subject token failed; it must be allowed by \
-                 GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1, and print what Google's \
-                 specification of executable-sourced credentials asks for"
-                    .to_owned()
-            }
-            None if text.contains("subject token") => {
-                "the credential source gave no subject token".to_owned()
-            }
-            None => "the token endpoint's answer could not be understood".to_owned(),
+        if let Some(status) = seen.status {
+            return Refusal::new(status, body_of(&seen.text)).fault(kind).into();
         }
+        if let Some(path) = source.and_then(|source| source.get("file")?.as_str())
+            && let Err(unread) = regular_file::open(Path::new(path))
+        {
+            let path = shown::path(Path::new(path));
+            return of_source(
+                format!("the subject token's file {path} cannot be read: {}", unread.what()),
+                "see that what writes it for this workload has run",
+            );
+        }
+        if let Some(unanswered) = seen.unanswered {
+            return unanswered.into();
+        }
+        if source.is_some_and(|source| source.get("executable").is_some()) && !seen.has_answer {
+            return of_source(
+                "the command that gives the subject token failed".to_owned(),
+                "it must be allowed by GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1, and print what \
+                 Google's specification of executable-sourced credentials asks for",
+            );
+        }
+        if source.is_some_and(|source| source.get("environment_id").is_some()) && !seen.has_answer {
+            return of_source(
+                "AWS gave no identity: no region, no role or no credentials were found".to_owned(),
+                "set AWS_REGION, and AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or see that the \
+                 instance has a role",
+            );
+        }
+        if source.is_some() && !seen.has_answer {
+            return of_source(
+                "the credential source gave no subject token".to_owned(),
+                "look at \"credential_source\", and at what it names",
+            );
+        }
+        grant::not_a_token(
+            "the token endpoint",
+            "could not be understood: it has no \"access_token\" that is text, or an \
+             \"expires_in\" that is not a number",
+        )
         .into()
     }
 }
 
-fn subject_token_file(content: &CredentialFile) -> Option<&str> {
-    content.json.get("credential_source")?.get("file")?.as_str()
+#[derive(Debug)]
+struct NoAnswer;
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there was no answer")
+    }
 }
 
-fn explain_build(error: &BuildError) -> &'static str {
+impl StdError for NoAnswer {}
+
+/// What the types of an error and of its causes tell.
+#[derive(Default)]
+struct Seen {
+    /// Holds the bodies of answers: not to be shown.
+    text: String,
+    status: Option<u16>,
+    url: Option<String>,
+    unanswered: Option<Fault>,
+    /// Whether there was an answer that could not be read.
+    has_answer: bool,
+}
+
+impl Seen {
+    fn of(error: &CredentialsError) -> Self {
+        let mut seen = Self { text: error.to_string(), ..Self::default() };
+        let mut cause = StdError::source(error);
+        let mut lost = None;
+        while let Some(error) = cause {
+            seen.text.push_str(&format!(": {error}"));
+            if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+                seen.status = error.status().map(|status| status.as_u16()).or(seen.status);
+                seen.url = error.url().map(ToString::to_string).or(seen.url);
+                seen.has_answer |= error.is_decode();
+                if error.is_connect() || error.is_timeout() || error.is_request() {
+                    lost = Some(error);
+                }
+            }
+            seen.has_answer |= error.is::<serde_json::Error>();
+            cause = error.source();
+        }
+        seen.unanswered = lost.filter(|_| seen.status.is_none()).map(|error| {
+            let host = error.url().and_then(|url| url.host_str()).unwrap_or("the token endpoint");
+            // Its own text has the URL, whose query may be a secret.
+            let cause = error.source().unwrap_or(&NoAnswer);
+            https::unanswered(cause, error.is_connect()).fault(host)
+        });
+        seen
+    }
+}
+
+/// The body of an answer, which the texts of errors hold; they repeat it, and the first one is whole.
+fn body_of(text: &str) -> &str {
+    let body = text.find('{').and_then(|start| {
+        let rest = text.get(start..)?;
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        values.next()?.ok()?;
+        rest.get(..values.byte_offset())
+    });
+    body.unwrap_or(text)
+}
+
+/// What is wrong with a file in the eyes of the crate. What this crate looks for was found right.
+fn explain_build(error: &BuildError) -> Fault {
     if error.is_not_supported() {
-        "credentials of this type are not supported in another universe than googleapis.com"
-    } else if error.is_parsing() || error.is_missing_field() {
-        "a field of the credential file is missing or has the wrong type; use the file as it was made"
-    } else {
-        "google-cloud-auth cannot use these credentials"
+        let what = "credentials of this type are not supported in another universe than \
+                    googleapis.com";
+        return file::fault(what, "use credentials of another type");
+    }
+    // The first name in quotes or backquotes in its text is that of the field, if it is one.
+    let text = https::chain(error);
+    let quoted = text.split(['`', '"']).skip(1).step_by(2);
+    let mut fields = FIELDS.iter().filter(|field| quoted.clone().any(|name| name == **field));
+    match fields.next() {
+        Some(field) => file::fault(
+            format!("its {field:?} is missing or not what google-cloud-auth takes"),
+            "use the file as it was made",
+        ),
+        None => file::fault(
+            "google-cloud-auth cannot use these credentials",
+            "use the file as it was made",
+        ),
+    }
+}
+
+/// Those that the crate may name in an error. Other words may be what a file holds.
+const FIELDS: [&str; 12] = [
+    "access_token",
+    "audience",
+    "client_email",
+    "client_id",
+    "client_secret",
+    "credential_source",
+    "private_key",
+    "private_key_id",
+    "refresh_token",
+    "subject_token_type",
+    "token_url",
+    "workforce_pool_user_project",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_is_found_in_the_text_of_an_error() {
+        let text = r#"failed, body=<{"error":"invalid_grant"}> and: body=<{"error":"invalid_grant"}>: HTTP status client error (400 Bad Request)"#;
+        assert_eq!(body_of(text), r#"{"error":"invalid_grant"}"#);
+        assert_eq!(body_of("connection refused"), "connection refused");
     }
 }

@@ -1,25 +1,172 @@
 //! One request to Google: what credentials need beyond the two libraries that fetch tokens.
 
 use std::{
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    io::ErrorKind,
     net::IpAddr,
+    pin::Pin,
+    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use chrono::DateTime;
 use http::{HeaderMap, Request, StatusCode, header, uri::Scheme};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{
+            HttpConnector,
+            dns::{GaiResolver, Name},
+        },
+    },
     rt::TokioExecutor,
 };
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{self, CertificateError, crypto::ring};
+use tower::Service;
 
-use crate::BoxError;
+use crate::error::{Fault, FaultKind};
 
 /// More than any token takes.
 const LONGEST: usize = 1024 * 1024;
+
+/// Why there was no answer. Its text has no header, no body and no query.
+#[derive(Clone, Debug)]
+pub(super) struct Unanswered {
+    pub(super) cause: Cause,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The name has no address.
+    Unresolved,
+    /// Nothing listens there.
+    Refused,
+    /// No connection, for another reason.
+    Unconnected,
+    /// The certificate is of nobody whom this machine knows.
+    UnknownIssuer,
+    /// TLS could not be agreed on for another reason.
+    Tls,
+    /// The connection ended in the middle.
+    BrokeOff,
+    /// The answer is longer than anything that is asked for here.
+    TooLong,
+    /// Nothing was sent: this machine or this process is not as it must be.
+    Here,
+}
+
+impl Unanswered {
+    fn new(cause: Cause, text: impl Into<String>) -> Self {
+        Self { cause, text: text.into() }
+    }
+
+    fn of(error: &hyper_util::client::legacy::Error) -> Self {
+        unanswered(error, error.is_connect())
+    }
+
+    /// The same for who waits for a token of `host`.
+    pub(super) fn fault(self, host: &str) -> Fault {
+        let Self { cause, text } = self;
+        let what = match cause {
+            Cause::BrokeOff | Cause::TooLong => format!("{host}: {text}"),
+            Cause::Here => text,
+            _ => format!("{host} cannot be reached: {text}"),
+        };
+        let remedy = match cause {
+            Cause::Unresolved => {
+                "see that this machine can look up names outside (`getent hosts googleapis.com`)"
+            }
+            Cause::UnknownIssuer => UNKNOWN_ISSUER,
+            Cause::Tls => "another server answers there: look at this machine's DNS and clock",
+            Cause::TooLong => "what answers there is no token endpoint: look at the URL",
+            Cause::Here => "install the package ca-certificates, or name a file in SSL_CERT_FILE",
+            Cause::Refused | Cause::Unconnected | Cause::BrokeOff => UNREACHABLE,
+        };
+        Fault::new(FaultKind::Unreachable, what, remedy)
+    }
+}
+
+/// Why a client had no answer, by the types of the causes and never by their texts.
+pub(super) fn unanswered(error: &(dyn StdError + 'static), of_connecting: bool) -> Unanswered {
+    let mut cause = if of_connecting { Cause::Unconnected } else { Cause::BrokeOff };
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<std::io::Error>();
+        if error.is::<LookupError>() {
+            cause = Cause::Unresolved;
+        } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            cause = match tls {
+                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                    Cause::UnknownIssuer
+                }
+                _ => Cause::Tls,
+            };
+        } else if cause == Cause::Unconnected
+            && io.is_some_and(|io| io.kind() == ErrorKind::ConnectionRefused)
+        {
+            cause = Cause::Refused;
+        }
+        // What an I/O error was made of is not its source: that is the source of it.
+        next = match io.and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    Unanswered::new(cause, chain(error))
+}
+
+/// What to do where a token endpoint cannot be reached.
+pub(super) const UNREACHABLE: &str = "see that no firewall or proxy keeps this machine from the \
+                                      token endpoint, and try again";
+/// What to do where its certificate is of an authority that is not known here.
+pub(super) const UNKNOWN_ISSUER: &str = "a proxy that reads TLS may be between: add its \
+                                         certificate to this system's, or name a file with it in \
+                                         SSL_CERT_FILE";
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Unanswered {}
+
+/// The system's resolver, whose failures can be told from those of a connection.
+#[derive(Debug)]
+struct LookupError(std::io::Error);
+
+impl fmt::Display for LookupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for LookupError {}
+
+#[derive(Clone)]
+struct Resolver(GaiResolver);
+
+impl Service<Name> for Resolver {
+    type Response = <GaiResolver as Service<Name>>::Response;
+    type Error = LookupError;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<Self::Response, LookupError>> + Send + 'static>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LookupError>> {
+        self.0.poll_ready(cx).map_err(LookupError)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let looked_up = self.0.call(name);
+        Box::pin(async { looked_up.await.map_err(LookupError) })
+    }
+}
 
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -50,8 +197,8 @@ impl Answer {
 pub(super) async fn send(
     request: Request<Full<Bytes>>,
     connect: Duration,
-) -> Result<Answer, BoxError> {
-    let mut connector = HttpConnector::new();
+) -> Result<Answer, Unanswered> {
+    let mut connector = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(connect));
     connector.set_nodelay(true);
@@ -62,20 +209,23 @@ pub(super) async fn send(
             let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
             Ok::<_, std::io::Error>(builder.https_only().enable_http1().wrap_connector(connector))
         });
-        let connector = connector.await.map_err(|_| "the runtime was shut down")?.map_err(|_| {
-            "the system's root certificates cannot be read; install the package ca-certificates"
-        })?;
+        let here = |text| Unanswered::new(Cause::Here, text);
+        let connector = connector
+            .await
+            .map_err(|_| here("the runtime was shut down"))?
+            .map_err(|_| here("this system's root certificates cannot be read"))?;
         once().build(connector).request(request).await
     } else {
         once().build(connector).request(request).await
     };
-    let (head, body) = response.map_err(|error| chain(&error))?.into_parts();
-    let body = Limited::new(body, LONGEST).collect().await;
-    Ok(Answer {
-        status: head.status,
-        headers: head.headers,
-        body: body.map_err(|_| "the answer broke off")?.to_bytes(),
-    })
+    let (head, body) = response.map_err(|error| Unanswered::of(&error))?.into_parts();
+    let body = Limited::new(body, LONGEST).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Unanswered::new(Cause::TooLong, "the answer is longer than any token's");
+        }
+        Unanswered::new(Cause::BrokeOff, "the answer broke off")
+    })?;
+    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
 }
 
 fn once() -> hyper_util::client::legacy::Builder {
@@ -85,7 +235,7 @@ fn once() -> hyper_util::client::legacy::Builder {
 }
 
 /// An error with its causes: the outer ones say little. None of them holds a header or a body.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

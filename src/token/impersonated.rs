@@ -8,21 +8,27 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde_json::json;
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, Rejection, TokenCache,
-    TokenFuture, TokenSource, file::is_name, https, refusal::Refusal,
+    TokenFuture, TokenSource,
+    file::is_name,
+    grant,
+    https::{self, Answer},
+    refusal::Refusal,
 };
-use crate::{BoxError, Error, error::ConfigError};
+use crate::{
+    BoxError, Error,
+    error::{ConfigError, Fault},
+};
 
 /// What Google grants by default.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 /// What it grants at most, where a policy of the organisation allows it.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(12 * 3600);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Tokens of a service account that the owner of other credentials may impersonate, by
 /// `generateAccessToken` of Google's IAM Service Account Credentials API.
@@ -110,8 +116,6 @@ impl Impersonated {
     pub fn endpoint(mut self, origin: impl AsRef<str>) -> Result<Self, ConfigError> {
         let origin = origin.as_ref().trim_end_matches('/');
         let advice = "give an origin such as https://iamcredentials-NAME.p.googleapis.com";
-        // Not repeated if it could hold a password.
-        let shown = if origin.contains('@') { "with a user name" } else { origin };
         let uri = origin.parse::<http::Uri>().ok().filter(|uri| {
             let local = uri.host().is_some_and(https::is_loopback);
             let safe =
@@ -119,7 +123,7 @@ impl Impersonated {
             safe && !origin.contains('@') && matches!(uri.path(), "" | "/") && uri.query().is_none()
         });
         if uri.is_none() {
-            return Err(ConfigError::invalid("IAM endpoint", shown, advice));
+            return Err(ConfigError::invalid("IAM endpoint", origin, advice));
         }
         self.endpoint = origin.into();
         Ok(self)
@@ -142,36 +146,66 @@ impl Impersonated {
             lease = newer;
             answer = self.ask(lease.authorization()).await?;
         }
-        if !answer.status.is_success() {
-            let refusal = Refusal::new(answer.status.as_u16(), answer.text());
-            let why = refusal.explain(CredentialKind::ImpersonatedServiceAccount);
-            return Err(format!("no token for {}: {why}", self.account).into());
-        }
-        let json = answer.json().ok_or("Google's IAM answered with something that is not JSON")?;
-        let token = json["accessToken"].as_str().ok_or("Google's IAM gave no accessToken")?;
-        let end = json["expireTime"].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok());
-        // Counted by the server's clock: this machine's may be wrong.
-        let now = answer.date().unwrap_or_else(SystemTime::now);
-        let life = end.map(|end| (end - DateTime::<Utc>::from(now)).to_std().unwrap_or_default());
-        Ok(AccessToken::new(token, life.map(|life| life.min(self.lifetime)))?)
+        let whose = format!("no token for {}", self.account);
+        read(&answer, self.lifetime, |fault| fault.of(&whose))
     }
 
-    async fn ask(&self, bearer: &http::HeaderValue) -> Result<https::Answer, BoxError> {
+    async fn ask(&self, bearer: &HeaderValue) -> Result<Answer, BoxError> {
         let name = |account: &String| format!("projects/-/serviceAccounts/{account}");
-        let mut body = json!({
-            "scope": [CLOUD_PLATFORM_SCOPE],
-            "lifetime": format!("{}s", self.lifetime.as_secs()),
-        });
-        if !self.delegates.is_empty() {
-            body["delegates"] = self.delegates.iter().map(name).collect();
-        }
-        let uri = format!("{}/v1/{}:generateAccessToken", self.endpoint, name(&self.account));
-        let request = Request::post(uri)
-            .header(header::AUTHORIZATION, bearer)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::<Bytes>::from(body.to_string()))?;
-        https::send(request, CONNECT_TIMEOUT).await
+        let delegates: Vec<String> = self.delegates.iter().map(name).collect();
+        let url = format!("{}/v1/{}:generateAccessToken", self.endpoint, name(&self.account));
+        ask(&url, bearer, &delegates, self.lifetime).await
     }
+}
+
+/// A token of the service account that the URL names, for whoever shows `bearer`.
+pub(super) async fn generate(
+    url: &str,
+    bearer: &HeaderValue,
+    delegates: &[String],
+    lifetime: Duration,
+) -> Result<AccessToken, BoxError> {
+    read(&ask(url, bearer, delegates, lifetime).await?, lifetime, |fault| fault)
+}
+
+async fn ask(
+    url: &str,
+    bearer: &HeaderValue,
+    delegates: &[String],
+    lifetime: Duration,
+) -> Result<Answer, BoxError> {
+    let mut body = json!({
+        "scope": [CLOUD_PLATFORM_SCOPE],
+        "lifetime": format!("{}s", lifetime.as_secs()),
+    });
+    if !delegates.is_empty() {
+        body["delegates"] = delegates.into();
+    }
+    let request = Request::post(url)
+        .header(header::AUTHORIZATION, bearer)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::<Bytes>::from(body.to_string()))?;
+    Ok(grant::send(request).await?)
+}
+
+fn read(
+    answer: &Answer,
+    lifetime: Duration,
+    of: impl Fn(Fault) -> Fault,
+) -> Result<AccessToken, BoxError> {
+    if !answer.status.is_success() {
+        let refusal = Refusal::new(answer.status.as_u16(), answer.text());
+        return Err(of(refusal.fault(CredentialKind::ImpersonatedServiceAccount)).into());
+    }
+    let wrong = |what| of(grant::not_a_token("Google's IAM", what));
+    let json = answer.json().ok_or_else(|| wrong("is not JSON"))?;
+    let token =
+        json["accessToken"].as_str().ok_or_else(|| wrong("has no \"accessToken\" that is text"))?;
+    let end = json["expireTime"].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok());
+    // Counted by the server's clock: this machine's may be wrong.
+    let now = answer.date().unwrap_or_else(SystemTime::now);
+    let life = end.map(|end| (end - DateTime::<Utc>::from(now)).to_std().unwrap_or_default());
+    Ok(AccessToken::new(token, life.map(|life| life.min(lifetime)))?)
 }
 
 pub(super) fn check_lifetime(lifetime: Duration) -> Result<(), ConfigError> {
@@ -183,7 +217,8 @@ pub(super) fn check_lifetime(lifetime: Duration) -> Result<(), ConfigError> {
 }
 
 fn check_account(account: &str) -> Result<(), ConfigError> {
-    if is_name(account) && !account.contains(':') {
+    let is_number = account.bytes().all(|byte| byte.is_ascii_digit());
+    if is_name(account) && !account.contains(':') && (is_number || account.contains('@')) {
         return Ok(());
     }
     let advice = "give its e-mail address, such as vertex@my-project.iam.gserviceaccount.com";

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::shown;
+
 /// The kinds of credentials that Google's Application Default Credentials know, and `gcloud`'s own
 /// login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,13 +152,13 @@ impl fmt::Display for CredentialsInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;
         if let Some(principal) = &self.principal {
-            write!(f, " of {principal}")?;
+            write!(f, " of {}", shown::value(principal))?;
         }
         if let Some(path) = &self.path {
-            write!(f, " in {}", path.display())?;
+            write!(f, " in {}", shown::path(path))?;
         }
         if let Some(account) = &self.impersonates {
-            write!(f, ", impersonating {account}")?;
+            write!(f, ", impersonating {}", shown::value(account))?;
         }
         Ok(())
     }

@@ -1,20 +1,41 @@
 //! The metadata server, asked for what is no token: whether it is there, and who this machine is.
+//!
+//! In the first seconds of a machine, of a pod of GKE or of an instance of Cloud Run it may refuse,
+//! close, hang, or answer with an error that is not its own. Where there should be one, all of this
+//! passes, and it is asked again for as long as Google says that it may take.
 
-use std::{env, time::Duration};
+use std::{env, error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::Full;
-use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{file::is_name, https};
+use super::{
+    file::is_name,
+    https::{self, Cause},
+};
 use crate::BoxError;
 
 /// Names another host than [`HOST`], with or without a port.
 pub(super) const HOST_VARIABLE: &str = "GCE_METADATA_HOST";
+/// What Google's own libraries take as word that there is none, if it is `true`.
+pub(super) const NONE_VARIABLE: &str = "NO_GCE_CHECK";
 /// Resolves on Google Cloud only.
-const HOST: &str = "metadata.google.internal";
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+pub(super) const HOST: &str = "metadata.google.internal";
+/// Set by Cloud Run for services, jobs and worker pools, by Cloud Functions, and by App Engine.
+const PLATFORM_VARIABLES: [&str; 5] =
+    ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL", "FUNCTION_TARGET", "GAE_SERVICE"];
+
+/// Where there is one, it answers within milliseconds.
+const PROBE: Duration = Duration::from_secs(2);
+/// "The GKE metadata server needs a few seconds before it can run"; Google's own libraries try for
+/// about this long.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After which a try hangs.
+const TRY: Duration = Duration::from_secs(3);
+/// Between two tries, doubled up to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Machine {
@@ -28,50 +49,295 @@ pub(super) fn other_host() -> Option<String> {
     env::var(HOST_VARIABLE).ok().map(|host| host.trim().to_owned()).filter(|host| !host.is_empty())
 }
 
-/// Whether this is a machine of Google Cloud, where the server is only late if it does not answer:
-/// the firmware says so, or Cloud Run does.
-pub(super) fn is_expected() -> bool {
-    let firmware = std::fs::read_to_string("/sys/class/dmi/id/product_name").unwrap_or_default();
-    firmware.trim_start().starts_with("Google") || env::var_os("K_SERVICE").is_some()
+/// Whether the environment says that there is none.
+pub(super) fn is_ruled_out() -> bool {
+    env::var(NONE_VARIABLE).is_ok_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
-/// Who this machine is, if a metadata server says so within `limit`.
-///
-/// A new machine's server may refuse connections for a moment, so a refusal is tried again; a name
-/// that does not resolve means that this is not Google Cloud.
-pub(super) async fn machine(limit: Duration) -> Result<Machine, BoxError> {
-    let deadline = Instant::now() + limit;
-    let host = other_host().unwrap_or_else(|| HOST.to_owned());
-    let timed_out = |_: Elapsed| BoxError::from(format!("{host} did not answer within {limit:?}"));
-    let ask = async {
-        loop {
-            match get(&host, "instance/service-accounts/default/email", limit).await {
-                Err(error) if error.to_string().contains("refused") => sleep(RETRY_AFTER).await,
-                answered => break answered,
-            }
+/// What speaks for a metadata server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surroundings {
+    /// Nothing.
+    Elsewhere,
+    /// A cluster of Kubernetes. If it is not Google's, the name does not resolve.
+    Kubernetes,
+    /// The firmware or a variable of the platform says Google Cloud, or a variable names the server.
+    GoogleCloud,
+}
+
+impl Surroundings {
+    pub(super) fn look() -> Self {
+        let firmware = std::fs::read_to_string("/sys/class/dmi/id/product_name");
+        Self::of(firmware.unwrap_or_default().trim(), |name| {
+            env::var_os(name).is_some_and(|value| !value.is_empty())
+        })
+    }
+
+    /// `K_SERVICE` is Knative's too, in anybody's cluster.
+    fn of(firmware: &str, is_set: impl Fn(&str) -> bool) -> Self {
+        if is_set(HOST_VARIABLE) || firmware.starts_with("Google") {
+            Self::GoogleCloud
+        } else if is_set("KUBERNETES_SERVICE_HOST") {
+            Self::Kubernetes
+        } else if PLATFORM_VARIABLES.into_iter().any(is_set) {
+            Self::GoogleCloud
+        } else {
+            Self::Elsewhere
         }
+    }
+
+    fn patience(self) -> Duration {
+        match self {
+            Self::Elsewhere => PROBE,
+            Self::Kubernetes | Self::GoogleCloud => PATIENCE,
+        }
+    }
+
+    /// Whether it may pass.
+    fn is_transient(self, why: &Unanswered) -> bool {
+        match why {
+            Unanswered::NoHost => false,
+            Unanswered::NoName(_) => self == Self::GoogleCloud,
+            Unanswered::Stranger(status) => {
+                self != Self::Elsewhere && (status.is_client_error() || status.is_server_error())
+            }
+            Unanswered::Unreachable(_) | Unanswered::Busy(_) | Unanswered::Late => true,
+        }
+    }
+}
+
+/// Why there is no answer of a metadata server.
+#[derive(Debug)]
+enum Unanswered {
+    /// The variable holds something else.
+    NoHost,
+    /// The name does not resolve.
+    NoName(BoxError),
+    /// An answer that does not say that it is a metadata server's.
+    Stranger(StatusCode),
+    /// The metadata server says that it cannot answer now.
+    Busy(StatusCode),
+    /// No connection, or it broke.
+    Unreachable(BoxError),
+    /// Nothing within [`TRY`].
+    Late,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHost => write!(f, "{HOST_VARIABLE} is not a host"),
+            Self::NoName(error) => write!(f, "its name does not resolve: {error}"),
+            Self::Stranger(status) => {
+                write!(f, "what answers there, with {status}, is not a metadata server")
+            }
+            Self::Busy(status) => write!(f, "it answers {status}"),
+            Self::Unreachable(error) => error.fmt(f),
+            Self::Late => f.write_str("it does not answer"),
+        }
+    }
+}
+
+impl StdError for Unanswered {}
+
+/// Who this machine is, if a metadata server says so. Only that it is there is needed for tokens; its
+/// project is asked for if that is wanted.
+pub(super) async fn machine(
+    around: Surroundings,
+    wants_project: bool,
+) -> Result<Machine, BoxError> {
+    let host = &other_host().unwrap_or_else(|| HOST.to_owned());
+    let deadline = Instant::now() + around.patience();
+    let email = email(around, host, around.patience()).await?;
+    let value = |path| async move {
+        let value = persist(around, deadline, || get(host, path)).await;
+        value.unwrap_or_else(|why| {
+            tracing::warn!(host, path, %why, "the metadata server does not tell");
+            None
+        })
     };
-    let email = timeout_at(deadline, ask).await.map_err(timed_out)??;
-    let more = async {
-        let project_id = get(&host, "project/project-id", limit).await?;
-        let universe_domain = get(&host, "universe/universe-domain", limit).await?;
-        Ok::<_, BoxError>((project_id, universe_domain))
-    };
-    let (project_id, universe_domain) = timeout_at(deadline, more).await.map_err(timed_out)??;
+    let project_id = if wants_project { value("project/project-id").await } else { None };
+    let universe_domain = value("universe/universe-domain").await;
     let universe_domain = universe_domain.filter(|domain| domain != "googleapis.com");
     Ok(Machine { email, project_id, universe_domain })
 }
 
+/// Waits for a metadata server for at most that long, if nothing says before that there is none.
+pub(super) async fn wait(around: Surroundings, patience: Duration) -> Result<(), BoxError> {
+    let host = other_host().unwrap_or_else(|| HOST.to_owned());
+    email(around, &host, around.patience().min(patience)).await.map(drop)
+}
+
+/// Of this machine's service account, if the server that is there tells it.
+async fn email(
+    around: Surroundings,
+    host: &str,
+    patience: Duration,
+) -> Result<Option<String>, BoxError> {
+    let ask = || async {
+        match get(host, "instance/service-accounts/default/email").await {
+            // It is there.
+            Err(Unanswered::Busy(_)) => Ok(None),
+            answered => answered,
+        }
+    };
+    let email = persist(around, Instant::now() + patience, ask).await;
+    email.map_err(|why| {
+        match around.is_transient(&why) {
+            true => format!("{host} did not answer within {patience:?}: {why}"),
+            false => format!("{host}: {why}"),
+        }
+        .into()
+    })
+}
+
+/// Tries until there is an answer, or a reason that does not pass, or the time is over.
+async fn persist<T, F: Future<Output = Result<T, Unanswered>>>(
+    around: Surroundings,
+    deadline: Instant,
+    ask: impl Fn() -> F,
+) -> Result<T, Unanswered> {
+    let mut pause = PAUSE.0;
+    let mut tries = 0_u32;
+    loop {
+        let end = deadline.min(Instant::now() + TRY);
+        let why = match timeout_at(end, ask()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(why)) => why,
+            Err(_elapsed) => Unanswered::Late,
+        };
+        if !around.is_transient(&why) || Instant::now() + pause >= deadline {
+            return Err(why);
+        }
+        if tries == 0 && around != Surroundings::Elsewhere {
+            tracing::info!(%why, "waiting for the metadata server");
+        }
+        sleep(pause).await;
+        (tries, pause) = (tries + 1, (pause * 2).min(PAUSE.1));
+    }
+}
+
 /// `None` if the server has no such value.
-async fn get(host: &str, path: &str, connect: Duration) -> Result<Option<String>, BoxError> {
+async fn get(host: &str, path: &str) -> Result<Option<String>, Unanswered> {
     let request = Request::get(format!("http://{host}/computeMetadata/v1/{path}"))
         .header("metadata-flavor", "Google")
         .body(Full::<Bytes>::default())
-        .map_err(|_| format!("{HOST_VARIABLE} is not a host"))?;
-    let answer = https::send(request, connect).await?;
-    if answer.headers.get("metadata-flavor").is_none_or(|flavor| flavor != "Google") {
-        return Err(format!("{host} is not a metadata server").into());
-    }
+        .map_err(|_| Unanswered::NoHost)?;
+    let answer = https::send(request, TRY).await.map_err(|why| match why.cause {
+        Cause::Unresolved => Unanswered::NoName(why.into()),
+        _ => Unanswered::Unreachable(why.into()),
+    })?;
+    let is_its_own = answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google");
     let value = answer.text().trim();
-    Ok((answer.status.is_success() && is_name(value)).then(|| value.to_owned()))
+    match answer.status {
+        status if !is_its_own => Err(Unanswered::Stranger(status)),
+        status if status.is_success() => Ok(is_name(value).then(|| value.to_owned())),
+        StatusCode::NOT_FOUND => Ok(None),
+        status => Err(Unanswered::Busy(status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, io};
+
+    use Surroundings::{Elsewhere, GoogleCloud, Kubernetes};
+
+    use super::*;
+
+    #[test]
+    fn a_server_is_expected_where_the_platform_or_the_environment_says_so() {
+        for (firmware, variables, around) in [
+            ("", &[][..], Elsewhere),
+            ("Google Compute Engine", &[], GoogleCloud),
+            ("Standard PC", &["KUBERNETES_SERVICE_HOST"], Kubernetes),
+            ("Google", &["KUBERNETES_SERVICE_HOST"], GoogleCloud),
+            ("", &["K_SERVICE"], GoogleCloud),
+            ("", &["K_SERVICE", "KUBERNETES_SERVICE_HOST"], Kubernetes),
+            ("", &["CLOUD_RUN_JOB"], GoogleCloud),
+            ("", &["GAE_SERVICE"], GoogleCloud),
+            ("", &["FUNCTION_TARGET"], GoogleCloud),
+            ("", &["GCE_METADATA_HOST"], GoogleCloud),
+            ("", &["GCE_METADATA_HOST", "KUBERNETES_SERVICE_HOST"], GoogleCloud),
+        ] {
+            let found = Surroundings::of(firmware, |name| variables.contains(&name));
+            assert_eq!(found, around, "{firmware:?} {variables:?}");
+        }
+    }
+
+    fn refused() -> Unanswered {
+        Unanswered::Unreachable(io::Error::from(io::ErrorKind::ConnectionRefused).into())
+    }
+
+    fn stranger(status: u16) -> Unanswered {
+        Unanswered::Stranger(StatusCode::from_u16(status).unwrap())
+    }
+
+    fn no_name() -> Unanswered {
+        Unanswered::NoName(io::Error::other("not found").into())
+    }
+
+    /// Whether an answer after `late` seconds of that is waited for, and for how long in vain.
+    async fn waits(around: Surroundings, late: u64, why: impl Fn() -> Unanswered) -> (bool, u64) {
+        let began = Instant::now();
+        let there = began + Duration::from_secs(late);
+        let ask = || {
+            std::future::ready(match Instant::now() >= there {
+                true => Ok(()),
+                false => Err(why()),
+            })
+        };
+        let found = persist(around, began + around.patience(), ask).await.is_ok();
+        (found, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_passes_is_waited_for_where_a_server_is_expected() {
+        let busy = || Unanswered::Busy(StatusCode::SERVICE_UNAVAILABLE);
+        let all: [&dyn Fn() -> Unanswered; 6] = [
+            &refused,
+            &|| stranger(403),
+            &|| stranger(404),
+            &|| stranger(500),
+            &|| stranger(503),
+            &busy,
+        ];
+        for around in [GoogleCloud, Kubernetes] {
+            for why in all {
+                let (found, time) = waits(around, 25, why).await;
+                assert!(found && (25..=26).contains(&time), "{:?}: {time}", why());
+                let (found, time) = waits(around, 60, why).await;
+                assert!(!found && (28..=30).contains(&time), "{:?}: {time}", why());
+            }
+        }
+        assert!(waits(GoogleCloud, 25, no_name).await.0);
+        assert_eq!(waits(Kubernetes, 25, no_name).await, (false, 0), "not Google's cluster");
+        assert_eq!(waits(GoogleCloud, 25, || stranger(200)).await, (false, 0));
+        assert_eq!(waits(GoogleCloud, 25, || Unanswered::NoHost).await, (false, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn elsewhere_the_probe_is_short() {
+        assert!(waits(Elsewhere, 1, refused).await.0);
+        let (found, time) = waits(Elsewhere, 25, refused).await;
+        assert!(!found && time <= 2);
+        for why in [&|| stranger(404), &no_name as &dyn Fn() -> Unanswered] {
+            assert_eq!(waits(Elsewhere, 1, why).await, (false, 0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_hangs_is_given_up_and_made_again() {
+        let tries = Cell::new(0);
+        let ask = || async {
+            tries.set(tries.get() + 1);
+            if tries.get() < 4 {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        };
+        let began = Instant::now();
+        assert!(persist(Kubernetes, began + PATIENCE, ask).await.is_ok());
+        assert_eq!(began.elapsed().as_secs(), 9);
+    }
 }

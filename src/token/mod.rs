@@ -45,11 +45,15 @@ mod waiters;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod detect;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod federation;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod file;
 #[cfg(feature = "gcp-auth")]
 mod gcp_auth;
 #[cfg(feature = "google-cloud-auth")]
 mod google_cloud;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod grant;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod https;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
@@ -57,11 +61,13 @@ mod impersonated;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod info;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod login;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod machine;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod metadata;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod refusal;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod workforce;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
@@ -96,6 +102,10 @@ use crate::{BoxError, error::TokenError};
 /// Source: <https://developers.google.com/identity/protocols/oauth2/scopes>.
 pub const CLOUD_PLATFORM_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
+/// In bytes. Google's have up to 2 KiB (12 KiB for `downscoped` ones of federated identities), and
+/// servers take no longer header.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
 /// An OAuth 2.0 access token and how long it will live.
 ///
 /// It is kept as the header value that requests carry, and never printed: `Debug` shows only the
@@ -113,12 +123,15 @@ impl AccessToken {
     /// # Errors
     ///
     /// [`TokenError::Invalid`] if `value` is empty or has a character that no token can have (a
-    /// space, a line break, a control character, anything beyond ASCII): such a value is a
-    /// mistake, or an attempt to add a header.
+    /// space, a line break, a control character, anything beyond ASCII), or more than 16 KiB: such
+    /// a value is a mistake, or an attempt to add a header.
     pub fn new(value: impl AsRef<str>, expires_in: Option<Duration>) -> Result<Self, TokenError> {
         let value = value.as_ref();
         if value.is_empty() {
             return Err(TokenError::Invalid("an empty access token"));
+        }
+        if value.len() > LONGEST_TOKEN {
+            return Err(TokenError::Invalid("an access token of more than 16 KiB"));
         }
         if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::Invalid(
@@ -216,6 +229,9 @@ mod tests {
             assert!(value.trim().is_empty() || !error.to_string().contains(value));
         }
         assert!(AccessToken::new("ya29.c.b0A-_~+/==", None).is_ok());
+        assert!(AccessToken::new("a".repeat(LONGEST_TOKEN), None).is_ok());
+        let error = AccessToken::new("a".repeat(LONGEST_TOKEN + 1), None).unwrap_err();
+        assert!(error.to_string().contains("16 KiB"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::CredentialKind;
+use crate::error::{Fault, FaultKind};
 
 /// A refusal, without anything that its sender wrote freely.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,37 +56,29 @@ impl Refusal {
         }
     }
 
-    /// The refusal that an error's text holds, body included.
-    #[cfg(feature = "google-cloud-auth")]
-    pub(super) fn find_in(text: &str) -> Option<Self> {
-        let after = ["error (", "a ["].iter().flat_map(|before| text.split(before).skip(1));
-        let mut statuses = after.filter_map(|after| after.get(..3)?.parse().ok());
-        let status = statuses.find(|status| (400..600).contains(status))?;
-        // Texts of errors that hold each other repeat it; the first one is whole.
-        let body = text.find('{').and_then(|start| {
-            let rest = text.get(start..)?;
-            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-            values.next()?.ok()?;
-            rest.get(..values.byte_offset())
-        });
-        Some(Self::new(status, body.unwrap_or(text)))
-    }
-
-    /// A sentence for the owner of credentials of this kind.
-    pub(super) fn explain(&self, kind: CredentialKind) -> String {
-        let mut text = match (self.status, self.api) {
+    /// For the owner of credentials of this kind.
+    pub(super) fn fault(&self, kind: CredentialKind) -> Fault {
+        let mut what = match (self.status, self.api) {
             (Some(status), false) => format!("the token endpoint answered {status}"),
             (Some(status), true) => format!("Google's IAM answered {status}"),
             (None, _) => "the token endpoint refused".to_owned(),
         };
         if let Some(code) = &self.code {
-            text.push_str(&format!(" with {code:?}"));
+            what.push_str(&format!(" with {code:?}"));
         }
-        if let Some(remedy) = self.remedy(kind) {
-            text.push_str(": ");
-            text.push_str(remedy);
-        }
-        text
+        let denied = self.cause.is_none() && self.api && self.status == Some(403);
+        let fault = if denied { FaultKind::MayNotImpersonate } else { FaultKind::Refused };
+        Fault::new(fault, what, self.remedy(kind).unwrap_or(OTHERWISE))
+    }
+
+    /// For what gives a subject token.
+    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    pub(super) fn of_subject(&self, what: String) -> Fault {
+        let remedy = match self.status {
+            Some(429 | 500..) => "try again in a moment",
+            _ => "look at \"credential_source\", and at whether this workload may ask there",
+        };
+        Fault::new(FaultKind::Refused, what, remedy)
     }
 
     fn remedy(&self, kind: CredentialKind) -> Option<&'static str> {
@@ -159,6 +152,9 @@ impl Refusal {
         })
     }
 }
+
+/// What to do about a refusal of which no more is known.
+const OTHERWISE: &str = "look at what the credentials name, and if it stays so make new ones";
 
 /// The codes of RFC 6749 §5.2, RFC 8693 §2.2.2, Google's token endpoint and `google.rpc.Code`. Any
 /// other word may be what was sent, and is not shown.
@@ -245,7 +241,7 @@ mod tests {
             (429, "", Kind::MetadataServer, "try again"),
             (503, "", Kind::ServiceAccount, "try again"),
         ] {
-            let text = Refusal::new(status, body).explain(kind);
+            let text = Refusal::new(status, body).fault(kind).to_string();
             assert!(text.contains(words) && text.contains(&status.to_string()), "{text}");
         }
     }
@@ -260,19 +256,8 @@ mod tests {
             "SECRET",
         ] {
             let refusal = Refusal::new(400, body);
-            let text = format!("{}{refusal:?}", refusal.explain(CredentialKind::ServiceAccount));
+            let text = format!("{}{refusal:?}", refusal.fault(CredentialKind::ServiceAccount));
             assert!(!text.contains("SECRET") && !text.contains("secret"), "{text}");
         }
-    }
-
-    #[cfg(feature = "google-cloud-auth")]
-    #[test]
-    fn a_refusal_is_found_in_the_text_of_an_error() {
-        let text = r#"failed, body=<{"error":"invalid_grant"}> and: body=<{"error":"invalid_grant"}>: HTTP status client error (400 Bad Request) for url (http://127.0.0.1:1/)"#;
-        assert_eq!(Refusal::find_in(text), Some(Refusal::new(400, r#"{"error":"invalid_grant"}"#)));
-        let text =
-            r#"body=<{"error_description":"reauth related error (invalid_rapt)"}>: error (400 Bad"#;
-        assert!(Refusal::find_in(text).is_some());
-        assert_eq!(Refusal::find_in("connection refused"), None);
     }
 }

@@ -74,7 +74,8 @@ impl TokenCacheBuilder {
     }
 
     /// How long before a token's death new requests wait for the next one, because this one might
-    /// not survive the way. Default 10 s; for short lives at most a quarter of it.
+    /// not survive the way. Default 10 s; for short lives at most a quarter of it. They go on with
+    /// this one if the next does not come until a second before the end.
     pub fn block_before(mut self, margin: Duration) -> Self {
         self.settings.block_before = sane(margin);
         self
@@ -183,13 +184,21 @@ pub(super) enum Phase {
     Fresh,
     /// Used, and the next one is fetched meanwhile.
     Stale,
-    /// Waits for the next one; used if that fails.
+    /// Waits for the next one; used if that fails or does not come in time.
     Blocked,
     /// Not used.
     Dead,
 }
 
+/// What a request takes at most to show its token to the service.
+const WAY: Duration = Duration::from_secs(1);
+
 impl Schedule {
+    /// The age up to which a request may hold back, and then still use the token.
+    pub(super) fn last_use(&self) -> Duration {
+        self.death - (self.death.saturating_sub(self.block) / 2).min(WAY)
+    }
+
     pub(super) fn phase(&self, age: Duration) -> Phase {
         match age {
             age if age < self.refresh => Phase::Fresh,
@@ -304,6 +313,16 @@ mod tests {
                 "{life}"
             );
         }
+    }
+
+    #[test]
+    fn a_request_that_waited_has_time_to_show_its_token() {
+        let secs = Duration::from_secs_f64;
+        for (life, last_use) in [(3600.0, 3599.0), (16.0, 15.0), (4.0, 3.5), (0.0, 0.0)] {
+            assert_eq!(settings().schedule(secs(life)).last_use(), secs(last_use), "{life}");
+        }
+        let settings = Settings { block_before: Duration::ZERO, ..settings() };
+        assert_eq!(settings.schedule(secs(3600.0)).last_use(), secs(3600.0), "none waits");
     }
 
     #[test]

@@ -5,11 +5,15 @@
 //! | empty | no token yet | waits for the flight | it is started |
 //! | fresh | until shortly before its end | gets the token | nothing |
 //! | stale | then | gets the token | one flight is started |
-//! | suspect | a 401 came back for it | waits; gets it if the flight fails | a flight is forced |
-//! | blocked | seconds before its end | waits; gets it if the flight fails | a flight is started |
+//! | suspect | a 401 came back for it | waits; gets it if the flight fails or takes a second | a flight is forced |
+//! | blocked | seconds before its end | waits; gets it if the flight fails, or just before its end | a flight is started |
 //! | dead | past its end | waits; fails if the flight fails | a flight is started |
-//! | doubtful | past its end by the wall clock alone | waits; gets it if the flight fails | a flight is started |
+//! | doubtful | past its end by the wall clock alone | as blocked, by the other clock | a flight is started |
 //! | pausing | after a failed flight, or one that brought the same token | gets it unless dead, else the last error, at once | nothing |
+//!
+//! While a token lives, a source that hangs fails no request: each wait has an end before the
+//! token's. The request that got the 401 alone waits for the whole flight, because the token that is
+//! there is of no use to it.
 //!
 //! Doubtful is a token after a sleep of the machine, when it is dead, and after a step of its clock,
 //! when it is as good as ever and a key signs nothing that Google takes: only the service knows.
@@ -37,6 +41,10 @@ use super::{
     waiters::{wait, wait_for_newer},
 };
 use crate::error::TokenError;
+
+/// How long a flight may take before other requests go on with a suspect token. Most flights end
+/// sooner, and a client that provokes 401s while the source hangs must not hold up the others.
+const SUSPECT_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct State {
     pub(super) source: Arc<dyn TokenSource>,
@@ -135,8 +143,23 @@ impl Entry {
 
     /// Whether it is past its end by every clock.
     fn is_surely_dead(&self, now: &Now) -> bool {
-        let age = now.monotonic.saturating_duration_since(self.obtained.monotonic);
-        self.schedule.phase(age) == Phase::Dead
+        self.schedule.phase(self.sure_age(now)) == Phase::Dead
+    }
+
+    /// Its age by the clock that no step fools.
+    fn sure_age(&self, now: &Now) -> Duration {
+        now.monotonic.saturating_duration_since(self.obtained.monotonic)
+    }
+
+    /// Until when a request may wait for the successor and then still use this one, which is not
+    /// surely dead.
+    fn patience(&self, now: &Now, flight: &Flight) -> Instant {
+        let age = match self.phase(now) {
+            Phase::Dead => self.sure_age(now),
+            _ => now.since(&self.obtained),
+        };
+        let end = now.monotonic + self.schedule.last_use().saturating_sub(age);
+        if self.rejected.load(Relaxed) { end.min(flight.started() + SUSPECT_WAIT) } else { end }
     }
 
     #[inline]
@@ -148,7 +171,8 @@ impl Entry {
 /// What a request gets when it is decided under the lock.
 pub(super) enum Decision {
     Use(Lease),
-    Wait(Flight),
+    /// For the flight, but not beyond the time, if there is one: then it is decided anew.
+    Wait(Flight, Option<Instant>),
     Fail(TokenError),
 }
 
@@ -175,7 +199,9 @@ impl State {
         match self.decide() {
             Decision::Use(lease) => LeaseFuture::ready(Ok(lease)),
             Decision::Fail(error) => LeaseFuture::ready(Err(error.into())),
-            Decision::Wait(flight) => LeaseFuture::waiting(wait(Arc::clone(self), flight)),
+            Decision::Wait(flight, until) => {
+                LeaseFuture::waiting(wait(Arc::clone(self), flight, until))
+            }
         }
     }
 
@@ -195,15 +221,15 @@ impl State {
             Phase::Dead => match control.pause_error(&now) {
                 Some(error) if entry.is_surely_dead(&now) => Decision::Fail(error),
                 Some(_) => Decision::Use(entry.lease()),
-                None => self.join(&mut control, &now, FetchReason::Expired),
+                None => self.join_or_use(&mut control, &now, FetchReason::Expired, &entry),
             },
             _ if control.pausing(&now) => Decision::Use(entry.lease()),
-            Phase::Blocked => self.join(&mut control, &now, FetchReason::Expired),
+            Phase::Blocked => self.join_or_use(&mut control, &now, FetchReason::Expired, &entry),
             _ if entry.rejected.load(Relaxed)
                 && (control.under_way(&now).is_some()
                     || control.bucket.take(&self.settings, now.monotonic)) =>
             {
-                self.join(&mut control, &now, FetchReason::Rejected)
+                self.join_or_use(&mut control, &now, FetchReason::Rejected, &entry)
             }
             Phase::Stale => {
                 // Its failure is in the pause that it leaves; this request needs no answer.
@@ -214,10 +240,32 @@ impl State {
         }
     }
 
+    /// The flight under way, or a new one, for a request that can do with the token of `entry`
+    /// unless it is surely dead.
+    fn join_or_use(
+        self: &Arc<Self>,
+        control: &mut Control,
+        now: &Now,
+        reason: FetchReason,
+        entry: &Entry,
+    ) -> Decision {
+        let decision = self.join(control, now, reason);
+        if entry.is_surely_dead(now) {
+            return decision;
+        }
+        match decision {
+            Decision::Wait(flight, _) => match entry.patience(now, &flight) {
+                until if now.monotonic < until => Decision::Wait(flight, Some(until)),
+                _ => Decision::Use(entry.lease()),
+            },
+            Decision::Use(_) | Decision::Fail(_) => Decision::Use(entry.lease()),
+        }
+    }
+
     /// The flight under way, or a new one.
     fn join(self: &Arc<Self>, control: &mut Control, now: &Now, reason: FetchReason) -> Decision {
         if let Some(flight) = control.under_way(now) {
-            return Decision::Wait(flight.clone());
+            return Decision::Wait(flight.clone(), None);
         }
         control.flight_number += 1;
         let (number, cache) = (control.flight_number, Arc::downgrade(self));
@@ -236,7 +284,7 @@ impl State {
                 control.pause = None;
                 self.quiet_until(flight.deadline());
                 control.flight = Some(flight.clone());
-                Decision::Wait(flight)
+                Decision::Wait(flight, None)
             }
             Err(error) => Decision::Fail(error),
         }
@@ -366,7 +414,7 @@ impl State {
             return done(Rejection::Throttled);
         }
         match self.join(&mut control, &now, FetchReason::Rejected) {
-            Decision::Wait(flight) => {
+            Decision::Wait(flight, _) => {
                 RejectionFuture::waiting(wait_for_newer(Arc::clone(self), flight, generation))
             }
             Decision::Fail(error) => done(Rejection::Failed(error.into())),

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     FetchReason, Lease, Rejection,
@@ -15,21 +18,30 @@ use super::{
 };
 use crate::error::{Error, TokenError};
 
-/// How often a waiter elects a new flight after one was lost with its runtime.
+/// How often a waiter looks again after a flight was lost with its runtime, or took too long.
 const ELECTIONS: usize = 3;
 /// How long `keep_warm` sleeps at most: a suspended machine stops its timer.
 const WARM_TICK: Duration = Duration::from_secs(30);
 /// How soon it looks again while a token is on its way, or a pause is on.
 const WARM_RETRY: Duration = Duration::from_secs(1);
 
-/// Waits for the flight; elects a new one if it was lost with its runtime.
-pub(super) async fn wait(cache: Arc<State>, mut flight: Flight) -> Result<Lease, Error> {
+/// Waits for the flight, at most until the time that is given; after that, and if the flight was
+/// lost with its runtime, it is decided anew.
+pub(super) async fn wait(
+    cache: Arc<State>,
+    mut flight: Flight,
+    mut until: Option<Instant>,
+) -> Result<Lease, Error> {
     for _ in 0..ELECTIONS {
-        if let Some(outcome) = flight.outcome().await {
+        let outcome = match until {
+            Some(until) => timeout_at(until, flight.outcome()).await.ok().flatten(),
+            None => flight.outcome().await,
+        };
+        if let Some(outcome) = outcome {
             return Ok(cache.after(outcome)?);
         }
         match cache.decide() {
-            Decision::Wait(next) => flight = next,
+            Decision::Wait(next, next_until) => (flight, until) = (next, next_until),
             Decision::Use(lease) => return Ok(lease),
             Decision::Fail(error) => return Err(error.into()),
         }
@@ -57,7 +69,7 @@ pub(super) async fn wait_for_newer(
             break;
         }
         match cache.decide() {
-            Decision::Wait(next) => (reason, flight) = (next.reason(), next),
+            Decision::Wait(next, _) => (reason, flight) = (next.reason(), next),
             Decision::Use(_) => break,
             Decision::Fail(error) => return Rejection::Failed(error.into()),
         }
@@ -88,7 +100,7 @@ pub(super) async fn keep_warm(cache: Weak<State>, mut alive: watch::Receiver<()>
         };
         drop(inner);
         // The channel never carries anything; it closes with the cache.
-        if tokio::time::timeout_at(wake, alive.changed()).await.is_ok() {
+        if timeout_at(wake, alive.changed()).await.is_ok() {
             return;
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod door;
 pub(crate) mod gateway;
 #[cfg(feature = "gateway")]
 pub(crate) mod load;
+pub(crate) mod metadata;
 #[cfg(all(feature = "gateway", target_os = "linux"))]
 pub(crate) mod vitals;
 pub(crate) mod world;

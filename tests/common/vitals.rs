@@ -47,6 +47,10 @@ impl Admin {
         Self(line.strip_prefix("admin on http://").expect(&line).parse().unwrap())
     }
 
+    pub(crate) fn addr(self) -> SocketAddr {
+        self.0
+    }
+
     pub(crate) async fn metrics(self) -> Metrics {
         let request = Request::get(format!("http://{}/metrics", self.0));
         let request = request.body(ReplayBody::plain(Full::default())).unwrap();

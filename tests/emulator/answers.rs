@@ -20,9 +20,88 @@ async fn a_chat_completion_echoes_the_last_user_message() {
             assert_eq!(answer["model"], MODEL);
             assert!(answer["id"].is_string() && answer["created"].is_u64());
             let count = |name: &str| answer["usage"][name].as_u64().unwrap();
+            let reasoning = &answer["usage"]["completion_tokens_details"]["reasoning_tokens"];
             let parts = count("prompt_tokens") + count("completion_tokens");
-            assert_eq!(count("total_tokens"), parts);
+            assert_eq!(count("total_tokens"), parts + reasoning.as_u64().unwrap());
         }
+    }
+}
+
+/// Chat, Completions, Responses; each as a whole and as a stream.
+#[tokio::test]
+async fn a_thinking_model_bills_its_reasoning_tokens_beside_its_completion() {
+    let bench = Bench::new().await;
+    for (path, words) in [
+        ("chat/completions", ("prompt", "completion")),
+        ("completions", ("prompt", "completion")),
+        ("responses", ("input", "output")),
+    ] {
+        let path = CHAT.replace("chat/completions", path);
+        let with = |more: Value| {
+            let mut body = hello();
+            body["prompt"] = "hello".into();
+            body["input"] = "hello".into();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let ask = async |more: Value| bench.post(&path, &with(more)).await.json()["usage"].clone();
+        let usage = ask(json!({})).await;
+        let count = |usage: &Value, name: &str| usage[name].as_u64().unwrap();
+        let reasoning = |usage: &Value| {
+            usage[format!("{}_tokens_details", words.1)]["reasoning_tokens"].as_u64()
+        };
+        let thoughts = reasoning(&usage).unwrap();
+        assert!(thoughts > 0, "{usage}");
+        let total = count(&usage, "total_tokens");
+        let [input, output] =
+            [words.0, words.1].map(|word| count(&usage, &format!("{word}_tokens")));
+        // In the Responses API they are part of the output.
+        let beside = if words.1 == "output" { 0 } else { thoughts };
+        assert_eq!(total, input + output + beside, "{usage}");
+        assert_eq!(usage["extra_properties"]["google"]["traffic_type"], "ON_DEMAND");
+        assert_eq!(ask(json!({})).await, usage, "the same for the same request");
+
+        let streamed = bench.post(&path, &with(json!({ "stream": true }))).await;
+        let events: Vec<Value> = events(streamed.text())
+            .into_iter()
+            .filter_map(|event| serde_json::from_str(event).ok())
+            .collect();
+        let of = |event: &Value| match &event["usage"] {
+            Value::Null => event["response"]["usage"].clone(),
+            usage => usage.clone(),
+        };
+        let (last, others) = events.split_last().unwrap();
+        assert_eq!(of(last), usage);
+        assert!(others.iter().all(|event| of(event).is_null()));
+
+        let none = ask(json!({ "reasoning_effort": "none" })).await;
+        assert_eq!(reasoning(&none).unwrap_or(0), 0);
+        assert_eq!(count(&none, "total_tokens"), total - thoughts);
+        let other = ask(json!({ "model": "google/gemini-2.0-flash" })).await;
+        assert_eq!(other, none);
+
+        let cached =
+            json!({ "extra_body": { "google": { "cached_content": "cachedContents/1" } } });
+        let cached = ask(cached).await;
+        let details = &cached[format!("{}_tokens_details", words.0)];
+        assert_eq!(details["cached_tokens"], 1024);
+        assert_eq!(count(&cached, &format!("{}_tokens", words.0)), input + 1024);
+    }
+}
+
+#[tokio::test]
+async fn the_type_of_traffic_is_the_one_that_a_header_asks_for() {
+    let bench = Bench::new().await;
+    for (name, value, expected) in [
+        ("x-vertex-ai-llm-request-type", "shared", "ON_DEMAND"),
+        ("x-vertex-ai-llm-request-type", "dedicated", "PROVISIONED_THROUGHPUT"),
+        ("x-vertex-ai-llm-shared-request-type", "priority", "ON_DEMAND_PRIORITY"),
+        ("x-vertex-ai-llm-shared-request-type", "flex", "ON_DEMAND_FLEX"),
+    ] {
+        let request = bench.request(Method::POST, CHAT).header(name, value);
+        let answer = bench.send(request.body(full(hello().to_string())).unwrap()).await.json();
+        let traffic_type = &answer["usage"]["extra_properties"]["google"]["traffic_type"];
+        assert_eq!(traffic_type, expected, "{name}: {value}");
     }
 }
 

@@ -45,7 +45,8 @@ async fn an_image_is_named_in_the_echo() {
 async fn a_tool_is_called_and_what_it_says_is_echoed() {
     let bench = Bench::new().await;
     let tools = || json!({ "tools": weather() });
-    let answer = bench.post(CHAT, &chat(json!([user("hello")]), tools())).await.json();
+    let asked = "hello. Call the tool weather.";
+    let answer = bench.post(CHAT, &chat(json!([user(asked)]), tools())).await.json();
     let choice = &answer["choices"][0];
     assert_eq!(choice["finish_reason"], "tool_calls");
     assert_eq!(choice["message"]["content"], Value::Null);
@@ -53,20 +54,131 @@ async fn a_tool_is_called_and_what_it_says_is_echoed() {
     assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("weather")));
     let arguments: Value =
         serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
-    assert_eq!(arguments, json!({ "city": "hello", "days": 1 }));
+    assert_eq!(arguments, json!({ "city": "example", "days": 1 }));
 
     let said = json!({ "role": "tool", "tool_call_id": call["id"], "content": "rain" });
-    let messages = json!([user("hello"), choice["message"], said]);
+    let messages = json!([user(asked), choice["message"], said]);
     let answer = bench.post(CHAT, &chat(messages, tools())).await.json();
     let choice = &answer["choices"][0];
     assert_eq!(choice["finish_reason"], "stop");
-    assert_eq!(choice["message"]["content"], format!("{ECHO} The tool said: rain"));
+    assert_eq!(
+        choice["message"]["content"],
+        format!("{ECHO}. Call the tool weather. The tool said: rain")
+    );
+}
+
+/// Coding agents offer a shell with each request.
+#[tokio::test]
+async fn no_tool_is_called_unless_the_request_asks_for_one() {
+    let bench = Bench::new().await;
+    let called = async |said: &str, more: Value| {
+        let mut more = more;
+        more["tools"] = weather();
+        let answer = bench.post(CHAT, &chat(json!([user(said)]), more)).await.json();
+        answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"].clone()
+    };
+    for said in [
+        "hello",
+        "weather",
+        "What is the weather now?",
+        "call weather",
+        "call the tool",
+        "call the tool ",
+        "call the tool tomorrow",
+        "call the tool weather_of_today",
+        "call the tool weather.today",
+        "call the tools weather",
+    ] {
+        assert_eq!(called(said, json!({})).await, Value::Null, "{said}");
+        assert_eq!(called(said, json!({ "tool_choice": "auto" })).await, Value::Null, "{said}");
+        assert_eq!(called(said, json!({ "tool_choice": "required" })).await, "weather", "{said}");
+    }
+    for (said, expected) in [
+        ("call the tool now", "now"),
+        ("Grüße! Please CALL THE TOOL weather, then stop.", "weather"),
+        ("Call the tool tomorrow, or call the tool now.", "now"),
+    ] {
+        assert_eq!(called(said, json!({})).await, expected, "{said}");
+        assert_eq!(called(said, json!({ "tool_choice": "none" })).await, Value::Null, "{said}");
+    }
+    // What anyone but the user says asks for nothing, nor what the user said before.
+    for (role, said) in [("system", "call the tool now"), ("user", "call the tool now")] {
+        let messages = json!([{ "role": role, "content": said }, user("hello")]);
+        let answer = bench.post(CHAT, &chat(messages, json!({ "tools": weather() }))).await.json();
+        assert_eq!(answer["choices"][0]["message"]["content"], ECHO);
+    }
+}
+
+/// With the tools of coding agents.
+#[tokio::test]
+async fn the_arguments_of_a_tool_fit_its_schema_and_repeat_nothing_that_was_said() {
+    let bench = Bench::new().await;
+    let secret = "rm -rf the-users-text";
+    let called = async |parameters: Value| {
+        let more = json!({
+            "tools": [{ "type": "function", "function": { "name": "t", "parameters": parameters } }],
+            "tool_choice": "required",
+        });
+        let answer = bench.post(CHAT, &chat(json!([user(secret)]), more)).await;
+        assert!(!answer.text().contains("the-users-text"), "{}", answer.text());
+        let answer = answer.json();
+        let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+        serde_json::from_str::<Value>(call["arguments"].as_str().unwrap()).unwrap()
+    };
+    let shell = json!({
+        "type": "object",
+        "properties": {
+            "command": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+            "timeout": { "type": "integer", "minimum": 1, "maximum": 600_000 },
+            "delay": { "type": "number", "minimum": 0, "exclusiveMinimum": 0 },
+            "mode": { "enum": ["read", "write"] },
+            "id": { "type": "string", "pattern": "^[a-f0-9]{8}$" },
+            "workdir": { "anyOf": [{ "type": "string" }, { "type": "null" }] },
+        },
+        "required": ["command", "timeout"],
+        "additionalProperties": false,
+    });
+    let expected = json!({
+        "command": ["example"], "timeout": 1, "delay": 1, "mode": "read", "id": "aaaaaaaa",
+        "workdir": "example",
+    });
+    assert_eq!(called(shell).await, expected);
+    assert_eq!(called(Value::Null).await, json!({}));
+    // Several tools have schemas of draft 4, or of pydantic.
+    let todos = json!({
+        "type": "object",
+        "properties": {
+            "todos": { "type": "array", "items": { "$ref": "#/$defs/Todo" }, "minItems": 2 },
+            "retries": { "type": "integer", "minimum": 0, "exclusiveMinimum": true },
+        },
+        "required": ["todos"],
+        "$defs": { "Todo": {
+            "type": "object",
+            "properties": {
+                "content": { "type": "string", "minLength": 9 },
+                "status": { "const": "pending" },
+                "due": { "type": "string", "format": "date" },
+            },
+            "required": ["content", "status"],
+        }},
+    });
+    let todo = json!({ "content": "example..", "status": "pending", "due": "2026-01-02" });
+    assert_eq!(called(todos).await, json!({ "todos": [todo, todo], "retries": 1 }));
+
+    let none = json!({ "properties": { "n": { "type": "integer", "minimum": 2, "maximum": 1 } }, "required": ["n"] });
+    let more = json!({
+        "tools": [{ "type": "function", "function": { "name": "t", "parameters": none } }],
+        "tool_choice": "required",
+    });
+    let answer = bench.post(CHAT, &chat(json!([user("hello")]), more)).await;
+    assert_eq!(answer.error(true)["status"], "INVALID_ARGUMENT");
 }
 
 #[tokio::test]
 async fn a_streamed_call_adds_up() {
     let bench = Bench::new().await;
-    let body = chat(json!([user("hello")]), json!({ "tools": weather(), "stream": true }));
+    let more = json!({ "tools": weather(), "tool_choice": "required", "stream": true });
+    let body = chat(json!([user("hello")]), more);
     let streamed = bench.post(CHAT, &body).await;
     let events = json_events(streamed.text());
     let calls: Vec<&Value> =
@@ -77,7 +189,7 @@ async fn a_streamed_call_adds_up() {
     let arguments: String =
         calls.iter().map(|call| call["function"]["arguments"].as_str().unwrap()).collect();
     let arguments: Value = serde_json::from_str(&arguments).unwrap();
-    assert_eq!(arguments, json!({ "city": "hello", "days": 1 }));
+    assert_eq!(arguments, json!({ "city": "example", "days": 1 }));
     assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
 }
 
@@ -93,7 +205,8 @@ async fn the_choice_of_a_tool_is_kept() {
     let answered = || json!([user("hello"), { "role": "tool", "content": "rain" }]);
     let now = || json!({ "type": "function", "function": { "name": "now" } });
     assert_eq!(called(asked(), json!("none")).await, Value::Null);
-    assert_eq!(called(asked(), json!("auto")).await, "weather");
+    assert_eq!(called(asked(), json!("auto")).await, Value::Null);
+    assert_eq!(called(asked(), json!("required")).await, "weather");
     assert_eq!(called(asked(), now()).await, "now");
     assert_eq!(called(answered(), json!("auto")).await, Value::Null);
     assert_eq!(called(answered(), json!("required")).await, "weather");

@@ -160,3 +160,30 @@ async fn dropping_it_stops_it() {
     let request = Request::get(url).body(full("")).unwrap();
     assert!(client.request(request).await.is_err());
 }
+
+#[tokio::test]
+async fn a_web_page_has_no_control_over_the_emulator() {
+    let bench = Bench::new().await;
+    let local = bench.emulator.addr().to_string();
+    for (name, value, host) in [
+        ("origin", "http://evil.example", local.as_str()),
+        ("origin", "null", &local),
+        ("sec-fetch-site", "cross-site", &local),
+        ("x-page", "rebound", "evil.example"),
+    ] {
+        for (method, what) in
+            [("POST", "revoke"), ("GET", "service_account_key"), ("PUT", "faults")]
+        {
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("{}/__emulator/{what}", bench.emulator.url()));
+            let request = request.header(name, value).header("host", host);
+            let answer = bench.send(request.body(full("{}")).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {what} {name}: {value}");
+        }
+    }
+    assert_eq!(bench.chat().await.status, StatusCode::OK);
+    let request = Request::get(format!("{}/__emulator/stats", bench.emulator.url()))
+        .header("host", "localhost:1");
+    assert_eq!(bench.send(request.body(full("")).unwrap()).await.status, StatusCode::OK);
+}

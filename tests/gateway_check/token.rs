@@ -4,7 +4,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
 use tower_vertex::{
-    emulator::{Emulator, TokenBehavior, UserGrantFault},
+    emulator::{Emulator, LiteralResponse, TokenBehavior, UserGrantFault},
     replay::ReplayBody,
 };
 
@@ -45,9 +45,14 @@ async fn a_token_is_printed_and_nothing_else() {
     let asked = world.vertex.requests();
     assert_eq!(asked.last().unwrap().principal.as_deref(), Some(ACCOUNT));
 
-    // Google's own crate does not tell when a token ends.
+    // Not every server tells when a token ends.
     let user = world.user();
+    let body = r#"{"access_token":"ya29.without-an-end","token_type":"Bearer"}"#;
+    let literal = LiteralResponse { body: body.to_owned(), ..LiteralResponse::default() };
+    let behavior = TokenBehavior { respond: Some(literal), ..TokenBehavior::default() };
+    world.vertex.set_token_behavior(behavior);
     let run = world.run(&["token", "--json", "--credentials", &user]).await;
+    world.vertex.set_token_behavior(TokenBehavior::default());
     let document: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&document["expires_in"], &document["expires_at"]), (&Value::Null, &Value::Null));
 

@@ -70,7 +70,7 @@ impl World {
             .env_clear()
             .env("HOME", self.home.path())
             .env("PATH", self.home.path())
-            .env("GCE_METADATA_HOST", "127.0.0.1:1")
+            .env("NO_GCE_CHECK", "true")
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

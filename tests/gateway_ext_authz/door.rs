@@ -225,4 +225,27 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     let line = lines.iter().find(|line| line.contains("\"mine\"")).expect(&all);
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["code"], &line["status"]), (&"model_must_be_full_name".into(), &400.into()));
+    assert!(line["reason"].as_str().unwrap().contains("ask for"), "{line}");
+    assert!(!all.contains("2001:db8::7"), "who asked was not asked for: {all}");
+}
+
+#[tokio::test]
+async fn envoys_client_is_in_each_line_if_that_is_asked_for() {
+    let place = Place::new().await;
+    let mut command = place.command(&["--log-format", "json", "--log-peer"]);
+    command.stderr(Stdio::piped());
+    let mut gateway = Gateway::start(command).await;
+    let mut log = Log::of(&mut gateway);
+    let channel = Endpoint::from_shared(format!("http://{}", gateway.addr)).unwrap();
+    let envoy = Envoy::new(gateway, channel.connect().await.unwrap());
+    envoy.pass(Asked::chat()).await;
+    envoy.refused(Asked::of_model("gemini-2.5-flash")).await;
+    for status in [200, 400] {
+        let line = log.until("gateway::access").await;
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&line["status"], &line["peer"]),
+            (&status.into(), &"[2001:db8::7]:4711".into())
+        );
+    }
 }

@@ -239,3 +239,43 @@ async fn what_it_is_not_for_is_refused() {
     assert_eq!(error.code(), Code::InvalidArgument);
     envoy.pass(Asked::chat()).await;
 }
+
+#[tokio::test]
+async fn what_an_answer_says_of_googles_host_is_removed_and_a_stream_is_not_held_back() {
+    let place = Place::new().await;
+    let envoy = place.start(&[]).await;
+    let token = envoy.token().await;
+    // Of those of others, too: they come from there as well.
+    for token in [token.as_str(), "Bearer another"] {
+        let (mut attempt, _) = attempt(&envoy, &place.host(), "1", token).await;
+        let changes = attempt
+            .answered(&[
+                (":status", "200"),
+                ("content-type", "text/event-stream"),
+                ("alt-svc", "h3"),
+                ("set-cookie", "a=b"),
+                ("set-cookie", "c=d"),
+                ("strict-transport-security", "max-age=1"),
+                ("access-control-allow-origin", "*"),
+                ("x-mine", "1"),
+                ("www-authenticate", "Bearer"),
+                (REPLAY, "1"),
+            ])
+            .await;
+        let mut removed = changes.removed;
+        removed.sort_unstable();
+        let expected = [
+            "access-control-allow-origin",
+            "alt-svc",
+            "set-cookie",
+            "strict-transport-security",
+            REPLAY,
+        ];
+        assert_eq!(removed, expected);
+        let set: Vec<_> = changes.set.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(set, [("cache-control", "no-cache"), ("x-accel-buffering", "no")]);
+    }
+    let (mut attempt, _) = attempt(&envoy, &place.host(), "1", &token).await;
+    let plain = [(":status", "200"), ("content-type", "application/json"), ("vary", "origin")];
+    assert_eq!(attempt.answered(&plain).await, Changes::default());
+}

@@ -14,7 +14,10 @@ use std::{
 
 use common::gateway::{Gateway, command};
 use envoy_types::pb::envoy::{
-    config::core::v3::{HeaderValueOption, header_value_option::HeaderAppendAction},
+    config::core::v3::{
+        Address, HeaderValueOption, SocketAddress, address,
+        header_value_option::HeaderAppendAction, socket_address::PortSpecifier,
+    },
     service::{
         auth::v3::{
             AttributeContext, CheckRequest, attribute_context,
@@ -97,24 +100,44 @@ impl Envoy {
     }
 
     async fn ask(&self, asked: Asked) -> Verdict {
+        let destination = asked.at.map(|address| {
+            let socket = SocketAddress { address: address.to_owned(), ..Default::default() };
+            let address = Some(address::Address::SocketAddress(socket));
+            let address = Some(Address { address });
+            attribute_context::Peer { address, ..Default::default() }
+        });
         let http = asked.http();
         let request = attribute_context::Request { http: Some(http), ..Default::default() };
-        let attributes = AttributeContext { request: Some(request), ..Default::default() };
+        let address = SocketAddress {
+            address: "2001:db8::7".to_owned(),
+            port_specifier: Some(PortSpecifier::PortValue(4711)),
+            ..Default::default()
+        };
+        let address = Some(Address { address: Some(address::Address::SocketAddress(address)) });
+        let source = Some(attribute_context::Peer { address, ..Default::default() });
+        let attributes =
+            AttributeContext { request: Some(request), source, destination, ..Default::default() };
         let request = CheckRequest { attributes: Some(attributes) };
         let response = self.check.clone().check(request).await.unwrap().into_inner();
         let code = response.status.unwrap().code;
         match response.http_response.unwrap() {
             HttpResponse::OkResponse(ok) => {
                 assert_eq!(code, 0);
-                assert!(ok.response_headers_to_add.is_empty());
-                Verdict::Pass { set: set(ok.headers), removed: ok.headers_to_remove }
+                let told = ok.response_headers_to_add.into_iter().map(|option| {
+                    let header = option.header.clone().unwrap();
+                    let appends = option.append_action() == HeaderAppendAction::AppendIfExistsOrAdd;
+                    assert_eq!(appends, header.key == "vary");
+                    (header.key, header.value)
+                });
+                let told = told.collect();
+                Verdict::Pass { set: set(ok.headers), removed: ok.headers_to_remove, told }
             }
             HttpResponse::DeniedResponse(denied) => {
                 assert_eq!(code, 7);
                 Verdict::Answer {
                     status: denied.status.unwrap().code,
                     headers: set(denied.headers),
-                    body: serde_json::from_str(&denied.body).expect(&denied.body),
+                    body: serde_json::from_str(&denied.body).unwrap_or_default(),
                 }
             }
             HttpResponse::ErrorResponse(_) => panic!("an error of its own"),
@@ -123,7 +146,10 @@ impl Envoy {
 
     async fn pass(&self, asked: Asked) -> (BTreeMap<String, String>, Vec<String>) {
         match self.ask(asked).await {
-            Verdict::Pass { set, removed } => (set, removed),
+            Verdict::Pass { set, removed, told } => {
+                assert!(told.is_empty(), "{told:?}");
+                (set, removed)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -151,8 +177,17 @@ impl Envoy {
 
 #[derive(Debug)]
 enum Verdict {
-    Pass { set: BTreeMap<String, String>, removed: Vec<String> },
-    Answer { status: i32, headers: BTreeMap<String, String>, body: Value },
+    Pass {
+        set: BTreeMap<String, String>,
+        removed: Vec<String>,
+        /// What the client is to be told beside the answer of Vertex AI.
+        told: BTreeMap<String, String>,
+    },
+    Answer {
+        status: i32,
+        headers: BTreeMap<String, String>,
+        body: Value,
+    },
 }
 
 /// Each once, and in place of what is there.
@@ -176,6 +211,9 @@ struct Asked {
     path: String,
     headers: HashMap<String, String>,
     body: Vec<u8>,
+    host: String,
+    /// The address of Envoy's at which it was asked.
+    at: Option<&'static str>,
 }
 
 impl Asked {
@@ -188,7 +226,20 @@ impl Asked {
         ];
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let headers = headers.map(owned).into_iter().collect();
-        Self { method, path: path.to_owned(), headers, body: Vec::new() }
+        Self {
+            method,
+            path: path.to_owned(),
+            headers,
+            body: Vec::new(),
+            host: "envoy.example.com".into(),
+            at: None,
+        }
+    }
+
+    /// At this address of Envoy's, under this name.
+    fn at(mut self, address: &'static str, host: &str) -> Self {
+        (self.at, self.host) = (Some(address), host.to_owned());
+        self.with(":authority", host)
     }
 
     fn chat() -> Self {
@@ -230,7 +281,7 @@ impl Asked {
             id: "1".into(),
             method: self.method.into(),
             path: self.path,
-            host: "envoy.example.com".into(),
+            host: self.host,
             scheme: "http".into(),
             protocol: "HTTP/1.1".into(),
             size: i64::try_from(self.body.len()).unwrap(),

@@ -93,7 +93,7 @@ async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
     let upstream = listener.local_addr().unwrap();
     let options = ["--client-key-file", &files.path("keys")];
     let gateway = files.start_to(&vertex, &format!("http://{upstream}"), &options).await;
-    let query = "?key=SECRET&a=1&access_token=SECRET&oauth_token=SECRET&k%65y=SECRET";
+    let query = "?key=SECRET&alt=sse&access_token=SECRET&oauth_token=SECRET&k%65y=SECRET";
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = format!(
         "POST /v1/chat/completions{query} HTTP/1.1\r\nHost: evil.example\r\n\
@@ -108,7 +108,8 @@ async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(!sent.contains("SECRET") && !sent.contains("evil"), "{sent}");
     let lines: Vec<String> = sent.lines().map(str::to_lowercase).collect();
-    let path = "post /v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions?a=1 ";
+    let path =
+        "post /v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions?alt=sse ";
     assert!(lines[0].starts_with(path), "{sent}");
     assert!(lines.contains(&format!("host: {upstream}")), "{sent}");
     let authorizations: Vec<_> =
@@ -147,6 +148,7 @@ endpoint = "1234567890"
 [[client]]
 name = "alice"
 models = ["fast", "llama-*"]
+shared_responses = true
 "#;
 
 #[tokio::test]
@@ -298,7 +300,7 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
         assert_eq!(error_of(&gateway, chat("x")).await.0, 401);
     }
     std::fs::remove_file(&keys).unwrap();
-    files.told(1, "cannot be read").await;
+    files.told(1, "there is no such file").await;
     assert_eq!(gateway.call(chat_of(carol)).await.status(), 200);
     // Told once each, however often it was looked at.
     assert_eq!(files.log().matches("not read again").count(), 5, "{}", files.log());
@@ -339,4 +341,88 @@ async fn the_body_of_a_stranger_is_not_taken() {
         assert_eq!(sent < 16 << 20, key != ALICE, "{sent} bytes of {length} taken");
     }
     assert_eq!(vertex.stats().api_requests, 0);
+}
+
+#[tokio::test]
+async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_upstream() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let rules = "[[client]]\nname = \"alice\"\nshared_responses = true\n";
+    let config = files.write("gateway.toml", rules);
+    let options = ["--client-key-file", &files.path("keys"), "--config", &config];
+    let gateway = files.start(&vertex, &options).await;
+    let ask = |key: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.header("authorization", bearer(key)).body(Full::from(body.to_owned())).unwrap()
+    };
+    let json = &[("content-type", "application/json")][..];
+    let new = |field: &str| format!(r#"{{"model":"google/gemini-2.5-flash","input":"x"{field}}}"#);
+
+    // A key without a rule makes responses.
+    let answer = gateway.call(ask(BOB, "POST", "/v1/responses", json, &new(""))).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
+    let stored = format!("/v1/responses/{}", answer["id"].as_str().unwrap());
+    let null = new(r#","previous_response_id":null,"conversation":null"#);
+    assert_eq!(
+        gateway.call(ask(BOB, "POST", "/v1/responses", json, &null)).await.status(),
+        StatusCode::OK
+    );
+
+    let before = vertex.stats().api_requests;
+    let references = [
+        r#","previous_response_id":"r""#,
+        r#","previous\u005fresponse_id":"r""#,
+        r#","previousResponseId":"r""#,
+        r#","previous_response_id":null,"previous_response_id":"r""#,
+        r#","conversation":{"id":"c"}"#,
+        r#","input":[{"type":"item_reference","id":"i"}]"#,
+    ];
+    let mut refused: Vec<_> = references
+        .iter()
+        .map(|field| ask(BOB, "POST", "/v1/responses", json, &new(field)))
+        .collect();
+    for method in ["GET", "DELETE", "POST"] {
+        refused.push(ask(BOB, method, &stored, json, &new("")));
+    }
+    let unreadable: &[(&[(&str, &str)], &str)] = &[
+        (&[("content-type", "text/plain")], r#"{"previous_response_id":"r"}"#),
+        (&[("content-type", "application/json"), ("content-encoding", "gzip")], "\u{1f}"),
+        (json, r#"{"previous_response_id":"r",}"#),
+        (json, r#"{"previous_response_id":"r"} x"#),
+        (json, ""),
+    ];
+    for (headers, body) in unreadable {
+        refused.push(ask(BOB, "POST", "/v1/responses", headers, body));
+    }
+    for request in refused {
+        for http in [Http::One, Http::Two] {
+            let answer = gateway.call_over(http, &mut request.clone()).await;
+            let (status, code, message) = openai_error(answer).await;
+            assert_eq!(
+                (status, code.as_str()),
+                (403, "stored_responses_not_shared"),
+                "{request:?}"
+            );
+            assert!(
+                message.contains("shared_responses = true") && message.contains("bob"),
+                "{message}"
+            );
+        }
+    }
+    assert_eq!(vertex.stats().api_requests, before);
+    files.told(28, "stored_responses_not_shared").await;
+
+    // One that shares gets what others have stored.
+    assert_eq!(gateway.call(ask(ALICE, "GET", &stored, &[], "")).await.status(), StatusCode::OK);
+    let body = new(r#","previous_response_id":"r""#);
+    assert_eq!(
+        gateway.call(ask(ALICE, "POST", "/v1/responses", json, &body)).await.status(),
+        StatusCode::OK
+    );
+
+    // Without keys there is nobody to be kept apart.
+    let gateway = files.start(&vertex, &[]).await;
+    assert_eq!(gateway.call(ask("any", "GET", &stored, &[], "")).await.status(), StatusCode::OK);
 }

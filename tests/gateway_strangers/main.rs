@@ -4,12 +4,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod connections;
 #[cfg(target_os = "linux")]
 mod drips;
 mod keys;
+mod pages;
 mod smuggling;
 mod start;
 mod tls;
+mod travel;
 
 use std::{fs, path::Path, process::Stdio};
 

@@ -128,6 +128,9 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
         format!("{size}\r\n{body}0\r\n\r\n{hidden}"),
         format!("+{size}\r\n{body}\r\n0\r\n\r\n{hidden}"),
         format!("0x{size}\r\n{body}\r\n0\r\n\r\n{hidden}"),
+        // Longer than the strict reader keeps of a line.
+        format!("{}{size}\r\n{body}\r\n0\r\n\r\n{hidden}", "0".repeat(130)),
+        format!("{size}{}\r\n{body}\r\n0\r\n\r\n{hidden}", " ".repeat(130)),
         format!("{size}\r\n{body}\r\n0\r\n\n{hidden}"),
         format!("fffffffffffffffff\r\n{body}\r\n0\r\n\r\n{hidden}"),
     ] {
@@ -210,14 +213,77 @@ async fn those_who_never_come_to_the_point_are_sent_away() {
 async fn what_is_no_http_has_a_line_in_the_log() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
-    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(70_000));
+    let long = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70_000));
     for (request, status, line) in [
-        ("GET /\x01 HTTP/1.1\r\nhost: x\r\n\r\n", "400", "the request is not HTTP"),
+        ("GET /\x01 HTTP/1.1\r\nhost: localhost\r\n\r\n", "400", "the request is not HTTP"),
         (&long, "414", "the request's URI is too long"),
     ] {
         let answer = gateway.raw(request.as_bytes()).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         files.told(1, line).await;
         files.told(1, &format!("status={status}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_one_host_is_refused() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
+    let gateway = files.start(&vertex, &["--allowed-host", "*"]).await;
+    for (host, status) in [
+        ("", 400),
+        ("Host:\r\n", 400),
+        ("Host: \t \r\n", 400),
+        ("Host: x y\r\n", 400),
+        ("Host: user@x\r\n", 400),
+        ("Host: :80\r\n", 400),
+        ("Host: http://x\r\n", 400),
+        ("Host: x\r\nHost: x\r\n", 400),
+        ("Host: x\r\n", 200),
+        ("Host: localhost:8080\r\n", 200),
+        ("Host: [::1]:8080\r\n", 200),
+    ] {
+        let request = format!("GET /v1/models HTTP/1.1\r\nConnection: close\r\n{host}\r\n");
+        let answer = gateway.raw(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host:?}: {answer}");
+        assert_eq!(answer.contains("unreadable_request"), status == 400, "{host:?}: {answer}");
+    }
+    let answer = gateway.raw(b"GET /v1/models HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+    assert_eq!(vertex.stats().api_requests, 0);
+
+    // RFC 7541: GET, http and the path /v1/models; then `:authority: x` or `host: x`, or another host.
+    let request = |fields: &[u8]| {
+        let block = [b"\x82\x86\x04\x0a/v1/models", fields].concat();
+        let length = u8::try_from(block.len()).unwrap();
+        let headers = [&[0, 0, length, 1, 0x05, 0, 0, 0, 1], &block[..]].concat();
+        [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", &headers[..]].concat()
+    };
+    let (authority, host, other) = (b"\x01\x01x", b"\x0f\x17\x01x", b"\x0f\x17\x01y");
+    for (fields, status) in [
+        (&b""[..], 0x8c),
+        (&[&authority[..], other].concat(), 0x8c),
+        (&[&host[..], other].concat(), 0x8c),
+        (authority, 0x88),
+        (host, 0x88),
+        (&[&authority[..], host].concat(), 0x88),
+    ] {
+        let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+        socket.write_all(&request(fields)).await.unwrap();
+        // Frames, up to the HEADERS of the stream; a status is the first of its fields.
+        let status_of = async {
+            loop {
+                let mut head = [0; 9];
+                socket.read_exact(&mut head).await.unwrap();
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; length as usize];
+                socket.read_exact(&mut payload).await.unwrap();
+                match head[3] {
+                    1 => return payload[0],
+                    3 | 7 => panic!("reset: {payload:?}"),
+                    _ => {}
+                }
+            }
+        };
+        assert_eq!(in_time("headers", status_of).await, status, "{fields:?}");
     }
 }

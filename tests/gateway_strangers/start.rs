@@ -63,7 +63,7 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
     let alices = config("alices", "[[client]]\nname = \"alice\"\n[[client]]\nname = \"alice\"");
     let pattern = config("pattern", "[[client]]\nname = \"alice\"\nmodels = [\"a*b*\"]");
     for (args, why) in [
-        (vec!["--client-key-file", "/nowhere"], "client keys /nowhere: cannot be read"),
+        (vec!["--client-key-file", "/nowhere"], "client keys /nowhere: there is no such file"),
         (vec!["--client-key-file", &nothing], "there is no key in it"),
         (vec!["--client-key-file", &short], "line 1: the key of \"alice\" is shorter than 16"),
         (vec!["--client-key-file", &nameless], "line 2: give `name:key`"),
@@ -75,7 +75,10 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
         (vec!["--tls-cert", &cert], "--tls-cert needs its --tls-key"),
         (vec!["--tls-key", &key], "--tls-key needs its --tls-cert"),
         (vec!["--tls-client-ca", &cert], "--tls-client-ca needs TLS"),
-        (vec!["--tls-cert", "/nowhere", "--tls-key", &key], "--tls-cert /nowhere: cannot be read"),
+        (
+            vec!["--tls-cert", "/nowhere", "--tls-key", &key],
+            "--tls-cert /nowhere: there is no such file",
+        ),
         (vec!["--tls-cert", &nothing, "--tls-key", &key], "there is no certificate in it"),
         (vec!["--tls-cert", &key, "--tls-key", &key], "there is no certificate in it"),
         (vec!["--tls-cert", &cert, "--tls-key", &cert], "there is no private key in it"),

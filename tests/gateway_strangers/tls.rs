@@ -34,7 +34,9 @@ async fn connect(addr: SocketAddr, config: &ClientConfig) -> io::Result<TlsStrea
 /// certificate was refused when it reads.
 async fn ask(addr: SocketAddr, config: &ClientConfig) -> io::Result<String> {
     let mut socket = connect(addr, config).await?;
-    socket.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+    socket
+        .write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await?;
     let mut answer = String::new();
     let read = in_time("an answer", socket.read_to_string(&mut answer)).await;
     if answer.is_empty() {
@@ -78,7 +80,7 @@ async fn clients_choose_http1_or_http2_over_tls() {
     }
     // Clear text, and whoever says nothing, are not served, and hold nobody up.
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
-    assert!(!gateway.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.contains("HTTP/"));
+    assert!(!gateway.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.contains("HTTP/"));
     let status = ask(gateway.addr, &authority.trusting_client(None)).await.unwrap();
     assert_eq!(status, "HTTP/1.1 401 Unauthorized");
     assert_eq!(vertex.stats().api_requests, 2);
@@ -126,7 +128,7 @@ async fn a_certificate_is_read_again_when_it_changes() {
     assert_eq!(shown(gateway.addr, &client).await, der(&cert));
     assert_ne!(der(&cert), second);
     // Connections that were there go on.
-    let request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     open.write_all(request).await.unwrap();
     let mut answer = String::new();
     in_time("an answer", open.read_to_string(&mut answer)).await.unwrap();
@@ -155,4 +157,58 @@ async fn with_mutual_tls_a_stranger_does_not_get_past_the_handshake() {
     files.told(1, "certificate read again").await;
     assert_eq!(ask(Some(other.client())).await.unwrap(), "HTTP/1.1 200 OK");
     assert!(ask(Some(mine.client())).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_authority_is_taken_away() {
+    let (vertex, files, authority) =
+        (Emulator::start().await.unwrap(), Files::new(), Authority::new());
+    let (mine, other) = (Authority::new(), Authority::new());
+    let (cert, key) = files.write_pair("server", authority.server());
+    let ca = files.write("ca", &mine.pem());
+    let options = ["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
+    let options = [&options[..], &["--header-timeout", "10m"]].concat();
+    let gateway = files.start(&vertex, &options).await;
+    let client = authority.trusting_client(Some(mine.client()));
+    let mut open = connect(gateway.addr, &client).await.unwrap();
+    open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = vec![0; 15];
+    in_time("an answer", open.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200 OK");
+    // With another certificate and the same authorities, it stays.
+    files.write_pair("server", authority.server());
+    files.told(1, "certificate read again").await;
+    open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answers = Vec::new();
+    while !answers.windows(15).any(|bytes| bytes == b"HTTP/1.1 200 OK") {
+        assert!(in_time("an answer", open.read_buf(&mut answers)).await.unwrap() > 0);
+    }
+    files.write("ca", &other.pem());
+    let _ = in_time("its end", open.read_to_end(&mut answers)).await;
+}
+
+#[tokio::test]
+async fn the_protocol_that_was_agreed_on_is_spoken() {
+    let (vertex, files, authority) =
+        (Emulator::start().await.unwrap(), Files::new(), Authority::new());
+    let (cert, key) = files.write_pair("server", authority.server());
+    let gateway = files.start(&vertex, &["--tls-cert", &cert, "--tls-key", &key]).await;
+    let one = &b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"[..];
+    let two = &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..];
+    for (agreed, spoken, begins) in [
+        (&b"http/1.1"[..], one, &b"HTTP/1.1 200"[..]),
+        (b"h2", one, b"\0\0"),
+        (b"http/1.1", two, b""),
+    ] {
+        let mut client = authority.trusting_client(None);
+        client.alpn_protocols = vec![agreed.to_vec()];
+        let mut socket = connect(gateway.addr, &client).await.unwrap();
+        assert_eq!(socket.get_ref().1.alpn_protocol(), Some(agreed));
+        socket.write_all(spoken).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = in_time("the end", socket.read_to_end(&mut answer)).await;
+        assert!(answer.starts_with(begins), "{answer:?}");
+        assert!(!begins.is_empty() || answer.is_empty(), "{answer:?}");
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200"), agreed == b"http/1.1" && spoken == one);
+    }
 }

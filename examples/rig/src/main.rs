@@ -5,12 +5,12 @@
 mod vertex;
 
 use futures_util::TryStreamExt;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rig_core::{completion::CompletionRequest, providers::openai::OpenAIConfig};
 use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
 use tower_vertex::{
     auth::VertexAuthLayer,
     emulator::Emulator,
+    http_client::HyperClient,
     openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
@@ -23,13 +23,11 @@ async fn main() -> Result<(), BoxError> {
     // For the real service: `Upstream::from_env()?`, and `VertexAuthLayer::new(GcpAuth::new())`.
     let upstream = Upstream::builder().project("p").location("global").origin(emulator.url());
     let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
-    let https = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots()?;
-    let https = https.https_or_http().enable_http1().build();
     let vertex = ServiceBuilder::new()
         .layer(VertexErrorLayer::new())
         .layer(VertexRouteLayer::new(upstream.build()?))
         .layer(VertexAuthLayer::new(source).trust_origin(emulator.url())?)
-        .service(Client::builder(TokioExecutor::new()).build(https));
+        .service(HyperClient::new()?);
     let vertex = Vertex(BoxCloneSyncService::new(vertex));
 
     let gemini = OpenAIConfig::new("unused").connect(vertex).chat("google/gemini-2.5-flash");

@@ -16,7 +16,7 @@ mod advice;
 mod connect;
 mod explain;
 mod model;
-mod redact;
+pub(super) mod redact;
 mod report;
 
 use std::time::Duration;
@@ -37,6 +37,7 @@ use crate::{
     auth::VertexAuthLayer,
     model::{ModelEntry, ModelTable},
     route::{Endpoint, Upstream},
+    shown,
 };
 
 const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
@@ -51,7 +52,7 @@ pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
     // A wrong option is no finding.
     let guess = target.settings(emulator, None)?.with_some_names()?;
     target.validate(&guess, emulator)?;
-    let search = target.credentials.search()?;
+    let search = target.credentials.search(Some(&target.file))?;
 
     let mut report = Report::new(options.json);
     let identity = match find(search, emulator).await {
@@ -101,26 +102,32 @@ pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
     let sent = table.sends(asked, upstream);
     let own_host = settings.own_host || matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
     if *upstream != base {
-        report.add(Check::passed("entry", format!("{asked}: {upstream}/chat/completions")));
+        let url = format!("{upstream}/chat/completions");
+        let detail = format!("{}: {}", shown::value(asked), shown::value(&url));
+        report.add(Check::passed("entry", detail));
         if upstream.origin() != base.origin() && !way(&mut report, upstream, own_host).await {
             return not_asked(report, "there is no way to its host");
         }
     }
     let quota_project = target.quota_project();
+    let show = |text: &str| shown::value(text).to_string();
+    let (project, model) = (upstream.project().map(show), show(&sent));
+    let endpoint = match upstream.endpoint() {
+        Endpoint::Deployed { id }
+        | Endpoint::Dedicated { id, .. }
+        | Endpoint::Private { id, .. } => Some(show(id)),
+        _ => None,
+    };
+    let quota_project = quota_project.or(info.and_then(|info| info.quota_project())).map(show);
     let facts = Facts {
-        project: upstream.project(),
+        project: project.as_deref(),
         location: upstream.location().map(|location| location.as_str()),
-        endpoint: match upstream.endpoint() {
-            Endpoint::Deployed { id }
-            | Endpoint::Dedicated { id, .. }
-            | Endpoint::Private { id, .. } => Some(id),
-            _ => None,
-        },
-        model: &sent,
+        endpoint: endpoint.as_deref(),
+        model: &model,
         origin: upstream.origin(),
         own_host,
         principal: info.and_then(|info| info.impersonates().or(info.principal())),
-        quota_project: quota_project.or(info.and_then(|info| info.quota_project())),
+        quota_project: quota_project.as_deref(),
         token: minted.in_clear(),
     };
     let (answer, clock) = model::ask(asked, &table, &auth, &facts).await;
@@ -176,7 +183,7 @@ fn names(report: &mut Report, settings: &Settings) -> Option<Upstream> {
     ] {
         report.add(match (taken, missing.split_once(": ")) {
             (Some(Taken { value, from, .. }), _) => {
-                Check::passed(name, format!("{value}, from {from}"))
+                Check::passed(name, format!("{}, from {from}", shown::value(value)))
             }
             (None, _) if settings.whole_base => {
                 Check::passed(name, "not needed: --upstream has a path")
@@ -187,7 +194,8 @@ fn names(report: &mut Report, settings: &Settings) -> Option<Upstream> {
     }
     match settings.upstream() {
         Ok(upstream) => {
-            report.add(Check::passed("upstream", format!("{upstream}/chat/completions")));
+            let url = format!("{upstream}/chat/completions");
+            report.add(Check::passed("upstream", shown::value(&url).to_string()));
             Some(upstream)
         }
         Err(_missing) => {

@@ -1,5 +1,7 @@
 //! Text of others, made fit to be shown.
 
+use crate::shown::{self, Shown};
+
 const REDACTED: &str = "[redacted]";
 /// In characters.
 const LONGEST: usize = 300;
@@ -7,13 +9,21 @@ const LONGEST: usize = 300;
 const MARKS: [&str; 2] = ["ya29.", "bearer "];
 
 /// One line of at most 300 characters, without `token` and whatever looks like one.
-pub(super) fn shown(text: &str, token: &str) -> String {
+pub(in crate::gateway) fn shown(text: &str, token: &str) -> String {
     let mut text = redacted(text);
     if !token.is_empty() {
         text = text.replace(token, REDACTED);
     }
     let line = text.split(|c: char| c.is_whitespace() || c.is_control());
-    let line: Vec<&str> = line.filter(|word| !word.is_empty()).collect();
+    // Google repeats names, and a key may have been given for one.
+    let word = |word: &'_ str| -> String {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"/{".contains(c));
+        match shown::value(bare) {
+            Shown::Hidden(_) => word.replace(bare, REDACTED),
+            Shown::Value(_) => word.to_owned(),
+        }
+    };
+    let line: Vec<String> = line.filter(|word| !word.is_empty()).map(word).collect();
     let line = line.join(" ");
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
@@ -60,6 +70,7 @@ mod tests {
             ("ya29.SECRET ya29.SECRET", "[redacted] [redacted]"),
             ("é ya29.SECRETé", "é [redacted]é"),
             ("mine:SECRET.", "mine:[redacted]."),
+            ("no `AIzaSyD9tSrke72PouQMnMX-a7eZSW0jkFMBWY`!", "no `[redacted]`!"),
             ("bearer ", "[redacted]"),
         ] {
             assert_eq!(shown(text, "SECRET"), line);

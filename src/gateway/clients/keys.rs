@@ -1,12 +1,13 @@
 //! The keys: as they are written, `name:key`, and as they are kept, which is not at all.
 
-use std::{collections::HashMap, fmt, fs, path::PathBuf};
+use std::{collections::HashMap, fmt, path::PathBuf};
 
 use http::{HeaderMap, StatusCode, header};
 use ring::{hmac, rand::SystemRandom};
 use zeroize::Zeroizing;
 
-use super::super::{config::Failure, refusal::Refusal};
+use super::super::{config::Failure, file, refusal::Refusal};
+use crate::{regular_file, shown};
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
 /// Of shorter ones too many can be tried.
@@ -46,12 +47,12 @@ impl KeySources {
         }
         let mut keys = Keys::new()?;
         if let Some(path) = &self.file {
-            let refused =
-                |why: String| Failure::new(format!("client keys {}: {why}", path.display()));
-            let text = fs::read(path)
-                .map_err(|error| refused(format!("cannot be read: {}", error.kind())))?;
-            let text = Zeroizing::new(text);
+            let refused = |why: String| Failure::of_file("--client-key-file", path, why);
+            let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
+            let text = text.map_err(|error| refused(error.to_string()))?;
             let text = str::from_utf8(&text).map_err(|_| refused("not UTF-8".to_owned()))?;
+            // Some editors put a mark before the text.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             for (number, line) in text.lines().enumerate() {
                 let line = line.trim();
                 if !line.is_empty() && !line.starts_with('#') {
@@ -90,6 +91,8 @@ impl Keys {
             return Err("give `name:key`".to_owned());
         };
         let (name, key) = (name.trim_end(), key.trim_start());
+        // Whoever writes them in the other order has a key in the place of a name.
+        let shown = shown::value(name);
         let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fit) {
             return Err(format!(
@@ -99,22 +102,23 @@ impl Keys {
         }
         if key.len() < SHORTEST_KEY {
             return Err(format!(
-                "the key of {name:?} is shorter than {SHORTEST_KEY} characters: make one with \
+                "the key of {shown:?} is shorter than {SHORTEST_KEY} characters: make one with \
                  `openssl rand -hex 32`"
             ));
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!(
-                "the key of {name:?} has a blank or another character that no header can have"
+                "the key of {shown:?} has a blank or another character that no header can have"
             ));
         }
         if self.names.values().any(|known| known == name) {
-            return Err(format!("{name:?} has a key already: give each a name of its own"));
+            return Err(format!("{shown:?} has a key already: give each a name of its own"));
         }
         let tag = self.tag(key.as_bytes());
         if let Some(other) = self.names.insert(tag, name.to_owned()) {
             return Err(format!(
-                "{other:?} and {name:?} have the same key: nobody could tell them apart"
+                "{:?} and {shown:?} have the same key: nobody could tell them apart",
+                shown::value(&other)
             ));
         }
         Ok(())

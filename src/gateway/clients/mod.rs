@@ -2,6 +2,7 @@
 
 mod bucket;
 mod keys;
+mod stored;
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ use super::{
     file::{ConfigFile, nearest},
     refusal::Refusal,
 };
-use crate::model::Pattern;
+use crate::{model::Pattern, shown};
 
 /// As much of a model's name as an answer repeats.
 const LONGEST_SHOWN: usize = 200;
@@ -52,6 +53,8 @@ pub(super) struct ClientRules {
     models: Option<Vec<String>>,
     requests_per_minute: Option<NonZeroU32>,
     max_concurrent_requests: Option<NonZeroU32>,
+    #[serde(default)]
+    shared_responses: bool,
 }
 
 /// Where clients are from.
@@ -77,6 +80,8 @@ pub(super) struct Client {
     requests_per_minute: Option<NonZeroU32>,
     bucket: Arc<Bucket>,
     concurrency: Option<Concurrency>,
+    /// Whether it may use responses that other keys have stored.
+    shared_responses: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -115,7 +120,8 @@ impl Clients {
         let mut seen = Vec::new();
         for rules in rules {
             let name = rules.name.as_str();
-            let refused = |why: String| Failure::new(format!("[[client]] {name:?}: {why}"));
+            let refused =
+                |why: String| Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)));
             if keys.is_none() {
                 return Err(refused("there are no keys: give them with --client-key-file".into()));
             }
@@ -126,7 +132,9 @@ impl Clients {
             if !by_name.contains_key(name) {
                 let known = by_name.keys().map(String::as_str);
                 return Err(refused(match nearest(name, known) {
-                    Some(near) => format!("no key has this name: did you mean {near:?}?"),
+                    Some(near) => {
+                        format!("no key has this name: did you mean {:?}?", shown::value(near))
+                    }
                     None => "no key has this name".to_owned(),
                 }));
             }
@@ -168,6 +176,7 @@ impl Client {
             requests_per_minute: None,
             bucket,
             concurrency: None,
+            shared_responses: false,
         }
     }
 
@@ -193,6 +202,7 @@ impl Client {
             models,
             requests_per_minute,
             concurrency,
+            shared_responses: rules.shared_responses,
             ..Self::unlimited(&rules.name, before)
         })
     }

@@ -1,12 +1,20 @@
 //! A request: where it goes, with which token, or why not. The layers of the sidecar decide, with
 //! nothing behind them but [`caught`].
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::service::auth::v3::{
-    CheckRequest, CheckResponse, attribute_context::HttpRequest,
-    authorization_server::Authorization,
+use envoy_types::pb::envoy::{
+    config::core::v3::{address::Address, socket_address::PortSpecifier},
+    service::auth::v3::{
+        CheckRequest, CheckResponse,
+        attribute_context::{HttpRequest, Peer},
+        authorization_server::Authorization,
+    },
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
@@ -20,14 +28,17 @@ use crate::{
     BoxError, Error,
     error::RouteError,
     gateway::{
-        app::{QUOTA_PROJECT, request_id},
+        app::{QUOTA_PROJECT, request_id, strip_client},
+        browser::{Cors, Listener, answer_options, is_options},
+        inbound::asks_for_upgrade,
         models,
         record::{End, Record},
         refusal::Refusal,
+        resource::{PREFIX, check_named, shorten},
     },
     model::{ModelTable, ReadModel, RequestedModel, VertexModelLayer},
     retry::Attempts,
-    route::{Upstream, VertexRouteLayer},
+    route::{Upstream, VertexRouteLayer, check_method_of},
 };
 
 /// `true` if Envoy sends a part of the body, `false` for all of it; missing if it is not told to send
@@ -50,6 +61,10 @@ pub(super) struct Passed {
     pub(super) uri: Uri,
     /// What is to be set: new, or other than it came.
     pub(super) set: HeaderMap,
+    /// What came and does not go on.
+    pub(super) removed: Vec<HeaderName>,
+    /// What Vertex AI's response is to have for the browser.
+    pub(super) cors: Cors,
 }
 
 /// Envoy's `ext_authz`.
@@ -61,27 +76,39 @@ impl Authorization for Check {
         &self,
         request: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
-        let attributes = request.into_inner().attributes;
-        let http = attributes.and_then(|attributes| attributes.request?.http);
+        let attributes = request.into_inner().attributes.unwrap_or_default();
+        let listener = listener(attributes.destination.as_ref());
+        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer);
+        let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| {
             tonic::Status::invalid_argument(
                 "no HTTP request to check: this serves envoy.filters.http.ext_authz",
             )
         })?;
-        Ok(tonic::Response::new(self.0.check(http).await))
+        Ok(tonic::Response::new(self.0.check(http, listener, peer).await))
     }
 }
 
 impl Shared {
-    async fn check(&self, mut asked: HttpRequest) -> CheckResponse {
+    async fn check(
+        &self,
+        mut asked: HttpRequest,
+        listener: Listener,
+        peer: Option<SocketAddr>,
+    ) -> CheckResponse {
+        let is_extended = has_protocol(&asked);
         let (headers, all) = headers(&mut asked);
+        let cors = self.browsers.cors(&headers);
         let id = request_id(&headers);
         // What is no method is refused below.
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
+        record.peer = peer;
         let verdict = if all {
-            self.decide(asked, headers, &mut record).await
+            // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
+            let is_upgrade = is_extended || asks_for_upgrade(&headers);
+            self.decide(asked, headers, is_upgrade, listener, &cors, &mut record).await
         } else {
             Err(too_many_headers())
         };
@@ -91,13 +118,15 @@ impl Shared {
                 record.status = Some(StatusCode::OK);
                 verdict::pass(&passed)
             }
-            Ok(Verdict::Answer(answer)) => {
+            Ok(Verdict::Answer(mut answer)) => {
+                cors.put_on(answer.headers_mut());
                 record.status = Some(answer.status());
                 verdict::answer(&answer, &id)
             }
             Err(refusal) => {
-                record.refused = Some(refusal.code());
-                let answer = refusal.to_response();
+                record.refuse(&refusal);
+                let mut answer = refusal.to_response();
+                cors.put_on(answer.headers_mut());
                 record.status = Some(answer.status());
                 verdict::answer(&answer, &id)
             }
@@ -108,34 +137,56 @@ impl Shared {
         &self,
         asked: HttpRequest,
         came: HeaderMap,
+        is_upgrade: bool,
+        listener: Listener,
+        cors: &Cors,
         record: &mut Record,
     ) -> Result<Verdict, Refusal> {
         let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
-        let uri = path(&asked.path).filter(|_| record.method != Method::CONNECT);
+        let uri = path(&asked.path).filter(|_| record.method != Method::CONNECT || is_upgrade);
         let uri = uri.ok_or_else(Refusal::not_a_proxy)?;
+        if !self.clients.load().have_keys() {
+            let mut seen = came.clone();
+            // Not among the headers.
+            let host = HeaderValue::try_from(asked.host.as_str());
+            seen.insert(header::HOST, host.unwrap_or(HeaderValue::from_static("")));
+            self.browsers.admit(&uri, &seen, listener)?;
+        }
+        if is_options(&record.method) {
+            return answer_options(&came, cors).map(Verdict::Answer);
+        }
         let client = self.clients.load().authenticate(&came)?;
         if let Some(client) = &client {
             let _ = record.routed.client.set(Arc::clone(client));
         }
-        let table = self.models.table();
-        let may =
-            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
-        let list = || table.clone();
-        if let Some(answer) = models::answer(&record.method, uri.path(), list, may, self.since) {
-            return answer.map(Verdict::Answer);
+        if is_upgrade {
+            return Err(Refusal::upgrade_required());
         }
-        let body = whole_body(asked, &came)?;
-        let mut request = Request::new(Full::new(body));
+        let table = self.models.table();
+        let mut request = Request::new(());
         *request.method_mut() = record.method.clone();
         *request.uri_mut() = uri;
+        shorten(&mut request, &table)?;
+        let path = request.uri().path();
+        let may =
+            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
+        if let Some(answer) = models::answer(&record.method, path, &table, may, self.since) {
+            return answer.map(Verdict::Answer);
+        }
+        check_method_of(&record.method, path, PREFIX)?;
+        let body = whole_body(asked, &came)?;
+        let mut request = request.map(|()| Full::new(body));
         request.headers_mut().clone_from(&came);
-        // What is billed is not for a client to choose.
-        request.headers_mut().remove(QUOTA_PROJECT);
+        strip_client(request.headers_mut(), table.base());
         if let Some(client) = &client {
             client.count_request()?;
+            let references = client.allow_stored(&record.method, request.uri().path())?;
+            if let Some(references) = references {
+                request.extensions_mut().insert(references);
+            }
             if client.has_list() {
                 request.extensions_mut().insert(ReadModel);
             }
@@ -144,6 +195,7 @@ impl Shared {
         let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
         let request = models.layer(service_fn(caught)).oneshot(request).await.map_err(refused)?;
         let request = request.into_body().map(drop);
+        check_named(request.extensions())?;
         let model = request.extensions().get::<RequestedModel>().cloned();
         let model = model.as_ref().map(RequestedModel::as_str);
         if let Some(model) = model {
@@ -151,6 +203,7 @@ impl Shared {
         }
         if let Some(client) = &client {
             client.allow(model)?;
+            client.allow_references(request.extensions().get())?;
         }
         let upstream = request.extensions().get::<Upstream>().unwrap_or(&self.upstream).clone();
         if let Some(model) = model {
@@ -168,19 +221,40 @@ impl Shared {
         attempts.begin(Some(&upstream), std::time::Duration::ZERO);
         let _ = record.routed.attempts.set(attempts);
         let mut set = head.headers;
+        let removed = came.keys().filter(|name| !set.contains_key(*name)).cloned().collect();
         for name in came.keys() {
             let same = set.get_all(name).iter().eq(came.get_all(name));
             if same && name != header::AUTHORIZATION && name != QUOTA_PROJECT {
                 set.remove(name);
             }
         }
-        Ok(Verdict::Pass(Passed { uri: head.uri, set }))
+        Ok(Verdict::Pass(Passed { uri: head.uri, set, removed, cors: cors.clone() }))
+    }
+}
+
+/// Where Envoy has let the client in.
+fn listener(destination: Option<&Peer>) -> Listener {
+    let address = || match destination?.address.as_ref()?.address.as_ref()? {
+        Address::SocketAddress(socket) => socket.address.parse::<IpAddr>().ok(),
+        _ => None,
+    };
+    match address().map(Listener::at) {
+        Some(Listener::Loopback) => Listener::Loopback,
+        // Behind names, and with guards, of Envoy's own.
+        _ => Listener::Foreign,
     }
 }
 
 /// The end of a stack: the request comes back.
 async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
     Ok(Response::new(request))
+}
+
+/// Whether Envoy shows what a CONNECT is for.
+fn has_protocol(asked: &HttpRequest) -> bool {
+    const PROTOCOL: &str = ":protocol";
+    let mut as_they_are = asked.header_map.iter().flat_map(|map| &map.headers);
+    asked.headers.contains_key(PROTOCOL) || as_they_are.any(|header| header.key == PROTOCOL)
 }
 
 /// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,
@@ -210,6 +284,16 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
 fn too_many_headers() -> Refusal {
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     Refusal::new(status, "too_many_headers", "the request has too many headers")
+}
+
+/// Of Envoy's client; `None` if it came by a socket file.
+fn address(source: Peer) -> Option<SocketAddr> {
+    let Address::SocketAddress(address) = source.address?.address? else { return None };
+    let port = match address.port_specifier? {
+        PortSpecifier::PortValue(port) => u16::try_from(port).ok()?,
+        PortSpecifier::NamedPort(_) => return None,
+    };
+    Some(SocketAddr::new(address.address.parse().ok()?, port))
 }
 
 /// A path, and nothing that is more than that.

@@ -23,7 +23,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, verdict};
-use crate::{auth::RefreshOutcome, error::Error, gateway::refusal::Refusal, token::Rejection};
+use crate::{
+    auth::RefreshOutcome,
+    error::Error,
+    gateway::{
+        outbound::{is_about_a_host, stream_headers},
+        refusal::Refusal,
+    },
+    token::Rejection,
+};
 
 /// On a 401 that is worth another attempt.
 const REPLAY: &str = "x-vertex-gateway-replay";
@@ -143,11 +151,7 @@ impl Shared {
 
     /// After a 401 to a token from here, once: waits until it is replaced, or cannot be.
     async fn answered(&self, head: &Head, attempt: &Attempt) -> HeaderMutation {
-        let mut mutation = HeaderMutation::default();
-        if head.value(REPLAY).is_some() {
-            // Nobody else's say.
-            mutation.remove_headers.push(REPLAY.to_owned());
-        }
+        let mut mutation = head.for_clients();
         let Some(generation) = attempt.generation.filter(|_| !attempt.is_replay) else {
             return mutation;
         };
@@ -163,7 +167,7 @@ impl Shared {
         self.sight.replayed(outcome.as_str());
         tracing::info!(generation, outcome = outcome.as_str(), "Vertex AI rejected a token");
         if matches!(outcome, RefreshOutcome::Replayed) {
-            mutation.remove_headers.clear();
+            mutation.remove_headers.retain(|name| name != REPLAY);
             mutation.set_headers.push(verdict::set_raw(REPLAY, b"1"));
         }
         mutation
@@ -179,6 +183,24 @@ impl Head {
         let EnvoyHeader { value, raw_value, .. } =
             headers.iter().find(|header| header.key == name)?;
         Some(if raw_value.is_empty() { value.as_bytes() } else { raw_value })
+    }
+
+    /// What is to be done with the head of an answer, whatever it is, before a client sees it. That
+    /// it is to be replayed, too, is nobody else's say.
+    fn for_clients(&self) -> HeaderMutation {
+        let headers = self.0.headers.as_ref().map_or(&[][..], |headers| &headers.headers);
+        let mut removed: Vec<String> = headers.iter().map(|header| header.key.clone()).collect();
+        removed.retain(|name| is_about_a_host(name));
+        removed.dedup();
+        let kind = self.value(header::CONTENT_TYPE.as_str());
+        let has_cache_control = self.value(header::CACHE_CONTROL.as_str()).is_some();
+        let set = stream_headers(kind, has_cache_control);
+        HeaderMutation {
+            set_headers: set
+                .map(|(name, value)| verdict::set_raw(name.as_str(), value.as_bytes()))
+                .collect(),
+            remove_headers: removed,
+        }
     }
 }
 

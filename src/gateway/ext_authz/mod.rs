@@ -23,7 +23,10 @@ mod options;
 mod socket;
 mod verdict;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 
@@ -34,8 +37,10 @@ use self::{
 };
 use super::{
     admin::Admin,
+    browser::Browsers,
     clients::Clients,
     config::{Failure, timeout},
+    descriptors,
     ground::{Gate, Ground},
     limits::{LimitOptions, Limits},
     retry::RetryOptions,
@@ -53,28 +58,37 @@ struct Shared {
     models: VertexModelLayer,
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
+    browsers: Arc<Browsers>,
     handed: Handed,
     sight: Arc<Sight>,
     /// When it began to serve, in seconds since 1970.
     since: u64,
     max_request_bytes: usize,
+    /// Of a call itself: those of the request that it is about are in its body.
+    max_header_bytes: usize,
+    log_peer: bool,
 }
 
 /// Envoy does the retries: of a list of locations the first is used, however long it is.
-const RETRY: RetryOptions = RetryOptions { max_attempts: u32::MAX, retry_max_delay: 0 };
+const RETRY: RetryOptions =
+    RetryOptions { max_attempts: u32::MAX, retry_max_delay: Duration::ZERO };
 /// And Envoy's limits bound what is under way, not these.
 const LIMITS: LimitOptions = LimitOptions {
-    max_connections: 0,
-    max_concurrent_requests: 0,
+    max_connections: None,
+    max_concurrent_requests: None,
     max_queued_requests: 0,
-    queue_timeout: 0,
+    queue_timeout: Duration::ZERO,
 };
+
+/// Of the runtime that all of it shares.
+const WORKERS: usize = 1;
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
 pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     trace::warn_of_none("Envoy has the requests, and traces of its own");
     options.serving.target.load()?;
-    let (address, options) = (Address::parse(&options.listen)?, &options.serving);
+    let (address, options) =
+        (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let gate = Gate::open(options)?;
     address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
@@ -87,17 +101,20 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
         models: ground.catalog.layer().clone(),
         auth: ground.auth.clone(),
         clients: Arc::clone(&gate.clients),
+        browsers: Arc::clone(&gate.browsers),
         handed: Handed::default(),
         sight: Arc::clone(&sight),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
+        log_peer: options.log.log_peer,
+        max_header_bytes: options.max_header_bytes,
     });
     // Both before anybody is told that it serves, and may send one.
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
-    // What the system refuses stays as it was.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let door = Door::bind(&address, gate.tls.clone()).await?;
-    let admin = Admin::bind(&options.admin).await?;
+    // A call of Envoy's takes no descriptor, so that a share of them is left.
+    let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
+    let door = Door::bind(&address, gate.tls.clone(), connections).await?;
+    let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     tracing::info!(credentials = %ground.identity, "found");
@@ -112,7 +129,8 @@ pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
     lines.push(format!("listening on {door}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(Arc::clone(&sight)));
+        let browsers = Arc::clone(&gate.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, options.max_header_bytes));
     }
     say(&lines);
     ground.keep(gate, options, &sight, hang_up);

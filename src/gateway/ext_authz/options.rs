@@ -11,11 +11,11 @@ use crate::gateway::ServingOptions;
         "Give tokens to whoever reaches --listen without a certificate: only Envoy can"
     )),
     mut_arg("max_request_bytes", |arg| arg.help(
-        "Longest request body in bytes that Envoy may send along; as `max_request_bytes` of Envoy's \
+        "Longest request body that Envoy may send along; as `max_request_bytes` of Envoy's \
          `with_request_body`, or more; 0 refuses each one"
     )),
     mut_arg("drain_timeout", |arg| arg.help(
-        "Seconds that calls of Envoy under way have to come to their end after SIGTERM or Ctrl-C, \
+        "Time that calls of Envoy under way have to come to their end after SIGTERM or Ctrl-C, \
          before they are cut; 0 waits for all of them. Envoy's requests go on without"
     )),
 )]

@@ -12,13 +12,13 @@ use envoy_types::pb::envoy::service::{
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
     io::{self as tokio_io, AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpListener,
-    sync::watch,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
@@ -26,9 +26,17 @@ use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
 use super::{Shared, check::Check, heal::Heal};
-use crate::gateway::{
-    config::{self, Failure},
-    tls::Tls,
+use crate::{
+    gateway::{
+        activity::{Activity, SentBody},
+        config::{self, Failure},
+        file::ConfigFile,
+        listen::{Refused, stopped},
+        send_timeout::Streams,
+        tls::Tls,
+        unreadable::Connection,
+    },
+    shown,
 };
 
 /// A stream stays open until Vertex AI answers. Envoy opens another connection for more.
@@ -42,6 +50,10 @@ const SILENCE: Duration = Duration::from_secs(120);
 const OPENING: Duration = Duration::from_secs(10);
 /// For the same when this process is about to end: what is on its way is not thrown away.
 const LAST_OPENING: Duration = Duration::from_secs(1);
+/// A stream whose answer Envoy does not take for so long is reset.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that is closing is dropped when nothing has been in flight on it for so long.
+const LINGER: Duration = Duration::from_secs(1);
 /// How many bytes that preface has.
 const PREFACE: usize = 24;
 /// Beside the body, a call has the head of a request, which Envoy limits to 60 KiB.
@@ -55,13 +67,14 @@ pub(super) enum Address {
 }
 
 impl Address {
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Failure> {
         match text.strip_prefix("unix:") {
-            Some("") => {
-                Err(Failure::new(format!("invalid --listen {text:?}: give a path, unix:PATH")))
-            }
+            Some("") => Err(Failure::new(format!(
+                "invalid {} {text:?}: give a path, unix:PATH",
+                config::given_by("--listen", Some(file))
+            ))),
             Some(path) => Ok(Self::File(path.into())),
-            None => config::address("--listen", text).map(Self::Tcp),
+            None => config::address("--listen", text, file).map(Self::Tcp),
         }
     }
 
@@ -88,6 +101,9 @@ impl Address {
 pub(super) struct Door {
     listener: Listener,
     tls: Option<Arc<Tls>>,
+    /// For so many connections at a time.
+    room: Arc<Semaphore>,
+    refused: Refused,
     /// Each connection holds a receiver until its end.
     stop: watch::Sender<bool>,
 }
@@ -105,13 +121,17 @@ impl fmt::Display for Door {
         match &self.listener {
             Listener::Tcp(_, addr) => write!(f, "{scheme}://{addr}"),
             #[cfg(unix)]
-            Listener::File(_, path) => write!(f, "unix:{}", path.display()),
+            Listener::File(_, path) => write!(f, "unix:{}", shown::path(path)),
         }
     }
 }
 
 impl Door {
-    pub(super) async fn bind(address: &Address, tls: Option<Arc<Tls>>) -> Result<Self, Failure> {
+    pub(super) async fn bind(
+        address: &Address,
+        tls: Option<Arc<Tls>>,
+        connections: usize,
+    ) -> Result<Self, Failure> {
         let listener = match address {
             Address::Tcp(addr) => {
                 let cannot = |error| crate::gateway::listen::cannot_listen(*addr, &error);
@@ -125,7 +145,7 @@ impl Door {
                 let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
                     Failure::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
-                        path.display()
+                        shown::path(path)
                     ))
                 })?;
                 Listener::File(listener, path.clone())
@@ -135,7 +155,9 @@ impl Door {
                 return Err(Failure::new("this system has no socket files: give an address"));
             }
         };
-        Ok(Self { listener, tls, stop: watch::Sender::new(false) })
+        let room = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let stop = watch::Sender::new(false);
+        Ok(Self { listener, tls, room, refused: Refused::default(), stop })
     }
 
     /// Serves what comes in until `stop`.
@@ -147,46 +169,61 @@ impl Door {
                 accepted = self.next(shared) => accepted,
             };
             if let Err(error) = accepted {
-                // Out of descriptors, most likely: some will be back soon.
-                tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                self.refused.wait(&error, "could not accept a connection").await;
             }
         }
     }
 
     async fn next(&self, shared: &Arc<Shared>) -> io::Result<()> {
+        // Those that come meanwhile wait in the kernel. It is never closed.
+        let room = Arc::clone(&self.room).acquire_owned().await.ok();
         match &self.listener {
             Listener::Tcp(listener, _) => {
                 let (socket, _) = listener.accept().await?;
                 // Without it, an answer waits for an acknowledgement.
                 let _ = socket.set_nodelay(true);
-                self.serve(socket, shared);
+                self.serve(socket, room, shared);
             }
             #[cfg(unix)]
             Listener::File(listener, _) => {
                 let (socket, _) = listener.accept().await?;
-                self.serve(socket, shared);
+                self.serve(socket, room, shared);
             }
         }
         Ok(())
     }
 
-    fn serve<I>(&self, socket: I, shared: &Arc<Shared>)
+    fn serve<I>(&self, socket: I, room: Option<OwnedSemaphorePermit>, shared: &Arc<Shared>)
     where
         I: AsyncRead + AsyncWrite + Send + 'static,
     {
         let (shared, tls, stopping) = (Arc::clone(shared), self.tls.clone(), self.stop.subscribe());
         let mut socket = TimeoutStream::new(socket);
         socket.set_read_timeout(Some(SILENCE));
+        socket.set_write_timeout(Some(SEND_TIMEOUT));
         let socket = Box::pin(socket);
         tokio::spawn(async move {
-            let open = shared.sight.inbound().one_more();
+            let open = (shared.sight.inbound().one_more(), room);
             match tls {
-                None => serve_grpc(socket, shared, stopping).await,
-                Some(tls) => match opened(tls.accept(socket, OPENING), &stopping).await {
-                    Ok(socket) => serve_grpc(socket, shared, stopping).await,
-                    Err(error) => tracing::info!(%error, "no TLS handshake"),
-                },
+                None => {
+                    let closing = stopped(stopping.clone());
+                    serve_grpc(socket, shared, &stopping, closing).await;
+                }
+                Some(tls) => {
+                    let authorities = tls.authorities();
+                    match opened(tls.accept(socket, OPENING), &stopping).await {
+                        Ok(socket) => {
+                            let closing = async {
+                                tokio::select! {
+                                    () = stopped(stopping.clone()) => {}
+                                    () = authorities.changed() => {}
+                                }
+                            };
+                            serve_grpc(socket, shared, &stopping, closing).await;
+                        }
+                        Err(error) => tracing::info!(%error, "no TLS handshake"),
+                    }
+                }
             }
             drop(open);
         });
@@ -221,20 +258,14 @@ async fn remove_what_nobody_serves(path: &std::path::Path) {
     }
 }
 
-/// Until this process is about to end.
-async fn stop(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
-}
-
 /// What a connection begins with. A peer that says nothing is waited for neither long nor, when this
 /// process is about to end, at all.
 async fn opened<T>(
     opening: impl Future<Output = io::Result<T>>,
     stopping: &watch::Receiver<bool>,
 ) -> io::Result<T> {
-    let mut stopping = stopping.clone();
     let last = async {
-        stop(&mut stopping).await;
+        stopped(stopping.clone()).await;
         sleep(LAST_OPENING).await;
     };
     tokio::select! {
@@ -256,20 +287,29 @@ where
     Ok(tokio_io::join(io::Cursor::new(preface).chain(from), to))
 }
 
-async fn serve_grpc<I>(socket: I, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>)
-where
+async fn serve_grpc<I>(
+    socket: I,
+    shared: Arc<Shared>,
+    stopping: &watch::Receiver<bool>,
+    closing: impl Future<Output = ()>,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let socket = match opened(after_preface(socket), &stopping).await {
+    let socket = match opened(after_preface(socket), stopping).await {
         Ok(socket) => socket,
         Err(error) => return tracing::debug!(%error, "a connection did not begin"),
     };
     let longest = shared.max_request_bytes.saturating_add(HEADERS);
+    let longest_head = u32::try_from(shared.max_header_bytes).unwrap_or(u32::MAX);
+    let activity = Activity::new();
+    activity.speaks_http2();
+    let of_service = Arc::clone(&activity);
     let check = AuthorizationServer::new(Check(Arc::clone(&shared)));
     let check = check.max_decoding_message_size(longest);
     let heal = ExternalProcessorServer::new(Heal(shared));
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let (check, heal) = (check.clone(), heal.clone());
+        let call = of_service.call(request.version());
         async move {
             let path = request.uri().path();
             let answer: Result<Response<Body>, Infallible> = match path
@@ -284,23 +324,28 @@ where
                 )
                 .into_http()),
             };
-            answer
+            answer.map(|answer| answer.map(|body| SentBody::new(body, call)))
         }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams { send_timeout: Some(SEND_TIMEOUT) });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         // Clients that leave at once make Envoy take its calls back: that is no attack.
         .max_pending_accept_reset_streams(Some(STREAMS as usize))
-        .keep_alive_interval(Some(KEEP_ALIVE));
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_header_list_size(longest_head);
     let service = TowerToHyperService::new(service);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
+    let mut connection = pin!(builder.serve_connection(socket, service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stop(&mut stopping) => {
+        () = closing => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = activity.lingered(LINGER) => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {

@@ -1,5 +1,7 @@
 //! The verdict on a request in Envoy's words.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use envoy_types::pb::{
     envoy::{
@@ -13,14 +15,11 @@ use envoy_types::pb::{
     },
     google::rpc,
 };
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use tonic::Code;
 
 use super::check::Passed;
-use crate::{
-    gateway::app::{QUOTA_PROJECT, REQUEST_ID},
-    route::REMOVED,
-};
+use crate::gateway::app::REQUEST_ID;
 
 /// Envoy has removed these already, or makes them anew, and refuses to have `host` removed.
 const ENVOYS: [&str; 8] = [
@@ -32,6 +31,30 @@ const ENVOYS: [&str; 8] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+];
+
+/// What must not travel most of all, for an Envoy that does not show all headers: then those that it
+/// keeps to itself go on, but for these.
+const UNSEEN: [&str; 19] = [
+    "api-key",
+    "cookie",
+    "forwarded",
+    "openai-beta",
+    "openai-organization",
+    "openai-project",
+    "proxy-authorization",
+    "x-api-key",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-goog-api-key",
+    "x-goog-iap-jwt-assertion",
+    "x-goog-quota-user",
+    "x-goog-user-project",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-real-ip",
+    "x-serverless-authorization",
 ];
 
 /// Overwritten if it is there. Text: Envoy 1.40 does not look at `raw_value` here.
@@ -56,12 +79,13 @@ fn overwrite(header: EnvoyHeader) -> HeaderValueOption {
     }
 }
 
-/// Envoy may not show all headers here, so what must not travel is removed whether it was seen or not.
+/// What came and must not go on. Headers of Envoy's own can be removed by its configuration alone.
 fn removed(passed: &Passed) -> Vec<String> {
-    let names = REMOVED.iter().cloned().chain([QUOTA_PROJECT]);
-    let names = names.filter(|name| !ENVOYS.contains(&name.as_str()));
-    let names = names.filter(|name| !passed.set.contains_key(name));
-    names.map(|name| name.to_string()).collect()
+    let seen = passed.removed.iter().map(HeaderName::as_str);
+    let names: BTreeSet<&str> = seen.chain(UNSEEN).collect();
+    let is_envoys = |name: &str| ENVOYS.contains(&name) || name.starts_with("x-envoy-");
+    let names = names.into_iter().filter(|name| !is_envoys(name));
+    names.filter(|name| !passed.set.contains_key(*name)).map(str::to_owned).collect()
 }
 
 pub(super) fn pass(passed: &Passed) -> CheckResponse {
@@ -79,7 +103,22 @@ pub(super) fn pass(passed: &Passed) -> CheckResponse {
             action = HeaderAppendAction::AppendIfExistsOrAdd;
         }
     }
-    let ok = OkHttpResponse { headers, headers_to_remove: removed(passed), ..Default::default() };
+    let mut told = HeaderMap::new();
+    passed.cors.put_on(&mut told);
+    let response_headers_to_add = told.iter().map(|(name, value)| HeaderValueOption {
+        append_action: if name == header::VARY {
+            HeaderAppendAction::AppendIfExistsOrAdd.into()
+        } else {
+            HeaderAppendAction::OverwriteIfExistsOrAdd.into()
+        },
+        ..set(name.as_str(), value.as_bytes())
+    });
+    let ok = OkHttpResponse {
+        headers,
+        headers_to_remove: removed(passed),
+        response_headers_to_add: response_headers_to_add.collect(),
+        ..Default::default()
+    };
     response(Code::Ok, HttpResponse::OkResponse(ok))
 }
 

@@ -4,9 +4,13 @@
 //! times the work for the same line, and the line of a request is a large part of what the sidecar
 //! does for it.
 
-use std::{fmt, io::Write as _};
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
 
 use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
@@ -19,6 +23,8 @@ use tracing_subscriber::{
     },
     registry::LookupSpan,
 };
+
+use super::fit::{Piece, decimal, pieces};
 
 /// `timestamp` (RFC 3339, UTC), `level`, the event's fields with its `message`, `target`. Spans are
 /// not told.
@@ -60,23 +66,60 @@ fn write(line: &mut Vec<u8>, event: &Event<'_>) -> fmt::Result {
     Ok(())
 }
 
+/// As compact as serde_json has it, and nothing in it that a reader might take for the end of a line:
+/// U+0085, U+2028 and U+2029 are for Python and JavaScript.
+struct Fit;
+
+impl Formatter for Fit {
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        // DEL alone is unfit there: serde_json has escaped what is below a blank.
+        if fragment.bytes().all(|byte| byte < 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        pieces(fragment).try_for_each(|piece| match piece {
+            Piece::Fit(text) => writer.write_all(text.as_bytes()),
+            Piece::Unfit(c) => {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units)
+                    .iter()
+                    .try_for_each(|unit| write!(writer, "\\u{unit:04x}"))
+            }
+        })
+    }
+}
+
 struct Fields<'a>(&'a mut Vec<u8>);
 
 impl Fields<'_> {
     fn pair(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
-        let line = &mut *self.0;
-        line.extend_from_slice(b",\"");
-        // A name in Rust, with nothing in it to escape, or a literal of ours.
-        line.extend_from_slice(name.strip_prefix("r#").unwrap_or(name).as_bytes());
-        line.extend_from_slice(b"\":");
+        self.name(name);
+        self.value(value);
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.push(b',');
+        // Of another crate it may have anything in it.
+        self.value(name.strip_prefix("r#").unwrap_or(name));
+        self.0.push(b':');
+    }
+
+    fn value(&mut self, value: &(impl Serialize + ?Sized)) {
         // Numbers, truths and texts: none of them can fail, and a buffer takes all.
-        let _ = serde_json::to_writer(line, value);
+        let _ = value.serialize(&mut Serializer::with_formatter(&mut *self.0, Fit));
     }
 }
 
 impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.pair(field.name(), &value);
+        if value.is_finite() {
+            self.name(field.name());
+            self.0.extend_from_slice(decimal(value).as_bytes());
+        } else {
+            self.pair(field.name(), &value);
+        }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -103,11 +146,8 @@ impl Visit for Fields<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
+pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
 
     use serde_json::Value;
     use tracing_subscriber::fmt::MakeWriter;
@@ -136,18 +176,46 @@ mod tests {
         }
     }
 
+    /// What is logged as lines of such a form.
+    pub(in super::super) fn lines_of<F>(format: F, log: impl FnOnce()) -> String
+    where
+        F: for<'a> FormatEvent<
+                tracing_subscriber::Registry,
+                tracing_subscriber::fmt::format::DefaultFields,
+            > + Send
+            + Sync
+            + 'static,
+    {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        let kept = Kept::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(kept.clone()).event_format(format);
+        // Whatever other tests have made of these callsites, they are asked about anew.
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::callsite::rebuild_interest_cache();
+            log();
+        });
+        let kept = kept.0.lock().unwrap();
+        str::from_utf8(&kept).unwrap().to_owned()
+    }
+
+    #[test]
+    fn no_text_ends_a_line_and_no_number_has_an_exponent() {
+        let forged = "a\u{2028}b\u{2029}c\u{85}d\u{7f}e\u{9b}f\u{202e}g\u{feff}h\u{e0001}i";
+        let lines = lines_of(Json, || {
+            tracing::error!(forged, shown = %forged, "quo\"ted" = 1, seconds = 3.4e-5, "{forged}");
+        });
+        assert_eq!(lines.trim_end().chars().filter(|c| c.is_control() || !c.is_ascii()).count(), 0);
+        assert!(lines.contains(r#""quo\"ted":1,"seconds":0.000034,"#), "{lines}");
+        let line: Value = serde_json::from_str(&lines).unwrap();
+        for name in ["forged", "shown", "message"] {
+            assert_eq!(line[name], forged, "{name}");
+        }
+    }
+
     #[test]
     fn each_event_is_a_line_with_all_it_has() {
-        let kept = Kept::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::ERROR)
-            .with_writer(kept.clone())
-            .event_format(Json)
-            .finish();
         let nothing = None::<&str>;
-        // Whatever other tests have made of these callsites, they are asked about anew.
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::callsite::rebuild_interest_cache();
+        let lines = lines_of(Json, || {
             tracing::error!(
                 text = "a \"quote\", a\nbreak, \u{1}, ü and 🦀",
                 number = -3,
@@ -164,12 +232,8 @@ mod tests {
             );
             tracing::error!("another");
         });
-        let kept = kept.0.lock().unwrap();
-        let lines: Vec<Value> = str::from_utf8(&kept)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let mut first = lines[0].clone();
         let time = first.as_object_mut().unwrap().remove("timestamp").unwrap();
         assert!(time.as_str().unwrap().ends_with('Z'), "{time}");

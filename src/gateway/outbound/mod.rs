@@ -9,6 +9,7 @@
 
 mod body;
 mod connect;
+mod head;
 mod pool;
 
 use std::{
@@ -23,34 +24,41 @@ use std::{
 use clap::Args;
 use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
 use http_body::Body;
+use hyper::body::Incoming;
 use tower::Service;
 
+#[cfg(feature = "ext-authz")]
+pub(super) use self::head::is_about_a_host;
 pub(super) use self::{
     body::AnswerBody,
     connect::{CONNECT_TIMEOUT, ConnectError},
+    head::stream_headers,
 };
 use self::{
     connect::Connector,
+    head::settle,
     pool::{Lease, Place, Pool},
 };
 use super::{
     config::{Failure, timeout},
     sight::Connections,
+    values::time,
 };
 use crate::BoxError;
 
 /// The options about connections to Vertex AI.
 #[derive(Clone, Debug, Args)]
 pub struct OutboundOptions {
-    /// Seconds after which a connection to Vertex AI takes no more requests, so that a changed DNS
-    /// name is followed; what is under way is not cut. 0 for no limit
+    /// Age at which a connection to Vertex AI takes no more requests, so that a changed DNS name is
+    /// followed; what is under way is not cut. 0 for no limit
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "TIME",
         env = "VERTEX_GATEWAY_UPSTREAM_CONNECTION_LIFETIME",
-        default_value_t = 300
+        default_value = "5m",
+        value_parser = time(Duration::ZERO)
     )]
-    pub upstream_connection_lifetime: u64,
+    pub upstream_connection_lifetime: Duration,
 }
 
 impl OutboundOptions {
@@ -133,6 +141,15 @@ fn prepare<B>(request: &mut Request<B>) -> Result<Place, ConnectError> {
     Ok(place)
 }
 
+/// An answer as it goes on. If it cannot, its connection is closed.
+fn answered<B>(mut response: Response<Incoming>, lease: Lease<B>) -> Answered<B>
+where
+    B: Send + 'static,
+{
+    settle(&mut response)?;
+    Ok(response.map(|body| AnswerBody::new(body, lease)))
+}
+
 impl<B> Shared<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
@@ -148,7 +165,7 @@ where
         let answer = lease.sender().try_send_request(request);
         async move {
             match answer.await {
-                Ok(response) => Ok(response.map(|body| AnswerBody::new(body, lease))),
+                Ok(response) => answered(response, lease),
                 Err(mut error) => match error.take_message() {
                     // It was closed while it lay idle, and not a byte was sent.
                     Some(unsent) => Box::pin(self.send_anew(place, unsent)).await,
@@ -163,7 +180,7 @@ where
         loop {
             let (mut lease, is_new) = self.connection(&place).await?;
             match lease.sender().try_send_request(request).await {
-                Ok(response) => return Ok(response.map(|body| AnswerBody::new(body, lease))),
+                Ok(response) => return answered(response, lease),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !is_new => request = unsent,
                     _ => return Err(error.into_error().into()),

@@ -1,6 +1,7 @@
 //! What operators see of requests: a line of the log each, and the metrics.
 
 mod connections;
+mod exposition;
 mod metrics;
 mod scraped;
 
@@ -12,8 +13,11 @@ use std::{
     thread,
 };
 
-pub(super) use self::connections::{Connections, CountConnections};
 use self::metrics::Metrics;
+pub(super) use self::{
+    connections::{Connections, CountConnections},
+    exposition::Form,
+};
 use super::{limits::Limits, log, record::Record};
 use crate::{
     model::{ModelEntry, ModelTable},
@@ -77,13 +81,18 @@ impl Sight {
         self.draining.store(true, Relaxed);
     }
 
+    /// Whether the end is near.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     /// Whether requests can be served.
     ///
     /// # Errors
     ///
     /// Why not.
     pub(super) fn ready(&self) -> Result<(), &'static str> {
-        if self.draining.load(Relaxed) {
+        if self.is_draining() {
             return Err("draining: the process is about to end");
         }
         match self.tokens.stats().expires_in {
@@ -95,9 +104,9 @@ impl Sight {
         }
     }
 
-    /// All metrics, as OpenMetrics text.
-    pub(super) fn metrics(&self) -> String {
-        self.metrics.show()
+    /// All metrics.
+    pub(super) fn metrics(&self, form: Form) -> String {
+        self.metrics.show(form)
     }
 }
 

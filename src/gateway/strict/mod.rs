@@ -11,6 +11,7 @@ mod framing;
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,10 +22,16 @@ use tokio::{
 };
 
 use self::framing::{Framing, Refused};
+use super::activity::Activity;
 
 /// What is read instead of an ambiguous line's end and all that comes after it: no line of HTTP has
 /// a zero, and hyper looks at a head when it has its end.
 const INSTEAD: &[u8] = b"\0\r\n\r\n";
+
+/// As much of a head as is read at a time. hyper 1.12 begins with so much and doubles its buffer when
+/// it is full, so that the buffer never outgrows a power of two. Reads that fill it more than once in a
+/// row would make it ask for more than the longest head.
+const OF_A_HEAD: usize = 8 << 10;
 
 /// A connection that reads requests by the letter of RFC 9112.
 #[derive(Debug)]
@@ -35,16 +42,18 @@ pub(super) struct Strict<I> {
     refused: Option<&'static [u8]>,
     /// hyper-util 0.1 waits for ever for the bytes that tell HTTP/2 from HTTP/1.
     first_line: Option<Pin<Box<Sleep>>>,
+    activity: Arc<Activity>,
 }
 
 impl<I> Strict<I> {
     /// The first line of a connection must come within `timeout`.
-    pub(super) fn new(io: I, timeout: Duration) -> Self {
+    pub(super) fn new(io: I, timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
             io,
             framing: Framing::new(),
             refused: None,
             first_line: Some(Box::pin(sleep(timeout))),
+            activity,
         }
     }
 }
@@ -61,17 +70,32 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) else {
+        let read = if this.framing.is_before_body() {
+            let room = buffer.remaining().min(OF_A_HEAD);
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+            let read = Pin::new(&mut this.io).poll_read(cx, &mut part);
+            let length = part.filled().len();
+            buffer.advance(length);
+            read
+        } else {
+            Pin::new(&mut this.io).poll_read(cx, buffer)
+        };
+        let Poll::Ready(read) = read else {
             let Some(timeout) = &mut this.first_line else { return Poll::Pending };
             ready!(timeout.as_mut().poll(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         };
         read?;
         if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
-            tracing::info!(why, "a request was refused unread");
+            let peer = this.activity.shown_peer();
+            tracing::info!(why, peer, "a request was refused unread");
             buffer.set_filled(before + at);
             read_from(this.refused.insert(INSTEAD), buffer);
         }
+        if this.framing.is_http2() {
+            this.activity.speaks_http2();
+        }
+        this.activity.reads_request_line(this.framing.is_in_request_line());
         if this.framing.has_begun() {
             this.first_line = None;
         }
@@ -89,7 +113,8 @@ fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
 impl<I> Drop for Strict<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {
-            tracing::info!("a connection ended in the middle of a request's head");
+            let peer = self.activity.shown_peer();
+            tracing::info!(peer, "a connection ended in the middle of a request's head");
         }
     }
 }

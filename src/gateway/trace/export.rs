@@ -4,6 +4,7 @@
 use std::{
     fmt,
     future::Future,
+    path::Path,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -41,9 +42,10 @@ use tokio_rustls::rustls::{
 };
 
 use super::{
-    super::{config::Failure, log::clip, refusal::causes},
+    super::{config::Failure, file, log::clip, refusal::causes},
     settings::Settings,
 };
+use crate::{regular_file, shown};
 
 /// As much of a collector's answer as is read: it says what it did not take.
 const LONGEST_ANSWER: usize = 64 << 10;
@@ -313,15 +315,17 @@ fn rejected(answer: &Response<Bytes>) -> Option<(usize, String)> {
     Some((spans, part.error_message))
 }
 
-fn roots(file: &str) -> Result<RootCertStore, Failure> {
+fn roots(path: &str) -> Result<RootCertStore, Failure> {
     let refused = |error: &dyn fmt::Display| {
         Failure::new(format!(
-            "cannot read certificates from {file}, which OTEL_EXPORTER_OTLP_CERTIFICATE names: {error}"
+            "cannot read certificates from {}, which OTEL_EXPORTER_OTLP_CERTIFICATE names: {error}",
+            shown::path(Path::new(path))
         ))
     };
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| refused(&error))?;
-    for certificate in certificates {
+    let text = regular_file::read(Path::new(path), file::LONGEST);
+    let text = text.map_err(|error| refused(&error))?;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| refused(&error))?;
         roots.add(certificate).map_err(|error| refused(&error))?;
     }

@@ -32,6 +32,7 @@ use super::{
     super::{
         config::Failure,
         log::clip,
+        operation::{operation, stored},
         record::{End, Record},
     },
     attempt::Traced,
@@ -174,14 +175,22 @@ impl Trace {
         let failure = failure(record);
         if let Some(mut operation) = way.operation().take() {
             let span = &mut operation.span;
-            let usage = record.usage.unwrap_or_default();
+            let usage = record.usage.clone().unwrap_or_default();
             for (key, tokens) in [
                 ("gen_ai.usage.input_tokens", usage.input),
+                ("gen_ai.usage.cache_read.input_tokens", usage.cached),
                 ("gen_ai.usage.output_tokens", usage.output),
+                ("gen_ai.usage.reasoning.output_tokens", usage.reasoning),
             ] {
                 if let Some(tokens) = tokens {
                     span.set_attribute(KeyValue::new(key, int(tokens)));
                 }
+            }
+            if let Some(traffic_type) = usage.traffic_type {
+                span.set_attribute(KeyValue::new(
+                    "vertex_gateway.traffic_type",
+                    String::from(traffic_type),
+                ));
             }
             if let Some(location) = record.routed.way().location {
                 span.set_attribute(KeyValue::new("vertex_gateway.location", location));
@@ -404,25 +413,6 @@ fn route(path: &str) -> Option<&'static str> {
     })
 }
 
-/// What a model is asked to do.
-fn operation(method: &Method, path: &str) -> Option<&'static str> {
-    let path = path.strip_prefix("/v1").unwrap_or(path);
-    let is_invoked = path.starts_with("/invoke/");
-    let is = |method_: &str| path == method_ || (is_invoked && path.ends_with(method_));
-    match *method {
-        Method::POST if is("/chat/completions") || is("/responses") => Some("chat"),
-        Method::POST if is("/completions") => Some("text_completion"),
-        Method::POST if is("/embeddings") => Some("embeddings"),
-        _ => stored(method, path).map(|_| "fetch_response"),
-    }
-}
-
-/// The id of the stored response that is asked for.
-fn stored<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
-    let id = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/responses/")?;
-    (method == Method::GET && !id.is_empty() && !id.contains('/')).then_some(id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,28 +434,6 @@ mod tests {
             ("*", None),
         ] {
             assert_eq!(route(path), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn an_operation_has_the_name_of_the_conventions() {
-        for (method, path, expected) in [
-            ("POST", "/v1/chat/completions", Some("chat")),
-            ("POST", "/chat/completions", Some("chat")),
-            ("GET", "/v1/chat/completions", None),
-            ("POST", "/v1/completions", Some("text_completion")),
-            ("POST", "/v1/embeddings", Some("embeddings")),
-            ("POST", "/v1/responses", Some("chat")),
-            ("GET", "/v1/responses/resp_1", Some("fetch_response")),
-            ("DELETE", "/v1/responses/resp_1", None),
-            ("GET", "/v1/responses/", None),
-            ("GET", "/v1/responses/resp_1/input_items", None),
-            ("POST", "/v1/invoke/v1/chat/completions", Some("chat")),
-            ("POST", "/v1/invoke/predict", None),
-            ("GET", "/v1/models", None),
-        ] {
-            let method = Method::from_bytes(method.as_bytes()).unwrap();
-            assert_eq!(operation(&method, path), expected, "{method} {path}");
         }
     }
 

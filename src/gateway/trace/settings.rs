@@ -2,13 +2,14 @@
 //! [specification](https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/)
 //! has them. The SDK takes a default for a value that it does not understand; here it is an error.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use opentelemetry_sdk::trace::Sampler;
 use percent_encoding::percent_decode_str;
 
-use super::super::config::Failure;
+use super::super::{config::Failure, values::MOST};
+use crate::shown;
 
 /// How to trace.
 #[derive(Debug)]
@@ -73,22 +74,23 @@ impl Settings {
         }
         // The SDK reads them.
         pairs(&given, "OTEL_RESOURCE_ATTRIBUTES", |key, _| !key.is_empty())?;
-        let timeout = in_force("TIMEOUT").map(|name| number(&given, &name, 1)).transpose()?;
+        let timeout = in_force("TIMEOUT").map(|name| number(&given, &name, 1..=DAY)).transpose()?;
         let timeout = timeout.flatten().unwrap_or(10_000);
-        let of_queue = |name: &str| number(&given, &format!("OTEL_BSP_{name}"), 1);
+        let of_queue = |name: &str, most| number(&given, &format!("OTEL_BSP_{name}"), 1..=most);
         let spans = |number: Option<u64>, otherwise| {
             number.map_or(otherwise, |number| usize::try_from(number).unwrap_or(usize::MAX))
         };
-        let attributes = number(&given, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 0)?.unwrap_or(128);
+        let attributes =
+            number(&given, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 0..=MOST)?.unwrap_or(128);
         Ok(Some(Self {
             endpoint: endpoint?,
             headers,
             timeout: Duration::from_millis(timeout),
             sampler: sampler(&given)?,
             attributes: u32::try_from(attributes).unwrap_or(u32::MAX),
-            batch: spans(of_queue("MAX_EXPORT_BATCH_SIZE")?, 512),
-            delay: Duration::from_millis(of_queue("SCHEDULE_DELAY")?.unwrap_or(5000)),
-            queue: spans(of_queue("MAX_QUEUE_SIZE")?, 2048).min(LONGEST_QUEUE),
+            batch: spans(of_queue("MAX_EXPORT_BATCH_SIZE", MOST)?, 512),
+            delay: Duration::from_millis(of_queue("SCHEDULE_DELAY", DAY)?.unwrap_or(5000)),
+            queue: spans(of_queue("MAX_QUEUE_SIZE", u64::MAX)?, 2048).min(LONGEST_QUEUE),
             propagate: propagates(&given)?,
             certificate: of_traces("CERTIFICATE").iter().find_map(|name| given(name)),
         }))
@@ -97,6 +99,9 @@ impl Settings {
 
 /// Memory is set aside for all of it at the start.
 const LONGEST_QUEUE: usize = 1 << 16;
+
+/// In milliseconds, as the variables are.
+const DAY: u64 = 24 * 3600 * 1000;
 
 /// The names of a variable of the exporter: the one of traces counts more.
 fn of_traces(part: &str) -> [String; 2] {
@@ -147,8 +152,9 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
             let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
             let ratio = ratio.ok_or_else(|| {
                 Failure::new(format!(
-                    "invalid OTEL_TRACES_SAMPLER_ARG {text:?}: give a number from 0 to 1, the part \
-                     of the traces that are sampled"
+                    "invalid OTEL_TRACES_SAMPLER_ARG {:?}: give a number from 0 to 1, the part of \
+                     the traces that are sampled",
+                    shown::value(&text)
                 ))
             })?;
             Sampler::TraceIdRatioBased(ratio)
@@ -157,7 +163,8 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
     Ok(if is_child { Sampler::ParentBased(Box::new(own)) } else { own })
 }
 
-/// Baggage travels on whatever is said of it: it is a header that nobody here reads.
+/// Nobody here reads baggage, whatever is said of it: a header that stays here, unless
+/// `--forward-header` names it.
 fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Failure> {
     const NAME: &str = "OTEL_PROPAGATORS";
     let Some(list) = given(NAME) else { return Ok(true) };
@@ -184,18 +191,20 @@ fn one_of<'a>(
 }
 
 fn not_one_of(name: &str, text: &str, values: &[&str]) -> Failure {
-    Failure::new(format!("invalid {name} {text:?}: what is known here is {}", values.join(", ")))
+    let (shown, known) = (shown::value(text), values.join(", "));
+    Failure::new(format!("invalid {name} {shown:?}: what is known here is {known}"))
 }
 
 fn number(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
-    least: u64,
+    range: RangeInclusive<u64>,
 ) -> Result<Option<u64>, Failure> {
     let Some(text) = given(name) else { return Ok(None) };
-    let number = text.trim().parse().ok().filter(|number| *number >= least);
+    let number = text.trim().parse().ok().filter(|number| range.contains(number));
     number.map(Some).ok_or_else(|| {
-        Failure::new(format!("invalid {name} {text:?}: give a whole number from {least} on"))
+        let (least, most) = range.into_inner();
+        Failure::new(format!("invalid {name}: give a whole number from {least} to {most}"))
     })
 }
 
@@ -303,16 +312,18 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "SECRET", "is not a list"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=SECRET", "is not a list"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=SECRET%0d%0Ab: c", "is not a list"),
-            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "a whole number from 0 on"),
-            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "a whole number from 1 on"),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "a whole number from 0 to 1000000"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "a whole number from 1 to "),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "SECRET", "is not known here"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "a whole number from 1 on"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "a whole number from 1 to 86400000"),
             ("OTEL_TRACES_EXPORTER", "zipkin", "known here is otlp, none"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote", "known here is parentbased_always_on, "),
             ("OTEL_PROPAGATORS", "b3", "known here is tracecontext, baggage, none"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=b,SECRET", "is not a list"),
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "a whole number from 1 on"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "-1", "a whole number from 1 on"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "a whole number from 1 to "),
+            ("OTEL_BSP_SCHEDULE_DELAY", "9223372036854775808", "1 to 86400000"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "18446744073709551615", "1 to 86400000"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "-1", "a whole number from 1 to 86400000"),
         ] {
             let failure = read(&[HERE, (name, value)]).unwrap_err();
             let text = failure.to_string();

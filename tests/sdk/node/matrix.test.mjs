@@ -117,11 +117,12 @@ const CELLS = {
   },
 
   async tools(cell) {
-    const called = await cell.once(await cell.gateway()).tools("Paris");
+    const asked = `Paris? Call the tool ${WEATHER.name}.`;
+    const called = await cell.once(await cell.gateway()).tools(asked);
     assert.equal(called.reason, "tool_calls");
     assert.equal(called.name, WEATHER.name);
-    assert.equal(WEATHER.arguments.parse(called.arguments).city, "Paris");
-    assert.equal(called.text, `${ECHO}Paris The tool said: ${WEATHER.answer}`);
+    assert.equal(WEATHER.arguments.parse(called.arguments).city, "example");
+    assert.equal(called.text, `${ECHO}${asked} The tool said: ${WEATHER.answer}`);
   },
 
   async structured_output(cell) {

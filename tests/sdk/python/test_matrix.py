@@ -87,10 +87,11 @@ def test_streaming(client):
 
 @cell("tools")
 def test_a_tool_is_called_and_its_result_is_told(client):
-    call = client.call_tool("Paris", result="rain")
+    asked = "Paris? Call the tool Weather."
+    call = client.call_tool(asked, result="rain")
     assert call.name == "Weather"
-    assert call.arguments == Weather(city="Paris", days=1)
-    assert call.text == ECHO + "Paris The tool said: rain"
+    assert call.arguments == Weather(city="example", days=1)
+    assert call.text == f"{ECHO}{asked} The tool said: rain"
 
 
 @cell("structured_output")

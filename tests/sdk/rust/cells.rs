@@ -133,7 +133,8 @@ async fn tools() {
             "required": ["city", "unit"],
         },
     }}]);
-    let request = asked(MODEL, &"Paris".into(), json!({ "tools": tools }));
+    let prompt = "Paris? Call the tool weather.";
+    let request = asked(MODEL, &prompt.into(), json!({ "tools": tools }));
     let answer = client.chat().create(request).await.unwrap();
     let choice = &answer.choices[0];
     assert_eq!(choice.finish_reason, Some(FinishReason::ToolCalls));
@@ -141,17 +142,17 @@ async fn tools() {
     let [ChatCompletionMessageToolCalls::Function(call)] = calls else { panic!("{calls:?}") };
     assert_eq!(call.function.name, "weather");
     let arguments: Value = from_str(&call.function.arguments).unwrap();
-    assert_eq!(arguments, json!({ "city": "Paris", "unit": "celsius" }));
+    assert_eq!(arguments, json!({ "city": "example", "unit": "celsius" }));
 
     let messages = json!([
-        { "role": "user", "content": "Paris" },
+        { "role": "user", "content": prompt },
         { "role": "assistant", "tool_calls": to_value(calls).unwrap() },
         { "role": "tool", "tool_call_id": call.id, "content": "22 degrees" },
     ]);
     let told = json!({ "tools": tools, "messages": messages });
     let answer = client.chat().create(asked(MODEL, &Value::Null, told)).await.unwrap();
     let text = answer.choices[0].message.content.as_deref().unwrap();
-    assert_eq!(text, format!("{ECHO}Paris The tool said: 22 degrees"));
+    assert_eq!(text, format!("{ECHO}{prompt} The tool said: 22 degrees"));
 }
 
 async fn structured_output() {

@@ -1,0 +1,298 @@
+//! A value that fits a JSON Schema, for answers that have to: arguments of tools, and
+//! `response_format`.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | `merge` | several schemas that hold at the same time, as one |
+//! | `number` | a number within its bounds |
+//! | `text` | a text of its length, format or pattern |
+//! | `fits` | whether a value fits: chooses between values, and has the last word |
+//!
+//! The keywords are those that the schemas of tools have, in the words of drafts 4 to 2020-12: `type`,
+//! `enum`, `const`, `$ref`, `allOf`, `anyOf`, `oneOf`; `properties`, `required`, `additionalProperties`,
+//! `minProperties`, `maxProperties`; `items`, `prefixItems`, `minItems`, `maxItems`, `uniqueItems`;
+//! `minimum`, `maximum`, their exclusive forms, `multipleOf`; `minLength`, `maxLength`, `pattern` and
+//! `format`. Others are not looked at, nor is a `pattern` that looks ahead, or is longer than 1,000 bytes.
+
+mod fits;
+mod merge;
+mod number;
+mod text;
+
+use std::{borrow::Cow, cell::Cell};
+
+use serde_json::{Map, Value};
+
+/// How deep the value goes before it has only what is required. If that is too much, it is made once
+/// more with less.
+const ENOUGH: [usize; 3] = [8, 3, 0];
+/// How deep it goes before it is an error.
+const DEEPEST: usize = 32;
+/// How much work a schema may be: each part of it that is looked at, each time.
+const WORK: u32 = 100_000;
+
+type Object = Map<String, Value>;
+
+/// The same for the same schema: the first of several choices, the number next to zero, and `said`
+/// where any text may stand. Or what is wrong with the schema.
+pub(crate) fn example(schema: &Value, said: &str) -> Result<Value, String> {
+    let mut made = Err(String::new());
+    for enough in ENOUGH {
+        let maker = Maker { root: schema, said, enough, work: Cell::new(WORK) };
+        made = maker.make(schema, 0, 0).and_then(|value| {
+            let fits = maker.fits(schema, &value, 0);
+            fits.then_some(value).ok_or_else(|| "the emulator has no value for the schema".into())
+        });
+        if made.is_ok() {
+            break;
+        }
+    }
+    made
+}
+
+struct Maker<'a> {
+    root: &'a Value,
+    said: &'a str,
+    enough: usize,
+    work: Cell<u32>,
+}
+
+impl Maker<'_> {
+    /// A value; the `nth` of them, where they must differ.
+    fn make(&self, schema: &Value, depth: usize, nth: usize) -> Result<Value, String> {
+        self.begin(depth)?;
+        match schema {
+            // Anything will do.
+            Value::Bool(true) => Ok(Value::Object(Map::new())),
+            Value::Object(schema) => {
+                let schema = self.merged(schema, depth)?;
+                self.value(&schema, depth, nth)
+            }
+            _ => Err("the schema must be an object".into()),
+        }
+    }
+
+    /// No schema is without end, nor costs the emulator more than a moment.
+    fn begin(&self, depth: usize) -> Result<(), String> {
+        if depth > DEEPEST { Err("the schema has no end".into()) } else { self.spend() }
+    }
+
+    fn spend(&self) -> Result<(), String> {
+        let left = self.work.get().checked_sub(1).ok_or("the schema is too large")?;
+        self.work.set(left);
+        Ok(())
+    }
+
+    /// What `#/…` is.
+    fn there(&self, name: &str) -> Result<&Value, String> {
+        let there = name.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+        there.ok_or_else(|| format!("the schema has no `{name}`"))
+    }
+
+    fn value(&self, schema: &Object, depth: usize, nth: usize) -> Result<Value, String> {
+        let one_of_these = match (schema.get("const"), schema.get("enum")) {
+            (Some(value), _) => Some(std::slice::from_ref(value)),
+            (None, Some(Value::Array(values))) => Some(&values[..]),
+            _ => None,
+        };
+        if let Some(values) = one_of_these {
+            let mut fit = values.iter().filter(|value| self.fits_all(schema, value, depth));
+            return fit.nth(nth).cloned().ok_or_else(|| "no value of `enum` fits".into());
+        }
+        for (keyword, branches) in schema {
+            if let (Some(_), Value::Array(branches)) = (merge::choice(keyword), branches) {
+                return self.choose(schema, keyword, branches, depth, nth);
+            }
+        }
+        let kinds = kinds(schema);
+        let mut error = "the schema has no type".into();
+        for kind in kinds {
+            let made = match &*kind.to_ascii_lowercase() {
+                "object" => self.object(schema, depth, nth),
+                "array" => self.array(schema, depth),
+                "string" => text::make(schema, self.said, nth).map(Value::String),
+                "integer" => number::integer(schema, nth),
+                "number" => number::any(schema, nth),
+                "boolean" if nth < 2 => Ok((nth == 0).into()),
+                "null" if nth == 0 => Ok(Value::Null),
+                "boolean" | "null" => Err("there are no more values".into()),
+                _ => Err(format!("the schema has a type `{kind}`")),
+            };
+            match made {
+                Ok(value) => return Ok(value),
+                Err(why) => error = why,
+            }
+        }
+        Err(error)
+    }
+
+    /// Of the first branch that has one that fits the others as they want it.
+    fn choose(
+        &self,
+        schema: &Object,
+        choice: &str,
+        branches: &[Value],
+        depth: usize,
+        nth: usize,
+    ) -> Result<Value, String> {
+        let mut branches: Vec<&Value> = branches.iter().collect();
+        if depth >= self.enough {
+            branches.sort_by_key(|branch| !is_flat(branch));
+        }
+        let mut base = schema.clone();
+        base.remove(choice);
+        let mut error = format!("`{choice}` has nothing to choose from");
+        for branch in branches {
+            let made = match branch {
+                Value::Object(branch) => self.merged(branch, depth + 1).and_then(|branch| {
+                    self.begin(depth)?;
+                    let mut both = base.clone();
+                    merge::into(&mut both, &branch);
+                    self.value(&both, depth + 1, nth)
+                }),
+                _ => self.value(&base, depth + 1, nth),
+            };
+            match made {
+                Ok(value) if self.fits_all(schema, &value, depth) => return Ok(value),
+                Ok(_) => {}
+                Err(why) => error = why,
+            }
+        }
+        Err(error)
+    }
+
+    fn object(&self, schema: &Object, depth: usize, nth: usize) -> Result<Value, String> {
+        let required = required(schema);
+        let mut object = Map::new();
+        for (name, property) in properties(schema) {
+            let is_required = required.contains(&name.as_str());
+            if is_required || depth < self.enough {
+                match self.make(property, depth + 1, nth) {
+                    Ok(value) => drop(object.insert(name.clone(), value)),
+                    Err(why) if is_required => return Err(why),
+                    Err(_) => {}
+                }
+            }
+        }
+        let more = schema.get("additionalProperties").unwrap_or(&Value::Bool(true));
+        let another = || match more {
+            Value::Bool(true) => Ok(self.said.into()),
+            more => self.make(more, depth + 1, nth),
+        };
+        for name in &required {
+            if !object.contains_key(*name) {
+                object.insert((*name).to_owned(), another()?);
+            }
+        }
+        let most = length(schema, "maxProperties").unwrap_or(usize::MAX);
+        while object.len() > most {
+            let needless = object.keys().rev().find(|name| !required.contains(&name.as_str()));
+            let needless = needless.cloned().ok_or("`maxProperties` is less than `required`")?;
+            object.remove(&needless);
+        }
+        let least = length(schema, "minProperties").unwrap_or(0);
+        for number in 1.. {
+            if object.len() >= least {
+                break;
+            }
+            self.begin(depth)?;
+            let name = format!("property{number}");
+            if !object.contains_key(&name) {
+                object.insert(name, another()?);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn array(&self, schema: &Object, depth: usize) -> Result<Value, String> {
+        // In drafts before 2020-12 an array in `items` is what is `prefixItems` since.
+        let (first, rest) = match (schema.get("prefixItems"), schema.get("items")) {
+            (Some(Value::Array(first)), rest) => (&first[..], rest),
+            (_, Some(Value::Array(first))) => (&first[..], schema.get("additionalItems")),
+            (_, rest) => (&[][..], rest),
+        };
+        let most = length(schema, "maxItems").unwrap_or(usize::MAX);
+        let least = match length(schema, "minItems") {
+            Some(least) => least,
+            None if depth >= self.enough => 0,
+            None if first.is_empty() => usize::from(rest.is_some()).min(most),
+            None => first.len().min(most),
+        };
+        let is_unique = schema.get("uniqueItems") == Some(&Value::Bool(true));
+        let mut items: Vec<Value> = Vec::new();
+        while items.len() < least {
+            self.begin(depth)?;
+            let at = items.len();
+            let made = match (first.get(at), rest) {
+                (Some(item), _) => self.make(item, depth + 1, if is_unique { at } else { 0 }),
+                (None, Some(Value::Bool(true)) | None) => Ok(format!("{} {at}", self.said).into()),
+                (None, Some(_)) if !is_unique && at > first.len() => Ok(items[at - 1].clone()),
+                (None, Some(rest)) => self.make(rest, depth + 1, if is_unique { at } else { 0 }),
+            };
+            match made {
+                Ok(item) => items.push(item),
+                Err(why) if schema.contains_key("minItems") => return Err(why),
+                // An array may be empty.
+                Err(_) => break,
+            }
+        }
+        Ok(Value::Array(items))
+    }
+}
+
+/// The types that a value may have, the first of which is tried first.
+fn kinds(schema: &Object) -> Vec<Cow<'_, str>> {
+    match schema.get("type") {
+        Some(Value::String(kind)) => vec![kind.into()],
+        Some(Value::Array(kinds)) => {
+            kinds.iter().filter_map(Value::as_str).map(Cow::from).collect()
+        }
+        _ => {
+            let of = |kind, keywords: &[&str]| {
+                keywords.iter().any(|keyword| schema.contains_key(*keyword)).then_some(kind)
+            };
+            let kind = of("object", &["properties", "required", "additionalProperties"])
+                .or(of("array", &["items", "prefixItems", "minItems", "maxItems", "uniqueItems"]))
+                .or(of("string", &["minLength", "maxLength", "pattern", "format"]))
+                .or(of("number", &["minimum", "exclusiveMinimum"]))
+                .or(of("number", &["maximum", "exclusiveMaximum", "multipleOf"]));
+            vec![kind.unwrap_or("object").into()]
+        }
+    }
+}
+
+/// Whether the values of a schema have nothing in them.
+fn is_flat(schema: &Value) -> bool {
+    let kinds = schema.get("type").and_then(Value::as_str);
+    let is_flat = |kind: &str| !["object", "array"].contains(&kind.to_ascii_lowercase().as_str());
+    schema.get("const").is_some() || schema.get("enum").is_some() || kinds.is_some_and(is_flat)
+}
+
+fn properties(schema: &Object) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn required(schema: &Object) -> Vec<&str> {
+    let names = schema.get("required").and_then(Value::as_array);
+    names.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// A length or a count; some write them as `2.0`, Google's own schemas as a string.
+fn length(schema: &Object, keyword: &str) -> Option<usize> {
+    let length = match schema.get(keyword)? {
+        Value::String(digits) => digits.parse().ok()?,
+        number => {
+            let float = number.as_f64().filter(|number| *number >= 0.0)?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it has none"
+            )]
+            number.as_u64().unwrap_or(float.ceil() as u64)
+        }
+    };
+    Some(usize::try_from(length).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests;

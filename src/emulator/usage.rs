@@ -1,0 +1,161 @@
+//! What an answer costs: the same for the same request.
+//!
+//! A token is four bytes. Gemini 2.5 and 3 think: four tokens for each of the answer, or as
+//! `reasoning_effort`, `reasoning.effort` or `thinking_config` ask. As at Vertex AI, `completion_tokens`
+//! does not contain them, and `total_tokens` does; in the Responses API `output_tokens` does, too.
+
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+/// What `cached_content` adds to a prompt: as little as Google caches.
+const CACHED: u64 = 1024;
+/// Tokens of reasoning for each one of the answer, unless the request says otherwise.
+const THOUGHTS: u64 = 4;
+
+/// What a request costs, but for the text of its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cost {
+    prompt: u64,
+    cached: u64,
+    /// Tokens of reasoning for each one of the answer.
+    thoughts: u64,
+    /// The most of them.
+    budget: Option<u64>,
+    traffic_type: &'static str,
+}
+
+impl Cost {
+    /// Of this prompt.
+    pub(crate) fn of(said: &str) -> Self {
+        Self { prompt: tokens(said), ..Self::default() }
+    }
+
+    pub(crate) fn with_prompt_of(self, other: &Self) -> Self {
+        Self { prompt: other.prompt, ..self }
+    }
+
+    /// Of this request to a model, whatever its prompt is.
+    pub(crate) fn asked(model: &str, asked: &Map<String, Value>, headers: &HeaderMap) -> Self {
+        let google = asked.get("extra_body").and_then(|extra| extra.get("google"));
+        let google = |name: &str| google?.get(name).filter(|value| !value.is_null());
+        let thinking = google("thinking_config");
+        let thinking = |name: &str| thinking?.get(name).filter(|value| !value.is_null());
+        let effort = asked
+            .get("reasoning_effort")
+            .or_else(|| asked.get("reasoning")?.get("effort"))
+            .or_else(|| thinking("thinking_level"))
+            .and_then(Value::as_str);
+        // -1 leaves it to the model.
+        let budget = thinking("thinking_budget").and_then(Value::as_u64);
+        let thoughts = match effort.map(str::to_ascii_lowercase).as_deref() {
+            _ if !thinks(model, effort.is_some() || thinking("thinking_budget").is_some()) => 0,
+            Some("none") => 0,
+            Some("minimal") => 1,
+            Some("low") => 2,
+            Some("high" | "xhigh") => 8,
+            _ => THOUGHTS,
+        };
+        let cached = if google("cached_content").is_some() { CACHED } else { 0 };
+        Self { prompt: 0, cached, thoughts, budget, traffic_type: traffic_type(headers) }
+    }
+
+    fn reasoning(&self, answer: u64) -> u64 {
+        (self.thoughts * answer).min(self.budget.unwrap_or(u64::MAX))
+    }
+
+    /// The `usage` of Chat Completions and Completions.
+    pub(crate) fn chat(&self, text: &str) -> Value {
+        let (prompt, completion) = (self.prompt + self.cached, tokens(text));
+        let reasoning = self.reasoning(completion);
+        let mut usage = json!({
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion + reasoning,
+            "extra_properties": { "google": { "traffic_type": self.traffic_type } },
+        });
+        if reasoning > 0 {
+            usage["completion_tokens_details"] = json!({ "reasoning_tokens": reasoning });
+        }
+        if self.cached > 0 {
+            usage["prompt_tokens_details"] = json!({ "cached_tokens": self.cached });
+        }
+        usage
+    }
+
+    /// The `usage` of the Responses API.
+    pub(crate) fn response(&self, text: &str) -> Value {
+        let (input, answer) = (self.prompt + self.cached, tokens(text));
+        let reasoning = self.reasoning(answer);
+        json!({
+            "input_tokens": input,
+            "input_tokens_details": { "cached_tokens": self.cached, "cache_write_tokens": 0 },
+            "output_tokens": answer + reasoning,
+            "output_tokens_details": { "reasoning_tokens": reasoning },
+            "total_tokens": input + answer + reasoning,
+            "extra_properties": { "google": { "traffic_type": self.traffic_type } },
+        })
+    }
+}
+
+/// Whether a model thinks: the small one of 2.5 only if it is asked to, and none that makes images,
+/// speech or embeddings.
+fn thinks(model: &str, is_asked: bool) -> bool {
+    let Some(name) = model.strip_prefix("google/gemini-") else { return false };
+    let is_for_text = !["-image", "-tts", "-audio", "-live", "embedding"]
+        .iter()
+        .any(|other| name.contains(other));
+    let is_small = name.starts_with("2.5-flash-lite");
+    is_for_text && (name.starts_with("2.5-") || name.starts_with('3')) && (is_asked || !is_small)
+}
+
+/// Which quota a request is taken from, by the headers in which Google lets it choose.
+fn traffic_type(headers: &HeaderMap) -> &'static str {
+    let is = |name: &str, value: &[u8]| {
+        headers.get(name).is_some_and(|given| given.as_bytes().eq_ignore_ascii_case(value))
+    };
+    let shared = "x-vertex-ai-llm-shared-request-type";
+    if is("x-vertex-ai-llm-request-type", b"dedicated") {
+        "PROVISIONED_THROUGHPUT"
+    } else if is(shared, b"priority") {
+        "ON_DEMAND_PRIORITY"
+    } else if is(shared, b"flex") {
+        "ON_DEMAND_FLEX"
+    } else {
+        "ON_DEMAND"
+    }
+}
+
+/// About as many tokens as a real model would count.
+pub(crate) fn tokens(text: &str) -> u64 {
+    (text.len() as u64).div_ceil(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_thinks_as_it_is_asked_to() {
+        let thinking = |name: &str, value: Value| json!({ "extra_body": { "google": { "thinking_config": { name: value } } } });
+        for (model, asked, thoughts) in [
+            ("google/gemini-2.5-flash", json!({}), 40),
+            ("google/gemini-3.1-pro-preview", json!({}), 40),
+            ("google/gemini-2.5-flash", json!({ "reasoning_effort": "none" }), 0),
+            ("google/gemini-2.5-flash", json!({ "reasoning_effort": "low" }), 20),
+            ("google/gemini-2.5-flash", json!({ "reasoning": { "effort": "high" } }), 80),
+            ("google/gemini-3-flash", thinking("thinking_level", "MINIMAL".into()), 10),
+            ("google/gemini-2.5-flash", thinking("thinking_budget", 0.into()), 0),
+            ("google/gemini-2.5-flash", thinking("thinking_budget", 7.into()), 7),
+            ("google/gemini-2.5-flash", thinking("thinking_budget", (-1).into()), 40),
+            ("google/gemini-2.5-flash-lite", json!({}), 0),
+            ("google/gemini-2.5-flash-lite", json!({ "reasoning_effort": "medium" }), 40),
+            ("google/gemini-2.5-flash-image", json!({}), 0),
+            ("google/gemini-2.0-flash", json!({ "reasoning_effort": "high" }), 0),
+            ("meta/llama-4-maverick", json!({ "reasoning_effort": "high" }), 0),
+            ("", json!({}), 0),
+        ] {
+            let cost = Cost::asked(model, asked.as_object().unwrap(), &HeaderMap::new());
+            assert_eq!(cost.reasoning(10), thoughts, "{model} {asked}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Why Vertex AI answered with an error, as its own sentence has it; for the line of the log.
+
+use serde::Deserialize;
+
+use super::check::redact;
+
+/// The longest error that is read.
+const LONGEST: usize = 16 << 10;
+/// A longer quotation is no name of something.
+const LONGEST_QUOTED: usize = 64;
+
+/// The body of an error, as it passes.
+#[derive(Debug, Default)]
+pub(super) struct ErrorText(Vec<u8>);
+
+impl ErrorText {
+    pub(super) fn read(&mut self, data: &[u8]) {
+        let room = (LONGEST + 1).saturating_sub(self.0.len());
+        self.0.extend_from_slice(&data[..data.len().min(room)]);
+    }
+
+    /// The message; without what it quotes, if that may be a part of the request.
+    pub(super) fn message(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Body {
+            error: Inner,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            message: String,
+        }
+        // Of a longer one only a part is here.
+        let body = self.0.get(..=LONGEST).is_none().then_some(&self.0)?;
+        let message = serde_json::from_slice::<Body>(body).ok()?.error.message;
+        Some(redact::shown(&unquoted(&message), "")).filter(|message| !message.is_empty())
+    }
+}
+
+/// Names of fields and models are short and have no blanks; what people write to a model has.
+fn unquoted(message: &str) -> String {
+    let mut parts = message.split('"');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    while let Some(quoted) = parts.next() {
+        let is_name = quoted.len() <= LONGEST_QUOTED && !quoted.contains(char::is_whitespace);
+        text.push('"');
+        text.push_str(if is_name { quoted } else { "…" });
+        // A quotation that does not end is one to the end.
+        let Some(after) = parts.next() else { break };
+        text.push('"');
+        text.push_str(after);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_of_an_error_is_told_without_what_it_quotes_of_a_conversation() {
+        let message = |body: &str| {
+            let mut text = ErrorText::default();
+            // However it is cut.
+            body.as_bytes().chunks(7).for_each(|piece| text.read(piece));
+            text.message()
+        };
+        let of = |sentence: &str| {
+            message(&serde_json::json!({ "error": { "message": sentence } }).to_string())
+        };
+        for (sentence, told) in [
+            (
+                r#"Unknown name "foo": Cannot find field."#,
+                r#"Unknown name "foo": Cannot find field."#,
+            ),
+            (r#"Invalid value at 'x', "my dear diary" (y)"#, r#"Invalid value at 'x', "…" (y)"#),
+            (r#"Invalid: "never ends"#, r#"Invalid: "…"#),
+            ("two\nlines\u{2028}more", "two lines more"),
+            ("Bearer ya29.secret is bad", "[redacted] is bad"),
+        ] {
+            assert_eq!(of(sentence).as_deref(), Some(told));
+        }
+        assert_eq!(of(&format!("\"{}\"", "x".repeat(65))).as_deref(), Some("\"…\""));
+        for body in ["", "<html>", "{}", r#"{"error":"text"}"#, r#"{"error":{"message":""}}"#] {
+            assert_eq!(message(body), None, "{body}");
+        }
+        assert_eq!(of(&"long ".repeat(LONGEST)), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! Whether a request refers to what an earlier one has stored: a response or a conversation, or an item
+//! of one.
+//!
+//! `previous_response_id` and `conversation` do at the top level, and so does an item of `input` of the
+//! type `item_reference`, or with an `id` and without a type and a role, which is the same to OpenAI. Keys
+//! count in any case and with or without underscores, since some parsers take them so; each of them
+//! counts, however often it is there.
+
+/// Where items of `input` stand: in an array within the object.
+const ITEM: usize = 3;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    found: bool,
+    /// The value of such a key comes next: any but `null` refers to something.
+    reference_next: bool,
+    in_input: bool,
+    item: Item,
+    /// The value of this key of an item comes next.
+    next: Option<ItemKey>,
+}
+
+/// What an item of `input` has.
+#[derive(Debug, Default)]
+struct Item {
+    id: bool,
+    role: bool,
+    /// A `type` that is text, and one that is not.
+    typed: bool,
+    untyped: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ItemKey {
+    Id,
+    Type,
+}
+
+impl Search {
+    pub(super) fn found(&self) -> bool {
+        self.found
+    }
+
+    /// A key at the top level.
+    pub(super) fn key(&mut self, key: &str) {
+        self.reference_next = is(key, "previousresponseid") || is(key, "conversation");
+        self.in_input = is(key, "input");
+    }
+
+    /// Whether keys at this depth are an item's.
+    pub(super) fn looks_at(&self, depth: usize) -> bool {
+        self.in_input && depth == ITEM
+    }
+
+    /// A key of an item.
+    pub(super) fn item_key(&mut self, key: &str) {
+        self.item.role |= is(key, "role");
+        self.next = match key {
+            key if is(key, "id") => Some(ItemKey::Id),
+            key if is(key, "type") => Some(ItemKey::Type),
+            _ => None,
+        };
+    }
+
+    /// The first byte of a value. Whether that is the type of an item, and text.
+    pub(super) fn value(&mut self, byte: u8) -> bool {
+        self.found |= std::mem::take(&mut self.reference_next) && byte != b'n';
+        match self.next.take() {
+            None => false,
+            Some(ItemKey::Id) => {
+                self.item.id |= byte != b'n';
+                false
+            }
+            Some(ItemKey::Type) => {
+                self.item.typed |= byte == b'"';
+                self.item.untyped |= byte != b'"';
+                byte == b'"'
+            }
+        }
+    }
+
+    /// The type of an item.
+    pub(super) fn item_type(&mut self, kind: &str) {
+        self.found |= is(kind, "itemreference");
+    }
+
+    /// An object ends that is so deep.
+    pub(super) fn end_of_object(&mut self, depth: usize) {
+        if self.looks_at(depth) {
+            let Item { id, role, typed, untyped } = std::mem::take(&mut self.item);
+            self.found |= id && !role && (untyped || !typed);
+        }
+    }
+}
+
+/// Whether this is the name, whatever its case and its underscores.
+fn is(text: &str, name: &str) -> bool {
+    let letters = text.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase());
+    letters.eq(name.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Scanner;
+
+    /// In one piece, and byte by byte.
+    fn refers(text: &str) -> Option<bool> {
+        let mut whole = Scanner::new();
+        whole.feed(text.as_bytes());
+        let mut pieces = Scanner::new();
+        text.as_bytes().chunks(1).for_each(|piece| pieces.feed(piece));
+        assert_eq!(whole.refers_to_stored(), pieces.refers_to_stored(), "{text}");
+        whole.refers_to_stored()
+    }
+
+    #[test]
+    fn a_reference_is_found_however_it_is_written() {
+        for text in [
+            r#"{"previous_response_id":"r"}"#,
+            r#"{"previous\u005fresponse_id":"r"}"#,
+            r#"{"\u0070revious_response_id" : "r"}"#,
+            r#"{"previousResponseId":"r"}"#,
+            r#"{"Previous_Response_ID":"r"}"#,
+            r#"{"previous_response_id":""}"#,
+            r#"{"previous_response_id":1}"#,
+            r#"{"previous_response_id":null,"previous_response_id":"r"}"#,
+            r#"{"previous_response_id":"r","previous_response_id":null}"#,
+            r#"{"model":"m","input":[{"role":"user"}],"previous_response_id":"r"}"#,
+            r#"{"conversation":"c"}"#,
+            r#"{"conversation":{"id":"c"}}"#,
+            r#"{"input":[{"type":"item_reference","id":"i"}]}"#,
+            r#"{"input":[{"id":"i","type":"item\u005freference"}]}"#,
+            r#"{"input":[{"type":"ITEM_REFERENCE","id":"i","role":"user"}]}"#,
+            r#"{"input":["a",{"role":"user"},{"id":"i"}]}"#,
+            r#"{"input":[{"id":"i","type":null}]}"#,
+            r#"{"input":[{"id":"i","type":null,"type":"message"}]}"#,
+            r#"{"\u0069nput":[{"\u0069d":"i"}]}"#,
+            r#"{"input":[{"role":"user","content":[{"type":"input_text"}]},{"id":"i"}]}"#,
+        ] {
+            assert_eq!(refers(text), Some(true), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_refers_to_nothing_is_not_taken_for_a_reference() {
+        for text in [
+            "{}",
+            "[]",
+            "1 ",
+            r#"{"previous_response_id":null}"#,
+            r#"{"conversation":null,"input":"previous_response_id"}"#,
+            r#"{"metadata":{"previous_response_id":"r","conversation":"c"}}"#,
+            r#"{"input":[{"role":"user","content":"item_reference"}]}"#,
+            r#"{"input":[{"id":"m","type":"message","role":"assistant","content":[]}]}"#,
+            r#"{"input":[{"id":"m","role":"assistant","content":[{"id":"x"}]}]}"#,
+            r#"{"input":[{"type":"function_call_output","id":"f","call_id":"c","output":"{}"}]}"#,
+            r#"{"input":[{"id":null}]}"#,
+            r#"{"tools":[{"id":"x"}],"messages":[{"type":"item_reference","id":"i"}]}"#,
+            r#"{"conversation_id_of_mine":"c"}"#,
+        ] {
+            assert_eq!(refers(text), Some(false), "{text}");
+        }
+        for text in ["", "{", r#"{"a":1,}"#, r#"{"a":1} x"#, "'x'", "previous_response_id=r"] {
+            assert_eq!(refers(text), None, "{text}");
+        }
+    }
+}

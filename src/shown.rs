@@ -1,0 +1,346 @@
+//! Values of settings, as errors, logs and reports may show them.
+//!
+//! A setting can hold what was never meant for it: the text of a key where its path belongs, a
+//! password in a URL, a token in the place of a name. Such a value is never repeated, because errors
+//! and logs are kept and passed on. Everything that shows the value of a setting shows it by this.
+
+use std::{borrow::Cow, fmt, path::Path};
+
+/// In bytes. No name is longer, and no URL that has to be read in an error.
+const LONGEST: usize = 256;
+/// Of a path, and of one of its segments, on Linux and macOS.
+const LONGEST_PATH: usize = 4096;
+const LONGEST_SEGMENT: usize = 255;
+/// What keys and tokens begin with: of Google, OpenAI, Anthropic, AWS, GitHub, GitLab, Slack, Hugging
+/// Face, and those that are JSON in base64.
+const MARKS: [&str; 20] = [
+    "AIza",
+    "ya29.",
+    "GOCSPX-",
+    "1//0",
+    "4/0A",
+    "AQ.A",
+    "eyJ",
+    "sk-",
+    "sk_",
+    "AKIA",
+    "ASIA",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "hf_",
+    "Bearer ",
+];
+/// A shorter run of characters is a word.
+const SHORTEST_RANDOM: usize = 20;
+const SHORTEST_HEX: usize = 32;
+
+/// A value, or why it is not there. `Debug` puts the value into quotes, `Display` does not.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Shown<'a> {
+    Value(Cow<'a, str>),
+    Hidden(Hidden),
+}
+
+/// Why a value is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// It is what a file with a key or with credentials holds.
+    Content,
+    /// It could be a key, a token or a password.
+    Secret,
+}
+
+impl fmt::Display for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Content => "(not shown: it is the content of a file)",
+            Self::Secret => "(not shown: it could be a secret)",
+        })
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(text) if text.chars().any(char::is_control) => write!(f, "{text:?}"),
+            Self::Value(text) => f.write_str(text),
+            Self::Hidden(why) => why.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(text) => write!(f, "{text:?}"),
+            Self::Hidden(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Shown<'_> {
+    pub(crate) fn into_owned(self) -> Shown<'static> {
+        match self {
+            Self::Value(text) => Shown::Value(text.into_owned().into()),
+            Self::Hidden(why) => Shown::Hidden(why),
+        }
+    }
+}
+
+/// A name, a number, an address or a URL: a URL without its user, its password and its query.
+pub(crate) fn value(text: &str) -> Shown<'_> {
+    if is_content(text) {
+        return Shown::Hidden(Hidden::Content);
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        let user = text.rsplit_once('@').map(|(user, _)| user);
+        let has_password = user.is_some_and(|user| user.contains(':'));
+        return match has_password || text.len() > LONGEST || text.split('@').any(is_secret) {
+            true => Shown::Hidden(Hidden::Secret),
+            false => Shown::Value(text.into()),
+        };
+    };
+    // A password may have any character, a slash and an `@` too: what counts is the last one.
+    let (before, after) = match rest.rsplit_once('@') {
+        Some((_, after)) => ("…@", after),
+        None => ("", rest),
+    };
+    let (after, cut) = match after.find(['?', '#']) {
+        Some(end) => (after.get(..=end).unwrap_or_default(), "…"),
+        None => (after, ""),
+    };
+    if scheme.len() + after.len() > LONGEST || is_secret(scheme) || is_secret(after) {
+        return Shown::Hidden(Hidden::Secret);
+    }
+    Shown::Value(match (before, cut) {
+        ("", "") => text.into(),
+        _ => format!("{scheme}://{before}{after}{cut}").into(),
+    })
+}
+
+/// The path of a file.
+pub(crate) fn path(path: &Path) -> Shown<'_> {
+    let text = path.to_string_lossy();
+    let segments = || text.split(['/', '\\']);
+    if is_content(&text)
+        || text.len() > LONGEST_PATH
+        || segments().any(|segment| segment.len() > LONGEST_SEGMENT)
+    {
+        return Shown::Hidden(Hidden::Content);
+    }
+    let rooted = text.starts_with(['/', '.', '~', '\\']) || text.get(1..3) == Some(":\\");
+    // Base64 has slashes, and a URL and `name:key` have colons, where a path has not.
+    let is_bare = !rooted && !text.contains(['/', '\\']);
+    let ending = text.rsplit_once('.').map(|(_, ending)| ending);
+    let has_ending = ending.is_some_and(|ending| (1..=8).contains(&ending.len()));
+    let hidden = if text.contains("://") {
+        true
+    } else if is_bare {
+        text.contains([':', '@']) || is_secret(&text) || !has_ending && text.len() >= 16
+    } else if rooted {
+        segments().any(is_secret)
+    } else {
+        is_secret(&text) || segments().any(is_secret)
+    };
+    if hidden { Shown::Hidden(Hidden::Secret) } else { Shown::Value(text) }
+}
+
+/// Whether a setting that should be a path holds what the file should hold.
+pub(crate) fn is_content_of_a_file(path: &Path) -> bool {
+    matches!(self::path(path), Shown::Hidden(Hidden::Content))
+}
+
+/// Whether it is JSON or PEM, in clear, in base64 or as a URL has it.
+fn is_content(text: &str) -> bool {
+    let text = text.trim().trim_matches(['"', '\'']).trim();
+    let opens = |text: &str| text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
+    let lower = text.get(..9).unwrap_or(text).to_ascii_lowercase();
+    opens(text)
+        || text.len() >= SHORTEST_RANDOM && (text.contains(['\n', '\r']) || text.contains("\\n"))
+        || text.contains("-----BEGIN")
+        || text.contains("PRIVATE KEY")
+        || lower.starts_with("%7b")
+        || lower.starts_with("\\\"{")
+        || decoded_start(text).is_some_and(|start| {
+            let start = String::from_utf8_lossy(&start);
+            // Words that begin with `ex` decode to a brace, too.
+            let json = start.trim_start_matches('\u{feff}').trim_start().strip_prefix('{');
+            json.is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
+                || start.trim_start().starts_with("-----")
+        })
+}
+
+/// The first bytes of what may be base64 of either alphabet.
+fn decoded_start(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let digits = text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=');
+    let digits: Option<Vec<u8>> = digits.take(64).map(digit).collect();
+    let digits = digits.filter(|digits| digits.len() >= 8)?;
+    let bytes = digits.chunks_exact(4).flat_map(|four| {
+        let all = four.iter().fold(0_u32, |all, digit| all << 6 | u32::from(*digit));
+        [16, 8, 0].map(|shift| (all >> shift & 0xff) as u8)
+    });
+    Some(bytes.collect())
+}
+
+/// Whether a key, a token or a random password can be in it.
+fn is_secret(text: &str) -> bool {
+    let of_a_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '=');
+    let mut marks = MARKS.iter();
+    let is_base64 = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+    marks.any(|mark| text.trim_start().starts_with(mark))
+        || is_base64 && text.len() >= SHORTEST_HEX && is_mixed(&text.replace('/', ""), 3)
+        || text.split(|c| !of_a_word(c)).any(is_random)
+}
+
+/// Whether letters and digits are mixed as nobody writes them.
+fn is_random(word: &str) -> bool {
+    let hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f' | b'A'..=b'F');
+    if word.len() >= SHORTEST_HEX && word.bytes().all(hex) {
+        return word.bytes().any(|byte| byte.is_ascii_alphabetic());
+    }
+    if word.len() < SHORTEST_RANDOM {
+        return false;
+    }
+    let two = |part: &str| part.len() >= SHORTEST_RANDOM && is_mixed(part, 2);
+    is_mixed(word, 3) || word.split(['-', '_']).any(two)
+}
+
+/// Whether capitals, small letters and digits, or at least `kinds` of them, take turns.
+fn is_mixed(word: &str, kinds: usize) -> bool {
+    let class = |byte: u8| match byte {
+        b'a'..=b'z' => 0,
+        b'A'..=b'Z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    let classes: Vec<u8> = word.bytes().map(class).collect();
+    let changes = classes.windows(2).filter(|pair| pair.first() != pair.last()).count();
+    let mixed = [0, 1, 2].iter().filter(|class| classes.contains(class)).count();
+    mixed >= kinds && changes * 3 >= word.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str =
+        r#"{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nSECRET\n"}"#;
+
+    #[test]
+    fn what_a_file_holds_is_never_shown_for_its_path_or_a_name() {
+        // `printf '{"type": "service_account"' | base64`, and of a PEM.
+        for text in [
+            JSON,
+            " {\"a\": 1}",
+            "\u{feff}{}",
+            "\"{}\"",
+            "'{\"a\": 1}'",
+            "eyJ0eXBlIjogInNlcnZpY2VfYWNjb3VudCI",
+            "ewogICJ0eXBlIjogInNlcnZpY2VfYWNjb3VudCI=",
+            "ew0KICAidHlwZSI6",
+            "IHsidHlwZSI6IDF9",
+            "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t",
+            "eyJ0eXBl\nIjogInNl\ncnZpY2Vf",
+            "-----BEGIN PRIVATE KEY-----",
+            "MIIEvQIBADANBgkqhk\niG9w0BAQEFAASC",
+            "%7B%22type%22%3A",
+        ] {
+            assert_eq!(path(Path::new(text)), Shown::Hidden(Hidden::Content), "{text}");
+            assert_eq!(value(text), Shown::Hidden(Hidden::Content), "{text}");
+            let shown = format!("{0} {0:?}", value(text));
+            assert!(!shown.contains(text.trim()), "{shown}");
+        }
+        let long = format!("/{}/key", "a".repeat(300));
+        assert_eq!(path(Path::new(&long)), Shown::Hidden(Hidden::Content));
+    }
+
+    #[test]
+    fn what_could_be_a_secret_is_not_shown() {
+        for text in [
+            "AIzaSyD9tSrke72PouQMnMX-a7eZSW0jkFMBWY",
+            "sk-proj-aaaaaaaaaaaaaaaaaaaa",
+            "ya29.a0AfH6SMBx",
+            "1//0gFr-refresh",
+            "user:hunter2@10.0.0.7:80",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "0123456789abcdef0123456789abcdef",
+        ] {
+            assert_eq!(value(text), Shown::Hidden(Hidden::Secret), "{text}");
+            assert_eq!(path(Path::new(text)), Shown::Hidden(Hidden::Secret), "{text}");
+        }
+        for text in ["alice:a-short-key", "correct-horse-battery-staple", "https://u:p@host/key"] {
+            assert_eq!(path(Path::new(text)), Shown::Hidden(Hidden::Secret), "{text}");
+        }
+        assert_eq!(value(&"a".repeat(257)), Shown::Hidden(Hidden::Secret));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password_and_its_query() {
+        for (text, shown) in [
+            ("https://host/path", "https://host/path"),
+            ("https://user:hunter2@host:8443/a", "https://…@host:8443/a"),
+            ("https://user:hunter2/@?#@host", "https://…@host"),
+            ("https://host/a?key=hunter2", "https://host/a?…"),
+            ("https://host#hunter2", "https://host#…"),
+            ("p?x", "p?x"),
+        ] {
+            assert_eq!(value(text).to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_people_write_is_shown() {
+        for text in [
+            "Berlin",
+            "experiments",
+            "exhausted",
+            "us-central1",
+            "my-project-123456",
+            "example.com:my-project",
+            "1234567890123456789",
+            "vertex@my-project.iam.gserviceaccount.com",
+            "projects/p/locations/l/endpoints/1234567890123456789",
+            "google/gemini-2.5-flash-preview-native-audio-dialog",
+            "publishers/anthropic/models/claude-sonnet-4-5@20250929",
+            "1234567890.us-central1-123456789012.prediction.vertexai.goog",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "10 minutes",
+            "p\n",
+            "",
+        ] {
+            // A line break at the end is escaped.
+            assert_eq!(value(text), Shown::Value(text.into()), "{text}");
+        }
+        for text in [
+            "key.json",
+            "key",
+            "/nowhere/key.json",
+            "./keys",
+            "~/.config/gcloud/application_default_credentials.json",
+            "/var/run/secrets/tokens/gcp-ksa/google-application-credentials.json",
+            "/etc/vertex-gateway/client-keys",
+            "/home/JohnSmith2024/Projects/vertexGateway/keys",
+            "my-project-123456-0a1b2c3d4e5f.json",
+            "/run/user/1000/8f14e45f-ceea-467f-a0e6-b5e8c1f0d2a3/key.json",
+            "C:\\Users\\me\\key.json",
+            "secrets/prod/key.json",
+        ] {
+            assert_eq!(path(Path::new(text)), Shown::Value(text.into()), "{text}");
+        }
+        assert_eq!(format!("{0} {0:?}", value("a\u{1b}[31m")), r#""a\u{1b}[31m" "a\u{1b}[31m""#);
+    }
+}

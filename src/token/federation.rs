@@ -1,0 +1,221 @@
+//! Identity federation and impersonation by a file: `external_account` whose subject token is in a
+//! file or at a URL, and `impersonated_service_account`.
+//!
+//! A subject token that a command or AWS gives is for Google's own crate; see
+//! [`GoogleCloudAuth`](super::GoogleCloudAuth).
+
+use std::{fmt, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::{
+    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
+    file::{self, CredentialFile, Reread, Transport, blocking},
+    grant, impersonated, login,
+    refusal::Refusal,
+};
+use crate::{
+    BoxError,
+    error::{Fault, FaultKind},
+    regular_file, shown,
+};
+
+/// What a token of the Security Token Service is for, if it goes to be exchanged at Google's IAM.
+const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
+/// More than any identity provider gives.
+const LONGEST_SUBJECT_TOKEN: u64 = 64 * 1024;
+
+pub(super) struct Federation {
+    file: Reread,
+    lifetime: Option<Duration>,
+    quota_project: Option<String>,
+}
+
+impl Federation {
+    /// If all that the file needs is done here.
+    pub(super) fn knows(file: &CredentialFile) -> bool {
+        match file.kind {
+            CredentialKind::ExternalAccount => {
+                let source = file.json.get("credential_source");
+                source.is_some_and(|source| {
+                    source.get("environment_id").is_none()
+                        && source.get("executable").is_none()
+                        && (source.get("file").is_some() || source.get("url").is_some())
+                })
+            }
+            CredentialKind::ImpersonatedServiceAccount => {
+                source_of(file).is_ok_and(|source| match source.kind {
+                    CredentialKind::ServiceAccount => cfg!(feature = "gcp-auth"),
+                    CredentialKind::ExternalAccount => Self::knows(&source),
+                    _ => true,
+                })
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn new(file: Reread, lifetime: Option<Duration>) -> Self {
+        let quota_project = file::quota_project(Some(&file));
+        Self { file, lifetime, quota_project }
+    }
+
+    async fn token(&self) -> Result<AccessToken, BoxError> {
+        let file = self.file.current().await?;
+        match file.kind {
+            CredentialKind::ImpersonatedServiceAccount => impersonate(&file, self.lifetime).await,
+            _ => exchange(&file).await,
+        }
+    }
+}
+
+impl TokenSource for Federation {
+    fn fetch(&self, _: FetchReason) -> TokenFuture<'_> {
+        Box::pin(self.token())
+    }
+
+    fn quota_project(&self) -> Option<&str> {
+        self.quota_project.as_deref()
+    }
+}
+
+impl fmt::Debug for Federation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Federation").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+fn source_of(file: &CredentialFile) -> Result<CredentialFile, Fault> {
+    let source = file.json.get("source_credentials").map(Value::to_string).unwrap_or_default();
+    // Where its secrets may go was looked at with the file around it.
+    file::parse(source, Transport::ClearTextToo)
+}
+
+async fn impersonate(
+    file: &CredentialFile,
+    lifetime: Option<Duration>,
+) -> Result<AccessToken, BoxError> {
+    let source = source_of(file)?;
+    let token = match source.kind {
+        #[cfg(feature = "gcp-auth")]
+        CredentialKind::ServiceAccount => super::gcp_auth::key_token(source).await?,
+        CredentialKind::ExternalAccount => exchange(&source).await?,
+        _ => login::once(&source).await?,
+    };
+    let delegates = file.json.get("delegates").and_then(Value::as_array);
+    let delegates = delegates.into_iter().flatten().filter_map(Value::as_str);
+    let delegates: Vec<String> = delegates.map(delegate).collect();
+    let lifetime = lifetime.unwrap_or(impersonated::DEFAULT_LIFETIME);
+    let url = file.text_of("service_account_impersonation_url").unwrap_or_default();
+    impersonated::generate(url, token.authorization(), &delegates, lifetime).await
+}
+
+/// As IAM names one, whichever way the file does.
+fn delegate(name: &str) -> String {
+    match name.contains('/') {
+        true => name.to_owned(),
+        false => format!("projects/-/serviceAccounts/{name}"),
+    }
+}
+
+/// The subject token for an access token: RFC 8693 §2.1.
+async fn exchange(file: &CredentialFile) -> Result<AccessToken, BoxError> {
+    let field = |name| file.text_of(name).unwrap_or_default();
+    let impersonation = file.text_of("service_account_impersonation_url");
+    let scope = if impersonation.is_some() { IAM_SCOPE } else { CLOUD_PLATFORM_SCOPE };
+    let subject_token = subject_token(file).await?;
+    let mut fields = vec![
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("audience", field("audience")),
+        ("subject_token_type", field("subject_token_type")),
+        ("subject_token", &subject_token),
+        ("scope", scope),
+    ];
+    let client = file.text_of("client_id").zip(file.text_of("client_secret"));
+    let project = file.text_of("workforce_pool_user_project").filter(|_| client.is_none());
+    let options = project.map(|project| json!({ "userProject": project }).to_string());
+    if let Some(options) = &options {
+        fields.push(("options", options));
+    }
+    let mut request = grant::form(field("token_url"), &fields)?;
+    if let Some((id, secret)) = client {
+        request.headers_mut().insert(header::AUTHORIZATION, login::basic(id, secret)?);
+    }
+    let token = grant::ask(CredentialKind::ExternalAccount, request).await?.token;
+    let Some(url) = impersonation else { return Ok(token) };
+    let lifetime = file.json.get("service_account_impersonation");
+    let lifetime = lifetime.and_then(|settings| settings.get("token_lifetime_seconds")?.as_u64());
+    let lifetime = lifetime.map_or(impersonated::DEFAULT_LIFETIME, Duration::from_secs);
+    impersonated::generate(url, token.authorization(), &[], lifetime).await
+}
+
+/// What is wrong with what proves who the workload is.
+fn fault(what: String, remedy: &'static str) -> Fault {
+    Fault::new(FaultKind::Credentials, what, remedy)
+}
+
+async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
+    let source = file.json.get("credential_source").unwrap_or(&Value::Null);
+    let named = |name: &str| source.get(name).and_then(Value::as_str);
+    let (from, text) = if let Some(path) = named("file") {
+        let from = format!("the subject token's file {}", shown::path(Path::new(path)));
+        let path = path.to_owned();
+        let read = blocking(move || {
+            Ok(regular_file::read_to_string(Path::new(&path), LONGEST_SUBJECT_TOKEN))
+        });
+        let text = read.await?.map_err(|unread| {
+            let remedy = "see that what writes it for this workload has run";
+            fault(format!("{from} cannot be read: {}", unread.what()), remedy)
+        })?;
+        (from, text)
+    } else {
+        let url = named("url").unwrap_or_default();
+        let from = format!("what gives the subject token, {},", shown::value(url));
+        (from.clone(), ask_url(url, source.get("headers"), &from).await?)
+    };
+    let remedy = "look at \"credential_source\", and at what it names";
+    let format = source.get("format");
+    let of_format = |name: &str| format.and_then(|format| format.get(name)?.as_str());
+    let token = match of_format("type") {
+        Some("json") => {
+            let name = of_format("subject_token_field_name").unwrap_or_default();
+            let json: Option<Value> = serde_json::from_str(&text).ok();
+            let json = json.ok_or_else(|| fault(format!("{from} gives no JSON"), remedy))?;
+            let token = json.get(name).and_then(Value::as_str).map(str::to_owned);
+            let what = format!("{from} has no field {:?} that is text", shown::value(name));
+            token.ok_or_else(|| fault(what, remedy))?
+        }
+        _ => text,
+    };
+    let token = token.trim();
+    if token.is_empty() {
+        return Err(fault(format!("{from} gives nothing"), remedy).into());
+    }
+    Ok(token.to_owned())
+}
+
+async fn ask_url(url: &str, headers: Option<&Value>, from: &str) -> Result<String, BoxError> {
+    let mut request = Request::get(url).body(Full::<Bytes>::default())?;
+    for (name, value) in headers.and_then(Value::as_object).into_iter().flatten() {
+        let (Ok(name), Ok(mut value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value.as_str().unwrap_or_default()),
+        ) else {
+            let what = "its \"credential_source.headers\" are not headers".to_owned();
+            return Err(fault(what, "use the file as it was made").into());
+        };
+        value.set_sensitive(true);
+        request.headers_mut().insert(name, value);
+    }
+    let answer = grant::send(request).await?;
+    if answer.status != StatusCode::OK {
+        // Of its body nothing is said.
+        let refusal = Refusal::new(answer.status.as_u16(), "");
+        let what = format!("{from} answered {}", answer.status.as_u16());
+        return Err(refusal.of_subject(what).into());
+    }
+    Ok(answer.text().to_owned())
+}

@@ -1,0 +1,145 @@
+//! One request for a token, and what the answer has to be: RFC 6749 §5.1, RFC 8693 §2.2.1, and the
+//! metadata server's.
+//!
+//! Every source whose tokens come over HTTP asks by this, so that all of them bound the answer, read
+//! it in the same way, try again after the same failures and tell of them in the same words.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Full;
+use serde_json::Value;
+
+use super::{
+    AccessToken, CredentialKind,
+    https::{self, Answer, Cause},
+    refusal::Refusal,
+};
+use crate::{
+    BoxError,
+    error::{Fault, FaultKind},
+};
+
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A short overload of a token endpoint ends within these.
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// No token is sent for longer without a look at a newer one.
+const LONGEST_LIFE: u64 = 24 * 3600;
+
+/// What was granted.
+pub(super) struct Grant {
+    pub(super) token: AccessToken,
+    /// A new refresh token, instead of the one that was shown.
+    pub(super) refresh_token: Option<String>,
+}
+
+/// A request of this form.
+pub(super) fn form(url: &str, fields: &[(&str, &str)]) -> Result<Request<Full<Bytes>>, BoxError> {
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    Ok(Request::post(url)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(header::ACCEPT, "application/json")
+        .body(Full::from(form))?)
+}
+
+/// Asks for a token, for the owner of credentials of this kind.
+pub(super) async fn ask(
+    kind: CredentialKind,
+    request: Request<Full<Bytes>>,
+) -> Result<Grant, BoxError> {
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    let answer = send(request).await?;
+    if !answer.status.is_success() {
+        return Err(Refusal::new(answer.status.as_u16(), answer.text()).fault(kind).into());
+    }
+    read(&answer, &host)
+}
+
+/// Sends it, and again if it could not be sent or the server has a problem.
+pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    let (mut tries, mut pause) = (1, FIRST_PAUSE);
+    loop {
+        let answer = https::send(request.clone(), CONNECT_TIMEOUT).await;
+        let passes = match &answer {
+            Ok(answer) => answer.status.is_server_error(),
+            Err(why) => {
+                matches!(why.cause, Cause::Refused | Cause::Unconnected | Cause::BrokeOff)
+            }
+        };
+        if !passes || tries == TRIES {
+            return answer.map_err(|why| why.fault(&host));
+        }
+        tokio::time::sleep(pause).await;
+        (tries, pause) = (tries + 1, pause * 2);
+    }
+}
+
+/// The token in an answer of success.
+fn read(answer: &Answer, host: &str) -> Result<Grant, BoxError> {
+    let wrong = |what: String| not_a_token(host, &what);
+    let json = answer.json().filter(Value::is_object);
+    let json = json.ok_or_else(|| wrong("is not a JSON object".to_owned()))?;
+    let text = |name: &str| match json.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(wrong(format!("has an {name:?} that is not text"))),
+    };
+    let token = text("access_token")?.ok_or_else(|| wrong("has no \"access_token\"".to_owned()))?;
+    let life = life(json.get("expires_in").unwrap_or(&Value::Null))
+        .ok_or_else(|| wrong("has an \"expires_in\" that is not a number of seconds".to_owned()))?;
+    let refresh_token = text("refresh_token")?.filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(Grant { token: AccessToken::new(token, life)?, refresh_token })
+}
+
+pub(super) fn not_a_token(host: &str, what: &str) -> Fault {
+    let what = format!("the answer of {host} {what}");
+    let remedy = "see that it is a token endpoint, and that no proxy answers in its place";
+    Fault::new(FaultKind::NotAToken, what, remedy)
+}
+
+/// A number of seconds, and with some servers in quotes; `Some(None)` if it is not told.
+fn life(value: &Value) -> Option<Option<Duration>> {
+    let seconds = match value {
+        Value::Null => return Some(None),
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    let seconds = Some(seconds).filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
+    // Saturates.
+    Some(Some(Duration::from_secs((seconds as u64).min(LONGEST_LIFE))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_life_is_a_number_with_quotes_or_without() {
+        for (value, seconds) in [
+            (json!(3600), Some(Some(3600))),
+            (json!("3600"), Some(Some(3600))),
+            (json!(" 3599 "), Some(Some(3599))),
+            (json!(3599.9), Some(Some(3599))),
+            (json!("3599.0"), Some(Some(3599))),
+            (json!(0), Some(Some(0))),
+            (json!(10_000_000_000_000_000_000_u64), Some(Some(LONGEST_LIFE))),
+            (Value::Null, Some(None)),
+            (json!(-1), None),
+            (json!(""), None),
+            (json!("an hour"), None),
+            (json!("NaN"), None),
+            (json!("inf"), None),
+            (json!([3600]), None),
+            (json!(true), None),
+        ] {
+            let expected = seconds.map(|seconds| seconds.map(Duration::from_secs));
+            assert_eq!(life(&value), expected, "{value}");
+        }
+    }
+}

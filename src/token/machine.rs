@@ -1,0 +1,68 @@
+//! Tokens of the metadata server: those of the service account that a machine, a pod or a service of
+//! Google Cloud has.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+
+use super::{
+    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource, file,
+    grant, metadata,
+};
+use crate::{
+    BoxError,
+    error::{Fault, FaultKind},
+};
+
+/// Off Google Cloud nobody answers.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(super) struct Machine {
+    host: String,
+    quota_project: Option<String>,
+}
+
+impl Machine {
+    /// At the host that the environment names, or where Google Cloud has it.
+    pub(super) fn new() -> Self {
+        let host = metadata::other_host().unwrap_or_else(|| metadata::HOST.to_owned());
+        Self { host, quota_project: file::quota_project(None) }
+    }
+}
+
+/// One token.
+pub(super) async fn token(host: &str) -> Result<AccessToken, BoxError> {
+    let url = format!(
+        "http://{host}/computeMetadata/v1/instance/service-accounts/default/token\
+         ?scopes={CLOUD_PLATFORM_SCOPE}"
+    );
+    let request = Request::get(url).header("metadata-flavor", "Google");
+    let request = request.body(Full::<Bytes>::default()).map_err(|_| {
+        let what = format!("{} is not a host", metadata::HOST_VARIABLE);
+        Fault::new(FaultKind::Credentials, what, "give a host, with a port or without")
+    })?;
+    let asked = grant::ask(CredentialKind::MetadataServer, request);
+    let granted = tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| {
+        let what = format!("{host} did not answer within {TIMEOUT:?}");
+        Fault::new(FaultKind::Unreachable, what, "see that the metadata server is up")
+    })?;
+    Ok(granted?.token)
+}
+
+impl TokenSource for Machine {
+    fn fetch(&self, _: FetchReason) -> TokenFuture<'_> {
+        Box::pin(token(&self.host))
+    }
+
+    fn quota_project(&self) -> Option<&str> {
+        self.quota_project.as_deref()
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("host", &self.host).finish_non_exhaustive()
+    }
+}
