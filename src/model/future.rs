@@ -88,7 +88,8 @@ impl<S> Waiting<S> {
         }
         let (mut body, read) = gathering.finish()?;
         if read.is_json {
-            let strictly = head.extensions.get::<ReadModel>().is_some();
+            let strictly = head.extensions.get::<ReadModel>().is_some()
+                || head.extensions.get::<StoredReferences>().is_some();
             say_json(&mut head.headers, strictly);
         }
         match read.model {

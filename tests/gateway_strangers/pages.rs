@@ -55,6 +55,11 @@ async fn is_refused(gateway: &Gateway, mut request: Request<Full<Bytes>>, with: 
     for http in [Http::One, Http::Two] {
         let (status, code, message) =
             openai_error(gateway.call_over(http, &mut request).await).await;
+        if http == Http::Two && with == "host_not_allowed" {
+            // Another one than its `:authority`, which this client takes from the address.
+            assert_eq!((status, code.as_str()), (400, "unreadable_request"), "{message}");
+            continue;
+        }
         assert_eq!((status, code.as_str()), (403, with), "{http:?} {request:?}: {message}");
         let remedy = if with == "host_not_allowed" { "--allowed-host" } else { "--cors-origin" };
         assert!(message.contains(remedy), "{message}");
@@ -272,6 +277,5 @@ async fn a_health_check_needs_no_key_and_has_no_line_in_the_log() {
         }
     };
     in_time("a health check that tells of the end", draining).await;
-    gateway.terminate();
-    assert!(gateway.ended().await.success());
+    assert!(gateway.ended_at_once().await.success());
 }

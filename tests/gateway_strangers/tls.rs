@@ -193,7 +193,7 @@ async fn the_protocol_that_was_agreed_on_is_spoken() {
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (cert, key) = files.write_pair("server", authority.server());
     let gateway = files.start(&vertex, &["--tls-cert", &cert, "--tls-key", &key]).await;
-    let one = &b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"[..];
+    let one = &b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"[..];
     let two = &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..];
     for (agreed, spoken, begins) in [
         (&b"http/1.1"[..], one, &b"HTTP/1.1 200"[..]),
