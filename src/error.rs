@@ -258,6 +258,12 @@ impl Fault {
         Self { kind, what: what.into(), remedy: remedy.into() }
     }
 
+    /// The same fault with another remedy.
+    #[cfg(feature = "google-cloud-auth")]
+    pub(crate) fn remedied(self, remedy: &'static str) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+
     /// The same fault of `whose`.
     pub(crate) fn of(self, whose: &str) -> Self {
         Self { what: format!("{whose}: {}", self.what).into(), ..self }
@@ -502,7 +508,7 @@ impl ConfigError {
     }
 
     /// The same, with where the value is from.
-    pub(crate) fn from_origin(self, origin: impl Into<String>) -> Self {
+    pub(crate) fn given_in(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }
 
@@ -763,7 +769,7 @@ mod tests {
     fn a_value_that_could_be_a_secret_is_not_in_the_error() {
         for secret in ["{\"private_key\": 1}", "sk-SECRET", "https://a:SECRET@host/?key=SECRET"] {
             let error = ConfigError::invalid("origin", secret, "give an origin");
-            let error = error.within(secret.to_owned()).from_origin("UPSTREAM");
+            let error = error.within(secret.to_owned()).given_in("UPSTREAM");
             let text = format!("{error} {error:?} {:?}", error.entry());
             assert!(!text.contains("SECRET") && !text.contains("private_key"), "{text}");
         }

@@ -168,7 +168,10 @@ fn is_content(text: &str) -> bool {
         || lower.starts_with("\\\"{")
         || decoded_start(text).is_some_and(|start| {
             let start = String::from_utf8_lossy(&start);
-            opens(&start) || start.trim_start().starts_with("-----")
+            // Words that begin with `ex` decode to a brace, too.
+            let json = start.trim_start_matches('\u{feff}').trim_start().strip_prefix('{');
+            json.is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
+                || start.trim_start().starts_with("-----")
         })
 }
 
@@ -199,7 +202,7 @@ fn is_secret(text: &str) -> bool {
     let is_base64 = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
     marks.any(|mark| text.trim_start().starts_with(mark))
         || is_base64 && text.len() >= SHORTEST_HEX && is_mixed(&text.replace('/', ""), 3)
-        || text.split(|c| !of_a_word(c)).any(|word| is_random(word))
+        || text.split(|c| !of_a_word(c)).any(is_random)
 }
 
 /// Whether letters and digits are mixed as nobody writes them.
@@ -302,6 +305,8 @@ mod tests {
     fn what_people_write_is_shown() {
         for text in [
             "Berlin",
+            "experiments",
+            "exhausted",
             "us-central1",
             "my-project-123456",
             "example.com:my-project",

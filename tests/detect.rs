@@ -72,6 +72,12 @@ async fn nothing_at_all_is_said_place_by_place() {
     }
 }
 
+#[test]
+fn a_search_can_be_spawned() {
+    fn check<T: Send>(_: T) {}
+    check(Credentials::detect());
+}
+
 /// As in the first seconds of a pod of GKE that cannot see the firmware.
 #[cfg(target_os = "linux")]
 #[tokio::test]
@@ -621,7 +627,7 @@ async fn an_aws_source_says_which_of_its_steps_failed() {
         found.fetch(FetchReason::Cold).await.unwrap_err().to_string()
     };
     let error = fetch(&file).await;
-    assert!(error.contains("availability-zone\", answered 4"), "{error}");
+    assert!(error.contains("availability-zone, answered 4"), "{error}");
     assert!(error.contains("AWS_REGION"), "{error}");
     file["credential_source"].as_object_mut().unwrap().remove("region_url");
     let error = fetch(&file).await;

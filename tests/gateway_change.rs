@@ -230,6 +230,31 @@ async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
 }
 
 #[tokio::test]
+async fn a_key_file_that_is_being_written_does_not_count() {
+    let place = Place::new("us-east1").await;
+    place.give_keys("sk-guest-0123456789");
+    let mut command = place.command();
+    command.args(["--client-key-file", &place.path("keys")]).stderr(Stdio::piped());
+    let mut gateway = Gateway::start(command).await;
+    let mut log = Log::of(&mut gateway);
+    let keys = fs::read_to_string(place.path("keys")).unwrap();
+    // A part of it, and each time another one: its end comes later.
+    let writing = async {
+        for number in 0_u64.. {
+            fs::write(place.path("keys"), format!("other:sk-other-{number:020}\nclien")).unwrap();
+            assert!(lists(&gateway, CLIENT).await);
+        }
+    };
+    tokio::select! {
+        () = writing => unreachable!(),
+        line = log.until("client keys") => assert!(line.contains("they change all the time"), "{line}"),
+    }
+    fs::write(place.path("keys"), format!("{keys}new:sk-new-0123456789\n")).unwrap();
+    log.until("client keys read again").await;
+    assert!(lists(&gateway, "sk-new-0123456789").await && lists(&gateway, CLIENT).await);
+}
+
+#[tokio::test]
 async fn a_list_of_endpoints_that_hangs_holds_up_no_keys_and_is_told() {
     let place = Place::new("us-east1").await;
     place.give_keys("sk-guest-0123456789");

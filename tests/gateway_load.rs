@@ -242,22 +242,11 @@ async fn a_second_signal_ends_the_delay_and_what_is_under_way() {
     command.stderr(Stdio::piped());
     let mut gateway = Gateway::start(command).await;
     let mut log = Log::of(&mut gateway);
-    let id = gateway.child.id().unwrap().to_string();
     let mut body = gateway.call(chat_stream("for ever")).await.into_body();
     in_time("a chunk", body.frame()).await.unwrap().unwrap();
     gateway.terminate();
     log.until("--drain-delay").await;
-    // One that comes at once is the same signal.
-    let mut ended = std::pin::pin!(gateway.child.wait());
-    let status = in_time("its end", async {
-        loop {
-            assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().is_ok());
-            if let Ok(status) = tokio::time::timeout(Duration::from_millis(200), &mut ended).await {
-                return status.unwrap();
-            }
-        }
-    });
-    assert_eq!(status.await.code(), Some(0));
+    assert_eq!(gateway.ended_at_once().await.code(), Some(0));
     assert!(in_time("the rest of an answer", body.collect()).await.is_err(), "it was cut");
 }
 

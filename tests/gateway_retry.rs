@@ -137,3 +137,25 @@ async fn an_answer_that_was_not_passed_on_says_nothing_of_the_one_that_was() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["status"], &line["end"]), (&json!(200), &json!("whole")), "{line}");
 }
+
+#[tokio::test]
+async fn a_request_that_is_refused_here_was_not_attempted() {
+    let vertex = Emulator::start().await.unwrap();
+    for most in ["1", "3"] {
+        let options = ["--max-attempts", most, "--log-format", "json"];
+        let (mut command, _key) = gateway::before(&vertex, &vertex.url(), &options);
+        command.stderr(Stdio::piped());
+        let mut gateway = Gateway::start(command).await;
+        let mut log = Log::of(&mut gateway);
+        let mut request = chat("x");
+        *request.uri_mut() = "https://x/v1/chat/%2e%2e/completions".parse().unwrap();
+        let answer = gateway.call(request).await;
+        assert!(!answer.headers().contains_key("x-vertex-gateway-attempts"), "{answer:?}");
+        let (status, code, _) = gateway::openai_error(answer).await;
+        assert_eq!((status, &*code), (400, "invalid_path"));
+        let line = log.until(r#""message":"request""#).await;
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(line.get("attempts").is_none(), "{line}");
+    }
+    assert!(vertex.requests().is_empty());
+}

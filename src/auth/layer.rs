@@ -84,8 +84,9 @@ impl VertexAuthLayer {
         self
     }
 
-    /// The bytes that all requests under way may keep together, and a few more for each frame.
-    /// Default 256 MiB. What does not fit is sent, and its 401 goes to the caller.
+    /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
+    /// a body takes at most twice its length. What a retry layer further out keeps already is not kept
+    /// again, and counts there. What does not fit is sent, and its 401 goes to the caller.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
         Arc::make_mut(&mut self.settings).replay_budget = Budget::new(bytes);
         self

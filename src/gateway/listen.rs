@@ -325,7 +325,8 @@ async fn serve_connection(
     let builder = auto::Builder::new(streams);
     let Some(tls) = app.shared.tls.clone() else {
         let closing = until_closing(activity.clone(), stopping, app.shared.header_timeout);
-        return serve_http(socket, builder, app, activity, closing).await;
+        // In a box, because there are two of these futures, and one is used.
+        return Box::pin(serve_http(socket, builder, app, activity, closing)).await;
     };
     let authorities = tls.authorities();
     let handshake = tls.accept(socket, app.shared.header_timeout);
@@ -356,7 +357,7 @@ async fn serve_connection(
             () = authorities.changed() => {}
         }
     };
-    serve_http(socket, builder, app, activity, closing).await;
+    Box::pin(serve_http(socket, builder, app, activity, closing)).await;
 }
 
 /// Until a connection is to take no further request.

@@ -135,7 +135,7 @@ impl Settings {
                 _ => return error.into(),
             };
             match self.taken.iter().find(|taken| taken.name.contains(name)) {
-                Some(taken) => error.from_origin(taken.from.as_str()).into(),
+                Some(taken) => error.given_in(taken.from.as_str()).into(),
                 None => error.into(),
             }
         })
@@ -292,9 +292,10 @@ impl TargetOptions {
             builder = builder.forward_query(name);
         }
         if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
-            builder = builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
-                error.from_origin(self.place(&self.api_version, "--api-version"))
-            })?);
+            builder =
+                builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
+                    error.given_in(self.place(&self.api_version, "--api-version"))
+                })?);
         }
         if let Some(emulator) = emulator {
             builder = builder.origin(emulator.url());
@@ -371,7 +372,7 @@ impl TargetOptions {
         }
         if let Some(project) = self.quota_project() {
             layer = layer.quota_project(project).map_err(|error| {
-                error.from_origin(self.place(&self.credentials.quota_project, "--quota-project"))
+                error.given_in(self.place(&self.credentials.quota_project, "--quota-project"))
             })?;
         }
         Ok(layer)

@@ -72,8 +72,9 @@ fn parse_size(text: &str) -> Option<u64> {
 /// A time with the largest unit in which it is a whole number, so that it can be written back.
 pub(super) fn shown(time: Duration) -> String {
     let millis = time.as_millis();
-    let fits =
-        |(_, one): &&(&str, Duration)| millis >= one.as_millis() && millis % one.as_millis() == 0;
+    let fits = |(_, one): &&(&str, Duration)| {
+        millis >= one.as_millis() && millis.is_multiple_of(one.as_millis())
+    };
     match TIMES.iter().rev().find(fits) {
         Some((unit, one)) => format!("{}{unit}", millis / one.as_millis()),
         None => "0s".to_owned(),

@@ -74,7 +74,7 @@ impl File {
         let stamp = std::fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
         self.looks = if stamp == self.stamp { self.looks.wrapping_add(1) } else { 0 };
         self.stamp = stamp;
-        if stamp.is_none() || self.looks <= UNSETTLED || self.looks % DISTRUSTED == 0 {
+        if stamp.is_none() || self.looks <= UNSETTLED || self.looks.is_multiple_of(DISTRUSTED) {
             let read = regular_file::read(&self.path, file::LONGEST).map(Zeroizing::new);
             self.content = read.map(|bytes| {
                 let mut content = [0; 32];

@@ -90,8 +90,8 @@ impl VertexRetryLayer {
         self
     }
 
-    /// The bytes that all requests under way may keep together, and a few more for each frame.
-    /// Default 256 MiB. They are the bytes that an auth layer further in keeps, not copies of them.
+    /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
+    /// a body takes at most twice its length. An auth layer further in keeps nothing of its own beside it.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
         self.edit().replay_budget = Budget::new(bytes);
         self

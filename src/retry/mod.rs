@@ -47,7 +47,8 @@
 //! it is served by the next location like any other. When all are open, the one whose pause ends
 //! first is asked all the same: this layer never refuses a request.
 //!
-//! A failure is what is retried. Any other status of 400 and above says nothing about a location.
+//! A failure is what is retried. Any other status of 400 and above says nothing about a location, nor does
+//! a request whose body broke off.
 //! What is known is shared by the clones of a `Locations`, and by nobody else: each entry of a
 //! [`ModelTable`](crate::model::ModelTable) has its own, because each model has its own quota.
 //! Without a table, tower-http's `AddExtensionLayer` gives one list to all requests.

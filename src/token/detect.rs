@@ -329,7 +329,7 @@ impl CredentialsBuilder {
             if !is_name(&project) {
                 let error = ConfigError::invalid("quota project", &project, "give a project id");
                 return Err(match from_variable {
-                    Some(place) => error.from_origin(place),
+                    Some(place) => error.given_in(place),
                     None => error,
                 }
                 .into());

@@ -232,10 +232,11 @@ async fn first_of_metadata_server() -> Result<AccessToken, BoxError> {
         return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE).into());
     }
     let until = Instant::now() + METADATA_PATIENCE;
+    metadata::wait(Surroundings::look(), METADATA_PATIENCE).await?;
+    // It is there, and may have no token yet.
     loop {
         let token = Origin::MetadataServer.token().await;
-        let late = Surroundings::look() == Surroundings::Elsewhere || Instant::now() >= until;
-        if token.is_ok() || late {
+        if token.is_ok() || Instant::now() >= until {
             return token;
         }
         tokio::time::sleep(METADATA_PAUSE).await;

@@ -332,7 +332,12 @@ impl Failure {
         {
             let whose = shown::value(url);
             let what = format!("what gives the subject token, {whose}, answered {status}");
-            return Refusal::new(status, "").of_subject(what).into();
+            let region = source.and_then(|source| source.get("region_url")?.as_str());
+            let refusal = Refusal::new(status, "").of_subject(what);
+            return match region == Some(url) {
+                true => refusal.remedied("set AWS_REGION to the region that this runs in").into(),
+                false => refusal.into(),
+            };
         }
         if let Some(status) = seen.status {
             return Refusal::new(status, body_of(&seen.text)).fault(kind).into();

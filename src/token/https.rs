@@ -97,13 +97,10 @@ pub(super) fn unanswered(error: &(dyn StdError + 'static), of_connecting: bool) 
     let mut cause = if of_connecting { Cause::Unconnected } else { Cause::BrokeOff };
     let mut next = Some(error);
     while let Some(error) = next {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = error
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+        let io = error.downcast_ref::<std::io::Error>();
         if error.is::<LookupError>() {
             cause = Cause::Unresolved;
-        } else if let Some(tls) = tls {
+        } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             cause = match tls {
                 rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
                     Cause::UnknownIssuer
@@ -111,12 +108,15 @@ pub(super) fn unanswered(error: &(dyn StdError + 'static), of_connecting: bool) 
                 _ => Cause::Tls,
             };
         } else if cause == Cause::Unconnected
-            && let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == ErrorKind::ConnectionRefused
+            && io.is_some_and(|io| io.kind() == ErrorKind::ConnectionRefused)
         {
             cause = Cause::Refused;
         }
-        next = error.source();
+        // What an I/O error was made of is not its source: that is the source of it.
+        next = match io.and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     Unanswered::new(cause, chain(error))
 }

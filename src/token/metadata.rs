@@ -4,16 +4,16 @@
 //! close, hang, or answer with an error that is not its own. Where there should be one, all of this
 //! passes, and it is asked again for as long as Google says that it may take.
 
-use std::{env, error::Error as StdError, fmt, net::ToSocketAddrs as _, time::Duration};
+use std::{env, error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, uri::Authority};
+use http::{Request, StatusCode};
 use http_body_util::Full;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    file::{blocking, is_name},
-    https,
+    file::is_name,
+    https::{self, Cause},
 };
 use crate::BoxError;
 
@@ -146,24 +146,13 @@ pub(super) async fn machine(
     around: Surroundings,
     wants_project: bool,
 ) -> Result<Machine, BoxError> {
-    let host = other_host().unwrap_or_else(|| HOST.to_owned());
+    let host = &other_host().unwrap_or_else(|| HOST.to_owned());
     let deadline = Instant::now() + around.patience();
-    let email = async || match get(&host, "instance/service-accounts/default/email").await {
-        // It is there.
-        Err(Unanswered::Busy(_)) => Ok(None),
-        answered => answered,
-    };
-    let email = persist(around, deadline, email).await.map_err(|why| {
-        let limit = around.patience();
-        match around.is_transient(&why) {
-            true => format!("{host} did not answer within {limit:?}: {why}"),
-            false => format!("{host}: {why}"),
-        }
-    })?;
-    let value = async |path| {
-        let value = persist(around, deadline, async || get(&host, path).await).await;
+    let email = email(around, host, around.patience()).await?;
+    let value = |path| async move {
+        let value = persist(around, deadline, || get(host, path)).await;
         value.unwrap_or_else(|why| {
-            tracing::warn!(%host, path, %why, "the metadata server does not tell");
+            tracing::warn!(host, path, %why, "the metadata server does not tell");
             None
         })
     };
@@ -173,11 +162,40 @@ pub(super) async fn machine(
     Ok(Machine { email, project_id, universe_domain })
 }
 
+/// Waits for a metadata server for at most that long, if nothing says before that there is none.
+pub(super) async fn wait(around: Surroundings, patience: Duration) -> Result<(), BoxError> {
+    let host = other_host().unwrap_or_else(|| HOST.to_owned());
+    email(around, &host, around.patience().min(patience)).await.map(drop)
+}
+
+/// Of this machine's service account, if the server that is there tells it.
+async fn email(
+    around: Surroundings,
+    host: &str,
+    patience: Duration,
+) -> Result<Option<String>, BoxError> {
+    let ask = || async {
+        match get(host, "instance/service-accounts/default/email").await {
+            // It is there.
+            Err(Unanswered::Busy(_)) => Ok(None),
+            answered => answered,
+        }
+    };
+    let email = persist(around, Instant::now() + patience, ask).await;
+    email.map_err(|why| {
+        match around.is_transient(&why) {
+            true => format!("{host} did not answer within {patience:?}: {why}"),
+            false => format!("{host}: {why}"),
+        }
+        .into()
+    })
+}
+
 /// Tries until there is an answer, or a reason that does not pass, or the time is over.
-async fn persist<T>(
+async fn persist<T, F: Future<Output = Result<T, Unanswered>>>(
     around: Surroundings,
     deadline: Instant,
-    ask: impl AsyncFn() -> Result<T, Unanswered>,
+    ask: impl Fn() -> F,
 ) -> Result<T, Unanswered> {
     let mut pause = PAUSE.0;
     let mut tries = 0_u32;
@@ -192,7 +210,7 @@ async fn persist<T>(
             return Err(why);
         }
         if tries == 0 && around != Surroundings::Elsewhere {
-            tracing::info!(%why, patience = ?PATIENCE, "waiting for the metadata server");
+            tracing::info!(%why, "waiting for the metadata server");
         }
         sleep(pause).await;
         (tries, pause) = (tries + 1, (pause * 2).min(PAUSE.1));
@@ -201,20 +219,14 @@ async fn persist<T>(
 
 /// `None` if the server has no such value.
 async fn get(host: &str, path: &str) -> Result<Option<String>, Unanswered> {
-    let authority: Authority = host.parse().map_err(|_| Unanswered::NoHost)?;
-    let request = Request::get(format!("http://{authority}/computeMetadata/v1/{path}"))
+    let request = Request::get(format!("http://{host}/computeMetadata/v1/{path}"))
         .header("metadata-flavor", "Google")
         .body(Full::<Bytes>::default())
         .map_err(|_| Unanswered::NoHost)?;
-    // By itself, because the client's error would not tell which step failed.
-    blocking(move || {
-        let name = authority.host().trim_matches(['[', ']']);
-        Ok((name, authority.port_u16().unwrap_or(80)).to_socket_addrs().map(drop)?)
-    })
-    .await
-    .map_err(Unanswered::NoName)?;
-    let answer = https::send(request, TRY).await;
-    let answer = answer.map_err(|why| Unanswered::Unreachable(why.into()))?;
+    let answer = https::send(request, TRY).await.map_err(|why| match why.cause {
+        Cause::Unresolved => Unanswered::NoName(why.into()),
+        _ => Unanswered::Unreachable(why.into()),
+    })?;
     let is_its_own = answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google");
     let value = answer.text().trim();
     match answer.status {
@@ -269,9 +281,11 @@ mod tests {
     async fn waits(around: Surroundings, late: u64, why: impl Fn() -> Unanswered) -> (bool, u64) {
         let began = Instant::now();
         let there = began + Duration::from_secs(late);
-        let ask = async || match Instant::now() >= there {
-            true => Ok(()),
-            false => Err(why()),
+        let ask = || {
+            std::future::ready(match Instant::now() >= there {
+                true => Ok(()),
+                false => Err(why()),
+            })
         };
         let found = persist(around, began + around.patience(), ask).await.is_ok();
         (found, began.elapsed().as_secs())
@@ -315,7 +329,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_try_that_hangs_is_given_up_and_made_again() {
         let tries = Cell::new(0);
-        let ask = async || {
+        let ask = || async {
             tries.set(tries.get() + 1);
             if tries.get() < 4 {
                 std::future::pending::<()>().await;

@@ -99,6 +99,21 @@ impl Gateway {
         assert!(killed.unwrap().success());
     }
 
+    /// The first signal has come; others are sent until it ends. One that comes at once is the same.
+    pub(crate) async fn ended_at_once(&mut self) -> ExitStatus {
+        in_time("its end", async {
+            loop {
+                self.terminate();
+                if let Ok(ended) =
+                    tokio::time::timeout(Duration::from_millis(200), self.child.wait()).await
+                {
+                    return ended.unwrap();
+                }
+            }
+        })
+        .await
+    }
+
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap()
     }

@@ -428,3 +428,77 @@ const ALIKE: [[&str; 2]; 3] = [
     ["settings_missing", "settings_missing_with_a_host"],
     ["token_impersonator_refused", "token_revoked_login"],
 ];
+
+/// Variables that other tools set for something else, and those of this one.
+#[tokio::test]
+async fn a_setting_that_is_wrong_says_where_its_value_is_from() {
+    let mut world = World::new().await;
+    let key = world.key();
+    let wrong = world.file("wrong.toml", "location = \"Berlin\"\nlisten = \"nowhere\"");
+    let right = world.file("right.toml", "location = \"eu\"");
+    let cases: [(&[(&str, &str)], &[&str], &str); 12] = [
+        (&[("ENDPOINT", "https://a.b/c")], &[], "endpoint id \"https://a.b/c\" in ENDPOINT: "),
+        (&[("LOCATION", "Berlin")], &[], "location \"Berlin\" in LOCATION: "),
+        (&[("PROJECT_ID", "a b")], &[], "project \"a b\" in PROJECT_ID: "),
+        (
+            &[("VERTEX_GATEWAY_LOCATION", "Paris"), ("LOCATION", "Berlin")],
+            &[],
+            "location \"Paris\" in VERTEX_GATEWAY_LOCATION: ",
+        ),
+        (
+            &[("VERTEX_GATEWAY_ENDPOINT", "a/b"), ("ENDPOINT", "1")],
+            &[],
+            "endpoint id \"a/b\" in VERTEX_GATEWAY_ENDPOINT: ",
+        ),
+        (
+            &[("VERTEX_GATEWAY_LOCATION", "Paris")],
+            &["--location", "Berlin"],
+            "location \"Berlin\" in --location: ",
+        ),
+        (&[("VERTEX_GATEWAY_UPSTREAM", "ftp://a")], &[], "invalid VERTEX_GATEWAY_UPSTREAM"),
+        (&[], &["--upstream", "http://a.b"], "--upstream \"http://a.b\" would send"),
+        (&[("VERTEX_GATEWAY_API_VERSION", "v9")], &[], "in VERTEX_GATEWAY_API_VERSION"),
+        (
+            &[("VERTEX_GATEWAY_IAM_ENDPOINT", "x y")],
+            &["--impersonate-service-account", "a@b"],
+            "IAM endpoint",
+        ),
+        (&[("GOOGLE_CLOUD_QUOTA_PROJECT", "a b")], &[], "in GOOGLE_CLOUD_QUOTA_PROJECT"),
+        (
+            &[("VERTEX_GATEWAY_CONFIG", &wrong)],
+            &[],
+            "location \"Berlin\" in the configuration file",
+        ),
+    ];
+    for (variables, options, words) in cases {
+        let mut command = world.command(&["check", "--credentials", &key]);
+        command.args(options).envs(variables.iter().copied());
+        let run = world.end(command).await;
+        assert!(run.code == 2 && run.stderr.contains(words), "{words}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+    for (variables, options, words) in [
+        (&[("VERTEX_GATEWAY_LISTEN", "nowhere")][..], &[][..], "invalid VERTEX_GATEWAY_LISTEN"),
+        (&[], &["--listen", "nowhere"], "invalid --listen"),
+        (&[("VERTEX_GATEWAY_LOG_FORMAT", "x")], &[], "(from VERTEX_GATEWAY_LOG_FORMAT)"),
+        (&[("VERTEX_GATEWAY_CONFIG", &wrong)], &[], "invalid `listen` of the configuration file"),
+        (
+            &[("VERTEX_GATEWAY_CLIENT_KEY_FILE", "./no")],
+            &[],
+            "VERTEX_GATEWAY_CLIENT_KEY_FILE ./no: ",
+        ),
+    ] {
+        let mut command = world.command(&["serve", "--credentials", &key]);
+        command.args(options).envs(variables.iter().copied());
+        let run = world.end(command).await;
+        assert!(run.code == 2 && run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
+
+    // What is this sidecar's own counts more than what is anybody's.
+    let mut command = world.command(&["check", "--credentials", &key]);
+    command.args(["--upstream", &world.vertex.url(), "--project", "p1", "--config", &right]);
+    command.env("VERTEX_GATEWAY_LOCATION", "us-central1").env("LOCATION", "europe-west4");
+    let run = world.end(command).await;
+    assert!(run.stdout.contains("us-central1, from VERTEX_GATEWAY_LOCATION"), "{}", run.stdout);
+    assert_eq!(run.code, 0);
+}

@@ -116,8 +116,8 @@ async fn without_a_propagator_the_clients_context_is_its_own_affair() {
     assert_eq!(spans.server().parent, "");
     assert_ne!(spans.server().trace, PARENT[3..35]);
     let sent = traced.upstream.take();
-    for (name, value) in CLIENTS {
-        assert_eq!(sent[0].all(name), [value]);
+    for (name, value) in &CLIENTS[..2] {
+        assert_eq!(sent[0].all(name), [*value]);
     }
 }
 

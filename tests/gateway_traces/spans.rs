@@ -293,9 +293,8 @@ async fn a_sampled_clients_span_is_the_parent_of_all() {
     assert!(spans.0.iter().all(|span| span.state == "a=1,b=2"), "{spans:#?}");
     let sent = traced.upstream.take();
     assert_eq!(sent[0].all("traceparent"), [spans.attempts()[0].traceparent()]);
-    for (name, value) in &CLIENTS[1..] {
-        assert_eq!(sent[0].all(name), [*value]);
-    }
+    assert_eq!(sent[0].all("tracestate"), [CLIENTS[1].1]);
+    assert!(sent[0].all("baggage").is_empty());
 }
 
 /// Version, trace and span.
@@ -317,7 +316,7 @@ async fn a_client_that_does_not_sample_is_not_sampled_and_its_trace_goes_on() {
     assert_ne!(span, split(unsampled).2);
     assert!(ours.ends_with("-00"), "{ours}");
     assert_eq!(sent[0].all("tracestate"), [CLIENTS[1].1]);
-    assert_eq!(sent[0].all("baggage"), [CLIENTS[2].1]);
+    assert!(sent[0].all("baggage").is_empty());
     assert_eq!(traced.told(r#""message":"request""#).await["trace_id"], json!(trace));
     // The next one is exported, and nothing came before it.
     traced.ask_with(&[]).await;

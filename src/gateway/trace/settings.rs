@@ -163,7 +163,8 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
     Ok(if is_child { Sampler::ParentBased(Box::new(own)) } else { own })
 }
 
-/// Baggage travels on whatever is said of it: it is a header that nobody here reads.
+/// Nobody here reads baggage, whatever is said of it: a header that stays here, unless
+/// `--forward-header` names it.
 fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Failure> {
     const NAME: &str = "OTEL_PROPAGATORS";
     let Some(list) = given(NAME) else { return Ok(true) };

@@ -62,8 +62,8 @@ export class Gateway {
   }
 
   /** The SDK. Without retries of its own, which would hide a failure. */
-  client() {
-    return new OpenAI({ baseURL: this.url, apiKey: "unused", maxRetries: 0 });
+  client(options) {
+    return new OpenAI({ baseURL: this.url, apiKey: "unused", maxRetries: 0, ...options });
   }
 
   // The emulator's control. None of it goes through the gateway.

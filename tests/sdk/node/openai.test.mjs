@@ -50,6 +50,25 @@ scenario("environment variables alone are enough", async (_, gateway) => {
   }
 });
 
+scenario("Google's own base URL with another host", async (_, gateway) => {
+  // What Google's guide to the OpenAI library makes of a project and a location.
+  const of = "projects/emulator/locations/us-central1/endpoints/openapi";
+  const at = (path) => gateway.client({ baseURL: gateway.url.replace(/v1$/, path) });
+  for (const version of ["v1", "v1beta1"]) {
+    const client = at(`${version}/${of}`);
+    assertChat(await client.chat.completions.create(ask("whole")), "whole");
+    const stream = await client.chat.completions.create({ ...ask("streamed"), stream: true });
+    assert.equal(joined(await read(stream)), ECHO + "streamed");
+  }
+  const elsewhere = at(`v1/${of.replace("us-central1", "europe-west4")}`);
+  await assert.rejects(elsewhere.chat.completions.create(ask("elsewhere")), (error) => {
+    assert.ok(error instanceof OpenAI.NotFoundError);
+    assert.equal(error.code, "resource_not_served");
+    assert.match(error.message, new RegExp(of));
+    return true;
+  });
+});
+
 scenario("streaming", async (client) => {
   const options = { stream: true, stream_options: { include_usage: true } };
   const stream = await client.chat.completions.create({ ...ask("one two three"), ...options });

@@ -53,6 +53,23 @@ print(answer.choices[0].message.content)
     assert (done.returncode, done.stdout.strip()) == (0, ECHO + "from the environment"), done.stderr
 
 
+def test_googles_own_base_url_with_another_host(gateway):
+    """What Google's guide to the OpenAI library makes of a project and a location."""
+    host = gateway.url.removesuffix("/v1")
+    of = "projects/emulator/locations/us-central1/endpoints/openapi"
+    for version in ["v1", "v1beta1"]:
+        with openai.OpenAI(base_url=f"{host}/{version}/{of}", api_key="unused") as client:
+            assert_chat(client.chat.completions.create(**ask("by its whole name")), "by its whole name")
+            stream = client.chat.completions.create(**ask("streamed"), stream=True)
+            assert joined(stream) == ECHO + "streamed"
+            assert client.models.list().data == []
+    other = of.replace("us-central1", "europe-west4")
+    with openai.OpenAI(base_url=f"{host}/v1/{other}", api_key="unused") as client:
+        with pytest.raises(openai.NotFoundError, match=of) as raised:
+            client.chat.completions.create(**ask("elsewhere"))
+        assert raised.value.code == "resource_not_served"
+
+
 def test_streaming(client):
     options = {"stream": True, "stream_options": {"include_usage": True}}
     chunks = list(client.chat.completions.create(**ask("one two three"), **options))
