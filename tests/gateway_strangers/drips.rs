@@ -118,7 +118,7 @@ impl Upload {
         let mut socket = TcpStream::connect(addr).await.unwrap();
         socket.set_nodelay(true).unwrap();
         if http == Http::One {
-            let mut head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n".to_owned();
+            let mut head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n".to_owned();
             head += "transfer-encoding: chunked\r\n";
             headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
             socket.write_all((head + "\r\n").as_bytes()).await.unwrap();
@@ -233,7 +233,7 @@ async fn answers(what: &str, head: &str, first: &str) {
         let (mut clients, mut answers) = (Vec::new(), Vec::new());
         for _ in 0..STREAMS {
             let mut client = TcpStream::connect(gateway.addr).await.unwrap();
-            let request = "GET /v1/responses/1 HTTP/1.1\r\nhost: x\r\n\r\n";
+            let request = "GET /v1/responses/1 HTTP/1.1\r\nhost: localhost\r\n\r\n";
             client.write_all(request.as_bytes()).await.unwrap();
             clients.push(client);
             let mut answer = upstream.next().await;
