@@ -94,7 +94,6 @@ async fn a_method_that_a_path_does_not_have_is_405_and_an_upgrade_426() {
         ("TRACE", "/v1/responses/r", "GET, DELETE"),
         ("POST", "/v1/responses/r", "GET, DELETE"),
         ("post", CHAT, "POST"),
-        ("OPTIONS", "/v1/embeddings", "POST"),
         ("DELETE", "/v1/models", "GET, HEAD"),
     ] {
         match envoy.ask(Asked::new(method, path)).await {
