@@ -235,6 +235,7 @@ pub(crate) struct Fault {
 
 /// What a [`Fault`] is, for code that goes on from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(any(feature = "gcp-auth", feature = "google-cloud-auth")), allow(dead_code))]
 pub(crate) enum FaultKind {
     /// The credentials themselves: a file, or a field of it.
     Credentials,
@@ -417,6 +418,7 @@ impl CredentialsError {
 }
 
 /// What to do with a key in the place of a path.
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 pub(crate) const WRITE_IT: &str = "write the content to a file and give the path of that file";
 
 impl CredentialsError {
@@ -508,6 +510,7 @@ impl ConfigError {
     }
 
     /// The same, with where the value is from.
+    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
     pub(crate) fn given_in(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }

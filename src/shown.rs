@@ -4,6 +4,9 @@
 //! password in a URL, a token in the place of a name. Such a value is never repeated, because errors
 //! and logs are kept and passed on. Everything that shows the value of a setting shows it by this.
 
+// Paths are settings of credentials and of the sidecar.
+#![cfg_attr(not(any(feature = "gcp-auth", feature = "google-cloud-auth")), allow(dead_code))]
+
 use std::{borrow::Cow, fmt, path::Path};
 
 /// In bytes. No name is longer, and no URL that has to be read in an error.
@@ -153,6 +156,12 @@ pub(crate) fn path(path: &Path) -> Shown<'_> {
 /// Whether a setting that should be a path holds what the file should hold.
 pub(crate) fn is_content_of_a_file(path: &Path) -> bool {
     matches!(self::path(path), Shown::Hidden(Hidden::Content))
+}
+
+/// Whether a word of somebody else's text could be a key, a token or a password.
+#[cfg(feature = "gateway")]
+pub(crate) fn could_be_secret(word: &str) -> bool {
+    is_content(word) || is_secret(word)
 }
 
 /// Whether it is JSON or PEM, in clear, in base64 or as a URL has it.

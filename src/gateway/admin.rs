@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     activity::Activity,
     browser::{Browsers, Listener},
-    config::{Failure, address, given},
+    config::{Failure, address, given, shown_debug},
     file::ConfigFile,
     listen::Refused,
     sight::{Form, Sight},
@@ -33,13 +33,15 @@ const CONNECTIONS: usize = 16;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The options about the admin listener.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct AdminOptions {
     /// Address and port of /metrics, /healthz and /readyz, over HTTP; port 0 takes a free one
     /// [default: none]
     #[arg(long, value_name = "ADDR", env = "VERTEX_GATEWAY_ADMIN_LISTEN")]
     pub admin_listen: Option<String>,
 }
+
+shown_debug!(AdminOptions: admin_listen);
 
 /// The listener, bound.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{
     fmt,
     net::SocketAddr,
     num::NonZeroUsize,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     error::{ConfigError, Error, WRITE_IT},
-    shown,
+    shown::{self, Shown},
 };
 
 pub(super) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
@@ -221,8 +221,55 @@ pub enum Subcommand {
     ExtAuthz(Box<super::ExtAuthzOptions>),
 }
 
+/// `Debug` of options whose values may hold what they should not: each is shown as errors show it.
+/// Those after the semicolon show themselves.
+macro_rules! shown_debug {
+    ($options:ident: $($field:ident),+ $(; $($other:ident),+)?) => {
+        impl std::fmt::Debug for $options {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($options))
+                    $(.field(
+                        stringify!($field),
+                        &$crate::gateway::config::Show::show(&self.$field),
+                    ))+
+                    $($(.field(stringify!($other), &self.$other))+)?
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use shown_debug;
+
+/// The value of an option, fit to be shown.
+pub(super) trait Show {
+    fn show(&self) -> Option<Shown<'_>>;
+}
+
+impl Show for String {
+    fn show(&self) -> Option<Shown<'_>> {
+        Some(shown::value(self))
+    }
+}
+
+impl Show for Option<String> {
+    fn show(&self) -> Option<Shown<'_>> {
+        self.as_deref().map(shown::value)
+    }
+}
+
+impl Show for Option<PathBuf> {
+    fn show(&self) -> Option<Shown<'_>> {
+        self.as_deref().map(shown::path)
+    }
+}
+
+shown_debug!(Options: listen; serving, outbound, retry, limits);
+shown_debug!(CheckOptions: model; target, json);
+shown_debug!(EndpointsOptions: project, location, display_name, api_version, upstream; credentials);
+shown_debug!(EmulatorOptions: listen; tls, host_aware);
+
 /// The options of `vertex-gateway serve`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct Options {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(
@@ -338,7 +385,7 @@ pub struct Options {
 }
 
 /// The options of `vertex-gateway check`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct CheckOptions {
     /// Where requests go, and whose credentials they carry.
     #[command(flatten)]
@@ -367,7 +414,7 @@ pub struct TokenOptions {
 }
 
 /// The options of `vertex-gateway endpoints`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct EndpointsOptions {
     /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
     /// the project of the credentials]
@@ -406,7 +453,7 @@ pub struct EndpointsOptions {
 }
 
 /// The options of `vertex-gateway emulator`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct EmulatorOptions {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(
@@ -584,6 +631,24 @@ mod tests {
             Some((option.get_long()?.to_owned(), variable))
         });
         all.filter(|(name, _)| !["help", "version"].contains(&name.as_str())).collect()
+    }
+
+    #[test]
+    fn debug_of_options_shows_no_value_that_could_be_a_secret() {
+        let command = Command::command();
+        for subcommand in command.get_subcommands() {
+            let name = subcommand.get_name();
+            for option in subcommand.get_arguments().filter_map(|arg| arg.get_long()) {
+                for secret in ["{\"SECRET\": 1}", "sk-SECRET", "https://a:SECRET@b/?key=SECRET"] {
+                    let option = format!("--{option}={secret}");
+                    let shown = match Command::try_parse_from(["vertex-gateway", name, &option]) {
+                        Ok(parsed) => format!("{parsed:?}"),
+                        Err(error) => error.to_string(),
+                    };
+                    assert!(!shown.contains("SECRET"), "{name} {option}: {shown}");
+                }
+            }
+        }
     }
 
     #[test]

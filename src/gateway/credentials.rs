@@ -10,7 +10,7 @@ use std::{
 use clap::{Args, builder::FalseyValueParser};
 
 use super::{
-    config::{Failure, given, given_by},
+    config::{Failure, given, given_by, shown_debug},
     file::ConfigFile,
     values::within,
 };
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The options of every command that needs a token.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct CredentialOptions {
     /// Credential file of any type [env: GOOGLE_APPLICATION_CREDENTIALS] [default: what Google's
     /// Application Default Credentials find]
@@ -67,6 +67,11 @@ pub struct CredentialOptions {
     #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
     pub emulator: bool,
 }
+
+shown_debug!(
+    CredentialOptions: file, impersonate_service_account, iam_endpoint, quota_project;
+    emulator
+);
 
 /// Who asks Vertex AI.
 pub(super) struct Identity {

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     ops::Range,
     path::Path,
 };
@@ -36,7 +37,7 @@ pub(super) const LONGEST: u64 = 4 << 20;
 ///
 /// What has a field here can change while it serves; all other options are [defaults](Self::as_defaults)
 /// of the command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct ConfigFile {
     pub(super) project: Option<String>,
@@ -59,7 +60,14 @@ pub(super) struct ConfigFile {
     options: BTreeMap<String, Vec<String>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// Shows no value: whatever a file holds may be in the wrong place.
+impl fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigFile").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 struct Model {
     name: String,
     model: Option<String>,

@@ -9,7 +9,7 @@ use clap::{Args, builder::FalseyValueParser};
 use http::Uri;
 
 use super::{
-    config::{Failure, given, given_by},
+    config::{Failure, given, given_by, shown_debug},
     credentials::{CredentialOptions, not_with_the_emulator},
     directory::Directory,
     file::ConfigFile,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The options of every command that sends requests to Vertex AI.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct TargetOptions {
     /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
     /// the project of the credentials]
@@ -92,6 +92,11 @@ pub struct TargetOptions {
     #[arg(skip)]
     pub(super) file: ConfigFile,
 }
+
+shown_debug!(
+    TargetOptions: project, location, endpoint, dedicated_host, api_version, upstream, config;
+    credentials
+);
 
 /// What the options, the environment and the credentials come to.
 pub(super) struct Settings {

@@ -25,14 +25,17 @@ use tokio_rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::{config::Failure, file};
+use super::{
+    config::{Failure, shown_debug},
+    file,
+};
 use crate::{regular_file, shown};
 
 /// A client that has not shaken hands by then is not going to.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The options about TLS for clients.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct TlsOptions {
     /// Serve TLS with this certificate, PEM, followed by those of the authorities between; read
     /// again when it changes
@@ -47,6 +50,8 @@ pub struct TlsOptions {
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CLIENT_CA")]
     pub tls_client_ca: Option<PathBuf>,
 }
+
+shown_debug!(TlsOptions: tls_cert, tls_key, tls_client_ca);
 
 /// TLS as the options ask for it. Handshakes take what was read last.
 #[derive(Debug)]

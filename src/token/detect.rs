@@ -110,7 +110,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Settings of a search for [`Credentials`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct CredentialsBuilder {
     file: Option<PathBuf>,
@@ -123,6 +123,21 @@ pub struct CredentialsBuilder {
     place: Option<String>,
     transport: Transport,
     project_known: bool,
+}
+
+/// Shows no value that could be a secret: nothing has been checked yet.
+impl fmt::Debug for CredentialsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown =
+            |text: &Option<String>| text.as_deref().map(|text| shown::value(text).into_owned());
+        f.debug_struct("CredentialsBuilder")
+            .field("file", &self.file.as_deref().map(shown::path))
+            .field("account", &shown(&self.account))
+            .field("lifetime", &self.lifetime)
+            .field("iam_endpoint", &shown(&self.iam_endpoint))
+            .field("quota_project", &shown(&self.quota_project))
+            .finish_non_exhaustive()
+    }
 }
 
 impl CredentialsBuilder {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `gcp-auth` or `google-cloud-auth`) |
 //! | `GcpAuth` | tokens of a key file, of user credentials, of the metadata server or of gcloud (feature `gcp-auth`) |
-//! | `GoogleCloudAuth` | tokens of identity federation, of impersonation, and of user credentials and metadata servers elsewhere (feature `google-cloud-auth`) |
+//! | `GoogleCloudAuth` | tokens by Google's own crate: of all of these, and of identity federation by a command or AWS (feature `google-cloud-auth`) |
 //! | `Impersonated` | tokens of another service account, with a life of up to 12 hours (either feature) |
 //! | [`token_fn`] | whatever a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |

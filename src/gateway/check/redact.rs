@@ -1,6 +1,6 @@
 //! Text of others, made fit to be shown.
 
-use crate::shown::{self, Shown};
+use crate::shown;
 
 const REDACTED: &str = "[redacted]";
 /// In characters.
@@ -18,9 +18,9 @@ pub(in crate::gateway) fn shown(text: &str, token: &str) -> String {
     // Google repeats names, and a key may have been given for one.
     let word = |word: &'_ str| -> String {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"/{".contains(c));
-        match shown::value(bare) {
-            Shown::Hidden(_) => word.replace(bare, REDACTED),
-            Shown::Value(_) => word.to_owned(),
+        match shown::could_be_secret(bare) {
+            true => word.replace(bare, REDACTED),
+            false => word.to_owned(),
         }
     };
     let line: Vec<String> = line.filter(|word| !word.is_empty()).map(word).collect();

@@ -22,7 +22,7 @@ use self::{
     keys::{KeySources, Keys},
 };
 use super::{
-    config::Failure,
+    config::{Failure, shown_debug},
     file::{ConfigFile, nearest},
     refusal::Refusal,
 };
@@ -32,7 +32,7 @@ use crate::{model::Pattern, shown};
 const LONGEST_SHOWN: usize = 200;
 
 /// The options about who may ask.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct ClientOptions {
     /// File of the keys that clients must have, one `name:key` a line; read again when it changes.
     /// Keys may also be in the variable VERTEX_GATEWAY_CLIENT_KEYS, with commas between. Without
@@ -45,6 +45,8 @@ pub struct ClientOptions {
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub allow_unauthenticated: bool,
 }
+
+shown_debug!(ClientOptions: client_key_file; allow_unauthenticated);
 
 /// `[[client]]` of the configuration file: what the holder of a key may do.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use crate::gateway::ServingOptions;
+use crate::gateway::{ServingOptions, config::shown_debug};
 
 /// The options of `vertex-gateway ext-authz`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 #[command(
     mut_arg("allow_unauthenticated", |arg| arg.help(
         "Give tokens to whoever reaches --listen without a certificate: only Envoy can"
@@ -35,3 +35,5 @@ pub struct ExtAuthzOptions {
     #[command(flatten)]
     pub serving: ServingOptions,
 }
+
+shown_debug!(ExtAuthzOptions: listen; serving);
