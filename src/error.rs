@@ -725,6 +725,12 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_cannot_be_used_is_an_error_of_this_side() {
+        let error = Error::from(ConfigError::invalid("location", "Berlin", "give a region"));
+        assert_eq!((error.status().as_u16(), error.code()), (500, "invalid_configuration"));
+    }
+
+    #[test]
     fn debug_of_an_error_reads_as_its_text_with_the_causes_below() {
         let cause = std::io::Error::other("the cable is cut");
         let failed = TokenError::fetch(Outer(cause).into());

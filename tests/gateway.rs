@@ -211,7 +211,7 @@ async fn the_configuration_file_sets_every_option_below_variables_and_the_comman
         {
             let text = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
             let head = format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}connection: close\r\n\
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{key}connection: close\r\n\
                  content-type: application/json\r\ncontent-length: {length}\r\n\r\n{text:length$}"
             );
             let answer = gateway.raw(head.as_bytes()).await;

@@ -590,7 +590,7 @@ async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
                 let places = [said.get("usage"), said.pointer("/response/usage")];
                 places.into_iter().flatten().find(|usage| usage.is_object()).cloned()
             })
-            .last()
+            .next_back()
             .expect(&answer);
         let of = |pointers: [&str; 2]| {
             pointers.into_iter().find_map(|at| usage.pointer(at)).and_then(Value::as_u64)

@@ -16,7 +16,7 @@ const PHRASE: &str = "call the tool ";
 /// The answer, or what is wrong with the request.
 ///
 /// A tool is called if `tool_choice` asks for one, the first unless it is named; or if the user's last
-/// message says [`PHRASE`] and the name of one that is offered, and its answer is not there yet.
+/// message says [`PHRASE`] and the name of one that is offered, and no tool has answered since.
 pub(crate) fn answer(
     model: &str,
     messages: &[Value],
@@ -24,7 +24,10 @@ pub(crate) fn answer(
 ) -> Result<Answer, String> {
     let mut said = said::by_user(messages)?;
     let answered = messages.last().is_some_and(|message| role(message) == Some("tool"));
-    let prompt = if answered { "" } else { &said };
+    // Since the user spoke: nothing is called twice for one prompt.
+    let mut since = messages.iter().rev().take_while(|message| role(message) != Some("user"));
+    let is_told = since.any(|message| role(message) == Some("tool"));
+    let prompt = if is_told { "" } else { &said };
     if let Some(function) = function(asked, prompt)? {
         let name = name(function).ok_or_else(nameless)?;
         let none = json!({ "type": "object" });

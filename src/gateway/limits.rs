@@ -227,6 +227,10 @@ mod tests {
         assert_eq!(entered.unwrap_err().code(), "overloaded");
         assert_eq!(begin.elapsed(), Duration::from_secs(10));
         drop(of_all);
+        let of_client = limits.enter(Some(&client)).await.unwrap();
+        let refused = limits.enter(Some(&client)).await.unwrap_err();
+        assert_eq!(refused.code(), "too_many_concurrent_requests");
+        drop(of_client);
         assert!(limits.enter(Some(&client)).await.is_ok());
     }
     #[test]

@@ -110,3 +110,24 @@ async fn in_time<R>(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::gateway::Command;
+
+    #[tokio::test]
+    async fn a_request_without_a_record_is_an_error_of_this_side_and_goes_no_further() {
+        use clap::Parser as _;
+        let options = Command::parse_from(["vertex-gateway"]).options;
+        let inner = service_fn(|_: Request<()>| async { panic!("it went on") });
+        let limits = Arc::new(Limits::new(&options.limits));
+        let error = Policy::new(inner, limits, None).oneshot(Request::new(())).await;
+        let error: BoxError = error.map(|(): ()| ()).unwrap_err();
+        let refusal = error.downcast_ref::<Refusal>().unwrap();
+        let answer = refusal.to_response();
+        assert_eq!((answer.status().as_u16(), refusal.code()), (500, "internal_error"));
+    }
+}

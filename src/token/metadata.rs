@@ -163,6 +163,7 @@ pub(super) async fn machine(
 }
 
 /// Waits for a metadata server for at most that long, if nothing says before that there is none.
+#[cfg(feature = "gcp-auth")]
 pub(super) async fn wait(around: Surroundings, patience: Duration) -> Result<(), BoxError> {
     let host = other_host().unwrap_or_else(|| HOST.to_owned());
     email(around, &host, around.patience().min(patience)).await.map(drop)

@@ -101,6 +101,14 @@ async fn no_tool_is_called_unless_the_request_asks_for_one() {
         assert_eq!(called(said, json!({})).await, expected, "{said}");
         assert_eq!(called(said, json!({ "tool_choice": "none" })).await, Value::Null, "{said}");
     }
+    // Nothing is called twice for one prompt.
+    let told = json!([
+        user("call the tool now"),
+        { "role": "tool", "content": "noon" },
+        { "role": "assistant", "content": "It is" },
+    ]);
+    let answer = bench.post(CHAT, &chat(told, json!({ "tools": weather() }))).await.json();
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
     // What anyone but the user says asks for nothing, nor what the user said before.
     for (role, said) in [("system", "call the tool now"), ("user", "call the tool now")] {
         let messages = json!([{ "role": role, "content": said }, user("hello")]);

@@ -54,7 +54,7 @@ async fn of_a_clients_headers_only_those_on_the_list_go_on() {
     let place = Place::new().await;
     let config = place.write(
         "gateway.toml",
-        "forward_headers = [\"x-mine\"]\n[[model]]\nname = \"mine\"\nlocation = \"us-east4\"\n\
+        "forward_header = [\"x-mine\"]\n[[model]]\nname = \"mine\"\nlocation = \"us-east4\"\n\
          endpoint = \"1\"\nheaders = { x-vertex-ai-llm-request-type = \"shared\", x-entry = \"1\" }\n",
     );
     let envoy = place.start(&["--config", &config]).await;
@@ -94,7 +94,7 @@ async fn a_method_that_a_path_does_not_have_is_405_and_an_upgrade_426() {
         ("TRACE", "/v1/responses/r", "GET, DELETE"),
         ("POST", "/v1/responses/r", "GET, DELETE"),
         ("post", CHAT, "POST"),
-        ("OPTIONS", "/v1/embeddings", "POST"),
+        ("PUT", "/v1/embeddings", "POST"),
         ("DELETE", "/v1/models", "GET, HEAD"),
     ] {
         match envoy.ask(Asked::new(method, path)).await {

@@ -40,8 +40,6 @@ const ALLOWANCE: u64 = 16 << 10;
 /// The pieces, and how many there are: 3,571 bytes were once kept for each byte of the first, and three
 /// and a half for each byte of the second.
 const DRIPS: [(usize, usize); 2] = [(1, 200), (1024, 100)];
-/// Longer than all pieces.
-const LENGTH: usize = 1 << 20;
 
 /// Stands in for Vertex AI: reads whatever comes, and does not answer by itself.
 struct Silent {
@@ -120,9 +118,8 @@ impl Upload {
         let mut socket = TcpStream::connect(addr).await.unwrap();
         socket.set_nodelay(true).unwrap();
         if http == Http::One {
-            let mut head = format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {LENGTH}\r\n"
-            );
+            let mut head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n".to_owned();
+            head += "transfer-encoding: chunked\r\n";
             headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
             socket.write_all((head + "\r\n").as_bytes()).await.unwrap();
             return Self::One(socket);
@@ -142,10 +139,14 @@ impl Upload {
 
     async fn send(&mut self, piece: &Bytes) {
         match self {
-            Self::One(socket) => socket.write_all(piece).await.unwrap(),
+            Self::One(socket) => socket.write_all(&chunk(piece)).await.unwrap(),
             Self::Two(sender) => sender.send_data(piece.clone()).await.unwrap(),
         }
     }
+}
+
+fn chunk(data: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
 }
 
 /// Fails if more than twice the bytes, and the allowance, came to stay.
@@ -232,22 +233,21 @@ async fn answers(what: &str, head: &str, first: &str) {
         let (mut clients, mut answers) = (Vec::new(), Vec::new());
         for _ in 0..STREAMS {
             let mut client = TcpStream::connect(gateway.addr).await.unwrap();
-            let request = "GET /v1/responses/1 HTTP/1.1\r\nhost: x\r\n\r\n";
+            let request = "GET /v1/responses/1 HTTP/1.1\r\nhost: localhost\r\n\r\n";
             client.write_all(request.as_bytes()).await.unwrap();
             clients.push(client);
             let mut answer = upstream.next().await;
             let head = format!("{head}\r\ncontent-type: text/event-stream\r\n");
             let head = format!("{head}transfer-encoding: chunked\r\n\r\n");
-            let first = format!("{head}{:x}\r\n{first}\r\n", first.len());
-            answer.write_all(first.as_bytes()).await.unwrap();
+            answer.write_all(&[head.as_bytes(), &chunk(first.as_bytes())].concat()).await.unwrap();
             answers.push(answer);
         }
         all_is_read(&gateway, upstream.addr).await;
         let begin = Vitals::of(&gateway);
-        let piece = format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+        let piece = chunk(&vec![b'x'; length]);
         for _ in 0..times {
             for answer in &mut answers {
-                answer.write_all(piece.as_bytes()).await.unwrap();
+                answer.write_all(&piece).await.unwrap();
             }
             all_is_read(&gateway, upstream.addr).await;
         }

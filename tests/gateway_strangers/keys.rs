@@ -383,8 +383,13 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
         .iter()
         .map(|field| ask(BOB, "POST", "/v1/responses", json, &new(field)))
         .collect();
-    for method in ["GET", "DELETE", "POST"] {
+    for method in ["GET", "DELETE"] {
         refused.push(ask(BOB, method, &stored, json, &new("")));
+    }
+    // However the path is written.
+    let whole = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
+    for path in [format!("{stored}/"), format!("{whole}/{}", &stored["/v1/".len()..])] {
+        refused.push(ask(BOB, "GET", &path, json, ""));
     }
     let unreadable: &[(&[(&str, &str)], &str)] = &[
         (&[("content-type", "text/plain")], r#"{"previous_response_id":"r"}"#),
@@ -411,8 +416,15 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
             );
         }
     }
+    let post = ask(BOB, "POST", &stored, json, &new(""));
+    assert_eq!(error_of(&gateway, post).await, (405, "method_not_allowed".to_owned()));
     assert_eq!(vertex.stats().api_requests, before);
-    files.told(28, "stored_responses_not_shared").await;
+    files.told(30, "stored_responses_not_shared").await;
+    // Nothing makes another method of this one.
+    let overridden = [("x-http-method-override", "GET")];
+    let request = ask(BOB, "POST", &format!("{stored}?$httpMethod=GET"), &overridden, &new(""));
+    assert_eq!(error_of(&gateway, request).await, (405, "method_not_allowed".to_owned()));
+    assert_eq!(vertex.stats().api_requests, before);
 
     // One that shares gets what others have stored.
     assert_eq!(gateway.call(ask(ALICE, "GET", &stored, &[], "")).await.status(), StatusCode::OK);

@@ -70,9 +70,7 @@ async fn is_refused(gateway: &Gateway, mut request: Request<Full<Bytes>>, with: 
 async fn a_page_that_was_pointed_here_by_its_name_is_refused_and_nothing_goes_upstream() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
-    for host in
-        ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "0.0.0.0", "x", "a b"]
-    {
+    for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "0.0.0.0", "x"] {
         for request in of_a_page() {
             let origin = format!("http://{host}");
             is_refused(&gateway, with(request.clone(), &[("host", host)]), "host_not_allowed")

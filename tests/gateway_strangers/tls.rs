@@ -171,14 +171,14 @@ async fn a_connection_ends_when_its_authority_is_taken_away() {
     let gateway = files.start(&vertex, &options).await;
     let client = authority.trusting_client(Some(mine.client()));
     let mut open = connect(gateway.addr, &client).await.unwrap();
-    open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 15];
     in_time("an answer", open.read_exact(&mut answer)).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 200 OK");
     // With another certificate and the same authorities, it stays.
     files.write_pair("server", authority.server());
     files.told(1, "certificate read again").await;
-    open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answers = Vec::new();
     while !answers.windows(15).any(|bytes| bytes == b"HTTP/1.1 200 OK") {
         assert!(in_time("an answer", open.read_buf(&mut answers)).await.unwrap() > 0);

@@ -158,7 +158,7 @@ async fn a_connection_header_takes_nothing_away_that_the_configuration_sets() {
     let answer = gateway
         .raw(
             format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
                  Connection: close, x-vertex-ai-llm-request-type, x-of-the-entry, x-request-id\r\n\
                  X-Request-Id: r\r\nX-Vertex-AI-LLM-Request-Type: dedicated\r\n\r\n{body}",
                 body.len()
@@ -286,7 +286,7 @@ async fn a_method_that_a_path_does_not_have_is_405_and_goes_nowhere() {
                 continue;
             }
             let request = format!(
-                "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                  X-HTTP-Method-Override: DELETE\r\nContent-Length: 2\r\n\r\n{{}}"
             );
             let answer = gateway.raw(request.as_bytes()).await;
@@ -326,10 +326,10 @@ async fn a_handshake_for_another_protocol_is_426_and_goes_nowhere() {
         ("/v1/responses", "connect-udp"),
     ] {
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\
              Authorization: Bearer {key}\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\
-             GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
+             GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
              Connection: close\r\n\r\n"
         );
         let answer = gateway.raw(request.as_bytes()).await;
@@ -340,7 +340,7 @@ async fn a_handshake_for_another_protocol_is_426_and_goes_nowhere() {
         assert!(answer.contains(r#""code":"upgrade_required""#), "{upgrade}: {answer}");
         assert!(answer.contains("HTTP/1.1 200 OK"), "the connection goes on: {answer}");
     }
-    let stranger = "GET /v1/responses HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\n\
+    let stranger = "GET /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\n\
                     Upgrade: websocket\r\n\r\n";
     let answer = gateway.raw(stranger.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
@@ -350,7 +350,7 @@ async fn a_handshake_for_another_protocol_is_426_and_goes_nowhere() {
     // As Java's client offers it with each first request in clear text.
     let body = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
     let offer = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
          Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n\
          HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -430,8 +430,8 @@ async fn an_answer_of_http_1_0_goes_on_as_one_of_http_1_1() {
     let gateway = files.start_to(&vertex, &upstream.url(), &[]).await;
     let body = r#"{"model":"m"}"#;
     let chat = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}\
-         GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}\
+         GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         body.len()
     );
     let answers = gateway.raw(chat.as_bytes()).await;
@@ -596,7 +596,7 @@ async fn the_full_path_of_an_endpoint_is_served_if_requests_can_go_there() {
         [format!("/v1/{base}/../x"), format!("/v1/{base}/%2e%2e/x"), format!("/v1/{base}//x")]
     {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}"
         );
         let answer = gateway.raw(request.as_bytes()).await;
         assert!(answer.contains(r#""code":"invalid_path""#), "{path}: {answer}");

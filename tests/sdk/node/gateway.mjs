@@ -28,7 +28,8 @@ for (const name of Object.keys(process.env)) {
 export class Gateway {
   /** Starts one that ends with the test `t`, which fails if it does not end well. */
   static async start(t, ...options) {
-    const child = spawn(BINARY, ["--emulator", "--listen", "127.0.0.1:0", ...options], {
+    const listen = options.includes("--listen") ? [] : ["--listen", "127.0.0.1:0"];
+    const child = spawn(BINARY, ["--emulator", ...listen, ...options], {
       stdio: ["ignore", "pipe", "inherit"],
       env: { ...process.env, VERTEX_GATEWAY_LOG: "warn" },
     });
@@ -42,17 +43,18 @@ export class Gateway {
     });
     const found = {};
     for await (const line of createInterface({ input: child.stdout })) {
-      const [, which, url] = /^(emulator )?listening on (http:\S+)$/.exec(line) ?? [];
-      if (url) found[which ? "emulator" : "gateway"] = url;
-      if (found.gateway) break;
+      const [, which, url] = /^(emulator |admin )?(?:listening )?on (http:\S+)$/.exec(line) ?? [];
+      if (url) found[which?.trim() ?? "gateway"] = url;
+      if (found.gateway && (found.admin || !options.includes("--admin-listen"))) break;
     }
     assert.ok(found.emulator && found.gateway, "vertex-gateway ended without its addresses");
     child.stdout.resume();
     return new Gateway(found);
   }
 
-  constructor({ emulator, gateway }) {
+  constructor({ emulator, gateway, admin }) {
     this.emulator = emulator;
+    this.admin = admin;
     this.url = `${gateway}/v1`;
     // What the gateway stands before, as Google's guide has it for a client without a gateway.
     const project = "projects/emulator/locations/us-central1";

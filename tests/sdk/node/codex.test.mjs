@@ -1,0 +1,57 @@
+// Codex, with the sidecar as its base URL, answers at the first try: what it asks for at `openai_base_url` is
+// what it would ask OpenAI for.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "node:test";
+import { fileURLToPath } from "node:url";
+import { Gateway, PATIENCE } from "./gateway.mjs";
+
+const CODEX = fileURLToPath(new URL("node_modules/@openai/codex/bin/codex.js", import.meta.url));
+
+/** What it prints, as JSON lines, in a home and a working folder of its own. */
+async function codex(config, prompt) {
+  const folder = await mkdtemp(join(tmpdir(), "vertex-gateway-codex-"));
+  try {
+    await writeFile(join(folder, "config.toml"), config);
+    const options = {
+      cwd: folder,
+      env: { ...process.env, CODEX_HOME: folder, CODEX_API_KEY: "unused", HOME: folder },
+      timeout: 3 * PATIENCE,
+      maxBuffer: 64 << 20,
+    };
+    const args = [CODEX, "exec", "--skip-git-repo-check", "--json", prompt];
+    const out = await new Promise((resolve, reject) => {
+      const child = execFile(process.execPath, args, options, (error, stdout, stderr) =>
+        error ? reject(new Error(`${error}\n${stdout}\n${stderr}`)) : resolve(stdout),
+      );
+      // It reads a prompt there, too.
+      child.stdin.end();
+    });
+    return out.trim().split("\n").map((line) => JSON.parse(line));
+  } finally {
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  }
+}
+
+test("Codex answers at the first try", { timeout: 4 * PATIENCE }, async (t) => {
+  const gateway = await Gateway.start(t);
+  const config = `model = "google/gemini-2.5-flash"\nopenai_base_url = "${gateway.url}"\n`;
+  const events = await codex(config, "say hello");
+  const said = events.filter((event) => event.item?.type === "agent_message");
+  assert.deepEqual(
+    said.map((event) => event.item.text),
+    ["This is the Vertex AI emulator. You said: say hello"],
+    JSON.stringify(events),
+  );
+  assert.equal(events.at(-1).type, "turn.completed");
+  assert.ok(!events.some((event) => event.type === "error"), JSON.stringify(events));
+  // No handshake for a WebSocket, and nothing twice.
+  const sent = (await gateway.requests()).map(({ method, path, status }) => {
+    return `${method} ${path.split("/").at(-1)} ${status}`;
+  });
+  assert.deepEqual(sent, ["POST responses 200"]);
+});
