@@ -140,9 +140,11 @@ async fn a_step_costs_one_token_of_each_account_at_most() {
 async fn a_step_costs_a_user_one_token() {
     let stepped = Stepped::start(Whose::User, 0).await;
     stepped.has_tokens(1).await;
-    for (what, ahead, tokens) in
-        [("two hours ahead", TWO_HOURS, 1), ("four hours back", -TWO_HOURS, 0), ("right again", 0, 0)]
-    {
+    for (what, ahead, tokens) in [
+        ("two hours ahead", TWO_HOURS, 1),
+        ("four hours back", -TWO_HOURS, 0),
+        ("right again", 0, 0),
+    ] {
         assert_eq!(stepped.steps(what, ahead).await, (tokens, tokens), "{what}");
     }
 }
