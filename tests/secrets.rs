@@ -119,7 +119,7 @@ async fn no_secret_is_ever_printed() {
         answer(200, format!(r#"{{"access_token":"{assertion}","expires_in":"SECRET-ECHO"}}"#)),
         answer(
             200,
-            format!(r#"{{"access_token":"{assertion}","expires_in":10000000000000000000}}"#),
+            format!(r#"{{"access_token":"{assertion}","expires_in":-1}}"#),
         ),
         answer(200, format!(r#"{{"access_token":"{assertion}\n","expires_in":3600}}"#)),
         answer(200, format!(r#"{{"access_token":["{assertion}"],"expires_in":3600}}"#)),
