@@ -161,7 +161,8 @@ pub(crate) fn is_content_of_a_file(path: &Path) -> bool {
 /// Whether a word of somebody else's text could be a key, a token or a password.
 #[cfg(feature = "gateway")]
 pub(crate) fn could_be_secret(word: &str) -> bool {
-    is_content(word) || is_secret(word)
+    let user = word.rsplit_once('@').map(|(user, _)| user);
+    is_content(word) || is_secret(word) || user.is_some_and(|user| user.contains(':'))
 }
 
 /// Whether it is JSON or PEM, in clear, in base64 or as a URL has it.

@@ -43,6 +43,8 @@ pub(crate) enum Port {
 
 /// As on the real service.
 const STREAMS: u32 = 100;
+/// The longest head of a request.
+const HEAD: usize = 64 << 10;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Accepts connections until it is dropped, which ends them too.
@@ -101,6 +103,7 @@ where
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(HEAD);
     builder.http2().max_concurrent_streams(STREAMS);
     // An error is the client's leaving, or a fault that was asked for.
     let _ = builder.serve_connection(io, service).await;

@@ -436,7 +436,8 @@ async fn a_setting_that_is_wrong_says_where_its_value_is_from() {
     let key = world.key();
     let wrong = world.file("wrong.toml", "location = \"Berlin\"\nlisten = \"nowhere\"");
     let right = world.file("right.toml", "location = \"eu\"");
-    let cases: [(&[(&str, &str)], &[&str], &str); 12] = [
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Variables<'_>, &[&str], &str); 12] = [
         (&[("ENDPOINT", "https://a.b/c")], &[], "endpoint id \"https://a.b/c\" in ENDPOINT: "),
         (&[("LOCATION", "Berlin")], &[], "location \"Berlin\" in LOCATION: "),
         (&[("PROJECT_ID", "a b")], &[], "project \"a b\" in PROJECT_ID: "),

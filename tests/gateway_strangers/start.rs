@@ -63,13 +63,19 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
     let alices = config("alices", "[[client]]\nname = \"alice\"\n[[client]]\nname = \"alice\"");
     let pattern = config("pattern", "[[client]]\nname = \"alice\"\nmodels = [\"a*b*\"]");
     for (args, why) in [
-        (vec!["--client-key-file", "/nowhere"], "client keys /nowhere: there is no such file"),
+        (
+            vec!["--client-key-file", "/nowhere"],
+            "--client-key-file /nowhere: there is no such file",
+        ),
         (vec!["--client-key-file", &nothing], "there is no key in it"),
         (vec!["--client-key-file", &short], "line 1: the key of \"alice\" is shorter than 16"),
         (vec!["--client-key-file", &nameless], "line 2: give `name:key`"),
         (vec!["--client-key-file", &twice], "\"a\" and \"b\" have the same key"),
         (vec!["--client-key-file", &keys, "--config", &unknown], "did you mean \"alice\"?"),
-        (vec!["--client-key-file", &keys, "--config", &alices], "it is in the file already"),
+        (
+            vec!["--client-key-file", &keys, "--config", &alices],
+            "with the name \"alice\" is in line 2 already",
+        ),
         (vec!["--client-key-file", &keys, "--config", &pattern], "[[client]] \"alice\": invalid"),
         (vec!["--config", &alice], "[[client]] \"alice\": there are no keys"),
         (vec!["--tls-cert", &cert], "--tls-cert needs its --tls-key"),
