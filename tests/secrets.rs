@@ -117,10 +117,7 @@ async fn no_secret_is_ever_printed() {
         answer(400, assertion.to_owned()),
         answer(200, format!(r#""{assertion}""#)),
         answer(200, format!(r#"{{"access_token":"{assertion}","expires_in":"SECRET-ECHO"}}"#)),
-        answer(
-            200,
-            format!(r#"{{"access_token":"{assertion}","expires_in":-1}}"#),
-        ),
+        answer(200, format!(r#"{{"access_token":"{assertion}","expires_in":-1}}"#)),
         answer(200, format!(r#"{{"access_token":"{assertion}\n","expires_in":3600}}"#)),
         answer(200, format!(r#"{{"access_token":["{assertion}"],"expires_in":3600}}"#)),
     ] {
