@@ -510,7 +510,7 @@ impl ConfigError {
     }
 
     /// The same, with where the value is from.
-    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    #[cfg(any(test, feature = "gcp-auth", feature = "google-cloud-auth"))]
     pub(crate) fn given_in(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }
