@@ -343,7 +343,7 @@ mod tests {
             "~/.config/gcloud/application_default_credentials.json",
             "/var/run/secrets/tokens/gcp-ksa/google-application-credentials.json",
             "/etc/vertex-gateway/client-keys",
-            "/home/JohnSmith2024/Projects/vertexGateway/keys",
+            "/srv/JohnSmith2024/Projects/vertexGateway/keys",
             "my-project-123456-0a1b2c3d4e5f.json",
             "/run/user/1000/8f14e45f-ceea-467f-a0e6-b5e8c1f0d2a3/key.json",
             "C:\\Users\\me\\key.json",
