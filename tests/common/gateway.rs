@@ -21,9 +21,12 @@ use tower_vertex::{emulator::Emulator, replay::ReplayBody};
 
 use super::{Http, client, in_time, text};
 
-/// A command without what this machine's environment would set.
+/// A command without what this machine's environment would set. Of the binary that `VERTEX_GATEWAY`
+/// names, as for the tests in Python and Node.js, or of the one that was built with the tests.
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vertex-gateway"));
+    let named = std::env::var_os("VERTEX_GATEWAY");
+    let mut command =
+        Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_vertex-gateway").into()));
     for (name, _) in std::env::vars() {
         let ours = ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "OTEL_"]
             .iter()

@@ -34,7 +34,7 @@ use super::common::{
 };
 
 /// So many that what else a process takes and gives back is little for each.
-const STREAMS: usize = 100;
+const STREAMS: usize = 50;
 /// What a stream may take besides twice its bytes.
 const ALLOWANCE: u64 = 16 << 10;
 /// The pieces, and how many there are: 3,571 bytes were once kept for each byte of the first, and three
