@@ -8,7 +8,7 @@ from gateway import here, run, running
 
 HELP = run("serve", "--help").stdout
 OPTIONS = set(re.findall(r"--[a-z][a-z-]+", HELP))
-ENVIRONMENT = " ".join(re.findall(r"\[env:[^]]*\]|variable\s+\w+", HELP))
+ENVIRONMENT = " ".join(re.findall(r"\[(?:also )?env:[^]]*\]|variable\s+\w+", HELP))
 VARIABLES = set(re.findall(r"\b[A-Z][A-Z_]+[A-Z]\b", ENVIRONMENT))
 README = (DEPLOY / "README.md").read_text()
 FILES = [*DEPLOY.glob("kubernetes/*"), *DEPLOY.glob("cloud-run/*"), *DEPLOY.glob("systemd/*")]
