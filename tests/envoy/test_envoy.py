@@ -85,7 +85,7 @@ def test_what_must_not_travel_does_not(world):
 def test_a_handshake_for_a_websocket_is_426(world):
     world.start()
     head = (
-        "GET /v1/responses HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        "GET /v1/responses HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
         "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", world.envoy.port), PATIENCE) as connection:
