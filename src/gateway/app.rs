@@ -37,7 +37,7 @@ use crate::{
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::{ReplayBody, Rewind},
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, check_method_of, strip},
+    route::{Upstream, VertexRoute, VertexRouteLayer, check_method_of, strip_of_a_client},
 };
 
 /// Who pays.
@@ -227,7 +227,7 @@ async fn answer(
 /// header takes away what it names.
 pub(super) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
     let more = base.forward().headers();
-    strip(headers, more, None);
+    strip_of_a_client(headers, more);
     // What is billed is not for a client to choose.
     if !more.contains(&QUOTA_PROJECT) {
         headers.remove(QUOTA_PROJECT);

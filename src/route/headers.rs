@@ -44,6 +44,13 @@ fn is_listed(name: &str) -> bool {
     known || name.starts_with("x-vertex-ai-")
 }
 
+/// Whether a header is what an OpenAI SDK tells of the program that it is in. A program's own may
+/// travel, like its `User-Agent`: there are half a dozen of them, and to take them out of each request
+/// would cost more than all else that the layers do.
+fn is_of_an_sdk(name: &str) -> bool {
+    name.starts_with("x-stainless-")
+}
+
 /// Whether a header speaks of one connection alone (RFC 9110 §7.6.1).
 pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -78,8 +85,24 @@ pub(super) fn is_forbidden(name: &str) -> bool {
         )
 }
 
-/// Removes what must not travel: all but what is on the list, in `more`, or set by this program.
-pub(crate) fn strip(headers: &mut HeaderMap, more: &[HeaderName], own: Option<&OwnHeaders>) {
+/// Removes what must not travel of a request of this program: all but what is on the list, what its SDK
+/// tells of it, and what is in `more` or set by the layers.
+pub(super) fn strip(headers: &mut HeaderMap, more: &[HeaderName], own: Option<&OwnHeaders>) {
+    strip_unless(headers, |name| is_listed(name) || is_of_an_sdk(name), more, own);
+}
+
+/// The same of a request of somebody else: all but what is on the list and in `more`.
+#[cfg(feature = "gateway")]
+pub(crate) fn strip_of_a_client(headers: &mut HeaderMap, more: &[HeaderName]) {
+    strip_unless(headers, is_listed, more, None);
+}
+
+fn strip_unless(
+    headers: &mut HeaderMap,
+    is_listed: impl Fn(&str) -> bool,
+    more: &[HeaderName],
+    own: Option<&OwnHeaders>,
+) {
     let (mut is_clean, mut has_connection, mut is_chunked) = (true, false, false);
     for name in headers.keys().map(HeaderName::as_str).filter(|name| !is_listed(name)) {
         is_clean = false;

@@ -90,6 +90,6 @@ pub use self::{
 };
 #[cfg(feature = "gateway")]
 pub(crate) use self::{
-    headers::{is_hop_by_hop, remove_named_by_connection, retain, strip},
+    headers::{is_hop_by_hop, remove_named_by_connection, retain, strip_of_a_client},
     rewrite::{check_method_of, resource_of, sub_path, without_prefix},
 };
