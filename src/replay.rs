@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod budget;
 mod coalesced;
 
 use std::{
@@ -37,7 +38,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
 };
@@ -47,6 +48,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
+pub use self::budget::Budget;
+use self::budget::Reserved;
 pub(crate) use self::coalesced::Coalesced;
 #[cfg(feature = "gateway")]
 pub(crate) use self::coalesced::{READ_BUFFER, detached};
@@ -63,58 +66,6 @@ const DRAIN_LIMIT: usize = 64 << 10;
 
 /// What a frame counts for besides its data, so that endless empty ones end too.
 const FRAME_COST: usize = size_of::<Bytes>();
-
-/// Bytes of memory that all recordings made with it may hold together. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    shared: Arc<BudgetShared>,
-}
-
-#[derive(Debug)]
-struct BudgetShared {
-    limit: usize,
-    used: AtomicUsize,
-}
-
-impl Budget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Self { shared: Arc::new(BudgetShared { limit, used: AtomicUsize::new(0) }) }
-    }
-
-    /// The bytes of memory that recordings hold now.
-    pub fn used(&self) -> usize {
-        self.shared.used.load(Relaxed)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.shared.limit);
-        self.shared.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
-    }
-}
-
-/// A share of a [`Budget`], given back when it is dropped.
-#[derive(Debug)]
-struct Reserved {
-    budget: Budget,
-    bytes: usize,
-}
-
-impl Reserved {
-    /// Whether there is room for so many bytes in all.
-    fn grow_to(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        let fits = self.budget.take(more);
-        self.bytes += if fits { more } else { 0 };
-        fits
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.budget.shared.used.fetch_sub(self.bytes, Relaxed);
-    }
-}
 
 /// A body that may be recorded, or a recording that is sent again. `Send` and `Sync` if `B` is.
 #[pin_project]
@@ -281,7 +232,7 @@ impl<B: Body> ReplayBody<B> {
         if body.is_end_stream() {
             return (Self::plain(body), Some(Recording(Source::Empty)));
         }
-        let reserved = Reserved { budget: budget.clone(), bytes: 0 };
+        let reserved = Reserved::of(budget);
         let own = Own { data: Coalesced::default(), trailers: None, reserved };
         Self::tape(body, Frames::Own(own), cap)
     }

@@ -1,0 +1,82 @@
+use super::*;
+
+#[test]
+fn an_error_answers_in_openai_form() {
+    let error = Error::from(RouteError::UnsupportedPath {
+        path: "/v1/\"models\"".into(),
+        supported: "/chat/completions",
+    });
+    let response = error.to_response();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(body["error"]["type"], "invalid_request_error");
+    assert_eq!(body["error"]["code"], "unsupported_path");
+    assert!(body["error"]["param"].is_null());
+    assert_eq!(body["error"]["message"], error.to_string());
+}
+
+#[test]
+fn a_setting_that_cannot_be_used_is_an_error_of_this_side() {
+    let error = Error::from(ConfigError::invalid("location", "Berlin", "give a region"));
+    assert_eq!((error.status().as_u16(), error.code()), (500, "invalid_configuration"));
+}
+
+#[test]
+fn debug_of_an_error_reads_as_its_text_with_the_causes_below() {
+    let cause = std::io::Error::other("the cable is cut");
+    let failed = TokenError::fetch(Outer(cause).into());
+    let error: BoxError = Error::from(failed).into();
+    assert_eq!(
+        format!("{error:?}"),
+        "no access token for Vertex AI: outer\n  caused by: the cable is cut"
+    );
+    let error = ConfigError::invalid("location", "Berlin", "give a region");
+    assert_eq!(format!("{error:?}"), "invalid location \"Berlin\": give a region");
+    assert_eq!(format!("{:#?}", Error::from(error.clone())), error.to_string());
+}
+
+#[derive(Debug)]
+struct Outer(std::io::Error);
+
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl StdError for Outer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_remedy_is_what_the_text_ends_with() {
+    for error in [
+        Error::from(ConfigError::invalid("location", "Berlin", "give a region")),
+        Error::from(ConfigError::missing("location", "give a region")),
+        Error::from(TokenError::Timeout(Duration::from_secs(1))),
+        Error::from(TokenError::NoRuntime),
+        Error::from(UntrustedHost::new("https://example.com".into())),
+    ] {
+        let remedy = error.remedy().expect("there is one");
+        assert!(error.to_string().ends_with(remedy), "{error}");
+    }
+    assert_eq!(Error::from(TokenError::Panicked).remedy(), None);
+}
+
+#[test]
+fn a_value_that_could_be_a_secret_is_not_in_the_error() {
+    for secret in ["{\"private_key\": 1}", "sk-SECRET", "https://a:SECRET@host/?key=SECRET"] {
+        let error = ConfigError::invalid("origin", secret, "give an origin");
+        let error = error.within(secret.to_owned()).given_in("UPSTREAM");
+        let text = format!("{error} {error:?} {:?}", error.entry());
+        assert!(!text.contains("SECRET") && !text.contains("private_key"), "{text}");
+    }
+}
+
+#[test]
+fn errors_can_cross_threads() {
+    fn check<T: Send + Sync + Clone + StdError + 'static>() {}
+    check::<Error>();
+}

@@ -1,0 +1,63 @@
+//! How much memory recordings may hold together.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+/// Bytes of memory that all recordings made with it may hold together. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    shared: Arc<BudgetShared>,
+}
+
+#[derive(Debug)]
+struct BudgetShared {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { shared: Arc::new(BudgetShared { limit, used: AtomicUsize::new(0) }) }
+    }
+
+    /// The bytes of memory that recordings hold now.
+    pub fn used(&self) -> usize {
+        self.shared.used.load(Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.shared.limit);
+        self.shared.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
+    }
+}
+
+/// A share of a [`Budget`], given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Reserved {
+    /// Nothing yet.
+    pub(super) fn of(budget: &Budget) -> Self {
+        Self { budget: budget.clone(), bytes: 0 }
+    }
+
+    /// Whether there is room for so many bytes in all.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = self.budget.take(more);
+        self.bytes += if fits { more } else { 0 };
+        fits
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.budget.shared.used.fetch_sub(self.bytes, Relaxed);
+    }
+}
