@@ -17,9 +17,16 @@ const LONGEST_SHOWN: usize = 200;
 
 const EMPTY_SEGMENT: &str = "has an empty segment: does the client's base URL end with a slash?";
 
-/// Query parameters that travel without anybody's asking for them. Those that do are Google's own, so
-/// the list is short: OpenAI's API has none, and `alt` says in which form a stream comes.
+/// The query parameters that travel by default. The list is short because most of Google's own are
+/// [`SYSTEM`] parameters; `alt` says in which form a stream comes.
 const LISTED: [&str; 1] = ["alt"];
+
+/// OpenAI's parameters of [`GET /responses/{id}`], in each form in which its SDKs write a list. Its other
+/// calls have none.
+///
+/// [`GET /responses/{id}`]: https://platform.openai.com/docs/api-reference/responses/get
+const OF_RESPONSES: [&str; 6] =
+    ["include", "include[]", "include%5B%5D", "include_obfuscation", "starting_after", "stream"];
 
 /// Query parameters of Google's that are credentials: a key beside a valid access token gives 401.
 const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
@@ -77,7 +84,7 @@ impl Methods {
         if fixed(sub).is_some() {
             Some("POST")
         } else if sub.strip_prefix("/responses/").is_some_and(|id| !id.contains('/')) {
-            Some("GET, DELETE")
+            Some("GET, HEAD, DELETE")
         } else if sub.starts_with("/invoke/") {
             Some(ANY)
         } else {
@@ -117,7 +124,8 @@ fn fixed(sub: &str) -> Option<usize> {
 /// path of the upstream's endpoint, `/v1/projects/P/locations/L/endpoints/E/chat/completions`, by `v1`
 /// or `v1beta1`; the version that is asked for is the upstream's.
 ///
-/// Of its query travels the parameter `alt`, and what
+/// Of its query travels the parameter `alt`, what OpenAI's API has for a stored response (`include`,
+/// `stream`, `starting_after`, `include_obfuscation`), and what
 /// [`forward_query`](super::UpstreamBuilder::forward_query) names; the others are dropped, because
 /// Google's APIs take [system parameters] there: credentials, who pays, another method. To the routes
 /// of a container (`/invoke/{route}`) all travels but system parameters, however they are spelled.
@@ -178,7 +186,7 @@ pub(super) fn resolve(
     let more = upstream.forward().query();
     if let Some(known) = fixed(sub).and_then(|index| upstream.fixed(index)) {
         check_method(method, Some("POST"))?;
-        return match path_and_query.query().and_then(|query| listed(query, more)) {
+        return match path_and_query.query().and_then(|query| listed(query, &[], more)) {
             None => Ok(known.clone()),
             Some(query) => join(upstream, sub, Some(&query)),
         };
@@ -193,7 +201,7 @@ pub(super) fn resolve(
     check_method(method, Methods::allowed(sub).filter(|_| has).or(Some(ANY)))?;
     let query = path_and_query.query();
     let query = match sub.starts_with("/responses/") && has {
-        true => query.and_then(|query| listed(query, more)),
+        true => query.and_then(|query| listed(query, &OF_RESPONSES, more)),
         false => query.and_then(|query| not_of_google(query, more)),
     };
     join(upstream, sub, query.as_deref())
@@ -228,7 +236,8 @@ pub(super) fn check_method(
     allowed: Option<&'static str>,
 ) -> Result<(), RouteError> {
     let (Some(method), Some(allowed)) = (method, allowed) else { return Ok(()) };
-    if allowed.split(", ").any(|allowed| allowed == method.as_str()) {
+    let method_name = method.as_str();
+    if allowed == method_name || allowed.split(", ").any(|allowed| allowed == method_name) {
         return Ok(());
     }
     Err(RouteError::MethodNotAllowed { method: clip(method.as_str()), allowed })
@@ -332,13 +341,16 @@ fn join(upstream: &Upstream, sub: &str, query: Option<&str>) -> Result<Uri, Rout
     Uri::from_parts(parts).map_err(|_| refused())
 }
 
-/// Of `query` the pairs that [`LISTED`] and `more` name; `None` if there are none.
-fn listed<'a>(query: &'a str, more: &[String]) -> Option<Cow<'a, str>> {
+/// Of `query` the pairs that [`LISTED`], `own` and `more` name; `None` if there are none.
+fn listed<'a>(query: &'a str, own: &[&str], more: &[String]) -> Option<Cow<'a, str>> {
     only(query, |pair| {
         let name = name(pair);
-        // By the letter: who means it spells it so. And there are servers that see two pairs where there
-        // is a semicolon.
-        !pair.contains(';') && (LISTED.contains(&name) || more.iter().any(|more| more == name))
+        // Names are compared as they are written: a client that means one spells it so. A server may see
+        // two pairs where there is a semicolon.
+        !pair.contains(';')
+            && (LISTED.contains(&name)
+                || own.contains(&name)
+                || more.iter().any(|more| more == name))
     })
 }
 
@@ -379,26 +391,23 @@ fn is_of_google(name: &str) -> bool {
     })
 }
 
-/// `text` decoded until nothing changes, as the most lenient of servers would.
+/// `text` decoded until nothing changes, as the most lenient of servers would. One pass: each escape is
+/// decoded when its last byte has come, and what it gives may be the end of the next one.
 fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
-    let mut decoded = Cow::Borrowed(text.as_bytes());
-    while decoded.contains(&b'%') {
-        let mut next = Vec::with_capacity(decoded.len());
-        let mut rest = &decoded[..];
-        while let [byte, after @ ..] = rest {
-            (rest, _) = match rest {
-                [b'%', high, low, after @ ..] if let Some(byte) = hex(*high, *low) => {
-                    (after, next.push(byte))
-                }
-                _ => (after, next.push(*byte)),
-            };
-        }
-        if next.len() == decoded.len() {
-            break;
-        }
-        decoded = Cow::Owned(next);
+    if !text.contains('%') {
+        return Cow::Borrowed(text.as_bytes());
     }
-    decoded
+    let mut decoded = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        decoded.push(byte);
+        while let [.., b'%', high, low] = decoded[..]
+            && let Some(byte) = hex(high, low)
+        {
+            decoded.truncate(decoded.len() - 3);
+            decoded.push(byte);
+        }
+    }
+    Cow::Owned(decoded)
 }
 
 /// Whether the setting `name` can be a query parameter that travels.

@@ -1,9 +1,13 @@
 use std::task::{Context, Poll};
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use tower::{BoxError, Service};
 
-use super::{ResponseFuture, Upstream, headers, headers::OwnHeaders, rewrite::resolve};
+use super::{
+    ResponseFuture, Upstream, headers,
+    headers::OwnHeaders,
+    rewrite::{known, resolve},
+};
 use crate::{
     error::{ConfigError, Error},
     order::{Level, Order},
@@ -59,9 +63,11 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upst
             "put an Upstream into the request's extensions, or give one to the layer",
         )));
     };
-    let uri = resolve(upstream, Some(request.method()), request.uri())?;
     let upstream = upstream.clone();
-    *request.uri_mut() = uri;
+    *request.uri_mut() = match known(&upstream, request.uri()) {
+        Some(known) if *request.method() == Method::POST => known.clone(),
+        _ => resolve(&upstream, Some(request.method()), request.uri())?,
+    };
     // Clients take HTTP/2 here as a demand and refuse a connection that negotiated HTTP/1.1; with
     // HTTP/1.1 they use whatever was negotiated.
     *request.version_mut() = Version::HTTP_11;

@@ -94,7 +94,7 @@ def test_a_handshake_for_a_websocket_is_426(world):
     assert answer.startswith(b"HTTP/1.1 426 "), answer
     assert b"\r\nupgrade: HTTP/1.1\r\n" in answer, answer
     status, headers, body = world.envoy.post("/v1/responses/r", {})
-    assert (status, headers["allow"]) == (405, "GET, DELETE"), body
+    assert (status, headers["allow"]) == (405, "GET, HEAD, DELETE"), body
     assert world.emulator.stats()["api_requests"] == 0
 
 

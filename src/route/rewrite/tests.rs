@@ -164,6 +164,15 @@ fn of_a_query_travels_what_is_listed_and_nothing_else() {
 }
 
 #[test]
+fn a_stored_response_can_be_asked_for_as_openai_has_it() {
+    let query = "?include[]=a&include%5B%5D=b&include=c&stream=true&starting_after=3&include_obfuscation=false";
+    let found = run(&at("eu"), &format!("/v1/responses/r{query}&limit=1")).unwrap();
+    assert!(found.ends_with(&format!("/responses/r{query}")), "{found}");
+    let found = run(&at("eu"), &format!("/v1/responses{query}")).unwrap();
+    assert!(found.ends_with("/responses"), "{found}");
+}
+
+#[test]
 fn a_container_gets_its_query_without_what_is_for_google() {
     let builder = deployed().forward_query("fields");
     for query in ["?a=b&a=b&&c", "?a=%2F..%2f&b=//../x", "?a=?b?", "?a=\u{fc}&b=%c3%bc", "?a;b=c"] {
@@ -264,10 +273,10 @@ fn a_path_has_its_methods_and_no_others() {
         (&at("eu"), "/embeddings", "POST"),
         (&at("eu"), "/responses", "POST"),
         (&at("eu"), "/responses/", "POST"),
-        (&at("eu"), "/v1/responses/r", "GET, DELETE"),
+        (&at("eu"), "/v1/responses/r", "GET, HEAD, DELETE"),
         (&deployed(), "/invoke/x", "GET, HEAD, POST, PUT, PATCH, DELETE"),
         (&pass, "/models", "GET, HEAD, POST, PUT, PATCH, DELETE"),
-        (&pass, "/responses/r", "GET, DELETE"),
+        (&pass, "/responses/r", "GET, HEAD, DELETE"),
     ] {
         let upstream = builder.clone().build().unwrap();
         let uri = path.parse().unwrap();
@@ -606,8 +615,28 @@ fn holds(upstream: &Upstream, uri: &Uri) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What [`fully_decoded`] must give: pass after pass until nothing changes, which takes a time that grows
+/// with the square of a text that is encoded again and again.
+fn decoded_pass_by_pass(text: &[u8]) -> Vec<u8> {
+    let (mut next, mut rest) = (Vec::new(), text);
+    while let [byte, after @ ..] = rest {
+        (rest, _) = match rest {
+            [b'%', high, low, after @ ..] if let Some(byte) = hex(*high, *low) => {
+                (after, next.push(byte))
+            }
+            _ => (after, next.push(*byte)),
+        };
+    }
+    if next.len() == text.len() { next } else { decoded_pass_by_pass(&next) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn a_name_is_decoded_until_nothing_changes(text in "[%2356bB5z]{0,40}") {
+        prop_assert_eq!(fully_decoded(&text), decoded_pass_by_pass(text.as_bytes()));
+    }
 
     #[test]
     fn no_path_leaves_the_base_and_no_query_gains_anything_or_keeps_a_secret(
