@@ -47,8 +47,10 @@ pub(super) struct Activity {
     is_http2: AtomicBool,
     /// Whether what is being read is the first line of a request.
     in_request_line: AtomicBool,
-    /// When the last request with a good key came, in milliseconds since it was opened, and one
-    /// more; 0 for never.
+    /// Requests in flight of clients that may ask.
+    good: AtomicUsize,
+    /// When the last of these came or ended, in milliseconds since it was opened, and one more; 0 for
+    /// never.
     let_in: AtomicU64,
     /// It is to be closed when its requests have ended.
     close: Notify,
@@ -68,6 +70,7 @@ impl Activity {
             is_blocked: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             in_request_line: AtomicBool::new(false),
+            good: AtomicUsize::new(0),
             let_in: AtomicU64::new(0),
             close: Notify::new(),
             evict: Notify::new(),
@@ -101,7 +104,7 @@ impl Activity {
         if version == Version::HTTP_2 {
             self.speaks_http2();
         }
-        Call(Arc::clone(self))
+        Call { activity: Arc::clone(self), is_welcome: AtomicBool::new(false) }
     }
 
     pub(super) fn speaks_http2(&self) {
@@ -172,28 +175,43 @@ impl Activity {
         }
     }
 
-    /// Of a connection that is closing: waits until it has been quiet for so long, and for as long as
-    /// it takes to say good-bye.
+    /// Of a connection that is closing: waits until it has been quiet for so long from now on. What the
+    /// client had sent before it read of the closing is still served (RFC 9113 §6.8).
     pub(super) async fn lingered(&self, time: Duration) {
-        sleep(time.min(Duration::from_millis(100))).await;
+        self.quiet_since.fetch_max(self.now(), Relaxed);
         self.quiet(time).await;
     }
 
-    /// The client has shown a good key, or need not have one.
-    pub(super) fn let_in(&self) {
-        self.let_in.store(self.now().saturating_add(1), Relaxed);
+    /// For how long the connection has been a stranger's: since it was opened, or since it was no longer
+    /// shared with a client that may ask. `None` while such a client's request is in flight on it, and
+    /// for [`SHARED`] after that.
+    pub(super) fn strange_for(&self) -> Option<Duration> {
+        if self.good.load(Relaxed) > 0 {
+            return None;
+        }
+        match self.let_in.load(Relaxed) {
+            0 => Some(self.opened.elapsed()),
+            at => Duration::from_millis(self.now().saturating_sub(at)).checked_sub(SHARED),
+        }
     }
 
-    /// Whether no request of a client that may ask has come yet.
+    /// Whether no request of a client that may ask has ever come.
     pub(super) fn is_strangers(&self) -> bool {
         self.let_in.load(Relaxed) == 0
     }
 
-    /// A request was refused for want of a good key. Whether the connection is to be closed.
+    /// Waits until the connection has been closing for so long, and is a stranger's: nothing that is in
+    /// flight for a stranger is worth more time.
+    pub(super) async fn outstayed(&self, time: Duration) {
+        sleep(time).await;
+        while self.strange_for().is_none() {
+            sleep(time).await;
+        }
+    }
+
+    /// A request was refused before its client was let in. Whether the connection is to be closed.
     pub(super) fn refused(&self) -> bool {
-        let good = self.let_in.load(Relaxed);
-        let shared = u64::try_from(SHARED.as_millis()).unwrap_or(u64::MAX);
-        let closes = good == 0 || self.now().saturating_sub(good) > shared;
+        let closes = self.strange_for().is_some();
         if closes && self.is_http2() {
             // An HTTP/1.1 client is told by its response.
             self.close.notify_one();
@@ -210,24 +228,51 @@ impl Activity {
         self.evict.notify_one();
     }
 
+    /// Waits until the connection is to be dropped. A client that was let in meanwhile keeps it.
     pub(super) async fn evicted(&self) {
-        self.evict.notified().await;
+        loop {
+            self.evict.notified().await;
+            if self.strange_for().is_some() {
+                return;
+            }
+        }
     }
 }
 
 /// A request in flight.
 #[derive(Debug)]
-pub(super) struct Call(Arc<Activity>);
+pub(super) struct Call {
+    activity: Arc<Activity>,
+    is_welcome: AtomicBool,
+}
 
 impl Call {
     pub(super) fn activity(&self) -> &Activity {
-        &self.0
+        &self.activity
+    }
+
+    /// The client has shown a good key, or need not have one.
+    pub(super) fn let_in(&self) {
+        let activity = &self.activity;
+        if !self.is_welcome.swap(true, Relaxed) {
+            activity.good.fetch_add(1, Relaxed);
+        }
+        activity.let_in.store(activity.now().saturating_add(1), Relaxed);
+    }
+
+    pub(super) fn is_welcome(&self) -> bool {
+        self.is_welcome.load(Relaxed)
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Relaxed);
+        let activity = &self.activity;
+        if self.is_welcome() {
+            activity.let_in.store(activity.now().saturating_add(1), Relaxed);
+            activity.good.fetch_sub(1, Relaxed);
+        }
+        activity.ended.fetch_add(1, Relaxed);
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, util::MapRequest};
 
 use super::{
-    activity::Activity,
+    activity::Call,
     breaks::{Watch, WatchedBody},
     browser::{Browsers, Cors, Listener, answer_options, is_options},
     clients::{Client, Clients},
@@ -116,19 +116,19 @@ impl App {
         Ok(Self { stack, shared })
     }
 
-    pub(super) async fn serve(self, request: Request<Incoming>, activity: &Activity) -> Answer {
+    pub(super) async fn serve(self, request: Request<Incoming>, call: &Call) -> Answer {
         let Self { stack, shared } = self;
         if let Some(healthy) = health(&shared, &request) {
             return healthy;
         }
         let cors = shared.browsers.cors(request.headers());
         let id = request_id(request.headers());
-        let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
+        let (method, path) = (request.method().clone(), request.uri().path());
         let sight = Arc::clone(&shared.sight);
         let mut record = Box::new(Record::new(id.clone(), method, path, sight));
-        record.peer = activity.peer();
+        record.peer = call.activity().peer();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
-        let answer = answer(stack, &shared, request, &cors, &mut record, activity);
+        let answer = answer(stack, &shared, request, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);
         let answer = answer.catch_unwind().await;
         // The panic's hook has told of it.
@@ -137,7 +137,7 @@ impl App {
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.refuse(&refusal);
             let mut answer = refusal.to_response();
-            if refusal.is_of_a_stranger() && activity.refused() {
+            if !call.is_welcome() && call.activity().refused() {
                 // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.
                 let close = const { HeaderValue::from_static("close") };
                 answer.headers_mut().insert(header::CONNECTION, close);
@@ -163,7 +163,7 @@ async fn answer(
     request: Request<Incoming>,
     cors: &Cors,
     record: &mut Record,
-    activity: &Activity,
+    call: &Call,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let host = host(&request);
     let client = welcome(shared, &request);
@@ -175,7 +175,7 @@ async fn answer(
     if is_options(&record.method) {
         return answer_options(request?.headers(), cors).map(local);
     }
-    activity.let_in();
+    call.let_in();
     let mut request = request?;
     if let Some(client) = &client {
         let _ = record.routed.client.set(Arc::clone(client));
@@ -203,6 +203,8 @@ async fn answer(
     strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());
     request.extensions_mut().insert(Arc::clone(&record.routed));
+    // A reload meanwhile is for the next one.
+    request.extensions_mut().insert(table);
     // A clone for each request: readiness that an error leaves unused goes with it.
     match stack.oneshot(request).await {
         // Nothing of ours asks for another protocol, and nobody here could speak it.

@@ -19,11 +19,16 @@ use http::{
     },
 };
 
-use super::{config::Failure, refusal::Refusal, values::parsed};
+use super::{
+    config::Failure,
+    refusal::{Refusal, clip},
+    values::parsed,
+};
 use crate::cross_origin::{Host, Initiator, authorities, initiator};
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// What a page may read of a response beside its body and what every page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "retry-after, www-authenticate, x-request-id, x-vertex-error-type, x-vertex-gateway-attempts",
@@ -35,9 +40,6 @@ const REQUEST_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
-
-/// The longest host or origin that an error repeats, in bytes.
-const LONGEST_SHOWN: usize = 200;
 
 /// The options about browsers.
 #[derive(Clone, Debug, Args)]
@@ -240,7 +242,8 @@ impl Browsers {
         let origin = sent.next().filter(|origin| sent.next().is_none() && self.allows(origin));
         let any = origins.iter().any(CorsOrigin::is_any);
         Cors {
-            origin: if any { origin.map(|_| ANY) } else { origin.cloned() },
+            // Fetch, "CORS protocol and HTTP caches": a cache may keep it for a page that asks later.
+            origin: if any { Some(ANY) } else { origin.cloned() },
             varies: !origins.is_empty() && !any,
         }
     }
@@ -302,7 +305,7 @@ fn foreign_host(authority: &str) -> Refusal {
     let message = format!(
         "the request asks for the host {:?}, which is not this gateway's: ask at 127.0.0.1 or \
          localhost; if it is a name of this gateway, start it with --allowed-host and that name",
-        shown(authority.as_bytes())
+        clip(&String::from_utf8_lossy(authority.as_bytes()))
     );
     Refusal::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
 }
@@ -312,7 +315,7 @@ fn cross_origin(origin: Option<&HeaderValue>) -> Refusal {
         Some(origin) => format!(
             "a web page of {:?} has made this request, and its origin is not one that may: if it is \
              yours, start the gateway with --cors-origin and that origin",
-            shown(origin.as_bytes())
+            clip(&String::from_utf8_lossy(origin.as_bytes()))
         ),
         None => {
             "a web page of another origin has made this request, which only `fetch` with CORS may, \
@@ -321,11 +324,6 @@ fn cross_origin(origin: Option<&HeaderValue>) -> Refusal {
         }
     };
     Refusal::new(StatusCode::FORBIDDEN, "origin_not_allowed", message)
-}
-
-fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    text.chars().filter(|c| !c.is_control()).take(LONGEST_SHOWN).collect()
 }
 
 #[cfg(test)]
@@ -438,7 +436,7 @@ mod tests {
         let allowed = told(&named, &asked("http://localhost:3000")).unwrap();
         for (name, value) in [
             ("access-control-allow-origin", "http://localhost:3000"),
-            ("access-control-allow-methods", "GET, HEAD, POST, DELETE"),
+            ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
             ("access-control-allow-headers", "authorization,content-type,x-stainless-os"),
             ("access-control-allow-private-network", "true"),
             ("access-control-max-age", "7200"),
@@ -457,7 +455,7 @@ mod tests {
         assert_eq!(any["access-control-allow-origin"], "*");
         assert!(!any.contains_key("vary"));
         let options = told(&named, &HeaderMap::new()).unwrap();
-        assert_eq!(options["allow"], "GET, HEAD, POST, DELETE, OPTIONS");
+        assert_eq!(options["allow"], "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         let options =
             BrowserOptions { cors_origin: vec!["*".parse().unwrap()], allowed_host: vec![] };
         assert!(Browsers::new(&options, false, true).is_err());

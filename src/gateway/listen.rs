@@ -51,8 +51,13 @@ const LAST_CALL: Duration = Duration::from_millis(100);
 /// A connection that is closing is dropped when nothing has been in flight on it for so long, whatever
 /// its client still sends, or does not: half a request, or no answer to a ping.
 const LINGER: Duration = Duration::from_secs(1);
+/// A connection of a stranger's that is closing is dropped after so long, whatever is in flight on it.
+const OUTSTAY: Duration = Duration::from_secs(5);
 /// For a worker to drop what it serves.
 const CUT: Duration = Duration::from_secs(1);
+/// Requests at a time over one HTTP/2 connection: as many as clients commonly expect, and no more than
+/// one connection should be able to hold.
+const STREAMS: u32 = 200;
 /// How often a full house looks for a stranger to send away.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -102,17 +107,16 @@ impl Register {
         Admitted { number, activity, open: Arc::clone(self), _room: room }
     }
 
-    /// Sends away the one that has done nothing for the longest, of those on which no request of a
-    /// client that may ask has come.
+    /// Sends away the connection that has been a stranger's for the longest, whatever it does: first those
+    /// on which no request of a client that may ask has ever come.
     fn evict_a_stranger(&self) {
         let open = self.lock();
-        let strangers = open.iter().filter(|(_, activity)| activity.is_strangers());
-        let idle = strangers.filter_map(|(number, activity)| {
-            // Who has just come is about to ask.
-            let idle = activity.quiet_for().filter(|idle| *idle >= FIRST_CALL)?;
-            Some((idle, std::cmp::Reverse(*number), activity))
+        let strangers = open.iter().filter_map(|(number, activity)| {
+            // A client that has just connected is about to ask.
+            let age = activity.strange_for().filter(|age| *age >= FIRST_CALL)?;
+            Some(((activity.is_strangers(), age, std::cmp::Reverse(*number)), activity))
         });
-        if let Some((_, _, activity)) = idle.max_by_key(|(idle, number, _)| (*idle, *number)) {
+        if let Some((_, activity)) = strangers.max_by_key(|(rank, _)| *rank) {
             activity.evict();
         }
     }
@@ -273,8 +277,8 @@ async fn work(
                         () = activity.evicted() => {
                             tracing::info!(
                                 peer = activity.shown_peer(),
-                                "--max-connections are open: the connection of a client that has \
-                                 shown no key was closed for the next one"
+                                "--max-connections are open: a connection without a request of a \
+                                 client that may ask was closed for the next one"
                             );
                         }
                     }
@@ -392,6 +396,7 @@ async fn serve_http<I>(
         .timer(TokioTimer::new())
         .keep_alive_interval(header_timeout)
         .keep_alive_timeout(header_timeout)
+        .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(longest).unwrap_or(u32::MAX));
     let socket = Strict::new(socket, header_timeout, Arc::clone(&activity));
     let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
@@ -399,7 +404,7 @@ async fn serve_http<I>(
     let service = service_fn(move |request| {
         let (call, app) = (of_service.call(request.version()), app.clone());
         async move {
-            let response = app.serve(request, call.activity()).await;
+            let response = app.serve(request, &call).await;
             Ok::<_, Infallible>(response.map(|body| SentBody::new(body, call)))
         }
     });
@@ -411,6 +416,7 @@ async fn serve_http<I>(
             tokio::select! {
                 ended = connection => ended,
                 () = activity.lingered(LINGER) => Ok(()),
+                () = activity.outstayed(OUTSTAY) => Ok(()),
             }
         }
     };

@@ -3,7 +3,7 @@
 //! A thread of its own writes it. When nobody reads standard error, or its disk is full, lines are
 //! lost and counted; no request waits for them.
 
-mod fit;
+pub(super) mod fit;
 mod json;
 mod text;
 
@@ -192,7 +192,7 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
         id = record.id.to_str().ok(),
         trace_id = record.trace.id(),
         method = record.method.as_str(),
-        path = record.path.as_ref().map(|path| clip(path.path())),
+        path = (!record.path.is_empty()).then_some(&*record.path),
         client = routed.client.get().map(|client| &**client.name()),
         model = routed.model.get().map(|model| clip(model)),
         location = way.location.as_deref(),

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::refusal::Refusal;
+use super::refusal::{Refusal, clip};
 use crate::{
     error::RouteError,
     model::{ModelEntry, ModelTable},
@@ -40,7 +40,7 @@ pub(super) fn answer(
     Some(match table.find(&name).filter(|_| may(&name)) {
         Some(entry) => Ok(found(&describe(&name, entry, table, since))),
         None => {
-            let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+            let name = clip(&name);
             let message = format!(
                 "the model {name:?} is not in this gateway's table; Vertex AI may serve it all the \
                  same. {NAME_OF_ANOTHER}"

@@ -9,13 +9,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, HeaderValue, Method, StatusCode, uri::PathAndQuery};
+use http::{Extensions, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::{
     clients::Client,
     limits::Permits,
+    log::clip,
+    operation::operation,
     reason::ErrorText,
     refusal::Refusal,
     sight::Sight,
@@ -33,8 +35,10 @@ pub(super) struct Record {
     /// The request's `x-request-id`, or one that was made here.
     pub(super) id: HeaderValue,
     pub(super) method: Method,
-    /// With its query, which may carry a key and is not told.
-    pub(super) path: Option<PathAndQuery>,
+    /// The beginning of its path, in memory of its own: the request's URI keeps the whole head alive.
+    pub(super) path: Box<str>,
+    /// What a model was asked to do.
+    pub(super) operation: Option<&'static str>,
     /// Who asked, and where it went.
     pub(super) routed: Arc<Routed>,
     /// `None` if the client left before there was an answer.
@@ -159,17 +163,13 @@ impl End {
 }
 
 impl Record {
-    pub(super) fn new(
-        id: HeaderValue,
-        method: Method,
-        path: Option<PathAndQuery>,
-        sight: Arc<Sight>,
-    ) -> Self {
+    pub(super) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
         sight.arrived();
         Self {
             id,
+            operation: operation(&method, path),
             method,
-            path,
+            path: clip(path).into(),
             routed: Arc::default(),
             status: None,
             arrived: Instant::now(),

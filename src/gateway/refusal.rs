@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use super::{
     inbound::{BrokeOff, TooLarge, TooSlow},
     limits::NoTurn,
+    log::fit::is_unfit,
     outbound::ConnectError,
     policy::NoAnswer,
 };
@@ -56,6 +57,14 @@ const CODES: [&str; 33] = [
 
 /// The code of a request whose body did not come to its end.
 const INCOMPLETE: &str = "incomplete_request";
+
+/// The longest text of a client's that an error repeats, in characters.
+const LONGEST_REPEATED: usize = 200;
+
+/// What an error may repeat of a client's text.
+pub(super) fn clip(text: &str) -> String {
+    text.chars().filter(|c| !is_unfit(*c)).take(LONGEST_REPEATED).collect()
+}
 
 /// Why a request is answered here.
 #[derive(Clone, Debug)]
@@ -159,11 +168,6 @@ impl Refusal {
     pub(super) fn failed() -> Self {
         let message = "the gateway failed on this request; its log says where";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
-    }
-
-    /// Whether the client has shown no good key.
-    pub(super) fn is_of_a_stranger(&self) -> bool {
-        self.status == StatusCode::UNAUTHORIZED
     }
 
     /// Whether the client left while it was still asking.

@@ -5,7 +5,7 @@ use std::iter;
 
 use http::{Extensions, Request, StatusCode, Uri, uri::PathAndQuery};
 
-use super::refusal::Refusal;
+use super::refusal::{Refusal, clip};
 use crate::{
     error::RouteError,
     model::{ModelTable, RequestedModel},
@@ -77,7 +77,7 @@ pub(super) fn check_named(extensions: &Extensions) -> Result<(), Refusal> {
         return Ok(());
     }
     let model = extensions.get::<RequestedModel>().map_or("", RequestedModel::as_str);
-    let model: String = model.chars().filter(|c| !c.is_control()).take(200).collect();
+    let model = clip(model);
     Err(refused(format!(
         "the path is that of {} and the model {model:?} is served elsewhere: leave the resource out of \
          the path, as in /v1/chat/completions",

@@ -94,7 +94,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let table = self.layer.table();
+        let own = request.extensions_mut().remove::<ModelTable>();
+        let table = own.unwrap_or_else(|| self.layer.table());
         let limit = self.layer.body_limit;
         let wanted = table.has_rules_for(request.extensions())
             || request.extensions().get::<ReadModel>().is_some()

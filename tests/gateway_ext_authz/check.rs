@@ -91,8 +91,8 @@ async fn a_method_that_a_path_does_not_have_is_405_and_an_upgrade_426() {
     let envoy = place.start(&[]).await;
     for (method, path, allowed) in [
         ("GET", CHAT, "POST"),
-        ("TRACE", "/v1/responses/r", "GET, DELETE"),
-        ("POST", "/v1/responses/r", "GET, DELETE"),
+        ("TRACE", "/v1/responses/r", "GET, HEAD, DELETE"),
+        ("POST", "/v1/responses/r", "GET, HEAD, DELETE"),
         ("post", CHAT, "POST"),
         ("PUT", "/v1/embeddings", "POST"),
         ("DELETE", "/v1/models", "GET, HEAD"),

@@ -10,7 +10,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::mpsc,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tower_vertex::emulator::{Emulator, TokenBehavior};
 
@@ -25,7 +25,7 @@ use super::{
 };
 
 /// An HTTP/2 client that answers pings and counts bytes as it is told.
-struct Two {
+pub(super) struct Two {
     requests: SendRequest<Bytes>,
     /// Sets the window of all streams.
     window: mpsc::UnboundedSender<u32>,
@@ -34,7 +34,7 @@ struct Two {
 
 impl Two {
     /// `window` is how many bytes it takes of each response.
-    async fn connect(gateway: &Gateway, window: u32) -> Self {
+    pub(super) async fn connect(gateway: &Gateway, window: u32) -> Self {
         let socket = TcpStream::connect(gateway.addr).await.unwrap();
         let mut builder = client::Builder::new();
         builder.initial_window_size(window);
@@ -55,10 +55,18 @@ impl Two {
     }
 
     async fn ask(&mut self, request: Request<Full<Bytes>>) -> http::Response<h2::RecvStream> {
+        self.ask_at("localhost", request).await
+    }
+
+    pub(super) async fn ask_at(
+        &mut self,
+        authority: &str,
+        request: Request<Full<Bytes>>,
+    ) -> http::Response<h2::RecvStream> {
         let (parts, body) = request.into_parts();
         let mut request = Request::from_parts(parts, ());
         let path = request.uri().path().to_owned();
-        *request.uri_mut() = format!("http://localhost{path}").parse().unwrap();
+        *request.uri_mut() = format!("http://{authority}{path}").parse().unwrap();
         *request.version_mut() = http::Version::HTTP_2;
         let (answer, mut sent) = self.requests.send_request(request, false).unwrap();
         sent.send_data(body.collect().await.unwrap().to_bytes(), true).unwrap();
@@ -200,6 +208,54 @@ async fn strangers_that_hold_all_connections_make_room_for_a_client() {
     // However many of them there were.
     files.told(1, "--max-connections are open: the next ones wait").await;
     assert_eq!(files.log().matches("the next ones wait").count(), 1, "{}", files.log());
+}
+
+#[tokio::test]
+async fn strangers_that_ask_again_and_again_make_room_for_a_client() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let keys = files.path("keys");
+    let options =
+        ["--client-key-file", &keys, "--max-connections", "3", "--health-path", "/healthy"];
+    let gateway = files.start(&vertex, &options).await;
+    let mut strangers = JoinSet::new();
+    for request in ["OPTIONS /v1/models", "GET /healthy", "OPTIONS *"] {
+        let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
+        let request = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        strangers.spawn(async move {
+            let mut pauses = tokio::time::interval(Duration::from_millis(200));
+            while socket.write_all(request.as_bytes()).await.is_ok() {
+                pauses.tick().await;
+                if socket.read(&mut [0; 4096]).await.is_ok_and(|length| length == 0) {
+                    return;
+                }
+            }
+        });
+    }
+    for _ in 0..3 {
+        assert_eq!(gateway.call(chat_of(ALICE)).await.status(), StatusCode::OK);
+    }
+    files.told(1, "without a request of a client that may ask was closed").await;
+}
+
+#[tokio::test]
+async fn strangers_that_take_none_of_their_refusals_are_dropped() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    let keys = files.path("keys");
+    let options = ["--client-key-file", &keys, "--send-timeout", "0", "--header-timeout", "10m"];
+    let gateway = files.start(&vertex, &options).await;
+    // Their windows let no byte of a body through.
+    let (mut stranger, mut shared) =
+        (Two::connect(&gateway, 0).await, Two::connect(&gateway, 0).await);
+    let streams = [
+        shared.ask(chat_of(ALICE)).await,
+        stranger.ask(chat_of("wrong")).await,
+        shared.ask(chat_of("wrong")).await,
+    ];
+    assert_eq!(streams.each_ref().map(|answer| answer.status().as_u16()), [200, 401, 401]);
+    in_time("its end", stranger.ended).await.unwrap();
+    shared.window.send(1 << 16).unwrap();
+    let [answer, ..] = streams;
+    assert!(rest(answer.into_body()).await.unwrap().contains("You said: x"));
 }
 
 #[cfg(target_os = "linux")]
@@ -362,7 +418,7 @@ async fn signals_that_come_together_are_one() {
     let mut body = gateway.call(chat_stream("x")).await.into_body();
     in_time("a chunk", body.frame()).await.unwrap().unwrap();
     let id = gateway.child.id().unwrap().to_string();
-    let script = "for i in 1 2 3 4 5 6 7 8 9; do kill -TERM $0; kill -INT $0; done";
+    let script = "for i in 1 2 3; do kill -TERM $0; kill -INT $0; done";
     assert!(std::process::Command::new("sh").args(["-c", script, &id]).status().unwrap().success());
     let rest = in_time("the rest of a stream", body.collect()).await.unwrap().to_bytes();
     assert!(rest.ends_with(b"data: [DONE]\n\n"), "{rest:?}");

@@ -12,6 +12,7 @@ use super::{
         gateway::{Gateway, command, openai_error},
         in_time, said, text,
     },
+    connections::Two,
 };
 
 const APP: &str = "https://app.example";
@@ -77,6 +78,12 @@ async fn a_page_that_was_pointed_here_by_its_name_is_refused_and_nothing_goes_up
                 .await;
             let own = with(request, &[("host", host), ("origin", &origin)]);
             is_refused(&gateway, own, "host_not_allowed").await;
+        }
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example"] {
+        for request in of_a_page() {
+            let mut browser = Two::connect(&gateway, 1 << 16).await;
+            assert_eq!(browser.ask_at(host, request).await.status(), 403, "{host}");
         }
     }
     assert_eq!(vertex.stats().api_requests, 0);
@@ -147,7 +154,7 @@ async fn a_page_of_an_allowed_origin_asks_and_reads_answers_streams_and_refusals
         assert_eq!(answer.status(), 204);
         for (name, value) in [
             ("access-control-allow-origin", APP),
-            ("access-control-allow-methods", "GET, HEAD, POST, DELETE"),
+            ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
             ("access-control-allow-headers", "authorization,content-type,x-stainless-lang"),
             ("access-control-allow-private-network", "true"),
             ("vary", "origin"),
@@ -194,7 +201,7 @@ async fn options_goes_no_further_and_needs_no_key() {
         let request = Request::options("/v1/chat/completions").body(Full::default()).unwrap();
         let answer = gateway.call(request).await;
         assert_eq!(answer.status(), 204);
-        assert_eq!(answer.headers()["allow"], "GET, HEAD, POST, DELETE, OPTIONS");
+        assert_eq!(answer.headers()["allow"], "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         is_refused(&gateway, preflight(APP), "origin_not_allowed").await;
     }
     // With keys, every page that has one may use it.

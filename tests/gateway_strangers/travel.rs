@@ -273,7 +273,7 @@ async fn a_method_that_a_path_does_not_have_is_405_and_goes_nowhere() {
         ("/v1/chat/completions", "POST"),
         ("/v1/embeddings/?x=1", "POST"),
         ("/v1/responses", "POST"),
-        ("/v1/responses/r", "GET, DELETE"),
+        ("/v1/responses/r", "GET, HEAD, DELETE"),
         ("/v1/invoke/x", "GET, HEAD, POST, PUT, PATCH, DELETE"),
         ("/v1/models", "GET, HEAD"),
         ("/v1/models/m", "GET, HEAD"),
@@ -301,10 +301,10 @@ async fn a_method_that_a_path_does_not_have_is_405_and_goes_nowhere() {
         let trace = Request::builder().method("TRACE").uri("/v1/responses/r");
         let mut trace = trace.body(Full::<Bytes>::default()).unwrap();
         let answer = gateway.call_over(http, &mut trace).await;
-        assert_eq!(answer.headers()["allow"], "GET, DELETE");
+        assert_eq!(answer.headers()["allow"], "GET, HEAD, DELETE");
         let (status, code, message) = openai_error(answer).await;
         assert_eq!((status, code.as_str()), (405, "method_not_allowed"));
-        assert!(message.contains("TRACE") && message.contains("GET, DELETE"), "{message}");
+        assert!(message.contains("TRACE") && message.contains("GET, HEAD, DELETE"), "{message}");
     }
     assert_eq!(vertex.stats().api_requests, 0, "{:?}", vertex.requests());
     files.told(2, "code=\"method_not_allowed\"").await;

@@ -24,12 +24,9 @@ use self::{
 use super::{
     config::{Failure, shown_debug},
     file::{ConfigFile, nearest},
-    refusal::Refusal,
+    refusal::{Refusal, clip},
 };
 use crate::{model::Pattern, shown};
-
-/// As much of a model's name as an answer repeats.
-const LONGEST_SHOWN: usize = 200;
 
 /// The options about who may ask.
 #[derive(Clone, Args)]
@@ -246,8 +243,7 @@ impl Client {
         }
         let asked = match model {
             Some(model) => {
-                let fit = |c: &char| !c.is_control();
-                let model: String = model.chars().filter(fit).take(LONGEST_SHOWN).collect();
+                let model = clip(model);
                 format!("the key {:?} may not ask for the model {model:?}", self.name)
             }
             None => format!(

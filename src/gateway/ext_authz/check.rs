@@ -33,7 +33,7 @@ use crate::{
         inbound::asks_for_upgrade,
         models,
         record::{End, Record},
-        refusal::Refusal,
+        refusal::{Refusal, clip},
         resource::{PREFIX, check_named, shorten},
     },
     model::{ModelTable, ReadModel, RequestedModel, VertexModelLayer},
@@ -103,6 +103,7 @@ impl Shared {
         // What is no method is refused below.
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
+        let path = path.as_ref().map_or("", PathAndQuery::path);
         let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
         record.peer = peer;
         let verdict = if all {
@@ -336,8 +337,6 @@ fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(),
     if sent == asked {
         return Ok(());
     }
-    let clip =
-        |name: &str| -> String { name.chars().filter(|c| !c.is_control()).take(200).collect() };
     let (asked, sent) = (clip(asked), clip(&sent));
     let message = format!(
         "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \

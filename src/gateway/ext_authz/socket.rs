@@ -32,6 +32,7 @@ use crate::{
         config::{self, Failure},
         file::ConfigFile,
         listen::{Refused, stopped},
+        seldom::Seldom,
         send_timeout::Streams,
         tls::Tls,
         unreadable::Connection,
@@ -54,6 +55,9 @@ const LAST_OPENING: Duration = Duration::from_secs(1);
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection that is closing is dropped when nothing has been in flight on it for so long.
 const LINGER: Duration = Duration::from_secs(1);
+/// A connection without a call for so long is closed, as Envoy itself does by default
+/// (`common_http_protocol_options.idle_timeout`).
+const IDLE: Duration = Duration::from_secs(3600);
 /// How many bytes that preface has.
 const PREFACE: usize = 24;
 /// Beside the body, a call has the head of a request, which Envoy limits to 60 KiB.
@@ -103,6 +107,7 @@ pub(super) struct Door {
     tls: Option<Arc<Tls>>,
     /// For so many connections at a time.
     room: Arc<Semaphore>,
+    full: Seldom,
     refused: Refused,
     /// Each connection holds a receiver until its end.
     stop: watch::Sender<bool>,
@@ -157,7 +162,7 @@ impl Door {
         };
         let room = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
         let stop = watch::Sender::new(false);
-        Ok(Self { listener, tls, room, refused: Refused::default(), stop })
+        Ok(Self { listener, tls, room, full: Seldom::default(), refused: Refused::default(), stop })
     }
 
     /// Serves what comes in until `stop`.
@@ -176,7 +181,19 @@ impl Door {
 
     async fn next(&self, shared: &Arc<Shared>) -> io::Result<()> {
         // Those that come meanwhile wait in the kernel. It is never closed.
-        let room = Arc::clone(&self.room).acquire_owned().await.ok();
+        let room = match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(room) => Some(room),
+            Err(_) => {
+                if let Some(times) = self.full.happened(std::time::Instant::now()) {
+                    tracing::warn!(
+                        times,
+                        "as many connections are open as the limit of open files allows: the next \
+                         ones wait"
+                    );
+                }
+                Arc::clone(&self.room).acquire_owned().await.ok()
+            }
+        };
         match &self.listener {
             Listener::Tcp(listener, _) => {
                 let (socket, _) = listener.accept().await?;
@@ -340,7 +357,12 @@ async fn serve_grpc<I>(
     let mut connection = pin!(builder.serve_connection(socket, service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = closing => {
+        () = async {
+            tokio::select! {
+                () = closing => {}
+                () = activity.idle_over_http2(IDLE) => {}
+            }
+        } => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,

@@ -35,15 +35,22 @@ const ENVOYS: [&str; 8] = [
 
 /// What must not travel most of all, for an Envoy that does not show all headers: then those that it
 /// keeps to itself go on, but for these.
-const UNSEEN: [&str; 19] = [
+const UNSEEN: [&str; 26] = [
     "api-key",
+    "cf-access-jwt-assertion",
     "cookie",
     "forwarded",
     "openai-beta",
     "openai-organization",
     "openai-project",
+    "origin",
     "proxy-authorization",
+    "referer",
+    "x-amzn-oidc-data",
     "x-api-key",
+    "x-auth-request-access-token",
+    "x-forwarded-access-token",
+    "x-forwarded-client-cert",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-goog-api-key",

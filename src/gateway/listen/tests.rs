@@ -45,19 +45,39 @@ fn a_connection_that_left_does_not_end_the_accepting_of_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stranger_that_is_idle_for_the_longest_makes_room() {
+async fn the_connection_that_was_a_strangers_for_the_longest_makes_room() {
     let open = Arc::<Register>::default();
     let mut all = Vec::new();
     for number in 0..4 {
         all.push(open.admit(number, None));
         tokio::time::advance(Duration::from_secs(1)).await;
     }
-    // The first has shown a key, and the second is being served.
-    all[0].activity.let_in();
-    let _call = all[1].activity.call(http::Version::HTTP_11);
-    open.evict_a_stranger();
     let is_evicted = |of: &Admitted| of.activity.evicted().now_or_never().is_some();
-    assert_eq!(all.iter().map(is_evicted).collect::<Vec<_>>(), [false, false, true, false]);
+    let evicted = |all: &[Admitted]| {
+        open.evict_a_stranger();
+        all.iter().map(is_evicted).collect::<Vec<_>>()
+    };
+    let call = |of: &Admitted| of.activity.call(http::Version::HTTP_11);
+    // The first has shown a key. The second is being answered, but not as one that may ask.
+    let good = call(&all[0]);
+    good.let_in();
+    let _refused = call(&all[1]);
+    assert_eq!(evicted(&all), [false, true, false, false]);
+    drop(all.remove(1));
+    // Whoever is let in between the look and the end stays.
+    open.evict_a_stranger();
+    let late = call(&all[1]);
+    late.let_in();
+    assert_eq!(all.iter().map(is_evicted).collect::<Vec<_>>(), [false, false, false]);
+    // A stream of an hour, and a key that is revoked then.
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    drop((good, late));
+    assert_eq!(evicted(&all), [false, false, true]);
+    drop(all.pop());
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert_eq!(evicted(&all), [false, false]);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(evicted(&all), [true, false]);
     drop(all);
     assert!(open.lock().is_empty());
 }

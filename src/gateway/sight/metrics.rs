@@ -23,7 +23,6 @@ use crate::{
     gateway::{
         limits::Limits,
         log::fit,
-        operation::operation,
         record::{Record, Way},
         usage::Usage,
     },
@@ -292,10 +291,9 @@ impl Metrics {
         let client = record.routed.client.get().map(|client| Arc::clone(client.name()));
         let location = way.location.clone().unwrap_or_default();
         let client = client.unwrap_or_default();
-        let path = record.path.as_ref().map_or("", |path| path.path());
         let of = SeriesKey {
             request: RequestLabels { client, model, location, status, end: record.end.as_str() },
-            operation: operation(&record.method, path).unwrap_or(OTHER),
+            operation: record.operation.unwrap_or(OTHER),
             traffic_type: traffic_type(record.usage.as_ref()),
         };
         let series = self.series(of);

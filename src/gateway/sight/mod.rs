@@ -151,7 +151,7 @@ mod tests {
             let sight = Arc::new(Sight::new(tokens, Arc::new(limits)));
             let id = HeaderValue::from_static("id");
             for _ in 0..2 {
-                drop(Record::new(id.clone(), Method::POST, None, Arc::clone(&sight)));
+                drop(Record::new(id.clone(), Method::POST, "", Arc::clone(&sight)));
                 // A test in another thread may have come to this callsite first, where nobody
                 // listens. From now on it is known, and who listens is asked anew.
                 tracing::callsite::rebuild_interest_cache();

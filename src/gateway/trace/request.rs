@@ -210,8 +210,8 @@ impl Trace {
         if let Some(failure) = failure.filter(|_| is_ours) {
             fail(&mut server, failure);
         }
-        if let Some(path) = &record.path {
-            server.set_attribute(KeyValue::new("url.path", clip(path.path()).to_owned()));
+        if !record.path.is_empty() {
+            server.set_attribute(KeyValue::new("url.path", record.path.to_string()));
         }
         let texts = [
             ("vertex_gateway.request_id", record.id.to_str().ok().map(str::to_owned)),
