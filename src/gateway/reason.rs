@@ -36,14 +36,19 @@ impl ErrorText {
     }
 }
 
-/// Names of fields and models are short and have no blanks; what people write to a model has.
+/// Names of fields and models are short and have no blanks; what people write to a model has, and it may
+/// have quotes of its own: behind the first quotation that is no name, nothing is known to be Vertex AI's.
 fn unquoted(message: &str) -> String {
     let mut parts = message.split('"');
     let mut text = parts.next().unwrap_or_default().to_owned();
     while let Some(quoted) = parts.next() {
         let is_name = quoted.len() <= LONGEST_QUOTED && !quoted.contains(char::is_whitespace);
         text.push('"');
-        text.push_str(if is_name { quoted } else { "…" });
+        if !is_name {
+            text.push_str("…\"");
+            break;
+        }
+        text.push_str(quoted);
         // A quotation that does not end is one to the end.
         let Some(after) = parts.next() else { break };
         text.push('"');
@@ -72,8 +77,11 @@ mod tests {
                 r#"Unknown name "foo": Cannot find field."#,
                 r#"Unknown name "foo": Cannot find field."#,
             ),
-            (r#"Invalid value at 'x', "my dear diary" (y)"#, r#"Invalid value at 'x', "…" (y)"#),
-            (r#"Invalid: "never ends"#, r#"Invalid: "…"#),
+            (r#"Invalid value at 'x', "my dear diary" (y)"#, r#"Invalid value at 'x', "…""#),
+            (r#"Invalid: "he said "my diary" and left" "a""#, r#"Invalid: "…""#),
+            (r#"Invalid: "a" at "my "diary" ends"#, r#"Invalid: "a" at "…""#),
+            (r#"Invalid: "never ends"#, r#"Invalid: "…""#),
+            (r#"Invalid: "x"#, r#"Invalid: "x"#),
             ("two\nlines\u{2028}more", "two lines more"),
             ("Bearer ya29.secret is bad", "[redacted] is bad"),
         ] {
