@@ -305,6 +305,9 @@ impl ConfigFile {
         let all = self.options.keys().chain(before.options.keys());
         let changed = all.filter(|name| self.options.get(*name) != before.options.get(*name));
         let mut changed: Vec<_> = changed.map(|name| key_of(name)).collect();
+        if self.quota_project != before.quota_project {
+            changed.push("quota_project".to_owned());
+        }
         changed.sort_unstable();
         changed.dedup();
         changed

@@ -183,13 +183,20 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Parsed<T> {
     }
 }
 
+/// Whether the text of a variable is this value, or has it between commas.
+fn has(arg: Option<&Arg>, set: &OsStr, value: &OsStr) -> bool {
+    let delimiter = arg.and_then(Arg::get_value_delimiter);
+    let (text, part) = (set.to_string_lossy(), value.to_string_lossy());
+    set == value || delimiter.is_some_and(|delimiter| text.split(delimiter).any(|of| of == part))
+}
+
 /// The error of an option that has a value it cannot have.
 fn refused(arg: Option<&Arg>, value: &OsStr, advice: &str) -> Error {
     let option = arg.and_then(Arg::get_long).unwrap_or_default();
     // Nothing tells where a value is from; but the variable has it or has it not.
     let variable = arg
         .and_then(Arg::get_env)
-        .filter(|name| std::env::var_os(name).is_some_and(|set| set == value))
+        .filter(|name| std::env::var_os(name).is_some_and(|set| has(arg, &set, value)))
         .map_or_else(String::new, |name| format!(" (from {})", name.display()));
     let mut error =
         Error::raw(ErrorKind::ValueValidation, format!("invalid --{option}{variable}: {advice}\n"));

@@ -31,7 +31,17 @@ pub(crate) fn command(args: &[&str]) -> Command {
         let ours = ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "OTEL_"]
             .iter()
             .any(|p| name.starts_with(p));
-        if ours || ["PROJECT_ID", "LOCATION", "ENDPOINT"].contains(&name.as_str()) {
+        // What would say that this machine is one of Google's.
+        const PLACES: [&str; 7] = [
+            "PROJECT_ID",
+            "LOCATION",
+            "ENDPOINT",
+            "GCE_METADATA_HOST",
+            "GCE_METADATA_IP",
+            "KUBERNETES_SERVICE_HOST",
+            "K_SERVICE",
+        ];
+        if ours || PLACES.contains(&name.as_str()) {
             command.env_remove(name);
         }
     }
