@@ -43,6 +43,9 @@ const SYSTEM: [&str; 12] = [
     "userproject",
 ];
 
+/// No server decodes a name more often, and no client encodes one so.
+const MOST_DECODINGS: usize = 8;
+
 /// What can be done with a route of a container. TRACE would show the token to the client (RFC 9110
 /// §9.3.8), CONNECT would be another way, and OPTIONS is a browser's question to whom it asks.
 const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
@@ -368,7 +371,7 @@ fn name(pair: &str) -> &str {
 /// Whether some server could take `name` for that of a system parameter, or for several of which one
 /// is.
 fn is_of_google(name: &str) -> bool {
-    let decoded = fully_decoded(name);
+    let Some(decoded) = fully_decoded(name) else { return true };
     decoded.split(|byte| matches!(byte, b'&' | b';' | b'=')).any(|name| {
         let blank = |byte: &u8| *byte <= b' ' || *byte == b'+' || *byte == 0x7f;
         let start = name.iter().position(|byte| !blank(byte)).unwrap_or(name.len());
@@ -379,10 +382,15 @@ fn is_of_google(name: &str) -> bool {
     })
 }
 
-/// `text` decoded until nothing changes, as the most lenient of servers would.
-fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
+/// `text` decoded until nothing changes, as the most lenient of servers would; `None` if that takes more
+/// than [`MOST_DECODINGS`]: each of them goes through all of it, and a text can need half as many as it has
+/// bytes.
+fn fully_decoded(text: &str) -> Option<Cow<'_, [u8]>> {
     let mut decoded = Cow::Borrowed(text.as_bytes());
-    while decoded.contains(&b'%') {
+    if !decoded.contains(&b'%') {
+        return Some(decoded);
+    }
+    for _ in 0..=MOST_DECODINGS {
         let mut next = Vec::with_capacity(decoded.len());
         let mut rest = &decoded[..];
         while let [byte, after @ ..] = rest {
@@ -394,11 +402,11 @@ fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
             };
         }
         if next.len() == decoded.len() {
-            break;
+            return Some(decoded);
         }
         decoded = Cow::Owned(next);
     }
-    decoded
+    None
 }
 
 /// Whether the setting `name` can be a query parameter that travels.

@@ -250,6 +250,8 @@ async fn googles_system_parameters_do_not_travel_however_they_are_spelled() {
             "$.xgafv=S",
             "$anything=S",
             "a%26key=S",
+            // A name is decoded until nothing changes, but not for ever.
+            "a%2525252525252525252525=S",
         ] {
             let mut request = chat("x");
             *request.uri_mut() = format!("{path}?{pair}&alt=sse&{pair}").parse().unwrap();
