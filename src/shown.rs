@@ -16,7 +16,7 @@ const LONGEST_PATH: usize = 4096;
 const LONGEST_SEGMENT: usize = 255;
 /// What keys and tokens begin with: of Google, OpenAI, Anthropic, AWS, GitHub, GitLab, Slack, Hugging
 /// Face, and those that are JSON in base64.
-const MARKS: [&str; 20] = [
+const MARKS: [&str; 19] = [
     "AIza",
     "ya29.",
     "GOCSPX-",
@@ -36,7 +36,20 @@ const MARKS: [&str; 20] = [
     "xoxb-",
     "xoxp-",
     "hf_",
-    "Bearer ",
+];
+/// What the value of a header begins with that is a secret, in small letters.
+const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+/// What stands before a secret in a header or in a list of settings, in small letters.
+const NAMES: [&str; 9] = [
+    "authorization:",
+    "api-key:",
+    "api_key=",
+    "apikey=",
+    "cookie:",
+    "password=",
+    "passwd=",
+    "pwd=",
+    "secret=",
 ];
 /// A shorter run of characters is a word.
 const SHORTEST_RANDOM: usize = 20;
@@ -141,7 +154,10 @@ pub(crate) fn path(path: &Path) -> Shown<'_> {
     let is_bare = !rooted && !text.contains(['/', '\\']);
     let ending = text.rsplit_once('.').map(|(_, ending)| ending);
     let has_ending = ending.is_some_and(|ending| (1..=8).contains(&ending.len()));
-    let hidden = if text.contains("://") {
+    // A URL that is none, such as `https:/user:password@host`.
+    let has_password =
+        segments().any(|part| part.rsplit_once('@').is_some_and(|p| p.0.contains(':')));
+    let hidden = if has_password || text.contains("://") {
         true
     } else if is_bare {
         text.contains([':', '@']) || is_secret(&text) || !has_ending && text.len() >= 16
@@ -159,7 +175,6 @@ pub(crate) fn is_content_of_a_file(path: &Path) -> bool {
 }
 
 /// Whether a word of somebody else's text could be a key, a token or a password.
-#[cfg(feature = "gateway")]
 pub(crate) fn could_be_secret(word: &str) -> bool {
     let user = word.rsplit_once('@').map(|(user, _)| user);
     is_content(word) || is_secret(word) || user.is_some_and(|user| user.contains(':'))
@@ -208,9 +223,11 @@ fn decoded_start(text: &str) -> Option<Vec<u8>> {
 /// Whether a key, a token or a random password can be in it.
 fn is_secret(text: &str) -> bool {
     let of_a_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '=');
-    let mut marks = MARKS.iter();
+    let (mut marks, lower) = (MARKS.iter(), text.to_ascii_lowercase());
     let is_base64 = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
     marks.any(|mark| text.trim_start().starts_with(mark))
+        || SCHEMES.iter().any(|scheme| lower.trim_start().starts_with(scheme))
+        || NAMES.iter().any(|name| lower.contains(name))
         || is_base64 && text.len() >= SHORTEST_HEX && is_mixed(&text.replace('/', ""), 3)
         || text.split(|c| !of_a_word(c)).any(is_random)
 }
@@ -287,8 +304,16 @@ mod tests {
             "user:hunter2@10.0.0.7:80",
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             "0123456789abcdef0123456789abcdef",
+            "bearer hunter2",
+            "Authorization: Basic dTpw",
+            "x-api-key: hunter2",
+            "Cookie: session=hunter2",
+            "Server=db;User=u;Password=hunter2",
         ] {
             assert_eq!(value(text), Shown::Hidden(Hidden::Secret), "{text}");
+            assert_eq!(path(Path::new(text)), Shown::Hidden(Hidden::Secret), "{text}");
+        }
+        for text in ["https:/user:hunter2@host/key", "/user:hunter2@host"] {
             assert_eq!(path(Path::new(text)), Shown::Hidden(Hidden::Secret), "{text}");
         }
         for text in ["alice:a-short-key", "correct-horse-battery-staple", "https://u:p@host/key"] {
@@ -329,6 +354,7 @@ mod tests {
             "127.0.0.1:8080",
             "[::1]:8080",
             "10 minutes",
+            "display-name:basic chat: prod",
             "p\n",
             "",
         ] {

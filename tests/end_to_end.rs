@@ -315,6 +315,11 @@ async fn no_answer_of_a_token_endpoint_panics_hangs_or_loops() {
         ("life -1", with_life("-1"), r#"an "expires_in" that is not a number of seconds"#),
         ("life in words", with_life(r#""an hour""#), "not a number of seconds"),
         ("life 1e400", with_life("1e400"), "is not a JSON object"),
+        (
+            "another type",
+            json(r#"{"access_token":"SECRETBODY","expires_in":3600,"token_type":"mac"}"#),
+            r#"a "token_type" that is not Bearer"#,
+        ),
         ("redirect", literal(302, "text/html", "moved"), "302"),
         (
             "refused",

@@ -547,6 +547,23 @@ async fn a_request_has_its_clients_id_or_a_new_one() {
 }
 
 #[tokio::test]
+async fn nothing_that_a_client_writes_makes_a_line_long() {
+    let vertex = Emulator::start().await.unwrap();
+    let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
+    let mut log = watched.log();
+    let long = "X".repeat(5000);
+    let mut method = ask(MODEL);
+    *method.method_mut() = long.parse().unwrap();
+    let mut path = ask(MODEL);
+    *path.uri_mut() = format!("/v1/{long}").parse().unwrap();
+    for request in [method, path, ask(&long)] {
+        text(watched.call(request).await).await;
+        let line = log.request().await.to_string();
+        assert!(line.len() < 2000, "{} bytes: {}", line.len(), &line[..200]);
+    }
+}
+
+#[tokio::test]
 async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;

@@ -7,6 +7,7 @@ use crate::{
     BoxError, Error,
     error::{ConfigError, readable_debug},
     route::Location,
+    shown,
 };
 
 /// In characters: more than Google's longest message, and less than a page.
@@ -118,7 +119,10 @@ impl DiscoverError {
 pub(super) fn line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let is_token = |word: &str| {
-        word.to_ascii_lowercase().contains("ya29.") || word.starts_with("eyJ") && word.len() > 40
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"/{".contains(c));
+        word.to_ascii_lowercase().contains("ya29.")
+            || word.starts_with("eyJ") && word.len() > 40
+            || shown::could_be_secret(bare)
     };
     let words = words.filter(|word| !word.is_empty());
     let words: Vec<&str> =
@@ -255,6 +259,7 @@ mod tests {
         assert_eq!(line("a\n\u{1b}[31mb  c"), "a [31mb c");
         assert_eq!(line("token=ya29.SECRET is YA29.SECRET"), "[redacted] is [redacted]");
         assert_eq!(line(&format!("eyJ{}", "x".repeat(50))), "[redacted]");
+        assert_eq!(line("no `iK1tYsUbr0xUBGLufqFzRjNQ3TpnFOyq`!"), "no [redacted]");
         assert_eq!(line(&"é".repeat(501)).chars().count(), 501);
     }
 

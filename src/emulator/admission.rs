@@ -153,16 +153,60 @@ fn hosts_agree(uri: &Uri, headers: &HeaderMap) -> bool {
     named.all(|name| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(first)))
 }
 
-/// The query as sent, but for credentials.
+/// The query as sent, but for credentials, by whatever spelling of their names some server takes them.
 pub(crate) fn redact(query: &str) -> String {
     let pairs = query.split('&').map(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
-        let decoded = form_urlencoded::parse(name.as_bytes()).next();
-        let decoded = decoded.map(|(name, _)| name.to_ascii_lowercase()).unwrap_or_default();
-        match decoded.as_str() {
-            "key" | "access_token" | "oauth_token" => format!("{name}=REDACTED"),
-            _ => pair.to_owned(),
+        // There are servers that see two pairs where there is a semicolon.
+        match pair.split(';').any(is_credential) {
+            true => format!("{name}=REDACTED"),
+            false => pair.to_owned(),
         }
     });
     pairs.collect::<Vec<_>>().join("&")
+}
+
+fn is_credential(pair: &str) -> bool {
+    let mut name = pair.split('=').next().unwrap_or_default().to_owned();
+    // Each decoding makes it shorter, or leaves it as it is; nobody encodes a name more often.
+    for _ in 0..3 {
+        let decoded = form_urlencoded::parse(name.as_bytes()).next();
+        name = decoded.map(|(name, _)| name.into_owned()).unwrap_or_default();
+    }
+    let name = name.trim().trim_start_matches('$').to_ascii_lowercase();
+    matches!(name.as_str(), "key" | "access_token" | "oauth_token" | "bearer_token")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_redacted_however_its_name_is_spelled() {
+        for pair in [
+            "key=S",
+            "KEY=S",
+            "k%65y=S",
+            "k%2565y=S",
+            "$key=S",
+            "%24key=S",
+            "+key=S",
+            "a;key=S",
+            "a=b;key=S",
+            "bearer_token=S",
+            "$access_token=S",
+            "oauth_token=S",
+            "key==S",
+        ] {
+            let redacted = redact(&format!("a=1&{pair}&b=2"));
+            assert!(!redacted.contains('S'), "{pair}: {redacted}");
+            assert!(
+                redacted.starts_with("a=1&") && redacted.ends_with("=REDACTED&b=2"),
+                "{redacted}"
+            );
+        }
+        for query in ["a=b%20c", "monkey=S", "keys=S", "alt=sse;x=key", "x", ""] {
+            assert_eq!(redact(query), query);
+        }
+    }
 }

@@ -238,7 +238,8 @@ pub struct RequestRecord {
     pub host: Option<String>,
     /// The path, as sent.
     pub path: String,
-    /// The query, as sent, but for the values of `key`, `access_token` and `oauth_token`.
+    /// The query, as sent, but for the values of `key`, `access_token`, `oauth_token` and
+    /// `bearer_token`, however they are spelled.
     pub query: Option<String>,
     /// The status of the answer.
     pub status: u16,

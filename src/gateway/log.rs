@@ -191,7 +191,7 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
         target: ACCESS,
         id = record.id.to_str().ok(),
         trace_id = record.trace.id(),
-        method = record.method.as_str(),
+        method = clip(record.method.as_str()),
         path = (!record.path.is_empty()).then_some(&*record.path),
         client = routed.client.get().map(|client| &**client.name()),
         model = routed.model.get().map(|model| clip(model)),

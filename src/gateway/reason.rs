@@ -39,22 +39,52 @@ impl ErrorText {
 /// Names of fields and models are short and have no blanks; what people write to a model has, and it may
 /// have quotes of its own: behind the first quotation that is no name, nothing is known to be Vertex AI's.
 fn unquoted(message: &str) -> String {
-    let mut parts = message.split('"');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    while let Some(quoted) = parts.next() {
+    let (mut text, mut rest) = (String::new(), message);
+    while let Some((start, end)) = opening(rest) {
+        let (before, quoted) = rest.split_at(start);
+        let (open, quoted) = quoted.split_at(quoted.chars().next().map_or(0, char::len_utf8));
+        text.push_str(before);
+        text.push_str(open);
+        // A quotation that does not end is one to the end.
+        let length = closing(quoted, end).unwrap_or(quoted.len());
+        let (quoted, after) = quoted.split_at(length);
         let is_name = quoted.len() <= LONGEST_QUOTED && !quoted.contains(char::is_whitespace);
-        text.push('"');
         if !is_name {
-            text.push_str("…\"");
-            break;
+            text.push('…');
+            text.push(end);
+            return text;
         }
         text.push_str(quoted);
-        // A quotation that does not end is one to the end.
-        let Some(after) = parts.next() else { break };
-        text.push('"');
-        text.push_str(after);
+        let Some(after) = after.strip_prefix(end) else { return text };
+        text.push(end);
+        rest = after;
     }
+    text.push_str(rest);
     text
+}
+
+/// Where the first quotation begins, and what ends it. An apostrophe has a letter before it.
+fn opening(text: &str) -> Option<(usize, char)> {
+    let mut before = ' ';
+    text.char_indices().find_map(|(at, c)| {
+        let follows = std::mem::replace(&mut before, c);
+        let end = match c {
+            '"' | '`' => c,
+            '\'' if !follows.is_alphanumeric() => c,
+            '“' => '”',
+            '‘' => '’',
+            _ => return None,
+        };
+        Some((at, end))
+    })
+}
+
+/// Where a quotation ends, before its mark. An apostrophe has a letter behind it.
+fn closing(text: &str, end: char) -> Option<usize> {
+    text.match_indices(end).map(|(at, _)| at).find(|at| {
+        let behind = text.get(at + end.len_utf8()..).and_then(|rest| rest.chars().next());
+        !matches!(end, '\'' | '’') || !behind.is_some_and(char::is_alphanumeric)
+    })
 }
 
 #[cfg(test)]
@@ -82,6 +112,13 @@ mod tests {
             (r#"Invalid: "a" at "my "diary" ends"#, r#"Invalid: "a" at "…""#),
             (r#"Invalid: "never ends"#, r#"Invalid: "…""#),
             (r#"Invalid: "x"#, r#"Invalid: "x"#),
+            (
+                "It should be a list, input_value='my dear diary, I don't know'",
+                "It should be a list, input_value='…'",
+            ),
+            ("Can't find `my dear diary` in “my book” of 'models/x'", "Can't find `…`"),
+            ("of 'models/x' in “my book”", "of 'models/x' in “…”"),
+            ("the models' names and 'never ends", "the models' names and '…'"),
             ("two\nlines\u{2028}more", "two lines more"),
             ("Bearer ya29.secret is bad", "[redacted] is bad"),
         ] {

@@ -176,7 +176,9 @@ async fn follow(mut watched: Watched, mut again: watch::Receiver<()>) {
         let pause = if watched.forced { SHORT } else { INTERVAL };
         tokio::select! {
             () = sleep(pause) => {}
-            told = again.changed() => {
+            // One that comes before the second look is for the next reading: else those that come one
+            // after the other would put it off for ever.
+            told = again.changed(), if !watched.forced => {
                 if told.is_err() {
                     return;
                 }
@@ -241,6 +243,21 @@ mod tests {
         assert_eq!((after("two"), after("two")), (1, 1));
         // What is taken back before it counted has not changed.
         assert_eq!((after("three"), after("two"), after("two")), (1, 1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_without_end_do_not_put_the_reading_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, "one").unwrap();
+        let (watched, count) = counting(vec![path]);
+        let again = Arc::new(Notify::new());
+        keep(vec![watched], Arc::clone(&again));
+        for _ in 0..100 {
+            again.notify_one();
+            sleep(SHORT / 2).await;
+        }
+        assert!(count.load(Relaxed) > 10, "{count:?}");
     }
 
     #[test]

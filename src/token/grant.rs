@@ -88,6 +88,10 @@ fn read(answer: &Answer, host: &str) -> Result<Grant, BoxError> {
         Some(_) => Err(wrong(format!("has an {name:?} that is not text"))),
     };
     let token = text("access_token")?.ok_or_else(|| wrong("has no \"access_token\"".to_owned()))?;
+    // RFC 6749 §7.1: of another type it must not be used.
+    if text("token_type")?.is_some_and(|kind| !kind.trim().eq_ignore_ascii_case("bearer")) {
+        return Err(wrong("has a \"token_type\" that is not Bearer".to_owned()).into());
+    }
     let life = life(json.get("expires_in").unwrap_or(&Value::Null))
         .ok_or_else(|| wrong("has an \"expires_in\" that is not a number of seconds".to_owned()))?;
     let refresh_token = text("refresh_token")?.filter(|text| !text.is_empty()).map(str::to_owned);

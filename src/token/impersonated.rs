@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, Rejection, TokenCache,
@@ -201,11 +201,20 @@ fn read(
     let json = answer.json().ok_or_else(|| wrong("is not JSON"))?;
     let token =
         json["accessToken"].as_str().ok_or_else(|| wrong("has no \"accessToken\" that is text"))?;
-    let end = json["expireTime"].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok());
+    let end = end(&json["expireTime"])
+        .ok_or_else(|| wrong("has an \"expireTime\" that is not a time"))?;
     // Counted by the server's clock: this machine's may be wrong.
     let now = answer.date().unwrap_or_else(SystemTime::now);
     let life = end.map(|end| (end - DateTime::<Utc>::from(now)).to_std().unwrap_or_default());
     Ok(AccessToken::new(token, life.map(|life| life.min(lifetime)))?)
+}
+
+/// A point in time as Google writes it; `Some(None)` if it is not told.
+fn end(value: &Value) -> Option<Option<DateTime<Utc>>> {
+    match value {
+        Value::Null => Some(None),
+        value => value.as_str()?.parse().ok().map(Some),
+    }
 }
 
 pub(super) fn check_lifetime(lifetime: Duration) -> Result<(), ConfigError> {
@@ -242,5 +251,27 @@ impl fmt::Debug for Impersonated {
             .field("delegates", &self.delegates)
             .field("lifetime", &self.lifetime)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_a_time_or_is_not_told() {
+        let time = |text: &str| text.parse::<DateTime<Utc>>().ok();
+        for text in
+            ["2014-10-02T15:01:23Z", "2014-10-02T15:01:23.045123456Z", "2014-10-02T15:01:23+05:30"]
+        {
+            assert_eq!(end(&json!(text)), Some(time(text)));
+            assert!(time(text).is_some(), "{text}");
+        }
+        assert_eq!(end(&Value::Null), Some(None));
+        for value in
+            [json!(3600), json!("3600"), json!(""), json!("tomorrow"), json!({}), json!(true)]
+        {
+            assert_eq!(end(&value), None, "{value}");
+        }
     }
 }

@@ -495,6 +495,31 @@ async fn what_the_upstream_says_of_its_own_host_stays_there() {
 }
 
 #[tokio::test]
+async fn what_an_upstream_says_in_trailers_stays_there() {
+    let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
+    for trailers in
+        ["Set-Cookie: NID=S\r\nX-Vertex-Gateway-Attempts: 77\r\n", "Connection: close\r\n"]
+    {
+        for kind in ["application/json", "text/event-stream"] {
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\
+                 trailer: set-cookie\r\n\r\n9\r\ndata: x\n\n\r\n0\r\n{trailers}\r\n"
+            );
+            let upstream = Upstream::answering(&answer).await;
+            let gateway = files.start_to(&vertex, &upstream.url(), &[]).await;
+            for http in [Http::One, Http::Two] {
+                let mut request = chat("x");
+                request.headers_mut().insert("te", "trailers".parse().unwrap());
+                let answer = gateway.call_over(http, &mut request).await;
+                let body = in_time("all of it", answer.into_body().collect()).await.unwrap();
+                assert_eq!(body.trailers(), None, "{http:?} {kind}");
+                assert_eq!(body.to_bytes(), "data: x\n\n", "{http:?} {kind}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_of_events_asks_proxies_not_to_hold_it_back() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;

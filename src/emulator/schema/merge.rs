@@ -18,6 +18,7 @@ impl Maker<'_> {
         if name.is_none() && all.is_none() {
             return Ok(Cow::Borrowed(schema));
         }
+        self.copied(schema)?;
         let mut one = schema.clone();
         one.remove("$ref");
         one.remove("allOf");
@@ -26,7 +27,10 @@ impl Maker<'_> {
             self.begin(depth)?;
             match part {
                 Value::Bool(true) => {}
-                Value::Object(part) => into(&mut one, &*self.merged(part, depth + 1)?),
+                Value::Object(part) => {
+                    self.copied(part)?;
+                    into(&mut one, &*self.merged(part, depth + 1)?);
+                }
                 _ => return Err("the schema must be an object".into()),
             }
         }

@@ -28,8 +28,11 @@ use serde_json::{Map, Value};
 const ENOUGH: [usize; 3] = [8, 3, 0];
 /// How deep it goes before it is an error.
 const DEEPEST: usize = 32;
-/// How much work a schema may be: each part of it that is looked at, each time.
-const WORK: u32 = 100_000;
+/// How much work a schema may be: each part of it that is looked at, and each value that is made, each
+/// time.
+const WORK: usize = 100_000;
+/// So many bytes of a text are as much work as a value.
+const TEXT_BYTES: usize = 32;
 
 type Object = Map<String, Value>;
 
@@ -54,7 +57,7 @@ struct Maker<'a> {
     root: &'a Value,
     said: &'a str,
     enough: usize,
-    work: Cell<u32>,
+    work: Cell<usize>,
 }
 
 impl Maker<'_> {
@@ -74,13 +77,30 @@ impl Maker<'_> {
 
     /// No schema is without end, nor costs the emulator more than a moment.
     fn begin(&self, depth: usize) -> Result<(), String> {
-        if depth > DEEPEST { Err("the schema has no end".into()) } else { self.spend() }
+        if depth > DEEPEST { Err("the schema has no end".into()) } else { self.spend(1) }
     }
 
-    fn spend(&self) -> Result<(), String> {
-        let left = self.work.get().checked_sub(1).ok_or("the schema is too large")?;
+    fn spend(&self, work: usize) -> Result<(), String> {
+        let left = self.work.get().checked_sub(work).ok_or("the schema is too large")?;
         self.work.set(left);
         Ok(())
+    }
+
+    /// The same value again, which is as much work as it is large.
+    fn copy(&self, value: &Value) -> Result<Value, String> {
+        self.spend(size_of(value))?;
+        Ok(value.clone())
+    }
+
+    /// A part of the schema is copied, for a moment.
+    fn copied(&self, part: &Object) -> Result<(), String> {
+        self.spend(size_of_object(part) / 8)
+    }
+
+    /// A text that is a value, which is the same work.
+    fn text(&self, text: String) -> Result<Value, String> {
+        self.spend(size_of_text(&text))?;
+        Ok(text.into())
     }
 
     /// What `#/…` is.
@@ -97,7 +117,7 @@ impl Maker<'_> {
         };
         if let Some(values) = one_of_these {
             let mut fit = values.iter().filter(|value| self.fits_all(schema, value, depth));
-            return fit.nth(nth).cloned().ok_or_else(|| "no value of `enum` fits".into());
+            return self.copy(fit.nth(nth).ok_or("no value of `enum` fits")?);
         }
         for (keyword, branches) in schema {
             if let (Some(_), Value::Array(branches)) = (merge::choice(keyword), branches) {
@@ -110,7 +130,7 @@ impl Maker<'_> {
             let made = match &*kind.to_ascii_lowercase() {
                 "object" => self.object(schema, depth, nth),
                 "array" => self.array(schema, depth),
-                "string" => text::make(schema, self.said, nth).map(Value::String),
+                "string" => text::make(schema, self.said, nth).and_then(|text| self.text(text)),
                 "integer" => number::integer(schema, nth),
                 "number" => number::any(schema, nth),
                 "boolean" if nth < 2 => Ok((nth == 0).into()),
@@ -176,7 +196,7 @@ impl Maker<'_> {
         }
         let more = schema.get("additionalProperties").unwrap_or(&Value::Bool(true));
         let another = || match more {
-            Value::Bool(true) => Ok(self.said.into()),
+            Value::Bool(true) => self.text(self.said.to_owned()),
             more => self.make(more, depth + 1, nth),
         };
         for name in &required {
@@ -225,8 +245,8 @@ impl Maker<'_> {
             let at = items.len();
             let made = match (first.get(at), rest) {
                 (Some(item), _) => self.make(item, depth + 1, if is_unique { at } else { 0 }),
-                (None, Some(Value::Bool(true)) | None) => Ok(format!("{} {at}", self.said).into()),
-                (None, Some(_)) if !is_unique && at > first.len() => Ok(items[at - 1].clone()),
+                (None, Some(Value::Bool(true)) | None) => self.text(format!("{} {at}", self.said)),
+                (None, Some(_)) if !is_unique && at > first.len() => self.copy(&items[at - 1]),
                 (None, Some(rest)) => self.make(rest, depth + 1, if is_unique { at } else { 0 }),
             };
             match made {
@@ -259,6 +279,25 @@ fn kinds(schema: &Object) -> Vec<Cow<'_, str>> {
             vec![kind.unwrap_or("object").into()]
         }
     }
+}
+
+/// How many values these are, and the long texts among them more than one.
+fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Value::String(text) => size_of_text(text),
+        Value::Array(items) => 1 + items.iter().map(size_of).sum::<usize>(),
+        Value::Object(object) => size_of_object(object),
+    }
+}
+
+fn size_of_object(object: &Object) -> usize {
+    let of_member = |(name, value): (&String, &Value)| name.len() / TEXT_BYTES + size_of(value);
+    1 + object.iter().map(of_member).sum::<usize>()
+}
+
+fn size_of_text(text: &str) -> usize {
+    1 + text.len() / TEXT_BYTES
 }
 
 /// Whether the values of a schema have nothing in them.

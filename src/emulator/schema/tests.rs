@@ -180,6 +180,37 @@ fn a_schema_that_grows_without_end_costs_a_moment_and_has_a_small_example() {
 }
 
 #[test]
+fn an_example_is_not_much_larger_than_the_request_for_it() {
+    let mut nested = json!({ "type": "integer" });
+    for _ in 0..4 {
+        nested = json!({ "type": "array", "minItems": 300, "items": nested });
+    }
+    let long = "x".repeat(100_000);
+    let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    let constant = json!({ "const": long });
+    let objects: Object = names
+        .iter()
+        .map(|name| (name.clone(), json!({ "allOf": [{ "$ref": "#/$defs/long" }] })))
+        .collect();
+    for schema in [
+        nested,
+        json!({ "type": "array", "minItems": 1000 }),
+        json!({ "type": "array", "minItems": 1000, "items": constant }),
+        json!({ "type": "object", "required": names }),
+        json!({ "properties": objects, "required": names, "$defs": { "long": constant } }),
+        json!({ "type": "array", "minItems": 9000, "uniqueItems": true,
+            "items": { "type": "string", "minLength": 16_384 } }),
+    ] {
+        let error = example(&schema, &long).unwrap_err();
+        assert_eq!(error, "the schema is too large", "{}", &schema.to_string()[..60]);
+    }
+    let one = example(&json!({ "const": long }), "x").unwrap();
+    assert_eq!(one, json!(long));
+    let many = json!({ "type": "array", "minItems": 1000, "items": { "type": "string" } });
+    assert_eq!(example(&many, "hello").unwrap().as_array().unwrap().len(), 1000);
+}
+
+#[test]
 fn a_tree_ends_where_it_may() {
     let tree = json!({
         "type": "object",

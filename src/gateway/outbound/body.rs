@@ -12,8 +12,9 @@ use hyper::body::Incoming;
 use super::pool::Lease;
 use crate::replay::detached;
 
-/// An answer as it comes, apart from the buffers that it was read into. After its last byte the connection is for the next request; dropped before
-/// that, it is closed, since what is left of the answer would come first.
+/// An answer as it comes, apart from the buffers that it was read into, and without its trailers: they are
+/// headers that nobody has looked at, and Vertex AI has none. After its last byte the connection is for
+/// the next request; dropped before that, it is closed, since what is left of the answer would come first.
 #[derive(Debug)]
 pub(in super::super) struct AnswerBody<B> {
     body: Incoming,
@@ -50,7 +51,13 @@ impl<B: Send + 'static> Body for AnswerBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = loop {
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            // RFC 9110 §6.5.1: they may be thrown away.
+            if !matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+                break frame;
+            }
+        };
         match &frame {
             Some(Ok(_)) => self.give_back_at_the_end(),
             Some(Err(_)) => self.lease = None,

@@ -6,8 +6,10 @@
 //! count in any case and with or without underscores, since some parsers take them so; each of them
 //! counts, however often it is there.
 
-/// Where items of `input` stand: in an array within the object.
+/// Where items of `input` stand: in an array within the object. Google's parsers take a single one without
+/// the array, too.
 const ITEM: usize = 3;
+const ONLY_ITEM: usize = 2;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -16,6 +18,10 @@ pub(super) struct Search {
     /// The value of such a key comes next: any but `null` refers to something.
     reference_next: bool,
     in_input: bool,
+    /// The value of `input` comes next.
+    input_next: bool,
+    /// It is an object.
+    is_only_item: bool,
     item: Item,
     /// The value of this key of an item comes next.
     next: Option<ItemKey>,
@@ -46,11 +52,12 @@ impl Search {
     pub(super) fn key(&mut self, key: &str) {
         self.reference_next = is(key, "previousresponseid") || is(key, "conversation");
         self.in_input = is(key, "input");
+        self.input_next = self.in_input;
     }
 
     /// Whether keys at this depth are an item's.
     pub(super) fn looks_at(&self, depth: usize) -> bool {
-        self.in_input && depth == ITEM
+        self.in_input && depth == if self.is_only_item { ONLY_ITEM } else { ITEM }
     }
 
     /// A key of an item.
@@ -66,6 +73,9 @@ impl Search {
     /// The first byte of a value. Whether that is the type of an item, and text.
     pub(super) fn value(&mut self, byte: u8) -> bool {
         self.found |= std::mem::take(&mut self.reference_next) && byte != b'n';
+        if std::mem::take(&mut self.input_next) {
+            self.is_only_item = byte == b'{';
+        }
         match self.next.take() {
             None => false,
             Some(ItemKey::Id) => {
@@ -137,6 +147,10 @@ mod tests {
             r#"{"input":[{"id":"i","type":null,"type":"message"}]}"#,
             r#"{"\u0069nput":[{"\u0069d":"i"}]}"#,
             r#"{"input":[{"role":"user","content":[{"type":"input_text"}]},{"id":"i"}]}"#,
+            r#"{"input":{"type":"item_reference","id":"i"}}"#,
+            r#"{"input":{"id":"i"}}"#,
+            r#"{"input":{"role":"user","content":"x"},"input":[{"id":"i"}]}"#,
+            r#"{"input":[{"role":"user"}],"input":{"id":"i"}}"#,
         ] {
             assert_eq!(refers(text), Some(true), "{text}");
         }
@@ -156,6 +170,8 @@ mod tests {
             r#"{"input":[{"id":"m","role":"assistant","content":[{"id":"x"}]}]}"#,
             r#"{"input":[{"type":"function_call_output","id":"f","call_id":"c","output":"{}"}]}"#,
             r#"{"input":[{"id":null}]}"#,
+            r#"{"input":{"role":"user","content":[{"id":"i"}]}}"#,
+            r#"{"input":{"role":"user","content":{"id":"i"}}}"#,
             r#"{"tools":[{"id":"x"}],"messages":[{"type":"item_reference","id":"i"}]}"#,
             r#"{"conversation_id_of_mine":"c"}"#,
         ] {
