@@ -430,6 +430,13 @@ impl ConfigError {
         Self { entry: None, setting, value, origin: None, advice }
     }
 
+    /// The content of a file was given for `setting`, and cannot be used.
+    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    pub(crate) fn unusable_content(setting: &'static str, fault: &Fault) -> Self {
+        let value = Some(Shown::Hidden(shown::Hidden::Content));
+        Self { entry: None, setting, value, origin: None, advice: fault.to_string().into() }
+    }
+
     /// Nothing was given for `setting`.
     pub(crate) fn missing(setting: &'static str, advice: impl Into<Cow<'static, str>>) -> Self {
         Self { entry: None, setting, value: None, origin: None, advice: advice.into() }

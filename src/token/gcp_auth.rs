@@ -111,7 +111,7 @@ impl GcpAuth {
     pub fn from_service_account_key(json: impl Into<String>) -> Result<Self, ConfigError> {
         file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::key(Reread::fixed(content)))
-            .map_err(|why| ConfigError::missing("usable service-account key", why.to_string()))
+            .map_err(|why| ConfigError::unusable_content("service-account key", &why))
     }
 
     /// A file with a service-account key. It is read again for each token, so a key that is

@@ -90,7 +90,7 @@ impl GoogleCloudAuth {
     pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
         file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::file(Reread::fixed(content)))
-            .map_err(|why| ConfigError::missing("usable credential file", why.to_string()))
+            .map_err(|why| ConfigError::unusable_content("credential file", &why))
     }
 
     /// A credential file of any type but `external_account_authorized_user`. A change of it is
