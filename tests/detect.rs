@@ -25,7 +25,9 @@ use tower_vertex::{
     auth::VertexAuthLayer,
     emulator::{Emulator, TokenBehavior, UserGrantFault},
     route::VertexRouteLayer,
-    token::{CredentialKind, Credentials, FetchReason, GoogleCloudAuth, TokenCache, TokenSource},
+    token::{
+        CredentialKind, Credentials, FetchReason, GcpAuth, GoogleCloudAuth, TokenCache, TokenSource,
+    },
 };
 
 /// No metadata server and no gcloud.
@@ -62,6 +64,10 @@ async fn nothing_at_all_is_said_place_by_place() {
         places,
         ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "gcloud"]
     );
+    let token = TokenCache::new(GcpAuth::new()).lease().await.unwrap_err();
+    assert_eq!(token.remedy(), error.remedy());
+    let places: Vec<String> = places.iter().map(|place| format!("\n- {place}: ")).collect();
+    assert!(places.iter().all(|place| token.to_string().contains(place)), "{token}");
     for words in [
         "not set",
         "application_default_credentials.json: run `gcloud auth application-default login`",

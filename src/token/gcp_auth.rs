@@ -215,13 +215,12 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
         Ok(token) => return Ok((token, Origin::Gcloud)),
         Err(error) => error,
     };
-    Err(format!(
-        "no Google credentials found:\n\
-         - {KEY_VARIABLE} is not set: set it to the path of a service-account key\n\
-         - there are no user credentials: run `gcloud auth application-default login`\n\
-         - metadata server: {metadata_error}: it answers on Google Cloud only\n\
-         - gcloud: {gcloud_error}"
-    )
+    Err(CredentialsError::not_found(vec![
+        (KEY_VARIABLE, "not set: the path of a service-account key".to_owned()),
+        ("user credentials", "none: run `gcloud auth application-default login`".to_owned()),
+        ("metadata server", format!("{metadata_error}: only on Google Cloud")),
+        ("gcloud", gcloud_error.to_string()),
+    ])
     .into())
 }
 

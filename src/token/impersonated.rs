@@ -21,7 +21,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    BoxError, Error,
+    BoxError,
     error::{ConfigError, Fault},
 };
 
@@ -134,11 +134,7 @@ impl Impersonated {
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
-        // Not as an error within an error of the same words.
-        let mut lease = self.base.lease().await.map_err(|error| match error {
-            Error::Token(error) => BoxError::from(error),
-            error => error.into(),
-        })?;
+        let mut lease = self.base.lease().await?;
         let mut answer = self.ask(lease.authorization()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
             && let Rejection::Replaced(newer) = self.base.rejected(lease.generation()).await
