@@ -78,6 +78,47 @@ async fn nothing_at_all_is_said_place_by_place() {
     }
 }
 
+#[tokio::test]
+async fn gcp_auth_takes_the_user_credentials_that_the_search_finds() {
+    let world = bare().variable("CLOUDSDK_CONFIG", "elsewhere");
+    if !world.enter("gcp_auth_takes_the_user_credentials_that_the_search_finds") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let path = write("elsewhere/application_default_credentials.json", vertex.authorized_user());
+    write(".config/gcloud/application_default_credentials.json", "not this one");
+    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    assert_eq!(vertex.stats().token_mints, 1);
+
+    // There is something, and who looks cannot see what.
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let found = Credentials::detect().await.unwrap_err().to_string();
+    let fetched = GcpAuth::new().fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert_eq!(fetched, found);
+    assert!(found.contains("elsewhere/application_default_credentials.json: "), "{found}");
+}
+
+/// The one that answers by its name is another machine's.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn gcp_auth_asks_the_metadata_server_that_the_environment_names() {
+    let world = World::new()
+        .hosts("127.0.0.2 metadata.google.internal")
+        .variable("GCE_METADATA_HOST", "127.0.0.1:8123");
+    if !world.enter("gcp_auth_asks_the_metadata_server_that_the_environment_names") {
+        return;
+    }
+    let (named, other) = (Emulator::start().await.unwrap(), Emulator::start().await.unwrap());
+    let listen = tokio::net::TcpListener::bind;
+    let listener = listen(("127.0.0.1", 8123)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, named.addr(), |_, _| Reply::Good));
+    let listener = listen(("127.0.0.2", 80)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, other.addr(), |_, _| Reply::Good));
+    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    assert_eq!((named.stats().token_mints, other.stats().token_mints), (1, 0));
+}
+
 #[test]
 fn a_search_can_be_spawned() {
     fn check<T: Send>(_: T) {}
@@ -394,7 +435,7 @@ async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
             write("key.json", &make);
             let source: Box<dyn TokenSource> = match any_file {
                 true => Box::new(Credentials::detect().await.unwrap()),
-                false => Box::new(tower_vertex::token::GcpAuth::new()),
+                false => Box::new(GcpAuth::new()),
             };
             let layer = auth(&vertex, TokenCache::new(source));
             let stack = VertexRouteLayer::new(upstream(&vertex))
@@ -583,7 +624,7 @@ async fn a_source_by_itself_names_the_project_that_pays() {
     let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
     user["quota_project_id"] = "payer".into();
     write(".config/gcloud/application_default_credentials.json", user.to_string());
-    let source = tower_vertex::token::GcpAuth::new();
+    let source = GcpAuth::new();
     assert_eq!(source.quota_project(), Some("payer"));
     let source = GoogleCloudAuth::from_json(user.to_string()).unwrap();
     assert_eq!(source.quota_project(), Some("payer"));

@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    fmt,
+    env, fmt,
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -536,9 +536,27 @@ impl fmt::Debug for Reread {
     }
 }
 
+/// Where gcloud leaves a person's credentials; `None` without a home directory.
+pub(super) fn user_credentials() -> Option<PathBuf> {
+    const NAME: &str = "application_default_credentials.json";
+    if let Some(folder) = env::var_os("CLOUDSDK_CONFIG").filter(|folder| !folder.is_empty()) {
+        return Some(PathBuf::from(folder).join(NAME));
+    }
+    #[cfg(windows)]
+    let folder = PathBuf::from(env::var_os("APPDATA")?);
+    #[cfg(not(windows))]
+    let folder = env::home_dir()?.join(".config");
+    Some(folder.join("gcloud").join(NAME))
+}
+
+/// Whether a search ends at this path: what cannot be looked at may be there.
+pub(super) fn may_be_there(path: &Path) -> bool {
+    !matches!(path.try_exists(), Ok(false))
+}
+
 /// The project that pays, by the environment or else by the file.
 pub(super) fn quota_project(file: Option<&Reread>) -> Option<String> {
-    let variable = std::env::var(QUOTA_VARIABLE).ok().map(|value| value.trim().to_owned());
+    let variable = env::var(QUOTA_VARIABLE).ok().map(|value| value.trim().to_owned());
     let of_file = || file?.last_good().project("quota_project_id");
     variable.filter(|value| is_name(value)).or_else(of_file)
 }

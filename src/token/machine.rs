@@ -27,8 +27,7 @@ pub(super) struct Machine {
 impl Machine {
     /// At the host that the environment names, or where Google Cloud has it.
     pub(super) fn new() -> Self {
-        let host = metadata::other_host().unwrap_or_else(|| metadata::HOST.to_owned());
-        Self { host, quota_project: file::quota_project(None) }
+        Self { host: metadata::host(), quota_project: file::quota_project(None) }
     }
 }
 
