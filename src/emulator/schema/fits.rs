@@ -15,7 +15,7 @@ impl Maker<'_> {
 
     pub(super) fn fits_all(&self, schema: &Object, value: &Value, depth: usize) -> bool {
         // Choices and references count here, and not in what is made.
-        if depth > 4 * DEEPEST || self.spend().is_err() {
+        if depth > 4 * DEEPEST || self.spend(1).is_err() {
             return false;
         }
         let fits = |schema: &Value| self.fits(schema, value, depth + 1);

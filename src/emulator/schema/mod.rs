@@ -28,14 +28,22 @@ use serde_json::{Map, Value};
 const ENOUGH: [usize; 3] = [8, 3, 0];
 /// How deep it goes before it is an error.
 const DEEPEST: usize = 32;
-/// How much work a schema may be: each part of it that is looked at, each time.
-const WORK: u32 = 100_000;
+/// How much work a schema may be: each part of it that is looked at, each time, and what is made and
+/// copied by its [`size`].
+const WORK: usize = 100_000;
+/// So many bytes of text are as much work as a part.
+const BYTES: usize = 64;
+
+/// As much of what was said is repeated, in characters.
+const ECHO: usize = 1024;
 
 type Object = Map<String, Value>;
 
 /// The same for the same schema: the first of several choices, the number next to zero, and `said`
 /// where any text may stand. Or what is wrong with the schema.
 pub(crate) fn example(schema: &Value, said: &str) -> Result<Value, String> {
+    let end = said.char_indices().nth(ECHO).map_or(said.len(), |(end, _)| end);
+    let said = said.get(..end).unwrap_or_default();
     let mut made = Err(String::new());
     for enough in ENOUGH {
         let maker = Maker { root: schema, said, enough, work: Cell::new(WORK) };
@@ -54,7 +62,7 @@ struct Maker<'a> {
     root: &'a Value,
     said: &'a str,
     enough: usize,
-    work: Cell<u32>,
+    work: Cell<usize>,
 }
 
 impl Maker<'_> {
@@ -74,13 +82,36 @@ impl Maker<'_> {
 
     /// No schema is without end, nor costs the emulator more than a moment.
     fn begin(&self, depth: usize) -> Result<(), String> {
-        if depth > DEEPEST { Err("the schema has no end".into()) } else { self.spend() }
+        if depth > DEEPEST { Err("the schema has no end".into()) } else { self.spend(1) }
     }
 
-    fn spend(&self) -> Result<(), String> {
-        let left = self.work.get().checked_sub(1).ok_or("the schema is too large")?;
-        self.work.set(left);
-        Ok(())
+    fn spend(&self, work: usize) -> Result<(), String> {
+        let left = self.work.get().checked_sub(work);
+        // What does not need it all at once ends here, too.
+        self.work.set(left.unwrap_or(0));
+        left.map(drop).ok_or_else(|| "the schema is too large".into())
+    }
+
+    /// A copy of a value.
+    fn copy(&self, value: &Value) -> Result<Value, String> {
+        self.spend(size(value))?;
+        Ok(value.clone())
+    }
+
+    /// A copy of a schema, without what others refer to: that is looked up in the root.
+    fn copy_schema(&self, schema: &Object) -> Result<Object, String> {
+        let of_itself = schema.iter().filter(|(keyword, _)| !is_for_others(keyword));
+        let copied = of_itself.map(|(keyword, wanted)| {
+            self.spend(size_of_text(keyword))?;
+            Ok((keyword.clone(), self.copy(wanted)?))
+        });
+        copied.collect()
+    }
+
+    /// What was said, as a text or the beginning of one.
+    fn said(&self) -> Result<String, String> {
+        self.spend(size_of_text(self.said))?;
+        Ok(self.said.to_owned())
     }
 
     /// What `#/…` is.
@@ -97,7 +128,7 @@ impl Maker<'_> {
         };
         if let Some(values) = one_of_these {
             let mut fit = values.iter().filter(|value| self.fits_all(schema, value, depth));
-            return fit.nth(nth).cloned().ok_or_else(|| "no value of `enum` fits".into());
+            return self.copy(fit.nth(nth).ok_or("no value of `enum` fits")?);
         }
         for (keyword, branches) in schema {
             if let (Some(_), Value::Array(branches)) = (merge::choice(keyword), branches) {
@@ -110,7 +141,10 @@ impl Maker<'_> {
             let made = match &*kind.to_ascii_lowercase() {
                 "object" => self.object(schema, depth, nth),
                 "array" => self.array(schema, depth),
-                "string" => text::make(schema, self.said, nth).map(Value::String),
+                "string" => {
+                    let spend = |text: &str| self.spend(size_of_text(text));
+                    text::make(schema, self.said, nth, spend).map(Value::String)
+                }
                 "integer" => number::integer(schema, nth),
                 "number" => number::any(schema, nth),
                 "boolean" if nth < 2 => Ok((nth == 0).into()),
@@ -139,15 +173,15 @@ impl Maker<'_> {
         if depth >= self.enough {
             branches.sort_by_key(|branch| !is_flat(branch));
         }
-        let mut base = schema.clone();
+        let mut base = self.copy_schema(schema)?;
         base.remove(choice);
         let mut error = format!("`{choice}` has nothing to choose from");
         for branch in branches {
             let made = match branch {
                 Value::Object(branch) => self.merged(branch, depth + 1).and_then(|branch| {
                     self.begin(depth)?;
-                    let mut both = base.clone();
-                    merge::into(&mut both, &branch);
+                    let mut both = self.copy_schema(&base)?;
+                    self.merge(&mut both, &branch)?;
                     self.value(&both, depth + 1, nth)
                 }),
                 _ => self.value(&base, depth + 1, nth),
@@ -167,6 +201,7 @@ impl Maker<'_> {
         for (name, property) in properties(schema) {
             let is_required = required.contains(&name.as_str());
             if is_required || depth < self.enough {
+                self.spend(size_of_text(name))?;
                 match self.make(property, depth + 1, nth) {
                     Ok(value) => drop(object.insert(name.clone(), value)),
                     Err(why) if is_required => return Err(why),
@@ -176,11 +211,12 @@ impl Maker<'_> {
         }
         let more = schema.get("additionalProperties").unwrap_or(&Value::Bool(true));
         let another = || match more {
-            Value::Bool(true) => Ok(self.said.into()),
+            Value::Bool(true) => self.said().map(Value::String),
             more => self.make(more, depth + 1, nth),
         };
         for name in &required {
             if !object.contains_key(*name) {
+                self.spend(size_of_text(name))?;
                 object.insert((*name).to_owned(), another()?);
             }
         }
@@ -225,8 +261,10 @@ impl Maker<'_> {
             let at = items.len();
             let made = match (first.get(at), rest) {
                 (Some(item), _) => self.make(item, depth + 1, if is_unique { at } else { 0 }),
-                (None, Some(Value::Bool(true)) | None) => Ok(format!("{} {at}", self.said).into()),
-                (None, Some(_)) if !is_unique && at > first.len() => Ok(items[at - 1].clone()),
+                (None, Some(Value::Bool(true)) | None) => {
+                    self.said().map(|said| format!("{said} {at}").into())
+                }
+                (None, Some(_)) if !is_unique && at > first.len() => self.copy(&items[at - 1]),
                 (None, Some(rest)) => self.make(rest, depth + 1, if is_unique { at } else { 0 }),
             };
             match made {
@@ -238,6 +276,27 @@ impl Maker<'_> {
         }
         Ok(Value::Array(items))
     }
+}
+
+/// How much work it is to make a value.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => size_of_text(text),
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(object) => {
+            1 + object.iter().map(|(name, value)| size_of_text(name) + size(value)).sum::<usize>()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+    }
+}
+
+fn size_of_text(text: &str) -> usize {
+    1 + text.len() / BYTES
+}
+
+/// Whether a keyword holds schemas that are there to be referred to.
+fn is_for_others(keyword: &str) -> bool {
+    matches!(keyword, "$defs" | "definitions")
 }
 
 /// The types that a value may have, the first of which is tried first.

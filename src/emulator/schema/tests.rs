@@ -41,6 +41,33 @@ fn each_kind_of_schema_has_an_example() {
     }
 }
 
+/// Whatever it would take if it were made.
+#[test]
+fn a_value_beyond_all_bounds_is_an_error_at_once() {
+    let nested = |levels: usize, least: usize, leaf: Value| {
+        (0..levels).fold(leaf, |items, _| json!({ "items": items, "minItems": least }))
+    };
+    let long = json!({ "type": "string", "minLength": 16_384 });
+    let drawn = json!({ "type": "string", "pattern": "^a+$", "minLength": 16_384 });
+    let names: Vec<String> = (0..1000).map(|number| format!("name-{number}")).collect();
+    let choices = nested(4, 10, json!({ "enum": [[&names, &names, &names]] }));
+    let echoes = json!({ "items": { "required": names }, "minItems": 1000 });
+    for schema in [
+        nested(4, 1000, json!({ "type": "integer" })),
+        nested(2, 1000, long.clone()),
+        nested(1, 1000, long),
+        nested(2, 100, drawn),
+        choices,
+        echoes,
+    ] {
+        assert_eq!(example(&schema, "hello"), Err("the schema is too large".into()));
+    }
+    // What a tool may want is not.
+    for schema in [nested(2, 50, json!({ "type": "integer" })), nested(1, 1000, json!({}))] {
+        assert!(example(&schema, "hello").is_ok());
+    }
+}
+
 /// The narrower of two bounds holds, whichever keyword or part of the schema it is in.
 #[test]
 fn no_bound_hides_another() {
