@@ -119,6 +119,33 @@ async fn gcp_auth_asks_the_metadata_server_that_the_environment_names() {
     assert_eq!((named.stats().token_mints, other.stats().token_mints), (1, 0));
 }
 
+/// Whom it sends to is there, and what is sent gets lost.
+#[cfg(target_os = "linux")]
+const LOST: &str = "ip link add here type veth peer name there
+ip addr add 10.9.8.1/24 dev here
+ip link set here up
+ip link set there up
+ip neigh add 10.9.8.2 lladdr 02:00:00:00:00:02 dev here";
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named() {
+    let world = bare()
+        .hosts("10.9.8.2 tokens.example")
+        .network(LOST)
+        .variable("PATH", std::env::var_os("PATH").unwrap_or_default());
+    if !world.enter("a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    key["token_uri"] = "https://tokens.example/token".into();
+    let source = GcpAuth::from_service_account_key(key.to_string()).unwrap();
+    let error = TokenCache::new(source).lease().await.unwrap_err();
+    assert!(error.to_string().contains("tokens.example cannot be reached: "), "{error}");
+    assert!(error.remedy().is_some_and(|remedy| remedy.contains("firewall")), "{error}");
+}
+
 #[test]
 fn a_search_can_be_spawned() {
     fn check<T: Send>(_: T) {}

@@ -21,7 +21,9 @@ use crate::{
     error::{Fault, FaultKind},
 };
 
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Half of what a fetch may take. Where packets are dropped, it is up once: another try would end with
+/// the time of the fetch, and its error would not name the host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A short overload of a token endpoint ends within these.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

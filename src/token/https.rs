@@ -47,6 +47,8 @@ pub(super) enum Cause {
     Unresolved,
     /// Nothing listens there.
     Refused,
+    /// No connection in the time that it may take: packets are dropped on the way.
+    TimedOut,
     /// No connection, for another reason.
     Unconnected,
     /// The certificate is of nobody whom this machine knows.
@@ -86,7 +88,7 @@ impl Unanswered {
             Cause::Tls => "another server answers there: look at this machine's DNS and clock",
             Cause::TooLong => "what answers there is no token endpoint: look at the URL",
             Cause::Here => "install the package ca-certificates, or name a file in SSL_CERT_FILE",
-            Cause::Refused | Cause::Unconnected | Cause::BrokeOff => UNREACHABLE,
+            Cause::Refused | Cause::TimedOut | Cause::Unconnected | Cause::BrokeOff => UNREACHABLE,
         };
         Fault::new(FaultKind::Unreachable, what, remedy)
     }
@@ -107,10 +109,12 @@ pub(super) fn unanswered(error: &(dyn StdError + 'static), of_connecting: bool) 
                 }
                 _ => Cause::Tls,
             };
-        } else if cause == Cause::Unconnected
-            && io.is_some_and(|io| io.kind() == ErrorKind::ConnectionRefused)
-        {
-            cause = Cause::Refused;
+        } else if cause == Cause::Unconnected {
+            cause = match io.map(std::io::Error::kind) {
+                Some(ErrorKind::ConnectionRefused) => Cause::Refused,
+                Some(ErrorKind::TimedOut) => Cause::TimedOut,
+                _ => cause,
+            };
         }
         // What an I/O error was made of is not its source: that is the source of it.
         next = match io.and_then(std::io::Error::get_ref) {
@@ -250,4 +254,25 @@ pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_known_by_the_kind_of_the_error_within() {
+        for (kind, of_connecting, cause) in [
+            (ErrorKind::ConnectionRefused, true, Cause::Refused),
+            (ErrorKind::TimedOut, true, Cause::TimedOut),
+            (ErrorKind::HostUnreachable, true, Cause::Unconnected),
+            (ErrorKind::TimedOut, false, Cause::BrokeOff),
+            (ErrorKind::ConnectionReset, false, Cause::BrokeOff),
+        ] {
+            let error = io::Error::other(io::Error::from(kind));
+            assert_eq!(unanswered(&error, of_connecting).cause, cause, "{kind:?}");
+        }
+    }
 }
