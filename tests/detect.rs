@@ -119,6 +119,26 @@ async fn gcp_auth_asks_the_metadata_server_that_the_environment_names() {
     assert_eq!((named.stats().token_mints, other.stats().token_mints), (1, 0));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken() {
+    let world = World::new().hosts("").variable("GCE_METADATA_HOST", "127.0.0.1:8123");
+    if !world.enter("a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 8123)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, vertex.addr(), |_, path| {
+        match path.contains("/token") {
+            true => Reply::Stranger(r#"{"access_token":"ya29.other","expires_in":3600}"#),
+            false => Reply::Good,
+        }
+    }));
+    let found = Credentials::detect().await.unwrap();
+    let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1:8123 does not say that it is a metadata server"), "{error}");
+}
+
 /// Whom it sends to is there, and what is sent gets lost.
 #[cfg(target_os = "linux")]
 const LOST: &str = "ip link add here type veth peer name there

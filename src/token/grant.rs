@@ -52,11 +52,19 @@ pub(super) async fn ask(
     request: Request<Full<Bytes>>,
 ) -> Result<Grant, BoxError> {
     let host = request.uri().host().unwrap_or_default().to_owned();
-    let answer = send(request).await?;
+    granted(kind, &send(request).await?, &host)
+}
+
+/// What the answer of `host` grants.
+pub(super) fn granted(
+    kind: CredentialKind,
+    answer: &Answer,
+    host: &str,
+) -> Result<Grant, BoxError> {
     if !answer.status.is_success() {
         return Err(Refusal::new(answer.status.as_u16(), answer.text()).fault(kind).into());
     }
-    read(&answer, &host)
+    read(answer, host)
 }
 
 /// Sends it, and again if it could not be sent or the server has a problem.

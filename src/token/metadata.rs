@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     file::is_name,
-    https::{self, Cause},
+    https::{self, Answer, Cause},
 };
 use crate::BoxError;
 
@@ -228,14 +228,18 @@ async fn get(host: &str, path: &str) -> Result<Option<String>, Unanswered> {
         Cause::Unresolved => Unanswered::NoName(why.into()),
         _ => Unanswered::Unreachable(why.into()),
     })?;
-    let is_its_own = answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google");
     let value = answer.text().trim();
     match answer.status {
-        status if !is_its_own => Err(Unanswered::Stranger(status)),
+        status if !is_its_own(&answer) => Err(Unanswered::Stranger(status)),
         status if status.is_success() => Ok(is_name(value).then(|| value.to_owned())),
         StatusCode::NOT_FOUND => Ok(None),
         status => Err(Unanswered::Busy(status)),
     }
+}
+
+/// Whether an answer says that it is a metadata server's.
+pub(super) fn is_its_own(answer: &Answer) -> bool {
+    answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google")
 }
 
 #[cfg(test)]
