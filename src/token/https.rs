@@ -12,7 +12,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use chrono::DateTime;
 use http::{HeaderMap, Request, StatusCode, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
@@ -185,8 +184,7 @@ impl Answer {
 
     /// The server's own clock, if it told.
     pub(super) fn date(&self) -> Option<SystemTime> {
-        let date = self.headers.get(header::DATE)?.to_str().ok()?;
-        Some(DateTime::parse_from_rfc2822(date).ok()?.into())
+        httpdate::parse_http_date(self.headers.get(header::DATE)?.to_str().ok()?).ok()
     }
 
     pub(super) fn json(&self) -> Option<serde_json::Value> {
@@ -273,6 +271,20 @@ mod tests {
         ] {
             let error = io::Error::other(io::Error::from(kind));
             assert_eq!(unanswered(&error, of_connecting).cause, cause, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_servers_clock_is_read_in_each_form_that_http_has() {
+        for date in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            let headers = HeaderMap::from_iter([(header::DATE, date.parse().unwrap())]);
+            let answer = Answer { status: StatusCode::OK, headers, body: Bytes::new() };
+            let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+            assert_eq!(answer.date(), Some(date));
         }
     }
 }
