@@ -247,11 +247,12 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// Whether a URI's host is this machine.
+/// Whether what is sent to a URI's host stays on this machine. `localhost` alone of all names: one that
+/// ends with it may be asked of a DNS server. What browsers make of a name is for `cross_origin`.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -271,6 +272,19 @@ mod tests {
         ] {
             let error = io::Error::other(io::Error::from(kind));
             assert_eq!(unanswered(&error, of_connecting).cause, cause, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_this_machine_by_its_address_or_by_one_name() {
+        for host in
+            ["localhost", "LocalHost", "127.0.0.1", "127.9.8.7", "[::1]", "[::ffff:127.0.0.1]"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["app.localhost", "localhost.evil.example", "10.0.0.7", "[::]", "[fd00::7]", ""]
+        {
+            assert!(!is_loopback(host), "{host}");
         }
     }
 
