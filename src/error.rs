@@ -628,9 +628,7 @@ impl UntrustedHost {
     pub(crate) fn unrouted(origin: Option<String>) -> Self {
         Self { origin, unrouted: true }
     }
-}
 
-impl UntrustedHost {
     fn remedy(&self) -> &'static str {
         match &self.origin {
             Some(_) if !self.unrouted => TRUST_IT,

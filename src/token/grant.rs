@@ -24,9 +24,9 @@ use crate::{
 /// Half of what a fetch may take. Where packets are dropped, it is up once: another try would end with
 /// the time of the fetch, and its error would not name the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A short overload of a token endpoint ends within these.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// A short overload of a token endpoint or of the metadata server ends within these.
+pub(super) const TRIES: u32 = 4;
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// No token is sent for longer without a look at a newer one.
 const LONGEST_LIFE: u64 = 24 * 3600;
 

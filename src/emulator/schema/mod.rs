@@ -241,12 +241,7 @@ impl Maker<'_> {
     }
 
     fn array(&self, schema: &Object, depth: usize) -> Result<Value, String> {
-        // In drafts before 2020-12 an array in `items` is what is `prefixItems` since.
-        let (first, rest) = match (schema.get("prefixItems"), schema.get("items")) {
-            (Some(Value::Array(first)), rest) => (&first[..], rest),
-            (_, Some(Value::Array(first))) => (&first[..], schema.get("additionalItems")),
-            (_, rest) => (&[][..], rest),
-        };
+        let (first, rest) = schemas_of_items(schema);
         let most = length(schema, "maxItems").unwrap_or(usize::MAX);
         let least = match length(schema, "minItems") {
             Some(least) => least,
@@ -329,6 +324,16 @@ fn is_flat(schema: &Value) -> bool {
 
 fn properties(schema: &Object) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+/// Those of the first items, and that of all behind them.
+fn schemas_of_items(schema: &Object) -> (&[Value], Option<&Value>) {
+    // In drafts before 2020-12 an array in `items` is what is `prefixItems` since.
+    match (schema.get("prefixItems"), schema.get("items")) {
+        (Some(Value::Array(first)), rest) => (first, rest),
+        (_, Some(Value::Array(first))) => (first, schema.get("additionalItems")),
+        (_, rest) => (&[], rest),
+    }
 }
 
 fn required(schema: &Object) -> Vec<&str> {
