@@ -6,7 +6,8 @@
 //! (`:authority`) must be this server's own: a page whose own name was pointed at 127.0.0.1 (DNS
 //! rebinding) is of the same origin as this server to the browser, and is known by that name alone. And
 //! what the browser itself says of the page, in `Sec-Fetch-Site` or in `Origin`, must not tell of
-//! another origin; the rules are those of Go's `http.CrossOriginProtection`.
+//! another origin; the rules are those of Go's `http.CrossOriginProtection`, which lets GET, HEAD and
+//! OPTIONS through whoever asks: here they are held to the rules, too.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -58,7 +59,8 @@ impl Host {
         })
     }
 
-    /// Whether it is this machine, whatever a DNS server says.
+    /// Whether a browser takes it for this machine, whatever a DNS server says. Where something is sent
+    /// to, a name in `localhost` may lead elsewhere: see `token::is_loopback`.
     pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Self::Address(address) => address.is_loopback(),
@@ -66,8 +68,10 @@ impl Host {
         }
     }
 
-    /// Whether no page on the internet can have it as its own name: an address, a name without a dot,
-    /// or one in a domain that is not on the internet.
+    /// Whether no page on the internet has it as its own name: an address, a name without a dot, or one
+    /// in a domain that is not on the internet. (Of the names without a dot, the internet has the
+    /// top-level domains; that one of them has an address, and a page, is ruled out for most and rare for
+    /// the others.)
     #[cfg(feature = "gateway")]
     pub(crate) fn is_local(&self) -> bool {
         match self {

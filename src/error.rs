@@ -249,24 +249,39 @@ pub enum TokenError {
 
 impl TokenError {
     pub(crate) fn fetch(error: BoxError) -> Self {
-        match error.downcast::<TokenError>() {
-            Ok(error) => *error,
+        // Not as an error within an error of the same words.
+        let error = match error.downcast::<TokenError>() {
+            Ok(error) => return *error,
+            Err(error) => error,
+        };
+        match error.downcast::<Error>().map(|error| *error) {
+            Ok(Error::Token(error)) => error,
+            Ok(error) => Self::Fetch(Arc::new(error)),
             Err(error) => Self::Fetch(error.into()),
         }
     }
 
+    /// What the source says of its failure, if it is of this crate.
     fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fetch(error) => error.downcast_ref(),
-            _ => None,
-        }
+        let Self::Fetch(error) = self else { return None };
+        let credentials = || match error.downcast_ref() {
+            Some(Error::Credentials(error)) => Some(error),
+            _ => error.downcast_ref(),
+        };
+        error.downcast_ref().or_else(|| credentials()?.fault.as_ref())
     }
 
     /// What to do about it, if that is known. A source that is not of this crate says so in its own
     /// text.
     pub fn remedy(&self) -> Option<&str> {
         Some(match self {
-            Self::Fetch(_) => self.fault()?.remedy(),
+            Self::Fetch(error) => {
+                let of_credentials = || error.downcast_ref::<CredentialsError>()?.remedy();
+                let of_a_setting = || Some(error.downcast_ref::<ConfigError>()?.remedy());
+                let of_another = || error.downcast_ref::<Error>()?.remedy();
+                let of_a_fault = self.fault().map(Fault::remedy);
+                of_a_fault.or_else(of_credentials).or_else(of_a_setting).or_else(of_another)?
+            }
             Self::Timeout(_) => "check the way to the token endpoint",
             Self::RuntimeGone => "try again",
             Self::NoRuntime => "call from within a Tokio runtime",
@@ -428,6 +443,13 @@ impl ConfigError {
             false => fault.to_string().into(),
         };
         Self { entry: None, setting, value, origin: None, advice }
+    }
+
+    /// The content of a file was given for `setting`, and cannot be used.
+    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    pub(crate) fn unusable_content(setting: &'static str, fault: &Fault) -> Self {
+        let value = Some(Shown::Hidden(shown::Hidden::Content));
+        Self { entry: None, setting, value, origin: None, advice: fault.to_string().into() }
     }
 
     /// Nothing was given for `setting`.
@@ -606,9 +628,7 @@ impl UntrustedHost {
     pub(crate) fn unrouted(origin: Option<String>) -> Self {
         Self { origin, unrouted: true }
     }
-}
 
-impl UntrustedHost {
     fn remedy(&self) -> &'static str {
         match &self.origin {
             Some(_) if !self.unrouted => TRUST_IT,

@@ -112,6 +112,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
+mod body_headers;
 #[cfg(feature = "emulator")]
 mod cross_origin;
 pub mod discover;

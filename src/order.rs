@@ -77,7 +77,8 @@ impl Order {
         let Some(inner) = self.inner else { return Ok(()) };
         let found = format!("{} inside {}", inner.layer(), self.outer.layer());
         let advice = "from the outside in, it is VertexModelLayer, VertexRetryLayer, \
-                      VertexErrorLayer, VertexRouteLayer, VertexAuthLayer";
+                      VertexErrorLayer, VertexRouteLayer, VertexAuthLayer; where another order is \
+                      meant, box the inner service: what is in a box is not looked at";
         Err(ConfigError::invalid("order of layers", &found, advice).into())
     }
 }
@@ -182,6 +183,7 @@ mod tests {
                 ] {
                     assert!(told.contains("order of layers"), "{told}");
                     assert!(told.contains("VertexErrorLayer, VertexRouteLayer, VertexAuthLayer"), "{told}");
+                    assert!(told.contains("box the inner service"), "{told}");
                 }
                 let told = of($outer().layer($inner().layer(Client))).await;
                 assert!(told.contains($found), "{told}");

@@ -80,7 +80,7 @@ impl std::error::Error for Unread {}
 /// All bytes of a regular file of at most `limit` bytes; symbolic links are followed.
 ///
 /// Whoever must wipe the content wraps the result in `Zeroizing`: the buffer is as large as the
-/// file from the beginning, so no copy of it stays behind.
+/// file from the beginning, so no copy of it stays behind unless the file grows meanwhile.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
     let file = open(path)?;
     let length = file.metadata().map_err(|error| Unread::from_io(&error))?.len();

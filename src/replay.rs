@@ -9,7 +9,9 @@
 //! Nothing waits. A body of one frame, and frames of 32 KiB and more, are not copied (they are
 //! reference counted). Smaller ones are copied together, because each would keep the buffer alive that
 //! it was read into: so a recording takes at most twice the bytes of its body and half a KiB,
-//! however the body is cut up. What is sent again has the same bytes, in fewer frames. A recording that
+//! however the body is cut up. A recording of one frame keeps the buffer that the frame was read into, and
+//! counts for 8 KiB at least; the buffer is longer, up to the longest of the server (hyper's is 408 KiB),
+//! where long bodies came over the same connection before. What is sent again has the same bytes, in fewer frames. A recording that
 //! grows over its cap, or over the [`Budget`] that it shares with others, is dropped; the body goes on.
 //!
 //! ```
@@ -172,7 +174,8 @@ impl<B: 'static> Rewinds for Mutex<Tape<B>> {
 
     fn rewind(&self) -> bool {
         let mut tape = lock(self);
-        let kept = tape.is_kept() && !tape.superseded;
+        // One that is recorded by its body has nothing of its own to send.
+        let kept = tape.own().is_some() && !tape.superseded;
         if kept {
             tape.seal();
             tape.resend = Some(0);
@@ -254,16 +257,7 @@ impl<B: Body> ReplayBody<B> {
     }
 
     fn tape(body: B, frames: Frames, cap: usize) -> (Self, Option<Recording<B>>) {
-        let tape = Arc::new(Mutex::new(Tape {
-            body: Some(Box::pin(body)),
-            ended: false,
-            superseded: false,
-            frames: Some(frames),
-            resend: None,
-            let_go: false,
-            room: cap,
-            sender: None,
-        }));
+        let tape = Arc::new(Mutex::new(Tape::new(Some(Box::pin(body)), frames, cap)));
         let body = Self::of(Kind::Recorded(Arc::clone(&tape)));
         (body, Some(Recording(Source::Tape(tape))))
     }
@@ -295,16 +289,8 @@ impl<B> Recording<B> {
             Source::Tape(tape) => {
                 let (frames, rest, room) = supersede(&tape)?;
                 let resend = frames.own().map(|_| 0);
-                let tape = Arc::new(Mutex::new(Tape {
-                    body: rest,
-                    ended: false,
-                    superseded: false,
-                    frames: Some(frames),
-                    resend,
-                    let_go: false,
-                    room,
-                    sender: None,
-                }));
+                let tape = Tape { resend, ..Tape::new(rest, frames, room) };
+                let tape = Arc::new(Mutex::new(tape));
                 let body = ReplayBody::of(Kind::Recorded(Arc::clone(&tape)));
                 Some((body, Self(Source::Tape(tape))))
             }
@@ -449,6 +435,19 @@ where
 }
 
 impl<B> Tape<B> {
+    fn new(body: Option<Pin<Box<B>>>, frames: Frames, room: usize) -> Self {
+        Self {
+            body,
+            ended: false,
+            superseded: false,
+            frames: Some(frames),
+            resend: None,
+            let_go: false,
+            room,
+            sender: None,
+        }
+    }
+
     fn own(&self) -> Option<&Own> {
         self.frames.as_ref().and_then(Frames::own)
     }

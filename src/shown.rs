@@ -121,6 +121,10 @@ pub(crate) fn value(text: &str) -> Shown<'_> {
             false => Shown::Value(text.into()),
         };
     };
+    // A password may stand there, too.
+    if !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
+        return Shown::Hidden(Hidden::Secret);
+    }
     // A password may have any character, a slash and an `@` too: what counts is the last one.
     let (before, after) = match rest.rsplit_once('@') {
         Some((_, after)) => ("…@", after),
@@ -302,6 +306,9 @@ mod tests {
             "ya29.a0AfH6SMBx",
             "1//0gFr-refresh",
             "user:hunter2@10.0.0.7:80",
+            "user:hunter2@https://host/x",
+            "password=hunter2 https://host",
+            "hunter2\u{fc}://host",
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             "0123456789abcdef0123456789abcdef",
             "bearer hunter2",

@@ -25,7 +25,9 @@ use tower_vertex::{
     auth::VertexAuthLayer,
     emulator::{Emulator, TokenBehavior, UserGrantFault},
     route::VertexRouteLayer,
-    token::{CredentialKind, Credentials, FetchReason, GoogleCloudAuth, TokenCache, TokenSource},
+    token::{
+        CredentialKind, Credentials, FetchReason, GcpAuth, GoogleCloudAuth, TokenCache, TokenSource,
+    },
 };
 
 /// No metadata server and no gcloud.
@@ -62,6 +64,10 @@ async fn nothing_at_all_is_said_place_by_place() {
         places,
         ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "gcloud"]
     );
+    let token = TokenCache::new(GcpAuth::new()).lease().await.unwrap_err();
+    assert_eq!(token.remedy(), error.remedy());
+    let places: Vec<String> = places.iter().map(|place| format!("\n- {place}: ")).collect();
+    assert!(places.iter().all(|place| token.to_string().contains(place)), "{token}");
     for words in [
         "not set",
         "application_default_credentials.json: run `gcloud auth application-default login`",
@@ -70,6 +76,94 @@ async fn nothing_at_all_is_said_place_by_place() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+#[tokio::test]
+async fn gcp_auth_takes_the_user_credentials_that_the_search_finds() {
+    let world = bare().variable("CLOUDSDK_CONFIG", "elsewhere");
+    if !world.enter("gcp_auth_takes_the_user_credentials_that_the_search_finds") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let path = write("elsewhere/application_default_credentials.json", vertex.authorized_user());
+    write(".config/gcloud/application_default_credentials.json", "not this one");
+    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    assert_eq!(vertex.stats().token_mints, 1);
+
+    // There is something, and who looks cannot see what.
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let found = Credentials::detect().await.unwrap_err().to_string();
+    let fetched = GcpAuth::new().fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert_eq!(fetched, found);
+    assert!(found.contains("elsewhere/application_default_credentials.json: "), "{found}");
+}
+
+/// The one that answers by its name is another machine's.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn gcp_auth_asks_the_metadata_server_that_the_environment_names() {
+    let world = World::new()
+        .hosts("127.0.0.2 metadata.google.internal")
+        .variable("GCE_METADATA_HOST", "127.0.0.1:8123");
+    if !world.enter("gcp_auth_asks_the_metadata_server_that_the_environment_names") {
+        return;
+    }
+    let (named, other) = (Emulator::start().await.unwrap(), Emulator::start().await.unwrap());
+    let listen = tokio::net::TcpListener::bind;
+    let listener = listen(("127.0.0.1", 8123)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, named.addr(), |_, _| Reply::Good));
+    let listener = listen(("127.0.0.2", 80)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, other.addr(), |_, _| Reply::Good));
+    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    assert_eq!((named.stats().token_mints, other.stats().token_mints), (1, 0));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken() {
+    let world = World::new().hosts("").variable("GCE_METADATA_HOST", "127.0.0.1:8123");
+    if !world.enter("a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 8123)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, vertex.addr(), |_, path| {
+        match path.contains("/token") {
+            true => Reply::Stranger(r#"{"access_token":"ya29.other","expires_in":3600}"#),
+            false => Reply::Good,
+        }
+    }));
+    let found = Credentials::detect().await.unwrap();
+    let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1:8123 does not say that it is a metadata server"), "{error}");
+}
+
+/// Whom it sends to is there, and what is sent gets lost.
+#[cfg(target_os = "linux")]
+const LOST: &str = "ip link add here type veth peer name there
+ip addr add 10.9.8.1/24 dev here
+ip link set here up
+ip link set there up
+ip neigh add 10.9.8.2 lladdr 02:00:00:00:00:02 dev here";
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named() {
+    let world = bare()
+        .hosts("10.9.8.2 tokens.example")
+        .network(LOST)
+        .variable("PATH", std::env::var_os("PATH").unwrap_or_default());
+    if !world.enter("a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    key["token_uri"] = "https://tokens.example/token".into();
+    let source = GcpAuth::from_service_account_key(key.to_string()).unwrap();
+    let error = TokenCache::new(source).lease().await.unwrap_err();
+    assert!(error.to_string().contains("tokens.example cannot be reached: "), "{error}");
+    assert!(error.remedy().is_some_and(|remedy| remedy.contains("firewall")), "{error}");
 }
 
 #[test]
@@ -388,7 +482,7 @@ async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
             write("key.json", &make);
             let source: Box<dyn TokenSource> = match any_file {
                 true => Box::new(Credentials::detect().await.unwrap()),
-                false => Box::new(tower_vertex::token::GcpAuth::new()),
+                false => Box::new(GcpAuth::new()),
             };
             let layer = auth(&vertex, TokenCache::new(source));
             let stack = VertexRouteLayer::new(upstream(&vertex))
@@ -577,7 +671,7 @@ async fn a_source_by_itself_names_the_project_that_pays() {
     let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
     user["quota_project_id"] = "payer".into();
     write(".config/gcloud/application_default_credentials.json", user.to_string());
-    let source = tower_vertex::token::GcpAuth::new();
+    let source = GcpAuth::new();
     assert_eq!(source.quota_project(), Some("payer"));
     let source = GoogleCloudAuth::from_json(user.to_string()).unwrap();
     assert_eq!(source.quota_project(), Some("payer"));

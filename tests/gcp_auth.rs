@@ -94,8 +94,11 @@ async fn a_file_that_is_no_key_is_refused_with_the_reason() {
         (with("token_uri", "ftp://x/".into()), "token_uri"),
         (with("project_id", 7.into()), "\"project_id\" is not text but a number"),
     ] {
-        let error = GcpAuth::from_service_account_key(text.clone()).unwrap_err().to_string();
+        let error = GcpAuth::from_service_account_key(text.clone()).unwrap_err();
+        assert!(!error.is_missing(), "{error}");
+        let error = error.to_string();
         assert!(error.contains(why), "{error}");
+        assert!(!error.contains("SECRET") && !error.contains("U0VDUkVU"), "{error}");
         write(&path, &text);
         let error = GcpAuth::from_service_account_file(&path).unwrap_err().to_string();
         assert!(error.contains(why) && error.contains("key.json"), "{error}");

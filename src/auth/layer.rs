@@ -85,7 +85,7 @@ impl VertexAuthLayer {
     }
 
     /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
-    /// a body takes at most twice its length. What a retry layer further out keeps already is not kept
+    /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. What a retry layer further out keeps already is not kept
     /// again, and counts there. What does not fit is sent, and its 401 goes to the caller.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
         Arc::make_mut(&mut self.settings).replay_budget = Budget::new(bytes);

@@ -26,9 +26,7 @@ struct Origin {
 
 impl Trust {
     pub(super) fn add(&mut self, origin: &str) -> Result<(), ConfigError> {
-        // Not repeated if it could hold a password.
-        let shown = if origin.contains('@') { "with a user name" } else { origin };
-        let error = || ConfigError::invalid("origin", shown, ADVICE);
+        let error = || ConfigError::invalid("origin", origin, ADVICE);
         let uri: Uri = origin.trim().parse().map_err(|_| error())?;
         let (https, host, port) = parts(&uri).ok_or_else(error)?;
         if uri.path_and_query().is_some_and(|path| path != "/") {

@@ -65,6 +65,29 @@ fn a_remedy_is_what_the_text_ends_with() {
     assert_eq!(Error::from(TokenError::Panicked).remedy(), None);
 }
 
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[test]
+fn the_remedy_of_credentials_is_the_remedy_of_the_token_that_they_do_not_give() {
+    let fault = Fault::new(FaultKind::Credentials, "it is not JSON", "use the file as it was made");
+    let path = std::path::Path::new("/etc/key.json");
+    let unusable = CredentialsError::unusable("the credential file".into(), path, fault);
+    let error = Error::from(TokenError::fetch(unusable.into()));
+    assert_eq!(error.remedy(), Some("use the file as it was made"));
+    assert!(error.to_string().ends_with("it is not JSON; use the file as it was made"), "{error}");
+
+    let not_found = CredentialsError::not_found(vec![("gcloud", "there is none".to_owned())]);
+    let remedy = not_found.remedy().map(str::to_owned);
+    let error = Error::from(TokenError::fetch(not_found.into()));
+    assert!(error.remedy().is_some() && error.remedy() == remedy.as_deref(), "{error}");
+}
+
+#[test]
+fn a_token_error_within_a_token_error_is_said_once() {
+    let inner = Error::from(TokenError::Panicked);
+    let text = inner.to_string();
+    assert_eq!(Error::from(TokenError::fetch(inner.into())).to_string(), text);
+}
+
 #[test]
 fn a_value_that_could_be_a_secret_is_not_in_the_error() {
     for secret in ["{\"private_key\": 1}", "sk-SECRET", "https://a:SECRET@host/?key=SECRET"] {

@@ -70,10 +70,10 @@
 //! client of another kind of request, such as reqwest's own `Service`, is wrapped
 //! in a type of yours that turns one into the other, as `ReqwestClient` is.
 
-/// What a layer that may send a request twice can be around: anything that is `Clone`, because a clone is
-/// kept for the second time. It is here so that the compiler says so.
+/// What the layers of this crate can be around that send a request twice or later: anything that is
+/// `Clone`, because a clone is kept for that. It is here so that the compiler says so.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `Clone`, and this layer keeps a clone to send a request again",
+    message = "`{Self}` is not `Clone`, and this layer needs clones of its service",
     label = "not `Clone`",
     note = "put `tower::buffer::BufferLayer` between it and the layer, or derive `Clone`"
 )]

@@ -29,13 +29,17 @@ use crate::BoxError;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower_vertex::BoxError> {
 /// # let _ = rustls::crypto::ring::default_provider().install_default();
+/// let builder = Client::builder();
+/// # // At this machine, where no such server is: the request gets to the client and no further.
+/// # let builder = builder.no_proxy().resolve("aiplatform.googleapis.com", ([127, 0, 0, 1], 443).into());
 /// let vertex = ServiceBuilder::new()
 ///     .layer(VertexRouteLayer::new(Upstream::new("my-project", "global")?))
 ///     .layer(VertexAuthLayer::new(StaticToken::new("ya29.example")?))
-///     .service(ReqwestClient::build(Client::builder())?);
+///     .service(ReqwestClient::build(builder)?);
 /// # use tower::ServiceExt;
-/// # let request = http::Request::get("/v1/files").body(reqwest::Body::default())?;
-/// # assert!(vertex.oneshot(request).await.is_err(), "no such method");
+/// # let request = http::Request::post("/v1/chat/completions").body(reqwest::Body::default())?;
+/// # let error = vertex.oneshot(request).await.unwrap_err();
+/// # assert!(error.downcast_ref::<reqwest::Error>().is_some_and(|error| error.is_connect()));
 /// # Ok(())
 /// # }
 /// ```
@@ -43,6 +47,9 @@ use crate::BoxError;
 /// Its bodies are reqwest's, and its answers turn into a [`reqwest::Response`](::reqwest::Response) by
 /// `into()`, for `json()` and the like. The body of a request must be `Sync`, as a
 /// [`ReplayBody`](crate::replay::ReplayBody) is if the body in it is.
+///
+/// Its errors do not name the URL, as reqwest's own do: with the project and the query in it, it would
+/// get into logs.
 ///
 /// `B` is the body of the requests that it is given, which the compiler infers.
 pub struct ReqwestClient<B> {
@@ -120,9 +127,12 @@ impl Future for ReqwestFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            StateProj::Sent(response) => Poll::Ready(ready!(response.poll(cx)).map(Response::from)),
+            StateProj::Sent(response) => {
+                let response = ready!(response.poll(cx));
+                Poll::Ready(response.map(Response::from).map_err(Error::without_url))
+            }
             StateProj::Failed(error) => match error.take() {
-                Some(error) => Poll::Ready(Err(error)),
+                Some(error) => Poll::Ready(Err(error.without_url())),
                 None => Poll::Pending,
             },
         }
@@ -132,5 +142,30 @@ impl Future for ReqwestFuture {
 impl fmt::Debug for ReqwestFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReqwestFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// The project, the endpoint and what a client wrote are in it.
+    #[tokio::test]
+    async fn an_error_does_not_name_the_url() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let nowhere = socket.local_addr().unwrap();
+        drop(socket);
+        for url in [format!("http://{nowhere}/my-project?SECRET"), "ftp://my-project/SECRET".into()]
+        {
+            let client = ReqwestClient::build(Client::builder().no_proxy()).unwrap();
+            let error = client.oneshot(Request::get(url).body(String::new()).unwrap());
+            let error = error.await.unwrap_err();
+            assert!(error.url().is_none());
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("my-project") && !text.contains("SECRET"), "{text}");
+        }
     }
 }

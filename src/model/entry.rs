@@ -9,10 +9,8 @@ use crate::{
     error::ConfigError,
     retry::Locations,
     route::{ApiVersion, Endpoint, OwnHeaders, Upstream},
+    shown,
 };
-
-/// As much of a pattern as an error shows.
-const LONGEST_SHOWN: usize = 200;
 
 /// Where requests for a model go and what they ask for there: an entry of a [`ModelTable`] to be.
 /// Every setting is optional; without any, the entry gives a bare name the default publisher, as if
@@ -131,8 +129,7 @@ impl ModelRoute {
         base: &Upstream,
         publisher: Option<&str>,
     ) -> Result<ModelEntry, ConfigError> {
-        let within =
-            |error: ConfigError| error.within(pattern.chars().take(LONGEST_SHOWN).collect());
+        let within = |error: ConfigError| error.within(pattern.to_owned());
         let pattern = Pattern::parse(pattern).map_err(within)?;
         let moved = self.moved(base).map_err(within)?;
         let locations = self.located(moved.as_ref().unwrap_or(base)).map_err(within)?;
@@ -141,7 +138,7 @@ impl ModelRoute {
             && !is_name(model)
         {
             let advice = "give a name without control characters and without `*`";
-            return Err(within(invalid("model", model, advice)));
+            return Err(within(ConfigError::invalid("model", model, advice)));
         }
         if let Some(publisher) = &self.publisher {
             check_publisher(publisher).map_err(within)?;
@@ -153,7 +150,7 @@ impl ModelRoute {
                 None
             };
             if let Some(advice) = advice {
-                return Err(within(invalid("publisher", publisher, advice)));
+                return Err(within(ConfigError::invalid("publisher", publisher, advice)));
             }
         }
         let mut headers = HeaderMap::new();
@@ -177,7 +174,7 @@ impl ModelRoute {
         let Some(locations) = &self.locations else { return Ok(None) };
         if let Some(location) = &self.location {
             let advice = "leave it out: the list of locations counts";
-            return Err(invalid("location", location, advice));
+            return Err(ConfigError::invalid("location", location, advice));
         }
         Locations::of(upstream, locations).map(Some)
     }
@@ -199,10 +196,10 @@ impl ModelRoute {
         if matches!(endpoint, Endpoint::BaseUrl { .. }) {
             let advice = "leave it out, or give an endpoint id: the upstream is a whole URL";
             if let Some(location) = location {
-                return Err(invalid("location", location, advice));
+                return Err(ConfigError::invalid("location", location, advice));
             }
             if let Some(version) = api_version {
-                return Err(invalid("API version", version.as_str(), advice));
+                return Err(ConfigError::invalid("API version", version.as_str(), advice));
             }
         }
         builder = builder.endpoint(endpoint);
@@ -221,15 +218,18 @@ impl ModelRoute {
 }
 
 impl fmt::Debug for ModelRoute {
-    /// Shows no value of a header, and no host: nothing has been checked yet.
+    /// Shows no value of a header, no host and nothing that could be a secret: nothing has been
+    /// checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &String| shown::value(text).into_owned();
+        let all = |texts: &Vec<String>| texts.iter().map(shown).collect::<Vec<_>>();
         f.debug_struct("ModelRoute")
-            .field("model", &self.model)
-            .field("publisher", &self.publisher)
+            .field("model", &self.model.as_ref().map(shown))
+            .field("publisher", &self.publisher.as_ref().map(shown))
             .field("upstream", &self.upstream)
-            .field("location", &self.location)
-            .field("locations", &self.locations)
-            .field("endpoint_id", &self.endpoint_id)
+            .field("location", &self.location.as_ref().map(shown))
+            .field("locations", &self.locations.as_ref().map(all))
+            .field("endpoint_id", &self.endpoint_id.as_ref().map(shown))
             .field("api_version", &self.api_version)
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .finish_non_exhaustive()
@@ -343,11 +343,11 @@ impl Pattern {
         let literal = star.map_or(text, |star| &text[star + 1..]);
         if text != "*" && text.replace('*', "").is_empty() || literal.contains('*') {
             let advice = "give a name, or one with a single `*`";
-            return Err(invalid("pattern", text, advice));
+            return Err(ConfigError::invalid("pattern", text, advice));
         }
         if text.len() > LONGEST_NAME || text.contains(char::is_control) {
             let advice = "give a name without control characters, of at most 1,024 bytes";
-            return Err(invalid("pattern", text, advice));
+            return Err(ConfigError::invalid("pattern", text, advice));
         }
         Ok(Self { text: text.to_owned(), star })
     }
@@ -375,7 +375,7 @@ pub(super) fn check_publisher(publisher: &str) -> Result<(), ConfigError> {
     if !publisher.is_empty() && publisher.len() <= 100 && publisher.bytes().all(good) {
         return Ok(());
     }
-    Err(invalid("publisher", publisher, "give its name alone, such as google or meta"))
+    Err(ConfigError::invalid("publisher", publisher, "give its name alone, such as google or meta"))
 }
 
 fn checked_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), ConfigError> {
@@ -393,26 +393,45 @@ fn checked_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), 
         header::UPGRADE,
     ];
     let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
-        return Err(invalid("header", name, "give the name of a header"));
+        return Err(ConfigError::invalid("header", name, "give the name of a header"));
     };
     if OTHERS.contains(&header) {
-        return Err(invalid("header", name, "leave it out: it is not for an entry to set"));
+        return Err(ConfigError::invalid(
+            "header",
+            name,
+            "leave it out: it is not for an entry to set",
+        ));
     }
     // The value stays out of the text: it may be a secret.
     let Ok(value) = HeaderValue::from_str(value) else {
-        return Err(invalid("header", name, "give it a value of visible ASCII characters"));
+        return Err(ConfigError::invalid(
+            "header",
+            name,
+            "give it a value of visible ASCII characters",
+        ));
     };
     Ok((header, value))
-}
-
-fn invalid(setting: &'static str, value: &str, advice: &'static str) -> ConfigError {
-    let shown: String = value.chars().take(LONGEST_SHOWN).collect();
-    ConfigError::invalid(setting, &shown, advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_in_the_place_of_a_setting_is_never_printed() {
+        for secret in ["{\"private_key\": \"SECRET\"}", "sk-SECRET", "https://u:SECRET@host/"] {
+            let route = ModelRoute::new()
+                .model(secret)
+                .publisher(secret)
+                .location(secret)
+                .locations([secret])
+                .endpoint_id(secret)
+                .dedicated_host(secret)
+                .header("x-name", secret);
+            let text = format!("{route:?}");
+            assert!(!text.contains("SECRET") && !text.contains("private_key"), "{text}");
+        }
+    }
 
     #[test]
     fn a_pattern_matches_by_its_two_ends() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, header, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     BoxError,
+    body_headers::remove_digests,
     error::{Error, ModelError},
 };
 
@@ -110,15 +111,7 @@ impl<S> Waiting<S> {
 
 /// What headers say of a body that was changed.
 fn describe_anew(headers: &mut HeaderMap, length: usize) {
-    const DIGESTS: [HeaderName; 4] = [
-        HeaderName::from_static("content-digest"),
-        HeaderName::from_static("content-md5"),
-        HeaderName::from_static("digest"),
-        HeaderName::from_static("repr-digest"),
-    ];
-    for name in &DIGESTS {
-        headers.remove(name);
-    }
+    remove_digests(headers);
     if headers.contains_key(header::CONTENT_LENGTH) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }

@@ -18,7 +18,7 @@ mod text;
 use std::ops::Range;
 
 use self::{
-    references::Search,
+    references::{ItemText, Search},
     text::{Captured, Utf8, plain},
 };
 use crate::error::ModelError;
@@ -121,13 +121,13 @@ enum Role {
     Model,
     /// A key of an item of `input`.
     ItemKey,
-    /// The `type` of such an item.
-    ItemType,
+    /// The `type` or the `role` of such an item.
+    Item(ItemText),
 }
 
 impl Role {
     fn is_captured(self) -> bool {
-        matches!(self, Self::TopKey | Self::Model | Self::ItemKey | Self::ItemType)
+        matches!(self, Self::TopKey | Self::Model | Self::ItemKey | Self::Item(_))
     }
 }
 
@@ -276,7 +276,7 @@ impl Scanner {
     /// The first byte of a value.
     fn value(&mut self, byte: u8, at: usize) -> Option<State> {
         let is_model = std::mem::take(&mut self.model_next);
-        let is_type = self.search.value(byte);
+        let item = self.search.value(byte);
         if is_model && byte == b'n' {
             self.note(None);
         } else if is_model && byte != b'"' {
@@ -284,8 +284,7 @@ impl Scanner {
         }
         Some(match byte {
             b'"' if is_model => self.begin(Role::Model, at),
-            b'"' if is_type => self.begin(Role::ItemType, at),
-            b'"' => self.begin(Role::Value, at),
+            b'"' => self.begin(item.map_or(Role::Value, Role::Item), at),
             b'{' => self.levels.push(Level::Object)?,
             b'[' => self.levels.push(Level::Array)?,
             b'-' => State::Number(Number::Minus),
@@ -344,8 +343,9 @@ impl Scanner {
                 self.search.item_key(self.captured.text().ok().flatten().unwrap_or_default());
                 return Some(State::Colon);
             }
-            Role::ItemType => {
-                self.search.item_type(self.captured.text().ok().flatten().unwrap_or_default());
+            Role::Item(what) => {
+                self.search
+                    .item_text(what, self.captured.text().ok().flatten().unwrap_or_default());
                 return Some(State::After);
             }
             Role::TopKey | Role::Model => {}

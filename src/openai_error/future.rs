@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use super::{ErrorBody, body::Chunks, layer::Settings, reading::Reading, shape};
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, body_headers::is_encoded};
 
 /// The future of [`VertexError`](super::VertexError).
 #[pin_project]
@@ -85,7 +85,7 @@ enum Kind {
 
 fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
     let (status, headers) = (response.status(), response.headers());
-    if head_only || shape::is_encoded(headers) {
+    if head_only || is_encoded(headers) {
         Kind::Other
     } else if status.is_success() {
         if is_endless(headers) { Kind::Events } else { Kind::Other }

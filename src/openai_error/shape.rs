@@ -6,13 +6,17 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
-        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRAILER, TRANSFER_ENCODING,
+        CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER, TRAILER,
+        TRANSFER_ENCODING,
     },
 };
 use serde_json::{Map, Value, json};
 
 use super::place::{nowhere, who};
-use crate::route::Upstream;
+use crate::{
+    body_headers::{is_encoded, remove_digests},
+    route::Upstream,
+};
 
 /// Tells of a translated answer which form it had.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-vertex-error-type");
@@ -199,8 +203,10 @@ impl OpenAiError {
     /// The body, with the headers made to fit it.
     pub(super) fn into_body(self, headers: &mut HeaderMap) -> Bytes {
         let body = Bytes::from(self.to_json().to_string());
-        headers.remove(TRANSFER_ENCODING);
-        headers.remove(TRAILER);
+        remove_digests(headers);
+        for name in [CONTENT_LANGUAGE, ETAG, LAST_MODIFIED, TRAILER, TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(self.form.as_str()));
@@ -322,15 +328,6 @@ fn excerpt(body: &[u8]) -> String {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }
-}
-
-/// Whether the body is compressed.
-pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    let identity = |value: &HeaderValue| {
-        let value = value.as_bytes().trim_ascii();
-        value.is_empty() || value.eq_ignore_ascii_case(b"identity")
-    };
-    !headers.get_all(CONTENT_ENCODING).iter().all(identity)
 }
 
 /// Whether the body's media type is this one, whatever its parameters.

@@ -91,7 +91,7 @@ impl VertexRetryLayer {
     }
 
     /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
-    /// a body takes at most twice its length. An auth layer further in keeps nothing of its own beside it.
+    /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. An auth layer further in keeps nothing of its own beside it.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
         self.edit().replay_budget = Budget::new(bytes);
         self

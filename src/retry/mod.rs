@@ -56,7 +56,8 @@
 //! # What the log says
 //!
 //! `DEBUG` each attempt, `INFO` a retry or why there was none, `WARN` a failover, a location that is
-//! left alone, `INFO` one that serves again. Never a body, a header or a URL.
+//! left alone, `INFO` one that serves again. Never a body, a header or a URL, unless the text of an error
+//! of the client has one; those of this crate's [clients](crate::http_client) have none.
 //!
 //! # Example
 //!

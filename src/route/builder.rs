@@ -5,11 +5,11 @@ use http::{HeaderName, uri::Scheme};
 use super::{
     ApiVersion, Endpoint, Location, Upstream,
     headers::is_forbidden,
-    host::{self, is_host_name, refused, shown},
+    host::{self, is_host_name},
     rewrite::{Methods, check_path, may_be_forwarded},
     upstream::{Checked, Forward},
 };
-use crate::error::ConfigError;
+use crate::{error::ConfigError, shown};
 
 /// The name under which Vertex AI serves the models that Google runs.
 const OPENAPI: &str = "openapi";
@@ -144,25 +144,29 @@ impl UpstreamBuilder {
     /// Checks every setting.
     ///
     /// # Errors
-    /// The first setting that is missing or cannot be used, with its value. A user name and a
-    /// password in a value are left out of the text.
+    /// The first setting that is missing or cannot be used, with its value. A value that
+    /// could be a secret is left out of the text.
     pub fn build(self) -> Result<Upstream, ConfigError> {
         let project = self.project.as_deref().filter(|project| !project.is_empty());
         if let Some(project) = project
             && !is_project(project)
         {
-            return Err(refused("project", project, "give a project id or a project number"));
+            return Err(ConfigError::invalid(
+                "project",
+                project,
+                "give a project id or a project number",
+            ));
         }
         let location = self.location.as_deref().filter(|location| !location.is_empty());
         let location = location.map(Location::try_from).transpose()?;
         if !is_host_name(&self.universe_domain) {
             let advice = "give a domain in lower case, such as googleapis.com";
-            return Err(refused("universe domain", &self.universe_domain, advice));
+            return Err(ConfigError::invalid("universe domain", &self.universe_domain, advice));
         }
         let prefix = self.path_prefix.trim_end_matches('/').to_owned();
         if !prefix.is_empty() && check_path(&prefix).is_err() {
             let advice = "give a path such as /v1, or an empty one";
-            return Err(refused("path prefix", &self.path_prefix, advice));
+            return Err(ConfigError::invalid("path prefix", &self.path_prefix, advice));
         }
 
         let (mut origin, base_path, methods) = if let Endpoint::BaseUrl { url } = &self.endpoint {
@@ -185,7 +189,7 @@ impl UpstreamBuilder {
             if !is_endpoint_id(id) {
                 let advice = "give the id alone, such as 1234567890: letters, digits, hyphens and \
                               underscores";
-                return Err(refused("endpoint id", id, advice));
+                return Err(ConfigError::invalid("endpoint id", id, advice));
             }
             let version = self.api_version;
             let path = format!("/{version}/projects/{project}/locations/{location}/endpoints/{id}");
@@ -215,7 +219,7 @@ impl UpstreamBuilder {
             header.filter(|header| !is_forbidden(header.as_str())).ok_or_else(|| {
                 let advice = "give the name of a header that describes neither the connection, the \
                               host nor the method, and is no API key";
-                refused("header to forward", name, advice)
+                ConfigError::invalid("header to forward", name, advice)
             })
         };
         let parameter = |name: &String| {
@@ -225,7 +229,7 @@ impl UpstreamBuilder {
             }
             let advice = "give the name of a query parameter: letters, digits and -._~, and neither a \
                           credential nor another method or type";
-            Err(refused("query parameter to forward", name, advice))
+            Err(ConfigError::invalid("query parameter to forward", name, advice))
         };
         Ok(Forward {
             headers: self.forward_headers.iter().map(header).collect::<Result<_, _>>()?,
@@ -235,19 +239,22 @@ impl UpstreamBuilder {
 }
 
 impl fmt::Debug for UpstreamBuilder {
-    /// Shows no user name, password or query: nothing has been checked yet.
+    /// Shows no value that could be a secret: nothing has been checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = |texts: &[String]| {
+            texts.iter().map(|text| shown::value(text).into_owned()).collect::<Vec<_>>()
+        };
         f.debug_struct("UpstreamBuilder")
-            .field("project", &self.project.as_deref().map(shown))
-            .field("location", &self.location.as_deref().map(shown))
+            .field("project", &self.project.as_deref().map(shown::value))
+            .field("location", &self.location.as_deref().map(shown::value))
             .field("endpoint", &self.endpoint)
             .field("api_version", &self.api_version)
-            .field("universe_domain", &shown(&self.universe_domain))
-            .field("origin", &self.origin.as_deref().map(shown))
-            .field("path_prefix", &shown(&self.path_prefix))
+            .field("universe_domain", &shown::value(&self.universe_domain))
+            .field("origin", &self.origin.as_deref().map(shown::value))
+            .field("path_prefix", &shown::value(&self.path_prefix))
             .field("pass_through", &self.pass_through)
-            .field("forward_headers", &self.forward_headers)
-            .field("forward_query", &self.forward_query)
+            .field("forward_headers", &all(&self.forward_headers))
+            .field("forward_query", &all(&self.forward_query))
             .finish()
     }
 }
@@ -272,7 +279,7 @@ impl Origin {
     fn parse(setting: &'static str, value: &str) -> Result<Self, ConfigError> {
         let parsed = host::parse(setting, value)?;
         if !parsed.rest.trim_end_matches('/').is_empty() {
-            return Err(refused(
+            return Err(ConfigError::invalid(
                 setting,
                 value,
                 "leave the path out: it follows from the endpoint",
@@ -283,7 +290,7 @@ impl Origin {
 }
 
 fn dedicated(dns: &str) -> Result<Origin, ConfigError> {
-    let refuse = |advice| Err(refused("endpoint dns", dns, advice));
+    let refuse = |advice| Err(ConfigError::invalid("endpoint dns", dns, advice));
     let parsed = host::parse("endpoint dns", dns)?;
     if !parsed.https {
         return refuse("a dedicated endpoint is reached by https only; leave the scheme out");
@@ -303,13 +310,13 @@ fn base_url(url: &str) -> Result<(Origin, String), ConfigError> {
         ));
     }
     if !url.contains("://") {
-        return Err(refused("endpoint url", url, "start it with https:// or http://"));
+        return Err(ConfigError::invalid("endpoint url", url, "start it with https:// or http://"));
     }
     let parsed = host::parse("endpoint url", url)?;
     let path = parsed.rest.trim_end_matches('/').to_owned();
     if !path.is_empty() && check_path(&path).is_err() {
         let advice = "give a path without empty segments, dot segments and encoded slashes";
-        return Err(refused("endpoint url", url, advice));
+        return Err(ConfigError::invalid("endpoint url", url, advice));
     }
     Ok((Origin::new(parsed), path))
 }
@@ -347,7 +354,7 @@ mod tests {
             "a@b",
         ] {
             let builder = Upstream::builder().project("p").location(bad);
-            cases.push((builder, "location", shown(bad).into_owned()));
+            cases.push((builder, "location", shown::value(bad).to_string()));
         }
         for bad in [
             ".", "..", "a/b", "p?x", "p#x", "p%2f", "p\\", "p p", ".p", ":p", "p\n", "\u{fc}",
@@ -423,7 +430,7 @@ mod tests {
         }
         for bad in ["", "evil.com/", "Googleapis.com", "a..b", "a.b:443", "a@b"] {
             let builder = with(Endpoint::OpenApi).universe_domain(bad);
-            cases.push((builder, "universe domain", shown(bad).into_owned()));
+            cases.push((builder, "universe domain", shown::value(bad).to_string()));
         }
         for bad in ["v1", "/v1/..", "//v1", "/v1?x", "/a%2fb", "*"] {
             let builder = with(Endpoint::OpenApi).path_prefix(bad);
@@ -446,6 +453,35 @@ mod tests {
             assert_eq!(error.setting(), setting, "{error}");
             assert!(!error.is_missing(), "{error}");
             assert!(error.to_string().contains(&format!("{named:?}")), "{error} has no {named:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_a_setting_is_never_printed() {
+        for secret in
+            ["{\"private_key\": \"SECRET\"}", "sk-SECRET", "https://u:SECRET@host/?SECRET"]
+        {
+            let text = || secret.to_owned();
+            let builders = [
+                Upstream::builder().project(secret).location("eu"),
+                Upstream::builder().project("p").location(secret),
+                with(Endpoint::Deployed { id: text() }),
+                with(Endpoint::Dedicated { id: text(), dns: text() }),
+                with(Endpoint::Private { id: text(), address: text() }),
+                with(Endpoint::BaseUrl { url: text() }),
+                with(Endpoint::OpenApi).universe_domain(secret),
+                with(Endpoint::OpenApi).origin(secret),
+                with(Endpoint::OpenApi).path_prefix(secret),
+                with(Endpoint::OpenApi).forward_header(format!("{secret}\n")),
+                with(Endpoint::OpenApi).forward_query(format!("{secret}&")),
+            ];
+            for builder in builders {
+                let debug = format!("{builder:?}");
+                // Some of them can be names, too.
+                let error = builder.build().err();
+                let text = format!("{debug} {error:?}");
+                assert!(!text.contains("SECRET") && !text.contains("private_key"), "{text}");
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
-use super::host::{refused, shown};
-use crate::error::ConfigError;
+use crate::{error::ConfigError, shown};
 
 /// A Vertex AI location: a region such as `europe-west4`, a multi-region (`us`, `eu`), or `global`.
 ///
@@ -52,7 +51,7 @@ impl TryFrom<&str> for Location {
         if good {
             Ok(Self(text.into()))
         } else {
-            Err(refused(
+            Err(ConfigError::invalid(
                 "location",
                 text,
                 "give a location such as us-central1, eu or global: lower-case letters, digits and \
@@ -110,7 +109,7 @@ impl FromStr for ApiVersion {
         match text {
             "v1" => Ok(Self::V1),
             "v1beta1" => Ok(Self::V1Beta1),
-            _ => Err(refused("API version", text, "give v1 or v1beta1")),
+            _ => Err(ConfigError::invalid("API version", text, "give v1 or v1beta1")),
         }
     }
 }
@@ -161,22 +160,26 @@ pub enum Endpoint {
 }
 
 impl fmt::Debug for Endpoint {
-    /// Shows no user name, password or query: the values may not have been checked yet.
+    /// Shows no value that could be a secret: the values may not have been checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OpenApi => f.write_str("OpenApi"),
-            Self::Deployed { id } => f.debug_struct("Deployed").field("id", &shown(id)).finish(),
+            Self::Deployed { id } => {
+                f.debug_struct("Deployed").field("id", &shown::value(id)).finish()
+            }
             Self::Dedicated { id, dns } => f
                 .debug_struct("Dedicated")
-                .field("id", &shown(id))
-                .field("dns", &shown(dns))
+                .field("id", &shown::value(id))
+                .field("dns", &shown::value(dns))
                 .finish(),
             Self::Private { id, address } => f
                 .debug_struct("Private")
-                .field("id", &shown(id))
-                .field("address", &shown(address))
+                .field("id", &shown::value(id))
+                .field("address", &shown::value(address))
                 .finish(),
-            Self::BaseUrl { url } => f.debug_struct("BaseUrl").field("url", &shown(url)).finish(),
+            Self::BaseUrl { url } => {
+                f.debug_struct("BaseUrl").field("url", &shown::value(url)).finish()
+            }
         }
     }
 }
@@ -217,7 +220,7 @@ mod tests {
             let error = Location::try_from(bad).unwrap_err();
             assert_eq!(error.setting(), "location");
             assert!(
-                error.to_string().contains(&format!("{:?}", shown(bad))),
+                error.to_string().contains(&format!("{:?}", shown::value(bad))),
                 "{error} does not name {bad:?}"
             );
         }

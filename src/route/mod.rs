@@ -25,7 +25,8 @@
 //! - what describes the body: `content-type`, `content-length`, `content-encoding`; and the answer that is
 //!   wanted: `accept`, `accept-encoding`;
 //! - `authorization`, which [`VertexAuth`](crate::auth::VertexAuth) overwrites;
-//! - who asks, in general: `user-agent`, `x-goog-api-client`; and which request it is: `idempotency-key`,
+//! - who asks, in general: `user-agent`, `x-goog-api-client`, and what the SDKs of OpenAI tell of their
+//!   program, `x-stainless-…`, which the sidecar takes out; and which request it is: `idempotency-key`,
 //!   `x-request-id`, `traceparent`, `tracestate`;
 //! - what is for Vertex AI: `x-vertex-ai-…`, `x-server-timeout`, `x-goog-request-params`,
 //!   `x-goog-user-project`;

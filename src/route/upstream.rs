@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderName, Uri, uri::Scheme};
 
-use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, host::refused, rewrite::Methods};
+use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, rewrite::Methods};
 use crate::error::ConfigError;
 
 /// Where requests go: a project, a location and an endpoint, checked and ready for use.
@@ -116,7 +116,7 @@ impl Upstream {
                 .build();
             let uri = uri.map_err(|_| {
                 let base = [&origin, base_path.as_str()].concat();
-                refused("upstream", &base, "the URL is too long; shorten the settings")
+                ConfigError::invalid("upstream", &base, "the URL is too long; shorten the settings")
             })?;
             // The first clone of a `Bytes` made from a `Vec` allocates; every later one only
             // counts a reference. So the first one is made here.

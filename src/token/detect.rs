@@ -24,7 +24,6 @@ use crate::{
     shown,
 };
 
-const FILE_NAME: &str = "application_default_credentials.json";
 /// Two runs of a Python program.
 #[cfg(feature = "gcp-auth")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
@@ -224,12 +223,9 @@ impl CredentialsBuilder {
             return self.open(path.into(), KEY_VARIABLE.into()).await;
         }
         let mut looked = vec![(KEY_VARIABLE, "not set: the path of a credential file".to_owned())];
-        let usual = gcloud_folder().map(|folder| folder.join(FILE_NAME));
-        if let Some(path) = &usual {
-            // What cannot be looked at may be there.
-            if !matches!(path.try_exists(), Ok(false)) {
-                return self.open(path.clone(), "user credentials".into()).await;
-            }
+        let usual = file::user_credentials();
+        if let Some(path) = usual.as_deref().filter(|path| file::may_be_there(path)) {
+            return self.open(path.to_owned(), "user credentials".into()).await;
         }
         looked.push((
             "user credentials",
@@ -411,15 +407,4 @@ async fn gcloud() -> Result<Found, String> {
 /// A variable that is set to nothing is not set.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-/// Where gcloud keeps its configuration.
-fn gcloud_folder() -> Option<PathBuf> {
-    if let Some(folder) = env::var_os("CLOUDSDK_CONFIG").filter(|folder| !folder.is_empty()) {
-        return Some(folder.into());
-    }
-    #[cfg(windows)]
-    return Some(PathBuf::from(env::var_os("APPDATA")?).join("gcloud"));
-    #[cfg(not(windows))]
-    return Some(env::home_dir()?.join(".config").join("gcloud"));
 }

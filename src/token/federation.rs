@@ -13,15 +13,11 @@ use serde_json::{Value, json};
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{self, CredentialFile, Reread, Transport, blocking},
+    file::{self, CredentialFile, Reread, Transport, blocking, fault},
     grant, impersonated, login,
     refusal::Refusal,
 };
-use crate::{
-    BoxError,
-    error::{Fault, FaultKind},
-    regular_file, shown,
-};
+use crate::{BoxError, error::Fault, regular_file, shown};
 
 /// What a token of the Security Token Service is for, if it goes to be exchanged at Google's IAM.
 const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
@@ -106,18 +102,10 @@ async fn impersonate(
     };
     let delegates = file.json.get("delegates").and_then(Value::as_array);
     let delegates = delegates.into_iter().flatten().filter_map(Value::as_str);
-    let delegates: Vec<String> = delegates.map(delegate).collect();
+    let delegates: Vec<String> = delegates.map(impersonated::resource_name).collect();
     let lifetime = lifetime.unwrap_or(impersonated::DEFAULT_LIFETIME);
     let url = file.text_of("service_account_impersonation_url").unwrap_or_default();
     impersonated::generate(url, token.authorization(), &delegates, lifetime).await
-}
-
-/// As IAM names one, whichever way the file does.
-fn delegate(name: &str) -> String {
-    match name.contains('/') {
-        true => name.to_owned(),
-        false => format!("projects/-/serviceAccounts/{name}"),
-    }
 }
 
 /// The subject token for an access token: RFC 8693 §2.1.
@@ -150,11 +138,6 @@ async fn exchange(file: &CredentialFile) -> Result<AccessToken, BoxError> {
     let lifetime = lifetime.and_then(|settings| settings.get("token_lifetime_seconds")?.as_u64());
     let lifetime = lifetime.map_or(impersonated::DEFAULT_LIFETIME, Duration::from_secs);
     impersonated::generate(url, token.authorization(), &[], lifetime).await
-}
-
-/// What is wrong with what proves who the workload is.
-fn fault(what: String, remedy: &'static str) -> Fault {
-    Fault::new(FaultKind::Credentials, what, remedy)
 }
 
 async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
@@ -204,7 +187,7 @@ async fn ask_url(url: &str, headers: Option<&Value>, from: &str) -> Result<Strin
             HeaderName::from_bytes(name.as_bytes()),
             HeaderValue::from_str(value.as_str().unwrap_or_default()),
         ) else {
-            let what = "its \"credential_source.headers\" are not headers".to_owned();
+            let what = "its \"credential_source.headers\" are not headers";
             return Err(fault(what, "use the file as it was made").into());
         };
         value.set_sensitive(true);

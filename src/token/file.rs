@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    fmt,
+    env, fmt,
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -35,8 +35,8 @@ pub(super) const QUOTA_VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
 /// Nobody's credentials are longer.
 const LONGEST: u64 = 1024 * 1024;
 const AS_MADE: &str = "use the file as it was made";
-/// Where a service account's key is exchanged if its file does not say.
-const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
+/// Where a service account's key and a login are exchanged if their file does not say.
+pub(super) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
 /// Where secrets of a credential file may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +145,6 @@ enum Shape {
     Text,
     Object,
     Texts,
-    Number,
 }
 
 impl Shape {
@@ -157,7 +156,6 @@ impl Shape {
                 let texts = value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
                 (texts, "a list of texts")
             }
-            Self::Number => (value.is_number(), "a number"),
         };
         let is = match value {
             Value::Null => "null",
@@ -189,7 +187,7 @@ struct Fields {
 
 impl Fields {
     fn of(kind: CredentialKind) -> Self {
-        use Shape::{Number, Object, Text, Texts};
+        use Shape::{Object, Text, Texts};
         const LOGIN: Shapes =
             &[("client_id", Text), ("client_secret", Text), ("refresh_token", Text)];
         let (needed, optional, urls): (Shapes, Shapes, &'static [&'static str]) = match kind {
@@ -228,7 +226,7 @@ impl Fields {
             ),
             CredentialKind::ImpersonatedServiceAccount => (
                 &[("service_account_impersonation_url", Text), ("source_credentials", Object)],
-                &[("delegates", Texts), ("lifetime", Number)],
+                &[("delegates", Texts)],
                 &["service_account_impersonation_url"],
             ),
             CredentialKind::MetadataServer | CredentialKind::Gcloud => (&[], &[], &[]),
@@ -536,9 +534,27 @@ impl fmt::Debug for Reread {
     }
 }
 
+/// Where gcloud leaves a person's credentials; `None` without a home directory.
+pub(super) fn user_credentials() -> Option<PathBuf> {
+    const NAME: &str = "application_default_credentials.json";
+    if let Some(folder) = env::var_os("CLOUDSDK_CONFIG").filter(|folder| !folder.is_empty()) {
+        return Some(PathBuf::from(folder).join(NAME));
+    }
+    #[cfg(windows)]
+    let folder = PathBuf::from(env::var_os("APPDATA")?);
+    #[cfg(not(windows))]
+    let folder = env::home_dir()?.join(".config");
+    Some(folder.join("gcloud").join(NAME))
+}
+
+/// Whether a search ends at this path: what cannot be looked at may be there.
+pub(super) fn may_be_there(path: &Path) -> bool {
+    !matches!(path.try_exists(), Ok(false))
+}
+
 /// The project that pays, by the environment or else by the file.
 pub(super) fn quota_project(file: Option<&Reread>) -> Option<String> {
-    let variable = std::env::var(QUOTA_VARIABLE).ok().map(|value| value.trim().to_owned());
+    let variable = env::var(QUOTA_VARIABLE).ok().map(|value| value.trim().to_owned());
     let of_file = || file?.last_good().project("quota_project_id");
     variable.filter(|value| is_name(value)).or_else(of_file)
 }

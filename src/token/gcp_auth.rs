@@ -71,8 +71,9 @@ impl GcpAuth {
     /// The first of these that gives a token, for as long as this source lives:
     ///
     /// 1. the service-account key named by `GOOGLE_APPLICATION_CREDENTIALS`,
-    /// 2. the user credentials that `gcloud auth application-default login` left,
-    /// 3. the metadata server of Google Cloud,
+    /// 2. the user credentials that `gcloud auth application-default login` left, in
+    ///    `$CLOUDSDK_CONFIG` or in gcloud's usual folder,
+    /// 3. the metadata server, at `GCE_METADATA_HOST` or where Google Cloud has it,
     /// 4. `gcloud auth print-access-token`.
     ///
     /// If the variable is set, nothing else is tried: a broken key is an error, not a reason to
@@ -111,7 +112,7 @@ impl GcpAuth {
     pub fn from_service_account_key(json: impl Into<String>) -> Result<Self, ConfigError> {
         file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::key(Reread::fixed(content)))
-            .map_err(|why| ConfigError::missing("usable service-account key", why.to_string()))
+            .map_err(|why| ConfigError::unusable_content("service-account key", &why))
     }
 
     /// A file with a service-account key. It is read again for each token, so a key that is
@@ -144,7 +145,7 @@ impl Origin {
         match self {
             Self::Key(file) => key_token(file.current().await?).await,
             Self::UserCredentials(login) => login.fetch(FetchReason::Cold).await,
-            Self::MetadataServer => machine::token(metadata::HOST).await,
+            Self::MetadataServer => machine::token(&metadata::host()).await,
             Self::Gcloud => gcloud().await,
         }
     }
@@ -169,7 +170,7 @@ impl TokenSource for GcpAuth {
             None => {
                 // Of what the search will find first, if it is a file.
                 let named = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty());
-                let path = named.map(PathBuf::from).or_else(user_credentials);
+                let path = named.map(PathBuf::from).or_else(file::user_credentials);
                 let file = path.and_then(|path| Reread::open(path, Transport::Safe).ok());
                 file::quota_project(file.as_ref())
             }
@@ -199,7 +200,8 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
         return Ok((origin.token().await?, origin));
     }
     // What is there decides, even if it gives no token now.
-    if let Some(path) = user_credentials().filter(|path| path.exists()) {
+    let usual = file::user_credentials();
+    if let Some(path) = usual.filter(|path| file::may_be_there(path)) {
         let origin = Origin::UserCredentials(Login::new(open("user credentials", path).await?));
         return Ok((origin.token().await?, origin));
     }
@@ -215,13 +217,12 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
         Ok(token) => return Ok((token, Origin::Gcloud)),
         Err(error) => error,
     };
-    Err(format!(
-        "no Google credentials found:\n\
-         - {KEY_VARIABLE} is not set: set it to the path of a service-account key\n\
-         - there are no user credentials: run `gcloud auth application-default login`\n\
-         - metadata server: {metadata_error}: it answers on Google Cloud only\n\
-         - gcloud: {gcloud_error}"
-    )
+    Err(CredentialsError::not_found(vec![
+        (KEY_VARIABLE, "not set: the path of a service-account key".to_owned()),
+        ("user credentials", "none: run `gcloud auth application-default login`".to_owned()),
+        ("metadata server", format!("{metadata_error}: only on Google Cloud")),
+        ("gcloud", gcloud_error.to_string()),
+    ])
     .into())
 }
 
@@ -342,13 +343,4 @@ fn gcloud_fault(error: &GcpError) -> Fault {
         ),
         _ => Fault::new(FaultKind::Refused, "it gives no token", "run `gcloud auth login`"),
     }
-}
-
-/// Where gcloud leaves user credentials, if `CLOUDSDK_CONFIG` names no other folder.
-fn user_credentials() -> Option<PathBuf> {
-    let folder = match cfg!(windows) {
-        true => PathBuf::from(env::var_os("APPDATA")?),
-        false => env::home_dir()?.join(".config"),
-    };
-    Some(folder.join("gcloud").join("application_default_credentials.json"))
 }

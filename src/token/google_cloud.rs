@@ -45,10 +45,6 @@ use crate::{
     regular_file, shown,
 };
 
-/// A short overload of the metadata server or of a token endpoint ends within these.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
 /// Access tokens by Google's crate `google-cloud-auth`: for identity federation, impersonation,
 /// user credentials wherever they are, and a metadata server wherever it is.
 ///
@@ -90,7 +86,7 @@ impl GoogleCloudAuth {
     pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
         file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::file(Reread::fixed(content)))
-            .map_err(|why| ConfigError::missing("usable credential file", why.to_string()))
+            .map_err(|why| ConfigError::unusable_content("credential file", &why))
     }
 
     /// A credential file of any type but `external_account_authorized_user`. A change of it is
@@ -175,7 +171,7 @@ impl GoogleCloudAuth {
         {
             return Ok(token);
         }
-        let (mut tries, mut pause) = (1, FIRST_PAUSE);
+        let (mut tries, mut pause) = (1, grant::FIRST_PAUSE);
         loop {
             let built = Arc::new(Built::new(content.as_ref(), self.shared.lifetime)?);
             match built.token().await {
@@ -183,7 +179,9 @@ impl GoogleCloudAuth {
                     *self.built() = Some((text, built));
                     return Ok(token);
                 }
-                Err(Failure::Credentials(error)) if error.is_transient() && tries < TRIES => {
+                Err(Failure::Credentials(error))
+                    if error.is_transient() && tries < grant::TRIES =>
+                {
                     tokio::time::sleep(pause).await;
                     (tries, pause) = (tries + 1, pause * 2);
                 }

@@ -21,10 +21,12 @@ use crate::{
     error::{Fault, FaultKind},
 };
 
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A short overload of a token endpoint ends within these.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Half of what a fetch may take. Where packets are dropped, it is up once: another try would end with
+/// the time of the fetch, and its error would not name the host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A short overload of a token endpoint or of the metadata server ends within these.
+pub(super) const TRIES: u32 = 4;
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// No token is sent for longer without a look at a newer one.
 const LONGEST_LIFE: u64 = 24 * 3600;
 
@@ -50,11 +52,19 @@ pub(super) async fn ask(
     request: Request<Full<Bytes>>,
 ) -> Result<Grant, BoxError> {
     let host = request.uri().host().unwrap_or_default().to_owned();
-    let answer = send(request).await?;
+    granted(kind, &send(request).await?, &host)
+}
+
+/// What the answer of `host` grants.
+pub(super) fn granted(
+    kind: CredentialKind,
+    answer: &Answer,
+    host: &str,
+) -> Result<Grant, BoxError> {
     if !answer.status.is_success() {
         return Err(Refusal::new(answer.status.as_u16(), answer.text()).fault(kind).into());
     }
-    read(&answer, &host)
+    read(answer, host)
 }
 
 /// Sends it, and again if it could not be sent or the server has a problem.

@@ -12,7 +12,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use chrono::DateTime;
 use http::{HeaderMap, Request, StatusCode, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
@@ -47,6 +46,8 @@ pub(super) enum Cause {
     Unresolved,
     /// Nothing listens there.
     Refused,
+    /// No connection in the time that it may take: packets are dropped on the way.
+    TimedOut,
     /// No connection, for another reason.
     Unconnected,
     /// The certificate is of nobody whom this machine knows.
@@ -86,7 +87,7 @@ impl Unanswered {
             Cause::Tls => "another server answers there: look at this machine's DNS and clock",
             Cause::TooLong => "what answers there is no token endpoint: look at the URL",
             Cause::Here => "install the package ca-certificates, or name a file in SSL_CERT_FILE",
-            Cause::Refused | Cause::Unconnected | Cause::BrokeOff => UNREACHABLE,
+            Cause::Refused | Cause::TimedOut | Cause::Unconnected | Cause::BrokeOff => UNREACHABLE,
         };
         Fault::new(FaultKind::Unreachable, what, remedy)
     }
@@ -107,10 +108,12 @@ pub(super) fn unanswered(error: &(dyn StdError + 'static), of_connecting: bool) 
                 }
                 _ => Cause::Tls,
             };
-        } else if cause == Cause::Unconnected
-            && io.is_some_and(|io| io.kind() == ErrorKind::ConnectionRefused)
-        {
-            cause = Cause::Refused;
+        } else if cause == Cause::Unconnected {
+            cause = match io.map(std::io::Error::kind) {
+                Some(ErrorKind::ConnectionRefused) => Cause::Refused,
+                Some(ErrorKind::TimedOut) => Cause::TimedOut,
+                _ => cause,
+            };
         }
         // What an I/O error was made of is not its source: that is the source of it.
         next = match io.and_then(std::io::Error::get_ref) {
@@ -181,8 +184,7 @@ impl Answer {
 
     /// The server's own clock, if it told.
     pub(super) fn date(&self) -> Option<SystemTime> {
-        let date = self.headers.get(header::DATE)?.to_str().ok()?;
-        Some(DateTime::parse_from_rfc2822(date).ok()?.into())
+        httpdate::parse_http_date(self.headers.get(header::DATE)?.to_str().ok()?).ok()
     }
 
     pub(super) fn json(&self) -> Option<serde_json::Value> {
@@ -245,9 +247,58 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// Whether a URI's host is this machine.
+/// Whether what is sent to a URI's host stays on this machine. `localhost` alone of all names: one that
+/// ends with it may be asked of a DNS server. What browsers make of a name is for `cross_origin`.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_known_by_the_kind_of_the_error_within() {
+        for (kind, of_connecting, cause) in [
+            (ErrorKind::ConnectionRefused, true, Cause::Refused),
+            (ErrorKind::TimedOut, true, Cause::TimedOut),
+            (ErrorKind::HostUnreachable, true, Cause::Unconnected),
+            (ErrorKind::TimedOut, false, Cause::BrokeOff),
+            (ErrorKind::ConnectionReset, false, Cause::BrokeOff),
+        ] {
+            let error = io::Error::other(io::Error::from(kind));
+            assert_eq!(unanswered(&error, of_connecting).cause, cause, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_this_machine_by_its_address_or_by_one_name() {
+        for host in
+            ["localhost", "LocalHost", "127.0.0.1", "127.9.8.7", "[::1]", "[::ffff:127.0.0.1]"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["app.localhost", "localhost.evil.example", "10.0.0.7", "[::]", "[fd00::7]", ""]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_servers_clock_is_read_in_each_form_that_http_has() {
+        for date in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            let headers = HeaderMap::from_iter([(header::DATE, date.parse().unwrap())]);
+            let answer = Answer { status: StatusCode::OK, headers, body: Bytes::new() };
+            let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+            assert_eq!(answer.date(), Some(date));
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    BoxError, Error,
+    BoxError,
     error::{ConfigError, Fault},
 };
 
@@ -134,11 +134,7 @@ impl Impersonated {
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
-        // Not as an error within an error of the same words.
-        let mut lease = self.base.lease().await.map_err(|error| match error {
-            Error::Token(error) => BoxError::from(error),
-            error => error.into(),
-        })?;
+        let mut lease = self.base.lease().await?;
         let mut answer = self.ask(lease.authorization()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
             && let Rejection::Replaced(newer) = self.base.rejected(lease.generation()).await
@@ -151,10 +147,18 @@ impl Impersonated {
     }
 
     async fn ask(&self, bearer: &HeaderValue) -> Result<Answer, BoxError> {
-        let name = |account: &String| format!("projects/-/serviceAccounts/{account}");
-        let delegates: Vec<String> = self.delegates.iter().map(name).collect();
-        let url = format!("{}/v1/{}:generateAccessToken", self.endpoint, name(&self.account));
+        let delegates: Vec<_> = self.delegates.iter().map(|name| resource_name(name)).collect();
+        let account = resource_name(&self.account);
+        let url = format!("{}/v1/{account}:generateAccessToken", self.endpoint);
         ask(&url, bearer, &delegates, self.lifetime).await
+    }
+}
+
+/// A service account as IAM names it, from its e-mail address or from that name itself.
+pub(super) fn resource_name(account: &str) -> String {
+    match account.contains('/') {
+        true => account.to_owned(),
+        false => format!("projects/-/serviceAccounts/{account}"),
     }
 }
 

@@ -16,12 +16,10 @@ use http_body_util::Full;
 
 use super::{
     AccessToken, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{CredentialFile, Reread},
+    file::{CredentialFile, Reread, TOKEN_URI},
     grant::{self, Grant},
 };
 use crate::BoxError;
-
-const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
 pub(super) struct Login {
     file: Reread,

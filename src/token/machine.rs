@@ -27,8 +27,7 @@ pub(super) struct Machine {
 impl Machine {
     /// At the host that the environment names, or where Google Cloud has it.
     pub(super) fn new() -> Self {
-        let host = metadata::other_host().unwrap_or_else(|| metadata::HOST.to_owned());
-        Self { host, quota_project: file::quota_project(None) }
+        Self { host: metadata::host(), quota_project: file::quota_project(None) }
     }
 }
 
@@ -43,12 +42,16 @@ pub(super) async fn token(host: &str) -> Result<AccessToken, BoxError> {
         let what = format!("{} is not a host", metadata::HOST_VARIABLE);
         Fault::new(FaultKind::Credentials, what, "give a host, with a port or without")
     })?;
-    let asked = grant::ask(CredentialKind::MetadataServer, request);
-    let granted = tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| {
+    let answered = tokio::time::timeout(TIMEOUT, grant::send(request)).await.map_err(|_| {
         let what = format!("{host} did not answer within {TIMEOUT:?}");
         Fault::new(FaultKind::Unreachable, what, "see that the metadata server is up")
     })?;
-    Ok(granted?.token)
+    let answer = answered?;
+    if !metadata::is_its_own(&answer) {
+        let what = "does not say that it is a metadata server's";
+        return Err(grant::not_a_token(host, what).into());
+    }
+    Ok(grant::granted(CredentialKind::MetadataServer, &answer, host)?.token)
 }
 
 impl TokenSource for Machine {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     file::is_name,
-    https::{self, Cause},
+    https::{self, Answer, Cause},
 };
 use crate::BoxError;
 
@@ -22,7 +22,7 @@ pub(super) const HOST_VARIABLE: &str = "GCE_METADATA_HOST";
 /// What Google's own libraries take as word that there is none, if it is `true`.
 pub(super) const NONE_VARIABLE: &str = "NO_GCE_CHECK";
 /// Resolves on Google Cloud only.
-pub(super) const HOST: &str = "metadata.google.internal";
+const HOST: &str = "metadata.google.internal";
 /// Set by Cloud Run for services, jobs and worker pools, by Cloud Functions, and by App Engine.
 const PLATFORM_VARIABLES: [&str; 5] =
     ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL", "FUNCTION_TARGET", "GAE_SERVICE"];
@@ -44,9 +44,10 @@ pub(super) struct Machine {
     pub(super) universe_domain: Option<String>,
 }
 
-/// The host that the environment names.
-pub(super) fn other_host() -> Option<String> {
-    env::var(HOST_VARIABLE).ok().map(|host| host.trim().to_owned()).filter(|host| !host.is_empty())
+/// Where it is: at the host that the environment names, or where Google Cloud has it.
+pub(super) fn host() -> String {
+    let named = env::var(HOST_VARIABLE).ok().map(|host| host.trim().to_owned());
+    named.filter(|host| !host.is_empty()).unwrap_or_else(|| HOST.to_owned())
 }
 
 /// Whether the environment says that there is none.
@@ -146,7 +147,7 @@ pub(super) async fn machine(
     around: Surroundings,
     wants_project: bool,
 ) -> Result<Machine, BoxError> {
-    let host = &other_host().unwrap_or_else(|| HOST.to_owned());
+    let host = &host();
     let deadline = Instant::now() + around.patience();
     let email = email(around, host, around.patience()).await?;
     let value = |path| async move {
@@ -165,8 +166,7 @@ pub(super) async fn machine(
 /// Waits for a metadata server for at most that long, if nothing says before that there is none.
 #[cfg(feature = "gcp-auth")]
 pub(super) async fn wait(around: Surroundings, patience: Duration) -> Result<(), BoxError> {
-    let host = other_host().unwrap_or_else(|| HOST.to_owned());
-    email(around, &host, around.patience().min(patience)).await.map(drop)
+    email(around, &host(), around.patience().min(patience)).await.map(drop)
 }
 
 /// Of this machine's service account, if the server that is there tells it.
@@ -228,14 +228,18 @@ async fn get(host: &str, path: &str) -> Result<Option<String>, Unanswered> {
         Cause::Unresolved => Unanswered::NoName(why.into()),
         _ => Unanswered::Unreachable(why.into()),
     })?;
-    let is_its_own = answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google");
     let value = answer.text().trim();
     match answer.status {
-        status if !is_its_own => Err(Unanswered::Stranger(status)),
+        status if !is_its_own(&answer) => Err(Unanswered::Stranger(status)),
         status if status.is_success() => Ok(is_name(value).then(|| value.to_owned())),
         StatusCode::NOT_FOUND => Ok(None),
         status => Err(Unanswered::Busy(status)),
     }
+}
+
+/// Whether an answer says that it is a metadata server's.
+pub(super) fn is_its_own(answer: &Answer) -> bool {
+    answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google")
 }
 
 #[cfg(test)]

@@ -72,7 +72,6 @@ impl Refusal {
     }
 
     /// For what gives a subject token.
-    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
     pub(super) fn of_subject(&self, what: String) -> Fault {
         let remedy = match self.status {
             Some(429 | 500..) => "try again in a moment",

@@ -15,6 +15,9 @@ pub(crate) enum Reply {
     Hang,
     /// This status, and nothing that tells of a metadata server.
     Status(u16),
+    /// This body, of a server that is none either.
+    #[allow(dead_code)] // One test binary has use for it.
+    Stranger(&'static str),
     /// The emulator's answer.
     Good,
 }
@@ -40,6 +43,11 @@ pub(crate) async fn serve(
             })),
             Reply::Status(status) => {
                 let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+                let _ = socket.write_all(answer.as_bytes()).await;
+            }
+            Reply::Stranger(body) => {
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 x\r\ncontent-length: {length}\r\n\r\n{body}");
                 let _ = socket.write_all(answer.as_bytes()).await;
             }
             Reply::Good => drop(connections.spawn(async move {

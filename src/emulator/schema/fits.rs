@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{DEEPEST, Maker, Object, kinds, length, merge, number, properties, required};
+use super::{
+    DEEPEST, Maker, Object, kinds, length, merge, number, properties, required, schemas_of_items,
+};
 
 impl Maker<'_> {
     pub(super) fn fits(&self, schema: &Value, value: &Value, depth: usize) -> bool {
@@ -43,11 +45,7 @@ impl Maker<'_> {
     }
 
     fn fits_items(&self, schema: &Object, items: &[Value], depth: usize) -> bool {
-        let (first, rest) = match (schema.get("prefixItems"), schema.get("items")) {
-            (Some(Value::Array(first)), rest) => (&first[..], rest),
-            (_, Some(Value::Array(first))) => (&first[..], schema.get("additionalItems")),
-            (_, rest) => (&[][..], rest),
-        };
+        let (first, rest) = schemas_of_items(schema);
         let is_unique = schema.get("uniqueItems") == Some(&Value::Bool(true));
         is_within(schema, "Items", items.len())
             && items.iter().enumerate().all(|(at, item)| {

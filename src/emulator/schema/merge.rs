@@ -18,8 +18,7 @@ impl Maker<'_> {
         if name.is_none() && all.is_none() {
             return Ok(Cow::Borrowed(schema));
         }
-        self.copied(schema)?;
-        let mut one = schema.clone();
+        let mut one = self.copy_schema(schema)?;
         one.remove("$ref");
         one.remove("allOf");
         let there = name.map(|name| self.there(name)).transpose()?;
@@ -27,14 +26,17 @@ impl Maker<'_> {
             self.begin(depth)?;
             match part {
                 Value::Bool(true) => {}
-                Value::Object(part) => {
-                    self.copied(part)?;
-                    into(&mut one, &*self.merged(part, depth + 1)?);
-                }
+                Value::Object(part) => self.merge(&mut one, &*self.merged(part, depth + 1)?)?,
                 _ => return Err("the schema must be an object".into()),
             }
         }
         Ok(Cow::Owned(one))
+    }
+
+    /// Adds what `more` wants.
+    pub(super) fn merge(&self, one: &mut Object, more: &Object) -> Result<(), String> {
+        into(one, &self.copy_schema(more)?);
+        Ok(())
     }
 }
 
@@ -45,9 +47,9 @@ pub(super) fn choice(keyword: &str) -> Option<&'static str> {
     CHOICES.into_iter().find(|choice| keyword.trim_end_matches('+') == *choice)
 }
 
-/// Adds what `more` wants: of two bounds the narrower. Where two keywords cannot be one, the first
+/// Of two bounds the narrower. Where two keywords cannot be one, the first
 /// stays, and whether the value fits both is seen at the end.
-pub(super) fn into(one: &mut Object, more: &Object) {
+fn into(one: &mut Object, more: &Object) {
     for (keyword, wanted) in more {
         if choice(keyword).is_some() {
             // A choice of each.

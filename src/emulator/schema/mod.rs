@@ -28,17 +28,22 @@ use serde_json::{Map, Value};
 const ENOUGH: [usize; 3] = [8, 3, 0];
 /// How deep it goes before it is an error.
 const DEEPEST: usize = 32;
-/// How much work a schema may be: each part of it that is looked at, and each value that is made, each
-/// time.
+/// How much work a schema may be: each part of it that is looked at, each time, and what is made and
+/// copied by its [`size`].
 const WORK: usize = 100_000;
-/// So many bytes of a text are as much work as a value.
-const TEXT_BYTES: usize = 32;
+/// So many bytes of text are as much work as a part.
+const BYTES: usize = 64;
+
+/// As much of what was said is repeated, in characters.
+const ECHO: usize = 1024;
 
 type Object = Map<String, Value>;
 
 /// The same for the same schema: the first of several choices, the number next to zero, and `said`
 /// where any text may stand. Or what is wrong with the schema.
 pub(crate) fn example(schema: &Value, said: &str) -> Result<Value, String> {
+    let end = said.char_indices().nth(ECHO).map_or(said.len(), |(end, _)| end);
+    let said = said.get(..end).unwrap_or_default();
     let mut made = Err(String::new());
     for enough in ENOUGH {
         let maker = Maker { root: schema, said, enough, work: Cell::new(WORK) };
@@ -81,26 +86,32 @@ impl Maker<'_> {
     }
 
     fn spend(&self, work: usize) -> Result<(), String> {
-        let left = self.work.get().checked_sub(work).ok_or("the schema is too large")?;
-        self.work.set(left);
-        Ok(())
+        let left = self.work.get().checked_sub(work);
+        // What does not need it all at once ends here, too.
+        self.work.set(left.unwrap_or(0));
+        left.map(drop).ok_or_else(|| "the schema is too large".into())
     }
 
-    /// The same value again, which is as much work as it is large.
+    /// A copy of a value.
     fn copy(&self, value: &Value) -> Result<Value, String> {
-        self.spend(size_of(value))?;
+        self.spend(size(value))?;
         Ok(value.clone())
     }
 
-    /// A part of the schema is copied, for a moment.
-    fn copied(&self, part: &Object) -> Result<(), String> {
-        self.spend(size_of_object(part) / 8)
+    /// A copy of a schema, without what others refer to: that is looked up in the root.
+    fn copy_schema(&self, schema: &Object) -> Result<Object, String> {
+        let of_itself = schema.iter().filter(|(keyword, _)| !is_for_others(keyword));
+        let copied = of_itself.map(|(keyword, wanted)| {
+            self.spend(size_of_text(keyword))?;
+            Ok((keyword.clone(), self.copy(wanted)?))
+        });
+        copied.collect()
     }
 
-    /// A text that is a value, which is the same work.
-    fn text(&self, text: String) -> Result<Value, String> {
-        self.spend(size_of_text(&text))?;
-        Ok(text.into())
+    /// What was said, as a text or the beginning of one.
+    fn said(&self) -> Result<String, String> {
+        self.spend(size_of_text(self.said))?;
+        Ok(self.said.to_owned())
     }
 
     /// What `#/…` is.
@@ -130,7 +141,10 @@ impl Maker<'_> {
             let made = match &*kind.to_ascii_lowercase() {
                 "object" => self.object(schema, depth, nth),
                 "array" => self.array(schema, depth),
-                "string" => text::make(schema, self.said, nth).and_then(|text| self.text(text)),
+                "string" => {
+                    let spend = |text: &str| self.spend(size_of_text(text));
+                    text::make(schema, self.said, nth, spend).map(Value::String)
+                }
                 "integer" => number::integer(schema, nth),
                 "number" => number::any(schema, nth),
                 "boolean" if nth < 2 => Ok((nth == 0).into()),
@@ -159,15 +173,15 @@ impl Maker<'_> {
         if depth >= self.enough {
             branches.sort_by_key(|branch| !is_flat(branch));
         }
-        let mut base = schema.clone();
+        let mut base = self.copy_schema(schema)?;
         base.remove(choice);
         let mut error = format!("`{choice}` has nothing to choose from");
         for branch in branches {
             let made = match branch {
                 Value::Object(branch) => self.merged(branch, depth + 1).and_then(|branch| {
                     self.begin(depth)?;
-                    let mut both = base.clone();
-                    merge::into(&mut both, &branch);
+                    let mut both = self.copy_schema(&base)?;
+                    self.merge(&mut both, &branch)?;
                     self.value(&both, depth + 1, nth)
                 }),
                 _ => self.value(&base, depth + 1, nth),
@@ -187,6 +201,7 @@ impl Maker<'_> {
         for (name, property) in properties(schema) {
             let is_required = required.contains(&name.as_str());
             if is_required || depth < self.enough {
+                self.spend(size_of_text(name))?;
                 match self.make(property, depth + 1, nth) {
                     Ok(value) => drop(object.insert(name.clone(), value)),
                     Err(why) if is_required => return Err(why),
@@ -196,11 +211,12 @@ impl Maker<'_> {
         }
         let more = schema.get("additionalProperties").unwrap_or(&Value::Bool(true));
         let another = || match more {
-            Value::Bool(true) => self.text(self.said.to_owned()),
+            Value::Bool(true) => self.said().map(Value::String),
             more => self.make(more, depth + 1, nth),
         };
         for name in &required {
             if !object.contains_key(*name) {
+                self.spend(size_of_text(name))?;
                 object.insert((*name).to_owned(), another()?);
             }
         }
@@ -225,12 +241,7 @@ impl Maker<'_> {
     }
 
     fn array(&self, schema: &Object, depth: usize) -> Result<Value, String> {
-        // In drafts before 2020-12 an array in `items` is what is `prefixItems` since.
-        let (first, rest) = match (schema.get("prefixItems"), schema.get("items")) {
-            (Some(Value::Array(first)), rest) => (&first[..], rest),
-            (_, Some(Value::Array(first))) => (&first[..], schema.get("additionalItems")),
-            (_, rest) => (&[][..], rest),
-        };
+        let (first, rest) = schemas_of_items(schema);
         let most = length(schema, "maxItems").unwrap_or(usize::MAX);
         let least = match length(schema, "minItems") {
             Some(least) => least,
@@ -245,7 +256,9 @@ impl Maker<'_> {
             let at = items.len();
             let made = match (first.get(at), rest) {
                 (Some(item), _) => self.make(item, depth + 1, if is_unique { at } else { 0 }),
-                (None, Some(Value::Bool(true)) | None) => self.text(format!("{} {at}", self.said)),
+                (None, Some(Value::Bool(true)) | None) => {
+                    self.said().map(|said| format!("{said} {at}").into())
+                }
                 (None, Some(_)) if !is_unique && at > first.len() => self.copy(&items[at - 1]),
                 (None, Some(rest)) => self.make(rest, depth + 1, if is_unique { at } else { 0 }),
             };
@@ -258,6 +271,27 @@ impl Maker<'_> {
         }
         Ok(Value::Array(items))
     }
+}
+
+/// How much work it is to make a value.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => size_of_text(text),
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(object) => {
+            1 + object.iter().map(|(name, value)| size_of_text(name) + size(value)).sum::<usize>()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+    }
+}
+
+fn size_of_text(text: &str) -> usize {
+    1 + text.len() / BYTES
+}
+
+/// Whether a keyword holds schemas that are there to be referred to.
+fn is_for_others(keyword: &str) -> bool {
+    matches!(keyword, "$defs" | "definitions")
 }
 
 /// The types that a value may have, the first of which is tried first.
@@ -281,25 +315,6 @@ fn kinds(schema: &Object) -> Vec<Cow<'_, str>> {
     }
 }
 
-/// How many values these are, and the long texts among them more than one.
-fn size_of(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
-        Value::String(text) => size_of_text(text),
-        Value::Array(items) => 1 + items.iter().map(size_of).sum::<usize>(),
-        Value::Object(object) => size_of_object(object),
-    }
-}
-
-fn size_of_object(object: &Object) -> usize {
-    let of_member = |(name, value): (&String, &Value)| name.len() / TEXT_BYTES + size_of(value);
-    1 + object.iter().map(of_member).sum::<usize>()
-}
-
-fn size_of_text(text: &str) -> usize {
-    1 + text.len() / TEXT_BYTES
-}
-
 /// Whether the values of a schema have nothing in them.
 fn is_flat(schema: &Value) -> bool {
     let kinds = schema.get("type").and_then(Value::as_str);
@@ -309,6 +324,16 @@ fn is_flat(schema: &Value) -> bool {
 
 fn properties(schema: &Object) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+/// Those of the first items, and that of all behind them.
+fn schemas_of_items(schema: &Object) -> (&[Value], Option<&Value>) {
+    // In drafts before 2020-12 an array in `items` is what is `prefixItems` since.
+    match (schema.get("prefixItems"), schema.get("items")) {
+        (Some(Value::Array(first)), rest) => (first, rest),
+        (_, Some(Value::Array(first))) => (first, schema.get("additionalItems")),
+        (_, rest) => (&[], rest),
+    }
 }
 
 fn required(schema: &Object) -> Vec<&str> {

@@ -10,13 +10,17 @@ use super::{Object, length};
 
 /// A longer text is not made, whatever the schema wants.
 const LONGEST: usize = 1 << 14;
-/// As much of what was said is repeated.
-const ECHO: usize = 1024;
 const LONGEST_PATTERN: usize = 1000;
 /// So many more repetitions are tried until a text is long enough.
 const TRIES: usize = 100;
 
-pub(super) fn make(schema: &Object, said: &str, nth: usize) -> Result<String, String> {
+/// Each text that is made is shown to `spend`.
+pub(super) fn make(
+    schema: &Object,
+    said: &str,
+    nth: usize,
+    spend: impl Fn(&str) -> Result<(), String>,
+) -> Result<String, String> {
     let least = length(schema, "minLength").unwrap_or(0);
     let most = length(schema, "maxLength").unwrap_or(usize::MAX);
     if least > LONGEST || least > most {
@@ -30,10 +34,11 @@ pub(super) fn make(schema: &Object, said: &str, nth: usize) -> Result<String, St
         let missing = pattern.text(0, 0).map_or(0, |text| least.saturating_sub(text.len()));
         let mut texts: Vec<String> = Vec::new();
         for more in (0..TRIES).chain([missing]) {
-            if let Some(text) = pattern.text(more, least).filter(|text| is_within(text))
-                && texts.last() != Some(&text)
-            {
-                texts.push(text);
+            if let Some(text) = pattern.text(more, least) {
+                spend(&text)?;
+                if is_within(&text) && texts.last() != Some(&text) {
+                    texts.push(text);
+                }
             }
             if let Some(text) = texts.get(nth) {
                 return Ok(text.clone());
@@ -49,10 +54,12 @@ pub(super) fn make(schema: &Object, said: &str, nth: usize) -> Result<String, St
     // Different ones end with their numbers.
     let end = if nth == 0 { String::new() } else { format!("{nth}") };
     let room = most.checked_sub(end.len()).ok_or("there are no more texts")?;
-    let mut text: String = said.chars().take(room.min(ECHO)).collect();
+    let mut text: String = said.chars().take(room).collect();
     let missing = least.saturating_sub(text.chars().count() + end.len());
     text.extend(std::iter::repeat_n('.', missing));
-    Ok(text + &end)
+    text += &end;
+    spend(&text)?;
+    Ok(text)
 }
 
 fn of_format(format: &str) -> Option<&'static str> {

@@ -2,9 +2,9 @@
 //! of one.
 //!
 //! `previous_response_id` and `conversation` do at the top level, and so does an item of `input` of the
-//! type `item_reference`, or with an `id` and without a type and a role, which is the same to OpenAI. Keys
-//! count in any case and with or without underscores, since some parsers take them so; each of them
-//! counts, however often it is there.
+//! type `item_reference`, or with an `id` and without a type and a role, which is the same to OpenAI. A
+//! type or a role that is empty, or no text at all, is none. Keys count in any case and with or without
+//! underscores, since some parsers take them so; each of them counts, however often it is there.
 
 /// Where items of `input` stand: in an array within the object. Google's parsers take a single one without
 /// the array, too.
@@ -31,8 +31,10 @@ pub(super) struct Search {
 #[derive(Debug, Default)]
 struct Item {
     id: bool,
-    role: bool,
-    /// A `type` that is text, and one that is not.
+    /// A `role` that is text, and one that is not or is empty.
+    roled: bool,
+    unroled: bool,
+    /// The same of a `type`.
     typed: bool,
     untyped: bool,
 }
@@ -41,6 +43,14 @@ struct Item {
 enum ItemKey {
     Id,
     Type,
+    Role,
+}
+
+/// A value of an item that is text to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ItemText {
+    Type,
+    Role,
 }
 
 impl Search {
@@ -62,44 +72,55 @@ impl Search {
 
     /// A key of an item.
     pub(super) fn item_key(&mut self, key: &str) {
-        self.item.role |= is(key, "role");
         self.next = match key {
             key if is(key, "id") => Some(ItemKey::Id),
             key if is(key, "type") => Some(ItemKey::Type),
+            key if is(key, "role") => Some(ItemKey::Role),
             _ => None,
         };
     }
 
-    /// The first byte of a value. Whether that is the type of an item, and text.
-    pub(super) fn value(&mut self, byte: u8) -> bool {
+    /// The first byte of a value. What it is, if that is a text of an item to look at.
+    pub(super) fn value(&mut self, byte: u8) -> Option<ItemText> {
         self.found |= std::mem::take(&mut self.reference_next) && byte != b'n';
         if std::mem::take(&mut self.input_next) {
             self.is_only_item = byte == b'{';
         }
-        match self.next.take() {
-            None => false,
-            Some(ItemKey::Id) => {
+        let is_text = byte == b'"';
+        match self.next.take()? {
+            ItemKey::Id => {
                 self.item.id |= byte != b'n';
-                false
+                None
             }
-            Some(ItemKey::Type) => {
-                self.item.typed |= byte == b'"';
-                self.item.untyped |= byte != b'"';
-                byte == b'"'
+            ItemKey::Type => {
+                self.item.typed |= is_text;
+                self.item.untyped |= !is_text;
+                is_text.then_some(ItemText::Type)
+            }
+            ItemKey::Role => {
+                self.item.roled |= is_text;
+                self.item.unroled |= !is_text;
+                is_text.then_some(ItemText::Role)
             }
         }
     }
 
-    /// The type of an item.
-    pub(super) fn item_type(&mut self, kind: &str) {
-        self.found |= is(kind, "itemreference");
+    /// The type or the role of an item.
+    pub(super) fn item_text(&mut self, what: ItemText, text: &str) {
+        match what {
+            ItemText::Type => {
+                self.found |= is(text, "itemreference");
+                self.item.untyped |= text.is_empty();
+            }
+            ItemText::Role => self.item.unroled |= text.is_empty(),
+        }
     }
 
     /// An object ends that is so deep.
     pub(super) fn end_of_object(&mut self, depth: usize) {
         if self.looks_at(depth) {
-            let Item { id, role, typed, untyped } = std::mem::take(&mut self.item);
-            self.found |= id && !role && (untyped || !typed);
+            let Item { id, roled, unroled, typed, untyped } = std::mem::take(&mut self.item);
+            self.found |= id && (unroled || !roled) && (untyped || !typed);
         }
     }
 }
@@ -145,6 +166,11 @@ mod tests {
             r#"{"input":["a",{"role":"user"},{"id":"i"}]}"#,
             r#"{"input":[{"id":"i","type":null}]}"#,
             r#"{"input":[{"id":"i","type":null,"type":"message"}]}"#,
+            r#"{"input":[{"id":"i","type":""}]}"#,
+            r#"{"input":[{"id":"i","role":null}]}"#,
+            r#"{"input":[{"role":"user","role":null,"id":"i"}]}"#,
+            r#"{"input":[{"role":"","id":"i"}]}"#,
+            r#"{"input":[{"id":"i","role":{}}]}"#,
             r#"{"\u0069nput":[{"\u0069d":"i"}]}"#,
             r#"{"input":[{"role":"user","content":[{"type":"input_text"}]},{"id":"i"}]}"#,
             r#"{"input":{"type":"item_reference","id":"i"}}"#,

@@ -1,3 +1,4 @@
+use http::header::CONTENT_ENCODING;
 use proptest::prelude::*;
 
 use super::*;
@@ -439,4 +440,30 @@ proptest! {
             prop_assert!((1..=LONGEST_DELAY + 1).contains(&seconds));
         }
     }
+}
+
+#[test]
+fn headers_that_describe_the_old_body_go_with_it() {
+    let mut headers = HeaderMap::new();
+    for name in [
+        "content-digest",
+        "repr-digest",
+        "digest",
+        "content-md5",
+        "etag",
+        "last-modified",
+        "content-language",
+        "trailer",
+        "transfer-encoding",
+        "x-request-id",
+    ] {
+        headers.append(name, HeaderValue::from_static("old"));
+        headers.append(name, HeaderValue::from_static("older"));
+    }
+    let error = translate(StatusCode::NOT_FOUND, &headers, b"", None).unwrap();
+    let body = error.into_body(&mut headers);
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "content-type", "x-request-id", "x-vertex-error-type"]);
+    assert_eq!(headers["content-length"], body.len().to_string().as_str());
 }

@@ -108,6 +108,16 @@ fn secrets_go_in_clear_text_to_this_machine_alone() {
 }
 
 #[test]
+fn a_field_that_nothing_comes_of_is_not_looked_at() {
+    let text = json!({ "type": "impersonated_service_account", "lifetime": "an hour",
+        "service_account_impersonation_url":
+            "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b:generateAccessToken",
+        "source_credentials": { "type": "authorized_user", "client_id": "a",
+            "client_secret": "SECRET", "refresh_token": "SECRET" } });
+    assert!(safe(&text.to_string()).is_ok());
+}
+
+#[test]
 fn what_impersonates_goes_to_generate_access_token_and_nowhere_else() {
     for url in [
         "https://evil.example/steal",

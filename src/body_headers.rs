@@ -1,0 +1,50 @@
+//! What headers say of a body.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_ENCODING};
+
+/// Of its bytes: RFC 9530, and what was before it.
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// Whether it is compressed.
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
+    let identity = |value: &HeaderValue| {
+        let coding = value.as_bytes().trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    !headers.get_all(CONTENT_ENCODING).iter().all(identity)
+}
+
+/// Takes out what does not hold for other bytes.
+pub(crate) fn remove_digests(headers: &mut HeaderMap) {
+    for name in &DIGESTS {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_identity_is_no_compression() {
+        for (values, encoded) in [
+            (&[][..], false),
+            (&["identity"], false),
+            (&["Identity", ""], false),
+            (&["gzip"], true),
+            (&["identity, gzip"], true),
+            (&["identity", "br"], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
+            }
+            assert_eq!(is_encoded(&headers), encoded, "{values:?}");
+        }
+    }
+}
