@@ -12,6 +12,8 @@ use super::{
 const TEXT: &str = "example";
 /// What a prompt has to say for a tool to be called, with the name of the tool behind it.
 const PHRASE: &str = "call the tool ";
+/// As often as it is looked for in a prompt: each time, all tools are.
+const MOST_PHRASES: usize = 100;
 
 /// The answer, or what is wrong with the request.
 ///
@@ -92,7 +94,7 @@ fn called<'a>(functions: impl Iterator<Item = &'a Value>, prompt: &str) -> Optio
     if functions.is_empty() {
         return None;
     }
-    prompt.to_ascii_lowercase().match_indices(PHRASE).find_map(|(at, phrase)| {
+    prompt.to_ascii_lowercase().match_indices(PHRASE).take(MOST_PHRASES).find_map(|(at, phrase)| {
         let rest = &prompt[at + phrase.len()..];
         let is_end = |rest: &str| {
             let rest = rest.strip_prefix('.').unwrap_or(rest);

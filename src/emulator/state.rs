@@ -25,6 +25,54 @@ use super::{
 const RECORDS: usize = 10_000;
 /// As many responses of the Responses API as can be fetched again.
 const RESPONSES: usize = 1_000;
+/// Of either, no more bytes than this: requests choose how long they are.
+const LARGEST: usize = 64 << 20;
+
+/// The latest of something.
+#[derive(Debug)]
+struct Latest<T> {
+    all: VecDeque<(usize, T)>,
+    bytes: usize,
+    most: usize,
+}
+
+impl<T> Latest<T> {
+    fn new(most: usize) -> Self {
+        Self { all: VecDeque::new(), bytes: 0, most }
+    }
+
+    /// Adds one of so many `bytes`, for which older ones may have to go.
+    fn push(&mut self, bytes: usize, new: T) {
+        while self.all.len() == self.most || self.bytes.saturating_add(bytes) > LARGEST {
+            let Some((gone, _)) = self.all.pop_front() else { break };
+            self.bytes -= gone;
+        }
+        self.bytes += bytes;
+        self.all.push_back((bytes, new));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.all.iter().map(|(_, one)| one)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.all.retain(|(_, one)| keep(one));
+        self.bytes = self.all.iter().map(|(bytes, _)| bytes).sum();
+    }
+}
+
+/// As many bytes as the texts of a value have.
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| size_of::<Value>() + bytes_of(item)).sum(),
+        Value::Object(object) => object
+            .iter()
+            .map(|(name, value)| size_of::<Value>() + name.len() + bytes_of(value))
+            .sum(),
+    }
+}
 
 /// What all connections of one emulator share.
 pub(crate) struct Shared {
@@ -41,8 +89,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: Credentials,
     faults: Mutex<Faults>,
     counters: Mutex<Stats>,
-    records: Mutex<VecDeque<Entry>>,
-    responses: Mutex<VecDeque<(String, Value)>>,
+    records: Mutex<Latest<Entry>>,
+    responses: Mutex<Latest<(String, Value)>>,
 }
 
 /// A panic elsewhere leaves counters, not invariants: the data is still good.
@@ -68,8 +116,8 @@ impl Shared {
             credentials: Credentials::new(),
             faults: Mutex::default(),
             counters: Mutex::default(),
-            records: Mutex::default(),
-            responses: Mutex::default(),
+            records: Mutex::new(Latest::new(RECORDS)),
+            responses: Mutex::new(Latest::new(RESPONSES)),
         }
     }
 
@@ -145,16 +193,12 @@ impl Shared {
             streams: StreamStats { open: counters.streams.open, ..StreamStats::default() },
             ..Stats::default()
         };
-        lock(&self.records).clear();
+        lock(&self.records).retain(|_| false);
     }
 
     pub(crate) fn record(&self, entry: Entry) {
         self.count(|stats| *stats.by_status.entry(entry.record.status).or_default() += 1);
-        let mut records = lock(&self.records);
-        if records.len() == RECORDS {
-            records.pop_front();
-        }
-        records.push_back(entry);
+        lock(&self.records).push(entry.record.bytes(), entry);
     }
 
     pub(crate) fn requests(&self) -> Vec<RequestRecord> {
@@ -162,11 +206,7 @@ impl Shared {
     }
 
     pub(crate) fn keep_response(&self, id: &str, response: Value) {
-        let mut responses = lock(&self.responses);
-        if responses.len() == RESPONSES {
-            responses.pop_front();
-        }
-        responses.push_back((id.to_owned(), response));
+        lock(&self.responses).push(bytes_of(&response), (id.to_owned(), response));
     }
 
     pub(crate) fn response(&self, id: &str) -> Option<Value> {
@@ -176,9 +216,9 @@ impl Shared {
 
     pub(crate) fn forget_response(&self, id: &str) -> bool {
         let mut responses = lock(&self.responses);
-        let before = responses.len();
+        let before = responses.all.len();
         responses.retain(|(known, _)| known != id);
-        responses.len() < before
+        responses.all.len() < before
     }
 }
 
@@ -260,6 +300,15 @@ pub struct RequestRecord {
     pub chunks_sent: u64,
 }
 
+impl RequestRecord {
+    /// About as many as its texts have.
+    fn bytes(&self) -> usize {
+        let texts = [Some(&self.method), self.host.as_ref(), Some(&self.path), self.query.as_ref()];
+        let names = self.header_names.iter().map(|name| size_of::<String>() + name.len());
+        texts.into_iter().flatten().map(String::len).chain(names).sum()
+    }
+}
+
 /// A record and what is still to come of it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -311,6 +360,37 @@ impl Connection {
     pub(crate) fn closed(&self) {
         if self.counted.swap(false, Ordering::Relaxed) {
             self.shared.count(|stats| stats.connections -= 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_are_kept_as_far_as_there_is_room() {
+        let mut latest = Latest::new(3);
+        (0..5).for_each(|number| latest.push(1, number));
+        assert_eq!(latest.iter().collect::<Vec<_>>(), [&2, &3, &4]);
+        latest.push(LARGEST - 1, 5);
+        assert_eq!(latest.iter().collect::<Vec<_>>(), [&4, &5]);
+        latest.retain(|number| *number != 5);
+        (6..8).for_each(|number| latest.push(LARGEST / 2 - 1, number));
+        assert_eq!(latest.iter().collect::<Vec<_>>(), [&4, &6, &7]);
+        latest.push(2 * LARGEST, 8);
+        assert_eq!((latest.iter().collect::<Vec<_>>(), latest.bytes), (vec![&8], 2 * LARGEST));
+    }
+
+    #[test]
+    fn a_value_is_as_large_as_its_texts() {
+        let long = "x".repeat(1000);
+        for value in
+            [json!(long), json!([long]), json!({ "a": { "b": [1, long] } }), json!({ &long: 1 })]
+        {
+            assert!((1000..1200).contains(&bytes_of(&value)), "{}", bytes_of(&value));
         }
     }
 }

@@ -77,8 +77,11 @@ async fn no_tool_is_called_unless_the_request_asks_for_one() {
         let answer = bench.post(CHAT, &chat(json!([user(said)]), more)).await.json();
         answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"].clone()
     };
+    // It is not looked for without end.
+    let often = "call the tool tomorrow, ".repeat(100) + "call the tool now";
     for said in [
         "hello",
+        &often,
         "weather",
         "What is the weather now?",
         "call weather",

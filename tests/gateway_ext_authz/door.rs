@@ -117,6 +117,39 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_call_whose_message_does_not_come_is_ended() {
+    let place = Place::new().await;
+    let gateway = Gateway::start(place.command(&[])).await;
+    let socket = TcpStream::connect(gateway.addr).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+    const PROCESS: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
+    let calls = [(CHECK, &b""[..]), (CHECK, b"\0\0\0\0\x05a"), (PROCESS, b"")];
+    let calls: Vec<_> = calls
+        .into_iter()
+        .map(|(path, begun)| {
+            let request = http::Request::post(format!("http://envoy{path}"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers");
+            let (answer, mut body) =
+                requests.send_request(request.body(()).unwrap(), false).unwrap();
+            body.send_data(bytes::Bytes::from_static(begun), false).unwrap();
+            (answer, body)
+        })
+        .collect();
+    for (answer, _body) in calls {
+        let ended = async {
+            let mut answer = answer.await.unwrap().into_body();
+            while let Some(data) = answer.data().await {
+                data.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it is ended");
+    }
+}
+
+#[tokio::test]
 async fn by_mutual_tls_only_with_a_certificate() {
     let place = Place::new().await;
     let authority = Authority::new();

@@ -157,7 +157,11 @@ async fn a_key_asks_for_its_models_alone() {
     let (keys, config) = (files.path("keys"), files.write("config", RULES));
     let gateway = files.start(&vertex, &["--client-key-file", &keys, "--config", &config]).await;
     let models = ["slow", "gemini-2.5-flash", "google/gemini-2.5-flash", "Fast", "fast ", "llama"];
-    for model in models {
+    // What a server that makes a path of it would read as another one.
+    let paths =
+        ["llama-3/../../google/models/slow", "llama-3/.", "llama-3\\..", "llama-3/%2e%2e/slow"];
+    let models = [&models[..], &paths].concat();
+    for model in &models {
         let (status, code, message) =
             openai_error(gateway.call(chat_with(ALICE, model)).await).await;
         assert_eq!((status, code.as_str()), (403, "model_not_allowed"), "{model}");
@@ -300,7 +304,7 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
         assert_eq!(error_of(&gateway, chat("x")).await.0, 401);
     }
     std::fs::remove_file(&keys).unwrap();
-    files.told(1, "there is no such file").await;
+    files.told(1, "keys: there is no such file").await;
     assert_eq!(gateway.call(chat_of(carol)).await.status(), 200);
     // Told once each, however often it was looked at.
     assert_eq!(files.log().matches("not read again").count(), 5, "{}", files.log());

@@ -238,7 +238,10 @@ impl Client {
     /// 403 if it may not ask for this model. `None` is a request without one that could be read.
     pub(super) fn allow(&self, model: Option<&str>) -> Result<(), Refusal> {
         let Some(patterns) = &self.models else { return Ok(()) };
-        if model.is_some_and(|model| patterns.iter().any(|pattern| pattern.matches(model))) {
+        let fits = |pattern: &Pattern, model: &str| {
+            pattern.matches(model) && (*pattern.text == *model || is_one_name(model))
+        };
+        if model.is_some_and(|model| patterns.iter().any(|pattern| fits(pattern, model))) {
             return Ok(());
         }
         let asked = match model {
@@ -262,4 +265,10 @@ impl Client {
     pub(super) fn concurrency(&self) -> Option<&Arc<Semaphore>> {
         self.concurrency.as_ref().map(|concurrency| &concurrency.permits)
     }
+}
+
+/// Whether nobody who makes a path of `model` could read another one in it: a `*` stands for a part of a
+/// name, and not for a way to other names.
+fn is_one_name(model: &str) -> bool {
+    !model.contains(['%', '\\']) && !model.split('/').any(|part| matches!(part, "." | ".."))
 }

@@ -1,15 +1,25 @@
 //! Loopback, a socket file or mutual TLS, and gRPC on it.
 
 use std::{
-    convert::Infallible, fmt, future::Future, io, net::SocketAddr, path::PathBuf, pin::pin,
-    sync::Arc, time::Duration,
+    convert::Infallible,
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use bytes::Bytes;
 use envoy_types::pb::envoy::service::{
     auth::v3::authorization_server::AuthorizationServer,
     ext_proc::v3::external_processor_server::ExternalProcessorServer,
 };
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -19,7 +29,7 @@ use tokio::{
     io::{self as tokio_io, AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
 use tonic::{Status, body::Body};
@@ -27,6 +37,7 @@ use tower::ServiceExt as _;
 
 use super::{Shared, check::Check, heal::Heal};
 use crate::{
+    BoxError,
     gateway::{
         activity::{Activity, SentBody},
         config::{self, Failure},
@@ -49,7 +60,10 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// For its handshake, and again for the preface of HTTP/2. hyper 1.12 has no limit for it, sends pings
 /// only after it, and ends such a connection at no graceful shutdown.
 const OPENING: Duration = Duration::from_secs(10);
-/// For the same when this process is about to end: what is on its way is not thrown away.
+/// For the message of a call, and of a stream of calls for the beginning of the first one: Envoy has it
+/// before it calls.
+const MESSAGE: Duration = Duration::from_secs(10);
+/// For the opening when this process is about to end: what is on its way is not thrown away.
 const LAST_OPENING: Duration = Duration::from_secs(1);
 /// A stream whose answer Envoy does not take for so long is reset.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -304,6 +318,51 @@ where
     Ok(tokio_io::join(io::Cursor::new(preface).chain(from), to))
 }
 
+/// The body of a call, of which the first message must come in time.
+struct Message {
+    body: Incoming,
+    /// `None` once it came.
+    end: Option<Pin<Box<Sleep>>>,
+    /// There is no other one.
+    is_only: bool,
+}
+
+impl Message {
+    fn new(body: Incoming, is_only: bool) -> Self {
+        Self { body, end: Some(Box::pin(sleep(MESSAGE))), is_only }
+    }
+}
+
+impl http_body::Body for Message {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            let Some(end) = &mut this.end else { return Poll::Pending };
+            ready!(end.as_mut().poll(cx));
+            let status = Status::deadline_exceeded("the message of the call did not come");
+            return Poll::Ready(Some(Err(status.into())));
+        };
+        if !this.is_only {
+            this.end = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 async fn serve_grpc<I>(
     socket: I,
     shared: Arc<Shared>,
@@ -329,18 +388,20 @@ async fn serve_grpc<I>(
         let call = of_service.call(request.version());
         async move {
             let path = request.uri().path();
-            let answer: Result<Response<Body>, Infallible> = match path
-                .rsplit_once('/')
-                .map(|(service, _)| service)
-            {
-                Some("/envoy.service.auth.v3.Authorization") => check.oneshot(request).await,
-                Some("/envoy.service.ext_proc.v3.ExternalProcessor") => heal.oneshot(request).await,
-                _ => Ok(Status::unimplemented(
-                    "there are envoy.service.auth.v3.Authorization and \
+            let answer: Result<Response<Body>, Infallible> =
+                match path.rsplit_once('/').map(|(service, _)| service) {
+                    Some("/envoy.service.auth.v3.Authorization") => {
+                        check.oneshot(request.map(|body| Message::new(body, true))).await
+                    }
+                    Some("/envoy.service.ext_proc.v3.ExternalProcessor") => {
+                        heal.oneshot(request.map(|body| Message::new(body, false))).await
+                    }
+                    _ => Ok(Status::unimplemented(
+                        "there are envoy.service.auth.v3.Authorization and \
                          envoy.service.ext_proc.v3.ExternalProcessor",
-                )
-                .into_http()),
-            };
+                    )
+                    .into_http()),
+                };
             answer.map(|answer| answer.map(|body| SentBody::new(body, call)))
         }
     });
