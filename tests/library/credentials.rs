@@ -20,6 +20,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
@@ -302,20 +303,26 @@ async fn impersonated_service_account_by_google_cloud_auth() {
     live(&place, source, JUST_ABOVE_THE_SLACK, true, 2).await;
 }
 
-/// Those that are found by their files, each with the tokens that it takes.
+/// Those that are found by their files, each with the tokens that it takes. All at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn federation_and_impersonation() {
+    let mut lives = JoinSet::new();
     for (which, mints) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
-        let place = Place::new().await;
-        let text = match which {
-            0 => place.vertex.authorized_user(),
-            1 => place.vertex.external_account(place.subject_token()),
-            2 => place.vertex.external_account_impersonated(place.subject_token()),
-            _ => place.vertex.impersonated_service_account(),
-        };
-        let found = Credentials::builder().file(place.file(&text)).detect().await.unwrap();
-        assert_eq!(found.info().backend(), "tower-vertex");
-        live(&place, found, SHORT, true, mints).await;
+        lives.spawn(async move {
+            let place = Place::new().await;
+            let text = match which {
+                0 => place.vertex.authorized_user(),
+                1 => place.vertex.external_account(place.subject_token()),
+                2 => place.vertex.external_account_impersonated(place.subject_token()),
+                _ => place.vertex.impersonated_service_account(),
+            };
+            let found = Credentials::builder().file(place.file(&text)).detect().await.unwrap();
+            assert_eq!(found.info().backend(), "tower-vertex");
+            live(&place, found, SHORT, true, mints).await;
+        });
+    }
+    while let Some(lived) = lives.join_next().await {
+        lived.unwrap();
     }
 }
 
