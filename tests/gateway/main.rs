@@ -3,6 +3,8 @@
 //! One binary for all of it: most of these tests wait, and here they wait at the same time.
 #![cfg(feature = "gateway")]
 
+#[cfg(target_os = "linux")]
+mod after_a_while;
 #[path = "../sdk/rust/mod.rs"]
 mod async_openai_matrix;
 #[cfg(unix)]
@@ -21,8 +23,6 @@ mod ext_authz;
 mod faults;
 #[cfg(target_os = "linux")]
 mod hosts;
-#[cfg(target_os = "linux")]
-mod hour;
 mod load;
 #[cfg(target_os = "linux")]
 mod network;
