@@ -37,9 +37,14 @@ impl World {
         self
     }
 
-    /// Runs the test `name` again in this world, in an empty folder which is `HOME` too, and
-    /// fails if it fails there. Returns `true` in there.
-    pub(crate) fn enter(self, name: &str) -> bool {
+    /// Runs the test `name` of `module`, which is `module_path!()`, again in this world, in an
+    /// empty folder which is `HOME` too, and fails if it fails there. Returns `true` in there.
+    pub(crate) fn enter(self, module: &str, name: &str) -> bool {
+        // The test harness leaves out the name of the crate.
+        let name = match module.split_once("::") {
+            Some((_, module)) => &format!("{module}::{name}"),
+            None => name,
+        };
         if std::env::var_os(INSIDE).is_some() {
             return true;
         }

@@ -4,6 +4,7 @@
 mod answers;
 mod chats;
 mod control;
+mod credentials;
 mod early_answers;
 mod faults;
 mod hosts;

@@ -12,7 +12,7 @@ use async_openai::{
 use serde_json::{Value, from_str, from_value, json, to_value};
 use tokio_stream::StreamExt;
 
-use crate::sidecar::{OpenAI, Sidecar, file};
+use super::sidecar::{OpenAI, Sidecar, file};
 
 const MODEL: &str = "google/gemini-2.5-flash";
 const EMBEDDING_MODEL: &str = "google/text-embedding-005";

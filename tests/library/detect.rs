@@ -1,0 +1,788 @@
+//! Which credentials a machine offers, what is said of those that cannot be used, and that a
+//! process stays who it is.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::common::{
+    auth, chat, client, eventually,
+    metadata::{self, Reply},
+    upstream,
+    world::World,
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt};
+use tower_vertex::{
+    Error,
+    auth::VertexAuthLayer,
+    emulator::{Emulator, TokenBehavior, UserGrantFault},
+    route::VertexRouteLayer,
+    token::{
+        CredentialKind, Credentials, FetchReason, GcpAuth, GoogleCloudAuth, TokenCache, TokenSource,
+    },
+};
+
+/// No metadata server and no gcloud.
+fn bare() -> World {
+    World::new().variable("PATH", "").variable("NO_GCE_CHECK", "true")
+}
+
+fn home() -> PathBuf {
+    std::env::var_os("HOME").unwrap().into()
+}
+
+fn write(path: impl AsRef<Path>, text: impl AsRef<str>) -> PathBuf {
+    let path = home().join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text.as_ref()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn nothing_at_all_is_said_place_by_place() {
+    if !bare().enter(module_path!(), "nothing_at_all_is_said_place_by_place") {
+        return;
+    }
+    let began = std::time::Instant::now();
+    let error = Credentials::detect().await.unwrap_err();
+    // The promise itself, not a benchmark: there is nothing to wait for longer.
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let text = error.to_string();
+    let Error::Credentials(error) = error else { panic!("{text}") };
+    assert!(error.is_not_found());
+    let places: Vec<_> = error.places().map(|(place, _)| place).collect();
+    assert_eq!(
+        places,
+        ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "gcloud"]
+    );
+    let token = TokenCache::new(GcpAuth::new()).lease().await.unwrap_err();
+    assert_eq!(token.remedy(), error.remedy());
+    let places: Vec<String> = places.iter().map(|place| format!("\n- {place}: ")).collect();
+    assert!(places.iter().all(|place| token.to_string().contains(place)), "{token}");
+    for words in [
+        "not set",
+        "application_default_credentials.json: run `gcloud auth application-default login`",
+        "not asked, because NO_GCE_CHECK is set",
+        "no such command; install it",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn gcp_auth_takes_the_user_credentials_that_the_search_finds() {
+    let world = bare().variable("CLOUDSDK_CONFIG", "elsewhere");
+    if !world.enter(module_path!(), "gcp_auth_takes_the_user_credentials_that_the_search_finds") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let path = write("elsewhere/application_default_credentials.json", vertex.authorized_user());
+    write(".config/gcloud/application_default_credentials.json", "not this one");
+    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    assert_eq!(vertex.stats().token_mints, 1);
+
+    // There is something, and who looks cannot see what.
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let found = Credentials::detect().await.unwrap_err().to_string();
+    let fetched = GcpAuth::new().fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert_eq!(fetched, found);
+    assert!(found.contains("elsewhere/application_default_credentials.json: "), "{found}");
+}
+
+/// The one that answers by its name is another machine's.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn gcp_auth_asks_the_metadata_server_that_the_environment_names() {
+    let world = World::new()
+        .hosts("127.0.0.2 metadata.google.internal")
+        .variable("GCE_METADATA_HOST", "127.0.0.1:8123");
+    if !world.enter(module_path!(), "gcp_auth_asks_the_metadata_server_that_the_environment_names")
+    {
+        return;
+    }
+    let (named, other) = (Emulator::start().await.unwrap(), Emulator::start().await.unwrap());
+    let listen = tokio::net::TcpListener::bind;
+    let listener = listen(("127.0.0.1", 8123)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, named.addr(), |_, _| Reply::Good));
+    let listener = listen(("127.0.0.2", 80)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, other.addr(), |_, _| Reply::Good));
+    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    assert_eq!((named.stats().token_mints, other.stats().token_mints), (1, 0));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken() {
+    let world = World::new().hosts("").variable("GCE_METADATA_HOST", "127.0.0.1:8123");
+    if !world.enter(
+        module_path!(),
+        "a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken",
+    ) {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 8123)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, vertex.addr(), |_, path| {
+        match path.contains("/token") {
+            true => Reply::Stranger(r#"{"access_token":"ya29.other","expires_in":3600}"#),
+            false => Reply::Good,
+        }
+    }));
+    let found = Credentials::detect().await.unwrap();
+    let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1:8123 does not say that it is a metadata server"), "{error}");
+}
+
+/// Whom it sends to is there, and what is sent gets lost.
+#[cfg(target_os = "linux")]
+const LOST: &str = "ip link add here type veth peer name there
+ip addr add 10.9.8.1/24 dev here
+ip link set here up
+ip link set there up
+ip neigh add 10.9.8.2 lladdr 02:00:00:00:00:02 dev here";
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named() {
+    let world = bare()
+        .hosts("10.9.8.2 tokens.example")
+        .network(LOST)
+        .variable("PATH", std::env::var_os("PATH").unwrap_or_default());
+    if !world
+        .enter(module_path!(), "a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named")
+    {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    key["token_uri"] = "https://tokens.example/token".into();
+    let source = GcpAuth::from_service_account_key(key.to_string()).unwrap();
+    let error = TokenCache::new(source).lease().await.unwrap_err();
+    assert!(error.to_string().contains("tokens.example cannot be reached: "), "{error}");
+    assert!(error.remedy().is_some_and(|remedy| remedy.contains("firewall")), "{error}");
+}
+
+#[test]
+fn a_search_can_be_spawned() {
+    fn check<T: Send>(_: T) {}
+    check(Credentials::detect());
+}
+
+/// As in the first seconds of a pod of GKE that cannot see the firmware.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again() {
+    let world = World::new()
+        .hosts("127.0.0.1 metadata.google.internal")
+        .variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    if !world
+        .enter(module_path!(), "in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again")
+    {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 80)).await.unwrap();
+    tokio::spawn(metadata::serve(listener, vertex.addr(), |number, _| match number {
+        0 => Reply::Hang,
+        1 => Reply::Status(404),
+        _ => Reply::Good,
+    }));
+    let found = Credentials::detect().await.unwrap();
+    assert_eq!(found.info().kind(), CredentialKind::MetadataServer);
+    assert_eq!(found.info().project_id(), Some("emulator-project"));
+}
+
+/// What resolves the name in Google's clusters alone decides at once.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn in_anybodys_kubernetes_no_metadata_server_is_waited_for() {
+    let world = World::new().hosts("").variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    if !world.enter(module_path!(), "in_anybodys_kubernetes_no_metadata_server_is_waited_for") {
+        return;
+    }
+    let error = Credentials::detect().await.unwrap_err().to_string();
+    assert!(error.contains("metadata.google.internal: its name does not resolve"), "{error}");
+    assert!(error.contains("only on Google Cloud"), "{error}");
+}
+
+#[tokio::test]
+async fn the_places_are_looked_at_in_their_order() {
+    if !bare()
+        .variable("CLOUDSDK_CONFIG", "elsewhere")
+        .variable("GOOGLE_CLOUD_QUOTA_PROJECT", "payer")
+        .enter(module_path!(), "the_places_are_looked_at_in_their_order")
+    {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
+    user["quota_project_id"] = "file-payer".into();
+    write("elsewhere/application_default_credentials.json", user.to_string());
+    write(".config/gcloud/application_default_credentials.json", "not this one");
+    let found = Credentials::detect().await.unwrap();
+    assert_eq!(found.info().kind(), CredentialKind::AuthorizedUser);
+    assert_eq!(found.info().backend(), "tower-vertex");
+    assert!(found.info().path().unwrap().starts_with("elsewhere"));
+    assert_eq!(found.info().quota_project(), Some("payer"), "the variable wins over the file");
+    assert_eq!(found.quota_project(), Some("payer"));
+
+    // It reaches the service, and the token is good there.
+    let layer = VertexAuthLayer::new(found).trust_origin(vertex.url()).unwrap();
+    let stack = VertexRouteLayer::new(upstream(&vertex))
+        .layer(layer.layer(client(crate::common::Http::One)));
+    assert_eq!(stack.oneshot(chat("hello")).await.unwrap().status(), StatusCode::OK);
+    let request = vertex.requests().pop().unwrap();
+    assert!(request.header_names.iter().any(|name| name == "x-goog-user-project"));
+    assert_eq!(request.principal.as_deref(), Some("developer@example.com"));
+
+    // A file that is named wins, whatever its type, and tells what it knows.
+    let sub = write("subject", vertex.subject_token());
+    for (text, kind, backend) in [
+        (vertex.service_account_key(), CredentialKind::ServiceAccount, "gcp_auth"),
+        (vertex.authorized_user(), CredentialKind::AuthorizedUser, "tower-vertex"),
+        (vertex.external_account(&sub), CredentialKind::ExternalAccount, "tower-vertex"),
+        (
+            vertex.impersonated_service_account(),
+            CredentialKind::ImpersonatedServiceAccount,
+            "tower-vertex",
+        ),
+        (
+            vertex.external_account_authorized_user(),
+            CredentialKind::ExternalAccountAuthorizedUser,
+            "tower-vertex",
+        ),
+    ] {
+        let path = write("named.json", text);
+        let found =
+            Credentials::builder().file(&path).quota_project("other").detect().await.unwrap();
+        assert_eq!((found.info().kind(), found.info().backend()), (kind, backend));
+        assert_eq!(found.info().quota_project(), Some("other"));
+        assert_eq!(found.info().warnings(), [""; 0]);
+        found.fetch(FetchReason::Cold).await.unwrap();
+        let line = found.info().to_string();
+        assert!(line.contains("named.json"), "{line}");
+        if kind == CredentialKind::ServiceAccount {
+            assert!(line.starts_with("service account key of ") && line.contains('@'), "{line}");
+            assert!(found.info().project_id().is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_everybody_can_read_is_a_warning() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.json");
+    fs::write(&path, vertex.service_account_key()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let found = Credentials::builder().file(&path).detect().await.unwrap();
+    let [warning] = found.info().warnings() else { panic!("{:?}", found.info()) };
+    assert!(warning.contains("chmod 600") && warning.contains("key.json"), "{warning}");
+}
+
+/// Each file has marked secrets in it; none of them may be said.
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_never_passed_over_and_never_quoted() {
+    if !bare()
+        .variable("GOOGLE_APPLICATION_CREDENTIALS", "named.json")
+        .enter(module_path!(), "a_file_that_cannot_be_used_is_never_passed_over_and_never_quoted")
+    {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    // Would be found if a broken file were passed over.
+    write(".config/gcloud/application_default_credentials.json", vertex.authorized_user());
+    let key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    let pem = |label: &str| format!("-----BEGIN {label}-----\nU0VDUkVU\n-----END {label}-----\n");
+    let with = |field: &str, value: Value| {
+        let mut key = key.clone();
+        key[field] = value;
+        key.to_string()
+    };
+    for (text, why) in [
+        ("SECRET".to_owned(), "not JSON"),
+        ("[\"SECRET\"]".into(), "no \"type\""),
+        (json!({ "installed": { "client_secret": "SECRET" } }).to_string(), "OAuth client"),
+        (with("type", "SECRET".into()), "\"type\""),
+        (with("type", "gdch_service_account".into()), "\"type\""),
+        (with("private_key", "SECRET".into()), "PKCS#8"),
+        (with("private_key", pem("PRIVATE KEY").into()), "PKCS#8"),
+        (with("private_key", pem("RSA PRIVATE KEY").into()), "openssl pkcs8"),
+        (with("private_key", json!(["SECRET"])), "\"private_key\""),
+        (with("client_email", json!({ "SECRET": 1 })), "\"client_email\""),
+        (with("token_uri", "SECRET".into()), "\"token_uri\""),
+        (
+            json!({ "type": "authorized_user", "client_id": "SECRET", "client_secret": "SECRET" })
+                .to_string(),
+            "\"refresh_token\"",
+        ),
+        (
+            json!({ "type": "external_account", "audience": "SECRET", "token_url": "SECRET" })
+                .to_string(),
+            "\"subject_token_type\"",
+        ),
+        (
+            json!({ "type": "impersonated_service_account", "service_account_impersonation_url": "SECRET",
+                    "source_credentials": { "type": "SECRET" } })
+            .to_string(),
+            "\"service_account_impersonation_url\"",
+        ),
+    ] {
+        write("named.json", &text);
+        let error = Credentials::detect().await.unwrap_err().to_string();
+        assert!(error.contains("GOOGLE_APPLICATION_CREDENTIALS: named.json: "), "{error}");
+        assert!(error.contains(why), "{text}: {error}");
+        assert!(!error.contains("SECRET") && !error.contains("U0VDUkVU"), "{error}");
+    }
+    fs::remove_file("named.json").unwrap();
+    let error = Credentials::detect().await.unwrap_err().to_string();
+    assert!(error.contains("no such file"), "{error}");
+    fs::create_dir("named.json").unwrap();
+    let error = Credentials::detect().await.unwrap_err().to_string();
+    assert!(error.contains("directory"), "{error}");
+}
+
+/// What the token endpoints refuse, and what is said of it.
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let subject = write("subject", "SECRET-subject".into());
+    let key = write("key.json", vertex.service_account_key());
+    let user = write("user.json", vertex.authorized_user());
+    let workforce = write("workforce.json", vertex.external_account_authorized_user());
+    let external = write("external.json", vertex.external_account(&subject));
+    let impersonated = write("impersonated.json", vertex.impersonated_service_account());
+    let revoked = |fault| move |behavior: &mut TokenBehavior| behavior.user_grant = Some(fault);
+    type Change<'a> = Box<dyn Fn(&mut TokenBehavior) + 'a>;
+    let cases: [(&Path, Change<'_>, &str); 9] = [
+        (
+            &user,
+            Box::new(revoked(UserGrantFault::Revoked)),
+            "run `gcloud auth application-default login`",
+        ),
+        (&user, Box::new(revoked(UserGrantFault::ReauthRequired)), "wants you to log in again"),
+        (&workforce, Box::new(revoked(UserGrantFault::Revoked)), "--login-config=FILE"),
+        (&impersonated, Box::new(revoked(UserGrantFault::Revoked)), "application-default login"),
+        (&key, Box::new(|behavior| behavior.clock_offset_s = -7200), "clock is wrong"),
+        (&external, Box::new(|_| {}), "the subject token is expired"),
+        (
+            &impersonated,
+            Box::new(|behavior| behavior.impersonation_denied = true),
+            "serviceAccountTokenCreator",
+        ),
+        (
+            &user,
+            Box::new(|behavior| behavior.respond = Some(literal("SECRET"))),
+            "not a JSON object",
+        ),
+        (
+            &key,
+            Box::new(|behavior| behavior.respond = Some(literal("SECRET"))),
+            "not a JSON object",
+        ),
+    ];
+    for (path, change, why) in cases {
+        let mut behavior = TokenBehavior::default();
+        change(&mut behavior);
+        vertex.set_token_behavior(behavior);
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{path:?}, {why}: {error}");
+        assert!(!error.contains("SECRET"), "{error}");
+    }
+
+    // A life that no policy allows; and with the policy, the life that was asked for.
+    let long = || {
+        Credentials::builder()
+            .file(&key)
+            .impersonate("target@p.iam.gserviceaccount.com")
+            .token_lifetime(Duration::from_secs(12 * 3600))
+            .iam_endpoint(vertex.url())
+            .detect()
+    };
+    vertex.set_token_behavior(TokenBehavior::default());
+    let error = long().await.unwrap().fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert!(error.contains("allowServiceAccountCredentialLifetimeExtension"), "{error}");
+    vertex.set_token_behavior(TokenBehavior { allow_long_lifetimes: true, ..Default::default() });
+    let found = long().await.unwrap();
+    assert_eq!(found.info().impersonates(), Some("target@p.iam.gserviceaccount.com"));
+    let life = found.fetch(FetchReason::Cold).await.unwrap().expires_in().unwrap().as_secs();
+    assert!((43_190..=43_200).contains(&life), "{life}");
+
+    // Counted by the server's clock: one that is hours away changes nothing.
+    vertex.set_token_behavior(TokenBehavior { clock_offset_s: 200, ..Default::default() });
+    let found = Credentials::builder()
+        .file(&key)
+        .impersonate("target@p.iam.gserviceaccount.com")
+        .iam_endpoint(vertex.url())
+        .detect()
+        .await
+        .unwrap();
+    let life = found.fetch(FetchReason::Cold).await.unwrap().expires_in().unwrap().as_secs();
+    assert!((3_590..=3_600).contains(&life), "{life}");
+    vertex.set_token_behavior(TokenBehavior::default());
+
+    // google-cloud-auth panics over it, which goes no further.
+    vertex.set_token_behavior(TokenBehavior { clock_offset_s: -7200, ..Default::default() });
+    let source = GoogleCloudAuth::from_file(&impersonated).unwrap();
+    for _ in 0..2 {
+        let error = source.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+        assert!(error.contains("look at this machine's clock"), "{error}");
+    }
+    vertex.set_token_behavior(TokenBehavior::default());
+    source.fetch(FetchReason::Cold).await.unwrap();
+
+    // Of a life of choice only impersonated accounts have tokens.
+    let error =
+        Credentials::builder().file(&key).token_lifetime(Duration::from_secs(60)).detect().await;
+    assert!(error.unwrap_err().to_string().contains("impersonate"));
+
+    fs::write(&subject, vertex.subject_token()).unwrap();
+    let source = GoogleCloudAuth::from_file(&external).unwrap();
+    source.fetch(FetchReason::Cold).await.unwrap();
+    fs::remove_file(&subject).unwrap();
+    let error = source.fetch(FetchReason::Rejected).await.unwrap_err().to_string();
+    assert!(error.contains("subject cannot be read: there is no such file"), "{error}");
+    fs::write(&subject, vertex.subject_token()).unwrap();
+    source.fetch(FetchReason::Proactive).await.unwrap();
+}
+
+fn literal(body: &str) -> tower_vertex::emulator::LiteralResponse {
+    tower_vertex::emulator::LiteralResponse { body: body.to_owned(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
+    let name = "a_key_that_vanishes_never_makes_the_process_somebody_else";
+    let world = World::new()
+        .hosts("127.0.0.1 metadata.google.internal")
+        .variable("GOOGLE_APPLICATION_CREDENTIALS", "key.json");
+    if cfg!(not(target_os = "linux")) || !world.enter(module_path!(), name) {
+        return;
+    }
+    // The machine has an identity of its own, at the place where every library looks.
+    let vertex = Emulator::builder().listen(([127, 0, 0, 1], 80).into()).start().await.unwrap();
+    for make in [
+        vertex.service_account_key(),
+        vertex.authorized_user(),
+        vertex.external_account(write("subject", vertex.subject_token())),
+        vertex.external_account_authorized_user(),
+    ] {
+        let is_key = make == vertex.service_account_key();
+        for any_file in [true, false] {
+            // `GcpAuth` reads it with the first request, so it must be good again for each.
+            write("key.json", &make);
+            let source: Box<dyn TokenSource> = match any_file {
+                true => Box::new(Credentials::detect().await.unwrap()),
+                false => Box::new(GcpAuth::new()),
+            };
+            let layer = auth(&vertex, TokenCache::new(source));
+            let stack = VertexRouteLayer::new(upstream(&vertex))
+                .layer(layer.layer(client(crate::common::Http::One)));
+            vertex.reset_stats();
+            let _ = stack.clone().oneshot(chat("hello")).await;
+            for broken in [None, Some(""), Some("{}"), Some("{\"type\":\"authorized_user\"}")] {
+                match broken {
+                    Some(text) => drop(write("key.json", text)),
+                    None => fs::remove_file("key.json").unwrap(),
+                }
+                vertex.revoke_tokens();
+                let _ = stack.clone().oneshot(chat("hello")).await;
+            }
+            let principals: std::collections::BTreeSet<_> =
+                vertex.requests().into_iter().filter_map(|request| request.principal).collect();
+            // `GcpAuth` alone takes no other file than a key, and then asks nobody.
+            let expected = usize::from(any_file || is_key);
+            assert_eq!(principals.len(), expected, "{principals:?}");
+            assert!(!principals.iter().any(|who| who.contains("compute@")), "{principals:?}");
+        }
+    }
+}
+
+/// Threads of this process that belong to `google-cloud-auth`. Linux keeps 15 characters of a name.
+#[cfg(target_os = "linux")]
+fn threads() -> usize {
+    let names = fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("google-cloud-a")).count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn fifty_rebuilds_leave_nothing_behind() {
+    // In a process of its own: the threads of others would be counted.
+    if !bare().enter(module_path!(), "fifty_rebuilds_leave_nothing_behind") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let subject = write("subject", vertex.subject_token());
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for text in [
+        vertex.service_account_key(),
+        vertex.authorized_user(),
+        vertex.external_account(&subject),
+        vertex.external_account_impersonated(&subject),
+        vertex.impersonated_service_account(),
+    ] {
+        let source = GoogleCloudAuth::from_json(text).unwrap();
+        source.fetch(FetchReason::Cold).await.unwrap();
+        eventually("one thread", || threads() == 1).await;
+        let before = tasks();
+        for _ in 0..50 {
+            source.fetch(FetchReason::Rejected).await.unwrap();
+        }
+        eventually("one thread after fifty rebuilds", || threads() == 1).await;
+        eventually("as many tasks as before", || tasks() <= before).await;
+        drop(source);
+        eventually("no thread", || threads() == 0).await;
+    }
+}
+
+/// Tasks that were spawned on a runtime die with it; those of the source are on one of its own.
+#[test]
+fn a_source_survives_the_runtime_that_used_it_first() {
+    let start = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    };
+    let emulators = start();
+    let vertex = emulators.block_on(Emulator::start()).unwrap();
+    let source = GoogleCloudAuth::from_json(vertex.authorized_user()).unwrap();
+    for reason in [FetchReason::Cold, FetchReason::Proactive, FetchReason::Rejected] {
+        let runtime = start();
+        runtime.block_on(source.fetch(reason)).unwrap();
+    }
+    assert_eq!(vertex.stats().token_mints, 2, "the second was answered from memory");
+}
+
+/// Those that ask a token endpoint, each by the file that it is made of.
+fn files(vertex: &Emulator, folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let subject = folder.join("subject");
+    fs::write(&subject, vertex.subject_token()).unwrap();
+    let files = [
+        ("key", vertex.service_account_key()),
+        ("user", vertex.authorized_user()),
+        ("workforce", vertex.external_account_authorized_user()),
+        ("federation", vertex.external_account(&subject)),
+    ];
+    let write = |(name, text): (&'static str, String)| {
+        let path = folder.join(format!("{name}.json"));
+        fs::write(&path, text).unwrap();
+        (name, path)
+    };
+    files.into_iter().map(write).collect()
+}
+
+/// What each source makes of an answer: the life of its token, or the error.
+async fn each_with(body: &str) -> Vec<(&'static str, Result<Option<u64>, String>)> {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    vertex.set_token_behavior(TokenBehavior { respond: Some(literal(body)), ..Default::default() });
+    let mut all = Vec::new();
+    for (name, path) in files(&vertex, folder.path()) {
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        let token = found.fetch(FetchReason::Cold).await;
+        let life = token.map(|token| token.expires_in().map(|life| life.as_secs()));
+        all.push((name, life.map_err(|error| error.to_string())));
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_source_takes_an_expires_in_that_is_text() {
+    for (expires_in, life) in
+        [("\"3600\"", Some(3600)), ("3600", Some(3600)), ("3599.5", Some(3599)), ("null", None)]
+    {
+        let body = format!(r#"{{"access_token":"ya29.x","expires_in":{expires_in}}}"#);
+        for (name, found) in each_with(&body).await {
+            assert_eq!(found, Ok(life), "{name}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_source_names_the_field_of_an_answer_that_is_no_token() {
+    for (body, why) in [
+        (r#"{"access_token":"SECRET","expires_in":"SECRET"}"#, "\"expires_in\""),
+        (r#"{"access_token":"SECRET","expires_in":-1}"#, "\"expires_in\""),
+        (r#"{"access_token":["SECRET"]}"#, "\"access_token\""),
+        (r#"{"expires_in":3600}"#, "\"access_token\""),
+        (r#"["SECRET"]"#, "not a JSON object"),
+        ("SECRET", "not a JSON object"),
+        (r#"{"access_token":"SECRET SECRET","expires_in":3600}"#, "a space"),
+    ] {
+        for (name, found) in each_with(body).await {
+            let error = found.unwrap_err();
+            assert!(error.contains(why) && !error.contains("SECRET"), "{name}: {body}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_source_refuses_a_token_and_an_answer_beyond_reason() {
+    let token = "a".repeat(16 * 1024 + 1);
+    let body = format!(r#"{{"access_token":"{token}","expires_in":3600}}"#);
+    for (name, found) in each_with(&body).await {
+        assert!(found.clone().unwrap_err().contains("more than 16 KiB"), "{name}: {found:?}");
+    }
+    let body = format!(r#"{{"access_token":"{}","expires_in":3600}}"#, "a".repeat(3 << 20));
+    for (name, found) in each_with(&body).await {
+        let error = found.unwrap_err();
+        assert!(error.contains("longer than any token's"), "{name}: {error}");
+    }
+}
+
+/// As behind a proxy that reads TLS.
+#[tokio::test]
+async fn every_source_tells_of_a_certificate_of_an_unknown_authority() {
+    let vertex = Emulator::builder().tls(true).start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, path) in files(&vertex, folder.path()) {
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(&vertex.control_url(), &vertex.url())).unwrap();
+        let mut sources: Vec<Box<dyn TokenSource>> =
+            vec![Box::new(Credentials::builder().file(&path).detect().await.unwrap())];
+        if ["user", "federation"].contains(&name) {
+            sources.push(Box::new(GoogleCloudAuth::from_file(&path).unwrap()));
+        }
+        for (number, source) in sources.into_iter().enumerate() {
+            let error = TokenCache::new(source).lease().await.unwrap_err();
+            assert!(error.to_string().contains("UnknownIssuer"), "{name}, {number}: {error}");
+            let remedy = error.remedy().unwrap();
+            assert!(remedy.contains("SSL_CERT_FILE"), "{name}, {number}: {remedy}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_by_itself_names_the_project_that_pays() {
+    if !bare().enter(module_path!(), "a_source_by_itself_names_the_project_that_pays") {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
+    user["quota_project_id"] = "payer".into();
+    write(".config/gcloud/application_default_credentials.json", user.to_string());
+    let source = GcpAuth::new();
+    assert_eq!(source.quota_project(), Some("payer"));
+    let source = GoogleCloudAuth::from_json(user.to_string()).unwrap();
+    assert_eq!(source.quota_project(), Some("payer"));
+
+    // It reaches the service.
+    let layer = VertexAuthLayer::new(source).trust_origin(vertex.url()).unwrap();
+    let stack = VertexRouteLayer::new(upstream(&vertex))
+        .layer(layer.layer(client(crate::common::Http::One)));
+    assert_eq!(stack.oneshot(chat("hello")).await.unwrap().status(), StatusCode::OK);
+    let request = vertex.requests().pop().unwrap();
+    assert!(request.header_names.iter().any(|name| name == "x-goog-user-project"));
+}
+
+#[tokio::test]
+async fn the_variable_for_the_project_that_pays_counts_for_each_source() {
+    let name = "the_variable_for_the_project_that_pays_counts_for_each_source";
+    if !bare().variable("GOOGLE_CLOUD_QUOTA_PROJECT", "payer").enter(module_path!(), name) {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let key = vertex.service_account_key();
+    let source = tower_vertex::token::GcpAuth::from_service_account_key(key).unwrap();
+    assert_eq!(source.quota_project(), Some("payer"));
+    assert_eq!(GoogleCloudAuth::metadata_server().quota_project(), Some("payer"));
+}
+
+#[tokio::test]
+async fn an_aws_source_says_which_of_its_steps_failed() {
+    let name = "an_aws_source_says_which_of_its_steps_failed";
+    if !bare().enter(module_path!(), name) {
+        return;
+    }
+    let vertex = Emulator::start().await.unwrap();
+    let mut file: Value = serde_json::from_str(&vertex.external_account("unused")).unwrap();
+    let metadata = format!("{}/latest/meta-data", vertex.url());
+    file["credential_source"] = json!({
+        "environment_id": "aws1",
+        "region_url": format!("{metadata}/placement/availability-zone"),
+        "url": format!("{metadata}/iam/security-credentials"),
+        "regional_cred_verification_url":
+            "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15",
+    });
+    let fetch = async |file: &Value| {
+        let path = write("aws.json", file.to_string());
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        assert_eq!(found.info().backend(), "google-cloud-auth");
+        found.fetch(FetchReason::Cold).await.unwrap_err().to_string()
+    };
+    let error = fetch(&file).await;
+    assert!(error.contains("availability-zone, answered 4"), "{error}");
+    assert!(error.contains("AWS_REGION"), "{error}");
+    file["credential_source"].as_object_mut().unwrap().remove("region_url");
+    let error = fetch(&file).await;
+    assert!(error.contains("no region") && error.contains("AWS_REGION"), "{error}");
+}
+
+#[tokio::test]
+async fn a_fifo_in_the_place_of_a_file_holds_nobody_up() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let error = Credentials::builder().file(&fifo).detect().await.unwrap_err().to_string();
+    assert!(error.contains("a pipe, a socket or a device"), "{error}");
+    let path = folder.path().join("external.json");
+    fs::write(&path, vertex.external_account(&fifo)).unwrap();
+    let found = Credentials::builder().file(&path).detect().await.unwrap();
+    let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
+    assert!(error.contains("a pipe, a socket or a device"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_would_send_secrets_in_clear_text_is_refused_unless_that_is_allowed() {
+    let vertex = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("user.json");
+    let text = vertex.authorized_user().replace("127.0.0.1", "tokens.example");
+    fs::write(&path, text).unwrap();
+    let search = || Credentials::builder().file(&path);
+    let error = search().detect().await.unwrap_err();
+    assert!(
+        error.to_string().contains("\"token_uri\" would send secrets in clear text"),
+        "{error}"
+    );
+    assert!(error.remedy().unwrap().contains("--allow-insecure-token-endpoints"), "{error}");
+    assert!(search().allow_insecure_token_endpoints(true).detect().await.is_ok());
+}
+
+/// As configurations of other libraries have it, by way of a variable.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_key_of_two_fields_whose_lines_were_lost_gives_tokens() {
+    let world =
+        World::new().hosts("127.0.0.1 oauth2.googleapis.com").variable("SSL_CERT_FILE", "ca.pem");
+    if !world.enter(module_path!(), "a_key_of_two_fields_whose_lines_were_lost_gives_tokens") {
+        return;
+    }
+    let vertex = Emulator::builder().tls(true).listen(([127, 0, 0, 1], 443).into());
+    let vertex = vertex.start().await.unwrap();
+    write("ca.pem", vertex.certificate_pem().unwrap());
+    let key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
+    for lost in ["\\n", "\\r\\n", " ", "", "\n    "] {
+        let pem = key["private_key"].as_str().unwrap().replace('\n', lost);
+        let two = json!({ "client_email": key["client_email"], "private_key": pem });
+        let path = write("key.json", two.to_string());
+        let found = Credentials::builder().file(path).detect().await.unwrap();
+        found.fetch(FetchReason::Cold).await.unwrap();
+    }
+}

@@ -1,0 +1,31 @@
+//! The layers and the sources of tokens: between mocks, and over sockets against the emulator.
+//!
+//! One binary for all of it: many of these tests wait, and here they wait at the same time.
+
+#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+mod async_openai;
+mod auth;
+#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(all(
+    feature = "emulator",
+    feature = "gcp-auth",
+    feature = "google-cloud-auth",
+    target_os = "linux"
+))]
+mod credentials;
+#[cfg(all(feature = "emulator", feature = "gcp-auth", feature = "google-cloud-auth", unix))]
+mod detect;
+#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+mod discover;
+#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+mod end_to_end;
+#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+mod gcp_auth;
+mod model;
+mod openai_error;
+mod replay;
+mod retry;
+mod route;
+mod token_cache;

@@ -1,0 +1,7 @@
+//! `VertexError` over scripted answers, frame by frame, and over sockets.
+
+mod answers;
+mod script;
+#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+mod sockets;
+mod streams;

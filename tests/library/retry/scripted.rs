@@ -1,0 +1,887 @@
+//! What is sent, when, and what the caller gets: a scripted inner service, and no real time.
+
+use std::{
+    fmt, io,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full, channel::Channel};
+use tokio::{task::JoinHandle, time::Instant};
+use tower::{Layer, Service, ServiceExt, retry::budget::TpsBudget, service_fn};
+use tower_test::mock::{self, Mock, SendResponse};
+use tower_vertex::{
+    BoxError, Error,
+    auth::VertexAuthLayer,
+    error::{RouteError, TokenError},
+    replay::ReplayBody,
+    retry::{Attempts, Locations, Outcome, Stopped, VertexRetry, VertexRetryLayer},
+    route::Upstream,
+    token::{AccessToken, token_fn},
+};
+
+type Inner = Mock<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>>;
+type Handle = mock::Handle<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>>;
+type Reply = SendResponse<Response<Full<Bytes>>>;
+type Call = JoinHandle<Result<Response<Full<Bytes>>, BoxError>>;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What never pays for a retry.
+fn empty() -> TpsBudget {
+    TpsBudget::new(SECOND, 0, 0.0)
+}
+
+/// A budget that is no limit.
+fn ample() -> TpsBudget {
+    TpsBudget::new(60 * SECOND, 1_000_000, 0.0)
+}
+
+fn layer() -> VertexRetryLayer {
+    VertexRetryLayer::new().retry_budget(ample())
+}
+
+fn stack(layer: &VertexRetryLayer) -> (VertexRetry<Inner>, Handle) {
+    let (inner, handle) = mock::pair();
+    (layer.layer(inner), handle)
+}
+
+fn request(body: &'static str) -> Request<Full<Bytes>> {
+    Request::post("/v1/chat/completions?x=1")
+        .version(Version::HTTP_10)
+        .header("authorization", "Bearer sk-placeholder")
+        .header("x-kept", "1")
+        .header("x-kept", "2")
+        .extension(7_u8)
+        .body(Full::new(body.into()))
+        .unwrap()
+}
+
+fn start(service: &VertexRetry<Inner>, request: Request<Full<Bytes>>) -> Call {
+    tokio::spawn(service.clone().oneshot(request))
+}
+
+/// The next request that reaches the inner service: where it is sent, and its body.
+async fn arrived(handle: &mut Handle) -> (Option<String>, String, Reply) {
+    let (request, reply) = handle.next_request().await.unwrap();
+    let (head, body) = request.into_parts();
+    assert_eq!((head.method, head.version), (Method::POST, Version::HTTP_10));
+    assert_eq!(head.uri, "/v1/chat/completions?x=1");
+    assert_eq!(head.headers.get_all("x-kept").iter().collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(head.headers.get_all("authorization").iter().count(), 1);
+    assert_eq!(head.extensions.get(), Some(&7_u8));
+    let location = head.extensions.get::<Upstream>();
+    let location = location.map(|upstream| upstream.location().unwrap().to_string());
+    let body = body.collect().await.unwrap().to_bytes();
+    (location, String::from_utf8(body.to_vec()).unwrap(), reply)
+}
+
+async fn reply(handle: &mut Handle, answer: Response<Full<Bytes>>) {
+    arrived(handle).await.2.send_response(answer);
+}
+
+fn answer(status: u16) -> Response<Full<Bytes>> {
+    asking(status, None)
+}
+
+fn asking(status: u16, retry_after: Option<&str>) -> Response<Full<Bytes>> {
+    let mut answer = Response::builder().status(status).header("x-mark", "kept");
+    if let Some(retry_after) = retry_after {
+        answer = answer.header("retry-after", retry_after);
+    }
+    answer.body(Full::new(format!("body of a {status}").into())).unwrap()
+}
+
+async fn text(response: Response<Full<Bytes>>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+fn attempts(response: &Response<Full<Bytes>>) -> &Attempts {
+    response.extensions().get().expect("it was no success at the first attempt")
+}
+
+/// The failure that came goes to the caller as it was.
+async fn is_untouched(response: Response<Full<Bytes>>, status: u16) {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["x-mark"], "kept");
+    assert_eq!(text(response).await, format!("body of a {status}"));
+}
+
+#[derive(Debug)]
+struct Refused(u8);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection refused")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_passes_and_nothing_is_said() {
+    let (service, mut handle) = stack(&layer());
+    let call = start(&service, request("hello"));
+    let (_, body, reply) = arrived(&mut handle).await;
+    assert_eq!(body, "hello");
+    reply.send_response(answer(200));
+    let response = call.await.unwrap().unwrap();
+    assert!(response.extensions().get::<Attempts>().is_none());
+    is_untouched(response, 200).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_pass_is_sent_again_and_what_stays_is_not() {
+    let (service, mut handle) = stack(&layer());
+    let passing = [408, 429, 500, 502, 503, 504];
+    for status in (200..600).filter(|status| StatusCode::from_u16(*status).is_ok()) {
+        let call = start(&service, request("hello"));
+        reply(&mut handle, answer(status)).await;
+        if passing.contains(&status) {
+            reply(&mut handle, answer(200)).await;
+            let response = call.await.unwrap().unwrap();
+            assert_eq!(response.status(), 200, "{status}");
+            let attempts = attempts(&response);
+            let outcomes: Vec<_> = attempts.list().iter().map(|attempt| attempt.outcome).collect();
+            let answered = |status| Outcome::Answered(StatusCode::from_u16(status).unwrap());
+            assert_eq!(outcomes, [answered(status), answered(200)]);
+            assert_eq!(attempts.stopped(), None);
+        } else {
+            let response = call.await.unwrap().unwrap();
+            assert!(response.extensions().get::<Attempts>().is_none(), "{status}");
+            is_untouched(response, status).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_fails_is_tried_again_and_its_last_error_is_the_callers() {
+    let (service, mut handle) = stack(&layer());
+    let call = start(&service, request("hello"));
+    arrived(&mut handle).await.2.send_error(Refused(1));
+    reply(&mut handle, answer(200)).await;
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(attempts(&response).list()[0].outcome, Outcome::Failed);
+
+    let seen = Attempts::new();
+    let mut failing = request("hello");
+    failing.extensions_mut().insert(seen.clone());
+    let call = start(&service, failing);
+    for attempt in 1..=3 {
+        let (_, body, reply) = arrived(&mut handle).await;
+        assert_eq!(body, "hello");
+        assert_eq!(seen.count(), usize::from(attempt));
+        assert_eq!(seen.list().pop().unwrap().outcome, Outcome::Pending);
+        reply.send_error(Refused(attempt));
+    }
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.downcast_ref::<Refused>().unwrap().0, 3);
+    assert_eq!((seen.count(), seen.stopped()), (3, Some(Stopped::AttemptsUsedUp)));
+    assert!(seen.list().iter().all(|attempt| attempt.outcome == Outcome::Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_refusals_are_not_retried() {
+    let (service, mut handle) = stack(&layer());
+    for refusal in [Error::from(RouteError::TooLong), Error::from(TokenError::NoRuntime)] {
+        let call = start(&service, request("hello"));
+        arrived(&mut handle).await.2.send_error(refusal.clone());
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.downcast_ref::<Error>().unwrap().code(), refusal.code());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_are_a_second_at_least_and_their_span_doubles() {
+    let layer = layer().max_attempts(6);
+    let (service, mut handle) = stack(&layer);
+    let mut longest_last = Duration::ZERO;
+    for _ in 0..20 {
+        let call = start(&service, request("hello"));
+        for _ in 0..5 {
+            reply(&mut handle, answer(503)).await;
+        }
+        reply(&mut handle, answer(200)).await;
+        let response = call.await.unwrap().unwrap();
+        let waits: Vec<_> = attempts(&response).list().iter().map(|a| a.waited).collect();
+        assert_eq!((waits.len(), waits[0]), (6, Duration::ZERO));
+        for (wait, longest) in waits[1..].iter().zip([2, 3, 5, 9, 17]) {
+            assert!((SECOND..=longest * SECOND).contains(wait), "{waits:?}");
+        }
+        longest_last = longest_last.max(waits[5]);
+    }
+    // Not so once in 10^24 runs.
+    assert!(longest_last > 2 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_says_when_in_seconds_or_as_a_date() {
+    let (service, mut handle) = stack(&layer());
+    for date in [false, true] {
+        let after = match date {
+            true => httpdate::fmt_http_date(SystemTime::now() + 20 * SECOND),
+            false => "20".to_owned(),
+        };
+        let begin = Instant::now();
+        let call = start(&service, request("hello"));
+        let mut answer_of_now = asking(429, Some(&after));
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        answer_of_now.headers_mut().insert("date", now.parse().unwrap());
+        reply(&mut handle, answer_of_now).await;
+        reply(&mut handle, answer(200)).await;
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+        // A date has no fractions; the two may be written a second apart.
+        let waited = begin.elapsed();
+        assert!((19 * SECOND..=22 * SECOND).contains(&waited), "{waited:?}");
+        assert!(date || waited >= 20 * SECOND, "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_too_long_a_wait_is_passed_on_at_once() {
+    let (service, mut handle) = stack(&layer());
+    for after in ["31", "99999999999999999999999"] {
+        let begin = Instant::now();
+        let call = start(&service, request("hello"));
+        reply(&mut handle, asking(429, Some(after))).await;
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        assert_eq!(response.headers()["retry-after"], after);
+        assert!(matches!(attempts(&response).stopped(), Some(Stopped::WaitTooLong(_))));
+        assert_eq!(attempts(&response).count(), 1);
+        is_untouched(response, 429).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_used_up() {
+    for most in [0, 1, 2, 5] {
+        let (service, mut handle) = stack(&layer().max_attempts(most));
+        let call = start(&service, request("hello"));
+        for _ in 0..most.max(1) {
+            reply(&mut handle, answer(503)).await;
+        }
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(attempts(&response).count(), most.max(1) as usize);
+        assert_eq!(attempts(&response).stopped(), Some(Stopped::AttemptsUsedUp));
+        is_untouched(response, 503).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_budget_the_failure_goes_to_the_caller() {
+    let (service, mut handle) = stack(&layer().retry_budget(empty()));
+    let begin = Instant::now();
+    let call = start(&service, request("hello"));
+    reply(&mut handle, answer(503)).await;
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert_eq!(attempts(&response).stopped(), Some(Stopped::BudgetSpent));
+    is_untouched(response, 503).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn good_answers_pay_for_retries_and_clones_share_the_budget() {
+    // One retry for every good answer.
+    let layer = layer().retry_budget(TpsBudget::new(60 * SECOND, 0, 1.0));
+    let (one, mut handle) = stack(&layer);
+    let (other, mut other_handle) = stack(&layer.clone());
+    let call = start(&one, request("hello"));
+    reply(&mut handle, answer(200)).await;
+    call.await.unwrap().unwrap();
+    let call = start(&other, request("hello"));
+    reply(&mut other_handle, answer(503)).await;
+    // Its failure is no deposit, and its second answer neither.
+    reply(&mut other_handle, answer(200)).await;
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    for (service, handle) in [(&one, &mut handle), (&other, &mut other_handle)] {
+        let call = start(service, request("hello"));
+        reply(handle, answer(503)).await;
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(attempts(&response).stopped(), Some(Stopped::BudgetSpent));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_budget_ends_a_storm() {
+    let (service, mut handle) = stack(&VertexRetryLayer::new());
+    let calls: Vec<_> = (0..100).map(|_| start(&service, request("hello"))).collect();
+    let mut sent = 0;
+    tokio::spawn(async move {
+        while let Some((_, reply)) = handle.next_request().await {
+            reply.send_response(answer(503));
+        }
+    });
+    for call in calls {
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(response.status(), 503);
+        sent += attempts(&response).count();
+    }
+    assert_eq!(sent, 110);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_was_not_kept_is_sent_once() {
+    for layer in [layer().replay_limit(4), layer().replay_limit(0), layer().replay_budget(4)] {
+        let (service, mut handle) = stack(&layer);
+        let call = start(&service, request("hello"));
+        let (_, body, reply) = arrived(&mut handle).await;
+        assert_eq!(body, "hello");
+        reply.send_response(answer(503));
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(attempts(&response).stopped(), Some(Stopped::NotReplayable));
+        is_untouched(response, 503).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_still_runs_is_taken_over_each_time() {
+    let layer = layer();
+    let (inner, mut handle) =
+        mock::pair::<Request<ReplayBody<Channel<Bytes, BoxError>>>, Response<Full<Bytes>>>();
+    let (mut upload, body) = Channel::<Bytes, BoxError>::new(4);
+    let request = Request::post("/").body(body).unwrap();
+    let call = tokio::spawn(layer.layer(inner).oneshot(request));
+    let mut so_far = Vec::new();
+    for text in ["one", "two"] {
+        let (request, reply) = handle.next_request().await.unwrap();
+        let mut body = request.into_body();
+        upload.send_data(text.into()).await.unwrap();
+        so_far.push(text);
+        for text in &so_far {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), text);
+        }
+        reply.send_response(answer(503));
+        // The rest belongs to the next attempt.
+        assert!(body.frame().await.unwrap().is_err());
+    }
+    let (request, reply) = handle.next_request().await.unwrap();
+    upload.send_data("three".into()).await.unwrap();
+    drop(upload);
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "onetwothree");
+    reply.send_response(answer(200));
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+}
+
+/// Yields these frames, then nothing for ever; or one without data again and again.
+struct Frames {
+    left: usize,
+    endless: bool,
+    polls: Arc<AtomicUsize>,
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        let Some(left) = self.left.checked_sub(1) else {
+            let empty = Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
+            return if self.endless { empty } else { Poll::Pending };
+        };
+        self.left = left;
+        Poll::Ready(Some(Ok(Frame::data("data".into()))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_of_a_failures_body_is_read_and_nobody_waits_for_the_rest() {
+    for endless in [false, true] {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&polls);
+        let inner = service_fn(move |_: Request<ReplayBody<Full<Bytes>>>| {
+            let body = Frames { left: 2, endless, polls: Arc::clone(&count) };
+            let answer = Response::builder().status(503).body(body);
+            std::future::ready(answer.map_err(BoxError::from))
+        });
+        let service = layer().max_attempts(2).layer(inner);
+        let response = service.oneshot(request("hello")).await.unwrap();
+        let polls = polls.load(Ordering::Relaxed);
+        assert!(if endless { polls > 3 } else { polls == 3 }, "{polls}");
+        // Of the second failure, which is the caller's, nothing was read.
+        assert_eq!(response.body().left, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_waits_until_its_service_is_ready() {
+    let (mut service, mut handle) = stack(&layer());
+    handle.allow(1);
+    let call = tokio::spawn(service.ready().await.unwrap().call(request("hello")));
+    // The service that stays behind is not ready because its clone was.
+    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(service);
+    reply(&mut handle, answer(503)).await;
+    let early = tokio::time::timeout(60 * SECOND, handle.next_request()).await;
+    assert!(early.is_err(), "it is not ready");
+    handle.allow(1);
+    reply(&mut handle, answer(200)).await;
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
+    // For the process: what `tracing` remembers of a place in the code is, with the subscriber of one
+    // thread, what another thread happened to find there first.
+    tracing_subscriber::fmt()
+        // Of this crate alone: what hyper has to tell of the uploads of other tests would take minutes.
+        .with_env_filter("tower_vertex=trace")
+        .with_ansi(false)
+        .with_writer(|| LOG.with(Log::clone))
+        .init();
+    let (service, mut handle) = stack(&layer().max_attempts(4));
+    let list = locations(&["us-central1", "us-east4"]);
+    let call = start(&service, listed(&list));
+    arrived(&mut handle).await.2.send_error(Refused(1));
+    let script_of_the_rest = [("us-east4", 429), ("us-central1", 503), ("us-east4", 200)];
+    script(&mut handle, &script_of_the_rest).await;
+    call.await.unwrap().unwrap();
+    tokio::time::advance(30 * SECOND).await;
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 200)]).await;
+    call.await.unwrap().unwrap();
+
+    let log = LOG.with(|log| String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
+    let lines: Vec<_> = log
+        .lines()
+        .map(|line| line.split_once(" tower_vertex::retry::").unwrap())
+        .map(|(time_and_level, line)| (time_and_level.rsplit(' ').next().unwrap(), line))
+        .map(|(level, line)| (level, line.split_once(": ").unwrap().1))
+        .collect();
+    let expected = [
+        ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Failed"),
+        ("WARN", "failing over from=\"us-central1\" to=\"us-east4\" reason=connection refused"),
+        ("DEBUG", "attempt ended attempt=2 location=\"us-east4\" outcome=Answered(429)"),
+        ("INFO", "sending again wait="),
+        ("DEBUG", "attempt ended attempt=3 location=\"us-central1\" outcome=Answered(503)"),
+        ("INFO", "sending again wait="),
+        ("DEBUG", "attempt ended attempt=4 location=\"us-east4\" outcome=Answered(200)"),
+        ("WARN", "another location serves now from=\"us-central1\" to=\"us-east4\""),
+        ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Answered(200)"),
+        ("INFO", "location serves again location=\"us-central1\""),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{log}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert_eq!(line.0, expected.0, "{log}");
+        assert!(line.1.starts_with(expected.1), "{expected:?} is not in {log}");
+    }
+    assert!(!log.contains("sk-placeholder") && !log.contains("hello") && !log.contains("body of"));
+}
+
+thread_local! {
+    /// What is logged on this thread, which is what its test does.
+    static LOG: Log = Log::default();
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn without_a_runtime_nothing_waits() {
+    let inner = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| {
+        std::future::ready(Ok::<_, BoxError>(answer(503)))
+    });
+    let service = VertexRetryLayer::new().retry_budget(ample()).layer(inner);
+    let call = pin!(service.oneshot(request("hello")));
+    let Poll::Ready(response) = call.poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it waits");
+    };
+    let response = response.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(attempts(&response).stopped(), Some(Stopped::NoRuntime));
+}
+
+fn locations(names: &[&str]) -> Locations {
+    let base = Upstream::new("p", "global").unwrap();
+    Locations::of(&base, names.iter().copied()).unwrap()
+}
+
+fn listed(locations: &Locations) -> Request<Full<Bytes>> {
+    let mut request = request("hello");
+    request.extensions_mut().insert(locations.clone());
+    // The list counts more.
+    request.extensions_mut().insert(Upstream::new("p", "global").unwrap());
+    request
+}
+
+/// The locations at which requests arrive in turn, each answered with what is said for it.
+async fn script(handle: &mut Handle, script: &[(&str, u16)]) {
+    for (location, status) in script {
+        let (arrived, body, reply) = arrived(handle).await;
+        assert_eq!((arrived.as_deref(), body.as_str()), (Some(*location), "hello"));
+        reply.send_response(answer(*status));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failover_is_in_order_and_without_a_wait() {
+    let (service, mut handle) = stack(&layer());
+    let list = locations(&["us-central1", "us-east4", "eu"]);
+    let begin = Instant::now();
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 429), ("us-east4", 503), ("eu", 200)]).await;
+    let response = call.await.unwrap().unwrap();
+    assert_eq!((response.status(), begin.elapsed()), (StatusCode::OK, Duration::ZERO));
+    let attempts = attempts(&response).list();
+    let went = attempts.iter().map(|a| a.upstream.as_ref().unwrap().location().unwrap().as_str());
+    assert_eq!(went.collect::<Vec<_>>(), ["us-central1", "us-east4", "eu"]);
+
+    // The one that served is asked first now, and the two others not before their pause is over.
+    for _ in 0..3 {
+        let call = start(&service, listed(&list));
+        script(&mut handle, &[("eu", 200)]).await;
+        call.await.unwrap().unwrap();
+    }
+    tokio::time::advance(30 * SECOND).await;
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 429), ("us-east4", 200)]).await;
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    tokio::time::advance(30 * SECOND).await;
+    for _ in 0..3 {
+        let call = start(&service, listed(&list));
+        script(&mut handle, &[("us-central1", 200)]).await;
+        call.await.unwrap().unwrap();
+    }
+}
+
+type Upload = Request<ReplayBody<Channel<Bytes, BoxError>>>;
+
+/// An upload that breaks off at whatever location it is sent to, once `failing` have answered 503.
+/// Gives back where that was.
+async fn broken_upload(
+    service: &VertexRetry<Mock<Upload, Response<Full<Bytes>>>>,
+    handle: &mut mock::Handle<Upload, Response<Full<Bytes>>>,
+    list: &Locations,
+    failing: &[&str],
+) -> String {
+    let location = |request: &Upload| {
+        request.extensions().get::<Upstream>().unwrap().location().unwrap().to_string()
+    };
+    let (mut upload, body) = Channel::<Bytes, BoxError>::new(1);
+    let request = Request::post("/").extension(list.clone()).body(body).unwrap();
+    let call = tokio::spawn(service.clone().oneshot(request));
+    for expected in failing {
+        let (request, reply) = handle.next_request().await.unwrap();
+        assert_eq!(location(&request), *expected);
+        reply.send_response(answer(503));
+    }
+    let (request, reply) = handle.next_request().await.unwrap();
+    let asked = location(&request);
+    upload.send_data("one".into()).await.unwrap();
+    upload.abort(Refused(1).into());
+    let error = request.into_body().collect().await.unwrap_err();
+    reply.send_error(error);
+    assert!(call.await.unwrap().is_err());
+    asked
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_off_says_nothing_of_its_location_whatever_is_kept_of_it() {
+    for layer in [
+        layer(),
+        layer().max_attempts(1),
+        layer().replay_limit(0),
+        layer().replay_limit(2),
+        layer().replay_budget(2),
+    ] {
+        let (inner, mut handle) = mock::pair();
+        let service = layer.layer(inner);
+        let list = locations(&["us-central1", "us-east4"]);
+        // More than the failures in a row that open a circuit.
+        for _ in 0..10 {
+            let asked = broken_upload(&service, &mut handle, &list, &[]).await;
+            assert_eq!(asked, "us-central1", "{layer:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_off_at_its_last_attempt_says_nothing_of_that_location() {
+    let (inner, mut handle) = mock::pair();
+    let service = layer().max_attempts(2).circuit_failures(1).layer(inner);
+    let list = locations(&["us-central1", "us-east4"]);
+    let asked = broken_upload(&service, &mut handle, &list, &["us-central1"]).await;
+    assert_eq!(asked, "us-east4");
+    // The first one is left alone for what it answered; were both, it would be asked first again.
+    for _ in 0..3 {
+        let asked = broken_upload(&service, &mut handle, &list, &[]).await;
+        assert_eq!(asked, "us-east4");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_not_made_because_its_service_fails_is_told() {
+    let (service, mut handle) = stack(&layer());
+    let seen = Attempts::new();
+    let mut asked = request("hello");
+    asked.extensions_mut().insert(seen.clone());
+    let call = start(&service, asked);
+    reply(&mut handle, answer(503)).await;
+    handle.send_error(Refused(1));
+    assert!(call.await.unwrap().is_err());
+    assert_eq!((seen.count(), seen.stopped()), (1, Some(Stopped::NotReady)));
+    assert_eq!(seen.list()[0].outcome, Outcome::Answered(StatusCode::SERVICE_UNAVAILABLE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_sent_is_an_attempt() {
+    for before in [&[][..], &[503]] {
+        for refusal in [Error::from(RouteError::TooLong), Error::from(TokenError::NoRuntime)] {
+            let (service, mut handle) = stack(&layer());
+            let seen = Attempts::new();
+            let mut asked = request("hello");
+            asked.extensions_mut().insert(seen.clone());
+            let call = start(&service, asked);
+            for status in before {
+                reply(&mut handle, answer(*status)).await;
+            }
+            let (_, _, reply) = arrived(&mut handle).await;
+            reply.send_error(refusal);
+            call.await.unwrap().unwrap_err();
+            assert_eq!(seen.count(), before.len());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_location_cannot_help_leads_nowhere_else() {
+    let (service, mut handle) = stack(&layer());
+    let list = locations(&["us-central1", "us-east4"]);
+    for status in [400, 401, 403, 404, 413, 501] {
+        for _ in 0..10 {
+            let call = start(&service, listed(&list));
+            script(&mut handle, &[("us-central1", status)]).await;
+            is_untouched(call.await.unwrap().unwrap(), status).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_location_cannot_help_is_no_success_either() {
+    let (service, mut handle) = stack(&layer().max_attempts(1));
+    let list = locations(&["us-central1", "us-east4"]);
+    for status in [503, 503, 503, 503, 404, 503] {
+        let call = start(&service, listed(&list));
+        script(&mut handle, &[("us-central1", status)]).await;
+        call.await.unwrap().unwrap();
+    }
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-east4", 200)]).await;
+    call.await.unwrap().unwrap();
+    // Nor does a probe that meets it close the circuit.
+    tokio::time::advance(30 * SECOND).await;
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 404)]).await;
+    call.await.unwrap().unwrap();
+    let probe = start(&service, listed(&list));
+    let (location, _, reply) = arrived(&mut handle).await;
+    assert_eq!(location.as_deref(), Some("us-central1"));
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-east4", 200)]).await;
+    call.await.unwrap().unwrap();
+    reply.send_response(answer(200));
+    probe.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failover_is_even_for_those_who_ask_for_a_long_wait() {
+    let (service, mut handle) = stack(&layer());
+    let list = locations(&["us-central1", "us-east4"]);
+    let call = start(&service, listed(&list));
+    reply(&mut handle, asking(429, Some("3600"))).await;
+    script(&mut handle, &[("us-east4", 503), ("us-east4", 200)]).await;
+    let response = call.await.unwrap().unwrap();
+    let waits: Vec<_> = attempts(&response).list().iter().map(|a| a.waited).collect();
+    assert_eq!(waits[1], Duration::ZERO);
+    assert!((SECOND..=2 * SECOND).contains(&waits[2]), "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failover_takes_from_the_budget_and_from_the_attempts() {
+    let list = locations(&["us-central1", "us-east4"]);
+    for (layer, stopped) in [
+        (layer().retry_budget(empty()), Stopped::BudgetSpent),
+        (layer().max_attempts(1), Stopped::AttemptsUsedUp),
+        (layer().replay_limit(1), Stopped::NotReplayable),
+    ] {
+        let (service, mut handle) = stack(&layer);
+        // Without failover it is left alone after failures in a row.
+        for _ in 0..5 {
+            let call = start(&service, listed(&list));
+            script(&mut handle, &[("us-central1", 503)]).await;
+            let response = call.await.unwrap().unwrap();
+            assert_eq!(attempts(&response).stopped(), Some(stopped));
+            is_untouched(response, 503).await;
+        }
+        let call = start(&service, listed(&list));
+        script(&mut handle, &[("us-east4", 200)]).await;
+        call.await.unwrap().unwrap();
+        // The way back, for the next case.
+        tokio::time::advance(30 * SECOND).await;
+        let call = start(&service, listed(&list));
+        script(&mut handle, &[("us-central1", 200)]).await;
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_given_up_is_the_next_requests() {
+    let (service, mut handle) = stack(&layer());
+    let list = locations(&["us-central1", "us-east4"]);
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 503), ("us-east4", 200)]).await;
+    call.await.unwrap().unwrap();
+    tokio::time::advance(30 * SECOND).await;
+
+    let seen = Attempts::new();
+    let mut given_up = listed(&list);
+    given_up.extensions_mut().insert(seen.clone());
+    let probe = start(&service, given_up);
+    let (location, _, reply) = arrived(&mut handle).await;
+    assert_eq!(location.as_deref(), Some("us-central1"));
+    // While it is under way, others do not go there.
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-east4", 200)]).await;
+    call.await.unwrap().unwrap();
+    probe.abort();
+    assert!(probe.await.unwrap_err().is_cancelled());
+    drop(reply);
+    assert_eq!((seen.count(), seen.list()[0].outcome), (1, Outcome::Pending));
+
+    // An error of our own, and a status that says nothing, give it back, too.
+    let call = start(&service, listed(&list));
+    let (location, _, reply) = arrived(&mut handle).await;
+    assert_eq!(location.as_deref(), Some("us-central1"));
+    reply.send_error(Error::from(TokenError::NoRuntime));
+    call.await.unwrap().unwrap_err();
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 404)]).await;
+    call.await.unwrap().unwrap();
+    let call = start(&service, listed(&list));
+    script(&mut handle, &[("us-central1", 200)]).await;
+    call.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_locations_fail_no_request_is_refused() {
+    let (service, mut handle) = stack(&layer().max_attempts(4));
+    let list = locations(&["us-central1", "us-east4"]);
+    // Both closed: each once, and after a wait each once more.
+    let call = start(&service, listed(&list));
+    let failing = [("us-central1", 503), ("us-east4", 503)];
+    script(&mut handle, &failing).await;
+    script(&mut handle, &failing).await;
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(attempts(&response).stopped(), Some(Stopped::AttemptsUsedUp));
+    is_untouched(response, 503).await;
+
+    let seen = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while let Some((request, reply)) = handle.next_request().await {
+            let upstream = request.extensions().get::<Upstream>().unwrap();
+            seen.push(upstream.location().unwrap().to_string());
+            reply.send_response(answer(503));
+        }
+        seen
+    });
+    for _ in 0..10 {
+        let response = start(&service, listed(&list)).await.unwrap().unwrap();
+        assert_eq!(response.status(), 503);
+    }
+    drop(service);
+    let seen = seen.await.unwrap();
+    assert_eq!(seen.len(), 40);
+    for location in ["us-central1", "us-east4"] {
+        assert!(seen.iter().filter(|seen| *seen == location).count() >= 10, "{seen:?}");
+    }
+}
+
+/// Wherever both layers keep a body, it is in memory once: a recording of the auth layer's own would
+/// not have room.
+#[tokio::test(start_paused = true)]
+async fn the_auth_layer_replays_what_the_retry_layer_keeps_without_a_second_copy() {
+    let number = AtomicUsize::new(0);
+    let source = token_fn(move |_| {
+        let token = format!("token-{}", number.fetch_add(1, Ordering::Relaxed));
+        async move { Ok(AccessToken::new(token, Some(3600 * SECOND))?) }
+    });
+    let auth =
+        VertexAuthLayer::new(source).replay_budget(10).trust_origin("http://vertex").unwrap();
+    let (inner, mut handle) = mock::pair();
+    let service = layer().layer(auth.layer(inner));
+    let (mut upload, body) = Channel::<Bytes, BoxError>::new(64);
+    for _ in 0..50 {
+        upload.send_data("x".into()).await.unwrap();
+    }
+    let request = Request::post("http://vertex/").body(body).unwrap();
+    let call = tokio::spawn(service.oneshot(request));
+    type Twice = Request<ReplayBody<ReplayBody<Channel<Bytes, BoxError>>>>;
+    type Reply = SendResponse<Response<Full<Bytes>>>;
+    let mut expect = async |token: &str, read: usize, status: u16| {
+        let (request, reply): (Twice, Reply) = handle.next_request().await.unwrap();
+        assert_eq!(request.headers()["authorization"], token);
+        let mut body = request.into_body();
+        let mut came = 0;
+        while came < read {
+            came += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
+        reply.send_response(answer(status));
+        body
+    };
+    // In the middle of the upload, which goes on under the next token.
+    let first = expect("Bearer token-0", 30, 401).await;
+    let second = expect("Bearer token-1", 40, 503).await;
+    // The same attempt again, to the end.
+    drop((first, second));
+    upload.send_trailers(trailers()).await.unwrap();
+    drop(upload);
+    let third = expect("Bearer token-1", 50, 401).await;
+    let rest = third.collect().await.unwrap();
+    assert_eq!(rest.trailers(), Some(&trailers()));
+    assert!(rest.to_bytes().is_empty());
+    let fourth = expect("Bearer token-2", 50, 200).await;
+    assert_eq!(fourth.collect().await.unwrap().trailers(), Some(&trailers()));
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+}
+
+fn trailers() -> HeaderMap {
+    HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))])
+}
+
+#[test]
+fn layers_services_and_futures_can_be_named_cloned_and_sent() {
+    fn check<T: Clone + Send + Sync + fmt::Debug + 'static>() {}
+    fn send<T: Send + fmt::Debug>(_: &T) {}
+    check::<VertexRetryLayer>();
+    check::<VertexRetry<Inner>>();
+    check::<Locations>();
+    check::<Attempts>();
+    let inner = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| {
+        std::future::ready(Ok::<_, BoxError>(answer(200)))
+    });
+    send(&VertexRetryLayer::new().layer(inner).call(request("hello")));
+}
