@@ -300,7 +300,11 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
         assert_eq!(error_of(&gateway, chat("x")).await.0, 401);
     }
     std::fs::remove_file(&keys).unwrap();
-    files.told(1, "there is no such file").await;
+    // The log says so of the file of credentials, too, which is gone as well.
+    files.told(5, "not read again").await;
+    let said = files.log();
+    let line = said.lines().rfind(|line| line.contains("not read again")).unwrap();
+    assert!(line.contains("there is no such file"), "{line}");
     assert_eq!(gateway.call(chat_of(carol)).await.status(), 200);
     // Told once each, however often it was looked at.
     assert_eq!(files.log().matches("not read again").count(), 5, "{}", files.log());
