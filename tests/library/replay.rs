@@ -258,17 +258,22 @@ async fn a_drip_of_any_size_takes_at_most_twice_its_bytes_and_is_sent_again_whol
         let (mut sender, body) = channel();
         let (mut body, recording) = ReplayBody::record(body, 16 << 20, &shared);
         let recording = recording.unwrap();
-        let mut whole = Vec::new();
+        let (mut whole, mut buffers) = (Vec::new(), Vec::new());
         for number in 0_u8..=200 {
             // As hyper gives it: a part of a buffer that is longer.
             let buffer = Bytes::from(vec![number; length.max(8 << 10)]);
             whole.extend_from_slice(&buffer[..length]);
             sender.send_data(buffer.slice(..length)).await.unwrap();
-            drop(buffer);
+            buffers.push(buffer);
             frame(&mut body).await.unwrap();
-            assert!(shared.used() <= 2 * whole.len() + (9 << 10), "{} by {length}", shared.used());
+            let most = 2 * whole.len() + (9 << 10);
+            assert!(shared.used() <= most, "{} by {length}", shared.used());
+            // What is not counted is not kept alive, either.
+            let kept = buffers.iter().filter(|buffer| !buffer.is_unique());
+            let kept: usize = kept.map(Bytes::len).sum();
+            assert!(kept <= most, "buffers of {kept} bytes by {length}");
         }
-        drop(sender);
+        drop((sender, buffers));
         let again = recording.replay().unwrap();
         assert_eq!(again.collect().await.unwrap().to_bytes(), whole);
         assert_eq!(shared.used(), 0);

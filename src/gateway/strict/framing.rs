@@ -423,6 +423,16 @@ mod tests {
         }
     }
 
+    /// Of a line that begins with them, one more byte is kept.
+    const ZEROS: &str = match str::from_utf8(&[b'0'; LONGEST - 1]) {
+        Ok(zeros) => zeros,
+        Err(_) => unreachable!(),
+    };
+    const BLANKS: &str = match str::from_utf8(&[b' '; LONGEST]) {
+        Ok(blanks) => blanks,
+        Err(_) => unreachable!(),
+    };
+
     proptest::proptest! {
         /// It may refuse what is longer than it keeps. What it takes, the reference takes, and both
         /// are at the same place then.
@@ -437,8 +447,15 @@ mod tests {
                 "                                                                ", "x: y\r\n",
                 "x: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
             ][..]), 0..24),
+            chunks in proptest::collection::vec(proptest::sample::select(&[
+                ZEROS, "2f", "1\r\n", "\r\n", "; q\r\n", "3\r\nabc\r\n", "0\r\n", BLANKS,
+            ][..]), 0..8),
         ) {
-            let text = parts.concat();
+            let mut text = String::new();
+            if !chunks.is_empty() {
+                text += "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+            }
+            let text = text + &chunks.concat() + &parts.concat();
             if let Ok(framing) = follow(&text) {
                 proptest::prop_assert_eq!(Some(framing.at), reference(text.as_bytes()));
             }
