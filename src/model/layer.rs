@@ -11,7 +11,9 @@ const BODY_LIMIT: usize = 32 << 20;
 
 /// Applies [`VertexModel`]: `model` picks the upstream and the name. See the [module](super).
 ///
-/// Clones, and all services made by them, share one table, which can be replaced while they run.
+/// Clones, and all services made by them, share one table, which can be replaced while they run. A
+/// [`ModelTable`] in the extensions of a request wins over it, for a service further out that has looked
+/// something up in one already.
 #[derive(Clone)]
 pub struct VertexModelLayer {
     pub(super) rules: Arc<ArcSwap<Rules>>,

@@ -21,12 +21,16 @@ use tower_vertex::{emulator::Emulator, replay::ReplayBody};
 
 use super::{Http, client, in_time, text};
 
-/// A command without what this machine's environment would set. Of the binary that `VERTEX_GATEWAY`
-/// names, as for the tests in Python and Node.js, or of the one that was built with the tests.
+/// The binary that `VERTEX_GATEWAY` names, as for the tests in Python and Node.js, or the one that was
+/// built with the tests.
+pub(crate) fn binary() -> std::ffi::OsString {
+    std::env::var_os("VERTEX_GATEWAY")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_vertex-gateway").into())
+}
+
+/// A command without what this machine's environment would set.
 pub(crate) fn command(args: &[&str]) -> Command {
-    let named = std::env::var_os("VERTEX_GATEWAY");
-    let mut command =
-        Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_vertex-gateway").into()));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars() {
         let ours = ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "OTEL_"]
             .iter()

@@ -341,6 +341,20 @@ async fn a_new_table_is_used_from_the_next_request_on_by_every_clone() {
 }
 
 #[tokio::test]
+async fn a_table_in_the_extensions_of_a_request_wins_over_the_layers() {
+    let elsewhere = Upstream::new("q", "eu").unwrap();
+    let own = ModelTable::builder(elsewhere.clone()).build().unwrap();
+    for (body, expected) in
+        [(r#"{"model":"mine"}"#, r#"{"model":"google/mine"}"#), ("no JSON", "no JSON")]
+    {
+        let mut request = post(body);
+        request.extensions_mut().insert(own.clone());
+        let request = arrives(&layer(), request).await.unwrap();
+        assert_eq!((&request.upstream, &request.body[..]), (&elsewhere, expected.as_bytes()));
+    }
+}
+
+#[tokio::test]
 async fn the_service_that_was_ready_sends_the_request() {
     let (mock, mut handle) = tower_test::mock::pair::<Request<ModelBody<Channel<Bytes>>>, ()>();
     let mut service = layer().layer(mock);

@@ -64,7 +64,7 @@ impl World {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vertex-gateway"));
+        let mut command = Command::new(crate::common::gateway::binary());
         command
             .args(args)
             .env_clear()
