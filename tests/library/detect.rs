@@ -8,12 +8,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{
-    auth, chat, client, eventually,
-    metadata::{self, Reply},
-    upstream,
-    world::World,
-};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
@@ -23,6 +17,13 @@ use tower_vertex::{
     emulator::{Emulator, TokenBehavior, UserGrantFault},
     route::VertexRouteLayer,
     token::{CredentialKind, Credentials, FetchReason, GoogleCloudAuth, TokenCache, TokenSource},
+};
+
+use crate::common::{
+    auth, chat, client, eventually,
+    metadata::{self, Reply},
+    upstream,
+    world::World,
 };
 
 /// No metadata server and no gcloud.
