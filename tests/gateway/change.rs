@@ -12,12 +12,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{
-    gateway::{Gateway, Log, command},
-    in_time,
-    load::Load,
-    put,
-};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -25,6 +19,13 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::process::Command;
 use tower_vertex::emulator::Emulator;
+
+use crate::common::{
+    gateway::{Gateway, Log, command},
+    in_time,
+    load::Load,
+    put,
+};
 
 /// A folder with a key and a configuration, and how to start the sidecar on them.
 struct Place {

@@ -12,16 +12,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{
-    Http, chat, chat_stream, client,
-    door::Door,
-    echo, eventually,
-    gateway::{Gateway, before, bytes, head},
-    in_time,
-    load::{Load, row},
-    pace, said_until_the_break, text,
-    vitals::{Admin, Vitals},
-};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
@@ -37,6 +27,17 @@ use tower_vertex::{
         ApiFault, Emulator, Faults, LiteralResponse, StreamBehavior, TokenBehavior, TokenFault,
     },
     replay::ReplayBody,
+};
+
+use crate::common::{
+    Http, chat, chat_stream, client,
+    door::Door,
+    echo, eventually,
+    gateway::{Gateway, before, bytes, head},
+    in_time,
+    load::{Load, row},
+    pace, said_until_the_break, text,
+    vitals::{Admin, Vitals},
 };
 
 /// The whole answer to this question.

@@ -2,14 +2,15 @@
 
 use std::fs;
 
+use http::{Request, StatusCode};
+use serde_json::json;
+use tower_vertex::emulator::{Emulator, EndpointInfo};
+
 use crate::common::{
     gateway::{Gateway, command},
     text,
     world::World,
 };
-use http::{Request, StatusCode};
-use serde_json::json;
-use tower_vertex::emulator::{Emulator, EndpointInfo};
 
 const DNS: &str = "7.us-east1-123456789012.prediction.vertexai.goog";
 const HOSTS: &str = "127.0.0.1 us-central1-aiplatform.googleapis.com aiplatform.googleapis.com \

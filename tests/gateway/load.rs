@@ -2,11 +2,6 @@
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
-use crate::common::{
-    chat, chat_stream, echo, eventually,
-    gateway::{Gateway, Log, before, bytes, head, openai_error},
-    in_time, pace, put, text,
-};
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use tokio::{
@@ -14,6 +9,12 @@ use tokio::{
     net::TcpStream,
 };
 use tower_vertex::emulator::{Emulator, StreamBehavior};
+
+use crate::common::{
+    chat, chat_stream, echo, eventually,
+    gateway::{Gateway, Log, before, bytes, head, openai_error},
+    in_time, pace, put, text,
+};
 
 /// Held back until told otherwise: the answer's head is there, and its end is far away.
 fn endless() -> StreamBehavior {

@@ -10,6 +10,10 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::BodyExt as _;
+use tokio::{net::UdpSocket, process::Command, task::JoinHandle};
+use tower_vertex::emulator::{Emulator, StreamBehavior, TokenBehavior};
+
 use crate::common::{
     chat, chat_stream,
     door::Door,
@@ -20,9 +24,6 @@ use crate::common::{
     pace, said, text,
     world::World,
 };
-use http_body_util::BodyExt as _;
-use tokio::{net::UdpSocket, process::Command, task::JoinHandle};
-use tower_vertex::emulator::{Emulator, StreamBehavior, TokenBehavior};
 
 const VERTEX: &str = "us-central1-aiplatform.googleapis.com";
 const TOKENS: &str = "tokens.example.com";

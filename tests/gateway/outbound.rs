@@ -9,11 +9,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{
-    chat, chat_stream, eventually,
-    gateway::{Gateway, before, openai_error, request},
-    in_time, pace, text,
-};
 use http::StatusCode;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -22,6 +17,12 @@ use tokio::{
     task::JoinSet,
 };
 use tower_vertex::emulator::{Emulator, StreamBehavior};
+
+use crate::common::{
+    chat, chat_stream, eventually,
+    gateway::{Gateway, before, openai_error, request},
+    in_time, pace, text,
+};
 
 /// As many as this say something of a pool; all requests meet in one.
 const MANY: usize = 20;

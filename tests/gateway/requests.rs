@@ -10,13 +10,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{
-    Http, chat, chat_stream, client, eventually,
-    gateway::{Gateway, Log, command, openai_error},
-    in_time,
-    metadata::{self, Reply},
-    text,
-};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -30,6 +23,14 @@ use tower_vertex::{
         TokenFault,
     },
     replay::ReplayBody,
+};
+
+use crate::common::{
+    Http, chat, chat_stream, client, eventually,
+    gateway::{Gateway, Log, command, openai_error},
+    in_time,
+    metadata::{self, Reply},
+    text,
 };
 
 #[tokio::test]

@@ -2,17 +2,18 @@
 
 use std::{io::Write as _, process::Stdio};
 
-use crate::common::{
-    chat,
-    gateway::{self, Gateway, Log, command},
-    text,
-};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 use tower_vertex::emulator::{ApiFault, Emulator, Faults};
+
+use crate::common::{
+    chat,
+    gateway::{self, Gateway, Log, command},
+    text,
+};
 
 const TWO_PLACES: &str = r#"
 [[model]]

@@ -1,7 +1,6 @@
 //! The real async-openai, by its door for Tower, over the layers and a hyper client, against the
 //! emulator.
 
-use crate::common::{Http, key_source, stack};
 use async_openai::{
     Client,
     config::OpenAIConfig,
@@ -17,6 +16,8 @@ use tower_vertex::{
     emulator::{ApiFault, Emulator, Faults, TokenBehavior, TokenFault},
     openai_error::VertexErrorLayer,
 };
+
+use crate::common::{Http, key_source, stack};
 
 fn client(vertex: &Emulator) -> Client<OpenAIConfig> {
     over(VertexErrorLayer::new().layer(stack(vertex, key_source(vertex), Http::One)))

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{chat, door::Door, upstream, world::World};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -32,6 +31,8 @@ use tower_vertex::{
         TokenCache, TokenSource,
     },
 };
+
+use crate::common::{chat, door::Door, upstream, world::World};
 
 type Body = ReplayBody<Full<Bytes>>;
 type Stack = VertexRoute<VertexAuth<Client<HttpsConnector<HttpConnector>, Body>>>;

@@ -8,12 +8,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{
-    auth, chat, client, eventually,
-    metadata::{self, Reply},
-    upstream,
-    world::World,
-};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
@@ -25,6 +19,13 @@ use tower_vertex::{
     token::{
         CredentialKind, Credentials, FetchReason, GcpAuth, GoogleCloudAuth, TokenCache, TokenSource,
     },
+};
+
+use crate::common::{
+    auth, chat, client, eventually,
+    metadata::{self, Reply},
+    upstream,
+    world::World,
 };
 
 /// No metadata server and no gcloud.

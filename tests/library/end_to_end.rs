@@ -3,9 +3,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::common::{
-    Http, auth, chat, chat_stream, client, eventually, key_source, stack, text, upstream,
-};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, channel::Channel};
@@ -20,6 +17,10 @@ use tower_vertex::{
     replay::ReplayBody,
     route::{Endpoint, Upstream, VertexRouteLayer},
     token::{AccessToken, TokenCache, TokenSource, token_fn},
+};
+
+use crate::common::{
+    Http, auth, chat, chat_stream, client, eventually, key_source, stack, text, upstream,
 };
 
 async fn emulator() -> Emulator {

@@ -362,6 +362,9 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     // Buffers of connections and of the allocator come and go, about a MiB of them. More than that,
     // a KiB that is left of each request: some 3,900 of them came in between.
     assert!(end.memory < warm.memory + (3 << 20), "{vitals:?}");
-    assert!(end.files <= warm.files + 4, "{vitals:?}");
+    // There are as many connections to Vertex AI as there were requests at a time, which depends on
+    // the machine.
     assert!(last <= CLIENTS as f64, "{last} connections");
+    let besides = |files: usize, connections: f64| files as f64 - connections;
+    assert!(besides(end.files, last) <= besides(warm.files, first) + 4.0, "{vitals:?}");
 }

@@ -8,14 +8,15 @@ use std::{
     sync::Arc,
 };
 
+use tempfile::TempDir;
+use tower_vertex::emulator::Emulator;
+
 use crate::common::{
     eventually,
     gateway::{Gateway, command},
     load::Load,
     vitals::Admin,
 };
-use tempfile::TempDir;
-use tower_vertex::emulator::Emulator;
 
 const TWO_HOURS: i64 = 7200;
 

@@ -9,7 +9,6 @@ use std::{
     fs,
 };
 
-use crate::common::gateway::{Gateway, command};
 use envoy_types::pb::envoy::{
     config::core::v3::{
         Address, HeaderValueOption, SocketAddress, address,
@@ -28,6 +27,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tonic::transport::{Channel, Endpoint};
 use tower_vertex::emulator::Emulator;
+
+use crate::common::gateway::{Gateway, command};
 
 const CHAT: &str = "/v1/chat/completions";
 const BODY: &str = r#"{"model":"google/gemini-2.5-flash","messages":[]}"#;

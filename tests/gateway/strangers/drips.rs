@@ -49,9 +49,9 @@ const FEW_DRIPS: [(usize, usize); 2] = [(1, 40), (1024, 20)];
 /// drip after them is read into a buffer of its own.
 const FILLING: (usize, usize) = (4000, 4);
 
-/// A network whose table of sockets is short: the kernel walks through the whole of it for each look at
-/// `/proc/net/tcp`, and that of the machine has hundreds of thousands of places. Where the kernel has
-/// no other table to give, the machine's is walked through.
+/// A network with a short table of sockets. The kernel walks through the whole table for each look at
+/// `/proc/net/tcp`, and the machine's has hundreds of thousands of places. Kernels before Linux 6.1
+/// have no other, and the test takes longer.
 const SHORT_TABLE: &str =
     "if echo 256 2>/dev/null >/proc/sys/net/ipv4/tcp_child_ehash_entries; then
     exec unshare -n sh -ec 'ip link set lo up; exec \"$0\" \"$@\"' \"$0\" \"$@\"
@@ -292,7 +292,7 @@ async fn answers(what: &str, head: &str, first: &str, drips: [(usize, usize); 2]
             answers.push(answer);
         }
         all_is_read(&gateway, upstream.addr).await;
-        // What reads a piece is in memory from its first one on.
+        // The code that reads a piece is in memory from the first piece on.
         for answer in &mut answers {
             answer.write_all(&chunk(b"x")).await.unwrap();
         }

@@ -301,7 +301,7 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
         assert_eq!(error_of(&gateway, chat("x")).await.0, 401);
     }
     std::fs::remove_file(&keys).unwrap();
-    // The file of the credentials is gone as well, which is told in the same words.
+    // The log says the same of the credentials file, which is gone as well.
     files.told(5, "not read again").await;
     files.told(1, "keys: there is no such file").await;
     assert_eq!(gateway.call(chat_of(carol)).await.status(), 200);

@@ -13,17 +13,18 @@ mod travel;
 
 use std::{fs, path::Path, process::Stdio};
 
+use bytes::Bytes;
+use http::{HeaderValue, Request};
+use http_body_util::Full;
+use tempfile::TempDir;
+use tower_vertex::emulator::Emulator;
+
 use crate::common::{
     certificates::Pair,
     chat, eventually,
     gateway::{Gateway, before, openai_error},
     put,
 };
-use bytes::Bytes;
-use http::{HeaderValue, Request};
-use http_body_util::Full;
-use tempfile::TempDir;
-use tower_vertex::emulator::Emulator;
 
 /// No answer, no log and no request upstream may hold one of these.
 const ALICE: &str = "sk-alice-SECRET-0123456789";

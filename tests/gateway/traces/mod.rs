@@ -10,15 +10,16 @@ mod upstream;
 
 use std::process::Stdio;
 
+use http::{HeaderValue, StatusCode};
+use tempfile::TempPath;
+use tower_vertex::emulator::Emulator;
+use upstream::Upstream;
+
 use crate::common::{
     chat,
     gateway::{Gateway, Log, before},
     text,
 };
-use http::{HeaderValue, StatusCode};
-use tempfile::TempPath;
-use tower_vertex::emulator::Emulator;
-use upstream::Upstream;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// In what is asked and so in what is answered; nowhere else.

@@ -437,7 +437,7 @@ async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
     // For the process: what `tracing` remembers of a place in the code is, with the subscriber of one
     // thread, what another thread happened to find there first.
     tracing_subscriber::fmt()
-        // Of this crate alone: what hyper has to tell of the uploads of other tests would take minutes.
+        // Of this crate alone: hyper's lines about the uploads of other tests would take minutes.
         .with_env_filter("tower_vertex=trace")
         .with_ansi(false)
         .with_writer(|| LOG.with(Log::clone))
