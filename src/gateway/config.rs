@@ -21,6 +21,7 @@ use super::{
     file::ConfigFile,
     ground::ServingOptions,
     limits::LimitOptions,
+    log::fit,
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
@@ -510,16 +511,20 @@ impl Failure {
     }
 }
 
+/// For a terminal, which takes nothing of it for a command: it may have the text of others in it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        self.text.split_inclusive('\n').try_for_each(|line| match line.strip_suffix('\n') {
+            Some(line) => writeln!(f, "{}", fit(line)),
+            None => f.write_str(&fit(line)),
+        })
     }
 }
 
 /// As [`Display`](fmt::Display): it is what `main` shows.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        fmt::Display::fmt(self, f)
     }
 }
 

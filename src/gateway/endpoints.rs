@@ -11,6 +11,7 @@ use super::{
     config::{EndpointsOptions, Failure, given},
     credentials::{find, mint},
     file::ConfigFile,
+    log::is_unfit,
     outbound::Outbound,
     refusal::causes,
     run::{say, say_json},
@@ -175,10 +176,8 @@ fn table(endpoints: &[EndpointDescription], with_location: bool) -> Vec<String> 
 
 /// Text of others: a terminal must not take it for commands.
 fn cell(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
+    let text: String =
+        text.chars().map(|c| if is_unfit(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
     if text.is_empty() { NONE.to_owned() } else { text }
 }
 
@@ -227,6 +226,7 @@ mod tests {
     #[test]
     fn a_cell_has_no_commands_for_a_terminal() {
         assert_eq!(cell("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(cell("a\u{202e}b\u{2028}"), "a\u{fffd}b\u{fffd}");
         assert_eq!((cell(""), cell("\u{fc}")), ("-".to_owned(), "\u{fc}".to_owned()));
     }
 }

@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-pub(super) use self::fit::fit;
+pub(super) use self::fit::{fit, is_unfit};
 use self::{
     json::Json,
     text::{Short, Text},

@@ -1,5 +1,6 @@
 //! Text of others, made fit to be shown.
 
+use super::super::log::is_unfit;
 use crate::shown;
 
 const REDACTED: &str = "[redacted]";
@@ -14,7 +15,7 @@ pub(in crate::gateway) fn shown(text: &str, token: &str) -> String {
     if !token.is_empty() {
         text = text.replace(token, REDACTED);
     }
-    let line = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let line = text.split(|c: char| c.is_whitespace() || is_unfit(c));
     // Google repeats names, and a key may have been given for one.
     let word = |word: &'_ str| -> String {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"/{".contains(c));
@@ -64,6 +65,7 @@ mod tests {
     fn nothing_that_looks_like_a_token_is_shown() {
         for (text, line) in [
             ("plain\n  text\u{7}\there", "plain text here"),
+            ("turned\u{202e} around\u{2029}", "turned around"),
             ("a ya29.SECRET-x_y.z/+=, b", "a [redacted], b"),
             ("Authorization: BEARER SECRET", "Authorization: [redacted]"),
             ("bearer ya29.SECRET", "[redacted]"),
