@@ -382,9 +382,9 @@ fn is_of_google(name: &str) -> bool {
     })
 }
 
-/// `text` decoded until nothing changes, as the most lenient of servers would; `None` if that takes more
-/// than [`MOST_DECODINGS`]: each of them goes through all of it, and a text can need half as many as it has
-/// bytes.
+/// `text` decoded until nothing changes, as the most lenient of servers would; `None` if that takes
+/// more than [`MOST_DECODINGS`]: each of them goes through all of it, and a text can need half as
+/// many as it has bytes.
 fn fully_decoded(text: &str) -> Option<Cow<'_, [u8]>> {
     let mut decoded = Cow::Borrowed(text.as_bytes());
     if !decoded.contains(&b'%') {

@@ -28,8 +28,8 @@ use serde_json::{Map, Value};
 const ENOUGH: [usize; 3] = [8, 3, 0];
 /// How deep it goes before it is an error.
 const DEEPEST: usize = 32;
-/// How much work a schema may be: each part of it that is looked at, and each value that is made, each
-/// time.
+/// How much work a schema may be: each part of it that is looked at, and each value that is made,
+/// each time.
 const WORK: usize = 100_000;
 /// So many bytes of a text are as much work as a value.
 const TEXT_BYTES: usize = 32;
