@@ -153,7 +153,8 @@ fn hosts_agree(uri: &Uri, headers: &HeaderMap) -> bool {
     named.all(|name| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(first)))
 }
 
-/// The query as sent, but for credentials, by whatever spelling of their names some server takes them.
+/// The query as sent, but for credentials, by whatever spelling of their names some server takes
+/// them.
 pub(crate) fn redact(query: &str) -> String {
     let pairs = query.split('&').map(|pair| {
         let name = pair.split('=').next().unwrap_or_default();

@@ -176,8 +176,8 @@ async fn follow(mut watched: Watched, mut again: watch::Receiver<()>) {
         let pause = if watched.forced { SHORT } else { INTERVAL };
         tokio::select! {
             () = sleep(pause) => {}
-            // One that comes before the second look is for the next reading: else those that come one
-            // after the other would put it off for ever.
+            // One that comes before the second look is for the next reading: else those that come
+            // one after the other would put it off for ever.
             told = again.changed(), if !watched.forced => {
                 if told.is_err() {
                     return;

@@ -267,8 +267,8 @@ impl Client {
     }
 }
 
-/// Whether nobody who makes a path of `model` could read another one in it: a `*` stands for a part of a
-/// name, and not for a way to other names.
+/// Whether nobody who makes a path of `model` could read another one in it: a `*` stands for a part
+/// of a name, and not for a way to other names.
 fn is_one_name(model: &str) -> bool {
     !model.contains(['%', '\\']) && !model.split('/').any(|part| matches!(part, "." | ".."))
 }

@@ -60,8 +60,8 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// For its handshake, and again for the preface of HTTP/2. hyper 1.12 has no limit for it, sends pings
 /// only after it, and ends such a connection at no graceful shutdown.
 const OPENING: Duration = Duration::from_secs(10);
-/// For the message of a call, and of a stream of calls for the beginning of the first one: Envoy has it
-/// before it calls.
+/// For the message of a call, and of a stream of calls for the beginning of the first one: Envoy
+/// has it before it calls.
 const MESSAGE: Duration = Duration::from_secs(10);
 /// For the opening when this process is about to end: what is on its way is not thrown away.
 const LAST_OPENING: Duration = Duration::from_secs(1);

@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 use super::pool::Lease;
 use crate::replay::detached;
 
-/// An answer as it comes, apart from the buffers that it was read into, and without its trailers: they are
-/// headers that nobody has looked at, and Vertex AI has none. After its last byte the connection is for
-/// the next request; dropped before that, it is closed, since what is left of the answer would come first.
+/// An answer as it comes, apart from the buffers that it was read into, and without its trailers:
+/// they are headers that nobody has looked at, and Vertex AI has none. After its last byte the
+/// connection is for the next request; dropped before that, it is closed, since what is left of the
+/// answer would come first.
 #[derive(Debug)]
 pub(in super::super) struct AnswerBody<B> {
     body: Incoming,

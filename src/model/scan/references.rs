@@ -6,8 +6,8 @@
 //! type or a role that is empty, or no text at all, is none. Keys count in any case and with or without
 //! underscores, since some parsers take them so; each of them counts, however often it is there.
 
-/// Where items of `input` stand: in an array within the object. Google's parsers take a single one without
-/// the array, too.
+/// Where items of `input` stand: in an array within the object. Google's parsers take a single one
+/// without the array, too.
 const ITEM: usize = 3;
 const ONLY_ITEM: usize = 2;
 
