@@ -1,0 +1,33 @@
+# The commands that people need. `just` lists them.
+
+_default:
+    @just --list --unsorted
+
+# Does it compile?
+check:
+    cargo check --all-features --tests
+
+# Tests whose names contain FILTER, by the library's and the sidecar's binaries
+test FILTER='':
+    cargo test --all-features --lib --test library --test gateway --test emulator -- {{FILTER}}
+
+# Formats, and runs the linter on everything
+lint:
+    cargo fmt
+    cargo clippy --all-features --all-targets -- -D warnings
+
+# The documentation, as docs.rs shows it
+docs:
+    cargo doc --all-features --no-deps --open
+
+# A sidecar in front of the emulator, without a Google account
+demo:
+    cargo run --release --features gateway -- --emulator
+
+# What the layers cost a request
+bench:
+    cargo bench --locked --manifest-path benches/Cargo.toml --bench overhead
+
+# All that CI runs, or the steps with STEP in their names
+ci STEP='':
+    bash .ci/run {{ quote(STEP) }}
