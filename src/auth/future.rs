@@ -15,8 +15,7 @@ use super::layer::Settings;
 use crate::{
     BoxError,
     error::Error,
-    head::Head,
-    replay::{Recording, ReplayBody, Rewind, drain},
+    replay::{Recording, ReplayBody, Rewind, SavedHead, drain},
     token::{LeaseFuture, Rejection, RejectionFuture},
 };
 
@@ -89,7 +88,7 @@ struct First<S, B> {
 /// What a second try is made of.
 struct Retry<S, B> {
     service: S,
-    head: Head,
+    head: SavedHead,
     recording: Recording<B>,
 }
 
@@ -162,7 +161,7 @@ where
         });
         let retry = recording.map(|recording| Retry {
             service: service.clone(),
-            head: Head::without_authorization(&request),
+            head: SavedHead::without_authorization(&request),
             recording,
         });
         let first = First { settings: Arc::clone(settings), generation, retry };

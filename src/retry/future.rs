@@ -22,8 +22,7 @@ use super::{
 };
 use crate::{
     BoxError, Error,
-    head::Head,
-    replay::{Broken, Recording, ReplayBody, drain},
+    replay::{Broken, Recording, ReplayBody, SavedHead, drain},
     route::Upstream,
 };
 
@@ -69,7 +68,7 @@ struct Run<S, B> {
 
 struct Kept<S, B> {
     service: S,
-    head: Head,
+    head: SavedHead,
     recording: Recording<B>,
 }
 
@@ -78,7 +77,7 @@ struct Next<S, B> {
     service: S,
     request: Request<ReplayBody<B>>,
     /// For the attempt after it, if there can be one.
-    kept: Option<(Head, Recording<B>)>,
+    kept: Option<(SavedHead, Recording<B>)>,
     way: Way,
 }
 
@@ -125,7 +124,7 @@ where
         });
         let kept = recording.map(|recording| Kept {
             service: service.clone(),
-            head: Head::of(&request),
+            head: SavedHead::of(&request),
             recording,
         });
         let mut run = Box::new(Run {
