@@ -6,12 +6,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderName, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::layer::Settings;
+use super::settings::{Settings, USER_PROJECT};
 use crate::{
     BoxError,
     error::Error,
@@ -168,8 +168,6 @@ where
         Self::Sending(service.call(request), Some(first))
     }
 }
-
-pub(super) const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
 where

@@ -10,7 +10,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, body::Chunks, layer::Settings, reading::Reading, shape};
+use super::{ErrorBody, chunks::Chunks, layer::Settings, reading::Reading, shape};
 use crate::{BoxError, Error, body_headers::is_encoded};
 
 /// The future of [`VertexError`](super::VertexError).

@@ -89,6 +89,7 @@
 //! ```
 
 mod body;
+mod chunks;
 mod events;
 mod future;
 mod layer;

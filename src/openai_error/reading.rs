@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, time::Sleep};
 
 use super::{
     ErrorBody,
-    body::Chunks,
+    chunks::Chunks,
     layer::Settings,
     shape::{self, Unread},
 };

@@ -34,6 +34,7 @@
 //! ```
 
 mod cache;
+mod decision;
 mod fixed;
 mod flight;
 mod lease;

@@ -34,11 +34,10 @@ use arc_swap::ArcSwapOption;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    AccessToken, FetchOutcome, FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture,
-    TokenSource,
+    AccessToken, FetchOutcome, FetchReason, Lease, Rejection, TokenSource,
+    decision::Decision,
     flight::{Flight, Outcome},
     schedule::{Bucket, Clock, Now, Phase, Schedule, Settings},
-    waiters::{wait, wait_for_newer},
 };
 use crate::error::TokenError;
 
@@ -168,14 +167,6 @@ impl Entry {
     }
 }
 
-/// What a request gets when it is decided under the lock.
-pub(super) enum Decision {
-    Use(Lease),
-    /// For the flight, but not beyond the time, if there is one: then it is decided anew.
-    Wait(Flight, Option<Instant>),
-    Fail(TokenError),
-}
-
 impl State {
     pub(super) fn lease_at_once(&self) -> Option<Lease> {
         self.at_once(Entry::lease)
@@ -193,16 +184,6 @@ impl State {
         let now = self.clock.now();
         let quiet = || self.nanos(now.monotonic) < self.quiet_until.load(Relaxed);
         (entry.is_fresh(&now) || entry.phase(&now) == Phase::Stale && quiet()).then(|| take(entry))
-    }
-
-    pub(super) fn lease_or_wait(self: &Arc<Self>) -> LeaseFuture {
-        match self.decide() {
-            Decision::Use(lease) => LeaseFuture::ready(Ok(lease)),
-            Decision::Fail(error) => LeaseFuture::ready(Err(error.into())),
-            Decision::Wait(flight, until) => {
-                LeaseFuture::waiting(wait(Arc::clone(self), flight, until))
-            }
-        }
     }
 
     /// The table of this module's docs.
@@ -391,34 +372,33 @@ impl State {
         }
     }
 
-    pub(super) fn reject(self: &Arc<Self>, generation: u64) -> RejectionFuture {
+    /// Notes a 401 for the token of `generation`: the flight that brings a newer token, or what came
+    /// of it already.
+    pub(super) fn reject(self: &Arc<Self>, generation: u64) -> Result<Flight, Rejection> {
         self.counters.rejections.fetch_add(1, Relaxed);
         let now = self.clock.now();
         let mut control = self.control();
-        let done = RejectionFuture::ready;
         let Some(entry) = self.current.load_full() else {
-            return done(Rejection::Throttled);
+            return Err(Rejection::Throttled);
         };
         if entry.generation != generation {
-            return done(Rejection::Replaced(entry.lease()));
+            return Err(Rejection::Replaced(entry.lease()));
         }
         entry.rejected.store(true, Relaxed);
         if control.pausing(&now) {
-            return done(match control.pause_error(&now) {
+            return Err(match control.pause_error(&now) {
                 Some(error) => Rejection::Failed(error.into()),
                 None => Rejection::SameToken,
             });
         }
         if control.under_way(&now).is_none() && !control.bucket.take(&self.settings, now.monotonic)
         {
-            return done(Rejection::Throttled);
+            return Err(Rejection::Throttled);
         }
         match self.join(&mut control, &now, FetchReason::Rejected) {
-            Decision::Wait(flight, _) => {
-                RejectionFuture::waiting(wait_for_newer(Arc::clone(self), flight, generation))
-            }
-            Decision::Fail(error) => done(Rejection::Failed(error.into())),
-            Decision::Use(lease) => done(Rejection::Replaced(lease)),
+            Decision::Wait(flight, _) => Ok(flight),
+            Decision::Fail(error) => Err(Rejection::Failed(error.into())),
+            Decision::Use(lease) => Err(Rejection::Replaced(lease)),
         }
     }
 
