@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::{chunks::Chunks, events::Events};
+use super::{chunks::Chunks, sse::Events};
 use crate::BoxError;
 
 /// The body of an answer of [`VertexError`](super::VertexError): the inner service's, that of a

@@ -90,13 +90,13 @@
 
 mod body;
 mod chunks;
-mod events;
+mod explain_404;
 mod future;
 mod layer;
-mod place;
-mod reading;
+mod read_body;
 mod service;
-pub(crate) mod shape;
+mod sse;
+pub(crate) mod translate;
 
 pub use self::{
     body::ErrorBody, future::ResponseFuture, layer::VertexErrorLayer, service::VertexError,

@@ -16,7 +16,7 @@ use tower::Service;
 
 use super::{
     Attempts, Locations, Outcome, Stopped,
-    delay::retry_after,
+    backoff::retry_after,
     layer::Settings,
     locations::{Permit, Tried, name},
 };

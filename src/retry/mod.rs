@@ -102,8 +102,8 @@
 //! ```
 
 mod attempts;
+mod backoff;
 mod circuit;
-mod delay;
 mod future;
 mod layer;
 mod locations;

@@ -9,7 +9,7 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, schedule::Settings,
+    FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, builder::Settings,
     state::State, waiters,
 };
 use crate::error::{Error, TokenError};

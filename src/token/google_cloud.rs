@@ -34,10 +34,11 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{self, CredentialFile, Reread, Transport},
-    grant, https,
+    credential_file::{self, CredentialFile, Reread, Transport},
+    grant,
+    http::{chain, unanswered},
     impersonated::check_lifetime,
-    refusal::Refusal,
+    oauth_error::OAuthError,
 };
 use crate::{
     BoxError,
@@ -84,7 +85,7 @@ impl GoogleCloudAuth {
     ///
     /// [`ConfigError`] if it is not such a file; the text names the field, never its content.
     pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
-        file::parse(json.into(), Transport::Safe)
+        credential_file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::file(Reread::fixed(content)))
             .map_err(|why| ConfigError::unusable_content("credential file", &why))
     }
@@ -111,13 +112,13 @@ impl GoogleCloudAuth {
     pub(super) fn file(file: Reread) -> Result<Self, Fault> {
         if file.last_good().kind == CredentialKind::ExternalAccountAuthorizedUser {
             let what = "its \"type\" is not one that google-cloud-auth knows";
-            return Err(file::fault(what, "use `Credentials::detect`"));
+            return Err(credential_file::fault(what, "use `Credentials::detect`"));
         }
         Ok(Self::of(Origin::File(file)))
     }
 
     fn of(origin: Origin) -> Self {
-        let quota_project = file::quota_project(match &origin {
+        let quota_project = credential_file::quota_project(match &origin {
             Origin::File(file) => Some(file),
             Origin::MetadataServer => None,
         });
@@ -331,14 +332,14 @@ impl Failure {
             let whose = shown::value(url);
             let what = format!("what gives the subject token, {whose}, answered {status}");
             let region = source.and_then(|source| source.get("region_url")?.as_str());
-            let refusal = Refusal::new(status, "").of_subject(what);
+            let refusal = OAuthError::new(status, "").of_subject(what);
             return match region == Some(url) {
                 true => refusal.remedied("set AWS_REGION to the region that this runs in").into(),
                 false => refusal.into(),
             };
         }
         if let Some(status) = seen.status {
-            return Refusal::new(status, body_of(&seen.text)).fault(kind).into();
+            return OAuthError::new(status, body_of(&seen.text)).fault(kind).into();
         }
         if let Some(path) = source.and_then(|source| source.get("file")?.as_str())
             && let Err(unread) = regular_file::open(Path::new(path))
@@ -426,7 +427,7 @@ impl Seen {
             let host = error.url().and_then(|url| url.host_str()).unwrap_or("the token endpoint");
             // Its own text has the URL, whose query may be a secret.
             let cause = error.source().unwrap_or(&NoAnswer);
-            https::unanswered(cause, error.is_connect()).fault(host)
+            unanswered(cause, error.is_connect()).fault(host)
         });
         seen
     }
@@ -448,18 +449,18 @@ fn explain_build(error: &BuildError) -> Fault {
     if error.is_not_supported() {
         let what = "credentials of this type are not supported in another universe than \
                     googleapis.com";
-        return file::fault(what, "use credentials of another type");
+        return credential_file::fault(what, "use credentials of another type");
     }
     // The first name in quotes or backquotes in its text is that of the field, if it is one.
-    let text = https::chain(error);
+    let text = chain(error);
     let quoted = text.split(['`', '"']).skip(1).step_by(2);
     let mut fields = FIELDS.iter().filter(|field| quoted.clone().any(|name| name == **field));
     match fields.next() {
-        Some(field) => file::fault(
+        Some(field) => credential_file::fault(
             format!("its {field:?} is missing or not what google-cloud-auth takes"),
             "use the file as it was made",
         ),
-        None => file::fault(
+        None => credential_file::fault(
             "google-cloud-auth cannot use these credentials",
             "use the file as it was made",
         ),

@@ -35,9 +35,11 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     AccessToken, FetchOutcome, FetchReason, Lease, Rejection, TokenSource,
+    bucket::Bucket,
+    builder::Settings,
+    clock::{Clock, Now, Phase, Schedule},
     decision::Decision,
     flight::{Flight, Outcome},
-    schedule::{Bucket, Clock, Now, Phase, Schedule, Settings},
 };
 use crate::error::TokenError;
 

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{CredentialKind, https};
+use super::{CredentialKind, http::is_loopback};
 use crate::{
     BoxError,
     error::{Fault, FaultKind, TokenError},
@@ -245,7 +245,7 @@ fn check_url(name: &str, url: &str, transport: Transport) -> Result<(), Fault> {
     }) else {
         return Err(field_fault(name, "is not an https URL", AS_MADE));
     };
-    let clear = uri.scheme_str() == Some("http") && !https::is_loopback(&host);
+    let clear = uri.scheme_str() == Some("http") && !is_loopback(&host);
     if clear && transport == Transport::Safe {
         return Err(field_fault(
             name,
@@ -268,7 +268,7 @@ fn check_impersonation_url(
         let domain = universe.unwrap_or("googleapis.com").trim();
         let labels = host.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
         let of_google = labels.is_some_and(|l| l.split('.').any(|l| l.contains("iamcredentials")));
-        of_google || https::is_loopback(host) || transport == Transport::ClearTextToo
+        of_google || is_loopback(host) || transport == Transport::ClearTextToo
     };
     let fits = url.parse::<http::Uri>().is_ok_and(|uri| {
         uri.path().ends_with(":generateAccessToken")

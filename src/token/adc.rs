@@ -12,8 +12,8 @@ use super::GoogleCloudAuth;
 use super::gcp_auth::GcpAuth;
 use super::{
     CredentialKind, CredentialsInfo, FetchReason, Impersonated, TokenFuture, TokenSource,
+    credential_file::{self, KEY_VARIABLE, QUOTA_VARIABLE, Reread, Transport, blocking, is_name},
     federation::Federation,
-    file::{self, KEY_VARIABLE, QUOTA_VARIABLE, Reread, Transport, blocking, is_name},
     impersonated::check_lifetime,
     login::Login,
     machine::Machine,
@@ -223,8 +223,8 @@ impl CredentialsBuilder {
             return self.open(path.into(), KEY_VARIABLE.into()).await;
         }
         let mut looked = vec![(KEY_VARIABLE, "not set: the path of a credential file".to_owned())];
-        let usual = file::user_credentials();
-        if let Some(path) = usual.as_deref().filter(|path| file::may_be_there(path)) {
+        let usual = credential_file::user_credentials();
+        if let Some(path) = usual.as_deref().filter(|path| credential_file::may_be_there(path)) {
             return self.open(path.to_owned(), "user credentials".into()).await;
         }
         looked.push((
@@ -267,11 +267,11 @@ impl CredentialsBuilder {
         let unusable = |fault: Fault| CredentialsError::unusable(place.clone(), &path, fault);
         let (opened, transport) = (path.clone(), self.transport);
         let opened = blocking(move || {
-            Ok((Reread::open(&opened, transport), file::is_world_readable(&opened)))
+            Ok((Reread::open(&opened, transport), credential_file::is_world_readable(&opened)))
         });
-        let (file, world_readable) = opened
-            .await
-            .map_err(|error| unusable(file::fault(error.to_string(), "start this again")))?;
+        let (file, world_readable) = opened.await.map_err(|error| {
+            unusable(credential_file::fault(error.to_string(), "start this again"))
+        })?;
         let file = file.map_err(unusable)?;
         let content = file.last_good().clone();
         let kind = content.kind;
@@ -319,14 +319,14 @@ impl CredentialsBuilder {
         {
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
-                source = source
-                    .lifetime(lifetime)
-                    .map_err(|error| file::fault("no token has such a life", error.to_string()))?;
+                source = source.lifetime(lifetime).map_err(|error| {
+                    credential_file::fault("no token has such a life", error.to_string())
+                })?;
             }
             Ok((Arc::new(source), "google-cloud-auth"))
         }
         #[cfg(not(feature = "google-cloud-auth"))]
-        Err(file::fault(
+        Err(credential_file::fault(
             "no token can be had for what it names",
             "enable this crate's feature `google-cloud-auth`",
         ))
