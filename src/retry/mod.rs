@@ -107,6 +107,7 @@ mod circuit;
 mod future;
 mod layer;
 mod locations;
+mod run;
 mod service;
 
 pub use self::{
