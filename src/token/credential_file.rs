@@ -3,21 +3,33 @@
 //! Reasons are fixed texts and names of fields: nothing that a file holds can get into a message,
 //! because files with keys get mixed up.
 
+mod fields;
+mod private_key;
+mod reread;
+mod subject;
+mod urls;
+
 use std::{
     borrow::Cow,
-    env, fmt,
-    net::{IpAddr, Ipv6Addr},
+    env,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use serde_json::Value;
 
-use super::{CredentialKind, http::is_loopback};
+pub(super) use self::reread::Reread;
+use self::{
+    fields::Fields,
+    private_key::mend_key,
+    subject::check_subject,
+    urls::{check_impersonation_url, check_url},
+};
+use super::CredentialKind;
 use crate::{
     BoxError,
     error::{Fault, FaultKind, TokenError},
-    regular_file, shown,
+    regular_file,
 };
 
 /// A file of a known type with all the fields that its type needs.
@@ -139,200 +151,6 @@ fn field_of<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
     json.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// What a field has to be.
-#[derive(Clone, Copy)]
-enum Shape {
-    Text,
-    Object,
-    Texts,
-}
-
-impl Shape {
-    fn check(self, name: &str, value: &Value) -> Result<(), Fault> {
-        let (fits, wanted) = match self {
-            Self::Text => (value.is_string(), "text"),
-            Self::Object => (value.is_object(), "an object"),
-            Self::Texts => {
-                let texts = value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
-                (texts, "a list of texts")
-            }
-        };
-        let is = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "true or false",
-            Value::Number(_) => "a number",
-            Value::String(text) if text.is_empty() => "empty",
-            Value::String(_) => "text",
-            Value::Array(_) => "a list",
-            Value::Object(_) => "an object",
-        };
-        if !fits {
-            return Err(field_fault(name, &format!("is not {wanted} but {is}"), AS_MADE));
-        }
-        if value.as_str() == Some("") {
-            return Err(field_fault(name, "is empty", AS_MADE));
-        }
-        Ok(())
-    }
-}
-
-type Shapes = &'static [(&'static str, Shape)];
-
-/// The fields of a type. Others are not looked at.
-struct Fields {
-    needed: Shapes,
-    optional: Shapes,
-    urls: &'static [&'static str],
-}
-
-impl Fields {
-    fn of(kind: CredentialKind) -> Self {
-        use Shape::{Object, Text, Texts};
-        const LOGIN: Shapes =
-            &[("client_id", Text), ("client_secret", Text), ("refresh_token", Text)];
-        let (needed, optional, urls): (Shapes, Shapes, &'static [&'static str]) = match kind {
-            CredentialKind::ServiceAccount => (
-                &[("client_email", Text), ("private_key", Text)],
-                &[("token_uri", Text), ("project_id", Text), ("private_key_id", Text)],
-                &["token_uri"],
-            ),
-            CredentialKind::AuthorizedUser => (LOGIN, &[("token_uri", Text)], &["token_uri"]),
-            CredentialKind::ExternalAccount => (
-                &[
-                    ("audience", Text),
-                    ("subject_token_type", Text),
-                    ("token_url", Text),
-                    ("credential_source", Object),
-                ],
-                &[
-                    ("service_account_impersonation_url", Text),
-                    ("service_account_impersonation", Object),
-                    ("client_id", Text),
-                    ("client_secret", Text),
-                    ("scopes", Texts),
-                    ("workforce_pool_user_project", Text),
-                ],
-                &["token_url", "service_account_impersonation_url"],
-            ),
-            CredentialKind::ExternalAccountAuthorizedUser => (
-                &[
-                    ("client_id", Text),
-                    ("client_secret", Text),
-                    ("refresh_token", Text),
-                    ("token_url", Text),
-                ],
-                &[],
-                &["token_url"],
-            ),
-            CredentialKind::ImpersonatedServiceAccount => (
-                &[("service_account_impersonation_url", Text), ("source_credentials", Object)],
-                &[("delegates", Texts)],
-                &["service_account_impersonation_url"],
-            ),
-            CredentialKind::MetadataServer | CredentialKind::Gcloud => (&[], &[], &[]),
-        };
-        Self { needed, optional, urls }
-    }
-}
-
-/// A URL to which secrets are sent.
-fn check_url(name: &str, url: &str, transport: Transport) -> Result<(), Fault> {
-    let Some((uri, host)) = url.parse::<http::Uri>().ok().and_then(|uri| {
-        let host = uri.host().filter(|host| !host.is_empty())?.to_owned();
-        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        let fits = !has_user && matches!(uri.scheme_str(), Some("https" | "http"));
-        fits.then_some((uri, host))
-    }) else {
-        return Err(field_fault(name, "is not an https URL", AS_MADE));
-    };
-    let clear = uri.scheme_str() == Some("http") && !is_loopback(&host);
-    if clear && transport == Transport::Safe {
-        return Err(field_fault(
-            name,
-            "would send secrets in clear text, because it begins with http://",
-            "begin it with https://, or allow it with --allow-insecure-token-endpoints if the \
-             network between is yours",
-        ));
-    }
-    Ok(())
-}
-
-/// Where the tokens of an identity go to be exchanged for those of a service account: Google's IAM,
-/// by any of its names, or this machine.
-fn check_impersonation_url(
-    url: &str,
-    universe: Option<&str>,
-    transport: Transport,
-) -> Result<(), Fault> {
-    let is_iam = |host: &str| {
-        let domain = universe.unwrap_or("googleapis.com").trim();
-        let labels = host.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
-        let of_google = labels.is_some_and(|l| l.split('.').any(|l| l.contains("iamcredentials")));
-        of_google || is_loopback(host) || transport == Transport::ClearTextToo
-    };
-    let fits = url.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.path().ends_with(":generateAccessToken")
-            && uri.query().is_none()
-            && uri.host().is_some_and(is_iam)
-    });
-    if fits {
-        return Ok(());
-    }
-    Err(field_fault(
-        "service_account_impersonation_url",
-        "is not that of generateAccessToken at Google's IAM, so no token is sent to it",
-        "it is such as https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/\
-         EMAIL:generateAccessToken",
-    ))
-}
-
-/// A key as it should be: with line breaks where it has them as two characters, as variables and
-/// templates leave it, and without quotes around it.
-fn mend_key(json: &mut Value) -> Result<(), Fault> {
-    const NAME: &str = "private_key";
-    const AGAIN: &str = "use the file as it was made, or make a new key with \
-                         `gcloud iam service-accounts keys create`";
-    let wrong = |what: &str, remedy: &'static str| Err(field_fault(NAME, what, remedy));
-    let Some(key) = field_of(json, NAME) else { return wrong("is not text", AGAIN) };
-    let mended = key.replace("\\r", "").replace("\\n", "\n");
-    let mended = mended.trim().trim_matches(['"', '\'']).trim();
-    if mended.contains("BEGIN RSA PRIVATE KEY") {
-        return wrong("is in PKCS#1 form", "convert it with `openssl pkcs8 -topk8 -nocrypt`");
-    }
-    if mended.contains("BEGIN ENCRYPTED PRIVATE KEY") {
-        return wrong("has a password", "take it off with `openssl pkcs8 -topk8 -nocrypt`");
-    }
-    if mended.contains("BEGIN EC PRIVATE KEY") {
-        return wrong("is an EC key, and Google's service accounts have RSA keys", AGAIN);
-    }
-    if mended.contains("BEGIN PUBLIC KEY") || mended.contains("BEGIN CERTIFICATE") {
-        return wrong("is not the private one: it can be seen by everybody", AGAIN);
-    }
-    let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
-    let Some((_, rest)) = mended.split_once(begin) else {
-        return wrong("is not an RSA key in PKCS#8 PEM form", AGAIN);
-    };
-    let Some((body, _)) = rest.split_once(end) else {
-        return wrong("has lost its end: there is no line \"-----END PRIVATE KEY-----\"", AGAIN);
-    };
-    // Spaces for line breaks, none at all, or indented: what is between is base64 whatever its lines.
-    let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-    if let Some(other) = body.chars().find(|c| !c.is_ascii_alphanumeric() && !"+/=".contains(*c)) {
-        return wrong(
-            match other {
-                '\\' => "has backslashes in it: it was escaped more than once",
-                '.' | '*' | '\u{2026}' => "was shortened: it has dots or asterisks in it",
-                '%' => "is encoded as in a URL",
-                _ => "has characters in it that are not base64",
-            },
-            AGAIN,
-        );
-    }
-    let lines = body.as_bytes().chunks(64).map(String::from_utf8_lossy).collect::<Vec<_>>();
-    json[NAME] = format!("{begin}\n{}\n{end}\n", lines.join("\n")).into();
-    Ok(())
-}
-
 fn check_source(json: &Value, transport: Transport) -> Result<(), Fault> {
     let source = json.get("source_credentials").map(Value::to_string).unwrap_or_default();
     let source =
@@ -345,103 +163,6 @@ fn check_source(json: &Value, transport: Transport) -> Result<(), Fault> {
         ));
     }
     Ok(())
-}
-
-/// Where a workload's own proof comes from.
-fn check_subject(json: &Value, transport: Transport) -> Result<(), Fault> {
-    const NAME: &str = "credential_source";
-    let Some(source) = json.get(NAME) else { return Ok(()) };
-    let text = |name: &str| match source.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => {
-            Shape::Text.check(&format!("{NAME}.{name}"), value)?;
-            Ok(value.as_str())
-        }
-    };
-    if source.get("certificate").is_some() {
-        return Err(field_fault(
-            NAME,
-            "is a certificate, which is not supported here",
-            "file, url, executable and aws are: make one of these with \
-             `gcloud iam workload-identity-pools create-cred-config`",
-        ));
-    }
-    if let Some(format) = source.get("format").filter(|format| !format.is_null()) {
-        let json = match format.get("type").and_then(Value::as_str) {
-            None | Some("text") => false,
-            Some("json") => true,
-            Some(_) => {
-                return Err(field_fault(
-                    "credential_source.format.type",
-                    "is neither text nor json",
-                    AS_MADE,
-                ));
-            }
-        };
-        if json && field_of(format, "subject_token_field_name").is_none() {
-            return Err(fault(
-                "it has no \"credential_source.format.subject_token_field_name\"",
-                AS_MADE,
-            ));
-        }
-    }
-    if let Some(environment) = text("environment_id")? {
-        if !environment.starts_with("aws") {
-            return Err(field_fault(
-                "credential_source.environment_id",
-                "is not aws1, which alone is supported here",
-                AS_MADE,
-            ));
-        }
-        for name in
-            ["region_url", "url", "regional_cred_verification_url", "imdsv2_session_token_url"]
-        {
-            if let Some(url) = text(name)? {
-                check_local_url(&format!("{NAME}.{name}"), url, transport)?;
-            }
-        }
-        return Ok(());
-    }
-    if let Some(executable) = source.get("executable") {
-        let command = executable.get("command").unwrap_or(&Value::Null);
-        return Shape::Text.check("credential_source.executable.command", command);
-    }
-    if let Some(url) = text("url")? {
-        return check_local_url("credential_source.url", url, transport);
-    }
-    if text("file")?.is_some() {
-        return Ok(());
-    }
-    Err(field_fault(
-        NAME,
-        "names no source",
-        "it has one of \"file\", \"url\", \"executable\" and, for AWS, \"environment_id\"",
-    ))
-}
-
-/// A URL of this machine or of the metadata server of the cloud that it is in, which by design
-/// speak http; any other one as [`check_url`].
-fn check_local_url(name: &str, url: &str, transport: Transport) -> Result<(), Fault> {
-    // `{region}` in AWS's is put in later.
-    let url = url.replace(['{', '}'], "");
-    let host = url.parse::<http::Uri>().ok().and_then(|uri| Some(uri.host()?.to_owned()));
-    if url.starts_with("http://") && host.is_some_and(|host| is_metadata_host(&host)) {
-        return Ok(());
-    }
-    check_url(name, &url, transport)
-}
-
-/// Link-local addresses, AWS's one of IPv6, and the name of Google's.
-fn is_metadata_host(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => address.is_link_local(),
-        Ok(IpAddr::V6(address)) => {
-            address.is_unicast_link_local()
-                || address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
-        }
-        Err(_) => host == "metadata.google.internal",
-    }
 }
 
 impl CredentialFile {
@@ -475,63 +196,6 @@ impl CredentialFile {
 /// The account in `…/serviceAccounts/ACCOUNT:generateAccessToken`.
 fn impersonated(url: &str) -> Option<&str> {
     url.rsplit_once("/serviceAccounts/")?.1.strip_suffix(":generateAccessToken")
-}
-
-/// A file that is read again for each token, so that a rotated one is picked up. While it is
-/// missing, broken or of another type, its last good content serves: a process does not turn into
-/// somebody else, or nobody, by accident.
-pub(super) struct Reread {
-    path: Option<PathBuf>,
-    transport: Transport,
-    last_good: Mutex<CredentialFile>,
-}
-
-impl Reread {
-    pub(super) fn open(path: impl Into<PathBuf>, transport: Transport) -> Result<Self, Fault> {
-        let path = path.into();
-        let last_good = Mutex::new(read(&path, transport)?);
-        Ok(Self { path: Some(path), transport, last_good })
-    }
-
-    /// Content that no file holds, and that stays.
-    pub(super) fn fixed(content: CredentialFile) -> Self {
-        Self { path: None, transport: Transport::Safe, last_good: Mutex::new(content) }
-    }
-
-    /// The same file for another source.
-    #[cfg(feature = "google-cloud-auth")]
-    pub(super) fn again(&self) -> Self {
-        let last_good = Mutex::new(self.last_good().clone());
-        Self { path: self.path.clone(), transport: self.transport, last_good }
-    }
-
-    pub(super) fn last_good(&self) -> MutexGuard<'_, CredentialFile> {
-        self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) async fn current(&self) -> Result<CredentialFile, BoxError> {
-        let Some(path) = self.path.clone() else { return Ok(self.last_good().clone()) };
-        let transport = self.transport;
-        let (content, path) = blocking(move || Ok((read(&path, transport), path))).await?;
-        let mut last_good = self.last_good();
-        let why = match content {
-            Ok(content) if content.kind == last_good.kind => {
-                *last_good = content;
-                return Ok(last_good.clone());
-            }
-            Ok(_) => fault("its type has changed", "restart to use it"),
-            Err(why) => why,
-        };
-        tracing::warn!(path = %shown::path(&path), %why, "keeping the last good credentials");
-        Ok(last_good.clone())
-    }
-}
-
-impl fmt::Debug for Reread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.as_deref().map(shown::path);
-        f.debug_struct("Reread").field("path", &path).finish_non_exhaustive()
-    }
 }
 
 /// Where gcloud leaves a person's credentials; `None` without a home directory.

@@ -37,15 +37,14 @@ use super::{
     AccessToken, FetchOutcome, FetchReason, Lease, Rejection, TokenSource,
     bucket::Bucket,
     builder::Settings,
-    clock::{Clock, Now, Phase, Schedule},
+    clock::{Clock, Now, Phase},
+    control::{Control, Pause},
+    counters::Counters,
     decision::Decision,
+    entry::Entry,
     flight::{Flight, Outcome},
 };
 use crate::error::TokenError;
-
-/// How long a flight may take before other requests go on with a suspect token. Most flights end
-/// sooner, and a client that provokes 401s while the source hangs must not hold up the others.
-const SUSPECT_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct State {
     pub(super) source: Arc<dyn TokenSource>,
@@ -62,65 +61,11 @@ pub(super) struct State {
     pub(super) alive: watch::Sender<()>,
 }
 
-/// A token and its place in time. Replaced as a whole, but for the mark that a 401 leaves.
-pub(super) struct Entry {
-    pub(super) token: AccessToken,
-    pub(super) generation: u64,
-    pub(super) obtained: Now,
-    pub(super) refresh_at: Now,
-    pub(super) schedule: Schedule,
-    rejected: AtomicBool,
-}
-
-/// What only the holder of the lock sees.
-struct Control {
-    flight: Option<Flight>,
-    /// Counts flights: a flight that was given up must not land.
-    flight_number: u64,
-    pause: Option<Pause>,
-    failures: u32,
-    repeats: u32,
-    bucket: Bucket,
-    last_generation: u64,
-}
-
-struct Pause {
-    until: Instant,
-    /// `None` if the source was well, but had no newer token.
-    error: Option<TokenError>,
-}
-
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) fetches: AtomicU64,
-    pub(super) rejections: AtomicU64,
-    /// By reason and outcome.
-    ended: [[AtomicU64; 3]; 4],
-}
-
-impl Counters {
-    fn count(&self, reason: FetchReason, outcome: FetchOutcome) {
-        self.ended[reason as usize][outcome as usize].fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn ended(&self) -> [[u64; 3]; 4] {
-        std::array::from_fn(|r| std::array::from_fn(|o| self.ended[r][o].load(Relaxed)))
-    }
-}
-
 impl State {
     pub(super) fn new(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
         let started = Instant::now();
         Self {
-            control: Mutex::new(Control {
-                flight: None,
-                flight_number: 0,
-                pause: None,
-                failures: 0,
-                repeats: 0,
-                bucket: Bucket::full(&settings, started),
-                last_generation: 0,
-            }),
+            control: Mutex::new(Control::new(Bucket::full(&settings, started))),
             source,
             settings,
             clock: Clock::default(),
@@ -130,42 +75,6 @@ impl State {
             counters: Counters::default(),
             alive: watch::channel(()).0,
         }
-    }
-}
-
-impl Entry {
-    pub(super) fn lease(&self) -> Lease {
-        Lease::new(self.token.authorization().clone(), self.generation)
-    }
-
-    fn phase(&self, now: &Now) -> Phase {
-        self.schedule.phase(now.since(&self.obtained))
-    }
-
-    /// Whether it is past its end by every clock.
-    fn is_surely_dead(&self, now: &Now) -> bool {
-        self.schedule.phase(self.sure_age(now)) == Phase::Dead
-    }
-
-    /// Its age by the clock that no step fools.
-    fn sure_age(&self, now: &Now) -> Duration {
-        now.monotonic.saturating_duration_since(self.obtained.monotonic)
-    }
-
-    /// Until when a request may wait for the successor and then still use this one, which is not
-    /// surely dead.
-    fn patience(&self, now: &Now, flight: &Flight) -> Instant {
-        let age = match self.phase(now) {
-            Phase::Dead => self.sure_age(now),
-            _ => now.since(&self.obtained),
-        };
-        let end = now.monotonic + self.schedule.last_use().saturating_sub(age);
-        if self.rejected.load(Relaxed) { end.min(flight.started() + SUSPECT_WAIT) } else { end }
-    }
-
-    #[inline]
-    pub(super) fn is_fresh(&self, now: &Now) -> bool {
-        now.monotonic < self.refresh_at.monotonic && now.wall < self.refresh_at.wall
     }
 }
 
@@ -427,20 +336,5 @@ impl State {
                 .err()
                 .unwrap_or(TokenError::Invalid("an access token that has already expired"))),
         }
-    }
-}
-
-impl Control {
-    fn under_way(&self, now: &Now) -> Option<&Flight> {
-        self.flight.as_ref().filter(|flight| flight.is_under_way(now.monotonic))
-    }
-
-    fn pausing(&self, now: &Now) -> bool {
-        self.pause.as_ref().is_some_and(|pause| now.monotonic < pause.until)
-    }
-
-    fn pause_error(&self, now: &Now) -> Option<TokenError> {
-        let pause = self.pause.as_ref().filter(|pause| now.monotonic < pause.until)?;
-        pause.error.clone()
     }
 }
