@@ -123,7 +123,6 @@ pub mod error;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
-mod head;
 pub mod http_client;
 pub mod model;
 pub mod openai_error;

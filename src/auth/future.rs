@@ -6,17 +6,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderName, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::layer::Settings;
+use super::settings::{Settings, USER_PROJECT};
 use crate::{
     BoxError,
     error::Error,
-    head::Head,
-    replay::{Recording, ReplayBody, Rewind, drain},
+    replay::{Recording, ReplayBody, Rewind, SavedHead, drain},
     token::{LeaseFuture, Rejection, RejectionFuture},
 };
 
@@ -89,7 +88,7 @@ struct First<S, B> {
 /// What a second try is made of.
 struct Retry<S, B> {
     service: S,
-    head: Head,
+    head: SavedHead,
     recording: Recording<B>,
 }
 
@@ -162,15 +161,13 @@ where
         });
         let retry = recording.map(|recording| Retry {
             service: service.clone(),
-            head: Head::without_authorization(&request),
+            head: SavedHead::without_authorization(&request),
             recording,
         });
         let first = First { settings: Arc::clone(settings), generation, retry };
         Self::Sending(service.call(request), Some(first))
     }
 }
-
-pub(super) const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
 where

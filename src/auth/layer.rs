@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
-use http::HeaderValue;
 use tower::Layer;
 
-use super::{VertexAuth, trust::Trust};
+use super::{
+    VertexAuth,
+    settings::{Settings, quota_header},
+};
 use crate::{
     error::ConfigError,
     http_client::InnerService,
-    replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
+    replay::Budget,
     token::{TokenCache, TokenSource},
 };
 
@@ -19,15 +21,6 @@ pub struct VertexAuthLayer {
     settings: Arc<Settings>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) cache: TokenCache,
-    pub(super) trust: Trust,
-    pub(super) quota_project: Option<HeaderValue>,
-    pub(super) replay_limit: usize,
-    pub(super) replay_budget: Budget,
-}
-
 impl VertexAuthLayer {
     /// Tokens of `source`, cached with the default settings.
     pub fn new(source: impl TokenSource) -> Self {
@@ -36,16 +29,7 @@ impl VertexAuthLayer {
 
     /// Tokens of `cache`, which others may share.
     pub fn with_cache(cache: TokenCache) -> Self {
-        let quota_project = cache.quota_project().and_then(quota_header);
-        Self {
-            settings: Arc::new(Settings {
-                cache,
-                trust: Trust::default(),
-                quota_project,
-                replay_limit: REPLAY_LIMIT,
-                replay_budget: Budget::new(REPLAY_BUDGET),
-            }),
-        }
+        Self { settings: Arc::new(Settings::new(cache)) }
     }
 
     /// Sends the token to `origin` too, such as `https://vertex.example.com` or
@@ -112,7 +96,7 @@ impl VertexAuthLayer {
         let generation = lease.generation();
         headers.insert(http::header::AUTHORIZATION, lease.into_authorization());
         if let Some(project) = quota_project {
-            headers.insert(super::future::USER_PROJECT, project.clone());
+            headers.insert(super::settings::USER_PROJECT, project.clone());
         }
         Ok(generation)
     }
@@ -121,14 +105,6 @@ impl VertexAuthLayer {
     pub fn cache(&self) -> &TokenCache {
         &self.settings.cache
     }
-}
-
-fn quota_header(project: &str) -> Option<HeaderValue> {
-    let graphic = !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_graphic());
-    let value = HeaderValue::try_from(project.to_owned()).ok().filter(|_| graphic)?;
-    // The first clone of it allocates a counter. Here, not in a request.
-    drop(value.clone());
-    Some(value)
 }
 
 impl<S: InnerService> Layer<S> for VertexAuthLayer {

@@ -50,6 +50,7 @@
 mod future;
 mod layer;
 mod service;
+mod settings;
 mod trust;
 
 pub use self::{

@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower::Service;
 
-use super::{ResponseFuture, layer::Settings};
+use super::{ResponseFuture, settings::Settings};
 use crate::{
     BoxError, Error,
     order::{Level, Order},

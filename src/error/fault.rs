@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
+use super::readable_debug;
+
 /// What stands in the way of a token, parted into what is wrong and what to do about it. Holds no
 /// secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -10,6 +12,8 @@ pub(crate) struct Fault {
     what: Cow<'static, str>,
     remedy: Cow<'static, str>,
 }
+
+readable_debug!(Fault);
 
 /// What a [`Fault`] is, for code that goes on from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

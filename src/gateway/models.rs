@@ -9,7 +9,7 @@ use super::refusal::{Refusal, clip};
 use crate::{
     error::RouteError,
     model::{ModelEntry, ModelTable},
-    openai_error::shape::NAME_OF_ANOTHER,
+    openai_error::translate::NAME_OF_ANOTHER,
 };
 
 /// The answer, if this is a question about models; of those alone that one `may` ask for.

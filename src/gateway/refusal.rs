@@ -336,11 +336,11 @@ mod tests {
             made.extend(words(&source, "Refusal::new(status, \""));
             made.extend(words(&source, "Self::new(status, \""));
         }
-        let error = code_of(include_str!("../error.rs"));
+        let error = code_of(include_str!("../error/mod.rs"));
         let of_errors =
             error.split_once("pub fn code(").unwrap().1.split_once("pub fn ").unwrap().0;
         made.extend(words(of_errors, "=> \""));
-        made.extend(words(&code_of(include_str!("../openai_error/events.rs")), "\"code\":\""));
+        made.extend(words(&code_of(include_str!("../openai_error/sse.rs")), "\"code\":\""));
         assert_eq!(made, listed());
     }
 

@@ -95,20 +95,23 @@ mod body;
 mod entry;
 mod future;
 mod layer;
+mod pattern;
+mod route;
 mod scan;
 mod service;
 mod table;
 
 pub use self::{
     body::ModelBody,
-    entry::{ModelEntry, ModelRoute},
+    entry::ModelEntry,
     future::ResponseFuture,
     layer::VertexModelLayer,
+    route::ModelRoute,
     service::{RequestedModel, VertexModel},
     table::{ModelTable, ModelTableBuilder},
 };
 #[cfg(feature = "gateway")]
 pub(crate) use self::{
-    entry::Pattern,
+    pattern::Pattern,
     service::{ReadModel, StoredReferences},
 };

@@ -12,12 +12,14 @@
 //! It reads what matters, long strings, 64 bytes at a time, which the compiler turns into vector
 //! instructions.
 
+mod grammar;
 mod references;
 mod text;
 
 use std::ops::Range;
 
 use self::{
+    grammar::{Level, Levels, Literal, Number, State},
     references::{ItemText, Search},
     text::{Captured, Utf8, plain},
 };
@@ -28,9 +30,6 @@ pub(super) const LONGEST_NAME: usize = 1024;
 
 /// How often `model` may be given. Each time takes room here that its sender does not pay for.
 const MOST_OFTEN: usize = 64;
-
-/// How deep arrays and objects may nest; the parsers of Google's front end stop at 100.
-const DEEPEST: usize = 1024;
 
 /// Bytes that are checked for UTF-8 and then scanned, while they are in the processor's cache.
 const BLOCK: usize = 32 << 10;
@@ -67,50 +66,6 @@ pub(super) struct Scanner {
     problem: Option<ModelError>,
     /// Beside the model, in the same pass.
     search: Search,
-}
-
-/// What may come next.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Value,
-    /// After `[`: a value or `]`.
-    FirstValue,
-    /// After `{`: a key or `}`.
-    FirstKey,
-    Key,
-    Colon,
-    /// After a value: a comma, or the end of what the value is in.
-    After,
-    /// Within a string.
-    Text,
-    /// After a backslash.
-    Escape,
-    /// Within `\u` and four digits: how many digits are to come, and the value of those before.
-    Unicode(u8, u16),
-    Number(Number),
-    /// Within `true`, `false` or `null`: how many bytes of it were there.
-    Literal(Literal, u8),
-    /// This is not JSON that everybody reads alike.
-    Broken,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Literal {
-    True,
-    False,
-    Null,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Number {
-    Minus,
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    Exponent,
-    Sign,
-    Power,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -383,95 +338,6 @@ impl Scanner {
             Some(first) if *first == name => {}
             Some(_) => drop(self.problem.get_or_insert(ModelError::Ambiguous)),
         }
-    }
-}
-
-impl Literal {
-    /// The state after the next byte, when `length` of them were there.
-    fn next(self, length: u8, byte: u8) -> Option<State> {
-        let text: &[u8] = match self {
-            Self::True => b"true",
-            Self::False => b"false",
-            Self::Null => b"null",
-        };
-        let rest = text.get(usize::from(length)..)?;
-        match rest {
-            [last] if byte == *last => Some(State::After),
-            [next, _, ..] if byte == *next => Some(State::Literal(self, length + 1)),
-            _ => None,
-        }
-    }
-}
-
-impl Number {
-    fn next(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Integer, b'0'..=b'9') => Self::Integer,
-            (Self::Zero | Self::Integer, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::Exponent,
-            (Self::Exponent, b'+' | b'-') => Self::Sign,
-            (Self::Exponent | Self::Sign | Self::Power, b'0'..=b'9') => Self::Power,
-            _ => return None,
-        })
-    }
-
-    fn is_whole(self) -> bool {
-        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::Power)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
-    Array,
-    Object,
-}
-
-/// The arrays and objects around, a bit for each: no text makes it allocate.
-#[derive(Debug)]
-struct Levels {
-    depth: usize,
-    objects: [u64; DEEPEST / 64],
-}
-
-impl Default for Levels {
-    fn default() -> Self {
-        Self { depth: 0, objects: [0; DEEPEST / 64] }
-    }
-}
-
-impl Levels {
-    /// The state within a new level.
-    fn push(&mut self, level: Level) -> Option<State> {
-        let bits = self.objects.get_mut(self.depth / 64)?;
-        let bit = 1 << (self.depth % 64);
-        self.depth += 1;
-        Some(match level {
-            Level::Object => {
-                *bits |= bit;
-                State::FirstKey
-            }
-            Level::Array => {
-                *bits &= !bit;
-                State::FirstValue
-            }
-        })
-    }
-
-    fn top(&self) -> Option<Level> {
-        let last = self.depth.checked_sub(1)?;
-        let is_object = self.objects.get(last / 64)? >> (last % 64) & 1 == 1;
-        Some(if is_object { Level::Object } else { Level::Array })
-    }
-
-    /// The state after the end of the innermost level, which must be `level`.
-    fn pop(&mut self, level: Level) -> Option<State> {
-        if self.top()? != level {
-            return None;
-        }
-        self.depth -= 1;
-        Some(State::After)
     }
 }
 

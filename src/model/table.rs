@@ -6,7 +6,8 @@ use http::{Extensions, HeaderMap};
 
 use super::{
     ModelEntry, ModelRoute,
-    entry::{check_publisher, is_openapi, published},
+    entry::{is_openapi, published},
+    route::check_publisher,
 };
 use crate::{error::ConfigError, retry::Locations, route::Upstream};
 

@@ -5,12 +5,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::events::Events;
-use crate::{BoxError, replay::Coalesced};
+use super::{chunks::Chunks, sse::Events};
+use crate::BoxError;
 
 /// The body of an answer of [`VertexError`](super::VertexError): the inner service's, that of a
 /// translated error, or a stream of events whose break is told. `Send` and `Sync` if `B` is.
@@ -36,35 +35,6 @@ impl<B> ErrorBody<B> {
 
     pub(super) fn chunks(chunks: Chunks) -> Self {
         Self(Kind::Chunks(chunks))
-    }
-}
-
-/// A body that is there.
-#[derive(Default)]
-pub(super) struct Chunks {
-    pub(super) data: Coalesced,
-    pub(super) trailers: Option<HeaderMap>,
-}
-
-impl Chunks {
-    pub(super) fn one(data: Bytes) -> Self {
-        Self { data: data.into(), trailers: None }
-    }
-
-    pub(super) fn next(&mut self) -> Option<Frame<Bytes>> {
-        match self.data.pop() {
-            Some(data) => Some(Frame::data(data)),
-            None => self.trailers.take().map(Frame::trailers),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.data.is_empty() && self.trailers.is_none()
-    }
-
-    /// In bytes, without the trailers.
-    pub(super) fn len(&self) -> u64 {
-        self.data.len() as u64
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, body::Chunks, layer::Settings, reading::Reading, shape};
+use super::{ErrorBody, chunks::Chunks, layer::Settings, read_body::Reading, translate};
 use crate::{BoxError, Error, body_headers::is_encoded};
 
 /// The future of [`VertexError`](super::VertexError).
@@ -100,7 +100,8 @@ fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
 /// Whether these are the headers of a stream of events. One with a length is none: the client
 /// would count the bytes of another event at its end, and it notices by itself if some are missing.
 fn is_endless(headers: &HeaderMap) -> bool {
-    shape::has_type(headers, "text/event-stream") && !headers.contains_key(header::CONTENT_LENGTH)
+    translate::has_type(headers, "text/event-stream")
+        && !headers.contains_key(header::CONTENT_LENGTH)
 }
 
 /// RFC 9112 §6.3: beside a Transfer-Encoding a Content-Length says nothing, and must not go on.

@@ -89,13 +89,14 @@
 //! ```
 
 mod body;
-mod events;
+mod chunks;
+mod explain_404;
 mod future;
 mod layer;
-mod place;
-mod reading;
+mod read_body;
 mod service;
-pub(crate) mod shape;
+mod sse;
+pub(crate) mod translate;
 
 pub use self::{
     body::ErrorBody, future::ResponseFuture, layer::VertexErrorLayer, service::VertexError,

@@ -5,7 +5,7 @@ use tower::{
     retry::budget::{self, TpsBudget},
 };
 
-use super::{VertexRetry, delay::Backoff, locations::Pauses};
+use super::{VertexRetry, backoff::Backoff, locations::Pauses};
 use crate::{
     http_client::InnerService,
     replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},

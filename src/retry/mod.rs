@@ -102,11 +102,12 @@
 //! ```
 
 mod attempts;
+mod backoff;
 mod circuit;
-mod delay;
 mod future;
 mod layer;
 mod locations;
+mod run;
 mod service;
 
 pub use self::{

@@ -1,12 +1,15 @@
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use http::{
     Method, Uri,
     uri::{Parts, PathAndQuery},
 };
 
-use super::Upstream;
+use super::{
+    Upstream,
+    methods::{ANY, Methods, fixed},
+    path::{EMPTY_SEGMENT, check_path},
+    query::{OF_RESPONSES, listed, not_of_google},
+};
 use crate::error::RouteError;
 
 /// The longest URI that [`http::Uri`] parses, in bytes.
@@ -14,108 +17,6 @@ const LONGEST: usize = (u16::MAX - 1) as usize;
 
 /// The longest path that an error carries, in bytes.
 const LONGEST_SHOWN: usize = 200;
-
-const EMPTY_SEGMENT: &str = "has an empty segment: does the client's base URL end with a slash?";
-
-/// The query parameters that travel by default. The list is short because most of Google's own are
-/// [`SYSTEM`] parameters; `alt` says in which form a stream comes.
-const LISTED: [&str; 1] = ["alt"];
-
-/// OpenAI's parameters of [`GET /responses/{id}`], in each form in which its SDKs write a list. Its other
-/// calls have none.
-///
-/// [`GET /responses/{id}`]: https://platform.openai.com/docs/api-reference/responses/get
-const OF_RESPONSES: [&str; 6] =
-    ["include", "include[]", "include%5B%5D", "include_obfuscation", "starting_after", "stream"];
-
-/// Query parameters of Google's that are credentials: a key beside a valid access token gives 401.
-const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
-
-/// Google's other [system parameters], which all of its APIs have, by the names without a `$`. They
-/// choose who pays, or make another answer, or another request, of it. New ones begin with a `$`.
-///
-/// [system parameters]: https://cloud.google.com/apis/docs/system-parameters
-const SYSTEM: [&str; 12] = [
-    "bearer_token",
-    "callback",
-    "fields",
-    "pp",
-    "prettyprint",
-    "quotauser",
-    "trace",
-    "upload_protocol",
-    "uploadprotocol",
-    "uploadtype",
-    "userip",
-    "userproject",
-];
-
-/// What can be done with a route of a container. TRACE would show the token to the client (RFC 9110
-/// §9.3.8), CONNECT would be another way, and OPTIONS is a browser's question to whom it asks.
-const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-
-/// What an endpoint has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Methods {
-    OpenApi,
-    Deployed,
-    All,
-}
-
-impl Methods {
-    /// The paths without a variable part. [`fixed`] knows their order.
-    pub(super) const FIXED: [&str; 4] =
-        ["/chat/completions", "/completions", "/embeddings", "/responses"];
-
-    /// Whether the endpoint has `sub`, a clean path that starts with a slash.
-    pub(super) fn have(self, sub: &str) -> bool {
-        if let Some(id) = sub.strip_prefix("/responses/") {
-            return !id.contains('/');
-        }
-        match sub {
-            "/chat/completions" => true,
-            "/completions" | "/embeddings" | "/responses" => self != Self::Deployed,
-            _ => self != Self::OpenApi && sub.starts_with("/invoke/"),
-        }
-    }
-
-    /// What clients may do with `sub`, as `Allow` says it; `None` if no endpoint has such a path.
-    fn allowed(sub: &str) -> Option<&'static str> {
-        if fixed(sub).is_some() {
-            Some("POST")
-        } else if sub.strip_prefix("/responses/").is_some_and(|id| !id.contains('/')) {
-            Some("GET, HEAD, DELETE")
-        } else if sub.starts_with("/invoke/") {
-            Some(ANY)
-        } else {
-            None
-        }
-    }
-
-    fn supported(self) -> &'static str {
-        match self {
-            Self::OpenApi => {
-                "/chat/completions, /completions, /embeddings, /responses and /responses/{id}"
-            }
-            Self::Deployed => "/chat/completions, /responses/{id} and /invoke/{route}",
-            Self::All => {
-                "/chat/completions, /completions, /embeddings, /responses, /responses/{id} and \
-                 /invoke/{route}"
-            }
-        }
-    }
-}
-
-/// The position in [`Methods::FIXED`].
-fn fixed(sub: &str) -> Option<usize> {
-    match sub {
-        "/chat/completions" => Some(0),
-        "/completions" => Some(1),
-        "/embeddings" => Some(2),
-        "/responses" => Some(3),
-        _ => None,
-    }
-}
 
 /// The URI at `upstream` for the `uri` of a request by an OpenAI client.
 ///
@@ -339,161 +240,6 @@ fn join(upstream: &Upstream, sub: &str, query: Option<&str>) -> Result<Uri, Rout
     parts.path_and_query =
         Some(PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|_| refused())?);
     Uri::from_parts(parts).map_err(|_| refused())
-}
-
-/// Of `query` the pairs that [`LISTED`], `own` and `more` name; `None` if there are none.
-fn listed<'a>(query: &'a str, own: &[&str], more: &[String]) -> Option<Cow<'a, str>> {
-    only(query, |pair| {
-        let name = name(pair);
-        // Names are compared as they are written: a client that means one spells it so. A server may see
-        // two pairs where there is a semicolon.
-        !pair.contains(';')
-            && (LISTED.contains(&name)
-                || own.contains(&name)
-                || more.iter().any(|more| more == name))
-    })
-}
-
-/// Of `query` the pairs that are not for Google's front end; `None` if there are none.
-fn not_of_google<'a>(query: &'a str, more: &[String]) -> Option<Cow<'a, str>> {
-    only(query, |pair| {
-        let wanted = |pair: &str| !pair.contains(';') && more.iter().any(|more| more == name(pair));
-        wanted(pair) || !pair.split(';').any(|pair| is_of_google(name(pair)))
-    })
-}
-
-/// The pairs of `query` that `goes` lets through.
-fn only<'a>(query: &'a str, goes: impl Fn(&str) -> bool) -> Option<Cow<'a, str>> {
-    let kept = if query.split('&').all(&goes) {
-        Cow::Borrowed(query)
-    } else {
-        let kept: Vec<&str> = query.split('&').filter(|pair| goes(pair)).collect();
-        Cow::Owned(kept.join("&"))
-    };
-    (!kept.is_empty()).then_some(kept)
-}
-
-fn name(pair: &str) -> &str {
-    pair.split_once('=').map_or(pair, |(name, _)| name)
-}
-
-/// Whether some server could take `name` for that of a system parameter, or for several of which one
-/// is.
-fn is_of_google(name: &str) -> bool {
-    let decoded = fully_decoded(name);
-    decoded.split(|byte| matches!(byte, b'&' | b';' | b'=')).any(|name| {
-        let blank = |byte: &u8| *byte <= b' ' || *byte == b'+' || *byte == 0x7f;
-        let start = name.iter().position(|byte| !blank(byte)).unwrap_or(name.len());
-        let end = name.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
-        let name = &name[start..end];
-        let mut known = CREDENTIALS.iter().chain(&SYSTEM);
-        name.starts_with(b"$") || known.any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-    })
-}
-
-/// `text` decoded until nothing changes, as the most lenient of servers would. One pass: each escape is
-/// decoded when its last byte has come, and what it gives may be the end of the next one.
-fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text.as_bytes());
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    for byte in text.bytes() {
-        decoded.push(byte);
-        while let [.., b'%', high, low] = decoded[..]
-            && let Some(byte) = hex(high, low)
-        {
-            decoded.truncate(decoded.len() - 3);
-            decoded.push(byte);
-        }
-    }
-    Cow::Owned(decoded)
-}
-
-/// Whether the setting `name` can be a query parameter that travels.
-pub(super) fn may_be_forwarded(name: &str) -> bool {
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let bare = name.strip_prefix('$').unwrap_or(name);
-    !bare.is_empty()
-        && bare.bytes().all(plain)
-        && !CREDENTIALS.iter().any(|known| bare.eq_ignore_ascii_case(known))
-        && !["ct", "httpMethod", "httpHeaders"].iter().any(|known| bare.eq_ignore_ascii_case(known))
-}
-
-fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    Some((digit(high)? * 16 + digit(low)?) as u8)
-}
-
-/// Refuses a path that a server, or a proxy on the way, could read as another path.
-pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
-    let path = path.strip_prefix('/').ok_or("does not start with a slash")?;
-    path.split('/').try_for_each(check_segment)
-}
-
-fn check_segment(segment: &str) -> Result<(), &'static str> {
-    let mut rest = segment.as_bytes();
-    // The segment as far as its parameters: some servers read `..;x` as `..`.
-    let (mut length, mut dots, mut in_name) = (0, 0, true);
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        let byte = match *byte {
-            b'%' => {
-                let [high, low, after @ ..] = rest else {
-                    return Err("has a broken percent escape");
-                };
-                rest = after;
-                match hex(*high, *low).ok_or("has a broken percent escape")? {
-                    b'/' => return Err("has an encoded slash"),
-                    // Decoded twice, it could be any of the others.
-                    b'%' => return Err("has an encoded percent sign"),
-                    byte => byte,
-                }
-            }
-            // RFC 3986 §3.3, `pchar`.
-            byte @ (b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b'~'
-            | b'!'
-            | b'$'
-            | b'&'
-            | b'\''
-            | b'('
-            | b')'
-            | b'*'
-            | b'+'
-            | b','
-            | b';'
-            | b'='
-            | b':'
-            | b'@'
-            | b'\\'
-            | 0..=0x1f
-            | 0x7f..) => byte,
-            _ => return Err("has a character that a path cannot have unencoded"),
-        };
-        match byte {
-            b'\\' => return Err("has a backslash"),
-            0..=0x1f | 0x7f => return Err("has a control character"),
-            0x80.. => return Err("has a character beyond ASCII"),
-            b';' => in_name = false,
-            _ if in_name => {
-                length += 1;
-                dots += usize::from(byte == b'.');
-            }
-            _ => {}
-        }
-    }
-    match length {
-        0 => Err(EMPTY_SEGMENT),
-        1 | 2 if dots == length => Err("has a dot segment"),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderName, Uri, uri::Scheme};
 
-use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, rewrite::Methods};
+use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, methods::Methods};
 use crate::error::ConfigError;
 
 /// Where requests go: a project, a location and an endpoint, checked and ready for use.

@@ -9,8 +9,8 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, schedule::Settings,
-    state::State, waiters::keep_warm,
+    FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, builder::Settings,
+    state::State, waiters,
 };
 use crate::error::{Error, TokenError};
 
@@ -85,7 +85,7 @@ impl TokenCache {
     pub fn lease(&self) -> LeaseFuture {
         match self.state.lease_at_once() {
             Some(lease) => LeaseFuture::ready(Ok(lease)),
-            None => self.state.lease_or_wait(),
+            None => waiters::lease_or_wait(&self.state),
         }
     }
 
@@ -103,7 +103,7 @@ impl TokenCache {
     ///
     /// The refresh starts with this call, not with the first poll of what it returns.
     pub fn rejected(&self, generation: u64) -> RejectionFuture {
-        self.state.reject(generation)
+        waiters::reject(&self.state, generation)
     }
 
     /// Fetches the first token, so that the first request does not wait for it.
@@ -124,7 +124,8 @@ impl TokenCache {
     /// [`TokenError::NoRuntime`] outside a Tokio runtime.
     pub fn keep_warm(&self) -> Result<(), Error> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
-        runtime.spawn(keep_warm(Arc::downgrade(&self.state), self.state.alive.subscribe()));
+        runtime
+            .spawn(waiters::keep_warm(Arc::downgrade(&self.state), self.state.alive.subscribe()));
         Ok(())
     }
 

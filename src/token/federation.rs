@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{self, CredentialFile, Reread, Transport, blocking, fault},
+    credential_file::{self, CredentialFile, Reread, Transport, blocking, fault},
     grant, impersonated, login,
-    refusal::Refusal,
+    oauth_error::OAuthError,
 };
 use crate::{BoxError, error::Fault, regular_file, shown};
 
@@ -54,7 +54,7 @@ impl Federation {
     }
 
     pub(super) fn new(file: Reread, lifetime: Option<Duration>) -> Self {
-        let quota_project = file::quota_project(Some(&file));
+        let quota_project = credential_file::quota_project(Some(&file));
         Self { file, lifetime, quota_project }
     }
 
@@ -86,7 +86,7 @@ impl fmt::Debug for Federation {
 fn source_of(file: &CredentialFile) -> Result<CredentialFile, Fault> {
     let source = file.json.get("source_credentials").map(Value::to_string).unwrap_or_default();
     // Where its secrets may go was looked at with the file around it.
-    file::parse(source, Transport::ClearTextToo)
+    credential_file::parse(source, Transport::ClearTextToo)
 }
 
 async fn impersonate(
@@ -196,7 +196,7 @@ async fn ask_url(url: &str, headers: Option<&Value>, from: &str) -> Result<Strin
     let answer = grant::send(request).await?;
     if answer.status != StatusCode::OK {
         // Of its body nothing is said.
-        let refusal = Refusal::new(answer.status.as_u16(), "");
+        let refusal = OAuthError::new(answer.status.as_u16(), "");
         let what = format!("{from} answered {}", answer.status.as_u16());
         return Err(refusal.of_subject(what).into());
     }

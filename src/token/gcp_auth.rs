@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{self, CredentialFile, KEY_VARIABLE, Reread, Transport, blocking},
+    credential_file::{self, CredentialFile, KEY_VARIABLE, Reread, Transport, blocking},
     grant,
     login::Login,
     machine,
@@ -110,7 +110,7 @@ impl GcpAuth {
     ///
     /// [`ConfigError`] if it is not such a key; the text names the field, never its content.
     pub fn from_service_account_key(json: impl Into<String>) -> Result<Self, ConfigError> {
-        file::parse(json.into(), Transport::Safe)
+        credential_file::parse(json.into(), Transport::Safe)
             .and_then(|content| Self::key(Reread::fixed(content)))
             .map_err(|why| ConfigError::unusable_content("service-account key", &why))
     }
@@ -164,15 +164,15 @@ impl TokenSource for GcpAuth {
 
     fn quota_project(&self) -> Option<&str> {
         let found = || match self.origin.get() {
-            Some(Origin::Key(file)) => file::quota_project(Some(file)),
+            Some(Origin::Key(file)) => credential_file::quota_project(Some(file)),
             Some(Origin::UserCredentials(login)) => login.quota_project().map(str::to_owned),
-            Some(Origin::MetadataServer | Origin::Gcloud) => file::quota_project(None),
+            Some(Origin::MetadataServer | Origin::Gcloud) => credential_file::quota_project(None),
             None => {
                 // Of what the search will find first, if it is a file.
                 let named = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty());
-                let path = named.map(PathBuf::from).or_else(file::user_credentials);
+                let path = named.map(PathBuf::from).or_else(credential_file::user_credentials);
                 let file = path.and_then(|path| Reread::open(path, Transport::Safe).ok());
-                file::quota_project(file.as_ref())
+                credential_file::quota_project(file.as_ref())
             }
         };
         self.quota_project.get_or_init(found).as_deref()
@@ -200,8 +200,8 @@ async fn search() -> Result<(AccessToken, Origin), BoxError> {
         return Ok((origin.token().await?, origin));
     }
     // What is there decides, even if it gives no token now.
-    let usual = file::user_credentials();
-    if let Some(path) = usual.filter(|path| file::may_be_there(path)) {
+    let usual = credential_file::user_credentials();
+    if let Some(path) = usual.filter(|path| credential_file::may_be_there(path)) {
         let origin = Origin::UserCredentials(Login::new(open("user credentials", path).await?));
         return Ok((origin.token().await?, origin));
     }
@@ -271,10 +271,9 @@ pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, Bo
         }
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(&header), part(&claims));
-        let signature = signer
-            .signer()
-            .sign(signed.as_bytes())
-            .map_err(|_| file::fault("its \"private_key\" cannot sign", "make a new key"))?;
+        let signature = signer.signer().sign(signed.as_bytes()).map_err(|_| {
+            credential_file::fault("its \"private_key\" cannot sign", "make a new key")
+        })?;
         let assertion = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
         grant::form(
             field("token_uri"),
@@ -288,19 +287,19 @@ pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, Bo
 }
 
 /// What signs with a key whose faults, which `gcp_auth` would hide, were looked for by
-/// [`file::parse`].
+/// [`credential_file::parse`].
 fn parse_key(content: &CredentialFile) -> Result<CustomServiceAccount, Fault> {
     if content.kind != CredentialKind::ServiceAccount {
         let what = "its \"type\" is not \"service_account\"";
-        return Err(file::fault(what, "use `Credentials::detect`"));
+        return Err(credential_file::fault(what, "use `Credentials::detect`"));
     }
     CustomServiceAccount::from_json(&content.json.to_string()).map_err(|error| match error {
-        GcpError::Io(..) => file::fault(
+        GcpError::Io(..) => credential_file::fault(
             "the system's root certificates cannot be read",
             "install the package ca-certificates",
         ),
         // The fields have the right types.
-        _ => file::fault(
+        _ => credential_file::fault(
             "its \"private_key\" is not an RSA key in PKCS#8 PEM form",
             "make a new key with `gcloud iam service-accounts keys create`",
         ),

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::{
     AccessToken, CredentialKind,
-    https::{self, Answer, Cause},
-    refusal::Refusal,
+    http::{Answer, Cause},
+    oauth_error::OAuthError,
 };
 use crate::{
     BoxError,
@@ -62,7 +62,7 @@ pub(super) fn granted(
     host: &str,
 ) -> Result<Grant, BoxError> {
     if !answer.status.is_success() {
-        return Err(Refusal::new(answer.status.as_u16(), answer.text()).fault(kind).into());
+        return Err(OAuthError::new(answer.status.as_u16(), answer.text()).fault(kind).into());
     }
     read(answer, host)
 }
@@ -72,7 +72,7 @@ pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault>
     let host = request.uri().host().unwrap_or_default().to_owned();
     let (mut tries, mut pause) = (1, FIRST_PAUSE);
     loop {
-        let answer = https::send(request.clone(), CONNECT_TIMEOUT).await;
+        let answer = super::http::send(request.clone(), CONNECT_TIMEOUT).await;
         let passes = match &answer {
             Ok(answer) => answer.status.is_server_error(),
             Err(why) => {

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, Rejection, TokenCache,
     TokenFuture, TokenSource,
-    file::is_name,
+    credential_file::is_name,
     grant,
-    https::{self, Answer},
-    refusal::Refusal,
+    http::{Answer, is_loopback},
+    oauth_error::OAuthError,
 };
 use crate::{
     BoxError,
@@ -117,7 +117,7 @@ impl Impersonated {
         let origin = origin.as_ref().trim_end_matches('/');
         let advice = "give an origin such as https://iamcredentials-NAME.p.googleapis.com";
         let uri = origin.parse::<http::Uri>().ok().filter(|uri| {
-            let local = uri.host().is_some_and(https::is_loopback);
+            let local = uri.host().is_some_and(is_loopback);
             let safe =
                 uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && local;
             safe && !origin.contains('@') && matches!(uri.path(), "" | "/") && uri.query().is_none()
@@ -198,7 +198,7 @@ fn read(
     of: impl Fn(Fault) -> Fault,
 ) -> Result<AccessToken, BoxError> {
     if !answer.status.is_success() {
-        let refusal = Refusal::new(answer.status.as_u16(), answer.text());
+        let refusal = OAuthError::new(answer.status.as_u16(), answer.text());
         return Err(of(refusal.fault(CredentialKind::ImpersonatedServiceAccount)).into());
     }
     let wrong = |what| of(grant::not_a_token("Google's IAM", what));

@@ -16,7 +16,7 @@ use http_body_util::Full;
 
 use super::{
     AccessToken, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    file::{CredentialFile, Reread, TOKEN_URI},
+    credential_file::{CredentialFile, Reread, TOKEN_URI},
     grant::{self, Grant},
 };
 use crate::BoxError;
@@ -31,7 +31,7 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) fn new(file: Reread) -> Self {
-        let quota_project = super::file::quota_project(Some(&file));
+        let quota_project = super::credential_file::quota_project(Some(&file));
         Self { file, rotated: Mutex::new(None), quota_project }
     }
 

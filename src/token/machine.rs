@@ -8,8 +8,8 @@ use http::Request;
 use http_body_util::Full;
 
 use super::{
-    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource, file,
-    grant, metadata,
+    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
+    credential_file, grant, metadata,
 };
 use crate::{
     BoxError,
@@ -27,7 +27,7 @@ pub(super) struct Machine {
 impl Machine {
     /// At the host that the environment names, or where Google Cloud has it.
     pub(super) fn new() -> Self {
-        Self { host: metadata::host(), quota_project: file::quota_project(None) }
+        Self { host: metadata::host(), quota_project: credential_file::quota_project(None) }
     }
 }
 

@@ -12,8 +12,8 @@ use http_body_util::Full;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    file::is_name,
-    https::{self, Answer, Cause},
+    credential_file::is_name,
+    http::{Answer, Cause, send},
 };
 use crate::BoxError;
 
@@ -224,7 +224,7 @@ async fn get(host: &str, path: &str) -> Result<Option<String>, Unanswered> {
         .header("metadata-flavor", "Google")
         .body(Full::<Bytes>::default())
         .map_err(|_| Unanswered::NoHost)?;
-    let answer = https::send(request, TRY).await.map_err(|why| match why.cause {
+    let answer = send(request, TRY).await.map_err(|why| match why.cause {
         Cause::Unresolved => Unanswered::NoName(why.into()),
         _ => Unanswered::Unreachable(why.into()),
     })?;

@@ -33,21 +33,29 @@
 //! # }
 //! ```
 
+mod bucket;
+mod builder;
 mod cache;
-mod fixed;
+mod clock;
+mod control;
+mod counters;
+mod decision;
+mod entry;
 mod flight;
 mod lease;
-mod schedule;
 mod state;
+mod static_token;
 mod waiters;
 
 // What finds and uses Google's credentials.
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod detect;
+mod adc;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod credential_file;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+mod credentials_info;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod federation;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod file;
 #[cfg(feature = "gcp-auth")]
 mod gcp_auth;
 #[cfg(feature = "google-cloud-auth")]
@@ -55,11 +63,9 @@ mod google_cloud;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod grant;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod https;
+mod http;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod impersonated;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod info;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod login;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
@@ -67,12 +73,12 @@ mod machine;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod metadata;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod refusal;
+mod oauth_error;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
+use ::http::HeaderValue;
 use bytes::Bytes;
-use http::HeaderValue;
 
 #[cfg(feature = "gcp-auth")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gcp-auth")))]
@@ -81,19 +87,19 @@ pub use self::gcp_auth::GcpAuth;
 #[cfg_attr(docsrs, doc(cfg(feature = "google-cloud-auth")))]
 pub use self::google_cloud::GoogleCloudAuth;
 #[cfg(feature = "gateway")]
-pub(crate) use self::https::is_loopback;
-pub use self::{
-    cache::{FetchOutcome, TokenCache, TokenStats},
-    fixed::{StaticToken, TokenFn, token_fn},
-    lease::{Lease, LeaseFuture, Rejection, RejectionFuture},
-    schedule::TokenCacheBuilder,
-};
+pub(crate) use self::http::is_loopback;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
 pub use self::{
-    detect::{Credentials, CredentialsBuilder},
+    adc::{Credentials, CredentialsBuilder},
+    credentials_info::{CredentialKind, CredentialsInfo},
     impersonated::Impersonated,
-    info::{CredentialKind, CredentialsInfo},
+};
+pub use self::{
+    builder::TokenCacheBuilder,
+    cache::{FetchOutcome, TokenCache, TokenStats},
+    lease::{Lease, LeaseFuture, Rejection, RejectionFuture},
+    static_token::{StaticToken, TokenFn, token_fn},
 };
 use crate::{BoxError, error::TokenError};
 

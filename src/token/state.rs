@@ -34,17 +34,17 @@ use arc_swap::ArcSwapOption;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    AccessToken, FetchOutcome, FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture,
-    TokenSource,
+    AccessToken, FetchOutcome, FetchReason, Lease, Rejection, TokenSource,
+    bucket::Bucket,
+    builder::Settings,
+    clock::{Clock, Now, Phase},
+    control::{Control, Pause},
+    counters::Counters,
+    decision::Decision,
+    entry::Entry,
     flight::{Flight, Outcome},
-    schedule::{Bucket, Clock, Now, Phase, Schedule, Settings},
-    waiters::{wait, wait_for_newer},
 };
 use crate::error::TokenError;
-
-/// How long a flight may take before other requests go on with a suspect token. Most flights end
-/// sooner, and a client that provokes 401s while the source hangs must not hold up the others.
-const SUSPECT_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct State {
     pub(super) source: Arc<dyn TokenSource>,
@@ -61,65 +61,11 @@ pub(super) struct State {
     pub(super) alive: watch::Sender<()>,
 }
 
-/// A token and its place in time. Replaced as a whole, but for the mark that a 401 leaves.
-pub(super) struct Entry {
-    pub(super) token: AccessToken,
-    pub(super) generation: u64,
-    pub(super) obtained: Now,
-    pub(super) refresh_at: Now,
-    pub(super) schedule: Schedule,
-    rejected: AtomicBool,
-}
-
-/// What only the holder of the lock sees.
-struct Control {
-    flight: Option<Flight>,
-    /// Counts flights: a flight that was given up must not land.
-    flight_number: u64,
-    pause: Option<Pause>,
-    failures: u32,
-    repeats: u32,
-    bucket: Bucket,
-    last_generation: u64,
-}
-
-struct Pause {
-    until: Instant,
-    /// `None` if the source was well, but had no newer token.
-    error: Option<TokenError>,
-}
-
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) fetches: AtomicU64,
-    pub(super) rejections: AtomicU64,
-    /// By reason and outcome.
-    ended: [[AtomicU64; 3]; 4],
-}
-
-impl Counters {
-    fn count(&self, reason: FetchReason, outcome: FetchOutcome) {
-        self.ended[reason as usize][outcome as usize].fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn ended(&self) -> [[u64; 3]; 4] {
-        std::array::from_fn(|r| std::array::from_fn(|o| self.ended[r][o].load(Relaxed)))
-    }
-}
-
 impl State {
     pub(super) fn new(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
         let started = Instant::now();
         Self {
-            control: Mutex::new(Control {
-                flight: None,
-                flight_number: 0,
-                pause: None,
-                failures: 0,
-                repeats: 0,
-                bucket: Bucket::full(&settings, started),
-                last_generation: 0,
-            }),
+            control: Mutex::new(Control::new(Bucket::full(&settings, started))),
             source,
             settings,
             clock: Clock::default(),
@@ -130,50 +76,6 @@ impl State {
             alive: watch::channel(()).0,
         }
     }
-}
-
-impl Entry {
-    pub(super) fn lease(&self) -> Lease {
-        Lease::new(self.token.authorization().clone(), self.generation)
-    }
-
-    fn phase(&self, now: &Now) -> Phase {
-        self.schedule.phase(now.since(&self.obtained))
-    }
-
-    /// Whether it is past its end by every clock.
-    fn is_surely_dead(&self, now: &Now) -> bool {
-        self.schedule.phase(self.sure_age(now)) == Phase::Dead
-    }
-
-    /// Its age by the clock that no step fools.
-    fn sure_age(&self, now: &Now) -> Duration {
-        now.monotonic.saturating_duration_since(self.obtained.monotonic)
-    }
-
-    /// Until when a request may wait for the successor and then still use this one, which is not
-    /// surely dead.
-    fn patience(&self, now: &Now, flight: &Flight) -> Instant {
-        let age = match self.phase(now) {
-            Phase::Dead => self.sure_age(now),
-            _ => now.since(&self.obtained),
-        };
-        let end = now.monotonic + self.schedule.last_use().saturating_sub(age);
-        if self.rejected.load(Relaxed) { end.min(flight.started() + SUSPECT_WAIT) } else { end }
-    }
-
-    #[inline]
-    pub(super) fn is_fresh(&self, now: &Now) -> bool {
-        now.monotonic < self.refresh_at.monotonic && now.wall < self.refresh_at.wall
-    }
-}
-
-/// What a request gets when it is decided under the lock.
-pub(super) enum Decision {
-    Use(Lease),
-    /// For the flight, but not beyond the time, if there is one: then it is decided anew.
-    Wait(Flight, Option<Instant>),
-    Fail(TokenError),
 }
 
 impl State {
@@ -193,16 +95,6 @@ impl State {
         let now = self.clock.now();
         let quiet = || self.nanos(now.monotonic) < self.quiet_until.load(Relaxed);
         (entry.is_fresh(&now) || entry.phase(&now) == Phase::Stale && quiet()).then(|| take(entry))
-    }
-
-    pub(super) fn lease_or_wait(self: &Arc<Self>) -> LeaseFuture {
-        match self.decide() {
-            Decision::Use(lease) => LeaseFuture::ready(Ok(lease)),
-            Decision::Fail(error) => LeaseFuture::ready(Err(error.into())),
-            Decision::Wait(flight, until) => {
-                LeaseFuture::waiting(wait(Arc::clone(self), flight, until))
-            }
-        }
     }
 
     /// The table of this module's docs.
@@ -391,34 +283,33 @@ impl State {
         }
     }
 
-    pub(super) fn reject(self: &Arc<Self>, generation: u64) -> RejectionFuture {
+    /// Notes a 401 for the token of `generation`: the flight that brings a newer token, or what came
+    /// of it already.
+    pub(super) fn reject(self: &Arc<Self>, generation: u64) -> Result<Flight, Rejection> {
         self.counters.rejections.fetch_add(1, Relaxed);
         let now = self.clock.now();
         let mut control = self.control();
-        let done = RejectionFuture::ready;
         let Some(entry) = self.current.load_full() else {
-            return done(Rejection::Throttled);
+            return Err(Rejection::Throttled);
         };
         if entry.generation != generation {
-            return done(Rejection::Replaced(entry.lease()));
+            return Err(Rejection::Replaced(entry.lease()));
         }
         entry.rejected.store(true, Relaxed);
         if control.pausing(&now) {
-            return done(match control.pause_error(&now) {
+            return Err(match control.pause_error(&now) {
                 Some(error) => Rejection::Failed(error.into()),
                 None => Rejection::SameToken,
             });
         }
         if control.under_way(&now).is_none() && !control.bucket.take(&self.settings, now.monotonic)
         {
-            return done(Rejection::Throttled);
+            return Err(Rejection::Throttled);
         }
         match self.join(&mut control, &now, FetchReason::Rejected) {
-            Decision::Wait(flight, _) => {
-                RejectionFuture::waiting(wait_for_newer(Arc::clone(self), flight, generation))
-            }
-            Decision::Fail(error) => done(Rejection::Failed(error.into())),
-            Decision::Use(lease) => done(Rejection::Replaced(lease)),
+            Decision::Wait(flight, _) => Ok(flight),
+            Decision::Fail(error) => Err(Rejection::Failed(error.into())),
+            Decision::Use(lease) => Err(Rejection::Replaced(lease)),
         }
     }
 
@@ -445,20 +336,5 @@ impl State {
                 .err()
                 .unwrap_or(TokenError::Invalid("an access token that has already expired"))),
         }
-    }
-}
-
-impl Control {
-    fn under_way(&self, now: &Now) -> Option<&Flight> {
-        self.flight.as_ref().filter(|flight| flight.is_under_way(now.monotonic))
-    }
-
-    fn pausing(&self, now: &Now) -> bool {
-        self.pause.as_ref().is_some_and(|pause| now.monotonic < pause.until)
-    }
-
-    fn pause_error(&self, now: &Now) -> Option<TokenError> {
-        let pause = self.pause.as_ref().filter(|pause| now.monotonic < pause.until)?;
-        pause.error.clone()
     }
 }

@@ -12,9 +12,8 @@ use tokio::{
 };
 
 use super::{
-    FetchReason, Lease, Rejection,
-    flight::Flight,
-    state::{Decision, State},
+    FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture, decision::Decision,
+    flight::Flight, state::State,
 };
 use crate::error::{Error, TokenError};
 
@@ -25,9 +24,30 @@ const WARM_TICK: Duration = Duration::from_secs(30);
 /// How soon it looks again while a token is on its way, or a pause is on.
 const WARM_RETRY: Duration = Duration::from_secs(1);
 
+/// A token at once if there is one, else by the flight that is decided on.
+pub(super) fn lease_or_wait(cache: &Arc<State>) -> LeaseFuture {
+    match cache.decide() {
+        Decision::Use(lease) => LeaseFuture::ready(Ok(lease)),
+        Decision::Fail(error) => LeaseFuture::ready(Err(error.into())),
+        Decision::Wait(flight, until) => {
+            LeaseFuture::waiting(wait(Arc::clone(cache), flight, until))
+        }
+    }
+}
+
+/// A newer token than the one of `generation`, for a request that got a 401.
+pub(super) fn reject(cache: &Arc<State>, generation: u64) -> RejectionFuture {
+    match cache.reject(generation) {
+        Ok(flight) => {
+            RejectionFuture::waiting(wait_for_newer(Arc::clone(cache), flight, generation))
+        }
+        Err(rejection) => RejectionFuture::ready(rejection),
+    }
+}
+
 /// Waits for the flight, at most until the time that is given; after that, and if the flight was
 /// lost with its runtime, it is decided anew.
-pub(super) async fn wait(
+async fn wait(
     cache: Arc<State>,
     mut flight: Flight,
     mut until: Option<Instant>,
@@ -50,11 +70,7 @@ pub(super) async fn wait(
 }
 
 /// As [`wait`], for a request that is served by nothing but another token.
-pub(super) async fn wait_for_newer(
-    cache: Arc<State>,
-    mut flight: Flight,
-    generation: u64,
-) -> Rejection {
+async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) -> Rejection {
     let mut reason = flight.reason();
     let newer = || {
         let current = cache.current.load();

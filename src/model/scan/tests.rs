@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::*;
+use super::{grammar::DEEPEST, *};
 
 type Found = Result<Option<Model>, ModelError>;
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::route::{ApiVersion, Endpoint, UpstreamBuilder};
+use crate::route::{ApiVersion, Endpoint, UpstreamBuilder, path::hex, query::fully_decoded};
 
 fn at(location: &str) -> UpstreamBuilder {
     Upstream::builder().project("p").location(location)

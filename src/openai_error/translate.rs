@@ -12,7 +12,7 @@ use http::{
 };
 use serde_json::{Map, Value, json};
 
-use super::place::{nowhere, who};
+use super::explain_404::{nowhere, who};
 use crate::{
     body_headers::{is_encoded, remove_digests},
     route::Upstream,

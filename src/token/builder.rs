@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-
-use super::{TokenCache, TokenSource};
+use super::{TokenCache, TokenSource, clock::Schedule};
 
 /// Sets up a [`TokenCache`]. Every default suits Vertex AI; the methods say why it is what it is.
 #[derive(Debug)]
@@ -169,125 +167,6 @@ fn doubled((min, max): (Duration, Duration), times: u32) -> Duration {
     min.saturating_mul(1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX)).min(max)
 }
 
-/// Ages at which a token changes its phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Schedule {
-    pub(super) refresh: Duration,
-    pub(super) block: Duration,
-    pub(super) death: Duration,
-}
-
-/// What a token is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    /// Used as it is.
-    Fresh,
-    /// Used, and the next one is fetched meanwhile.
-    Stale,
-    /// Waits for the next one; used if that fails or does not come in time.
-    Blocked,
-    /// Not used.
-    Dead,
-}
-
-/// What a request takes at most to show its token to the service.
-const WAY: Duration = Duration::from_secs(1);
-
-impl Schedule {
-    /// The age up to which a request may hold back, and then still use the token.
-    pub(super) fn last_use(&self) -> Duration {
-        self.death - (self.death.saturating_sub(self.block) / 2).min(WAY)
-    }
-
-    pub(super) fn phase(&self, age: Duration) -> Phase {
-        match age {
-            age if age < self.refresh => Phase::Fresh,
-            age if age < self.block => Phase::Stale,
-            age if age < self.death => Phase::Blocked,
-            _ => Phase::Dead,
-        }
-    }
-}
-
-/// Both clocks. A suspended machine stops the monotonic one, a step fools the wall clock; a token
-/// is as old as the older of the two says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) monotonic: Instant,
-    /// Since 1970.
-    pub(super) wall: Duration,
-}
-
-impl Now {
-    pub(super) fn since(&self, earlier: &Self) -> Duration {
-        let wall = self.wall.saturating_sub(earlier.wall);
-        self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Clock {
-    #[cfg(test)]
-    pub(super) wall_step: Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl Clock {
-    #[inline]
-    pub(super) fn now(&self) -> Now {
-        let wall = wall();
-        #[cfg(test)]
-        let wall =
-            wall + Duration::from_secs(self.wall_step.load(std::sync::atomic::Ordering::Relaxed));
-        Now { monotonic: Instant::now(), wall }
-    }
-}
-
-/// The wall clock as time since 1970, as of the last tick of the kernel: a few milliseconds late,
-/// at a fraction of what an exact reading costs each request.
-#[cfg(target_os = "linux")]
-#[inline]
-fn wall() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
-}
-
-/// The wall clock as time since 1970.
-#[cfg(not(target_os = "linux"))]
-fn wall() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Tokens for forced refreshes: some at once, then one each interval.
-#[derive(Debug)]
-pub(super) struct Bucket {
-    available: u32,
-    refilled: Instant,
-}
-
-impl Bucket {
-    pub(super) fn full(settings: &Settings, now: Instant) -> Self {
-        Self { available: settings.forced.0, refilled: now }
-    }
-
-    pub(super) fn take(&mut self, settings: &Settings, now: Instant) -> bool {
-        let (burst, every) = settings.forced;
-        if !every.is_zero() {
-            let earned = now.saturating_duration_since(self.refilled).as_nanos() / every.as_nanos();
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.refilled += every.saturating_mul(earned);
-            self.available = self.available.saturating_add(earned).min(burst);
-        }
-        if self.available == burst {
-            // A full bucket earns nothing; the wait for the next one starts with this one.
-            self.refilled = now;
-        }
-        let taken = self.available > 0;
-        self.available -= u32::from(taken);
-        taken
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,32 +233,5 @@ mod tests {
         assert_eq!([1, 2, 3, 6, 7, 40].map(seconds), [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]);
         let seconds = |n| settings().same_token_pause(n).as_secs();
         assert_eq!([1, 2, 3, 4, 99].map(seconds), [2, 4, 8, 15, 15]);
-    }
-
-    #[test]
-    fn the_wall_clock_is_the_systems() {
-        let exact = || std::time::UNIX_EPOCH.elapsed().unwrap();
-        let before = exact() - Duration::from_millis(100);
-        let now = wall();
-        assert!(before < now && now <= exact(), "{now:?}");
-    }
-
-    #[test]
-    fn age_is_what_the_older_clock_says() {
-        let start = Clock::default().now();
-        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
-        let slept = Now { monotonic: start.monotonic + minute, wall: start.wall + hour };
-        assert_eq!(slept.since(&start), hour);
-        let stepped_back = Now { monotonic: start.monotonic + minute, wall: start.wall - hour };
-        assert_eq!(stepped_back.since(&start), minute);
-    }
-
-    #[test]
-    fn the_bucket_gives_three_and_then_two_a_minute() {
-        let (settings, start) = (settings(), Instant::now());
-        let mut bucket = Bucket::full(&settings, start);
-        let taken: Vec<u64> =
-            (0..=180).filter(|&s| bucket.take(&settings, start + Duration::from_secs(s))).collect();
-        assert_eq!(taken, [0, 1, 2, 30, 60, 90, 120, 150, 180]);
     }
 }

@@ -4,16 +4,21 @@
 //! A place that is taken decides: if what is there cannot be used, that is an error, not a reason to
 //! become somebody else. What was found stays for the life of the process.
 
-use std::{borrow::Cow, env, fmt, path::PathBuf, sync::Arc, time::Duration};
+mod builder;
 
+#[cfg(feature = "gcp-auth")]
+use std::time::Duration;
+use std::{borrow::Cow, env, fmt, path::PathBuf, sync::Arc};
+
+pub use self::builder::CredentialsBuilder;
 #[cfg(feature = "google-cloud-auth")]
 use super::GoogleCloudAuth;
 #[cfg(feature = "gcp-auth")]
 use super::gcp_auth::GcpAuth;
 use super::{
-    CredentialKind, CredentialsInfo, FetchReason, Impersonated, TokenFuture, TokenSource,
+    CredentialKind, CredentialsInfo, FetchReason, TokenFuture, TokenSource,
+    credential_file::{self, KEY_VARIABLE, Reread, blocking},
     federation::Federation,
-    file::{self, KEY_VARIABLE, QUOTA_VARIABLE, Reread, Transport, blocking, is_name},
     impersonated::check_lifetime,
     login::Login,
     machine::Machine,
@@ -108,123 +113,14 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Settings of a search for [`Credentials`].
-#[derive(Clone, Default)]
-#[must_use]
-pub struct CredentialsBuilder {
-    file: Option<PathBuf>,
-    account: Option<String>,
-    delegates: Vec<String>,
-    lifetime: Option<Duration>,
-    iam_endpoint: Option<String>,
-    quota_project: Option<String>,
-    /// What named the file.
-    place: Option<String>,
-    transport: Transport,
-    project_known: bool,
-}
-
-/// Shows no value that could be a secret: nothing has been checked yet.
-impl fmt::Debug for CredentialsBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown =
-            |text: &Option<String>| text.as_deref().map(|text| shown::value(text).into_owned());
-        f.debug_struct("CredentialsBuilder")
-            .field("file", &self.file.as_deref().map(shown::path))
-            .field("account", &shown(&self.account))
-            .field("lifetime", &self.lifetime)
-            .field("iam_endpoint", &shown(&self.iam_endpoint))
-            .field("quota_project", &shown(&self.quota_project))
-            .finish_non_exhaustive()
-    }
-}
-
 impl CredentialsBuilder {
-    /// This credential file, of any type, instead of a search.
-    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.file = Some(path.into());
-        self
-    }
-
-    /// Whether a credential file may name token endpoints that are asked in clear text, over a
-    /// network that is yours, and an IAM that is not Google's. Default: no, because secrets and
-    /// tokens would travel in clear text; `http://` is for this machine alone, and for the metadata
-    /// servers of clouds, which know nothing else.
-    pub fn allow_insecure_token_endpoints(mut self, allow: bool) -> Self {
-        self.transport = if allow { Transport::ClearTextToo } else { Transport::Safe };
-        self
-    }
-
-    /// What named the file, for errors.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn named_by(mut self, place: String) -> Self {
-        self.place = Some(place);
-        self
-    }
-
-    /// Tokens of this service account, which what is found may impersonate. See [`Impersonated`].
-    pub fn impersonate(mut self, account: impl Into<String>) -> Self {
-        self.account = Some(account.into());
-        self
-    }
-
-    /// Service accounts between what is found and the one to impersonate.
-    pub fn delegates(mut self, accounts: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.delegates = accounts.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// The life to ask for, up to 12 hours; only where a service account is impersonated. See
-    /// [`Impersonated::lifetime`].
-    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.lifetime = Some(lifetime);
-        self
-    }
-
-    /// Where Google's IAM Service Account Credentials API is. See [`Impersonated::endpoint`].
-    pub fn iam_endpoint(mut self, origin: impl Into<String>) -> Self {
-        self.iam_endpoint = Some(origin.into());
-        self
-    }
-
-    /// The project that pays and whose quota counts, instead of the one that the environment or
-    /// the file names.
-    pub fn quota_project(mut self, project: impl Into<String>) -> Self {
-        self.quota_project = Some(project.into());
-        self
-    }
-
-    /// Whether the project is known already: then a metadata server is not asked for its own, and
-    /// nothing waits for it.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn project_known(mut self, known: bool) -> Self {
-        self.project_known = known;
-        self
-    }
-
-    /// Searches. See [`Credentials::detect`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Credentials::detect`], and [`Error::Config`] for a setting that cannot be used.
-    pub async fn detect(self) -> Result<Credentials, Error> {
-        let found = match &self.file {
-            Some(path) => {
-                let place = self.place.clone().map_or("the credential file".into(), Into::into);
-                self.open(path.clone(), place).await?
-            }
-            None => self.search().await?,
-        };
-        self.finish(found)
-    }
-
     async fn search(&self) -> Result<Found, Error> {
         if let Some(path) = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
             return self.open(path.into(), KEY_VARIABLE.into()).await;
         }
         let mut looked = vec![(KEY_VARIABLE, "not set: the path of a credential file".to_owned())];
-        let usual = file::user_credentials();
-        if let Some(path) = usual.as_deref().filter(|path| file::may_be_there(path)) {
+        let usual = credential_file::user_credentials();
+        if let Some(path) = usual.as_deref().filter(|path| credential_file::may_be_there(path)) {
             return self.open(path.to_owned(), "user credentials".into()).await;
         }
         looked.push((
@@ -267,11 +163,11 @@ impl CredentialsBuilder {
         let unusable = |fault: Fault| CredentialsError::unusable(place.clone(), &path, fault);
         let (opened, transport) = (path.clone(), self.transport);
         let opened = blocking(move || {
-            Ok((Reread::open(&opened, transport), file::is_world_readable(&opened)))
+            Ok((Reread::open(&opened, transport), credential_file::is_world_readable(&opened)))
         });
-        let (file, world_readable) = opened
-            .await
-            .map_err(|error| unusable(file::fault(error.to_string(), "start this again")))?;
+        let (file, world_readable) = opened.await.map_err(|error| {
+            unusable(credential_file::fault(error.to_string(), "start this again"))
+        })?;
         let file = file.map_err(unusable)?;
         let content = file.last_good().clone();
         let kind = content.kind;
@@ -319,68 +215,23 @@ impl CredentialsBuilder {
         {
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
-                source = source
-                    .lifetime(lifetime)
-                    .map_err(|error| file::fault("no token has such a life", error.to_string()))?;
+                source = source.lifetime(lifetime).map_err(|error| {
+                    credential_file::fault("no token has such a life", error.to_string())
+                })?;
             }
             Ok((Arc::new(source), "google-cloud-auth"))
         }
         #[cfg(not(feature = "google-cloud-auth"))]
-        Err(file::fault(
+        Err(credential_file::fault(
             "no token can be had for what it names",
             "enable this crate's feature `google-cloud-auth`",
         ))
-    }
-
-    fn finish(self, found: Found) -> Result<Credentials, Error> {
-        let Found { mut source, mut info } = found;
-        let from_variable = self.quota_project.is_none().then(|| QUOTA_VARIABLE.to_owned());
-        let quota = self.quota_project.or_else(|| variable(QUOTA_VARIABLE));
-        if let Some(project) = quota {
-            if !is_name(&project) {
-                let error = ConfigError::invalid("quota project", &project, "give a project id");
-                return Err(match from_variable {
-                    Some(place) => error.given_in(place),
-                    None => error,
-                }
-                .into());
-            }
-            info.quota_project = Some(project);
-        }
-        if let Some(account) = self.account {
-            let mut impersonated = Impersonated::new(source, account)?.delegates(self.delegates)?;
-            if let Some(lifetime) = self.lifetime {
-                impersonated = impersonated.lifetime(lifetime)?;
-            }
-            let universe = info.universe_domain.as_deref().unwrap_or("googleapis.com");
-            impersonated = match &self.iam_endpoint {
-                Some(origin) => impersonated.endpoint(origin)?,
-                None => impersonated.endpoint(format!("https://iamcredentials.{universe}"))?,
-            };
-            info.impersonates = Some(impersonated.account().to_owned());
-            source = Arc::new(impersonated);
-        } else if self.lifetime.is_some() && info.kind != CredentialKind::ImpersonatedServiceAccount
-        {
-            return Err(no_lifetime());
-        }
-        for warning in &info.warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(Credentials { source, info: Arc::new(info) })
     }
 }
 
 struct Found {
     source: Arc<dyn TokenSource>,
     info: CredentialsInfo,
-}
-
-fn no_lifetime() -> Error {
-    ConfigError::missing(
-        "service account to impersonate",
-        "only impersonated service accounts have tokens of a life of your choice",
-    )
-    .into()
 }
 
 fn metadata_server(machine: metadata::Machine) -> Found {
@@ -395,7 +246,7 @@ fn metadata_server(machine: metadata::Machine) -> Found {
 async fn gcloud() -> Result<Found, String> {
     let project_id = GcpAuth::probe_gcloud(GCLOUD_LIMIT).await?;
     let mut info = CredentialsInfo::new(CredentialKind::Gcloud, "gcp_auth");
-    info.project_id = project_id.filter(|project| is_name(project));
+    info.project_id = project_id.filter(|project| credential_file::is_name(project));
     Ok(Found { source: Arc::new(GcpAuth::gcloud()), info })
 }
 
@@ -404,7 +255,10 @@ async fn gcloud() -> Result<Found, String> {
     Err("not looked for: that needs this crate's feature `gcp-auth`".to_owned())
 }
 
-/// A variable that is set to nothing is not set.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+fn no_lifetime() -> Error {
+    ConfigError::missing(
+        "service account to impersonate",
+        "only impersonated service accounts have tokens of a life of your choice",
+    )
+    .into()
 }

@@ -10,7 +10,7 @@ use crate::error::{Fault, FaultKind};
 
 /// A refusal, without anything that its sender wrote freely.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct OAuthError {
     status: Option<u16>,
     code: Option<String>,
     cause: Option<Cause>,
@@ -41,7 +41,7 @@ const CAUSES: [(&str, Cause); 9] = [
     ("accessNotConfigured", Cause::ApiDisabled),
 ];
 
-impl Refusal {
+impl OAuthError {
     pub(super) fn new(status: u16, body: &str) -> Self {
         let json: Option<Value> = serde_json::from_str(body).ok();
         let error = json.as_ref().and_then(|json| json.get(0).unwrap_or(json).get("error"));
@@ -240,7 +240,7 @@ mod tests {
             (429, "", Kind::MetadataServer, "try again"),
             (503, "", Kind::ServiceAccount, "try again"),
         ] {
-            let text = Refusal::new(status, body).fault(kind).to_string();
+            let text = OAuthError::new(status, body).fault(kind).to_string();
             assert!(text.contains(words) && text.contains(&status.to_string()), "{text}");
         }
     }
@@ -254,7 +254,7 @@ mod tests {
             r#"{"error":"secret_words"}"#,
             "SECRET",
         ] {
-            let refusal = Refusal::new(400, body);
+            let refusal = OAuthError::new(400, body);
             let text = format!("{}{refusal:?}", refusal.fault(CredentialKind::ServiceAccount));
             assert!(!text.contains("SECRET") && !text.contains("secret"), "{text}");
         }

@@ -14,9 +14,9 @@ use tokio::{runtime::Handle, time::Sleep};
 
 use super::{
     ErrorBody,
-    body::Chunks,
+    chunks::Chunks,
     layer::Settings,
-    shape::{self, Unread},
+    translate::{self, Unread},
 };
 use crate::{BoxError, replay::Coalesced, route::Upstream};
 
@@ -76,9 +76,9 @@ where
             Ok(()) => {
                 this.data.seal();
                 let body = contiguous(this.data);
-                shape::translate(head.status, &head.headers, &body, upstream)
+                translate::translate(head.status, &head.headers, &body, upstream)
             }
-            Err(why) => Some(shape::unread(head.status, &head.headers, why, upstream)),
+            Err(why) => Some(translate::unread(head.status, &head.headers, why, upstream)),
         };
         let body = match error {
             Some(error) => Chunks::one(error.with_advice(head.status).into_body(&mut head.headers)),

@@ -1,18 +1,18 @@
-//! A request's head, kept for another try.
+//! [`SavedHead`]: what a request is besides its body, kept for another try.
 
 use http::{
     Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 
-/// A request's head.
+/// A request's head, kept for another try.
 ///
 /// Made for every request, wanted only after a failure, so it is made by copying: that is cheaper than
 /// to count a reference to each name, each value and the URI, and to drop it again. (And what was
 /// never cloned before, as all that a server has just read, would allocate its counter for that.)
 /// It is small, because the future that keeps it is moved by every layer that wraps it.
 #[derive(Clone)]
-pub(crate) struct Head {
+pub(crate) struct SavedHead {
     /// Pairs, one behind the other: method and scheme, authority and path, then each header's name
     /// and value.
     pairs: Vec<u8>,
@@ -23,7 +23,7 @@ pub(crate) struct Head {
 /// How long a pair is thought to be; those of OpenAI clients are shorter.
 const USUAL: usize = 64;
 
-impl Head {
+impl SavedHead {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         Self::copy(request, |_| true)
     }
@@ -130,10 +130,10 @@ mod tests {
             .body(())
             .unwrap();
         let mut expected = sent.headers().clone();
-        let again = Head::of(&sent).into_request("body").unwrap();
+        let again = SavedHead::of(&sent).into_request("body").unwrap();
         assert_eq!(again.headers(), &expected);
         expected.remove("authorization");
-        let without = Head::without_authorization(&sent).into_request(()).unwrap();
+        let without = SavedHead::without_authorization(&sent).into_request(()).unwrap();
         assert_eq!(without.headers(), &expected);
 
         let two: Vec<_> = again.headers().get_all("x-two").iter().collect();
@@ -159,7 +159,7 @@ mod tests {
         ] {
             let mut sent = Request::new(());
             *sent.uri_mut() = uri.clone();
-            let again = Head::of(&sent).into_request(()).unwrap();
+            let again = SavedHead::of(&sent).into_request(()).unwrap();
             assert_eq!(again.uri(), &uri);
             assert_eq!(again.uri().authority(), uri.authority());
             assert!(again.headers().is_empty());

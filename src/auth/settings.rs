@@ -1,0 +1,42 @@
+//! What an auth layer is told, shared by its services.
+
+use http::{HeaderName, HeaderValue};
+
+use super::trust::Trust;
+use crate::{
+    replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
+    token::TokenCache,
+};
+
+pub(super) const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) cache: TokenCache,
+    pub(super) trust: Trust,
+    pub(super) quota_project: Option<HeaderValue>,
+    pub(super) replay_limit: usize,
+    pub(super) replay_budget: Budget,
+}
+
+impl Settings {
+    pub(super) fn new(cache: TokenCache) -> Self {
+        let quota_project = cache.quota_project().and_then(quota_header);
+        Self {
+            cache,
+            trust: Trust::default(),
+            quota_project,
+            replay_limit: REPLAY_LIMIT,
+            replay_budget: Budget::new(REPLAY_BUDGET),
+        }
+    }
+}
+
+/// `None` if no header can carry `project`.
+pub(super) fn quota_header(project: &str) -> Option<HeaderValue> {
+    let graphic = !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::try_from(project.to_owned()).ok().filter(|_| graphic)?;
+    // The first clone of it allocates a counter. Here, not in a request.
+    drop(value.clone());
+    Some(value)
+}

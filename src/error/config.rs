@@ -1,0 +1,127 @@
+//! [`ConfigError`]: a setting cannot be used.
+
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+use super::readable_debug;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+use super::{Fault, WRITE_IT};
+use crate::shown::{self, Shown};
+
+/// A setting that cannot be used, named with its value and what would do. A value that could be a
+/// secret is not part of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// What the setting is part of, where there are many alike.
+    entry: Option<Shown<'static>>,
+    setting: &'static str,
+    value: Option<Shown<'static>>,
+    /// The option, the variable or the key that has the value.
+    origin: Option<String>,
+    advice: Cow<'static, str>,
+}
+
+readable_debug!(ConfigError);
+
+impl ConfigError {
+    /// `value` was given for `setting` and cannot be used.
+    pub(crate) fn invalid(
+        setting: &'static str,
+        value: &str,
+        advice: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let value = Some(shown::value(value).into_owned());
+        Self { entry: None, setting, value, origin: None, advice: advice.into() }
+    }
+
+    /// `path` was given for `setting`, and the file cannot be used.
+    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    pub(crate) fn unusable(setting: &'static str, path: &std::path::Path, fault: &Fault) -> Self {
+        let value = Some(shown::path(path).into_owned());
+        let advice = match shown::is_content_of_a_file(path) {
+            true => Cow::from(WRITE_IT),
+            false => fault.to_string().into(),
+        };
+        Self { entry: None, setting, value, origin: None, advice }
+    }
+
+    /// The content of a file was given for `setting`, and cannot be used.
+    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    pub(crate) fn unusable_content(setting: &'static str, fault: &Fault) -> Self {
+        let value = Some(Shown::Hidden(shown::Hidden::Content));
+        Self { entry: None, setting, value, origin: None, advice: fault.to_string().into() }
+    }
+
+    /// Nothing was given for `setting`.
+    pub(crate) fn missing(setting: &'static str, advice: impl Into<Cow<'static, str>>) -> Self {
+        Self { entry: None, setting, value: None, origin: None, advice: advice.into() }
+    }
+
+    /// The same for the entry of a table.
+    pub(crate) fn within(self, entry: String) -> Self {
+        Self { entry: Some(shown::value(&entry).into_owned()), ..self }
+    }
+
+    /// The same, with where the value is from.
+    #[cfg(any(test, feature = "gcp-auth", feature = "google-cloud-auth"))]
+    pub(crate) fn given_in(self, origin: impl Into<String>) -> Self {
+        Self { origin: Some(origin.into()), ..self }
+    }
+
+    /// The entry whose setting it is, such as a pattern of a
+    /// [`ModelTable`](crate::model::ModelTable); `None` for a setting that there is but once, and
+    /// for an entry whose name could be a secret.
+    pub fn entry(&self) -> Option<&str> {
+        match self.entry.as_ref()? {
+            Shown::Value(entry) => Some(entry),
+            Shown::Hidden(_) => None,
+        }
+    }
+
+    /// The setting, by the name it has in the builder.
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// Whether nothing was given, rather than something that cannot be used.
+    pub fn is_missing(&self) -> bool {
+        self.value.is_none()
+    }
+
+    /// What would do.
+    pub fn remedy(&self) -> &str {
+        &self.advice
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entry, setting, value, origin, advice } = self;
+        if let Some(entry) = entry {
+            write!(f, "model {entry:?}: ")?;
+        }
+        match (value, origin) {
+            (Some(value), Some(origin)) => {
+                write!(f, "invalid {setting} {value:?} in {origin}: {advice}")
+            }
+            (Some(value), None) => write!(f, "invalid {setting} {value:?}: {advice}"),
+            (None, _) => write!(f, "no {setting} set: {advice}"),
+        }
+    }
+}
+
+impl StdError for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_could_be_a_secret_is_not_in_the_error() {
+        for secret in ["{\"private_key\": 1}", "sk-SECRET", "https://a:SECRET@host/?key=SECRET"] {
+            let error = ConfigError::invalid("origin", secret, "give an origin");
+            let error = error.within(secret.to_owned()).given_in("UPSTREAM");
+            let text = format!("{error} {error:?} {:?}", error.entry());
+            assert!(!text.contains("SECRET") && !text.contains("private_key"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! [`CredentialsError`]: there are no Google credentials that can be used.
+
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+use super::FaultKind;
+use super::{Fault, readable_debug};
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+use crate::shown;
+
+/// Why this machine's Google credentials cannot be used. Found by `Credentials::detect`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CredentialsError {
+    places: Vec<(Cow<'static, str>, String)>,
+    /// What is wrong with the one that is there.
+    pub(super) fault: Option<Fault>,
+}
+
+readable_debug!(CredentialsError);
+
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+impl CredentialsError {
+    /// What was looked at, each with what is missing there.
+    pub(crate) fn not_found(places: Vec<(&'static str, String)>) -> Self {
+        let places = places.into_iter().map(|(place, why)| (place.into(), why)).collect();
+        Self { places, fault: None }
+    }
+
+    /// What is at `path`, which `place` names, cannot be used.
+    pub(crate) fn unusable(place: Cow<'static, str>, path: &std::path::Path, fault: Fault) -> Self {
+        if shown::is_content_of_a_file(path) {
+            let text = format!("{place} holds the content of a file, not its path");
+            let fault = Fault::new(FaultKind::Credentials, text.clone(), WRITE_IT);
+            return Self { places: vec![(place, text)], fault: Some(fault) };
+        }
+        let fault = fault.of(&shown::path(path).to_string());
+        let whole = fault.clone().of(&place);
+        Self { places: vec![(place, fault.to_string())], fault: Some(whole) }
+    }
+}
+
+/// What to do with a key in the place of a path.
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+pub(crate) const WRITE_IT: &str = "write the content to a file and give the path of that file";
+
+impl CredentialsError {
+    /// Whether there are none at all, rather than some that cannot be used.
+    pub fn is_not_found(&self) -> bool {
+        self.fault.is_none()
+    }
+
+    /// The places that were looked at, each with what is wrong or missing there.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.places.iter().map(|(place, why)| (&**place, why.as_str()))
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> Option<&str> {
+        Some(match &self.fault {
+            Some(fault) => fault.remedy(),
+            None => {
+                "log in with `gcloud auth application-default login`, or name a credential file in \
+                 GOOGLE_APPLICATION_CREDENTIALS"
+            }
+        })
+    }
+
+    /// What is wrong with the one that is there, without the remedy.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn what(&self) -> Option<&str> {
+        self.fault.as_ref().map(Fault::what)
+    }
+}
+
+impl fmt::Display for CredentialsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fault {
+            Some(fault) => write!(f, "Google credentials that cannot be used: {fault}"),
+            None => {
+                f.write_str("no Google credentials found:")?;
+                self.places().try_for_each(|(place, why)| write!(f, "\n- {place}: {why}"))
+            }
+        }
+    }
+}
+
+impl StdError for CredentialsError {}

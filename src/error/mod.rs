@@ -1,0 +1,190 @@
+//! Every error that a caller of this crate can see.
+//!
+//! The services of this crate fail with [`BoxError`], as Tower middleware does;
+//! an error that this crate made is an [`Error`] inside it, found by `downcast_ref`. Errors of the
+//! inner service pass through unchanged.
+//!
+//! Nothing here can print a token, a key or a body.
+//!
+//! ```
+//! use tower_vertex::{BoxError, Error};
+//!
+//! fn answer(error: &BoxError) -> http::Response<bytes::Bytes> {
+//!     match error.downcast_ref::<Error>() {
+//!         Some(error) => error.to_response(),
+//!         None => http::Response::builder().status(502).body("{}".into()).unwrap(),
+//!     }
+//! }
+//! # let error: BoxError = Error::from(tower_vertex::error::RouteError::TooLong).into();
+//! # assert_eq!(answer(&error).status(), 414);
+//! ```
+
+mod config;
+mod credentials;
+mod fault;
+mod model;
+mod readable;
+mod response;
+mod route;
+mod token;
+mod untrusted_host;
+
+use std::{error::Error as StdError, fmt};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+pub(crate) use self::credentials::WRITE_IT;
+pub(crate) use self::fault::Fault;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+pub(crate) use self::fault::FaultKind;
+pub(crate) use self::readable::{readable, readable_debug};
+use self::response::openai_error;
+#[cfg(feature = "gateway")]
+pub(crate) use self::response::openai_response;
+pub use self::{
+    config::ConfigError, credentials::CredentialsError, model::ModelError, route::RouteError,
+    token::TokenError, untrusted_host::UntrustedHost,
+};
+
+/// An error made by this crate. Cheap to clone: many requests may fail for one cause. `Debug` reads
+/// as `Display`, with the causes below.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no usable access token. 503.
+    Token(TokenError),
+    /// There are no Google credentials that can be used. 500.
+    Credentials(CredentialsError),
+    /// A setting cannot be used; it was refused when the layer was built. 500.
+    Config(ConfigError),
+    /// The request's path or method has no place on Vertex AI. 400, 404, 405 or 414.
+    Route(RouteError),
+    /// The request's `model` cannot be read. 400 or 413.
+    Model(ModelError),
+    /// The request was for a host that must not see the access token; nothing was sent. 500.
+    UntrustedHost(UntrustedHost),
+}
+
+readable_debug!(Error);
+
+impl Error {
+    /// The HTTP status that tells a client of this error.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Token(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Route(RouteError::InvalidPath { .. }) => StatusCode::BAD_REQUEST,
+            Self::Route(RouteError::UnsupportedPath { .. } | RouteError::OtherResource { .. }) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Route(RouteError::MethodNotAllowed { .. }) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Route(RouteError::TooLong) => StatusCode::URI_TOO_LONG,
+            Self::Model(ModelError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Model(_) => StatusCode::BAD_REQUEST,
+            Self::Credentials(_) | Self::Config(_) | Self::UntrustedHost(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    /// The `code` of the OpenAI-shaped body.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token_unavailable",
+            Self::Credentials(_) => "no_credentials",
+            Self::Route(RouteError::InvalidPath { .. }) => "invalid_path",
+            Self::Route(RouteError::UnsupportedPath { .. }) => "unsupported_path",
+            Self::Route(RouteError::OtherResource { .. }) => "resource_not_served",
+            Self::Route(RouteError::MethodNotAllowed { .. }) => "method_not_allowed",
+            Self::Route(RouteError::TooLong) => "uri_too_long",
+            Self::Model(ModelError::TooLarge { .. }) => "request_too_large",
+            Self::Model(ModelError::Ambiguous) => "ambiguous_model",
+            Self::Model(_) => "invalid_model",
+            Self::Config(_) => "invalid_configuration",
+            Self::UntrustedHost(_) => "untrusted_host",
+        }
+    }
+
+    /// What to do about it, apart from what is wrong: the advice that the text ends with. `None` if
+    /// nothing is known that would help, or if it is the client's to do.
+    ///
+    /// ```
+    /// let error = tower_vertex::route::Upstream::new("my-project", "Berlin").unwrap_err();
+    /// let error = tower_vertex::Error::from(error);
+    /// assert!(error.remedy().is_some_and(|remedy| error.to_string().ends_with(remedy)));
+    /// ```
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Token(error) => error.remedy(),
+            Self::Credentials(error) => error.remedy(),
+            Self::Config(error) => Some(error.remedy()),
+            Self::UntrustedHost(error) => Some(error.remedy()),
+            Self::Route(_) | Self::Model(_) => None,
+        }
+    }
+
+    /// A response with [`status`](Self::status) and a body in OpenAI's form,
+    /// `{"error":{"message","type","param","code"}}`; with `Allow` if the status is 405.
+    pub fn to_response(&self) -> Response<Bytes> {
+        let param = match self {
+            Self::Model(ModelError::TooLarge { .. }) => None,
+            Self::Model(_) => Some("model"),
+            _ => None,
+        };
+        let mut response = openai_error(self.status(), self.code(), param, &self.to_string());
+        if let Some(allowed) = self.allowed_methods() {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+
+    /// What `Allow` says, if the method was not allowed.
+    pub(crate) fn allowed_methods(&self) -> Option<&'static str> {
+        match self {
+            Self::Route(RouteError::MethodNotAllowed { allowed, .. }) => Some(allowed),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(error) => error.fmt(f),
+            Self::Credentials(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
+            Self::Route(error) => error.fmt(f),
+            Self::Model(error) => error.fmt(f),
+            Self::UntrustedHost(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for Error {
+    // The variants are transparent: their text is this error's text, so the chain goes on below.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Token(error) => error.source(),
+            Self::Credentials(error) => error.source(),
+            Self::Config(error) => error.source(),
+            Self::Route(error) => error.source(),
+            Self::Model(error) => error.source(),
+            Self::UntrustedHost(error) => error.source(),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($error:ident => $variant:ident),*) => { $(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        }
+    )* };
+}
+from!(TokenError => Token, CredentialsError => Credentials, ConfigError => Config, RouteError => Route, ModelError => Model, UntrustedHost => UntrustedHost);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! `Debug` of errors, as people read it.
+
+use std::{error::Error as StdError, fmt};
+
+/// `Debug` as people read it, because it is what `main` shows of an error: the text, and below it
+/// the causes that the text does not hold.
+macro_rules! readable_debug {
+    ($($error:ty),*) => { $(
+        impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                crate::error::readable(self, f)
+            }
+        }
+    )* };
+}
+pub(crate) use readable_debug;
+
+pub(crate) fn readable(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(f, "\n  caused by: {error}")?;
+        cause = error.source();
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! [`RouteError`]: a request's path or method has no place on Vertex AI.
+
+use std::{error::Error as StdError, fmt};
+
+use super::readable_debug;
+
+/// Why a request's path has no place on Vertex AI.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// The path could leave the endpoint, or is not a path at all.
+    InvalidPath {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The endpoint has no such method.
+    UnsupportedPath {
+        /// The path that was asked for, without its query; at most 200 bytes of it.
+        path: String,
+        /// What the endpoint does have.
+        supported: &'static str,
+    },
+    /// The path is that of another endpoint.
+    OtherResource {
+        /// The resource that was asked for, `projects/…`; at most 200 bytes of it.
+        asked: String,
+        /// The one that is there; `None` if the upstream's path is not that of a resource.
+        served: Option<String>,
+    },
+    /// The path cannot be asked by this method.
+    MethodNotAllowed {
+        /// The method; at most 200 bytes of it.
+        method: String,
+        /// Those that the path has, as `Allow` lists them.
+        allowed: &'static str,
+    },
+    /// The rewritten URI would be longer than the 65,534 bytes that [`http::Uri`] takes.
+    TooLong,
+}
+
+readable_debug!(RouteError);
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidPath { reason } => write!(f, "the request path {reason}"),
+            Self::UnsupportedPath { path, supported } => write!(
+                f,
+                "{path:?} is not served by this Vertex AI endpoint, which has {supported}"
+            ),
+            Self::OtherResource { asked, served: Some(served) } => write!(
+                f,
+                "{asked:?} is not served here: ask for {served}, or leave the resource out of the \
+                 path, as in /v1/chat/completions"
+            ),
+            Self::OtherResource { asked, served: None } => write!(
+                f,
+                "{asked:?} is not served here: leave the resource out of the path, as in \
+                 /v1/chat/completions"
+            ),
+            Self::MethodNotAllowed { method, allowed } => {
+                write!(f, "{method:?} is not a method of this path: it has {allowed}")
+            }
+            Self::TooLong => f.write_str("the request's URI is too long"),
+        }
+    }
+}
+
+impl StdError for RouteError {}

@@ -1,0 +1,57 @@
+//! [`UntrustedHost`]: a host that must not see the access token.
+
+use std::{error::Error as StdError, fmt};
+
+use super::readable_debug;
+use crate::shown;
+
+const ORDER: &str = "VertexRouteLayer belongs outside VertexAuthLayer";
+const TRUST_IT: &str = "to trust another, add its origin to the layer";
+
+/// A host that is not trusted with the access token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UntrustedHost {
+    /// `None` if the request has none.
+    origin: Option<String>,
+    /// Whether the request looks as it was before it was routed.
+    unrouted: bool,
+}
+
+readable_debug!(UntrustedHost);
+
+impl UntrustedHost {
+    pub(crate) fn new(origin: String) -> Self {
+        Self { origin: Some(origin), unrouted: false }
+    }
+
+    /// A request that has not been through `VertexRouteLayer`.
+    pub(crate) fn unrouted(origin: Option<String>) -> Self {
+        Self { origin, unrouted: true }
+    }
+
+    pub(super) fn remedy(&self) -> &'static str {
+        match &self.origin {
+            Some(_) if !self.unrouted => TRUST_IT,
+            _ => ORDER,
+        }
+    }
+}
+
+impl fmt::Display for UntrustedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            None => write!(f, "the request has no host: {ORDER}"),
+            Some(origin) if self.unrouted => {
+                write!(f, "the access token is not sent to {:?}: {ORDER}", shown::value(origin))
+            }
+            Some(origin) => write!(
+                f,
+                "the access token is not sent to {:?}: only https on Vertex AI's own hosts is \
+                 trusted; {TRUST_IT}",
+                shown::value(origin)
+            ),
+        }
+    }
+}
+
+impl StdError for UntrustedHost {}

@@ -1,0 +1,70 @@
+//! [`Pattern`]: the names that an entry is for.
+
+use super::scan::LONGEST_NAME;
+use crate::error::ConfigError;
+
+/// A name, or names that begin and end alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    pub(crate) text: String,
+    star: Option<usize>,
+}
+
+impl Pattern {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let star = text.find('*');
+        let literal = star.map_or(text, |star| &text[star + 1..]);
+        if text != "*" && text.replace('*', "").is_empty() || literal.contains('*') {
+            let advice = "give a name, or one with a single `*`";
+            return Err(ConfigError::invalid("pattern", text, advice));
+        }
+        if text.len() > LONGEST_NAME || text.contains(char::is_control) {
+            let advice = "give a name without control characters, of at most 1,024 bytes";
+            return Err(ConfigError::invalid("pattern", text, advice));
+        }
+        Ok(Self { text: text.to_owned(), star })
+    }
+
+    /// What of a name is given before the `*`; `None` without one.
+    pub(super) fn prefix(&self) -> Option<&str> {
+        self.star.map(|star| &self.text[..star])
+    }
+
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        let Some(star) = self.star else { return name == self.text };
+        let (prefix, suffix) = (&self.text[..star], &self.text[star + 1..]);
+        name.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(suffix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_by_its_two_ends() {
+        for (pattern, name, matches) in [
+            ("a", "a", true),
+            ("a", "A", false),
+            ("a", "ab", false),
+            ("*", "", true),
+            ("*", "x/y", true),
+            ("llama-*", "llama-", true),
+            ("llama-*", "llama-3/x", true),
+            ("llama-*", "llama", false),
+            ("a*b", "ab", true),
+            ("a*b", "a-b", true),
+            ("a*b", "a-bc", false),
+            ("ab*ba", "aba", false),
+            ("*-lite", "-lite", true),
+            ("*-lite", "x-lite", true),
+            ("*-lite", "lite", false),
+        ] {
+            let pattern = Pattern::parse(pattern).unwrap();
+            assert_eq!(pattern.matches(name), matches, "{pattern:?} {name:?}");
+        }
+        for bad in ["", "**", "a*b*", "a\n", "\u{0}", &"x".repeat(LONGEST_NAME + 1)] {
+            assert!(Pattern::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

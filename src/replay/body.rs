@@ -1,0 +1,245 @@
+//! [`ReplayBody`]: what goes on the wire.
+
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::{
+    Budget, Coalesced,
+    budget::Reserved,
+    recording::{Recording, Rewind, Source},
+    tape::{Frames, Own, Superseded, Tape, and_recorded, lock, rest_hint},
+};
+use crate::BoxError;
+
+/// How much of a failed response's body is read so that its connection can be used again; Google's
+/// have about 600 bytes.
+const DRAIN_LIMIT: usize = 64 << 10;
+
+/// What a frame counts for besides its data, so that endless empty ones end too.
+const FRAME_COST: usize = size_of::<Bytes>();
+
+/// A body that may be recorded, or a recording that is sent again. `Send` and `Sync` if `B` is.
+#[pin_project]
+pub struct ReplayBody<B> {
+    #[pin]
+    pub(super) kind: Kind<B>,
+    broken: Option<Broken>,
+}
+
+/// Whether a body failed by itself, which is nobody's fault but its sender's. Clones are told alike.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Broken(Arc<AtomicBool>);
+
+impl Broken {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+#[pin_project(project = KindProj)]
+pub(super) enum Kind<B> {
+    /// Neither recorded nor replayed: no allocation, no lock.
+    Plain(#[pin] B),
+    Recorded(Arc<Mutex<Tape<B>>>),
+    /// In a box, because many hands pass a body on.
+    Replayed(Box<Replayed<B>>),
+}
+
+pub(super) struct Replayed<B> {
+    /// `None` for a body that had no frames.
+    pub(super) frames: Option<Own>,
+    pub(super) rest: Option<Pin<Box<B>>>,
+}
+
+impl<B> ReplayBody<B> {
+    pub(super) fn of(kind: Kind<B>) -> Self {
+        Self { kind, broken: None }
+    }
+
+    /// Sets `broken` if the body fails by itself.
+    pub(crate) fn telling(mut self, broken: Option<&Broken>) -> Self {
+        self.broken = broken.cloned();
+        self
+    }
+}
+
+impl<B: Body> ReplayBody<B> {
+    /// Sends `body` without recording it.
+    pub fn plain(body: B) -> Self {
+        Self::of(Kind::Plain(body))
+    }
+
+    /// Sends `body` and records at most `cap` bytes of it, if `budget` has them.
+    ///
+    /// There is no recording of a body that says that it is longer than `cap`.
+    pub fn record(body: B, cap: usize, budget: &Budget) -> (Self, Option<Recording<B>>) {
+        if usize::try_from(body.size_hint().lower()).map_or(true, |lower| lower > cap) {
+            return (Self::plain(body), None);
+        }
+        if body.is_end_stream() {
+            return (Self::plain(body), Some(Recording(Source::Empty)));
+        }
+        let reserved = Reserved::of(budget);
+        let own = Own { data: Coalesced::default(), trailers: None, reserved };
+        Self::tape(body, Frames::Own(own), cap)
+    }
+
+    /// The same, or without a second recording of its own if `rewind` is of this body.
+    pub(crate) fn record_once(
+        body: B,
+        cap: usize,
+        budget: &Budget,
+        rewind: Option<Rewind>,
+    ) -> (Self, Option<Recording<B>>)
+    where
+        B: 'static,
+    {
+        match rewind.filter(|rewind| rewind.0.is_of(&body, cap)) {
+            Some(rewind) => Self::tape(body, Frames::OfBody(rewind), cap),
+            None => Self::record(body, cap, budget),
+        }
+    }
+
+    fn tape(body: B, frames: Frames, cap: usize) -> (Self, Option<Recording<B>>) {
+        let tape = Arc::new(Mutex::new(Tape::new(Some(Box::pin(body)), frames, cap)));
+        let body = Self::of(Kind::Recorded(Arc::clone(&tape)));
+        (body, Some(Recording(Source::Tape(tape))))
+    }
+}
+
+impl<B> Replayed<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(frames) = &mut self.frames {
+            if let Some(data) = frames.data.pop() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            let trailers = frames.trailers.take();
+            // Sent: its share of the budget goes back.
+            self.frames = None;
+            if let Some(trailers) = trailers {
+                // Trailers are a body's last frame.
+                self.rest = None;
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+        }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let polled = poll_bytes(rest.as_mut(), cx);
+        if let Poll::Ready(None) = polled {
+            self.rest = None;
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let recorded = self.frames.as_ref().map_or(0, |frames| frames.data.len() as u64);
+        and_recorded(rest_hint(self.rest.as_ref()), recorded)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let nothing_recorded = self
+            .frames
+            .as_ref()
+            .is_none_or(|frames| frames.data.is_empty() && frames.trailers.is_none());
+        nothing_recorded && self.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+    }
+}
+
+/// The next frame, its data as `Bytes`: for free if they are, by one copy if they are another
+/// kind of buffer.
+pub(crate) fn poll_bytes<B>(
+    body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    body.poll_frame(cx).map(|frame| {
+        frame.map(|frame| match frame {
+            Ok(frame) => Ok(frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))),
+            Err(error) => Err(error.into()),
+        })
+    })
+}
+
+/// Reads what is there of the body of a response that nobody will see, so that its connection can
+/// be used again. Nobody waits for the rest.
+pub(crate) fn drain<B: Body>(body: B, cx: &mut Context<'_>) {
+    let (mut body, mut left) = (pin!(body), DRAIN_LIMIT);
+    while let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(cx) {
+        let read = frame.data_ref().map_or(0, Buf::remaining) + FRAME_COST;
+        match left.checked_sub(read) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        let polled = match this.kind.project() {
+            KindProj::Plain(body) => poll_bytes(body, cx),
+            KindProj::Recorded(tape) => lock(tape).poll_frame(cx),
+            KindProj::Replayed(replayed) => replayed.poll_frame(cx),
+        };
+        if let (Poll::Ready(Some(Err(error))), Some(broken)) = (&polled, this.broken)
+            && !error.is::<Superseded>()
+        {
+            broken.0.store(true, Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Plain(body) => body.is_end_stream(),
+            Kind::Recorded(tape) => lock(tape).is_end_stream(),
+            Kind::Replayed(replayed) => replayed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Plain(body) => body.size_hint(),
+            Kind::Recorded(tape) => lock(tape).size_hint(),
+            Kind::Replayed(replayed) => replayed.size_hint(),
+        }
+    }
+}
+
+/// Shows the kind of body, never its content.
+impl<B> fmt::Debug for ReplayBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.kind {
+            Kind::Plain(_) => "ReplayBody(plain)",
+            Kind::Recorded(_) => "ReplayBody(recorded)",
+            Kind::Replayed(_) => "ReplayBody(replayed)",
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! [`Run`]: what becomes of a request, from its first attempt to its last.
+
+use std::{fmt, ops::ControlFlow, sync::Arc, task::Context, time::Duration};
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tokio::runtime::Handle;
+use tower::Service;
+
+use super::{
+    Attempts, Locations, Outcome, Stopped,
+    backoff::retry_after,
+    layer::Settings,
+    locations::{Permit, Tried, name},
+};
+use crate::{
+    BoxError, Error,
+    replay::{Broken, Recording, ReplayBody, SavedHead, drain},
+    route::Upstream,
+};
+
+/// What there is to know of a request, from its first attempt to its last.
+pub(super) struct Run<S, B> {
+    settings: Arc<Settings>,
+    locations: Option<Locations>,
+    /// The request's own, or made at the first failure.
+    attempts: Option<Attempts>,
+    made: u32,
+    waits: u32,
+    tried: Vec<Tried>,
+    /// Of the attempt under way.
+    permit: Option<Permit>,
+    /// Of the body in every attempt; looked at only where a permit is at stake.
+    broken: Option<Broken>,
+    /// What the next attempt is made of, if there can be one.
+    kept: Option<Kept<S, B>>,
+    pub(super) next: Option<Next<S, B>>,
+}
+
+struct Kept<S, B> {
+    service: S,
+    head: SavedHead,
+    recording: Recording<B>,
+}
+
+/// The next attempt, which has been decided on.
+pub(super) struct Next<S, B> {
+    pub(super) service: S,
+    request: Request<ReplayBody<B>>,
+    /// For the attempt after it, if there can be one.
+    kept: Option<(SavedHead, Recording<B>)>,
+    way: Way,
+}
+
+enum Way {
+    /// To the same upstream as before, or to the place at an index, after a wait.
+    Back(Option<usize>, Duration),
+    /// To another place, at once.
+    Over(Permit),
+}
+
+impl Way {
+    fn wait(&self) -> Duration {
+        match self {
+            Self::Back(_, wait) => *wait,
+            Self::Over(_) => Duration::ZERO,
+        }
+    }
+}
+
+impl<S, B> Run<S, B>
+where
+    S: Service<Request<ReplayBody<B>>>,
+    B: Send + 'static,
+{
+    /// Sends the first attempt. `service` must be ready.
+    pub(super) fn start(
+        service: &mut S,
+        settings: &Arc<Settings>,
+        request: Request<B>,
+    ) -> (Box<Self>, S::Future)
+    where
+        S: Clone,
+        B: Body,
+    {
+        let locations = request.extensions().get::<Locations>().cloned();
+        let permit = locations.as_ref().and_then(|locations| locations.choose(&[]));
+        let broken = permit.is_some().then(Broken::default);
+        let may_retry = settings.max_attempts > 1 && settings.replay_limit > 0;
+        let mut recording = None;
+        let request = request.map(|body| {
+            if !may_retry {
+                return ReplayBody::plain(body).telling(broken.as_ref());
+            }
+            let (limit, budget) = (settings.replay_limit, &settings.replay_budget);
+            let (body, kept) = ReplayBody::record(body, limit, budget);
+            recording = kept;
+            body.telling(broken.as_ref())
+        });
+        let kept = recording.map(|recording| Kept {
+            service: service.clone(),
+            head: SavedHead::of(&request),
+            recording,
+        });
+        let mut run = Box::new(Self {
+            settings: Arc::clone(settings),
+            locations,
+            attempts: request.extensions().get::<Attempts>().cloned(),
+            made: 0,
+            waits: 0,
+            tried: Vec::new(),
+            permit,
+            broken,
+            kept,
+            next: None,
+        });
+        let answer = run.call(service, request, Duration::ZERO);
+        (run, answer)
+    }
+
+    fn call(
+        &mut self,
+        service: &mut S,
+        mut request: Request<ReplayBody<B>>,
+        waited: Duration,
+    ) -> S::Future {
+        if let Some(permit) = &self.permit {
+            request.extensions_mut().insert(permit.upstream().clone());
+        }
+        // What an auth layer further in would keep is kept here already.
+        if let Some(rewind) = self.kept.as_ref().and_then(|kept| kept.recording.rewind()) {
+            request.extensions_mut().insert(rewind);
+        }
+        self.made += 1;
+        if let Some(attempts) = &self.attempts {
+            attempts.begin(request.extensions().get::<Upstream>(), waited);
+        }
+        service.call(request)
+    }
+
+    /// After an answer or an error: what the caller gets, or how long to wait before the next
+    /// attempt.
+    pub(super) fn settle<R: Body>(
+        &mut self,
+        result: Result<Response<R>, BoxError>,
+        cx: &mut Context<'_>,
+    ) -> ControlFlow<Result<Response<R>, BoxError>, Duration> {
+        let outcome = outcome(&result);
+        self.log(outcome);
+        let pauses = self.settings.pauses;
+        let permit = self.permit.take();
+        if !is_retryable(&result) {
+            if let (Outcome::Answered(status), Some(permit)) = (outcome, permit)
+                && is_success(status)
+            {
+                permit.succeeded(&self.tried, pauses);
+            }
+            if self.made == 1 {
+                self.settings.retry_budget.deposit();
+            }
+            return ControlFlow::Break(self.finish(result, outcome));
+        }
+
+        let asked = result.as_ref().ok().and_then(|response| retry_after(response.headers()));
+        let asked = asked.unwrap_or_default();
+        if self.attempts.is_none() {
+            let attempts = Attempts::new();
+            let sent = self.kept.as_ref().map(|kept| kept.head.extensions());
+            // Where nothing was kept, the routing layer says where it went.
+            let sent = sent.or(result.as_ref().ok().map(Response::extensions));
+            let upstream = permit.as_ref().map(Permit::upstream);
+            attempts.begin(upstream.or(sent.and_then(|sent| sent.get())), Duration::ZERO);
+            self.attempts = Some(attempts);
+        }
+        let from = permit.as_ref().map(|permit| name(permit.upstream()).to_owned());
+        // The place has nothing to do with an upload that broke off.
+        let is_broken = self.broken.as_ref().is_some_and(Broken::is_set);
+        if let Some(permit) = permit.filter(|_| !is_broken) {
+            let tried = permit.failed(asked, pauses);
+            self.tried.retain(|before| !before.is_at(&tried));
+            self.tried.push(tried);
+        }
+        match self.plan(asked) {
+            Ok(next) => {
+                let wait = next.way.wait();
+                match &next.way {
+                    Way::Over(to) => {
+                        let to = name(to.upstream());
+                        tracing::warn!(from, to, reason = %Shown(&result), "failing over");
+                    }
+                    Way::Back(..) => {
+                        tracing::info!(?wait, reason = %Shown(&result), "sending again");
+                    }
+                }
+                if let Some(attempts) = &self.attempts {
+                    attempts.end(outcome);
+                }
+                self.next = Some(next);
+                if let Ok(response) = result {
+                    drain(response.into_body(), cx);
+                }
+                ControlFlow::Continue(wait)
+            }
+            Err(why) => {
+                tracing::info!(attempts = self.made, reason = %Shown(&result), ?why, "not sent again");
+                if let Some(attempts) = &self.attempts {
+                    attempts.stop(why);
+                }
+                ControlFlow::Break(self.finish(result, outcome))
+            }
+        }
+    }
+
+    /// The next attempt, or why there is none. All that can be known is decided before the answer
+    /// that failed is let go; the budget is asked last, so that it pays for what is sent alone.
+    fn plan(&mut self, asked: Duration) -> Result<Next<S, B>, Stopped> {
+        let settings = &self.settings;
+        if self.made >= settings.max_attempts {
+            return Err(Stopped::AttemptsUsedUp);
+        }
+        let kept = self.kept.take().filter(|kept| kept.recording.is_kept());
+        let Kept { service, head, recording } = kept.ok_or(Stopped::NotReplayable)?;
+        let locations = self.locations.as_ref();
+        let way = match locations.and_then(|locations| locations.choose(&self.tried)) {
+            Some(permit) => Way::Over(permit),
+            None => {
+                let place = locations.and_then(|locations| locations.choose_again(&self.tried));
+                let (index, asked) = place.map_or((None, asked), |(i, asked)| (Some(i), asked));
+                let wait = settings.backoff.wait(self.waits, asked, fastrand::f64());
+                let wait = wait.ok_or(Stopped::WaitTooLong(asked))?;
+                // Tokio's timer panics without one.
+                Handle::try_current().map_err(|_| Stopped::NoRuntime)?;
+                Way::Back(index, wait)
+            }
+        };
+        if !settings.retry_budget.withdraw() {
+            return Err(Stopped::BudgetSpent);
+        }
+        let is_last = self.made + 1 >= settings.max_attempts;
+        let request = head.clone().into_request(()).ok_or(Stopped::NotReplayable)?;
+        // From here on the body of the attempt before has ended.
+        let (body, kept) = if is_last {
+            recording.replay().map(|body| (body, None))
+        } else {
+            recording.again().map(|(body, recording)| (body, Some((head, recording))))
+        }
+        .ok_or(Stopped::NotReplayable)?;
+        self.waits += u32::from(matches!(way, Way::Back(..)));
+        let body = body.telling(self.broken.as_ref());
+        Ok(Next { service, request: request.map(|()| body), kept, way })
+    }
+
+    /// Sends the next attempt, whose service is ready.
+    pub(super) fn send_next(&mut self) -> Option<S::Future>
+    where
+        S: Clone,
+    {
+        let Next { mut service, request, kept, way } = self.next.take()?;
+        let waited = way.wait();
+        self.permit = match (way, &self.locations) {
+            (Way::Over(permit), _) => Some(permit),
+            (Way::Back(Some(index), _), Some(locations)) => Some(locations.enter(index)),
+            (Way::Back(..), _) => None,
+        };
+        self.kept =
+            kept.map(|(head, recording)| Kept { service: service.clone(), head, recording });
+        Some(self.call(&mut service, request, waited))
+    }
+
+    /// The next attempt cannot be made: its service has failed before.
+    pub(super) fn not_ready(&mut self, error: BoxError) -> BoxError {
+        let why = Stopped::NotReady;
+        tracing::info!(attempts = self.made, reason = %error, ?why, "not sent again");
+        if let Some(attempts) = &self.attempts {
+            attempts.stop(why);
+        }
+        (self.next, self.kept) = (None, None);
+        error
+    }
+
+    fn finish<R>(
+        &mut self,
+        mut result: Result<Response<R>, BoxError>,
+        outcome: Outcome,
+    ) -> Result<Response<R>, BoxError> {
+        // What could have been sent again is not needed any more.
+        self.kept = None;
+        if let Some(attempts) = self.attempts.take() {
+            match &result {
+                Err(error) if error.is::<Error>() => attempts.take_back(),
+                _ => attempts.end(outcome),
+            }
+            if let Ok(response) = &mut result {
+                response.extensions_mut().insert(attempts);
+            }
+        }
+        result
+    }
+
+    fn log(&self, outcome: Outcome) {
+        let location = self.permit.as_ref().map(|permit| name(permit.upstream()));
+        tracing::debug!(attempt = self.made, location, ?outcome, "attempt ended");
+    }
+}
+
+fn outcome<R>(result: &Result<Response<R>, BoxError>) -> Outcome {
+    result.as_ref().map_or(Outcome::Failed, |response| Outcome::Answered(response.status()))
+}
+
+/// Whether the same request may succeed a little later, or elsewhere. Our own errors are refusals
+/// that stay; the token cache, whose error one of them is, has a back-off of its own.
+fn is_retryable<R>(result: &Result<Response<R>, BoxError>) -> bool {
+    match result {
+        Ok(response) => matches!(response.status().as_u16(), 408 | 429 | 500 | 502 | 503 | 504),
+        Err(error) => !error.is::<Error>(),
+    }
+}
+
+fn is_success(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection()
+}
+
+/// A failure in the log: its status, or the error.
+struct Shown<'a, R>(&'a Result<Response<R>, BoxError>);
+
+impl<R> fmt::Display for Shown<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(response) => response.status().fmt(f),
+            Err(error) => error.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The paths that an endpoint has, and what clients may do with each.
+
+/// What can be done with a route of a container. TRACE would show the token to the client (RFC 9110
+/// §9.3.8), CONNECT would be another way, and OPTIONS is a browser's question to whom it asks.
+pub(super) const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+
+/// What an endpoint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Methods {
+    OpenApi,
+    Deployed,
+    All,
+}
+
+impl Methods {
+    /// The paths without a variable part. [`fixed`] knows their order.
+    pub(super) const FIXED: [&str; 4] =
+        ["/chat/completions", "/completions", "/embeddings", "/responses"];
+
+    /// Whether the endpoint has `sub`, a clean path that starts with a slash.
+    pub(super) fn have(self, sub: &str) -> bool {
+        if let Some(id) = sub.strip_prefix("/responses/") {
+            return !id.contains('/');
+        }
+        match sub {
+            "/chat/completions" => true,
+            "/completions" | "/embeddings" | "/responses" => self != Self::Deployed,
+            _ => self != Self::OpenApi && sub.starts_with("/invoke/"),
+        }
+    }
+
+    /// What clients may do with `sub`, as `Allow` says it; `None` if no endpoint has such a path.
+    pub(super) fn allowed(sub: &str) -> Option<&'static str> {
+        if fixed(sub).is_some() {
+            Some("POST")
+        } else if sub.strip_prefix("/responses/").is_some_and(|id| !id.contains('/')) {
+            Some("GET, HEAD, DELETE")
+        } else if sub.starts_with("/invoke/") {
+            Some(ANY)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn supported(self) -> &'static str {
+        match self {
+            Self::OpenApi => {
+                "/chat/completions, /completions, /embeddings, /responses and /responses/{id}"
+            }
+            Self::Deployed => "/chat/completions, /responses/{id} and /invoke/{route}",
+            Self::All => {
+                "/chat/completions, /completions, /embeddings, /responses, /responses/{id} and \
+                 /invoke/{route}"
+            }
+        }
+    }
+}
+
+/// The position in [`Methods::FIXED`].
+#[inline]
+pub(super) fn fixed(sub: &str) -> Option<usize> {
+    match sub {
+        "/chat/completions" => Some(0),
+        "/completions" => Some(1),
+        "/embeddings" => Some(2),
+        "/responses" => Some(3),
+        _ => None,
+    }
+}

@@ -1,0 +1,51 @@
+//! [`Control`]: the flight, the pause and the counts by which fetches are decided on.
+
+use tokio::time::Instant;
+
+use super::{bucket::Bucket, clock::Now, flight::Flight};
+use crate::error::TokenError;
+
+/// What only the holder of the lock sees.
+pub(super) struct Control {
+    pub(super) flight: Option<Flight>,
+    /// Counts flights: a flight that was given up must not land.
+    pub(super) flight_number: u64,
+    pub(super) pause: Option<Pause>,
+    pub(super) failures: u32,
+    pub(super) repeats: u32,
+    pub(super) bucket: Bucket,
+    pub(super) last_generation: u64,
+}
+
+pub(super) struct Pause {
+    pub(super) until: Instant,
+    /// `None` if the source was well, but had no newer token.
+    pub(super) error: Option<TokenError>,
+}
+
+impl Control {
+    pub(super) fn new(bucket: Bucket) -> Self {
+        Self {
+            flight: None,
+            flight_number: 0,
+            pause: None,
+            failures: 0,
+            repeats: 0,
+            bucket,
+            last_generation: 0,
+        }
+    }
+
+    pub(super) fn under_way(&self, now: &Now) -> Option<&Flight> {
+        self.flight.as_ref().filter(|flight| flight.is_under_way(now.monotonic))
+    }
+
+    pub(super) fn pausing(&self, now: &Now) -> bool {
+        self.pause.as_ref().is_some_and(|pause| now.monotonic < pause.until)
+    }
+
+    pub(super) fn pause_error(&self, now: &Now) -> Option<TokenError> {
+        let pause = self.pause.as_ref().filter(|pause| now.monotonic < pause.until)?;
+        pause.error.clone()
+    }
+}

@@ -1,0 +1,66 @@
+//! [`Entry`]: the current token, and what it is good for now.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    AccessToken, Lease,
+    clock::{Now, Phase, Schedule},
+    flight::Flight,
+};
+
+/// How long a flight may take before other requests go on with a suspect token. Most flights end
+/// sooner, and a client that provokes 401s while the source hangs must not hold up the others.
+const SUSPECT_WAIT: Duration = Duration::from_secs(1);
+
+/// A token and its place in time. Replaced as a whole, but for the mark that a 401 leaves.
+pub(super) struct Entry {
+    pub(super) token: AccessToken,
+    pub(super) generation: u64,
+    pub(super) obtained: Now,
+    pub(super) refresh_at: Now,
+    pub(super) schedule: Schedule,
+    pub(super) rejected: AtomicBool,
+}
+
+impl Entry {
+    #[inline]
+    pub(super) fn lease(&self) -> Lease {
+        Lease::new(self.token.authorization().clone(), self.generation)
+    }
+
+    #[inline]
+    pub(super) fn phase(&self, now: &Now) -> Phase {
+        self.schedule.phase(now.since(&self.obtained))
+    }
+
+    /// Whether it is past its end by every clock.
+    pub(super) fn is_surely_dead(&self, now: &Now) -> bool {
+        self.schedule.phase(self.sure_age(now)) == Phase::Dead
+    }
+
+    /// Its age by the clock that no step fools.
+    fn sure_age(&self, now: &Now) -> Duration {
+        now.monotonic.saturating_duration_since(self.obtained.monotonic)
+    }
+
+    /// Until when a request may wait for the successor and then still use this one, which is not
+    /// surely dead.
+    pub(super) fn patience(&self, now: &Now, flight: &Flight) -> Instant {
+        let age = match self.phase(now) {
+            Phase::Dead => self.sure_age(now),
+            _ => now.since(&self.obtained),
+        };
+        let end = now.monotonic + self.schedule.last_use().saturating_sub(age);
+        if self.rejected.load(Relaxed) { end.min(flight.started() + SUSPECT_WAIT) } else { end }
+    }
+
+    #[inline]
+    pub(super) fn is_fresh(&self, now: &Now) -> bool {
+        now.monotonic < self.refresh_at.monotonic && now.wall < self.refresh_at.wall
+    }
+}

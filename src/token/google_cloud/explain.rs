@@ -1,0 +1,223 @@
+//! What went wrong in `google-cloud-auth`, in words that hold no secret.
+
+use std::{error::Error as StdError, fmt, path::Path};
+
+use google_cloud_auth::{build_errors::Error as BuildError, errors::CredentialsError};
+use serde_json::Value;
+
+use crate::{
+    BoxError,
+    error::{Fault, FaultKind, TokenError},
+    regular_file, shown,
+    token::{
+        CredentialKind,
+        credential_file::{self, CredentialFile},
+        grant,
+        http::{chain, unanswered},
+        oauth_error::OAuthError,
+    },
+};
+
+pub(super) enum Failure {
+    Credentials(CredentialsError),
+    Token(TokenError),
+    Panicked,
+    Gone,
+}
+
+impl Failure {
+    /// Without the crate's own texts: they hold the bodies of answers, and subject tokens.
+    pub(super) fn explain(
+        self,
+        kind: CredentialKind,
+        content: Option<&CredentialFile>,
+    ) -> BoxError {
+        let error = match self {
+            Self::Credentials(error) => error,
+            Self::Token(error) => return error.into(),
+            Self::Gone => return TokenError::RuntimeGone.into(),
+            Self::Panicked => {
+                let what = "google-cloud-auth panicked, as it does over a token that has already \
+                            expired when it arrives";
+                let remedy = "look at this machine's clock";
+                return Fault::new(FaultKind::NotAToken, what, remedy).into();
+            }
+        };
+        let seen = Seen::of(&error);
+        let source = content.and_then(|content| content.json.get("credential_source"));
+        let of_source = |what: String, remedy: &'static str| {
+            BoxError::from(Fault::new(FaultKind::Credentials, what, remedy))
+        };
+        let is_source = |url: &str| {
+            let named = source.and_then(Value::as_object).into_iter().flatten();
+            let mut named = named.filter_map(|(_, value)| value.as_str());
+            named.any(|named| url.starts_with(named.trim_end_matches('/')))
+        };
+        if let (Some(status), Some(url)) = (seen.status, seen.url.as_deref())
+            && is_source(url)
+        {
+            let whose = shown::value(url);
+            let what = format!("what gives the subject token, {whose}, answered {status}");
+            let region = source.and_then(|source| source.get("region_url")?.as_str());
+            let refusal = OAuthError::new(status, "").of_subject(what);
+            return match region == Some(url) {
+                true => refusal.remedied("set AWS_REGION to the region that this runs in").into(),
+                false => refusal.into(),
+            };
+        }
+        if let Some(status) = seen.status {
+            return OAuthError::new(status, body_of(&seen.text)).fault(kind).into();
+        }
+        if let Some(path) = source.and_then(|source| source.get("file")?.as_str())
+            && let Err(unread) = regular_file::open(Path::new(path))
+        {
+            let path = shown::path(Path::new(path));
+            return of_source(
+                format!("the subject token's file {path} cannot be read: {}", unread.what()),
+                "see that what writes it for this workload has run",
+            );
+        }
+        if let Some(unanswered) = seen.unanswered {
+            return unanswered.into();
+        }
+        if source.is_some_and(|source| source.get("executable").is_some()) && !seen.has_answer {
+            return of_source(
+                "the command that gives the subject token failed".to_owned(),
+                "it must be allowed by GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1, and print what \
+                 Google's specification of executable-sourced credentials asks for",
+            );
+        }
+        if source.is_some_and(|source| source.get("environment_id").is_some()) && !seen.has_answer {
+            return of_source(
+                "AWS gave no identity: no region, no role or no credentials were found".to_owned(),
+                "set AWS_REGION, and AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or see that the \
+                 instance has a role",
+            );
+        }
+        if source.is_some() && !seen.has_answer {
+            return of_source(
+                "the credential source gave no subject token".to_owned(),
+                "look at \"credential_source\", and at what it names",
+            );
+        }
+        grant::not_a_token(
+            "the token endpoint",
+            "could not be understood: it has no \"access_token\" that is text, or an \
+             \"expires_in\" that is not a number",
+        )
+        .into()
+    }
+}
+
+#[derive(Debug)]
+struct NoAnswer;
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there was no answer")
+    }
+}
+
+impl StdError for NoAnswer {}
+
+/// What the types of an error and of its causes tell.
+#[derive(Default)]
+struct Seen {
+    /// Holds the bodies of answers: not to be shown.
+    text: String,
+    status: Option<u16>,
+    url: Option<String>,
+    unanswered: Option<Fault>,
+    /// Whether there was an answer that could not be read.
+    has_answer: bool,
+}
+
+impl Seen {
+    fn of(error: &CredentialsError) -> Self {
+        let mut seen = Self { text: error.to_string(), ..Self::default() };
+        let mut cause = StdError::source(error);
+        let mut lost = None;
+        while let Some(error) = cause {
+            seen.text.push_str(&format!(": {error}"));
+            if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+                seen.status = error.status().map(|status| status.as_u16()).or(seen.status);
+                seen.url = error.url().map(ToString::to_string).or(seen.url);
+                seen.has_answer |= error.is_decode();
+                if error.is_connect() || error.is_timeout() || error.is_request() {
+                    lost = Some(error);
+                }
+            }
+            seen.has_answer |= error.is::<serde_json::Error>();
+            cause = error.source();
+        }
+        seen.unanswered = lost.filter(|_| seen.status.is_none()).map(|error| {
+            let host = error.url().and_then(|url| url.host_str()).unwrap_or("the token endpoint");
+            // Its own text has the URL, whose query may be a secret.
+            let cause = error.source().unwrap_or(&NoAnswer);
+            unanswered(cause, error.is_connect()).fault(host)
+        });
+        seen
+    }
+}
+
+/// The body of an answer, which the texts of errors hold; they repeat it, and the first one is whole.
+fn body_of(text: &str) -> &str {
+    let body = text.find('{').and_then(|start| {
+        let rest = text.get(start..)?;
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        values.next()?.ok()?;
+        rest.get(..values.byte_offset())
+    });
+    body.unwrap_or(text)
+}
+
+/// What is wrong with a file in the eyes of the crate. What this crate looks for was found right.
+pub(super) fn explain_build(error: &BuildError) -> Fault {
+    if error.is_not_supported() {
+        let what = "credentials of this type are not supported in another universe than \
+                    googleapis.com";
+        return credential_file::fault(what, "use credentials of another type");
+    }
+    // The first name in quotes or backquotes in its text is that of the field, if it is one.
+    let text = chain(error);
+    let quoted = text.split(['`', '"']).skip(1).step_by(2);
+    let mut fields = FIELDS.iter().filter(|field| quoted.clone().any(|name| name == **field));
+    match fields.next() {
+        Some(field) => credential_file::fault(
+            format!("its {field:?} is missing or not what google-cloud-auth takes"),
+            "use the file as it was made",
+        ),
+        None => credential_file::fault(
+            "google-cloud-auth cannot use these credentials",
+            "use the file as it was made",
+        ),
+    }
+}
+
+/// Those that the crate may name in an error. Other words may be what a file holds.
+const FIELDS: [&str; 12] = [
+    "access_token",
+    "audience",
+    "client_email",
+    "client_id",
+    "client_secret",
+    "credential_source",
+    "private_key",
+    "private_key_id",
+    "refresh_token",
+    "subject_token_type",
+    "token_url",
+    "workforce_pool_user_project",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_is_found_in_the_text_of_an_error() {
+        let text = r#"failed, body=<{"error":"invalid_grant"}> and: body=<{"error":"invalid_grant"}>: HTTP status client error (400 Bad Request)"#;
+        assert_eq!(body_of(text), r#"{"error":"invalid_grant"}"#);
+        assert_eq!(body_of("connection refused"), "connection refused");
+    }
+}
