@@ -30,7 +30,7 @@ const SHARED: Duration = Duration::from_secs(30);
 
 /// Of one connection. What reads, what serves and what writes it share this.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     /// Who is at the other end, if the log is to tell.
     peer: OnceLock<SocketAddr>,
     opened: Instant,
@@ -59,7 +59,7 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             peer: OnceLock::new(),
             opened: Instant::now(),
@@ -78,18 +78,18 @@ impl Activity {
     }
 
     /// The log is to tell who is at the other end.
-    pub(super) fn comes_from(&self, peer: SocketAddr) {
+    pub(crate) fn comes_from(&self, peer: SocketAddr) {
         // An IPv4 address is shown as one, whatever the listener is.
         let _ = self.peer.set(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
     }
 
     /// Who is at the other end, if the log is to tell.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer.get().copied()
     }
 
     /// The same as a field of a line.
-    pub(super) fn shown_peer(&self) -> Option<DisplayValue<SocketAddr>> {
+    pub(crate) fn shown_peer(&self) -> Option<DisplayValue<SocketAddr>> {
         self.peer().map(display)
     }
 
@@ -99,7 +99,7 @@ impl Activity {
 
     /// A request is given to the service. It is in flight until the call is dropped, which is to
     /// live as long as the body of its response.
-    pub(super) fn call(self: &Arc<Self>, version: Version) -> Call {
+    pub(crate) fn call(self: &Arc<Self>, version: Version) -> Call {
         self.begun.fetch_add(1, Relaxed);
         if version == Version::HTTP_2 {
             self.speaks_http2();
@@ -107,29 +107,29 @@ impl Activity {
         Call { activity: Arc::clone(self), is_welcome: AtomicBool::new(false) }
     }
 
-    pub(super) fn speaks_http2(&self) {
+    pub(crate) fn speaks_http2(&self) {
         self.is_http2.store(true, Relaxed);
     }
 
-    pub(super) fn is_http2(&self) -> bool {
+    pub(crate) fn is_http2(&self) -> bool {
         self.is_http2.load(Relaxed)
     }
 
-    pub(super) fn reads_request_line(&self, reads: bool) {
+    pub(crate) fn reads_request_line(&self, reads: bool) {
         self.in_request_line.store(reads, Relaxed);
     }
 
-    pub(super) fn is_in_request_line(&self) -> bool {
+    pub(crate) fn is_in_request_line(&self) -> bool {
         self.in_request_line.load(Relaxed)
     }
 
     /// The socket takes nothing more for now.
-    pub(super) fn blocked(&self) {
+    pub(crate) fn blocked(&self) {
         self.is_blocked.store(true, Relaxed);
     }
 
     /// The socket has taken all that hyper wanted to write.
-    pub(super) fn flushed(&self) {
+    pub(crate) fn flushed(&self) {
         self.is_blocked.store(false, Relaxed);
         let ended = self.ended.load(Relaxed);
         if self.sent.swap(ended, Relaxed) != ended {
@@ -138,17 +138,17 @@ impl Activity {
     }
 
     /// Whether no request has come yet.
-    pub(super) fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.begun.load(Relaxed) == 0
     }
 
     /// Whether all responses were sent to their ends.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.sent.load(Relaxed) == self.begun.load(Relaxed)
     }
 
     /// For how long it has been so; `None` if a request is in flight, or the socket is blocked.
-    pub(super) fn quiet_for(&self) -> Option<Duration> {
+    pub(crate) fn quiet_for(&self) -> Option<Duration> {
         let since = Duration::from_millis(self.quiet_since.load(Relaxed));
         let is_quiet = self.is_quiet() && !self.is_blocked.load(Relaxed);
         is_quiet.then(|| self.opened.elapsed().saturating_sub(since))
@@ -167,7 +167,7 @@ impl Activity {
     }
 
     /// Waits until it has been quiet for so long over HTTP/2; over HTTP/1.1, for ever.
-    pub(super) async fn idle_over_http2(&self, time: Duration) {
+    pub(crate) async fn idle_over_http2(&self, time: Duration) {
         loop {
             let quiet = self.quiet_for().filter(|_| self.is_http2()).unwrap_or_default();
             let Some(left) = time.checked_sub(quiet).filter(|left| !left.is_zero()) else { return };
@@ -177,7 +177,7 @@ impl Activity {
 
     /// Of a connection that is closing: waits until it has been quiet for so long from now on. What the
     /// client had sent before it read of the closing is still served (RFC 9113 §6.8).
-    pub(super) async fn lingered(&self, time: Duration) {
+    pub(crate) async fn lingered(&self, time: Duration) {
         self.quiet_since.fetch_max(self.now(), Relaxed);
         self.quiet(time).await;
     }
@@ -185,7 +185,7 @@ impl Activity {
     /// For how long the connection has been a stranger's: since it was opened, or since it was no longer
     /// shared with a client that may ask. `None` while such a client's request is in flight on it, and
     /// for [`SHARED`] after that.
-    pub(super) fn strange_for(&self) -> Option<Duration> {
+    pub(crate) fn strange_for(&self) -> Option<Duration> {
         if self.good.load(Relaxed) > 0 {
             return None;
         }
@@ -196,13 +196,13 @@ impl Activity {
     }
 
     /// Whether no request of a client that may ask has ever come.
-    pub(super) fn is_strangers(&self) -> bool {
+    pub(crate) fn is_strangers(&self) -> bool {
         self.let_in.load(Relaxed) == 0
     }
 
     /// Waits until the connection has been closing for so long, and is a stranger's: nothing that is in
     /// flight for a stranger is worth more time.
-    pub(super) async fn outstayed(&self, time: Duration) {
+    pub(crate) async fn outstayed(&self, time: Duration) {
         sleep(time).await;
         while self.strange_for().is_none() {
             sleep(time).await;
@@ -210,7 +210,7 @@ impl Activity {
     }
 
     /// A request was refused before its client was let in. Whether the connection is to be closed.
-    pub(super) fn refused(&self) -> bool {
+    pub(crate) fn refused(&self) -> bool {
         let closes = self.strange_for().is_some();
         if closes && self.is_http2() {
             // An HTTP/1.1 client is told by its response.
@@ -219,17 +219,17 @@ impl Activity {
         closes
     }
 
-    pub(super) async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.close.notified().await;
     }
 
     /// Drops the connection.
-    pub(super) fn evict(&self) {
+    pub(crate) fn evict(&self) {
         self.evict.notify_one();
     }
 
     /// Waits until the connection is to be dropped. A client that was let in meanwhile keeps it.
-    pub(super) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         loop {
             self.evict.notified().await;
             if self.strange_for().is_some() {
@@ -241,18 +241,18 @@ impl Activity {
 
 /// A request in flight.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     activity: Arc<Activity>,
     is_welcome: AtomicBool,
 }
 
 impl Call {
-    pub(super) fn activity(&self) -> &Activity {
+    pub(crate) fn activity(&self) -> &Activity {
         &self.activity
     }
 
     /// The client has shown a good key, or need not have one.
-    pub(super) fn let_in(&self) {
+    pub(crate) fn let_in(&self) {
         let activity = &self.activity;
         if !self.is_welcome.swap(true, Relaxed) {
             activity.good.fetch_add(1, Relaxed);
@@ -260,7 +260,7 @@ impl Call {
         activity.let_in.store(activity.now().saturating_add(1), Relaxed);
     }
 
-    pub(super) fn is_welcome(&self) -> bool {
+    pub(crate) fn is_welcome(&self) -> bool {
         self.is_welcome.load(Relaxed)
     }
 }
@@ -286,7 +286,7 @@ const SHORT: usize = 4 << 10;
 
 /// The body of a response, whose request is in flight until its end.
 #[pin_project]
-pub(super) struct SentBody<B> {
+pub(crate) struct SentBody<B> {
     #[pin]
     body: B,
     /// Of the last frame.
@@ -298,7 +298,7 @@ pub(super) struct SentBody<B> {
 
 impl<B> SentBody<B> {
     /// To be called by the future that answers the request.
-    pub(super) fn new(body: B, call: Call) -> Self {
+    pub(crate) fn new(body: B, call: Call) -> Self {
         let stalls = call.activity().is_http2().then(Stalls::of_this_stream).flatten();
         Self { body, rest: Bytes::new(), stalls, _call: call }
     }

@@ -16,11 +16,12 @@ use tokio::{
 use super::{
     activity::Activity,
     browser::{Browsers, Listener},
-    config::{Failure, address, given, shown_debug},
-    file::ConfigFile,
+    error::Failure,
+    file::{ConfigFile, address},
     listen::Refused,
     sight::{Form, Sight},
     strict::Strict,
+    values::{given, shown_debug},
 };
 
 /// A client that has not sent a request's head by then is not going to.
@@ -45,19 +46,19 @@ shown_debug!(AdminOptions: admin_listen);
 
 /// The listener, bound.
 #[derive(Debug)]
-pub(super) struct Admin {
+pub(crate) struct Admin {
     listener: TcpListener,
     addr: SocketAddr,
 }
 
 impl Admin {
     /// `None` if none is wanted.
-    pub(super) async fn bind(
+    pub(crate) async fn bind(
         options: &AdminOptions,
         file: &ConfigFile,
     ) -> Result<Option<Self>, Failure> {
         let Some(addr) = given(&options.admin_listen) else { return Ok(None) };
-        let addr = address("--admin-listen", addr, file)?;
+        let addr = address::<AdminOptions>("--admin-listen", addr, file)?;
         let cannot = |error| {
             let advice = "choose another address with --admin-listen";
             Failure::new(format!("cannot listen on {addr}: {error}; {advice}"))
@@ -67,12 +68,12 @@ impl Admin {
         Ok(Some(Self { listener, addr }))
     }
 
-    pub(super) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Serves for as long as the process lives: while it drains, most of all.
-    pub(super) async fn serve(
+    pub(crate) async fn serve(
         self,
         sight: Arc<Sight>,
         browsers: Arc<Browsers>,

@@ -18,7 +18,7 @@ use super::{
     breaks::{Watch, WatchedBody},
     browser::{Browsers, Cors, Listener, answer_options, is_options},
     clients::{Client, Clients},
-    config::Failure,
+    error::Failure,
     inbound::{Drain, InboundBody, admit, host, is_upgrade},
     limits::Limits,
     models,
@@ -41,14 +41,14 @@ use crate::{
 };
 
 /// Who pays.
-pub(super) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+pub(crate) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 /// What is forwarded is kept for a retry, and what travels to Vertex AI for a replay, too.
 type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
 type SentBody = ReplayBody<ForwardedBody>;
 type AnswerBody =
     Either<ErrorBody<WatchedBody<TracedBody<outbound::AnswerBody<SentBody>>>>, Full<Bytes>>;
-pub(super) type Answer = Response<RecordedBody<AnswerBody>>;
+pub(crate) type Answer = Response<RecordedBody<AnswerBody>>;
 type Authorized = MapRequest<VertexAuth<Traced<Outbound<SentBody>>>, Forget>;
 type Forget = fn(Request<ForwardedBody>) -> Request<ForwardedBody>;
 type Forwarded = VertexError<Watch<VertexRoute<Authorized>>>;
@@ -56,52 +56,52 @@ type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
 
 /// How often a request was sent to Vertex AI.
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ones are nobody's: they would make the log expensive.
 const LONGEST_REQUEST_ID: usize = 128;
 
 /// What serves each request. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct App {
+pub(crate) struct App {
     stack: Stack,
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all that serve have in common.
-pub(super) struct Shared {
-    pub(super) upstream: Upstream,
-    pub(super) models: VertexModelLayer,
-    pub(super) auth: VertexAuthLayer,
-    pub(super) retry: VertexRetryLayer,
-    pub(super) clients: Arc<ArcSwap<Clients>>,
-    pub(super) browsers: Arc<Browsers>,
-    pub(super) listener: Listener,
+pub(crate) struct Shared {
+    pub(crate) upstream: Upstream,
+    pub(crate) models: VertexModelLayer,
+    pub(crate) auth: VertexAuthLayer,
+    pub(crate) retry: VertexRetryLayer,
+    pub(crate) clients: Arc<ArcSwap<Clients>>,
+    pub(crate) browsers: Arc<Browsers>,
+    pub(crate) listener: Listener,
     /// Where health checks are answered.
-    pub(super) health_path: Option<String>,
+    pub(crate) health_path: Option<String>,
     /// `None` for HTTP in clear text.
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(crate) tls: Option<Arc<Tls>>,
     /// How long the head of a request may take.
-    pub(super) header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// How long it may be.
-    pub(super) max_header_bytes: usize,
-    pub(super) limits: Arc<Limits>,
-    pub(super) sight: Arc<Sight>,
-    pub(super) traces: Traces,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) sight: Arc<Sight>,
+    pub(crate) traces: Traces,
     /// When it began to serve, in seconds since 1970.
-    pub(super) since: u64,
+    pub(crate) since: u64,
     /// How long a connection to Vertex AI takes requests.
-    pub(super) connection_lifetime: Option<Duration>,
-    pub(super) max_request_bytes: usize,
+    pub(crate) connection_lifetime: Option<Duration>,
+    pub(crate) max_request_bytes: usize,
     /// Whether the log says who is at the other end.
-    pub(super) log_peer: bool,
-    pub(super) response_timeout: Option<Duration>,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) client_body_timeout: Option<Duration>,
-    pub(super) send_timeout: Option<Duration>,
+    pub(crate) log_peer: bool,
+    pub(crate) response_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) client_body_timeout: Option<Duration>,
+    pub(crate) send_timeout: Option<Duration>,
 }
 
 impl App {
-    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
         let client = Outbound::new(shared.sight.upstream(), shared.connection_lifetime)?;
         let client = shared.traces.layer(client);
@@ -116,7 +116,7 @@ impl App {
         Ok(Self { stack, shared })
     }
 
-    pub(super) async fn serve(self, request: Request<Incoming>, call: &Call) -> Answer {
+    pub(crate) async fn serve(self, request: Request<Incoming>, call: &Call) -> Answer {
         let Self { stack, shared } = self;
         if let Some(healthy) = health(&shared, &request) {
             return healthy;
@@ -227,7 +227,7 @@ async fn answer(
 
 /// Leaves of a client's headers those that may travel to `base`. Before anything is set: a `Connection`
 /// header takes away what it names.
-pub(super) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
+pub(crate) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
     let more = base.forward().headers();
     strip_of_a_client(headers, more);
     // What is billed is not for a client to choose.
@@ -281,7 +281,7 @@ fn local(answer: Response<Bytes>) -> Response<AnswerBody> {
 }
 
 /// The client's own, if it is fit to be shown, or a new one.
-pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let fit = |id: &&HeaderValue| {
         !id.is_empty()
             && id.len() <= LONGEST_REQUEST_ID

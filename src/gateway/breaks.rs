@@ -22,7 +22,7 @@ use crate::{BoxError, auth::RefreshOutcome};
 
 /// Watches the answers of the service inside.
 #[derive(Clone)]
-pub(super) struct Watch<S> {
+pub(crate) struct Watch<S> {
     inner: S,
     idle: Option<Duration>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Watch<S> {
 impl<S> Watch<S> {
     /// `idle` is how long an answer may be silent in its middle. A client that is slow itself is not
     /// counted.
-    pub(super) fn new(inner: S, idle: Option<Duration>) -> Self {
+    pub(crate) fn new(inner: S, idle: Option<Duration>) -> Self {
         Self { inner, idle }
     }
 }
@@ -54,7 +54,7 @@ where
 }
 
 #[pin_project]
-pub(super) struct Watching<F> {
+pub(crate) struct Watching<F> {
     #[pin]
     response: F,
     routed: Arc<Routed>,
@@ -85,7 +85,7 @@ where
 
 /// The body of such an answer.
 #[pin_project]
-pub(super) struct WatchedBody<B> {
+pub(crate) struct WatchedBody<B> {
     #[pin]
     body: B,
     routed: Arc<Routed>,

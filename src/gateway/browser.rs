@@ -20,7 +20,7 @@ use http::{
 };
 
 use super::{
-    config::Failure,
+    error::Failure,
     refusal::{Refusal, clip},
     values::parsed,
 };
@@ -73,7 +73,7 @@ enum Pattern {
 
 /// Where clients come in, as far as it says under which names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listener {
+pub(crate) enum Listener {
     /// An address that only this machine reaches.
     Loopback,
     /// Any other one.
@@ -85,7 +85,7 @@ pub(super) enum Listener {
 
 /// What is asked of browsers.
 #[derive(Debug)]
-pub(super) struct Browsers {
+pub(crate) struct Browsers {
     options: BrowserOptions,
     /// Clients show certificates, which the name of this server is a part of.
     mutual: bool,
@@ -93,7 +93,7 @@ pub(super) struct Browsers {
 
 /// What the response to a page has for its browser.
 #[derive(Clone, Debug)]
-pub(super) struct Cors {
+pub(crate) struct Cors {
     /// The origin that may read it.
     origin: Option<HeaderValue>,
     /// Whether another origin would have been told something else.
@@ -172,14 +172,14 @@ impl AllowedHost {
 }
 
 impl Listener {
-    pub(super) fn at(address: IpAddr) -> Self {
+    pub(crate) fn at(address: IpAddr) -> Self {
         if address.to_canonical().is_loopback() { Self::Loopback } else { Self::Open }
     }
 }
 
 impl Browsers {
     /// `keys` is whether clients must have keys, `mutual` whether they must show certificates.
-    pub(super) fn new(options: &BrowserOptions, keys: bool, mutual: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(options: &BrowserOptions, keys: bool, mutual: bool) -> Result<Self, Failure> {
         if !keys && options.cors_origin.iter().any(CorsOrigin::is_any) {
             return Err(Failure::new(
                 "--cors-origin '*' lets every web page use your credentials: name the origins of your \
@@ -194,7 +194,7 @@ impl Browsers {
     /// # Errors
     ///
     /// 403 if it asks under a foreign name, or a page of another origin has made it.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
@@ -213,7 +213,7 @@ impl Browsers {
     /// # Errors
     ///
     /// 403 if the request asks under a foreign name.
-    pub(super) fn check_host(
+    pub(crate) fn check_host(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
@@ -236,7 +236,7 @@ impl Browsers {
     }
 
     /// What the response to this request has for browsers.
-    pub(super) fn cors(&self, headers: &HeaderMap) -> Cors {
+    pub(crate) fn cors(&self, headers: &HeaderMap) -> Cors {
         let origins = &self.options.cors_origin;
         let mut sent = headers.get_all(ORIGIN).iter();
         let origin = sent.next().filter(|origin| sent.next().is_none() && self.allows(origin));
@@ -259,7 +259,7 @@ impl Browsers {
 /// # Errors
 ///
 /// 403 if it asks for a page that may not.
-pub(super) fn answer_options(headers: &HeaderMap, cors: &Cors) -> Result<Response<Bytes>, Refusal> {
+pub(crate) fn answer_options(headers: &HeaderMap, cors: &Cors) -> Result<Response<Bytes>, Refusal> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let answered = response.headers_mut();
@@ -284,7 +284,7 @@ pub(super) fn answer_options(headers: &HeaderMap, cors: &Cors) -> Result<Respons
 
 impl Cors {
     /// Tells the browser, whatever the response is, that the page may read it.
-    pub(super) fn put_on(&self, headers: &mut HeaderMap) {
+    pub(crate) fn put_on(&self, headers: &mut HeaderMap) {
         if self.varies {
             // Beside what Vertex AI says of it.
             headers.append(VARY, HeaderValue::from_static("origin"));
@@ -297,7 +297,7 @@ impl Cors {
 }
 
 /// Whether this asks what a page may do, or which methods there are.
-pub(super) fn is_options(method: &Method) -> bool {
+pub(crate) fn is_options(method: &Method) -> bool {
     method == Method::OPTIONS
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Mutex;
 
-use super::{config::Failure, directory::Directory, retry::RetryOptions, target::TargetOptions};
+use super::{directory::Directory, error::Failure, retry::RetryOptions, target::TargetOptions};
 use crate::{
     auth::VertexAuthLayer,
     emulator::Emulator,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What the table is made of.
-pub(super) struct Catalog {
+pub(crate) struct Catalog {
     layer: VertexModelLayer,
     /// Its trust is that of the start: no file sends a token to a host of its own later on.
     auth: VertexAuthLayer,
@@ -37,7 +37,7 @@ impl Catalog {
     /// # Errors
     ///
     /// A model that cannot be used, or an endpoint that was not found by its name.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         target: TargetOptions,
         upstream: Upstream,
         auth: VertexAuthLayer,
@@ -52,15 +52,15 @@ impl Catalog {
     }
 
     /// What applies the table in force.
-    pub(super) fn layer(&self) -> &VertexModelLayer {
+    pub(crate) fn layer(&self) -> &VertexModelLayer {
         &self.layer
     }
 
     /// Reads the file again. On an error the table stays as it was.
-    pub(super) async fn reload(&self) -> Result<(), Failure> {
+    pub(crate) async fn reload(&self) -> Result<(), Failure> {
         let mut current = self.current.lock().await;
         let mut target = current.target.clone();
-        target.load()?;
+        target.reload()?;
         let changed = target.file.changed_options(&current.target.file);
         if !changed.is_empty() {
             tracing::warn!(keys = changed.join(", "), "what these set changes at the next start");
@@ -76,7 +76,7 @@ impl Catalog {
 
     /// Looks endpoints up again whenever `interval` has passed. What was found before stays in force
     /// while Vertex AI does not answer.
-    pub(super) async fn keep(self: Arc<Self>, interval: Duration) {
+    pub(crate) async fn keep(self: Arc<Self>, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
             let mut current = self.current.lock().await;

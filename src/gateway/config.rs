@@ -1,14 +1,6 @@
 //! The command line. A setting that is missing or wrong is a sentence with its remedy.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fmt,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{ffi::OsString, num::NonZeroUsize, thread, time::Duration};
 
 use clap::{
     Arg, Args, CommandFactory, FromArgMatches as _, Parser,
@@ -18,23 +10,15 @@ use clap::{
 
 use super::{
     credentials::CredentialOptions,
-    file::ConfigFile,
+    error::Failure,
+    file::FileOptions,
     ground::ServingOptions,
     limits::LimitOptions,
-    log::fit,
     outbound::OutboundOptions,
     retry::RetryOptions,
     target::TargetOptions,
-    values::{number, parsed, size, time},
+    values::{given_by, number, parsed, shown_debug, size, time},
 };
-use crate::{
-    error::{ConfigError, Error, WRITE_IT},
-    shown::{self, Shown},
-};
-
-pub(super) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
-pub(super) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
-     or `eu`) or set GOOGLE_CLOUD_LOCATION";
 
 /// Google Vertex AI for every OpenAI client.
 ///
@@ -108,7 +92,7 @@ impl Parser for Command {
             let refused = |failure: Failure| {
                 clap::Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"))
             };
-            target.load().map_err(refused)?;
+            target.load(&FileOptions::of(&command)).map_err(refused)?;
             parsed = parse(target.file.as_defaults(command))?;
         }
         Ok(parsed)
@@ -128,7 +112,7 @@ fn without_values(mut error: clap::Error) -> clap::Error {
         // An option that has a value is named as it was given.
         if let Some(option) = text(&error, ContextKind::InvalidArg) {
             let long = option.split(' ').next().unwrap_or_default();
-            let named = match given_by(long, None) {
+            let named = match given_by::<Command>(long) {
                 by if by == long => option,
                 variable => format!("{option} (from {variable})"),
             };
@@ -154,33 +138,6 @@ fn without_values(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// What an option has its value from, for an error: the option, its variable, or the configuration
-/// file.
-pub(super) fn given_by(option: &str, file: Option<&ConfigFile>) -> String {
-    let long = option.trim_start_matches("--");
-    let is_given = std::env::args_os().any(|arg| {
-        let arg = arg.to_string_lossy();
-        arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    });
-    if is_given {
-        return option.to_owned();
-    }
-    let command = Command::command();
-    let all = std::iter::once(&command).chain(command.get_subcommands());
-    let variables = all
-        .flat_map(clap::Command::get_arguments)
-        .filter_map(|arg| arg.get_env().filter(|_| arg.get_long() == Some(long)));
-    let is_set = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let mut variables = variables.filter(is_set);
-    if let Some(variable) = variables.next() {
-        return variable.to_string_lossy().into_owned();
-    }
-    match file.and_then(|file| file.key_of_option(long)) {
-        Some(key) => format!("`{key}` of the configuration file"),
-        None => option.to_owned(),
-    }
-}
-
 /// A variable that is empty is as one that is not set.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let clear = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
@@ -192,7 +149,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 
 impl Command {
     /// Of the commands that may have a configuration file.
-    fn target(&mut self) -> Option<&mut TargetOptions> {
+    pub(crate) fn target(&mut self) -> Option<&mut TargetOptions> {
         match &mut self.subcommand {
             None => Some(&mut self.options.serving.target),
             Some(Subcommand::Serve(options)) => Some(&mut options.serving.target),
@@ -220,48 +177,6 @@ pub enum Subcommand {
     /// Give Envoy the token and the way of each request: its `ext_authz` and `ext_proc` protocols
     #[cfg(feature = "ext-authz")]
     ExtAuthz(Box<super::ExtAuthzOptions>),
-}
-
-/// `Debug` of options whose values may hold what they should not: each is shown as errors show it.
-/// Those after the semicolon show themselves.
-macro_rules! shown_debug {
-    ($options:ident: $($field:ident),+ $(; $($other:ident),+)?) => {
-        impl std::fmt::Debug for $options {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($options))
-                    $(.field(
-                        stringify!($field),
-                        &$crate::gateway::config::Show::show(&self.$field),
-                    ))+
-                    $($(.field(stringify!($other), &self.$other))+)?
-                    .finish_non_exhaustive()
-            }
-        }
-    };
-}
-pub(super) use shown_debug;
-
-/// The value of an option, fit to be shown.
-pub(super) trait Show {
-    fn show(&self) -> Option<Shown<'_>>;
-}
-
-impl Show for String {
-    fn show(&self) -> Option<Shown<'_>> {
-        Some(shown::value(self))
-    }
-}
-
-impl Show for Option<String> {
-    fn show(&self) -> Option<Shown<'_>> {
-        self.as_deref().map(shown::value)
-    }
-}
-
-impl Show for Option<PathBuf> {
-    fn show(&self) -> Option<Shown<'_>> {
-        self.as_deref().map(shown::path)
-    }
 }
 
 shown_debug!(Options: listen; serving, outbound, retry, limits);
@@ -474,103 +389,6 @@ pub struct EmulatorOptions {
     pub host_aware: bool,
 }
 
-/// Why a command did not do what it is for, as a sentence for its user.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Failure {
-    text: String,
-    exit_code: u8,
-}
-
-impl Failure {
-    /// A setting that is missing or wrong, or a machine that is not as it must be.
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit_code: 2 }
-    }
-
-    /// A file cannot be used, which `option` names.
-    pub(super) fn of_file(option: &str, path: &Path, why: impl fmt::Display) -> Self {
-        let option = given_by(option, None);
-        if shown::is_content_of_a_file(path) {
-            return Self::new(format!(
-                "{option} holds the content of a file, not its path: {WRITE_IT}"
-            ));
-        }
-        Self::new(format!("{option} {}: {why}", shown::path(path)))
-    }
-
-    /// All settings are right, and the answer is no.
-    pub(super) fn negative(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit_code: 1 }
-    }
-
-    /// What the process should end with: 1 if `check` found a fault, there is no token for `token`
-    /// or `endpoints`, or a location did not answer `endpoints`; 2 for everything that stands in
-    /// the way of a command.
-    pub fn exit_code(&self) -> u8 {
-        self.exit_code
-    }
-}
-
-/// For a terminal, which takes nothing of it for a command: it may have the text of others in it.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.text.split_inclusive('\n').try_for_each(|line| match line.strip_suffix('\n') {
-            Some(line) => writeln!(f, "{}", fit(line)),
-            None => f.write_str(&fit(line)),
-        })
-    }
-}
-
-/// As [`Display`](fmt::Display): it is what `main` shows.
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::new(match (error.setting(), error.is_missing()) {
-            ("project", true) => NO_PROJECT.to_owned(),
-            ("location", true) => NO_LOCATION.to_owned(),
-            ("service account to impersonate", true) => {
-                "--token-lifetime is only for service accounts that are impersonated: name one \
-                 with --impersonate-service-account, or leave it out"
-                    .to_owned()
-            }
-            _ => error.to_string(),
-        })
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Config(error) => error.into(),
-            error => Self::new(error.to_string()),
-        }
-    }
-}
-
-pub(super) fn address(option: &str, text: &str, file: &ConfigFile) -> Result<SocketAddr, Failure> {
-    // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
-    let numeric = text.replace("localhost:", "127.0.0.1:");
-    numeric.parse().map_err(|_| {
-        Failure::new(format!(
-            "invalid {} {:?}: give an address and a port, such as 127.0.0.1:8080",
-            given_by(option, Some(file)),
-            shown::value(text)
-        ))
-    })
-}
-
-/// An option given as nothing is not given: that is what an empty variable means.
-pub(super) fn given(option: &Option<String>) -> Option<&str> {
-    option.as_deref().map(str::trim).filter(|value| !value.is_empty())
-}
-
 /// A path as requests have it.
 fn health_path(text: &str) -> Result<String, String> {
     let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
@@ -580,13 +398,8 @@ fn health_path(text: &str) -> Result<String, String> {
     Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
 }
 
-/// A time of which 0 is none.
-pub(super) fn timeout(time: Duration) -> Option<Duration> {
-    (!time.is_zero()).then_some(time)
-}
-
 impl Options {
-    pub(super) fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
         self.workers.unwrap_or_else(processors)
     }

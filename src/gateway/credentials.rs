@@ -10,9 +10,9 @@ use std::{
 use clap::{Args, builder::FalseyValueParser};
 
 use super::{
-    config::{Failure, given, given_by, shown_debug},
+    error::Failure,
     file::ConfigFile,
-    values::within,
+    values::{given, shown_debug, within},
 };
 use crate::{
     emulator::Emulator,
@@ -74,10 +74,10 @@ shown_debug!(
 );
 
 /// Who asks Vertex AI.
-pub(super) struct Identity {
-    pub(super) source: Arc<dyn TokenSource>,
+pub(crate) struct Identity {
+    pub(crate) source: Arc<dyn TokenSource>,
     /// `None` for the emulator's own service account.
-    pub(super) info: Option<CredentialsInfo>,
+    pub(crate) info: Option<CredentialsInfo>,
 }
 
 /// One line, without secrets.
@@ -92,7 +92,7 @@ impl fmt::Display for Identity {
 
 impl CredentialOptions {
     /// The emulator, if it was asked for.
-    pub(super) async fn start_emulator(&self) -> Result<Option<Emulator>, Failure> {
+    pub(crate) async fn start_emulator(&self) -> Result<Option<Emulator>, Failure> {
         if !self.emulator {
             return Ok(None);
         }
@@ -115,11 +115,11 @@ impl CredentialOptions {
     }
 
     /// The search that the options ask for.
-    pub(super) fn search(&self, file: Option<&ConfigFile>) -> Result<CredentialsBuilder, Failure> {
+    pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Failure> {
         let mut search = Credentials::builder()
             .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
         if let Some(path) = self.file() {
-            search = search.file(path).named_by(given_by("--credentials", file));
+            search = search.file(path).named_by(file.given_by::<Self>("--credentials"));
         }
         if let Some(chain) = given(&self.impersonate_service_account) {
             let mut accounts: Vec<&str> = chain.split(',').map(str::trim).collect();
@@ -127,7 +127,7 @@ impl CredentialOptions {
             let account = accounts.pop().ok_or_else(|| {
                 Failure::new(format!(
                     "invalid {} {:?}: give a service account's e-mail address",
-                    given_by("--impersonate-service-account", file),
+                    file.given_by::<Self>("--impersonate-service-account"),
                     shown::value(chain)
                 ))
             })?;
@@ -144,7 +144,7 @@ impl CredentialOptions {
 }
 
 /// Not by clap's `conflicts_with`, for which a variable that says no is a conflict too.
-pub(super) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Failure> {
+pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Failure> {
     match options.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(Failure::new(format!(
             "{name} is not for the emulator: leave out either it or --emulator"
@@ -154,7 +154,7 @@ pub(super) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Fail
 }
 
 /// What `search` finds, or the emulator's own service account.
-pub(super) async fn find(
+pub(crate) async fn find(
     search: CredentialsBuilder,
     emulator: Option<&Emulator>,
 ) -> Result<Identity, Error> {
@@ -168,23 +168,23 @@ pub(super) async fn find(
 }
 
 /// A first token, and the cache that keeps it.
-pub(super) struct Minted {
-    pub(super) cache: TokenCache,
+pub(crate) struct Minted {
+    pub(crate) cache: TokenCache,
     lease: Lease,
     /// `None` if the source does not tell.
-    pub(super) life: Option<Duration>,
+    pub(crate) life: Option<Duration>,
 }
 
 impl Minted {
     /// The bare token. Whoever shows it does so on purpose.
-    pub(super) fn in_clear(&self) -> &str {
+    pub(crate) fn in_clear(&self) -> &str {
         let header = self.lease.authorization().to_str().unwrap_or_default();
         header.strip_prefix("Bearer ").unwrap_or(header)
     }
 }
 
 /// Fetches a token as requests do: in time, and whatever the source does.
-pub(super) async fn mint(source: Arc<dyn TokenSource>) -> Result<Minted, Error> {
+pub(crate) async fn mint(source: Arc<dyn TokenSource>) -> Result<Minted, Error> {
     let life = Arc::default();
     let cache = TokenCache::new(Watched { source, life: Arc::clone(&life) });
     let lease = cache.lease().await?;

@@ -7,14 +7,14 @@ const RESERVE: u64 = 64;
 const OF_A_WORKER: u64 = 8;
 
 /// Raises the limit of open files as far as the system lets it, and says what it is now.
-pub(super) fn raise_limit() -> u64 {
+pub(crate) fn raise_limit() -> u64 {
     // What the system refuses stays as it was, which it does not tell then. Nobody has fewer.
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024)
 }
 
 /// For how many connections of clients the descriptors are enough, and for how many requests: each has
 /// one, and a request has one more to Vertex AI.
-pub(super) fn share(descriptors: u64, workers: usize) -> usize {
+pub(crate) fn share(descriptors: u64, workers: usize) -> usize {
     let reserve = RESERVE.saturating_add(OF_A_WORKER.saturating_mul(workers as u64));
     let free = descriptors.saturating_sub(reserve);
     // With too few for a reserve, some are served all the same.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use tower::Layer as _;
 
-use super::{config::Failure, endpoints::told, outbound::Outbound, target::TargetOptions};
+use super::{endpoints::told, error::Failure, outbound::Outbound, target::TargetOptions};
 use crate::{
     auth::VertexAuthLayer,
     discover::{EndpointDescription, Endpoints},
@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// How an entry of the file says that it has no id.
-pub(super) const BY_NAME: &str = "display-name:";
+pub(crate) const BY_NAME: &str = "display-name:";
 
 /// What Vertex AI said of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     /// By what the file says of it.
     named: HashMap<Named, Endpoint>,
     deployed: Vec<Deployed>,
@@ -30,11 +30,11 @@ pub(super) struct Directory {
 
 /// An endpoint that the file knows by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Named {
+pub(crate) struct Named {
     /// `None` is that of all requests.
-    pub(super) location: Option<String>,
+    pub(crate) location: Option<String>,
     /// With its `display-name:`.
-    pub(super) entry: String,
+    pub(crate) entry: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +56,12 @@ impl fmt::Display for Directory {
 }
 
 impl Directory {
-    pub(super) fn named(&self, named: &Named) -> Option<&Endpoint> {
+    pub(crate) fn named(&self, named: &Named) -> Option<&Endpoint> {
         self.named.get(named)
     }
 
     /// Adds what is deployed and has no name in `taken`.
-    pub(super) fn add_deployed(
+    pub(crate) fn add_deployed(
         &self,
         mut table: ModelTableBuilder,
         taken: impl Fn(&str) -> bool,
@@ -76,7 +76,7 @@ impl Directory {
 }
 
 /// The route to this endpoint.
-pub(super) fn at(route: ModelRoute, endpoint: &Endpoint) -> ModelRoute {
+pub(crate) fn at(route: ModelRoute, endpoint: &Endpoint) -> ModelRoute {
     match endpoint {
         Endpoint::Deployed { id } => route.endpoint_id(id),
         Endpoint::Dedicated { id, dns } => route.endpoint_id(id).dedicated_host(dns),
@@ -91,7 +91,7 @@ impl TargetOptions {
     /// # Errors
     ///
     /// A sentence, with the model whose endpoint was not found.
-    pub(super) async fn look_up(
+    pub(crate) async fn look_up(
         &self,
         base: &Upstream,
         auth: &VertexAuthLayer,
@@ -127,7 +127,7 @@ impl TargetOptions {
     }
 
     /// Whether there is anything to look up.
-    pub(super) fn has_names(&self) -> bool {
+    pub(crate) fn has_names(&self) -> bool {
         self.discovers() || self.file.named().next().is_some()
     }
 

@@ -8,14 +8,15 @@ use serde::Serialize;
 use tower::Layer as _;
 
 use super::{
-    config::{EndpointsOptions, Failure, given},
+    config::EndpointsOptions,
     credentials::{find, mint},
+    error::{Failure, causes},
     file::ConfigFile,
     log::is_unfit,
     outbound::Outbound,
-    refusal::causes,
     run::{say, say_json},
     target::TargetOptions,
+    values::given,
 };
 use crate::{
     Error,
@@ -32,7 +33,7 @@ const NONE: &str = "-";
 
 /// Exit code 1 says that there is no token or that a location did not answer, 2 that an option is
 /// wrong.
-pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
+pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
     let emulator = options.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
     let targets: Vec<TargetOptions> = options.targets();
@@ -48,7 +49,7 @@ pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
         }
         target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
     }
-    let identity = match find(options.credentials.search(None)?, emulator).await {
+    let identity = match find(options.credentials.search(&ConfigFile::default())?, emulator).await {
         Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
         found => found?,
     };
@@ -101,7 +102,7 @@ pub(super) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
     }
 }
 
-pub(super) fn told(upstream: &Upstream, error: DiscoverError) -> String {
+pub(crate) fn told(upstream: &Upstream, error: DiscoverError) -> String {
     let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
     match error {
         DiscoverError::Unanswered(_) => {

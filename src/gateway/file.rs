@@ -5,12 +5,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    net::SocketAddr,
     ops::Range,
     path::Path,
+    sync::Arc,
 };
 
 use clap::{
-    Arg, ArgAction, CommandFactory as _,
+    Arg, ArgAction, Args,
     builder::Resettable,
     error::{ContextKind, ContextValue},
 };
@@ -19,9 +21,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     clients::ClientRules,
-    config::{Command, Failure},
     directory::{self, BY_NAME, Directory, Named},
-    values::{self, MOST},
+    error::Failure,
+    values::{self, LONGEST_FILE, MOST, given_in},
 };
 use crate::{
     model::{ModelRoute, ModelTable},
@@ -30,26 +32,23 @@ use crate::{
     shown,
 };
 
-/// No file that people write is longer.
-pub(super) const LONGEST: u64 = 4 << 20;
-
 /// What a configuration file sets. An option, and a variable of its meaning, count more.
 ///
 /// What has a field here can change while it serves; all other options are [defaults](Self::as_defaults)
 /// of the command line.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct ConfigFile {
-    pub(super) project: Option<String>,
-    pub(super) location: Option<String>,
-    pub(super) endpoint: Option<String>,
-    pub(super) dedicated_host: Option<String>,
-    pub(super) api_version: Option<String>,
-    pub(super) upstream: Option<String>,
-    pub(super) quota_project: Option<String>,
-    pub(super) discover_endpoints: bool,
-    pub(super) forward_header: Vec<String>,
-    pub(super) forward_query: Vec<String>,
+pub(crate) struct ConfigFile {
+    pub(crate) project: Option<String>,
+    pub(crate) location: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) dedicated_host: Option<String>,
+    pub(crate) api_version: Option<String>,
+    pub(crate) upstream: Option<String>,
+    pub(crate) quota_project: Option<String>,
+    pub(crate) discover_endpoints: bool,
+    pub(crate) forward_header: Vec<String>,
+    pub(crate) forward_query: Vec<String>,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
@@ -58,6 +57,9 @@ pub(super) struct ConfigFile {
     /// By the names of their options.
     #[serde(skip)]
     options: BTreeMap<String, Vec<String>>,
+    /// Those that it may set.
+    #[serde(skip)]
+    known: FileOptions,
 }
 
 /// Shows no value: whatever a file holds may be in the wrong place.
@@ -186,16 +188,23 @@ fn line(text: &str, at: &Range<usize>) -> usize {
     text.get(..at.start).unwrap_or_default().matches('\n').count() + 1
 }
 
-/// The options that can be set in a file and have no key above: those of what serves.
-fn options() -> BTreeMap<String, Arg> {
-    let command = Command::command();
-    let of_serve = command.get_arguments();
-    let of_envoy = command.find_subcommand("ext-authz").into_iter();
-    let all = of_envoy.flat_map(clap::Command::get_arguments).chain(of_serve);
-    all.filter_map(|arg| Some((key_of(arg.get_long()?), arg.clone())))
-        .filter(|(key, _)| !["help", "version", "config"].contains(&key.as_str()))
-        .filter(|(key, _)| KEYS.iter().all(|(known, _)| known != key))
-        .collect()
+/// The options that can be set in a file and have no key above, by the keys that they have there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileOptions(Arc<BTreeMap<String, Arg>>);
+
+impl FileOptions {
+    /// Those of what serves: of the command itself, and of `ext-authz`.
+    pub(crate) fn of(command: &clap::Command) -> Self {
+        let of_serve = command.get_arguments();
+        let of_envoy = command.find_subcommand("ext-authz").into_iter();
+        let all = of_envoy.flat_map(clap::Command::get_arguments).chain(of_serve);
+        let options = all
+            .filter_map(|arg| Some((key_of(arg.get_long()?), arg.clone())))
+            .filter(|(key, _)| !["help", "version", "config"].contains(&key.as_str()))
+            .filter(|(key, _)| KEYS.iter().all(|(known, _)| known != key))
+            .collect();
+        Self(Arc::new(options))
+    }
 }
 
 /// The key of an option.
@@ -244,24 +253,30 @@ fn values_of(arg: &Arg, value: &DeValue<'_>) -> Result<Option<Vec<String>>, Stri
 const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_CREDENTIALS")];
 
 impl ConfigFile {
-    pub(super) fn load(path: &Path) -> Result<Self, Failure> {
-        let refused = |why: String| Failure::of_file("--config", path, why);
-        let text = regular_file::read_to_string(path, LONGEST)
+    /// `O` has the option that names it.
+    pub(crate) fn load<O: Args>(path: &Path, known: &FileOptions) -> Result<Self, Failure> {
+        let refused = |why: String| Failure::of_file::<O>("--config", path, why);
+        let text = regular_file::read_to_string(path, LONGEST_FILE)
             .map_err(|error| refused(error.to_string()))?;
-        Self::parse(&text).map_err(refused)
+        Self::parse(&text, known).map_err(refused)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// The options that it may set.
+    pub(crate) fn known_options(&self) -> &FileOptions {
+        &self.known
+    }
+
+    fn parse(text: &str, known: &FileOptions) -> Result<Self, String> {
         // Of the parser's errors the message alone: the rest quotes the file.
         let told = |error: toml::de::Error| match error.span() {
             Some(at) => Wrong::new(at, error.message()).told(text),
             None => error.message().to_owned(),
         };
         let table = DeTable::parse(text).map_err(told)?;
-        let (table, of_options) = (table.get_ref(), options());
+        let (table, of_options) = (table.get_ref(), &*known.0);
         let mut options = BTreeMap::new();
         let read = (|| {
-            check_keys(table, &KEYS, &of_options, "")?;
+            check_keys(table, &KEYS, of_options, "")?;
             for (key, value) in table {
                 let Some(arg) = of_options.get(&**key.get_ref()) else { continue };
                 let wrong =
@@ -275,12 +290,12 @@ impl ConfigFile {
         })();
         read.map_err(|wrong: Wrong| wrong.told(text))?;
         let file: Self = toml::from_str(text).map_err(told)?;
-        Ok(Self { options, ..file })
+        Ok(Self { options, known: known.clone(), ..file })
     }
 
     /// Makes the options of the file defaults of a command line: what is given there, or in a
     /// variable, counts more.
-    pub(super) fn as_defaults(&self, command: clap::Command) -> clap::Command {
+    pub(crate) fn as_defaults(&self, command: clap::Command) -> clap::Command {
         let set = |arg: Arg| {
             let Some(long) = arg.get_long() else { return arg };
             let variable = OTHER_VARIABLES.iter().find(|(option, _)| *option == long);
@@ -296,12 +311,20 @@ impl ConfigFile {
     }
 
     /// The key of an option, if the file sets it.
-    pub(super) fn key_of_option(&self, long: &str) -> Option<String> {
+    fn key_of_option(&self, long: &str) -> Option<String> {
         self.options.contains_key(long).then(|| key_of(long))
     }
 
+    /// What an option of `O` has its value from, for an error: the option, its variable, or this
+    /// file.
+    pub(crate) fn given_by<O: Args>(&self, option: &str) -> String {
+        let key = || self.key_of_option(option.trim_start_matches("--"));
+        let in_file = || Some(format!("`{}` of the configuration file", key()?));
+        given_in::<O>(option).or_else(in_file).unwrap_or_else(|| option.to_owned())
+    }
+
     /// The keys of options that are not as they were.
-    pub(super) fn changed_options(&self, before: &Self) -> Vec<String> {
+    pub(crate) fn changed_options(&self, before: &Self) -> Vec<String> {
         let all = self.options.keys().chain(before.options.keys());
         let changed = all.filter(|name| self.options.get(*name) != before.options.get(*name));
         let mut changed: Vec<_> = changed.map(|name| key_of(name)).collect();
@@ -314,17 +337,17 @@ impl ConfigFile {
     }
 
     /// What the holders of keys may do.
-    pub(super) fn clients(&self) -> &[ClientRules] {
+    pub(crate) fn clients(&self) -> &[ClientRules] {
         &self.clients
     }
 
     /// The models whose endpoints go by name, and these.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&str, Named)> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&str, Named)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.named()?)))
     }
 
     /// The locations of the models that have their own.
-    pub(super) fn locations(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn locations(&self) -> impl Iterator<Item = &str> {
         self.models.iter().flat_map(|model| {
             let listed = model.locations.iter().flatten().map(String::as_str);
             model.location.as_deref().into_iter().chain(listed)
@@ -334,7 +357,7 @@ impl ConfigFile {
     /// The models, over the upstream of those that no entry moves. An endpoint that goes by name
     /// and is not in the directory has not been looked up yet: the table then serves to check the
     /// rest.
-    pub(super) fn table(
+    pub(crate) fn table(
         &self,
         base: Upstream,
         directory: &Directory,
@@ -475,8 +498,25 @@ fn check_keys(
     Ok(())
 }
 
+/// An address to listen on, which is the value of an option of `O`.
+pub(crate) fn address<O: Args>(
+    option: &str,
+    text: &str,
+    file: &ConfigFile,
+) -> Result<SocketAddr, Failure> {
+    // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
+    let numeric = text.replace("localhost:", "127.0.0.1:");
+    numeric.parse().map_err(|_| {
+        Failure::new(format!(
+            "invalid {} {:?}: give an address and a port, such as 127.0.0.1:8080",
+            file.given_by::<O>(option),
+            shown::value(text)
+        ))
+    })
+}
+
 /// What was meant, if one of the known is like what was written.
-pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|known| (strsim::jaro_winkler(written, known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
@@ -486,9 +526,20 @@ pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::gateway::Command;
 
     const EXAMPLE: &str = include_str!("../../gateway.example.toml");
+
+    fn known() -> FileOptions {
+        FileOptions::of(&Command::command())
+    }
+
+    fn parse(text: &str) -> Result<ConfigFile, String> {
+        ConfigFile::parse(text, &known())
+    }
 
     fn base() -> Upstream {
         Upstream::new("p", "us-central1").unwrap()
@@ -496,8 +547,8 @@ mod tests {
 
     #[test]
     fn the_example_loads_as_it_is_and_with_every_key() {
-        let file = ConfigFile::parse(EXAMPLE).unwrap();
-        assert_eq!(file, ConfigFile::default(), "all of it is commented out");
+        let file = parse(EXAMPLE).unwrap();
+        assert_eq!(file, parse("").unwrap(), "all of it is commented out");
         // `#key = value` is a setting; `# text` is text.
         let every: String = EXAMPLE
             .lines()
@@ -506,10 +557,13 @@ mod tests {
             })
             .flat_map(|line| [line, "\n"])
             .collect();
-        let file = ConfigFile::parse(&every).unwrap();
+        let file = parse(&every).unwrap();
         assert!(file.table(base(), &Directory::default()).is_ok(), "{file:?}");
         let table: toml::Table = every.parse().unwrap();
-        let keys = KEYS.iter().map(|(key, _)| (*key).to_owned()).chain(options().into_keys());
+        let keys = KEYS
+            .iter()
+            .map(|(key, _)| (*key).to_owned())
+            .chain(known().0.keys().cloned().collect::<Vec<_>>());
         for key in keys {
             assert!(table.contains_key(&key), "`{key}` is not in gateway.example.toml");
         }
@@ -526,7 +580,7 @@ mod tests {
     fn what_the_readme_shows_loads() {
         let readme = include_str!("../../README.md");
         let shown = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
-        let table = ConfigFile::parse(shown).unwrap().table(base(), &Directory::default()).unwrap();
+        let table = parse(shown).unwrap().table(base(), &Directory::default()).unwrap();
         assert_eq!(table.entries().len(), 2);
     }
 
@@ -570,7 +624,7 @@ mod tests {
             ("allow_unauthenticated = \"SECRET\"", "`allow_unauthenticated`: give true or false"),
             ("config = \"other\"", "unknown key `config`"),
         ] {
-            let error = ConfigFile::parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
         }
         for (text, why) in [
@@ -582,11 +636,8 @@ mod tests {
             ("[[model]]\nname = \"a\"\napi_version = \"v2\"", "v2"),
             ("[[model]]\nname = \"a\"\nheaders = { authorization = \"SECRET\" }", "header"),
         ] {
-            let error = ConfigFile::parse(text)
-                .unwrap()
-                .table(base(), &Directory::default())
-                .unwrap_err()
-                .to_string();
+            let error =
+                parse(text).unwrap().table(base(), &Directory::default()).unwrap_err().to_string();
             assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
         }
     }

@@ -12,14 +12,14 @@ use super::{
     browser::{BrowserOptions, Browsers},
     catalog::Catalog,
     clients::{ClientOptions, ClientSources, Clients},
-    config::{Failure, timeout},
     credentials::{Identity, find},
+    error::Failure,
     log::LogOptions,
     retry::RetryOptions,
     sight::Sight,
     target::TargetOptions,
     tls::{Tls, TlsOptions},
-    values::{size, size_within, time, time_or_zero},
+    values::{size, size_within, time, time_or_zero, timeout},
     watch::{self, Watched},
 };
 use crate::{
@@ -110,19 +110,19 @@ pub struct ServingOptions {
 }
 
 /// Who may come: by keys and certificates, which are files that change.
-pub(super) struct Gate {
-    pub(super) clients: Arc<ArcSwap<Clients>>,
+pub(crate) struct Gate {
+    pub(crate) clients: Arc<ArcSwap<Clients>>,
     /// `None` for clear text.
-    pub(super) tls: Option<Arc<Tls>>,
-    pub(super) browsers: Arc<Browsers>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) browsers: Arc<Browsers>,
     sources: ClientSources,
     /// Of the keys and of the certificate.
     watched: [Watched; 2],
 }
 
 impl Gate {
-    pub(super) fn open(options: &ServingOptions) -> Result<Self, Failure> {
-        let sources = ClientSources::new(&options.clients, options.target.config());
+    pub(crate) fn open(options: &ServingOptions) -> Result<Self, Failure> {
+        let sources = ClientSources::new(&options.clients, &options.target);
         let watched = [
             Watched::new("client keys", sources.files()),
             Watched::new("certificate", options.tls.files()),
@@ -136,26 +136,26 @@ impl Gate {
     }
 
     /// Whether who comes must show a certificate.
-    pub(super) fn is_mutual(&self) -> bool {
+    pub(crate) fn is_mutual(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.is_mutual())
     }
 }
 
-pub(super) struct Ground {
+pub(crate) struct Ground {
     /// If it is in this process.
-    pub(super) emulator: Option<Arc<Emulator>>,
-    pub(super) identity: Identity,
-    pub(super) upstream: Upstream,
+    pub(crate) emulator: Option<Arc<Emulator>>,
+    pub(crate) identity: Identity,
+    pub(crate) upstream: Upstream,
     /// Trusts what the options name.
-    pub(super) auth: VertexAuthLayer,
-    pub(super) catalog: Arc<Catalog>,
+    pub(crate) auth: VertexAuthLayer,
+    pub(crate) catalog: Arc<Catalog>,
     /// The file of the table, if there is one.
     watched: Option<Watched>,
 }
 
 impl Ground {
     /// Finds what the options name, and refuses what is wrong with them.
-    pub(super) async fn find(
+    pub(crate) async fn find(
         target: &TargetOptions,
         retry: &RetryOptions,
         replay_limit: usize,
@@ -165,7 +165,7 @@ impl Ground {
         let settings = target.settings(emulator, None)?;
         target.validate(&settings.with_some_project()?, emulator)?;
         let project_known = settings.project().is_some() || settings.whole_base;
-        let search = target.credentials.search(Some(&target.file))?.project_known(project_known);
+        let search = target.credentials.search(&target.file)?.project_known(project_known);
         let identity = find(search, emulator).await?;
         let info = identity.info.as_ref();
         let upstream = target.settings(emulator, info)?.upstream()?;
@@ -190,7 +190,7 @@ impl Ground {
 
     /// Follows what changes, the gate too, until the process ends; all of it is read again when `again`
     /// is told.
-    pub(super) fn keep(
+    pub(crate) fn keep(
         self,
         gate: Gate,
         options: &ServingOptions,

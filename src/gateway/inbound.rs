@@ -20,20 +20,20 @@ use crate::{BoxError, replay::detached};
 
 /// How much of a body is read on after an early answer, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Drain {
+pub(crate) struct Drain {
     bytes: usize,
     time: Duration,
 }
 
 impl Drain {
-    pub(super) const OF_A_CLIENT: Self = Self { bytes: 64 << 20, time: Duration::from_secs(10) };
+    pub(crate) const OF_A_CLIENT: Self = Self { bytes: 64 << 20, time: Duration::from_secs(10) };
     /// Whoever has no key, or a wrong one: enough to learn that from the answer to a usual request.
-    pub(super) const OF_A_STRANGER: Self = Self { bytes: 256 << 10, time: Duration::from_secs(2) };
+    pub(crate) const OF_A_STRANGER: Self = Self { bytes: 256 << 10, time: Duration::from_secs(2) };
 }
 
 /// A request that may come in, its body held to `limit` bytes and to `patience`; or the answer of the
 /// door.
-pub(super) fn admit(
+pub(crate) fn admit(
     request: Request<Incoming>,
     limit: usize,
     patience: Option<Duration>,
@@ -64,7 +64,7 @@ pub(super) fn admit(
 ///
 /// 400 if it does not say, says it twice, or what it says is no host: RFC 9112 §3.2, and RFC 9113
 /// §8.3.1 for HTTP/2, where `Host` may stand for `:authority`.
-pub(super) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
+pub(crate) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
     let refused = |why: &str| Refusal::unreadable(StatusCode::BAD_REQUEST, why);
     let of_uri = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
     let mut of_header = request.headers().get_all(header::HOST).iter();
@@ -96,11 +96,11 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal
 /// Of `h2c` that is not so. Java's client offers it with usual requests, and whoever does not want it
 /// answers as if it had not (RFC 9110 §7.8). HTTP/1.0 has no such handshake, and HTTP/2 none that is
 /// made without being asked for (RFC 8441).
-pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
+pub(crate) fn is_upgrade<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_11 && asks_for_upgrade(request.headers())
 }
 
-pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     let protocols = headers.get_all(header::UPGRADE).iter();
     let mut protocols = protocols.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     protocols.any(|protocol| {
@@ -115,7 +115,7 @@ pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
 /// a while: closing an HTTP/1.1 connection with unread bytes resets it, and the reset destroys the
 /// answer in the client's receive buffer.
 #[derive(Debug)]
-pub(super) struct InboundBody {
+pub(crate) struct InboundBody {
     body: Option<Incoming>,
     limit: usize,
     left: usize,
@@ -127,7 +127,7 @@ pub(super) struct InboundBody {
 
 /// The error of a body that does not come to its end.
 #[derive(Debug)]
-pub(super) struct TooSlow {
+pub(crate) struct TooSlow {
     patience: Duration,
 }
 
@@ -145,7 +145,7 @@ impl std::error::Error for TooSlow {}
 
 /// The error of a body whose client broke off, or sent what is no body.
 #[derive(Debug)]
-pub(super) struct BrokeOff(hyper::Error);
+pub(crate) struct BrokeOff(hyper::Error);
 
 impl fmt::Display for BrokeOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,7 +161,7 @@ impl std::error::Error for BrokeOff {
 
 /// The error of a body that turned out longer than it may be.
 #[derive(Debug)]
-pub(super) struct TooLarge {
+pub(crate) struct TooLarge {
     limit: usize,
 }
 

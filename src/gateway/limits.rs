@@ -70,7 +70,7 @@ pub struct LimitOptions {
 impl LimitOptions {
     /// The same, with what `share` allows where nothing was given: so many connections, and so many
     /// requests under way.
-    pub(super) fn or(&self, share: usize) -> Self {
+    pub(crate) fn or(&self, share: usize) -> Self {
         Self {
             max_connections: self.max_connections.or(Some(share)),
             max_concurrent_requests: self.max_concurrent_requests.or(Some(share)),
@@ -80,14 +80,14 @@ impl LimitOptions {
 }
 
 /// Room for so many; `None` for any number, which 0 or nothing stands for.
-pub(super) fn room(most: Option<usize>) -> Option<Arc<Semaphore>> {
+pub(crate) fn room(most: Option<usize>) -> Option<Arc<Semaphore>> {
     let most = most.unwrap_or(0).min(Semaphore::MAX_PERMITS);
     (most > 0).then(|| Arc::new(Semaphore::new(most)))
 }
 
 /// Shared by all that serve.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     all: Option<Arc<Semaphore>>,
     waiting: AtomicUsize,
     most_waiting: usize,
@@ -96,13 +96,13 @@ pub(super) struct Limits {
 
 /// The right to be under way, until it is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Permits {
+pub(crate) struct Permits {
     _all: Option<OwnedSemaphorePermit>,
     _client: Option<OwnedSemaphorePermit>,
 }
 
 impl Limits {
-    pub(super) fn new(options: &LimitOptions) -> Self {
+    pub(crate) fn new(options: &LimitOptions) -> Self {
         Self {
             all: room(options.max_concurrent_requests),
             waiting: AtomicUsize::new(0),
@@ -116,7 +116,7 @@ impl Limits {
     /// # Errors
     ///
     /// 429 if the client has too many requests under way, 503 if all together have.
-    pub(super) async fn enter(&self, client: Option<&Client>) -> Result<Permits, Refusal> {
+    pub(crate) async fn enter(&self, client: Option<&Client>) -> Result<Permits, Refusal> {
         let until = Instant::now() + self.longest_wait;
         let of_client = match client.and_then(Client::concurrency) {
             None => None,
@@ -130,7 +130,7 @@ impl Limits {
     }
 
     /// The same for who need not wait; `None` for who has to.
-    pub(super) fn enter_at_once(&self, client: Option<&Client>) -> Option<Permits> {
+    pub(crate) fn enter_at_once(&self, client: Option<&Client>) -> Option<Permits> {
         let free = |limit: &Arc<Semaphore>| Arc::clone(limit).try_acquire_owned().ok();
         let of_client = match client.and_then(Client::concurrency) {
             None => None,
@@ -144,7 +144,7 @@ impl Limits {
     }
 
     /// How many wait for their turn.
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
 
@@ -167,7 +167,7 @@ impl Limits {
 
 /// Why its turn does not come.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum NoTurn {
+pub(crate) enum NoTurn {
     QueueIsFull { most: usize },
     Waited(Duration),
 }

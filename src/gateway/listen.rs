@@ -36,7 +36,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::{
     activity::{Activity, SentBody},
     app::{App, Shared},
-    config::Failure,
+    error::Failure,
     limits,
     seldom::Seldom,
     send_timeout::Streams,
@@ -77,7 +77,7 @@ struct Worker {
 }
 
 /// All of them.
-pub(super) struct Workers {
+pub(crate) struct Workers {
     workers: Vec<Worker>,
     /// Dropped when connections are no longer to be waited for.
     cut: watch::Sender<()>,
@@ -135,7 +135,7 @@ impl Drop for Admitted {
 
 impl Workers {
     /// Starts `number` of them, for `connections` at a time; 0 is any number.
-    pub(super) fn start(
+    pub(crate) fn start(
         shared: &Arc<Shared>,
         number: usize,
         connections: Option<usize>,
@@ -179,7 +179,7 @@ impl Workers {
     }
 
     /// Lets all that is under way come to its end, for as long as `patience`. Whether it did.
-    pub(super) async fn drain(self, patience: impl Future<Output = ()>) -> bool {
+    pub(crate) async fn drain(self, patience: impl Future<Output = ()>) -> bool {
         let Self { workers, cut, .. } = self;
         let mut all_done = Vec::new();
         for Worker { sockets, done, .. } in workers {
@@ -205,7 +205,7 @@ impl Workers {
     }
 
     /// How many connections there are.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.workers.iter().map(|worker| worker.connections.load(Relaxed)).sum()
     }
 }
@@ -307,7 +307,7 @@ impl Drop for Open {
 }
 
 /// Until this process is about to end.
-pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
@@ -442,13 +442,13 @@ async fn last_call(stopping: watch::Receiver<bool>, activity: &Activity) {
 }
 
 /// Binds the address on which clients are served.
-pub(super) async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+pub(crate) async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
     let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
     Ok((listener, addr))
 }
 
-pub(super) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
+pub(crate) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
     Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
 }
 
@@ -457,7 +457,7 @@ pub(super) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
 /// # Errors
 ///
 /// There is no worker left.
-pub(super) async fn accept(
+pub(crate) async fn accept(
     listener: &TcpListener,
     workers: &Workers,
     stop: impl Future<Output = ()>,
@@ -495,11 +495,11 @@ pub(super) async fn accept(
 
 /// Connections that could not be accepted.
 #[derive(Debug, Default)]
-pub(super) struct Refused(Seldom);
+pub(crate) struct Refused(Seldom);
 
 impl Refused {
     /// Tells of it, seldom, and waits until the next try.
-    pub(super) async fn wait(&self, error: &io::Error, what: &str) {
+    pub(crate) async fn wait(&self, error: &io::Error, what: &str) {
         if is_of_one_connection(error) {
             return;
         }
@@ -529,7 +529,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Closes the listener. Those whom the system has let in already are served: they know nothing of
 /// the end.
-pub(super) fn accept_rest(listener: TcpListener, workers: &Workers) {
+pub(crate) fn accept_rest(listener: TcpListener, workers: &Workers) {
     let Ok(listener) = listener.into_std() else { return };
     // It does not block.
     let next = || listener.accept().map(|(socket, _)| socket);

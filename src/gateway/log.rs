@@ -3,7 +3,7 @@
 //! A thread of its own writes it. When nobody reads standard error, or its disk is full, lines are
 //! lost and counted; no request waits for them.
 
-pub(super) mod fit;
+pub(crate) mod fit;
 mod json;
 mod text;
 
@@ -21,14 +21,16 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-pub(super) use self::fit::{fit, is_unfit};
+pub(crate) use self::fit::{fit, is_unfit};
 use self::{
     json::Json,
     text::{Short, Text},
 };
 use super::{
-    config::{Command, Failure, Subcommand, given},
+    config::{Command, Subcommand},
+    error::Failure,
     record::{Record, Way},
+    values::given,
 };
 use crate::shown;
 
@@ -176,7 +178,7 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 }
 
 /// How many lines were lost, because nobody read them or there was no place for them.
-pub(super) fn lost_lines() -> u64 {
+pub(crate) fn lost_lines() -> u64 {
     UNWRITTEN.load(Relaxed) + LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
@@ -184,7 +186,7 @@ pub(super) fn lost_lines() -> u64 {
 const ACCESS: &str = "tower_vertex::gateway::access";
 
 /// The line of a request. Nothing of its content, nor of its answer's, is in it.
-pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
+pub(crate) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
     let routed = &record.routed;
     let usage = record.usage.as_ref();
     tracing::info!(
@@ -215,7 +217,7 @@ pub(super) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
     );
 }
 
-pub(super) fn clip(text: &str) -> &str {
+pub(crate) fn clip(text: &str) -> &str {
     if text.len() <= LONGEST {
         return text;
     }

@@ -68,6 +68,7 @@ mod credentials;
 mod descriptors;
 mod directory;
 mod endpoints;
+mod error;
 #[cfg(feature = "ext-authz")]
 mod ext_authz;
 mod file;
@@ -106,10 +107,10 @@ pub use self::{
     admin::AdminOptions,
     clients::ClientOptions,
     config::{
-        CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
-        TokenOptions,
+        CheckOptions, Command, EmulatorOptions, EndpointsOptions, Options, Subcommand, TokenOptions,
     },
     credentials::CredentialOptions,
+    error::Failure,
     ground::ServingOptions,
     limits::LimitOptions,
     log::{LogFormat, LogGuard, LogOptions, start_log},

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The answer, if this is a question about models; of those alone that one `may` ask for.
-pub(super) fn answer(
+pub(crate) fn answer(
     method: &Method,
     path: &str,
     table: &ModelTable,

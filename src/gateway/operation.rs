@@ -3,7 +3,7 @@
 use http::Method;
 
 /// What a model is asked to do; `None` for what is not for a model.
-pub(super) fn operation(method: &Method, path: &str) -> Option<&'static str> {
+pub(crate) fn operation(method: &Method, path: &str) -> Option<&'static str> {
     let path = usual(path);
     let is_invoked = path.starts_with("/invoke/");
     let is = |method_: &str| path == method_ || (is_invoked && path.ends_with(method_));
@@ -26,7 +26,7 @@ fn usual(path: &str) -> &str {
 }
 
 /// The id of the stored response that is asked for.
-pub(super) fn stored<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
+pub(crate) fn stored<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
     let id = usual(path).strip_prefix("/responses/")?;
     (method == Method::GET && !id.is_empty() && !id.contains('/')).then_some(id)
 }

@@ -18,7 +18,7 @@ use crate::{BoxError, model::RequestedModel};
 /// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
 /// whose bodies are still being read are not here yet, so that a slow sender takes nobody's place.
 #[derive(Clone)]
-pub(super) struct Policy<S> {
+pub(crate) struct Policy<S> {
     inner: S,
     limits: Arc<Limits>,
     response_timeout: Option<Duration>,
@@ -27,7 +27,7 @@ pub(super) struct Policy<S> {
 impl<S> Policy<S> {
     /// `response_timeout` is how long the head of an answer may take once a request may go, with all
     /// that is done to get it.
-    pub(super) fn new(inner: S, limits: Arc<Limits>, response_timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(inner: S, limits: Arc<Limits>, response_timeout: Option<Duration>) -> Self {
         Self { inner, limits, response_timeout }
     }
 }
@@ -86,7 +86,7 @@ where
 
 /// The error of a request that `--response-timeout` ends.
 #[derive(Debug)]
-pub(super) struct NoAnswer {
+pub(crate) struct NoAnswer {
     limit: Duration,
 }
 

@@ -11,16 +11,16 @@ const LONGEST_QUOTED: usize = 64;
 
 /// The body of an error, as it passes.
 #[derive(Debug, Default)]
-pub(super) struct ErrorText(Vec<u8>);
+pub(crate) struct ErrorText(Vec<u8>);
 
 impl ErrorText {
-    pub(super) fn read(&mut self, data: &[u8]) {
+    pub(crate) fn read(&mut self, data: &[u8]) {
         let room = (LONGEST + 1).saturating_sub(self.0.len());
         self.0.extend_from_slice(&data[..data.len().min(room)]);
     }
 
     /// The message; without what it quotes, if that may be a part of the request.
-    pub(super) fn message(&self) -> Option<String> {
+    pub(crate) fn message(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Body {
             error: Inner,

@@ -31,36 +31,36 @@ use crate::{
 
 /// What is known of a request. Told to [`Sight`] when it is dropped, which is when the last byte of
 /// its answer was taken, or nobody waits for it any more.
-pub(super) struct Record {
+pub(crate) struct Record {
     /// The request's `x-request-id`, or one that was made here.
-    pub(super) id: HeaderValue,
-    pub(super) method: Method,
+    pub(crate) id: HeaderValue,
+    pub(crate) method: Method,
     /// The beginning of its path, in memory of its own: the request's URI keeps the whole head alive.
-    pub(super) path: Box<str>,
+    pub(crate) path: Box<str>,
     /// What a model was asked to do.
-    pub(super) operation: Option<&'static str>,
+    pub(crate) operation: Option<&'static str>,
     /// Who asked, and where it went.
-    pub(super) routed: Arc<Routed>,
+    pub(crate) routed: Arc<Routed>,
     /// `None` if the client left before there was an answer.
-    pub(super) status: Option<StatusCode>,
-    pub(super) arrived: Instant,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) arrived: Instant,
     /// From its arrival to the first byte of the answer's body.
-    pub(super) first_byte: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
     /// The code of the error that was answered here.
-    pub(super) refused: Option<&'static str>,
+    pub(crate) refused: Option<&'static str>,
     /// Why it was answered with an error: the gateway's own sentence, or Vertex AI's.
-    pub(super) reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Who is at the other end of the connection, if that is to be told.
-    pub(super) peer: Option<SocketAddr>,
+    pub(crate) peer: Option<SocketAddr>,
     /// What came of a 401 to the access token; known at the end.
-    pub(super) refresh: Option<&'static str>,
+    pub(crate) refresh: Option<&'static str>,
     /// Bytes of the answer's body.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
     /// How the answer ended.
-    pub(super) end: End,
+    pub(crate) end: End,
     /// What it cost, as far as it was read; `None` for what is fetched.
-    pub(super) usage: Option<Usage>,
-    pub(super) trace: Trace,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) trace: Trace,
     scanner: Scanner,
     error: ErrorText,
     sight: Arc<Sight>,
@@ -68,52 +68,52 @@ pub(super) struct Record {
 
 /// What becomes known on the way to Vertex AI.
 #[derive(Debug, Default)]
-pub(super) struct Routed {
+pub(crate) struct Routed {
     /// Who asked; nobody where nobody has to say.
-    pub(super) client: OnceLock<Arc<Client>>,
+    pub(crate) client: OnceLock<Arc<Client>>,
     /// Given back with the record: an answer under way counts.
-    pub(super) permits: OnceLock<Permits>,
+    pub(crate) permits: OnceLock<Permits>,
     /// As the client wrote it.
-    pub(super) model: OnceLock<Arc<str>>,
+    pub(crate) model: OnceLock<Arc<str>>,
     /// Each time that it was sent, replays after a 401 not counted.
-    pub(super) attempts: OnceLock<Attempts>,
+    pub(crate) attempts: OnceLock<Attempts>,
     answers: Mutex<Answers>,
 }
 
 /// The answers of Vertex AI to one request. The last one is passed on.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
-    pub(super) count: usize,
+pub(crate) struct Answers {
+    pub(crate) count: usize,
     /// How Vertex AI broke off the last one, if it did.
-    pub(super) broken: Option<End>,
+    pub(crate) broken: Option<End>,
     /// What came of a 401 to the access token, the last time that there was one.
-    pub(super) refresh: Option<&'static str>,
+    pub(crate) refresh: Option<&'static str>,
 }
 
 impl Routed {
     /// It may be under way, and is about to be.
-    pub(super) fn let_in(&self, permits: Permits, extensions: &mut Extensions) {
+    pub(crate) fn let_in(&self, permits: Permits, extensions: &mut Extensions) {
         let _ = self.permits.set(permits);
         extensions.insert(self.attempts.get_or_init(Attempts::new).clone());
     }
 
     /// How often the request was sent; `None` if it was not.
-    pub(super) fn attempts(&self) -> Option<usize> {
+    pub(crate) fn attempts(&self) -> Option<usize> {
         self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
     }
 
-    pub(super) fn answers(&self) -> MutexGuard<'_, Answers> {
+    pub(crate) fn answers(&self) -> MutexGuard<'_, Answers> {
         // They are whole between any two statements.
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where it was sent the last time; `None` if it was not, or if that is not known.
-    pub(super) fn upstream(&self) -> Option<Upstream> {
+    pub(crate) fn upstream(&self) -> Option<Upstream> {
         self.attempts.get()?.look(|attempts| attempts.last()?.upstream.clone())
     }
 
     /// Where it was sent, all in all.
-    pub(super) fn way(&self) -> Way {
+    pub(crate) fn way(&self) -> Way {
         let location = |attempt: &Attempt| Some(attempt.upstream.as_ref()?.location()?.shared());
         let way = |attempts: &[Attempt]| Way {
             location: attempts.last().and_then(location),
@@ -129,18 +129,18 @@ impl Routed {
 
 /// The way of a request to Vertex AI.
 #[derive(Debug, Default)]
-pub(super) struct Way {
+pub(crate) struct Way {
     /// Where it was sent the last time; `None` if it was not, or if that is not known.
-    pub(super) location: Option<Arc<str>>,
+    pub(crate) location: Option<Arc<str>>,
     /// How often it was sent once more; `None` if it was not sent.
-    pub(super) retries: Option<usize>,
+    pub(crate) retries: Option<usize>,
     /// How often that was to another location than the time before.
-    pub(super) failovers: usize,
+    pub(crate) failovers: usize,
 }
 
 /// How an answer ended, as far as its body goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// With its last byte.
     Whole,
     /// The client did not wait for it.
@@ -152,7 +152,7 @@ pub(super) enum End {
 }
 
 impl End {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Whole => "whole",
             Self::ClientLeft => "client_left",
@@ -163,7 +163,7 @@ impl End {
 }
 
 impl Record {
-    pub(super) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
+    pub(crate) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
         sight.arrived();
         Self {
             id,
@@ -189,7 +189,7 @@ impl Record {
     }
 
     /// It is answered here.
-    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+    pub(crate) fn refuse(&mut self, refusal: &Refusal) {
         self.refused = Some(refusal.code());
         self.reason = Some(refusal.to_string());
     }
@@ -201,7 +201,7 @@ fn is_error(status: StatusCode) -> bool {
 
 /// The body of an answer on its way to the client.
 #[pin_project]
-pub(super) struct RecordedBody<B> {
+pub(crate) struct RecordedBody<B> {
     #[pin]
     body: B,
     /// In a box, because many hands pass an answer on; `None` for what is not told.
@@ -209,7 +209,7 @@ pub(super) struct RecordedBody<B> {
 }
 
 impl<B> RecordedBody<B> {
-    pub(super) fn new(body: B, mut record: Box<Record>) -> Self
+    pub(crate) fn new(body: B, mut record: Box<Record>) -> Self
     where
         B: Body,
     {
@@ -221,7 +221,7 @@ impl<B> RecordedBody<B> {
     }
 
     /// The answer to a request of which nothing is told.
-    pub(super) fn unrecorded(body: B) -> Self {
+    pub(crate) fn unrecorded(body: B) -> Self {
         Self { body, record: None }
     }
 }

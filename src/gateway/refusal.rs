@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{
+    error::{causes, find},
     inbound::{BrokeOff, TooLarge, TooSlow},
     limits::NoTurn,
     log::fit::is_unfit,
@@ -62,13 +63,13 @@ const INCOMPLETE: &str = "incomplete_request";
 const LONGEST_REPEATED: usize = 200;
 
 /// What an error may repeat of a client's text.
-pub(super) fn clip(text: &str) -> String {
+pub(crate) fn clip(text: &str) -> String {
     text.chars().filter(|c| !is_unfit(*c)).take(LONGEST_REPEATED).collect()
 }
 
 /// Why a request is answered here.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -79,22 +80,22 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         debug_assert!(CODES.contains(&code), "{code} is not listed");
         let (message, headers) = (message.into(), Vec::new());
         Self { status, code, message, retry_after: None, headers }
     }
 
-    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    pub(super) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         self.code
     }
 
-    pub(super) fn to_response(&self) -> Response<Bytes> {
+    pub(crate) fn to_response(&self) -> Response<Bytes> {
         let mut response = openai_response(self.status, self.code, &self.message);
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
@@ -113,7 +114,7 @@ impl Refusal {
     }
 
     /// More requests than may be under way.
-    pub(super) fn busy(why: NoTurn) -> Self {
+    pub(crate) fn busy(why: NoTurn) -> Self {
         let message = format!(
             "as many requests are under way as --max-concurrent-requests allows, and {why}; try \
              again later"
@@ -123,7 +124,7 @@ impl Refusal {
     }
 
     /// The same for the requests of one client.
-    pub(super) fn client_is_busy(why: NoTurn) -> Self {
+    pub(crate) fn client_is_busy(why: NoTurn) -> Self {
         let message = format!(
             "as many requests of this key are under way as it may have, and {why}; try again later"
         );
@@ -131,14 +132,14 @@ impl Refusal {
             .retry_after(Duration::from_secs(1))
     }
 
-    pub(super) fn not_a_proxy() -> Self {
+    pub(crate) fn not_a_proxy() -> Self {
         let message = "this is a gateway to Vertex AI and not a forward proxy: send the path \
              alone, such as /v1/chat/completions, and unset http_proxy for this host";
         Self::new(StatusCode::BAD_REQUEST, "not_a_proxy", message)
     }
 
     /// A handshake for another protocol, such as a WebSocket's.
-    pub(super) fn upgrade_required() -> Self {
+    pub(crate) fn upgrade_required() -> Self {
         let message = "this gateway speaks HTTP alone, and no WebSockets: send a POST, and for a \
              stream \"stream\": true";
         let mut refusal = Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
@@ -148,36 +149,36 @@ impl Refusal {
         refusal
     }
 
-    pub(super) fn too_large(error: &TooLarge) -> Self {
+    pub(crate) fn too_large(error: &TooLarge) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
     }
 
     /// Vertex AI said something that ends nothing.
-    pub(super) fn no_answer(status: StatusCode, upstream: &Upstream) -> Self {
+    pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> Self {
         let origin = upstream.origin();
         tracing::warn!(origin, %status, "no answer from upstream");
         let message = format!("{origin} answered with {status}, which nobody has asked for");
         Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
     }
 
-    pub(super) fn unreadable(status: StatusCode, message: &str) -> Self {
+    pub(crate) fn unreadable(status: StatusCode, message: &str) -> Self {
         Self::new(status, "unreadable_request", message)
     }
 
     /// A mistake of this program.
-    pub(super) fn failed() -> Self {
+    pub(crate) fn failed() -> Self {
         let message = "the gateway failed on this request; its log says where";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
     /// Whether the client left while it was still asking.
-    pub(super) fn is_of_one_that_left(&self) -> bool {
+    pub(crate) fn is_of_one_that_left(&self) -> bool {
         self.code == INCOMPLETE
     }
 
     /// What an error on the way to `upstream` means to the client; told to the log too, unless it is
     /// the client's mistake.
-    pub(super) fn of(error: &BoxError, upstream: &Upstream) -> Self {
+    pub(crate) fn of(error: &BoxError, upstream: &Upstream) -> Self {
         if let Some(refusal) = error.downcast_ref::<Self>() {
             return refusal.clone();
         }
@@ -247,18 +248,6 @@ impl fmt::Display for Refusal {
 
 /// Out of a layer of the stack, it is what the client is told.
 impl StdError for Refusal {}
-
-pub(super) fn find<E: StdError + 'static>(error: &BoxError) -> Option<&E> {
-    chain(error).find_map(|error| error.downcast_ref())
-}
-
-pub(super) fn causes(error: &BoxError) -> String {
-    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-fn chain(error: &BoxError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(Some(&**error as &(dyn StdError + 'static)), |&error| error.source())
-}
 
 #[cfg(test)]
 mod tests {

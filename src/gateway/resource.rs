@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What clients put before the path of a method.
-pub(super) const PREFIX: &str = "/v1";
+pub(crate) const PREFIX: &str = "/v1";
 
 /// As many as an error names.
 const SHOWN: usize = 5;
@@ -29,7 +29,7 @@ struct Named(Upstream);
 /// # Errors
 ///
 /// 400 for a path that could be read as another one, 404 for an endpoint that requests cannot go to.
-pub(super) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<(), Refusal> {
+pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<(), Refusal> {
     let path = request.uri().path();
     if !path.ends_with('/') && !path.contains("/projects/") {
         return Ok(());
@@ -66,7 +66,7 @@ pub(super) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result
 /// # Errors
 ///
 /// 404 if the model has an entry that leads elsewhere: which of the two was meant is not known.
-pub(super) fn check_named(extensions: &Extensions) -> Result<(), Refusal> {
+pub(crate) fn check_named(extensions: &Extensions) -> Result<(), Refusal> {
     let Some(Named(named)) = extensions.get() else { return Ok(()) };
     let listed = extensions.get::<Locations>();
     let is_there = match listed {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    config::Failure,
+    error::Failure,
     values::{number, time},
 };
 use crate::{model::ModelTable, retry::VertexRetryLayer, shown};
@@ -37,7 +37,7 @@ pub struct RetryOptions {
 }
 
 impl RetryOptions {
-    pub(super) fn layer(&self, replay_limit: usize) -> VertexRetryLayer {
+    pub(crate) fn layer(&self, replay_limit: usize) -> VertexRetryLayer {
         VertexRetryLayer::new()
             .max_attempts(self.max_attempts)
             .max_delay(self.retry_max_delay)
@@ -45,7 +45,7 @@ impl RetryOptions {
     }
 
     /// Refuses a list of locations that would never be used.
-    pub(super) fn check(&self, table: &ModelTable) -> Result<(), Failure> {
+    pub(crate) fn check(&self, table: &ModelTable) -> Result<(), Failure> {
         let most = self.max_attempts;
         for entry in table.entries() {
             let locations = entry.locations().map_or(0, |locations| locations.upstreams().len());

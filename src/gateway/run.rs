@@ -1,18 +1,22 @@
 //! The commands, and the end: who is being served when a signal comes is served to the end.
 
+use clap::CommandFactory as _;
+
 use std::{io::Write, net::SocketAddr, sync::Arc, time::SystemTime};
 
 #[cfg(feature = "ext-authz")]
-use super::ext_authz;
+use super::file::FileOptions;
 use super::{
     admin::Admin,
     app::Shared,
     browser::Listener,
     check,
-    config::{Command, EmulatorOptions, Failure, Options, Subcommand, address, timeout},
+    config::{Command, EmulatorOptions, Options, Subcommand},
     credentials::Identity,
     descriptors, endpoints,
-    file::ConfigFile,
+    error::Failure,
+    ext_authz,
+    file::{ConfigFile, address},
     ground::{Gate, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
@@ -20,6 +24,7 @@ use super::{
     signals::{Ending, hang_up, stop_signal, tell_systemd},
     token,
     trace::Traces,
+    values::timeout,
 };
 use crate::{emulator::Emulator, shown};
 
@@ -30,7 +35,10 @@ use crate::{emulator::Emulator, shown};
 ///
 /// [`Failure`], a sentence with its remedy, if a setting is missing or wrong, there are no
 /// credentials, the address is taken, a check found a fault, or a location did not answer.
-pub async fn run(command: Command) -> Result<(), Failure> {
+pub async fn run(mut command: Command) -> Result<(), Failure> {
+    if let Some(target) = command.target() {
+        target.load(&FileOptions::of(&Command::command()))?;
+    }
     match command.subcommand {
         None => serve(command.options).await,
         Some(Subcommand::Serve(options)) => serve(*options).await,
@@ -44,7 +52,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = address("--listen", &options.listen, &ConfigFile::default())?;
+    let addr = address::<EmulatorOptions>("--listen", &options.listen, &ConfigFile::default())?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
@@ -56,10 +64,9 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(mut options: Options) -> Result<(), Failure> {
-    options.serving.target.load()?;
+async fn serve(options: Options) -> Result<(), Failure> {
     let (options, serving) = (&options, &options.serving);
-    let addr = address("--listen", &options.listen, &serving.target.file)?;
+    let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
     let gate = Gate::open(serving)?;
     let open = !gate.clients.load().have_keys() && !gate.is_mutual();
     refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
@@ -183,7 +190,7 @@ or let any OpenAI SDK use it:
 }
 
 /// To standard output, which may be closed: that is no reason to stop serving.
-pub(super) fn say(lines: &[String]) {
+pub(crate) fn say(lines: &[String]) {
     let mut out = std::io::stdout().lock();
     for line in lines {
         let _ = writeln!(out, "{line}");
@@ -192,7 +199,7 @@ pub(super) fn say(lines: &[String]) {
 }
 
 /// One document on one line.
-pub(super) fn say_json(document: &impl serde::Serialize) {
+pub(crate) fn say_json(document: &impl serde::Serialize) {
     // Nothing here has a key that is not text, which alone could fail.
     say(&[serde_json::to_string(document).unwrap_or_default()]);
 }

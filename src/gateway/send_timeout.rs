@@ -25,9 +25,9 @@ use tokio::{
 
 /// Runs the streams of HTTP/2 connections.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     /// How long a client may take nothing; `None` for ever.
-    pub(super) send_timeout: Option<Duration>,
+    pub(crate) send_timeout: Option<Duration>,
 }
 
 impl<F> Executor<F> for Streams
@@ -55,7 +55,7 @@ task_local! {
 
 /// What the body of a response tells the stream that sends it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stalls(Arc<StallsShared>);
+pub(crate) struct Stalls(Arc<StallsShared>);
 
 #[derive(Debug, Default)]
 struct StallsShared {
@@ -67,12 +67,12 @@ struct StallsShared {
 
 impl Stalls {
     /// To be called within the stream's future; `None` outside, and where nothing is watched.
-    pub(super) fn of_this_stream() -> Option<Self> {
+    pub(crate) fn of_this_stream() -> Option<Self> {
         STALLS.try_with(Self::clone).ok()
     }
 
     /// hyper has asked for a piece, and gets one or not.
-    pub(super) fn handed_over(&self, a_piece: bool) {
+    pub(crate) fn handed_over(&self, a_piece: bool) {
         self.0.has_piece.store(a_piece, Relaxed);
         self.0.asked.fetch_add(1, Relaxed);
     }

@@ -4,10 +4,10 @@ use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{signal, sync::Notify};
 
-use super::config::Failure;
+use super::error::Failure;
 
 /// Told on each SIGHUP, where there is such a signal.
-pub(super) fn hang_up() -> Result<Arc<Notify>, Failure> {
+pub(crate) fn hang_up() -> Result<Arc<Notify>, Failure> {
     let told = Arc::new(Notify::new());
     #[cfg(unix)]
     {
@@ -24,7 +24,7 @@ pub(super) fn hang_up() -> Result<Arc<Notify>, Failure> {
 }
 
 /// Tells systemd, if it started this as a service of `Type=notify`.
-pub(super) fn tell_systemd(state: &str) {
+pub(crate) fn tell_systemd(state: &str) {
     #[cfg(unix)]
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
         tracing::warn!(%error, "systemd was not told");
@@ -43,13 +43,13 @@ fn cannot_listen_for(error: io::Error) -> Failure {
 const SAME: Duration = Duration::from_millis(100);
 
 /// The time from a signal to the end, which a second signal cuts short.
-pub(super) struct Ending {
+pub(crate) struct Ending {
     second: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Ending {
     /// To be called when the first signal has come: what comes from now on is the second.
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let second = async {
             tokio::time::sleep(SAME).await;
             match stop_signal() {
@@ -62,7 +62,7 @@ impl Ending {
     }
 
     /// While connections are still accepted.
-    pub(super) async fn delay(&mut self, delay: Duration) {
+    pub(crate) async fn delay(&mut self, delay: Duration) {
         tracing::info!(
             "a signal came: connections are accepted for the {delay:?} of --drain-delay"
         );
@@ -74,7 +74,7 @@ impl Ending {
     }
 
     /// While what is under way is waited for.
-    pub(super) async fn patience(self, limit: Option<Duration>) {
+    pub(crate) async fn patience(self, limit: Option<Duration>) {
         let limit = async {
             match limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -89,7 +89,7 @@ impl Ending {
 }
 
 /// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
-pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
     #[cfg(unix)]
     {
         use signal::unix::{SignalKind, signal};

@@ -9,10 +9,11 @@ use clap::{Args, builder::FalseyValueParser};
 use http::Uri;
 
 use super::{
-    config::{Failure, given, given_by, shown_debug},
     credentials::{CredentialOptions, not_with_the_emulator},
     directory::Directory,
-    file::ConfigFile,
+    error::Failure,
+    file::{ConfigFile, FileOptions},
+    values::{given, given_by, shown_debug},
 };
 use crate::{
     Error,
@@ -90,7 +91,7 @@ pub struct TargetOptions {
 
     /// What is in that file.
     #[arg(skip)]
-    pub(super) file: ConfigFile,
+    pub(crate) file: ConfigFile,
 }
 
 shown_debug!(
@@ -99,32 +100,32 @@ shown_debug!(
 );
 
 /// What the options, the environment and the credentials come to.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     builder: UpstreamBuilder,
     taken: Vec<Taken>,
     /// Whether the base is given whole, with nothing to be made of a project and a location.
-    pub(super) whole_base: bool,
+    pub(crate) whole_base: bool,
     /// Whether the host does not follow from the location.
-    pub(super) own_host: bool,
+    pub(crate) own_host: bool,
 }
 
 /// A setting with a value, and where that is from.
-pub(super) struct Taken {
+pub(crate) struct Taken {
     name: String,
-    pub(super) value: String,
-    pub(super) from: String,
+    pub(crate) value: String,
+    pub(crate) from: String,
 }
 
 impl Settings {
-    pub(super) fn project(&self) -> Option<&Taken> {
+    pub(crate) fn project(&self) -> Option<&Taken> {
         self.taken.iter().find(|taken| taken.name.contains("PROJECT"))
     }
 
-    pub(super) fn location(&self) -> Option<&Taken> {
+    pub(crate) fn location(&self) -> Option<&Taken> {
         self.taken.iter().find(|taken| taken.name.contains("LOCATION"))
     }
 
-    pub(super) fn upstream(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn upstream(&self) -> Result<Upstream, Failure> {
         self.build(self.builder.clone())
     }
 
@@ -148,12 +149,12 @@ impl Settings {
 
     /// The upstream if there were a project: whatever else is wrong is found before the search for
     /// credentials, which may name the project.
-    pub(super) fn with_some_project(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn with_some_project(&self) -> Result<Upstream, Failure> {
         self.build(self.some_project())
     }
 
     /// The upstream if there were a project and a location, too.
-    pub(super) fn with_some_names(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn with_some_names(&self) -> Result<Upstream, Failure> {
         let builder = self.some_project();
         self.build(match self.location() {
             Some(_) => builder,
@@ -170,15 +171,21 @@ impl Settings {
 }
 
 impl TargetOptions {
-    /// Reads the configuration file, if one was named.
-    pub(super) fn load(&mut self) -> Result<(), Failure> {
+    /// Reads the configuration file, if one was named, which may set these options.
+    pub(crate) fn load(&mut self, known: &FileOptions) -> Result<(), Failure> {
         if let Some(path) = self.config() {
-            self.file = ConfigFile::load(path)?;
+            self.file = ConfigFile::load::<Self>(path, known)?;
         }
         Ok(())
     }
 
-    pub(super) fn config(&self) -> Option<&Path> {
+    /// Reads it again.
+    pub(crate) fn reload(&mut self) -> Result<(), Failure> {
+        let known = self.file.known_options().clone();
+        self.load(&known)
+    }
+
+    pub(crate) fn config(&self) -> Option<&Path> {
         self.config.as_deref().filter(|path| !path.as_os_str().is_empty())
     }
 
@@ -190,12 +197,12 @@ impl TargetOptions {
         given(&self.upstream).or(given(&self.file.upstream))
     }
 
-    pub(super) fn quota_project(&self) -> Option<&str> {
+    pub(crate) fn quota_project(&self) -> Option<&str> {
         given(&self.credentials.quota_project).or(given(&self.file.quota_project))
     }
 
     /// Refuses what is wrong whatever the credentials are: hosts, and models.
-    pub(super) fn validate(
+    pub(crate) fn validate(
         &self,
         upstream: &Upstream,
         emulator: Option<&Emulator>,
@@ -205,12 +212,12 @@ impl TargetOptions {
         self.models(upstream, &auth, &Directory::default()).map(drop)
     }
 
-    pub(super) fn discovers(&self) -> bool {
+    pub(crate) fn discovers(&self) -> bool {
         self.discover_endpoints || self.file.discover_endpoints
     }
 
     /// The models that clients may ask for, at the endpoints that were found, none of them at a host that would not be sent a token.
-    pub(super) fn models(
+    pub(crate) fn models(
         &self,
         upstream: &Upstream,
         auth: &VertexAuthLayer,
@@ -231,7 +238,7 @@ impl TargetOptions {
 
     /// Each setting from its option, else from its variables, else from the emulator or the
     /// credentials.
-    pub(super) fn settings(
+    pub(crate) fn settings(
         &self,
         emulator: Option<&Emulator>,
         credentials: Option<&CredentialsInfo>,
@@ -246,7 +253,7 @@ impl TargetOptions {
                 "ENDPOINT" => ("--endpoint", given(&self.endpoint)?),
                 _ => return None,
             };
-            Some((given_by(option, None), value.to_owned()))
+            Some((given_by::<Self>(option), value.to_owned()))
         };
         // By the last name that is looked up for each.
         let file = &self.file;
@@ -330,7 +337,7 @@ impl TargetOptions {
     /// What an option has its value from, if it is one that the configuration file may have, too.
     fn place(&self, value: &Option<String>, option: &str) -> String {
         match given(value) {
-            Some(_) => given_by(option, None),
+            Some(_) => given_by::<Self>(option),
             None => {
                 let key = option.trim_start_matches("--").replace('-', "_");
                 format!("`{key}` of the configuration file")
@@ -359,7 +366,7 @@ impl TargetOptions {
     }
 
     /// The layer that also trusts what the options name, if it trusts the upstream then.
-    pub(super) fn trusting(
+    pub(crate) fn trusting(
         &self,
         mut layer: VertexAuthLayer,
         upstream: &Upstream,

@@ -26,8 +26,8 @@ use tokio_rustls::{
 use zeroize::Zeroizing;
 
 use super::{
-    config::{Failure, shown_debug},
-    file,
+    error::Failure,
+    values::{LONGEST_FILE, shown_debug},
 };
 use crate::{regular_file, shown};
 
@@ -55,7 +55,7 @@ shown_debug!(TlsOptions: tls_cert, tls_key, tls_client_ca);
 
 /// TLS as the options ask for it. Handshakes take what was read last.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     client_authorities: Option<PathBuf>,
@@ -65,11 +65,11 @@ pub(super) struct Tls {
 }
 
 /// Tells when the authorities change under which a connection is made.
-pub(super) struct Authorities(watch::Receiver<Vec<CertificateDer<'static>>>);
+pub(crate) struct Authorities(watch::Receiver<Vec<CertificateDer<'static>>>);
 
 impl Authorities {
     /// Waits until they do.
-    pub(super) async fn changed(mut self) {
+    pub(crate) async fn changed(mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await
         }
@@ -78,7 +78,7 @@ impl Authorities {
 
 impl TlsOptions {
     /// TLS, if it was asked for.
-    pub(super) fn load(&self) -> Result<Option<Tls>, Failure> {
+    pub(crate) fn load(&self) -> Result<Option<Tls>, Failure> {
         let given =
             |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let client_authorities = given(&self.tls_client_ca);
@@ -104,7 +104,7 @@ impl TlsOptions {
     }
 
     /// What to look at for changes.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let files = [&self.tls_cert, &self.tls_key, &self.tls_client_ca];
         files.into_iter().flatten().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
     }
@@ -112,12 +112,12 @@ impl TlsOptions {
 
 impl Tls {
     /// Whether clients must show a certificate.
-    pub(super) fn is_mutual(&self) -> bool {
+    pub(crate) fn is_mutual(&self) -> bool {
         self.client_authorities.is_some()
     }
 
     /// Reads the files again. On an error the old certificate stays.
-    pub(super) fn reload(&self) -> Result<(), Failure> {
+    pub(crate) fn reload(&self) -> Result<(), Failure> {
         let (config, authorities) =
             read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
         self.config.store(Arc::new(config));
@@ -130,12 +130,12 @@ impl Tls {
     }
 
     /// To be taken before [`accept`](Self::accept): a change in between is seen then.
-    pub(super) fn authorities(&self) -> Authorities {
+    pub(crate) fn authorities(&self) -> Authorities {
         Authorities(self.authorities.subscribe())
     }
 
     /// Shakes hands, for at most `patience`.
-    pub(super) async fn accept<I>(&self, socket: I, patience: Duration) -> io::Result<TlsStream<I>>
+    pub(crate) async fn accept<I>(&self, socket: I, patience: Duration) -> io::Result<TlsStream<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -149,9 +149,10 @@ fn read(
     key: &Path,
     authorities: Option<&Path>,
 ) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
-    let refused = |option: &str, path: &Path, why: &str| Failure::of_file(option, path, why);
+    let refused =
+        |option: &str, path: &Path, why: &str| Failure::of_file::<TlsOptions>(option, path, why);
     let text = |option: &str, path: &Path| {
-        let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
+        let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
         text.map_err(|error| refused(option, path, &error.to_string()))
     };
     let certificates = |option: &str, path: &Path| {

@@ -4,17 +4,19 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::{
-    config::{Failure, TokenOptions},
+    config::TokenOptions,
     credentials::{find, mint},
+    error::Failure,
+    file::ConfigFile,
     run::{say, say_json},
 };
 use crate::Error;
 
 /// Exit code 1 says that there is no token to be had, 2 that an option is wrong.
-pub(super) async fn print(options: &TokenOptions) -> Result<(), Failure> {
+pub(crate) async fn print(options: &TokenOptions) -> Result<(), Failure> {
     let credentials = &options.credentials;
     let emulator = credentials.start_emulator().await?;
-    let search = credentials.search(None)?.project_known(true);
+    let search = credentials.search(&ConfigFile::default())?.project_known(true);
     let identity = match find(search, emulator.as_ref()).await {
         Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
         found => found?,

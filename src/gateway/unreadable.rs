@@ -35,14 +35,14 @@ const HEAD_TOO_LONG: &str = "the request's headers are too long, or too many: \
 /// all that was written before, and no new one was given to the service. What is written then is
 /// nobody's answer but hyper's own. HTTP/2 has frames for such cases.
 #[derive(Debug)]
-pub(super) struct Connection<I> {
+pub(crate) struct Connection<I> {
     io: I,
     activity: Arc<Activity>,
     instead: Bytes,
 }
 
 impl<I> Connection<I> {
-    pub(super) fn new(io: I, activity: Arc<Activity>) -> Self {
+    pub(crate) fn new(io: I, activity: Arc<Activity>) -> Self {
         Self { io, activity, instead: Bytes::new() }
     }
 

@@ -19,17 +19,17 @@ const MOST: u64 = 1 << 40;
 /// Tokens, as Google bills them. Some partner models leave out what they wrote, and an embedding
 /// writes nothing: what is not said is not 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// With those that were cached.
-    pub(super) input: Option<u64>,
+    pub(crate) input: Option<u64>,
     /// Of `input`, those that came out of a cache.
-    pub(super) cached: Option<u64>,
+    pub(crate) cached: Option<u64>,
     /// With those of reasoning.
-    pub(super) output: Option<u64>,
+    pub(crate) output: Option<u64>,
     /// Of `output`, those that the model thought.
-    pub(super) reasoning: Option<u64>,
+    pub(crate) reasoning: Option<u64>,
     /// Which quota it was taken from, such as `ON_DEMAND` or `PROVISIONED_THROUGHPUT`.
-    pub(super) traffic_type: Option<Box<str>>,
+    pub(crate) traffic_type: Option<Box<str>>,
 }
 
 /// The numbers of one `usage`, as they are told.
@@ -82,7 +82,7 @@ impl Told {
 
 /// Finds the `usage` of an answer, whole or in events, however it is cut into chunks.
 #[derive(Debug, Default)]
-pub(super) struct Scanner {
+pub(crate) struct Scanner {
     form: Form,
     place: Place,
     /// Objects that are open and are on the way to a count, the outermost first.
@@ -222,7 +222,7 @@ impl Word {
 
 impl Scanner {
     /// The next bytes of the body.
-    pub(super) fn read(&mut self, data: &[u8]) {
+    pub(crate) fn read(&mut self, data: &[u8]) {
         if let Form::Unknown = self.form {
             match data.trim_ascii_start().first() {
                 None => return,
@@ -370,7 +370,7 @@ impl Scanner {
     }
 
     /// The last usage that was read; `None` if it says nothing.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         let usage = self.last.usage();
         (usage != Usage::default()).then_some(usage)
     }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{config::Failure, file};
+use super::{error::Failure, values::LONGEST_FILE};
 use crate::regular_file::{self, Unread};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ impl File {
         self.looks = if stamp == self.stamp { self.looks.wrapping_add(1) } else { 0 };
         self.stamp = stamp;
         if stamp.is_none() || self.looks <= UNSETTLED || self.looks.is_multiple_of(DISTRUSTED) {
-            let read = regular_file::read(&self.path, file::LONGEST).map(Zeroizing::new);
+            let read = regular_file::read(&self.path, LONGEST_FILE).map(Zeroizing::new);
             self.content = read.map(|bytes| {
                 let mut content = [0; 32];
                 content.copy_from_slice(digest(&SHA256, &bytes).as_ref());
@@ -87,7 +87,7 @@ impl File {
 }
 
 /// Something made of files, which can be made anew.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     what: &'static str,
     files: Vec<File>,
     /// What it was made of, or could not be made of, the last time.
@@ -104,7 +104,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// To be called before the files are read for the first time, so that no change is missed.
-    pub(super) fn new(what: &'static str, files: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(what: &'static str, files: Vec<PathBuf>) -> Self {
         let files: Vec<_> = files.into_iter().map(File::new).collect();
         let last = files.iter().map(|file| file.content).collect();
         let reload = Box::new(|| Ok(()));
@@ -112,7 +112,7 @@ impl Watched {
     }
 
     /// What to do: put the new in force, or leave the old there and say why.
-    pub(super) fn reloading(
+    pub(crate) fn reloading(
         mut self,
         reload: impl Fn() -> Result<(), Failure> + Send + 'static,
     ) -> Self {
@@ -157,7 +157,7 @@ impl Watched {
 }
 
 /// Looks for changes for ever; reads everything again, changed or not, when `again` is notified.
-pub(super) fn keep(all: Vec<Watched>, again: Arc<Notify>) {
+pub(crate) fn keep(all: Vec<Watched>, again: Arc<Notify>) {
     let (tell, told) = watch::channel(());
     for watched in all {
         tokio::spawn(follow(watched, told.clone()));

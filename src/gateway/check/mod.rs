@@ -16,7 +16,7 @@ mod advice;
 mod connect;
 mod explain;
 mod model;
-pub(super) mod redact;
+pub(crate) mod redact;
 mod report;
 
 use std::time::Duration;
@@ -28,9 +28,11 @@ use self::{
     report::{Check, Report},
 };
 use super::{
-    config::{CheckOptions, Failure, NO_LOCATION, NO_PROJECT, given},
+    config::CheckOptions,
     credentials::{Identity, Minted, find, mint},
+    error::{Failure, NO_LOCATION, NO_PROJECT},
     target::{Settings, Taken, TargetOptions},
+    values::given,
 };
 use crate::{
     Error,
@@ -43,8 +45,7 @@ use crate::{
 const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
 
 /// Runs the checks. Exit code 1 says that one failed, 2 that an option is wrong.
-pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
-    options.target.load()?;
+pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
     let options = &options;
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
@@ -52,7 +53,7 @@ pub(super) async fn check(mut options: CheckOptions) -> Result<(), Failure> {
     // A wrong option is no finding.
     let guess = target.settings(emulator, None)?.with_some_names()?;
     target.validate(&guess, emulator)?;
-    let search = target.credentials.search(Some(&target.file))?;
+    let search = target.credentials.search(&target.file)?;
 
     let mut report = Report::new(options.json);
     let identity = match find(search, emulator).await {

@@ -17,8 +17,8 @@ use crate::{
     BoxError, Error,
     auth::VertexAuthLayer,
     gateway::{
+        error::{causes, find},
         outbound::{ConnectError, Outbound},
-        refusal,
     },
     model::{ModelTable, VertexModelLayer},
     route::VertexRouteLayer,
@@ -107,8 +107,8 @@ fn unanswered(error: &BoxError, facts: &Facts<'_>) -> Check {
         let remedy = "the token was refused, and there was no newer one; run this again";
         return Check::failed(NAME, error.to_string(), remedy);
     }
-    let causes = refusal::causes(error);
-    if refusal::find::<ConnectError>(error).is_none() {
+    let causes = causes(error);
+    if find::<ConnectError>(error).is_none() {
         let remedy = "look at what is between this machine and the host; then try again";
         return Check::failed(NAME, format!("{origin} broke off: {causes}"), remedy);
     }

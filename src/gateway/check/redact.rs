@@ -1,7 +1,6 @@
 //! Text of others, made fit to be shown.
 
-use super::super::log::is_unfit;
-use crate::shown;
+use crate::{gateway::log::is_unfit, shown};
 
 const REDACTED: &str = "[redacted]";
 /// In characters.
@@ -10,7 +9,7 @@ const LONGEST: usize = 300;
 const MARKS: [&str; 2] = ["ya29.", "bearer "];
 
 /// One line of at most 300 characters, without `token` and whatever looks like one.
-pub(in crate::gateway) fn shown(text: &str, token: &str) -> String {
+pub(crate) fn shown(text: &str, token: &str) -> String {
     let mut text = redacted(text);
     if !token.is_empty() {
         text = text.replace(token, REDACTED);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::gateway::{
-    config::Failure,
+    error::Failure,
     run::{say, say_json},
 };
 

@@ -6,8 +6,11 @@ use http::{HeaderMap, StatusCode, header};
 use ring::{hmac, rand::SystemRandom};
 use zeroize::Zeroizing;
 
-use super::super::{config::Failure, file, refusal::Refusal};
-use crate::{regular_file, shown};
+use super::ClientOptions;
+use crate::{
+    gateway::{error::Failure, refusal::Refusal, values::LONGEST_FILE},
+    regular_file, shown,
+};
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
 /// Of shorter ones too many can be tried.
@@ -47,8 +50,9 @@ impl KeySources {
         }
         let mut keys = Keys::new()?;
         if let Some(path) = &self.file {
-            let refused = |why: String| Failure::of_file("--client-key-file", path, why);
-            let text = regular_file::read(path, file::LONGEST).map(Zeroizing::new);
+            let refused =
+                |why: String| Failure::of_file::<ClientOptions>("--client-key-file", path, why);
+            let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
             let text = text.map_err(|error| refused(error.to_string()))?;
             let text = str::from_utf8(&text).map_err(|_| refused("not UTF-8".to_owned()))?;
             // Some editors put a mark before the text.

@@ -4,13 +4,7 @@ mod bucket;
 mod keys;
 mod stored;
 
-use std::{
-    collections::HashMap,
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
 
 use clap::{Args, builder::FalseyValueParser};
 use http::{HeaderMap, StatusCode};
@@ -22,9 +16,11 @@ use self::{
     keys::{KeySources, Keys},
 };
 use super::{
-    config::{Failure, shown_debug},
-    file::{ConfigFile, nearest},
+    error::Failure,
+    file::{ConfigFile, FileOptions, nearest},
     refusal::{Refusal, clip},
+    target::TargetOptions,
+    values::shown_debug,
 };
 use crate::{model::Pattern, shown};
 
@@ -47,8 +43,8 @@ shown_debug!(ClientOptions: client_key_file; allow_unauthenticated);
 
 /// `[[client]]` of the configuration file: what the holder of a key may do.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct ClientRules {
-    pub(super) name: String,
+pub(crate) struct ClientRules {
+    pub(crate) name: String,
     models: Option<Vec<String>>,
     requests_per_minute: Option<NonZeroU32>,
     max_concurrent_requests: Option<NonZeroU32>,
@@ -58,21 +54,22 @@ pub(super) struct ClientRules {
 
 /// Where clients are from.
 #[derive(Clone, Debug)]
-pub(super) struct ClientSources {
+pub(crate) struct ClientSources {
     keys: KeySources,
-    config: Option<PathBuf>,
+    /// What it may set goes with it.
+    config: Option<(PathBuf, FileOptions)>,
 }
 
 /// All clients that are known. Without keys, nobody has to say who asks.
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     keys: Option<Keys>,
     by_name: HashMap<String, Arc<Client>>,
 }
 
 /// One of them: whoever has its key.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     name: Arc<str>,
     /// `None` for all.
     models: Option<Vec<Pattern>>,
@@ -90,20 +87,23 @@ struct Concurrency {
 }
 
 impl ClientSources {
-    pub(super) fn new(options: &ClientOptions, config: Option<&Path>) -> Self {
+    pub(crate) fn new(options: &ClientOptions, target: &TargetOptions) -> Self {
         let file = options.client_key_file.clone().filter(|path| !path.as_os_str().is_empty());
-        Self { keys: KeySources { file }, config: config.map(Path::to_owned) }
+        let known = target.file.known_options();
+        let config = target.config().map(|path| (path.to_owned(), known.clone()));
+        Self { keys: KeySources { file }, config }
     }
 
     /// What to look at for changes.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        self.keys.file.iter().chain(&self.config).cloned().collect()
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let config = self.config.iter().map(|(path, _)| path);
+        self.keys.file.iter().chain(config).cloned().collect()
     }
 
     /// Reads everything anew. What `before` has counted of a client still counts.
-    pub(super) fn load(&self, before: &Clients) -> Result<Clients, Failure> {
+    pub(crate) fn load(&self, before: &Clients) -> Result<Clients, Failure> {
         let file = match &self.config {
-            Some(path) => ConfigFile::load(path)?,
+            Some((path, known)) => ConfigFile::load::<TargetOptions>(path, known)?,
             None => ConfigFile::default(),
         };
         Clients::new(self.keys.load()?, file.clients(), before)
@@ -144,11 +144,11 @@ impl Clients {
     }
 
     /// Whether whoever asks must have a key.
-    pub(super) fn have_keys(&self) -> bool {
+    pub(crate) fn have_keys(&self) -> bool {
         self.keys.is_some()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_name.len()
     }
 
@@ -157,7 +157,7 @@ impl Clients {
     /// # Errors
     ///
     /// 401 without a key that is known.
-    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Arc<Client>>, Refusal> {
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Arc<Client>>, Refusal> {
         let Some(keys) = &self.keys else { return Ok(None) };
         let name = keys.owner(headers)?;
         // Each key has a client; were there none, it would be a stranger's.
@@ -179,7 +179,7 @@ impl Client {
         }
     }
 
-    pub(super) fn new(rules: &ClientRules, before: &Clients) -> Result<Self, String> {
+    pub(crate) fn new(rules: &ClientRules, before: &Clients) -> Result<Self, String> {
         let patterns = |models: &Vec<String>| -> Result<Vec<Pattern>, String> {
             models.iter().map(|text| Pattern::parse(text).map_err(|e| e.to_string())).collect()
         };
@@ -207,7 +207,7 @@ impl Client {
     }
 
     /// For the log and the metrics.
-    pub(super) fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -216,7 +216,7 @@ impl Client {
     /// # Errors
     ///
     /// 429, with the time until the next one may come.
-    pub(super) fn count_request(&self) -> Result<(), Refusal> {
+    pub(crate) fn count_request(&self) -> Result<(), Refusal> {
         let Some(limit) = self.requests_per_minute else { return Ok(()) };
         self.bucket.take(limit, Instant::now()).map_err(|wait| {
             let message = format!(
@@ -229,14 +229,14 @@ impl Client {
     }
 
     /// Whether it may ask for certain models alone.
-    pub(super) fn has_list(&self) -> bool {
+    pub(crate) fn has_list(&self) -> bool {
         self.models.is_some()
     }
 
     /// # Errors
     ///
     /// 403 if it may not ask for this model. `None` is a request without one that could be read.
-    pub(super) fn allow(&self, model: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn allow(&self, model: Option<&str>) -> Result<(), Refusal> {
         let Some(patterns) = &self.models else { return Ok(()) };
         let fits = |pattern: &Pattern, model: &str| {
             pattern.matches(model) && (*pattern.text == *model || is_one_name(model))
@@ -262,7 +262,7 @@ impl Client {
     }
 
     /// How many of its requests may be under way.
-    pub(super) fn concurrency(&self) -> Option<&Arc<Semaphore>> {
+    pub(crate) fn concurrency(&self) -> Option<&Arc<Semaphore>> {
         self.concurrency.as_ref().map(|concurrency| &concurrency.permits)
     }
 }

@@ -4,8 +4,8 @@
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::{super::refusal::Refusal, Client};
-use crate::model::StoredReferences;
+use super::Client;
+use crate::{gateway::refusal::Refusal, model::StoredReferences};
 
 /// What stands in the place of an id and is none.
 const NO_IDS: [&str; 2] = ["compact", "input_tokens"];
@@ -44,7 +44,7 @@ impl Client {
     /// # Errors
     ///
     /// 403 if it asks for what is stored, and this key may not.
-    pub(in super::super) fn allow_stored(
+    pub(crate) fn allow_stored(
         &self,
         method: &Method,
         path: &str,
@@ -62,10 +62,7 @@ impl Client {
     /// # Errors
     ///
     /// 403 if the body refers to what is stored, and this key may not, or if that cannot be read.
-    pub(in super::super) fn allow_references(
-        &self,
-        found: Option<&StoredReferences>,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn allow_references(&self, found: Option<&StoredReferences>) -> Result<(), Refusal> {
         match found {
             None | Some(StoredReferences::None) => Ok(()),
             Some(StoredReferences::Found) => Err(self.not_shared(

@@ -39,8 +39,8 @@ use super::{
     admin::Admin,
     browser::Browsers,
     clients::Clients,
-    config::{Failure, timeout},
     descriptors,
+    error::Failure,
     ground::{Gate, Ground},
     limits::{LimitOptions, Limits},
     retry::RetryOptions,
@@ -48,6 +48,7 @@ use super::{
     sight::Sight,
     signals::{Ending, hang_up, stop_signal, tell_systemd},
     trace,
+    values::timeout,
 };
 use crate::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
 
@@ -84,9 +85,8 @@ const LIMITS: LimitOptions = LimitOptions {
 const WORKERS: usize = 1;
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
-pub(super) async fn serve(mut options: ExtAuthzOptions) -> Result<(), Failure> {
+pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
     trace::warn_of_none("Envoy has the requests, and traces of its own");
-    options.serving.target.load()?;
     let (address, options) =
         (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let gate = Gate::open(options)?;

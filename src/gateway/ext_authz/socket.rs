@@ -35,13 +35,13 @@ use tokio_io_timeout::TimeoutStream;
 use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
-use super::{Shared, check::Check, heal::Heal};
+use super::{ExtAuthzOptions, Shared, check::Check, heal::Heal};
 use crate::{
     BoxError,
     gateway::{
         activity::{Activity, SentBody},
-        config::{self, Failure},
-        file::ConfigFile,
+        error::Failure,
+        file::{ConfigFile, address},
         listen::{Refused, stopped},
         seldom::Seldom,
         send_timeout::Streams,
@@ -89,10 +89,10 @@ impl Address {
         match text.strip_prefix("unix:") {
             Some("") => Err(Failure::new(format!(
                 "invalid {} {text:?}: give a path, unix:PATH",
-                config::given_by("--listen", Some(file))
+                file.given_by::<ExtAuthzOptions>("--listen")
             ))),
             Some(path) => Ok(Self::File(path.into())),
-            None => config::address("--listen", text, file).map(Self::Tcp),
+            None => address::<ExtAuthzOptions>("--listen", text, file).map(Self::Tcp),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 /// Controls (C0, DEL, C1 with U+0085), what else ends a line (U+2028, U+2029), and what changes how text
 /// around it is shown without being seen itself.
-pub(in super::super) fn is_unfit(c: char) -> bool {
+pub(crate) fn is_unfit(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -53,7 +53,7 @@ impl<W: Write> Write for Escaping<'_, W> {
 }
 
 /// The same as a text of its own, for a label or a line.
-pub(in super::super) fn fit(text: &str) -> String {
+pub(crate) fn fit(text: &str) -> String {
     let mut fit = String::with_capacity(text.len());
     // A `String` takes all that is written.
     let _ = Escaping(&mut fit).write_str(text);

@@ -177,7 +177,7 @@ pub(super) mod tests {
     }
 
     /// What is logged as lines of such a form.
-    pub(in super::super) fn lines_of<F>(format: F, log: impl FnOnce()) -> String
+    pub(crate) fn lines_of<F>(format: F, log: impl FnOnce()) -> String
     where
         F: for<'a> FormatEvent<
                 tracing_subscriber::Registry,

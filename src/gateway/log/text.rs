@@ -220,7 +220,8 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::json::tests::lines_of, *};
+    use super::*;
+    use crate::gateway::log::json::tests::lines_of;
 
     #[test]
     fn a_line_of_text_has_all_fields_and_ends_where_it_ends() {

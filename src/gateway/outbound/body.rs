@@ -16,7 +16,7 @@ use crate::replay::detached;
 /// headers that nobody has looked at, and Vertex AI has none. After its last byte the connection is for
 /// the next request; dropped before that, it is closed, since what is left of the answer would come first.
 #[derive(Debug)]
-pub(in super::super) struct AnswerBody<B> {
+pub(crate) struct AnswerBody<B> {
     body: Incoming,
     lease: Option<Lease<B>>,
 }

@@ -8,17 +8,18 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::ServiceExt as _;
 
-use super::{
-    super::{
-        config::Failure,
+use super::pool::Place;
+use crate::{
+    BoxError,
+    gateway::{
+        error::Failure,
         sight::{Connections, CountConnections},
     },
-    pool::Place,
+    replay::READ_BUFFER,
 };
-use crate::{BoxError, replay::READ_BUFFER};
 
 /// A connection that is not there by then, its name looked up and its TLS agreed on, is not coming.
-pub(in super::super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A peer that has vanished without a word is given up after half a minute, whether an answer is waited
 /// for or a request is being sent; Linux alone would send for a quarter of an hour what nobody takes.
@@ -79,7 +80,7 @@ impl Connector {
 
 /// There is no connection.
 #[derive(Debug)]
-pub(in super::super) enum ConnectError {
+pub(crate) enum ConnectError {
     /// The URI of the request says neither `http` nor `https`, or no host.
     NoHost,
     TimedOut,
@@ -88,7 +89,7 @@ pub(in super::super) enum ConnectError {
 
 impl ConnectError {
     /// Whether nothing was heard, as opposed to a no.
-    pub(in super::super) fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         let of_io = |error: &(dyn std::error::Error + 'static)| {
             let error = error.downcast_ref::<io::Error>();
             error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)

@@ -15,17 +15,17 @@ use tower::Service;
 
 /// Those of one kind.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Connections {
+pub(crate) struct Connections {
     pub(super) open: Gauge,
     pub(super) opened: Counter,
 }
 
 /// Counts as an open one until it is dropped.
 #[derive(Debug)]
-pub(in super::super) struct Counted(Gauge);
+pub(crate) struct Counted(Gauge);
 
 impl Connections {
-    pub(in super::super) fn one_more(&self) -> Counted {
+    pub(crate) fn one_more(&self) -> Counted {
         self.opened.inc();
         self.open.inc();
         Counted(self.open.clone())
@@ -40,13 +40,13 @@ impl Drop for Counted {
 
 /// A connector whose connections count.
 #[derive(Clone, Debug)]
-pub(in super::super) struct CountConnections<C> {
+pub(crate) struct CountConnections<C> {
     connector: C,
     connections: Connections,
 }
 
 impl<C> CountConnections<C> {
-    pub(in super::super) fn new(connector: C, connections: &Connections) -> Self {
+    pub(crate) fn new(connector: C, connections: &Connections) -> Self {
         Self { connector, connections: connections.clone() }
     }
 }
@@ -67,7 +67,7 @@ impl<C: Service<Uri>> Service<Uri> for CountConnections<C> {
 
 /// A connection that will count.
 #[pin_project]
-pub(in super::super) struct Connecting<F> {
+pub(crate) struct Connecting<F> {
     #[pin]
     future: F,
     connections: Connections,
@@ -86,7 +86,7 @@ impl<F: Future<Output = Result<I, E>>, I, E> Future for Connecting<F> {
 /// A connection that counts.
 #[pin_project]
 #[derive(Debug)]
-pub(in super::super) struct CountedIo<I> {
+pub(crate) struct CountedIo<I> {
     #[pin]
     io: I,
     _counted: Counted,

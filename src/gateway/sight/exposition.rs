@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// A form of `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Form {
+pub(crate) enum Form {
     /// Version 0.0.4.
     Text,
     OpenMetrics,
@@ -18,7 +18,7 @@ pub(in super::super) enum Form {
 
 impl Form {
     /// What `Accept` likes best of both; the older one if it does not say, or likes neither.
-    pub(in super::super) fn accepted(headers: &HeaderMap) -> Self {
+    pub(crate) fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges = values.flat_map(|value| value.split(',')).filter_map(Self::of_range);
         // Of those that are liked as much, the first.
@@ -50,7 +50,7 @@ impl Form {
         (quality > 0.0).then_some((form, quality))
     }
 
-    pub(in super::super) const fn content_type(self) -> HeaderValue {
+    pub(crate) const fn content_type(self) -> HeaderValue {
         match self {
             Self::Text => HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
             Self::OpenMetrics => HeaderValue::from_static(

@@ -14,7 +14,7 @@ use std::{
 };
 
 use self::metrics::Metrics;
-pub(super) use self::{
+pub(crate) use self::{
     connections::{Connections, CountConnections},
     exposition::Form,
 };
@@ -26,31 +26,31 @@ use crate::{
 
 /// Where records end.
 #[derive(Debug)]
-pub(super) struct Sight {
+pub(crate) struct Sight {
     metrics: Metrics,
     tokens: TokenCache,
     draining: AtomicBool,
 }
 
 impl Sight {
-    pub(super) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
+    pub(crate) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
         let metrics = Metrics::new(tokens.clone(), limits);
         Self { metrics, tokens, draining: AtomicBool::new(false) }
     }
 
     /// The models of a table have names of their own in the metrics, before any answer of theirs.
-    pub(super) fn know(&self, table: &ModelTable) {
+    pub(crate) fn know(&self, table: &ModelTable) {
         let names = table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern);
         names.for_each(|name| self.metrics.know(name));
     }
 
     /// A request has come.
-    pub(super) fn arrived(&self) {
+    pub(crate) fn arrived(&self) {
         self.metrics.arrived();
     }
 
     /// Its record is complete.
-    pub(super) fn ended(&self, record: &Record) {
+    pub(crate) fn ended(&self, record: &Record) {
         // 499 is what nginx made of a client that did not wait.
         let left = if thread::panicking() { 500 } else { 499 };
         let status = record.status.map_or(left, |status| status.as_u16());
@@ -62,27 +62,27 @@ impl Sight {
 
     /// A 401 asked for a new token, in a request whose record is another one.
     #[cfg(feature = "ext-authz")]
-    pub(super) fn replayed(&self, outcome: &'static str) {
+    pub(crate) fn replayed(&self, outcome: &'static str) {
         self.metrics.replayed(outcome);
     }
 
     /// Connections of clients.
-    pub(super) fn inbound(&self) -> &Connections {
+    pub(crate) fn inbound(&self) -> &Connections {
         &self.metrics.inbound
     }
 
     /// Connections to Vertex AI.
-    pub(super) fn upstream(&self) -> &Connections {
+    pub(crate) fn upstream(&self) -> &Connections {
         &self.metrics.upstream
     }
 
     /// The end is near: whoever asks for readiness is to send clients elsewhere.
-    pub(super) fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
     /// Whether the end is near.
-    pub(super) fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
@@ -91,7 +91,7 @@ impl Sight {
     /// # Errors
     ///
     /// Why not.
-    pub(super) fn ready(&self) -> Result<(), &'static str> {
+    pub(crate) fn ready(&self) -> Result<(), &'static str> {
         if self.is_draining() {
             return Err("draining: the process is about to end");
         }
@@ -105,7 +105,7 @@ impl Sight {
     }
 
     /// All metrics.
-    pub(super) fn metrics(&self, form: Form) -> String {
+    pub(crate) fn metrics(&self, form: Form) -> String {
         self.metrics.show(form)
     }
 }

@@ -9,8 +9,10 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::super::{limits::Limits, log, trace};
-use crate::token::{FetchOutcome, FetchReason, TokenCache};
+use crate::{
+    gateway::{limits::Limits, log, trace},
+    token::{FetchOutcome, FetchReason, TokenCache},
+};
 
 #[derive(Debug)]
 pub(super) struct Scraped {

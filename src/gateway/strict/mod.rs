@@ -35,7 +35,7 @@ const OF_A_HEAD: usize = 8 << 10;
 
 /// A connection that reads requests by the letter of RFC 9112.
 #[derive(Debug)]
-pub(super) struct Strict<I> {
+pub(crate) struct Strict<I> {
     io: I,
     framing: Framing,
     /// What is left to be read, once a line was refused.
@@ -47,7 +47,7 @@ pub(super) struct Strict<I> {
 
 impl<I> Strict<I> {
     /// The first line of a connection must come within `timeout`.
-    pub(super) fn new(io: I, timeout: Duration, activity: Arc<Activity>) -> Self {
+    pub(crate) fn new(io: I, timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
             io,
             framing: Framing::new(),

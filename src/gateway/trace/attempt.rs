@@ -18,15 +18,18 @@ use pin_project::pin_project;
 use tower::Service;
 
 use super::{
-    super::{log::clip, refusal::find},
     context,
     request::{Way, fail, version},
 };
-use crate::{BoxError, route::Upstream};
+use crate::{
+    BoxError,
+    gateway::{error::find, log::clip},
+    route::Upstream,
+};
 
 /// The client, with a span for each attempt.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Traced<S> {
+pub(crate) struct Traced<S> {
     inner: S,
     on: bool,
 }
@@ -58,7 +61,7 @@ where
 }
 
 #[pin_project]
-pub(in super::super) struct Sending<F> {
+pub(crate) struct Sending<F> {
     #[pin]
     response: F,
     attempt: Option<Box<Attempt>>,
@@ -88,7 +91,7 @@ where
 
 /// The body of such an answer.
 #[pin_project]
-pub(in super::super) struct TracedBody<B> {
+pub(crate) struct TracedBody<B> {
     #[pin]
     body: B,
     /// Until its end.

@@ -41,11 +41,15 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{
-    super::{config::Failure, file, log::clip, refusal::causes},
-    settings::Settings,
+use super::settings::Settings;
+use crate::{
+    gateway::{
+        error::{Failure, causes},
+        log::clip,
+        values::LONGEST_FILE,
+    },
+    regular_file, shown,
 };
-use crate::{regular_file, shown};
 
 /// As much of a collector's answer as is read: it says what it did not take.
 const LONGEST_ANSWER: usize = 64 << 10;
@@ -56,7 +60,7 @@ const QUIET: Duration = Duration::from_secs(60);
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// How many spans no collector has seen.
-pub(in super::super) fn lost_spans() -> u64 {
+pub(crate) fn lost_spans() -> u64 {
     LOST.load(Relaxed)
 }
 
@@ -323,7 +327,7 @@ fn roots(path: &str) -> Result<RootCertStore, Failure> {
         ))
     };
     let mut roots = RootCertStore::empty();
-    let text = regular_file::read(Path::new(path), file::LONGEST);
+    let text = regular_file::read(Path::new(path), LONGEST_FILE);
     let text = text.map_err(|error| refused(&error))?;
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| refused(&error))?;

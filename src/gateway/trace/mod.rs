@@ -34,7 +34,7 @@ mod settings;
 
 /// Says that nothing is exported, and why, if somebody expects it.
 #[cfg(any(not(feature = "otel"), feature = "ext-authz"))]
-pub(super) fn warn_of_none(why: &str) {
+pub(crate) fn warn_of_none(why: &str) {
     let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if let Some(variable) = endpoints.into_iter().find(|name| is_set(name)) {
@@ -43,9 +43,9 @@ pub(super) fn warn_of_none(why: &str) {
 }
 
 #[cfg(not(feature = "otel"))]
-pub(super) use self::off::{Trace, Traced, TracedBody, Traces, lost_spans};
+pub(crate) use self::off::{Trace, Traced, TracedBody, Traces, lost_spans};
 #[cfg(feature = "otel")]
-pub(super) use self::{
+pub(crate) use self::{
     attempt::{Traced, TracedBody},
     export::lost_spans,
     request::{Trace, Traces},

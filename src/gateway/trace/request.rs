@@ -28,25 +28,23 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
-use super::{
-    super::{
-        config::Failure,
+use super::{attempt::Traced, context, export, settings::Settings};
+use crate::{
+    gateway::{
+        error::Failure,
         log::clip,
         operation::{operation, stored},
         record::{End, Record},
     },
-    attempt::Traced,
-    context, export,
-    settings::Settings,
+    model::RequestedModel,
 };
-use crate::model::RequestedModel;
 
 /// For the last spans to be exported, after the last answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What makes the traces. Cheap to clone.
 #[derive(Clone)]
-pub(in super::super) struct Traces(Option<Arc<Source>>);
+pub(crate) struct Traces(Option<Arc<Source>>);
 
 struct Source {
     provider: SdkTracerProvider,
@@ -56,7 +54,7 @@ struct Source {
 
 impl Traces {
     /// As the variables `OTEL_…` say: nothing, without an endpoint.
-    pub(in super::super) fn from_env() -> Result<Self, Failure> {
+    pub(crate) fn from_env() -> Result<Self, Failure> {
         let env = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
         let Some(settings) = Settings::read(env)? else { return Ok(Self(None)) };
         let propagate = settings.propagate;
@@ -73,17 +71,17 @@ impl Traces {
     }
 
     /// Whether requests must carry what has become known of them to the client.
-    pub(in super::super) fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
     /// The client, with a span for each attempt.
-    pub(in super::super) fn layer<S>(&self, client: S) -> Traced<S> {
+    pub(crate) fn layer<S>(&self, client: S) -> Traced<S> {
         Traced::new(client, self.0.is_some())
     }
 
     /// A request has come, over TLS or not.
-    pub(in super::super) fn begin<B>(&self, request: &Request<B>, secure: bool) -> Trace {
+    pub(crate) fn begin<B>(&self, request: &Request<B>, secure: bool) -> Trace {
         let Some(source) = &self.0 else { return Trace::default() };
         let parent = if source.propagate { context::extract(request.headers()) } else { None };
         let is_child = parent.is_some();
@@ -132,7 +130,7 @@ impl Traces {
     }
 
     /// Exports what is left, for up to [`PATIENCE`].
-    pub(in super::super) async fn flush(self) {
+    pub(crate) async fn flush(self) {
         let Some(source) = self.0 else { return };
         let flush = move || source.provider.shutdown_with_timeout(PATIENCE);
         match tokio::task::spawn_blocking(flush).await {
@@ -145,7 +143,7 @@ impl Traces {
 
 /// The trace of one request; of none, if nothing is traced.
 #[derive(Default)]
-pub(in super::super) struct Trace(Option<Box<Begun>>);
+pub(crate) struct Trace(Option<Box<Begun>>);
 
 struct Begun {
     server: Span,
@@ -154,19 +152,19 @@ struct Begun {
 
 impl Trace {
     /// Lets the attempts of a request know whose they are.
-    pub(in super::super) fn follow(&self, extensions: &mut Extensions) {
+    pub(crate) fn follow(&self, extensions: &mut Extensions) {
         if let Some(begun) = &self.0 {
             extensions.insert(Arc::clone(&begun.way));
         }
     }
 
     /// The id of the trace, sampled or not.
-    pub(in super::super) fn id(&self) -> Option<String> {
+    pub(crate) fn id(&self) -> Option<String> {
         self.0.as_ref().map(|begun| begun.way.context.trace_id().to_string())
     }
 
     /// The request has ended, and this became of it.
-    pub(in super::super) fn end(self, record: &Record) {
+    pub(crate) fn end(self, record: &Record) {
         let Some(begun) = self.0 else { return };
         let Begun { mut server, way } = *begun;
         if !way.is_recorded {

@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use opentelemetry_sdk::trace::Sampler;
 use percent_encoding::percent_decode_str;
 
-use super::super::{config::Failure, values::MOST};
-use crate::shown;
+use crate::{
+    gateway::{error::Failure, values::MOST},
+    shown,
+};
 
 /// How to trace.
 #[derive(Debug)]
