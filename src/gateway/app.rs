@@ -19,6 +19,7 @@ use super::{
     browser::{Browsers, Cors, Listener, answer_options, is_options},
     clients::{Client, Clients},
     error::Failure,
+    errors,
     inbound::{Drain, InboundBody, admit, host, is_upgrade},
     limits::Limits,
     models,
@@ -209,7 +210,7 @@ async fn answer(
     match stack.oneshot(request).await {
         // Nothing of ours asks for another protocol, and nobody here could speak it.
         Ok(response) if response.status().is_informational() => {
-            Err(Refusal::no_answer(response.status(), &asked(record, shared)))
+            Err(errors::no_answer(response.status(), &asked(record, shared)))
         }
         Ok(mut response) => {
             // RFC 9112 §2.3: the version of an answer is that of whoever sends it.
@@ -221,7 +222,7 @@ async fn answer(
             }
             Ok(response.map(Either::Left))
         }
-        Err(error) => Err(Refusal::of(&error, &asked(record, shared))),
+        Err(error) => Err(errors::refusal(&error, &asked(record, shared))),
     }
 }
 

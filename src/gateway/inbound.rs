@@ -54,7 +54,7 @@ pub(crate) fn admit(
     }
     match usize::try_from(request.body().size_hint().lower()) {
         Ok(length) if length <= limit => Ok(request),
-        _ => Err(Refusal::too_large(&TooLarge { limit })),
+        _ => Err(Refusal::from(&TooLarge { limit })),
     }
 }
 
@@ -176,6 +176,12 @@ impl fmt::Display for TooLarge {
 }
 
 impl std::error::Error for TooLarge {}
+
+impl From<&TooLarge> for Refusal {
+    fn from(error: &TooLarge) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
+    }
+}
 
 impl Body for InboundBody {
     type Data = Bytes;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::Args;
+use http::StatusCode;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
@@ -120,11 +121,11 @@ impl Limits {
         let until = Instant::now() + self.longest_wait;
         let of_client = match client.and_then(Client::concurrency) {
             None => None,
-            Some(limit) => Some(self.turn(limit, until).await.map_err(Refusal::client_is_busy)?),
+            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::client_is_busy)?),
         };
         let of_all = match &self.all {
             None => None,
-            Some(limit) => Some(self.turn(limit, until).await.map_err(Refusal::busy)?),
+            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::busy)?),
         };
         Ok(Permits { _all: of_all, _client: of_client })
     }
@@ -170,6 +171,27 @@ impl Limits {
 pub(crate) enum NoTurn {
     QueueIsFull { most: usize },
     Waited(Duration),
+}
+
+impl NoTurn {
+    /// More requests than may be under way.
+    fn busy(self) -> Refusal {
+        let message = format!(
+            "as many requests are under way as --max-concurrent-requests allows, and {self}; try \
+             again later"
+        );
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+            .retry_after(Duration::from_secs(1))
+    }
+
+    /// The same for the requests of one client.
+    fn client_is_busy(self) -> Refusal {
+        let message = format!(
+            "as many requests of this key are under way as it may have, and {self}; try again later"
+        );
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
+            .retry_after(Duration::from_secs(1))
+    }
 }
 
 impl fmt::Display for NoTurn {

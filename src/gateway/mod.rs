@@ -69,6 +69,7 @@ mod descriptors;
 mod directory;
 mod endpoints;
 mod error;
+mod errors;
 #[cfg(feature = "ext-authz")]
 mod ext_authz;
 mod file;

@@ -5,18 +5,10 @@ use std::{error::Error as StdError, fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{
-    error::{causes, find},
-    inbound::{BrokeOff, TooLarge, TooSlow},
-    limits::NoTurn,
-    log::fit::is_unfit,
-    outbound::ConnectError,
-    policy::NoAnswer,
-};
+use super::log::fit::is_unfit;
 use crate::{
-    BoxError, Error,
+    Error,
     error::{RouteError, openai_response},
-    route::Upstream,
 };
 
 /// All codes of errors that are made here, which the README explains.
@@ -57,7 +49,7 @@ const CODES: [&str; 33] = [
 ];
 
 /// The code of a request whose body did not come to its end.
-const INCOMPLETE: &str = "incomplete_request";
+pub(crate) const INCOMPLETE: &str = "incomplete_request";
 
 /// The longest text of a client's that an error repeats, in characters.
 const LONGEST_REPEATED: usize = 200;
@@ -113,25 +105,6 @@ impl Refusal {
         response
     }
 
-    /// More requests than may be under way.
-    pub(crate) fn busy(why: NoTurn) -> Self {
-        let message = format!(
-            "as many requests are under way as --max-concurrent-requests allows, and {why}; try \
-             again later"
-        );
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
-            .retry_after(Duration::from_secs(1))
-    }
-
-    /// The same for the requests of one client.
-    pub(crate) fn client_is_busy(why: NoTurn) -> Self {
-        let message = format!(
-            "as many requests of this key are under way as it may have, and {why}; try again later"
-        );
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
-            .retry_after(Duration::from_secs(1))
-    }
-
     pub(crate) fn not_a_proxy() -> Self {
         let message = "this is a gateway to Vertex AI and not a forward proxy: send the path \
              alone, such as /v1/chat/completions, and unset http_proxy for this host";
@@ -149,18 +122,6 @@ impl Refusal {
         refusal
     }
 
-    pub(crate) fn too_large(error: &TooLarge) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
-    }
-
-    /// Vertex AI said something that ends nothing.
-    pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> Self {
-        let origin = upstream.origin();
-        tracing::warn!(origin, %status, "no answer from upstream");
-        let message = format!("{origin} answered with {status}, which nobody has asked for");
-        Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
-    }
-
     pub(crate) fn unreadable(status: StatusCode, message: &str) -> Self {
         Self::new(status, "unreadable_request", message)
     }
@@ -174,55 +135,6 @@ impl Refusal {
     /// Whether the client left while it was still asking.
     pub(crate) fn is_of_one_that_left(&self) -> bool {
         self.code == INCOMPLETE
-    }
-
-    /// What an error on the way to `upstream` means to the client; told to the log too, unless it is
-    /// the client's mistake.
-    pub(crate) fn of(error: &BoxError, upstream: &Upstream) -> Self {
-        if let Some(refusal) = error.downcast_ref::<Self>() {
-            return refusal.clone();
-        }
-        if let Some(error) = error.downcast_ref::<Error>() {
-            if !matches!(error, Error::Route(_) | Error::Model(_)) {
-                tracing::warn!(%error, "not forwarded");
-            }
-            return Self::from(error);
-        }
-        if let Some(error) = find::<TooLarge>(error) {
-            return Self::too_large(error);
-        }
-        if let Some(error) = find::<TooSlow>(error) {
-            return Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
-        }
-        if let Some(error) = find::<BrokeOff>(error) {
-            return Self::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
-        }
-        let (origin, causes) = (upstream.origin(), causes(error));
-        tracing::warn!(origin, error = causes, "no answer from upstream");
-        if find::<NoAnswer>(error).is_some() {
-            let message = format!("{origin}: {causes}");
-            return Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
-        }
-        let (status, code, message) = match find::<ConnectError>(error).map(ConnectError::is_late) {
-            Some(true) => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "upstream_timeout",
-                format!("could not connect to {origin} in time: check the network ({causes})"),
-            ),
-            Some(false) => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_unreachable",
-                format!(
-                    "could not connect to {origin}: check the location and the network ({causes})"
-                ),
-            ),
-            None => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_failed",
-                format!("the connection to {origin} broke before it answered ({causes})"),
-            ),
-        };
-        Self::new(status, code, message)
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     gateway::{
         app::{QUOTA_PROJECT, request_id, strip_client},
         browser::{Cors, Listener, answer_options, is_options},
+        errors,
         inbound::asks_for_upgrade,
         models,
         record::{End, Record},
@@ -143,7 +144,7 @@ impl Shared {
         cors: &Cors,
         record: &mut Record,
     ) -> Result<Verdict, Refusal> {
-        let refused = |error: BoxError| Refusal::of(&error, &self.upstream);
+        let refused = |error: BoxError| errors::refusal(&error, &self.upstream);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
