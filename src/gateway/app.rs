@@ -25,7 +25,7 @@ use super::{
     models,
     outbound::{self, Outbound, stream_headers},
     policy::Policy,
-    record::{Record, RecordedBody},
+    recorded_body::{RecordedBody, RequestRecord},
     refusal::Refusal,
     resource::{PREFIX, shorten},
     sight::Sight,
@@ -126,8 +126,8 @@ impl App {
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path());
         let sight = Arc::clone(&shared.sight);
-        let mut record = Box::new(Record::new(id.clone(), method, path, sight));
-        record.peer = call.activity().peer();
+        let mut record = Box::new(RequestRecord::new(id.clone(), method, path, sight));
+        record.log.peer = call.activity().peer();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
         let answer = answer(stack, &shared, request, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);
@@ -136,7 +136,7 @@ impl App {
         let answer = answer.unwrap_or_else(|_panic| Err(Refusal::failed()));
         let left = answer.as_ref().is_err_and(Refusal::is_of_one_that_left);
         let mut answer = answer.unwrap_or_else(|refusal| {
-            record.refuse(&refusal);
+            record.log.refuse(&refusal);
             let mut answer = refusal.to_response();
             if !call.is_welcome() && call.activity().refused() {
                 // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.
@@ -145,10 +145,10 @@ impl App {
             }
             local(answer)
         });
-        record.status = (!left).then(|| answer.status());
+        record.log.status = (!left).then(|| answer.status());
         answer.headers_mut().insert(REQUEST_ID, id);
         cors.put_on(answer.headers_mut());
-        if let Some(attempts) = record.routed.attempts() {
+        if let Some(attempts) = record.context.attempts() {
             // Of the usual number nothing is made.
             let one = const { HeaderValue::from_static("1") };
             let attempts = if attempts == 1 { one } else { attempts.into() };
@@ -163,7 +163,7 @@ async fn answer(
     shared: &Shared,
     request: Request<Incoming>,
     cors: &Cors,
-    record: &mut Record,
+    record: &mut RequestRecord,
     call: &Call,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let host = host(&request);
@@ -173,13 +173,13 @@ async fn answer(
     let request = admit(request, limit, patience, drain);
     host?;
     let client = client?;
-    if is_options(&record.method) {
+    if is_options(&record.log.method) {
         return answer_options(request?.headers(), cors).map(local);
     }
     call.let_in();
     let mut request = request?;
     if let Some(client) = &client {
-        let _ = record.routed.client.set(Arc::clone(client));
+        let _ = record.context.client.set(Arc::clone(client));
     }
     if is_upgrade(&request) {
         return Err(Refusal::upgrade_required());
@@ -188,13 +188,13 @@ async fn answer(
     shorten(&mut request, &table)?;
     let may = |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
     let path = request.uri().path();
-    if let Some(answer) = models::answer(&record.method, path, &table, may, shared.since) {
+    if let Some(answer) = models::answer(&record.log.method, path, &table, may, shared.since) {
         return answer.map(local);
     }
-    check_method_of(&record.method, path, PREFIX)?;
+    check_method_of(&record.log.method, path, PREFIX)?;
     if let Some(client) = &client {
         client.count_request()?;
-        if let Some(references) = client.allow_stored(&record.method, request.uri().path())? {
+        if let Some(references) = client.allow_stored(&record.log.method, request.uri().path())? {
             request.extensions_mut().insert(references);
         }
         if client.has_list() {
@@ -203,7 +203,7 @@ async fn answer(
     }
     strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());
-    request.extensions_mut().insert(Arc::clone(&record.routed));
+    request.extensions_mut().insert(Arc::clone(&record.context));
     // A reload meanwhile is for the next one.
     request.extensions_mut().insert(table);
     // A clone for each request: readiness that an error leaves unused goes with it.
@@ -261,8 +261,8 @@ fn health(shared: &Shared, request: &Request<Incoming>) -> Option<Answer> {
 }
 
 /// Where a request went that got no answer.
-fn asked(record: &Record, shared: &Shared) -> Upstream {
-    record.routed.upstream().unwrap_or_else(|| shared.upstream.clone())
+fn asked(record: &RequestRecord, shared: &Shared) -> Upstream {
+    record.context.upstream().unwrap_or_else(|| shared.upstream.clone())
 }
 
 /// Nobody further in asks for what layers have told each other, unless there are traces, and keeping a

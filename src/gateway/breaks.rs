@@ -17,7 +17,7 @@ use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
-use super::record::{End, Routed};
+use super::{context::RequestContext, request_log::End};
 use crate::{BoxError, auth::RefreshOutcome};
 
 /// Watches the answers of the service inside.
@@ -57,7 +57,7 @@ where
 pub(crate) struct Watching<F> {
     #[pin]
     response: F,
-    routed: Arc<Routed>,
+    routed: Arc<RequestContext>,
     idle: Option<Duration>,
 }
 
@@ -88,7 +88,7 @@ where
 pub(crate) struct WatchedBody<B> {
     #[pin]
     body: B,
-    routed: Arc<Routed>,
+    routed: Arc<RequestContext>,
     /// Which of the request's answers it is.
     number: usize,
     idle: Option<Duration>,
@@ -99,14 +99,14 @@ pub(crate) struct WatchedBody<B> {
 }
 
 impl<B> WatchedBody<B> {
-    fn new(body: B, routed: Arc<Routed>, number: usize, idle: Option<Duration>) -> Self {
+    fn new(body: B, routed: Arc<RequestContext>, number: usize, idle: Option<Duration>) -> Self {
         Self { body, routed, number, idle, end: None, timer: None }
     }
 }
 
 /// What is left of an answer that was not passed on is read while the next one comes: that it broke
 /// off is nobody's concern.
-fn broke(routed: &Routed, number: usize, how: End) {
+fn broke(routed: &RequestContext, number: usize, how: End) {
     let mut answers = routed.answers();
     if number == answers.count {
         answers.broken.get_or_insert(how);

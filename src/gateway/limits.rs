@@ -90,7 +90,7 @@ pub(crate) fn room(most: Option<usize>) -> Option<Arc<Semaphore>> {
 #[derive(Debug)]
 pub(crate) struct Limits {
     all: Option<Arc<Semaphore>>,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     most_waiting: usize,
     longest_wait: Duration,
 }
@@ -106,7 +106,7 @@ impl Limits {
     pub(crate) fn new(options: &LimitOptions) -> Self {
         Self {
             all: room(options.max_concurrent_requests),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             most_waiting: options.max_queued_requests,
             longest_wait: options.queue_timeout,
         }
@@ -144,9 +144,9 @@ impl Limits {
         Some(Permits { _all: of_all, _client: of_client })
     }
 
-    /// How many wait for their turn.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Relaxed)
+    /// How many wait for their turn, now and later.
+    pub(crate) fn waiting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
     }
 
     async fn turn(

@@ -29,7 +29,6 @@ use self::{
 use super::{
     config::{Command, Subcommand},
     error::Failure,
-    record::{Record, Way},
     values::given,
 };
 use crate::shown;
@@ -182,52 +181,12 @@ pub(crate) fn lost_lines() -> u64 {
     UNWRITTEN.load(Relaxed) + LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
-/// The target of the lines of requests.
-const ACCESS: &str = "tower_vertex::gateway::access";
-
-/// The line of a request. Nothing of its content, nor of its answer's, is in it.
-pub(crate) fn request(record: &Record, way: &Way, status: u16, seconds: f64) {
-    let routed = &record.routed;
-    let usage = record.usage.as_ref();
-    tracing::info!(
-        target: ACCESS,
-        id = record.id.to_str().ok(),
-        trace_id = record.trace.id(),
-        method = clip(record.method.as_str()),
-        path = (!record.path.is_empty()).then_some(&*record.path),
-        client = routed.client.get().map(|client| &**client.name()),
-        model = routed.model.get().map(|model| clip(model)),
-        location = way.location.as_deref(),
-        status,
-        code = record.refused,
-        reason = record.reason.as_deref().map(clip),
-        peer = record.peer.map(display),
-        end = record.end.as_str(),
-        attempts = way.retries.map(|retries| retries + 1),
-        refresh = record.refresh,
-        first_byte_seconds = record.first_byte.map(|first| micros(first.as_secs_f64())),
-        total_seconds = micros(seconds),
-        sent_bytes = record.sent,
-        input_tokens = usage.and_then(|usage| usage.input),
-        cache_read_input_tokens = usage.and_then(|usage| usage.cached),
-        output_tokens = usage.and_then(|usage| usage.output),
-        reasoning_output_tokens = usage.and_then(|usage| usage.reasoning),
-        traffic_type = usage.and_then(|usage| usage.traffic_type.as_deref()),
-        "request",
-    );
-}
-
 pub(crate) fn clip(text: &str) -> &str {
     if text.len() <= LONGEST {
         return text;
     }
     let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);
     &text[..end]
-}
-
-/// To the microsecond.
-fn micros(seconds: f64) -> f64 {
-    (seconds * 1e6).round() / 1e6
 }
 
 #[cfg(test)]

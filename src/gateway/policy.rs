@@ -12,7 +12,7 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use super::{limits::Limits, record::Routed, refusal::Refusal, resource::check_named};
+use super::{context::RequestContext, limits::Limits, refusal::Refusal, resource::check_named};
 use crate::{BoxError, model::RequestedModel};
 
 /// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
@@ -49,7 +49,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let extensions = request.extensions_mut();
-        let Some(routed) = extensions.get::<Arc<Routed>>().cloned() else {
+        let Some(routed) = extensions.get::<Arc<RequestContext>>().cloned() else {
             // The stack puts it on each request; without it, nobody knows what this one may.
             tracing::error!("a request without a record");
             return Box::pin(ready(Err(Refusal::failed().into())));

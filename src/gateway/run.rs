@@ -76,7 +76,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let share = descriptors::share(descriptors::raise_limit(), options.workers());
     let limit_options = options.limits.or(share);
     let limits = Arc::new(Limits::new(&limit_options));
-    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::clone(&limits)));
+    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), limits.waiting()));
     let models = ground.catalog.layer().clone().body_limit(serving.max_request_bytes);
     sight.know(&models.table());
     let shared = Arc::new(Shared {

@@ -33,8 +33,9 @@ use crate::{
         errors,
         inbound::asks_for_upgrade,
         models,
-        record::{End, Record},
+        recorded_body::RequestRecord,
         refusal::{Refusal, clip},
+        request_log::End,
         resource::{PREFIX, check_named, shorten},
     },
     model::{ModelTable, ReadModel, RequestedModel, VertexModelLayer},
@@ -105,8 +106,8 @@ impl Shared {
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let path = path.as_ref().map_or("", PathAndQuery::path);
-        let mut record = Record::new(id.clone(), method, path, Arc::clone(&self.sight));
-        record.peer = peer;
+        let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.sight));
+        record.log.peer = peer;
         let verdict = if all {
             // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
             let is_upgrade = is_extended || asks_for_upgrade(&headers);
@@ -114,22 +115,22 @@ impl Shared {
         } else {
             Err(too_many_headers())
         };
-        record.end = End::Whole;
+        record.log.end = End::Whole;
         match verdict {
             Ok(Verdict::Pass(passed)) => {
-                record.status = Some(StatusCode::OK);
+                record.log.status = Some(StatusCode::OK);
                 verdict::pass(&passed)
             }
             Ok(Verdict::Answer(mut answer)) => {
                 cors.put_on(answer.headers_mut());
-                record.status = Some(answer.status());
+                record.log.status = Some(answer.status());
                 verdict::answer(&answer, &id)
             }
             Err(refusal) => {
-                record.refuse(&refusal);
+                record.log.refuse(&refusal);
                 let mut answer = refusal.to_response();
                 cors.put_on(answer.headers_mut());
-                record.status = Some(answer.status());
+                record.log.status = Some(answer.status());
                 verdict::answer(&answer, &id)
             }
         }
@@ -142,13 +143,13 @@ impl Shared {
         is_upgrade: bool,
         listener: Listener,
         cors: &Cors,
-        record: &mut Record,
+        record: &mut RequestRecord,
     ) -> Result<Verdict, Refusal> {
         let refused = |error: BoxError| errors::refusal(&error, &self.upstream);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
-        let uri = path(&asked.path).filter(|_| record.method != Method::CONNECT || is_upgrade);
+        let uri = path(&asked.path).filter(|_| record.log.method != Method::CONNECT || is_upgrade);
         let uri = uri.ok_or_else(Refusal::not_a_proxy)?;
         if !self.clients.load().have_keys() {
             let mut seen = came.clone();
@@ -157,35 +158,35 @@ impl Shared {
             seen.insert(header::HOST, host.unwrap_or(HeaderValue::from_static("")));
             self.browsers.admit(&uri, &seen, listener)?;
         }
-        if is_options(&record.method) {
+        if is_options(&record.log.method) {
             return answer_options(&came, cors).map(Verdict::Answer);
         }
         let client = self.clients.load().authenticate(&came)?;
         if let Some(client) = &client {
-            let _ = record.routed.client.set(Arc::clone(client));
+            let _ = record.context.client.set(Arc::clone(client));
         }
         if is_upgrade {
             return Err(Refusal::upgrade_required());
         }
         let table = self.models.table();
         let mut request = Request::new(());
-        *request.method_mut() = record.method.clone();
+        *request.method_mut() = record.log.method.clone();
         *request.uri_mut() = uri;
         shorten(&mut request, &table)?;
         let path = request.uri().path();
         let may =
             |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
-        if let Some(answer) = models::answer(&record.method, path, &table, may, self.since) {
+        if let Some(answer) = models::answer(&record.log.method, path, &table, may, self.since) {
             return answer.map(Verdict::Answer);
         }
-        check_method_of(&record.method, path, PREFIX)?;
+        check_method_of(&record.log.method, path, PREFIX)?;
         let body = whole_body(asked, &came)?;
         let mut request = request.map(|()| Full::new(body));
         request.headers_mut().clone_from(&came);
         strip_client(request.headers_mut(), table.base());
         if let Some(client) = &client {
             client.count_request()?;
-            let references = client.allow_stored(&record.method, request.uri().path())?;
+            let references = client.allow_stored(&record.log.method, request.uri().path())?;
             if let Some(references) = references {
                 request.extensions_mut().insert(references);
             }
@@ -201,7 +202,7 @@ impl Shared {
         let model = request.extensions().get::<RequestedModel>().cloned();
         let model = model.as_ref().map(RequestedModel::as_str);
         if let Some(model) = model {
-            let _ = record.routed.model.set(model.into());
+            let _ = record.context.model.set(model.into());
         }
         if let Some(client) = &client {
             client.allow(model)?;
@@ -221,7 +222,7 @@ impl Shared {
         }
         let attempts = Attempts::new();
         attempts.begin(Some(&upstream), std::time::Duration::ZERO);
-        let _ = record.routed.attempts.set(attempts);
+        let _ = record.context.attempts.set(attempts);
         let mut set = head.headers;
         let removed = came.keys().filter(|name| !set.contains_key(*name)).cloned().collect();
         for name in came.keys() {

@@ -42,7 +42,6 @@ use super::{
     descriptors,
     error::Failure,
     ground::{Gate, Ground},
-    limits::{LimitOptions, Limits},
     retry::RetryOptions,
     run::say,
     sight::Sight,
@@ -73,14 +72,6 @@ struct Shared {
 /// Envoy does the retries: of a list of locations the first is used, however long it is.
 const RETRY: RetryOptions =
     RetryOptions { max_attempts: u32::MAX, retry_max_delay: Duration::ZERO };
-/// And Envoy's limits bound what is under way, not these.
-const LIMITS: LimitOptions = LimitOptions {
-    max_connections: None,
-    max_concurrent_requests: None,
-    max_queued_requests: 0,
-    queue_timeout: Duration::ZERO,
-};
-
 /// Of the runtime that all of it shares.
 const WORKERS: usize = 1;
 
@@ -92,8 +83,8 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
     let gate = Gate::open(options)?;
     address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
     let ground = Ground::find(&options.target, &RETRY, 0).await?;
-    let limits = Arc::new(Limits::new(&LIMITS));
-    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), limits));
+    // Envoy's limits bound what is under way: nothing waits here.
+    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::default()));
     sight.know(&ground.catalog.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let shared = Arc::new(Shared {

@@ -15,10 +15,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{
-    ACCESS,
-    fit::{Escaping, decimal},
-};
+use super::fit::{Escaping, decimal};
+use crate::gateway::request_log::ACCESS;
 
 /// Time, level, target, message, and `name=value` for each field, as `tracing` has it; but nothing
 /// in it ends the line.

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicUsize},
 };
 
 use prometheus_client::{
@@ -20,12 +20,7 @@ use prometheus_client::{
 
 use super::{Connections, exposition::Form, scraped::Scraped};
 use crate::{
-    gateway::{
-        limits::Limits,
-        log::fit,
-        record::{Record, Way},
-        usage::Usage,
-    },
+    gateway::{log::fit, request_log::RequestLog, usage::Usage},
     token::TokenCache,
 };
 
@@ -212,7 +207,7 @@ struct CodeLabels {
 }
 
 impl Metrics {
-    pub(super) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
+    pub(super) fn new(tokens: TokenCache, queued: Arc<AtomicUsize>) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             models: Models::default(),
@@ -231,7 +226,7 @@ impl Metrics {
             inbound: Connections::default(),
             upstream: Connections::default(),
         };
-        metrics.register(Scraped { tokens, limits });
+        metrics.register(Scraped { tokens, queued });
         metrics
     }
 
@@ -281,16 +276,15 @@ impl Metrics {
         self.in_flight.inc();
     }
 
-    pub(super) fn ended(&self, record: &Record, way: &Way, status: u16, seconds: f64) {
+    pub(super) fn ended(&self, record: &RequestLog, status: u16, seconds: f64) {
         self.in_flight.dec();
         let good = (200..300).contains(&status);
-        let model = match record.routed.model.get() {
+        let model = match &record.model {
             Some(model) => self.models.label(model, good),
             None => Arc::default(),
         };
-        let client = record.routed.client.get().map(|client| Arc::clone(client.name()));
-        let location = way.location.clone().unwrap_or_default();
-        let client = client.unwrap_or_default();
+        let location = record.location.clone().unwrap_or_default();
+        let client = record.client.clone().unwrap_or_default();
         let of = SeriesKey {
             request: RequestLabels { client, model, location, status, end: record.end.as_str() },
             operation: record.operation.unwrap_or(OTHER),
@@ -306,7 +300,7 @@ impl Metrics {
                 .get_or_init(|| self.first_bytes.get_or_create_owned(&series.route()));
             first_byte.observe(first.as_secs_f64());
         }
-        if let Some(retries) = way.retries {
+        if let Some(attempts) = record.attempts {
             let (retried, failed_over) = series.sent.get_or_init(|| {
                 let route = series.route();
                 (
@@ -314,8 +308,8 @@ impl Metrics {
                     self.failovers.get_or_create_owned(&route),
                 )
             });
-            retried.inc_by(retries as u64);
-            failed_over.inc_by(way.failovers as u64);
+            retried.inc_by((attempts - 1) as u64);
+            failed_over.inc_by(record.failovers as u64);
         }
         if let Some(outcome) = record.refresh {
             self.replayed(outcome);

@@ -8,7 +8,7 @@ mod scraped;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread,
 };
@@ -18,7 +18,7 @@ pub(crate) use self::{
     connections::{Connections, CountConnections},
     exposition::Form,
 };
-use super::{limits::Limits, log, record::Record};
+use super::request_log::RequestLog;
 use crate::{
     model::{ModelEntry, ModelTable},
     token::TokenCache,
@@ -33,8 +33,9 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    pub(crate) fn new(tokens: TokenCache, limits: Arc<Limits>) -> Self {
-        let metrics = Metrics::new(tokens.clone(), limits);
+    /// `queued` is how many requests wait for their turn.
+    pub(crate) fn new(tokens: TokenCache, queued: Arc<AtomicUsize>) -> Self {
+        let metrics = Metrics::new(tokens.clone(), queued);
         Self { metrics, tokens, draining: AtomicBool::new(false) }
     }
 
@@ -50,14 +51,13 @@ impl Sight {
     }
 
     /// Its record is complete.
-    pub(crate) fn ended(&self, record: &Record) {
+    pub(crate) fn ended(&self, record: &RequestLog) {
         // 499 is what nginx made of a client that did not wait.
         let left = if thread::panicking() { 500 } else { 499 };
         let status = record.status.map_or(left, |status| status.as_u16());
         let seconds = record.arrived.elapsed().as_secs_f64();
-        let way = record.routed.way();
-        self.metrics.ended(record, &way, status, seconds);
-        log::request(record, &way, status, seconds);
+        self.metrics.ended(record, status, seconds);
+        record.write(status, seconds);
     }
 
     /// A 401 asked for a new token, in a request whose record is another one.
@@ -117,7 +117,6 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use clap::Parser as _;
     use http::{HeaderValue, Method};
     use tracing::{Event, Subscriber};
     use tracing_subscriber::{
@@ -126,7 +125,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{gateway::Command, token::StaticToken};
+    use crate::token::StaticToken;
 
     /// The fields of a request's line, those without a value too.
     #[derive(Clone, Default)]
@@ -146,12 +145,12 @@ mod tests {
     fn the_manual_has_the_fields_of_a_request_and_no_others() {
         let fields = Fields::default();
         tracing::subscriber::with_default(registry().with(fields.clone()), || {
-            let limits = Limits::new(&Command::parse_from(["vertex-gateway"]).options.limits);
             let tokens = TokenCache::new(StaticToken::new("t").unwrap());
-            let sight = Arc::new(Sight::new(tokens, Arc::new(limits)));
+            let sight = Sight::new(tokens, Arc::default());
             let id = HeaderValue::from_static("id");
             for _ in 0..2 {
-                drop(Record::new(id.clone(), Method::POST, "", Arc::clone(&sight)));
+                sight.arrived();
+                sight.ended(&RequestLog::new(id.clone(), Method::POST, ""));
                 // A test in another thread may have come to this callsite first, where nobody
                 // listens. From now on it is known, and who listens is asked anew.
                 tracing::callsite::rebuild_interest_cache();

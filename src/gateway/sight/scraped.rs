@@ -1,6 +1,12 @@
 //! Metrics that are looked up when they are asked for, not kept.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -10,14 +16,15 @@ use prometheus_client::{
 };
 
 use crate::{
-    gateway::{limits::Limits, log, trace},
+    gateway::{log, trace},
     token::{FetchOutcome, FetchReason, TokenCache},
 };
 
 #[derive(Debug)]
 pub(super) struct Scraped {
     pub(super) tokens: TokenCache,
-    pub(super) limits: Arc<Limits>,
+    /// How many wait for their turn.
+    pub(super) queued: Arc<AtomicUsize>,
 }
 
 impl Collector for Scraped {
@@ -37,7 +44,7 @@ impl Collector for Scraped {
         let help = "Number of the access token: how many different ones there have been.";
         gauge("token_generation", help, None, Some(stats.generation as f64))?;
         let help = "Requests that wait for their turn.";
-        gauge("requests_queued", help, None, Some(self.limits.waiting() as f64))?;
+        gauge("requests_queued", help, None, Some(self.queued.load(Relaxed) as f64))?;
 
         let help = "Answers of 401 to the access token.";
         let rejections = ConstCounter::new(stats.rejections);

@@ -2,7 +2,7 @@
 
 use http::{Extensions, Request};
 
-use crate::gateway::{error::Failure, record::Record};
+use crate::gateway::{error::Failure, request_log::RequestLog};
 
 /// The client, with a span for each attempt: without one, itself.
 pub(crate) type Traced<S> = S;
@@ -47,7 +47,7 @@ impl Trace {
         None
     }
 
-    pub(crate) fn end(self, _: &Record) {}
+    pub(crate) fn end(self, _: &RequestLog) {}
 }
 
 pub(crate) fn lost_spans() -> u64 {

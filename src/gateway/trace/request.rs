@@ -34,7 +34,7 @@ use crate::{
         error::Failure,
         log::clip,
         operation::{operation, stored},
-        record::{End, Record},
+        request_log::{End, RequestLog},
     },
     model::RequestedModel,
 };
@@ -164,7 +164,7 @@ impl Trace {
     }
 
     /// The request has ended, and this became of it.
-    pub(crate) fn end(self, record: &Record) {
+    pub(crate) fn end(self, record: &RequestLog) {
         let Some(begun) = self.0 else { return };
         let Begun { mut server, way } = *begun;
         if !way.is_recorded {
@@ -190,7 +190,7 @@ impl Trace {
                     String::from(traffic_type),
                 ));
             }
-            if let Some(location) = record.routed.way().location {
+            if let Some(location) = record.location.clone() {
                 span.set_attribute(KeyValue::new("vertex_gateway.location", location));
             }
             if let Some(failure) = &failure {
@@ -213,7 +213,7 @@ impl Trace {
         }
         let texts = [
             ("vertex_gateway.request_id", record.id.to_str().ok().map(str::to_owned)),
-            ("vertex_gateway.client", record.routed.client.get().map(|c| c.name().to_string())),
+            ("vertex_gateway.client", record.client.as_ref().map(ToString::to_string)),
             ("vertex_gateway.code", record.refused.map(str::to_owned)),
             ("vertex_gateway.refresh", record.refresh.map(str::to_owned)),
             ("vertex_gateway.end", Some(record.end.as_str().to_owned())),
@@ -223,7 +223,7 @@ impl Trace {
                 server.set_attribute(KeyValue::new(key, text));
             }
         }
-        if let Some(attempts) = record.routed.attempts() {
+        if let Some(attempts) = record.attempts {
             let attempts = i64::try_from(attempts).unwrap_or(i64::MAX);
             server.set_attribute(KeyValue::new("vertex_gateway.attempts", attempts));
         }
@@ -316,7 +316,7 @@ impl fmt::Debug for Way {
 }
 
 /// Why an answer is not what was hoped for.
-fn failure(record: &Record) -> Option<Value> {
+fn failure(record: &RequestLog) -> Option<Value> {
     if let Some(code) = record.refused {
         return Some(code.into());
     }
