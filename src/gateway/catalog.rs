@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Mutex;
 
-use super::{directory::Directory, error::Failure, retry::RetryOptions, target::TargetOptions};
+use super::{
+    discovered::Discovered, discovery, error::Failure, retry::RetryOptions, target::TargetOptions,
+};
 use crate::{
     auth::VertexAuthLayer,
     emulator::Emulator,
@@ -28,7 +30,7 @@ struct Current {
     target: TargetOptions,
     upstream: Upstream,
     retry: RetryOptions,
-    directory: Directory,
+    discovered: Discovered,
 }
 
 impl Catalog {
@@ -45,7 +47,7 @@ impl Catalog {
         info: Option<CredentialsInfo>,
         retry: RetryOptions,
     ) -> Result<Self, Failure> {
-        let current = Current { target, upstream, retry, directory: Directory::default() };
+        let current = Current { target, upstream, retry, discovered: Discovered::default() };
         let (current, table) = current.look_up(&auth).await?;
         let layer = VertexModelLayer::new(table);
         Ok(Self { layer, auth, emulator, info, current: Mutex::new(current) })
@@ -66,8 +68,8 @@ impl Catalog {
             tracing::warn!(keys = changed.join(", "), "what these set changes at the next start");
         }
         let settings = target.settings(self.emulator.as_deref(), self.info.as_ref())?;
-        let (retry, directory) = (current.retry.clone(), current.directory.clone());
-        let next = Current { target, upstream: settings.upstream()?, retry, directory };
+        let (retry, discovered) = (current.retry.clone(), current.discovered.clone());
+        let next = Current { target, upstream: settings.upstream()?, retry, discovered };
         let (next, table) = next.look_up(&self.auth).await?;
         self.layer.set_table(table);
         *current = next;
@@ -84,7 +86,7 @@ impl Catalog {
                 continue;
             }
             match current.look_up(&self.auth).await {
-                Ok((next, _)) if next.directory == current.directory => {}
+                Ok((next, _)) if next.discovered == current.discovered => {}
                 Ok((next, table)) => {
                     tracing::info!(models = table.entries().len(), "endpoints have changed");
                     self.layer.set_table(table);
@@ -100,10 +102,10 @@ impl Current {
     /// The same with what Vertex AI says of endpoints now.
     async fn look_up(&self, auth: &VertexAuthLayer) -> Result<(Self, ModelTable), Failure> {
         let Self { target, upstream, retry, .. } = self;
-        let directory = target.look_up(upstream, auth).await?;
-        let table = target.models(upstream, auth, &directory)?;
+        let discovered = discovery::look_up(target, upstream, auth).await?;
+        let table = target.models(upstream, auth, &discovered)?;
         retry.check(&table)?;
         let (target, upstream, retry) = (target.clone(), upstream.clone(), retry.clone());
-        Ok((Self { target, upstream, retry, directory }, table))
+        Ok((Self { target, upstream, retry, discovered }, table))
     }
 }

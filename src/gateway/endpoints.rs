@@ -10,7 +10,8 @@ use tower::Layer as _;
 use super::{
     config::EndpointsOptions,
     credentials::{find, mint},
-    error::{Failure, causes},
+    discovery::told,
+    error::Failure,
     file::ConfigFile,
     log::is_unfit,
     outbound::Outbound,
@@ -23,7 +24,6 @@ use crate::{
     auth::VertexAuthLayer,
     discover::{DeployedModel, DiscoverError, EndpointDescription, Endpoints},
     replay::ReplayBody,
-    route::Upstream,
     token::StaticToken,
 };
 
@@ -99,16 +99,6 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
             several.len(),
             several.join("\n")
         ))),
-    }
-}
-
-pub(crate) fn told(upstream: &Upstream, error: DiscoverError) -> String {
-    let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
-    match error {
-        DiscoverError::Unanswered(_) => {
-            format!("{location} at {}: {}", upstream.origin(), causes(&error.into()))
-        }
-        error => format!("{location}: {error}"),
     }
 }
 

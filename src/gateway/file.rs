@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     net::SocketAddr,
+    num::NonZeroU32,
     ops::Range,
     path::Path,
     sync::Arc,
@@ -20,8 +21,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    clients::ClientRules,
-    directory::{self, BY_NAME, Directory, Named},
+    discovered::{self, Discovered},
     error::Failure,
     values::{self, LONGEST_FILE, MOST, given_in},
 };
@@ -186,6 +186,29 @@ impl Wrong {
 
 fn line(text: &str, at: &Range<usize>) -> usize {
     text.get(..at.start).unwrap_or_default().matches('\n').count() + 1
+}
+
+/// How an entry of the file says that it has no id.
+pub(crate) const BY_NAME: &str = "display-name:";
+
+/// `[[client]]` of the configuration file: what the holder of a key may do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct ClientRules {
+    pub(crate) name: String,
+    pub(crate) models: Option<Vec<String>>,
+    pub(crate) requests_per_minute: Option<NonZeroU32>,
+    pub(crate) max_concurrent_requests: Option<NonZeroU32>,
+    #[serde(default)]
+    pub(crate) shared_responses: bool,
+}
+
+/// An endpoint that the file knows by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Named {
+    /// `None` is that of all requests.
+    pub(crate) location: Option<String>,
+    /// With its `display-name:`.
+    pub(crate) entry: String,
 }
 
 /// The options that can be set in a file and have no key above, by the keys that they have there.
@@ -355,12 +378,12 @@ impl ConfigFile {
     }
 
     /// The models, over the upstream of those that no entry moves. An endpoint that goes by name
-    /// and is not in the directory has not been looked up yet: the table then serves to check the
+    /// and was not found has not been looked up yet: the table then serves to check the
     /// rest.
     pub(crate) fn table(
         &self,
         base: Upstream,
-        directory: &Directory,
+        discovered: &Discovered,
     ) -> Result<ModelTable, Failure> {
         let mut table = ModelTable::builder(base);
         match self.default_publisher.as_deref() {
@@ -369,10 +392,10 @@ impl ConfigFile {
             Some(publisher) => table = table.default_publisher(publisher),
         }
         for model in &self.models {
-            table = table.route(&model.name, model.route(directory)?);
+            table = table.route(&model.name, model.route(discovered)?);
         }
         let taken = |name: &str| self.models.iter().any(|model| model.name == name);
-        table = directory.add_deployed(table, taken);
+        table = discovered.add_deployed(table, taken);
         Ok(table.build()?)
     }
 }
@@ -385,7 +408,7 @@ impl Model {
             .then(|| Named { location: self.location.clone(), entry: entry.to_owned() })
     }
 
-    fn route(&self, directory: &Directory) -> Result<ModelRoute, Failure> {
+    fn route(&self, discovered: &Discovered) -> Result<ModelRoute, Failure> {
         let mut route = ModelRoute::new();
         if let Some(model) = &self.model {
             route = route.model(model);
@@ -406,8 +429,8 @@ impl Model {
                     shown::value(&self.name)
                 )));
             }
-            route = match directory.named(&named) {
-                Some(endpoint) => directory::at(route, endpoint),
+            route = match discovered.named(&named) {
+                Some(endpoint) => discovered::at(route, endpoint),
                 None => route.endpoint_id("0"),
             };
         } else if let Some(endpoint) = &self.endpoint {
@@ -558,7 +581,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let file = parse(&every).unwrap();
-        assert!(file.table(base(), &Directory::default()).is_ok(), "{file:?}");
+        assert!(file.table(base(), &Discovered::default()).is_ok(), "{file:?}");
         let table: toml::Table = every.parse().unwrap();
         let keys = KEYS
             .iter()
@@ -580,7 +603,7 @@ mod tests {
     fn what_the_readme_shows_loads() {
         let readme = include_str!("../../README.md");
         let shown = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
-        let table = parse(shown).unwrap().table(base(), &Directory::default()).unwrap();
+        let table = parse(shown).unwrap().table(base(), &Discovered::default()).unwrap();
         assert_eq!(table.entries().len(), 2);
     }
 
@@ -637,7 +660,7 @@ mod tests {
             ("[[model]]\nname = \"a\"\nheaders = { authorization = \"SECRET\" }", "header"),
         ] {
             let error =
-                parse(text).unwrap().table(base(), &Directory::default()).unwrap_err().to_string();
+                parse(text).unwrap().table(base(), &Discovered::default()).unwrap_err().to_string();
             assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
         }
     }

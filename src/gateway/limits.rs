@@ -225,7 +225,7 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::clients::{ClientRules, Clients};
+    use crate::gateway::{clients::Clients, file::ClientRules};
 
     #[tokio::test(start_paused = true)]
     async fn both_turns_have_one_time_together() {

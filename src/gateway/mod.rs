@@ -6,7 +6,7 @@
 //! | `file` | the configuration file |
 //! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
 //! | `catalog` | the table of models in force |
-//! | `directory` | endpoints by their names, looked up and kept up to date |
+//! | `discovery` | endpoints by their names, looked up and kept up to date |
 //! | `clients` | who may ask, which models, how often |
 //! | `tls` | the certificate that clients see, and those that they must show |
 //! | `watch` | files that are read again when they change |
@@ -67,7 +67,8 @@ mod config;
 mod context;
 mod credentials;
 mod descriptors;
-mod directory;
+mod discovered;
+mod discovery;
 mod endpoints;
 mod error;
 mod errors;

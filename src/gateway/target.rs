@@ -10,7 +10,7 @@ use http::Uri;
 
 use super::{
     credentials::{CredentialOptions, not_with_the_emulator},
-    directory::Directory,
+    discovered::Discovered,
     error::Failure,
     file::{ConfigFile, FileOptions},
     values::{given, given_by, shown_debug},
@@ -209,7 +209,12 @@ impl TargetOptions {
     ) -> Result<(), Failure> {
         let anybody = StaticToken::new("none").map_err(Error::from)?;
         let auth = self.trusting(VertexAuthLayer::new(anybody), upstream, emulator, None)?;
-        self.models(upstream, &auth, &Directory::default()).map(drop)
+        self.models(upstream, &auth, &Discovered::default()).map(drop)
+    }
+
+    /// Whether there is anything to look up.
+    pub(crate) fn has_names(&self) -> bool {
+        self.discovers() || self.file.named().next().is_some()
     }
 
     pub(crate) fn discovers(&self) -> bool {
@@ -221,9 +226,9 @@ impl TargetOptions {
         &self,
         upstream: &Upstream,
         auth: &VertexAuthLayer,
-        directory: &Directory,
+        discovered: &Discovered,
     ) -> Result<ModelTable, Failure> {
-        let table = self.file.table(upstream.clone(), directory)?;
+        let table = self.file.table(upstream.clone(), discovered)?;
         for entry in table.entries() {
             if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
                 return Err(Failure::new(format!(

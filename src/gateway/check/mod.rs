@@ -30,6 +30,7 @@ use self::{
 use super::{
     config::CheckOptions,
     credentials::{Identity, Minted, find, mint},
+    discovery,
     error::{Failure, NO_LOCATION, NO_PROJECT},
     target::{Settings, Taken, TargetOptions},
     values::given,
@@ -213,8 +214,8 @@ async fn models(
     base: &Upstream,
     auth: &VertexAuthLayer,
 ) -> Result<Option<ModelTable>, Failure> {
-    let directory = match target.look_up(base, auth).await {
-        Ok(directory) => directory,
+    let discovered = match discovery::look_up(target, base, auth).await {
+        Ok(discovered) => discovered,
         Err(failure) if failure.exit_code() == 1 => {
             let remedy = "`vertex-gateway endpoints` lists what is there, by id and by name";
             report.add(Check::failed("endpoints", failure.to_string(), remedy));
@@ -222,9 +223,9 @@ async fn models(
         }
         Err(failure) => return Err(failure),
     };
-    let table = target.models(base, auth, &directory)?;
+    let table = target.models(base, auth, &discovered)?;
     if target.has_names() {
-        report.add(Check::passed("endpoints", directory.to_string()));
+        report.add(Check::passed("endpoints", discovered.to_string()));
     }
     Ok(Some(table))
 }

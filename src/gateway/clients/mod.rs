@@ -8,7 +8,6 @@ use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc, time:
 
 use clap::{Args, builder::FalseyValueParser};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use self::{
@@ -17,7 +16,7 @@ use self::{
 };
 use super::{
     error::Failure,
-    file::{ConfigFile, FileOptions, nearest},
+    file::{ClientRules, ConfigFile, FileOptions, nearest},
     refusal::{Refusal, clip},
     target::TargetOptions,
     values::shown_debug,
@@ -40,17 +39,6 @@ pub struct ClientOptions {
 }
 
 shown_debug!(ClientOptions: client_key_file; allow_unauthenticated);
-
-/// `[[client]]` of the configuration file: what the holder of a key may do.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct ClientRules {
-    pub(crate) name: String,
-    models: Option<Vec<String>>,
-    requests_per_minute: Option<NonZeroU32>,
-    max_concurrent_requests: Option<NonZeroU32>,
-    #[serde(default)]
-    shared_responses: bool,
-}
 
 /// Where clients are from.
 #[derive(Clone, Debug)]
