@@ -15,7 +15,7 @@ use super::{
     file::ConfigFile,
     log::is_unfit,
     outbound::Outbound,
-    run::{say, say_json},
+    output::{say, say_json},
     target::TargetOptions,
     values::given,
 };

@@ -83,6 +83,7 @@ mod log;
 mod models;
 mod operation;
 mod outbound;
+mod output;
 mod policy;
 mod reason;
 mod recorded_body;

@@ -2,10 +2,10 @@
 
 use clap::CommandFactory as _;
 
-use std::{io::Write, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 #[cfg(feature = "ext-authz")]
-use super::file::FileOptions;
+use super::output::say;
 use super::{
     admin::Admin,
     app::Shared,
@@ -16,7 +16,7 @@ use super::{
     descriptors, endpoints,
     error::Failure,
     ext_authz,
-    file::{ConfigFile, address},
+    file::{ConfigFile, FileOptions, address},
     ground::{Gate, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
@@ -187,19 +187,4 @@ or let any OpenAI SDK use it:
         ));
     }
     say(&lines);
-}
-
-/// To standard output, which may be closed: that is no reason to stop serving.
-pub(crate) fn say(lines: &[String]) {
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        let _ = writeln!(out, "{line}");
-    }
-    let _ = out.flush();
-}
-
-/// One document on one line.
-pub(crate) fn say_json(document: &impl serde::Serialize) {
-    // Nothing here has a key that is not text, which alone could fail.
-    say(&[serde_json::to_string(document).unwrap_or_default()]);
 }

@@ -8,7 +8,7 @@ use super::{
     credentials::{find, mint},
     error::Failure,
     file::ConfigFile,
-    run::{say, say_json},
+    output::{say, say_json},
 };
 use crate::Error;
 

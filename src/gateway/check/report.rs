@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::gateway::{
     error::Failure,
-    run::{say, say_json},
+    output::{say, say_json},
 };
 
 /// As wide as `credentials`.
