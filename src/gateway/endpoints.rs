@@ -13,9 +13,9 @@ use super::{
     discovery::told,
     error::Failure,
     file::ConfigFile,
-    log::is_unfit,
     outbound::Outbound,
     output::{say, say_json},
+    printable::is_unfit,
     target::TargetOptions,
     values::given,
 };

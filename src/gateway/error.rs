@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, path::Path};
 
 use clap::Args;
 
-use super::{log::fit, values::given_by};
+use super::{printable::fit, values::given_by};
 use crate::{
     BoxError,
     error::{ConfigError, Error, WRITE_IT},

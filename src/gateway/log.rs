@@ -3,7 +3,6 @@
 //! A thread of its own writes it. When nobody reads standard error, or its disk is full, lines are
 //! lost and counted; no request waits for them.
 
-pub(crate) mod fit;
 mod json;
 mod text;
 
@@ -21,16 +20,11 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use self::fit::{fit, is_unfit};
 use self::{
     json::Json,
     text::{Short, Text},
 };
-use super::{
-    config::{Command, Subcommand},
-    error::Failure,
-    values::given,
-};
+use super::{error::Failure, values::given};
 use crate::shown;
 
 /// What is behind standard error may pause for so many lines before some are lost; they have
@@ -38,9 +32,6 @@ use crate::shown;
 const LINES: usize = 16 << 10;
 /// Lines that come fast are written together.
 const BUFFER: usize = 64 << 10;
-/// As much of a model's name, or of a path, as is told: a client may send any.
-const LONGEST: usize = 200;
-
 /// The lines that were lost because too many waited, if there is a log. One for the process, as the
 /// log is.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
@@ -80,28 +71,9 @@ pub enum LogFormat {
 #[must_use = "lines are lost that were not written when it is dropped"]
 pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 
-/// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
-/// `tracing`, such as `warn,tower_vertex=info`) say. Call it once, before [`run`](super::run).
-///
-/// # Errors
-///
-/// [`Failure`], if the variable is no such filter.
-///
-/// # Panics
-///
-/// If the process has a global `tracing` subscriber already.
-pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
-    let (level, format) = match &command.subcommand {
-        // They report what is worth knowing themselves.
-        Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
-            ("off", LogFormat::Auto)
-        }
-        Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
-        Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
-        #[cfg(feature = "ext-authz")]
-        Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.serving.log.log_format),
-        None => (LEVEL, command.options.serving.log.log_format),
-    };
+/// Starts the log of the process in this form, at the level that `VERTEX_GATEWAY_LOG` (a filter of
+/// `tracing`, such as `warn,tower_vertex=info`) says, or else at `level`.
+pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure> {
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = given(&set).unwrap_or(level);
     // The parser's own error repeats parts of it.
@@ -166,7 +138,8 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
-const LEVEL: &str = "warn,tower_vertex=info";
+/// The level where nothing else is said.
+pub(crate) const LEVEL: &str = "warn,tower_vertex=info";
 
 fn panicked(panic: &PanicHookInfo<'_>) {
     let at = panic.location().map(ToString::to_string);
@@ -179,14 +152,6 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 /// How many lines were lost, because nobody read them or there was no place for them.
 pub(crate) fn lost_lines() -> u64 {
     UNWRITTEN.load(Relaxed) + LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
-}
-
-pub(crate) fn clip(text: &str) -> &str {
-    if text.len() <= LONGEST {
-        return text;
-    }
-    let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);
-    &text[..end]
 }
 
 #[cfg(test)]

@@ -85,8 +85,10 @@ mod operation;
 mod outbound;
 mod output;
 mod policy;
+mod printable;
 mod reason;
 mod recorded_body;
+mod redact;
 mod refusal;
 mod request_log;
 mod resource;
@@ -118,9 +120,9 @@ pub use self::{
     error::Failure,
     ground::ServingOptions,
     limits::LimitOptions,
-    log::{LogFormat, LogGuard, LogOptions, start_log},
+    log::{LogFormat, LogGuard, LogOptions},
     outbound::OutboundOptions,
-    run::run,
+    run::{run, start_log},
     target::TargetOptions,
     tls::TlsOptions,
 };

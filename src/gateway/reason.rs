@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::check::redact;
+use super::redact;
 
 /// The longest error that is read.
 const LONGEST: usize = 16 << 10;

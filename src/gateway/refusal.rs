@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::log::fit::is_unfit;
+use super::printable::is_unfit;
 use crate::{
     Error,
     error::{RouteError, openai_response},

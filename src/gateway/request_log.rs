@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode};
 
-use super::{log::clip, operation::operation, refusal::Refusal, usage::Usage};
+use super::{operation::operation, printable::clip, refusal::Refusal, usage::Usage};
 
 /// The target of the lines of requests.
 pub(crate) const ACCESS: &str = "tower_vertex::gateway::access";

@@ -5,7 +5,7 @@ use clap::CommandFactory as _;
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 #[cfg(feature = "ext-authz")]
-use super::output::say;
+use super::log::LEVEL;
 use super::{
     admin::Admin,
     app::Shared,
@@ -20,6 +20,8 @@ use super::{
     ground::{Gate, Ground},
     limits::Limits,
     listen::{Workers, accept, accept_rest, bind, cannot_listen},
+    log::{self, LogFormat, LogGuard},
+    output::say,
     sight::Sight,
     signals::{Ending, hang_up, stop_signal, tell_systemd},
     token,
@@ -187,4 +189,29 @@ or let any OpenAI SDK use it:
         ));
     }
     say(&lines);
+}
+
+/// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
+/// `tracing`, such as `warn,tower_vertex=info`) say. Call it once, before [`run`].
+///
+/// # Errors
+///
+/// [`Failure`], if the variable is no such filter.
+///
+/// # Panics
+///
+/// If the process has a global `tracing` subscriber already.
+pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
+    let (level, format) = match &command.subcommand {
+        // They report what is worth knowing themselves.
+        Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
+            ("off", LogFormat::Auto)
+        }
+        Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
+        Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
+        #[cfg(feature = "ext-authz")]
+        Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.serving.log.log_format),
+        None => (LEVEL, command.options.serving.log.log_format),
+    };
+    log::start(level, format)
 }

@@ -6,7 +6,8 @@ mod tests;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{advice::member, redact::shown};
+use super::advice::member;
+use crate::gateway::redact::shown;
 
 /// An answer, as far as it is looked at.
 pub(super) struct Answer<'a> {

@@ -9,14 +9,12 @@
 //! | `connect` | the host's name and certificate |
 //! | `model` | a request by the way of every request, and the server's clock |
 //! | `explain` | what Vertex AI's answer means |
-//! | `redact` | text of others, made fit to be shown |
 //! | `report` | lines, or JSON |
 
 mod advice;
 mod connect;
 mod explain;
 mod model;
-pub(crate) mod redact;
 mod report;
 
 use std::time::Duration;

@@ -24,7 +24,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::fit::{Piece, decimal, pieces};
+use crate::gateway::printable::{Piece, decimal, pieces};
 
 /// `timestamp` (RFC 3339, UTC), `level`, the event's fields with its `message`, `target`. Spans are
 /// not told.

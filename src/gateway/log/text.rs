@@ -15,8 +15,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::fit::{Escaping, decimal};
-use crate::gateway::request_log::ACCESS;
+use crate::gateway::{
+    printable::{Escaping, decimal},
+    request_log::ACCESS,
+};
 
 /// Time, level, target, message, and `name=value` for each field, as `tracing` has it; but nothing
 /// in it ends the line.

@@ -20,7 +20,7 @@ use prometheus_client::{
 
 use super::{Connections, exposition::Form, scraped::Scraped};
 use crate::{
-    gateway::{log::fit, request_log::RequestLog, usage::Usage},
+    gateway::{printable::fit, request_log::RequestLog, usage::Usage},
     token::TokenCache,
 };
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     BoxError,
-    gateway::{error::find, log::clip},
+    gateway::{error::find, printable::clip},
     route::Upstream,
 };
 

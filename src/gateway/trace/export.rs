@@ -45,7 +45,7 @@ use super::settings::Settings;
 use crate::{
     gateway::{
         error::{Failure, causes},
-        log::clip,
+        printable::clip,
         values::LONGEST_FILE,
     },
     regular_file, shown,

@@ -32,8 +32,8 @@ use super::{attempt::Traced, context, export, settings::Settings};
 use crate::{
     gateway::{
         error::Failure,
-        log::clip,
         operation::{operation, stored},
+        printable::clip,
         request_log::{End, RequestLog},
     },
     model::RequestedModel,

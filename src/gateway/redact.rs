@@ -1,6 +1,7 @@
 //! Text of others, made fit to be shown.
 
-use crate::{gateway::log::is_unfit, shown};
+use super::printable::is_unfit;
+use crate::shown;
 
 const REDACTED: &str = "[redacted]";
 /// In characters.

@@ -3,6 +3,9 @@
 
 use std::fmt::{self, Write};
 
+/// As much of a model's name, or of a path, as is told: a client may send any.
+const LONGEST: usize = 200;
+
 /// Controls (C0, DEL, C1 with U+0085), what else ends a line (U+2028, U+2029), and what changes how text
 /// around it is shown without being seen itself.
 pub(crate) fn is_unfit(c: char) -> bool {
@@ -22,12 +25,12 @@ pub(crate) fn is_unfit(c: char) -> bool {
 }
 
 /// Of a text.
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     Fit(&'a str),
     Unfit(char),
 }
 
-pub(super) fn pieces(mut rest: &str) -> impl Iterator<Item = Piece<'_>> {
+pub(crate) fn pieces(mut rest: &str) -> impl Iterator<Item = Piece<'_>> {
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
         if is_unfit(first) {
@@ -41,7 +44,7 @@ pub(super) fn pieces(mut rest: &str) -> impl Iterator<Item = Piece<'_>> {
 }
 
 /// A writer that escapes as Rust does, `\n` and `\u{2028}`.
-pub(super) struct Escaping<'a, W>(pub(super) &'a mut W);
+pub(crate) struct Escaping<'a, W>(pub(crate) &'a mut W);
 
 impl<W: Write> Write for Escaping<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -60,8 +63,17 @@ pub(crate) fn fit(text: &str) -> String {
     fit
 }
 
+/// As much of it as is told.
+pub(crate) fn clip(text: &str) -> &str {
+    if text.len() <= LONGEST {
+        return text;
+    }
+    let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);
+    &text[..end]
+}
+
 /// A number as people write it, without an exponent.
-pub(super) fn decimal(value: f64) -> String {
+pub(crate) fn decimal(value: f64) -> String {
     let mut text = value.to_string();
     if value.is_finite() && !text.contains('.') {
         text.push_str(".0");
