@@ -8,7 +8,7 @@
 //! quarter of all the instructions of a proxy that does nothing but forward.
 
 mod body;
-mod connect;
+mod connector;
 mod head;
 mod pool;
 
@@ -31,17 +31,17 @@ use tower::Service;
 pub(crate) use self::head::is_about_a_host;
 pub(crate) use self::{
     body::AnswerBody,
-    connect::{CONNECT_TIMEOUT, ConnectError},
+    connector::{CONNECT_TIMEOUT, ConnectError},
     head::stream_headers,
 };
 use self::{
-    connect::Connector,
+    connector::Connector,
     head::settle,
     pool::{Lease, Place, Pool},
 };
 use super::{
     error::Failure,
-    sight::Connections,
+    telemetry::Connections,
     values::{time, timeout},
 };
 use crate::BoxError;
