@@ -1,49 +1,20 @@
 //! The sidecar `vertex-gateway`: any OpenAI client uses Vertex AI by changing its base URL.
 //!
-//! | room | what it does |
+//! | folder | what it does |
 //! |---|---|
-//! | [`Options`] | what can be set, on the command line and in the environment |
-//! | `file` | the configuration file |
-//! | `app` | the stack: the path of a request through its layers to Vertex AI, and of its answer back |
-//! | `catalog` | the table of models in force |
-//! | `directory` | endpoints by their names, looked up and kept up to date |
-//! | `clients` | who may ask, which models, how often |
-//! | `tls` | the certificate that clients see, and those that they must show |
-//! | `watch` | files that are read again when they change |
-//! | `policy` | whether a request may go to its model, and when |
-//! | `limits` | how many are under way at a time |
-//! | `retry` | what is sent again, and how often |
-//! | `reason` | why Vertex AI answered with an error, for the log |
-//! | `record` | one request, to the last byte of its answer |
-//! | `breaks` | the answer as it comes: silences and breaks |
-//! | `sight` | what operators see of requests: metrics, and a line of the log each |
-//! | `log` | the log, which holds nobody up |
-//! | `trace` | the same requests as spans, for a collector of traces |
-//! | `admin` | the listener of metrics and health |
-//! | `usage` | the tokens that an answer cost |
-//! | `operation` | what a model is asked to do, in metrics and spans |
-//! | `browser` | web pages: under which hosts and of which origins they may ask, and CORS |
-//! | `models` | the answers to `/v1/models` |
-//! | `activity` | what a connection of a client is doing, and since when it does nothing |
-//! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
-//! | `descriptors` | how many connections the limit of open files allows |
-//! | `seldom` | warnings that are not repeated for each connection |
-//! | `inbound` | what is refused at the door, and what happens to a body that nobody reads |
-//! | `outbound` | the connections to Vertex AI: which are kept, and for how long |
-//! | `refusal` | the answers, in OpenAI's form, to what did not reach Vertex AI |
-//! | `strict` | what two servers might read in two ways, and is not read at all |
-//! | `unreadable` | the same for what is not even HTTP |
-//! | [`TargetOptions`] | where requests go, and who may see the token |
-//! | [`CredentialOptions`] | whose token it is |
-//! | `listen` | the workers, and the connections that they are dealt |
-//! | `signals` | Ctrl-C, SIGTERM, SIGHUP; and systemd |
-//! | [`ServingOptions`] | what all that serves stands on: who may come, credentials, upstream, token, models |
-//! | `ext_authz` | the same for Envoy: it sends the request, with the token and the way from here (feature `ext-authz`) |
-//! | [`run`] | the commands, and the end |
-//! | `check` | what works and what does not, one line each, with the remedy |
-//! | `token` | a token, printed |
-//! | `values` | how times, sizes and numbers are written, and how large they may be |
-//! | `endpoints` | what is deployed where, as a table |
+//! | `cli` | the commands: [`run`] |
+//! | `envoy` | gives Envoy the token and the way of each request (feature `ext-authz`) |
+//! | `server` | the listeners, and what they stand on |
+//! | `proxy` | the way of a request to Vertex AI, and of its response back |
+//! | `models` | the models that clients may ask for |
+//! | `access` | who may ask, which models, how often, how many at a time |
+//! | `outbound` | the connections to Vertex AI |
+//! | `inbound` | what a client sends, and what is refused at the door |
+//! | `telemetry` | what operators see: log, metrics, traces |
+//! | `config` | what can be set, and where a value came from |
+//!
+//! Each folder uses only those below it, and all use the files beside this one: `error`, `values`,
+//! `local_reply`, `printable`, `redact`, `output`, `seldom`. `tests/architecture.rs` holds that.
 //!
 //! ```no_run
 //! use clap::Parser;
@@ -55,66 +26,40 @@
 //! # }
 //! ```
 
-mod activity;
-mod admin;
-mod app;
-mod breaks;
-mod browser;
-mod catalog;
-mod check;
-mod clients;
+mod access;
+mod cli;
 mod config;
-mod credentials;
-mod descriptors;
-mod directory;
-mod endpoints;
 #[cfg(feature = "ext-authz")]
-mod ext_authz;
-mod file;
-mod ground;
+mod envoy;
+mod error;
 mod inbound;
-mod limits;
-mod listen;
-mod log;
+mod local_reply;
 mod models;
-mod operation;
 mod outbound;
-mod policy;
-mod reason;
-mod record;
-mod refusal;
-mod resource;
-mod retry;
-mod run;
+mod output;
+mod printable;
+mod proxy;
+mod redact;
 mod seldom;
-mod send_timeout;
-mod sight;
-mod signals;
-mod strict;
-mod target;
-mod tls;
-mod token;
-mod trace;
-mod unreadable;
-mod usage;
+mod server;
+mod telemetry;
 mod values;
-mod watch;
 
 #[cfg(feature = "ext-authz")]
-pub use self::ext_authz::ExtAuthzOptions;
+pub use self::envoy::ExtAuthzOptions;
 pub use self::{
-    admin::AdminOptions,
-    clients::ClientOptions,
-    config::{
-        CheckOptions, Command, EmulatorOptions, EndpointsOptions, Failure, Options, Subcommand,
-        TokenOptions,
+    access::{ClientOptions, concurrency::LimitOptions},
+    cli::{
+        command::{
+            CheckOptions, Command, EmulatorOptions, EndpointsOptions, Options, Subcommand,
+            TokenOptions,
+        },
+        serve::{run, start_log},
     },
-    credentials::CredentialOptions,
-    ground::ServingOptions,
-    limits::LimitOptions,
-    log::{LogFormat, LogGuard, LogOptions, start_log},
+    config::{credentials::CredentialOptions, upstream::TargetOptions},
+    error::Failure,
+    inbound::tls::TlsOptions,
     outbound::OutboundOptions,
-    run::run,
-    target::TargetOptions,
-    tls::TlsOptions,
+    server::{admin::AdminOptions, bootstrap::ServingOptions},
+    telemetry::log::{LogFormat, LogGuard, LogOptions},
 };

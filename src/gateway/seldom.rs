@@ -10,11 +10,11 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// Says when something that happens often is to be logged.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<Option<(Instant, u64)>>);
+pub(crate) struct Seldom(Mutex<Option<(Instant, u64)>>);
 
 impl Seldom {
     /// It has happened at `now`. If it is to be logged: how often it has, since that was so before.
-    pub(super) fn happened(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn happened(&self, now: Instant) -> Option<u64> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let times = match *last {
             Some((logged, times)) if now.saturating_duration_since(logged) < PERIOD => {

@@ -3,13 +3,15 @@
 //!
 //! A message never repeats a value: whoever mixes two settings up may have put a secret there.
 
-use std::{ffi::OsStr, ops::RangeInclusive, time::Duration};
+use std::{ffi::OsStr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{
-    Arg, Error,
+    Arg, Args, Error,
     builder::TypedValueParser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+
+use crate::shown::{self, Shown};
 
 /// The longest time of all. A point in time that is so far from now can be reckoned with
 /// everywhere: Tokio's timers end after two years, and a sum of two `Instant`s panics much later.
@@ -19,7 +21,10 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 const LARGEST: u64 = if usize::BITS < 64 { 1 << 30 } else { 1 << 40 };
 
 /// The largest number of things that are counted.
-pub(super) const MOST: u64 = 1_000_000;
+pub(crate) const MOST: u64 = 1_000_000;
+
+/// The longest of all files that people write: none is longer.
+pub(crate) const LONGEST_FILE: u64 = 4 << 20;
 
 const TIMES: [(&str, Duration); 5] = [
     ("ms", Duration::from_millis(1)),
@@ -70,7 +75,7 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// A time with the largest unit in which it is a whole number, so that it can be written back.
-pub(super) fn shown(time: Duration) -> String {
+pub(crate) fn shown(time: Duration) -> String {
     let millis = time.as_millis();
     let fits = |(_, one): &&(&str, Duration)| {
         millis >= one.as_millis() && millis.is_multiple_of(one.as_millis())
@@ -83,7 +88,7 @@ pub(super) fn shown(time: Duration) -> String {
 
 /// What an option takes, and a sentence that says so.
 #[derive(Clone, Debug)]
-pub(super) struct Values<T> {
+pub(crate) struct Values<T> {
     parse: fn(&str) -> Option<T>,
     range: RangeInclusive<T>,
     /// Whether 0 is taken, too.
@@ -93,28 +98,28 @@ pub(super) struct Values<T> {
 }
 
 /// A time of at least `least`.
-pub(super) fn time(least: Duration) -> Values<Duration> {
+pub(crate) fn time(least: Duration) -> Values<Duration> {
     within(least..=LONGEST)
 }
 
 /// A time in a range.
-pub(super) fn within(range: RangeInclusive<Duration>) -> Values<Duration> {
+pub(crate) fn within(range: RangeInclusive<Duration>) -> Values<Duration> {
     let form = "a time with its unit, such as 500ms, 30s, 5m or 12h (a bare number is seconds)";
     Values { parse: parse_time, range, or_zero: false, form, show: shown }
 }
 
 /// A time, or 0 for none.
-pub(super) fn time_or_zero(least: Duration) -> Values<Duration> {
+pub(crate) fn time_or_zero(least: Duration) -> Values<Duration> {
     Values { or_zero: true, ..time(least) }
 }
 
 /// A size in bytes.
-pub(super) fn size() -> impl TypedValueParser<Value = usize> {
+pub(crate) fn size() -> impl TypedValueParser<Value = usize> {
     size_within(0..=LARGEST)
 }
 
 /// A size in a range of bytes.
-pub(super) fn size_within(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
+pub(crate) fn size_within(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
     let form = "a size with its unit, such as 20MB or 64KiB (a bare number is bytes)";
     let show = |bytes: u64| match SIZES[5..].iter().rev().find(|(_, one)| bytes >= *one) {
         Some((unit, one)) => format!("{}{unit}", bytes / one),
@@ -126,7 +131,7 @@ pub(super) fn size_within(range: RangeInclusive<u64>) -> impl TypedValueParser<V
 }
 
 /// A number of something, as a type that holds all of the range.
-pub(super) fn number<T>(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = T>
+pub(crate) fn number<T>(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = T>
 where
     T: TryFrom<u64, Error: std::error::Error + Send + Sync + 'static>
         + Clone
@@ -168,9 +173,9 @@ where
 
 /// Text that a function reads, whose error says what to give.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parsed<T>(fn(&str) -> Result<T, String>);
+pub(crate) struct Parsed<T>(fn(&str) -> Result<T, String>);
 
-pub(super) fn parsed<T>(parse: fn(&str) -> Result<T, String>) -> Parsed<T> {
+pub(crate) fn parsed<T>(parse: fn(&str) -> Result<T, String>) -> Parsed<T> {
     Parsed(parse)
 }
 
@@ -205,10 +210,87 @@ fn refused(arg: Option<&Arg>, value: &OsStr, advice: &str) -> Error {
 }
 
 /// The advice in an error of a value parser, if it is one of this room's.
-pub(super) fn advice(error: &Error) -> Option<&str> {
+pub(crate) fn advice(error: &Error) -> Option<&str> {
     match error.get(ContextKind::Custom)? {
         ContextValue::String(advice) => Some(advice),
         _ => None,
+    }
+}
+
+/// An option given as nothing is not given: that is what an empty variable means.
+pub(crate) fn given(option: &Option<String>) -> Option<&str> {
+    option.as_deref().map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// A time of which 0 is none.
+pub(crate) fn timeout(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+/// What an option of `O` has its value from, for an error: the option or its variable.
+pub(crate) fn given_by<O: Args>(option: &str) -> String {
+    given_in::<O>(option).unwrap_or_else(|| option.to_owned())
+}
+
+/// The same; `None` for one that is neither on the command line nor in its variable.
+pub(crate) fn given_in<O: Args>(option: &str) -> Option<String> {
+    let long = option.trim_start_matches("--");
+    let is_given = std::env::args_os().any(|arg| {
+        let arg = arg.to_string_lossy();
+        arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    });
+    if is_given {
+        return Some(option.to_owned());
+    }
+    let command = O::augment_args(clap::Command::new("vertex-gateway"));
+    let all = std::iter::once(&command).chain(command.get_subcommands());
+    let variables = all
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_env().filter(|_| arg.get_long() == Some(long)));
+    let is_set = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let mut variables = variables.filter(is_set);
+    variables.next().map(|variable| variable.to_string_lossy().into_owned())
+}
+
+/// `Debug` of options whose values may hold what they should not: each is shown as errors show it.
+/// Those after the semicolon show themselves.
+macro_rules! shown_debug {
+    ($options:ident: $($field:ident),+ $(; $($other:ident),+)?) => {
+        impl std::fmt::Debug for $options {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($options))
+                    $(.field(
+                        stringify!($field),
+                        &$crate::gateway::values::Show::show(&self.$field),
+                    ))+
+                    $($(.field(stringify!($other), &self.$other))+)?
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use shown_debug;
+
+/// The value of an option, fit to be shown.
+pub(crate) trait Show {
+    fn show(&self) -> Option<Shown<'_>>;
+}
+
+impl Show for String {
+    fn show(&self) -> Option<Shown<'_>> {
+        Some(shown::value(self))
+    }
+}
+
+impl Show for Option<String> {
+    fn show(&self) -> Option<Shown<'_>> {
+        self.as_deref().map(shown::value)
+    }
+}
+
+impl Show for Option<PathBuf> {
+    fn show(&self) -> Option<Shown<'_>> {
+        self.as_deref().map(shown::path)
     }
 }
 

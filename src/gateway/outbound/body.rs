@@ -17,7 +17,7 @@ use crate::replay::detached;
 /// connection is for the next request; dropped before that, it is closed, since what is left of the
 /// answer would come first.
 #[derive(Debug)]
-pub(in super::super) struct AnswerBody<B> {
+pub(crate) struct AnswerBody<B> {
     body: Incoming,
     lease: Option<Lease<B>>,
 }

@@ -62,7 +62,7 @@ fn one_length(headers: &mut HeaderMap, exact: Option<u64>) {
 
 /// Whether a header says something of the host that sent it, to browsers or to proxies, that would be
 /// taken for something about the gateway's. All else is about the answer, and goes on.
-pub(in super::super) fn is_about_a_host(name: &str) -> bool {
+pub(crate) fn is_about_a_host(name: &str) -> bool {
     let is_exact = matches!(
         name,
         // How else, and by which, it is reached. RFC 7838, RFC 6797 §8.1.
@@ -100,7 +100,7 @@ pub(in super::super) fn is_about_a_host(name: &str) -> bool {
 
 /// What an answer that is a stream of events says to a proxy on its way to the client, which would else
 /// hold it back: nginx reads the first one, and others the second.
-pub(in super::super) fn stream_headers(
+pub(crate) fn stream_headers(
     content_type: Option<&[u8]>,
     has_cache_control: bool,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {

@@ -8,7 +8,7 @@
 //! quarter of all the instructions of a proxy that does nothing but forward.
 
 mod body;
-mod connect;
+mod connector;
 mod head;
 mod pool;
 
@@ -28,21 +28,21 @@ use hyper::body::Incoming;
 use tower::Service;
 
 #[cfg(feature = "ext-authz")]
-pub(super) use self::head::is_about_a_host;
-pub(super) use self::{
+pub(crate) use self::head::is_about_a_host;
+pub(crate) use self::{
     body::AnswerBody,
-    connect::{CONNECT_TIMEOUT, ConnectError},
+    connector::{CONNECT_TIMEOUT, ConnectError},
     head::stream_headers,
 };
 use self::{
-    connect::Connector,
+    connector::Connector,
     head::settle,
     pool::{Lease, Place, Pool},
 };
 use super::{
-    config::{Failure, timeout},
-    sight::Connections,
-    values::time,
+    error::Failure,
+    telemetry::Connections,
+    values::{time, timeout},
 };
 use crate::BoxError;
 
@@ -62,14 +62,14 @@ pub struct OutboundOptions {
 }
 
 impl OutboundOptions {
-    pub(super) fn lifetime(&self) -> Option<Duration> {
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
         timeout(self.upstream_connection_lifetime)
     }
 }
 
 /// Sends requests with bodies `B`, to the scheme and the authority in their URIs. Clones share the
 /// connections.
-pub(super) struct Outbound<B>(Arc<Shared<B>>);
+pub(crate) struct Outbound<B>(Arc<Shared<B>>);
 
 type Answered<B> = Result<Response<AnswerBody<B>>, BoxError>;
 
@@ -89,7 +89,7 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// Connections that count, and take requests for so long.
-    pub(super) fn new(
+    pub(crate) fn new(
         connections: &Connections,
         lifetime: Option<Duration>,
     ) -> Result<Self, Failure> {
@@ -98,7 +98,7 @@ where
     }
 
     /// For the few requests of a command.
-    pub(super) fn for_a_while() -> Result<Self, Failure> {
+    pub(crate) fn for_a_while() -> Result<Self, Failure> {
         Self::new(&Connections::default(), None)
     }
 }

@@ -1,0 +1,150 @@
+//! What two servers might read in two ways is not read at all.
+//!
+//! hyper 1.12 is lenient where a standard lets it: it ends lines without a carriage return, and of
+//! a request with both a length and chunks it believes the chunks. A proxy in front of this one
+//! that reads such bytes in the other way would take a part of one client's request for another
+//! client's, with its key. So all that comes is followed here first, and what is ambiguous ends in
+//! bytes that are no HTTP: hyper answers 400 and closes the connection.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+use super::{
+    activity::Activity,
+    framing::{Framing, Refused},
+};
+
+/// What is read instead of an ambiguous line's end and all that comes after it: no line of HTTP has
+/// a zero, and hyper looks at a head when it has its end.
+const INSTEAD: &[u8] = b"\0\r\n\r\n";
+
+/// As much of a head as is read at a time. hyper 1.12 begins with so much and doubles its buffer when
+/// it is full, so that the buffer never outgrows a power of two. Reads that fill it more than once in a
+/// row would make it ask for more than the longest head.
+const OF_A_HEAD: usize = 8 << 10;
+
+/// A connection that reads requests by the letter of RFC 9112.
+#[derive(Debug)]
+pub(crate) struct Strict<I> {
+    io: I,
+    framing: Framing,
+    /// What is left to be read, once a line was refused.
+    refused: Option<&'static [u8]>,
+    /// hyper-util 0.1 waits for ever for the bytes that tell HTTP/2 from HTTP/1.
+    first_line: Option<Pin<Box<Sleep>>>,
+    activity: Arc<Activity>,
+}
+
+impl<I> Strict<I> {
+    /// The first line of a connection must come within `timeout`.
+    pub(crate) fn new(io: I, timeout: Duration, activity: Arc<Activity>) -> Self {
+        Self {
+            io,
+            framing: Framing::new(),
+            refused: None,
+            first_line: Some(Box::pin(sleep(timeout))),
+            activity,
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(left) = &mut this.refused {
+            read_from(left, buffer);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = if this.framing.is_before_body() {
+            let room = buffer.remaining().min(OF_A_HEAD);
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+            let read = Pin::new(&mut this.io).poll_read(cx, &mut part);
+            let length = part.filled().len();
+            buffer.advance(length);
+            read
+        } else {
+            Pin::new(&mut this.io).poll_read(cx, buffer)
+        };
+        let Poll::Ready(read) = read else {
+            let Some(timeout) = &mut this.first_line else { return Poll::Pending };
+            ready!(timeout.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        };
+        read?;
+        if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
+            let peer = this.activity.shown_peer();
+            tracing::info!(why, peer, "a request was refused unread");
+            buffer.set_filled(before + at);
+            read_from(this.refused.insert(INSTEAD), buffer);
+        }
+        if this.framing.is_http2() {
+            this.activity.speaks_http2();
+        }
+        this.activity.reads_request_line(this.framing.is_in_request_line());
+        if this.framing.has_begun() {
+            this.first_line = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
+    let (read, rest) = left.split_at(left.len().min(buffer.remaining()));
+    buffer.put_slice(read);
+    *left = rest;
+}
+
+/// Those who never come to the point are told to the log.
+impl<I> Drop for Strict<I> {
+    fn drop(&mut self) {
+        if self.refused.is_none() && self.framing.is_in_head() {
+            let peer = self.activity.shown_peer();
+            tracing::info!(peer, "a connection ended in the middle of a request's head");
+        }
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

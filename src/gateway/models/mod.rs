@@ -1,0 +1,11 @@
+//! The models that clients may ask for.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `catalog` | the table of models in force |
+//! | `discovery` | endpoints by their names, looked up and kept up to date |
+//! | `list` | the replies to `/v1/models` |
+
+pub(crate) mod catalog;
+pub(crate) mod discovery;
+pub(crate) mod list;

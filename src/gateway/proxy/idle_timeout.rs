@@ -1,0 +1,171 @@
+//! Answers as they come from Vertex AI: one that falls silent is broken off, and a break is written
+//! down, as is what a 401 led to. Inside the error layer, so that a client is told of silence and of
+//! breaks by an event; and inside the retries, so that each answer is seen.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower::Service;
+
+use super::context::RequestContext;
+use crate::{BoxError, auth::RefreshOutcome, gateway::telemetry::request_log::End};
+
+/// Watches the answers of the service inside.
+#[derive(Clone)]
+pub(crate) struct Watch<S> {
+    inner: S,
+    idle: Option<Duration>,
+}
+
+impl<S> Watch<S> {
+    /// `idle` is how long an answer may be silent in its middle. A client that is slow itself is not
+    /// counted.
+    pub(crate) fn new(inner: S, idle: Option<Duration>) -> Self {
+        Self { inner, idle }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Watch<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<WatchedBody<R>>;
+    type Error = S::Error;
+    type Future = Watching<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let routed = request.extensions().get().cloned().unwrap_or_default();
+        Watching { response: self.inner.call(request), routed, idle: self.idle }
+    }
+}
+
+#[pin_project]
+pub(crate) struct Watching<F> {
+    #[pin]
+    response: F,
+    routed: Arc<RequestContext>,
+    idle: Option<Duration>,
+}
+
+impl<F, R, E> Future for Watching<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<WatchedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.response.poll(cx))?;
+        let (routed, idle) = (Arc::clone(this.routed), *this.idle);
+        let mut answers = routed.answers();
+        answers.count += 1;
+        answers.broken = None;
+        if let Some(refresh) = response.extensions().get() {
+            answers.refresh = Some(RefreshOutcome::as_str(refresh));
+        }
+        let number = answers.count;
+        drop(answers);
+        Poll::Ready(Ok(response.map(|body| WatchedBody::new(body, routed, number, idle))))
+    }
+}
+
+/// The body of such an answer.
+#[pin_project]
+pub(crate) struct WatchedBody<B> {
+    #[pin]
+    body: B,
+    routed: Arc<RequestContext>,
+    /// Which of the request's answers it is.
+    number: usize,
+    idle: Option<Duration>,
+    /// Of the silence under way, if there is one.
+    end: Option<Instant>,
+    /// Set again when it is over, and not at each chunk.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> WatchedBody<B> {
+    fn new(body: B, routed: Arc<RequestContext>, number: usize, idle: Option<Duration>) -> Self {
+        Self { body, routed, number, idle, end: None, timer: None }
+    }
+}
+
+/// What is left of an answer that was not passed on is read while the next one comes: that it broke
+/// off is nobody's concern.
+fn broke(routed: &RequestContext, number: usize, how: End) {
+    let mut answers = routed.answers();
+    if number == answers.count {
+        answers.broken.get_or_insert(how);
+    }
+}
+
+/// Vertex AI was silent in the middle of an answer.
+#[derive(Debug)]
+struct Silent(Duration);
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing came for {:?}, which --idle-timeout allows", self.0)
+    }
+}
+
+impl std::error::Error for Silent {}
+
+impl<B> Body for WatchedBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let this = self.project();
+        let Poll::Ready(frame) = this.body.poll_frame(cx) else {
+            let Some(idle) = *this.idle else { return Poll::Pending };
+            let end = *this.end.get_or_insert_with(|| Instant::now() + idle);
+            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            loop {
+                ready!(timer.as_mut().poll(cx));
+                if timer.deadline() >= end {
+                    break;
+                }
+                timer.as_mut().reset(end);
+            }
+            broke(this.routed, *this.number, End::Idle);
+            return Poll::Ready(Some(Err(Silent(idle).into())));
+        };
+        *this.end = None;
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| {
+                broke(this.routed, *this.number, End::Broken);
+                error.into()
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
