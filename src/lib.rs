@@ -139,7 +139,19 @@ pub use error::Error;
 /// The error type of a service, as everywhere in Tower.
 pub use tower::BoxError;
 
-// Compiles and runs what the README shows.
+// Compiles and runs what the README and the manual show.
 #[cfg(all(doctest, feature = "emulator", feature = "gcp-auth"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod manual {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/start.md")]
+    struct Start;
+    #[doc = include_str!("../docs/clients.md")]
+    struct Clients;
+    #[doc = include_str!("../docs/models.md")]
+    struct Models;
+    #[doc = include_str!("../docs/credentials.md")]
+    struct Credentials;
+    #[doc = include_str!("../docs/emulator.md")]
+    struct Emulator;
+}

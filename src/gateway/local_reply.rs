@@ -11,7 +11,7 @@ use crate::{
     error::{RouteError, openai_response},
 };
 
-/// All codes of errors that are made here, which the README explains.
+/// All codes of errors that are made here, which `docs/errors.md` explains.
 const CODES: [&str; 33] = [
     "ambiguous_model",
     "host_not_allowed",
@@ -206,11 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_every_code_of_an_error_and_no_other() {
-        let readme = include_str!("../../README.md");
-        let section = readme.split_once("## What bad input gets").unwrap().1;
-        let rows =
-            section.split_once("\n## ").unwrap().0.lines().filter(|line| line.starts_with("| "));
+    fn the_manual_has_every_code_of_an_error_and_no_other() {
+        let page = include_str!("../../docs/errors.md");
+        let section = page.split_once("## The sidecar's own errors").unwrap().1;
+        let rows = section.lines().filter(|line| line.starts_with("| "));
         let cells = rows.filter_map(|row| row.split('|').nth(2)).skip(1);
         let explained: BTreeSet<_> =
             cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();

@@ -10,7 +10,7 @@ HELP = run("serve", "--help").stdout
 OPTIONS = set(re.findall(r"--[a-z][a-z-]+", HELP))
 ENVIRONMENT = " ".join(re.findall(r"\[(?:also )?env:[^]]*\]|variable\s+\w+", HELP))
 VARIABLES = set(re.findall(r"\b[A-Z][A-Z_]+[A-Z]\b", ENVIRONMENT))
-README = (DEPLOY / "README.md").read_text()
+PAGE = (DEPLOY.parent / "docs" / "deploy.md").read_text()
 FILES = [*DEPLOY.glob("kubernetes/*"), *DEPLOY.glob("cloud-run/*"), *DEPLOY.glob("systemd/*")]
 
 
@@ -30,18 +30,18 @@ def test_each_option_and_variable_is_one_of_the_gateway(path):
     assert set(named) <= VARIABLES, set(named) - VARIABLES
 
 
-def test_the_readme_speaks_of_options_that_there_are():
-    named = re.findall(r"`(--[a-z][a-z-]+)", README)
+def test_the_page_names_options_that_exist():
+    named = re.findall(r"`(--[a-z][a-z-]+)", PAGE)
     assert named and set(named) <= OPTIONS
-    [first_try] = re.findall(r"^podman run .* vertex-gateway (.*)$", README, re.MULTILINE)
+    [first_try] = re.findall(r"^podman run .* vertex-gateway (.*)$", PAGE, re.MULTILINE)
     assert set(re.findall(r"--[a-z][a-z-]+", first_try)) <= OPTIONS
 
 
-def test_the_readme_tells_the_times_of_the_deployment():
+def test_the_page_has_the_times_of_the_deployment():
     delay = options(CONTAINERS["Deployment"]["args"])["--drain-delay"]
     drained_by = drained(CONTAINERS["Deployment"]["args"])
     grace = PODS["Deployment"]["terminationGracePeriodSeconds"]
-    told = re.findall(r"^\| (\d+|up to \d+) \|", README, re.MULTILINE)
+    told = re.findall(r"^\| (\d+|up to \d+) \|", PAGE, re.MULTILINE)
     assert told == ["0", delay, f"up to {drained_by}", str(grace)]
 
 

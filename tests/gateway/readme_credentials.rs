@@ -11,12 +11,23 @@ use std::{
 use tower_vertex::emulator::{Emulator, TokenBehavior};
 
 const README: &str = include_str!("../../README.md");
+/// The same table for those who read the manual alone.
+const PAGE: &str = include_str!("../../docs/credentials.md");
 /// The row of a machine that is Google's, told apart by what surrounds the same command.
 const MACHINE: &str = "a machine of Google Cloud: Compute Engine, GKE, Cloud Run";
 
+fn table(text: &'static str) -> &'static str {
+    let table = text.split_once("| you have | run |\n|---|---|\n").unwrap().1;
+    table.split_once("\n\n").unwrap().0
+}
+
+#[test]
+fn the_page_of_credentials_has_the_readmes_table() {
+    assert_eq!(table(PAGE), table(README));
+}
+
 fn rows() -> HashMap<&'static str, &'static str> {
-    let table = README.split_once("| you have | run |\n|---|---|\n").unwrap().1;
-    let table = table.split_once("\n\n").unwrap().0;
+    let table = table(README);
     let row = |line: &'static str| {
         let (have, run) = line.strip_prefix("| ")?.strip_suffix("` |")?.split_once(" | `")?;
         Some((have, run))

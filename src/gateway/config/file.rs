@@ -600,9 +600,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_readme_shows_loads() {
-        let readme = include_str!("../../../README.md");
-        let shown = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    fn the_table_of_the_manual_loads() {
+        let page = include_str!("../../../docs/models.md");
+        let shown = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
         let table = parse(shown).unwrap().table(base(), &Discovered::default()).unwrap();
         assert_eq!(table.entries().len(), 2);
     }
