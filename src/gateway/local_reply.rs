@@ -61,7 +61,7 @@ pub(crate) fn clip(text: &str) -> String {
 
 /// Why a request is answered here.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct LocalReply {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -71,7 +71,7 @@ pub(crate) struct Refusal {
     headers: Vec<(HeaderName, &'static str)>,
 }
 
-impl Refusal {
+impl LocalReply {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         debug_assert!(CODES.contains(&code), "{code} is not listed");
         let (message, headers) = (message.into(), Vec::new());
@@ -138,7 +138,7 @@ impl Refusal {
     }
 }
 
-impl From<&Error> for Refusal {
+impl From<&Error> for LocalReply {
     fn from(error: &Error) -> Self {
         let mut refusal = Self::new(error.status(), error.code(), error.to_string());
         refusal.headers.extend(error.allowed_methods().map(|allowed| (header::ALLOW, allowed)));
@@ -146,20 +146,20 @@ impl From<&Error> for Refusal {
     }
 }
 
-impl From<RouteError> for Refusal {
+impl From<RouteError> for LocalReply {
     fn from(error: RouteError) -> Self {
         Self::from(&Error::from(error))
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for LocalReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
 /// Out of a layer of the stack, it is what the client is told.
-impl StdError for Refusal {}
+impl StdError for LocalReply {}
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn every_code_that_is_listed_is_in_the_source_and_no_other() {
         let mut made = BTreeSet::from([INCOMPLETE.to_owned()]);
-        // As `Refusal::new` takes them: after a status.
+        // As `LocalReply::new` takes them: after a status.
         let sources = texts("src/gateway", &["rs"]);
         for source in sources.iter().map(String::as_str).chain([include_str!("local_reply.rs")]) {
             let source = code_of(source);
@@ -233,7 +233,7 @@ mod tests {
                     made.extend(rest.split('"').next().map(str::to_owned));
                 }
             }
-            made.extend(words(&source, "Refusal::new(status, \""));
+            made.extend(words(&source, "LocalReply::new(status, \""));
             made.extend(words(&source, "Self::new(status, \""));
         }
         let error = code_of(include_str!("../error/mod.rs"));

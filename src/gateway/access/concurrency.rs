@@ -18,7 +18,7 @@ use tokio::{
 
 use super::Client;
 use crate::gateway::{
-    local_reply::Refusal,
+    local_reply::LocalReply,
     values::{MOST, number, time},
 };
 
@@ -117,7 +117,7 @@ impl Limits {
     /// # Errors
     ///
     /// 429 if the client has too many requests under way, 503 if all together have.
-    pub(crate) async fn enter(&self, client: Option<&Client>) -> Result<Permits, Refusal> {
+    pub(crate) async fn enter(&self, client: Option<&Client>) -> Result<Permits, LocalReply> {
         let until = Instant::now() + self.longest_wait;
         let of_client = match client.and_then(Client::concurrency) {
             None => None,
@@ -159,7 +159,7 @@ impl Limits {
             return Ok(permit);
         }
         let most = self.most_waiting;
-        let _place = Place::take(&self.waiting, most).ok_or(NoTurn::QueueIsFull { most })?;
+        let _place = QueueSlot::take(&self.waiting, most).ok_or(NoTurn::QueueIsFull { most })?;
         let permit = timeout_at(until, Arc::clone(limit).acquire_owned()).await;
         // It is never closed.
         permit.ok().and_then(Result::ok).ok_or(NoTurn::Waited(self.longest_wait))
@@ -175,21 +175,21 @@ pub(crate) enum NoTurn {
 
 impl NoTurn {
     /// More requests than may be under way.
-    fn busy(self) -> Refusal {
+    fn busy(self) -> LocalReply {
         let message = format!(
             "as many requests are under way as --max-concurrent-requests allows, and {self}; try \
              again later"
         );
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+        LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
             .retry_after(Duration::from_secs(1))
     }
 
     /// The same for the requests of one client.
-    fn client_is_busy(self) -> Refusal {
+    fn client_is_busy(self) -> LocalReply {
         let message = format!(
             "as many requests of this key are under way as it may have, and {self}; try again later"
         );
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
+        LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
             .retry_after(Duration::from_secs(1))
     }
 }
@@ -206,9 +206,9 @@ impl fmt::Display for NoTurn {
 }
 
 /// A place in the queue.
-struct Place<'a>(&'a AtomicUsize);
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> QueueSlot<'a> {
     fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         let next = |waiting: usize| (waiting < most).then_some(waiting + 1);
         // Not `then_some`: it would make the place, and drop it, where there is none.
@@ -216,7 +216,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -258,14 +258,14 @@ mod tests {
     #[test]
     fn a_full_queue_that_refuses_keeps_its_places() {
         let waiting = AtomicUsize::new(0);
-        let places: Vec<_> = (0..2).filter_map(|_| Place::take(&waiting, 2)).collect();
+        let places: Vec<_> = (0..2).filter_map(|_| QueueSlot::take(&waiting, 2)).collect();
         assert_eq!(places.len(), 2);
         for _ in 0..1000 {
-            assert!(Place::take(&waiting, 2).is_none());
+            assert!(QueueSlot::take(&waiting, 2).is_none());
             assert_eq!(waiting.load(Relaxed), 2);
         }
         drop(places);
         assert_eq!(waiting.load(Relaxed), 0);
-        assert!(Place::take(&waiting, 2).is_some());
+        assert!(QueueSlot::take(&waiting, 2).is_some());
     }
 }

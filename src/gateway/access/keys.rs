@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::ClientOptions;
 use crate::{
-    gateway::{error::Failure, local_reply::Refusal, values::LONGEST_FILE},
+    gateway::{error::Failure, local_reply::LocalReply, values::LONGEST_FILE},
     regular_file, shown,
 };
 
@@ -139,7 +139,7 @@ impl Keys {
     }
 
     /// Whose key is in `Authorization`.
-    pub(super) fn owner(&self, headers: &HeaderMap) -> Result<&str, Refusal> {
+    pub(super) fn owner(&self, headers: &HeaderMap) -> Result<&str, LocalReply> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else {
             return Err(refused(
@@ -163,11 +163,11 @@ impl Keys {
     }
 }
 
-fn refused(why: &str) -> Refusal {
-    Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", why)
+fn refused(why: &str) -> LocalReply {
+    LocalReply::new(StatusCode::UNAUTHORIZED, "invalid_api_key", why)
 }
 
-pub(super) fn unknown() -> Refusal {
+pub(super) fn unknown() -> LocalReply {
     refused("the API key is not one of this gateway's: ask for one where it is run")
 }
 

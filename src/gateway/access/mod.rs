@@ -28,7 +28,7 @@ use super::{
         upstream::TargetOptions,
     },
     error::Failure,
-    local_reply::{Refusal, clip},
+    local_reply::{LocalReply, clip},
     values::shown_debug,
 };
 use crate::{model::Pattern, shown};
@@ -155,7 +155,10 @@ impl Clients {
     /// # Errors
     ///
     /// 401 without a key that is known.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Arc<Client>>, Refusal> {
+    pub(crate) fn authenticate(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Client>>, LocalReply> {
         let Some(keys) = &self.keys else { return Ok(None) };
         let name = keys.owner(headers)?;
         // Each key has a client; were there none, it would be a stranger's.
@@ -214,14 +217,14 @@ impl Client {
     /// # Errors
     ///
     /// 429, with the time until the next one may come.
-    pub(crate) fn count_request(&self) -> Result<(), Refusal> {
+    pub(crate) fn count_request(&self) -> Result<(), LocalReply> {
         let Some(limit) = self.requests_per_minute else { return Ok(()) };
         self.bucket.take(limit, Instant::now()).map_err(|wait| {
             let message = format!(
                 "the key {:?} may be used for {limit} requests a minute: try again later",
                 self.name
             );
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+            LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
                 .retry_after(wait)
         })
     }
@@ -234,7 +237,7 @@ impl Client {
     /// # Errors
     ///
     /// 403 if it may not ask for this model. `None` is a request without one that could be read.
-    pub(crate) fn allow(&self, model: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn allow(&self, model: Option<&str>) -> Result<(), LocalReply> {
         let Some(patterns) = &self.models else { return Ok(()) };
         let fits = |pattern: &Pattern, model: &str| {
             pattern.matches(model) && (*pattern.text == *model || is_one_name(model))
@@ -256,7 +259,7 @@ impl Client {
         let may: Vec<&str> = patterns.iter().map(|pattern| &*pattern.text).collect();
         let may = if may.is_empty() { "none".to_owned() } else { may.join(", ") };
         let message = format!("{asked}: it may ask for {may}");
-        Err(Refusal::new(StatusCode::FORBIDDEN, "model_not_allowed", message))
+        Err(LocalReply::new(StatusCode::FORBIDDEN, "model_not_allowed", message))
     }
 
     /// How many of its requests may be under way.

@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use super::Client;
-use crate::{gateway::local_reply::Refusal, model::StoredReferences};
+use crate::{gateway::local_reply::LocalReply, model::StoredReferences};
 
 /// What stands in the place of an id and is none.
 const NO_IDS: [&str; 2] = ["compact", "input_tokens"];
@@ -48,7 +48,7 @@ impl Client {
         &self,
         method: &Method,
         path: &str,
-    ) -> Result<Option<StoredReferences>, Refusal> {
+    ) -> Result<Option<StoredReferences>, LocalReply> {
         if self.shared_responses {
             return Ok(None);
         }
@@ -62,7 +62,10 @@ impl Client {
     /// # Errors
     ///
     /// 403 if the body refers to what is stored, and this key may not, or if that cannot be read.
-    pub(crate) fn allow_references(&self, found: Option<&StoredReferences>) -> Result<(), Refusal> {
+    pub(crate) fn allow_references(
+        &self,
+        found: Option<&StoredReferences>,
+    ) -> Result<(), LocalReply> {
         match found {
             None | Some(StoredReferences::None) => Ok(()),
             Some(StoredReferences::Found) => Err(self.not_shared(
@@ -76,13 +79,13 @@ impl Client {
         }
     }
 
-    fn not_shared(&self, advice: &str) -> Refusal {
+    fn not_shared(&self, advice: &str) -> LocalReply {
         let message = format!(
             "the key {:?} may not use stored responses, which the keys of this gateway would share: its \
              [[client]] in the configuration needs `shared_responses = true`{advice}",
             self.name
         );
-        Refusal::new(StatusCode::FORBIDDEN, "stored_responses_not_shared", message)
+        LocalReply::new(StatusCode::FORBIDDEN, "stored_responses_not_shared", message)
     }
 }
 

@@ -26,13 +26,13 @@ use crate::{
         proxy::handler::Shared,
         server::{
             admin::Admin,
-            bootstrap::{Gate, Ground},
+            bootstrap::{AccessControl, Backend},
             descriptors,
             listener::{Workers, accept, accept_rest, bind, cannot_listen},
             signals::{Ending, hang_up, stop_signal, tell_systemd},
         },
         telemetry::{
-            Sight,
+            Telemetry,
             log::{self, LogFormat, LogGuard},
             trace::Traces,
         },
@@ -80,31 +80,31 @@ async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
 async fn serve(options: Options) -> Result<(), Failure> {
     let (options, serving) = (&options, &options.serving);
     let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
-    let gate = Gate::open(serving)?;
-    let open = !gate.clients.load().have_keys() && !gate.is_mutual();
+    let access = AccessControl::open(serving)?;
+    let open = !access.clients.load().have_keys() && !access.is_mutual();
     refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
     let traces = Traces::from_env()?;
-    let ground = Ground::find(&serving.target, &options.retry, options.replay_limit).await?;
+    let backend = Backend::find(&serving.target, &options.retry, options.replay_limit).await?;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let share = descriptors::share(descriptors::raise_limit(), options.workers());
     let limit_options = options.limits.or(share);
     let limits = Arc::new(Limits::new(&limit_options));
-    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), limits.waiting()));
-    let models = ground.catalog.layer().clone().body_limit(serving.max_request_bytes);
-    sight.know(&models.table());
+    let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), limits.waiting()));
+    let models = backend.catalog.layer().clone().body_limit(serving.max_request_bytes);
+    telemetry.register_models(&models.table());
     let shared = Arc::new(Shared {
-        upstream: ground.upstream.clone(),
+        upstream: backend.upstream.clone(),
         models,
-        auth: ground.auth.clone(),
-        clients: Arc::clone(&gate.clients),
-        tls: gate.tls.clone(),
-        browsers: Arc::clone(&gate.browsers),
+        auth: backend.auth.clone(),
+        clients: Arc::clone(&access.clients),
+        tls: access.tls.clone(),
+        browsers: Arc::clone(&access.browsers),
         listener: Listener::at(addr.ip()),
         health_path: options.health_path.clone(),
         header_timeout: options.header_timeout,
         max_header_bytes: serving.max_header_bytes,
         limits,
-        sight: Arc::clone(&sight),
+        telemetry: Arc::clone(&telemetry),
         traces: traces.clone(),
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
@@ -130,19 +130,19 @@ async fn serve(options: Options) -> Result<(), Failure> {
         }
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
-    ground.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    backend.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(admin) = admin {
-        let browsers = Arc::clone(&gate.browsers);
-        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, serving.max_header_bytes));
+        let browsers = Arc::clone(&access.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
     }
-    greet(addr, admin_addr, &shared, ground.emulator.as_deref(), &ground.identity);
+    greet(addr, admin_addr, &shared, backend.emulator.as_deref(), &backend.identity);
     // In this process, it serves until the end.
-    let _emulator = ground.emulator.clone();
-    ground.keep(gate, serving, &sight, hang_up);
+    let _emulator = backend.emulator.clone();
+    backend.keep(access, serving, &telemetry, hang_up);
     tell_systemd("READY=1");
     accept(&listener, &workers, stop).await?;
     let mut ending = Ending::begin();
-    sight.drain();
+    telemetry.drain();
     tell_systemd("STOPPING=1");
     if let Some(delay) = timeout(serving.drain_delay) {
         accept(&listener, &workers, ending.delay(delay)).await?;

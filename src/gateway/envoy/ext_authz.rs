@@ -32,7 +32,7 @@ use crate::{
             body::asks_for_upgrade,
             browser::{Cors, Listener, answer_options, is_options},
         },
-        local_reply::{Refusal, clip},
+        local_reply::{LocalReply, clip},
         models::list,
         proxy::{
             errors,
@@ -74,10 +74,10 @@ pub(super) struct Passed {
 }
 
 /// Envoy's `ext_authz`.
-pub(super) struct Check(pub(super) Arc<Shared>);
+pub(super) struct ExtAuthz(pub(super) Arc<Shared>);
 
 #[tonic::async_trait]
-impl Authorization for Check {
+impl Authorization for ExtAuthz {
     async fn check(
         &self,
         request: tonic::Request<CheckRequest>,
@@ -110,7 +110,7 @@ impl Shared {
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let path = path.as_ref().map_or("", PathAndQuery::path);
-        let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.sight));
+        let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
         record.log.peer = peer;
         let verdict = if all {
             // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
@@ -148,13 +148,13 @@ impl Shared {
         listener: Listener,
         cors: &Cors,
         record: &mut RequestRecord,
-    ) -> Result<Verdict, Refusal> {
-        let refused = |error: BoxError| errors::refusal(&error, &self.upstream);
+    ) -> Result<Verdict, LocalReply> {
+        let refused = |error: BoxError| errors::local_reply(&error, &self.upstream);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
         let uri = path(&asked.path).filter(|_| record.log.method != Method::CONNECT || is_upgrade);
-        let uri = uri.ok_or_else(Refusal::not_a_proxy)?;
+        let uri = uri.ok_or_else(LocalReply::not_a_proxy)?;
         if !self.clients.load().have_keys() {
             let mut seen = came.clone();
             // Not among the headers.
@@ -170,7 +170,7 @@ impl Shared {
             let _ = record.context.client.set(Arc::clone(client));
         }
         if is_upgrade {
-            return Err(Refusal::upgrade_required());
+            return Err(LocalReply::upgrade_required());
         }
         let table = self.models.table();
         let mut request = Request::new(());
@@ -222,7 +222,7 @@ impl Shared {
         let generation = self.auth.put_on(&head.uri, &mut head.headers).await;
         let generation = generation.map_err(|error| refused(error.into()))?;
         if let Some(authorization) = head.headers.get(header::AUTHORIZATION) {
-            self.handed.add(authorization, generation);
+            self.issued_tokens.add(authorization, generation);
         }
         let attempts = Attempts::new();
         attempts.begin(Some(&upstream), std::time::Duration::ZERO);
@@ -288,9 +288,9 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
     (headers, true)
 }
 
-fn too_many_headers() -> Refusal {
+fn too_many_headers() -> LocalReply {
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    Refusal::new(status, "too_many_headers", "the request has too many headers")
+    LocalReply::new(status, "too_many_headers", "the request has too many headers")
 }
 
 /// Of Envoy's client; `None` if it came by a socket file.
@@ -312,7 +312,7 @@ fn path(text: &str) -> Option<Uri> {
 /// # Errors
 ///
 /// 413 if Envoy kept something back: what is missing could name another model.
-fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, Refusal> {
+fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, LocalReply> {
     let HttpRequest { body, raw_body, .. } = asked;
     let body = Bytes::from(if raw_body.is_empty() { body.into_bytes() } else { raw_body });
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
@@ -327,18 +327,18 @@ fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, Refusal>
     if whole { Ok(body) } else { Err(truncated(body.len())) }
 }
 
-fn truncated(length: usize) -> Refusal {
+fn truncated(length: usize) -> LocalReply {
     let message = format!(
         "Envoy sent {length} bytes of the request body to be looked at, which is not all of it: send \
          a shorter one, or raise `max_request_bytes` of `with_request_body` in Envoy's configuration"
     );
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
 }
 
 /// # Errors
 ///
 /// 400 if the body would have to be changed, which `ext_authz` cannot do.
-fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(), Refusal> {
+fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(), LocalReply> {
     let sent = table.sends(asked, upstream);
     if sent == asked {
         return Ok(());
@@ -348,7 +348,7 @@ fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(),
         "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
          changed: ask for {sent:?}"
     );
-    Err(Refusal::new(StatusCode::BAD_REQUEST, "model_must_be_full_name", message))
+    Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_must_be_full_name", message))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::{
     auth::RefreshOutcome,
     error::Error,
     gateway::{
-        local_reply::Refusal,
+        local_reply::LocalReply,
         outbound::{is_about_a_host, stream_headers},
     },
     token::Rejection,
@@ -39,7 +39,7 @@ const REPLAY: &str = "x-vertex-gateway-replay";
 const ATTEMPT: &str = "x-envoy-attempt-count";
 
 /// Envoy's `ext_proc`, among the filters of an upstream.
-pub(super) struct Heal(pub(super) Arc<Shared>);
+pub(super) struct ExtProc(pub(super) Arc<Shared>);
 
 /// What a stream has to remember.
 #[derive(Default)]
@@ -51,7 +51,7 @@ struct Attempt {
 }
 
 #[tonic::async_trait]
-impl ExternalProcessor for Heal {
+impl ExternalProcessor for ExtProc {
     type ProcessStream = ReceiverStream<Result<ProcessingResponse, Status>>;
 
     async fn process(
@@ -104,11 +104,15 @@ impl Shared {
     }
 
     /// Before it is sent: a token that was replaced since is replaced here too.
-    async fn sending(&self, head: &Head, attempt: &mut Attempt) -> Result<HeaderMutation, Refusal> {
+    async fn sending(
+        &self,
+        head: &Head,
+        attempt: &mut Attempt,
+    ) -> Result<HeaderMutation, LocalReply> {
         let mut mutation = HeaderMutation::default();
         let token = head.value(header::AUTHORIZATION.as_str()).unwrap_or_default();
         // What was not given away here is none of our business, and gets nothing.
-        let Some(given) = self.handed.generation(token) else { return Ok(mutation) };
+        let Some(given) = self.issued_tokens.generation(token) else { return Ok(mutation) };
         self.check_way(head)?;
         attempt.generation = Some(given);
         match self.auth.cache().lease().await {
@@ -118,7 +122,7 @@ impl Shared {
                 // Envoy may send a request again for other reasons too, but with the same token.
                 attempt.is_replay = head.value(ATTEMPT) != Some(b"1");
                 let authorization = lease.into_authorization();
-                self.handed.add(&authorization, generation);
+                self.issued_tokens.add(&authorization, generation);
                 let name = header::AUTHORIZATION;
                 mutation.set_headers.push(proto::set_raw(name.as_str(), authorization.as_bytes()));
             }
@@ -129,12 +133,12 @@ impl Shared {
     }
 
     /// Envoy alone knows whether it speaks TLS to the upstream, and says so in `:scheme`.
-    fn check_way(&self, head: &Head) -> Result<(), Refusal> {
+    fn check_way(&self, head: &Head) -> Result<(), LocalReply> {
         let text = |name| head.value(name).and_then(|value| str::from_utf8(value).ok());
         let (scheme, host) = (text(":scheme").unwrap_or("http"), text(":authority"));
         let uri = Uri::builder().scheme(scheme).authority(host.unwrap_or("")).path_and_query("/");
         let Ok(uri) = uri.build() else {
-            return Err(Refusal::not_a_proxy());
+            return Err(LocalReply::not_a_proxy());
         };
         self.auth.check_host(&uri).map_err(|error| {
             let error = Error::from(error);
@@ -143,7 +147,7 @@ impl Shared {
                 "Envoy was about to send the token there: its cluster needs TLS, and its \
                  connection manager `scheme_header_transformation` with `match_upstream`"
             );
-            Refusal::new(error.status(), error.code(), error.to_string())
+            LocalReply::new(error.status(), error.code(), error.to_string())
         })
     }
 
@@ -162,7 +166,7 @@ impl Shared {
             Rejection::Failed(error) => RefreshOutcome::Failed(error),
             Rejection::Throttled => RefreshOutcome::Throttled,
         };
-        self.sight.replayed(outcome.as_str());
+        self.telemetry.replayed(outcome.as_str());
         tracing::info!(generation, outcome = outcome.as_str(), "Vertex AI rejected a token");
         if matches!(outcome, RefreshOutcome::Replayed) {
             mutation.remove_headers.retain(|name| name != REPLAY);
@@ -207,7 +211,7 @@ fn go_on(mutation: HeaderMutation) -> HeadersResponse {
     HeadersResponse { response: Some(response) }
 }
 
-fn immediate(refusal: &Refusal) -> ImmediateResponse {
+fn immediate(refusal: &LocalReply) -> ImmediateResponse {
     let answer = refusal.to_response();
     let headers = answer.headers().iter();
     let set = |(name, value): (&http::HeaderName, &http::HeaderValue)| {

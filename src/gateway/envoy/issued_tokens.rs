@@ -15,13 +15,13 @@ const KEPT: usize = 32;
 /// The latest tokens that Envoy was given, and their generations: of an attempt that it tells of, it
 /// shows the token alone. Kept as their hashes, since most of them are dead.
 #[derive(Debug, Default)]
-pub(super) struct Handed {
+pub(super) struct IssuedTokens {
     latest: Mutex<VecDeque<(Hash, u64)>>,
 }
 
 type Hash = [u8; 32];
 
-impl Handed {
+impl IssuedTokens {
     /// The value of `Authorization` with the token of `generation` is given away.
     pub(super) fn add(&self, authorization: &HeaderValue, generation: u64) {
         let mut latest = self.latest();
@@ -56,17 +56,17 @@ mod tests {
 
     #[test]
     fn the_latest_tokens_are_known_and_no_others() {
-        let handed = Handed::default();
+        let issued_tokens = IssuedTokens::default();
         let token = |number: u64| HeaderValue::try_from(format!("Bearer t{number}")).unwrap();
         for number in 1..=100 {
-            handed.add(&token(number), number);
-            handed.add(&token(number), number);
+            issued_tokens.add(&token(number), number);
+            issued_tokens.add(&token(number), number);
         }
-        assert_eq!(handed.generation(b"Bearer t100"), Some(100));
-        assert_eq!(handed.generation(b"Bearer t69"), Some(69));
-        assert_eq!(handed.generation(b"Bearer t68"), None);
-        assert_eq!(handed.generation(b"Bearer t1000"), None);
-        assert_eq!(handed.generation(b""), None);
-        assert!(!format!("{handed:?}").contains("t100"));
+        assert_eq!(issued_tokens.generation(b"Bearer t100"), Some(100));
+        assert_eq!(issued_tokens.generation(b"Bearer t69"), Some(69));
+        assert_eq!(issued_tokens.generation(b"Bearer t68"), None);
+        assert_eq!(issued_tokens.generation(b"Bearer t1000"), None);
+        assert_eq!(issued_tokens.generation(b""), None);
+        assert!(!format!("{issued_tokens:?}").contains("t100"));
     }
 }

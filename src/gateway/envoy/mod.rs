@@ -32,7 +32,7 @@ use arc_swap::ArcSwap;
 
 pub use self::options::ExtAuthzOptions;
 use self::{
-    issued_tokens::Handed,
+    issued_tokens::IssuedTokens,
     socket::{Address, Door},
 };
 use super::{
@@ -43,11 +43,11 @@ use super::{
     output::say,
     server::{
         admin::Admin,
-        bootstrap::{Gate, Ground},
+        bootstrap::{AccessControl, Backend},
         descriptors,
         signals::{Ending, hang_up, stop_signal, tell_systemd},
     },
-    telemetry::{Sight, trace},
+    telemetry::{Telemetry, trace},
     values::timeout,
 };
 use crate::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
@@ -60,8 +60,8 @@ struct Shared {
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
     browsers: Arc<Browsers>,
-    handed: Handed,
-    sight: Arc<Sight>,
+    issued_tokens: IssuedTokens,
+    telemetry: Arc<Telemetry>,
     /// When it began to serve, in seconds since 1970.
     since: u64,
     max_request_bytes: usize,
@@ -81,21 +81,21 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
     trace::warn_of_none("Envoy has the requests, and traces of its own");
     let (address, options) =
         (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
-    let gate = Gate::open(options)?;
-    address.refuse_strangers(gate.is_mutual(), options.clients.allow_unauthenticated)?;
-    let ground = Ground::find(&options.target, &RETRY, 0).await?;
+    let access = AccessControl::open(options)?;
+    address.refuse_strangers(access.is_mutual(), options.clients.allow_unauthenticated)?;
+    let backend = Backend::find(&options.target, &RETRY, 0).await?;
     // Envoy's limits bound what is under way: nothing waits here.
-    let sight = Arc::new(Sight::new(ground.auth.cache().clone(), Arc::default()));
-    sight.know(&ground.catalog.layer().table());
+    let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), Arc::default()));
+    telemetry.register_models(&backend.catalog.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let shared = Arc::new(Shared {
-        upstream: ground.upstream.clone(),
-        models: ground.catalog.layer().clone(),
-        auth: ground.auth.clone(),
-        clients: Arc::clone(&gate.clients),
-        browsers: Arc::clone(&gate.browsers),
-        handed: Handed::default(),
-        sight: Arc::clone(&sight),
+        upstream: backend.upstream.clone(),
+        models: backend.catalog.layer().clone(),
+        auth: backend.auth.clone(),
+        clients: Arc::clone(&access.clients),
+        browsers: Arc::clone(&access.browsers),
+        issued_tokens: IssuedTokens::default(),
+        telemetry: Arc::clone(&telemetry),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
         log_peer: options.log.log_peer,
@@ -105,31 +105,31 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
     let (stop, hang_up) = (stop_signal()?, hang_up()?);
     // A call of Envoy's takes no descriptor, so that a share of them is left.
     let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
-    let door = Door::bind(&address, gate.tls.clone(), connections).await?;
+    let door = Door::bind(&address, access.tls.clone(), connections).await?;
     let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
-    tracing::info!(credentials = %ground.identity, "found");
+    tracing::info!(credentials = %backend.identity, "found");
     tracing::info!(upstream = %shared.upstream, "sending Envoy's requests there");
-    if gate.clients.load().have_keys() {
-        tracing::info!(keys = gate.clients.load().len(), "clients must have a key");
+    if access.clients.load().have_keys() {
+        tracing::info!(keys = access.clients.load().len(), "clients must have a key");
     }
     let mut lines = Vec::new();
     // In this process, it serves until the end.
-    let emulator = ground.emulator.clone();
+    let emulator = backend.emulator.clone();
     lines.extend(emulator.as_ref().map(|vertex| format!("emulator listening on {}", vertex.url())));
     lines.push(format!("listening on {door}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
-        let browsers = Arc::clone(&gate.browsers);
-        tokio::spawn(admin.serve(Arc::clone(&sight), browsers, options.max_header_bytes));
+        let browsers = Arc::clone(&access.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, options.max_header_bytes));
     }
     say(&lines);
-    ground.keep(gate, options, &sight, hang_up);
+    backend.keep(access, options, &telemetry, hang_up);
     tell_systemd("READY=1");
     door.accept(&shared, stop).await;
     let mut ending = Ending::begin();
-    sight.drain();
+    telemetry.drain();
     tell_systemd("STOPPING=1");
     if let Some(delay) = timeout(options.drain_delay) {
         door.accept(&shared, ending.delay(delay)).await;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::gateway::{ServingOptions, values::shown_debug};
+use crate::gateway::{server::bootstrap::ServingOptions, values::shown_debug};
 
 /// The options of `vertex-gateway ext-authz`.
 #[derive(Clone, Args)]

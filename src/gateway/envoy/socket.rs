@@ -35,7 +35,7 @@ use tokio_io_timeout::TimeoutStream;
 use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
-use super::{ExtAuthzOptions, Shared, ext_authz::Check, ext_proc::Heal};
+use super::{ExtAuthzOptions, Shared, ext_authz::ExtAuthz, ext_proc::ExtProc};
 use crate::{
     BoxError,
     gateway::{
@@ -236,7 +236,7 @@ impl Door {
         socket.set_write_timeout(Some(SEND_TIMEOUT));
         let socket = Box::pin(socket);
         tokio::spawn(async move {
-            let open = (shared.sight.inbound().one_more(), room);
+            let open = (shared.telemetry.inbound().one_more(), room);
             match tls {
                 None => {
                     let closing = stopped(stopping.clone());
@@ -382,9 +382,9 @@ async fn serve_grpc<I>(
     let activity = Activity::new();
     activity.speaks_http2();
     let of_service = Arc::clone(&activity);
-    let check = AuthorizationServer::new(Check(Arc::clone(&shared)));
+    let check = AuthorizationServer::new(ExtAuthz(Arc::clone(&shared)));
     let check = check.max_decoding_message_size(longest);
-    let heal = ExternalProcessorServer::new(Heal(shared));
+    let heal = ExternalProcessorServer::new(ExtProc(shared));
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let (check, heal) = (check.clone(), heal.clone());
         let call = of_service.call(request.version());

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::{BoxError, gateway::local_reply::Refusal, replay::detached};
+use crate::{BoxError, gateway::local_reply::LocalReply, replay::detached};
 
 /// How much of a body is read on after an early answer, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub(crate) fn admit(
     limit: usize,
     patience: Option<Duration>,
     drain: Drain,
-) -> Result<Request<InboundBody>, Refusal> {
+) -> Result<Request<InboundBody>, LocalReply> {
     let absolute = request.uri().authority().is_some() && request.version() < Version::HTTP_2;
     let request = request.map(|body| InboundBody {
         body: Some(body),
@@ -49,11 +49,11 @@ pub(crate) fn admit(
     });
     if absolute || request.method() == Method::CONNECT {
         // Over HTTP/1 only a client that takes this for a forward proxy sends a whole URI.
-        return Err(Refusal::not_a_proxy());
+        return Err(LocalReply::not_a_proxy());
     }
     match usize::try_from(request.body().size_hint().lower()) {
         Ok(length) if length <= limit => Ok(request),
-        _ => Err(Refusal::from(&TooLarge { limit })),
+        _ => Err(LocalReply::from(&TooLarge { limit })),
     }
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn admit(
 ///
 /// 400 if it does not say, says it twice, or what it says is no host: RFC 9112 §3.2, and RFC 9113
 /// §8.3.1 for HTTP/2, where `Host` may stand for `:authority`.
-pub(crate) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
-    let refused = |why: &str| Refusal::unreadable(StatusCode::BAD_REQUEST, why);
+pub(crate) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, LocalReply> {
+    let refused = |why: &str| LocalReply::unreadable(StatusCode::BAD_REQUEST, why);
     let of_uri = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
     let mut of_header = request.headers().get_all(header::HOST).iter();
     let (host, more) = (of_header.next(), of_header.next());
@@ -176,7 +176,7 @@ impl fmt::Display for TooLarge {
 
 impl std::error::Error for TooLarge {}
 
-impl From<&TooLarge> for Refusal {
+impl From<&TooLarge> for LocalReply {
     fn from(error: &TooLarge) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
     }

@@ -23,7 +23,7 @@ use crate::{
     cross_origin::{Host, Initiator, authorities, initiator},
     gateway::{
         error::Failure,
-        local_reply::{Refusal, clip},
+        local_reply::{LocalReply, clip},
         values::parsed,
     },
 };
@@ -201,7 +201,7 @@ impl Browsers {
         uri: &Uri,
         headers: &HeaderMap,
         listener: Listener,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), LocalReply> {
         if !self.mutual {
             self.check_host(uri, headers, listener)?;
         }
@@ -220,7 +220,7 @@ impl Browsers {
         uri: &Uri,
         headers: &HeaderMap,
         listener: Listener,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), LocalReply> {
         let listed = &self.options.allowed_host;
         let is_own = |host: &Host| match listener {
             Listener::Loopback => host.is_loopback(),
@@ -261,7 +261,10 @@ impl Browsers {
 /// # Errors
 ///
 /// 403 if it asks for a page that may not.
-pub(crate) fn answer_options(headers: &HeaderMap, cors: &Cors) -> Result<Response<Bytes>, Refusal> {
+pub(crate) fn answer_options(
+    headers: &HeaderMap,
+    cors: &Cors,
+) -> Result<Response<Bytes>, LocalReply> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let answered = response.headers_mut();
@@ -303,16 +306,16 @@ pub(crate) fn is_options(method: &Method) -> bool {
     method == Method::OPTIONS
 }
 
-fn foreign_host(authority: &str) -> Refusal {
+fn foreign_host(authority: &str) -> LocalReply {
     let message = format!(
         "the request asks for the host {:?}, which is not this gateway's: ask at 127.0.0.1 or \
          localhost; if it is a name of this gateway, start it with --allowed-host and that name",
         clip(&String::from_utf8_lossy(authority.as_bytes()))
     );
-    Refusal::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
+    LocalReply::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
 }
 
-fn cross_origin(origin: Option<&HeaderValue>) -> Refusal {
+fn cross_origin(origin: Option<&HeaderValue>) -> LocalReply {
     let message = match origin {
         Some(origin) => format!(
             "a web page of {:?} has made this request, and its origin is not one that may: if it is \
@@ -325,7 +328,7 @@ fn cross_origin(origin: Option<&HeaderValue>) -> Refusal {
                 .to_owned()
         }
     };
-    Refusal::new(StatusCode::FORBIDDEN, "origin_not_allowed", message)
+    LocalReply::new(StatusCode::FORBIDDEN, "origin_not_allowed", message)
 }
 
 #[cfg(test)]
@@ -433,7 +436,7 @@ mod tests {
             let mut response = answer_options(asked, &cors)?;
             cors.put_on(response.headers_mut());
             assert_eq!(response.status(), 204);
-            Ok::<_, Refusal>(response.into_parts().0.headers)
+            Ok::<_, LocalReply>(response.into_parts().0.headers)
         };
         let allowed = told(&named, &asked("http://localhost:3000")).unwrap();
         for (name, value) in [

@@ -16,7 +16,7 @@ use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::activity::Activity;
-use crate::gateway::local_reply::Refusal;
+use crate::gateway::local_reply::LocalReply;
 
 /// How hyper 1.12 begins its own answers. They end the connection.
 const OWN_ANSWERS: [(&[u8], StatusCode); 3] = [
@@ -62,7 +62,7 @@ impl<I> Connection<I> {
         };
         let peer = self.activity.shown_peer();
         tracing::info!(status = status.as_u16(), peer, "refused: {message}");
-        let body = Refusal::unreadable(status, message).to_response().into_body();
+        let body = LocalReply::unreadable(status, message).to_response().into_body();
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n",

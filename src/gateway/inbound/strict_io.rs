@@ -35,7 +35,7 @@ const OF_A_HEAD: usize = 8 << 10;
 
 /// A connection that reads requests by the letter of RFC 9112.
 #[derive(Debug)]
-pub(crate) struct Strict<I> {
+pub(crate) struct StrictIo<I> {
     io: I,
     framing: Framing,
     /// What is left to be read, once a line was refused.
@@ -45,7 +45,7 @@ pub(crate) struct Strict<I> {
     activity: Arc<Activity>,
 }
 
-impl<I> Strict<I> {
+impl<I> StrictIo<I> {
     /// The first line of a connection must come within `timeout`.
     pub(crate) fn new(io: I, timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl<I> Strict<I> {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -110,7 +110,7 @@ fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
 }
 
 /// Those who never come to the point are told to the log.
-impl<I> Drop for Strict<I> {
+impl<I> Drop for StrictIo<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {
             let peer = self.activity.shown_peer();
@@ -119,7 +119,7 @@ impl<I> Drop for Strict<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for StrictIo<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

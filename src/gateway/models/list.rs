@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::RouteError,
-    gateway::local_reply::{Refusal, clip},
+    gateway::local_reply::{LocalReply, clip},
     model::{ModelEntry, ModelTable},
     openai_error::translate::NAME_OF_ANOTHER,
 };
@@ -19,7 +19,7 @@ pub(crate) fn answer(
     table: &ModelTable,
     may: impl Fn(&str) -> bool,
     since: u64,
-) -> Option<Result<Response<Bytes>, Refusal>> {
+) -> Option<Result<Response<Bytes>, LocalReply>> {
     let path = path.strip_prefix("/v1").unwrap_or(path);
     let name = match path.strip_prefix("/models")? {
         "" | "/" => None,
@@ -45,7 +45,7 @@ pub(crate) fn answer(
                 "the model {name:?} is not in this gateway's table; Vertex AI may serve it all the \
                  same. {NAME_OF_ANOTHER}"
             );
-            Err(Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message))
+            Err(LocalReply::new(StatusCode::NOT_FOUND, "model_not_found", message))
         }
     })
 }

@@ -8,7 +8,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::ServiceExt as _;
 
-use super::pool::Place;
+use super::pool::PoolKey;
 use crate::{
     BoxError,
     gateway::{
@@ -58,7 +58,7 @@ impl Connector {
         Ok(Self(https))
     }
 
-    pub(super) async fn connect<B>(&self, place: &Place) -> Result<SendRequest<B>, ConnectError>
+    pub(super) async fn connect<B>(&self, place: &PoolKey) -> Result<SendRequest<B>, ConnectError>
     where
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {

@@ -37,7 +37,7 @@ pub(crate) use self::{
 use self::{
     connector::Connector,
     head::settle,
-    pool::{Lease, Place, Pool},
+    pool::{Lease, Pool, PoolKey},
 };
 use super::{
     error::Failure,
@@ -131,8 +131,8 @@ where
 
 /// Makes of a request to a server what travels on a connection to it, with a path alone (RFC 9112
 /// §3.2.1).
-fn prepare<B>(request: &mut Request<B>) -> Result<Place, ConnectError> {
-    let place = Place::of(request.uri()).ok_or(ConnectError::NoHost)?;
+fn prepare<B>(request: &mut Request<B>) -> Result<PoolKey, ConnectError> {
+    let place = PoolKey::of(request.uri()).ok_or(ConnectError::NoHost)?;
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     if !request.headers().contains_key(header::HOST) {
@@ -158,7 +158,7 @@ where
     /// now, and is no part of the future.
     fn send_again(
         self: Arc<Self>,
-        place: Place,
+        place: PoolKey,
         mut lease: Lease<B>,
         request: Request<B>,
     ) -> impl Future<Output = Answered<B>> + Send {
@@ -176,7 +176,7 @@ where
     }
 
     /// Over a new connection, or one that becomes free meanwhile.
-    async fn send_anew(self: Arc<Self>, place: Place, mut request: Request<B>) -> Answered<B> {
+    async fn send_anew(self: Arc<Self>, place: PoolKey, mut request: Request<B>) -> Answered<B> {
         loop {
             let (mut lease, is_new) = self.connection(&place).await?;
             match lease.sender().try_send_request(request).await {
@@ -190,7 +190,10 @@ where
     }
 
     /// A connection, and whether it is new.
-    async fn connection(self: &Arc<Self>, place: &Place) -> Result<(Lease<B>, bool), ConnectError> {
+    async fn connection(
+        self: &Arc<Self>,
+        place: &PoolKey,
+    ) -> Result<(Lease<B>, bool), ConnectError> {
         let mut freed = match self.pool.take_or_wait(place) {
             Ok(lease) => return Ok((lease, false)),
             Err(freed) => freed,
@@ -218,7 +221,7 @@ impl<B> fmt::Debug for Outbound<B> {
     }
 }
 
-impl Place {
+impl PoolKey {
     /// What `Host` says: without the port that the scheme has anyway.
     fn host(&self) -> Result<HeaderValue, ConnectError> {
         let authority = self.authority();

@@ -28,12 +28,12 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where connections go: a scheme and an authority.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct PoolKey {
     scheme: Scheme,
     authority: Authority,
 }
 
-impl Place {
+impl PoolKey {
     pub(super) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme().filter(|s| **s == Scheme::HTTPS || **s == Scheme::HTTP)?.clone();
         Some(Self { scheme, authority: uri.authority()?.clone() })
@@ -70,7 +70,7 @@ pub(super) struct Pool<B> {
 
 struct Idle<B> {
     /// Of a few places, which are found faster one by one than by hashing their long names.
-    places: Vec<(Place, There<B>)>,
+    places: Vec<(PoolKey, There<B>)>,
     is_watched: bool,
 }
 
@@ -100,7 +100,7 @@ struct Kept<B> {
 
 /// A connection in use.
 pub(super) struct Lease<B> {
-    place: Place,
+    place: PoolKey,
     connection: Kept<B>,
     pool: Arc<Pool<B>>,
 }
@@ -112,7 +112,7 @@ impl<B> Pool<B> {
     }
 
     /// A connection that waits for a request to `place`.
-    pub(super) fn take(self: &Arc<Self>, place: &Place) -> Option<Lease<B>> {
+    pub(super) fn take(self: &Arc<Self>, place: &PoolKey) -> Option<Lease<B>> {
         let mut idle = self.lock();
         self.take_from(idle.at(place)?, place)
     }
@@ -120,7 +120,7 @@ impl<B> Pool<B> {
     /// The same, or a receiver of the next one that is given back.
     pub(super) fn take_or_wait(
         self: &Arc<Self>,
-        place: &Place,
+        place: &PoolKey,
     ) -> Result<Lease<B>, oneshot::Receiver<Lease<B>>> {
         let mut idle = self.lock();
         let there = idle.at_or_new(place);
@@ -136,7 +136,7 @@ impl<B> Pool<B> {
         Err(freed)
     }
 
-    fn take_from(self: &Arc<Self>, there: &mut There<B>, place: &Place) -> Option<Lease<B>> {
+    fn take_from(self: &Arc<Self>, there: &mut There<B>, place: &PoolKey) -> Option<Lease<B>> {
         let unused = &mut there.unused;
         let now = Instant::now();
         for at in (0..unused.len()).rev() {
@@ -152,7 +152,7 @@ impl<B> Pool<B> {
     }
 
     /// A connection that was just made.
-    pub(super) fn lease(self: &Arc<Self>, place: Place, sender: SendRequest<B>) -> Lease<B> {
+    pub(super) fn lease(self: &Arc<Self>, place: PoolKey, sender: SendRequest<B>) -> Lease<B> {
         // Those that were made together do not end together.
         let until =
             self.lifetime.map(|life| Instant::now() + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
@@ -180,11 +180,11 @@ impl<B> Pool<B> {
 }
 
 impl<B> Idle<B> {
-    fn at(&mut self, place: &Place) -> Option<&mut There<B>> {
+    fn at(&mut self, place: &PoolKey) -> Option<&mut There<B>> {
         self.places.iter_mut().find(|(known, _)| known.is(place)).map(|(_, there)| there)
     }
 
-    fn at_or_new(&mut self, place: &Place) -> &mut There<B> {
+    fn at_or_new(&mut self, place: &PoolKey) -> &mut There<B> {
         let known = self.places.iter().position(|(known, _)| known.is(place));
         let index = known.unwrap_or(self.places.len());
         if known.is_none() {

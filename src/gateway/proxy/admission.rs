@@ -15,20 +15,20 @@ use tower::Service;
 use super::{context::RequestContext, resource::check_named};
 use crate::{
     BoxError,
-    gateway::{access::concurrency::Limits, local_reply::Refusal},
+    gateway::{access::concurrency::Limits, local_reply::LocalReply},
     model::RequestedModel,
 };
 
 /// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
 /// whose bodies are still being read are not here yet, so that a slow sender takes nobody's place.
 #[derive(Clone)]
-pub(crate) struct Policy<S> {
+pub(crate) struct Admission<S> {
     inner: S,
     limits: Arc<Limits>,
     response_timeout: Option<Duration>,
 }
 
-impl<S> Policy<S> {
+impl<S> Admission<S> {
     /// `response_timeout` is how long the head of an answer may take once a request may go, with all
     /// that is done to get it.
     pub(crate) fn new(inner: S, limits: Arc<Limits>, response_timeout: Option<Duration>) -> Self {
@@ -36,7 +36,7 @@ impl<S> Policy<S> {
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Policy<S>
+impl<S, B, R> Service<Request<B>> for Admission<S>
 where
     S: Service<Request<B>, Response = R, Error = BoxError> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -56,7 +56,7 @@ where
         let Some(routed) = extensions.get::<Arc<RequestContext>>().cloned() else {
             // The stack puts it on each request; without it, nobody knows what this one may.
             tracing::error!("a request without a record");
-            return Box::pin(ready(Err(Refusal::failed().into())));
+            return Box::pin(ready(Err(LocalReply::failed().into())));
         };
         if let Err(refusal) = check_named(extensions) {
             return Box::pin(ready(Err(refusal.into())));
@@ -128,9 +128,9 @@ mod tests {
         let options = Command::parse_from(["vertex-gateway"]).options;
         let inner = service_fn(|_: Request<()>| async { panic!("it went on") });
         let limits = Arc::new(Limits::new(&options.limits));
-        let error = Policy::new(inner, limits, None).oneshot(Request::new(())).await;
+        let error = Admission::new(inner, limits, None).oneshot(Request::new(())).await;
         let error: BoxError = error.map(|(): ()| ()).unwrap_err();
-        let refusal = error.downcast_ref::<Refusal>().unwrap();
+        let refusal = error.downcast_ref::<LocalReply>().unwrap();
         let answer = refusal.to_response();
         assert_eq!((answer.status().as_u16(), refusal.code()), (500, "internal_error"));
     }

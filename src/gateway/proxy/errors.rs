@@ -8,7 +8,7 @@ use crate::{
     gateway::{
         error::{causes, find},
         inbound::body::{BrokeOff, TooLarge, TooSlow},
-        local_reply::{INCOMPLETE, Refusal},
+        local_reply::{INCOMPLETE, LocalReply},
         outbound::ConnectError,
     },
     route::Upstream,
@@ -16,30 +16,30 @@ use crate::{
 
 /// What an error on the way to `upstream` means to the client; told to the log too, unless it is
 /// the client's mistake.
-pub(crate) fn refusal(error: &BoxError, upstream: &Upstream) -> Refusal {
-    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
+    if let Some(refusal) = error.downcast_ref::<LocalReply>() {
         return refusal.clone();
     }
     if let Some(error) = error.downcast_ref::<Error>() {
         if !matches!(error, Error::Route(_) | Error::Model(_)) {
             tracing::warn!(%error, "not forwarded");
         }
-        return Refusal::from(error);
+        return LocalReply::from(error);
     }
     if let Some(error) = find::<TooLarge>(error) {
-        return Refusal::from(error);
+        return LocalReply::from(error);
     }
     if let Some(error) = find::<TooSlow>(error) {
-        return Refusal::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
+        return LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
     }
     if let Some(error) = find::<BrokeOff>(error) {
-        return Refusal::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
+        return LocalReply::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
     }
     let (origin, causes) = (upstream.origin(), causes(error));
     tracing::warn!(origin, error = causes, "no answer from upstream");
     if find::<NoAnswer>(error).is_some() {
         let message = format!("{origin}: {causes}");
-        return Refusal::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
+        return LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
     }
     let (status, code, message) = match find::<ConnectError>(error).map(ConnectError::is_late) {
         Some(true) => (
@@ -58,13 +58,13 @@ pub(crate) fn refusal(error: &BoxError, upstream: &Upstream) -> Refusal {
             format!("the connection to {origin} broke before it answered ({causes})"),
         ),
     };
-    Refusal::new(status, code, message)
+    LocalReply::new(status, code, message)
 }
 
 /// Vertex AI said something that ends nothing.
-pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> Refusal {
+pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> LocalReply {
     let origin = upstream.origin();
     tracing::warn!(origin, %status, "no answer from upstream");
     let message = format!("{origin} answered with {status}, which nobody has asked for");
-    Refusal::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
+    LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
 }

@@ -14,9 +14,9 @@ use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, util::MapRequest};
 
 use super::{
-    admission::Policy,
+    admission::Admission,
     errors,
-    idle_timeout::{Watch, WatchedBody},
+    idle_timeout::{IdleTimeout, IdleTimeoutBody},
     recorded_body::{RecordedBody, RequestRecord},
     resource::{PREFIX, shorten},
 };
@@ -31,11 +31,11 @@ use crate::{
             browser::{Browsers, Cors, Listener, answer_options, is_options},
             tls::Tls,
         },
-        local_reply::Refusal,
+        local_reply::LocalReply,
         models::list,
         outbound::{self, Outbound, stream_headers},
         telemetry::{
-            Sight,
+            Telemetry,
             trace::{Traced, TracedBody, Traces},
         },
     },
@@ -53,12 +53,12 @@ pub(crate) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-use
 type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
 type SentBody = ReplayBody<ForwardedBody>;
 type AnswerBody =
-    Either<ErrorBody<WatchedBody<TracedBody<outbound::AnswerBody<SentBody>>>>, Full<Bytes>>;
+    Either<ErrorBody<IdleTimeoutBody<TracedBody<outbound::AnswerBody<SentBody>>>>, Full<Bytes>>;
 pub(crate) type Answer = Response<RecordedBody<AnswerBody>>;
 type Authorized = MapRequest<VertexAuth<Traced<Outbound<SentBody>>>, Forget>;
 type Forget = fn(Request<ForwardedBody>) -> Request<ForwardedBody>;
-type Forwarded = VertexError<Watch<VertexRoute<Authorized>>>;
-type Stack = VertexModel<Policy<VertexRetry<Forwarded>>>;
+type Forwarded = VertexError<IdleTimeout<VertexRoute<Authorized>>>;
+type Stack = VertexModel<Admission<VertexRetry<Forwarded>>>;
 
 /// How often a request was sent to Vertex AI.
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
@@ -68,7 +68,7 @@ const LONGEST_REQUEST_ID: usize = 128;
 
 /// What serves each request. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct App {
+pub(crate) struct Handler {
     stack: Stack,
     pub(crate) shared: Arc<Shared>,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Shared {
     /// How long it may be.
     pub(crate) max_header_bytes: usize,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) sight: Arc<Sight>,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) traces: Traces,
     /// When it began to serve, in seconds since 1970.
     pub(crate) since: u64,
@@ -106,19 +106,19 @@ pub(crate) struct Shared {
     pub(crate) send_timeout: Option<Duration>,
 }
 
-impl App {
+impl Handler {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let client = Outbound::new(shared.sight.upstream(), shared.connection_lifetime)?;
+        let client = Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime)?;
         let client = shared.traces.layer(client);
         let forget: Forget = if shared.traces.is_on() { |request| request } else { forget };
         let authorized = MapRequest::new(shared.auth.layer(client), forget);
         let forwarded = route.layer(authorized);
-        let watched = Watch::new(forwarded, shared.idle_timeout);
+        let watched = IdleTimeout::new(forwarded, shared.idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
         let retried = shared.retry.layer(forwarded);
         let limits = Arc::clone(&shared.limits);
-        let stack = shared.models.layer(Policy::new(retried, limits, shared.response_timeout));
+        let stack = shared.models.layer(Admission::new(retried, limits, shared.response_timeout));
         Ok(Self { stack, shared })
     }
 
@@ -130,16 +130,16 @@ impl App {
         let cors = shared.browsers.cors(request.headers());
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path());
-        let sight = Arc::clone(&shared.sight);
-        let mut record = Box::new(RequestRecord::new(id.clone(), method, path, sight));
+        let telemetry = Arc::clone(&shared.telemetry);
+        let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
         record.log.peer = call.activity().peer();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
         let answer = answer(stack, &shared, request, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);
         let answer = answer.catch_unwind().await;
         // The panic's hook has told of it.
-        let answer = answer.unwrap_or_else(|_panic| Err(Refusal::failed()));
-        let left = answer.as_ref().is_err_and(Refusal::is_of_one_that_left);
+        let answer = answer.unwrap_or_else(|_panic| Err(LocalReply::failed()));
+        let left = answer.as_ref().is_err_and(LocalReply::is_of_one_that_left);
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.log.refuse(&refusal);
             let mut answer = refusal.to_response();
@@ -170,7 +170,7 @@ async fn answer(
     cors: &Cors,
     record: &mut RequestRecord,
     call: &Call,
-) -> Result<Response<AnswerBody>, Refusal> {
+) -> Result<Response<AnswerBody>, LocalReply> {
     let host = host(&request);
     let client = welcome(shared, &request);
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
@@ -187,7 +187,7 @@ async fn answer(
         let _ = record.context.client.set(Arc::clone(client));
     }
     if is_upgrade(&request) {
-        return Err(Refusal::upgrade_required());
+        return Err(LocalReply::upgrade_required());
     }
     let table = shared.models.table();
     shorten(&mut request, &table)?;
@@ -227,7 +227,7 @@ async fn answer(
             }
             Ok(response.map(Either::Left))
         }
-        Err(error) => Err(errors::refusal(&error, &asked(record, shared))),
+        Err(error) => Err(errors::local_reply(&error, &asked(record, shared))),
     }
 }
 
@@ -243,7 +243,10 @@ pub(crate) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
 }
 
 /// Who asks, if it is one that may come in. A preflight has no key.
-fn welcome(shared: &Shared, request: &Request<Incoming>) -> Result<Option<Arc<Client>>, Refusal> {
+fn welcome(
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> Result<Option<Arc<Client>>, LocalReply> {
     let clients = shared.clients.load();
     if !clients.have_keys() {
         shared.browsers.admit(request.uri(), request.headers(), shared.listener)?;
@@ -259,7 +262,7 @@ fn health(shared: &Shared, request: &Request<Incoming>) -> Option<Answer> {
         return None;
     }
     let mut answer = local(Response::default());
-    if shared.sight.is_draining() {
+    if shared.telemetry.is_draining() {
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     Some(answer.map(RecordedBody::unrecorded))

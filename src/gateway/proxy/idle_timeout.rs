@@ -22,12 +22,12 @@ use crate::{BoxError, auth::RefreshOutcome, gateway::telemetry::request_log::End
 
 /// Watches the answers of the service inside.
 #[derive(Clone)]
-pub(crate) struct Watch<S> {
+pub(crate) struct IdleTimeout<S> {
     inner: S,
     idle: Option<Duration>,
 }
 
-impl<S> Watch<S> {
+impl<S> IdleTimeout<S> {
     /// `idle` is how long an answer may be silent in its middle. A client that is slow itself is not
     /// counted.
     pub(crate) fn new(inner: S, idle: Option<Duration>) -> Self {
@@ -35,13 +35,13 @@ impl<S> Watch<S> {
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Watch<S>
+impl<S, B, R> Service<Request<B>> for IdleTimeout<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
-    type Response = Response<WatchedBody<R>>;
+    type Response = Response<IdleTimeoutBody<R>>;
     type Error = S::Error;
-    type Future = Watching<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -49,23 +49,23 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let routed = request.extensions().get().cloned().unwrap_or_default();
-        Watching { response: self.inner.call(request), routed, idle: self.idle }
+        ResponseFuture { response: self.inner.call(request), routed, idle: self.idle }
     }
 }
 
 #[pin_project]
-pub(crate) struct Watching<F> {
+pub(crate) struct ResponseFuture<F> {
     #[pin]
     response: F,
     routed: Arc<RequestContext>,
     idle: Option<Duration>,
 }
 
-impl<F, R, E> Future for Watching<F>
+impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
-    type Output = Result<Response<WatchedBody<R>>, E>;
+    type Output = Result<Response<IdleTimeoutBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -79,13 +79,13 @@ where
         }
         let number = answers.count;
         drop(answers);
-        Poll::Ready(Ok(response.map(|body| WatchedBody::new(body, routed, number, idle))))
+        Poll::Ready(Ok(response.map(|body| IdleTimeoutBody::new(body, routed, number, idle))))
     }
 }
 
 /// The body of such an answer.
 #[pin_project]
-pub(crate) struct WatchedBody<B> {
+pub(crate) struct IdleTimeoutBody<B> {
     #[pin]
     body: B,
     routed: Arc<RequestContext>,
@@ -98,7 +98,7 @@ pub(crate) struct WatchedBody<B> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B> WatchedBody<B> {
+impl<B> IdleTimeoutBody<B> {
     fn new(body: B, routed: Arc<RequestContext>, number: usize, idle: Option<Duration>) -> Self {
         Self { body, routed, number, idle, end: None, timer: None }
     }
@@ -115,17 +115,17 @@ fn broke(routed: &RequestContext, number: usize, how: End) {
 
 /// Vertex AI was silent in the middle of an answer.
 #[derive(Debug)]
-struct Silent(Duration);
+struct UpstreamIdle(Duration);
 
-impl fmt::Display for Silent {
+impl fmt::Display for UpstreamIdle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "nothing came for {:?}, which --idle-timeout allows", self.0)
     }
 }
 
-impl std::error::Error for Silent {}
+impl std::error::Error for UpstreamIdle {}
 
-impl<B> Body for WatchedBody<B>
+impl<B> Body for IdleTimeoutBody<B>
 where
     B: Body,
     B::Error: Into<BoxError>,
@@ -150,7 +150,7 @@ where
                 timer.as_mut().reset(end);
             }
             broke(this.routed, *this.number, End::Idle);
-            return Poll::Ready(Some(Err(Silent(idle).into())));
+            return Poll::Ready(Some(Err(UpstreamIdle(idle).into())));
         };
         *this.end = None;
         Poll::Ready(frame.map(|frame| {

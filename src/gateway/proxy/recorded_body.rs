@@ -13,14 +13,14 @@ use pin_project::pin_project;
 
 use super::context::RequestContext;
 use crate::gateway::telemetry::{
-    Sight,
+    Telemetry,
     reason::ErrorText,
     request_log::{End, RequestLog},
     trace::Trace,
     usage::Scanner,
 };
 
-/// A request that is under way. Told to [`Sight`] when it is dropped, which is when the last byte of
+/// A request that is under way. Told to [`Telemetry`] when it is dropped, which is when the last byte of
 /// its answer was taken, or nobody waits for it any more.
 pub(crate) struct RequestRecord {
     pub(crate) log: RequestLog,
@@ -29,19 +29,24 @@ pub(crate) struct RequestRecord {
     pub(crate) trace: Trace,
     scanner: Scanner,
     error: ErrorText,
-    sight: Arc<Sight>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl RequestRecord {
-    pub(crate) fn new(id: HeaderValue, method: Method, path: &str, sight: Arc<Sight>) -> Self {
-        sight.arrived();
+    pub(crate) fn new(
+        id: HeaderValue,
+        method: Method,
+        path: &str,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        telemetry.request_started();
         Self {
             log: RequestLog::new(id, method, path),
             context: Arc::default(),
             trace: Trace::default(),
             scanner: Scanner::default(),
             error: ErrorText::default(),
-            sight,
+            telemetry,
         }
     }
 }
@@ -127,7 +132,7 @@ impl Drop for RequestRecord {
             log.reason = self.error.message();
         }
         log.trace_id = self.trace.id();
-        self.sight.ended(log);
+        self.telemetry.request_finished(log);
         std::mem::take(&mut self.trace).end(log);
     }
 }

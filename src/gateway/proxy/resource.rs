@@ -7,7 +7,7 @@ use http::{Extensions, Request, StatusCode, Uri, uri::PathAndQuery};
 
 use crate::{
     error::RouteError,
-    gateway::local_reply::{Refusal, clip},
+    gateway::local_reply::{LocalReply, clip},
     model::{ModelTable, RequestedModel},
     retry::Locations,
     route::{Upstream, resource_of, sub_path, without_prefix},
@@ -29,7 +29,7 @@ struct Named(Upstream);
 /// # Errors
 ///
 /// 400 for a path that could be read as another one, 404 for an endpoint that requests cannot go to.
-pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<(), Refusal> {
+pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<(), LocalReply> {
     let path = request.uri().path();
     if !path.ends_with('/') && !path.contains("/projects/") {
         return Ok(());
@@ -51,7 +51,7 @@ pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = short.ok();
     // A part of a path that was one makes one.
-    let uri = Uri::from_parts(parts).map_err(|_| Refusal::failed())?;
+    let uri = Uri::from_parts(parts).map_err(|_| LocalReply::failed())?;
     let upstream = upstream.clone();
     *request.uri_mut() = uri;
     if upstream != *table.base() {
@@ -66,7 +66,7 @@ pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result
 /// # Errors
 ///
 /// 404 if the model has an entry that leads elsewhere: which of the two was meant is not known.
-pub(crate) fn check_named(extensions: &Extensions) -> Result<(), Refusal> {
+pub(crate) fn check_named(extensions: &Extensions) -> Result<(), LocalReply> {
     let Some(Named(named)) = extensions.get() else { return Ok(()) };
     let listed = extensions.get::<Locations>();
     let is_there = match listed {
@@ -105,7 +105,7 @@ fn shown(upstream: &Upstream) -> &str {
 }
 
 /// What is wrong with a path; if it is that of another endpoint, with all that there are.
-fn not_served(error: RouteError, table: &ModelTable) -> Refusal {
+fn not_served(error: RouteError, table: &ModelTable) -> LocalReply {
     let mut served: Vec<&str> = Vec::new();
     for name in upstreams(table).map(shown).filter(|name| !name.is_empty()) {
         if served.len() < SHOWN && !served.contains(&name) {
@@ -118,10 +118,10 @@ fn not_served(error: RouteError, table: &ModelTable) -> Refusal {
                  as in /v1/chat/completions",
             served.join(", ")
         )),
-        error => Refusal::from(error),
+        error => LocalReply::from(error),
     }
 }
 
-fn refused(message: String) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "resource_not_served", message)
+fn refused(message: String) -> LocalReply {
+    LocalReply::new(StatusCode::NOT_FOUND, "resource_not_served", message)
 }

@@ -20,9 +20,9 @@ use crate::gateway::{
     inbound::{
         activity::Activity,
         browser::{Browsers, Listener},
-        strict_io::Strict,
+        strict_io::StrictIo,
     },
-    telemetry::{Form, Sight},
+    telemetry::{Form, Telemetry},
     values::{given, shown_debug},
 };
 
@@ -77,7 +77,7 @@ impl Admin {
     /// Serves for as long as the process lives: while it drains, most of all.
     pub(crate) async fn serve(
         self,
-        sight: Arc<Sight>,
+        telemetry: Arc<Telemetry>,
         browsers: Arc<Browsers>,
         max_header_bytes: usize,
     ) {
@@ -93,8 +93,8 @@ impl Admin {
                     {
                         oldest.abort();
                     }
-                    let (sight, browsers) = (Arc::clone(&sight), browsers.clone());
-                    let serving = serve(socket, sight, browsers, max_header_bytes);
+                    let (telemetry, browsers) = (Arc::clone(&telemetry), browsers.clone());
+                    let serving = serve(socket, telemetry, browsers, max_header_bytes);
                     open.push_back(tokio::spawn(serving).abort_handle());
                 }
                 Err(error) => {
@@ -108,12 +108,12 @@ impl Admin {
 
 async fn serve(
     socket: TcpStream,
-    sight: Arc<Sight>,
+    telemetry: Arc<Telemetry>,
     browsers: Option<Arc<Browsers>>,
     max_header_bytes: usize,
 ) {
     let service = service_fn(|request| {
-        let answer = answer(&request, &sight, browsers.as_deref());
+        let answer = answer(&request, &telemetry, browsers.as_deref());
         async { Ok::<_, Infallible>(answer) }
     });
     let mut builder = http1::Builder::new();
@@ -121,7 +121,7 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(max_header_bytes);
-    let socket = TokioIo::new(Strict::new(socket, HEADER_TIMEOUT, Activity::new()));
+    let socket = TokioIo::new(StrictIo::new(socket, HEADER_TIMEOUT, Activity::new()));
     if let Err(error) = builder.serve_connection(socket, service).await {
         tracing::debug!(%error, "connection of the admin listener ended");
     }
@@ -129,7 +129,7 @@ async fn serve(
 
 fn answer(
     request: &Request<Incoming>,
-    sight: &Sight,
+    telemetry: &Telemetry,
     browsers: Option<&Browsers>,
 ) -> Response<Full<Bytes>> {
     let of_kind = |status, kind, text: String| {
@@ -156,12 +156,13 @@ fn answer(
     match path {
         "/metrics" => {
             let form = Form::accepted(request.headers());
-            let mut response = of_kind(StatusCode::OK, form.content_type(), sight.metrics(form));
+            let mut response =
+                of_kind(StatusCode::OK, form.content_type(), telemetry.metrics(form));
             response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
             response
         }
         "/healthz" => text(StatusCode::OK, "ok"),
-        _ => match sight.ready() {
+        _ => match telemetry.ready() {
             Ok(()) => text(StatusCode::OK, "ready"),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
         },

@@ -27,7 +27,7 @@ use crate::{
             tls::{Tls, TlsOptions},
         },
         models::catalog::Catalog,
-        telemetry::{Sight, log::LogOptions},
+        telemetry::{Telemetry, log::LogOptions},
         values::{size, size_within, time, time_or_zero, timeout},
     },
     route::Upstream,
@@ -115,7 +115,7 @@ pub struct ServingOptions {
 }
 
 /// Who may come: by keys and certificates, which are files that change.
-pub(crate) struct Gate {
+pub(crate) struct AccessControl {
     pub(crate) clients: Arc<ArcSwap<Clients>>,
     /// `None` for clear text.
     pub(crate) tls: Option<Arc<Tls>>,
@@ -125,7 +125,7 @@ pub(crate) struct Gate {
     watched: [Watched; 2],
 }
 
-impl Gate {
+impl AccessControl {
     pub(crate) fn open(options: &ServingOptions) -> Result<Self, Failure> {
         let sources = ClientSources::new(&options.clients, &options.target);
         let watched = [
@@ -146,7 +146,7 @@ impl Gate {
     }
 }
 
-pub(crate) struct Ground {
+pub(crate) struct Backend {
     /// If it is in this process.
     pub(crate) emulator: Option<Arc<Emulator>>,
     pub(crate) identity: Identity,
@@ -158,7 +158,7 @@ pub(crate) struct Ground {
     watched: Option<Watched>,
 }
 
-impl Ground {
+impl Backend {
     /// Finds what the options name, and refuses what is wrong with them.
     pub(crate) async fn find(
         target: &TargetOptions,
@@ -193,16 +193,17 @@ impl Ground {
         Ok(Self { emulator: owned_emulator, identity, upstream, auth, catalog, watched })
     }
 
-    /// Follows what changes, the gate too, until the process ends; all of it is read again when `again`
-    /// is told.
+    /// Follows what changes, access control too, until the process ends; all of it is read again when
+    /// `again` is told.
     pub(crate) fn keep(
         self,
-        gate: Gate,
+        access: AccessControl,
         options: &ServingOptions,
-        sight: &Arc<Sight>,
+        telemetry: &Arc<Telemetry>,
         again: Arc<Notify>,
     ) {
-        let Gate { clients, tls, sources, watched: [keys, certificate], browsers: _ } = gate;
+        let AccessControl { clients, tls, sources, watched: [keys, certificate], browsers: _ } =
+            access;
         let mut all = vec![keys.reloading(move || {
             clients.store(Arc::new(sources.load(&clients.load())?));
             Ok(())
@@ -211,11 +212,11 @@ impl Ground {
             all.push(certificate.reloading(move || tls.reload()));
         }
         if let Some(models) = self.watched {
-            let (catalog, sight) = (Arc::clone(&self.catalog), Arc::clone(sight));
+            let (catalog, telemetry) = (Arc::clone(&self.catalog), Arc::clone(telemetry));
             let runtime = Handle::current();
             all.push(models.reloading(move || {
                 runtime.block_on(catalog.reload())?;
-                sight.know(&catalog.layer().table());
+                telemetry.register_models(&catalog.layer().table());
                 Ok(())
             }));
         }

@@ -40,9 +40,9 @@ use crate::gateway::{
         activity::{Activity, SentBody},
         malformed::Connection,
         send_timeout::Streams,
-        strict_io::Strict,
+        strict_io::StrictIo,
     },
-    proxy::handler::{App, Shared},
+    proxy::handler::{Handler, Shared},
     seldom::Seldom,
 };
 
@@ -144,7 +144,7 @@ impl Workers {
     ) -> Result<Self, Failure> {
         let (cut, is_cut) = watch::channel(());
         let workers = (0..number.max(1))
-            .map(|number| Worker::start(number, App::new(Arc::clone(shared))?, is_cut.clone()));
+            .map(|number| Worker::start(number, Handler::new(Arc::clone(shared))?, is_cut.clone()));
         let workers = workers.collect::<Result<_, _>>()?;
         let room = concurrency::room(connections);
         Ok(Self { workers, cut, room, open: Arc::default(), full: Seldom::default() })
@@ -236,7 +236,11 @@ fn hand_over(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
 const NO_WORKER: &str = "all workers have ended by a panic, which the log has";
 
 impl Worker {
-    fn start(number: usize, app: App, is_cut: watch::Receiver<()>) -> Result<Self, Failure> {
+    fn start(
+        number: usize,
+        handler: Handler,
+        is_cut: watch::Receiver<()>,
+    ) -> Result<Self, Failure> {
         let (sockets, incoming) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
@@ -245,7 +249,7 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(cannot)?;
         let run = move || {
-            runtime.block_on(work(app, incoming, counter, is_cut));
+            runtime.block_on(work(handler, incoming, counter, is_cut));
             // Lookups of names may hang in the system's resolver: nobody waits for them.
             runtime.shutdown_background();
             let _ = is_done.send(());
@@ -257,7 +261,7 @@ impl Worker {
 
 /// Serves what comes, until nothing more does and all of it has ended, or is cut.
 async fn work(
-    app: App,
+    handler: Handler,
     mut sockets: mpsc::UnboundedReceiver<Accepted>,
     counter: Arc<AtomicUsize>,
     mut is_cut: watch::Receiver<()>,
@@ -265,14 +269,14 @@ async fn work(
     // Each connection holds a receiver until its end.
     let (stop, stopping) = watch::channel(false);
     while let Some(Accepted { socket, admitted }) = sockets.recv().await {
-        let inbound = app.shared.sight.inbound().one_more();
+        let inbound = handler.shared.telemetry.inbound().one_more();
         let activity = Arc::clone(&admitted.activity);
         let open = (Open(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
         match TcpStream::from_std(socket) {
             Ok(socket) => {
                 let of_connection = Arc::clone(&activity);
                 let serving =
-                    serve_connection(socket, app.clone(), of_connection, stopping.clone());
+                    serve_connection(socket, handler.clone(), of_connection, stopping.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = serving => {}
@@ -291,7 +295,7 @@ async fn work(
         }
     }
     // What the stack holds is no connection.
-    drop((app, stopping));
+    drop((handler, stopping));
     stop.send_replace(true);
     tokio::select! {
         () = stop.closed() => {}
@@ -315,27 +319,27 @@ pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
 
 async fn serve_connection(
     socket: TcpStream,
-    app: App,
+    handler: Handler,
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
 ) {
-    if app.shared.log_peer
+    if handler.shared.log_peer
         && let Ok(peer) = socket.peer_addr()
     {
         activity.comes_from(peer);
     }
     let mut socket = TimeoutStream::new(socket);
-    socket.set_write_timeout(app.shared.send_timeout);
+    socket.set_write_timeout(handler.shared.send_timeout);
     let socket = Box::pin(socket);
-    let streams = Streams { send_timeout: app.shared.send_timeout };
+    let streams = Streams { send_timeout: handler.shared.send_timeout };
     let builder = auto::Builder::new(streams);
-    let Some(tls) = app.shared.tls.clone() else {
-        let closing = until_closing(activity.clone(), stopping, app.shared.header_timeout);
+    let Some(tls) = handler.shared.tls.clone() else {
+        let closing = until_closing(activity.clone(), stopping, handler.shared.header_timeout);
         // In a box, because there are two of these futures, and one is used.
-        return Box::pin(serve_http(socket, builder, app, activity, closing)).await;
+        return Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
     };
     let authorities = tls.authorities();
-    let handshake = tls.accept(socket, app.shared.header_timeout);
+    let handshake = tls.accept(socket, handler.shared.header_timeout);
     let last = async {
         stopped(stopping.clone()).await;
         sleep(FIRST_CALL).await;
@@ -356,14 +360,14 @@ async fn serve_connection(
         Some(b"http/1.1") => builder.http1_only(),
         _ => builder,
     };
-    let closing = until_closing(activity.clone(), stopping, app.shared.header_timeout);
+    let closing = until_closing(activity.clone(), stopping, handler.shared.header_timeout);
     let closing = async {
         tokio::select! {
             () = closing => {}
             () = authorities.changed() => {}
         }
     };
-    Box::pin(serve_http(socket, builder, app, activity, closing)).await;
+    Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
 }
 
 /// Until a connection is to take no further request.
@@ -379,13 +383,14 @@ async fn until_closing(activity: Arc<Activity>, stopping: watch::Receiver<bool>,
 async fn serve_http<I>(
     socket: I,
     mut builder: auto::Builder<Streams>,
-    app: App,
+    handler: Handler,
     activity: Arc<Activity>,
     closing: impl Future<Output = ()>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (header_timeout, longest) = (app.shared.header_timeout, app.shared.max_header_bytes);
+    let (header_timeout, longest) =
+        (handler.shared.header_timeout, handler.shared.max_header_bytes);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -400,13 +405,13 @@ async fn serve_http<I>(
         .keep_alive_timeout(header_timeout)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(longest).unwrap_or(u32::MAX));
-    let socket = Strict::new(socket, header_timeout, Arc::clone(&activity));
+    let socket = StrictIo::new(socket, header_timeout, Arc::clone(&activity));
     let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
     let of_service = Arc::clone(&activity);
     let service = service_fn(move |request| {
-        let (call, app) = (of_service.call(request.version()), app.clone());
+        let (call, handler) = (of_service.call(request.version()), handler.clone());
         async move {
-            let response = app.serve(request, &call).await;
+            let response = handler.serve(request, &call).await;
             Ok::<_, Infallible>(response.map(|body| SentBody::new(body, call)))
         }
     });

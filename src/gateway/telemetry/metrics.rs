@@ -267,15 +267,15 @@ impl Metrics {
         registry.register_collector(Box::new(scraped));
     }
 
-    pub(super) fn know(&self, model: &str) {
+    pub(super) fn register_model(&self, model: &str) {
         self.models.list(model);
     }
 
-    pub(super) fn arrived(&self) {
+    pub(super) fn request_started(&self) {
         self.in_flight.inc();
     }
 
-    pub(super) fn ended(&self, record: &RequestLog, status: u16, seconds: f64) {
+    pub(super) fn request_finished(&self, record: &RequestLog, status: u16, seconds: f64) {
         self.in_flight.dec();
         let good = (200..300).contains(&status);
         let model = match &record.model {

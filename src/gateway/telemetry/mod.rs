@@ -44,13 +44,13 @@ use crate::{
 
 /// Where records end.
 #[derive(Debug)]
-pub(crate) struct Sight {
+pub(crate) struct Telemetry {
     metrics: Metrics,
     tokens: TokenCache,
     draining: AtomicBool,
 }
 
-impl Sight {
+impl Telemetry {
     /// `queued` is how many requests wait for their turn.
     pub(crate) fn new(tokens: TokenCache, queued: Arc<AtomicUsize>) -> Self {
         let metrics = Metrics::new(tokens.clone(), queued);
@@ -58,23 +58,23 @@ impl Sight {
     }
 
     /// The models of a table have names of their own in the metrics, before any answer of theirs.
-    pub(crate) fn know(&self, table: &ModelTable) {
+    pub(crate) fn register_models(&self, table: &ModelTable) {
         let names = table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern);
-        names.for_each(|name| self.metrics.know(name));
+        names.for_each(|name| self.metrics.register_model(name));
     }
 
     /// A request has come.
-    pub(crate) fn arrived(&self) {
-        self.metrics.arrived();
+    pub(crate) fn request_started(&self) {
+        self.metrics.request_started();
     }
 
     /// Its record is complete.
-    pub(crate) fn ended(&self, record: &RequestLog) {
+    pub(crate) fn request_finished(&self, record: &RequestLog) {
         // 499 is what nginx made of a client that did not wait.
         let left = if thread::panicking() { 500 } else { 499 };
         let status = record.status.map_or(left, |status| status.as_u16());
         let seconds = record.arrived.elapsed().as_secs_f64();
-        self.metrics.ended(record, status, seconds);
+        self.metrics.request_finished(record, status, seconds);
         record.write(status, seconds);
     }
 
@@ -164,11 +164,11 @@ mod tests {
         let fields = Fields::default();
         tracing::subscriber::with_default(registry().with(fields.clone()), || {
             let tokens = TokenCache::new(StaticToken::new("t").unwrap());
-            let sight = Sight::new(tokens, Arc::default());
+            let telemetry = Telemetry::new(tokens, Arc::default());
             let id = HeaderValue::from_static("id");
             for _ in 0..2 {
-                sight.arrived();
-                sight.ended(&RequestLog::new(id.clone(), Method::POST, ""));
+                telemetry.request_started();
+                telemetry.request_finished(&RequestLog::new(id.clone(), Method::POST, ""));
                 // A test in another thread may have come to this callsite first, where nobody
                 // listens. From now on it is known, and who listens is asked anew.
                 tracing::callsite::rebuild_interest_cache();

@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderValue, Method, StatusCode};
 
 use super::{operation::operation, usage::Usage};
-use crate::gateway::{local_reply::Refusal, printable::clip};
+use crate::gateway::{local_reply::LocalReply, printable::clip};
 
 /// The target of the lines of requests.
 pub(crate) const ACCESS: &str = "tower_vertex::gateway::access";
@@ -109,7 +109,7 @@ impl RequestLog {
     }
 
     /// It is answered here.
-    pub(crate) fn refuse(&mut self, refusal: &Refusal) {
+    pub(crate) fn refuse(&mut self, refusal: &LocalReply) {
         self.refused = Some(refusal.code());
         self.reason = Some(refusal.to_string());
     }
