@@ -50,11 +50,14 @@ pub use self::envoy::ExtAuthzOptions;
 pub use self::{
     access::{ClientOptions, concurrency::LimitOptions},
     cli::{
-        command::{
-            CheckOptions, Command, EmulatorOptions, EndpointsOptions, Options, Subcommand,
-            TokenOptions,
-        },
-        serve::{run, start_log},
+        check::CheckOptions,
+        command::{Command, Subcommand},
+        emulator::EmulatorOptions,
+        endpoints::EndpointsOptions,
+        run,
+        serve::Options,
+        start_log,
+        token::TokenOptions,
     },
     config::{credentials::CredentialOptions, upstream::TargetOptions},
     error::Failure,

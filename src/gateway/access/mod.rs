@@ -24,7 +24,8 @@ use self::{
 };
 use super::{
     config::{
-        file::{ClientRules, ConfigFile, FileOptions, nearest},
+        file::{ClientRules, ConfigFile, FileOptions},
+        suggest::nearest,
         upstream::TargetOptions,
     },
     error::Failure,

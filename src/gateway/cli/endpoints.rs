@@ -3,18 +3,18 @@
 //! As `gcloud ai endpoints list`, and the host of a dedicated endpoint, which that does not tell.
 
 use bytes::Bytes;
+use clap::{Args, builder::FalseyValueParser};
 use http_body_util::Empty;
 use serde::Serialize;
 use tower::Layer as _;
 
-use super::command::EndpointsOptions;
 use crate::{
     Error,
     auth::VertexAuthLayer,
     discover::{DeployedModel, DiscoverError, EndpointDescription, Endpoints},
     gateway::{
         config::{
-            credentials::{find, mint},
+            credentials::{CredentialOptions, find, mint},
             file::ConfigFile,
             upstream::TargetOptions,
         },
@@ -23,11 +23,52 @@ use crate::{
         outbound::Outbound,
         output::{say, say_json},
         printable::is_unfit,
-        values::given,
+        values::{given, shown_debug},
     },
     replay::ReplayBody,
     token::StaticToken,
 };
+
+/// The options of `vertex-gateway endpoints`.
+#[derive(Clone, Args)]
+pub struct EndpointsOptions {
+    /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// the project of the credentials]
+    #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
+    pub project: Option<String>,
+
+    /// Location, or several with commas between, which are asked at the same time [also env:
+    /// GOOGLE_CLOUD_LOCATION or LOCATION]
+    #[arg(long, value_name = "LOCATION[,LOCATION…]", env = "VERTEX_GATEWAY_LOCATION")]
+    pub location: Option<String>,
+
+    /// List only the endpoints with exactly this display name
+    #[arg(long, value_name = "NAME")]
+    pub display_name: Option<String>,
+
+    /// Print one JSON array: [{"id", "display_name", "location", "project", "models": [{"id",
+    /// "model", "display_name"}], "dedicated", "dedicated_host"}]
+    #[arg(long)]
+    pub json: bool,
+
+    /// Version of the API: v1 or v1beta1 [default: v1]
+    #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
+    pub api_version: Option<String>,
+
+    /// Ask here instead of Google, for all locations: a private address or a proxy, without a path
+    #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
+    pub upstream: Option<String>,
+
+    /// Let the token travel in clear text to an http --upstream that is not this machine
+    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
+    pub allow_insecure_upstream: bool,
+
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+}
+
+shown_debug!(EndpointsOptions: project, location, display_name, api_version, upstream; credentials);
 
 /// Between two columns.
 const GAP: &str = "  ";

@@ -3,13 +3,74 @@
 //! | file | what it does |
 //! |---|---|
 //! | `command` | the command line |
-//! | `serve` | the sidecar and the emulator; and which command is run |
+//! | `serve` | the sidecar |
+//! | `emulator` | the emulator of Vertex AI |
 //! | `check` | what works and what does not, one line each, with the remedy |
 //! | `token` | a token, printed |
 //! | `endpoints` | what is deployed where, as a table |
 
 pub(crate) mod check;
 pub(crate) mod command;
+pub(crate) mod emulator;
 pub(crate) mod endpoints;
 pub(crate) mod serve;
 pub(crate) mod token;
+
+use clap::CommandFactory as _;
+
+use self::command::{Command, Subcommand};
+#[cfg(feature = "ext-authz")]
+use super::envoy;
+use super::{
+    config::file::FileOptions,
+    error::Failure,
+    telemetry::log::{self, LEVEL, LogFormat, LogGuard},
+};
+
+/// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
+/// runtime.
+///
+/// # Errors
+///
+/// [`Failure`], a sentence with its remedy, if a setting is missing or wrong, there are no
+/// credentials, the address is taken, a check found a fault, or a location did not answer.
+pub async fn run(mut command: Command) -> Result<(), Failure> {
+    if let Some(target) = command.target() {
+        target.load(&FileOptions::of(&Command::command()))?;
+    }
+    match command.subcommand {
+        None => serve::serve(command.options).await,
+        Some(Subcommand::Serve(options)) => serve::serve(*options).await,
+        Some(Subcommand::Check(options)) => check::check(*options).await,
+        Some(Subcommand::Token(options)) => token::print(&options).await,
+        Some(Subcommand::Endpoints(options)) => endpoints::list(&options).await,
+        Some(Subcommand::Emulator(options)) => emulator::serve(&options).await,
+        #[cfg(feature = "ext-authz")]
+        Some(Subcommand::ExtAuthz(options)) => envoy::serve(*options).await,
+    }
+}
+
+/// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
+/// `tracing`, such as `warn,tower_vertex=info`) say. Call it once, before [`run`].
+///
+/// # Errors
+///
+/// [`Failure`], if the variable is no such filter.
+///
+/// # Panics
+///
+/// If the process has a global `tracing` subscriber already.
+pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
+    let (level, format) = match &command.subcommand {
+        // They report what is worth knowing themselves.
+        Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
+            ("off", LogFormat::Auto)
+        }
+        Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
+        Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
+        #[cfg(feature = "ext-authz")]
+        Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.serving.log.log_format),
+        None => (LEVEL, command.options.serving.log.log_format),
+    };
+    log::start(level, format)
+}

@@ -1,83 +1,174 @@
-//! The commands, and the end: who is being served when a signal comes is served to the end.
+//! `vertex-gateway serve`, the sidecar: who is being served when a signal comes is served to the end.
 
-use clap::CommandFactory as _;
-
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
-
-use super::{
-    check,
-    command::{Command, EmulatorOptions, Options, Subcommand},
-    endpoints, token,
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
 };
-#[cfg(feature = "ext-authz")]
-use crate::gateway::telemetry::log::LEVEL;
+
+use clap::Args;
+
 use crate::{
     emulator::Emulator,
     gateway::{
-        access::concurrency::Limits,
-        config::{
-            credentials::Identity,
-            file::{ConfigFile, FileOptions, address},
-        },
-        envoy,
+        access::concurrency::{LimitOptions, Limits},
+        config::{credentials::Identity, file::address, retry::RetryOptions},
         error::Failure,
         inbound::browser::Listener,
+        outbound::OutboundOptions,
         output::say,
         proxy::handler::Shared,
         server::{
             admin::Admin,
-            bootstrap::{AccessControl, Backend},
+            bootstrap::{AccessControl, Backend, ServingOptions},
             descriptors,
-            listener::{Workers, accept, accept_rest, bind, cannot_listen},
+            listener::{Workers, accept, accept_rest, bind},
             signals::{Ending, hang_up, stop_signal, tell_systemd},
         },
-        telemetry::{
-            Telemetry,
-            log::{self, LogFormat, LogGuard},
-            trace::Traces,
-        },
-        values::timeout,
+        telemetry::{Telemetry, trace::Traces},
+        values::{number, parsed, shown_debug, size, time, timeout},
     },
     shown,
 };
 
-/// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
-/// runtime.
-///
-/// # Errors
-///
-/// [`Failure`], a sentence with its remedy, if a setting is missing or wrong, there are no
-/// credentials, the address is taken, a check found a fault, or a location did not answer.
-pub async fn run(mut command: Command) -> Result<(), Failure> {
-    if let Some(target) = command.target() {
-        target.load(&FileOptions::of(&Command::command()))?;
+/// The options of `vertex-gateway serve`.
+#[derive(Clone, Args)]
+pub struct Options {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "VERTEX_GATEWAY_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub listen: String,
+
+    /// What all that serves has.
+    #[command(flatten)]
+    pub serving: ServingOptions,
+
+    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
+    /// body, 200, or 503 from SIGTERM on [default: none]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VERTEX_GATEWAY_HEALTH_PATH",
+        value_parser = parsed(health_path)
+    )]
+    pub health_path: Option<String>,
+
+    /// Time that a client may take for the head of a request, or to begin a next one, after which
+    /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
+    /// balancer in front must keep its connections idle for a shorter time. The same over HTTP/2,
+    /// where a client with a request in flight must answer pings in that time
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
+        default_value = "30s",
+        value_parser = time(Duration::from_secs(1))
+    )]
+    pub header_timeout: Duration,
+
+    /// Longest request body that is kept to be sent again, after a 401 or for another attempt; 0
+    /// for none
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_REPLAY_LIMIT",
+        default_value = "32MiB",
+        value_parser = size()
+    )]
+    pub replay_limit: usize,
+
+    /// Time to wait for the head of an answer, which comes when a model has thought; the token and
+    /// all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may take
+    /// an hour. 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_RESPONSE_TIMEOUT",
+        default_value = "3610s",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub response_timeout: Duration,
+
+    /// Time without a byte in the middle of an answer, after which it is broken off; 0 waits for
+    /// ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_IDLE_TIMEOUT",
+        default_value = "10m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub idle_timeout: Duration,
+
+    /// Time for the body of a request to come; 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_CLIENT_BODY_TIMEOUT",
+        default_value = "5m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub client_body_timeout: Duration,
+
+    /// Time in which a client takes no byte of its answer, after which its connection is closed, or
+    /// its stream is reset over HTTP/2; 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_SEND_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub send_timeout: Duration,
+
+    /// The connections on the way out.
+    #[command(flatten)]
+    pub outbound: OutboundOptions,
+
+    /// Threads that serve [default: one for each processor]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_WORKERS",
+        value_parser = number::<usize>(1..=256)
+    )]
+    pub workers: Option<usize>,
+
+    /// How often.
+    #[command(flatten)]
+    pub retry: RetryOptions,
+
+    /// How much at a time.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+shown_debug!(Options: listen; serving, outbound, retry, limits);
+
+/// A path as requests have it.
+fn health_path(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_fit) {
+        return Ok(text.to_owned());
     }
-    match command.subcommand {
-        None => serve(command.options).await,
-        Some(Subcommand::Serve(options)) => serve(*options).await,
-        Some(Subcommand::Check(options)) => check::check(*options).await,
-        Some(Subcommand::Token(options)) => token::print(&options).await,
-        Some(Subcommand::Endpoints(options)) => endpoints::list(&options).await,
-        Some(Subcommand::Emulator(options)) => emulate(&options).await,
-        #[cfg(feature = "ext-authz")]
-        Some(Subcommand::ExtAuthz(options)) => envoy::serve(*options).await,
+    Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
+}
+
+impl Options {
+    pub(crate) fn workers(&self) -> usize {
+        let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.workers.unwrap_or_else(processors)
     }
 }
 
-async fn emulate(options: &EmulatorOptions) -> Result<(), Failure> {
-    let addr = address::<EmulatorOptions>("--listen", &options.listen, &ConfigFile::default())?;
-    let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
-    let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
-    let mut lines = vec![format!("emulator listening on {}", emulator.url())];
-    if options.tls {
-        lines.push(format!("emulator control on {}", emulator.control_url()));
-    }
-    say(&lines);
-    stop_signal()?.await;
-    Ok(())
-}
-
-async fn serve(options: Options) -> Result<(), Failure> {
+/// Serves until Ctrl-C or SIGTERM.
+pub(super) async fn serve(options: Options) -> Result<(), Failure> {
     let (options, serving) = (&options, &options.serving);
     let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
     let access = AccessControl::open(serving)?;
@@ -200,29 +291,4 @@ or let any OpenAI SDK use it:
         ));
     }
     say(&lines);
-}
-
-/// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
-/// `tracing`, such as `warn,tower_vertex=info`) say. Call it once, before [`run`].
-///
-/// # Errors
-///
-/// [`Failure`], if the variable is no such filter.
-///
-/// # Panics
-///
-/// If the process has a global `tracing` subscriber already.
-pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
-    let (level, format) = match &command.subcommand {
-        // They report what is worth knowing themselves.
-        Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
-            ("off", LogFormat::Auto)
-        }
-        Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
-        Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
-        #[cfg(feature = "ext-authz")]
-        Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.serving.log.log_format),
-        None => (LEVEL, command.options.serving.log.log_format),
-    };
-    log::start(level, format)
 }

@@ -1,20 +1,32 @@
 //! `vertex-gateway token`: an access token on standard output, and nothing else.
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
+use clap::Args;
 use serde::Serialize;
 
-use super::command::TokenOptions;
 use crate::{
     Error,
     gateway::{
         config::{
-            credentials::{find, mint},
+            credentials::{CredentialOptions, find, mint},
             file::ConfigFile,
         },
         error::Failure,
         output::{say, say_json},
     },
 };
+
+/// The options of `vertex-gateway token`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenOptions {
+    /// Whose token it is.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+
+    /// Print one JSON document: {"access_token", "expires_in", "expires_at", "token_type"}
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Exit code 1 says that there is no token to be had, 2 that an option is wrong.
 pub(crate) async fn print(options: &TokenOptions) -> Result<(), Failure> {

@@ -20,7 +20,10 @@ use clap::{
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-use super::discovered::{self, Discovered};
+use super::{
+    discovered::{self, Discovered},
+    suggest::nearest,
+};
 use crate::{
     gateway::{
         error::Failure,
@@ -536,15 +539,6 @@ pub(crate) fn address<O: Args>(
             shown::value(text)
         ))
     })
-}
-
-/// What was meant, if one of the known is like what was written.
-pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|known| (strsim::jaro_winkler(written, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, near)| near)
 }
 
 #[cfg(test)]

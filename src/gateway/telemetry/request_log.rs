@@ -11,7 +11,8 @@ use http::{HeaderValue, Method, StatusCode};
 use super::{operation::operation, usage::Usage};
 use crate::gateway::{local_reply::LocalReply, printable::clip};
 
-/// The target of the lines of requests.
+/// The target of the lines of requests. The target of the folder `access` is the same, so that whoever
+/// filters these lines would filter its own, too: it logs nothing.
 pub(crate) const ACCESS: &str = "tower_vertex::gateway::access";
 
 /// What is known of a request. It is complete when the last byte of its answer was taken, or nobody

@@ -19,13 +19,13 @@ mod report;
 
 use std::time::Duration;
 
+use clap::Args;
 use http::uri::Scheme;
 
 use self::{
     explain::Facts,
     report::{Check, Report},
 };
-use super::command::CheckOptions;
 use crate::{
     Error,
     auth::VertexAuthLayer,
@@ -36,12 +36,31 @@ use crate::{
         },
         error::{Failure, NO_LOCATION, NO_PROJECT},
         models::discovery,
-        values::given,
+        values::{given, shown_debug},
     },
     model::{ModelEntry, ModelTable},
     route::{Endpoint, Upstream},
     shown,
 };
+
+/// The options of `vertex-gateway check`.
+#[derive(Clone, Args)]
+pub struct CheckOptions {
+    /// Where requests go, and whose credentials they carry.
+    #[command(flatten)]
+    pub target: TargetOptions,
+
+    /// Model to ask for one token [default: google/gemini-2.5-flash; none for a deployed endpoint,
+    /// which ignores it]
+    #[arg(long, value_name = "PUBLISHER/MODEL")]
+    pub model: Option<String>,
+
+    /// Print one JSON document: {"ok", "checks": [{"name", "ok", "detail", "remedy"}]}
+    #[arg(long)]
+    pub json: bool,
+}
+
+shown_debug!(CheckOptions: model; target, json);
 
 const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
 
