@@ -44,16 +44,16 @@
 //!
 //! | row | with `Authorization` | of the pair | without | of the pair | allocations | without | body read | just read |
 //! |---|---:|---:|---:|---:|---:|---:|---:|---:|
-//! | bare | (90) | – | (81) | – | 0 | 0 | 0 | 0 |
-//! | route | 41 | 0.13 | 37 | 0.09 | 0 | 0 | 0 | 0 |
-//! | auth, replay armed | 233 | 0.71 | 300 | 0.73 | 3 | 4 | 4 | 3 |
-//! | auth, replay off | 110 | 0.34 | 181 | 0.44 | 0 | 1 | 0 | 0 |
-//! | **route + auth, replay armed** | 275 | 0.84 | 358 | 0.87 | 3 | 4 | 4 | 3 |
-//! | **route + auth, replay off** | 148 | 0.45 | 232 | 0.56 | 0 | 1 | 0 | 0 |
-//! | kube-client `BaseUri` | 316 | 0.97 | 330 | 0.80 | 4 | 4 | 4 | 4 |
-//! | tower-http static header | 27 | 0.08 | 94 | 0.23 | 0 | 1 | 0 | 0 |
-//! | `BaseUri` + static header | 326 | 1.00 | 412 | 1.00 | 4 | 5 | 4 | 4 |
-//! | naive: boxed, `gcp_auth`, `format!` | 437 | 1.34 | 471 | 1.14 | 6 | 7 | 6 | 6 |
+//! | bare | (151) | – | (140) | – | 0 | 0 | 0 | 0 |
+//! | route | 75 | 0.27 | 70 | 0.19 | 0 | 0 | 0 | 0 |
+//! | auth, replay armed | 252 | 0.90 | 352 | 0.96 | 3 | 4 | 3 | 3 |
+//! | auth, replay off | 122 | 0.44 | 213 | 0.58 | 0 | 1 | 0 | 0 |
+//! | **route + auth, replay armed** | 306 | 1.09 | 406 | 1.11 | 3 | 4 | 3 | 3 |
+//! | **route + auth, replay off** | 183 | 0.65 | 273 | 0.75 | 0 | 1 | 0 | 0 |
+//! | kube-client `BaseUri` | 248 | 0.88 | 243 | 0.66 | 4 | 4 | 4 | 4 |
+//! | tower-http static header | 16 | 0.06 | 115 | 0.31 | 0 | 1 | 0 | 0 |
+//! | `BaseUri` + static header | 280 | 1.00 | 366 | 1.00 | 4 | 5 | 4 | 4 |
+//! | naive: boxed, `gcp_auth`, `format!` | 432 | 1.54 | 482 | 1.32 | 6 | 7 | 6 | 6 |
 
 mod machine;
 mod rows;
