@@ -104,6 +104,7 @@
 //! | [`replay`] | a body that can be sent again | |
 //! | [`http_client`] | hyper-util's client and reqwest's, for inside the layers | `gcp-auth` or `google-cloud-auth`; `reqwest` |
 //! | [`discover`] | which endpoints there are, and where | |
+//! | [`ext`] | methods of `tower::ServiceBuilder` for the layers | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
 //! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes `emulator` and both kinds of credentials; `otel` for its traces, `ext-authz` for Envoy |
@@ -120,6 +121,7 @@ pub mod discover;
 #[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
 pub mod emulator;
 pub mod error;
+pub mod ext;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
@@ -136,6 +138,7 @@ mod shown;
 pub mod token;
 
 pub use error::Error;
+pub use ext::ServiceBuilderExt;
 /// The error type of a service, as everywhere in Tower.
 pub use tower::BoxError;
 

@@ -21,6 +21,7 @@ mod detect;
 mod discover;
 #[cfg(all(feature = "emulator", feature = "gcp-auth"))]
 mod end_to_end;
+mod ext;
 #[cfg(all(feature = "emulator", feature = "gcp-auth"))]
 mod gcp_auth;
 mod model;
