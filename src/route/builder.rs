@@ -73,6 +73,12 @@ impl UpstreamBuilder {
         }
     }
 
+    /// Whether a project is set.
+    #[cfg(feature = "client")]
+    pub(crate) fn has_project(&self) -> bool {
+        self.project.is_some()
+    }
+
     /// The project's id or number.
     pub fn project(mut self, project: impl Into<String>) -> Self {
         self.project = Some(project.into());
