@@ -1,11 +1,9 @@
 //! A client of Vertex AI with everything in it: credentials, layers, and an HTTP client with TLS.
 //!
 //! [`Client::from_env`] is one line for most programs. [`Client::new`] takes the upstream and the
-//! source of tokens from the program. Inside are
-//! [`VertexErrorLayer`](crate::openai_error::VertexErrorLayer),
-//! [`VertexRouteLayer`](crate::route::VertexRouteLayer) and
-//! [`VertexAuthLayer`](crate::auth::VertexAuthLayer), in their default settings, around
-//! [`HyperClient`]. A program that needs other settings, or another HTTP client, uses the layers
+//! source of tokens from the program. Inside are [`VertexErrorLayer`],
+//! [`VertexRouteLayer`](crate::route::VertexRouteLayer) and [`VertexAuthLayer`], in their default
+//! settings, around [`HyperClient`]. A program that needs other settings, or another HTTP client, uses the layers
 //! themselves, which [`ServiceBuilderExt`] adds.
 //!
 //! A client takes requests as an OpenAI client sends them, with the path alone in their URL.

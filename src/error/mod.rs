@@ -1,6 +1,6 @@
 //! Every error that a caller of this crate can see.
 //!
-//! The services of this crate fail with [`BoxError`], as Tower middleware does;
+//! The services of this crate fail with [`BoxError`](crate::BoxError), as Tower middleware does;
 //! an error that this crate made is an [`Error`] inside it, found by `downcast_ref`. Errors of the
 //! inner service pass through unchanged.
 //!
