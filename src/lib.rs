@@ -85,6 +85,7 @@
 //! # }
 //! ```
 //!
+//! With the feature `client`, `Client::from_env` puts credentials, layers and an HTTP client together.
 //! `examples/hyper_client.rs` does it over sockets, `examples/axum_gateway.rs` inside a server.
 //!
 //! # Modules and features
@@ -104,6 +105,8 @@
 //! | [`replay`] | a body that can be sent again | |
 //! | [`http_client`] | hyper-util's client and reqwest's, for inside the layers | `gcp-auth` or `google-cloud-auth`; `reqwest` |
 //! | [`discover`] | which endpoints there are, and where | |
+//! | `client` | all of these in one: credentials, the layers, an HTTP client | `client` |
+//! | [`ext`] | methods of `tower::ServiceBuilder` for the layers | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
 //! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes `emulator` and both kinds of credentials; `otel` for its traces, `ext-authz` for Envoy |
@@ -113,6 +116,9 @@
 
 pub mod auth;
 mod body_headers;
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub mod client;
 #[cfg(feature = "emulator")]
 mod cross_origin;
 pub mod discover;
@@ -120,6 +126,7 @@ pub mod discover;
 #[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
 pub mod emulator;
 pub mod error;
+pub mod ext;
 #[cfg(feature = "gateway")]
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
 pub mod gateway;
@@ -135,12 +142,16 @@ pub mod route;
 mod shown;
 pub mod token;
 
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub use client::Client;
 pub use error::Error;
+pub use ext::ServiceBuilderExt;
 /// The error type of a service, as everywhere in Tower.
 pub use tower::BoxError;
 
 // Compiles and runs what the README and the manual show.
-#[cfg(all(doctest, feature = "emulator", feature = "gcp-auth"))]
+#[cfg(all(doctest, feature = "client", feature = "emulator"))]
 mod manual {
     #[doc = include_str!("../README.md")]
     struct Readme;

@@ -32,6 +32,7 @@ async fn main() -> Result<(), tower_vertex::BoxError> {
             let before = emulator.requests().len();
             let mut command = Command::new(&program);
             command.env("GOOGLE_APPLICATION_CREDENTIALS", &file).env("SSL_CERT_FILE", &authority);
+            command.env("GOOGLE_CLOUD_PROJECT", "my-project").env("GOOGLE_CLOUD_LOCATION", "global");
             let output = tokio::task::spawn_blocking(move || command.output()).await??;
             let said = String::from_utf8_lossy(&output.stdout);
             print!("{program}: {said}");

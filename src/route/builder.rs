@@ -25,7 +25,7 @@ pub struct UpstreamBuilder {
     pub(super) endpoint: Endpoint,
     pub(super) api_version: ApiVersion,
     universe_domain: String,
-    origin: Option<String>,
+    pub(super) origin: Option<String>,
     path_prefix: String,
     pub(super) pass_through: bool,
     forward_headers: Vec<String>,
@@ -71,6 +71,12 @@ impl UpstreamBuilder {
             endpoint,
             ..Self::default()
         }
+    }
+
+    /// Whether a project is set.
+    #[cfg(feature = "client")]
+    pub(crate) fn has_project(&self) -> bool {
+        self.project.is_some()
     }
 
     /// The project's id or number.

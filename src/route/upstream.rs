@@ -168,6 +168,14 @@ impl Upstream {
         self.inner.checked.settings.api_version
     }
 
+    /// The origin, if it is where the program wants the token to go: not the host of a dedicated
+    /// endpoint, which is copied from elsewhere and has to be one of Vertex AI's.
+    pub(crate) fn chosen_origin(&self) -> Option<&str> {
+        let settings = &self.inner.checked.settings;
+        let copied = matches!(settings.endpoint, Endpoint::Dedicated { .. });
+        (settings.origin.is_some() || !copied).then(|| self.origin())
+    }
+
     pub(super) fn base_path(&self) -> &str {
         &self.inner.checked.base_path
     }

@@ -5,6 +5,8 @@
 #[cfg(all(feature = "emulator", feature = "gcp-auth"))]
 mod async_openai;
 mod auth;
+#[cfg(all(feature = "client", feature = "emulator"))]
+mod client;
 #[cfg(all(feature = "emulator", feature = "gcp-auth"))]
 #[path = "../common/mod.rs"]
 mod common;
@@ -21,6 +23,7 @@ mod detect;
 mod discover;
 #[cfg(all(feature = "emulator", feature = "gcp-auth"))]
 mod end_to_end;
+mod ext;
 #[cfg(all(feature = "emulator", feature = "gcp-auth"))]
 mod gcp_auth;
 mod model;

@@ -100,7 +100,7 @@ impl CredentialsBuilder {
 
     /// Whether the project is known already: then a metadata server is not asked for its own, and
     /// nothing waits for it.
-    #[cfg(feature = "gateway")]
+    #[cfg(any(feature = "client", feature = "gateway"))]
     pub(crate) fn project_known(mut self, known: bool) -> Self {
         self.project_known = known;
         self
