@@ -111,6 +111,7 @@
 //! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accessors;
 pub mod auth;
 mod body_headers;
 #[cfg(feature = "emulator")]

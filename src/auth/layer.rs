@@ -111,6 +111,6 @@ impl<S: InnerService> Layer<S> for VertexAuthLayer {
     type Service = VertexAuth<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VertexAuth::new(inner, Arc::clone(&self.settings))
+        VertexAuth::with(inner, Arc::clone(&self.settings))
     }
 }

@@ -139,6 +139,6 @@ impl<S: InnerService> Layer<S> for VertexRetryLayer {
     type Service = VertexRetry<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VertexRetry::new(inner, Arc::clone(&self.settings))
+        VertexRetry::with(inner, Arc::clone(&self.settings))
     }
 }
