@@ -17,6 +17,7 @@ use crate::{
 ///
 /// Clones, and all services made by them, share one [`TokenCache`].
 #[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexAuthLayer {
     settings: Arc<Settings>,
 }

@@ -16,6 +16,7 @@ use crate::{
 ///
 /// Clones, and all services made by them, share both budgets.
 #[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexRetryLayer {
     settings: Arc<Settings>,
 }

@@ -171,6 +171,7 @@ impl fmt::Debug for AccessToken {
 
 /// Why a token is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FetchReason {
     /// There is none yet. The only reason for which a source may answer from a cache of its own.
     Cold,
