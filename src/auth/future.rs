@@ -16,39 +16,8 @@ use crate::{
     BoxError,
     error::Error,
     replay::{Recording, ReplayBody, Rewind, SavedHead, drain},
-    token::{LeaseFuture, Rejection, RejectionFuture},
+    token::{LeaseFuture, RefreshOutcome, RejectionFuture},
 };
-
-/// What came of a refresh that a 401 asked for: in the extensions of the response that the caller
-/// gets.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum RefreshOutcome {
-    /// The token was refreshed and this is the answer to the request's second try.
-    Replayed,
-    /// The source returned the same token, so a second try would have been in vain.
-    SameToken,
-    /// No token could be fetched.
-    Failed(Error),
-    /// Too many 401s asked for a refresh lately.
-    Throttled,
-    /// The refresh was started, but the request's body was not kept: it is longer than the replay
-    /// limit, the budget was used up, or it broke.
-    NotReplayable,
-}
-
-impl RefreshOutcome {
-    /// Its name in logs and metrics, such as `replayed`.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Replayed => "replayed",
-            Self::SameToken => "same_token",
-            Self::Failed(_) => "failed",
-            Self::Throttled => "throttled",
-            Self::NotReplayable => "not_replayable",
-        }
-    }
-}
 
 /// The future of [`VertexAuth`](super::VertexAuth).
 #[pin_project]
@@ -235,7 +204,7 @@ where
                     let Retry { service, head, recording } = retry;
                     let outcome = match rejection {
                         // The body last: from then on the first one has ended.
-                        Rejection::Replaced(lease) => match head
+                        Ok(lease) => match head
                             .into_request(())
                             .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
                         {
@@ -250,9 +219,7 @@ where
                             }
                             None => RefreshOutcome::NotReplayable,
                         },
-                        Rejection::SameToken => RefreshOutcome::SameToken,
-                        Rejection::Failed(error) => RefreshOutcome::Failed(error),
-                        Rejection::Throttled => RefreshOutcome::Throttled,
+                        Err(outcome) => outcome,
                     };
                     response.extensions_mut().insert(outcome);
                     return Poll::Ready(Ok(response));

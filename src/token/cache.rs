@@ -103,6 +103,10 @@ impl TokenCache {
     /// Says that the service answered 401 to the token of `generation`, and asks for a newer one.
     ///
     /// The refresh starts with this call, not with the first poll of what it returns.
+    ///
+    /// # Errors
+    ///
+    /// The future's is why there is no newer token.
     pub fn rejected(&self, generation: u64) -> RejectionFuture {
         waiters::reject(&self.state, generation)
     }

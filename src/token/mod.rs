@@ -98,7 +98,7 @@ pub use self::{
 pub use self::{
     builder::TokenCacheBuilder,
     cache::{FetchOutcome, TokenCache, TokenStats},
-    lease::{Lease, LeaseFuture, Rejection, RejectionFuture},
+    lease::{Lease, LeaseFuture, RefreshOutcome, RejectionFuture},
     static_token::{StaticToken, TokenFn, token_fn},
 };
 use crate::{BoxError, error::TokenError};
