@@ -128,6 +128,7 @@ pub mod http_client;
 pub mod model;
 pub mod openai_error;
 mod order;
+mod polled;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod regular_file;
 pub mod replay;

@@ -4,12 +4,12 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::HeaderValue;
 
-use crate::Error;
+use crate::{Error, polled::AFTER_READY};
 
 /// The token for one request.
 #[derive(Clone)]
@@ -101,10 +101,13 @@ impl<T: Unpin> Waiting<T> {
         match self {
             Self::Ready(value) => match value.take() {
                 Some(value) => Poll::Ready(value),
-                // Polled again after it was ready: as every future may, this one rests.
-                None => Poll::Pending,
+                None => panic!("{AFTER_READY}"),
             },
-            Self::Flight(future) => future.as_mut().poll(cx),
+            Self::Flight(future) => {
+                let value = ready!(future.as_mut().poll(cx));
+                *self = Self::Ready(None);
+                Poll::Ready(value)
+            }
         }
     }
 }
