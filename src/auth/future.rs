@@ -205,7 +205,7 @@ where
                 };
                 // Starts the refresh, whatever becomes of this request.
                 let rejection = settings.cache.rejected(generation);
-                match retry.filter(|retry| retry.recording.is_kept()) {
+                match retry.filter(|retry| retry.recording.is_replayable()) {
                     Some(retry) => {
                         State::Refreshing(rejection, Some(Box::new(Held { response, retry })))
                     }
