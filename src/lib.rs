@@ -114,6 +114,7 @@
 //! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accessors;
 pub mod auth;
 mod body_headers;
 #[cfg(feature = "client")]
@@ -134,6 +135,7 @@ pub mod http_client;
 pub mod model;
 pub mod openai_error;
 mod order;
+mod polled;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 mod regular_file;
 pub mod replay;

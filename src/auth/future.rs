@@ -15,40 +15,10 @@ use super::settings::{Settings, USER_PROJECT};
 use crate::{
     BoxError,
     error::Error,
+    polled::AFTER_READY,
     replay::{Recording, ReplayBody, Rewind, SavedHead, drain},
-    token::{LeaseFuture, Rejection, RejectionFuture},
+    token::{LeaseFuture, RefreshOutcome, RejectionFuture},
 };
-
-/// What came of a refresh that a 401 asked for: in the extensions of the response that the caller
-/// gets.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum RefreshOutcome {
-    /// The token was refreshed and this is the answer to the request's second try.
-    Replayed,
-    /// The source returned the same token, so a second try would have been in vain.
-    SameToken,
-    /// No token could be fetched.
-    Failed(Error),
-    /// Too many 401s asked for a refresh lately.
-    Throttled,
-    /// The refresh was started, but the request's body was not kept: it is longer than the replay
-    /// limit, the budget was used up, or it broke.
-    NotReplayable,
-}
-
-impl RefreshOutcome {
-    /// Its name in logs and metrics, such as `replayed`.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Replayed => "replayed",
-            Self::SameToken => "same_token",
-            Self::Failed(_) => "failed",
-            Self::Throttled => "throttled",
-            Self::NotReplayable => "not_replayable",
-        }
-    }
-}
 
 /// The future of [`VertexAuth`](super::VertexAuth).
 #[pin_project]
@@ -71,6 +41,7 @@ enum State<S, B, R, F> {
     Refreshing(RejectionFuture, Option<Box<Held<S, B, R>>>),
     /// The service for the second try gets ready.
     Readying(Option<Box<Again<S, B>>>),
+    Done,
 }
 
 struct Waiting<S, B> {
@@ -180,94 +151,110 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            let next = match state.as_mut().project() {
-                StateProj::Failed(error) => match error.take() {
-                    Some(error) => return Poll::Ready(Err(error)),
-                    None => return Poll::Pending,
-                },
+        let result = ready!(advance(state.as_mut(), cx));
+        state.set(State::Done);
+        Poll::Ready(result)
+    }
+}
 
-                StateProj::Leasing(lease, waiting) => {
-                    let lease = ready!(Pin::new(lease).poll(cx));
-                    let Some(waiting) = waiting.take() else { return Poll::Pending };
-                    match lease {
-                        Ok(lease) => {
-                            let Waiting { mut service, settings, mut request } = *waiting;
-                            let generation = lease.generation();
+/// From one state to the next, until there is something to wait for, or the end.
+fn advance<S, B, R>(
+    mut state: Pin<&mut State<S, B, R, S::Future>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<R>, BoxError>>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    R: Body,
+{
+    loop {
+        let next = match state.as_mut().project() {
+            StateProj::Failed(error) => match error.take() {
+                Some(error) => return Poll::Ready(Err(error)),
+                None => panic!("{AFTER_READY}"),
+            },
+
+            StateProj::Leasing(lease, waiting) => {
+                let lease = ready!(Pin::new(lease).poll(cx));
+                let Some(waiting) = waiting.take() else { panic!("{AFTER_READY}") };
+                match lease {
+                    Ok(lease) => {
+                        let Waiting { mut service, settings, mut request } = *waiting;
+                        let generation = lease.generation();
+                        let authorization = lease.into_authorization();
+                        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+                        State::send(&mut service, &settings, request, generation)
+                    }
+                    Err(error) => State::Failed(Some(error.into())),
+                }
+            }
+
+            StateProj::Sending(response, first) => {
+                let response = ready!(response.poll(cx));
+                let Some(First { settings, generation, retry }) = first.take() else {
+                    let answer = response.map_err(Into::into).map(|mut response| {
+                        response.extensions_mut().insert(RefreshOutcome::Replayed);
+                        response
+                    });
+                    return Poll::Ready(answer);
+                };
+                let mut response = match response {
+                    Ok(response) if response.status() == StatusCode::UNAUTHORIZED => response,
+                    other => return Poll::Ready(other.map_err(Into::into)),
+                };
+                // Starts the refresh, whatever becomes of this request.
+                let rejection = settings.cache.rejected(generation);
+                match retry.filter(|retry| retry.recording.is_replayable()) {
+                    Some(retry) => {
+                        State::Refreshing(rejection, Some(Box::new(Held { response, retry })))
+                    }
+                    None => {
+                        response.extensions_mut().insert(RefreshOutcome::NotReplayable);
+                        return Poll::Ready(Ok(response));
+                    }
+                }
+            }
+
+            StateProj::Refreshing(rejection, held) => {
+                let rejection = ready!(Pin::new(rejection).poll(cx));
+                let Some(held) = held.take() else { panic!("{AFTER_READY}") };
+                let Held { mut response, retry } = *held;
+                let Retry { service, head, recording } = retry;
+                let outcome = match rejection {
+                    // The body last: from then on the first one has ended.
+                    Ok(lease) => match head
+                        .into_request(())
+                        .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
+                    {
+                        Some(mut request) => {
                             let authorization = lease.into_authorization();
                             request.headers_mut().insert(header::AUTHORIZATION, authorization);
-                            State::send(&mut service, &settings, request, generation)
+                            let again = Box::new(Again { service, request });
+                            // The connection of the 401 is freed.
+                            drain(response.into_body(), cx);
+                            state.set(State::Readying(Some(again)));
+                            continue;
                         }
-                        Err(error) => State::Failed(Some(error.into())),
-                    }
-                }
+                        None => RefreshOutcome::NotReplayable,
+                    },
+                    Err(outcome) => outcome,
+                };
+                response.extensions_mut().insert(outcome);
+                return Poll::Ready(Ok(response));
+            }
 
-                StateProj::Sending(response, first) => {
-                    let response = ready!(response.poll(cx));
-                    let Some(First { settings, generation, retry }) = first.take() else {
-                        let answer = response.map_err(Into::into).map(|mut response| {
-                            response.extensions_mut().insert(RefreshOutcome::Replayed);
-                            response
-                        });
-                        return Poll::Ready(answer);
-                    };
-                    let mut response = match response {
-                        Ok(response) if response.status() == StatusCode::UNAUTHORIZED => response,
-                        other => return Poll::Ready(other.map_err(Into::into)),
-                    };
-                    // Starts the refresh, whatever becomes of this request.
-                    let rejection = settings.cache.rejected(generation);
-                    match retry.filter(|retry| retry.recording.is_kept()) {
-                        Some(retry) => {
-                            State::Refreshing(rejection, Some(Box::new(Held { response, retry })))
-                        }
-                        None => {
-                            response.extensions_mut().insert(RefreshOutcome::NotReplayable);
-                            return Poll::Ready(Ok(response));
-                        }
-                    }
-                }
+            StateProj::Readying(again) => {
+                let Some(ready) = again else { panic!("{AFTER_READY}") };
+                ready!(ready.service.poll_ready(cx)).map_err(Into::into)?;
+                let Some(again) = again.take() else { panic!("{AFTER_READY}") };
+                let Again { mut service, request } = *again;
+                State::Sending(service.call(request), None)
+            }
 
-                StateProj::Refreshing(rejection, held) => {
-                    let rejection = ready!(Pin::new(rejection).poll(cx));
-                    let Some(held) = held.take() else { return Poll::Pending };
-                    let Held { mut response, retry } = *held;
-                    let Retry { service, head, recording } = retry;
-                    let outcome = match rejection {
-                        // The body last: from then on the first one has ended.
-                        Rejection::Replaced(lease) => match head
-                            .into_request(())
-                            .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
-                        {
-                            Some(mut request) => {
-                                let authorization = lease.into_authorization();
-                                request.headers_mut().insert(header::AUTHORIZATION, authorization);
-                                let again = Box::new(Again { service, request });
-                                // The connection of the 401 is freed.
-                                drain(response.into_body(), cx);
-                                state.set(State::Readying(Some(again)));
-                                continue;
-                            }
-                            None => RefreshOutcome::NotReplayable,
-                        },
-                        Rejection::SameToken => RefreshOutcome::SameToken,
-                        Rejection::Failed(error) => RefreshOutcome::Failed(error),
-                        Rejection::Throttled => RefreshOutcome::Throttled,
-                    };
-                    response.extensions_mut().insert(outcome);
-                    return Poll::Ready(Ok(response));
-                }
-
-                StateProj::Readying(again) => {
-                    let Some(ready) = again else { return Poll::Pending };
-                    ready!(ready.service.poll_ready(cx)).map_err(Into::into)?;
-                    let Some(again) = again.take() else { return Poll::Pending };
-                    let Again { mut service, request } = *again;
-                    State::Sending(service.call(request), None)
-                }
-            };
-            state.set(next);
-        }
+            StateProj::Done => panic!("{AFTER_READY}"),
+        };
+        state.set(next);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
 ///
 /// Clones, and all services made by them, share one [`TokenCache`].
 #[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexAuthLayer {
     settings: Arc<Settings>,
 }
@@ -111,6 +112,6 @@ impl<S: InnerService> Layer<S> for VertexAuthLayer {
     type Service = VertexAuth<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VertexAuth::new(inner, Arc::clone(&self.settings))
+        VertexAuth::with(inner, Arc::clone(&self.settings))
     }
 }

@@ -53,8 +53,5 @@ mod service;
 mod settings;
 mod trust;
 
-pub use self::{
-    future::{RefreshOutcome, ResponseFuture},
-    layer::VertexAuthLayer,
-    service::VertexAuth,
-};
+pub use self::{future::ResponseFuture, layer::VertexAuthLayer, service::VertexAuth};
+pub use crate::token::RefreshOutcome;

@@ -10,9 +10,10 @@ use tower::Service;
 use super::{ResponseFuture, settings::Settings};
 use crate::{
     BoxError, Error,
+    accessors::define_inner_service_accessors,
     order::{Level, Order},
     replay::ReplayBody,
-    token::TokenCache,
+    token::{TokenCache, TokenSource},
 };
 
 /// Puts the access token on requests; on a 401 refreshes it and sends the request once more. Made
@@ -28,7 +29,12 @@ pub struct VertexAuth<S> {
 }
 
 impl<S> VertexAuth<S> {
-    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+    /// Tokens of `source`, with the default settings of [`VertexAuthLayer`](super::VertexAuthLayer).
+    pub fn new(inner: S, source: impl TokenSource) -> Self {
+        Self::with(inner, Arc::new(Settings::new(TokenCache::new(source))))
+    }
+
+    pub(super) fn with(inner: S, settings: Arc<Settings>) -> Self {
         Self { inner, settings, order: Order::of::<S>(Level::Auth) }
     }
 
@@ -37,10 +43,7 @@ impl<S> VertexAuth<S> {
         &self.settings.cache
     }
 
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
+    define_inner_service_accessors!();
 }
 
 impl<S, B, R> Service<Request<B>> for VertexAuth<S>

@@ -12,7 +12,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use crate::BoxError;
+use crate::{BoxError, polled::AFTER_READY};
 
 /// A [`reqwest::Client`](Client) as the inner service.
 ///
@@ -133,7 +133,7 @@ impl Future for ReqwestFuture {
             }
             StateProj::Failed(error) => match error.take() {
                 Some(error) => Poll::Ready(Err(error.without_url())),
-                None => Poll::Pending,
+                None => panic!("{AFTER_READY}"),
             },
         }
     }

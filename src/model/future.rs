@@ -20,6 +20,7 @@ use crate::{
     BoxError,
     body_headers::remove_digests,
     error::{Error, ModelError},
+    polled::AFTER_READY,
 };
 
 /// The future of [`VertexModel`](super::VertexModel).
@@ -38,6 +39,7 @@ enum State<S, B, F> {
     /// The body is read; the ready service waits with us.
     Reading(#[pin] B, Option<Box<Waiting<S>>>),
     Sending(#[pin] F),
+    Done,
 }
 
 struct Waiting<S> {
@@ -132,11 +134,11 @@ where
             let sent = match state.as_mut().project() {
                 StateProj::Failed(error) => match error.take() {
                     Some(error) => return Poll::Ready(Err(error)),
-                    None => return Poll::Pending,
+                    None => panic!("{AFTER_READY}"),
                 },
                 StateProj::Reading(body, waiting) => match ready!(body.poll_frame(cx)) {
                     Some(Ok(frame)) => {
-                        let Some(waiting) = waiting else { return Poll::Pending };
+                        let Some(waiting) = waiting else { panic!("{AFTER_READY}") };
                         match waiting.gathering.push(frame) {
                             Ok(()) => continue,
                             Err(error) => Err(Error::from(error).into()),
@@ -144,11 +146,16 @@ where
                     }
                     Some(Err(error)) => Err(error.into()),
                     None => {
-                        let Some(waiting) = waiting.take() else { return Poll::Pending };
+                        let Some(waiting) = waiting.take() else { panic!("{AFTER_READY}") };
                         waiting.send().map_err(|error| Error::from(error).into())
                     }
                 },
-                StateProj::Sending(future) => return future.poll(cx).map_err(Into::into),
+                StateProj::Sending(future) => {
+                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    state.set(State::Done);
+                    return Poll::Ready(result);
+                }
+                StateProj::Done => panic!("{AFTER_READY}"),
             };
             state.set(match sent {
                 Ok(future) => State::Sending(future),

@@ -15,6 +15,7 @@ const BODY_LIMIT: usize = 32 << 20;
 /// [`ModelTable`] in the extensions of a request wins over it, for a service further out that has looked
 /// something up in one already.
 #[derive(Clone)]
+#[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexModelLayer {
     pub(super) rules: Arc<ArcSwap<Rules>>,
     pub(super) body_limit: usize,

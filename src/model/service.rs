@@ -8,7 +8,10 @@ use http_body::Body;
 use tower::Service;
 
 use super::{ModelBody, ModelTable, ResponseFuture, VertexModelLayer};
-use crate::{BoxError, body_headers::is_encoded, error::ModelError};
+use crate::{
+    BoxError, accessors::define_inner_service_accessors, body_headers::is_encoded,
+    error::ModelError,
+};
 
 /// The model that a request asks for, as the client wrote it, in the extensions of a request that
 /// [`VertexModel`] has read: for layers inside, which may count by it, or refuse it. Missing where no
@@ -72,10 +75,7 @@ impl<S> VertexModel<S> {
         self.layer.table()
     }
 
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
+    define_inner_service_accessors!();
 }
 
 impl<S, B> Service<Request<B>> for VertexModel<S>

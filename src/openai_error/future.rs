@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use super::{ErrorBody, chunks::Chunks, layer::Settings, read_body::Reading, translate};
-use crate::{BoxError, Error, body_headers::is_encoded};
+use crate::{BoxError, Error, body_headers::is_encoded, polled::AFTER_READY};
 
 /// The future of [`VertexError`](super::VertexError).
 #[pin_project]
@@ -32,6 +32,7 @@ enum State<F, B> {
     Refused(Option<Error>),
     /// An error's body is read, so that it can be translated.
     Reading(Pin<Box<Reading<B>>>),
+    Done,
 }
 
 impl<F, B> ResponseFuture<F, B> {
@@ -55,24 +56,33 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            let reading = match state.as_mut().project() {
+            let result = match state.as_mut().project() {
                 StateProj::Waiting { response, settings, head_only } => {
-                    let mut response = ready!(response.poll(cx))?;
-                    void_length(response.headers_mut());
-                    match kind(&response, *head_only) {
-                        Kind::Other => return Poll::Ready(Ok(response.map(ErrorBody::inner))),
-                        Kind::Events => return Poll::Ready(Ok(response.map(ErrorBody::events))),
-                        Kind::Error => Reading::new(response, settings),
+                    let result = ready!(response.poll(cx)).map(|mut response| {
+                        void_length(response.headers_mut());
+                        (kind(&response, *head_only), response)
+                    });
+                    match result {
+                        Ok((Kind::Error, response)) => {
+                            let reading = Box::pin(Reading::new(response, settings));
+                            state.set(State::Reading(reading));
+                            continue;
+                        }
+                        Ok((Kind::Events, response)) => Ok(response.map(ErrorBody::events)),
+                        Ok((Kind::Other, response)) => Ok(response.map(ErrorBody::inner)),
+                        Err(error) => Err(error),
                     }
                 }
                 StateProj::Refused(error) => {
-                    let Some(error) = error.take() else { return Poll::Pending };
+                    let Some(error) = error.take() else { panic!("{AFTER_READY}") };
                     let body = |body| ErrorBody::chunks(Chunks::one(body));
-                    return Poll::Ready(Ok(error.to_response().map(body)));
+                    Ok(error.to_response().map(body))
                 }
-                StateProj::Reading(reading) => return reading.as_mut().poll(cx).map(Ok),
+                StateProj::Reading(reading) => Ok(ready!(reading.as_mut().poll(cx))),
+                StateProj::Done => panic!("{AFTER_READY}"),
             };
-            state.set(State::Reading(Box::pin(reading)));
+            state.set(State::Done);
+            return Poll::Ready(result);
         }
     }
 }

@@ -6,6 +6,7 @@ use super::VertexError;
 
 /// Gives errors OpenAI's form. See the [module](super).
 #[derive(Clone, Copy, Debug)]
+#[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexErrorLayer {
     settings: Settings,
 }

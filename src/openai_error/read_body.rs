@@ -18,6 +18,7 @@ use super::{
     layer::Settings,
     translate::{self, Unread},
 };
+use crate::polled::AFTER_READY;
 use crate::{BoxError, replay::Coalesced, route::Upstream};
 
 /// What a frame takes of the limit. Endless empty ones end too.
@@ -70,7 +71,7 @@ where
         let mut this = self.project();
         // Its connection is free, or closed, before the answer is looked at.
         this.body.set(None);
-        let Some(mut head) = this.head.take() else { return Poll::Pending };
+        let mut head = this.head.take().expect(AFTER_READY);
         let upstream = head.extensions.get::<Upstream>();
         let error = match read {
             Ok(()) => {

@@ -8,6 +8,7 @@ use tower::Service;
 use super::{ErrorBody, ResponseFuture, layer::Settings};
 use crate::{
     BoxError,
+    accessors::define_inner_service_accessors,
     order::{Level, Order},
 };
 
@@ -32,10 +33,7 @@ impl<S> VertexError<S> {
         Self { inner, settings, order: Order::of::<S>(Level::Error) }
     }
 
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
+    define_inner_service_accessors!();
 }
 
 impl<S, B, R> Service<Request<B>> for VertexError<S>

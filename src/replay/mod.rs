@@ -4,7 +4,7 @@
 //! Dropping the recording stops it and frees what it holds; [`Recording::replay`] makes a second
 //! body of it, which is complete even if the first one was still being sent: the replay takes over
 //! what is left of the original, and the first body fails when it is polled next.
-//! [`Recording::again`] does the same and records on, for more than one replay.
+//! [`Recording::replay_and_record`] does the same and records on, for more than one replay.
 //!
 //! Nothing waits. A body of one frame, and frames of 32 KiB and more, are not copied (they are
 //! reference counted). Smaller ones are copied together, because each would keep the buffer alive that

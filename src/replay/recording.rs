@@ -38,7 +38,7 @@ impl<B> Recording<B> {
     }
 
     /// The same, and a recording of the second body, within the cap and the budget of the first.
-    pub fn again(mut self) -> Option<(ReplayBody<B>, Self)> {
+    pub fn replay_and_record(mut self) -> Option<(ReplayBody<B>, Self)> {
         match std::mem::replace(&mut self.0, Source::Gone) {
             Source::Gone => None,
             Source::Empty => {
@@ -58,7 +58,7 @@ impl<B> Recording<B> {
     }
 
     /// Whether [`replay`](Self::replay) would give a body now.
-    pub fn is_kept(&self) -> bool {
+    pub fn is_replayable(&self) -> bool {
         match &self.0 {
             Source::Gone => false,
             Source::Empty => true,

@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use tower::Service;
 
 use super::{layer::Settings, run::Run};
-use crate::{BoxError, Error, replay::ReplayBody};
+use crate::{BoxError, Error, polled::AFTER_READY, replay::ReplayBody};
 
 /// The future of [`VertexRetry`](super::VertexRetry).
 #[pin_project]
@@ -68,11 +68,13 @@ where
         let mut this = self.project();
         loop {
             let (state, Some(run)) = (this.state.as_mut().project(), &mut *this.run) else {
-                let StateProj::Failed(error) = this.state.project() else { return Poll::Pending };
-                return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                let StateProj::Failed(error) = this.state.project() else {
+                    panic!("{AFTER_READY}")
+                };
+                let Some(error) = error.take() else { panic!("{AFTER_READY}") };
+                return Poll::Ready(Err(error));
             };
             let next = match state {
-                StateProj::Failed(_) => return Poll::Pending,
                 StateProj::Sending(answer) => {
                     let result = ready!(answer.poll(cx)).map_err(Into::into);
                     match run.settle(result, cx) {
@@ -91,7 +93,7 @@ where
                     State::Readying
                 }
                 StateProj::Readying => {
-                    let Some(next) = &mut run.next else { return Poll::Pending };
+                    let Some(next) = &mut run.next else { panic!("{AFTER_READY}") };
                     if let Err(error) = ready!(next.service.poll_ready(cx)) {
                         let error = run.not_ready(error.into());
                         this.state.set(State::Done);
@@ -102,7 +104,7 @@ where
                         None => State::Done,
                     }
                 }
-                StateProj::Done => return Poll::Pending,
+                StateProj::Failed(_) | StateProj::Done => panic!("{AFTER_READY}"),
             };
             this.state.set(next);
         }

@@ -16,6 +16,7 @@ use crate::{
 ///
 /// Clones, and all services made by them, share both budgets.
 #[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexRetryLayer {
     settings: Arc<Settings>,
 }
@@ -139,6 +140,6 @@ impl<S: InnerService> Layer<S> for VertexRetryLayer {
     type Service = VertexRetry<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VertexRetry::new(inner, Arc::clone(&self.settings))
+        VertexRetry::with(inner, Arc::clone(&self.settings))
     }
 }

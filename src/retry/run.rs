@@ -218,7 +218,7 @@ where
         if self.made >= settings.max_attempts {
             return Err(Stopped::AttemptsUsedUp);
         }
-        let kept = self.kept.take().filter(|kept| kept.recording.is_kept());
+        let kept = self.kept.take().filter(|kept| kept.recording.is_replayable());
         let Kept { service, head, recording } = kept.ok_or(Stopped::NotReplayable)?;
         let locations = self.locations.as_ref();
         let way = match locations.and_then(|locations| locations.choose(&self.tried)) {
@@ -242,7 +242,7 @@ where
         let (body, kept) = if is_last {
             recording.replay().map(|body| (body, None))
         } else {
-            recording.again().map(|(body, recording)| (body, Some((head, recording))))
+            recording.replay_and_record().map(|(body, recording)| (body, Some((head, recording))))
         }
         .ok_or(Stopped::NotReplayable)?;
         self.waits += u32::from(matches!(way, Way::Back(..)));

@@ -10,6 +10,7 @@ use tower::Service;
 use super::{ResponseFuture, layer::Settings};
 use crate::{
     BoxError,
+    accessors::define_inner_service_accessors,
     order::{Level, Order},
     replay::ReplayBody,
 };
@@ -27,14 +28,17 @@ pub struct VertexRetry<S> {
 }
 
 impl<S> VertexRetry<S> {
-    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+    /// With the default settings of [`VertexRetryLayer`](super::VertexRetryLayer), and budgets of
+    /// its own.
+    pub fn new(inner: S) -> Self {
+        Self::with(inner, Arc::default())
+    }
+
+    pub(super) fn with(inner: S, settings: Arc<Settings>) -> Self {
         Self { inner, settings, order: Order::of::<S>(Level::Retry) }
     }
 
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
+    define_inner_service_accessors!();
 }
 
 impl<S, B, R> Service<Request<B>> for VertexRetry<S>

@@ -10,6 +10,7 @@ use pin_project::pin_project;
 use tower::BoxError;
 
 use super::Upstream;
+use crate::polled::AFTER_READY;
 
 /// The response of the inner service, or the error of a request that was not sent.
 ///
@@ -24,6 +25,7 @@ pub struct ResponseFuture<F> {
 enum Kind<F> {
     Inner(#[pin] F, Upstream),
     Error(Option<BoxError>),
+    Done,
 }
 
 impl<F> ResponseFuture<F> {
@@ -44,19 +46,25 @@ where
     type Output = Result<Response<B>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
+        let mut kind = self.project().kind;
+        let result = match kind.as_mut().project() {
             KindProj::Inner(future, upstream) => {
-                let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
-                // An insertion allocates, which a success must not pay for.
-                if !response.status().is_success() {
-                    response.extensions_mut().insert(upstream.clone());
-                }
-                Poll::Ready(Ok(response))
+                ready!(future.poll(cx)).map_err(Into::into).map(|mut response| {
+                    // An insertion allocates, which a success must not pay for.
+                    if !response.status().is_success() {
+                        response.extensions_mut().insert(upstream.clone());
+                    }
+                    response
+                })
             }
-            KindProj::Error(error) => {
-                Poll::Ready(Err(error.take().expect("polled after it was ready")))
-            }
-        }
+            KindProj::Error(error) => match error.take() {
+                Some(error) => Err(error),
+                None => panic!("{AFTER_READY}"),
+            },
+            KindProj::Done => panic!("{AFTER_READY}"),
+        };
+        kind.set(Kind::Done);
+        Poll::Ready(result)
     }
 }
 

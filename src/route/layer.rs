@@ -5,6 +5,7 @@ use crate::error::ConfigError;
 
 /// Gives requests the URL of a Vertex AI [`Upstream`]. See the [module](super).
 #[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexRouteLayer {
     upstream: Option<Upstream>,
 }

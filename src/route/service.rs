@@ -9,6 +9,7 @@ use super::{
     rewrite::{known, resolve},
 };
 use crate::{
+    accessors::define_inner_service_accessors,
     error::{ConfigError, Error},
     order::{Level, Order},
 };
@@ -30,6 +31,8 @@ impl<S> VertexRoute<S> {
     pub(super) fn to(inner: S, upstream: Option<Upstream>) -> Self {
         Self { inner, upstream, order: Order::of::<S>(Level::Route) }
     }
+
+    define_inner_service_accessors!();
 }
 
 impl<S, B, R> Service<Request<B>> for VertexRoute<S>

@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use super::{
     FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, builder::Settings,
-    state::State, waiters,
+    counters::Ended, state::State, waiters,
 };
 use crate::error::{Error, TokenError};
 
@@ -39,11 +39,12 @@ pub struct TokenStats {
     pub failures: u64,
     /// 401s reported, however many a flight.
     pub rejections: u64,
-    ended: [[u64; 3]; 4],
+    ended: Ended<u64>,
 }
 
 /// What came of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FetchOutcome {
     /// A token that was not the current one.
     NewToken,
@@ -56,7 +57,7 @@ pub enum FetchOutcome {
 impl TokenStats {
     /// Flights that were started for `reason` and ended with `outcome`.
     pub fn ended(&self, reason: FetchReason, outcome: FetchOutcome) -> u64 {
-        self.ended[reason as usize][outcome as usize]
+        *self.ended.of(reason, outcome)
     }
 }
 
@@ -102,6 +103,10 @@ impl TokenCache {
     /// Says that the service answered 401 to the token of `generation`, and asks for a newer one.
     ///
     /// The refresh starts with this call, not with the first poll of what it returns.
+    ///
+    /// # Errors
+    ///
+    /// The future's is why there is no newer token.
     pub fn rejected(&self, generation: u64) -> RejectionFuture {
         waiters::reject(&self.state, generation)
     }
@@ -138,7 +143,7 @@ impl TokenCache {
     pub fn stats(&self) -> TokenStats {
         let state = &self.state;
         let entry = state.current.load();
-        let ended = state.counters.ended();
+        let ended = state.counters.ended.map(|count| count.load(Relaxed));
         let age = entry.as_ref().map(|entry| state.clock.now().since(&entry.obtained));
         TokenStats {
             generation: entry.as_ref().map_or(0, |entry| entry.generation),
@@ -148,7 +153,7 @@ impl TokenCache {
                 .zip(age)
                 .map(|(entry, age)| entry.schedule.death.saturating_sub(age)),
             fetches: state.counters.fetches.load(Relaxed),
-            failures: ended.iter().map(|ended| ended[FetchOutcome::Failed as usize]).sum(),
+            failures: ended.total(FetchOutcome::Failed),
             rejections: state.counters.rejections.load(Relaxed),
             ended,
         }

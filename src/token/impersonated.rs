@@ -13,8 +13,8 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{
-    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, Rejection, TokenCache,
-    TokenFuture, TokenSource,
+    AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenCache, TokenFuture,
+    TokenSource,
     credential_file::is_name,
     grant,
     http::{Answer, is_loopback},
@@ -137,7 +137,7 @@ impl Impersonated {
         let mut lease = self.base.lease().await?;
         let mut answer = self.ask(lease.authorization()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
-            && let Rejection::Replaced(newer) = self.base.rejected(lease.generation()).await
+            && let Ok(newer) = self.base.rejected(lease.generation()).await
         {
             lease = newer;
             answer = self.ask(lease.authorization()).await?;

@@ -4,12 +4,12 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::HeaderValue;
 
-use crate::Error;
+use crate::{Error, polled::AFTER_READY};
 
 /// The token for one request.
 #[derive(Clone)]
@@ -44,21 +44,42 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// What came of a rejected token: the output of [`TokenCache::rejected`](super::TokenCache::rejected).
+/// What came of a refresh that a 401 asked for: in the extensions of the response that the caller
+/// of `VertexAuth` gets, and from [`TokenCache::rejected`](super::TokenCache::rejected) where there is
+/// no newer token, as one of `SameToken`, `Failed` and `Throttled`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Rejection {
-    /// There is a newer token: send the request again with it.
-    Replaced(Lease),
-    /// The source returned the same token again. Google's metadata server does, until minutes
-    /// before its end.
+pub enum RefreshOutcome {
+    /// The token was refreshed and this is the answer to the request's second try.
+    Replayed,
+    /// The source returned the same token, so a second try would be in vain. Google's metadata
+    /// server does, until minutes before the token's end.
     SameToken,
-    /// The source failed.
+    /// No token could be fetched.
     Failed(Error),
-    /// Too many 401s forced refreshes lately; see
+    /// Too many 401s asked for a refresh lately; see
     /// [`forced_refreshes`](super::TokenCacheBuilder::forced_refreshes).
     Throttled,
+    /// The refresh was started, but the request's body was not kept: it is longer than the replay
+    /// limit, the budget was used up, or it broke.
+    NotReplayable,
 }
+
+impl RefreshOutcome {
+    /// Its name in logs and metrics, such as `replayed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Replayed => "replayed",
+            Self::SameToken => "same_token",
+            Self::Failed(_) => "failed",
+            Self::Throttled => "throttled",
+            Self::NotReplayable => "not_replayable",
+        }
+    }
+}
+
+/// The newer token after a 401, or why there is none.
+pub(super) type Rejected = Result<Lease, RefreshOutcome>;
 
 /// The future of [`TokenCache::lease`](super::TokenCache::lease). It is ready at once, without a
 /// box, when there is a good token; dropping it never ends a fetch that others wait for.
@@ -68,7 +89,7 @@ pub struct LeaseFuture(Waiting<Result<Lease, Error>>);
 /// The future of [`TokenCache::rejected`](super::TokenCache::rejected). The refresh goes on if it
 /// is dropped.
 #[must_use = "the refresh goes on, but what came of it is not seen"]
-pub struct RejectionFuture(Waiting<Rejection>);
+pub struct RejectionFuture(Waiting<Rejected>);
 
 enum Waiting<T> {
     Ready(Option<T>),
@@ -80,10 +101,13 @@ impl<T: Unpin> Waiting<T> {
         match self {
             Self::Ready(value) => match value.take() {
                 Some(value) => Poll::Ready(value),
-                // Polled again after it was ready: as every future may, this one rests.
-                None => Poll::Pending,
+                None => panic!("{AFTER_READY}"),
             },
-            Self::Flight(future) => future.as_mut().poll(cx),
+            Self::Flight(future) => {
+                let value = ready!(future.as_mut().poll(cx));
+                *self = Self::Ready(None);
+                Poll::Ready(value)
+            }
         }
     }
 }
@@ -116,4 +140,4 @@ macro_rules! waiting {
     };
 }
 waiting!(LeaseFuture => Result<Lease, Error>);
-waiting!(RejectionFuture => Rejection);
+waiting!(RejectionFuture => Result<Lease, RefreshOutcome>);

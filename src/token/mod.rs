@@ -98,7 +98,7 @@ pub use self::{
 pub use self::{
     builder::TokenCacheBuilder,
     cache::{FetchOutcome, TokenCache, TokenStats},
-    lease::{Lease, LeaseFuture, Rejection, RejectionFuture},
+    lease::{Lease, LeaseFuture, RefreshOutcome, RejectionFuture},
     static_token::{StaticToken, TokenFn, token_fn},
 };
 use crate::{BoxError, error::TokenError};
@@ -171,6 +171,7 @@ impl fmt::Debug for AccessToken {
 
 /// Why a token is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FetchReason {
     /// There is none yet. The only reason for which a source may answer from a cache of its own.
     Cold,

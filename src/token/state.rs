@@ -34,7 +34,7 @@ use arc_swap::ArcSwapOption;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    AccessToken, FetchOutcome, FetchReason, Lease, Rejection, TokenSource,
+    AccessToken, FetchOutcome, FetchReason, Lease, RefreshOutcome, TokenSource,
     bucket::Bucket,
     builder::Settings,
     clock::{Clock, Now, Phase},
@@ -43,6 +43,7 @@ use super::{
     decision::Decision,
     entry::Entry,
     flight::{Flight, Outcome},
+    lease::Rejected,
 };
 use crate::error::TokenError;
 
@@ -285,31 +286,31 @@ impl State {
 
     /// Notes a 401 for the token of `generation`: the flight that brings a newer token, or what came
     /// of it already.
-    pub(super) fn reject(self: &Arc<Self>, generation: u64) -> Result<Flight, Rejection> {
+    pub(super) fn reject(self: &Arc<Self>, generation: u64) -> Result<Flight, Rejected> {
         self.counters.rejections.fetch_add(1, Relaxed);
         let now = self.clock.now();
         let mut control = self.control();
         let Some(entry) = self.current.load_full() else {
-            return Err(Rejection::Throttled);
+            return Err(Err(RefreshOutcome::Throttled));
         };
         if entry.generation != generation {
-            return Err(Rejection::Replaced(entry.lease()));
+            return Err(Ok(entry.lease()));
         }
         entry.rejected.store(true, Relaxed);
         if control.pausing(&now) {
-            return Err(match control.pause_error(&now) {
-                Some(error) => Rejection::Failed(error.into()),
-                None => Rejection::SameToken,
-            });
+            return Err(Err(match control.pause_error(&now) {
+                Some(error) => RefreshOutcome::Failed(error.into()),
+                None => RefreshOutcome::SameToken,
+            }));
         }
         if control.under_way(&now).is_none() && !control.bucket.take(&self.settings, now.monotonic)
         {
-            return Err(Rejection::Throttled);
+            return Err(Err(RefreshOutcome::Throttled));
         }
         match self.join(&mut control, &now, FetchReason::Rejected) {
             Decision::Wait(flight, _) => Ok(flight),
-            Decision::Fail(error) => Err(Rejection::Failed(error.into())),
-            Decision::Use(lease) => Err(Rejection::Replaced(lease)),
+            Decision::Fail(error) => Err(Err(RefreshOutcome::Failed(error.into()))),
+            Decision::Use(lease) => Err(Ok(lease)),
         }
     }
 

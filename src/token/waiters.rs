@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    FetchReason, Lease, LeaseFuture, Rejection, RejectionFuture, decision::Decision,
-    flight::Flight, state::State,
+    FetchReason, Lease, LeaseFuture, RefreshOutcome, RejectionFuture, decision::Decision,
+    flight::Flight, lease::Rejected, state::State,
 };
 use crate::error::{Error, TokenError};
 
@@ -70,7 +70,7 @@ async fn wait(
 }
 
 /// As [`wait`], for a request that is served by nothing but another token.
-async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) -> Rejection {
+async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) -> Rejected {
     let mut reason = flight.reason();
     let newer = || {
         let current = cache.current.load();
@@ -87,14 +87,14 @@ async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) 
         match cache.decide() {
             Decision::Wait(next, _) => (reason, flight) = (next.reason(), next),
             Decision::Use(_) => break,
-            Decision::Fail(error) => return Rejection::Failed(error.into()),
+            Decision::Fail(error) => return Err(RefreshOutcome::Failed(error.into())),
         }
     }
     match (newer(), outcome) {
-        (Some(lease), _) => Rejection::Replaced(lease),
-        (None, Some(Ok(()))) => Rejection::SameToken,
-        (None, Some(Err(error))) => Rejection::Failed(error.into()),
-        (None, None) => Rejection::Failed(TokenError::RuntimeGone.into()),
+        (Some(lease), _) => Ok(lease),
+        (None, Some(Ok(()))) => Err(RefreshOutcome::SameToken),
+        (None, Some(Err(error))) => Err(RefreshOutcome::Failed(error.into())),
+        (None, None) => Err(RefreshOutcome::Failed(TokenError::RuntimeGone.into())),
     }
 }
 

@@ -183,11 +183,11 @@ async fn over_the_cap_the_recording_is_let_go_and_the_body_goes_on() {
     for data in ["123", "456"] {
         sender.send_data(data.into()).await.unwrap();
         frame(&mut body).await.unwrap();
-        assert!(recording.is_kept(), "six bytes are within the cap");
+        assert!(recording.is_replayable(), "six bytes are within the cap");
     }
     sender.send_data("7".into()).await.unwrap();
     assert_eq!(frame(&mut body).await.unwrap().unwrap(), "7");
-    assert!(!recording.is_kept());
+    assert!(!recording.is_replayable());
     assert_eq!(shared.used(), 0);
     assert!(recording.replay().is_none());
     sender.send_data("8".into()).await.unwrap();
@@ -211,7 +211,7 @@ async fn recordings_share_a_budget_and_give_it_back() {
     for body in [first, second, third] {
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 9000);
     }
-    let kept = [&one, &two, &three].map(|recording| recording.as_ref().unwrap().is_kept());
+    let kept = [&one, &two, &three].map(|recording| recording.as_ref().unwrap().is_replayable());
     assert_eq!(kept, [true, true, false]);
     assert!(shared.used() >= 18_000);
 
@@ -232,7 +232,7 @@ async fn a_short_body_of_one_frame_counts_for_a_buffer() {
         let (body, recording) = ReplayBody::record(body(), 1000, &shared);
         body.collect().await.unwrap();
         let recording = recording.unwrap();
-        assert_eq!(recording.is_kept(), kept);
+        assert_eq!(recording.is_replayable(), kept);
         recordings.push(recording);
     }
     assert!((16 << 10..20_000).contains(&shared.used()), "{}", shared.used());
@@ -247,7 +247,7 @@ async fn many_tiny_frames_are_held_to_the_budget_too() {
         sender.send_data("x".into()).await.unwrap();
         frame(&mut body).await.unwrap();
     }
-    assert!(!recording.unwrap().is_kept());
+    assert!(!recording.unwrap().is_replayable());
     assert_eq!(shared.used(), 0);
 }
 
@@ -289,7 +289,7 @@ async fn small_frames_do_not_keep_their_buffers_alive() {
         sender.send_data(buffer.slice(..10)).await.unwrap();
         frame(&mut body).await.unwrap();
     }
-    assert!(recording.is_kept());
+    assert!(recording.is_replayable());
     assert!(buffers.iter().all(Bytes::is_unique));
 }
 
@@ -337,13 +337,13 @@ async fn a_body_is_sent_as_often_as_it_takes() {
     sender.send_data("one".into()).await.unwrap();
     assert_eq!(frame(&mut first).await.unwrap().unwrap(), "one");
 
-    let (mut second, recording) = recording.unwrap().again().unwrap();
+    let (mut second, recording) = recording.unwrap().replay_and_record().unwrap();
     assert!(frame(&mut first).await.unwrap_err().is::<Superseded>());
     assert!(!second.is_end_stream());
     assert_eq!(second.size_hint().lower(), 3);
 
     // Taken over before it has sent anything.
-    let (mut third, recording) = recording.again().unwrap();
+    let (mut third, recording) = recording.replay_and_record().unwrap();
     assert!(!second.is_end_stream());
     assert!(frame(&mut second).await.unwrap_err().is::<Superseded>());
     assert_eq!(frame(&mut third).await.unwrap().unwrap(), "one");
@@ -354,8 +354,8 @@ async fn a_body_is_sent_as_often_as_it_takes() {
     assert_eq!(third.collect().await.unwrap().trailers(), Some(&trailers()));
 
     // Taken over after the body's own end.
-    let (mut unsent, recording) = recording.again().unwrap();
-    let (mut fourth, recording) = recording.again().unwrap();
+    let (mut unsent, recording) = recording.replay_and_record().unwrap();
+    let (mut fourth, recording) = recording.replay_and_record().unwrap();
     assert!(!unsent.is_end_stream());
     assert!(frame(&mut unsent).await.unwrap_err().is::<Superseded>());
     assert_eq!(fourth.size_hint().lower(), 6);
@@ -377,12 +377,12 @@ async fn the_cap_and_the_budget_are_the_same_for_every_replay() {
     sender.send_data("123".into()).await.unwrap();
     frame(&mut first).await.unwrap();
     let used = shared.used();
-    let (mut second, recording) = recording.unwrap().again().unwrap();
+    let (mut second, recording) = recording.unwrap().replay_and_record().unwrap();
     frame(&mut second).await.unwrap();
     assert_eq!(shared.used(), used, "a frame is counted once");
     sender.send_data("456".into()).await.unwrap();
     assert_eq!(frame(&mut second).await.unwrap().unwrap(), "456");
-    assert!(!recording.is_kept());
+    assert!(!recording.is_replayable());
     assert_eq!(shared.used(), 0);
 }
 
@@ -395,7 +395,7 @@ async fn what_is_still_to_be_sent_again_survives_its_recording() {
         sender.send_data(text.into()).await.unwrap();
         frame(&mut first).await.unwrap();
     }
-    let (mut second, recording) = recording.unwrap().again().unwrap();
+    let (mut second, recording) = recording.unwrap().replay_and_record().unwrap();
     drop(recording);
     assert_eq!(frame(&mut second).await.unwrap().unwrap(), "onetwo");
     sender.send_data("three".into()).await.unwrap();
@@ -409,9 +409,9 @@ async fn what_is_still_to_be_sent_again_survives_its_recording() {
 async fn nothing_can_be_sent_again_and_again() {
     let (body, recording) = record(Full::new(Bytes::new()));
     drop(body);
-    let (body, recording) = recording.again().unwrap();
-    assert!(body.is_end_stream() && recording.is_kept());
-    let (body, _) = recording.again().unwrap();
+    let (body, recording) = recording.replay_and_record().unwrap();
+    assert!(body.is_end_stream() && recording.is_replayable());
+    let (body, _) = recording.replay_and_record().unwrap();
     assert!(body.collect().await.unwrap().to_bytes().is_empty());
 }
 
@@ -438,7 +438,7 @@ proptest! {
             let (mut body, mut recording) = record(body);
             for (attempt, sent) in sent.iter().enumerate() {
                 if attempt > 0 {
-                    (body, recording) = recording.again().unwrap();
+                    (body, recording) = recording.replay_and_record().unwrap();
                 }
                 let whole = whole.len() as u64;
                 prop_assert!(attempt == 0 || body.size_hint().lower() <= whole);

@@ -10,7 +10,7 @@ use tokio::time::{Instant, advance};
 use tower_vertex::{
     Error,
     error::TokenError,
-    token::{AccessToken, FetchReason, Rejection, TokenCache, TokenFuture, TokenSource},
+    token::{AccessToken, FetchReason, RefreshOutcome, TokenCache, TokenFuture, TokenSource},
 };
 
 /// What the source does on its next fetch; the last step repeats.
@@ -266,7 +266,7 @@ async fn a_401_while_the_source_hangs_holds_up_others_for_a_second_in_all() {
         seconds(1).await;
     }
     assert!(!rejected.is_finished(), "the request that got the 401 waits for the flight");
-    assert!(matches!(rejected.await.unwrap(), Rejection::Failed(_)));
+    assert!(matches!(rejected.await.unwrap(), Err(RefreshOutcome::Failed(_))));
     assert_eq!(began.elapsed().as_secs(), 10);
     assert_eq!(script.reasons(), [Cold, Rejected]);
 }
@@ -290,7 +290,7 @@ async fn a_successor_that_comes_late_heals_the_401_all_the_same() {
     let rejected = tokio::spawn(cache.rejected(1));
     settle().await;
     assert_eq!(waited(&cache).await.1, "a");
-    let Rejection::Replaced(lease) = rejected.await.unwrap() else { panic!("no new token") };
+    let Ok(lease) = rejected.await.unwrap() else { panic!("no new token") };
     assert_eq!(lease.generation(), 2);
     assert_eq!(value_at_once(&cache), "b");
     assert_eq!(script.reasons(), [Cold, Rejected]);
@@ -402,7 +402,7 @@ async fn a_401_forces_one_refresh_for_all_who_got_it() {
     value(&cache).await.unwrap();
     let rejections: Vec<_> = (0..1000).map(|_| tokio::spawn(cache.rejected(1))).collect();
     for rejection in rejections {
-        let Rejection::Replaced(lease) = rejection.await.unwrap() else { panic!("no new token") };
+        let Ok(lease) = rejection.await.unwrap() else { panic!("no new token") };
         assert_eq!(lease.generation(), 2);
     }
     assert_eq!(script.reasons(), [Cold, Rejected]);
@@ -412,8 +412,8 @@ async fn a_401_forces_one_refresh_for_all_who_got_it() {
 async fn a_401_for_an_old_generation_replays_without_a_fetch() {
     let (cache, script) = cache(&[Token("a", 3600), Token("b", 3600)]);
     value(&cache).await.unwrap();
-    assert!(matches!(cache.rejected(1).await, Rejection::Replaced(_)));
-    assert!(matches!(futures_now(cache.rejected(1)), Some(Rejection::Replaced(_))));
+    assert!(cache.rejected(1).await.is_ok());
+    assert!(futures_now(cache.rejected(1)).unwrap().is_ok());
     assert_eq!(script.reasons(), [Cold, Rejected]);
 }
 
@@ -426,7 +426,7 @@ async fn a_401_that_joins_a_flight_with_the_same_token_forces_another() {
     settle().await;
     let rejections: Vec<_> = (0..64).map(|_| cache.rejected(1)).collect();
     for rejection in rejections {
-        assert!(matches!(rejection.await, Rejection::Replaced(lease) if lease.generation() == 2));
+        assert!(matches!(rejection.await, Ok(lease) if lease.generation() == 2));
     }
     assert_eq!(script.reasons(), [Cold, Proactive, Rejected]);
 }
@@ -444,7 +444,7 @@ async fn a_new_request_waits_for_the_successor_of_a_suspect_token() {
 async fn a_suspect_token_is_used_if_there_is_no_other() {
     let (cache, script) = cache(&[Token("a", 3600), Fail]);
     value(&cache).await.unwrap();
-    assert!(matches!(cache.rejected(1).await, Rejection::Failed(_)));
+    assert!(matches!(cache.rejected(1).await, Err(RefreshOutcome::Failed(_))));
     assert_eq!(value_at_once(&cache), "a");
     script.then(&[Token("b", 3600)]);
     seconds(2).await;
@@ -455,8 +455,8 @@ async fn a_suspect_token_is_used_if_there_is_no_other() {
 async fn the_same_token_again_is_the_same_generation_and_is_asked_for_more_slowly() {
     let (cache, script) = cache(&[Token("a", 3600)]);
     value(&cache).await.unwrap();
-    assert!(matches!(cache.rejected(1).await, Rejection::SameToken));
-    assert!(matches!(futures_now(cache.rejected(1)), Some(Rejection::SameToken)));
+    assert!(matches!(cache.rejected(1).await, Err(RefreshOutcome::SameToken)));
+    assert!(matches!(futures_now(cache.rejected(1)), Some(Err(RefreshOutcome::SameToken))));
     assert_eq!(cache.stats().generation, 1);
     for _ in 0..29 {
         seconds(1).await;
@@ -511,7 +511,7 @@ async fn a_permanent_401_costs_three_tokens_and_then_two_a_minute() {
     let (cache, script) = cache(&NAMES.map(|name| Token(name, 3600)));
     for _ in 0..600 {
         let lease = cache.lease().await.unwrap();
-        cache.rejected(lease.generation()).await;
+        let _ = cache.rejected(lease.generation()).await;
         advance(Duration::from_millis(500)).await;
     }
     let times: Vec<_> = script.fetches().iter().map(|(time, _)| *time).collect();
@@ -629,7 +629,7 @@ fn outside_a_runtime_a_live_token_is_used_though_none_can_be_fetched() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (cache, _) = cache(&[Token("a", 3600)]);
     runtime.block_on(value(&cache)).unwrap();
-    assert!(matches!(futures_now(cache.rejected(1)), Some(Rejection::Failed(_))));
+    assert!(matches!(futures_now(cache.rejected(1)), Some(Err(RefreshOutcome::Failed(_)))));
     assert_eq!(value_at_once(&cache), "a");
 }
 

@@ -90,7 +90,7 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
                  scheme and the host alone",
             ));
         }
-        target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
+        let _ = target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
     }
     let identity = match find(options.credentials.search(&ConfigFile::default())?, emulator).await {
         Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),

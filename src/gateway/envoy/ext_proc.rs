@@ -30,7 +30,6 @@ use crate::{
         local_reply::LocalReply,
         outbound::{is_about_a_host, stream_headers},
     },
-    token::Rejection,
 };
 
 /// On a 401 that is worth another attempt.
@@ -161,10 +160,8 @@ impl Shared {
             return mutation;
         }
         let outcome = match self.auth.cache().rejected(generation).await {
-            Rejection::Replaced(_) => RefreshOutcome::Replayed,
-            Rejection::SameToken => RefreshOutcome::SameToken,
-            Rejection::Failed(error) => RefreshOutcome::Failed(error),
-            Rejection::Throttled => RefreshOutcome::Throttled,
+            Ok(_) => RefreshOutcome::Replayed,
+            Err(outcome) => outcome,
         };
         self.telemetry.replayed(outcome.as_str());
         tracing::info!(generation, outcome = outcome.as_str(), "Vertex AI rejected a token");
