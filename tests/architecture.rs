@@ -21,8 +21,8 @@ const LEVELS: [&[&str]; 8] = [
 ];
 
 /// Files beside the folders: they use each other alone.
-const BASE: [&str; 7] =
-    ["error", "local_reply", "output", "printable", "redact", "seldom", "values"];
+const BASE: [&str; 8] =
+    ["error", "lazy_timer", "local_reply", "output", "printable", "redact", "seldom", "values"];
 
 /// `use` lines that go up all the same, as a file and a folder.
 const EXCEPTIONS: [(&str, &str); 0] = [];

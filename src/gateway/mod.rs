@@ -14,7 +14,7 @@
 //! | `config` | what can be set, and where a value came from |
 //!
 //! Each folder uses only those below it, and all use the files beside this one: `error`, `values`,
-//! `local_reply`, `printable`, `redact`, `output`, `seldom`. `tests/architecture.rs` holds that.
+//! `lazy_timer`, `local_reply`, `printable`, `redact`, `output`, `seldom`. `tests/architecture.rs` holds that.
 //!
 //! ```no_run
 //! use clap::Parser;
@@ -33,6 +33,7 @@ mod config;
 mod envoy;
 mod error;
 mod inbound;
+mod lazy_timer;
 mod local_reply;
 mod models;
 mod outbound;

@@ -18,10 +18,9 @@ use std::{
 
 use hyper::rt::Executor;
 use pin_project::pin_project;
-use tokio::{
-    task_local,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::task_local;
+
+use crate::gateway::lazy_timer::LazyTimer;
 
 /// Runs the streams of HTTP/2 connections.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +41,7 @@ where
                 stalls: Stalls::default(),
                 limit,
                 handed_over: 0,
-                end: None,
-                timer: None,
+                timer: LazyTimer::default(),
             })),
         }
     }
@@ -86,10 +84,8 @@ struct Stream<F> {
     limit: Duration,
     /// How often hyper had asked when this was polled last.
     handed_over: usize,
-    /// When it is reset, if it waits for its client.
-    end: Option<Instant>,
-    /// Set again when it is over, and not at each piece.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while the stream waits for its client.
+    timer: LazyTimer,
 }
 
 impl<F: Future<Output = ()>> Future for Stream<F> {
@@ -102,22 +98,14 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         }
         let stalls = &this.stalls.0;
         if !stalls.has_piece.load(Relaxed) {
-            *this.end = None;
+            this.timer.clear();
             return Poll::Pending;
         }
         let asked = stalls.asked.load(Relaxed);
         if std::mem::replace(this.handed_over, asked) != asked {
-            *this.end = None;
+            this.timer.clear();
         }
-        let end = *this.end.get_or_insert_with(|| Instant::now() + *this.limit);
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= end {
-                break;
-            }
-            timer.as_mut().reset(end);
-        }
+        ready!(this.timer.poll_over(cx, *this.limit));
         tracing::info!(
             "a client took nothing of its response for --send-timeout: its stream is reset"
         );

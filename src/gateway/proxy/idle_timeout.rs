@@ -14,11 +14,14 @@ use std::{
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
 use super::context::RequestContext;
-use crate::{BoxError, auth::RefreshOutcome, gateway::telemetry::request_log::End};
+use crate::{
+    BoxError,
+    auth::RefreshOutcome,
+    gateway::{lazy_timer::LazyTimer, telemetry::request_log::End},
+};
 
 /// Watches the answers of the service inside.
 #[derive(Clone)]
@@ -92,15 +95,13 @@ pub(crate) struct IdleTimeoutBody<B> {
     /// Which of the request's answers it is.
     number: usize,
     idle: Option<Duration>,
-    /// Of the silence under way, if there is one.
-    end: Option<Instant>,
-    /// Set again when it is over, and not at each chunk.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while nothing comes.
+    timer: LazyTimer,
 }
 
 impl<B> IdleTimeoutBody<B> {
     fn new(body: B, routed: Arc<RequestContext>, number: usize, idle: Option<Duration>) -> Self {
-        Self { body, routed, number, idle, end: None, timer: None }
+        Self { body, routed, number, idle, timer: LazyTimer::default() }
     }
 }
 
@@ -140,19 +141,11 @@ where
         let this = self.project();
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let Some(idle) = *this.idle else { return Poll::Pending };
-            let end = *this.end.get_or_insert_with(|| Instant::now() + idle);
-            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
-            loop {
-                ready!(timer.as_mut().poll(cx));
-                if timer.deadline() >= end {
-                    break;
-                }
-                timer.as_mut().reset(end);
-            }
+            ready!(this.timer.poll_over(cx, idle));
             broke(this.routed, *this.number, End::Idle);
             return Poll::Ready(Some(Err(UpstreamIdle(idle).into())));
         };
-        *this.end = None;
+        this.timer.clear();
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
                 broke(this.routed, *this.number, End::Broken);
