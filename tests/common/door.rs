@@ -1,7 +1,8 @@
 //! A TCP door between a client and a server, which can be shut.
 
 use std::{
-    net::SocketAddr,
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -10,12 +11,14 @@ use std::{
 
 use tokio::{
     io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::{AbortHandle, JoinSet},
 };
 
 pub(crate) struct Door {
     addr: SocketAddr,
+    /// Bound, and never listens: while the door is shut, no one else is given its port.
+    _reserved: TcpSocket,
     behind: SocketAddr,
     listening: Mutex<Option<AbortHandle>>,
     passed: Arc<AtomicUsize>,
@@ -47,9 +50,11 @@ enum Mode {
 impl Door {
     /// Shut. `addr` may have the port 0.
     pub(crate) async fn new(addr: SocketAddr, behind: SocketAddr) -> Arc<Self> {
-        let addr = TcpListener::bind(addr).await.unwrap().local_addr().unwrap();
+        let reserved = bound(addr).unwrap();
+        let addr = reserved.local_addr().unwrap();
         Arc::new(Self {
             addr,
+            _reserved: reserved,
             behind,
             listening: Mutex::default(),
             passed: Arc::default(),
@@ -89,9 +94,9 @@ impl Door {
 
     async fn listen(&self, mode: Mode) {
         self.shut();
-        // The port is free as soon as the aborted task has been dropped.
+        // Two sockets cannot listen at once: the aborted task has to be dropped first.
         let listener = loop {
-            match TcpListener::bind(self.addr).await {
+            match listener(self.addr) {
                 Ok(listener) => break listener,
                 Err(_) => tokio::task::yield_now().await,
             }
@@ -116,4 +121,35 @@ impl Door {
         });
         *self.listening.lock().unwrap() = Some(task.abort_handle());
     }
+}
+
+/// An address at which connections are refused: no one else is given its port while this lives.
+pub(crate) struct ClosedPort {
+    addr: SocketAddr,
+    _reserved: TcpSocket,
+}
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let reserved = bound((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self { addr: reserved.local_addr().unwrap(), _reserved: reserved }
+    }
+}
+
+impl fmt::Display for ClosedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.addr.fmt(f)
+    }
+}
+
+/// A bound socket. Several may be bound to one address while none of them listens.
+fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}
+
+fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
+    bound(addr)?.listen(1024)
 }

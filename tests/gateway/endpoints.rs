@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tower_vertex::emulator::{ApiFault, Emulator, EndpointInfo, TokenBehavior, TokenFault};
 
 use super::check::world::{Run, World};
+use crate::common::door::ClosedPort;
 
 const DNS: &str = "77.us-central1-123456789012.prediction.vertexai.goog";
 
@@ -106,7 +107,7 @@ async fn a_location_that_fails_does_not_hide_the_others() {
     expect("all_failed", 1, &run);
     world.vertex.clear_faults();
 
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = ClosedPort::new();
     let unused = format!("http://{unused}");
     let args = ["endpoints", "--credentials", &key, "--project", "p1", "--location", "eu"];
     let run = world.run(&[&args[..], &["--upstream", &unused]].concat()).await;

@@ -26,7 +26,9 @@ use tower_vertex::{
 };
 
 use crate::common::{
-    Http, chat, chat_stream, client, eventually,
+    Http, chat, chat_stream, client,
+    door::ClosedPort,
+    eventually,
     gateway::{Gateway, Log, command, openai_error},
     in_time,
     metadata::{self, Reply},
@@ -511,7 +513,7 @@ async fn failures_inside_are_told_in_openais_form() {
 #[tokio::test]
 async fn an_unreachable_upstream_is_a_502_and_a_missing_token_a_503() {
     let vertex = Emulator::start().await.unwrap();
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = ClosedPort::new();
     let nowhere = format!("http://{unused}");
     let mut key = tempfile::NamedTempFile::new().unwrap();
     key.write_all(vertex.service_account_key().as_bytes()).unwrap();

@@ -108,7 +108,7 @@ impl Place {
 /// The pace of a cache for tests: the same machine with shorter times.
 fn cache(source: impl TokenSource) -> TokenCache {
     TokenCache::builder()
-        .refresh_before(Duration::from_secs(2))
+        .refresh_before(Duration::from_secs(4))
         .refresh_jitter(Duration::ZERO)
         .block_before(Duration::from_millis(100))
         .fetch_timeout(Duration::from_secs(5))
@@ -127,9 +127,10 @@ enum Life {
     Fixed,
 }
 
-const SHORT: Life = Life::Seconds(6);
+/// It is refreshed after half of it, and what happens until its end has the other half.
+const SHORT: Life = Life::Seconds(8);
 /// `google-cloud-auth` refreshes 240 s before the end, and cannot be told otherwise.
-const JUST_ABOVE_THE_SLACK: Life = Life::Seconds(243);
+const JUST_ABOVE_THE_SLACK: Life = Life::Seconds(246);
 
 async fn ask(stack: &Stack) -> Result<StatusCode, String> {
     let answer: Result<Response<Incoming>, _> = stack.clone().oneshot(chat("hello")).await;

@@ -24,7 +24,7 @@ use tower_vertex::{
     token::{StaticToken, TokenCache},
 };
 
-use crate::common::{Http, HttpClient, auth, client, key_source, upstream};
+use crate::common::{Http, HttpClient, auth, client, door::ClosedPort, key_source, upstream};
 
 const PATH: &str = "/v1/projects/p1/locations/us-central1/endpoints";
 const DNS: &str = "77.us-central1-123456789012.prediction.vertexai.goog";
@@ -270,7 +270,7 @@ async fn the_layers_own_refusals_are_told_apart() {
     assert!(matches!(error, DiscoverError::Stack(Error::UntrustedHost(_))), "{error}");
     assert_eq!(vertex.requests().len(), 0);
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = ClosedPort::new();
     let error = at(&format!("http://{nobody}")).list().await.unwrap_err();
     assert!(matches!(error, DiscoverError::Unanswered(_)), "{error}");
     assert!(std::error::Error::source(&error).is_some());

@@ -18,6 +18,7 @@ use tokio::{
 use tower_vertex::emulator::{ApiFault, Emulator, ErrorShape, TokenBehavior, UserGrantFault};
 
 use self::world::World;
+use crate::common::door::ClosedPort;
 
 const ACCOUNT: &str = "vertex@p1.iam.gserviceaccount.com";
 
@@ -122,7 +123,7 @@ async fn tokens_that_are_refused() {
     world.expect("clock_of_the_server", 1, &run);
 
     let mut world = World::new().await;
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = ClosedPort::new();
     let mut key: Value = serde_json::from_str(&world.vertex.service_account_key()).unwrap();
     key["token_uri"] = format!("http://{unused}/token").into();
     let key = world.credentials(&key.to_string());
@@ -258,7 +259,7 @@ async fn hosts_that_are_wrong() {
     let run = world.check(&key, &[]).await;
     world.expect("host_wrong", 1, &run);
 
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = ClosedPort::new();
     let run = world.check(&key, &["--upstream", &format!("http://{unused}")]).await;
     // Given twice, which is a wrong option.
     assert_eq!(run.code, 2, "{}", run.stderr);
