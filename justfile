@@ -5,24 +5,24 @@ _default:
 
 # Does it compile?
 check:
-    cargo check --all-features --tests
+    cargo check --workspace --all-features --tests
 
 # Tests whose names contain FILTER, by the library's and the sidecar's binaries
 test FILTER='':
-    cargo test --all-features --lib --test library --test gateway --test emulator -- {{FILTER}}
+    cargo test --workspace --all-features --lib --test library --test gateway --test emulator -- {{FILTER}}
 
 # Formats, and runs the linter on everything
 lint:
-    cargo fmt
-    cargo clippy --all-features --all-targets -- -D warnings
+    cargo fmt --all
+    cargo clippy --workspace --all-features --all-targets -- -D warnings
 
 # The documentation, as docs.rs shows it
 docs:
-    cargo doc --all-features --no-deps --open
+    cargo doc --workspace --all-features --no-deps --open
 
 # A sidecar in front of the emulator, without a Google account
 demo:
-    cargo run --release --features gateway -- --emulator
+    cargo run --release -p vertex-gateway -- --emulator
 
 # What the layers cost a request
 bench:

@@ -418,7 +418,7 @@ fn is_whole(request: &[u8]) -> bool {
 
 fn service_account_key(token_uri: &str) -> Result<String, BoxError> {
     // The emulator's.
-    let key = include_str!("../src/emulator/public-test-key.pem");
+    let key = include_str!("../crates/tower-vertex-emulator/src/public-test-key.pem");
     let begin = key.find("-----BEGIN").ok_or("the key begins with its label")?;
     let key = &key[begin..];
     let key = serde_json::json!({

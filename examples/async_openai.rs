@@ -1,6 +1,6 @@
 //! async-openai over the layers, by its own door for Tower, `Client::with_http_service`.
 //!
-//! `cargo run --example async_openai --features emulator,reqwest` talks to an emulator inside this process.
+//! `cargo run --example async_openai --features reqwest` talks to an emulator inside this process.
 
 use async_openai::{
     Client,
@@ -13,12 +13,12 @@ use tokio_stream::StreamExt;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 use tower_vertex::{
     auth::VertexAuthLayer,
-    emulator::Emulator,
     http_client::ReqwestClient,
     openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
+use tower_vertex_emulator::Emulator;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {

@@ -1,6 +1,6 @@
 //! The layers inside an axum app, between tower-http's and a hyper-util client.
 //!
-//! `cargo run --example axum_gateway --features emulator` serves an emulator inside this process.
+//! `cargo run --example axum_gateway` serves an emulator inside this process.
 //! With `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` set it serves Vertex AI. It listens on
 //! `LISTEN`, or on 127.0.0.1:3000.
 
@@ -20,13 +20,13 @@ use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
 use tower_vertex::{
     Error,
     auth::VertexAuthLayer,
-    emulator::Emulator,
     http_client::HyperClient,
     model::{ModelTable, VertexModelLayer},
     openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
+use tower_vertex_emulator::Emulator;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {

@@ -1,6 +1,6 @@
 //! An OpenAI request over a hyper-util client, made valid for Vertex AI by two layers.
 //!
-//! `cargo run --example hyper_client --features emulator` talks to an emulator inside this process.
+//! `cargo run --example hyper_client` talks to an emulator inside this process.
 //! With `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` set it talks to Vertex AI.
 
 use std::io::Write;
@@ -14,11 +14,11 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_vertex::{
     BoxError,
     auth::VertexAuthLayer,
-    emulator::Emulator,
     http_client::HyperClient,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
+use tower_vertex_emulator::Emulator;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {

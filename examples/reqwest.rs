@@ -1,17 +1,17 @@
 //! The layers over reqwest, whose requests and answers turn into `http`'s and back.
 //!
-//! `cargo run --example reqwest --features emulator,reqwest` talks to an emulator inside this process.
+//! `cargo run --example reqwest --features reqwest` talks to an emulator inside this process.
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_vertex::{
     auth::{RefreshOutcome, VertexAuthLayer},
-    emulator::Emulator,
     http_client::ReqwestClient,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
+use tower_vertex_emulator::Emulator;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {

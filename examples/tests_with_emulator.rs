@@ -1,7 +1,7 @@
 //! How a test suite uses the emulator: faults, a token that is revoked, and what arrived.
 //!
-//! `cargo test --example tests_with_emulator --features emulator`. Your own crate has
-//! `tower-vertex = { …, features = ["emulator"] }` among its dev-dependencies.
+//! `cargo test --example tests_with_emulator`. Your own crate has
+//! `tower-vertex-emulator` among its dev-dependencies.
 
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -10,11 +10,11 @@ use serde_json::json;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
-    emulator::Emulator,
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer},
     token::GcpAuth,
 };
+use tower_vertex_emulator::Emulator;
 
 type Vertex = VertexRoute<VertexAuth<Client<HttpConnector, ReplayBody<String>>>>;
 
@@ -50,7 +50,7 @@ async fn main() -> Result<(), BoxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tower_vertex::emulator::{ApiFault, Faults, StreamBehavior};
+    use tower_vertex_emulator::{ApiFault, Faults, StreamBehavior};
 
     #[tokio::test]
     async fn a_busy_model_is_asked_again() -> Result<(), BoxError> {

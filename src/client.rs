@@ -13,11 +13,11 @@
 //! # Example
 //!
 //! ```
-//! # #[cfg(feature = "emulator")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_vertex::BoxError> {
 //! use http::Request;
-//! use tower_vertex::{Client, emulator::Emulator, route::Upstream, token::GcpAuth};
+//! use tower_vertex::{Client, route::Upstream, token::GcpAuth};
+//! use tower_vertex_emulator::Emulator;
 //!
 //! // With Vertex AI, the next four lines are `let vertex = Client::from_env().await?;`.
 //! let emulator = Emulator::start().await?;
@@ -34,8 +34,6 @@
 //! assert!(response.into_body().text().await?.contains("You said: hello"));
 //! # Ok(())
 //! # }
-//! # #[cfg(not(feature = "emulator"))]
-//! # fn main() {}
 //! ```
 
 use std::{

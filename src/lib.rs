@@ -108,8 +108,10 @@
 //! | `client` | all of these in one: credentials, the layers, an HTTP client | `client` |
 //! | [`ext`] | methods of `tower::ServiceBuilder` for the layers | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
-//! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
-//! | `gateway` | the sidecar `vertex-gateway` | `gateway`, which includes `emulator` and both kinds of credentials; `otel` for its traces, `ext-authz` for Envoy |
+//! | `regular_file`, [`shown`] | files that settings name, and settings in error messages | |
+//!
+//! Two crates belong to this one: `tower-vertex-emulator` is Vertex AI on loopback, for tests, and
+//! `vertex-gateway` is a sidecar made of these layers.
 //!
 //! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -120,28 +122,21 @@ mod body_headers;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
-#[cfg(feature = "emulator")]
-mod cross_origin;
 pub mod discover;
-#[cfg(feature = "emulator")]
-#[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
-pub mod emulator;
 pub mod error;
 pub mod ext;
-#[cfg(feature = "gateway")]
-#[cfg_attr(docsrs, doc(cfg(feature = "gateway")))]
-pub mod gateway;
 pub mod http_client;
 pub mod model;
 pub mod openai_error;
 mod order;
 mod polled;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-mod regular_file;
+#[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
+pub mod regular_file;
 pub mod replay;
 pub mod retry;
 pub mod route;
-mod shown;
+pub mod shown;
 pub mod token;
 
 #[cfg(feature = "client")]
@@ -153,7 +148,7 @@ pub use ext::ServiceBuilderExt;
 pub use tower::BoxError;
 
 // Compiles and runs what the README and the manual show.
-#[cfg(all(doctest, feature = "client", feature = "emulator"))]
+#[cfg(all(doctest, feature = "client"))]
 mod manual {
     #[doc = include_str!("../README.md")]
     struct Readme;

@@ -13,7 +13,7 @@ use std::{
 
 /// Why a file was not read. `Display` is the rest of a sentence that names the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub enum Unread {
     /// There is nothing by this name.
     NotFound,
     /// This process may not read it, or may not pass a directory above it.
@@ -41,7 +41,7 @@ impl Unread {
     }
 
     /// What is wrong. Nothing of the path or of the content is part of it.
-    pub(crate) fn what(self) -> &'static str {
+    pub fn what(self) -> &'static str {
         match self {
             Self::NotFound => "there is no such file",
             Self::PermissionDenied => "this user may not read it",
@@ -54,7 +54,7 @@ impl Unread {
     }
 
     /// What to do about it.
-    pub(crate) fn remedy(self) -> &'static str {
+    pub fn remedy(self) -> &'static str {
         match self {
             Self::NotFound => "write the path as the file has it",
             Self::PermissionDenied => "let this user read it, with `chmod` or `chown`",
@@ -81,7 +81,7 @@ impl std::error::Error for Unread {}
 ///
 /// Whoever must wipe the content wraps the result in `Zeroizing`: the buffer is as large as the
 /// file from the beginning, so no copy of it stays behind unless the file grows meanwhile.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
     let file = open(path)?;
     let length = file.metadata().map_err(|error| Unread::from_io(&error))?.len();
     if length > limit {
@@ -97,12 +97,12 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
 }
 
 /// As [`read`], for text.
-pub(crate) fn read_to_string(path: &Path, limit: u64) -> Result<String, Unread> {
+pub fn read_to_string(path: &Path, limit: u64) -> Result<String, Unread> {
     String::from_utf8(read(path, limit)?).map_err(|_| Unread::NotText)
 }
 
 /// A regular file, open for reading. Never waits for somebody who writes.
-pub(crate) fn open(path: &Path) -> Result<File, Unread> {
+pub fn open(path: &Path) -> Result<File, Unread> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]

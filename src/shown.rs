@@ -57,14 +57,16 @@ const SHORTEST_HEX: usize = 32;
 
 /// A value, or why it is not there. `Debug` puts the value into quotes, `Display` does not.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Shown<'a> {
+pub enum Shown<'a> {
+    /// The value, without a password and a query.
     Value(Cow<'a, str>),
+    /// Nothing of the value.
     Hidden(Hidden),
 }
 
 /// Why a value is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hidden {
+pub enum Hidden {
     /// It is what a file with a key or with credentials holds.
     Content,
     /// It could be a key, a token or a password.
@@ -100,7 +102,8 @@ impl fmt::Debug for Shown<'_> {
 }
 
 impl Shown<'_> {
-    pub(crate) fn into_owned(self) -> Shown<'static> {
+    /// The same without a borrow.
+    pub fn into_owned(self) -> Shown<'static> {
         match self {
             Self::Value(text) => Shown::Value(text.into_owned().into()),
             Self::Hidden(why) => Shown::Hidden(why),
@@ -109,7 +112,7 @@ impl Shown<'_> {
 }
 
 /// A name, a number, an address or a URL: a URL without its user, its password and its query.
-pub(crate) fn value(text: &str) -> Shown<'_> {
+pub fn value(text: &str) -> Shown<'_> {
     if is_content(text) {
         return Shown::Hidden(Hidden::Content);
     }
@@ -144,7 +147,7 @@ pub(crate) fn value(text: &str) -> Shown<'_> {
 }
 
 /// The path of a file.
-pub(crate) fn path(path: &Path) -> Shown<'_> {
+pub fn path(path: &Path) -> Shown<'_> {
     let text = path.to_string_lossy();
     let segments = || text.split(['/', '\\']);
     if is_content(&text)
@@ -174,12 +177,12 @@ pub(crate) fn path(path: &Path) -> Shown<'_> {
 }
 
 /// Whether a setting that should be a path holds what the file should hold.
-pub(crate) fn is_content_of_a_file(path: &Path) -> bool {
+pub fn is_content_of_a_file(path: &Path) -> bool {
     matches!(self::path(path), Shown::Hidden(Hidden::Content))
 }
 
 /// Whether a word of somebody else's text could be a key, a token or a password.
-pub(crate) fn could_be_secret(word: &str) -> bool {
+pub fn could_be_secret(word: &str) -> bool {
     let user = word.rsplit_once('@').map(|(user, _)| user);
     is_content(word) || is_secret(word) || user.is_some_and(|user| user.contains(':'))
 }

@@ -2,7 +2,7 @@
 //! error, a panic message or what the emulator records.
 //!
 //! One test, because it takes the process's logger and panic hook.
-#![cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#![cfg(feature = "gcp-auth")]
 
 mod common;
 
@@ -17,9 +17,11 @@ use common::{Http, auth, chat, client, key_source, stack, text, upstream};
 use http::StatusCode;
 use tower::{Layer, ServiceExt};
 use tower_vertex::{
-    emulator::{ApiFault, Emulator, Faults, LiteralResponse, TokenBehavior, TokenFault},
     route::VertexRouteLayer,
     token::{AccessToken, Credentials, FetchReason, GcpAuth, TokenCache, TokenSource, token_fn},
+};
+use tower_vertex_emulator::{
+    ApiFault, Emulator, Faults, LiteralResponse, TokenBehavior, TokenFault,
 };
 
 /// All that was logged, printed by a panic, or shown.

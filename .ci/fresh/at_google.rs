@@ -3,7 +3,7 @@
 
 use std::process::{Command, exit};
 
-use tower_vertex::emulator::Emulator;
+use tower_vertex_emulator::Emulator;
 
 #[tokio::main]
 async fn main() -> Result<(), tower_vertex::BoxError> {

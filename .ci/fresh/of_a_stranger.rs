@@ -6,11 +6,11 @@ use http_body_util::Full;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_vertex::{
     auth::VertexAuthLayer,
-    emulator::Emulator,
     http_client::ReqwestClient,
     route::{Upstream, VertexRouteLayer},
     token::{GcpAuth, GoogleCloudAuth, TokenSource},
 };
+use tower_vertex_emulator::Emulator;
 
 async fn ask(source: impl TokenSource, vertex: &Emulator) -> String {
     let upstream = Upstream::builder().project("p").location("global").origin(vertex.url());

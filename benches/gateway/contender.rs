@@ -105,7 +105,7 @@ pub fn binary() -> Result<PathBuf, BoxError> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--locked", "--release", "--features", "gateway", "--target-dir", "target"])
+        .args(["build", "--locked", "--release", "-p", "vertex-gateway", "--target-dir", "target"])
         .current_dir(&root)
         .status()?;
     if !status.success() {

@@ -53,7 +53,7 @@ use contender::{LOG, Server, Sight};
 use server::Threads;
 use tokio::runtime::Builder;
 use tower::BoxError;
-use tower_vertex::emulator::Emulator;
+use tower_vertex_emulator::Emulator;
 
 /// As in `vertex-gateway`.
 #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode, header};
+use http::{Extensions, Request, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
@@ -121,6 +121,9 @@ where
         let mut recording = None;
         // A retry layer further out keeps the body already.
         let rewind = request.extensions_mut().remove::<Rewind>();
+        if !settings.forward_extensions {
+            *request.extensions_mut() = Extensions::new();
+        }
         let request = request.map(|body| match settings.replay_limit {
             0 => ReplayBody::plain(body),
             limit => {

@@ -77,16 +77,31 @@ impl VertexAuthLayer {
         self
     }
 
-    /// Whether requests for `uri` would be sent, as far as its host goes.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn check_host(&self, uri: &http::Uri) -> Result<(), crate::error::UntrustedHost> {
+    /// Whether the extensions of a request reach the inner service. Default: yes. A replay needs a copy
+    /// of each of them, so a program whose inner service reads none saves that copy.
+    pub fn forward_extensions(mut self, forward: bool) -> Self {
+        Arc::make_mut(&mut self.settings).forward_extensions = forward;
+        self
+    }
+
+    /// Checks whether the layer sends the token to the host of `uri`.
+    ///
+    /// # Errors
+    ///
+    /// [`UntrustedHost`](crate::error::UntrustedHost) if it does not.
+    pub fn check_host(&self, uri: &http::Uri) -> Result<(), crate::error::UntrustedHost> {
         self.settings.trust.check(uri)
     }
 
-    /// Does to `headers` what the layer does to those of a request for `uri`: for requests that
-    /// something else sends. Returns the token's generation.
-    #[cfg(feature = "ext-authz")]
-    pub(crate) async fn put_on(
+    /// Puts the token, and the quota project if there is one, on the headers of a request for `uri`
+    /// that something else sends, such as Envoy. Returns the generation of the token, which
+    /// [`TokenCache::rejected`] takes if the response is a 401.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UntrustedHost`](crate::Error::UntrustedHost) if the host must not see the token, and
+    /// [`Error::Token`](crate::Error::Token) if there is none.
+    pub async fn authorize(
         &self,
         uri: &http::Uri,
         headers: &mut http::HeaderMap,

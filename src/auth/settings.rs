@@ -17,6 +17,7 @@ pub(super) struct Settings {
     pub(super) quota_project: Option<HeaderValue>,
     pub(super) replay_limit: usize,
     pub(super) replay_budget: Budget,
+    pub(super) forward_extensions: bool,
 }
 
 impl Settings {
@@ -28,6 +29,7 @@ impl Settings {
             quota_project,
             replay_limit: REPLAY_LIMIT,
             replay_budget: Budget::new(REPLAY_BUDGET),
+            forward_extensions: true,
         }
     }
 }

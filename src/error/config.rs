@@ -61,9 +61,9 @@ impl ConfigError {
         Self { entry: Some(shown::value(&entry).into_owned()), ..self }
     }
 
-    /// The same, with where the value is from.
-    #[cfg(any(test, feature = "gcp-auth", feature = "google-cloud-auth"))]
-    pub(crate) fn given_in(self, origin: impl Into<String>) -> Self {
+    /// The same error, which also says where the value is from, such as the name of an option.
+    #[must_use]
+    pub fn given_in(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }
 

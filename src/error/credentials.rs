@@ -65,9 +65,8 @@ impl CredentialsError {
         })
     }
 
-    /// What is wrong with the one that is there, without the remedy.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn what(&self) -> Option<&str> {
+    /// What is wrong with the credentials that are there, without the remedy; `None` if there are none.
+    pub fn what(&self) -> Option<&str> {
         self.fault.as_ref().map(Fault::what)
     }
 }

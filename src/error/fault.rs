@@ -53,7 +53,6 @@ impl Fault {
     }
 }
 
-#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
 impl Fault {
     pub(crate) fn kind(&self) -> FaultKind {
         self.kind

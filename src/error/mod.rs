@@ -37,15 +37,12 @@ use http::{HeaderValue, Response, StatusCode, header};
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 pub(crate) use self::credentials::WRITE_IT;
 pub(crate) use self::fault::Fault;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 pub(crate) use self::fault::FaultKind;
 pub(crate) use self::readable::{readable, readable_debug};
 use self::response::openai_error;
-#[cfg(feature = "gateway")]
-pub(crate) use self::response::openai_response;
 pub use self::{
-    config::ConfigError, credentials::CredentialsError, model::ModelError, route::RouteError,
-    token::TokenError, untrusted_host::UntrustedHost,
+    config::ConfigError, credentials::CredentialsError, model::ModelError,
+    response::openai_response, route::RouteError, token::TokenError, untrusted_host::UntrustedHost,
 };
 
 /// An error made by this crate. Cheap to clone: many requests may fail for one cause. `Debug` reads
@@ -139,8 +136,8 @@ impl Error {
         response
     }
 
-    /// What `Allow` says, if the method was not allowed.
-    pub(crate) fn allowed_methods(&self) -> Option<&'static str> {
+    /// The methods for the `Allow` header of a 405, if the path does not have the method.
+    pub fn allowed_methods(&self) -> Option<&'static str> {
         match self {
             Self::Route(RouteError::MethodNotAllowed { allowed, .. }) => Some(allowed),
             _ => None,

@@ -3,9 +3,21 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// A response in OpenAI's error form that names no parameter.
-#[cfg(feature = "gateway")]
-pub(crate) fn openai_response(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
+/// A response with an error in OpenAI's form, for the refusals of a gateway: `code` and `message` are
+/// as given, `type` follows from the status as it does at OpenAI, and `param` is null.
+///
+/// ```
+/// use http::StatusCode;
+/// use tower_vertex::error::openai_response;
+///
+/// let response = openai_response(StatusCode::NOT_FOUND, "model_not_found", "no such model");
+/// assert_eq!(response.headers()["content-type"], "application/json");
+/// assert_eq!(
+///     response.into_body(),
+///     r#"{"error":{"code":"model_not_found","message":"no such model","param":null,"type":"invalid_request_error"}}"#,
+/// );
+/// ```
+pub fn openai_response(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
     openai_error(status, code, None, message)
 }
 

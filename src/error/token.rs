@@ -2,9 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-#[cfg(feature = "gateway")]
-use super::FaultKind;
-use super::{ConfigError, CredentialsError, Error, Fault, readable_debug};
+use super::{ConfigError, CredentialsError, Error, Fault, FaultKind, readable_debug};
 use crate::BoxError;
 
 /// Why there is no usable access token.
@@ -70,7 +68,7 @@ impl TokenError {
     }
 
     /// What is wrong, without the remedy and without saying that there is no token.
-    pub(crate) fn what(&self) -> Cow<'_, str> {
+    pub fn what(&self) -> Cow<'_, str> {
         match self {
             Self::Fetch(error) => match self.fault() {
                 Some(fault) => fault.what().into(),
@@ -86,9 +84,8 @@ impl TokenError {
         }
     }
 
-    /// Whether the identity may not have the tokens of the one that it is to impersonate.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn may_not_impersonate(&self) -> bool {
+    /// Whether the credentials may not impersonate the service account that they should.
+    pub fn is_impersonation_denied(&self) -> bool {
         self.fault().is_some_and(|fault| fault.kind() == FaultKind::MayNotImpersonate)
     }
 }

@@ -26,7 +26,7 @@ pub struct ModelEntry {
 impl ModelEntry {
     /// The name that it is for, or a pattern of names with a `*`.
     pub fn pattern(&self) -> &str {
-        &self.pattern.text
+        self.pattern.as_str()
     }
 
     /// Whether [`pattern`](Self::pattern) stands for many names.
@@ -72,7 +72,7 @@ impl fmt::Debug for ModelEntry {
     /// Shows no value of a header.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelEntry")
-            .field("pattern", &self.pattern.text)
+            .field("pattern", &self.pattern.as_str())
             .field("model", &self.model)
             .field("publisher", &self.publisher)
             .field("upstream", &self.upstream)

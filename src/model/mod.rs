@@ -106,12 +106,8 @@ pub use self::{
     entry::ModelEntry,
     future::ResponseFuture,
     layer::VertexModelLayer,
-    route::ModelRoute,
-    service::{RequestedModel, VertexModel},
-    table::{ModelTable, ModelTableBuilder},
-};
-#[cfg(feature = "gateway")]
-pub(crate) use self::{
     pattern::Pattern,
-    service::{ReadModel, StoredReferences},
+    route::ModelRoute,
+    service::{ReadModel, RequestedModel, StoredReferences, VertexModel},
+    table::{ModelTable, ModelTableBuilder},
 };

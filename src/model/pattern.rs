@@ -1,17 +1,28 @@
 //! [`Pattern`]: the names that an entry is for.
 
+use std::{fmt, str::FromStr};
+
 use super::scan::LONGEST_NAME;
 use crate::error::ConfigError;
 
-/// A name, or names that begin and end alike.
-#[derive(Clone, Debug)]
-pub(crate) struct Pattern {
-    pub(crate) text: String,
+/// The name of a model, or a name with one `*`, which stands for any text: `gemini-2.5-flash`,
+/// `llama-*`, `*-lite`, `*`. Capitals count.
+///
+/// ```
+/// use tower_vertex::model::Pattern;
+///
+/// let pattern: Pattern = "gpt-*-mini".parse()?;
+/// assert!(pattern.matches("gpt-4o-mini") && !pattern.matches("gpt-4o"));
+/// # Ok::<_, tower_vertex::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    text: String,
     star: Option<usize>,
 }
 
 impl Pattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
         let star = text.find('*');
         let literal = star.map_or(text, |star| &text[star + 1..]);
         if text != "*" && text.replace('*', "").is_empty() || literal.contains('*') {
@@ -30,10 +41,34 @@ impl Pattern {
         self.star.map(|star| &self.text[..star])
     }
 
-    pub(crate) fn matches(&self, name: &str) -> bool {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a model of this `name` is meant.
+    pub fn matches(&self, name: &str) -> bool {
         let Some(star) = self.star else { return name == self.text };
         let (prefix, suffix) = (&self.text[..star], &self.text[star + 1..]);
         name.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(suffix))
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = ConfigError;
+
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the text is empty, has more than one `*`, a control character, or more than
+    /// 1,024 bytes.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

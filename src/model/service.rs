@@ -24,30 +24,35 @@ impl RequestedModel {
         Self(name.into())
     }
 
-    #[cfg(feature = "gateway")]
-    pub(crate) fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
-    }
-
     /// The name, before any rule was applied.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// In the extensions of a request whose model is read although no rule of the table could fit.
-#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadModel;
+impl From<RequestedModel> for Arc<str> {
+    fn from(model: RequestedModel) -> Self {
+        model.0
+    }
+}
 
-/// In the extensions of a request whose body is searched for references to what was stored before; what
-/// was found takes its place.
-#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
+/// Put into the extensions of a request, it makes [`VertexModel`] read the model of the request even
+/// where no entry of the table depends on it: for layers that need [`RequestedModel`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadModel;
+
+/// Whether a request refers to something that an earlier request has stored (`previous_response_id`,
+/// `conversation`, `item_reference` and the like).
+///
+/// A gateway that keeps its clients apart puts [`StoredReferences::Unread`] into the extensions of a
+/// request. [`VertexModel`] then searches the body and replaces the value by what it has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoredReferences {
-    /// The body was not read, or is not JSON that everybody reads alike.
+pub enum StoredReferences {
+    /// The body was not read, or it is not JSON that every parser reads alike.
     Unread,
+    /// The body refers to nothing that is stored.
     None,
+    /// The body refers to something that is stored.
     Found,
 }
 

@@ -22,7 +22,7 @@ use crate::{
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-vertex-error-type");
 
 /// What helps a client that asks for a model by a name that it cannot be told to change.
-pub(crate) const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-4o-mini, map \
+const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-4o-mini, map \
      it: an entry [[model]] with name = \"gpt-*\" and model = \"gemini-2.5-flash\" in the gateway's \
      configuration file, or a ModelRoute in Rust.";
 

@@ -15,9 +15,10 @@ use bytes::{Bytes, BytesMut};
 /// fills it.
 const LARGE: usize = 32 << 10;
 
-/// The longest buffer, in bytes, that a connection should read into: twice [`LARGE`].
-#[cfg(feature = "gateway")]
-pub(crate) const READ_BUFFER: usize = 2 * LARGE;
+/// The longest buffer, in bytes, that a server or client should read a connection into (hyper's
+/// `max_buf_size`), so that what is recorded of a body pins at most twice its length. hyper's own
+/// default is 408 KiB.
+pub const READ_BUFFER: usize = 2 * LARGE;
 
 /// What hyper reads into at least: as much stays with the only frame of a body, however short it is.
 const READ_INTO: usize = 8 << 10;
@@ -209,10 +210,10 @@ impl Iterator for IntoIter {
     }
 }
 
-/// The same bytes, apart from the buffer that they were read into if they are few: whoever lets them
-/// wait, as a queue to a slow reader does, lets no more than them wait.
-#[cfg(feature = "gateway")]
-pub(crate) fn detached(data: Bytes) -> Bytes {
+/// The same bytes, copied out of the buffer that they were read into if they are fewer than 32 KiB. A
+/// queue to a slow reader keeps frames for a while, and a short [`Bytes`] would pin a buffer of
+/// [`READ_BUFFER`] bytes.
+pub fn detached(data: Bytes) -> Bytes {
     if data.len() < LARGE { Bytes::copy_from_slice(&data) } else { data }
 }
 

@@ -38,9 +38,13 @@ mod head;
 mod recording;
 mod tape;
 
-#[cfg(feature = "gateway")]
-pub(crate) use self::coalesced::{READ_BUFFER, detached};
-pub use self::{body::ReplayBody, budget::Budget, recording::Recording, tape::Superseded};
+pub use self::{
+    body::ReplayBody,
+    budget::Budget,
+    coalesced::{READ_BUFFER, detached},
+    recording::Recording,
+    tape::Superseded,
+};
 pub(crate) use self::{
     body::{Broken, drain, poll_bytes},
     coalesced::Coalesced,

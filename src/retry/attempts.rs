@@ -97,10 +97,9 @@ impl Attempts {
         self.record().attempts.clone()
     }
 
-    /// The same without a copy, for who has something short to do with it.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&[Attempt]) -> T) -> T {
-        look(&self.record().attempts)
+    /// Gives `read` the attempts, without a copy of them. The list is locked meanwhile.
+    pub fn with<T>(&self, read: impl FnOnce(&[Attempt]) -> T) -> T {
+        read(&self.record().attempts)
     }
 
     /// Why a failure was the last word; `None` if there was no failure, or a retry came after it.
@@ -108,7 +107,9 @@ impl Attempts {
         self.record().stopped
     }
 
-    pub(crate) fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
+    /// Adds an attempt, which went to `upstream` after a wait of `waited`: for a gateway that does not
+    /// send its requests by [`VertexRetry`](super::VertexRetry).
+    pub fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
         let upstream = upstream.cloned();
         self.record().attempts.push(Attempt { upstream, waited, outcome: Outcome::Pending });
     }

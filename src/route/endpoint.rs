@@ -24,12 +24,6 @@ impl Location {
         &self.0
     }
 
-    /// The same, for who keeps it.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
-    }
-
     /// The host that every project shares at this location. `us` and `eu` have hosts of another
     /// form, and `global` one without a prefix: the regional form does not work for them.
     pub(super) fn shared_host(&self, universe_domain: &str) -> String {
@@ -38,6 +32,12 @@ impl Location {
             multi @ ("us" | "eu") => format!("aiplatform.{multi}.rep.{universe_domain}"),
             region => format!("{region}-aiplatform.{universe_domain}"),
         }
+    }
+}
+
+impl From<Location> for Arc<str> {
+    fn from(location: Location) -> Self {
+        location.0
     }
 }
 

@@ -1,4 +1,7 @@
 //! Which headers of a request travel to Vertex AI: those on a list.
+//!
+//! [`VertexRoute`](super::VertexRoute) applies it to each request. The functions are here for gateways
+//! that handle the requests of others.
 
 use std::sync::Arc;
 
@@ -51,8 +54,8 @@ fn is_of_an_sdk(name: &str) -> bool {
     name.starts_with("x-stainless-")
 }
 
-/// Whether a header speaks of one connection alone (RFC 9110 §7.6.1).
-pub(crate) fn is_hop_by_hop(name: &str) -> bool {
+/// Whether a header with this lower-case name is about one connection alone (RFC 9110 §7.6.1).
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -91,9 +94,10 @@ pub(super) fn strip(headers: &mut HeaderMap, more: &[HeaderName], own: Option<&O
     strip_unless(headers, |name| is_listed(name) || is_of_an_sdk(name), more, own);
 }
 
-/// The same of a request of somebody else: all but what is on the list and in `more`.
-#[cfg(feature = "gateway")]
-pub(crate) fn strip_of_a_client(headers: &mut HeaderMap, more: &[HeaderName]) {
+/// Removes from a client's request all headers that must not travel to Vertex AI: all but those on the
+/// list, and those in `more`. Of these, hop-by-hop headers, `Host`, `x-goog-api-key` and the headers
+/// that override the method never stay.
+pub fn strip_client_headers(headers: &mut HeaderMap, more: &[HeaderName]) {
     strip_unless(headers, is_listed, more, None);
 }
 
@@ -130,7 +134,7 @@ fn strip_unless(
 /// many stay.
 ///
 /// All are taken out and some put back: each that is removed by its name costs more than that.
-pub(crate) fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
+pub fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
     if headers.keys().all(|name| keep(name.as_str())) {
         return;
     }
@@ -172,7 +176,7 @@ fn put_back(
 /// must `stay`.
 ///
 /// Most clients send `keep-alive` or `close` there and nothing else, which allocates nothing.
-pub(crate) fn remove_named_by_connection(headers: &mut HeaderMap, stay: impl Fn(&str) -> bool) {
+pub fn remove_named_by_connection(headers: &mut HeaderMap, stay: impl Fn(&str) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -72,7 +72,7 @@
 mod builder;
 mod endpoint;
 mod future;
-mod headers;
+pub mod headers;
 mod host;
 mod layer;
 mod methods;
@@ -88,12 +88,7 @@ pub use self::{
     endpoint::{ApiVersion, Endpoint, Location},
     future::ResponseFuture,
     layer::VertexRouteLayer,
-    rewrite::rewrite,
+    rewrite::{check_method_for_path, resource_of, rewrite, sub_path, without_prefix},
     service::VertexRoute,
     upstream::Upstream,
-};
-#[cfg(feature = "gateway")]
-pub(crate) use self::{
-    headers::{is_hop_by_hop, remove_named_by_connection, retain, strip_of_a_client},
-    rewrite::{check_method_of, resource_of, sub_path, without_prefix},
 };

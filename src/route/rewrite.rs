@@ -118,13 +118,15 @@ pub(super) fn known<'a>(upstream: &'a Upstream, uri: &Uri) -> Option<&'a Uri> {
     upstream.fixed(fixed(without_prefix(path_and_query.path(), upstream.prefix()))?)
 }
 
-/// Whether a request with this `method` may go on to the `path` of some endpoint, as far as that can be
-/// known before it is known to which: `prefix` is what clients may put before it.
+/// Checks the `path` and the `method` of a request before its upstream is known: for gateways that
+/// refuse a request before they read its body. `prefix` is the prefix that clients may put before a
+/// path, such as `/v1`.
 ///
 /// # Errors
-/// [`RouteError::MethodNotAllowed`], and [`RouteError::InvalidPath`] first.
-#[cfg(feature = "gateway")]
-pub(crate) fn check_method_of(method: &Method, path: &str, prefix: &str) -> Result<(), RouteError> {
+///
+/// [`RouteError::InvalidPath`], and then [`RouteError::MethodNotAllowed`] if no endpoint has the path
+/// with this method.
+pub fn check_method_for_path(method: &Method, path: &str, prefix: &str) -> Result<(), RouteError> {
     let sub = without_prefix(path, prefix);
     if fixed(sub).is_none() {
         check_whole(path)?;
@@ -154,12 +156,13 @@ fn invalid(reason: &'static str) -> RouteError {
     RouteError::InvalidPath { reason }
 }
 
-/// The part of `path` that is appended to the base of `upstream`, without a slash at its end where
-/// a client's base URL or a careless join makes one. It may be one that the endpoint does not have.
+/// The part of `path` that [`rewrite`] appends to the base of `upstream`, without a slash at its end,
+/// which some clients append. The endpoint need not have it.
 ///
 /// # Errors
-/// [`RouteError::InvalidPath`] and [`RouteError::OtherResource`]
-pub(crate) fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str, RouteError> {
+///
+/// [`RouteError::InvalidPath`], and [`RouteError::OtherResource`] if the path names another endpoint.
+pub fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str, RouteError> {
     let sub = without_prefix(path, upstream.prefix());
     if fixed(sub).is_some() {
         return Ok(sub);
@@ -196,9 +199,9 @@ fn check_whole(path: &str) -> Result<(), RouteError> {
     }
 }
 
-/// The name of a resource and what is behind it, if that is what `path` is: `/projects/…`. `sub` is
-/// the same without the prefix.
-pub(crate) fn resource_of<'a>(path: &'a str, sub: &'a str) -> Option<&'a str> {
+/// The part of `path` from `/projects/…` on, if the client names the resource itself. `sub` is the same
+/// path [without the prefix](without_prefix).
+pub fn resource_of<'a>(path: &'a str, sub: &'a str) -> Option<&'a str> {
     const START: &str = "/projects/";
     let versions = ["/v1", "/v1beta1"].into_iter().filter_map(|version| path.strip_prefix(version));
     [sub].into_iter().chain(versions).find(|path| path.starts_with(START))
@@ -210,8 +213,8 @@ fn endpoint_of(resource: &str) -> &str {
     resource.get(1..end).unwrap_or(resource)
 }
 
-/// `path` without `prefix`, if that ends where a segment ends.
-pub(crate) fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
+/// `path` without `prefix`, if the prefix ends where a segment of the path ends; otherwise `path`.
+pub fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
     match path.strip_prefix(prefix) {
         Some(sub) if sub.is_empty() || sub.starts_with('/') => sub,
         _ => path,

@@ -188,10 +188,17 @@ impl Upstream {
         self.inner.checked.methods
     }
 
-    /// The path of the endpoint from `/projects/` on, if it is that of a resource of Google's.
-    pub(crate) fn resource(&self) -> Option<&str> {
+    /// The path of the endpoint's resource, `/projects/P/locations/L/endpoints/E`; `None` if the
+    /// upstream is not a resource of Google's.
+    pub fn resource(&self) -> Option<&str> {
         let base = self.base_path();
         base.get(base.find("/projects/")?..)
+    }
+
+    /// The names of the headers that travel besides those on the list. See
+    /// [`UpstreamBuilder::forward_header`](super::UpstreamBuilder::forward_header).
+    pub fn forwarded_headers(&self) -> &[HeaderName] {
+        self.forward().headers()
     }
 
     pub(crate) fn forward(&self) -> &Forward {

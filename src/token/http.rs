@@ -247,9 +247,10 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// Whether what is sent to a URI's host stays on this machine. `localhost` alone of all names: one that
-/// ends with it may be asked of a DNS server. What browsers make of a name is for `cross_origin`.
-pub(crate) fn is_loopback(host: &str) -> bool {
+/// Whether what is sent to this host of a URI stays on this machine: an address of the loopback network,
+/// or `localhost`. Names that end with `.localhost` do not count, because a DNS server may be asked for
+/// them.
+pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())

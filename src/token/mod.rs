@@ -86,8 +86,9 @@ pub use self::gcp_auth::GcpAuth;
 #[cfg(feature = "google-cloud-auth")]
 #[cfg_attr(docsrs, doc(cfg(feature = "google-cloud-auth")))]
 pub use self::google_cloud::GoogleCloudAuth;
-#[cfg(feature = "gateway")]
-pub(crate) use self::http::is_loopback;
+#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
+pub use self::http::is_loopback;
 #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
 pub use self::{

@@ -1,16 +1,8 @@
 //! What the tests on real sockets share: a client, a stack, and requests.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
-#[cfg(feature = "gateway")]
-pub(crate) mod certificates;
 pub(crate) mod door;
-#[cfg(feature = "gateway")]
-pub(crate) mod gateway;
-#[cfg(feature = "gateway")]
-pub(crate) mod load;
 pub(crate) mod metadata;
-#[cfg(all(feature = "gateway", target_os = "linux"))]
-pub(crate) mod vitals;
 pub(crate) mod world;
 
 use std::{fs, path::Path, time::Duration};
@@ -26,11 +18,11 @@ use hyper_util::{
 use tower::ServiceBuilder;
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
-    emulator::{Emulator, Faults, StreamBehavior},
     replay::ReplayBody,
     route::{Upstream, VertexRoute, VertexRouteLayer},
     token::{GcpAuth, TokenCache, TokenSource},
 };
+use tower_vertex_emulator::{Emulator, Faults, StreamBehavior};
 
 pub(crate) type HttpClient<B> = Client<HttpConnector, ReplayBody<B>>;
 pub(crate) type Stack<B> = VertexRoute<VertexAuth<HttpClient<B>>>;

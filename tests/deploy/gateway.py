@@ -13,7 +13,7 @@ from sidecar import BINARY, PATIENCE, Control, Process
 
 if not Path(BINARY).is_file():
     pytest.exit(
-        f"no gateway at {BINARY}: build it with `cargo build --release --features gateway`, "
+        f"no gateway at {BINARY}: build it with `cargo build --release -p vertex-gateway`, "
         "or set VERTEX_GATEWAY to one",
         returncode=2,
     )

@@ -20,8 +20,8 @@ def has_ext_authz():
 
 if not has_ext_authz():
     pytest.exit(
-        f"no gateway with ext-authz at {BINARY}: build it with `cargo build --release --features "
-        "ext-authz`, or set VERTEX_GATEWAY to one",
+        f"no gateway with ext-authz at {BINARY}: build it with `cargo build --release -p "
+        "vertex-gateway --features ext-authz`, or set VERTEX_GATEWAY to one",
         returncode=2,
     )
 

@@ -11,11 +11,8 @@ use async_openai::{
 use serde_json::{from_value, json};
 use tokio_stream::StreamExt;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_vertex::{
-    Error,
-    emulator::{ApiFault, Emulator, Faults, TokenBehavior, TokenFault},
-    openai_error::VertexErrorLayer,
-};
+use tower_vertex::{Error, openai_error::VertexErrorLayer};
+use tower_vertex_emulator::{ApiFault, Emulator, Faults, TokenBehavior, TokenFault};
 
 use crate::common::{Http, key_source, stack};
 

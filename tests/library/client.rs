@@ -8,11 +8,11 @@ use tower::{Service, ServiceBuilder, ServiceExt as _};
 use tower_vertex::{
     Client, Error,
     client::{Body, ResponseFuture},
-    emulator::{ApiFault, Emulator, Faults},
     retry::VertexRetryLayer,
     route::Upstream,
     token::StaticToken,
 };
+use tower_vertex_emulator::{ApiFault, Emulator, Faults};
 
 use crate::common::{chat as full_chat, echo, key_source, upstream};
 

@@ -23,7 +23,6 @@ use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
-    emulator::{Emulator, TokenBehavior, TokenFault},
     replay::ReplayBody,
     route::{VertexRoute, VertexRouteLayer},
     token::{
@@ -31,6 +30,7 @@ use tower_vertex::{
         TokenCache, TokenSource,
     },
 };
+use tower_vertex_emulator::{Emulator, TokenBehavior, TokenFault};
 
 use crate::common::{chat, door::Door, upstream, world::World};
 

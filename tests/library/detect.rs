@@ -14,12 +14,12 @@ use tower::{Layer, ServiceExt};
 use tower_vertex::{
     Error,
     auth::VertexAuthLayer,
-    emulator::{Emulator, TokenBehavior, UserGrantFault},
     route::VertexRouteLayer,
     token::{
         CredentialKind, Credentials, FetchReason, GcpAuth, GoogleCloudAuth, TokenCache, TokenSource,
     },
 };
+use tower_vertex_emulator::{Emulator, TokenBehavior, UserGrantFault};
 
 use crate::common::{
     auth, chat, client, eventually,
@@ -461,8 +461,8 @@ async fn a_refusal_says_what_to_do() {
     source.fetch(FetchReason::Proactive).await.unwrap();
 }
 
-fn literal(body: &str) -> tower_vertex::emulator::LiteralResponse {
-    tower_vertex::emulator::LiteralResponse { body: body.to_owned(), ..Default::default() }
+fn literal(body: &str) -> tower_vertex_emulator::LiteralResponse {
+    tower_vertex_emulator::LiteralResponse { body: body.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]

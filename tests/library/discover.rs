@@ -18,10 +18,12 @@ use tower::Layer as _;
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
     discover::{DiscoverError, Endpoints},
-    emulator::{ApiFault, Emulator, EmulatorBuilder, EndpointInfo, ErrorShape, Faults},
     error::Error,
     route::{Endpoint, Upstream},
     token::{StaticToken, TokenCache},
+};
+use tower_vertex_emulator::{
+    ApiFault, Emulator, EmulatorBuilder, EndpointInfo, ErrorShape, Faults,
 };
 
 use crate::common::{Http, HttpClient, auth, client, door::ClosedPort, key_source, upstream};
@@ -178,7 +180,7 @@ async fn what_was_found_is_remembered_and_one_lookup_serves_all() {
     let (vertex, endpoints) = start(builder).await;
     let slow = Duration::from_millis(50);
     let behavior =
-        tower_vertex::emulator::StreamBehavior { first_byte_delay: slow, ..<_>::default() };
+        tower_vertex_emulator::StreamBehavior { first_byte_delay: slow, ..<_>::default() };
     vertex.set_faults(Faults { api: None, stream: behavior });
     let find = |entry: &'static str| {
         let endpoints = endpoints.clone();

@@ -11,12 +11,12 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_vertex::{
     BoxError, Error,
     auth::RefreshOutcome,
-    emulator::{
-        ApiFault, Emulator, Faults, LiteralResponse, StreamBehavior, TokenBehavior, TokenFault,
-    },
     replay::ReplayBody,
     route::{Endpoint, Upstream, VertexRouteLayer},
     token::{AccessToken, TokenCache, TokenSource, token_fn},
+};
+use tower_vertex_emulator::{
+    ApiFault, Emulator, Faults, LiteralResponse, StreamBehavior, TokenBehavior, TokenFault,
 };
 
 use crate::common::{

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use tower_vertex::{
-    emulator::Emulator,
-    token::{FetchReason, GcpAuth, TokenSource},
-};
+use tower_vertex::token::{FetchReason, GcpAuth, TokenSource};
+use tower_vertex_emulator::Emulator;
 
 async fn emulators() -> (Emulator, Emulator) {
     (Emulator::start().await.unwrap(), Emulator::start().await.unwrap())

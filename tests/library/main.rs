@@ -2,29 +2,24 @@
 //!
 //! One binary for all of it: many of these tests wait, and here they wait at the same time.
 
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(feature = "gcp-auth")]
 mod async_openai;
 mod auth;
-#[cfg(all(feature = "client", feature = "emulator"))]
+#[cfg(feature = "client")]
 mod client;
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(feature = "gcp-auth")]
 #[path = "../common/mod.rs"]
 mod common;
-#[cfg(all(
-    feature = "emulator",
-    feature = "gcp-auth",
-    feature = "google-cloud-auth",
-    target_os = "linux"
-))]
+#[cfg(all(feature = "gcp-auth", feature = "google-cloud-auth", target_os = "linux"))]
 mod credentials;
-#[cfg(all(feature = "emulator", feature = "gcp-auth", feature = "google-cloud-auth", unix))]
+#[cfg(all(feature = "gcp-auth", feature = "google-cloud-auth", unix))]
 mod detect;
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(feature = "gcp-auth")]
 mod discover;
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(feature = "gcp-auth")]
 mod end_to_end;
 mod ext;
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(feature = "gcp-auth")]
 mod gcp_auth;
 mod model;
 mod openai_error;

@@ -411,11 +411,12 @@ fn layers_services_and_futures_can_be_shared() {
     sent(&service.call(post("{}")));
 }
 
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "gcp-auth")]
 mod sockets {
     use tower::ServiceBuilder;
-    use tower_vertex::{emulator::Emulator, route::VertexRouteLayer, token::TokenCache};
+    use tower_vertex::{route::VertexRouteLayer, token::TokenCache};
+    use tower_vertex_emulator::Emulator;
 
     use super::*;
     use crate::common::{Http, auth, client, key_source, text, upstream};

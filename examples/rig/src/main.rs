@@ -7,14 +7,8 @@ mod vertex;
 use futures_util::TryStreamExt;
 use rig_core::{completion::CompletionRequest, providers::openai::OpenAIConfig};
 use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
-use tower_vertex::{
-    auth::VertexAuthLayer,
-    emulator::Emulator,
-    http_client::HyperClient,
-    openai_error::VertexErrorLayer,
-    route::{Upstream, VertexRouteLayer},
-    token::GcpAuth,
-};
+use tower_vertex::{auth::VertexAuthLayer, http_client::HyperClient, openai_error::VertexErrorLayer, route::{Upstream, VertexRouteLayer}, token::GcpAuth};
+use tower_vertex_emulator::Emulator;
 use vertex::Vertex;
 
 #[tokio::main]

@@ -59,10 +59,9 @@ impl CredentialsBuilder {
         self
     }
 
-    /// What named the file, for errors.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn named_by(mut self, place: String) -> Self {
-        self.place = Some(place);
+    /// The setting that named the [`file`](Self::file), for errors: `--credentials`, for instance.
+    pub fn named_by(mut self, setting: impl Into<String>) -> Self {
+        self.place = Some(setting.into());
         self
     }
 
@@ -98,10 +97,9 @@ impl CredentialsBuilder {
         self
     }
 
-    /// Whether the project is known already: then a metadata server is not asked for its own, and
-    /// nothing waits for it.
-    #[cfg(any(feature = "client", feature = "gateway"))]
-    pub(crate) fn project_known(mut self, known: bool) -> Self {
+    /// Whether the program knows its project already. A metadata server is then not asked for the
+    /// project, which saves a request at start. Default: no.
+    pub fn project_known(mut self, known: bool) -> Self {
         self.project_known = known;
         self
     }

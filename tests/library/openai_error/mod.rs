@@ -2,6 +2,6 @@
 
 mod answers;
 mod script;
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(feature = "gcp-auth")]
 mod sockets;
 mod streams;

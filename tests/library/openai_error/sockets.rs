@@ -12,11 +12,11 @@ use tokio::{
 use tower::{Layer, Service, ServiceExt};
 use tower_vertex::{
     auth::RefreshOutcome,
-    emulator::{ApiFault, Emulator, ErrorShape, Faults, StreamBehavior},
     openai_error::{VertexError, VertexErrorLayer},
     route::VertexRouteLayer,
     token::TokenCache,
 };
+use tower_vertex_emulator::{ApiFault, Emulator, ErrorShape, Faults, StreamBehavior};
 
 use super::script::{error, form, is_interruption, parsed};
 use crate::common::{

@@ -12,7 +12,6 @@ use tower::{Layer, Service, ServiceExt, retry::budget::TpsBudget};
 use tower_vertex::{
     BoxError,
     auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
-    emulator::{ApiFault, Emulator, Faults, StreamBehavior},
     model::{ModelBody, ModelRoute, ModelTable, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
@@ -20,6 +19,7 @@ use tower_vertex::{
     route::{Upstream, VertexRoute, VertexRouteLayer},
     token::{AccessToken, TokenCache, TokenSource, token_fn},
 };
+use tower_vertex_emulator::{ApiFault, Emulator, Faults, StreamBehavior};
 
 use crate::common::{
     Http, HttpClient, chat, chat_stream, client, door::Door, eventually, upstream,

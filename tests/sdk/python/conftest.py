@@ -39,7 +39,7 @@ def clean(monkeypatch):
 
 if not Path(BINARY).is_file():
     pytest.exit(
-        f"no gateway at {BINARY}: build it with `cargo build --release --features gateway`, "
+        f"no gateway at {BINARY}: build it with `cargo build --release -p vertex-gateway`, "
         "or set VERTEX_GATEWAY to one",
         returncode=2,
     )

@@ -21,7 +21,7 @@ fn version() -> String {
 async fn the_matrix_of_async_openai() {
     // reqwest is built without a provider of cryptography here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sdk");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/sdk");
     let file = folder.join(format!("{CLIENT}.json"));
     fs::create_dir_all(folder).unwrap();
     let _ = fs::remove_file(&file);

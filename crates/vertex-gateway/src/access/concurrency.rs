@@ -1,0 +1,271 @@
+//! How many requests are under way at Vertex AI at a time, and how long others wait for their turn.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use clap::Args;
+use http::StatusCode;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+use super::Client;
+use crate::{
+    local_reply::LocalReply,
+    values::{MOST, number, time},
+};
+
+/// The options about load.
+#[derive(Clone, Debug, Args)]
+pub struct LimitOptions {
+    /// Connections of clients at a time; the next ones wait until one ends; 0 for no limit
+    /// [default: what the limit of open files allows]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_CONNECTIONS",
+        value_parser = number::<usize>(0..=MOST)
+    )]
+    pub max_connections: Option<usize>,
+
+    /// Requests under way at Vertex AI at a time, streams until their end; 0 for no limit [default:
+    /// what the limit of open files allows]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_CONCURRENT_REQUESTS",
+        value_parser = number::<usize>(0..=MOST)
+    )]
+    pub max_concurrent_requests: Option<usize>,
+
+    /// Requests that may wait for their turn when so many are under way; the next is refused at
+    /// once. 0 lets none wait
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_MAX_QUEUED_REQUESTS",
+        default_value_t = 1000,
+        value_parser = number::<usize>(0..=MOST)
+    )]
+    pub max_queued_requests: usize,
+
+    /// How long a request waits for its turn, under the limit of its key and under that of all
+    /// together, before it is refused; 0 waits for nothing
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_QUEUE_TIMEOUT",
+        default_value = "10s",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub queue_timeout: Duration,
+}
+
+impl LimitOptions {
+    /// The same, with what `share` allows where nothing was given: so many connections, and so many
+    /// requests under way.
+    pub(crate) fn or(&self, share: usize) -> Self {
+        Self {
+            max_connections: self.max_connections.or(Some(share)),
+            max_concurrent_requests: self.max_concurrent_requests.or(Some(share)),
+            ..self.clone()
+        }
+    }
+}
+
+/// Room for so many; `None` for any number, which 0 or nothing stands for.
+pub(crate) fn room(most: Option<usize>) -> Option<Arc<Semaphore>> {
+    let most = most.unwrap_or(0).min(Semaphore::MAX_PERMITS);
+    (most > 0).then(|| Arc::new(Semaphore::new(most)))
+}
+
+/// Shared by all that serve.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    all: Option<Arc<Semaphore>>,
+    waiting: Arc<AtomicUsize>,
+    most_waiting: usize,
+    longest_wait: Duration,
+}
+
+/// The right to be under way, until it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Permits {
+    _all: Option<OwnedSemaphorePermit>,
+    _client: Option<OwnedSemaphorePermit>,
+}
+
+impl Limits {
+    pub(crate) fn new(options: &LimitOptions) -> Self {
+        Self {
+            all: room(options.max_concurrent_requests),
+            waiting: Arc::default(),
+            most_waiting: options.max_queued_requests,
+            longest_wait: options.queue_timeout,
+        }
+    }
+
+    /// Waits for its turn; of the client first, so that one with many requests holds up its own.
+    ///
+    /// # Errors
+    ///
+    /// 429 if the client has too many requests under way, 503 if all together have.
+    pub(crate) async fn enter(&self, client: Option<&Client>) -> Result<Permits, LocalReply> {
+        let until = Instant::now() + self.longest_wait;
+        let of_client = match client.and_then(Client::concurrency) {
+            None => None,
+            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::client_is_busy)?),
+        };
+        let of_all = match &self.all {
+            None => None,
+            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::busy)?),
+        };
+        Ok(Permits { _all: of_all, _client: of_client })
+    }
+
+    /// The same for who need not wait; `None` for who has to.
+    pub(crate) fn enter_at_once(&self, client: Option<&Client>) -> Option<Permits> {
+        let free = |limit: &Arc<Semaphore>| Arc::clone(limit).try_acquire_owned().ok();
+        let of_client = match client.and_then(Client::concurrency) {
+            None => None,
+            Some(limit) => Some(free(limit)?),
+        };
+        let of_all = match &self.all {
+            None => None,
+            Some(limit) => Some(free(limit)?),
+        };
+        Some(Permits { _all: of_all, _client: of_client })
+    }
+
+    /// How many wait for their turn, now and later.
+    pub(crate) fn waiting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
+    }
+
+    async fn turn(
+        &self,
+        limit: &Arc<Semaphore>,
+        until: Instant,
+    ) -> Result<OwnedSemaphorePermit, NoTurn> {
+        // Of the two limits one may have room.
+        if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let most = self.most_waiting;
+        let _place = QueueSlot::take(&self.waiting, most).ok_or(NoTurn::QueueIsFull { most })?;
+        let permit = timeout_at(until, Arc::clone(limit).acquire_owned()).await;
+        // It is never closed.
+        permit.ok().and_then(Result::ok).ok_or(NoTurn::Waited(self.longest_wait))
+    }
+}
+
+/// Why its turn does not come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NoTurn {
+    QueueIsFull { most: usize },
+    Waited(Duration),
+}
+
+impl NoTurn {
+    /// More requests than may be under way.
+    fn busy(self) -> LocalReply {
+        let message = format!(
+            "as many requests are under way as --max-concurrent-requests allows, and {self}; try \
+             again later"
+        );
+        LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+            .retry_after(Duration::from_secs(1))
+    }
+
+    /// The same for the requests of one client.
+    fn client_is_busy(self) -> LocalReply {
+        let message = format!(
+            "as many requests of this key are under way as it may have, and {self}; try again later"
+        );
+        LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
+            .retry_after(Duration::from_secs(1))
+    }
+}
+
+impl fmt::Display for NoTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QueueIsFull { most } => {
+                write!(f, "{most} wait already, which is all that --max-queued-requests allows")
+            }
+            Self::Waited(time) => write!(f, "none ended within {time:?}"),
+        }
+    }
+}
+
+/// A place in the queue.
+struct QueueSlot<'a>(&'a AtomicUsize);
+
+impl<'a> QueueSlot<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let next = |waiting: usize| (waiting < most).then_some(waiting + 1);
+        // Not `then_some`: it would make the place, and drop it, where there is none.
+        waiting.fetch_update(Relaxed, Relaxed, next).is_ok().then(|| Self(waiting))
+    }
+}
+
+impl Drop for QueueSlot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{access::Clients, config::file::ClientRules};
+
+    #[tokio::test(start_paused = true)]
+    async fn both_turns_have_one_time_together() {
+        let limits = Limits::new(&LimitOptions {
+            max_connections: None,
+            max_concurrent_requests: Some(1),
+            max_queued_requests: 1,
+            queue_timeout: Duration::from_secs(10),
+        });
+        let rules = serde_json::json!({ "name": "client", "max_concurrent_requests": 1 });
+        let rules: ClientRules = serde_json::from_value(rules).unwrap();
+        let client = Client::new(&rules, &Clients::default()).unwrap();
+        let of_all = limits.enter_at_once(None).unwrap();
+        let of_client = Arc::clone(client.concurrency().unwrap()).try_acquire_owned().unwrap();
+        let begin = Instant::now();
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            drop(of_client);
+        };
+        let (entered, ()) = tokio::join!(limits.enter(Some(&client)), later);
+        assert_eq!(entered.unwrap_err().code(), "overloaded");
+        assert_eq!(begin.elapsed(), Duration::from_secs(10));
+        drop(of_all);
+        let of_client = limits.enter(Some(&client)).await.unwrap();
+        let refused = limits.enter(Some(&client)).await.unwrap_err();
+        assert_eq!(refused.code(), "too_many_concurrent_requests");
+        drop(of_client);
+        assert!(limits.enter(Some(&client)).await.is_ok());
+    }
+    #[test]
+    fn a_full_queue_that_refuses_keeps_its_places() {
+        let waiting = AtomicUsize::new(0);
+        let places: Vec<_> = (0..2).filter_map(|_| QueueSlot::take(&waiting, 2)).collect();
+        assert_eq!(places.len(), 2);
+        for _ in 0..1000 {
+            assert!(QueueSlot::take(&waiting, 2).is_none());
+            assert_eq!(waiting.load(Relaxed), 2);
+        }
+        drop(places);
+        assert_eq!(waiting.load(Relaxed), 0);
+        assert!(QueueSlot::take(&waiting, 2).is_some());
+    }
+}

@@ -1,0 +1,276 @@
+//! Who may ask, which models, how often, and how many at a time.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `keys` | the keys of clients |
+//! | `rate` | how often a client may ask |
+//! | `concurrency` | how many requests are in flight at a time, and how long others wait |
+//! | `stored` | who may use a stored response |
+
+pub(crate) mod concurrency;
+mod keys;
+mod rate;
+mod stored;
+
+use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
+
+use clap::{Args, builder::FalseyValueParser};
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
+
+use self::{
+    keys::{KeySources, Keys},
+    rate::Bucket,
+};
+use super::{
+    config::{
+        file::{ClientRules, ConfigFile, FileOptions},
+        suggest::nearest,
+        upstream::TargetOptions,
+    },
+    error::Failure,
+    local_reply::{LocalReply, clip},
+    values::shown_debug,
+};
+use tower_vertex::{model::Pattern, shown};
+
+/// The options about who may ask.
+#[derive(Clone, Args)]
+pub struct ClientOptions {
+    /// File of the keys that clients must have, one `name:key` a line; read again when it changes.
+    /// Keys may also be in the variable VERTEX_GATEWAY_CLIENT_KEYS, with commas between. Without
+    /// any, only this machine is served
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CLIENT_KEY_FILE")]
+    pub client_key_file: Option<PathBuf>,
+
+    /// Let whoever reaches --listen use your credentials, although there are neither keys nor
+    /// certificates of clients
+    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
+    pub allow_unauthenticated: bool,
+}
+
+shown_debug!(ClientOptions: client_key_file; allow_unauthenticated);
+
+/// Where clients are from.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientSources {
+    keys: KeySources,
+    /// What it may set goes with it.
+    config: Option<(PathBuf, FileOptions)>,
+}
+
+/// All clients that are known. Without keys, nobody has to say who asks.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    keys: Option<Keys>,
+    by_name: HashMap<String, Arc<Client>>,
+}
+
+/// One of them: whoever has its key.
+#[derive(Debug)]
+pub(crate) struct Client {
+    name: Arc<str>,
+    /// `None` for all.
+    models: Option<Vec<Pattern>>,
+    requests_per_minute: Option<NonZeroU32>,
+    bucket: Arc<Bucket>,
+    concurrency: Option<Concurrency>,
+    /// Whether it may use responses that other keys have stored.
+    shared_responses: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Concurrency {
+    limit: NonZeroU32,
+    permits: Arc<Semaphore>,
+}
+
+impl ClientSources {
+    pub(crate) fn new(options: &ClientOptions, target: &TargetOptions) -> Self {
+        let file = options.client_key_file.clone().filter(|path| !path.as_os_str().is_empty());
+        let known = target.file.known_options();
+        let config = target.config().map(|path| (path.to_owned(), known.clone()));
+        Self { keys: KeySources { file }, config }
+    }
+
+    /// What to look at for changes.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let config = self.config.iter().map(|(path, _)| path);
+        self.keys.file.iter().chain(config).cloned().collect()
+    }
+
+    /// Reads everything anew. What `before` has counted of a client still counts.
+    pub(crate) fn load(&self, before: &Clients) -> Result<Clients, Failure> {
+        let file = match &self.config {
+            Some((path, known)) => ConfigFile::load::<TargetOptions>(path, known)?,
+            None => ConfigFile::default(),
+        };
+        Clients::new(self.keys.load()?, file.clients(), before)
+    }
+}
+
+impl Clients {
+    fn new(keys: Option<Keys>, rules: &[ClientRules], before: &Self) -> Result<Self, Failure> {
+        let mut by_name = HashMap::new();
+        for name in keys.iter().flat_map(Keys::names) {
+            by_name.insert(name.to_owned(), Arc::new(Client::unlimited(name, before)));
+        }
+        let mut seen = Vec::new();
+        for rules in rules {
+            let name = rules.name.as_str();
+            let refused =
+                |why: String| Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)));
+            if keys.is_none() {
+                return Err(refused("there are no keys: give them with --client-key-file".into()));
+            }
+            if seen.contains(&name) {
+                return Err(refused("it is in the file already; leave one of the two out".into()));
+            }
+            seen.push(name);
+            if !by_name.contains_key(name) {
+                let known = by_name.keys().map(String::as_str);
+                return Err(refused(match nearest(name, known) {
+                    Some(near) => {
+                        format!("no key has this name: did you mean {:?}?", shown::value(near))
+                    }
+                    None => "no key has this name".to_owned(),
+                }));
+            }
+            let client = Client::new(rules, before).map_err(refused)?;
+            by_name.insert(name.to_owned(), Arc::new(client));
+        }
+        Ok(Self { keys, by_name })
+    }
+
+    /// Whether whoever asks must have a key.
+    pub(crate) fn have_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Who asks, by the key in `Authorization`.
+    ///
+    /// # Errors
+    ///
+    /// 401 without a key that is known.
+    pub(crate) fn authenticate(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Client>>, LocalReply> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        let name = keys.owner(headers)?;
+        // Each key has a client; were there none, it would be a stranger's.
+        self.by_name.get(name).cloned().map(Some).ok_or_else(keys::unknown)
+    }
+}
+
+impl Client {
+    fn unlimited(name: &str, before: &Clients) -> Self {
+        let before = before.by_name.get(name);
+        let bucket = before.map_or_else(|| Arc::new(Bucket::full()), |old| Arc::clone(&old.bucket));
+        Self {
+            name: name.into(),
+            models: None,
+            requests_per_minute: None,
+            bucket,
+            concurrency: None,
+            shared_responses: false,
+        }
+    }
+
+    pub(crate) fn new(rules: &ClientRules, before: &Clients) -> Result<Self, String> {
+        let patterns = |models: &Vec<String>| -> Result<Vec<Pattern>, String> {
+            models.iter().map(|text| text.parse::<Pattern>().map_err(|e| e.to_string())).collect()
+        };
+        let models = rules.models.as_ref().map(patterns).transpose()?;
+        // Requests under way keep their permits; those of another limit are not counted.
+        let kept = |limit: NonZeroU32| {
+            let old = before.by_name.get(&rules.name)?.concurrency.clone()?;
+            (old.limit == limit).then_some(old)
+        };
+        let concurrency = rules.max_concurrent_requests.map(|limit| {
+            kept(limit).unwrap_or_else(|| {
+                let most = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+                let permits = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+                Concurrency { limit, permits }
+            })
+        });
+        let requests_per_minute = rules.requests_per_minute;
+        Ok(Self {
+            models,
+            requests_per_minute,
+            concurrency,
+            shared_responses: rules.shared_responses,
+            ..Self::unlimited(&rules.name, before)
+        })
+    }
+
+    /// For the log and the metrics.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    ///
+    /// 429, with the time until the next one may come.
+    pub(crate) fn count_request(&self) -> Result<(), LocalReply> {
+        let Some(limit) = self.requests_per_minute else { return Ok(()) };
+        self.bucket.take(limit, Instant::now()).map_err(|wait| {
+            let message = format!(
+                "the key {:?} may be used for {limit} requests a minute: try again later",
+                self.name
+            );
+            LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+                .retry_after(wait)
+        })
+    }
+
+    /// Whether it may ask for certain models alone.
+    pub(crate) fn has_list(&self) -> bool {
+        self.models.is_some()
+    }
+
+    /// # Errors
+    ///
+    /// 403 if it may not ask for this model. `None` is a request without one that could be read.
+    pub(crate) fn allow(&self, model: Option<&str>) -> Result<(), LocalReply> {
+        let Some(patterns) = &self.models else { return Ok(()) };
+        let fits = |pattern: &Pattern, model: &str| {
+            pattern.matches(model) && (pattern.as_str() == model || is_one_name(model))
+        };
+        if model.is_some_and(|model| patterns.iter().any(|pattern| fits(pattern, model))) {
+            return Ok(());
+        }
+        let asked = match model {
+            Some(model) => {
+                let model = clip(model);
+                format!("the key {:?} may not ask for the model {model:?}", self.name)
+            }
+            None => format!(
+                "the key {:?} may only ask for certain models, and no model can be read in this \
+                 request",
+                self.name
+            ),
+        };
+        let may: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
+        let may = if may.is_empty() { "none".to_owned() } else { may.join(", ") };
+        let message = format!("{asked}: it may ask for {may}");
+        Err(LocalReply::new(StatusCode::FORBIDDEN, "model_not_allowed", message))
+    }
+
+    /// How many of its requests may be under way.
+    pub(crate) fn concurrency(&self) -> Option<&Arc<Semaphore>> {
+        self.concurrency.as_ref().map(|concurrency| &concurrency.permits)
+    }
+}
+
+/// Whether nobody who makes a path of `model` could read another one in it: a `*` stands for a part
+/// of a name, and not for a way to other names.
+fn is_one_name(model: &str) -> bool {
+    !model.contains(['%', '\\']) && !model.split('/').any(|part| matches!(part, "." | ".."))
+}

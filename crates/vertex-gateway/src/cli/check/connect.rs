@@ -1,0 +1,135 @@
+//! The way to the upstream's host: its name, and its certificate.
+
+use std::{future::Future, io, sync::Arc};
+
+use hyper_rustls::ConfigBuilderExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{self, CertificateError, ClientConfig, crypto::ring, pki_types::ServerName},
+};
+
+use super::report::Check;
+use crate::outbound::CONNECT_TIMEOUT;
+
+/// As many of a name's addresses as are shown.
+const ADDRESSES_SHOWN: usize = 3;
+
+/// Looks up the addresses of a host.
+pub(super) async fn dns(host: &str, port: u16, own_host: bool) -> Check {
+    const NAME: &str = "DNS";
+    let bare = unbracketed(host);
+    if bare.parse::<std::net::IpAddr>().is_ok() {
+        return Check::passed(NAME, format!("not used: {bare} is an address"));
+    }
+    let (why, remedy) = match in_time(tokio::net::lookup_host((bare, port))).await {
+        Ok(addresses) => {
+            let mut addresses: Vec<_> = addresses.map(|address| address.ip()).collect();
+            addresses.dedup();
+            let shown: Vec<_> =
+                addresses.iter().take(ADDRESSES_SHOWN).map(ToString::to_string).collect();
+            let more = match addresses.len().saturating_sub(ADDRESSES_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let detail = format!("{bare} is {}{more}", shown.join(", "));
+            return Check::passed(NAME, detail);
+        }
+        Err(error) if own_host => (
+            error,
+            "write --upstream or --dedicated-host as your network's DNS has it, and see that this \
+             machine is in that network",
+        ),
+        Err(error) => (
+            error,
+            "write --location as Google does, and see that this machine can look up names outside \
+             (`getent hosts googleapis.com`)",
+        ),
+    };
+    Check::failed(NAME, format!("{bare} cannot be resolved ({why})"), remedy)
+}
+
+/// Shakes hands with a host, trusting whom the system trusts.
+pub(super) async fn tls(host: &str, port: u16, own_host: bool) -> Check {
+    const NAME: &str = "TLS";
+    let bare = unbracketed(host);
+    let config = match config() {
+        Ok(config) => config,
+        Err(error) => {
+            let detail = format!("no root certificates ({error})");
+            return Check::failed(NAME, detail, "install the package ca-certificates");
+        }
+    };
+    let Ok(name) = ServerName::try_from(bare.to_owned()) else {
+        let remedy = "give --upstream a host that a certificate can name";
+        return Check::failed(NAME, format!("{bare:?} is no name for a certificate"), remedy);
+    };
+    let handshake = async {
+        let socket = TcpStream::connect((bare, port)).await?;
+        TlsConnector::from(Arc::new(config)).connect(name, socket).await
+    };
+    match in_time(handshake).await {
+        Ok(stream) => {
+            let version = match stream.get_ref().1.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+                Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+                _ => "TLS",
+            };
+            Check::passed(NAME, format!("{version}, by a certificate that this system trusts"))
+        }
+        Err(error) => {
+            let detail = format!("no handshake: {error}");
+            Check::failed(NAME, detail, remedy(&error, port, own_host))
+        }
+    }
+}
+
+fn config() -> io::Result<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(ring::default_provider().into());
+    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    Ok(builder.with_native_roots()?.with_no_client_auth())
+}
+
+fn remedy(error: &io::Error, port: u16, own_host: bool) -> String {
+    use CertificateError as Bad;
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let remedy = match tls {
+        Some(rustls::Error::InvalidCertificate(Bad::UnknownIssuer)) => {
+            "a proxy that reads TLS may be between: add its certificate to this system's, or name \
+             a file with it in SSL_CERT_FILE"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. },
+        )) => "another server answers for this name: look at --upstream, and at this machine's DNS",
+        Some(rustls::Error::InvalidCertificate(
+            Bad::Expired
+            | Bad::ExpiredContext { .. }
+            | Bad::NotValidYet
+            | Bad::NotValidYetContext { .. },
+        )) => {
+            "set this machine's clock (`timedatectl set-ntp true`), or have the server's \
+             certificate renewed"
+        }
+        Some(_) => "what answers there does not speak TLS as it should: look at the port",
+        None if own_host => {
+            return format!("start what should listen on its port {port}, or correct --upstream");
+        }
+        None => return format!("open its port {port} in firewalls and proxies on the way"),
+    };
+    remedy.to_owned()
+}
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
+        Ok(result) => result,
+        Err(_elapsed) => {
+            let text = format!("nothing within {CONNECT_TIMEOUT:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        }
+    }
+}
+
+/// An IPv6 address has brackets in a URI alone.
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}

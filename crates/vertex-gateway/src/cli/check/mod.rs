@@ -1,0 +1,278 @@
+//! `vertex-gateway check`: every step from the credentials to an answer of the model, one line
+//! each, with the remedy for what fails.
+//!
+//! A step that fails stops only those that need it, so that one run shows all there is to mend.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | `advice` | errors of credentials and tokens, parted into fault and remedy |
+//! | `connect` | the host's name and certificate |
+//! | `model` | a request by the way of every request, and the server's clock |
+//! | `explain` | what Vertex AI's answer means |
+//! | `report` | lines, or JSON |
+
+mod advice;
+mod connect;
+mod explain;
+mod model;
+mod report;
+
+use std::time::Duration;
+
+use clap::Args;
+use http::uri::Scheme;
+
+use self::{
+    explain::Facts,
+    report::{Check, Report},
+};
+use crate::{
+    config::{
+        credentials::{Identity, Minted, find, mint},
+        layered::Given,
+        upstream::{Settings, TargetOptions},
+    },
+    error::{Failure, NO_LOCATION, NO_PROJECT},
+    models::discovery,
+    values::{given, shown_debug},
+};
+use tower_vertex::{
+    Error,
+    auth::VertexAuthLayer,
+    model::{ModelEntry, ModelTable},
+    route::{Endpoint, Upstream},
+    shown,
+};
+
+/// The options of `vertex-gateway check`.
+#[derive(Clone, Args)]
+pub struct CheckOptions {
+    /// Where requests go, and whose credentials they carry.
+    #[command(flatten)]
+    pub target: TargetOptions,
+
+    /// Model to ask for one token [default: google/gemini-2.5-flash; none for a deployed endpoint,
+    /// which ignores it]
+    #[arg(long, value_name = "PUBLISHER/MODEL")]
+    pub model: Option<String>,
+
+    /// Print one JSON document: {"ok", "checks": [{"name", "ok", "detail", "remedy"}]}
+    #[arg(long)]
+    pub json: bool,
+}
+
+shown_debug!(CheckOptions: model; target, json);
+
+const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
+
+/// Runs the checks. Exit code 1 says that one failed, 2 that an option is wrong.
+pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
+    let options = &options;
+    let target = &options.target;
+    let emulator = target.credentials.start_emulator().await?;
+    let emulator = emulator.as_ref();
+    // A wrong option is no finding.
+    let guess = target.settings(emulator, None)?.with_some_names()?;
+    target.validate(&guess, emulator)?;
+    let search = target.credentials.search(&target.file)?;
+
+    let mut report = Report::new(options.json);
+    let identity = match find(search, emulator).await {
+        Ok(identity) => Some(identity),
+        Err(Error::Credentials(error)) => {
+            report.add(advice::no_credentials(&error));
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let info = identity.as_ref().and_then(|identity| identity.info.as_ref());
+    let settings = target.settings(emulator, info)?;
+    let guess = settings.with_some_names()?;
+    if let Some(identity) = &identity {
+        report.add(credentials(identity));
+    }
+    let minted = token(&mut report, identity.as_ref()).await;
+    let upstream = names(&mut report, &settings);
+    let reachable = if settings.location().is_none() && !settings.own_host {
+        for name in ["DNS", "TLS"] {
+            report.add(Check::not_tried(name, "the host follows from the location"));
+        }
+        false
+    } else {
+        way(&mut report, &guess, settings.own_host).await
+    };
+
+    let (base, minted) = match (upstream, minted, reachable) {
+        (_, None, _) => return not_asked(report, "there is no token"),
+        (None, ..) => return not_asked(report, "there is no upstream"),
+        (.., false) => return not_asked(report, "there is no way to the host"),
+        (Some(upstream), Some(minted), true) => (upstream, minted),
+    };
+    let auth = VertexAuthLayer::with_cache(minted.cache.clone());
+    let auth = target.trusting(auth, &base, emulator, info)?;
+    let Some(table) = models(&mut report, target, &base, &auth).await? else {
+        return not_asked(report, "there is no table of models");
+    };
+    let asked = match (given(&options.model), base.endpoint()) {
+        (Some(model), _) => model,
+        (None, Endpoint::OpenApi | Endpoint::BaseUrl { .. }) => DEFAULT_MODEL,
+        // It has one, whatever the name.
+        (None, _) => "",
+    };
+    let entry = table.find(asked);
+    let upstream = entry.and_then(ModelEntry::upstream).unwrap_or(&base);
+    let sent = table.sends(asked, upstream);
+    let own_host = settings.own_host || matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
+    if *upstream != base {
+        let url = format!("{upstream}/chat/completions");
+        let detail = format!("{}: {}", shown::value(asked), shown::value(&url));
+        report.add(Check::passed("entry", detail));
+        if upstream.origin() != base.origin() && !way(&mut report, upstream, own_host).await {
+            return not_asked(report, "there is no way to its host");
+        }
+    }
+    let quota_project = target.quota_project();
+    let show = |text: &str| shown::value(text).to_string();
+    let (project, model) = (upstream.project().map(show), show(&sent));
+    let endpoint = match upstream.endpoint() {
+        Endpoint::Deployed { id }
+        | Endpoint::Dedicated { id, .. }
+        | Endpoint::Private { id, .. } => Some(show(id)),
+        _ => None,
+    };
+    let quota_project = quota_project.or(info.and_then(|info| info.quota_project())).map(show);
+    let facts = Facts {
+        project: project.as_deref(),
+        location: upstream.location().map(|location| location.as_str()),
+        endpoint: endpoint.as_deref(),
+        model: &model,
+        origin: upstream.origin(),
+        own_host,
+        principal: info.and_then(|info| info.impersonates().or(info.principal())),
+        quota_project: quota_project.as_deref(),
+        token: minted.in_clear(),
+    };
+    let (answer, clock) = model::ask(asked, &table, &auth, &facts).await;
+    report.add(answer);
+    if let Some(clock) = clock {
+        report.add(clock);
+    }
+    report.end()
+}
+
+fn not_asked(mut report: Report, because: &str) -> Result<(), Failure> {
+    report.add(Check::not_tried("model", because));
+    report.end()
+}
+
+fn credentials(identity: &Identity) -> Check {
+    let detail = match &identity.info {
+        Some(info) => format!("{identity}; tokens by {}", info.backend()),
+        None => identity.to_string(),
+    };
+    let warnings = identity.info.as_ref().map(|info| info.warnings()).unwrap_or_default();
+    Check::passed("credentials", detail).advised(warnings)
+}
+
+async fn token(report: &mut Report, identity: Option<&Identity>) -> Option<Minted> {
+    let Some(identity) = identity else {
+        report.add(Check::not_tried("token", "there are no credentials"));
+        return None;
+    };
+    match mint(identity.source.clone()).await {
+        Ok(minted) => {
+            report.add(Check::passed(
+                "token",
+                match minted.life {
+                    Some(life) => format!("fetched; good for {}", in_words(life)),
+                    None => "fetched; for how long it is good was not told".to_owned(),
+                },
+            ));
+            Some(minted)
+        }
+        Err(error) => {
+            report.add(advice::no_token(&error, identity));
+            None
+        }
+    }
+}
+
+/// The project, the location, and the URL that they make.
+fn names(report: &mut Report, settings: &Settings) -> Option<Upstream> {
+    for (name, taken, missing) in [
+        ("project", settings.project(), NO_PROJECT),
+        ("location", settings.location(), NO_LOCATION),
+    ] {
+        report.add(match (taken, missing.split_once(": ")) {
+            (Some(Given { value, from }), _) => {
+                Check::passed(name, format!("{}, from {from}", shown::value(value)))
+            }
+            (None, _) if settings.whole_base => {
+                Check::passed(name, "not needed: --upstream has a path")
+            }
+            (None, Some((detail, remedy))) => Check::failed(name, detail, remedy),
+            (None, None) => Check::failed(name, "not set", missing),
+        });
+    }
+    match settings.upstream() {
+        Ok(upstream) => {
+            let url = format!("{upstream}/chat/completions");
+            report.add(Check::passed("upstream", shown::value(&url).to_string()));
+            Some(upstream)
+        }
+        Err(_missing) => {
+            report.add(Check::not_tried("upstream", "it is made of project and location"));
+            None
+        }
+    }
+}
+
+/// The table of models, with what is known only by name looked up: without any such, not a line.
+async fn models(
+    report: &mut Report,
+    target: &TargetOptions,
+    base: &Upstream,
+    auth: &VertexAuthLayer,
+) -> Result<Option<ModelTable>, Failure> {
+    let discovered = match discovery::look_up(target, base, auth).await {
+        Ok(discovered) => discovered,
+        Err(failure) if failure.exit_code() == 1 => {
+            let remedy = "`vertex-gateway endpoints` lists what is there, by id and by name";
+            report.add(Check::failed("endpoints", failure.to_string(), remedy));
+            return Ok(None);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let table = target.models(base, auth, &discovered)?;
+    if target.has_names() {
+        report.add(Check::passed("endpoints", discovered.to_string()));
+    }
+    Ok(Some(table))
+}
+
+/// Whether there is a way to the host, which does not depend on the project.
+async fn way(report: &mut Report, upstream: &Upstream, own_host: bool) -> bool {
+    let uri = upstream.uri();
+    let host = uri.host().unwrap_or_default();
+    let https = uri.scheme() == Some(&Scheme::HTTPS);
+    let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let dns = connect::dns(host, port, own_host).await;
+    let found = dns.is_passed();
+    report.add(dns);
+    let tls = match (https, found) {
+        (false, _) => Check::passed("TLS", "not used (http)"),
+        (true, false) => Check::not_tried("TLS", "the host has no address"),
+        (true, true) => connect::tls(host, port, own_host).await,
+    };
+    let shaken = tls.is_passed();
+    report.add(tls);
+    found && shaken
+}
+
+fn in_words(life: Duration) -> String {
+    match life.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} min", seconds / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}

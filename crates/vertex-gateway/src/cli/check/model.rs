@@ -1,0 +1,160 @@
+//! The last check: one token of a model, by the way of every request.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use chrono::DateTime;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use serde_json::json;
+use tower::{Layer as _, ServiceExt as _};
+
+use super::{
+    explain::{Answer, Facts, explain},
+    report::Check,
+};
+use crate::{
+    error::{causes, find},
+    outbound::{ConnectError, Outbound},
+};
+use tower_vertex::{
+    BoxError, Error,
+    auth::VertexAuthLayer,
+    model::{ModelTable, VertexModelLayer},
+    route::VertexRouteLayer,
+};
+
+const NAME: &str = "model";
+/// For the whole answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// More than one token takes, and more than an error.
+const LONGEST: usize = 1024 * 1024;
+/// Google takes signed claims within five minutes.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// Asks, and says what came of it; and what the answer tells of this machine's clock.
+pub(super) async fn ask(
+    model: &str,
+    table: &ModelTable,
+    auth: &VertexAuthLayer,
+    facts: &Facts<'_>,
+) -> (Check, Option<Check>) {
+    let started = Instant::now();
+    let answered = match tokio::time::timeout(TIMEOUT, send(model, table, auth)).await {
+        Ok(answered) => answered,
+        Err(_elapsed) => {
+            let remedy = "the host takes connections and is silent: look at what is between, and \
+                 at the endpoint's load";
+            let detail = format!("no answer of {} within {TIMEOUT:?}", facts.origin);
+            return (Check::failed(NAME, detail, remedy), None);
+        }
+    };
+    match answered {
+        Ok(Answered { status, headers, body, at }) => {
+            let answer = Answer {
+                status,
+                is_html: headers
+                    .get(header::CONTENT_TYPE)
+                    .is_some_and(|value| value.as_bytes().starts_with(b"text/html")),
+                body: &body,
+            };
+            let check = match explain(&answer, facts) {
+                None => {
+                    let named = if facts.model.is_empty() { "the endpoint" } else { facts.model };
+                    let seconds = started.elapsed().as_secs_f64();
+                    Check::passed(NAME, format!("{named} answered in {seconds:.1} s"))
+                }
+                Some((detail, remedy)) => Check::failed(NAME, detail, remedy),
+            };
+            (check, clock(&headers, at))
+        }
+        Err(error) => (unanswered(&error, facts), None),
+    }
+}
+
+struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    at: SystemTime,
+}
+
+async fn send(
+    model: &str,
+    table: &ModelTable,
+    auth: &VertexAuthLayer,
+) -> Result<Answered, BoxError> {
+    let client = Outbound::for_a_while().map_err(|failure| failure.to_string())?;
+    let route = VertexRouteLayer::new(table.base().clone());
+    let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
+    let body = json!({
+        "model": model,
+        "messages": [{ "role": "user", "content": "Say: yes" }],
+        "max_tokens": 1,
+    });
+    let request = Request::post("/v1/chat/completions")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::<Bytes>::from(body.to_string()))?;
+    let (head, body) = stack.oneshot(request).await?.into_parts();
+    let at = SystemTime::now();
+    let body = Limited::new(body, LONGEST).collect().await?.to_bytes();
+    Ok(Answered { status: head.status, headers: head.headers, body, at })
+}
+
+fn unanswered(error: &BoxError, facts: &Facts<'_>) -> Check {
+    let origin = facts.origin;
+    if let Some(error) = error.downcast_ref::<Error>() {
+        let remedy = "the token was refused, and there was no newer one; run this again";
+        return Check::failed(NAME, error.to_string(), remedy);
+    }
+    let causes = causes(error);
+    if find::<ConnectError>(error).is_none() {
+        let remedy = "look at what is between this machine and the host; then try again";
+        return Check::failed(NAME, format!("{origin} broke off: {causes}"), remedy);
+    }
+    let remedy = match facts.own_host {
+        true => {
+            "start what should listen there, or give --upstream or --dedicated-host another address"
+        }
+        false => "let this machine out to it: look at firewalls, and at the network",
+    };
+    Check::failed(NAME, format!("no connection to {origin}: {causes}"), remedy)
+}
+
+/// A line if this machine's clock is not the server's.
+fn clock(headers: &HeaderMap, here: SystemTime) -> Option<Check> {
+    let date = headers.get(header::DATE)?.to_str().ok()?;
+    let there = SystemTime::from(DateTime::parse_from_rfc2822(date).ok()?);
+    let (apart, word) = match here.duration_since(there) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    (apart > CLOCK_TOLERANCE).then(|| {
+        let minutes = apart.as_secs() / 60;
+        let detail = format!("this machine's is {minutes} min {word} the server's");
+        Check::failed("clock", detail, "set it: `timedatectl set-ntp true`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_five_minutes_off_is_told() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::DATE, "Sun, 22 Nov 2026 19:00:00 GMT".parse().unwrap());
+        let there = DateTime::parse_from_rfc3339("2026-11-22T19:00:00Z").unwrap().into();
+        let seconds = |seconds| Duration::from_secs(seconds);
+        for here in [there, there + seconds(300), there - seconds(300)] {
+            assert_eq!(clock(&headers, here), None);
+        }
+        let ahead = format!("{:?}", clock(&headers, there + seconds(301)));
+        assert!(ahead.contains("5 min ahead"), "{ahead}");
+        let behind = format!("{:?}", clock(&headers, there - seconds(7200)));
+        assert!(behind.contains("120 min behind"), "{behind}");
+        assert_eq!(clock(&HeaderMap::new(), there), None);
+        headers.insert(header::DATE, "yesterday".parse().unwrap());
+        assert_eq!(clock(&headers, there), None);
+    }
+}

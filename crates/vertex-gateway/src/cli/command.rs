@@ -1,0 +1,183 @@
+//! The command line. A setting that is missing or wrong is a sentence with its remedy.
+
+use std::ffi::OsString;
+
+use clap::{
+    Arg, Args, CommandFactory, FromArgMatches as _, Parser,
+    builder::Resettable,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use super::{
+    check::CheckOptions, emulator::EmulatorOptions, endpoints::EndpointsOptions, serve::Options,
+    token::TokenOptions,
+};
+#[cfg(feature = "ext-authz")]
+use crate::envoy::ExtAuthzOptions;
+use crate::{
+    config::{file::FileOptions, upstream::TargetOptions},
+    error::Failure,
+    values::given_by,
+};
+
+/// Google Vertex AI for every OpenAI client.
+///
+/// Point a client's base URL at it (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API
+/// key at anything: the access token is found, refreshed and sent by the gateway.
+///
+/// What a configuration file sets is a default of the options that are parsed here.
+#[derive(Debug, Args)]
+#[command(
+    about = "Google Vertex AI for every OpenAI client",
+    long_about = "Google Vertex AI for every OpenAI client\n\nPoint a client's base URL at it \
+                  (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API key at anything: \
+                  the access token is found, refreshed and sent by the gateway",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Command {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub subcommand: Option<Subcommand>,
+    /// The options of `serve`, which is what is done without a subcommand.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+impl CommandFactory for Command {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("vertex-gateway"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("vertex-gateway"))
+    }
+}
+
+/// Reads the configuration file, if one is named: its options are defaults of the command line.
+impl Parser for Command {
+    fn parse() -> Self {
+        Self::parse_from(std::env::args_os())
+    }
+
+    fn try_parse() -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::env::args_os())
+    }
+
+    fn parse_from<I, T>(args: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(args).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_parse_from<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let parse = |command: clap::Command| {
+            let matches = command.try_get_matches_from(&args);
+            matches
+                .and_then(|mut matches| Self::from_arg_matches_mut(&mut matches))
+                .map_err(without_values)
+        };
+        let command = without_empty_variables(Self::command());
+        let mut parsed = parse(command.clone())?;
+        if let Some(target) = parsed.target()
+            && target.config().is_some()
+        {
+            let refused = |failure: Failure| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"))
+            };
+            target.load(&FileOptions::of(&command)).map_err(refused)?;
+            parsed = parse(target.file.as_defaults(command))?;
+        }
+        Ok(parsed)
+    }
+}
+
+/// An error of clap without what could be a secret: the value of an option, and a word that no option
+/// takes. What could be meant, and what an option takes, stays.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    const HIDDEN: &str = "…";
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    if text(&error, ContextKind::InvalidValue).is_some_and(|value| !value.is_empty()) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.to_owned()));
+        // An option that has a value is named as it was given.
+        if let Some(option) = text(&error, ContextKind::InvalidArg) {
+            let long = option.split(' ').next().unwrap_or_default();
+            let named = match given_by::<Command>(long) {
+                by if by == long => option,
+                variable => format!("{option} (from {variable})"),
+            };
+            error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+        }
+        return error;
+    }
+    let is_a_word = |text: &str| {
+        text.len() <= 24 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
+    for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
+        let Some(word) = text(&error, kind).filter(|word| !is_a_word(word)) else { continue };
+        // `--option=value` is named by its option.
+        let shown = word.split_once('=').map(|(option, _)| option).filter(|name| is_a_word(name));
+        let is_known = word.starts_with('-') && word.contains(' ');
+        if is_known && error.kind() != ErrorKind::UnknownArgument {
+            continue;
+        }
+        error.insert(kind, ContextValue::String(shown.unwrap_or(HIDDEN).to_owned()));
+        // A tip that repeats it.
+        error.remove(ContextKind::Suggested);
+    }
+    error
+}
+
+/// A variable that is empty is as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let clear = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(clear).mut_subcommands(|command| command.mut_args(clear))
+}
+
+impl Command {
+    /// Of the commands that may have a configuration file.
+    pub(crate) fn target(&mut self) -> Option<&mut TargetOptions> {
+        match &mut self.subcommand {
+            None => Some(&mut self.options.serving.target),
+            Some(Subcommand::Serve(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Check(options)) => Some(&mut options.target),
+            #[cfg(feature = "ext-authz")]
+            Some(Subcommand::ExtAuthz(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Token(_) | Subcommand::Endpoints(_) | Subcommand::Emulator(_)) => None,
+        }
+    }
+}
+
+/// What `vertex-gateway` can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
+    /// Forward OpenAI requests to Vertex AI (the default)
+    Serve(Box<Options>),
+    /// Say what works and what does not, from the credentials to an answer of the model
+    Check(Box<CheckOptions>),
+    /// Print an access token
+    Token(Box<TokenOptions>),
+    /// List the endpoints of one location or several, with the hosts of dedicated ones
+    Endpoints(Box<EndpointsOptions>),
+    /// Serve an emulator of Vertex AI, for tests without a cloud
+    Emulator(EmulatorOptions),
+    /// Give Envoy the token and the way of each request: its `ext_authz` and `ext_proc` protocols
+    #[cfg(feature = "ext-authz")]
+    ExtAuthz(Box<ExtAuthzOptions>),
+}
+
+#[cfg(test)]
+mod tests;

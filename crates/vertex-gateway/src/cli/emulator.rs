@@ -1,0 +1,49 @@
+//! `vertex-gateway emulator`: Vertex AI on loopback, for tests without a cloud.
+
+use clap::Args;
+
+use crate::{
+    config::file::{ConfigFile, address},
+    error::Failure,
+    output::say,
+    server::{listener::cannot_listen, signals::stop_signal},
+    values::shown_debug,
+};
+use tower_vertex_emulator::Emulator;
+
+/// The options of `vertex-gateway emulator`.
+#[derive(Clone, Args)]
+pub struct EmulatorOptions {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "VERTEX_EMULATOR_LISTEN",
+        default_value = "127.0.0.1:8081"
+    )]
+    pub listen: String,
+
+    /// Serve the API over TLS, HTTP/1.1 and HTTP/2, with a certificate made at start
+    #[arg(long)]
+    pub tls: bool,
+
+    /// Answer only at the host that a location has on the real service
+    #[arg(long)]
+    pub host_aware: bool,
+}
+
+shown_debug!(EmulatorOptions: listen; tls, host_aware);
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Failure> {
+    let addr = address::<EmulatorOptions>("--listen", &options.listen, &ConfigFile::default())?;
+    let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
+    let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
+    let mut lines = vec![format!("emulator listening on {}", emulator.url())];
+    if options.tls {
+        lines.push(format!("emulator control on {}", emulator.control_url()));
+    }
+    say(&lines);
+    stop_signal()?.await;
+    Ok(())
+}

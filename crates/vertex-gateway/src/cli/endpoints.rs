@@ -1,0 +1,266 @@
+//! `vertex-gateway endpoints`: what is deployed in one location or several, and at which hosts.
+//!
+//! As `gcloud ai endpoints list`, and the host of a dedicated endpoint, which that does not tell.
+
+use bytes::Bytes;
+use clap::{Args, builder::FalseyValueParser};
+use http_body_util::Empty;
+use serde::Serialize;
+use tower::Layer as _;
+
+use crate::{
+    config::{
+        credentials::{CredentialOptions, find, mint},
+        file::ConfigFile,
+        upstream::TargetOptions,
+    },
+    error::Failure,
+    models::discovery::told,
+    outbound::Outbound,
+    output::{say, say_json},
+    printable::is_unfit,
+    values::{given, shown_debug},
+};
+use tower_vertex::{
+    Error,
+    auth::VertexAuthLayer,
+    discover::{DeployedModel, DiscoverError, EndpointDescription, Endpoints},
+    replay::ReplayBody,
+    token::StaticToken,
+};
+
+/// The options of `vertex-gateway endpoints`.
+#[derive(Clone, Args)]
+pub struct EndpointsOptions {
+    /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// the project of the credentials]
+    #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
+    pub project: Option<String>,
+
+    /// Location, or several with commas between, which are asked at the same time [also env:
+    /// GOOGLE_CLOUD_LOCATION or LOCATION]
+    #[arg(long, value_name = "LOCATION[,LOCATION…]", env = "VERTEX_GATEWAY_LOCATION")]
+    pub location: Option<String>,
+
+    /// List only the endpoints with exactly this display name
+    #[arg(long, value_name = "NAME")]
+    pub display_name: Option<String>,
+
+    /// Print one JSON array: [{"id", "display_name", "location", "project", "models": [{"id",
+    /// "model", "display_name"}], "dedicated", "dedicated_host"}]
+    #[arg(long)]
+    pub json: bool,
+
+    /// Version of the API: v1 or v1beta1 [default: v1]
+    #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
+    pub api_version: Option<String>,
+
+    /// Ask here instead of Google, for all locations: a private address or a proxy, without a path
+    #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
+    pub upstream: Option<String>,
+
+    /// Let the token travel in clear text to an http --upstream that is not this machine
+    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
+    pub allow_insecure_upstream: bool,
+
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+}
+
+shown_debug!(EndpointsOptions: project, location, display_name, api_version, upstream; credentials);
+
+/// Between two columns.
+const GAP: &str = "  ";
+const NONE: &str = "-";
+
+/// Exit code 1 says that there is no token or that a location did not answer, 2 that an option is
+/// wrong.
+pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
+    let emulator = options.credentials.start_emulator().await?;
+    let emulator = emulator.as_ref();
+    let targets: Vec<TargetOptions> = options.targets();
+    // A wrong option is found before anybody is asked.
+    let anybody = VertexAuthLayer::new(StaticToken::new("none").map_err(Error::from)?);
+    for target in &targets {
+        let settings = target.settings(emulator, None)?;
+        if settings.whole_base {
+            return Err(Failure::new(
+                "--upstream with a path is the base of one endpoint: to list endpoints, give the \
+                 scheme and the host alone",
+            ));
+        }
+        let _ = target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
+    }
+    let identity = match find(options.credentials.search(&ConfigFile::default())?, emulator).await {
+        Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
+        found => found?,
+    };
+    let info = identity.info.as_ref();
+    let mut asked = Vec::new();
+    for target in &targets {
+        let upstream = target.settings(emulator, info)?.upstream()?;
+        asked.push((target, upstream));
+    }
+    let minted = mint(identity.source.clone()).await;
+    let cache = minted.map_err(|error| Failure::negative(error.to_string()))?.cache;
+    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
+
+    let mut answers = Vec::new();
+    for (target, upstream) in asked {
+        let auth = VertexAuthLayer::with_cache(cache.clone());
+        let auth = target.trusting(auth, &upstream, emulator, info)?;
+        let endpoints = Endpoints::of(auth.layer(client.clone()), &upstream)?;
+        let name = options.display_name.clone();
+        let answer = tokio::spawn(async move {
+            match name.filter(|name| !name.is_empty()) {
+                Some(name) => endpoints.list_named(&name).await,
+                None => endpoints.list().await,
+            }
+        });
+        answers.push((upstream, answer));
+    }
+    let (mut found, mut failed, all) = (Vec::new(), Vec::new(), answers.len());
+    for (upstream, answer) in answers {
+        let answer = answer.await.map_err(|error| Failure::new(error.to_string()))?;
+        match answer {
+            Ok(endpoints) => found.extend(endpoints),
+            Err(DiscoverError::Config(error)) => return Err(error.into()),
+            Err(error) => failed.push(told(&upstream, error)),
+        }
+    }
+    if options.json {
+        say_json(&found.iter().map(Document::of).collect::<Vec<_>>());
+    } else if failed.len() < all {
+        say(&table(&found, all > 1));
+    }
+    match failed.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Failure::negative(one.as_str())),
+        several => Err(Failure::negative(format!(
+            "{} of {all} locations failed:\n{}",
+            several.len(),
+            several.join("\n")
+        ))),
+    }
+}
+
+impl EndpointsOptions {
+    /// The options of one location each. What is about one endpoint is left out, and the variables
+    /// for it have no say.
+    fn targets(&self) -> Vec<TargetOptions> {
+        let target = |location: Option<&str>| TargetOptions {
+            project: self.project.clone(),
+            location: location.map(str::to_owned),
+            endpoint: Some("openapi".to_owned()),
+            dedicated_host: None,
+            api_version: self.api_version.clone(),
+            upstream: self.upstream.clone(),
+            allow_insecure_upstream: self.allow_insecure_upstream,
+            discover_endpoints: false,
+            forward_header: Vec::new(),
+            forward_query: Vec::new(),
+            credentials: self.credentials.clone(),
+            config: None,
+            file: ConfigFile::default(),
+        };
+        let mut locations: Vec<&str> = Vec::new();
+        for location in given(&self.location).unwrap_or_default().split(',').map(str::trim) {
+            if !location.is_empty() && !locations.contains(&location) {
+                locations.push(location);
+            }
+        }
+        match locations.as_slice() {
+            [] => vec![target(None)],
+            locations => locations.iter().map(|location| target(Some(location))).collect(),
+        }
+    }
+}
+
+/// Aligned columns under their names, `-` for what there is not.
+fn table(endpoints: &[EndpointDescription], with_location: bool) -> Vec<String> {
+    let mut header = vec!["ENDPOINT_ID", "DISPLAY_NAME", "MODEL", "DEDICATED HOST"];
+    if with_location {
+        header.insert(0, "LOCATION");
+    }
+    let mut rows = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    rows.extend(endpoints.iter().map(|endpoint| {
+        let models: Vec<&str> = endpoint.models.iter().map(DeployedModel::model_id).collect();
+        let host = endpoint.dedicated_dns.as_deref().unwrap_or_default();
+        let mut row =
+            vec![cell(&endpoint.id), cell(&endpoint.display_name), cell(&models.join(","))];
+        row.push(cell(host));
+        if with_location {
+            row.insert(0, cell(endpoint.location.as_str()));
+        }
+        row
+    }));
+    let columns = rows.first().map(Vec::len).unwrap_or_default();
+    let width = |column: usize| {
+        let widths = rows.iter().filter_map(|row| row.get(column));
+        widths.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Text of others: a terminal must not take it for commands.
+fn cell(text: &str) -> String {
+    let text: String =
+        text.chars().map(|c| if is_unfit(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    if text.is_empty() { NONE.to_owned() } else { text }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    id: &'a str,
+    display_name: &'a str,
+    location: &'a str,
+    project: &'a str,
+    models: Vec<Model<'a>>,
+    dedicated: bool,
+    /// `null` on the shared host.
+    dedicated_host: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    model: &'a str,
+    display_name: &'a str,
+}
+
+impl<'a> Document<'a> {
+    fn of(endpoint: &'a EndpointDescription) -> Self {
+        let model = |model: &'a DeployedModel| Model {
+            id: &model.id,
+            model: &model.model,
+            display_name: &model.display_name,
+        };
+        Self {
+            id: &endpoint.id,
+            display_name: &endpoint.display_name,
+            location: endpoint.location.as_str(),
+            project: &endpoint.project,
+            models: endpoint.models.iter().map(model).collect(),
+            dedicated: endpoint.is_dedicated,
+            dedicated_host: endpoint.dedicated_dns.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_no_commands_for_a_terminal() {
+        assert_eq!(cell("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(cell("a\u{202e}b\u{2028}"), "a\u{fffd}b\u{fffd}");
+        assert_eq!((cell(""), cell("\u{fc}")), ("-".to_owned(), "\u{fc}".to_owned()));
+    }
+}

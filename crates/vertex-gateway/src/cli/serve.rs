@@ -1,0 +1,292 @@
+//! `vertex-gateway serve`, the sidecar: who is being served when a signal comes is served to the end.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use clap::Args;
+
+use crate::{
+    access::concurrency::{LimitOptions, Limits},
+    config::{credentials::Identity, file::address, retry::RetryOptions},
+    error::Failure,
+    inbound::browser::Listener,
+    outbound::OutboundOptions,
+    output::say,
+    proxy::handler::Shared,
+    server::{
+        admin::Admin,
+        bootstrap::{AccessControl, Backend, ServingOptions},
+        descriptors,
+        listener::{Workers, accept, accept_rest, bind},
+        signals::{Ending, hang_up, stop_signal, tell_systemd},
+    },
+    telemetry::{Telemetry, trace::Traces},
+    values::{number, parsed, shown_debug, size, time, timeout},
+};
+use tower_vertex::shown;
+use tower_vertex_emulator::Emulator;
+
+/// The options of `vertex-gateway serve`.
+#[derive(Clone, Args)]
+pub struct Options {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "VERTEX_GATEWAY_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub listen: String,
+
+    /// What all that serves has.
+    #[command(flatten)]
+    pub serving: ServingOptions,
+
+    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
+    /// body, 200, or 503 from SIGTERM on [default: none]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VERTEX_GATEWAY_HEALTH_PATH",
+        value_parser = parsed(health_path)
+    )]
+    pub health_path: Option<String>,
+
+    /// Time that a client may take for the head of a request, or to begin a next one, after which
+    /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
+    /// balancer in front must keep its connections idle for a shorter time. The same over HTTP/2,
+    /// where a client with a request in flight must answer pings in that time
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
+        default_value = "30s",
+        value_parser = time(Duration::from_secs(1))
+    )]
+    pub header_timeout: Duration,
+
+    /// Longest request body that is kept to be sent again, after a 401 or for another attempt; 0
+    /// for none
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_REPLAY_LIMIT",
+        default_value = "32MiB",
+        value_parser = size()
+    )]
+    pub replay_limit: usize,
+
+    /// Time to wait for the head of an answer, which comes when a model has thought; the token and
+    /// all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may take
+    /// an hour. 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_RESPONSE_TIMEOUT",
+        default_value = "3610s",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub response_timeout: Duration,
+
+    /// Time without a byte in the middle of an answer, after which it is broken off; 0 waits for
+    /// ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_IDLE_TIMEOUT",
+        default_value = "10m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub idle_timeout: Duration,
+
+    /// Time for the body of a request to come; 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_CLIENT_BODY_TIMEOUT",
+        default_value = "5m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub client_body_timeout: Duration,
+
+    /// Time in which a client takes no byte of its answer, after which its connection is closed, or
+    /// its stream is reset over HTTP/2; 0 waits for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_SEND_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub send_timeout: Duration,
+
+    /// The connections on the way out.
+    #[command(flatten)]
+    pub outbound: OutboundOptions,
+
+    /// Threads that serve [default: one for each processor]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "VERTEX_GATEWAY_WORKERS",
+        value_parser = number::<usize>(1..=256)
+    )]
+    pub workers: Option<usize>,
+
+    /// How often.
+    #[command(flatten)]
+    pub retry: RetryOptions,
+
+    /// How much at a time.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+shown_debug!(Options: listen; serving, outbound, retry, limits);
+
+/// A path as requests have it.
+fn health_path(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_fit) {
+        return Ok(text.to_owned());
+    }
+    Err("give a path that starts with a slash, such as /healthz, without a query".to_owned())
+}
+
+impl Options {
+    pub(crate) fn workers(&self) -> usize {
+        let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.workers.unwrap_or_else(processors)
+    }
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(super) async fn serve(options: Options) -> Result<(), Failure> {
+    let (options, serving) = (&options, &options.serving);
+    let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
+    let access = AccessControl::open(serving)?;
+    let open = !access.clients.load().have_keys() && !access.is_mutual();
+    refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
+    let traces = Traces::from_env()?;
+    let backend = Backend::find(&serving.target, &options.retry, options.replay_limit).await?;
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let share = descriptors::share(descriptors::raise_limit(), options.workers());
+    let limit_options = options.limits.or(share);
+    let limits = Arc::new(Limits::new(&limit_options));
+    let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), limits.waiting()));
+    let models = backend.catalog.layer().clone().body_limit(serving.max_request_bytes);
+    telemetry.register_models(&models.table());
+    let shared = Arc::new(Shared {
+        upstream: backend.upstream.clone(),
+        models,
+        auth: backend.auth.clone(),
+        clients: Arc::clone(&access.clients),
+        tls: access.tls.clone(),
+        browsers: Arc::clone(&access.browsers),
+        listener: Listener::at(addr.ip()),
+        health_path: options.health_path.clone(),
+        header_timeout: options.header_timeout,
+        max_header_bytes: serving.max_header_bytes,
+        limits,
+        telemetry: Arc::clone(&telemetry),
+        traces: traces.clone(),
+        since: since.unwrap_or_default().as_secs(),
+        connection_lifetime: options.outbound.lifetime(),
+        max_request_bytes: serving.max_request_bytes,
+        log_peer: serving.log.log_peer,
+        retry: options.retry.layer(options.replay_limit),
+        response_timeout: timeout(options.response_timeout),
+        idle_timeout: timeout(options.idle_timeout),
+        client_body_timeout: timeout(options.client_body_timeout),
+        send_timeout: timeout(options.send_timeout),
+    });
+    // Both before anybody is told that it serves, and may send one.
+    let (stop, hang_up) = (stop_signal()?, hang_up()?);
+    let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
+    let (listener, addr) = bind(addr).await?;
+    let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
+    let admin_addr = admin.as_ref().map(Admin::addr);
+    if !addr.ip().is_loopback() {
+        if open {
+            tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+        } else if shared.tls.is_none() {
+            tracing::warn!(%addr, "keys travel in clear text, unless something in front does TLS");
+        }
+    }
+    // Requests that come before the first token wait for it; a failure is logged, and tried again.
+    backend.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    if let Some(admin) = admin {
+        let browsers = Arc::clone(&access.browsers);
+        tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
+    }
+    greet(addr, admin_addr, &shared, backend.emulator.as_deref(), &backend.identity);
+    // In this process, it serves until the end.
+    let _emulator = backend.emulator.clone();
+    backend.keep(access, serving, &telemetry, hang_up);
+    tell_systemd("READY=1");
+    accept(&listener, &workers, stop).await?;
+    let mut ending = Ending::begin();
+    telemetry.drain();
+    tell_systemd("STOPPING=1");
+    if let Some(delay) = timeout(serving.drain_delay) {
+        accept(&listener, &workers, ending.delay(delay)).await?;
+    }
+    accept_rest(listener, &workers);
+    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
+    workers.drain(ending.patience(timeout(serving.drain_timeout))).await;
+    traces.flush().await;
+    Ok(())
+}
+
+/// Without a way to tell who asks, only this machine is served.
+fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Failure> {
+    if !open || allowed || addr.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "whoever reaches {addr} would use your credentials: give clients keys with \
+         --client-key-file or ask for their certificates with --tls-client-ca; or, if only friends \
+         can reach it, pass --allow-unauthenticated"
+    )))
+}
+
+fn greet(
+    addr: SocketAddr,
+    admin: Option<SocketAddr>,
+    shared: &Shared,
+    emulator: Option<&Emulator>,
+    identity: &Identity,
+) {
+    let keys = shared.clients.load().len();
+    let scheme = if shared.tls.is_some() { "https" } else { "http" };
+    tracing::info!(credentials = %identity, "found");
+    let upstream = shared.upstream.to_string();
+    tracing::info!(upstream = %shown::value(&upstream), "forwarding");
+    if keys > 0 {
+        tracing::info!(keys, "clients must have a key");
+    }
+    let mut lines = Vec::new();
+    if let Some(emulator) = emulator {
+        lines.push(format!("emulator listening on {}", emulator.url()));
+    }
+    lines.push(format!("listening on {scheme}://{addr}"));
+    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
+    if emulator.is_some() && keys == 0 && shared.tls.is_none() {
+        lines.push(format!(
+            r#"
+try it:
+  curl http://{addr}/v1/chat/completions -H 'content-type: application/json' -d '{{"model": "google/gemini-2.5-flash", "messages": [{{"role": "user", "content": "hello"}}]}}'
+
+or let any OpenAI SDK use it:
+  export OPENAI_BASE_URL=http://{addr}/v1
+  export OPENAI_API_KEY=unused
+"#
+        ));
+    }
+    say(&lines);
+}

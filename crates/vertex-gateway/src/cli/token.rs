@@ -1,0 +1,64 @@
+//! `vertex-gateway token`: an access token on standard output, and nothing else.
+
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    config::{
+        credentials::{CredentialOptions, find, mint},
+        file::ConfigFile,
+    },
+    error::Failure,
+    output::{say, say_json},
+};
+use tower_vertex::Error;
+
+/// The options of `vertex-gateway token`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenOptions {
+    /// Whose token it is.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+
+    /// Print one JSON document: {"access_token", "expires_in", "expires_at", "token_type"}
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Exit code 1 says that there is no token to be had, 2 that an option is wrong.
+pub(crate) async fn print(options: &TokenOptions) -> Result<(), Failure> {
+    let credentials = &options.credentials;
+    let emulator = credentials.start_emulator().await?;
+    let search = credentials.search(&ConfigFile::default())?.project_known(true);
+    let identity = match find(search, emulator.as_ref()).await {
+        Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
+        found => found?,
+    };
+    let minted =
+        mint(identity.source).await.map_err(|error| Failure::negative(error.to_string()))?;
+    if !options.json {
+        say(&[minted.in_clear().to_owned()]);
+        return Ok(());
+    }
+    let life = minted.life.and_then(|life| TimeDelta::from_std(life).ok());
+    let end = life
+        .and_then(|life| Utc::now().checked_add_signed(life))
+        .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true));
+    say_json(&Document {
+        access_token: minted.in_clear(),
+        expires_in: minted.life.map(|life| life.as_secs()),
+        expires_at: end,
+        token_type: "Bearer",
+    });
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    access_token: &'a str,
+    /// In seconds; `null` if the source does not tell.
+    expires_in: Option<u64>,
+    expires_at: Option<String>,
+    token_type: &'static str,
+}

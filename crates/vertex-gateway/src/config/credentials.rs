@@ -1,0 +1,214 @@
+//! Whose tokens: the options, what they find on this machine, and the first token.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use clap::{Args, builder::FalseyValueParser};
+
+use super::file::ConfigFile;
+use crate::{
+    error::Failure,
+    values::{given, shown_debug, within},
+};
+use tower_vertex::{
+    error::Error,
+    shown,
+    token::{
+        Credentials, CredentialsBuilder, CredentialsInfo, FetchReason, GcpAuth, Lease, TokenCache,
+        TokenFuture, TokenSource,
+    },
+};
+use tower_vertex_emulator::Emulator;
+
+/// The options of every command that needs a token.
+#[derive(Clone, Args)]
+pub struct CredentialOptions {
+    /// Credential file of any type [env: GOOGLE_APPLICATION_CREDENTIALS] [default: what Google's
+    /// Application Default Credentials find]
+    #[arg(long = "credentials", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Take tokens of this service account, which the credentials may impersonate. Of several,
+    /// with commas between, the last; each may impersonate the next
+    #[arg(long, value_name = "EMAIL", env = "VERTEX_GATEWAY_IMPERSONATE_SERVICE_ACCOUNT")]
+    pub impersonate_service_account: Option<String>,
+
+    /// Life to ask for where a service account is impersonated, up to 12h [default: 1h]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_TOKEN_LIFETIME",
+        value_parser = within(Duration::from_secs(1)..=Duration::from_secs(12 * 3600))
+    )]
+    pub token_lifetime: Option<Duration>,
+
+    /// Where Google's IAM Service Account Credentials API is, if it is somewhere else
+    #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_IAM_ENDPOINT")]
+    pub iam_endpoint: Option<String>,
+
+    /// Project that pays and whose quota counts, if it is another one
+    #[arg(long, value_name = "PROJECT", env = "GOOGLE_CLOUD_QUOTA_PROJECT")]
+    pub quota_project: Option<String>,
+
+    /// Let secrets travel in clear text where a credential file names an http token endpoint that is
+    /// not this machine, and tokens to one that is not Google's
+    #[arg(
+        long,
+        env = "VERTEX_GATEWAY_ALLOW_INSECURE_TOKEN_ENDPOINTS",
+        value_parser = FalseyValueParser::new()
+    )]
+    pub allow_insecure_token_endpoints: bool,
+
+    /// Use an emulator of Vertex AI inside this process: no cloud, no credentials
+    #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
+    pub emulator: bool,
+}
+
+shown_debug!(
+    CredentialOptions: file, impersonate_service_account, iam_endpoint, quota_project;
+    emulator
+);
+
+/// Who asks Vertex AI.
+pub(crate) struct Identity {
+    pub(crate) source: Arc<dyn TokenSource>,
+    /// `None` for the emulator's own service account.
+    pub(crate) info: Option<CredentialsInfo>,
+}
+
+/// One line, without secrets.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.info {
+            Some(info) => info.fmt(f),
+            None => f.write_str("service account key of the emulator"),
+        }
+    }
+}
+
+impl CredentialOptions {
+    /// The emulator, if it was asked for.
+    pub(crate) async fn start_emulator(&self) -> Result<Option<Emulator>, Failure> {
+        if !self.emulator {
+            return Ok(None);
+        }
+        self.fit_the_emulator()?;
+        let started = Emulator::start().await;
+        Ok(Some(started.map_err(|error| Failure::new(format!("no emulator: {error}")))?))
+    }
+
+    fn fit_the_emulator(&self) -> Result<(), Failure> {
+        not_with_the_emulator(&[
+            ("--credentials", self.file().is_some()),
+            ("--impersonate-service-account", given(&self.impersonate_service_account).is_some()),
+            ("--token-lifetime", self.token_lifetime.is_some()),
+            ("--iam-endpoint", given(&self.iam_endpoint).is_some()),
+        ])
+    }
+
+    fn file(&self) -> Option<&PathBuf> {
+        self.file.as_ref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The search that the options ask for.
+    pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Failure> {
+        let mut search = Credentials::builder()
+            .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
+        if let Some(path) = self.file() {
+            search = search.file(path).named_by(file.given_by::<Self>("--credentials"));
+        }
+        if let Some(chain) = given(&self.impersonate_service_account) {
+            let mut accounts: Vec<&str> = chain.split(',').map(str::trim).collect();
+            accounts.retain(|account| !account.is_empty());
+            let account = accounts.pop().ok_or_else(|| {
+                Failure::new(format!(
+                    "invalid {} {:?}: give a service account's e-mail address",
+                    file.given_by::<Self>("--impersonate-service-account"),
+                    shown::value(chain)
+                ))
+            })?;
+            search = search.impersonate(account).delegates(accounts);
+        }
+        if let Some(lifetime) = self.token_lifetime {
+            search = search.token_lifetime(lifetime);
+        }
+        if let Some(origin) = given(&self.iam_endpoint) {
+            search = search.iam_endpoint(origin);
+        }
+        Ok(search)
+    }
+}
+
+/// Not by clap's `conflicts_with`, for which a variable that says no is a conflict too.
+pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Failure> {
+    match options.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Failure::new(format!(
+            "{name} is not for the emulator: leave out either it or --emulator"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// What `search` finds, or the emulator's own service account.
+pub(crate) async fn find(
+    search: CredentialsBuilder,
+    emulator: Option<&Emulator>,
+) -> Result<Identity, Error> {
+    if let Some(emulator) = emulator {
+        let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
+        return Ok(Identity { source: Arc::new(source), info: None });
+    }
+    let credentials = search.detect().await?;
+    let info = Some(credentials.info().clone());
+    Ok(Identity { source: Arc::new(credentials), info })
+}
+
+/// A first token, and the cache that keeps it.
+pub(crate) struct Minted {
+    pub(crate) cache: TokenCache,
+    lease: Lease,
+    /// `None` if the source does not tell.
+    pub(crate) life: Option<Duration>,
+}
+
+impl Minted {
+    /// The bare token. Whoever shows it does so on purpose.
+    pub(crate) fn in_clear(&self) -> &str {
+        let header = self.lease.authorization().to_str().unwrap_or_default();
+        header.strip_prefix("Bearer ").unwrap_or(header)
+    }
+}
+
+/// Fetches a token as requests do: in time, and whatever the source does.
+pub(crate) async fn mint(source: Arc<dyn TokenSource>) -> Result<Minted, Error> {
+    let life = Arc::default();
+    let cache = TokenCache::new(Watched { source, life: Arc::clone(&life) });
+    let lease = cache.lease().await?;
+    let life = *life.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Minted { cache, lease, life })
+}
+
+/// A source, and the life of its latest token as the source told it: a cache assumes one where
+/// none was told.
+struct Watched {
+    source: Arc<dyn TokenSource>,
+    life: Arc<Mutex<Option<Duration>>>,
+}
+
+impl TokenSource for Watched {
+    fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
+        Box::pin(async move {
+            let token = self.source.fetch(reason).await?;
+            *self.life.lock().unwrap_or_else(PoisonError::into_inner) = token.expires_in();
+            Ok(token)
+        })
+    }
+
+    fn quota_project(&self) -> Option<&str> {
+        self.source.quota_project()
+    }
+}

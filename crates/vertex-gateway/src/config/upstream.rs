@@ -1,0 +1,465 @@
+//! Where requests go, and who may see the token on the way.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, builder::FalseyValueParser};
+use http::Uri;
+
+use super::{
+    credentials::{CredentialOptions, not_with_the_emulator},
+    discovered::Discovered,
+    file::{ConfigFile, FileOptions},
+    layered::{Given, Layered},
+};
+use crate::{
+    error::Failure,
+    values::{given, given_by, shown_debug},
+};
+use tower_vertex::{
+    Error,
+    auth::VertexAuthLayer,
+    model::ModelTable,
+    route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
+    shown,
+    token::{CredentialsInfo, StaticToken, is_loopback},
+};
+use tower_vertex_emulator::Emulator;
+
+/// The options of every command that sends requests to Vertex AI.
+#[derive(Clone, Args)]
+pub struct TargetOptions {
+    /// Google Cloud project [also env: GOOGLE_CLOUD_PROJECT, GCLOUD_PROJECT or PROJECT_ID] [default:
+    /// the project of the credentials]
+    #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
+    pub project: Option<String>,
+
+    /// Location: a region, `global`, `us` or `eu` [also env: GOOGLE_CLOUD_LOCATION or LOCATION]
+    #[arg(long, env = "VERTEX_GATEWAY_LOCATION")]
+    pub location: Option<String>,
+
+    /// `openapi` for Gemini and models as a service, or the id of a deployed endpoint [also env:
+    /// ENDPOINT] [default: openapi]
+    #[arg(long, value_name = "ID", env = "VERTEX_GATEWAY_ENDPOINT")]
+    pub endpoint: Option<String>,
+
+    /// DNS name of a dedicated endpoint, as `gcloud ai endpoints describe` shows it
+    #[arg(long, value_name = "DNS", env = "VERTEX_GATEWAY_DEDICATED_HOST")]
+    pub dedicated_host: Option<String>,
+
+    /// Version of the API: v1 or v1beta1 [default: v1]
+    #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
+    pub api_version: Option<String>,
+
+    /// Send requests, and the token, here instead of to Google: a private address or a proxy.
+    /// With a path it is the whole base, to which `/chat/completions` is added; without, Vertex
+    /// AI's own path is kept
+    #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
+    pub upstream: Option<String>,
+
+    /// Let the token travel in clear text to an http --upstream that is not this machine
+    #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
+    pub allow_insecure_upstream: bool,
+
+    /// Let clients ask for each endpoint that is deployed in the regions in use, by its display
+    /// name, and list them in /v1/models
+    #[arg(long, env = "VERTEX_GATEWAY_DISCOVER_ENDPOINTS", value_parser = FalseyValueParser::new())]
+    pub discover_endpoints: bool,
+
+    /// Header of clients that goes on to Vertex AI, besides those that always do; may be given
+    /// several times
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "VERTEX_GATEWAY_FORWARD_HEADERS",
+        value_delimiter = ','
+    )]
+    pub forward_header: Vec<String>,
+
+    /// Query parameter of clients that goes on to Vertex AI, besides `alt`; may be given several
+    /// times
+    #[arg(long, value_name = "NAME", env = "VERTEX_GATEWAY_FORWARD_QUERY", value_delimiter = ',')]
+    pub forward_query: Vec<String>,
+
+    /// Whose credentials requests carry.
+    #[command(flatten)]
+    pub credentials: CredentialOptions,
+
+    /// Configuration file: defaults of these options, and the models that clients may ask for by
+    /// names of your choice. `gateway.example.toml` has every key
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// What is in that file.
+    #[arg(skip)]
+    pub(crate) file: ConfigFile,
+}
+
+shown_debug!(
+    TargetOptions: project, location, endpoint, dedicated_host, api_version, upstream, config;
+    credentials
+);
+
+/// The settings of the upstream, each from the place that takes precedence.
+pub(crate) struct Settings {
+    builder: UpstreamBuilder,
+    project: Option<Given>,
+    location: Option<Given>,
+    endpoint: Option<Given>,
+    dedicated_host: Option<Given>,
+    upstream: Option<Given>,
+    /// Whether the base is given whole, and not made of a project and a location.
+    pub(crate) whole_base: bool,
+    /// Whether the host does not follow from the location.
+    pub(crate) own_host: bool,
+}
+
+impl Settings {
+    pub(crate) fn project(&self) -> Option<&Given> {
+        self.project.as_ref()
+    }
+
+    pub(crate) fn location(&self) -> Option<&Given> {
+        self.location.as_ref()
+    }
+
+    pub(crate) fn upstream(&self) -> Result<Upstream, Failure> {
+        self.build(self.builder.clone())
+    }
+
+    /// An error names the place that the setting is from.
+    fn build(&self, builder: UpstreamBuilder) -> Result<Upstream, Failure> {
+        builder.build().map_err(|error| {
+            let given = match error.setting() {
+                "project" => &self.project,
+                "location" => &self.location,
+                "endpoint id" => &self.endpoint,
+                "endpoint dns" => &self.dedicated_host,
+                "origin" | "endpoint url" => &self.upstream,
+                _ => return error.into(),
+            };
+            match given {
+                Some(given) => error.given_in(given.from.as_str()).into(),
+                None => error.into(),
+            }
+        })
+    }
+
+    /// The upstream if there were a project: whatever else is wrong is found before the search for
+    /// credentials, which may name the project.
+    pub(crate) fn with_some_project(&self) -> Result<Upstream, Failure> {
+        self.build(self.some_project())
+    }
+
+    /// The upstream if there were a project and a location, too.
+    pub(crate) fn with_some_names(&self) -> Result<Upstream, Failure> {
+        let builder = self.some_project();
+        self.build(match self.location() {
+            Some(_) => builder,
+            None => builder.location("global"),
+        })
+    }
+
+    fn some_project(&self) -> UpstreamBuilder {
+        match self.project() {
+            Some(_) => self.builder.clone(),
+            None => self.builder.clone().project("unknown"),
+        }
+    }
+}
+
+impl TargetOptions {
+    /// Reads the configuration file, if one was named, which may set these options.
+    pub(crate) fn load(&mut self, known: &FileOptions) -> Result<(), Failure> {
+        if let Some(path) = self.config() {
+            self.file = ConfigFile::load::<Self>(path, known)?;
+        }
+        Ok(())
+    }
+
+    /// Reads it again.
+    pub(crate) fn reload(&mut self) -> Result<(), Failure> {
+        let known = self.file.known_options().clone();
+        self.load(&known)
+    }
+
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    fn dedicated_host(&self) -> Option<&str> {
+        given(&self.dedicated_host).or(given(&self.file.dedicated_host))
+    }
+
+    fn upstream(&self) -> Option<&str> {
+        given(&self.upstream).or(given(&self.file.upstream))
+    }
+
+    pub(crate) fn quota_project(&self) -> Option<&str> {
+        given(&self.credentials.quota_project).or(given(&self.file.quota_project))
+    }
+
+    /// Refuses what is wrong whatever the credentials are: hosts, and models.
+    pub(crate) fn validate(
+        &self,
+        upstream: &Upstream,
+        emulator: Option<&Emulator>,
+    ) -> Result<(), Failure> {
+        let anybody = StaticToken::new("none").map_err(Error::from)?;
+        let auth = self.trusting(VertexAuthLayer::new(anybody), upstream, emulator, None)?;
+        self.models(upstream, &auth, &Discovered::default()).map(drop)
+    }
+
+    /// Whether there is anything to look up.
+    pub(crate) fn has_names(&self) -> bool {
+        self.discovers() || self.file.named().next().is_some()
+    }
+
+    pub(crate) fn discovers(&self) -> bool {
+        self.discover_endpoints || self.file.discover_endpoints
+    }
+
+    /// The models that clients may ask for, at the endpoints that were found, none of them at a host that would not be sent a token.
+    pub(crate) fn models(
+        &self,
+        upstream: &Upstream,
+        auth: &VertexAuthLayer,
+        discovered: &Discovered,
+    ) -> Result<ModelTable, Failure> {
+        let table = self.file.table(upstream.clone(), discovered)?;
+        for entry in table.entries() {
+            if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
+                return Err(Failure::new(format!(
+                    "model {:?}: {}",
+                    shown::value(entry.pattern()),
+                    untrusted(upstream)
+                )));
+            }
+        }
+        Ok(table)
+    }
+
+    /// Each setting from its option, else from its variables, else from the configuration file, else
+    /// from the emulator or the credentials.
+    pub(crate) fn settings(
+        &self,
+        emulator: Option<&Emulator>,
+        credentials: Option<&CredentialsInfo>,
+    ) -> Result<Settings, Failure> {
+        if emulator.is_some() {
+            self.fit_the_emulator()?;
+        }
+        let file = &self.file;
+        let option = |value, name| Some((given(value)?, given_by::<Self>(name)));
+        let of_credentials = || Some((credentials?.project_id()?, "the credentials"));
+        let of_emulator = |value| emulator.map(|_| (value, "the emulator"));
+        let project = Layered {
+            option: option(&self.project, "--project"),
+            variables: &["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "PROJECT_ID"],
+            file: given(&file.project),
+            fallback: of_emulator("emulator").or_else(of_credentials),
+        };
+        let location = Layered {
+            option: option(&self.location, "--location"),
+            variables: &["GOOGLE_CLOUD_LOCATION", "LOCATION"],
+            file: given(&file.location),
+            fallback: of_emulator("us-central1"),
+        };
+        let endpoint = Layered {
+            option: option(&self.endpoint, "--endpoint"),
+            variables: &["ENDPOINT"],
+            file: given(&file.endpoint),
+            fallback: None,
+        };
+        let (project, location, endpoint) = (project.first(), location.first(), endpoint.first());
+        // What a file says of hosts is not for the emulator, which has one.
+        let own_host = |own: Option<&str>, option: &Option<String>, name| {
+            let own = own.filter(|_| emulator.is_none())?;
+            Some(Given::new(own, self.place(option, name)))
+        };
+        let dedicated_host =
+            own_host(self.dedicated_host(), &self.dedicated_host, "--dedicated-host");
+        let upstream = own_host(self.upstream(), &self.upstream, "--upstream");
+
+        let mut builder = Upstream::builder();
+        if let Some(project) = &project {
+            builder = builder.project(&project.value);
+        }
+        if let Some(location) = &location {
+            builder = builder.location(&location.value);
+        }
+        if let Some(domain) = credentials.and_then(CredentialsInfo::universe_domain) {
+            builder = builder.universe_domain(domain);
+        }
+        let id = endpoint.as_ref().map(|id| &id.value).filter(|id| *id != "openapi");
+        builder = match (&dedicated_host, id) {
+            (None, None) => builder,
+            (None, Some(id)) => builder.endpoint(Endpoint::Deployed { id: id.clone() }),
+            (Some(dns), Some(id)) => {
+                builder.endpoint(Endpoint::Dedicated { id: id.clone(), dns: dns.value.clone() })
+            }
+            (Some(dns), None) => {
+                return Err(Failure::new(format!(
+                    "no endpoint set for {}: pass its id with --endpoint or set \
+                     VERTEX_GATEWAY_ENDPOINT",
+                    dns.from
+                )));
+            }
+        };
+        for name in given_or(&self.forward_header, &file.forward_header) {
+            builder = builder.forward_header(name);
+        }
+        for name in given_or(&self.forward_query, &file.forward_query) {
+            builder = builder.forward_query(name);
+        }
+        if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
+            builder =
+                builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
+                    error.given_in(self.place(&self.api_version, "--api-version"))
+                })?);
+        }
+        let mut whole_base = false;
+        if let Some(emulator) = emulator {
+            builder = builder.origin(emulator.url());
+        } else if let Some(Given { value: url, from }) = &upstream {
+            let uri = self.checked_upstream(url, from)?;
+            whole_base = !matches!(uri.path(), "" | "/");
+            builder = match whole_base {
+                true => builder.endpoint(Endpoint::BaseUrl { url: url.clone() }),
+                false => builder.origin(url),
+            };
+        }
+        let own_host = emulator.is_some() || dedicated_host.is_some() || upstream.is_some();
+        Ok(Settings {
+            builder,
+            project,
+            location,
+            endpoint,
+            dedicated_host,
+            upstream,
+            whole_base,
+            own_host,
+        })
+    }
+
+    fn fit_the_emulator(&self) -> Result<(), Failure> {
+        not_with_the_emulator(&[
+            ("--upstream", given(&self.upstream).is_some()),
+            ("--dedicated-host", given(&self.dedicated_host).is_some()),
+        ])
+    }
+
+    /// What an option has its value from, if it is one that the configuration file may have, too.
+    fn place(&self, value: &Option<String>, option: &str) -> String {
+        match given(value) {
+            Some(_) => given_by::<Self>(option),
+            None => {
+                let key = option.trim_start_matches("--").replace('-', "_");
+                format!("`{key}` of the configuration file")
+            }
+        }
+    }
+
+    fn checked_upstream(&self, url: &str, from: &str) -> Result<Uri, Failure> {
+        let shown = shown::value(url);
+        let uri = url.parse::<Uri>().ok().filter(|uri| !url.contains('@') && uri.host().is_some());
+        let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+        let Some(uri) = uri else {
+            return Err(Failure::new(format!(
+                "invalid {from} {shown:?}: give a URL without a user name, such as \
+                 https://vertex.example.com"
+            )));
+        };
+        let clear_text = uri.scheme_str() == Some("http");
+        if clear_text && !self.allow_insecure_upstream && !uri.host().is_some_and(is_loopback) {
+            return Err(Failure::new(format!(
+                "{from} {shown:?} would send the access token in clear text: use https, or \
+                 pass --allow-insecure-upstream if the network between is yours"
+            )));
+        }
+        Ok(uri)
+    }
+
+    /// The layer that also trusts what the options name, if it trusts the upstream then.
+    pub(crate) fn trusting(
+        &self,
+        mut layer: VertexAuthLayer,
+        upstream: &Upstream,
+        emulator: Option<&Emulator>,
+        credentials: Option<&CredentialsInfo>,
+    ) -> Result<VertexAuthLayer, Failure> {
+        // The host of another cloud follows from its domain, that of a dedicated endpoint does not.
+        let other_cloud = credentials.and_then(CredentialsInfo::universe_domain).is_some()
+            && !matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
+        if emulator.is_some() || self.upstream().is_some() || other_cloud {
+            layer = layer.trust_origin(upstream.origin())?;
+        }
+        if layer.check_host(upstream.uri()).is_err() {
+            return Err(Failure::new(untrusted(upstream)));
+        }
+        if let Some(project) = self.quota_project() {
+            layer = layer.quota_project(project).map_err(|error| {
+                error.given_in(self.place(&self.credentials.quota_project, "--quota-project"))
+            })?;
+        }
+        Ok(layer)
+    }
+}
+
+/// What the options list, or else the file. An empty variable lists nothing.
+fn given_or<'a>(options: &'a [String], file: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let is_given = options.iter().any(|name| !name.trim().is_empty());
+    let names = if is_given { options } else { file };
+    names.iter().filter(move |name| !is_given || !name.trim().is_empty())
+}
+
+fn untrusted(upstream: &Upstream) -> String {
+    format!(
+        "{} is not one of Vertex AI's hosts, so the access token is not sent to it: give \
+         --dedicated-host as `gcloud ai endpoints describe` shows it, or name a host of your own \
+         with --upstream",
+        shown::value(upstream.origin())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::Command;
+
+    fn parse(arguments: &[&str]) -> TargetOptions {
+        Command::parse_from([&["vertex-gateway"], arguments].concat()).options.serving.target
+    }
+
+    #[test]
+    fn a_dedicated_host_that_would_not_be_sent_a_token_is_refused_at_the_start() {
+        let common = ["--project", "p", "--location", "us-central1", "--endpoint", "1"];
+        let refused = |host: &str| {
+            let options = parse(&[&common[..], &["--dedicated-host", host]].concat());
+            let upstream = options.settings(None, None).unwrap().upstream().unwrap();
+            let layer = VertexAuthLayer::new(StaticToken::new("t").unwrap());
+            let layer = options.trusting(layer, &upstream, None, None);
+            layer.err().map(|failure| failure.to_string())
+        };
+        assert_eq!(refused("1.us-central1-2.prediction.vertexai.goog"), None);
+        let sentence = refused("vertex.example.com").unwrap();
+        assert!(sentence.starts_with("https://vertex.example.com is not one of"), "{sentence}");
+    }
+
+    #[tokio::test]
+    async fn what_the_emulator_has_no_use_for_is_refused() {
+        let emulator = Emulator::start().await.unwrap();
+        let options = parse(&["--emulator", "--upstream", "http://127.0.0.1:9"]);
+        let failure = options.settings(Some(&emulator), None).err().unwrap().to_string();
+        assert_eq!(
+            failure,
+            "--upstream is not for the emulator: leave out either it or --emulator"
+        );
+        let settings = parse(&["--emulator"]).settings(Some(&emulator), None).unwrap();
+        assert!(settings.upstream().is_ok());
+        let options = parse(&["--emulator", "--token-lifetime", "12h"]).credentials;
+        let failure = options.start_emulator().await.unwrap_err().to_string();
+        assert!(failure.starts_with("--token-lifetime is not for the emulator"), "{failure}");
+    }
+}

@@ -1,0 +1,367 @@
+//! A request: where it goes, with which token, or why not. The layers of the sidecar decide, with
+//! nothing behind them but [`caught`].
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::{
+    config::core::v3::{address::Address, socket_address::PortSpecifier},
+    service::auth::v3::{
+        CheckRequest, CheckResponse,
+        attribute_context::{HttpRequest, Peer},
+        authorization_server::Authorization,
+    },
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+    uri::PathAndQuery,
+};
+use http_body_util::Full;
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::{Shared, proto};
+use crate::{
+    inbound::{
+        body::asks_for_upgrade,
+        browser::{Cors, Listener, answer_options, is_options},
+    },
+    local_reply::{LocalReply, clip},
+    models::list,
+    proxy::{
+        errors,
+        handler::{QUOTA_PROJECT, request_id, strip_client},
+        recorded_body::RequestRecord,
+        resource::{PREFIX, check_named, shorten},
+    },
+    telemetry::request_log::End,
+};
+use tower_vertex::{
+    BoxError, Error,
+    error::RouteError,
+    model::{ModelTable, ReadModel, RequestedModel, VertexModelLayer},
+    retry::Attempts,
+    route::{Upstream, VertexRouteLayer, check_method_for_path},
+};
+
+/// `true` if Envoy sends a part of the body, `false` for all of it; missing if it is not told to send
+/// bodies. A client's own does not come through.
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+
+/// The longest path and query that make a URI, in bytes.
+const LONGEST: usize = (u16::MAX - 1) as usize;
+
+/// What Envoy is told.
+pub(super) enum Verdict {
+    /// Let it through, as this head.
+    Pass(Passed),
+    /// Answer it at once.
+    Answer(Response<Bytes>),
+}
+
+/// The head of a request that may go on.
+pub(super) struct Passed {
+    pub(super) uri: Uri,
+    /// What is to be set: new, or other than it came.
+    pub(super) set: HeaderMap,
+    /// What came and does not go on.
+    pub(super) removed: Vec<HeaderName>,
+    /// What Vertex AI's response is to have for the browser.
+    pub(super) cors: Cors,
+}
+
+/// Envoy's `ext_authz`.
+pub(super) struct ExtAuthz(pub(super) Arc<Shared>);
+
+#[tonic::async_trait]
+impl Authorization for ExtAuthz {
+    async fn check(
+        &self,
+        request: tonic::Request<CheckRequest>,
+    ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
+        let attributes = request.into_inner().attributes.unwrap_or_default();
+        let listener = listener(attributes.destination.as_ref());
+        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer);
+        let http = attributes.request.and_then(|request| request.http);
+        let http = http.ok_or_else(|| {
+            tonic::Status::invalid_argument(
+                "no HTTP request to check: this serves envoy.filters.http.ext_authz",
+            )
+        })?;
+        Ok(tonic::Response::new(self.0.check(http, listener, peer).await))
+    }
+}
+
+impl Shared {
+    async fn check(
+        &self,
+        mut asked: HttpRequest,
+        listener: Listener,
+        peer: Option<SocketAddr>,
+    ) -> CheckResponse {
+        let is_extended = has_protocol(&asked);
+        let (headers, all) = headers(&mut asked);
+        let cors = self.browsers.cors(&headers);
+        let id = request_id(&headers);
+        // What is no method is refused below.
+        let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
+        let path = PathAndQuery::try_from(asked.path.as_str()).ok();
+        let path = path.as_ref().map_or("", PathAndQuery::path);
+        let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
+        record.log.peer = peer;
+        let verdict = if all {
+            // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
+            let is_upgrade = is_extended || asks_for_upgrade(&headers);
+            self.decide(asked, headers, is_upgrade, listener, &cors, &mut record).await
+        } else {
+            Err(too_many_headers())
+        };
+        record.log.end = End::Whole;
+        match verdict {
+            Ok(Verdict::Pass(passed)) => {
+                record.log.status = Some(StatusCode::OK);
+                proto::pass(&passed)
+            }
+            Ok(Verdict::Answer(mut answer)) => {
+                cors.put_on(answer.headers_mut());
+                record.log.status = Some(answer.status());
+                proto::answer(&answer, &id)
+            }
+            Err(refusal) => {
+                record.log.refuse(&refusal);
+                let mut answer = refusal.to_response();
+                cors.put_on(answer.headers_mut());
+                record.log.status = Some(answer.status());
+                proto::answer(&answer, &id)
+            }
+        }
+    }
+
+    async fn decide(
+        &self,
+        asked: HttpRequest,
+        came: HeaderMap,
+        is_upgrade: bool,
+        listener: Listener,
+        cors: &Cors,
+        record: &mut RequestRecord,
+    ) -> Result<Verdict, LocalReply> {
+        let refused = |error: BoxError| errors::local_reply(&error, &self.upstream);
+        if asked.path.len() > LONGEST {
+            return Err(refused(Error::from(RouteError::TooLong).into()));
+        }
+        let uri = path(&asked.path).filter(|_| record.log.method != Method::CONNECT || is_upgrade);
+        let uri = uri.ok_or_else(LocalReply::not_a_proxy)?;
+        if !self.clients.load().have_keys() {
+            let mut seen = came.clone();
+            // Not among the headers.
+            let host = HeaderValue::try_from(asked.host.as_str());
+            seen.insert(header::HOST, host.unwrap_or(HeaderValue::from_static("")));
+            self.browsers.admit(&uri, &seen, listener)?;
+        }
+        if is_options(&record.log.method) {
+            return answer_options(&came, cors).map(Verdict::Answer);
+        }
+        let client = self.clients.load().authenticate(&came)?;
+        if let Some(client) = &client {
+            let _ = record.context.client.set(Arc::clone(client));
+        }
+        if is_upgrade {
+            return Err(LocalReply::upgrade_required());
+        }
+        let table = self.models.table();
+        let mut request = Request::new(());
+        *request.method_mut() = record.log.method.clone();
+        *request.uri_mut() = uri;
+        shorten(&mut request, &table)?;
+        let path = request.uri().path();
+        let may =
+            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
+        if let Some(answer) = list::answer(&record.log.method, path, &table, may, self.since) {
+            return answer.map(Verdict::Answer);
+        }
+        check_method_for_path(&record.log.method, path, PREFIX)?;
+        let body = whole_body(asked, &came)?;
+        let mut request = request.map(|()| Full::new(body));
+        request.headers_mut().clone_from(&came);
+        strip_client(request.headers_mut(), table.base());
+        if let Some(client) = &client {
+            client.count_request()?;
+            let references = client.allow_stored(&record.log.method, request.uri().path())?;
+            if let Some(references) = references {
+                request.extensions_mut().insert(references);
+            }
+            if client.has_list() {
+                request.extensions_mut().insert(ReadModel);
+            }
+        }
+        // Of this table, however soon there is another one.
+        let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
+        let request = models.layer(service_fn(caught)).oneshot(request).await.map_err(refused)?;
+        let request = request.into_body().map(drop);
+        check_named(request.extensions())?;
+        let model = request.extensions().get::<RequestedModel>().cloned();
+        let model = model.as_ref().map(RequestedModel::as_str);
+        if let Some(model) = model {
+            let _ = record.context.model.set(model.into());
+        }
+        if let Some(client) = &client {
+            client.allow(model)?;
+            client.allow_references(request.extensions().get())?;
+        }
+        let upstream = request.extensions().get::<Upstream>().unwrap_or(&self.upstream).clone();
+        if let Some(model) = model {
+            same_name(model, &upstream, &table)?;
+        }
+        let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(caught));
+        let routed = route.oneshot(request).await.map_err(refused)?.into_body();
+        let (mut head, ()) = routed.into_parts();
+        let generation = self.auth.authorize(&head.uri, &mut head.headers).await;
+        let generation = generation.map_err(|error| refused(error.into()))?;
+        if let Some(authorization) = head.headers.get(header::AUTHORIZATION) {
+            self.issued_tokens.add(authorization, generation);
+        }
+        let attempts = Attempts::new();
+        attempts.begin(Some(&upstream), std::time::Duration::ZERO);
+        let _ = record.context.attempts.set(attempts);
+        let mut set = head.headers;
+        let removed = came.keys().filter(|name| !set.contains_key(*name)).cloned().collect();
+        for name in came.keys() {
+            let same = set.get_all(name).iter().eq(came.get_all(name));
+            if same && name != header::AUTHORIZATION && name != QUOTA_PROJECT {
+                set.remove(name);
+            }
+        }
+        Ok(Verdict::Pass(Passed { uri: head.uri, set, removed, cors: cors.clone() }))
+    }
+}
+
+/// Where Envoy has let the client in.
+fn listener(destination: Option<&Peer>) -> Listener {
+    let address = || match destination?.address.as_ref()?.address.as_ref()? {
+        Address::SocketAddress(socket) => socket.address.parse::<IpAddr>().ok(),
+        _ => None,
+    };
+    match address().map(Listener::at) {
+        Some(Listener::Loopback) => Listener::Loopback,
+        // Behind names, and with guards, of Envoy's own.
+        _ => Listener::Foreign,
+    }
+}
+
+/// The end of a stack: the request comes back.
+async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
+    Ok(Response::new(request))
+}
+
+/// Whether Envoy shows what a CONNECT is for.
+fn has_protocol(asked: &HttpRequest) -> bool {
+    const PROTOCOL: &str = ":protocol";
+    let mut as_they_are = asked.header_map.iter().flat_map(|map| &map.headers);
+    asked.headers.contains_key(PROTOCOL) || as_they_are.any(|header| header.key == PROTOCOL)
+}
+
+/// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,
+/// with commas between, unless Envoy is told to send them as they are. And whether these are all:
+/// there is room for 24,576 names.
+fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
+    let as_they_are = asked.header_map.take().map(|map| map.headers).unwrap_or_default();
+    let as_they_are = as_they_are.into_iter().map(|header| {
+        let value = header.value.into_bytes();
+        (header.key, if value.is_empty() { header.raw_value } else { value })
+    });
+    let merged = std::mem::take(&mut asked.headers).into_iter();
+    let merged = merged.map(|(name, value)| (name, value.into_bytes()));
+    let mut headers = HeaderMap::new();
+    for (name, value) in merged.chain(as_they_are) {
+        // Envoy has checked both; what is no header is not one that means anything here.
+        if let Ok(name) = HeaderName::try_from(name)
+            && let Ok(value) = HeaderValue::try_from(value)
+            && headers.try_append(name, value).is_err()
+        {
+            return (headers, false);
+        }
+    }
+    (headers, true)
+}
+
+fn too_many_headers() -> LocalReply {
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    LocalReply::new(status, "too_many_headers", "the request has too many headers")
+}
+
+/// Of Envoy's client; `None` if it came by a socket file.
+fn address(source: Peer) -> Option<SocketAddr> {
+    let Address::SocketAddress(address) = source.address?.address? else { return None };
+    let port = match address.port_specifier? {
+        PortSpecifier::PortValue(port) => u16::try_from(port).ok()?,
+        PortSpecifier::NamedPort(_) => return None,
+    };
+    Some(SocketAddr::new(address.address.parse().ok()?, port))
+}
+
+/// A path, and nothing that is more than that.
+fn path(text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    (text.starts_with('/') && uri.authority().is_none()).then_some(uri)
+}
+
+/// # Errors
+///
+/// 413 if Envoy kept something back: what is missing could name another model.
+fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, LocalReply> {
+    let HttpRequest { body, raw_body, .. } = asked;
+    let body = Bytes::from(if raw_body.is_empty() { body.into_bytes() } else { raw_body });
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    let whole = match (headers.get(PARTIAL_BODY), length) {
+        // Not told to send bodies: all goes where requests without a model go.
+        (None, _) if body.is_empty() => true,
+        (Some(partial), None) => partial == "false",
+        (Some(partial), Some(length)) => partial == "false" && length == body.len(),
+        (None, length) => length == Some(body.len()),
+    };
+    if whole { Ok(body) } else { Err(truncated(body.len())) }
+}
+
+fn truncated(length: usize) -> LocalReply {
+    let message = format!(
+        "Envoy sent {length} bytes of the request body to be looked at, which is not all of it: send \
+         a shorter one, or raise `max_request_bytes` of `with_request_body` in Envoy's configuration"
+    );
+    LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+}
+
+/// # Errors
+///
+/// 400 if the body would have to be changed, which `ext_authz` cannot do.
+fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(), LocalReply> {
+    let sent = table.sends(asked, upstream);
+    if sent == asked {
+        return Ok(());
+    }
+    let (asked, sent) = (clip(asked), clip(&sent));
+    let message = format!(
+        "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
+         changed: ask for {sent:?}"
+    );
+    Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_must_be_full_name", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_is_a_path() {
+        for text in ["/", "/v1/chat/completions?key=1", "//evil.com/x", "/http://evil.com/"] {
+            assert!(path(text).is_some(), "{text}");
+        }
+        for text in ["", "*", "http://evil.com/v1", "evil.com:443", "v1/chat", "/\u{7f}", "/a b"] {
+            assert!(path(text).is_none(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Loopback, a socket file or mutual TLS, and gRPC on it.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::{
+    auth::v3::authorization_server::AuthorizationServer,
+    ext_proc::v3::external_processor_server::ExternalProcessorServer,
+};
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{self as tokio_io, AsyncRead, AsyncReadExt as _, AsyncWrite},
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Sleep, sleep, timeout},
+};
+use tokio_io_timeout::TimeoutStream;
+use tonic::{Status, body::Body};
+use tower::ServiceExt as _;
+
+use super::{ExtAuthzOptions, Shared, ext_authz::ExtAuthz, ext_proc::ExtProc};
+use crate::{
+    config::file::{ConfigFile, address},
+    error::Failure,
+    inbound::{
+        activity::{Activity, SentBody},
+        malformed::Connection,
+        send_timeout::Streams,
+        tls::Tls,
+    },
+    seldom::Seldom,
+    server::listener::{Refused, cannot_listen, stopped},
+};
+use tower_vertex::{BoxError, shown};
+
+/// A stream stays open until Vertex AI answers. Envoy opens another connection for more.
+const STREAMS: u32 = 1024;
+/// A connection on which nothing answers for so long, and 20 s more, is dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Longer than that: whatever else may hold a connection, one that says nothing is closed.
+const SILENCE: Duration = Duration::from_secs(120);
+/// For its handshake, and again for the preface of HTTP/2. hyper 1.12 has no limit for it, sends pings
+/// only after it, and ends such a connection at no graceful shutdown.
+const OPENING: Duration = Duration::from_secs(10);
+/// For the message of a call, and of a stream of calls for the beginning of the first one: Envoy
+/// has it before it calls.
+const MESSAGE: Duration = Duration::from_secs(10);
+/// For the opening when this process is about to end: what is on its way is not thrown away.
+const LAST_OPENING: Duration = Duration::from_secs(1);
+/// A stream whose answer Envoy does not take for so long is reset.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that is closing is dropped when nothing has been in flight on it for so long.
+const LINGER: Duration = Duration::from_secs(1);
+/// A connection without a call for so long is closed, as Envoy itself does by default
+/// (`common_http_protocol_options.idle_timeout`).
+const IDLE: Duration = Duration::from_secs(3600);
+/// How many bytes that preface has.
+const PREFACE: usize = 24;
+/// Beside the body, a call has the head of a request, which Envoy limits to 60 KiB.
+const HEADERS: usize = 1 << 20;
+
+/// Where Envoy comes to.
+#[derive(Debug)]
+pub(super) enum Address {
+    Tcp(SocketAddr),
+    File(PathBuf),
+}
+
+impl Address {
+    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Failure> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(Failure::new(format!(
+                "invalid {} {text:?}: give a path, unix:PATH",
+                file.given_by::<ExtAuthzOptions>("--listen")
+            ))),
+            Some(path) => Ok(Self::File(path.into())),
+            None => address::<ExtAuthzOptions>("--listen", text, file).map(Self::Tcp),
+        }
+    }
+
+    /// Whoever can ask gets a token, with a client's key or without.
+    pub(super) fn refuse_strangers(&self, mutual: bool, allowed: bool) -> Result<(), Failure> {
+        match self {
+            Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual && !allowed => {
+                Err(Failure::new(format!(
+                    "whoever reaches {addr} would be given access tokens: ask Envoy for a \
+                     certificate with --tls-client-ca; or, if only Envoy can reach it, pass \
+                     --allow-unauthenticated"
+                )))
+            }
+            Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual => {
+                tracing::warn!(%addr, "whoever reaches this address is given access tokens");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The socket, and the connections that came in by it.
+pub(super) struct Door {
+    listener: Listener,
+    tls: Option<Arc<Tls>>,
+    /// For so many connections at a time.
+    room: Arc<Semaphore>,
+    full: Seldom,
+    refused: Refused,
+    /// Each connection holds a receiver until its end.
+    stop: watch::Sender<bool>,
+}
+
+enum Listener {
+    Tcp(TcpListener, SocketAddr),
+    #[cfg(unix)]
+    File(tokio::net::UnixListener, PathBuf),
+}
+
+/// As Envoy would be told of it.
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "grpcs" } else { "grpc" };
+        match &self.listener {
+            Listener::Tcp(_, addr) => write!(f, "{scheme}://{addr}"),
+            #[cfg(unix)]
+            Listener::File(_, path) => write!(f, "unix:{}", shown::path(path)),
+        }
+    }
+}
+
+impl Door {
+    pub(super) async fn bind(
+        address: &Address,
+        tls: Option<Arc<Tls>>,
+        connections: usize,
+    ) -> Result<Self, Failure> {
+        let listener = match address {
+            Address::Tcp(addr) => {
+                let cannot = |error| cannot_listen(*addr, &error);
+                let listener = TcpListener::bind(addr).await.map_err(cannot)?;
+                let addr = listener.local_addr().map_err(cannot)?;
+                Listener::Tcp(listener, addr)
+            }
+            #[cfg(unix)]
+            Address::File(path) => {
+                remove_what_nobody_serves(path).await;
+                let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
+                    Failure::new(format!(
+                        "cannot listen on unix:{}: {error}; choose another path with --listen",
+                        shown::path(path)
+                    ))
+                })?;
+                Listener::File(listener, path.clone())
+            }
+            #[cfg(not(unix))]
+            Address::File(_) => {
+                return Err(Failure::new("this system has no socket files: give an address"));
+            }
+        };
+        let room = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let stop = watch::Sender::new(false);
+        Ok(Self { listener, tls, room, full: Seldom::default(), refused: Refused::default(), stop })
+    }
+
+    /// Serves what comes in until `stop`.
+    pub(super) async fn accept(&self, shared: &Arc<Shared>, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => return,
+                accepted = self.next(shared) => accepted,
+            };
+            if let Err(error) = accepted {
+                self.refused.wait(&error, "could not accept a connection").await;
+            }
+        }
+    }
+
+    async fn next(&self, shared: &Arc<Shared>) -> io::Result<()> {
+        // Those that come meanwhile wait in the kernel. It is never closed.
+        let room = match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(room) => Some(room),
+            Err(_) => {
+                if let Some(times) = self.full.happened(std::time::Instant::now()) {
+                    tracing::warn!(
+                        times,
+                        "as many connections are open as the limit of open files allows: the next \
+                         ones wait"
+                    );
+                }
+                Arc::clone(&self.room).acquire_owned().await.ok()
+            }
+        };
+        match &self.listener {
+            Listener::Tcp(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                // Without it, an answer waits for an acknowledgement.
+                let _ = socket.set_nodelay(true);
+                self.serve(socket, room, shared);
+            }
+            #[cfg(unix)]
+            Listener::File(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                self.serve(socket, room, shared);
+            }
+        }
+        Ok(())
+    }
+
+    fn serve<I>(&self, socket: I, room: Option<OwnedSemaphorePermit>, shared: &Arc<Shared>)
+    where
+        I: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (shared, tls, stopping) = (Arc::clone(shared), self.tls.clone(), self.stop.subscribe());
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_read_timeout(Some(SILENCE));
+        socket.set_write_timeout(Some(SEND_TIMEOUT));
+        let socket = Box::pin(socket);
+        tokio::spawn(async move {
+            let open = (shared.telemetry.inbound().one_more(), room);
+            match tls {
+                None => {
+                    let closing = stopped(stopping.clone());
+                    serve_grpc(socket, shared, &stopping, closing).await;
+                }
+                Some(tls) => {
+                    let authorities = tls.authorities();
+                    match opened(tls.accept(socket, OPENING), &stopping).await {
+                        Ok(socket) => {
+                            let closing = async {
+                                tokio::select! {
+                                    () = stopped(stopping.clone()) => {}
+                                    () = authorities.changed() => {}
+                                }
+                            };
+                            serve_grpc(socket, shared, &stopping, closing).await;
+                        }
+                        Err(error) => tracing::info!(%error, "no TLS handshake"),
+                    }
+                }
+            }
+            drop(open);
+        });
+    }
+
+    /// Accepts no more, and lets calls come to their end for as long as `patience`.
+    pub(super) async fn drain(self, patience: impl Future<Output = ()>) {
+        let Self { listener, stop, .. } = self;
+        #[cfg(unix)]
+        if let Listener::File(_, path) = &listener {
+            let _ = std::fs::remove_file(path);
+        }
+        drop(listener);
+        stop.send_replace(true);
+        tokio::select! {
+            () = stop.closed() => {}
+            () = patience => {}
+        }
+    }
+}
+
+/// A socket file outlives a process that was killed. One that is served refuses nobody, even if it has
+/// no room, or does not let this user in.
+#[cfg(unix)]
+async fn remove_what_nobody_serves(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt as _;
+    let file = std::fs::symlink_metadata(path);
+    let is_socket = file.is_ok_and(|file| file.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if is_socket && tokio::net::UnixStream::connect(path).await.is_err_and(refused) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// What a connection begins with. A peer that says nothing is waited for neither long nor, when this
+/// process is about to end, at all.
+async fn opened<T>(
+    opening: impl Future<Output = io::Result<T>>,
+    stopping: &watch::Receiver<bool>,
+) -> io::Result<T> {
+    let last = async {
+        stopped(stopping.clone()).await;
+        sleep(LAST_OPENING).await;
+    };
+    tokio::select! {
+        opened = timeout(OPENING, opening) => opened?,
+        () = last => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
+/// The same connection, as soon as its preface has come.
+async fn after_preface<I>(
+    socket: I,
+) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut from, to) = tokio_io::split(socket);
+    let mut preface = [0; PREFACE];
+    from.read_exact(&mut preface).await?;
+    Ok(tokio_io::join(io::Cursor::new(preface).chain(from), to))
+}
+
+/// The body of a call, of which the first message must come in time.
+struct Message {
+    body: Incoming,
+    /// `None` once it came.
+    end: Option<Pin<Box<Sleep>>>,
+    /// There is no other one.
+    is_only: bool,
+}
+
+impl Message {
+    fn new(body: Incoming, is_only: bool) -> Self {
+        Self { body, end: Some(Box::pin(sleep(MESSAGE))), is_only }
+    }
+}
+
+impl http_body::Body for Message {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            let Some(end) = &mut this.end else { return Poll::Pending };
+            ready!(end.as_mut().poll(cx));
+            let status = Status::deadline_exceeded("the message of the call did not come");
+            return Poll::Ready(Some(Err(status.into())));
+        };
+        if !this.is_only {
+            this.end = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+async fn serve_grpc<I>(
+    socket: I,
+    shared: Arc<Shared>,
+    stopping: &watch::Receiver<bool>,
+    closing: impl Future<Output = ()>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let socket = match opened(after_preface(socket), stopping).await {
+        Ok(socket) => socket,
+        Err(error) => return tracing::debug!(%error, "a connection did not begin"),
+    };
+    let longest = shared.max_request_bytes.saturating_add(HEADERS);
+    let longest_head = u32::try_from(shared.max_header_bytes).unwrap_or(u32::MAX);
+    let activity = Activity::new();
+    activity.speaks_http2();
+    let of_service = Arc::clone(&activity);
+    let check = AuthorizationServer::new(ExtAuthz(Arc::clone(&shared)));
+    let check = check.max_decoding_message_size(longest);
+    let heal = ExternalProcessorServer::new(ExtProc(shared));
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let (check, heal) = (check.clone(), heal.clone());
+        let call = of_service.call(request.version());
+        async move {
+            let path = request.uri().path();
+            let answer: Result<Response<Body>, Infallible> =
+                match path.rsplit_once('/').map(|(service, _)| service) {
+                    Some("/envoy.service.auth.v3.Authorization") => {
+                        check.oneshot(request.map(|body| Message::new(body, true))).await
+                    }
+                    Some("/envoy.service.ext_proc.v3.ExternalProcessor") => {
+                        heal.oneshot(request.map(|body| Message::new(body, false))).await
+                    }
+                    _ => Ok(Status::unimplemented(
+                        "there are envoy.service.auth.v3.Authorization and \
+                         envoy.service.ext_proc.v3.ExternalProcessor",
+                    )
+                    .into_http()),
+                };
+            answer.map(|answer| answer.map(|body| SentBody::new(body, call)))
+        }
+    });
+    let mut builder = http2::Builder::new(Streams { send_timeout: Some(SEND_TIMEOUT) });
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        // Clients that leave at once make Envoy take its calls back: that is no attack.
+        .max_pending_accept_reset_streams(Some(STREAMS as usize))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_header_list_size(longest_head);
+    let service = TowerToHyperService::new(service);
+    let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
+    let mut connection = pin!(builder.serve_connection(socket, service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = async {
+            tokio::select! {
+                () = closing => {}
+                () = activity.idle_over_http2(IDLE) => {}
+            }
+        } => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = activity.lingered(LINGER) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection of Envoy ended");
+    }
+}

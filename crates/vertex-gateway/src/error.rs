@@ -1,0 +1,111 @@
+//! Why a command did not do what it is for, and what is behind an error.
+
+use std::{error::Error as StdError, fmt, path::Path};
+
+use clap::Args;
+
+use super::{printable::fit, values::given_by};
+use tower_vertex::{
+    BoxError,
+    error::{ConfigError, Error},
+    shown,
+};
+
+pub(crate) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
+pub(crate) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
+     or `eu`) or set GOOGLE_CLOUD_LOCATION";
+
+/// Why a command did not do what it is for, as a sentence for its user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Failure {
+    text: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// A setting that is missing or wrong, or a machine that is not as it must be.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit_code: 2 }
+    }
+
+    /// A file cannot be used, which an option of `O` names.
+    pub(crate) fn of_file<O: Args>(option: &str, path: &Path, why: impl fmt::Display) -> Self {
+        let option = given_by::<O>(option);
+        if shown::is_content_of_a_file(path) {
+            return Self::new(format!(
+                "{option} holds the content of a file, not its path: write the content to a file and \
+                 give the path of that file"
+            ));
+        }
+        Self::new(format!("{option} {}: {why}", shown::path(path)))
+    }
+
+    /// All settings are right, and the answer is no.
+    pub(crate) fn negative(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit_code: 1 }
+    }
+
+    /// What the process should end with: 1 if `check` found a fault, there is no token for `token`
+    /// or `endpoints`, or a location did not answer `endpoints`; 2 for everything that stands in
+    /// the way of a command.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+}
+
+/// For a terminal, which takes nothing of it for a command: it may have the text of others in it.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.split_inclusive('\n').try_for_each(|line| match line.strip_suffix('\n') {
+            Some(line) => writeln!(f, "{}", fit(line)),
+            None => f.write_str(&fit(line)),
+        })
+    }
+}
+
+/// As [`Display`](fmt::Display): it is what `main` shows.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(match (error.setting(), error.is_missing()) {
+            ("project", true) => NO_PROJECT.to_owned(),
+            ("location", true) => NO_LOCATION.to_owned(),
+            ("service account to impersonate", true) => {
+                "--token-lifetime is only for service accounts that are impersonated: name one \
+                 with --impersonate-service-account, or leave it out"
+                    .to_owned()
+            }
+            _ => error.to_string(),
+        })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Config(error) => error.into(),
+            error => Self::new(error.to_string()),
+        }
+    }
+}
+
+/// The first error of this type in the chain of an error.
+pub(crate) fn find<E: StdError + 'static>(error: &BoxError) -> Option<&E> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// The errors of a chain on one line.
+pub(crate) fn causes(error: &BoxError) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn chain(error: &BoxError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(&**error as &(dyn StdError + 'static)), |&error| error.source())
+}

@@ -1,0 +1,156 @@
+//! Requests that are not HTTP: a path with a raw control byte, or of 64 KiB.
+//!
+//! hyper answers them by itself, before any service sees them, with a status and no body. Clients
+//! that parse each error as OpenAI's would stumble over that, so the body is put in on the way to
+//! the socket.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::activity::Activity;
+use crate::local_reply::LocalReply;
+
+/// How hyper 1.12 begins its own answers. They end the connection.
+const OWN_ANSWERS: [(&[u8], StatusCode); 3] = [
+    (b"HTTP/1.1 400 ", StatusCode::BAD_REQUEST),
+    (b"HTTP/1.1 414 ", StatusCode::URI_TOO_LONG),
+    (b"HTTP/1.1 431 ", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+];
+
+const NOT_HTTP: &str = "the request is not HTTP";
+const URI_TOO_LONG: &str = "the request's URI is too long";
+const HEAD_TOO_LONG: &str = "the request's headers are too long, or too many: \
+     --max-header-bytes says how long they may be, and there may be 100 of them";
+
+/// A connection whose unreadable requests get an OpenAI-shaped answer.
+///
+/// What hyper writes by itself is known by when it does: no request is in flight, the socket has taken
+/// all that was written before, and no new one was given to the service. What is written then is
+/// nobody's answer but hyper's own. HTTP/2 has frames for such cases.
+#[derive(Debug)]
+pub(crate) struct Connection<I> {
+    io: I,
+    activity: Arc<Activity>,
+    instead: Bytes,
+}
+
+impl<I> Connection<I> {
+    pub(crate) fn new(io: I, activity: Arc<Activity>) -> Self {
+        Self { io, activity, instead: Bytes::new() }
+    }
+
+    /// Our answer, if these bytes are an answer of hyper's own.
+    fn instead_of(&mut self, bytes: &[u8]) -> Option<Bytes> {
+        if self.activity.is_http2() || !self.activity.is_quiet() {
+            return None;
+        }
+        let &(_, status) = OWN_ANSWERS.iter().find(|(head, _)| bytes.starts_with(head))?;
+        let (status, message) = match status {
+            StatusCode::BAD_REQUEST => (status, NOT_HTTP),
+            StatusCode::URI_TOO_LONG => (status, URI_TOO_LONG),
+            // The first line alone is longer than a head may be.
+            _ if self.activity.is_in_request_line() => (StatusCode::URI_TOO_LONG, URI_TOO_LONG),
+            _ => (status, HEAD_TOO_LONG),
+        };
+        let peer = self.activity.shown_peer();
+        tracing::info!(status = status.as_u16(), peer, "refused: {message}");
+        let body = LocalReply::unreadable(status, message).to_response().into_body();
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+            body.len()
+        );
+        Some([head.as_bytes(), &body].concat().into())
+    }
+}
+
+impl<I: Write + Unpin> Connection<I> {
+    fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
+        if written.is_pending() {
+            self.activity.blocked();
+        }
+        written
+    }
+
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.instead);
+            let written = ready!(self.noted(written))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.instead.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: Write + Unpin> Write for Connection<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_instead(cx))?;
+        if let Some(instead) = self.instead_of(bytes) {
+            self.instead = instead;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.noted(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_instead(cx))?;
+        // An answer of hyper's own is one slice.
+        let first = slices.first().map_or(&[][..], |slice| slice);
+        if let Some(instead) = self.instead_of(first) {
+            self.instead = instead;
+            return Poll::Ready(Ok(first.len()));
+        }
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.noted(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    /// hyper 1.12 and h2 0.4 come here when they have nothing left to write.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(cx))?;
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        ready!(self.noted(flushed))?;
+        self.activity.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl<I: Read + Unpin> Read for Connection<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}

@@ -1,0 +1,244 @@
+//! TLS for clients: the certificate that they see, and those that they must show.
+
+use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        CertificateError, Error, RootCertStore, ServerConfig,
+        client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+        crypto::{CryptoProvider, ring},
+        pki_types::{
+            CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+            pem::{self, PemObject},
+        },
+        server::WebPkiClientVerifier,
+    },
+    server::TlsStream,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    error::Failure,
+    values::{LONGEST_FILE, shown_debug},
+};
+use tower_vertex::{regular_file, shown};
+
+/// A client that has not shaken hands by then is not going to.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The options about TLS for clients.
+#[derive(Clone, Args)]
+pub struct TlsOptions {
+    /// Serve TLS with this certificate, PEM, followed by those of the authorities between; read
+    /// again when it changes
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of that certificate: PEM, without a password
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve only clients that show a certificate of one of these authorities, PEM (mutual TLS)
+    #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CLIENT_CA")]
+    pub tls_client_ca: Option<PathBuf>,
+}
+
+shown_debug!(TlsOptions: tls_cert, tls_key, tls_client_ca);
+
+/// TLS as the options ask for it. Handshakes take what was read last.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_authorities: Option<PathBuf>,
+    config: ArcSwap<ServerConfig>,
+    /// The client authorities in force: connections that were made under others are closed.
+    authorities: watch::Sender<Vec<CertificateDer<'static>>>,
+}
+
+/// Tells when the authorities change under which a connection is made.
+pub(crate) struct Authorities(watch::Receiver<Vec<CertificateDer<'static>>>);
+
+impl Authorities {
+    /// Waits until they do.
+    pub(crate) async fn changed(mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+impl TlsOptions {
+    /// TLS, if it was asked for.
+    pub(crate) fn load(&self) -> Result<Option<Tls>, Failure> {
+        let given =
+            |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let client_authorities = given(&self.tls_client_ca);
+        let (certificate, key) = match (given(&self.tls_cert), given(&self.tls_key)) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (None, None) if client_authorities.is_none() => return Ok(None),
+            (None, None) => {
+                return Err(Failure::new(
+                    "--tls-client-ca needs TLS: give --tls-cert and --tls-key too",
+                ));
+            }
+            (None, Some(_)) => return Err(Failure::new("--tls-key needs its --tls-cert")),
+            (Some(_), None) => return Err(Failure::new("--tls-cert needs its --tls-key")),
+        };
+        let (config, authorities) = read(&certificate, &key, client_authorities.as_deref())?;
+        Ok(Some(Tls {
+            certificate,
+            key,
+            client_authorities,
+            config: ArcSwap::from_pointee(config),
+            authorities: watch::Sender::new(authorities),
+        }))
+    }
+
+    /// What to look at for changes.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let files = [&self.tls_cert, &self.tls_key, &self.tls_client_ca];
+        files.into_iter().flatten().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
+    }
+}
+
+impl Tls {
+    /// Whether clients must show a certificate.
+    pub(crate) fn is_mutual(&self) -> bool {
+        self.client_authorities.is_some()
+    }
+
+    /// Reads the files again. On an error the old certificate stays.
+    pub(crate) fn reload(&self) -> Result<(), Failure> {
+        let (config, authorities) =
+            read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
+        self.config.store(Arc::new(config));
+        self.authorities.send_if_modified(|old| {
+            let changed = *old != authorities;
+            *old = authorities;
+            changed
+        });
+        Ok(())
+    }
+
+    /// To be taken before [`accept`](Self::accept): a change in between is seen then.
+    pub(crate) fn authorities(&self) -> Authorities {
+        Authorities(self.authorities.subscribe())
+    }
+
+    /// Shakes hands, for at most `patience`.
+    pub(crate) async fn accept<I>(&self, socket: I, patience: Duration) -> io::Result<TlsStream<I>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = TlsAcceptor::from(self.config.load_full());
+        timeout(patience.min(HANDSHAKE_TIMEOUT), acceptor.accept(socket)).await?
+    }
+}
+
+fn read(
+    certificate: &Path,
+    key: &Path,
+    authorities: Option<&Path>,
+) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
+    let refused =
+        |option: &str, path: &Path, why: &str| Failure::of_file::<TlsOptions>(option, path, why);
+    let text = |option: &str, path: &Path| {
+        let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
+        text.map_err(|error| refused(option, path, &error.to_string()))
+    };
+    let certificates = |option: &str, path: &Path| {
+        let text = text(option, path)?;
+        let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        match parsed {
+            Ok(parsed) if parsed.is_empty() => {
+                Err(refused(option, path, "there is no certificate in it: give PEM"))
+            }
+            Ok(parsed) => Ok(parsed),
+            Err(_) => Err(refused(option, path, "it is not PEM")),
+        }
+    };
+    let chain = certificates("--tls-cert", certificate)?;
+    let private = PrivateKeyDer::from_pem_slice(&text("--tls-key", key)?).map_err(|error| {
+        let why = match error {
+            pem::Error::NoItemsFound => {
+                "there is no private key in it: give PEM, and not one with a password"
+            }
+            _ => "it is not PEM",
+        };
+        refused("--tls-key", key, why)
+    })?;
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::new(error.to_string()))?;
+    let mut of_clients = Vec::new();
+    let builder = match authorities {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let refused =
+                |why: String| refused("--tls-client-ca", path, &format!("cannot be used: {why}"));
+            let mut roots = RootCertStore::empty();
+            of_clients = certificates("--tls-client-ca", path)?;
+            for authority in &of_clients {
+                roots.add(authority.clone()).map_err(|error| refused(error.to_string()))?;
+            }
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier = verifier.build().map_err(|error| refused(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    warn_of_its_time(certificate, &chain, provider);
+    let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
+        Error::InconsistentKeys(_) => {
+            let why = format!("it is not the key of {}", shown::path(certificate));
+            refused("--tls-key", key, &why)
+        }
+        Error::InvalidCertificate(error) => {
+            refused("--tls-cert", certificate, &format!("cannot be used: {error}"))
+        }
+        error => refused("--tls-key", key, &format!("cannot be used: {error}")),
+    })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok((config, of_clients))
+}
+
+/// Clients will refuse a certificate that is too old or too new, which is not for us to decide.
+fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) {
+    let file = shown::path(path);
+    match error_of_its_time(chain, provider) {
+        Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            tracing::warn!(%file, "the certificate has expired: clients will refuse it");
+        }
+        Some(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+            tracing::warn!(%file, "the certificate is not valid yet: clients will refuse it");
+        }
+        _ => {}
+    }
+}
+
+/// What a client that looks at the time first says of the certificate: webpki 0.103 does so before
+/// it asks who issued it, so that itself serves as the authority.
+fn error_of_its_time(
+    chain: &[CertificateDer<'static>],
+    provider: Arc<CryptoProvider>,
+) -> Option<CertificateError> {
+    let first = chain.first()?;
+    let mut roots = RootCertStore::empty();
+    roots.add(first.clone()).ok()?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let name = ServerName::try_from("localhost").ok()?;
+    match verifier.build().ok()?.verify_server_cert(first, &[], &name, &[], UnixTime::now()) {
+        Err(Error::InvalidCertificate(error)) => Some(error),
+        _ => None,
+    }
+}

@@ -1,0 +1,69 @@
+//! The sidecar `vertex-gateway`: any OpenAI client uses Vertex AI by changing its base URL.
+//!
+//! | folder | what it does |
+//! |---|---|
+//! | `cli` | the commands: [`run`] |
+//! | `envoy` | gives Envoy the token and the way of each request (feature `ext-authz`) |
+//! | `server` | the listeners, and what they stand on |
+//! | `proxy` | the way of a request to Vertex AI, and of its response back |
+//! | `models` | the models that clients may ask for |
+//! | `access` | who may ask, which models, how often, how many at a time |
+//! | `outbound` | the connections to Vertex AI |
+//! | `inbound` | what a client sends, and what is refused at the door |
+//! | `telemetry` | what operators see: log, metrics, traces |
+//! | `config` | what can be set, and where a value came from |
+//!
+//! Each folder uses only those below it, and all use the files beside this one: `error`, `values`,
+//! `lazy_timer`, `local_reply`, `printable`, `redact`, `output`, `seldom`. `tests/architecture.rs` holds that.
+//!
+//! ```no_run
+//! use clap::Parser;
+//! use vertex_gateway::{Command, run};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), vertex_gateway::Failure> {
+//! run(Command::parse_from(["vertex-gateway", "--emulator", "--listen", "127.0.0.1:0"])).await
+//! # }
+//! ```
+
+mod access;
+mod cli;
+mod config;
+#[cfg(feature = "ext-authz")]
+mod envoy;
+mod error;
+mod inbound;
+mod lazy_timer;
+mod local_reply;
+mod models;
+mod outbound;
+mod output;
+mod printable;
+mod proxy;
+mod redact;
+mod seldom;
+mod server;
+mod telemetry;
+mod values;
+
+#[cfg(feature = "ext-authz")]
+pub use self::envoy::ExtAuthzOptions;
+pub use self::{
+    access::{ClientOptions, concurrency::LimitOptions},
+    cli::{
+        check::CheckOptions,
+        command::{Command, Subcommand},
+        emulator::EmulatorOptions,
+        endpoints::EndpointsOptions,
+        run,
+        serve::Options,
+        start_log,
+        token::TokenOptions,
+    },
+    config::{credentials::CredentialOptions, upstream::TargetOptions},
+    error::Failure,
+    inbound::tls::TlsOptions,
+    outbound::OutboundOptions,
+    server::{admin::AdminOptions, bootstrap::ServingOptions},
+    telemetry::log::{LogFormat, LogGuard, LogOptions},
+};

@@ -1,0 +1,133 @@
+//! Endpoints that go by their names: those that the configuration file calls
+//! `display-name:…`, and all that are deployed, if that was asked for.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use tower::Layer as _;
+
+use crate::{
+    config::{
+        discovered::{Deployed, Discovered},
+        upstream::TargetOptions,
+    },
+    error::{Failure, causes},
+    outbound::Outbound,
+};
+use tower_vertex::{
+    auth::VertexAuthLayer,
+    discover::{DiscoverError, EndpointDescription, Endpoints},
+    replay::ReplayBody,
+    route::{Endpoint, Upstream},
+    shown,
+};
+
+/// Asks Vertex AI about the endpoints that go by name; about none, if there are none.
+///
+/// # Errors
+///
+/// A sentence, with the model whose endpoint was not found.
+pub(crate) async fn look_up(
+    target: &TargetOptions,
+    base: &Upstream,
+    auth: &VertexAuthLayer,
+) -> Result<Discovered, Failure> {
+    let mut discovered = Discovered::default();
+    let mut known = HashMap::new();
+    for (model, named) in target.file.named() {
+        let (upstream, endpoints) = match known.get(&named.location) {
+            Some(known) => known,
+            None => {
+                let asked = endpoints_at(base, named.location.as_deref(), auth)?;
+                known.entry(named.location.clone()).or_insert(asked)
+            }
+        };
+        let found = endpoints.find(&named.entry).await.map_err(|error| {
+            Failure::negative(format!("model {:?}: {}", shown::value(model), told(upstream, error)))
+        })?;
+        discovered.named.insert(named, found);
+    }
+    if target.discovers() {
+        for location in regions(target, base)? {
+            let (upstream, endpoints) = endpoints_at(base, Some(&location), auth)?;
+            let listed = endpoints.list().await;
+            let listed = listed.map_err(|error| Failure::negative(told(&upstream, error)))?;
+            discovered.deployed.extend(deployed(&location, &listed));
+        }
+    }
+    Ok(discovered)
+}
+
+/// Where endpoints can be: the regions that requests go to.
+fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Failure> {
+    let default = base.location().map(|location| location.as_str());
+    let mut regions = Vec::new();
+    for location in default.into_iter().chain(target.file.locations()) {
+        // These three are served by all regions together, and nothing is deployed there.
+        let everywhere = matches!(location, "global" | "us" | "eu");
+        if !everywhere && !regions.iter().any(|known| known == location) {
+            regions.push(location.to_owned());
+        }
+    }
+    if regions.is_empty() {
+        return Err(Failure::new(
+            "no region for --discover-endpoints: endpoints are deployed in regions; give one \
+             with --location, or in a [[model]]",
+        ));
+    }
+    Ok(regions)
+}
+
+/// An error of a lookup, with the place that was asked.
+pub(crate) fn told(upstream: &Upstream, error: DiscoverError) -> String {
+    let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
+    match error {
+        DiscoverError::Unanswered(_) => {
+            format!("{location} at {}: {}", upstream.origin(), causes(&error.into()))
+        }
+        error => format!("{location}: {error}"),
+    }
+}
+
+fn endpoints_at(
+    base: &Upstream,
+    location: Option<&str>,
+    auth: &VertexAuthLayer,
+) -> Result<(Upstream, Endpoints), Failure> {
+    if matches!(base.endpoint(), Endpoint::BaseUrl { .. }) {
+        return Err(Failure::new(
+            "endpoints cannot be looked up by name behind an --upstream with a path: give its \
+             scheme and host alone, or the endpoints by id",
+        ));
+    }
+    let mut builder = base.to_builder().endpoint(Endpoint::OpenApi);
+    if let Some(location) = location {
+        builder = builder.location(location);
+    }
+    let upstream = builder.build()?;
+    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
+    let endpoints = Endpoints::of(auth.layer(client), &upstream)?;
+    Ok((upstream, endpoints))
+}
+
+/// By their display names; by their ids where they have none, or share one.
+fn deployed(location: &str, listed: &[EndpointDescription]) -> Vec<Deployed> {
+    let is_name =
+        |name: &str| !name.is_empty() && !name.contains(|c: char| c == '*' || c.is_control());
+    let alike = |name: &str| listed.iter().filter(|other| other.display_name == name).count();
+    let describe = |described: &EndpointDescription| {
+        let endpoint = match described.endpoint() {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                tracing::warn!(location, %error, "an endpoint is left out");
+                return None;
+            }
+        };
+        let name = Some(&described.display_name)
+            .filter(|name| is_name(name) && alike(name) == 1)
+            .unwrap_or(&described.id);
+        Some(Deployed { name: name.clone(), location: location.to_owned(), endpoint })
+    };
+    listed.iter().filter_map(describe).collect()
+}

@@ -1,0 +1,81 @@
+//! The body of an answer, which holds its connection until it has ended.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::pool::Lease;
+use tower_vertex::replay::detached;
+
+/// An answer as it comes, apart from the buffers that it was read into, and without its trailers:
+/// they are headers that nobody has looked at, and Vertex AI has none. After its last byte the
+/// connection is for the next request; dropped before that, it is closed, since what is left of the
+/// answer would come first.
+#[derive(Debug)]
+pub(crate) struct AnswerBody<B> {
+    body: Incoming,
+    lease: Option<Lease<B>>,
+}
+
+impl<B> AnswerBody<B> {
+    pub(super) fn new(body: Incoming, lease: Lease<B>) -> Self
+    where
+        B: Send + 'static,
+    {
+        let mut this = Self { body, lease: Some(lease) };
+        this.give_back_at_the_end();
+        this
+    }
+
+    fn give_back_at_the_end(&mut self)
+    where
+        B: Send + 'static,
+    {
+        if self.body.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl<B: Send + 'static> Body for AnswerBody<B> {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = loop {
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            // RFC 9110 §6.5.1: they may be thrown away.
+            if !matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+                break frame;
+            }
+        };
+        match &frame {
+            Some(Ok(_)) => self.give_back_at_the_end(),
+            Some(Err(_)) => self.lease = None,
+            None => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+            }
+        }
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(detached))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

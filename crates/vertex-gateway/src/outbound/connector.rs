@@ -1,0 +1,120 @@
+//! New connections.
+
+use std::{fmt, io, time::Duration};
+
+use http_body::Body;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use tower::ServiceExt as _;
+
+use super::pool::PoolKey;
+use crate::{
+    error::Failure,
+    telemetry::{Connections, CountConnections},
+};
+use tower_vertex::{BoxError, replay::READ_BUFFER};
+
+/// A connection that is not there by then, its name looked up and its TLS agreed on, is not coming.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A peer that has vanished without a word is given up after half a minute, whether an answer is waited
+/// for or a request is being sent; Linux alone would send for a quarter of an hour what nobody takes.
+/// While a model thinks for an hour, its machine's kernel answers these probes. A peer that reads
+/// nothing of an upload for so long is given up, too.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+pub(super) struct Connector(HttpsConnector<CountConnections<HttpConnector>>);
+
+impl Connector {
+    pub(super) fn new(connections: &Connections) -> Result<Self, Failure> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        // Without it, the small frames of a request wait for acknowledgements.
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_keepalive(Some(KEEPALIVE));
+        http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        http.set_keepalive_retries(Some(KEEPALIVE_PROBES));
+        #[cfg(target_os = "linux")]
+        http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
+            .map_err(|error| {
+                Failure::new(format!(
+                    "no root certificates found: install the package ca-certificates ({error})"
+                ))
+            })?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(CountConnections::new(http, connections));
+        Ok(Self(https))
+    }
+
+    pub(super) async fn connect<B>(&self, place: &PoolKey) -> Result<SendRequest<B>, ConnectError>
+    where
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let connecting = async {
+            let io = self.0.clone().oneshot(place.uri()).await.map_err(ConnectError::Failed)?;
+            let shaken = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(io).await;
+            let (sender, connection) = shaken.map_err(|e| ConnectError::Failed(e.into()))?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection to Vertex AI ended");
+                }
+            });
+            Ok(sender)
+        };
+        let in_time = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+        in_time.unwrap_or(Err(ConnectError::TimedOut))
+    }
+}
+
+/// There is no connection.
+#[derive(Debug)]
+pub(crate) enum ConnectError {
+    /// The URI of the request says neither `http` nor `https`, or no host.
+    NoHost,
+    TimedOut,
+    Failed(BoxError),
+}
+
+impl ConnectError {
+    /// Whether nothing was heard, as opposed to a no.
+    pub(crate) fn is_late(&self) -> bool {
+        let of_io = |error: &(dyn std::error::Error + 'static)| {
+            let error = error.downcast_ref::<io::Error>();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        };
+        match self {
+            Self::NoHost => false,
+            Self::TimedOut => true,
+            Self::Failed(error) => of_io(&**error) || error.source().is_some_and(of_io),
+        }
+    }
+}
+
+/// That of the failure, which says enough.
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHost => f.write_str("the request's URI has no host to connect to"),
+            Self::TimedOut => write!(f, "nothing within {CONNECT_TIMEOUT:?}"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoHost | Self::TimedOut => None,
+            Self::Failed(error) => error.source(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The way out: HTTP/1.1 with as many connections as there are requests under way.
+//!
+//! One HTTP/2 connection to Vertex AI carries 100 streams and would hold the next one back; an
+//! HTTP/1.1 connection carries one, and is used again for the next. Which ones are kept, and for how
+//! long, is in [`pool`].
+//!
+//! hyper-util's client does the same and more, for a task a request and, by callgrind, more than a
+//! quarter of all the instructions of a proxy that does nothing but forward.
+
+mod body;
+mod connector;
+mod head;
+mod pool;
+
+use std::{
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use clap::Args;
+use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use http_body::Body;
+use hyper::body::Incoming;
+use tower::Service;
+
+#[cfg(feature = "ext-authz")]
+pub(crate) use self::head::is_about_a_host;
+pub(crate) use self::{
+    body::AnswerBody,
+    connector::{CONNECT_TIMEOUT, ConnectError},
+    head::stream_headers,
+};
+use self::{
+    connector::Connector,
+    head::settle,
+    pool::{Lease, Pool, PoolKey},
+};
+use super::{
+    error::Failure,
+    telemetry::Connections,
+    values::{time, timeout},
+};
+use tower_vertex::BoxError;
+
+/// The options about connections to Vertex AI.
+#[derive(Clone, Debug, Args)]
+pub struct OutboundOptions {
+    /// Age at which a connection to Vertex AI takes no more requests, so that a changed DNS name is
+    /// followed; what is under way is not cut. 0 for no limit
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_UPSTREAM_CONNECTION_LIFETIME",
+        default_value = "5m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub upstream_connection_lifetime: Duration,
+}
+
+impl OutboundOptions {
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        timeout(self.upstream_connection_lifetime)
+    }
+}
+
+/// Sends requests with bodies `B`, to the scheme and the authority in their URIs. Clones share the
+/// connections.
+pub(crate) struct Outbound<B>(Arc<Shared<B>>);
+
+type Answered<B> = Result<Response<AnswerBody<B>>, BoxError>;
+
+struct Shared<B> {
+    connector: Connector,
+    pool: Arc<Pool<B>>,
+}
+
+impl<B> Clone for Outbound<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> Outbound<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    /// Connections that count, and take requests for so long.
+    pub(crate) fn new(
+        connections: &Connections,
+        lifetime: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let connector = Connector::new(connections)?;
+        Ok(Self(Arc::new(Shared { connector, pool: Arc::new(Pool::new(lifetime)) })))
+    }
+
+    /// For the few requests of a command.
+    pub(crate) fn for_a_while() -> Result<Self, Failure> {
+        Self::new(&Connections::default(), None)
+    }
+}
+
+impl<B> Service<Request<B>> for Outbound<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<AnswerBody<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Answered<B>> + Send>>;
+
+    /// Always ready: each request has a connection of its own.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let place = match prepare(&mut request) {
+            Ok(place) => place,
+            Err(error) => return Box::pin(ready(Err(error.into()))),
+        };
+        let shared = Arc::clone(&self.0);
+        match shared.pool.take(&place) {
+            Some(lease) => Box::pin(shared.send_again(place, lease, request)),
+            None => Box::pin(shared.send_anew(place, request)),
+        }
+    }
+}
+
+/// Makes of a request to a server what travels on a connection to it, with a path alone (RFC 9112
+/// §3.2.1).
+fn prepare<B>(request: &mut Request<B>) -> Result<PoolKey, ConnectError> {
+    let place = PoolKey::of(request.uri()).ok_or(ConnectError::NoHost)?;
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    if !request.headers().contains_key(header::HOST) {
+        request.headers_mut().insert(header::HOST, place.host()?);
+    }
+    Ok(place)
+}
+
+/// An answer as it goes on. If it cannot, its connection is closed.
+fn answered<B>(mut response: Response<Incoming>, lease: Lease<B>) -> Answered<B>
+where
+    B: Send + 'static,
+{
+    settle(&mut response)?;
+    Ok(response.map(|body| AnswerBody::new(body, lease)))
+}
+
+impl<B> Shared<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    /// Over a connection that was used before. Not an `async fn`: the request is handed over here and
+    /// now, and is no part of the future.
+    fn send_again(
+        self: Arc<Self>,
+        place: PoolKey,
+        mut lease: Lease<B>,
+        request: Request<B>,
+    ) -> impl Future<Output = Answered<B>> + Send {
+        let answer = lease.sender().try_send_request(request);
+        async move {
+            match answer.await {
+                Ok(response) => answered(response, lease),
+                Err(mut error) => match error.take_message() {
+                    // It was closed while it lay idle, and not a byte was sent.
+                    Some(unsent) => Box::pin(self.send_anew(place, unsent)).await,
+                    None => Err(error.into_error().into()),
+                },
+            }
+        }
+    }
+
+    /// Over a new connection, or one that becomes free meanwhile.
+    async fn send_anew(self: Arc<Self>, place: PoolKey, mut request: Request<B>) -> Answered<B> {
+        loop {
+            let (mut lease, is_new) = self.connection(&place).await?;
+            match lease.sender().try_send_request(request).await {
+                Ok(response) => return answered(response, lease),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !is_new => request = unsent,
+                    _ => return Err(error.into_error().into()),
+                },
+            }
+        }
+    }
+
+    /// A connection, and whether it is new.
+    async fn connection(
+        self: &Arc<Self>,
+        place: &PoolKey,
+    ) -> Result<(Lease<B>, bool), ConnectError> {
+        let mut freed = match self.pool.take_or_wait(place) {
+            Ok(lease) => return Ok((lease, false)),
+            Err(freed) => freed,
+        };
+        let (shared, there) = (Arc::clone(self), place.clone());
+        let mut connecting = Box::pin(async move {
+            let sender = shared.connector.connect(&there).await?;
+            Ok(shared.pool.lease(there, sender))
+        });
+        tokio::select! {
+            biased;
+            Ok(lease) = &mut freed => {
+                // What was begun is for the next request.
+                tokio::spawn(async move { connecting.await.map(Lease::give_back) });
+                Ok((lease, false))
+            }
+            made = &mut connecting => made.map(|lease| (lease, true)),
+        }
+    }
+}
+
+impl<B> fmt::Debug for Outbound<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound").finish_non_exhaustive()
+    }
+}
+
+impl PoolKey {
+    /// What `Host` says: without the port that the scheme has anyway.
+    fn host(&self) -> Result<HeaderValue, ConnectError> {
+        let authority = self.authority();
+        let is_usual = matches!(
+            (self.is_https(), authority.port_u16()),
+            (true, Some(443)) | (false, Some(80))
+        );
+        let host = if is_usual { authority.host() } else { authority.as_str() };
+        HeaderValue::from_str(host).map_err(|_| ConnectError::NoHost)
+    }
+}

@@ -1,0 +1,134 @@
+//! Between the model that a request asks for and the way there: whether it may, and when.
+
+use std::{
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Request;
+use tower::Service;
+
+use super::{context::RequestContext, resource::check_named};
+use crate::{access::concurrency::Limits, local_reply::LocalReply};
+use tower_vertex::{BoxError, model::RequestedModel};
+
+/// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
+/// whose bodies are still being read are not here yet, so that a slow sender takes nobody's place.
+#[derive(Clone)]
+pub(crate) struct Admission<S> {
+    inner: S,
+    limits: Arc<Limits>,
+    response_timeout: Option<Duration>,
+}
+
+impl<S> Admission<S> {
+    /// `response_timeout` is how long the head of an answer may take once a request may go, with all
+    /// that is done to get it.
+    pub(crate) fn new(inner: S, limits: Arc<Limits>, response_timeout: Option<Duration>) -> Self {
+        Self { inner, limits, response_timeout }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Admission<S>
+where
+    S: Service<Request<B>, Response = R, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = R;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<R, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let extensions = request.extensions_mut();
+        let Some(routed) = extensions.get::<Arc<RequestContext>>().cloned() else {
+            // The stack puts it on each request; without it, nobody knows what this one may.
+            tracing::error!("a request without a record");
+            return Box::pin(ready(Err(LocalReply::failed().into())));
+        };
+        if let Err(refusal) = check_named(extensions) {
+            return Box::pin(ready(Err(refusal.into())));
+        }
+        let model = extensions.get::<RequestedModel>();
+        if let Some(model) = model {
+            let _ = routed.model.set(model.clone().into());
+        }
+        let client = routed.client.get();
+        if let Some(client) = client
+            && let Err(refusal) = client
+                .allow(model.map(RequestedModel::as_str))
+                .and_then(|()| client.allow_references(extensions.get()))
+        {
+            return Box::pin(ready(Err(refusal.into())));
+        }
+        if let Some(permits) = self.limits.enter_at_once(client.map(Arc::as_ref)) {
+            routed.let_in(permits, extensions);
+            return Box::pin(in_time(self.response_timeout, self.inner.call(request)));
+        }
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let (limits, response_timeout) = (Arc::clone(&self.limits), self.response_timeout);
+        Box::pin(async move {
+            let permits = limits.enter(routed.client.get().map(Arc::as_ref)).await?;
+            routed.let_in(permits, request.extensions_mut());
+            in_time(response_timeout, inner.call(request)).await
+        })
+    }
+}
+
+/// The error of a request that `--response-timeout` ends.
+#[derive(Debug)]
+pub(crate) struct NoAnswer {
+    limit: Duration,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no answer within {:?}, which --response-timeout allows", self.limit)
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
+async fn in_time<R>(
+    limit: Option<Duration>,
+    answer: impl Future<Output = Result<R, BoxError>>,
+) -> Result<R, BoxError> {
+    match limit {
+        None => answer.await,
+        Some(limit) => match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(NoAnswer { limit }.into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::Command;
+
+    #[tokio::test]
+    async fn a_request_without_a_record_is_an_error_of_this_side_and_goes_no_further() {
+        use clap::Parser as _;
+        let options = Command::parse_from(["vertex-gateway"]).options;
+        let inner = service_fn(|_: Request<()>| async { panic!("it went on") });
+        let limits = Arc::new(Limits::new(&options.limits));
+        let error = Admission::new(inner, limits, None).oneshot(Request::new(())).await;
+        let error: BoxError = error.map(|(): ()| ()).unwrap_err();
+        let refusal = error.downcast_ref::<LocalReply>().unwrap();
+        let answer = refusal.to_response();
+        assert_eq!((answer.status().as_u16(), refusal.code()), (500, "internal_error"));
+    }
+}

@@ -1,0 +1,67 @@
+//! What an error on the way to Vertex AI means to the client.
+
+use http::StatusCode;
+
+use super::admission::NoAnswer;
+use crate::{
+    error::{causes, find},
+    inbound::body::{BrokeOff, TooLarge, TooSlow},
+    local_reply::{INCOMPLETE, LocalReply},
+    outbound::ConnectError,
+};
+use tower_vertex::{BoxError, Error, route::Upstream};
+
+/// What an error on the way to `upstream` means to the client; told to the log too, unless it is
+/// the client's mistake.
+pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
+    if let Some(refusal) = error.downcast_ref::<LocalReply>() {
+        return refusal.clone();
+    }
+    if let Some(error) = error.downcast_ref::<Error>() {
+        if !matches!(error, Error::Route(_) | Error::Model(_)) {
+            tracing::warn!(%error, "not forwarded");
+        }
+        return LocalReply::from(error);
+    }
+    if let Some(error) = find::<TooLarge>(error) {
+        return LocalReply::from(error);
+    }
+    if let Some(error) = find::<TooSlow>(error) {
+        return LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
+    }
+    if let Some(error) = find::<BrokeOff>(error) {
+        return LocalReply::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
+    }
+    let (origin, causes) = (upstream.origin(), causes(error));
+    tracing::warn!(origin, error = causes, "no answer from upstream");
+    if find::<NoAnswer>(error).is_some() {
+        let message = format!("{origin}: {causes}");
+        return LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
+    }
+    let (status, code, message) = match find::<ConnectError>(error).map(ConnectError::is_late) {
+        Some(true) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            format!("could not connect to {origin} in time: check the network ({causes})"),
+        ),
+        Some(false) => (
+            StatusCode::BAD_GATEWAY,
+            "upstream_unreachable",
+            format!("could not connect to {origin}: check the location and the network ({causes})"),
+        ),
+        None => (
+            StatusCode::BAD_GATEWAY,
+            "upstream_failed",
+            format!("the connection to {origin} broke before it answered ({causes})"),
+        ),
+    };
+    LocalReply::new(status, code, message)
+}
+
+/// Vertex AI said something that ends nothing.
+pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> LocalReply {
+    let origin = upstream.origin();
+    tracing::warn!(origin, %status, "no answer from upstream");
+    let message = format!("{origin} answered with {status}, which nobody has asked for");
+    LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
+}

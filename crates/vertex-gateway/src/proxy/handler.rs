@@ -1,0 +1,302 @@
+//! The stack of the sidecar: the way of a request to Vertex AI, and of an answer or an error back.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tower::{Layer, ServiceExt};
+
+use super::{
+    admission::Admission,
+    errors,
+    idle_timeout::{IdleTimeout, IdleTimeoutBody},
+    recorded_body::{RecordedBody, RequestRecord},
+    resource::{PREFIX, shorten},
+};
+use crate::{
+    access::{Client, Clients, concurrency::Limits},
+    error::Failure,
+    inbound::{
+        activity::Call,
+        body::{Drain, InboundBody, admit, host, is_upgrade},
+        browser::{Browsers, Cors, Listener, answer_options, is_options},
+        tls::Tls,
+    },
+    local_reply::LocalReply,
+    models::list,
+    outbound::{self, Outbound, stream_headers},
+    telemetry::{
+        Telemetry,
+        trace::{Traced, TracedBody, Traces},
+    },
+};
+use tower_vertex::{
+    auth::{VertexAuth, VertexAuthLayer},
+    model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
+    openai_error::{ErrorBody, VertexError, VertexErrorLayer},
+    replay::ReplayBody,
+    retry::{VertexRetry, VertexRetryLayer},
+    route::{
+        Upstream, VertexRoute, VertexRouteLayer, check_method_for_path,
+        headers::strip_client_headers,
+    },
+};
+
+/// Who pays.
+pub(crate) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+
+/// What is forwarded is kept for a retry, and what travels to Vertex AI for a replay, too.
+type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
+type SentBody = ReplayBody<ForwardedBody>;
+type AnswerBody =
+    Either<ErrorBody<IdleTimeoutBody<TracedBody<outbound::AnswerBody<SentBody>>>>, Full<Bytes>>;
+pub(crate) type Answer = Response<RecordedBody<AnswerBody>>;
+type Authorized = VertexAuth<Traced<Outbound<SentBody>>>;
+type Forwarded = VertexError<IdleTimeout<VertexRoute<Authorized>>>;
+type Stack = VertexModel<Admission<VertexRetry<Forwarded>>>;
+
+/// How often a request was sent to Vertex AI.
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longer ones are nobody's: they would make the log expensive.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// What serves each request. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    stack: Stack,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all that serve have in common.
+pub(crate) struct Shared {
+    pub(crate) upstream: Upstream,
+    pub(crate) models: VertexModelLayer,
+    pub(crate) auth: VertexAuthLayer,
+    pub(crate) retry: VertexRetryLayer,
+    pub(crate) clients: Arc<ArcSwap<Clients>>,
+    pub(crate) browsers: Arc<Browsers>,
+    pub(crate) listener: Listener,
+    /// Where health checks are answered.
+    pub(crate) health_path: Option<String>,
+    /// `None` for HTTP in clear text.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// How long the head of a request may take.
+    pub(crate) header_timeout: Duration,
+    /// How long it may be.
+    pub(crate) max_header_bytes: usize,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) traces: Traces,
+    /// When it began to serve, in seconds since 1970.
+    pub(crate) since: u64,
+    /// How long a connection to Vertex AI takes requests.
+    pub(crate) connection_lifetime: Option<Duration>,
+    pub(crate) max_request_bytes: usize,
+    /// Whether the log says who is at the other end.
+    pub(crate) log_peer: bool,
+    pub(crate) response_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) client_body_timeout: Option<Duration>,
+    pub(crate) send_timeout: Option<Duration>,
+}
+
+impl Handler {
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
+        let route = VertexRouteLayer::new(shared.upstream.clone());
+        let client = Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime)?;
+        let client = shared.traces.layer(client);
+        // Without traces, nothing further in reads the extensions.
+        let auth = shared.auth.clone().forward_extensions(shared.traces.is_on());
+        let forwarded = route.layer(auth.layer(client));
+        let watched = IdleTimeout::new(forwarded, shared.idle_timeout);
+        let forwarded = VertexErrorLayer::new().layer(watched);
+        let retried = shared.retry.layer(forwarded);
+        let limits = Arc::clone(&shared.limits);
+        let stack = shared.models.layer(Admission::new(retried, limits, shared.response_timeout));
+        Ok(Self { stack, shared })
+    }
+
+    pub(crate) async fn serve(self, request: Request<Incoming>, call: &Call) -> Answer {
+        let Self { stack, shared } = self;
+        if let Some(healthy) = health(&shared, &request) {
+            return healthy;
+        }
+        let cors = shared.browsers.cors(request.headers());
+        let id = request_id(request.headers());
+        let (method, path) = (request.method().clone(), request.uri().path());
+        let telemetry = Arc::clone(&shared.telemetry);
+        let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
+        record.log.peer = call.activity().peer();
+        record.trace = shared.traces.begin(&request, shared.tls.is_some());
+        let answer = answer(stack, &shared, request, &cors, &mut record, call);
+        let answer = AssertUnwindSafe(answer);
+        let answer = answer.catch_unwind().await;
+        // The panic's hook has told of it.
+        let answer = answer.unwrap_or_else(|_panic| Err(LocalReply::failed()));
+        let left = answer.as_ref().is_err_and(LocalReply::is_of_one_that_left);
+        let mut answer = answer.unwrap_or_else(|refusal| {
+            record.log.refuse(&refusal);
+            let mut answer = refusal.to_response();
+            if !call.is_welcome() && call.activity().refused() {
+                // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.
+                let close = const { HeaderValue::from_static("close") };
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            local(answer)
+        });
+        record.log.status = (!left).then(|| answer.status());
+        answer.headers_mut().insert(REQUEST_ID, id);
+        cors.put_on(answer.headers_mut());
+        if let Some(attempts) = record.context.attempts() {
+            // Of the usual number nothing is made.
+            let one = const { HeaderValue::from_static("1") };
+            let attempts = if attempts == 1 { one } else { attempts.into() };
+            answer.headers_mut().insert(ATTEMPTS, attempts);
+        }
+        answer.map(|body| RecordedBody::new(body, record))
+    }
+}
+
+async fn answer(
+    stack: Stack,
+    shared: &Shared,
+    request: Request<Incoming>,
+    cors: &Cors,
+    record: &mut RequestRecord,
+    call: &Call,
+) -> Result<Response<AnswerBody>, LocalReply> {
+    let host = host(&request);
+    let client = welcome(shared, &request);
+    let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
+    let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
+    let request = admit(request, limit, patience, drain);
+    host?;
+    let client = client?;
+    if is_options(&record.log.method) {
+        return answer_options(request?.headers(), cors).map(local);
+    }
+    call.let_in();
+    let mut request = request?;
+    if let Some(client) = &client {
+        let _ = record.context.client.set(Arc::clone(client));
+    }
+    if is_upgrade(&request) {
+        return Err(LocalReply::upgrade_required());
+    }
+    let table = shared.models.table();
+    shorten(&mut request, &table)?;
+    let may = |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
+    let path = request.uri().path();
+    if let Some(answer) = list::answer(&record.log.method, path, &table, may, shared.since) {
+        return answer.map(local);
+    }
+    check_method_for_path(&record.log.method, path, PREFIX)?;
+    if let Some(client) = &client {
+        client.count_request()?;
+        if let Some(references) = client.allow_stored(&record.log.method, request.uri().path())? {
+            request.extensions_mut().insert(references);
+        }
+        if client.has_list() {
+            request.extensions_mut().insert(ReadModel);
+        }
+    }
+    strip_client(request.headers_mut(), table.base());
+    record.trace.follow(request.extensions_mut());
+    request.extensions_mut().insert(Arc::clone(&record.context));
+    // A reload meanwhile is for the next one.
+    request.extensions_mut().insert(table);
+    // A clone for each request: readiness that an error leaves unused goes with it.
+    match stack.oneshot(request).await {
+        // Nothing of ours asks for another protocol, and nobody here could speak it.
+        Ok(response) if response.status().is_informational() => {
+            Err(errors::no_answer(response.status(), &asked(record, shared)))
+        }
+        Ok(mut response) => {
+            // RFC 9112 §2.3: the version of an answer is that of whoever sends it.
+            *response.version_mut() = Version::HTTP_11;
+            let headers = response.headers_mut();
+            let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            for (name, value) in stream_headers(kind, headers.contains_key(header::CACHE_CONTROL)) {
+                headers.insert(name, value);
+            }
+            Ok(response.map(Either::Left))
+        }
+        Err(error) => Err(errors::local_reply(&error, &asked(record, shared))),
+    }
+}
+
+/// Leaves of a client's headers those that may travel to `base`. Before anything is set: a `Connection`
+/// header takes away what it names.
+pub(crate) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
+    let more = base.forwarded_headers();
+    strip_client_headers(headers, more);
+    // What is billed is not for a client to choose.
+    if !more.contains(&QUOTA_PROJECT) {
+        headers.remove(QUOTA_PROJECT);
+    }
+}
+
+/// Who asks, if it is one that may come in. A preflight has no key.
+fn welcome(
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> Result<Option<Arc<Client>>, LocalReply> {
+    let clients = shared.clients.load();
+    if !clients.have_keys() {
+        shared.browsers.admit(request.uri(), request.headers(), shared.listener)?;
+    }
+    if is_options(request.method()) { Ok(None) } else { clients.authenticate(request.headers()) }
+}
+
+/// The answer to a health check, of which nothing is told.
+fn health(shared: &Shared, request: &Request<Incoming>) -> Option<Answer> {
+    let path = shared.health_path.as_deref()?;
+    let asks = [Method::GET, Method::HEAD].contains(request.method());
+    if !asks || request.uri().path() != path {
+        return None;
+    }
+    let mut answer = local(Response::default());
+    if shared.telemetry.is_draining() {
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Some(answer.map(RecordedBody::unrecorded))
+}
+
+/// Where a request went that got no answer.
+fn asked(record: &RequestRecord, shared: &Shared) -> Upstream {
+    record.context.upstream().unwrap_or_else(|| shared.upstream.clone())
+}
+
+fn local(answer: Response<Bytes>) -> Response<AnswerBody> {
+    answer.map(|body| Either::Right(Full::new(body)))
+}
+
+/// The client's own, if it is fit to be shown, or a new one.
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let fit = |id: &&HeaderValue| {
+        !id.is_empty()
+            && id.len() <= LONGEST_REQUEST_ID
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    if let Some(id) = headers.get(REQUEST_ID).filter(fit) {
+        return id.clone();
+    }
+    const PREFIX: &[u8] = b"req_";
+    let mut id = [0; PREFIX.len() + 32];
+    let (prefix, digits) = id.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(PREFIX);
+    let mut bits = fastrand::u128(..);
+    for digit in digits {
+        *digit = b"0123456789abcdef"[(bits & 0xf) as usize];
+        bits >>= 4;
+    }
+    // Hexadecimal digits are fit for a header.
+    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("req_"))
+}

@@ -1,0 +1,138 @@
+//! One request, from its arrival to the last byte of its answer: what is told of it at its end.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::context::RequestContext;
+use crate::telemetry::{
+    Telemetry,
+    reason::ErrorText,
+    request_log::{End, RequestLog},
+    trace::Trace,
+    usage::Scanner,
+};
+
+/// A request that is under way. Told to [`Telemetry`] when it is dropped, which is when the last byte of
+/// its answer was taken, or nobody waits for it any more.
+pub(crate) struct RequestRecord {
+    pub(crate) log: RequestLog,
+    /// Who asked, and where it went.
+    pub(crate) context: Arc<RequestContext>,
+    pub(crate) trace: Trace,
+    scanner: Scanner,
+    error: ErrorText,
+    telemetry: Arc<Telemetry>,
+}
+
+impl RequestRecord {
+    pub(crate) fn new(
+        id: HeaderValue,
+        method: Method,
+        path: &str,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        telemetry.request_started();
+        Self {
+            log: RequestLog::new(id, method, path),
+            context: Arc::default(),
+            trace: Trace::default(),
+            scanner: Scanner::default(),
+            error: ErrorText::default(),
+            telemetry,
+        }
+    }
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// The body of an answer on its way to the client.
+#[pin_project]
+pub(crate) struct RecordedBody<B> {
+    #[pin]
+    body: B,
+    /// In a box, because many hands pass an answer on; `None` for what is not told.
+    record: Option<Box<RequestRecord>>,
+}
+
+impl<B> RecordedBody<B> {
+    pub(crate) fn new(body: B, mut record: Box<RequestRecord>) -> Self
+    where
+        B: Body,
+    {
+        // Nobody asks for a body that is not sent.
+        if record.log.method == Method::HEAD || body.is_end_stream() {
+            record.log.end = End::Whole;
+        }
+        Self { body, record: Some(record) }
+    }
+
+    /// The answer to a request of which nothing is told.
+    pub(crate) fn unrecorded(body: B) -> Self {
+        Self { body, record: None }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let Some(record) = this.record else { return this.body.poll_frame(cx) };
+        let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)).transpose()? else {
+            record.log.end = End::Whole;
+            return Poll::Ready(None);
+        };
+        if let Some(data) = frame.data_ref() {
+            record.log.first_byte.get_or_insert_with(|| record.log.arrived.elapsed());
+            record.log.sent += data.len() as u64;
+            if record.log.reason.is_none() && record.log.status.is_some_and(is_error) {
+                record.error.read(data);
+            }
+            // What is fetched again was counted when it was made.
+            if record.log.method == Method::POST {
+                record.scanner.read(data);
+            }
+        }
+        // Not every client asks once more at the end.
+        if this.body.is_end_stream() {
+            record.log.end = End::Whole;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        let log = &mut self.log;
+        self.context.tell(log);
+        log.usage = self.scanner.usage();
+        if log.reason.is_none() && log.status.is_some_and(is_error) {
+            log.reason = self.error.message();
+        }
+        log.trace_id = self.trace.id();
+        self.telemetry.request_finished(log);
+        std::mem::take(&mut self.trace).end(log);
+    }
+}

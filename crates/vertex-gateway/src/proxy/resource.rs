@@ -1,0 +1,127 @@
+//! Paths as clients make them whose base URL was Google's and had only its host swapped: the full path
+//! of an endpoint, `/v1/projects/P/locations/L/endpoints/E/chat/completions`.
+
+use std::iter;
+
+use http::{Extensions, Request, StatusCode, Uri, uri::PathAndQuery};
+
+use crate::local_reply::{LocalReply, clip};
+use tower_vertex::{
+    error::RouteError,
+    model::{ModelTable, RequestedModel},
+    retry::Locations,
+    route::{Upstream, resource_of, sub_path, without_prefix},
+};
+
+/// What clients put before the path of a method.
+pub(crate) const PREFIX: &str = "/v1";
+
+/// As many as an error names.
+const SHOWN: usize = 5;
+
+/// The upstream that the path of a request names, if it is not where requests go anyway.
+#[derive(Clone, Debug)]
+struct Named(Upstream);
+
+/// Makes of the path the one that clients usually send, so that whoever looks at it further in knows
+/// one spelling. If it names an endpoint of an entry of the table, the request goes there.
+///
+/// # Errors
+///
+/// 400 for a path that could be read as another one, 404 for an endpoint that requests cannot go to.
+pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<(), LocalReply> {
+    let path = request.uri().path();
+    if !path.ends_with('/') && !path.contains("/projects/") {
+        return Ok(());
+    }
+    let usual = without_prefix(path, PREFIX);
+    let resource = resource_of(path, usual);
+    let upstream = match resource {
+        None => table.base(),
+        Some(resource) => {
+            upstreams(table).find(|upstream| is_at(upstream, resource)).unwrap_or(table.base())
+        }
+    };
+    let sub = sub_path(upstream, path).map_err(|error| not_served(error, table))?;
+    if sub == usual {
+        return Ok(());
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let short = PathAndQuery::try_from(format!("{PREFIX}{sub}{query}"));
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = short.ok();
+    // A part of a path that was one makes one.
+    let uri = Uri::from_parts(parts).map_err(|_| LocalReply::failed())?;
+    let upstream = upstream.clone();
+    *request.uri_mut() = uri;
+    if upstream != *table.base() {
+        request.extensions_mut().insert(upstream.clone());
+        request.extensions_mut().insert(Named(upstream));
+    }
+    Ok(())
+}
+
+/// Whether a request goes to the endpoint that its path names, now that its model has had its say.
+///
+/// # Errors
+///
+/// 404 if the model has an entry that leads elsewhere: which of the two was meant is not known.
+pub(crate) fn check_named(extensions: &Extensions) -> Result<(), LocalReply> {
+    let Some(Named(named)) = extensions.get() else { return Ok(()) };
+    let listed = extensions.get::<Locations>();
+    let is_there = match listed {
+        Some(locations) => locations.upstreams().any(|upstream| upstream == named),
+        None => extensions.get::<Upstream>() == Some(named),
+    };
+    if is_there {
+        return Ok(());
+    }
+    let model = extensions.get::<RequestedModel>().map_or("", RequestedModel::as_str);
+    let model = clip(model);
+    Err(refused(format!(
+        "the path is that of {} and the model {model:?} is served elsewhere: leave the resource out of \
+         the path, as in /v1/chat/completions",
+        shown(named)
+    )))
+}
+
+/// Where requests can go.
+fn upstreams(table: &ModelTable) -> impl Iterator<Item = &Upstream> {
+    let entries = table.entries().flat_map(|entry| {
+        let listed = entry.locations().into_iter().flat_map(Locations::upstreams);
+        entry.upstream().into_iter().chain(listed)
+    });
+    iter::once(table.base()).chain(entries)
+}
+
+/// Whether `resource`, the name of one with a path behind it, is that of `upstream`.
+fn is_at(upstream: &Upstream, resource: &str) -> bool {
+    let rest = upstream.resource().and_then(|own| resource.strip_prefix(own));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn shown(upstream: &Upstream) -> &str {
+    upstream.resource().unwrap_or_default().trim_start_matches('/')
+}
+
+/// What is wrong with a path; if it is that of another endpoint, with all that there are.
+fn not_served(error: RouteError, table: &ModelTable) -> LocalReply {
+    let mut served: Vec<&str> = Vec::new();
+    for name in upstreams(table).map(shown).filter(|name| !name.is_empty()) {
+        if served.len() < SHOWN && !served.contains(&name) {
+            served.push(name);
+        }
+    }
+    match error {
+        RouteError::OtherResource { asked, .. } if served.len() > 1 => refused(format!(
+            "{asked:?} is not served here: ask for one of {}, or leave the resource out of the path, \
+                 as in /v1/chat/completions",
+            served.join(", ")
+        )),
+        error => LocalReply::from(error),
+    }
+}
+
+fn refused(message: String) -> LocalReply {
+    LocalReply::new(StatusCode::NOT_FOUND, "resource_not_served", message)
+}

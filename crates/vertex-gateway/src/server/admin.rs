@@ -1,0 +1,170 @@
+//! The admin listener: metrics and health, apart from what clients reach.
+
+use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
+
+use super::listener::Refused;
+use crate::{
+    config::file::{ConfigFile, address},
+    error::Failure,
+    inbound::{
+        activity::Activity,
+        browser::{Browsers, Listener},
+        strict_io::StrictIo,
+    },
+    telemetry::{Form, Telemetry},
+    values::{given, shown_debug},
+};
+
+/// A client that has not sent a request's head by then is not going to.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// More than scrapers and probes have. For the next one the oldest is closed, so that nobody keeps
+/// a probe out, and none of the descriptors of clients is taken.
+const CONNECTIONS: usize = 16;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// The options about the admin listener.
+#[derive(Clone, Args)]
+pub struct AdminOptions {
+    /// Address and port of /metrics, /healthz and /readyz, over HTTP; port 0 takes a free one
+    /// [default: none]
+    #[arg(long, value_name = "ADDR", env = "VERTEX_GATEWAY_ADMIN_LISTEN")]
+    pub admin_listen: Option<String>,
+}
+
+shown_debug!(AdminOptions: admin_listen);
+
+/// The listener, bound.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Admin {
+    /// `None` if none is wanted.
+    pub(crate) async fn bind(
+        options: &AdminOptions,
+        file: &ConfigFile,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(addr) = given(&options.admin_listen) else { return Ok(None) };
+        let addr = address::<AdminOptions>("--admin-listen", addr, file)?;
+        let cannot = |error| {
+            let advice = "choose another address with --admin-listen";
+            Failure::new(format!("cannot listen on {addr}: {error}; {advice}"))
+        };
+        let listener = TcpListener::bind(addr).await.map_err(cannot)?;
+        let addr = listener.local_addr().map_err(cannot)?;
+        Ok(Some(Self { listener, addr }))
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves for as long as the process lives: while it drains, most of all.
+    pub(crate) async fn serve(
+        self,
+        telemetry: Arc<Telemetry>,
+        browsers: Arc<Browsers>,
+        max_header_bytes: usize,
+    ) {
+        // Whoever reaches another address reads it under a name that is not known here.
+        let browsers = self.addr.ip().is_loopback().then_some(browsers);
+        let (mut open, refused) = (VecDeque::new(), Refused::default());
+        loop {
+            match self.listener.accept().await {
+                Ok((socket, _)) => {
+                    open.retain(|connection: &AbortHandle| !connection.is_finished());
+                    if open.len() >= CONNECTIONS
+                        && let Some(oldest) = open.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    let (telemetry, browsers) = (Arc::clone(&telemetry), browsers.clone());
+                    let serving = serve(socket, telemetry, browsers, max_header_bytes);
+                    open.push_back(tokio::spawn(serving).abort_handle());
+                }
+                Err(error) => {
+                    let what = "could not accept a connection of the admin listener";
+                    refused.wait(&error, what).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(
+    socket: TcpStream,
+    telemetry: Arc<Telemetry>,
+    browsers: Option<Arc<Browsers>>,
+    max_header_bytes: usize,
+) {
+    let service = service_fn(|request| {
+        let answer = answer(&request, &telemetry, browsers.as_deref());
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(max_header_bytes);
+    let socket = TokioIo::new(StrictIo::new(socket, HEADER_TIMEOUT, Activity::new()));
+    if let Err(error) = builder.serve_connection(socket, service).await {
+        tracing::debug!(%error, "connection of the admin listener ended");
+    }
+}
+
+fn answer(
+    request: &Request<Incoming>,
+    telemetry: &Telemetry,
+    browsers: Option<&Browsers>,
+) -> Response<Full<Bytes>> {
+    let of_kind = |status, kind, text: String| {
+        let mut response = Response::new(Full::from(text));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    };
+    let text = |status, line: &str| of_kind(status, TEXT, format!("{line}\n"));
+    let named = browsers
+        .map(|browsers| browsers.check_host(request.uri(), request.headers(), Listener::Loopback));
+    if let Some(Err(refusal)) = named {
+        return text(StatusCode::FORBIDDEN, &refusal.to_string());
+    }
+    let path = request.uri().path();
+    if !["/metrics", "/healthz", "/readyz"].contains(&path) {
+        return text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz");
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/metrics" => {
+            let form = Form::accepted(request.headers());
+            let mut response =
+                of_kind(StatusCode::OK, form.content_type(), telemetry.metrics(form));
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+            response
+        }
+        "/healthz" => text(StatusCode::OK, "ok"),
+        _ => match telemetry.ready() {
+            Ok(()) => text(StatusCode::OK, "ready"),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+        },
+    }
+}

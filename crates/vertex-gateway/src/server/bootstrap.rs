@@ -1,0 +1,237 @@
+//! What all that serves stands on: who may come, credentials, the upstream, the token and the table
+//! of models; and that it follows what changes.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
+
+use super::{
+    admin::AdminOptions,
+    reload::{self, Watched},
+};
+use crate::{
+    access::{ClientOptions, ClientSources, Clients},
+    config::{
+        credentials::{Identity, find},
+        retry::RetryOptions,
+        upstream::TargetOptions,
+    },
+    error::Failure,
+    inbound::{
+        browser::{BrowserOptions, Browsers},
+        tls::{Tls, TlsOptions},
+    },
+    models::catalog::Catalog,
+    telemetry::{Telemetry, log::LogOptions},
+    values::{size, size_within, time, time_or_zero, timeout},
+};
+use tower_vertex::{
+    auth::VertexAuthLayer,
+    route::Upstream,
+    token::{CredentialKind, TokenCache},
+};
+use tower_vertex_emulator::Emulator;
+
+/// The options that all that serves has.
+#[derive(Clone, Debug, Args)]
+pub struct ServingOptions {
+    /// Who may ask.
+    #[command(flatten)]
+    pub clients: ClientOptions,
+
+    /// Which web pages may ask.
+    #[command(flatten)]
+    pub browsers: BrowserOptions,
+
+    /// The certificate that is shown, and those that others must show.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+
+    /// Where requests go, and whose credentials they carry.
+    #[command(flatten)]
+    pub target: TargetOptions,
+
+    /// Longest request body; a longer one gets a 413, and with 0 each one
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_REQUEST_BYTES",
+        default_value = "32MiB",
+        value_parser = size()
+    )]
+    pub max_request_bytes: usize,
+
+    /// Longest head of a request, on each listener: its first line and its headers
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "VERTEX_GATEWAY_MAX_HEADER_BYTES",
+        default_value = "64KiB",
+        value_parser = size_within(8 << 10..=16 << 20)
+    )]
+    pub max_header_bytes: usize,
+
+    /// Time between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
+    /// is accepted: what deals out connections has to notice. A second signal cuts at once
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_DELAY",
+        default_value = "0s",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub drain_delay: Duration,
+
+    /// Time that requests under way have to come to their end after SIGTERM or Ctrl-C, before they
+    /// are cut; 0 waits for all of them
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DRAIN_TIMEOUT",
+        default_value = "1m",
+        value_parser = time(Duration::ZERO)
+    )]
+    pub drain_timeout: Duration,
+
+    /// How it is watched.
+    #[command(flatten)]
+    pub admin: AdminOptions,
+
+    /// What it tells.
+    #[command(flatten)]
+    pub log: LogOptions,
+
+    /// Time after which endpoints that go by name are looked up again; 0 for only at the start
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_DISCOVERY_INTERVAL",
+        default_value = "5m",
+        value_parser = time_or_zero(Duration::from_secs(1))
+    )]
+    pub discovery_interval: Duration,
+}
+
+/// Who may come: by keys and certificates, which are files that change.
+pub(crate) struct AccessControl {
+    pub(crate) clients: Arc<ArcSwap<Clients>>,
+    /// `None` for clear text.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) browsers: Arc<Browsers>,
+    sources: ClientSources,
+    /// Of the keys and of the certificate.
+    watched: [Watched; 2],
+}
+
+impl AccessControl {
+    pub(crate) fn open(options: &ServingOptions) -> Result<Self, Failure> {
+        let sources = ClientSources::new(&options.clients, &options.target);
+        let watched = [
+            Watched::new("client keys", sources.files()),
+            Watched::new("certificate", options.tls.files()),
+        ];
+        let clients = Arc::new(ArcSwap::from_pointee(sources.load(&Clients::default())?));
+        let tls = options.tls.load()?.map(Arc::new);
+        let keys = clients.load().have_keys();
+        let mutual = tls.as_ref().is_some_and(|tls| tls.is_mutual());
+        let browsers = Arc::new(Browsers::new(&options.browsers, keys, mutual)?);
+        Ok(Self { clients, tls, browsers, sources, watched })
+    }
+
+    /// Whether who comes must show a certificate.
+    pub(crate) fn is_mutual(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_mutual())
+    }
+}
+
+pub(crate) struct Backend {
+    /// If it is in this process.
+    pub(crate) emulator: Option<Arc<Emulator>>,
+    pub(crate) identity: Identity,
+    pub(crate) upstream: Upstream,
+    /// Trusts what the options name.
+    pub(crate) auth: VertexAuthLayer,
+    pub(crate) catalog: Arc<Catalog>,
+    /// The file of the table, if there is one.
+    watched: Option<Watched>,
+}
+
+impl Backend {
+    /// Finds what the options name, and refuses what is wrong with them.
+    pub(crate) async fn find(
+        target: &TargetOptions,
+        retry: &RetryOptions,
+        replay_limit: usize,
+    ) -> Result<Self, Failure> {
+        let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
+        let emulator = owned_emulator.as_deref();
+        let settings = target.settings(emulator, None)?;
+        target.validate(&settings.with_some_project()?, emulator)?;
+        let project_known = settings.project().is_some() || settings.whole_base;
+        let search = target.credentials.search(&target.file)?.project_known(project_known);
+        let identity = find(search, emulator).await?;
+        let info = identity.info.as_ref();
+        let upstream = target.settings(emulator, info)?.upstream()?;
+        let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(replay_limit);
+        let auth = target.trusting(auth, &upstream, emulator, info)?;
+        if target.has_names() && info.is_some_and(|i| i.kind() == CredentialKind::MetadataServer) {
+            first_token(auth.cache()).await;
+        }
+        let file = target.config();
+        let watched = file.map(|file| Watched::new("models", vec![file.into()]));
+        let catalog = Catalog::new(
+            target.clone(),
+            upstream.clone(),
+            auth.clone(),
+            owned_emulator.clone(),
+            identity.info.clone(),
+            retry.clone(),
+        );
+        let catalog = Arc::new(catalog.await?);
+        Ok(Self { emulator: owned_emulator, identity, upstream, auth, catalog, watched })
+    }
+
+    /// Follows what changes, access control too, until the process ends; all of it is read again when
+    /// `again` is told.
+    pub(crate) fn keep(
+        self,
+        access: AccessControl,
+        options: &ServingOptions,
+        telemetry: &Arc<Telemetry>,
+        again: Arc<Notify>,
+    ) {
+        let AccessControl { clients, tls, sources, watched: [keys, certificate], browsers: _ } =
+            access;
+        let mut all = vec![keys.reloading(move || {
+            clients.store(Arc::new(sources.load(&clients.load())?));
+            Ok(())
+        })];
+        if let Some(tls) = tls {
+            all.push(certificate.reloading(move || tls.reload()));
+        }
+        if let Some(models) = self.watched {
+            let (catalog, telemetry) = (Arc::clone(&self.catalog), Arc::clone(telemetry));
+            let runtime = Handle::current();
+            all.push(models.reloading(move || {
+                runtime.block_on(catalog.reload())?;
+                telemetry.register_models(&catalog.layer().table());
+                Ok(())
+            }));
+        }
+        reload::keep(all, again);
+        if let Some(interval) = timeout(options.discovery_interval) {
+            tokio::spawn(self.catalog.keep(interval));
+        }
+    }
+}
+
+/// Endpoints that go by name are looked up with a token, which a metadata server in its first seconds
+/// may not give. If it does not for longer, the lookup says why.
+async fn first_token(cache: &TokenCache) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while cache.warm_up().await.is_err() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

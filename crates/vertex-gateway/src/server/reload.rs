@@ -1,0 +1,301 @@
+//! Files that are read again when they change.
+//!
+//! A task for each thing that is made of files: one that takes its time, because its disk is away or
+//! because Vertex AI is asked for something, holds up no other.
+
+use std::{fs::Metadata, path::PathBuf, sync::Arc, time::Duration};
+
+use ring::digest::{SHA256, digest};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+use zeroize::Zeroizing;
+
+use crate::{error::Failure, values::LONGEST_FILE};
+use tower_vertex::regular_file::{self, Unread};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Between the two looks that a signal asks for.
+const SHORT: Duration = Duration::from_millis(200);
+/// Whoever waits for a change to be in force is told by then that it is not.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Times of files are as coarse as two seconds. For so many looks after a change they are not trusted
+/// to tell of the next one,
+const UNSETTLED: u32 = 3;
+/// and at every so many looks they are not either: not all systems of files keep them.
+const DISTRUSTED: u32 = 60;
+
+/// Of a file's bytes; or why there are none.
+type Content = Result<[u8; 32], Unread>;
+
+/// What changes when a file does. Two changes may have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: Option<std::time::SystemTime>,
+    /// Device, inode and the time of the last change of the inode, which nobody can set back.
+    #[cfg(unix)]
+    inode: (u64, u64, i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt as _;
+        Self {
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            inode: (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    stamp: Option<Stamp>,
+    /// How often it was looked at since its stamp changed.
+    looks: u32,
+    content: Content,
+}
+
+impl File {
+    fn new(path: PathBuf) -> Self {
+        let mut this = Self { path, stamp: None, looks: 0, content: Err(Unread::NotFound) };
+        let _ = this.look();
+        this
+    }
+
+    fn look(&mut self) -> Content {
+        // Of the file behind a link; and before it is read, so that no later change is missed.
+        let stamp = std::fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
+        self.looks = if stamp == self.stamp { self.looks.wrapping_add(1) } else { 0 };
+        self.stamp = stamp;
+        if stamp.is_none() || self.looks <= UNSETTLED || self.looks.is_multiple_of(DISTRUSTED) {
+            let read = regular_file::read(&self.path, LONGEST_FILE).map(Zeroizing::new);
+            self.content = read.map(|bytes| {
+                let mut content = [0; 32];
+                content.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+                content
+            });
+        }
+        self.content
+    }
+}
+
+/// Something made of files, which can be made anew.
+pub(crate) struct Watched {
+    what: &'static str,
+    files: Vec<File>,
+    /// What it was made of, or could not be made of, the last time.
+    last: Vec<Content>,
+    /// What is to be made of it if it is there at the next look, too: files are not always written
+    /// at one go.
+    next: Option<Vec<Content>>,
+    /// For how many looks no two were alike.
+    restless: u32,
+    /// Whether it is to be made anew without a change.
+    forced: bool,
+    reload: Box<dyn Fn() -> Result<(), Failure> + Send>,
+}
+
+impl Watched {
+    /// To be called before the files are read for the first time, so that no change is missed.
+    pub(crate) fn new(what: &'static str, files: Vec<PathBuf>) -> Self {
+        let files: Vec<_> = files.into_iter().map(File::new).collect();
+        let last = files.iter().map(|file| file.content).collect();
+        let reload = Box::new(|| Ok(()));
+        Self { what, files, last, next: None, restless: 0, forced: false, reload }
+    }
+
+    /// What to do: put the new in force, or leave the old there and say why.
+    pub(crate) fn reloading(
+        mut self,
+        reload: impl Fn() -> Result<(), Failure> + Send + 'static,
+    ) -> Self {
+        self.reload = Box::new(reload);
+        self
+    }
+
+    fn content(&mut self) -> Vec<Content> {
+        self.files.iter_mut().map(File::look).collect()
+    }
+
+    fn look(&mut self) {
+        let content = self.content();
+        let is_new = self.forced || content != self.last;
+        if !is_new {
+            self.next = None;
+        } else if self.next.as_ref() == Some(&content) {
+            self.reload();
+            // What was put in force was read once more; if the file was written to meanwhile, once
+            // more it is.
+            let after = self.content();
+            self.next = (after != content).then_some(after);
+            self.last = content;
+            self.forced = false;
+        } else {
+            self.next = Some(content);
+            self.restless += 1;
+            if self.restless == 10 {
+                tracing::warn!("{} not read again: they change all the time", self.what);
+            }
+            return;
+        }
+        self.restless = 0;
+    }
+
+    fn reload(&self) {
+        match (self.reload)() {
+            Ok(()) => tracing::info!("{} read again", self.what),
+            Err(error) => tracing::warn!(%error, "{} not read again: the old stay", self.what),
+        }
+    }
+}
+
+/// Looks for changes for ever; reads everything again, changed or not, when `again` is notified.
+pub(crate) fn keep(all: Vec<Watched>, again: Arc<Notify>) {
+    let (tell, told) = watch::channel(());
+    for watched in all {
+        tokio::spawn(follow(watched, told.clone()));
+    }
+    tokio::spawn(async move {
+        loop {
+            again.notified().await;
+            tell.send_replace(());
+        }
+    });
+}
+
+async fn follow(mut watched: Watched, mut again: watch::Receiver<()>) {
+    let what = watched.what;
+    loop {
+        let pause = if watched.forced { SHORT } else { INTERVAL };
+        tokio::select! {
+            () = sleep(pause) => {}
+            // One that comes before the second look is for the next reading: else those that come
+            // one after the other would put it off for ever.
+            told = again.changed(), if !watched.forced => {
+                if told.is_err() {
+                    return;
+                }
+                watched.forced = true;
+                watched.next = None;
+            }
+        }
+        // Off the threads that serve: a disk may be slow.
+        let mut looking = tokio::task::spawn_blocking(move || {
+            watched.look();
+            watched
+        });
+        let looked = match timeout(SLOW, &mut looking).await {
+            Ok(looked) => looked,
+            Err(_) => {
+                tracing::warn!("{what} take more than {SLOW:?} to be read: the old stay meanwhile");
+                looking.await
+            }
+        };
+        match looked {
+            Ok(back) => watched = back,
+            Err(error) => {
+                tracing::error!(%error, "{what} are not looked at any more: restart");
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use super::*;
+
+    fn counting(files: Vec<PathBuf>) -> (Watched, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let watched = Watched::new("files", files).reloading(move || {
+            counted.fetch_add(1, Relaxed);
+            Ok(())
+        });
+        (watched, count)
+    }
+
+    #[test]
+    fn a_file_counts_when_it_was_seen_twice_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, "one").unwrap();
+        let (mut watched, count) = counting(vec![path.clone()]);
+        let mut after = |content: &str| {
+            fs::write(&path, content).unwrap();
+            watched.look();
+            count.load(Relaxed)
+        };
+        // It is being written.
+        assert_eq!((after(""), after("t"), after("tw"), after("two")), (0, 0, 0, 0));
+        assert_eq!((after("two"), after("two")), (1, 1));
+        // What is taken back before it counted has not changed.
+        assert_eq!((after("three"), after("two"), after("two")), (1, 1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_without_end_do_not_put_the_reading_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, "one").unwrap();
+        let (watched, count) = counting(vec![path]);
+        let again = Arc::new(Notify::new());
+        keep(vec![watched], Arc::clone(&again));
+        for _ in 0..100 {
+            again.notify_one();
+            sleep(SHORT / 2).await;
+        }
+        assert!(count.load(Relaxed) > 10, "{count:?}");
+    }
+
+    #[test]
+    fn a_change_is_seen_though_length_and_time_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, "one").unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let (mut watched, count) = counting(vec![path.clone()]);
+        for _ in 0..2 * DISTRUSTED {
+            watched.look();
+        }
+        assert_eq!(count.load(Relaxed), 0);
+        for (content, seen) in [("two", 1), ("six", 2)] {
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            std::io::Write::write_all(&mut &file, content.as_bytes()).unwrap();
+            file.set_modified(time).unwrap();
+            watched.look();
+            watched.look();
+            assert_eq!(count.load(Relaxed), seen, "{content}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_once_and_a_file_is_read_again_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, "one").unwrap();
+        let (mut watched, count) = counting(vec![path.clone()]);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        (0..5).for_each(|_| watched.look());
+        assert_eq!(count.load(Relaxed), 1);
+        fs::remove_dir(&path).unwrap();
+        (0..5).for_each(|_| watched.look());
+        assert_eq!(count.load(Relaxed), 2);
+        fs::write(&path, "one").unwrap();
+        (0..5).for_each(|_| watched.look());
+        assert_eq!(count.load(Relaxed), 3);
+    }
+}

@@ -1,0 +1,109 @@
+//! What the system tells this process, and what it is told.
+
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{signal, sync::Notify};
+
+use crate::error::Failure;
+
+/// Told on each SIGHUP, where there is such a signal.
+pub(crate) fn hang_up() -> Result<Arc<Notify>, Failure> {
+    let told = Arc::new(Notify::new());
+    #[cfg(unix)]
+    {
+        use signal::unix::{SignalKind, signal};
+        let mut hang_up = signal(SignalKind::hangup()).map_err(cannot_listen_for)?;
+        let told = Arc::clone(&told);
+        tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                told.notify_one();
+            }
+        });
+    }
+    Ok(told)
+}
+
+/// Tells systemd, if it started this as a service of `Type=notify`.
+pub(crate) fn tell_systemd(state: &str) {
+    #[cfg(unix)]
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
+        tracing::warn!(%error, "systemd was not told");
+    }
+    #[cfg(not(unix))]
+    let _ = state;
+}
+
+#[cfg(unix)]
+fn cannot_listen_for(error: io::Error) -> Failure {
+    Failure::new(format!("cannot listen for signals: {error}"))
+}
+
+/// What comes within this time of the first signal is the same one: whoever ends a group of processes,
+/// and each of them, sends two.
+const SAME: Duration = Duration::from_millis(100);
+
+/// The time from a signal to the end, which a second signal cuts short.
+pub(crate) struct Ending {
+    second: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Ending {
+    /// To be called when the first signal has come: what comes from now on is the second.
+    pub(crate) fn begin() -> Self {
+        let second = async {
+            tokio::time::sleep(SAME).await;
+            match stop_signal() {
+                Ok(stop) => stop.await,
+                // Nobody can tell of it.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        Self { second: Box::pin(second) }
+    }
+
+    /// While connections are still accepted.
+    pub(crate) async fn delay(&mut self, delay: Duration) {
+        tracing::info!(
+            "a signal came: connections are accepted for the {delay:?} of --drain-delay"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            // It has come, and counts for what is under way, too.
+            () = &mut self.second => self.second = Box::pin(std::future::ready(())),
+        }
+    }
+
+    /// While what is under way is waited for.
+    pub(crate) async fn patience(self, limit: Option<Duration>) {
+        let limit = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = limit => tracing::warn!("--drain-timeout is over: what is under way is cut"),
+            () = self.second => tracing::warn!("stopped at once by a second signal"),
+        }
+    }
+}
+
+/// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
+    #[cfg(unix)]
+    {
+        use signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen_for)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen_for)?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = signal::ctrl_c().await;
+    })
+}

@@ -1,0 +1,298 @@
+//! An event of the log as a line for people: with all that it has, or short.
+
+use std::fmt::{self, Write as _};
+
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    registry::LookupSpan,
+};
+
+use crate::{
+    printable::{Escaping, decimal},
+    telemetry::request_log::ACCESS,
+};
+
+/// Time, level, target, message, and `name=value` for each field, as `tracing` has it; but nothing
+/// in it ends the line.
+#[derive(Debug)]
+pub(super) struct Text;
+
+/// As much as somebody reads who looks on; of a request, what became of it.
+#[derive(Debug)]
+pub(super) struct Short {
+    pub(super) colours: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (metadata, fields) = (event.metadata(), Fields::of(event));
+        SystemTime.format_time(&mut writer)?;
+        write!(writer, " {:>5} {}:", metadata.level(), metadata.target())?;
+        fields.write(&mut writer)
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Short
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::with_capacity(32);
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        // Of the day: `2026-11-28T16:48:03.123456Z`.
+        write!(writer, "{}Z ", time.get(11..19).unwrap_or_default())?;
+        let (metadata, fields) = (event.metadata(), Fields::of(event));
+        if metadata.target() == ACCESS {
+            return self.write_request(&mut writer, &fields);
+        }
+        let colour = match *metadata.level() {
+            Level::ERROR => "31",
+            Level::WARN => "33",
+            _ => "32",
+        };
+        self.write_coloured(&mut writer, colour, metadata.level())?;
+        fields.write(&mut writer)
+    }
+}
+
+impl Short {
+    fn write_coloured(
+        &self,
+        writer: &mut impl fmt::Write,
+        colour: &str,
+        text: impl fmt::Display,
+    ) -> fmt::Result {
+        if self.colours {
+            write!(writer, "\u{1b}[{colour}m{text}\u{1b}[0m")
+        } else {
+            write!(writer, "{text}")
+        }
+    }
+
+    /// `200 POST /v1/chat/completions google/gemini-2.5-flash us-central1 1.24s (first 0.31s) 12+34
+    /// tokens`, and what is not as usual.
+    fn write_request(&self, writer: &mut impl fmt::Write, fields: &Fields) -> fmt::Result {
+        let status = fields.get("status").unwrap_or_default();
+        let colour = match status.as_bytes().first() {
+            Some(b'5') => "31",
+            Some(b'4') => "33",
+            _ => "32",
+        };
+        self.write_coloured(writer, colour, status)?;
+        for name in ["method", "path", "model", "location"] {
+            if let Some(value) = fields.get(name) {
+                write!(writer, " {value}")?;
+            }
+        }
+        let seconds = |name| fields.get(name).map(|value| value.get(..5).unwrap_or(value));
+        if let Some(total) = seconds("total_seconds") {
+            write!(writer, " {total}s")?;
+        }
+        if let Some(first) = seconds("first_byte_seconds") {
+            write!(writer, " (first {first}s)")?;
+        }
+        if let Some(input) = fields.get("input_tokens") {
+            write!(writer, " {input}+{} tokens", fields.get("output_tokens").unwrap_or("0"))?;
+        }
+        if let Some(attempts) = fields.get("attempts").filter(|attempts| *attempts != "1") {
+            write!(writer, " {attempts} attempts")?;
+        }
+        for name in ["client", "peer", "refresh"] {
+            if let Some(value) = fields.get(name) {
+                write!(writer, " {name}={value}")?;
+            }
+        }
+        if let Some(end) = fields.get("end").filter(|end| *end != "whole") {
+            write!(writer, " {end}")?;
+        }
+        if let Some(code) = fields.get("code") {
+            write!(writer, " {code}")?;
+        }
+        if let Some(reason) = fields.get("reason") {
+            write!(writer, ": {reason}")?;
+        }
+        writeln!(writer)
+    }
+}
+
+/// An event's fields, in their order, fit to be written.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
+
+struct Value {
+    text: String,
+    /// A text of the program's, which is put into quotes where spaces may be in it.
+    is_text: bool,
+}
+
+impl Fields {
+    fn of(event: &Event<'_>) -> Self {
+        let mut this = Self::default();
+        event.record(&mut this);
+        this
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.others.iter().find(|(known, _)| *known == name).map(|(_, value)| &*value.text)
+    }
+
+    fn write(&self, writer: &mut impl fmt::Write) -> fmt::Result {
+        if !self.message.is_empty() {
+            write!(writer, " {}", self.message)?;
+        }
+        for (name, value) in &self.others {
+            writer.write_char(' ')?;
+            Escaping(writer).write_str(name.strip_prefix("r#").unwrap_or(name))?;
+            if value.is_text {
+                // What is unfit is escaped already.
+                write!(writer, "=\"{}\"", value.text.replace('"', "\\\""))?;
+            } else {
+                write!(writer, "={}", value.text)?;
+            }
+        }
+        writeln!(writer)
+    }
+
+    fn push(&mut self, field: &Field, value: impl fmt::Display, is_text: bool) {
+        let mut text = String::new();
+        // A `String` takes all that is written; what cannot be shown is not.
+        let _ = write!(Escaping(&mut text), "{value}");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.others.push((field.name(), Value { text, is_text }));
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, decimal(value), false);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, value, false);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, value, false);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, value, false);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // With its backslashes doubled, so that none is taken for an escape.
+        self.push(field, value.replace('\\', "\\\\"), true);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, format_args!("{value:?}"), false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::log::json::tests::lines_of;
+
+    #[test]
+    fn a_line_of_text_has_all_fields_and_ends_where_it_ends() {
+        let forged = "a\u{2028}b\nc \"d\" \\ \u{1b}[2J";
+        let lines = lines_of(Text, || {
+            let nothing = None::<&str>;
+            tracing::warn!(forged, shown = %forged, "na\nme" = 1, seconds = 3.4e-5, nothing, "{forged}");
+        });
+        let (time, rest) = lines.split_once(' ').unwrap();
+        assert!(time.ends_with('Z'), "{lines}");
+        let escaped = r"a\u{2028}b\nc ";
+        assert_eq!(
+            rest,
+            format!(
+                concat!(
+                    r#" WARN {target}: {escaped}"d" \ \u{{1b}}[2J forged="{escaped}\"d\" \\ \u{{1b}}[2J""#,
+                    r#" shown={escaped}"d" \ \u{{1b}}[2J na\nme=1 seconds=0.000034"#,
+                    "\n"
+                ),
+                target = module_path!(),
+                escaped = escaped,
+            )
+        );
+    }
+
+    #[test]
+    fn a_short_line_says_what_became_of_a_request() {
+        let lines = lines_of(Short { colours: false }, || {
+            tracing::info!(
+                target: ACCESS,
+                id = "req_1",
+                method = "POST",
+                path = "/v1/chat/completions",
+                model = "gem\nini",
+                location = "us-central1",
+                status = 200_u16,
+                end = "whole",
+                attempts = 1,
+                first_byte_seconds = 3.4e-5,
+                total_seconds = 12.345_678,
+                input_tokens = 12,
+                output_tokens = 34,
+                "request",
+            );
+            tracing::info!(
+                target: ACCESS,
+                method = "GET",
+                path = "/",
+                status = 404_u16,
+                code = "unsupported_path",
+                reason = "there is\nnothing",
+                end = "client_left",
+                attempts = 3,
+                total_seconds = 0.001,
+                client = "team",
+                peer = "10.0.0.1:7",
+                "request",
+            );
+            tracing::warn!(keys = 3, "what else \u{2028} is told");
+        });
+        let lines: Vec<_> = lines.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
+        assert_eq!(
+            lines,
+            [
+                "200 POST /v1/chat/completions gem\\nini us-central1 12.34s (first 0.000s) 12+34 tokens",
+                "404 GET / 0.001s 3 attempts client=team peer=10.0.0.1:7 client_left unsupported_path: \
+                 there is\\nnothing",
+                "WARN what else \\u{2028} is told keys=3",
+            ]
+        );
+        let lines = lines_of(Short { colours: true }, || tracing::warn!("x"));
+        assert!(lines.ends_with("Z \u{1b}[33mWARN\u{1b}[0m x\n"), "{lines:?}");
+    }
+}

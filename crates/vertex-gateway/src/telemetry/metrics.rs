@@ -1,0 +1,502 @@
+//! What is counted of requests. `docs/operations.md` lists the metrics.
+//!
+//! A label never has what a client wrote but the name of a model that was served, and of those
+//! only so many: each combination of labels is memory, here and in Prometheus.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicUsize},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text::encode},
+    metrics::{
+        MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+use super::{
+    Connections, exposition::Form, request_log::RequestLog, scrape::Scraped, usage::Usage,
+};
+use crate::printable::fit;
+use tower_vertex::token::TokenCache;
+
+/// From an answer out of memory to a model that thinks for long.
+const FIRST_BYTE: [f64; 18] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0,
+    600.0, 3600.0,
+];
+/// The same for the whole answer, which a dedicated endpoint may give within an hour.
+const DURATION: [f64; 19] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0,
+    600.0, 1800.0, 3600.0,
+];
+
+/// So many models have names of their own; a gateway that passes any name on sees more.
+const MOST_MODELS: usize = 200;
+/// So often a name was answered with 2xx that gets one of the last labels.
+const USES: u32 = 10;
+/// So many names are counted that may get one.
+const MOST_CANDIDATES: usize = 1000;
+/// A longer name is no model of Vertex AI.
+const LONGEST_MODEL: usize = 128;
+const OTHER: &str = "other";
+/// As Vertex AI's `UsageMetadata.TrafficType` has them.
+const TRAFFIC_TYPES: [&str; 5] = [
+    "ON_DEMAND",
+    "ON_DEMAND_PRIORITY",
+    "ON_DEMAND_FLEX",
+    "PROVISIONED_THROUGHPUT",
+    "TRAFFIC_TYPE_UNSPECIFIED",
+];
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    models: Models,
+    series: RwLock<HashMap<SeriesKey, Arc<Series>>>,
+    in_flight: Gauge,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    first_bytes: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    retries: Family<RouteLabels, Counter>,
+    failovers: Family<RouteLabels, Counter>,
+    replays: Family<OutcomeLabels, Counter>,
+    refusals: Family<CodeLabels, Counter>,
+    input_tokens: Family<TokenLabels, Counter>,
+    output_tokens: Family<TokenLabels, Counter>,
+    usage: GenAiUsage,
+    pub(super) inbound: Connections,
+    pub(super) upstream: Connections,
+}
+
+/// What requests with the same labels count in, looked up once instead of in each family. What is not
+/// counted of every request is there from the first one that has it, so that nothing is shown that
+/// never was.
+#[derive(Debug)]
+struct Series {
+    of: SeriesKey,
+    requests: Counter,
+    duration: Histogram,
+    first_byte: OnceLock<Histogram>,
+    /// Retries and failovers.
+    sent: OnceLock<(Counter, Counter)>,
+    /// Of input and of output.
+    tokens: OnceLock<(Counter, Counter)>,
+    usage: GenAi<OnceLock<Counter>>,
+}
+
+impl Series {
+    fn route(&self) -> RouteLabels {
+        let RequestLabels { model, location, .. } = &self.of.request;
+        RouteLabels { model: model.clone(), location: location.clone() }
+    }
+}
+
+/// All that the labels of a request's series are made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SeriesKey {
+    request: RequestLabels,
+    operation: &'static str,
+    traffic_type: &'static str,
+}
+
+/// The counters of tokens that the conventions for GenAI have.
+#[derive(Debug, Default)]
+struct GenAi<T> {
+    input: T,
+    cached: T,
+    output: T,
+    reasoning: T,
+}
+
+type GenAiUsage = GenAi<Family<GenAiLabels, Counter>>;
+
+impl GenAiUsage {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, family) in [
+            ("input_tokens", "Input tokens, with cached ones", &self.input),
+            ("cache_read_input_tokens", "Input tokens that came out of a cache", &self.cached),
+            ("output_tokens", "Output tokens, with those of reasoning", &self.output),
+            ("reasoning_output_tokens", "Output tokens of reasoning", &self.reasoning),
+        ] {
+            let name = format!("gen_ai_client_inference_usage_{name}");
+            registry.register(name, help, Shown(family.clone()));
+        }
+    }
+
+    fn count(&self, series: &Series, usage: &Usage) {
+        for (family, counter, tokens) in [
+            (&self.input, &series.usage.input, usage.input),
+            (&self.cached, &series.usage.cached, usage.cached),
+            (&self.output, &series.usage.output, usage.output),
+            (&self.reasoning, &series.usage.reasoning, usage.reasoning),
+        ] {
+            let Some(tokens) = tokens else { continue };
+            let counter =
+                counter.get_or_init(|| family.get_or_create_owned(&GenAiLabels::new(&series.of)));
+            counter.inc_by(tokens);
+        }
+    }
+}
+
+/// Required by the conventions, but `client` and `traffic_type`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GenAiLabels {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: &'static str,
+    gen_ai_request_model: Arc<str>,
+    gen_ai_token_modality: &'static str,
+    client: Arc<str>,
+    traffic_type: &'static str,
+}
+
+impl GenAiLabels {
+    fn new(of: &SeriesKey) -> Self {
+        Self {
+            gen_ai_operation_name: of.operation,
+            gen_ai_provider_name: "gcp.vertex_ai",
+            gen_ai_request_model: of.request.model.clone(),
+            // Not told for both input and output.
+            gen_ai_token_modality: "unknown",
+            client: of.request.client.clone(),
+            traffic_type: of.traffic_type,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    client: Arc<str>,
+    model: Arc<str>,
+    location: Arc<str>,
+    status: u16,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    model: Arc<str>,
+    location: Arc<str>,
+    status_class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    model: Arc<str>,
+    location: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    client: Arc<str>,
+    model: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: &'static str,
+}
+
+impl Metrics {
+    pub(super) fn new(tokens: TokenCache, queued: Arc<AtomicUsize>) -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            models: Models::default(),
+            series: RwLock::default(),
+            in_flight: Gauge::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATION)),
+            first_bytes: Family::new_with_constructor(|| Histogram::new(FIRST_BYTE)),
+            retries: Family::default(),
+            failovers: Family::default(),
+            replays: Family::default(),
+            refusals: Family::default(),
+            input_tokens: Family::default(),
+            output_tokens: Family::default(),
+            usage: GenAi::default(),
+            inbound: Connections::default(),
+            upstream: Connections::default(),
+        };
+        metrics.register(Scraped { tokens, queued });
+        metrics
+    }
+
+    fn register(&mut self, scraped: Scraped) {
+        self.usage.register(&mut self.registry);
+        let registry = self.registry.sub_registry_with_prefix("vertex_gateway");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What runs", build);
+        let help = "Requests that were not yet answered to their last byte";
+        registry.register("requests_in_flight", help, self.in_flight.clone());
+        let help = "Requests, when their answers ended; status 499 if the client left before";
+        registry.register("requests", help, Shown(self.requests.clone()));
+        let help = "From a request's head to the last byte of its answer";
+        let durations = Shown(self.durations.clone());
+        registry.register_with_unit("request_duration", help, Unit::Seconds, durations);
+        let help = "From a request's head to the first byte of an answer of 2xx";
+        let first_bytes = Shown(self.first_bytes.clone());
+        registry.register_with_unit("first_byte", help, Unit::Seconds, first_bytes);
+        let help = "Requests that were sent to Vertex AI once more, each time";
+        registry.register("upstream_retries", help, Shown(self.retries.clone()));
+        let help = "Requests that were sent to another location than the time before, each time";
+        registry.register("upstream_failovers", help, Shown(self.failovers.clone()));
+        let help = "Answers of 401 that asked for a new token, by what came of it";
+        registry.register("replays", help, Shown(self.replays.clone()));
+        let help = "Requests that the gateway answered itself with an error";
+        registry.register("refusals", help, Shown(self.refusals.clone()));
+        let help = "Input tokens, as Google bills them";
+        registry.register("input_tokens", help, Shown(self.input_tokens.clone()));
+        let help = "Output tokens, as Google bills them";
+        registry.register("output_tokens", help, Shown(self.output_tokens.clone()));
+        let help = "Connections of clients";
+        registry.register("client_connections", help, self.inbound.open.clone());
+        let help = "Connections of clients that were accepted";
+        registry.register("client_connections_opened", help, self.inbound.opened.clone());
+        let help = "Connections to Vertex AI, idle ones too";
+        registry.register("upstream_connections", help, self.upstream.open.clone());
+        let help = "Connections to Vertex AI that were opened";
+        registry.register("upstream_connections_opened", help, self.upstream.opened.clone());
+        registry.register_collector(Box::new(scraped));
+    }
+
+    pub(super) fn register_model(&self, model: &str) {
+        self.models.list(model);
+    }
+
+    pub(super) fn request_started(&self) {
+        self.in_flight.inc();
+    }
+
+    pub(super) fn request_finished(&self, record: &RequestLog, status: u16, seconds: f64) {
+        self.in_flight.dec();
+        let good = (200..300).contains(&status);
+        let model = match &record.model {
+            Some(model) => self.models.label(model, good),
+            None => Arc::default(),
+        };
+        let location = record.location.clone().unwrap_or_default();
+        let client = record.client.clone().unwrap_or_default();
+        let of = SeriesKey {
+            request: RequestLabels { client, model, location, status, end: record.end.as_str() },
+            operation: record.operation.unwrap_or(OTHER),
+            traffic_type: traffic_type(record.usage.as_ref()),
+        };
+        let series = self.series(of);
+
+        series.requests.inc();
+        series.duration.observe(seconds);
+        if let Some(first) = record.first_byte.filter(|_| good) {
+            let first_byte = series
+                .first_byte
+                .get_or_init(|| self.first_bytes.get_or_create_owned(&series.route()));
+            first_byte.observe(first.as_secs_f64());
+        }
+        if let Some(attempts) = record.attempts {
+            let (retried, failed_over) = series.sent.get_or_init(|| {
+                let route = series.route();
+                (
+                    self.retries.get_or_create_owned(&route),
+                    self.failovers.get_or_create_owned(&route),
+                )
+            });
+            retried.inc_by((attempts - 1) as u64);
+            failed_over.inc_by(record.failovers as u64);
+        }
+        if let Some(outcome) = record.refresh {
+            self.replayed(outcome);
+        }
+        if let Some(code) = record.refused {
+            self.refusals.get_or_create(&CodeLabels { code }).inc();
+        }
+        if let Some(usage) = &record.usage {
+            let (input, output) = series.tokens.get_or_init(|| {
+                let RequestLabels { client, model, .. } = &series.of.request;
+                let labels = TokenLabels { client: client.clone(), model: model.clone() };
+                (
+                    self.input_tokens.get_or_create_owned(&labels),
+                    self.output_tokens.get_or_create_owned(&labels),
+                )
+            });
+            input.inc_by(usage.input.unwrap_or(0));
+            output.inc_by(usage.output.unwrap_or(0));
+            self.usage.count(&series, usage);
+        }
+    }
+
+    /// The members of all families that requests like this one count in.
+    fn series(&self, of: SeriesKey) -> Arc<Series> {
+        let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = known.get(&of) {
+            return Arc::clone(series);
+        }
+        drop(known);
+        let request = &of.request;
+        let class = usize::from(request.status / 100);
+        let duration = DurationLabels {
+            model: request.model.clone(),
+            location: request.location.clone(),
+            status_class: CLASSES.get(class).copied().unwrap_or(OTHER),
+        };
+        let series = Arc::new(Series {
+            requests: self.requests.get_or_create_owned(request),
+            duration: self.durations.get_or_create_owned(&duration),
+            first_byte: OnceLock::new(),
+            sent: OnceLock::new(),
+            tokens: OnceLock::new(),
+            usage: GenAi::default(),
+            of: of.clone(),
+        });
+        let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(of).or_insert(series))
+    }
+
+    pub(super) fn replayed(&self, outcome: &'static str) {
+        self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    pub(super) fn show(&self, form: Form) -> String {
+        let mut text = String::with_capacity(16 << 10);
+        // A `String` takes all that is written.
+        let _ = encode(&mut text, &self.registry);
+        form.of(text)
+    }
+}
+
+const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A word of Vertex AI's, of which there are few.
+fn traffic_type(usage: Option<&Usage>) -> &'static str {
+    let Some(told) = usage.and_then(|usage| usage.traffic_type.as_deref()) else { return "" };
+    TRAFFIC_TYPES.into_iter().find(|known| *known == told).unwrap_or(OTHER)
+}
+
+/// The models that have labels of their own.
+///
+/// Those of the table always do. Of others, which any client can make up if something answers them
+/// with 2xx, half of the labels go to the first that come, and the other half to those that are used
+/// again and again.
+#[derive(Debug, Default)]
+struct Models(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By the names that clients use.
+    labels: HashMap<Arc<str>, Arc<str>>,
+    /// How many of them are in no table.
+    unlisted: usize,
+    /// How often those were used that have no label yet.
+    used: HashMap<Arc<str>, u32>,
+}
+
+impl Models {
+    /// It is in the table.
+    fn list(&self, model: &str) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.used.remove(model);
+        known.labels.entry(model.into()).or_insert_with(|| fit(model).into());
+    }
+
+    /// The label of a model that was asked for, with success or without.
+    fn label(&self, model: &str, good: bool) -> Arc<str> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(label) = known.labels.get(model) {
+            return label.clone();
+        }
+        let is_full = known.unlisted >= MOST_MODELS;
+        drop(known);
+        if !good || is_full || model.len() > LONGEST_MODEL {
+            return OTHER.into();
+        }
+        self.0.write().unwrap_or_else(PoisonError::into_inner).used(model)
+    }
+}
+
+impl Known {
+    fn used(&mut self, model: &str) -> Arc<str> {
+        if let Some(label) = self.labels.get(model) {
+            return label.clone();
+        }
+        if self.unlisted >= MOST_MODELS / 2 {
+            if self.used.len() >= MOST_CANDIDATES && !self.used.contains_key(model) {
+                // One that is used often is soon back.
+                self.used.clear();
+            }
+            let times = self.used.entry(model.into()).or_default();
+            *times += 1;
+            if *times < USES || self.unlisted >= MOST_MODELS {
+                return OTHER.into();
+            }
+            self.used.remove(model);
+        }
+        self.unlisted += 1;
+        let label: Arc<str> = fit(model).into();
+        self.labels.insert(model.into(), label.clone());
+        label
+    }
+}
+
+/// A family that is there before its first member, so that dashboards and alerts find it.
+#[derive(Debug)]
+struct Shown<F>(F);
+
+impl<F: EncodeMetric> EncodeMetric for Shown<F> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_names_leave_labels_for_models_that_are_used() {
+        let models = Models::default();
+        for number in 0..MOST_MODELS + 7 {
+            models.list(&format!("listed-{number}"));
+        }
+        for number in 0..5000 {
+            models.label(&format!("made-up-{number}"), true);
+        }
+        let known = || models.0.read().unwrap().labels.len();
+        assert_eq!(known(), MOST_MODELS + 7 + MOST_MODELS / 2);
+        assert!(models.0.read().unwrap().used.len() <= MOST_CANDIDATES);
+        for number in 0..MOST_MODELS + 7 {
+            let name = format!("listed-{number}");
+            assert_eq!(*models.label(&name, false), *name);
+        }
+        for _ in 1..USES {
+            assert_eq!(&*models.label("google/real", true), OTHER);
+            assert_eq!(&*models.label("google/real", false), OTHER);
+        }
+        assert_eq!(&*models.label("google/real", true), "google/real");
+        assert_eq!(&*models.label("google/real", false), "google/real");
+        // However often they are used, there is an end.
+        for number in 0..2 * MOST_MODELS {
+            (0..USES).for_each(|_| drop(models.label(&format!("busy-{number}"), true)));
+        }
+        assert_eq!(known(), MOST_MODELS + 7 + MOST_MODELS);
+    }
+
+    #[test]
+    fn a_label_has_nothing_that_moves_a_cursor_or_turns_a_line() {
+        let models = Models::default();
+        assert_eq!(
+            &*models.label("a\u{1b}[2Jb\u{202e}c\u{2028}", true),
+            r"a\u{1b}[2Jb\u{202e}c\u{2028}"
+        );
+    }
+}

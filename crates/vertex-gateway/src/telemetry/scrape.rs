@@ -1,0 +1,86 @@
+//! Metrics that are looked up when they are asked for, not kept.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
+};
+
+use super::{log, trace};
+use tower_vertex::token::{FetchOutcome, FetchReason, TokenCache};
+
+#[derive(Debug)]
+pub(super) struct Scraped {
+    pub(super) tokens: TokenCache,
+    /// How many wait for their turn.
+    pub(super) queued: Arc<AtomicUsize>,
+}
+
+impl Collector for Scraped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let stats = self.tokens.stats();
+        let mut gauge = |name, help, unit: Option<&Unit>, value: Option<f64>| {
+            let gauge = ConstGauge::new(value.unwrap_or_default());
+            let into = encoder.encode_descriptor(name, help, unit, gauge.metric_type())?;
+            value.map_or(Ok(()), |_| gauge.encode(into))
+        };
+        let seconds = Some(&Unit::Seconds);
+        let help = "Age of the access token; nothing without one.";
+        gauge("token_age", help, seconds, stats.age.map(|age| age.as_secs_f64()))?;
+        let help = "Time until the access token dies; 0 without one that lives.";
+        let left = stats.expires_in.unwrap_or_default();
+        gauge("token_expires_in", help, seconds, Some(left.as_secs_f64()))?;
+        let help = "Number of the access token: how many different ones there have been.";
+        gauge("token_generation", help, None, Some(stats.generation as f64))?;
+        let help = "Requests that wait for their turn.";
+        gauge("requests_queued", help, None, Some(self.queued.load(Relaxed) as f64))?;
+
+        let help = "Answers of 401 to the access token.";
+        let rejections = ConstCounter::new(stats.rejections);
+        let into =
+            encoder.encode_descriptor("token_rejections", help, None, rejections.metric_type())?;
+        rejections.encode(into)?;
+        let help = "Lines of the log that were lost: nobody read them, or the disk was full.";
+        let lost = ConstCounter::new(log::lost_lines());
+        let into = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
+        lost.encode(into)?;
+        let help = "Spans that were lost because no collector took them in time.";
+        let lost = ConstCounter::new(trace::lost_spans());
+        let into = encoder.encode_descriptor("spans_lost", help, None, lost.metric_type())?;
+        lost.encode(into)?;
+
+        let help = "Refreshes of the access token that came to an end.";
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut into = encoder.encode_descriptor("token_refreshes", help, None, kind)?;
+        for (reason, reason_label) in REASONS {
+            for (outcome, outcome_label) in OUTCOMES {
+                let labels = [("reason", reason_label), ("outcome", outcome_label)];
+                let counter = ConstCounter::new(stats.ended(reason, outcome));
+                counter.encode(into.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const REASONS: [(FetchReason, &str); 4] = [
+    (FetchReason::Cold, "cold"),
+    (FetchReason::Proactive, "proactive"),
+    (FetchReason::Expired, "expired"),
+    (FetchReason::Rejected, "rejected"),
+];
+
+const OUTCOMES: [(FetchOutcome, &str); 3] = [
+    (FetchOutcome::NewToken, "new_token"),
+    (FetchOutcome::SameToken, "same_token"),
+    (FetchOutcome::Failed, "failed"),
+];

@@ -1,0 +1,300 @@
+//! Each time that a request is sent, replays after a 401 too: a CLIENT span of HTTP, from the first
+//! byte of the request to the last one of the answer.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, LazyLock},
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use memchr::memmem::Finder;
+use opentelemetry::{KeyValue, trace::Span as _};
+use opentelemetry_sdk::trace::Span;
+use pin_project::pin_project;
+use tower::Service;
+
+use super::{
+    context,
+    request::{Way, fail, version},
+};
+use crate::{error::find, printable::clip};
+use tower_vertex::{BoxError, route::Upstream};
+
+/// The client, with a span for each attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Traced<S> {
+    inner: S,
+    on: bool,
+}
+
+impl<S> Traced<S> {
+    pub(super) fn new(inner: S, on: bool) -> Self {
+        Self { inner, on }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Traced<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+    R: Body<Data: AsRef<[u8]>>,
+{
+    type Response = Response<TracedBody<R>>;
+    type Error = BoxError;
+    type Future = Sending<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let attempt = if self.on { Attempt::begin(&mut request) } else { None };
+        Sending { response: self.inner.call(request), attempt }
+    }
+}
+
+#[pin_project]
+pub(crate) struct Sending<F> {
+    #[pin]
+    response: F,
+    attempt: Option<Box<Attempt>>,
+}
+
+impl<F, R, E> Future for Sending<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+    R: Body,
+{
+    type Output = Result<Response<TracedBody<R>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.response.poll(cx)).map_err(Into::into);
+        let mut attempt = this.attempt.take();
+        if let Some(attempt) = &mut attempt {
+            match &result {
+                Ok(response) => attempt.answered(response),
+                Err(error) => attempt.failed(error),
+            }
+        }
+        Poll::Ready(result.map(|response| response.map(|body| TracedBody { body, attempt })))
+    }
+}
+
+/// The body of such an answer.
+#[pin_project]
+pub(crate) struct TracedBody<B> {
+    #[pin]
+    body: B,
+    /// Until its end.
+    attempt: Option<Box<Attempt>>,
+}
+
+impl<B> Body for TracedBody<B>
+where
+    B: Body<Data: AsRef<[u8]>>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        if let Some(attempt) = this.attempt {
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        attempt.read(data.as_ref());
+                    }
+                }
+                Some(Err(_)) => attempt.settle(Some("broken")),
+                None => attempt.settle(None),
+            }
+            // Not every reader asks once more at the end.
+            let is_end = !matches!(frame, Some(Ok(_))) || this.body.is_end_stream();
+            if is_end {
+                attempt.settle(None);
+                *this.attempt = None;
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+struct Attempt {
+    span: Span,
+    way: Arc<Way>,
+    /// Whether it is known what came of it. If it is dropped before, nobody waited for it.
+    is_settled: bool,
+    /// Whether a first byte is waited for: that of a stream.
+    is_first: bool,
+    /// Whether the answer may still say which model it is of.
+    is_nameless: bool,
+}
+
+impl Attempt {
+    /// The request is told which span it belongs to; `None` if that is not recorded.
+    fn begin<B>(request: &mut Request<B>) -> Option<Box<Self>> {
+        let way: &Arc<Way> = request.extensions().get()?;
+        let way = Arc::clone(way);
+        if !way.is_recorded {
+            if way.propagates() {
+                context::inject(request.headers_mut(), &way.context, way.is_child);
+            }
+            return None;
+        }
+        let (mut span, resent) = way.attempt(request);
+        if way.propagates() {
+            context::inject(request.headers_mut(), span.span_context(), way.is_child);
+        }
+        if resent > 0 {
+            span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(resent)));
+        }
+        // Without its query, which may carry a key.
+        let uri = request.uri();
+        let origin = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+        let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+        let url = format!("{}://{}{port}{}", origin.0, origin.1, clip(uri.path()));
+        span.set_attribute(KeyValue::new("url.full", url));
+        let upstream: Option<&Upstream> = request.extensions().get();
+        if let Some(location) = upstream.and_then(Upstream::location) {
+            span.set_attribute(KeyValue::new("vertex_gateway.location", location.to_string()));
+        }
+        Some(Box::new(Self { span, way, is_settled: false, is_first: false, is_nameless: false }))
+    }
+
+    fn answered<R: Body>(&mut self, response: &Response<R>) {
+        let status = response.status();
+        let code = i64::from(status.as_u16());
+        self.span.set_attribute(KeyValue::new("http.response.status_code", code));
+        if let Some(version) = version(response.version()) {
+            self.span.set_attribute(KeyValue::new("network.protocol.version", version));
+        }
+        if status.is_client_error() || status.is_server_error() {
+            fail(&mut self.span, status.as_str().to_owned());
+            self.is_settled = true;
+            return;
+        }
+        if let Some(operation) = &mut *self.way.operation() {
+            let kind = response.headers().get(header::CONTENT_TYPE);
+            let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
+            self.is_nameless = true;
+            self.is_first = kind.starts_with(b"text/event-stream");
+            if self.is_first {
+                operation.span.set_attribute(KeyValue::new("gen_ai.request.stream", true));
+            }
+        }
+        if response.body().is_end_stream() {
+            self.settle(None);
+        }
+    }
+
+    fn failed(&mut self, error: &BoxError) {
+        let kind = find::<io::Error>(error).map(io::Error::kind);
+        let kind = kind.map_or("_OTHER".to_owned(), |kind| format!("{kind:?}"));
+        fail(&mut self.span, kind);
+        self.is_settled = true;
+    }
+
+    /// The next bytes of the body.
+    fn read(&mut self, data: &[u8]) {
+        if !self.is_first && !self.is_nameless {
+            return;
+        }
+        let model = if self.is_nameless { model(data) } else { None };
+        if let Some(operation) = &mut *self.way.operation() {
+            if self.is_first {
+                let seconds = operation.begun.elapsed().as_secs_f64();
+                let first = KeyValue::new("gen_ai.response.time_to_first_chunk", seconds);
+                operation.span.set_attribute(first);
+            }
+            if let Some(model) = model {
+                let model = KeyValue::new("gen_ai.response.model", model.to_owned());
+                operation.span.set_attribute(model);
+            }
+        }
+        self.is_first = false;
+        self.is_nameless = model.is_none();
+    }
+
+    fn settle(&mut self, failure: Option<&'static str>) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        if let Some(failure) = failure {
+            fail(&mut self.span, failure);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.settle(Some("cancelled"));
+        self.span.end();
+    }
+}
+
+const KEY: &[u8] = b"\"model\"";
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
+const LONGEST_MODEL: usize = 200;
+
+/// The value of the first `"model"` that looks like the name of one.
+///
+/// In JSON a quote within a string is escaped, so these bytes are a key, and what a model writes as
+/// text is never taken for one. Whose key it is nobody looks: a model behind `/invoke/` may answer with
+/// one of its own, of which no more is taken than a name of these characters, and so no sentence. One
+/// that is cut by the end of the data is left.
+fn model(data: &[u8]) -> Option<&str> {
+    FINDER.find_iter(data).find_map(|at| {
+        let rest = data[at + KEY.len()..].trim_ascii_start().strip_prefix(b":")?;
+        let rest = rest.trim_ascii_start().strip_prefix(b"\"")?;
+        let end = rest.iter().take(LONGEST_MODEL + 1).position(|byte| *byte == b'"')?;
+        let name = std::str::from_utf8(&rest[..end]).ok()?;
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
+        (!name.is_empty() && name.chars().all(is_fit)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_a_name_and_no_text() {
+        let longest = "m".repeat(LONGEST_MODEL);
+        for (data, expected) in [
+            ("", None),
+            (
+                r#"{"choices":[],"model":"google/gemini-2.5-flash"}"#,
+                Some("google/gemini-2.5-flash"),
+            ),
+            ("data: {\"model\" : \n\"a@001\"}\n\n", Some("a@001")),
+            (r#"{"model":null,"model":"b"}"#, Some("b")),
+            (r#"{"content":"\"model\":\"said\""}"#, None),
+            (r#"{"model":"two words","x":1}"#, None),
+            (r#"{"model":""}"#, None),
+            (r#"{"model":"cut"#, None),
+            (r#"["model","x"]"#, None),
+            (&format!(r#"{{"model":"{longest}"}}"#), Some(&*longest)),
+            (&format!(r#"{{"model":"{longest}m"}}"#), None),
+        ] {
+            assert_eq!(model(data.as_bytes()), expected, "{data}");
+        }
+    }
+}

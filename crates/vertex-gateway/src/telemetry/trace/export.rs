@@ -1,0 +1,404 @@
+//! The way of spans to the collector: queued, and sent from a thread of its own. No request waits for
+//! it. What finds no room, and what the collector does not take, is lost and counted.
+
+use std::{
+    fmt,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use opentelemetry::Context;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData,
+        SpanExporter as Export, SpanProcessor,
+    },
+};
+use prost::Message as _;
+use tokio::runtime::Runtime;
+use tokio_rustls::rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use super::settings::Settings;
+use crate::{
+    error::{Failure, causes},
+    printable::clip,
+    values::LONGEST_FILE,
+};
+use tower_vertex::{regular_file, shown};
+
+/// As much of a collector's answer as is read: it says what it did not take.
+const LONGEST_ANSWER: usize = 64 << 10;
+/// The log tells of losses no more often.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Of this process, for its metrics.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many spans no collector has seen.
+pub(crate) fn lost_spans() -> u64 {
+    LOST.load(Relaxed)
+}
+
+/// What makes spans, and exports them.
+pub(super) fn provider(settings: Settings) -> Result<SdkTracerProvider, Failure> {
+    let cannot = |error: &dyn fmt::Display| Failure::new(format!("cannot export traces: {error}"));
+    let fate = Arc::new(Fate::new(settings.queue));
+    let client = Collector::new(&settings, Arc::clone(&fate))?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_endpoint(settings.endpoint)
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(settings.timeout)
+        .build()
+        .map_err(|error| cannot(&error))?;
+    let exporter = Counted { exporter, fate: Arc::clone(&fate) };
+    // All of it is said: what the SDK reads of the environment by itself, it reads in another way.
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(settings.queue)
+        .with_max_export_batch_size(settings.batch)
+        .with_scheduled_delay(settings.delay)
+        .build();
+    let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
+    Ok(SdkTracerProvider::builder()
+        .with_span_processor(Queue { batches, fate })
+        .with_sampler(settings.sampler)
+        .with_max_attributes_per_span(settings.attributes)
+        .with_resource(resource())
+        .build())
+}
+
+/// What `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say, and who this is if they do not.
+fn resource() -> Resource {
+    let resource = Resource::builder().build();
+    let ours = [("service.name", "vertex-gateway"), ("service.version", env!("CARGO_PKG_VERSION"))];
+    let missing = ours.into_iter().filter(|(key, _)| {
+        let said = resource.get(&(*key).into()).map(|value| value.to_string());
+        // What the SDK says of a service without a name.
+        said.is_none_or(|said| said.starts_with("unknown_service"))
+    });
+    let missing = missing.map(|(key, value)| opentelemetry::KeyValue::new(key, value));
+    Resource::builder().with_attributes(missing).build()
+}
+
+/// How many spans wait, and how many are lost.
+#[derive(Debug)]
+struct Fate {
+    waiting: AtomicUsize,
+    room: usize,
+    /// Whether the last export failed.
+    failing: AtomicBool,
+    told: Mutex<Option<Instant>>,
+    /// What came of the last try, as far as the SDK does not tell.
+    last: Mutex<Try>,
+}
+
+#[derive(Debug, Default)]
+enum Try {
+    /// There is an answer, of which the SDK tells.
+    #[default]
+    Answered,
+    /// And so many spans were not taken.
+    Partly(usize, String),
+    /// There is none, and why.
+    Failed(String),
+}
+
+impl Fate {
+    fn new(room: usize) -> Self {
+        Self {
+            waiting: AtomicUsize::new(0),
+            room,
+            failing: AtomicBool::new(false),
+            told: Mutex::new(None),
+            last: Mutex::default(),
+        }
+    }
+
+    /// What came of a try. The lock is held for no more than that.
+    fn tried(&self, came: Try) -> Try {
+        std::mem::replace(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner), came)
+    }
+
+    fn lose(&self, spans: usize, reason: &dyn fmt::Display) {
+        let lost = LOST.fetch_add(spans as u64, Relaxed) + spans as u64;
+        // Who finds it locked has nothing to add.
+        let Ok(mut told) = self.told.try_lock() else { return };
+        if told.is_none_or(|told| told.elapsed() >= QUIET) {
+            *told = Some(Instant::now());
+            tracing::warn!(%reason, lost, "spans are lost");
+        }
+    }
+
+    fn exported(&self, result: &OTelSdkResult, spans: usize) {
+        let lose = |spans, reason: &dyn fmt::Display| {
+            self.failing.store(true, Relaxed);
+            self.lose(spans, reason);
+        };
+        match (result, self.tried(Try::Answered)) {
+            // No more than there were, whatever the collector says.
+            (Ok(()), Try::Partly(rejected, why)) => lose(rejected.min(spans), &why),
+            (Ok(()), _) => {
+                if self.failing.swap(false, Relaxed) {
+                    tracing::info!(lost = lost_spans(), "spans are exported again");
+                    // What comes next is news.
+                    if let Ok(mut told) = self.told.try_lock() {
+                        *told = None;
+                    }
+                }
+            }
+            (Err(_), Try::Failed(why)) => lose(spans, &why),
+            (Err(error), _) => lose(spans, error),
+        }
+    }
+}
+
+/// The SDK's queue, which it says was full once, when it is shut down. This one counts.
+#[derive(Debug)]
+struct Queue {
+    batches: BatchSpanProcessor,
+    fate: Arc<Fate>,
+}
+
+impl SpanProcessor for Queue {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if self.fate.waiting.fetch_add(1, Relaxed) < self.fate.room {
+            self.batches.on_end(span);
+        } else {
+            self.fate.waiting.fetch_sub(1, Relaxed);
+            self.fate.lose(1, &"more of them wait than OTEL_BSP_MAX_QUEUE_SIZE allows");
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.batches.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
+    }
+}
+
+/// The other end of the queue.
+#[derive(Debug)]
+struct Counted {
+    exporter: SpanExporter,
+    fate: Arc<Fate>,
+}
+
+impl Export for Counted {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        self.fate.waiting.fetch_sub(spans, Relaxed);
+        let result = self.exporter.export(batch).await;
+        self.fate.exported(&result, spans);
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+/// The way to the collector. It shares nothing with the way to Vertex AI: neither connections nor the
+/// access token.
+struct Collector {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    headers: HeaderMap,
+    timeout: Duration,
+    fate: Arc<Fate>,
+    /// Of the thread that exports, which is in no other. `None` once it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Collector {
+    fn new(settings: &Settings, fate: Arc<Fate>) -> Result<Self, Failure> {
+        let tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let tls = match &settings.certificate {
+            Some(file) => tls.with_root_certificates(roots(file)?),
+            None if settings.endpoint.starts_with("https:") => {
+                tls.with_native_roots().map_err(|error| {
+                    Failure::new(format!(
+                        "no root certificates found for the collector of traces: install the \
+                         package ca-certificates, or name a file with \
+                         OTEL_EXPORTER_OTLP_CERTIFICATE ({error})"
+                    ))
+                })?
+            }
+            None => tls.with_root_certificates(RootCertStore::empty()),
+        };
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(settings.timeout));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.with_no_client_auth())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client =
+            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https);
+        // Last: without `Drop` here it must not be dropped where another one runs.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Failure::new(format!("cannot start the export of traces: {error}")))?;
+        let (headers, timeout) = (settings.headers.clone(), settings.timeout);
+        Ok(Self { client, headers, timeout, fate, runtime: Some(runtime) })
+    }
+
+    /// Sends it, for as long as one try may take, and remembers what the SDK does not tell.
+    async fn attempt(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let timeout = self.timeout;
+        let answer = match tokio::time::timeout(timeout, self.send(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} ms", timeout.as_millis()).into()),
+        };
+        self.fate.tried(match &answer {
+            Ok(answer) => rejected(answer).map_or(Try::Answered, |(spans, why)| {
+                Try::Partly(spans, format!("the collector rejected them: {:?}", clip(&why)))
+            }),
+            Err(error) => Try::Failed(causes(error)),
+        });
+        answer
+    }
+
+    async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        request.headers_mut().extend(self.headers.clone());
+        let answer = self.client.request(request.map(Full::new)).await?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, LONGEST_ANSWER).collect().await?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+}
+
+/// How many spans a collector did not take of those that it was sent, and why.
+fn rejected(answer: &Response<Bytes>) -> Option<(usize, String)> {
+    if !answer.status().is_success() {
+        return None;
+    }
+    let answer = ExportTraceServiceResponse::decode(answer.body().clone()).ok()?;
+    let part = answer.partial_success?;
+    let spans = usize::try_from(part.rejected_spans).ok().filter(|spans| *spans > 0)?;
+    Some((spans, part.error_message))
+}
+
+fn roots(path: &str) -> Result<RootCertStore, Failure> {
+    let refused = |error: &dyn fmt::Display| {
+        Failure::new(format!(
+            "cannot read certificates from {}, which OTEL_EXPORTER_OTLP_CERTIFICATE names: {error}",
+            shown::path(Path::new(path))
+        ))
+    };
+    let mut roots = RootCertStore::empty();
+    let text = regular_file::read(Path::new(path), LONGEST_FILE);
+    let text = text.map_err(|error| refused(&error))?;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| refused(&error))?;
+        roots.add(certificate).map_err(|error| refused(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(refused(&"it has none"));
+    }
+    Ok(roots)
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").finish_non_exhaustive()
+    }
+}
+
+/// As `async_trait` writes it.
+impl HttpClient for Collector {
+    fn send_bytes<'life, 'future>(
+        &'life self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'future>>
+    where
+        'life: 'future,
+        Self: 'future,
+    {
+        Box::pin(async move {
+            let runtime = self.runtime.as_ref().ok_or("the exporter has ended")?;
+            // The thread that exports has no runtime, and blocks on each export.
+            runtime.block_on(self.attempt(request))
+        })
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // A lookup of the collector's name may hang in the system's resolver: nobody waits for it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_certificates_is_refused() {
+        let mut settings = Settings::read(|name| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("https://collector.example".to_owned()),
+            "OTEL_EXPORTER_OTLP_CERTIFICATE" => Some("no/such/file.pem".to_owned()),
+            _ => None,
+        });
+        let mut settings = settings.as_mut().unwrap().take().unwrap();
+        let refused = |settings: &Settings| {
+            Collector::new(settings, Arc::new(Fate::new(1))).unwrap_err().to_string()
+        };
+        let error = refused(&settings);
+        assert!(error.contains("no/such/file.pem"), "{error}");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        settings.certificate = Some(empty.path().to_str().unwrap().to_owned());
+        let error = refused(&settings);
+        assert!(error.contains("it has none"), "{error}");
+    }
+
+    #[test]
+    fn the_gateway_says_who_it_is() {
+        let resource = resource();
+        let get = |key: &'static str| resource.get(&key.into()).unwrap().to_string();
+        assert_eq!(get("service.name"), "vertex-gateway");
+        assert_eq!(get("service.version"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(get("telemetry.sdk.language"), "rust");
+    }
+}

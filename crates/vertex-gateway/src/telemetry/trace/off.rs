@@ -1,0 +1,55 @@
+//! Without the feature `otel` nothing is traced, and nothing of it is left in the stack.
+
+use http::{Extensions, Request};
+
+use crate::{error::Failure, telemetry::request_log::RequestLog};
+
+/// The client, with a span for each attempt: without one, itself.
+pub(crate) type Traced<S> = S;
+pub(crate) type TracedBody<B> = B;
+
+/// What makes the traces.
+#[derive(Clone, Debug)]
+pub(crate) struct Traces(());
+
+/// The trace of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Trace(());
+
+impl Traces {
+    /// Says that this build exports nothing, if somebody expects it.
+    #[allow(clippy::unnecessary_wraps)] // With the feature, variables may be wrong.
+    pub(crate) fn from_env() -> Result<Self, Failure> {
+        super::warn_of_none("this build is without the feature `otel`");
+        Ok(Self(()))
+    }
+
+    /// Whether requests must carry what has become known of them to the client.
+    pub(crate) fn is_on(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn layer<S>(&self, client: S) -> Traced<S> {
+        client
+    }
+
+    pub(crate) fn begin<B>(&self, _: &Request<B>, _secure: bool) -> Trace {
+        Trace(())
+    }
+
+    pub(crate) async fn flush(self) {}
+}
+
+impl Trace {
+    pub(crate) fn follow(&self, _: &mut Extensions) {}
+
+    pub(crate) fn id(&self) -> Option<String> {
+        None
+    }
+
+    pub(crate) fn end(self, _: &RequestLog) {}
+}
+
+pub(crate) fn lost_spans() -> u64 {
+    0
+}

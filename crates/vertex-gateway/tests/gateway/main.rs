@@ -1,0 +1,34 @@
+//! `vertex-gateway`, as its users meet it.
+//!
+//! One binary for all of it: most of these tests wait, and here they wait at the same time.
+
+#[cfg(target_os = "linux")]
+mod after_a_while;
+#[path = "../../../../tests/sdk/rust/mod.rs"]
+mod async_openai_matrix;
+#[cfg(unix)]
+mod change;
+#[cfg(unix)]
+mod check;
+#[cfg(target_os = "linux")]
+mod clock;
+mod common;
+#[cfg(unix)]
+mod endpoints;
+#[cfg(all(feature = "ext-authz", unix))]
+mod ext_authz;
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(target_os = "linux")]
+mod hosts;
+mod load;
+#[cfg(target_os = "linux")]
+mod network;
+mod outbound;
+#[cfg(unix)]
+mod readme_credentials;
+mod requests;
+mod retry;
+mod sight;
+mod strangers;
+mod traces;

@@ -1,0 +1,332 @@
+//! Bodies and answers that come in small pieces, each of which is read by itself: what is kept of them
+//! takes at most twice its bytes and 16 KiB for each stream, by the resident memory of the process.
+//!
+//! Without optimisations the sidecar's stacks and futures are larger, but they are there before it is
+//! measured: the same bound holds for every build.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::channel::{Channel, Sender};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tower_vertex::BoxError;
+use tower_vertex_emulator::Emulator;
+
+use crate::common::{
+    Http, eventually,
+    gateway::{Gateway, before},
+    in_time,
+    vitals::Vitals,
+    world::World,
+};
+
+/// So many that what else a process takes and gives back is little for each.
+const STREAMS: usize = 50;
+/// What a stream may take besides twice its bytes.
+const ALLOWANCE: u64 = 16 << 10;
+/// The pieces, and how many there are: 3,571 bytes were once kept for each byte of the first, and three
+/// and a half for each byte of the second.
+const DRIPS: [(usize, usize); 2] = [(1, 200), (1024, 100)];
+
+/// What is not there of an error after ten seconds is not waited for: these are through long before.
+const FEW_DRIPS: [(usize, usize); 2] = [(1, 40), (1024, 20)];
+
+/// The first small pieces share the buffer that the head was read into. These fill it, so that each
+/// drip after them is read into a buffer of its own.
+const FILLING: (usize, usize) = (4000, 4);
+
+/// A network with a short table of sockets. The kernel walks through the whole table for each look at
+/// `/proc/net/tcp`, and the machine's has hundreds of thousands of places. Kernels before Linux 6.1
+/// have no other, and the test takes longer.
+const SHORT_TABLE: &str =
+    "if echo 256 2>/dev/null >/proc/sys/net/ipv4/tcp_child_ehash_entries; then
+    exec unshare -n sh -ec 'ip link set lo up; exec \"$0\" \"$@\"' \"$0\" \"$@\"
+fi";
+
+/// Runs the test of this name again in such a network, and returns `true` in there.
+fn enter(name: &str) -> bool {
+    let mut world = World::new().hosts("").network(SHORT_TABLE);
+    if let Some(gateway) = std::env::var_os("VERTEX_GATEWAY") {
+        world = world.variable("VERTEX_GATEWAY", gateway);
+    }
+    world.enter(module_path!(), name)
+}
+
+/// Stands in for Vertex AI: reads whatever comes, and does not answer by itself.
+struct Silent {
+    addr: SocketAddr,
+    read: Arc<AtomicUsize>,
+    /// A connection, once it has sent something.
+    connections: mpsc::UnboundedReceiver<tokio::net::tcp::OwnedWriteHalf>,
+}
+
+impl Silent {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (connected, connections) = mpsc::unbounded_channel();
+        let read = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&read);
+        tokio::spawn(async move {
+            loop {
+                let socket = listener.accept().await.unwrap().0;
+                // Else the kernel holds a piece back, to send it with the next one.
+                socket.set_nodelay(true).unwrap();
+                let (mut reader, writer) = socket.into_split();
+                let (connected, counter) = (connected.clone(), Arc::clone(&counter));
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 16 << 10];
+                    let mut writer = Some(writer);
+                    while let Ok(length @ 1..) = reader.read(&mut buffer).await {
+                        counter.fetch_add(length, Relaxed);
+                        if let Some(writer) = writer.take() {
+                            let _ = connected.send(writer);
+                        }
+                    }
+                });
+            }
+        });
+        Self { addr, read, connections }
+    }
+
+    async fn next(&mut self) -> tokio::net::tcp::OwnedWriteHalf {
+        in_time("a request upstream", self.connections.recv()).await.unwrap()
+    }
+}
+
+/// Until the sidecar has read all that was sent to it, by its clients and by `upstream`: a piece that
+/// waits in the kernel would be read with the next one.
+async fn all_is_read(gateway: &Gateway, upstream: SocketAddr) {
+    // What was just handed to a task of this runtime is sent first.
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
+    let (ours, theirs) =
+        (format!(":{:04X}", gateway.addr.port()), format!(":{:04X}", upstream.port()));
+    let is_unread = || {
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+        sockets.lines().skip(1).any(|socket| {
+            let mut fields = socket.split_whitespace().skip(1);
+            let (local, remote) = (fields.next().unwrap(), fields.next().unwrap());
+            let queues = fields.nth(1).unwrap();
+            let of_gateway = local.ends_with(&ours) || remote.ends_with(&theirs);
+            of_gateway && !queues.ends_with(":00000000")
+        })
+    };
+    in_time("the sidecar reads", async {
+        while is_unread() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// An upload under way.
+enum Upload {
+    One(TcpStream),
+    Two(Sender<Bytes, BoxError>),
+}
+
+impl Upload {
+    async fn begin(http: Http, addr: SocketAddr, headers: &[(&str, &str)]) -> Self {
+        let mut socket = TcpStream::connect(addr).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        if http == Http::One {
+            let mut head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n".to_owned();
+            head += "transfer-encoding: chunked\r\n";
+            headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+            socket.write_all((head + "\r\n").as_bytes()).await.unwrap();
+            return Self::One(socket);
+        }
+        let io = TokioIo::new(socket);
+        let (mut client, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        let (sender, body) = Channel::<Bytes, BoxError>::new(1);
+        let mut request = Request::post(format!("http://{addr}/v1/chat/completions"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body).unwrap();
+        tokio::spawn(async move { client.send_request(request).await });
+        Self::Two(sender)
+    }
+
+    async fn send(&mut self, piece: &Bytes) {
+        match self {
+            Self::One(socket) => socket.write_all(&chunk(piece)).await.unwrap(),
+            Self::Two(sender) => sender.send_data(piece.clone()).await.unwrap(),
+        }
+    }
+}
+
+fn chunk(data: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
+}
+
+/// Fails if more than twice the bytes, and the allowance, came to stay.
+fn took_little(what: &str, gateway: &Gateway, begin: Vitals, sent: usize) {
+    let memory = Vitals::of(gateway).memory;
+    let each = memory.saturating_sub(begin.memory) / STREAMS as u64;
+    println!("{what}: {each} bytes for {sent}");
+    let most = 2 * sent as u64 + ALLOWANCE;
+    assert!(each <= most, "{what}: {each} bytes for {sent} of each stream, {most} are allowed");
+}
+
+/// Uploads of this kind, by each protocol and in each kind of piece, to a sidecar with these options.
+async fn uploads(what: &str, headers: &[(&str, &str)], options: &[&str], is_forwarded: bool) {
+    let vertex = Emulator::start().await.unwrap();
+    for http in [Http::One, Http::Two] {
+        for (length, times) in DRIPS {
+            let mut upstream = Silent::start().await;
+            let url = format!("http://{}", upstream.addr);
+            let (command, _key) = before(&vertex, &url, options);
+            let minted = vertex.stats().token_mints;
+            let gateway = Gateway::start(command).await;
+            // Its first token takes memory too.
+            eventually("its first token", || vertex.stats().token_mints > minted).await;
+            let mut uploads = Vec::new();
+            for _ in 0..STREAMS {
+                let mut upload = Upload::begin(http, gateway.addr, headers).await;
+                upload.send(&Bytes::from_static(br#"{"model":"m","messages":""#)).await;
+                uploads.push(upload);
+            }
+            // Kept open.
+            let mut forwarded = Vec::new();
+            while is_forwarded && forwarded.len() < STREAMS {
+                forwarded.push(upstream.next().await);
+            }
+            all_is_read(&gateway, upstream.addr).await;
+            let mut begin = None;
+            for (length, times) in [FILLING, (length, times)] {
+                begin = Some(Vitals::of(&gateway));
+                let piece = Bytes::from(vec![b'x'; length]);
+                for _ in 0..times {
+                    for upload in &mut uploads {
+                        upload.send(&piece).await;
+                    }
+                    all_is_read(&gateway, upstream.addr).await;
+                }
+            }
+            let what = format!("{what} over {http:?} by {length}");
+            let all = STREAMS * (FILLING.0 * FILLING.1 + length * times);
+            let has_arrived = || upstream.read.load(Relaxed) >= all;
+            if is_forwarded {
+                eventually(&what, has_arrived).await;
+            }
+            took_little(&what, &gateway, begin.unwrap(), length * times);
+            assert_eq!(is_forwarded, has_arrived(), "{what}");
+        }
+    }
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[tokio::test]
+async fn a_body_that_drips_takes_at_most_twice_its_bytes_if_it_is_read_for_its_model() {
+    if enter("a_body_that_drips_takes_at_most_twice_its_bytes_if_it_is_read_for_its_model") {
+        uploads("JSON", &[JSON], &[], false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_takes_at_most_twice_its_bytes_if_it_is_no_json() {
+    if enter("a_body_that_drips_takes_at_most_twice_its_bytes_if_it_is_no_json") {
+        uploads("text", &[("content-type", "text/plain")], &[], true).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_takes_at_most_twice_its_bytes_if_two_layers_may_send_it_again() {
+    if enter("a_body_that_drips_takes_at_most_twice_its_bytes_if_two_layers_may_send_it_again") {
+        let options = ["--max-attempts", "3"];
+        uploads("text, to be retried", &[("content-type", "text/plain")], &options, true).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_takes_at_most_twice_its_bytes_if_it_is_compressed() {
+    if enter("a_body_that_drips_takes_at_most_twice_its_bytes_if_it_is_compressed") {
+        uploads("gzip", &[JSON, ("content-encoding", "gzip")], &["--max-attempts", "3"], true)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_takes_at_most_twice_its_bytes_if_no_rule_applies_to_its_endpoint() {
+    if enter("a_body_that_drips_takes_at_most_twice_its_bytes_if_no_rule_applies_to_its_endpoint") {
+        uploads("own endpoint", &[JSON], &["--endpoint", "1"], true).await;
+    }
+}
+
+/// Answers with this head whose bodies drip.
+async fn answers(what: &str, head: &str, first: &str, drips: [(usize, usize); 2]) {
+    let vertex = Emulator::start().await.unwrap();
+    for (length, times) in drips {
+        let mut upstream = Silent::start().await;
+        let (command, _key) = before(&vertex, &format!("http://{}", upstream.addr), &[]);
+        let gateway = Gateway::start(command).await;
+        let (mut clients, mut answers) = (Vec::new(), Vec::new());
+        for _ in 0..STREAMS {
+            let mut client = TcpStream::connect(gateway.addr).await.unwrap();
+            let request = "GET /v1/responses/1 HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            client.write_all(request.as_bytes()).await.unwrap();
+            clients.push(client);
+            let mut answer = upstream.next().await;
+            let head = format!("{head}\r\ncontent-type: text/event-stream\r\n");
+            let head = format!("{head}transfer-encoding: chunked\r\n\r\n");
+            answer.write_all(&[head.as_bytes(), &chunk(first.as_bytes())].concat()).await.unwrap();
+            answers.push(answer);
+        }
+        all_is_read(&gateway, upstream.addr).await;
+        // The code that reads a piece is in memory from the first piece on.
+        for answer in &mut answers {
+            answer.write_all(&chunk(b"x")).await.unwrap();
+        }
+        all_is_read(&gateway, upstream.addr).await;
+        let begin = Vitals::of(&gateway);
+        let piece = chunk(&vec![b'x'; length]);
+        for _ in 0..times {
+            for answer in &mut answers {
+                answer.write_all(&piece).await.unwrap();
+            }
+            all_is_read(&gateway, upstream.addr).await;
+        }
+        took_little(&format!("{what} by {length}"), &gateway, begin, length * times);
+        // It was held back.
+        for client in &mut clients {
+            let mut came = [0; 1024];
+            let length = client.try_read(&mut came).unwrap_or(0);
+            assert!(!came[..length].windows(3).any(|bytes| bytes == b"xxx"), "{came:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_drips_takes_at_most_twice_its_bytes() {
+    if enter("an_event_that_drips_takes_at_most_twice_its_bytes") {
+        answers("event", "HTTP/1.1 200 OK", "data: x", DRIPS).await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_drips_takes_at_most_twice_its_bytes() {
+    if enter("an_error_that_drips_takes_at_most_twice_its_bytes") {
+        let first = r#"[{"error":{"message":""#;
+        answers("error", "HTTP/1.1 500 Internal Server Error", first, FEW_DRIPS).await;
+    }
+}

@@ -1,0 +1,112 @@
+//! Who is let in at all, and what is said of settings that cannot be used.
+
+use tower_vertex_emulator::Emulator;
+
+use super::Files;
+use crate::common::{
+    certificates::Authority,
+    gateway::{Gateway, command},
+    in_time,
+};
+
+#[tokio::test]
+async fn without_keys_and_certificates_only_this_machine_is_served() {
+    let authority = Authority::new();
+    let files = Files::with_keys();
+    let (cert, key) = files.write_pair("server", authority.server());
+    let ca = files.write("ca", &authority.pem());
+    let keys = files.path("keys");
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        for args in [&[][..], &["--tls-cert", &cert, "--tls-key", &key]] {
+            let args = [&["--emulator", "--listen", listen], args].concat();
+            let output = in_time("its end", command(&args).output()).await.unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            for remedy in ["--client-key-file", "--tls-client-ca", "--allow-unauthenticated"] {
+                assert!(said.contains(remedy), "{said}");
+            }
+            assert_eq!(said.trim().lines().count(), 1, "{said}");
+            assert!(output.stdout.is_empty());
+        }
+    }
+    for args in [
+        &["--client-key-file", &keys][..],
+        &["--allow-unauthenticated"],
+        &["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca],
+    ] {
+        let args = [&["--emulator", "--listen", "0.0.0.0:0"], args].concat();
+        let gateway = Gateway::start(command(&args)).await;
+        assert!(gateway.addr.ip().is_unspecified());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
+    let files = Files::with_keys();
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (cert, key) = files.write_pair("server", authority.server());
+    let (_, other) = files.write_pair("other", other.server());
+    let vertex = Emulator::start().await.unwrap();
+    let keys = files.path("keys");
+    let nothing = files.write("nothing", "");
+    let broken = files.write("broken", "-----BEGIN PRIVATE KEY-----\nSECRET\n");
+    let bad_key = files
+        .write("bad_key", "-----BEGIN PRIVATE KEY-----\nSECRETAA\n-----END PRIVATE KEY-----\n");
+    let short = files.write("short", "alice:SECRET");
+    let nameless = files.write("nameless", "alice:SECRET-0123456789\nsk-SECRET-0123456789");
+    let twice = files.write("twice", "a:SECRET-0123456789\nb:SECRET-0123456789");
+    let config = |name: &str, text: &str| files.write(name, text);
+    let unknown = config("unknown", "[[client]]\nname = \"alise\"");
+    let alice = config("alice", "[[client]]\nname = \"alice\"");
+    let alices = config("alices", "[[client]]\nname = \"alice\"\n[[client]]\nname = \"alice\"");
+    let pattern = config("pattern", "[[client]]\nname = \"alice\"\nmodels = [\"a*b*\"]");
+    for (args, why) in [
+        (
+            vec!["--client-key-file", "/nowhere"],
+            "--client-key-file /nowhere: there is no such file",
+        ),
+        (vec!["--client-key-file", &nothing], "there is no key in it"),
+        (vec!["--client-key-file", &short], "line 1: the key of \"alice\" is shorter than 16"),
+        (vec!["--client-key-file", &nameless], "line 2: give `name:key`"),
+        (vec!["--client-key-file", &twice], "\"a\" and \"b\" have the same key"),
+        (vec!["--client-key-file", &keys, "--config", &unknown], "did you mean \"alice\"?"),
+        (
+            vec!["--client-key-file", &keys, "--config", &alices],
+            "with the name \"alice\" is in line 2 already",
+        ),
+        (vec!["--client-key-file", &keys, "--config", &pattern], "[[client]] \"alice\": invalid"),
+        (vec!["--config", &alice], "[[client]] \"alice\": there are no keys"),
+        (vec!["--tls-cert", &cert], "--tls-cert needs its --tls-key"),
+        (vec!["--tls-key", &key], "--tls-key needs its --tls-cert"),
+        (vec!["--tls-client-ca", &cert], "--tls-client-ca needs TLS"),
+        (
+            vec!["--tls-cert", "/nowhere", "--tls-key", &key],
+            "--tls-cert /nowhere: there is no such file",
+        ),
+        (vec!["--tls-cert", &nothing, "--tls-key", &key], "there is no certificate in it"),
+        (vec!["--tls-cert", &key, "--tls-key", &key], "there is no certificate in it"),
+        (vec!["--tls-cert", &cert, "--tls-key", &cert], "there is no private key in it"),
+        (vec!["--tls-cert", &cert, "--tls-key", &broken], "it is not PEM"),
+        (vec!["--tls-cert", &cert, "--tls-key", &bad_key], "bad_key: cannot be used"),
+        (vec!["--tls-cert", &cert, "--tls-key", &other], "it is not the key of"),
+        (
+            vec!["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &nothing],
+            "there is no certificate in it",
+        ),
+        (vec!["--header-timeout", "0"], "--header-timeout"),
+    ] {
+        let (mut command, _key) = super::before(&vertex, &vertex.url(), &args);
+        let output = in_time("its end", command.output()).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(why), "{args:?}: {said}");
+        assert!(!said.contains("SECRET") && !said.contains("panicked"), "{args:?}: {said}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+    let (mut command, _key) = super::before(&vertex, &vertex.url(), &[]);
+    command.env("VERTEX_GATEWAY_CLIENT_KEYS", "a:sk-SECRET-0123456789,,b:sk-SECRET-x123456789");
+    let said =
+        String::from_utf8(in_time("its end", command.output()).await.unwrap().stderr).unwrap();
+    assert!(said.contains("VERTEX_GATEWAY_CLIENT_KEYS: entry 2: give"), "{said}");
+    assert!(!said.contains("SECRET"), "{said}");
+}

@@ -1,0 +1,114 @@
+//! Traces of `vertex-gateway`, as a collector and Vertex AI see them.
+
+#[cfg(feature = "otel")]
+mod collector;
+#[cfg(feature = "otel")]
+mod export;
+#[cfg(feature = "otel")]
+mod spans;
+mod upstream;
+
+use std::process::Stdio;
+
+use http::{HeaderValue, StatusCode};
+use tempfile::TempPath;
+use tower_vertex_emulator::Emulator;
+use upstream::Upstream;
+
+use crate::common::{
+    chat,
+    gateway::{Gateway, Log, before},
+    text,
+};
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+/// In what is asked and so in what is answered; nowhere else.
+const CONTENT: &str = "content-of-the-conversation";
+
+/// A gateway before a recorded emulator, and its log.
+struct Traced {
+    gateway: Gateway,
+    #[cfg_attr(not(feature = "otel"), allow(dead_code))] // It must not end before.
+    vertex: Emulator,
+    upstream: Upstream,
+    log: Log,
+    _key: TempPath,
+}
+
+impl Traced {
+    async fn start(variables: &[(&str, &str)], options: &[&str]) -> Self {
+        Self::start_before(Emulator::start().await.unwrap(), variables, options).await
+    }
+
+    async fn start_before(vertex: Emulator, variables: &[(&str, &str)], options: &[&str]) -> Self {
+        let upstream = Upstream::before(vertex.addr()).await;
+        let options = [&["--log-format", "json"], options].concat();
+        let (mut command, key) = before(&vertex, &upstream.url(), &options);
+        command.envs(variables.iter().copied()).stderr(Stdio::piped());
+        let mut gateway = Gateway::start(command).await;
+        let log = Log::of(&mut gateway);
+        Self { gateway, vertex, upstream, log, _key: key }
+    }
+
+    /// The next line of the log with this in it.
+    async fn told(&mut self, what: &str) -> serde_json::Value {
+        serde_json::from_str(&self.log.until(what).await).unwrap()
+    }
+
+    /// Asks, as a part of a trace of the client's.
+    async fn ask_with(&self, headers: &[(&'static str, &'static str)]) {
+        let mut request = chat(CONTENT);
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        let answer = self.gateway.call(request).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(text(answer).await.contains(CONTENT));
+    }
+}
+
+/// Where nobody listens, for as long as it is kept.
+#[cfg(feature = "otel")]
+fn nowhere() -> (tokio::net::TcpSocket, String) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
+}
+
+const CLIENTS: [(&str, &str); 3] =
+    [("traceparent", PARENT), ("tracestate", "a=1, b=2"), ("baggage", "user=1;p=2, x=%20")];
+
+#[tokio::test]
+async fn without_an_endpoint_a_clients_context_travels_on_as_it_came() {
+    let broken = ("traceparent", "broken");
+    for variables in [
+        &[][..],
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")],
+        #[cfg(feature = "otel")]
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_SDK_DISABLED", "true")],
+    ] {
+        let mut traced = Traced::start(variables, &[]).await;
+        for headers in [&CLIENTS[..], &[broken, CLIENTS[1]], &[broken, broken]] {
+            traced.ask_with(headers).await;
+            let sent = traced.upstream.take();
+            assert_eq!(sent.len(), 1);
+            // It may say who the user is.
+            assert!(sent[0].all("baggage").is_empty());
+            for name in ["traceparent", "tracestate"] {
+                let came = headers.iter().filter(|(came, _)| *came == name);
+                assert_eq!(sent[0].all(name), came.map(|(_, value)| *value).collect::<Vec<_>>());
+            }
+            assert_eq!(traced.told(r#""message":"request""#).await.get("trace_id"), None);
+        }
+    }
+}
+
+#[cfg(not(feature = "otel"))]
+#[tokio::test]
+async fn who_expects_traces_of_a_build_without_them_is_told() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9");
+    let mut traced = Traced::start(&[endpoint], &[]).await;
+    let line = traced.told("no traces are exported").await;
+    assert_eq!((&line["level"], &line["variable"]), (&"WARN".into(), &endpoint.0.into()));
+}
