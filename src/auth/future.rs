@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     polled::AFTER_READY,
     replay::{Recording, ReplayBody, Rewind, SavedHead, drain},
-    token::{LeaseFuture, RefreshOutcome, RejectionFuture},
+    token::{CachedTokenFuture, RefreshOutcome, RejectionFuture},
 };
 
 /// The future of [`VertexAuth`](super::VertexAuth).
@@ -34,7 +34,7 @@ where
 enum State<S, B, R, F> {
     Failed(Option<BoxError>),
     /// There is no token at once; the ready service and the request wait with us.
-    Leasing(LeaseFuture, Option<Box<Waiting<S, B>>>),
+    AwaitingToken(CachedTokenFuture, Option<Box<Waiting<S, B>>>),
     /// The request is on its way; `Some` for its first try.
     Sending(#[pin] F, Option<First<S, B>>),
     /// The 401 is held until the refresh is decided.
@@ -96,9 +96,9 @@ where
 
     /// `service` must be ready.
     pub(super) fn wait(service: S, settings: Arc<Settings>, request: Request<B>) -> Self {
-        let lease = settings.cache.lease();
+        let token = settings.cache.get();
         let waiting = Box::new(Waiting { service, settings, request });
-        Self { state: State::Leasing(lease, Some(waiting)) }
+        Self { state: State::AwaitingToken(token, Some(waiting)) }
     }
 }
 
@@ -175,14 +175,14 @@ where
                 None => panic!("{AFTER_READY}"),
             },
 
-            StateProj::Leasing(lease, waiting) => {
-                let lease = ready!(Pin::new(lease).poll(cx));
+            StateProj::AwaitingToken(token, waiting) => {
+                let token = ready!(Pin::new(token).poll(cx));
                 let Some(waiting) = waiting.take() else { panic!("{AFTER_READY}") };
-                match lease {
-                    Ok(lease) => {
+                match token {
+                    Ok(token) => {
                         let Waiting { mut service, settings, mut request } = *waiting;
-                        let generation = lease.generation();
-                        let authorization = lease.into_authorization();
+                        let generation = token.generation();
+                        let authorization = token.into_authorization();
                         request.headers_mut().insert(header::AUTHORIZATION, authorization);
                         State::send(&mut service, &settings, request, generation)
                     }
@@ -223,12 +223,12 @@ where
                 let Retry { service, head, recording } = retry;
                 let outcome = match rejection {
                     // The body last: from then on the first one has ended.
-                    Ok(lease) => match head
+                    Ok(token) => match head
                         .into_request(())
                         .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
                     {
                         Some(mut request) => {
-                            let authorization = lease.into_authorization();
+                            let authorization = token.into_authorization();
                             request.headers_mut().insert(header::AUTHORIZATION, authorization);
                             let again = Box::new(Again { service, request });
                             // The connection of the 401 is freed.

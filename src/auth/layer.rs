@@ -16,6 +16,9 @@ use crate::{
 /// Applies [`VertexAuth`]: the access token on every request. See the [module's docs](super).
 ///
 /// Clones, and all services made by them, share one [`TokenCache`].
+#[doc(alias = "401")]
+#[doc(alias = "bearer")]
+#[doc(alias = "authorization")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexAuthLayer {
@@ -40,6 +43,9 @@ impl VertexAuthLayer {
     /// # Errors
     ///
     /// [`ConfigError`] if `origin` is not a scheme, a host and maybe a port.
+    #[doc(alias = "allowed hosts")]
+    #[doc(alias = "proxy")]
+    #[doc(alias = "psc")]
     pub fn trust_origin(mut self, origin: impl AsRef<str>) -> Result<Self, ConfigError> {
         Arc::make_mut(&mut self.settings).trust.add(origin.as_ref())?;
         Ok(self)
@@ -53,6 +59,8 @@ impl VertexAuthLayer {
     /// # Errors
     ///
     /// [`ConfigError`] if no header can carry it.
+    #[doc(alias = "x-goog-user-project")]
+    #[doc(alias = "billing")]
     pub fn quota_project(mut self, project: impl AsRef<str>) -> Result<Self, ConfigError> {
         let project = project.as_ref();
         let Some(value) = quota_header(project) else {
@@ -93,9 +101,9 @@ impl VertexAuthLayer {
     ) -> Result<u64, crate::Error> {
         let Settings { cache, trust, quota_project, .. } = &*self.settings;
         trust.check(uri)?;
-        let lease = cache.lease().await?;
-        let generation = lease.generation();
-        headers.insert(http::header::AUTHORIZATION, lease.into_authorization());
+        let token = cache.get().await?;
+        let generation = token.generation();
+        headers.insert(http::header::AUTHORIZATION, token.into_authorization());
         if let Some(project) = quota_project {
             headers.insert(super::settings::USER_PROJECT, project.clone());
         }

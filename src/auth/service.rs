@@ -21,6 +21,9 @@ use crate::{
 ///
 /// The inner service takes a [`ReplayBody`]. A clone of it is kept for the replay of each request,
 /// so it should be cheap to clone, as HTTP clients are.
+#[doc(alias = "401")]
+#[doc(alias = "bearer")]
+#[doc(alias = "authorization")]
 #[derive(Clone, Debug)]
 pub struct VertexAuth<S> {
     inner: S,

@@ -53,9 +53,9 @@ where
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(header::ACCEPT, json);
             let ready = poll_fn(|cx| service.poll_ready(cx)).await;
-            ready.map_err(|error| DiscoverError::unanswered(error.into()))?;
+            ready.map_err(|error| DiscoverError::transport(error.into()))?;
             let answered = service.call(request).await;
-            let answer = answered.map_err(|error| DiscoverError::unanswered(error.into()))?;
+            let answer = answered.map_err(|error| DiscoverError::transport(error.into()))?;
             let (head, body) = answer.into_parts();
             Ok((head.status, collect(body, limit).await?))
         })
@@ -70,7 +70,7 @@ where
     let mut collected = Vec::new();
     let mut body = pin!(body);
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        let frame = frame.map_err(|error| DiscoverError::unanswered(error.into()))?;
+        let frame = frame.map_err(|error| DiscoverError::transport(error.into()))?;
         // Trailers say nothing about endpoints.
         let Ok(mut data) = frame.into_data() else { continue };
         if data.remaining() > limit - collected.len() {

@@ -5,6 +5,8 @@ use tower::Layer;
 use super::VertexError;
 
 /// Gives errors OpenAI's form. See the [module](super).
+#[doc(alias = "error translation")]
+#[doc(alias = "RetryInfo")]
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexErrorLayer {

@@ -16,6 +16,8 @@ use crate::{
 ///
 /// Its errors are those of the inner service: it makes none. Where a layer is inside that belongs
 /// outside, it answers 500 in OpenAI's form.
+#[doc(alias = "error translation")]
+#[doc(alias = "RetryInfo")]
 #[derive(Clone, Debug)]
 pub struct VertexError<S> {
     inner: S,

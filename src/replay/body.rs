@@ -30,6 +30,7 @@ const DRAIN_LIMIT: usize = 64 << 10;
 const FRAME_COST: usize = size_of::<Bytes>();
 
 /// A body that may be recorded, or a recording that is sent again. `Send` and `Sync` if `B` is.
+#[doc(alias = "rewind")]
 #[pin_project]
 pub struct ReplayBody<B> {
     #[pin]

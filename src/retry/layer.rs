@@ -5,7 +5,7 @@ use tower::{
     retry::budget::{self, TpsBudget},
 };
 
-use super::{VertexRetry, backoff::Backoff, locations::Pauses};
+use super::{VertexRetry, backoff::Backoff, locations::Ejection};
 use crate::{
     http_client::InnerService,
     replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
@@ -15,6 +15,9 @@ use crate::{
 /// [module's docs](super).
 ///
 /// Clones, and all services made by them, share both budgets.
+#[doc(alias = "failover")]
+#[doc(alias = "circuit breaker")]
+#[doc(alias = "backoff")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexRetryLayer {
@@ -25,7 +28,7 @@ pub struct VertexRetryLayer {
 pub(super) struct Settings {
     pub(super) max_attempts: u32,
     pub(super) backoff: Backoff,
-    pub(super) pauses: Pauses,
+    pub(super) ejection: Ejection,
     pub(super) retry_budget: Arc<dyn budget::Budget + Send + Sync>,
     pub(super) replay_limit: usize,
     pub(super) replay_budget: Budget,
@@ -36,7 +39,7 @@ impl Default for Settings {
         Self {
             max_attempts: 3,
             backoff: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(30) },
-            pauses: Pauses { failures: 5, pause: Duration::from_secs(30) },
+            ejection: Ejection { failure_threshold: 5, time: Duration::from_secs(30) },
             retry_budget: Arc::new(TpsBudget::new(Duration::from_secs(10), 1, 0.2)),
             replay_limit: REPLAY_LIMIT,
             replay_budget: Budget::new(REPLAY_BUDGET),
@@ -54,6 +57,7 @@ impl VertexRetryLayer {
     /// How often a request is sent at most, at all its locations together. Default 3, as Google
     /// advises; more only to reach a longer list of locations. With 1, and 0 is the same, nothing
     /// is sent again, but a location that keeps failing is still left alone.
+    #[doc(alias = "max_retries")]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.edit().max_attempts = attempts.max(1);
         self
@@ -100,16 +104,22 @@ impl VertexRetryLayer {
 
     /// After how many failures in a row a location is left alone, if no other one serves the
     /// requests that it failed. Default 5: fewer may be chance. 0 is taken as 1.
-    pub fn circuit_failures(mut self, failures: u32) -> Self {
-        self.edit().pauses.failures = failures.max(1);
+    #[doc(alias = "circuit breaker")]
+    #[doc(alias = "outlier detection")]
+    #[doc(alias = "consecutive_5xx")]
+    pub fn failure_threshold(mut self, failures: u32) -> Self {
+        self.edit().ejection.failure_threshold = failures.max(1);
         self
     }
 
     /// How long a location is left alone, before one request finds out whether it serves again;
     /// longer, up to ten minutes, if it asked for that. Default 30 s: the quotas of Vertex AI are by
     /// the minute, and a request in vain every 30 s costs little.
-    pub fn circuit_pause(mut self, pause: Duration) -> Self {
-        self.edit().pauses.pause = pause;
+    #[doc(alias = "circuit breaker")]
+    #[doc(alias = "outlier detection")]
+    #[doc(alias = "base_ejection_time")]
+    pub fn ejection_time(mut self, time: Duration) -> Self {
+        self.edit().ejection.time = time;
         self
     }
 
@@ -129,7 +139,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("max_attempts", &self.max_attempts)
             .field("backoff", &self.backoff)
-            .field("pauses", &self.pauses)
+            .field("ejection", &self.ejection)
             .field("replay_limit", &self.replay_limit)
             .field("replay_budget", &self.replay_budget)
             .finish_non_exhaustive()

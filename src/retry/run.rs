@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tower::Service;
 
 use super::{
-    Attempts, Locations, Outcome, Stopped,
+    Attempts, GaveUp, Locations, Outcome,
     backoff::retry_after,
     layer::Settings,
     locations::{Permit, Tried, name},
@@ -147,13 +147,13 @@ where
     ) -> ControlFlow<Result<Response<R>, BoxError>, Duration> {
         let outcome = outcome(&result);
         self.log(outcome);
-        let pauses = self.settings.pauses;
+        let ejection = self.settings.ejection;
         let permit = self.permit.take();
         if !is_retryable(&result) {
             if let (Outcome::Answered(status), Some(permit)) = (outcome, permit)
                 && is_success(status)
             {
-                permit.succeeded(&self.tried, pauses);
+                permit.succeeded(&self.tried, ejection);
             }
             if self.made == 1 {
                 self.settings.retry_budget.deposit();
@@ -176,7 +176,7 @@ where
         // The place has nothing to do with an upload that broke off.
         let is_broken = self.broken.as_ref().is_some_and(Broken::is_set);
         if let Some(permit) = permit.filter(|_| !is_broken) {
-            let tried = permit.failed(asked, pauses);
+            let tried = permit.failed(asked, ejection);
             self.tried.retain(|before| !before.is_at(&tried));
             self.tried.push(tried);
         }
@@ -204,7 +204,7 @@ where
             Err(why) => {
                 tracing::info!(attempts = self.made, reason = %Shown(&result), ?why, "not sent again");
                 if let Some(attempts) = &self.attempts {
-                    attempts.stop(why);
+                    attempts.give_up(why);
                 }
                 ControlFlow::Break(self.finish(result, outcome))
             }
@@ -213,13 +213,13 @@ where
 
     /// The next attempt, or why there is none. All that can be known is decided before the answer
     /// that failed is let go; the budget is asked last, so that it pays for what is sent alone.
-    fn plan(&mut self, asked: Duration) -> Result<Next<S, B>, Stopped> {
+    fn plan(&mut self, asked: Duration) -> Result<Next<S, B>, GaveUp> {
         let settings = &self.settings;
         if self.made >= settings.max_attempts {
-            return Err(Stopped::AttemptsUsedUp);
+            return Err(GaveUp::MaxAttempts);
         }
         let kept = self.kept.take().filter(|kept| kept.recording.is_replayable());
-        let Kept { service, head, recording } = kept.ok_or(Stopped::NotReplayable)?;
+        let Kept { service, head, recording } = kept.ok_or(GaveUp::NotReplayable)?;
         let locations = self.locations.as_ref();
         let way = match locations.and_then(|locations| locations.choose(&self.tried)) {
             Some(permit) => Way::Over(permit),
@@ -227,24 +227,24 @@ where
                 let place = locations.and_then(|locations| locations.choose_again(&self.tried));
                 let (index, asked) = place.map_or((None, asked), |(i, asked)| (Some(i), asked));
                 let wait = settings.backoff.wait(self.waits, asked, fastrand::f64());
-                let wait = wait.ok_or(Stopped::WaitTooLong(asked))?;
+                let wait = wait.ok_or(GaveUp::WaitTooLong(asked))?;
                 // Tokio's timer panics without one.
-                Handle::try_current().map_err(|_| Stopped::NoRuntime)?;
+                Handle::try_current().map_err(|_| GaveUp::NoRuntime)?;
                 Way::Back(index, wait)
             }
         };
         if !settings.retry_budget.withdraw() {
-            return Err(Stopped::BudgetSpent);
+            return Err(GaveUp::BudgetExhausted);
         }
         let is_last = self.made + 1 >= settings.max_attempts;
-        let request = head.clone().into_request(()).ok_or(Stopped::NotReplayable)?;
+        let request = head.clone().into_request(()).ok_or(GaveUp::NotReplayable)?;
         // From here on the body of the attempt before has ended.
         let (body, kept) = if is_last {
             recording.replay().map(|body| (body, None))
         } else {
             recording.replay_and_record().map(|(body, recording)| (body, Some((head, recording))))
         }
-        .ok_or(Stopped::NotReplayable)?;
+        .ok_or(GaveUp::NotReplayable)?;
         self.waits += u32::from(matches!(way, Way::Back(..)));
         let body = body.telling(self.broken.as_ref());
         Ok(Next { service, request: request.map(|()| body), kept, way })
@@ -269,10 +269,10 @@ where
 
     /// The next attempt cannot be made: its service has failed before.
     pub(super) fn not_ready(&mut self, error: BoxError) -> BoxError {
-        let why = Stopped::NotReady;
+        let why = GaveUp::NotReady;
         tracing::info!(attempts = self.made, reason = %error, ?why, "not sent again");
         if let Some(attempts) = &self.attempts {
-            attempts.stop(why);
+            attempts.give_up(why);
         }
         (self.next, self.kept) = (None, None);
         error

@@ -20,6 +20,9 @@ use crate::{
 ///
 /// The inner service takes a [`ReplayBody`]. A clone of it is kept for the retry of each request,
 /// so it should be cheap to clone, as HTTP clients are. Its errors are passed on unchanged.
+#[doc(alias = "failover")]
+#[doc(alias = "circuit breaker")]
+#[doc(alias = "backoff")]
 #[derive(Clone, Debug)]
 pub struct VertexRetry<S> {
     inner: S,

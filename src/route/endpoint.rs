@@ -15,6 +15,7 @@ use crate::{error::ConfigError, shown};
 /// assert!("evil.com/".parse::<Location>().is_err());
 /// # Ok::<_, tower_vertex::error::ConfigError>(())
 /// ```
+#[doc(alias = "region")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location(Arc<str>);
 
@@ -124,6 +125,9 @@ impl fmt::Display for ApiVersion {
 ///
 /// An `id` is the endpoint's id in Vertex AI, such as `1234567890` or `mg-endpoint-…`: letters,
 /// digits, hyphens and underscores.
+#[doc(alias = "model garden")]
+#[doc(alias = "psc")]
+#[doc(alias = "self-deployed")]
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {

@@ -15,6 +15,8 @@ use crate::{
 };
 
 /// The service of [`VertexRouteLayer`](super::VertexRouteLayer). See the [module](super).
+#[doc(alias = "base url")]
+#[doc(alias = "rewrite")]
 #[derive(Clone, Debug)]
 pub struct VertexRoute<S> {
     pub(super) inner: S,

@@ -26,6 +26,8 @@ use crate::error::ConfigError;
 /// assert!(error.to_string().starts_with(r#"invalid location "evil.com/": give a location"#));
 /// # Ok::<_, tower_vertex::error::ConfigError>(())
 /// ```
+#[doc(alias = "base url")]
+#[doc(alias = "target")]
 #[derive(Clone)]
 pub struct Upstream {
     inner: Arc<Inner>,

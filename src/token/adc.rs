@@ -59,6 +59,10 @@ const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 /// What this crate asks for itself is bounded, is read as Google's own libraries read it, and tells
 /// when a token expires. Where nothing that was compiled in can, the error names the feature to
 /// enable.
+#[doc(alias = "adc")]
+#[doc(alias = "application default credentials")]
+#[doc(alias = "service account")]
+#[doc(alias = "oauth")]
 #[derive(Clone)]
 pub struct Credentials {
     source: Arc<dyn TokenSource>,
@@ -82,6 +86,9 @@ impl Credentials {
     ///
     /// [`Error::Credentials`]: a file that cannot be used, with the reason; or, if there is nothing,
     /// each place with what is missing there.
+    #[doc(alias = "adc")]
+    #[doc(alias = "find_default_credentials")]
+    #[doc(alias = "from_env")]
     pub async fn detect() -> Result<Self, Error> {
         Self::builder().detect().await
     }
@@ -216,7 +223,7 @@ impl CredentialsBuilder {
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
                 source = source.lifetime(lifetime).map_err(|error| {
-                    credential_file::fault("no token has such a life", error.to_string())
+                    credential_file::fault("no token has such a lifetime", error.to_string())
                 })?;
             }
             Ok((Arc::new(source), "google-cloud-auth"))
@@ -258,7 +265,7 @@ async fn gcloud() -> Result<Found, String> {
 fn no_lifetime() -> Error {
     ConfigError::missing(
         "service account to impersonate",
-        "only impersonated service accounts have tokens of a life of your choice",
+        "only impersonated service accounts have tokens of a lifetime of your choice",
     )
     .into()
 }

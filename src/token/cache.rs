@@ -9,8 +9,8 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, builder::Settings,
-    counters::Ended, state::State, waiters,
+    CachedTokenFuture, FetchReason, RejectionFuture, TokenCacheBuilder, TokenSource,
+    builder::Settings, counters::Ended, state::State, waiters,
 };
 use crate::error::{Error, TokenError};
 
@@ -18,6 +18,9 @@ use crate::error::{Error, TokenError};
 ///
 /// There is no task and no timer between two refreshes, unless [`keep_warm`](Self::keep_warm) is
 /// called. Waiting for a token needs a Tokio runtime with its time driver.
+#[doc(alias = "bearer")]
+#[doc(alias = "oauth")]
+#[doc(alias = "refresh")]
 #[derive(Clone)]
 pub struct TokenCache {
     state: Arc<State>,
@@ -56,7 +59,7 @@ pub enum FetchOutcome {
 
 impl TokenStats {
     /// Flights that were started for `reason` and ended with `outcome`.
-    pub fn ended(&self, reason: FetchReason, outcome: FetchOutcome) -> u64 {
+    pub fn refreshes(&self, reason: FetchReason, outcome: FetchOutcome) -> u64 {
         *self.ended.of(reason, outcome)
     }
 }
@@ -83,10 +86,12 @@ impl TokenCache {
     ///
     /// [`Error::Token`] if there is no token that is still alive and none could be fetched. After
     /// a failure, callers get it at once until the back-off is over.
-    pub fn lease(&self) -> LeaseFuture {
-        match self.state.lease_at_once() {
-            Some(lease) => LeaseFuture::ready(Ok(lease)),
-            None => waiters::lease_or_wait(&self.state),
+    #[doc(alias = "token")]
+    #[doc(alias = "access_token")]
+    pub fn get(&self) -> CachedTokenFuture {
+        match self.state.get_at_once() {
+            Some(token) => CachedTokenFuture::ready(Ok(token)),
+            None => waiters::get_or_wait(&self.state),
         }
     }
 
@@ -107,6 +112,9 @@ impl TokenCache {
     /// # Errors
     ///
     /// The future's is why there is no newer token.
+    #[doc(alias = "401")]
+    #[doc(alias = "unauthorized")]
+    #[doc(alias = "invalidate")]
     pub fn rejected(&self, generation: u64) -> RejectionFuture {
         waiters::reject(&self.state, generation)
     }
@@ -115,9 +123,9 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// As [`lease`](Self::lease).
+    /// As [`get`](Self::get).
     pub async fn warm_up(&self) -> Result<(), Error> {
-        self.lease().await.map(drop)
+        self.get().await.map(drop)
     }
 
     /// Refreshes the token ahead of time even while no request comes, until the last clone of
@@ -187,9 +195,9 @@ mod tests {
         let cache = counted();
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(3601, Relaxed);
-        assert!(cache.state.lease_at_once().is_none());
-        assert_eq!(cache.lease().await.unwrap().generation(), 2);
-        assert_eq!(cache.state.lease_at_once().unwrap().generation(), 2);
+        assert!(cache.state.get_at_once().is_none());
+        assert_eq!(cache.get().await.unwrap().generation(), 2);
+        assert_eq!(cache.state.get_at_once().unwrap().generation(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,9 +206,9 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(0, Relaxed);
-        assert_eq!(cache.state.lease_at_once().unwrap().generation(), 1);
+        assert_eq!(cache.state.get_at_once().unwrap().generation(), 1);
         tokio::time::advance(Duration::from_secs(3601)).await;
-        assert_eq!(cache.lease().await.unwrap().generation(), 2);
+        assert_eq!(cache.get().await.unwrap().generation(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,11 +227,11 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         // After the flight that it starts, and in the pause that this one leaves.
         for _ in 0..2 {
-            assert_eq!(cache.lease().await.unwrap().generation(), 1);
+            assert_eq!(cache.get().await.unwrap().generation(), 1);
         }
         assert_eq!(cache.stats().fetches, 2);
         tokio::time::advance(Duration::from_secs(3601)).await;
-        assert!(cache.lease().await.is_err());
+        assert!(cache.get().await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -243,11 +251,11 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         // It waits for the flight, whose end is before the token's by the other clock.
         let began = tokio::time::Instant::now();
-        assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        assert_eq!(cache.get().await.unwrap().generation(), 1);
         assert_eq!(began.elapsed().as_secs(), 10);
         tokio::time::advance(Duration::from_secs(3595) - Duration::from_secs(3380)).await;
         let began = tokio::time::Instant::now();
-        assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        assert_eq!(cache.get().await.unwrap().generation(), 1);
         assert_eq!(began.elapsed().as_secs(), 4, "until a second before its end");
     }
 
@@ -258,11 +266,11 @@ mod tests {
         }));
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(7200, Relaxed);
-        assert_eq!(cache.lease().await.unwrap().generation(), 1);
-        assert!(cache.state.lease_at_once().is_some(), "its life is counted from the new time");
+        assert_eq!(cache.get().await.unwrap().generation(), 1);
+        assert!(cache.state.get_at_once().is_some(), "its life is counted from the new time");
         let stats = cache.stats();
-        assert_eq!(stats.ended(FetchReason::Cold, FetchOutcome::NewToken), 1);
-        assert_eq!(stats.ended(FetchReason::Expired, FetchOutcome::SameToken), 1);
+        assert_eq!(stats.refreshes(FetchReason::Cold, FetchOutcome::NewToken), 1);
+        assert_eq!(stats.refreshes(FetchReason::Expired, FetchOutcome::SameToken), 1);
         assert_eq!((stats.fetches, stats.failures), (2, 0));
     }
 
@@ -271,7 +279,7 @@ mod tests {
         fn check<T: Send + Sync + Clone + 'static>() {}
         check::<TokenCache>();
         fn check_future<T: Send + Unpin + 'static>() {}
-        check_future::<LeaseFuture>();
+        check_future::<CachedTokenFuture>();
         check_future::<RejectionFuture>();
     }
 }

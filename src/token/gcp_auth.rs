@@ -52,6 +52,7 @@ const ASSERTION_LIFE: i64 = 3595;
 /// // GOOGLE_APPLICATION_CREDENTIALS, gcloud's user credentials, the metadata server, gcloud
 /// let cache = TokenCache::new(GcpAuth::new());
 /// ```
+#[doc(alias = "service account")]
 #[derive(Clone)]
 pub struct GcpAuth {
     /// What gives the tokens, once something gave one.
@@ -311,8 +312,8 @@ async fn gcloud() -> Result<AccessToken, BoxError> {
     // It was fetched by the constructor.
     let token =
         provider.token(&[CLOUD_PLATFORM_SCOPE]).await.map_err(|error| gcloud_fault(&error))?;
-    let life = token.expires_at() - chrono::Utc::now();
-    Ok(AccessToken::new(token.as_str(), Some(life.to_std().unwrap_or_default()))?)
+    let lifetime = token.expires_at() - chrono::Utc::now();
+    Ok(AccessToken::new(token.as_str(), Some(lifetime.to_std().unwrap_or_default()))?)
 }
 
 async fn gcloud_provider(limit: Duration) -> Result<GCloudAuthorizedUser, BoxError> {

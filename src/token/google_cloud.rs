@@ -3,7 +3,7 @@
 //! Its credentials keep a token and refresh it by a task of their own. That has five edges, which
 //! end here (as of 1.18):
 //!
-//! - They do not tell when a token expires. So its life counts as unknown and they are asked every
+//! - They do not tell when a token expires. So its lifetime counts as unknown and they are asked every
 //!   few minutes, which costs nothing: they answer from memory, with a token that has four minutes
 //!   left unless its refresh fails.
 //! - They cannot be forced. After a 401 they are built again.
@@ -51,6 +51,8 @@ use crate::{
 ///
 /// The crate takes its cryptography from rustls's process-wide provider. If the process has none
 /// by the first fetch, this installs `ring`.
+#[doc(alias = "workload identity federation")]
+#[doc(alias = "external_account")]
 #[derive(Clone)]
 pub struct GoogleCloudAuth {
     shared: Arc<Shared>,
@@ -123,7 +125,7 @@ impl GoogleCloudAuth {
         Self { shared: Arc::new(Shared { origin, lifetime: None, quota_project, built }) }
     }
 
-    /// The life to ask for where credentials impersonate a service account, 1 s to 12 h; others
+    /// The lifetime to ask for where credentials impersonate a service account, 1 s to 12 h; others
     /// ignore it. See [`Impersonated::lifetime`](super::Impersonated::lifetime).
     ///
     /// # Errors

@@ -9,7 +9,7 @@
 //! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `gcp-auth` or `google-cloud-auth`) |
 //! | `GcpAuth` | tokens of a key file, of user credentials, of the metadata server or of gcloud (feature `gcp-auth`) |
 //! | `GoogleCloudAuth` | tokens by Google's own crate: of all of these, and of identity federation by a command or AWS (feature `google-cloud-auth`) |
-//! | `Impersonated` | tokens of another service account, with a life of up to 12 hours (either feature) |
+//! | `Impersonated` | tokens of another service account, with a lifetime of up to 12 hours (either feature) |
 //! | [`token_fn`] | whatever a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
 //!
@@ -26,9 +26,9 @@
 //!     Ok(AccessToken::new("ya29.example", Some(Duration::from_secs(3600)))?)
 //! }));
 //!
-//! let lease = cache.lease().await?;
-//! assert_eq!(lease.generation(), 1);
-//! assert!(lease.authorization().is_sensitive());
+//! let token = cache.get().await?;
+//! assert_eq!(token.generation(), 1);
+//! assert!(token.authorization().is_sensitive());
 //! # Ok(())
 //! # }
 //! ```
@@ -36,13 +36,13 @@
 mod bucket;
 mod builder;
 mod cache;
+mod cached_token;
 mod clock;
 mod control;
 mod counters;
 mod decision;
 mod entry;
 mod flight;
-mod lease;
 mod state;
 mod static_token;
 mod waiters;
@@ -98,7 +98,7 @@ pub use self::{
 pub use self::{
     builder::TokenCacheBuilder,
     cache::{FetchOutcome, TokenCache, TokenStats},
-    lease::{Lease, LeaseFuture, RefreshOutcome, RejectionFuture},
+    cached_token::{CachedToken, CachedTokenFuture, RefreshOutcome, RejectionFuture},
     static_token::{StaticToken, TokenFn, token_fn},
 };
 use crate::{BoxError, error::TokenError};
@@ -115,7 +115,9 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 /// An OAuth 2.0 access token and how long it will live.
 ///
 /// It is kept as the header value that requests carry, and never printed: `Debug` shows only the
-/// life.
+/// lifetime.
+#[doc(alias = "bearer")]
+#[doc(alias = "oauth")]
 #[derive(Clone)]
 pub struct AccessToken {
     header: HeaderValue,
@@ -191,6 +193,8 @@ pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, BoxEr
 /// [`TokenCache`] calls it at most once at a time, on a task of its own, with a time-out. A panic
 /// is contained. Unless the reason is [`FetchReason::Cold`], an implementation must not answer
 /// from a cache: the cache above has decided that a new token is needed.
+#[doc(alias = "TokenProvider")]
+#[doc(alias = "CredentialsProvider")]
 pub trait TokenSource: Send + Sync + 'static {
     /// Fetches a token.
     ///

@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    FetchReason, Lease, LeaseFuture, RefreshOutcome, RejectionFuture, decision::Decision,
-    flight::Flight, lease::Rejected, state::State,
+    CachedToken, CachedTokenFuture, FetchReason, RefreshOutcome, RejectionFuture,
+    cached_token::Rejected, decision::Decision, flight::Flight, state::State,
 };
 use crate::error::{Error, TokenError};
 
@@ -25,12 +25,12 @@ const WARM_TICK: Duration = Duration::from_secs(30);
 const WARM_RETRY: Duration = Duration::from_secs(1);
 
 /// A token at once if there is one, else by the flight that is decided on.
-pub(super) fn lease_or_wait(cache: &Arc<State>) -> LeaseFuture {
+pub(super) fn get_or_wait(cache: &Arc<State>) -> CachedTokenFuture {
     match cache.decide() {
-        Decision::Use(lease) => LeaseFuture::ready(Ok(lease)),
-        Decision::Fail(error) => LeaseFuture::ready(Err(error.into())),
+        Decision::Use(token) => CachedTokenFuture::ready(Ok(token)),
+        Decision::Fail(error) => CachedTokenFuture::ready(Err(error.into())),
         Decision::Wait(flight, until) => {
-            LeaseFuture::waiting(wait(Arc::clone(cache), flight, until))
+            CachedTokenFuture::waiting(wait(Arc::clone(cache), flight, until))
         }
     }
 }
@@ -51,7 +51,7 @@ async fn wait(
     cache: Arc<State>,
     mut flight: Flight,
     mut until: Option<Instant>,
-) -> Result<Lease, Error> {
+) -> Result<CachedToken, Error> {
     for _ in 0..ELECTIONS {
         let outcome = match until {
             Some(until) => timeout_at(until, flight.outcome()).await.ok().flatten(),
@@ -62,7 +62,7 @@ async fn wait(
         }
         match cache.decide() {
             Decision::Wait(next, next_until) => (flight, until) = (next, next_until),
-            Decision::Use(lease) => return Ok(lease),
+            Decision::Use(token) => return Ok(token),
             Decision::Fail(error) => return Err(error.into()),
         }
     }
@@ -74,7 +74,10 @@ async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) 
     let mut reason = flight.reason();
     let newer = || {
         let current = cache.current.load();
-        current.as_ref().filter(|entry| entry.generation != generation).map(|entry| entry.lease())
+        current
+            .as_ref()
+            .filter(|entry| entry.generation != generation)
+            .map(|entry| entry.cached_token())
     };
     let mut outcome = None;
     for _ in 0..ELECTIONS {
@@ -91,7 +94,7 @@ async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) 
         }
     }
     match (newer(), outcome) {
-        (Some(lease), _) => Ok(lease),
+        (Some(token), _) => Ok(token),
         (None, Some(Ok(()))) => Err(RefreshOutcome::SameToken),
         (None, Some(Err(error))) => Err(RefreshOutcome::Failed(error.into())),
         (None, None) => Err(RefreshOutcome::Failed(TokenError::RuntimeGone.into())),

@@ -51,7 +51,7 @@ pub(crate) fn answer(
 }
 
 fn describe(name: &str, entry: &ModelEntry, table: &ModelTable, since: u64) -> Value {
-    let sent = entry.sends(name, entry.upstream().unwrap_or(table.base()));
+    let sent = entry.upstream_model(name, entry.upstream().unwrap_or(table.base()));
     // A model on an endpoint of its own has no publisher.
     let owner = sent.split_once('/').map_or("vertex-ai", |(publisher, _)| publisher);
     json!({ "id": name, "object": "model", "created": since, "owned_by": owner })

@@ -78,7 +78,7 @@ impl CredentialsBuilder {
         self
     }
 
-    /// The life to ask for, up to 12 hours; only where a service account is impersonated. See
+    /// The lifetime to ask for, up to 12 hours; only where a service account is impersonated. See
     /// [`Impersonated::lifetime`].
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
