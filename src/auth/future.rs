@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::settings::{Settings, USER_PROJECT};
+use super::settings::{AuthSettings, USER_PROJECT};
 use crate::{
     BoxError,
     error::Error,
@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// The future of [`VertexAuth`](super::VertexAuth).
+#[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<S, B, R>
 where
@@ -46,12 +47,12 @@ enum State<S, B, R, F> {
 
 struct Waiting<S, B> {
     service: S,
-    settings: Arc<Settings>,
+    settings: Arc<AuthSettings>,
     request: Request<B>,
 }
 
 struct First<S, B> {
-    settings: Arc<Settings>,
+    settings: Arc<AuthSettings>,
     generation: u64,
     retry: Option<Retry<S, B>>,
 }
@@ -87,7 +88,7 @@ where
     /// `service` must be ready, and `request` must have the token of `generation`.
     pub(super) fn send(
         service: &mut S,
-        settings: &Arc<Settings>,
+        settings: &Arc<AuthSettings>,
         request: Request<B>,
         generation: u64,
     ) -> Self {
@@ -95,7 +96,7 @@ where
     }
 
     /// `service` must be ready.
-    pub(super) fn wait(service: S, settings: Arc<Settings>, request: Request<B>) -> Self {
+    pub(super) fn wait(service: S, settings: Arc<AuthSettings>, request: Request<B>) -> Self {
         let token = settings.cache.get();
         let waiting = Box::new(Waiting { service, settings, request });
         Self { state: State::AwaitingToken(token, Some(waiting)) }
@@ -111,7 +112,7 @@ where
 {
     fn send(
         service: &mut S,
-        settings: &Arc<Settings>,
+        settings: &Arc<AuthSettings>,
         mut request: Request<B>,
         generation: u64,
     ) -> Self {

@@ -4,12 +4,12 @@ use tower::Layer;
 
 use super::{
     VertexAuth,
-    settings::{Settings, quota_header},
+    settings::{AuthSettings, quota_header},
 };
 use crate::{
     error::ConfigError,
     http_client::InnerService,
-    replay::Budget,
+    replay::MemoryBudget,
     token::{TokenCache, TokenSource},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexAuthLayer {
-    settings: Arc<Settings>,
+    settings: Arc<AuthSettings>,
 }
 
 impl VertexAuthLayer {
@@ -33,7 +33,7 @@ impl VertexAuthLayer {
 
     /// Tokens of `cache`, which others may share.
     pub fn with_cache(cache: TokenCache) -> Self {
-        Self { settings: Arc::new(Settings::new(cache)) }
+        Self { settings: Arc::new(AuthSettings::new(cache)) }
     }
 
     /// Sends the token to `origin` too, such as `https://vertex.example.com` or
@@ -81,7 +81,7 @@ impl VertexAuthLayer {
     /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. What a retry layer further out keeps already is not kept
     /// again, and counts there. What does not fit is sent, and its 401 goes to the caller.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
-        Arc::make_mut(&mut self.settings).replay_budget = Budget::new(bytes);
+        Arc::make_mut(&mut self.settings).replay_budget = MemoryBudget::new(bytes);
         self
     }
 
@@ -99,7 +99,7 @@ impl VertexAuthLayer {
         uri: &http::Uri,
         headers: &mut http::HeaderMap,
     ) -> Result<u64, crate::Error> {
-        let Settings { cache, trust, quota_project, .. } = &*self.settings;
+        let AuthSettings { cache, trust, quota_project, .. } = &*self.settings;
         trust.check(uri)?;
         let token = cache.get().await?;
         let generation = token.generation();

@@ -76,7 +76,7 @@ pub use self::{
 };
 use self::{
     find::Known,
-    transport::{Client, Transport},
+    transport::{ServiceTransport, Transport},
 };
 use crate::{
     BoxError,
@@ -176,7 +176,7 @@ impl Endpoints {
             "pass a location or set GOOGLE_CLOUD_LOCATION",
         ))?;
         Ok(Self {
-            transport: Arc::new(Client::new(service)),
+            transport: Arc::new(ServiceTransport::new(service)),
             upstream,
             location,
             page_size: PAGE_SIZE,
@@ -188,7 +188,8 @@ impl Endpoints {
         })
     }
 
-    /// How many endpoints are asked for at once, 1 to 1,000. Default: 100, as Vertex AI does.
+    /// How many endpoints are asked for at once, 1 to 1,000; a number outside is taken as the nearest
+    /// one inside. Default: 100, as Vertex AI does.
     #[must_use]
     pub fn page_size(mut self, endpoints: u16) -> Self {
         self.page_size = endpoints.clamp(1, LARGEST_PAGE);
@@ -211,14 +212,16 @@ impl Endpoints {
     }
 
     /// How long [`find`](Self::find) remembers what it found: the time to live of an entry of its
-    /// cache, not the lifetime of a token. Default: 5 min. Zero: not at all.
+    /// cache, not the lifetime of a token. Default: 5 min. Zero: not at all. More than a year counts as a
+    /// year.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// How long [`find`](Self::find) remembers that it failed. Default: 5 s. Zero: not at all.
+    /// How long [`find`](Self::find) remembers that it failed. Default: 5 s. Zero: not at all. More than
+    /// a year counts as a year.
     #[must_use]
     pub fn failure_ttl(mut self, ttl: Duration) -> Self {
         self.failure_ttl = ttl;

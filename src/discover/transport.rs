@@ -23,19 +23,19 @@ pub(super) trait Transport: Send + Sync {
 }
 
 /// A service that takes requests with bodies `B`.
-pub(super) struct Client<S, B> {
+pub(super) struct ServiceTransport<S, B> {
     /// Only locked to be cloned: not every service can be shared between threads.
     service: Mutex<S>,
     body: PhantomData<fn() -> B>,
 }
 
-impl<S, B> Client<S, B> {
+impl<S, B> ServiceTransport<S, B> {
     pub(super) fn new(service: S) -> Self {
         Self { service: Mutex::new(service), body: PhantomData }
     }
 }
 
-impl<S, B, R> Transport for Client<S, B>
+impl<S, B, R> Transport for ServiceTransport<S, B>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,

@@ -5,11 +5,11 @@ use http::{Method, Request, Response, header};
 use http_body::Body;
 use tower::Service;
 
-use super::{ErrorBody, ResponseFuture, layer::Settings};
+use super::{ErrorBody, ResponseFuture, layer::ErrorSettings};
 use crate::{
     BoxError,
     accessors::define_inner_service_accessors,
-    order::{Level, Order},
+    order::{LayerKind, Order},
 };
 
 /// The service of [`VertexErrorLayer`](super::VertexErrorLayer). See the [module](super).
@@ -21,18 +21,18 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct VertexError<S> {
     inner: S,
-    settings: Settings,
+    settings: ErrorSettings,
     order: Order,
 }
 
 impl<S> VertexError<S> {
     /// With the default settings of [`VertexErrorLayer`](super::VertexErrorLayer).
     pub fn new(inner: S) -> Self {
-        Self::with(inner, Settings::default())
+        Self::with(inner, ErrorSettings::default())
     }
 
-    pub(super) fn with(inner: S, settings: Settings) -> Self {
-        Self { inner, settings, order: Order::of::<S>(Level::Error) }
+    pub(super) fn with(inner: S, settings: ErrorSettings) -> Self {
+        Self { inner, settings, order: Order::of::<S>(LayerKind::Error) }
     }
 
     define_inner_service_accessors!();

@@ -8,7 +8,7 @@ use tower::{
 use super::{VertexRetry, backoff::Backoff, locations::Ejection};
 use crate::{
     http_client::InnerService,
-    replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
+    replay::{MemoryBudget, REPLAY_BUDGET, REPLAY_LIMIT},
 };
 
 /// Applies [`VertexRetry`]: what failed for the moment is sent again. See the
@@ -21,20 +21,20 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexRetryLayer {
-    settings: Arc<Settings>,
+    settings: Arc<RetrySettings>,
 }
 
 #[derive(Clone)]
-pub(super) struct Settings {
+pub(super) struct RetrySettings {
     pub(super) max_attempts: u32,
     pub(super) backoff: Backoff,
     pub(super) ejection: Ejection,
     pub(super) retry_budget: Arc<dyn budget::Budget + Send + Sync>,
     pub(super) replay_limit: usize,
-    pub(super) replay_budget: Budget,
+    pub(super) replay_budget: MemoryBudget,
 }
 
-impl Default for Settings {
+impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             max_attempts: 3,
@@ -42,7 +42,7 @@ impl Default for Settings {
             ejection: Ejection { failure_threshold: 5, time: Duration::from_secs(30) },
             retry_budget: Arc::new(TpsBudget::new(Duration::from_secs(10), 1, 0.2)),
             replay_limit: REPLAY_LIMIT,
-            replay_budget: Budget::new(REPLAY_BUDGET),
+            replay_budget: MemoryBudget::new(REPLAY_BUDGET),
         }
     }
 }
@@ -98,7 +98,7 @@ impl VertexRetryLayer {
     /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
     /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. An auth layer further in keeps nothing of its own beside it.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
-        self.edit().replay_budget = Budget::new(bytes);
+        self.edit().replay_budget = MemoryBudget::new(bytes);
         self
     }
 
@@ -123,7 +123,7 @@ impl VertexRetryLayer {
         self
     }
 
-    fn edit(&mut self) -> &mut Settings {
+    fn edit(&mut self) -> &mut RetrySettings {
         Arc::make_mut(&mut self.settings)
     }
 }
@@ -134,9 +134,9 @@ impl Default for VertexRetryLayer {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for RetrySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("RetrySettings")
             .field("max_attempts", &self.max_attempts)
             .field("backoff", &self.backoff)
             .field("ejection", &self.ejection)

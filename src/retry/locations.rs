@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::circuit::{Circuit, State};
+use super::circuit::{Circuit, CircuitState};
 use crate::{error::ConfigError, route::Upstream};
 
 /// The longest that a location is left alone because it asked for that: ten minutes.
@@ -119,17 +119,19 @@ impl Locations {
         for (index, Candidate { circuit, .. }) in self.inner.candidates.iter().enumerate() {
             let tried = tried.iter().any(|tried| tried.index == index);
             let until = match circuit.state() {
-                State::Closed(_) if !tried => return permit(index, PermitKind::Usual),
-                State::Closed(_) => {
+                CircuitState::Closed(_) if !tried => return permit(index, PermitKind::Usual),
+                CircuitState::Closed(_) => {
                     open_elsewhere = false;
                     continue;
                 }
                 _ if tried => continue,
-                State::Open(until) if until <= self.now() && circuit.start_probe(self.now()) => {
+                CircuitState::Open(until)
+                    if until <= self.now() && circuit.start_probe(self.now()) =>
+                {
                     return permit(index, PermitKind::Probe);
                 }
-                State::Open(until) => until,
-                State::Probing => u64::MAX,
+                CircuitState::Open(until) => until,
+                CircuitState::Probing => u64::MAX,
             };
             if soonest.is_none_or(|(earliest, _)| until < earliest) {
                 soonest = Some((until, index));
@@ -145,7 +147,8 @@ impl Locations {
         let now = Instant::now();
         let key = |tried: &&Tried| {
             let candidate = self.inner.candidates.get(tried.index);
-            let closed = candidate.is_some_and(|p| matches!(p.circuit.state(), State::Closed(_)));
+            let closed =
+                candidate.is_some_and(|p| matches!(p.circuit.state(), CircuitState::Closed(_)));
             (!closed, tried.not_before.saturating_duration_since(now))
         };
         let tried = tried.iter().min_by_key(key)?;
@@ -156,7 +159,7 @@ impl Locations {
     pub(super) fn enter(&self, index: usize) -> Permit {
         let circuit = &self.inner.candidates[index].circuit;
         let kind = match circuit.state() {
-            State::Closed(_) => PermitKind::Usual,
+            CircuitState::Closed(_) => PermitKind::Usual,
             _ if circuit.start_probe(self.now()) => PermitKind::Probe,
             _ => PermitKind::Anyway,
         };

@@ -21,7 +21,7 @@ use super::{
     federation::Federation,
     impersonated::check_lifetime,
     login::Login,
-    machine::Machine,
+    machine::MetadataServer,
     metadata::{self, Surroundings},
 };
 use crate::{
@@ -155,7 +155,7 @@ impl CredentialsBuilder {
     }
 
     /// Who this machine is, or why no metadata server says so.
-    async fn machine(&self) -> Result<metadata::Machine, String> {
+    async fn machine(&self) -> Result<metadata::MachineIdentity, String> {
         if metadata::is_ruled_out() {
             return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE));
         }
@@ -241,12 +241,12 @@ struct Found {
     info: CredentialsInfo,
 }
 
-fn metadata_server(machine: metadata::Machine) -> Found {
+fn metadata_server(machine: metadata::MachineIdentity) -> Found {
     let mut info = CredentialsInfo::new(CredentialKind::MetadataServer, "tower-vertex");
     info.principal = machine.email;
     info.project_id = machine.project_id;
     info.universe_domain = machine.universe_domain;
-    Found { source: Arc::new(Machine::new()), info }
+    Found { source: Arc::new(MetadataServer::new()), info }
 }
 
 #[cfg(feature = "gcp-auth")]

@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use super::{TokenCache, TokenSource, clock::Schedule};
 
 /// Sets up a [`TokenCache`]. Every default suits Vertex AI; the methods say why it is what it is.
+///
+/// Any duration is taken; one that is longer than a year counts as a year.
 #[derive(Debug)]
 #[must_use]
 pub struct TokenCacheBuilder {
-    pub(super) settings: Settings,
+    pub(super) settings: CacheSettings,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct CacheSettings {
     pub(super) refresh_before: Duration,
     pub(super) refresh_jitter: Duration,
     pub(super) expiry_margin: Duration,
@@ -26,7 +28,7 @@ pub(super) struct Settings {
     pub(super) random: fn() -> f64,
 }
 
-impl Default for Settings {
+impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             refresh_before: Duration::from_secs(225),
@@ -52,7 +54,7 @@ fn sane(duration: Duration) -> Duration {
 
 impl TokenCacheBuilder {
     pub(super) fn new() -> Self {
-        Self { settings: Settings::default() }
+        Self { settings: CacheSettings::default() }
     }
 
     /// How long before a token's death the next one is fetched while requests go on with the
@@ -130,7 +132,7 @@ impl TokenCacheBuilder {
     }
 }
 
-impl Settings {
+impl CacheSettings {
     /// When the token of a lifetime of `lifetime` is refreshed, blocked and dead, counted from now.
     pub(super) fn schedule(&self, lifetime: Duration) -> Schedule {
         let margin = self.refresh_before.min(lifetime / 2);
@@ -174,8 +176,8 @@ fn doubled((min, max): (Duration, Duration), times: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn settings() -> Settings {
-        Settings { random: || 0.5, ..Settings::default() }
+    fn settings() -> CacheSettings {
+        CacheSettings { random: || 0.5, ..CacheSettings::default() }
     }
 
     #[test]
@@ -207,7 +209,7 @@ mod tests {
                 "{lifetime}"
             );
         }
-        let settings = Settings { expiry_margin: Duration::ZERO, ..settings() };
+        let settings = CacheSettings { expiry_margin: Duration::ZERO, ..settings() };
         assert_eq!(settings.schedule(secs(3600.0)).last_use(), secs(3600.0), "none waits");
     }
 
@@ -219,12 +221,12 @@ mod tests {
             for refresh_before in margins {
                 for expiry_margin in margins {
                     for refresh_jitter in margins {
-                        let settings = Settings {
+                        let settings = CacheSettings {
                             refresh_before,
                             expiry_margin,
                             refresh_jitter,
                             random: || 0.999,
-                            ..Settings::default()
+                            ..CacheSettings::default()
                         };
                         let s = settings.schedule(lifetime);
                         assert!(s.refresh <= s.block && s.block <= s.death, "{settings:?} {s:?}");

@@ -1,16 +1,17 @@
-//! The cache that users hold: the doors to [`State`].
+//! The cache that users hold: the doors to [`CacheState`].
 
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use http::HeaderValue;
+use tokio::task::AbortHandle;
 
 use super::{
     CachedTokenFuture, FetchReason, RejectionFuture, TokenCacheBuilder, TokenSource,
-    builder::Settings, counters::Ended, state::State, waiters,
+    builder::CacheSettings, counters::Ended, state::CacheState, waiters,
 };
 use crate::error::{Error, TokenError};
 
@@ -23,7 +24,7 @@ use crate::error::{Error, TokenError};
 #[doc(alias = "refresh")]
 #[derive(Clone)]
 pub struct TokenCache {
-    state: Arc<State>,
+    state: Arc<CacheState>,
 }
 
 /// A cache at a glance, for metrics.
@@ -75,8 +76,8 @@ impl TokenCache {
         TokenCacheBuilder::new()
     }
 
-    pub(super) fn from_parts(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
-        Self { state: Arc::new(State::new(source, settings)) }
+    pub(super) fn from_parts(source: Arc<dyn TokenSource>, settings: CacheSettings) -> Self {
+        Self { state: Arc::new(CacheState::new(source, settings)) }
     }
 
     /// A token for one request: at once if there is a good one, else after the flight that
@@ -130,15 +131,19 @@ impl TokenCache {
 
     /// Refreshes the token ahead of time even while no request comes, until the last clone of
     /// this cache is dropped. Opt-in, for processes whose first request after a quiet hour must
-    /// not wait; costs one task. Call it once.
+    /// not wait; costs one task, however often this is called.
     ///
     /// # Errors
     ///
     /// [`TokenError::NoRuntime`] outside a Tokio runtime.
     pub fn keep_warm(&self) -> Result<(), Error> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
-        runtime
-            .spawn(waiters::keep_warm(Arc::downgrade(&self.state), self.state.alive.subscribe()));
+        let mut task = self.state.warm_task.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended was lost with its runtime.
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            let (state, alive) = (Arc::downgrade(&self.state), self.state.alive.subscribe());
+            *task = Some(runtime.spawn(waiters::keep_warm(state, alive)).abort_handle());
+        }
         Ok(())
     }
 
@@ -272,6 +277,23 @@ mod tests {
         assert_eq!(stats.refreshes(FetchReason::Cold, FetchOutcome::NewToken), 1);
         assert_eq!(stats.refreshes(FetchReason::Expired, FetchOutcome::SameToken), 1);
         assert_eq!((stats.fetches, stats.failures), (2, 0));
+    }
+
+    #[test]
+    fn a_cache_is_kept_warm_by_one_task_and_by_another_one_after_its_runtime_has_gone() {
+        let cache = counted();
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for _ in 0..2 {
+            let runtime = runtime();
+            runtime.block_on(async {
+                for _ in 0..3 {
+                    cache.keep_warm().unwrap();
+                }
+            });
+            assert_eq!(runtime.metrics().num_alive_tasks(), 1);
+        }
+        assert!(matches!(cache.keep_warm(), Err(Error::Token(TokenError::NoRuntime))));
     }
 
     #[test]

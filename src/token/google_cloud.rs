@@ -34,7 +34,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use self::explain::{Failure, explain_build};
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    credential_file::{self, CredentialFile, Reread, Transport},
+    credential_file::{self, CredentialFile, Reread, TransportPolicy},
     grant,
     impersonated::check_lifetime,
 };
@@ -84,7 +84,7 @@ impl GoogleCloudAuth {
     ///
     /// [`ConfigError`] if it is not such a file; the text names the field, never its content.
     pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
-        credential_file::parse(json.into(), Transport::Safe)
+        credential_file::parse(json.into(), TransportPolicy::Safe)
             .and_then(|content| Self::file(Reread::fixed(content)))
             .map_err(|why| ConfigError::unusable_content("credential file", &why))
     }
@@ -98,7 +98,7 @@ impl GoogleCloudAuth {
     /// [`ConfigError`] if it cannot be read now, or is not such a file.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let path = path.into();
-        Reread::open(&path, Transport::Safe)
+        Reread::open(&path, TransportPolicy::Safe)
             .and_then(Self::file)
             .map_err(|why| ConfigError::unusable("credential file", &path, &why))
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     AccessToken, CredentialKind,
-    http::{Answer, Cause},
+    http::{Answer, RequestErrorKind},
     oauth_error::OAuthError,
 };
 use crate::{
@@ -76,7 +76,12 @@ pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault>
         let passes = match &answer {
             Ok(answer) => answer.status.is_server_error(),
             Err(why) => {
-                matches!(why.cause, Cause::Refused | Cause::Unconnected | Cause::BrokeOff)
+                matches!(
+                    why.cause,
+                    RequestErrorKind::Refused
+                        | RequestErrorKind::Unconnected
+                        | RequestErrorKind::BrokeOff
+                )
             }
         };
         if !passes || tries == TRIES {

@@ -159,9 +159,37 @@ impl AccessToken {
         &self.header
     }
 
+    /// The same token with another lifetime, counted from now. `None` is for one that is not known.
+    #[must_use]
+    pub fn with_expires_in(mut self, expires_in: Option<Duration>) -> Self {
+        self.expires_in = expires_in;
+        self
+    }
+
     /// How long the token lives, counted from when it was made.
     pub fn expires_in(&self) -> Option<Duration> {
         self.expires_in
+    }
+}
+
+impl TryFrom<HeaderValue> for AccessToken {
+    type Error = TokenError;
+
+    /// Takes the value of an `Authorization` header, `Bearer …`, and marks it sensitive. How long it
+    /// lives is not known; see [`with_expires_in`](Self::with_expires_in).
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Invalid`] if it has another scheme, and as for [`AccessToken::new`].
+    fn try_from(authorization: HeaderValue) -> Result<Self, TokenError> {
+        let other = TokenError::Invalid("an authorization that is not `Bearer` and a token");
+        let (scheme, token) =
+            authorization.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(other.clone())?;
+        // RFC 9110 §11.1: the case of a scheme does not matter.
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(other);
+        }
+        Self::new(token.trim_start_matches(' '), None)
     }
 }
 
@@ -243,6 +271,24 @@ mod tests {
         assert!(AccessToken::new("a".repeat(LONGEST_TOKEN), None).is_ok());
         let error = AccessToken::new("a".repeat(LONGEST_TOKEN + 1), None).unwrap_err();
         assert!(error.to_string().contains("16 KiB"), "{error}");
+    }
+
+    #[test]
+    fn a_bearer_header_becomes_a_sensitive_token_and_no_other_header_does() {
+        for text in ["Bearer ya29.example", "bearer   ya29.example"] {
+            let header = HeaderValue::from_static(text);
+            let token = AccessToken::try_from(header).unwrap();
+            assert_eq!(token.authorization(), "Bearer ya29.example");
+            assert!(token.authorization().is_sensitive());
+            assert_eq!(token.expires_in(), None);
+            let hour = Some(Duration::from_secs(3600));
+            assert_eq!(token.with_expires_in(hour).expires_in(), hour);
+        }
+        for text in ["ya29.example", "Basic dXNlcg==", "Bearer", "Bearer ", "Bearer a b", ""] {
+            let header = HeaderValue::from_static(text);
+            let error = AccessToken::try_from(header).unwrap_err();
+            assert!(matches!(error, TokenError::Invalid(_)), "{text}: {error}");
+        }
     }
 
     #[test]

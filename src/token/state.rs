@@ -31,25 +31,25 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use super::{
     AccessToken, CachedToken, FetchOutcome, FetchReason, RefreshOutcome, TokenSource,
     bucket::Bucket,
-    builder::Settings,
+    builder::CacheSettings,
     cached_token::Rejected,
     clock::{Clock, Now, Phase},
     control::{Control, Pause},
     counters::Counters,
     decision::Decision,
     entry::Entry,
-    flight::{Flight, Outcome},
+    flight::{Flight, FlightOutcome},
 };
 use crate::error::TokenError;
 
-pub(super) struct State {
+pub(super) struct CacheState {
     pub(super) source: Arc<dyn TokenSource>,
-    settings: Settings,
+    settings: CacheSettings,
     pub(super) clock: Clock,
     pub(super) current: ArcSwapOption<Entry>,
     /// Before this time no flight can start: one is under way, or a pause is on. In nanoseconds
@@ -60,10 +60,12 @@ pub(super) struct State {
     pub(super) counters: Counters,
     /// Closes when the last clone goes, so that `keep_warm` ends then.
     pub(super) alive: watch::Sender<()>,
+    /// The task of `keep_warm`.
+    pub(super) warm_task: Mutex<Option<AbortHandle>>,
 }
 
-impl State {
-    pub(super) fn new(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
+impl CacheState {
+    pub(super) fn new(source: Arc<dyn TokenSource>, settings: CacheSettings) -> Self {
         let started = Instant::now();
         Self {
             control: Mutex::new(Control::new(Bucket::full(&settings, started))),
@@ -75,11 +77,12 @@ impl State {
             started,
             counters: Counters::default(),
             alive: watch::channel(()).0,
+            warm_task: Mutex::default(),
         }
     }
 }
 
-impl State {
+impl CacheState {
     pub(super) fn get_at_once(&self) -> Option<CachedToken> {
         self.at_once(Entry::cached_token)
     }
@@ -189,7 +192,7 @@ impl State {
         number: u64,
         reason: FetchReason,
         result: Result<AccessToken, TokenError>,
-    ) -> Outcome {
+    ) -> FlightOutcome {
         let now = self.clock.now();
         let mut control = self.control();
         if control.flight_number != number {
@@ -329,7 +332,7 @@ impl State {
     }
 
     /// What a waiter gets after its flight: the token unless it is dead, else why it is.
-    pub(super) fn after(&self, outcome: Outcome) -> Result<CachedToken, TokenError> {
+    pub(super) fn after(&self, outcome: FlightOutcome) -> Result<CachedToken, TokenError> {
         let now = self.clock.now();
         match self.current.load().as_ref().filter(|entry| !entry.is_surely_dead(&now)) {
             Some(entry) => Ok(entry.cached_token()),

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     CachedToken, CachedTokenFuture, FetchReason, RefreshOutcome, RejectionFuture,
-    cached_token::Rejected, decision::Decision, flight::Flight, state::State,
+    cached_token::Rejected, decision::Decision, flight::Flight, state::CacheState,
 };
 use crate::error::{Error, TokenError};
 
@@ -25,7 +25,7 @@ const WARM_TICK: Duration = Duration::from_secs(30);
 const WARM_RETRY: Duration = Duration::from_secs(1);
 
 /// A token at once if there is one, else by the flight that is decided on.
-pub(super) fn get_or_wait(cache: &Arc<State>) -> CachedTokenFuture {
+pub(super) fn get_or_wait(cache: &Arc<CacheState>) -> CachedTokenFuture {
     match cache.decide() {
         Decision::Use(token) => CachedTokenFuture::ready(Ok(token)),
         Decision::Fail(error) => CachedTokenFuture::ready(Err(error.into())),
@@ -36,7 +36,7 @@ pub(super) fn get_or_wait(cache: &Arc<State>) -> CachedTokenFuture {
 }
 
 /// A newer token than the one of `generation`, for a request that got a 401.
-pub(super) fn reject(cache: &Arc<State>, generation: u64) -> RejectionFuture {
+pub(super) fn reject(cache: &Arc<CacheState>, generation: u64) -> RejectionFuture {
     match cache.reject(generation) {
         Ok(flight) => {
             RejectionFuture::waiting(wait_for_newer(Arc::clone(cache), flight, generation))
@@ -48,7 +48,7 @@ pub(super) fn reject(cache: &Arc<State>, generation: u64) -> RejectionFuture {
 /// Waits for the flight, at most until the time that is given; after that, and if the flight was
 /// lost with its runtime, it is decided anew.
 async fn wait(
-    cache: Arc<State>,
+    cache: Arc<CacheState>,
     mut flight: Flight,
     mut until: Option<Instant>,
 ) -> Result<CachedToken, Error> {
@@ -70,7 +70,7 @@ async fn wait(
 }
 
 /// As [`wait`], for a request that is served by nothing but another token.
-async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) -> Rejected {
+async fn wait_for_newer(cache: Arc<CacheState>, mut flight: Flight, generation: u64) -> Rejected {
     let mut reason = flight.reason();
     let newer = || {
         let current = cache.current.load();
@@ -101,7 +101,7 @@ async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) 
     }
 }
 
-pub(super) async fn keep_warm(cache: Weak<State>, mut alive: watch::Receiver<()>) {
+pub(super) async fn keep_warm(cache: Weak<CacheState>, mut alive: watch::Receiver<()>) {
     while let Some(inner) = cache.upgrade() {
         let now = inner.clock.now();
         let fresh_until = inner
