@@ -88,6 +88,12 @@
 //! With the feature `client`, `Client::from_env` puts credentials, layers and an HTTP client together.
 //! `examples/hyper_client.rs` does it over sockets, `examples/axum_gateway.rs` inside a server.
 //!
+//! # Settings
+//!
+//! A builder takes any value, and its `build` says what cannot be used. Where there is no `build`, a
+//! setter whose value can be wrong returns a `Result`. A number that is out of its range is taken as
+//! the nearest one in it, where the setter says so.
+//!
 //! # Modules and features
 //!
 //! | module | what it does | feature |

@@ -20,7 +20,7 @@ use crate::{
 
 /// The layers, the outermost one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
+pub(crate) enum LayerKind {
     Model,
     Retry,
     Error,
@@ -28,7 +28,7 @@ pub(crate) enum Level {
     Auth,
 }
 
-impl Level {
+impl LayerKind {
     const ALL: [Self; 5] = [Self::Model, Self::Retry, Self::Error, Self::Route, Self::Auth];
 
     fn layer(self) -> &'static str {
@@ -57,17 +57,17 @@ impl Level {
 /// Whether what is inside a layer may be there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
-    outer: Level,
+    outer: LayerKind,
     /// What is inside and belongs outside.
-    inner: Option<Level>,
+    inner: Option<LayerKind>,
 }
 
 impl Order {
     /// Of the service `S` inside `outer`.
-    pub(crate) fn of<S>(outer: Level) -> Self {
+    pub(crate) fn of<S>(outer: LayerKind) -> Self {
         let name = type_name::<S>();
-        let outside = Level::ALL.into_iter().filter(|level| *level < outer);
-        Self { outer, inner: outside.into_iter().find(|level| level.is_in(name)) }
+        let outside = LayerKind::ALL.into_iter().filter(|layer| *layer < outer);
+        Self { outer, inner: outside.into_iter().find(|layer| layer.is_in(name)) }
     }
 
     /// # Errors

@@ -66,7 +66,7 @@ mod tests {
         }
         let cache = TokenCache::new(source());
         cache.warm_up().await.unwrap();
-        panics_after_ready(cache.lease()).await;
+        panics_after_ready(cache.get()).await;
         let full = |_: Request<String>| async {
             let body = http_body_util::Full::new(bytes::Bytes::new());
             Ok::<_, BoxError>(Response::builder().status(500).body(body).unwrap())

@@ -13,7 +13,7 @@ use std::{
 
 /// Why a file was not read. `Display` is the rest of a sentence that names the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unread {
+pub enum FileError {
     /// There is nothing by this name.
     NotFound,
     /// This process may not read it, or may not pass a directory above it.
@@ -30,7 +30,7 @@ pub enum Unread {
     Other(ErrorKind),
 }
 
-impl Unread {
+impl FileError {
     fn from_io(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => Self::NotFound,
@@ -65,7 +65,7 @@ impl Unread {
     }
 }
 
-impl fmt::Display for Unread {
+impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.what())?;
         if let Self::Other(kind) = self {
@@ -75,34 +75,34 @@ impl fmt::Display for Unread {
     }
 }
 
-impl std::error::Error for Unread {}
+impl std::error::Error for FileError {}
 
 /// All bytes of a regular file of at most `limit` bytes; symbolic links are followed.
 ///
 /// Whoever must wipe the content wraps the result in `Zeroizing`: the buffer is as large as the
 /// file from the beginning, so no copy of it stays behind unless the file grows meanwhile.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
-    let length = file.metadata().map_err(|error| Unread::from_io(&error))?.len();
+    let length = file.metadata().map_err(|error| FileError::from_io(&error))?.len();
     if length > limit {
-        return Err(Unread::TooLong);
+        return Err(FileError::TooLong);
     }
     // Files below /proc and /sys say that they are empty.
     let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-    file.take(limit + 1).read_to_end(&mut content).map_err(|error| Unread::from_io(&error))?;
+    file.take(limit + 1).read_to_end(&mut content).map_err(|error| FileError::from_io(&error))?;
     if content.len() as u64 > limit {
-        return Err(Unread::TooLong);
+        return Err(FileError::TooLong);
     }
     Ok(content)
 }
 
 /// As [`read`], for text.
-pub fn read_to_string(path: &Path, limit: u64) -> Result<String, Unread> {
-    String::from_utf8(read(path, limit)?).map_err(|_| Unread::NotText)
+pub fn read_to_string(path: &Path, limit: u64) -> Result<String, FileError> {
+    String::from_utf8(read(path, limit)?).map_err(|_| FileError::NotText)
 }
 
 /// A regular file, open for reading. Never waits for somebody who writes.
-pub fn open(path: &Path) -> Result<File, Unread> {
+pub fn open(path: &Path) -> Result<File, FileError> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -112,13 +112,13 @@ pub fn open(path: &Path) -> Result<File, Unread> {
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
         options.custom_flags(flags.bits().cast_signed());
     }
-    let file = options.open(path).map_err(|error| Unread::from_io(&error))?;
-    let kind = file.metadata().map_err(|error| Unread::from_io(&error))?;
+    let file = options.open(path).map_err(|error| FileError::from_io(&error))?;
+    let kind = file.metadata().map_err(|error| FileError::from_io(&error))?;
     if kind.is_dir() {
-        return Err(Unread::Directory);
+        return Err(FileError::Directory);
     }
     if !kind.is_file() {
-        return Err(Unread::NotRegular);
+        return Err(FileError::NotRegular);
     }
     Ok(file)
 }
@@ -133,12 +133,12 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).as_deref(), Ok(b"12345".as_slice()));
-        assert_eq!(read(&path, 4), Err(Unread::TooLong));
+        assert_eq!(read(&path, 4), Err(FileError::TooLong));
         std::fs::write(&path, [0xff]).unwrap();
-        assert_eq!(read_to_string(&path, 5), Err(Unread::NotText));
-        assert_eq!(read(&folder.path().join("none"), 5), Err(Unread::NotFound));
-        assert_eq!(read(&path.join("below"), 5), Err(Unread::NotFound));
-        assert_eq!(read(folder.path(), 5), Err(Unread::Directory));
+        assert_eq!(read_to_string(&path, 5), Err(FileError::NotText));
+        assert_eq!(read(&folder.path().join("none"), 5), Err(FileError::NotFound));
+        assert_eq!(read(&path.join("below"), 5), Err(FileError::NotFound));
+        assert_eq!(read(folder.path(), 5), Err(FileError::Directory));
     }
 
     #[cfg(unix)]
@@ -148,12 +148,12 @@ mod tests {
         let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
         assert!(made.success());
-        assert_eq!(read(&fifo, 5), Err(Unread::NotRegular));
+        assert_eq!(read(&fifo, 5), Err(FileError::NotRegular));
         let socket = folder.path().join("socket");
         let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        assert!(matches!(read(&socket, 5), Err(Unread::NotRegular | Unread::Other(_))));
+        assert!(matches!(read(&socket, 5), Err(FileError::NotRegular | FileError::Other(_))));
         for device in ["/dev/zero", "/dev/null"] {
-            assert_eq!(read(Path::new(device), 5), Err(Unread::NotRegular), "{device}");
+            assert_eq!(read(Path::new(device), 5), Err(FileError::NotRegular), "{device}");
         }
     }
 
@@ -163,6 +163,6 @@ mod tests {
     fn a_file_that_hides_its_length_is_bounded_too() {
         let maps = Path::new("/proc/self/maps");
         assert!(read(maps, 1 << 20).unwrap().len() > 10);
-        assert_eq!(read(maps, 10), Err(Unread::TooLong));
+        assert_eq!(read(maps, 10), Err(FileError::TooLong));
     }
 }

@@ -155,7 +155,7 @@ async fn no_secret_is_ever_printed() {
     let answer = service.oneshot(chat("x")).await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     seen.show(&answer);
-    seen.show(&cache.lease().await);
+    seen.show(&cache.get().await);
     seen.show(&cache);
     seen.show(&AccessToken::new(&token, None).unwrap());
 

@@ -11,16 +11,17 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::settings::{Settings, USER_PROJECT};
+use super::settings::{AuthSettings, USER_PROJECT};
 use crate::{
     BoxError,
     error::Error,
     polled::AFTER_READY,
     replay::{Recording, ReplayBody, Rewind, SavedHead, drain},
-    token::{LeaseFuture, RefreshOutcome, RejectionFuture},
+    token::{CachedTokenFuture, RefreshOutcome, RejectionFuture},
 };
 
 /// The future of [`VertexAuth`](super::VertexAuth).
+#[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<S, B, R>
 where
@@ -34,7 +35,7 @@ where
 enum State<S, B, R, F> {
     Failed(Option<BoxError>),
     /// There is no token at once; the ready service and the request wait with us.
-    Leasing(LeaseFuture, Option<Box<Waiting<S, B>>>),
+    AwaitingToken(CachedTokenFuture, Option<Box<Waiting<S, B>>>),
     /// The request is on its way; `Some` for its first try.
     Sending(#[pin] F, Option<First<S, B>>),
     /// The 401 is held until the refresh is decided.
@@ -46,12 +47,12 @@ enum State<S, B, R, F> {
 
 struct Waiting<S, B> {
     service: S,
-    settings: Arc<Settings>,
+    settings: Arc<AuthSettings>,
     request: Request<B>,
 }
 
 struct First<S, B> {
-    settings: Arc<Settings>,
+    settings: Arc<AuthSettings>,
     generation: u64,
     retry: Option<Retry<S, B>>,
 }
@@ -87,7 +88,7 @@ where
     /// `service` must be ready, and `request` must have the token of `generation`.
     pub(super) fn send(
         service: &mut S,
-        settings: &Arc<Settings>,
+        settings: &Arc<AuthSettings>,
         request: Request<B>,
         generation: u64,
     ) -> Self {
@@ -95,10 +96,10 @@ where
     }
 
     /// `service` must be ready.
-    pub(super) fn wait(service: S, settings: Arc<Settings>, request: Request<B>) -> Self {
-        let lease = settings.cache.lease();
+    pub(super) fn wait(service: S, settings: Arc<AuthSettings>, request: Request<B>) -> Self {
+        let token = settings.cache.get();
         let waiting = Box::new(Waiting { service, settings, request });
-        Self { state: State::Leasing(lease, Some(waiting)) }
+        Self { state: State::AwaitingToken(token, Some(waiting)) }
     }
 }
 
@@ -111,7 +112,7 @@ where
 {
     fn send(
         service: &mut S,
-        settings: &Arc<Settings>,
+        settings: &Arc<AuthSettings>,
         mut request: Request<B>,
         generation: u64,
     ) -> Self {
@@ -178,14 +179,14 @@ where
                 None => panic!("{AFTER_READY}"),
             },
 
-            StateProj::Leasing(lease, waiting) => {
-                let lease = ready!(Pin::new(lease).poll(cx));
+            StateProj::AwaitingToken(token, waiting) => {
+                let token = ready!(Pin::new(token).poll(cx));
                 let Some(waiting) = waiting.take() else { panic!("{AFTER_READY}") };
-                match lease {
-                    Ok(lease) => {
+                match token {
+                    Ok(token) => {
                         let Waiting { mut service, settings, mut request } = *waiting;
-                        let generation = lease.generation();
-                        let authorization = lease.into_authorization();
+                        let generation = token.generation();
+                        let authorization = token.into_authorization();
                         request.headers_mut().insert(header::AUTHORIZATION, authorization);
                         State::send(&mut service, &settings, request, generation)
                     }
@@ -226,12 +227,12 @@ where
                 let Retry { service, head, recording } = retry;
                 let outcome = match rejection {
                     // The body last: from then on the first one has ended.
-                    Ok(lease) => match head
+                    Ok(token) => match head
                         .into_request(())
                         .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
                     {
                         Some(mut request) => {
-                            let authorization = lease.into_authorization();
+                            let authorization = token.into_authorization();
                             request.headers_mut().insert(header::AUTHORIZATION, authorization);
                             let again = Box::new(Again { service, request });
                             // The connection of the 401 is freed.

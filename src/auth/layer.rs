@@ -4,22 +4,25 @@ use tower::Layer;
 
 use super::{
     VertexAuth,
-    settings::{Settings, quota_header},
+    settings::{AuthSettings, quota_header},
 };
 use crate::{
     error::ConfigError,
     http_client::InnerService,
-    replay::Budget,
+    replay::MemoryBudget,
     token::{TokenCache, TokenSource},
 };
 
 /// Applies [`VertexAuth`]: the access token on every request. See the [module's docs](super).
 ///
 /// Clones, and all services made by them, share one [`TokenCache`].
+#[doc(alias = "401")]
+#[doc(alias = "bearer")]
+#[doc(alias = "authorization")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexAuthLayer {
-    settings: Arc<Settings>,
+    settings: Arc<AuthSettings>,
 }
 
 impl VertexAuthLayer {
@@ -30,7 +33,7 @@ impl VertexAuthLayer {
 
     /// Tokens of `cache`, which others may share.
     pub fn with_cache(cache: TokenCache) -> Self {
-        Self { settings: Arc::new(Settings::new(cache)) }
+        Self { settings: Arc::new(AuthSettings::new(cache)) }
     }
 
     /// Sends the token to `origin` too, such as `https://vertex.example.com` or
@@ -40,6 +43,9 @@ impl VertexAuthLayer {
     /// # Errors
     ///
     /// [`ConfigError`] if `origin` is not a scheme, a host and maybe a port.
+    #[doc(alias = "allowed hosts")]
+    #[doc(alias = "proxy")]
+    #[doc(alias = "psc")]
     pub fn trust_origin(mut self, origin: impl AsRef<str>) -> Result<Self, ConfigError> {
         Arc::make_mut(&mut self.settings).trust.add(origin.as_ref())?;
         Ok(self)
@@ -53,6 +59,8 @@ impl VertexAuthLayer {
     /// # Errors
     ///
     /// [`ConfigError`] if no header can carry it.
+    #[doc(alias = "x-goog-user-project")]
+    #[doc(alias = "billing")]
     pub fn quota_project(mut self, project: impl AsRef<str>) -> Result<Self, ConfigError> {
         let project = project.as_ref();
         let Some(value) = quota_header(project) else {
@@ -73,7 +81,7 @@ impl VertexAuthLayer {
     /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. What a retry layer further out keeps already is not kept
     /// again, and counts there. What does not fit is sent, and its 401 goes to the caller.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
-        Arc::make_mut(&mut self.settings).replay_budget = Budget::new(bytes);
+        Arc::make_mut(&mut self.settings).replay_budget = MemoryBudget::new(bytes);
         self
     }
 
@@ -106,11 +114,11 @@ impl VertexAuthLayer {
         uri: &http::Uri,
         headers: &mut http::HeaderMap,
     ) -> Result<u64, crate::Error> {
-        let Settings { cache, trust, quota_project, .. } = &*self.settings;
+        let AuthSettings { cache, trust, quota_project, .. } = &*self.settings;
         trust.check(uri)?;
-        let lease = cache.lease().await?;
-        let generation = lease.generation();
-        headers.insert(http::header::AUTHORIZATION, lease.into_authorization());
+        let token = cache.get().await?;
+        let generation = token.generation();
+        headers.insert(http::header::AUTHORIZATION, token.into_authorization());
         if let Some(project) = quota_project {
             headers.insert(super::settings::USER_PROJECT, project.clone());
         }

@@ -7,11 +7,11 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower::Service;
 
-use super::{ResponseFuture, settings::Settings};
+use super::{ResponseFuture, settings::AuthSettings};
 use crate::{
     BoxError, Error,
     accessors::define_inner_service_accessors,
-    order::{Level, Order},
+    order::{LayerKind, Order},
     replay::ReplayBody,
     token::{TokenCache, TokenSource},
 };
@@ -21,21 +21,24 @@ use crate::{
 ///
 /// The inner service takes a [`ReplayBody`]. A clone of it is kept for the replay of each request,
 /// so it should be cheap to clone, as HTTP clients are.
+#[doc(alias = "401")]
+#[doc(alias = "bearer")]
+#[doc(alias = "authorization")]
 #[derive(Clone, Debug)]
 pub struct VertexAuth<S> {
     inner: S,
-    settings: Arc<Settings>,
+    settings: Arc<AuthSettings>,
     order: Order,
 }
 
 impl<S> VertexAuth<S> {
     /// Tokens of `source`, with the default settings of [`VertexAuthLayer`](super::VertexAuthLayer).
     pub fn new(inner: S, source: impl TokenSource) -> Self {
-        Self::with(inner, Arc::new(Settings::new(TokenCache::new(source))))
+        Self::with(inner, Arc::new(AuthSettings::new(TokenCache::new(source))))
     }
 
-    pub(super) fn with(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings, order: Order::of::<S>(Level::Auth) }
+    pub(super) fn with(inner: S, settings: Arc<AuthSettings>) -> Self {
+        Self { inner, settings, order: Order::of::<S>(LayerKind::Auth) }
     }
 
     /// The cache that this service's tokens come from.

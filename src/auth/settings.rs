@@ -4,23 +4,23 @@ use http::{HeaderName, HeaderValue};
 
 use super::trust::Trust;
 use crate::{
-    replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
+    replay::{MemoryBudget, REPLAY_BUDGET, REPLAY_LIMIT},
     token::TokenCache,
 };
 
 pub(super) const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct AuthSettings {
     pub(super) cache: TokenCache,
     pub(super) trust: Trust,
     pub(super) quota_project: Option<HeaderValue>,
     pub(super) replay_limit: usize,
-    pub(super) replay_budget: Budget,
+    pub(super) replay_budget: MemoryBudget,
     pub(super) forward_extensions: bool,
 }
 
-impl Settings {
+impl AuthSettings {
     pub(super) fn new(cache: TokenCache) -> Self {
         let quota_project = cache.quota_project().and_then(quota_header);
         Self {
@@ -28,7 +28,7 @@ impl Settings {
             trust: Trust::default(),
             quota_project,
             replay_limit: REPLAY_LIMIT,
-            replay_budget: Budget::new(REPLAY_BUDGET),
+            replay_budget: MemoryBudget::new(REPLAY_BUDGET),
             forward_extensions: true,
         }
     }

@@ -190,6 +190,13 @@ mod tests {
     }
 
     #[test]
+    fn an_error_names_the_origin_that_is_not_trusted() {
+        let refused = |uri: &str| Trust::default().check(&uri.parse().unwrap()).unwrap_err();
+        assert_eq!(refused("http://evil.com:8080/x").origin(), Some("http://evil.com:8080"));
+        assert_eq!(refused("/v1/chat/completions").origin(), None);
+    }
+
+    #[test]
     fn strangers_are_not_trusted() {
         for uri in [
             "https://evil.com/",

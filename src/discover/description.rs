@@ -56,14 +56,14 @@ impl EndpointDescription {
     ///
     /// # Errors
     ///
-    /// - [`DiscoverError::NoHostYet`] if it is dedicated and its host was not told.
-    /// - [`DiscoverError::StrangeHost`] if the host is not one of Vertex AI's for endpoints, at
+    /// - [`DiscoverError::NotDeployed`] if it is dedicated and its host was not told.
+    /// - [`DiscoverError::UntrustedHost`] if the host is not one of Vertex AI's for endpoints, at
     ///   which an access token would not be safe.
     pub fn endpoint(&self) -> Result<Endpoint, DiscoverError> {
         let id = self.id.clone();
         let Some(dns) = &self.dedicated_dns else {
             return match self.is_dedicated {
-                true => Err(DiscoverError::NoHostYet { id }),
+                true => Err(DiscoverError::NotDeployed { id }),
                 false => Ok(Endpoint::Deployed { id }),
             };
         };
@@ -73,7 +73,7 @@ impl EndpointDescription {
         let built = Upstream::builder().project("p").location(self.location.as_str());
         if built.endpoint(endpoint.clone()).build().is_err() || !is_prediction_host(&dns) {
             let host = super::error::line(&dns);
-            return Err(DiscoverError::StrangeHost { id: self.id.clone(), host });
+            return Err(DiscoverError::UntrustedHost { id: self.id.clone(), host });
         }
         Ok(endpoint)
     }
@@ -235,7 +235,7 @@ mod tests {
             "127.0.0.1",
         ] {
             let error = with(dns).endpoint().unwrap_err();
-            assert!(matches!(error, DiscoverError::StrangeHost { .. }), "{dns}: {error}");
+            assert!(matches!(error, DiscoverError::UntrustedHost { .. }), "{dns}: {error}");
         }
     }
 

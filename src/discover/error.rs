@@ -21,18 +21,18 @@ pub enum DiscoverError {
     /// An id, a display name or a setting cannot be used; nothing was sent.
     Config(ConfigError),
     /// The layers below refused: no access token, or a host that must not see it.
-    Stack(Error),
+    Layer(Error),
     /// The service below failed; its error is the source of this one.
-    Unanswered(Arc<dyn StdError + Send + Sync>),
+    Transport(Arc<dyn StdError + Send + Sync>),
     /// No whole answer came in time.
     TimedOut(Duration),
     /// Vertex AI, or whatever answered in its place, said no.
-    Refused {
+    Api {
         /// The status of the answer.
-        status: StatusCode,
-        /// Google's word for it, such as `PERMISSION_DENIED`. `None` if the body was none of
+        status_code: StatusCode,
+        /// Google's `error.status`, such as `PERMISSION_DENIED`. `None` if the body was none of
         /// Google's errors.
-        word: Option<String>,
+        status: Option<String>,
         /// Google's message: one line of at most 500 characters, without access tokens.
         message: Option<String>,
     },
@@ -47,7 +47,7 @@ pub enum DiscoverError {
         limit: usize,
     },
     /// The pages of a list do not end: one came twice, or there were too many.
-    Endless {
+    PaginationLoop {
         /// How many were read.
         pages: usize,
     },
@@ -69,12 +69,12 @@ pub enum DiscoverError {
         ids: Vec<String>,
     },
     /// A dedicated endpoint has no host yet.
-    NoHostYet {
+    NotDeployed {
         /// The endpoint's id.
         id: String,
     },
     /// The host of a dedicated endpoint is not one of Vertex AI's, so it must not see a token.
-    StrangeHost {
+    UntrustedHost {
         /// The endpoint's id.
         id: String,
         /// The host, as it was told.
@@ -84,22 +84,22 @@ pub enum DiscoverError {
 
 impl DiscoverError {
     /// The status of Vertex AI's answer, if it said no.
-    pub fn status(&self) -> Option<StatusCode> {
+    pub fn status_code(&self) -> Option<StatusCode> {
         match self {
-            Self::Refused { status, .. } => Some(*status),
+            Self::Api { status_code, .. } => Some(*status_code),
             _ => None,
         }
     }
 
-    pub(super) fn unanswered(error: BoxError) -> Self {
+    pub(super) fn transport(error: BoxError) -> Self {
         match error.downcast::<Error>() {
-            Ok(error) => Self::Stack(*error),
-            Err(error) => Self::Unanswered(error.into()),
+            Ok(error) => Self::Layer(*error),
+            Err(error) => Self::Transport(error.into()),
         }
     }
 
     /// What an answer other than a 200 says. Most errors are an object, some an array of one.
-    pub(super) fn refused(status: StatusCode, body: &[u8]) -> Self {
+    pub(super) fn api(status_code: StatusCode, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let error = body.get(0).unwrap_or(&body).get("error");
         let field = |name| error?.get(name)?.as_str();
@@ -107,9 +107,9 @@ impl DiscoverError {
             (1..=64).contains(&word.len())
                 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
         };
-        Self::Refused {
-            status,
-            word: field("status").filter(is_word).map(str::to_owned),
+        Self::Api {
+            status_code,
+            status: field("status").filter(is_word).map(str::to_owned),
             message: field("message").map(line).filter(|message| !message.is_empty()),
         }
     }
@@ -152,15 +152,15 @@ impl fmt::Display for DiscoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Stack(error) => error.fmt(f),
-            Self::Unanswered(error) => write!(f, "no answer of Vertex AI: {error}"),
+            Self::Layer(error) => error.fmt(f),
+            Self::Transport(error) => write!(f, "no answer of Vertex AI: {error}"),
             Self::TimedOut(limit) => {
                 write!(f, "no answer of Vertex AI within {limit:?}; check the network")
             }
-            Self::Refused { status, word, message } => {
-                let named = word.as_deref().or(status.canonical_reason()).unwrap_or("error");
-                let remedy = remedy(*status, word.is_some());
-                write!(f, "{} {named}: ", status.as_u16())?;
+            Self::Api { status_code, status, message } => {
+                let named = status.as_deref().or(status_code.canonical_reason()).unwrap_or("error");
+                let remedy = remedy(*status_code, status.is_some());
+                write!(f, "{} {named}: ", status_code.as_u16())?;
                 match message {
                     Some(message) => write!(f, "{message} ({remedy})"),
                     None => f.write_str(remedy),
@@ -173,7 +173,7 @@ impl fmt::Display for DiscoverError {
                 f,
                 "an answer of more than {limit} bytes; ask for smaller pages, or allow more"
             ),
-            Self::Endless { pages } => {
+            Self::PaginationLoop { pages } => {
                 write!(f, "the list of endpoints does not end: stopped after page {pages}")
             }
             Self::NotFound { wanted, location, present } => {
@@ -190,10 +190,10 @@ impl fmt::Display for DiscoverError {
                 write!(f, "{} endpoints are {wanted:?}; give the id of one: ", ids.len())?;
                 list(f, ids)
             }
-            Self::NoHostYet { id } => {
+            Self::NotDeployed { id } => {
                 write!(f, "the dedicated endpoint {id} has no host yet: deploy a model to it")
             }
-            Self::StrangeHost { id, host } => write!(
+            Self::UntrustedHost { id, host } => write!(
                 f,
                 "the endpoint {id} is said to be at {host:?}, which is not one of Vertex AI's hosts"
             ),
@@ -216,8 +216,8 @@ impl StdError for DiscoverError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Config(error) => error.source(),
-            Self::Stack(error) => error.source(),
-            Self::Unanswered(error) => error.source(),
+            Self::Layer(error) => error.source(),
+            Self::Transport(error) => error.source(),
             _ => None,
         }
     }
@@ -234,8 +234,8 @@ mod tests {
     use super::*;
 
     fn parts(body: &str) -> (Option<String>, Option<String>) {
-        match DiscoverError::refused(StatusCode::FORBIDDEN, body.as_bytes()) {
-            DiscoverError::Refused { word, message, .. } => (word, message),
+        match DiscoverError::api(StatusCode::FORBIDDEN, body.as_bytes()) {
+            DiscoverError::Api { status, message, .. } => (status, message),
             other => panic!("{other:?}"),
         }
     }

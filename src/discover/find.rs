@@ -148,8 +148,8 @@ impl Endpoints {
 
 /// A 404 in Google's words: a page for people comes from a host that has no endpoints at all.
 fn is_no_such_endpoint(error: &DiscoverError) -> bool {
-    let word = matches!(error, DiscoverError::Refused { word: Some(_), .. });
-    word && error.status() == Some(StatusCode::NOT_FOUND)
+    let is_googles = matches!(error, DiscoverError::Api { status: Some(_), .. });
+    is_googles && error.status_code() == Some(StatusCode::NOT_FOUND)
 }
 
 #[cfg(test)]

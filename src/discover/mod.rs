@@ -76,7 +76,7 @@ pub use self::{
 };
 use self::{
     find::Known,
-    transport::{Client, Transport},
+    transport::{ServiceTransport, Transport},
 };
 use crate::{
     BoxError,
@@ -108,6 +108,8 @@ const LONGEST_PAGE_TOKEN: usize = 8192;
 /// Cheap to clone; clones share what [`find`](Self::find) remembers. The type of the service is not
 /// part of this one, so that it can be kept anywhere: what is asked rarely may cost an allocation.
 /// Needs a Tokio runtime with its timer, as the token cache does.
+#[doc(alias = "list endpoints")]
+#[doc(alias = "model garden")]
 #[derive(Clone)]
 pub struct Endpoints {
     transport: Arc<dyn Transport>,
@@ -146,7 +148,7 @@ impl Endpoints {
         R::Data: Send,
         R::Error: Into<BoxError>,
     {
-        Self::of(service, &Upstream::new(project, location)?)
+        Self::from_upstream(service, &Upstream::new(project, location)?)
     }
 
     /// Asks where `upstream` is: by its project, location, API version and cloud, and at its
@@ -157,7 +159,7 @@ impl Endpoints {
     /// # Errors
     ///
     /// [`ConfigError`] if it is an [`Endpoint::BaseUrl`] without a project or a location.
-    pub fn of<S, B, R>(service: S, upstream: &Upstream) -> Result<Self, ConfigError>
+    pub fn from_upstream<S, B, R>(service: S, upstream: &Upstream) -> Result<Self, ConfigError>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
@@ -174,7 +176,7 @@ impl Endpoints {
             "pass a location or set GOOGLE_CLOUD_LOCATION",
         ))?;
         Ok(Self {
-            transport: Arc::new(Client::new(service)),
+            transport: Arc::new(ServiceTransport::new(service)),
             upstream,
             location,
             page_size: PAGE_SIZE,
@@ -186,7 +188,8 @@ impl Endpoints {
         })
     }
 
-    /// How many endpoints are asked for at once, 1 to 1,000. Default: 100, as Vertex AI does.
+    /// How many endpoints are asked for at once, 1 to 1,000; a number outside is taken as the nearest
+    /// one inside. Default: 100, as Vertex AI does.
     #[must_use]
     pub fn page_size(mut self, endpoints: u16) -> Self {
         self.page_size = endpoints.clamp(1, LARGEST_PAGE);
@@ -208,14 +211,17 @@ impl Endpoints {
         self
     }
 
-    /// How long [`find`](Self::find) remembers what it found. Default: 5 min. Zero: not at all.
+    /// How long [`find`](Self::find) remembers what it found: the time to live of an entry of its
+    /// cache, not the lifetime of a token. Default: 5 min. Zero: not at all. More than a year counts as a
+    /// year.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// How long [`find`](Self::find) remembers that it failed. Default: 5 s. Zero: not at all.
+    /// How long [`find`](Self::find) remembers that it failed. Default: 5 s. Zero: not at all. More than
+    /// a year counts as a year.
     #[must_use]
     pub fn failure_ttl(mut self, ttl: Duration) -> Self {
         self.failure_ttl = ttl;
@@ -268,7 +274,9 @@ impl Endpoints {
                 found.retain(exact);
                 found
             }
-            Err(error) if error.status() != Some(StatusCode::BAD_REQUEST) => return Err(error),
+            Err(error) if error.status_code() != Some(StatusCode::BAD_REQUEST) => {
+                return Err(error);
+            }
             Err(error) if !query::has_escapes(display_name) => return Err(error),
             Err(_not_understood) => Vec::new(),
         };
@@ -285,7 +293,7 @@ impl Endpoints {
     /// # Errors
     ///
     /// [`DiscoverError`]. [`Config`](DiscoverError::Config) if it is no id;
-    /// [`Refused`](DiscoverError::Refused) with a 404 if there is no such endpoint.
+    /// [`Api`](DiscoverError::Api) with a 404 if there is no such endpoint.
     pub async fn get(&self, id: &str) -> Result<EndpointDescription, DiscoverError> {
         let endpoint = Endpoint::Deployed { id: id.to_owned() };
         let named = self.upstream.to_builder().endpoint(endpoint).build()?;
@@ -306,11 +314,11 @@ impl Endpoints {
             all.extend(page.endpoints);
             let Some(next) = page.next else { return Ok(all) };
             if !seen.insert(next.clone()) {
-                return Err(DiscoverError::Endless { pages });
+                return Err(DiscoverError::PaginationLoop { pages });
             }
             token = Some(next);
         }
-        Err(DiscoverError::Endless { pages: MOST_PAGES })
+        Err(DiscoverError::PaginationLoop { pages: MOST_PAGES })
     }
 
     async fn page(&self, filter: Option<&str>, token: Option<&str>) -> Result<Page, DiscoverError> {
@@ -344,7 +352,7 @@ impl Endpoints {
         let answer = tokio::time::timeout(self.timeout, answer).await;
         let (status, body) = answer.map_err(|_| DiscoverError::TimedOut(self.timeout))??;
         if status != StatusCode::OK {
-            return Err(DiscoverError::refused(status, &body));
+            return Err(DiscoverError::api(status, &body));
         }
         let answer = serde_json::from_slice::<Value>(&body);
         let answer = answer.map_err(|_| DiscoverError::Unreadable { reason: "it is not JSON" })?;

@@ -23,19 +23,19 @@ pub(super) trait Transport: Send + Sync {
 }
 
 /// A service that takes requests with bodies `B`.
-pub(super) struct Client<S, B> {
+pub(super) struct ServiceTransport<S, B> {
     /// Only locked to be cloned: not every service can be shared between threads.
     service: Mutex<S>,
     body: PhantomData<fn() -> B>,
 }
 
-impl<S, B> Client<S, B> {
+impl<S, B> ServiceTransport<S, B> {
     pub(super) fn new(service: S) -> Self {
         Self { service: Mutex::new(service), body: PhantomData }
     }
 }
 
-impl<S, B, R> Transport for Client<S, B>
+impl<S, B, R> Transport for ServiceTransport<S, B>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
@@ -53,9 +53,9 @@ where
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(header::ACCEPT, json);
             let ready = poll_fn(|cx| service.poll_ready(cx)).await;
-            ready.map_err(|error| DiscoverError::unanswered(error.into()))?;
+            ready.map_err(|error| DiscoverError::transport(error.into()))?;
             let answered = service.call(request).await;
-            let answer = answered.map_err(|error| DiscoverError::unanswered(error.into()))?;
+            let answer = answered.map_err(|error| DiscoverError::transport(error.into()))?;
             let (head, body) = answer.into_parts();
             Ok((head.status, collect(body, limit).await?))
         })
@@ -70,7 +70,7 @@ where
     let mut collected = Vec::new();
     let mut body = pin!(body);
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        let frame = frame.map_err(|error| DiscoverError::unanswered(error.into()))?;
+        let frame = frame.map_err(|error| DiscoverError::transport(error.into()))?;
         // Trailers say nothing about endpoints.
         let Ok(mut data) = frame.into_data() else { continue };
         if data.remaining() > limit - collected.len() {

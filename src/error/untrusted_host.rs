@@ -29,6 +29,11 @@ impl UntrustedHost {
         Self { origin, unrouted: true }
     }
 
+    /// The scheme, the host and the port, as the request had them; `None` if it had no host.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
     pub(super) fn remedy(&self) -> &'static str {
         match &self.origin {
             Some(_) if !self.unrouted => TRUST_IT,

@@ -112,6 +112,7 @@ impl<B> fmt::Debug for ReqwestClient<B> {
 }
 
 /// The future of [`ReqwestClient`].
+#[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ReqwestFuture(#[pin] State);
 

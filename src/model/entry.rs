@@ -61,9 +61,11 @@ impl ModelEntry {
         &self.headers
     }
 
-    /// What a request for `asked` asks `upstream` for.
-    pub fn sends<'a>(&'a self, asked: &'a str, upstream: &Upstream) -> Cow<'a, str> {
-        let name = self.model.as_deref().unwrap_or(asked);
+    /// What a request for `requested` asks `upstream` for.
+    #[doc(alias = "model name")]
+    #[doc(alias = "rewrite")]
+    pub fn upstream_model<'a>(&'a self, requested: &'a str, upstream: &Upstream) -> Cow<'a, str> {
+        let name = self.model.as_deref().unwrap_or(requested);
         published(self.publisher.as_deref(), name, upstream)
     }
 }

@@ -24,6 +24,7 @@ use crate::{
 };
 
 /// The future of [`VertexModel`](super::VertexModel).
+#[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<S, B>
 where

@@ -181,7 +181,7 @@ impl ModelRoute {
             let advice = "leave it out: the list of locations counts";
             return Err(ConfigError::invalid("location", location, advice));
         }
-        Locations::of(upstream, locations).map(Some)
+        Locations::for_locations(upstream, locations).map(Some)
     }
 
     /// The upstream, if it is not just the table's.

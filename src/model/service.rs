@@ -1,4 +1,5 @@
 use std::{
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -16,7 +17,7 @@ use crate::{
 /// The model that a request asks for, as the client wrote it, in the extensions of a request that
 /// [`VertexModel`] has read: for layers inside, which may count by it, or refuse it. Missing where no
 /// model was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestedModel(Arc<str>);
 
 impl RequestedModel {
@@ -33,6 +34,18 @@ impl RequestedModel {
 impl From<RequestedModel> for Arc<str> {
     fn from(model: RequestedModel) -> Self {
         model.0
+    }
+}
+
+impl AsRef<str> for RequestedModel {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for RequestedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -37,10 +37,10 @@ const GOOGLE: &str = "google";
 ///     .build()?;
 ///
 /// let base = table.base();
-/// assert_eq!(table.find("gpt-4o").unwrap().sends("gpt-4o", base), "google/gemini-2.5-pro");
+/// assert_eq!(table.find("gpt-4o").unwrap().upstream_model("gpt-4o", base), "google/gemini-2.5-pro");
 /// let mine = table.find("llama-3").unwrap();
 /// assert_eq!(mine.upstream().unwrap().location().unwrap().as_str(), "us-central1");
-/// assert_eq!(mine.sends("llama-3", mine.upstream().unwrap()), "llama-3");
+/// assert_eq!(mine.upstream_model("llama-3", mine.upstream().unwrap()), "llama-3");
 /// assert!(table.find("gemini-2.5-flash").is_none()); // which gets the default publisher
 ///
 /// let error = ModelTable::builder(base.clone())
@@ -50,6 +50,8 @@ const GOOGLE: &str = "google";
 /// assert!(error.to_string().starts_with(r#"model "llama-*": invalid location "evil.com/""#));
 /// # Ok::<_, tower_vertex::error::ConfigError>(())
 /// ```
+#[doc(alias = "alias")]
+#[doc(alias = "routing")]
 #[derive(Clone)]
 pub struct ModelTable {
     pub(super) inner: Arc<Rules>,
@@ -127,11 +129,11 @@ impl ModelTable {
         entries.get(index?)
     }
 
-    /// What a request for `asked` asks `upstream` for, by the rules.
-    pub fn sends<'a>(&'a self, asked: &'a str, upstream: &Upstream) -> Cow<'a, str> {
-        match self.find(asked) {
-            Some(entry) => entry.sends(asked, upstream),
-            None => published(self.default_publisher(), asked, upstream),
+    /// What a request for `requested` asks `upstream` for, by the rules.
+    pub fn upstream_model<'a>(&'a self, requested: &'a str, upstream: &Upstream) -> Cow<'a, str> {
+        match self.find(requested) {
+            Some(entry) => entry.upstream_model(requested, upstream),
+            None => published(self.default_publisher(), requested, upstream),
         }
     }
 
@@ -150,15 +152,15 @@ impl ModelTable {
         }
     }
 
-    /// Sends the request with these extensions and headers where `asked` goes. The name by which
+    /// Sends the request with these extensions and headers where `requested` goes. The name by which
     /// it goes there, if it is another one.
     pub(super) fn apply(
         &self,
-        asked: &str,
+        requested: &str,
         extensions: &mut Extensions,
         headers: &mut HeaderMap,
     ) -> Option<String> {
-        let entry = self.find(asked);
+        let entry = self.find(requested);
         if let Some(entry) = entry
             && let Some(upstream) = entry.upstream()
         {
@@ -183,10 +185,10 @@ impl ModelTable {
             }
         }
         let name = match entry {
-            Some(entry) => entry.sends(asked, upstream),
-            None => published(self.default_publisher(), asked, upstream),
+            Some(entry) => entry.upstream_model(requested, upstream),
+            None => published(self.default_publisher(), requested, upstream),
         };
-        (name != asked).then(|| name.into_owned())
+        (name != requested).then(|| name.into_owned())
     }
 }
 

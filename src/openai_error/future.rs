@@ -10,10 +10,11 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, chunks::Chunks, layer::Settings, read_body::Reading, translate};
+use super::{ErrorBody, chunks::Chunks, layer::ErrorSettings, read_body::Reading, translate};
 use crate::{BoxError, Error, body_headers::is_encoded, polled::AFTER_READY};
 
 /// The future of [`VertexError`](super::VertexError).
+#[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<F, B> {
     #[pin]
@@ -25,7 +26,7 @@ enum State<F, B> {
     Waiting {
         #[pin]
         response: F,
-        settings: Settings,
+        settings: ErrorSettings,
         head_only: bool,
     },
     /// Nothing was sent.
@@ -36,7 +37,7 @@ enum State<F, B> {
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(super) fn new(response: F, settings: Settings, head_only: bool) -> Self {
+    pub(super) fn new(response: F, settings: ErrorSettings, head_only: bool) -> Self {
         Self { state: State::Waiting { response, settings, head_only } }
     }
 

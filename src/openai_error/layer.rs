@@ -5,20 +5,22 @@ use tower::Layer;
 use super::VertexError;
 
 /// Gives errors OpenAI's form. See the [module](super).
+#[doc(alias = "error translation")]
+#[doc(alias = "RetryInfo")]
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexErrorLayer {
-    settings: Settings,
+    settings: ErrorSettings,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
+pub(super) struct ErrorSettings {
     pub(super) body_limit: usize,
     pub(super) body_timeout: Duration,
     pub(super) accept_compressed: bool,
 }
 
-impl Default for Settings {
+impl Default for ErrorSettings {
     fn default() -> Self {
         Self {
             body_limit: 256 << 10,
@@ -31,7 +33,7 @@ impl Default for Settings {
 impl VertexErrorLayer {
     /// The settings that fit Vertex AI.
     pub fn new() -> Self {
-        Self { settings: Settings::default() }
+        Self { settings: ErrorSettings::default() }
     }
 
     /// The longest error body, in bytes, that is read to be translated. A longer one is dropped

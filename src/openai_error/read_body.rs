@@ -15,8 +15,8 @@ use tokio::{runtime::Handle, time::Sleep};
 use super::{
     ErrorBody,
     chunks::Chunks,
-    layer::Settings,
-    translate::{self, Unread},
+    layer::ErrorSettings,
+    translate::{self, UnreadReason},
 };
 use crate::polled::AFTER_READY;
 use crate::{BoxError, replay::Coalesced, route::Upstream};
@@ -35,7 +35,7 @@ pub(super) struct Reading<B> {
     body: Option<B>,
     data: Coalesced,
     trailers: Option<HeaderMap>,
-    settings: Settings,
+    settings: ErrorSettings,
     /// How many more bytes may come.
     room: usize,
     /// Set by the first wait: most bodies come with their head and need none.
@@ -43,7 +43,7 @@ pub(super) struct Reading<B> {
 }
 
 impl<B> Reading<B> {
-    pub(super) fn new(response: Response<B>, settings: &Settings) -> Self {
+    pub(super) fn new(response: Response<B>, settings: &ErrorSettings) -> Self {
         let (head, body) = response.into_parts();
         Self {
             head: Some(head),
@@ -88,7 +88,7 @@ where
         Poll::Ready(Response::from_parts(head, ErrorBody::chunks(body)))
     }
 
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Unread>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), UnreadReason>> {
         let mut this = self.project();
         let limit = this.settings.body_limit;
         loop {
@@ -97,12 +97,12 @@ where
                 return Poll::Ready(Ok(()));
             }
             if body.size_hint().lower() > *this.room as u64 {
-                return Poll::Ready(Err(Unread::TooLong(limit)));
+                return Poll::Ready(Err(UnreadReason::TooLong(limit)));
             }
             let Poll::Ready(frame) = body.poll_frame(cx) else {
                 let time = this.settings.body_timeout;
                 ready!(poll_timer(this.timer, time, cx));
-                return Poll::Ready(Err(Unread::Late(time)));
+                return Poll::Ready(Err(UnreadReason::Late(time)));
             };
             match frame {
                 None => return Poll::Ready(Ok(())),
@@ -112,14 +112,14 @@ where
                             *this.room = room;
                             this.data.push_whole(data);
                         }
-                        None => return Poll::Ready(Err(Unread::TooLong(limit))),
+                        None => return Poll::Ready(Err(UnreadReason::TooLong(limit))),
                     },
                     Err(frame) => *this.trailers = frame.into_trailers().ok(),
                 },
                 Some(Err(error)) => {
                     let error: BoxError = error.into();
                     tracing::debug!(error = &*error, "the body of an error answer broke off");
-                    return Poll::Ready(Err(Unread::Broken));
+                    return Poll::Ready(Err(UnreadReason::Broken));
                 }
             }
         }

@@ -5,32 +5,34 @@ use http::{Method, Request, Response, header};
 use http_body::Body;
 use tower::Service;
 
-use super::{ErrorBody, ResponseFuture, layer::Settings};
+use super::{ErrorBody, ResponseFuture, layer::ErrorSettings};
 use crate::{
     BoxError,
     accessors::define_inner_service_accessors,
-    order::{Level, Order},
+    order::{LayerKind, Order},
 };
 
 /// The service of [`VertexErrorLayer`](super::VertexErrorLayer). See the [module](super).
 ///
 /// Its errors are those of the inner service: it makes none. Where a layer is inside that belongs
 /// outside, it answers 500 in OpenAI's form.
+#[doc(alias = "error translation")]
+#[doc(alias = "RetryInfo")]
 #[derive(Clone, Debug)]
 pub struct VertexError<S> {
     inner: S,
-    settings: Settings,
+    settings: ErrorSettings,
     order: Order,
 }
 
 impl<S> VertexError<S> {
     /// With the default settings of [`VertexErrorLayer`](super::VertexErrorLayer).
     pub fn new(inner: S) -> Self {
-        Self::with(inner, Settings::default())
+        Self::with(inner, ErrorSettings::default())
     }
 
-    pub(super) fn with(inner: S, settings: Settings) -> Self {
-        Self { inner, settings, order: Order::of::<S>(Level::Error) }
+    pub(super) fn with(inner: S, settings: ErrorSettings) -> Self {
+        Self { inner, settings, order: Order::of::<S>(LayerKind::Error) }
     }
 
     define_inner_service_accessors!();

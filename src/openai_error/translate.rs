@@ -58,7 +58,7 @@ impl Form {
 
 /// Why there is no whole body to translate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub(crate) enum UnreadReason {
     /// It is longer than so many bytes.
     TooLong(usize),
     /// It broke off.
@@ -67,7 +67,7 @@ pub(crate) enum Unread {
     Late(Duration),
 }
 
-impl fmt::Display for Unread {
+impl fmt::Display for UnreadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong(limit) => write!(f, "is longer than {limit} bytes"),
@@ -139,7 +139,7 @@ pub(crate) fn translate(
 pub(crate) fn unread(
     status: StatusCode,
     headers: &HeaderMap,
-    why: Unread,
+    why: UnreadReason,
     upstream: Option<&Upstream>,
 ) -> OpenAiError {
     if has_type(headers, "text/html") {

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::{
-    Budget, Coalesced,
+    Coalesced, MemoryBudget,
     budget::Reserved,
     recording::{Recording, Rewind, Source},
     tape::{Frames, Own, Superseded, Tape, and_recorded, lock, rest_hint},
@@ -30,10 +30,11 @@ const DRAIN_LIMIT: usize = 64 << 10;
 const FRAME_COST: usize = size_of::<Bytes>();
 
 /// A body that may be recorded, or a recording that is sent again. `Send` and `Sync` if `B` is.
+#[doc(alias = "rewind")]
 #[pin_project]
 pub struct ReplayBody<B> {
     #[pin]
-    pub(super) kind: Kind<B>,
+    pub(super) kind: BodyKind<B>,
     broken: Option<Broken>,
 }
 
@@ -47,8 +48,8 @@ impl Broken {
     }
 }
 
-#[pin_project(project = KindProj)]
-pub(super) enum Kind<B> {
+#[pin_project(project = BodyKindProj)]
+pub(super) enum BodyKind<B> {
     /// Neither recorded nor replayed: no allocation, no lock.
     Plain(#[pin] B),
     Recorded(Arc<Mutex<Tape<B>>>),
@@ -63,7 +64,7 @@ pub(super) struct Replayed<B> {
 }
 
 impl<B> ReplayBody<B> {
-    pub(super) fn of(kind: Kind<B>) -> Self {
+    pub(super) fn of(kind: BodyKind<B>) -> Self {
         Self { kind, broken: None }
     }
 
@@ -77,13 +78,13 @@ impl<B> ReplayBody<B> {
 impl<B: Body> ReplayBody<B> {
     /// Sends `body` without recording it.
     pub fn plain(body: B) -> Self {
-        Self::of(Kind::Plain(body))
+        Self::of(BodyKind::Plain(body))
     }
 
     /// Sends `body` and records at most `cap` bytes of it, if `budget` has them.
     ///
     /// There is no recording of a body that says that it is longer than `cap`.
-    pub fn record(body: B, cap: usize, budget: &Budget) -> (Self, Option<Recording<B>>) {
+    pub fn record(body: B, cap: usize, budget: &MemoryBudget) -> (Self, Option<Recording<B>>) {
         if usize::try_from(body.size_hint().lower()).map_or(true, |lower| lower > cap) {
             return (Self::plain(body), None);
         }
@@ -99,7 +100,7 @@ impl<B: Body> ReplayBody<B> {
     pub(crate) fn record_once(
         body: B,
         cap: usize,
-        budget: &Budget,
+        budget: &MemoryBudget,
         rewind: Option<Rewind>,
     ) -> (Self, Option<Recording<B>>)
     where
@@ -113,7 +114,7 @@ impl<B: Body> ReplayBody<B> {
 
     fn tape(body: B, frames: Frames, cap: usize) -> (Self, Option<Recording<B>>) {
         let tape = Arc::new(Mutex::new(Tape::new(Some(Box::pin(body)), frames, cap)));
-        let body = Self::of(Kind::Recorded(Arc::clone(&tape)));
+        let body = Self::of(BodyKind::Recorded(Arc::clone(&tape)));
         (body, Some(Recording(Source::Tape(tape))))
     }
 }
@@ -204,9 +205,9 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let polled = match this.kind.project() {
-            KindProj::Plain(body) => poll_bytes(body, cx),
-            KindProj::Recorded(tape) => lock(tape).poll_frame(cx),
-            KindProj::Replayed(replayed) => replayed.poll_frame(cx),
+            BodyKindProj::Plain(body) => poll_bytes(body, cx),
+            BodyKindProj::Recorded(tape) => lock(tape).poll_frame(cx),
+            BodyKindProj::Replayed(replayed) => replayed.poll_frame(cx),
         };
         if let (Poll::Ready(Some(Err(error))), Some(broken)) = (&polled, this.broken)
             && !error.is::<Superseded>()
@@ -218,17 +219,17 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Plain(body) => body.is_end_stream(),
-            Kind::Recorded(tape) => lock(tape).is_end_stream(),
-            Kind::Replayed(replayed) => replayed.is_end_stream(),
+            BodyKind::Plain(body) => body.is_end_stream(),
+            BodyKind::Recorded(tape) => lock(tape).is_end_stream(),
+            BodyKind::Replayed(replayed) => replayed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Plain(body) => body.size_hint(),
-            Kind::Recorded(tape) => lock(tape).size_hint(),
-            Kind::Replayed(replayed) => replayed.size_hint(),
+            BodyKind::Plain(body) => body.size_hint(),
+            BodyKind::Recorded(tape) => lock(tape).size_hint(),
+            BodyKind::Replayed(replayed) => replayed.size_hint(),
         }
     }
 }
@@ -237,9 +238,9 @@ where
 impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {
-            Kind::Plain(_) => "ReplayBody(plain)",
-            Kind::Recorded(_) => "ReplayBody(recorded)",
-            Kind::Replayed(_) => "ReplayBody(replayed)",
+            BodyKind::Plain(_) => "ReplayBody(plain)",
+            BodyKind::Recorded(_) => "ReplayBody(recorded)",
+            BodyKind::Replayed(_) => "ReplayBody(replayed)",
         })
     }
 }

@@ -7,20 +7,20 @@ use std::sync::{
 
 /// Bytes of memory that all recordings made with it may hold together. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Budget {
-    shared: Arc<BudgetShared>,
+pub struct MemoryBudget {
+    shared: Arc<MemoryBudgetShared>,
 }
 
 #[derive(Debug)]
-struct BudgetShared {
+struct MemoryBudgetShared {
     limit: usize,
     used: AtomicUsize,
 }
 
-impl Budget {
+impl MemoryBudget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { shared: Arc::new(BudgetShared { limit, used: AtomicUsize::new(0) }) }
+        Self { shared: Arc::new(MemoryBudgetShared { limit, used: AtomicUsize::new(0) }) }
     }
 
     /// The bytes of memory that recordings hold now.
@@ -34,16 +34,16 @@ impl Budget {
     }
 }
 
-/// A share of a [`Budget`], given back when it is dropped.
+/// A share of a [`MemoryBudget`], given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reserved {
-    budget: Budget,
+    budget: MemoryBudget,
     bytes: usize,
 }
 
 impl Reserved {
     /// Nothing yet.
-    pub(super) fn of(budget: &Budget) -> Self {
+    pub(super) fn of(budget: &MemoryBudget) -> Self {
         Self { budget: budget.clone(), bytes: 0 }
     }
 

@@ -12,17 +12,17 @@
 //! however the body is cut up. A recording of one frame keeps the buffer that the frame was read into, and
 //! counts for 8 KiB at least; the buffer is longer, up to the longest of the server (hyper's is 408 KiB),
 //! where long bodies came over the same connection before. What is sent again has the same bytes, in fewer frames. A recording that
-//! grows over its cap, or over the [`Budget`] that it shares with others, is dropped; the body goes on.
+//! grows over its cap, or over the [`MemoryBudget`] that it shares with others, is dropped; the body goes on.
 //!
 //! ```
 //! use bytes::Bytes;
 //! use http_body_util::{BodyExt, Full};
-//! use tower_vertex::replay::{Budget, ReplayBody};
+//! use tower_vertex::replay::{MemoryBudget, ReplayBody};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_vertex::BoxError> {
 //! let body = Full::new(Bytes::from_static(b"hello"));
-//! let (body, recording) = ReplayBody::record(body, 1024, &Budget::new(1 << 20));
+//! let (body, recording) = ReplayBody::record(body, 1024, &MemoryBudget::new(1 << 20));
 //!
 //! assert_eq!(body.collect().await?.to_bytes(), "hello");
 //! let again = recording.and_then(|r| r.replay()).expect("five bytes are below the cap");
@@ -40,7 +40,7 @@ mod tape;
 
 pub use self::{
     body::ReplayBody,
-    budget::Budget,
+    budget::MemoryBudget,
     coalesced::{READ_BUFFER, detached},
     recording::Recording,
     tape::Superseded,

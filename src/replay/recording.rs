@@ -7,11 +7,12 @@ use std::{
 };
 
 use super::{
-    body::{Kind, ReplayBody, Replayed},
+    body::{BodyKind, ReplayBody, Replayed},
     tape::{Taken, Tape, lock, supersede},
 };
 
 /// The recording of a body under way. See the [module's docs](super).
+#[must_use = "a recording that is dropped is stopped"]
 pub struct Recording<B>(pub(super) Source<B>);
 
 pub(super) enum Source<B> {
@@ -34,7 +35,7 @@ impl<B> Recording<B> {
                 Replayed { frames: frames.into_own(), rest }
             }
         };
-        Some(ReplayBody::of(Kind::Replayed(Box::new(replayed))))
+        Some(ReplayBody::of(BodyKind::Replayed(Box::new(replayed))))
     }
 
     /// The same, and a recording of the second body, within the cap and the budget of the first.
@@ -43,7 +44,7 @@ impl<B> Recording<B> {
             Source::Gone => None,
             Source::Empty => {
                 let empty = Box::new(Replayed { frames: None, rest: None });
-                Some((ReplayBody::of(Kind::Replayed(empty)), Self(Source::Empty)))
+                Some((ReplayBody::of(BodyKind::Replayed(empty)), Self(Source::Empty)))
             }
             Source::Tape(tape) => {
                 let Taken { frames, rest, room } = supersede(&tape)?;
@@ -51,7 +52,7 @@ impl<B> Recording<B> {
                 let mut tape = Tape::new(rest, frames, room);
                 tape.resend = resend;
                 let tape = Arc::new(Mutex::new(tape));
-                let body = ReplayBody::of(Kind::Recorded(Arc::clone(&tape)));
+                let body = ReplayBody::of(BodyKind::Recorded(Arc::clone(&tape)));
                 Some((body, Self(Source::Tape(tape))))
             }
         }
@@ -116,7 +117,7 @@ pub(super) trait Rewinds {
 impl<B: 'static> Rewinds for Mutex<Tape<B>> {
     fn is_of(&self, body: &dyn Any, cap: usize) -> bool {
         let body = body.downcast_ref::<ReplayBody<B>>();
-        let Some(Kind::Recorded(tape)) = body.map(|body| &body.kind) else { return false };
+        let Some(BodyKind::Recorded(tape)) = body.map(|body| &body.kind) else { return false };
         let tape_of_body = lock(tape);
         let taken = tape_of_body.own().map_or(0, |own| own.data.len());
         std::ptr::eq(Arc::as_ptr(tape), self) && tape_of_body.room.saturating_add(taken) >= cap

@@ -113,7 +113,7 @@ where
             return Poll::Ready(Some(Ok(frame)));
         }
         let Some(body) = self.body.as_mut().filter(|_| !self.ended) else {
-            return Poll::Ready(self.superseded.then(|| Err(Superseded.into())));
+            return Poll::Ready(self.superseded.then(|| Err(Superseded(()).into())));
         };
         let polled = poll_bytes(body.as_mut(), cx);
         match &polled {
@@ -248,7 +248,7 @@ pub(super) fn and_recorded(rest: SizeHint, recorded: u64) -> SizeHint {
 
 /// The error of a body whose replay took over.
 #[derive(Clone, Copy, Debug)]
-pub struct Superseded;
+pub struct Superseded(());
 
 impl fmt::Display for Superseded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

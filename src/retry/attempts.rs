@@ -26,13 +26,13 @@ use crate::route::Upstream;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Attempts {
-    shared: Arc<Mutex<Record>>,
+    shared: Arc<Mutex<AttemptLog>>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Record {
+struct AttemptLog {
     attempts: Vec<Attempt>,
-    stopped: Option<Stopped>,
+    gave_up: Option<GaveUp>,
 }
 
 /// One time that a request was sent. A request that this crate refuses is not sent: for its path, or
@@ -62,11 +62,12 @@ pub enum Outcome {
 }
 
 /// Why a request that failed was not sent again.
+#[doc(alias = "stopped")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stopped {
+pub enum GaveUp {
     /// It was sent as often as [`max_attempts`](super::VertexRetryLayer::max_attempts) allows.
-    AttemptsUsedUp,
+    MaxAttempts,
     /// Its body was not kept: it is longer than the replay limit, the replay budget was used up,
     /// or it broke.
     NotReplayable,
@@ -74,7 +75,7 @@ pub enum Stopped {
     /// [`max_delay`](super::VertexRetryLayer::max_delay): this long.
     WaitTooLong(Duration),
     /// The retry budget was used up.
-    BudgetSpent,
+    BudgetExhausted,
     /// The call was made outside a Tokio runtime, so there is no timer to wait by.
     NoRuntime,
     /// The service for the next attempt failed before it was ready; the caller gets its error.
@@ -89,48 +90,48 @@ impl Attempts {
 
     /// How often the request was sent.
     pub fn count(&self) -> usize {
-        self.record().attempts.len()
+        self.log().attempts.len()
     }
 
     /// Each attempt, the first one first.
     pub fn list(&self) -> Vec<Attempt> {
-        self.record().attempts.clone()
+        self.log().attempts.clone()
     }
 
     /// Gives `read` the attempts, without a copy of them. The list is locked meanwhile.
     pub fn with<T>(&self, read: impl FnOnce(&[Attempt]) -> T) -> T {
-        read(&self.record().attempts)
+        read(&self.log().attempts)
     }
 
     /// Why a failure was the last word; `None` if there was no failure, or a retry came after it.
-    pub fn stopped(&self) -> Option<Stopped> {
-        self.record().stopped
+    pub fn gave_up(&self) -> Option<GaveUp> {
+        self.log().gave_up
     }
 
     /// Adds an attempt, which went to `upstream` after a wait of `waited`: for a gateway that does not
     /// send its requests by [`VertexRetry`](super::VertexRetry).
     pub fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
         let upstream = upstream.cloned();
-        self.record().attempts.push(Attempt { upstream, waited, outcome: Outcome::Pending });
+        self.log().attempts.push(Attempt { upstream, waited, outcome: Outcome::Pending });
     }
 
     /// The attempt that just began was refused by this crate, and not sent.
     pub(super) fn take_back(&self) {
-        self.record().attempts.pop();
+        self.log().attempts.pop();
     }
 
     pub(super) fn end(&self, outcome: Outcome) {
-        if let Some(last) = self.record().attempts.last_mut() {
+        if let Some(last) = self.log().attempts.last_mut() {
             last.outcome = outcome;
         }
     }
 
-    pub(super) fn stop(&self, why: Stopped) {
-        self.record().stopped = Some(why);
+    pub(super) fn give_up(&self, why: GaveUp) {
+        self.log().gave_up = Some(why);
     }
 
     /// No statement under the lock can panic halfway.
-    fn record(&self) -> MutexGuard<'_, Record> {
+    fn log(&self) -> MutexGuard<'_, AttemptLog> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

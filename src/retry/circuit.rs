@@ -8,7 +8,7 @@ pub(super) struct Circuit(AtomicU64);
 
 /// What the word says. Times are milliseconds by a clock of the owner's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CircuitState {
     /// Requests go there; so many failed in a row.
     Closed(u32),
     /// None go there until then.
@@ -22,7 +22,7 @@ const PROBING: u64 = u64::MAX;
 /// Later than this, all are alike.
 const LATEST: u64 = PROBING - 1 - OPEN;
 
-impl State {
+impl CircuitState {
     fn pack(self) -> u64 {
         match self {
             Self::Closed(failures) => u64::from(failures),
@@ -45,15 +45,18 @@ impl Circuit {
         Self(AtomicU64::new(0))
     }
 
-    pub(super) fn state(&self) -> State {
-        State::unpack(self.0.load(Relaxed))
+    pub(super) fn state(&self) -> CircuitState {
+        CircuitState::unpack(self.0.load(Relaxed))
     }
 
     /// The state before and after, if `next` gave one.
-    fn update(&self, next: impl Fn(State) -> Option<State>) -> Option<(State, State)> {
+    fn update(
+        &self,
+        next: impl Fn(CircuitState) -> Option<CircuitState>,
+    ) -> Option<(CircuitState, CircuitState)> {
         let mut word = self.0.load(Relaxed);
         loop {
-            let before = State::unpack(word);
+            let before = CircuitState::unpack(word);
             let after = next(before)?;
             match self.0.compare_exchange_weak(word, after.pack(), Relaxed, Relaxed) {
                 Ok(_) => return Some((before, after)),
@@ -64,48 +67,51 @@ impl Circuit {
 
     /// Takes the place of the one request that finds out, if it is open and its pause is over.
     pub(super) fn start_probe(&self, now: u64) -> bool {
-        let due = |state| matches!(state, State::Open(until) if until <= now);
-        self.update(|state| due(state).then_some(State::Probing)).is_some()
+        let due = |state| matches!(state, CircuitState::Open(until) if until <= now);
+        self.update(|state| due(state).then_some(CircuitState::Probing)).is_some()
     }
 
     /// Gives that place back: the next request may take it.
     pub(super) fn give_up_probe(&self) {
-        self.update(|state| (state == State::Probing).then_some(State::Open(0)));
+        self.update(|state| (state == CircuitState::Probing).then_some(CircuitState::Open(0)));
     }
 
     /// Forgets failures; does not close.
     pub(super) fn succeeded(&self) {
-        self.update(|state| matches!(state, State::Closed(1..)).then_some(State::Closed(0)));
+        self.update(|state| {
+            matches!(state, CircuitState::Closed(1..)).then_some(CircuitState::Closed(0))
+        });
     }
 
     /// Whether it was not closed before.
     pub(super) fn close(&self) -> bool {
-        let close = |state| (state != State::Closed(0)).then_some(State::Closed(0));
-        self.update(close).is_some_and(|(before, _)| !matches!(before, State::Closed(_)))
+        let close = |state| (state != CircuitState::Closed(0)).then_some(CircuitState::Closed(0));
+        self.update(close).is_some_and(|(before, _)| !matches!(before, CircuitState::Closed(_)))
     }
 
     /// Counts a failure. Whether it opened with this one, until then.
     pub(super) fn failed(&self, allowed: u32, until: u64) -> bool {
         let count = |state| match state {
-            State::Closed(failures) if failures.saturating_add(1) < allowed => {
-                Some(State::Closed(failures + 1))
+            CircuitState::Closed(failures) if failures.saturating_add(1) < allowed => {
+                Some(CircuitState::Closed(failures + 1))
             }
-            State::Closed(_) => Some(State::Open(until)),
+            CircuitState::Closed(_) => Some(CircuitState::Open(until)),
             // Sent before it opened; it says nothing new.
-            State::Open(_) | State::Probing => None,
+            CircuitState::Open(_) | CircuitState::Probing => None,
         };
-        matches!(self.update(count), Some((_, State::Open(_))))
+        matches!(self.update(count), Some((_, CircuitState::Open(_))))
     }
 
     /// Opens, or stays open, until then. Whether it was closed before.
     pub(super) fn open(&self, until: u64) -> bool {
-        let opened = self.update(|_| Some(State::Open(until)));
-        matches!(opened, Some((State::Closed(_), _)))
+        let opened = self.update(|_| Some(CircuitState::Open(until)));
+        matches!(opened, Some((CircuitState::Closed(_), _)))
     }
 
     /// Opens it if it is closed, and says whether it was.
     pub(super) fn open_if_closed(&self, until: u64) -> bool {
-        let open = |state| matches!(state, State::Closed(_)).then_some(State::Open(until));
+        let open =
+            |state| matches!(state, CircuitState::Closed(_)).then_some(CircuitState::Open(until));
         self.update(open).is_some()
     }
 }
@@ -117,15 +123,18 @@ mod tests {
     #[test]
     fn states_survive_their_packing() {
         for state in [
-            State::Closed(0),
-            State::Closed(u32::MAX),
-            State::Open(0),
-            State::Open(LATEST),
-            State::Probing,
+            CircuitState::Closed(0),
+            CircuitState::Closed(u32::MAX),
+            CircuitState::Open(0),
+            CircuitState::Open(LATEST),
+            CircuitState::Probing,
         ] {
-            assert_eq!(State::unpack(state.pack()), state);
+            assert_eq!(CircuitState::unpack(state.pack()), state);
         }
-        assert_eq!(State::unpack(State::Open(u64::MAX).pack()), State::Open(LATEST));
+        assert_eq!(
+            CircuitState::unpack(CircuitState::Open(u64::MAX).pack()),
+            CircuitState::Open(LATEST)
+        );
     }
 
     #[test]
@@ -135,11 +144,11 @@ mod tests {
         circuit.succeeded();
         assert!(!circuit.failed(3, 100) && !circuit.failed(3, 100));
         assert!(circuit.failed(3, 100));
-        assert_eq!(circuit.state(), State::Open(100));
+        assert_eq!(circuit.state(), CircuitState::Open(100));
         // Stragglers change nothing.
         assert!(!circuit.failed(3, 200));
         circuit.succeeded();
-        assert_eq!(circuit.state(), State::Open(100));
+        assert_eq!(circuit.state(), CircuitState::Open(100));
     }
 
     #[test]
@@ -155,11 +164,11 @@ mod tests {
         assert!(!circuit.open(200));
         assert!(!circuit.start_probe(199) && circuit.start_probe(200));
         assert!(circuit.close());
-        assert_eq!(circuit.state(), State::Closed(0));
+        assert_eq!(circuit.state(), CircuitState::Closed(0));
         assert!(!circuit.close());
         // Nothing to give back: it was closed meanwhile.
         circuit.give_up_probe();
-        assert_eq!(circuit.state(), State::Closed(0));
+        assert_eq!(circuit.state(), CircuitState::Closed(0));
     }
 
     #[test]

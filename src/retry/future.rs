@@ -14,10 +14,11 @@ use pin_project::pin_project;
 use tokio::time::Sleep;
 use tower::Service;
 
-use super::{layer::Settings, run::Run};
+use super::{layer::RetrySettings, run::Run};
 use crate::{BoxError, Error, polled::AFTER_READY, replay::ReplayBody};
 
 /// The future of [`VertexRetry`](super::VertexRetry).
+#[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<S, B>
 where
@@ -49,7 +50,11 @@ where
     }
 
     /// `service` must be ready.
-    pub(super) fn send(service: &mut S, settings: &Arc<Settings>, request: Request<B>) -> Self {
+    pub(super) fn send(
+        service: &mut S,
+        settings: &Arc<RetrySettings>,
+        request: Request<B>,
+    ) -> Self {
         let (run, answer) = Run::start(service, settings, request);
         Self { state: State::Sending(answer), run: Some(run) }
     }

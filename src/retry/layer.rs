@@ -5,41 +5,44 @@ use tower::{
     retry::budget::{self, TpsBudget},
 };
 
-use super::{VertexRetry, backoff::Backoff, locations::Pauses};
+use super::{VertexRetry, backoff::Backoff, locations::Ejection};
 use crate::{
     http_client::InnerService,
-    replay::{Budget, REPLAY_BUDGET, REPLAY_LIMIT},
+    replay::{MemoryBudget, REPLAY_BUDGET, REPLAY_LIMIT},
 };
 
 /// Applies [`VertexRetry`]: what failed for the moment is sent again. See the
 /// [module's docs](super).
 ///
 /// Clones, and all services made by them, share both budgets.
+#[doc(alias = "failover")]
+#[doc(alias = "circuit breaker")]
+#[doc(alias = "backoff")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexRetryLayer {
-    settings: Arc<Settings>,
+    settings: Arc<RetrySettings>,
 }
 
 #[derive(Clone)]
-pub(super) struct Settings {
+pub(super) struct RetrySettings {
     pub(super) max_attempts: u32,
     pub(super) backoff: Backoff,
-    pub(super) pauses: Pauses,
+    pub(super) ejection: Ejection,
     pub(super) retry_budget: Arc<dyn budget::Budget + Send + Sync>,
     pub(super) replay_limit: usize,
-    pub(super) replay_budget: Budget,
+    pub(super) replay_budget: MemoryBudget,
 }
 
-impl Default for Settings {
+impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             max_attempts: 3,
             backoff: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(30) },
-            pauses: Pauses { failures: 5, pause: Duration::from_secs(30) },
+            ejection: Ejection { failure_threshold: 5, time: Duration::from_secs(30) },
             retry_budget: Arc::new(TpsBudget::new(Duration::from_secs(10), 1, 0.2)),
             replay_limit: REPLAY_LIMIT,
-            replay_budget: Budget::new(REPLAY_BUDGET),
+            replay_budget: MemoryBudget::new(REPLAY_BUDGET),
         }
     }
 }
@@ -54,6 +57,7 @@ impl VertexRetryLayer {
     /// How often a request is sent at most, at all its locations together. Default 3, as Google
     /// advises; more only to reach a longer list of locations. With 1, and 0 is the same, nothing
     /// is sent again, but a location that keeps failing is still left alone.
+    #[doc(alias = "max_retries")]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.edit().max_attempts = attempts.max(1);
         self
@@ -94,26 +98,32 @@ impl VertexRetryLayer {
     /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
     /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. An auth layer further in keeps nothing of its own beside it.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
-        self.edit().replay_budget = Budget::new(bytes);
+        self.edit().replay_budget = MemoryBudget::new(bytes);
         self
     }
 
     /// After how many failures in a row a location is left alone, if no other one serves the
     /// requests that it failed. Default 5: fewer may be chance. 0 is taken as 1.
-    pub fn circuit_failures(mut self, failures: u32) -> Self {
-        self.edit().pauses.failures = failures.max(1);
+    #[doc(alias = "circuit breaker")]
+    #[doc(alias = "outlier detection")]
+    #[doc(alias = "consecutive_5xx")]
+    pub fn failure_threshold(mut self, failures: u32) -> Self {
+        self.edit().ejection.failure_threshold = failures.max(1);
         self
     }
 
     /// How long a location is left alone, before one request finds out whether it serves again;
     /// longer, up to ten minutes, if it asked for that. Default 30 s: the quotas of Vertex AI are by
     /// the minute, and a request in vain every 30 s costs little.
-    pub fn circuit_pause(mut self, pause: Duration) -> Self {
-        self.edit().pauses.pause = pause;
+    #[doc(alias = "circuit breaker")]
+    #[doc(alias = "outlier detection")]
+    #[doc(alias = "base_ejection_time")]
+    pub fn ejection_time(mut self, time: Duration) -> Self {
+        self.edit().ejection.time = time;
         self
     }
 
-    fn edit(&mut self) -> &mut Settings {
+    fn edit(&mut self) -> &mut RetrySettings {
         Arc::make_mut(&mut self.settings)
     }
 }
@@ -124,12 +134,12 @@ impl Default for VertexRetryLayer {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for RetrySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("RetrySettings")
             .field("max_attempts", &self.max_attempts)
             .field("backoff", &self.backoff)
-            .field("pauses", &self.pauses)
+            .field("ejection", &self.ejection)
             .field("replay_limit", &self.replay_limit)
             .field("replay_budget", &self.replay_budget)
             .finish_non_exhaustive()

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::circuit::{Circuit, State};
+use super::circuit::{Circuit, CircuitState};
 use crate::{error::ConfigError, route::Upstream};
 
 /// The longest that a location is left alone because it asked for that: ten minutes.
@@ -20,35 +20,38 @@ const LONGEST_ASKED: Duration = Duration::from_secs(600);
 /// use tower_vertex::{retry::Locations, route::Upstream};
 ///
 /// let base = Upstream::new("my-project", "us-central1")?;
-/// let locations = Locations::of(&base, ["us-central1", "us-east4"])?;
+/// let locations = Locations::for_locations(&base, ["us-central1", "us-east4"])?;
 /// assert_eq!(locations.upstreams().count(), 2);
-/// assert!(Locations::of(&base, ["us-east4", "us-east4"]).is_err());
+/// assert!(Locations::for_locations(&base, ["us-east4", "us-east4"]).is_err());
 /// # Ok::<_, tower_vertex::error::ConfigError>(())
 /// ```
 ///
 /// [`ModelRoute::locations`]: crate::model::ModelRoute::locations
+#[doc(alias = "failover")]
+#[doc(alias = "regions")]
+#[doc(alias = "fallback")]
 #[derive(Clone)]
 pub struct Locations {
-    inner: Arc<Inner>,
+    inner: Arc<LocationList>,
 }
 
-struct Inner {
+struct LocationList {
     /// At least one.
-    places: Box<[Place]>,
+    candidates: Box<[Candidate]>,
     /// What the times of the circuits count from.
     epoch: Instant,
 }
 
-struct Place {
+struct Candidate {
     upstream: Upstream,
     circuit: Circuit,
 }
 
 /// When a location is left alone, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pauses {
-    pub(super) failures: u32,
-    pub(super) pause: Duration,
+pub(super) struct Ejection {
+    pub(super) failure_threshold: u32,
+    pub(super) time: Duration,
 }
 
 impl Locations {
@@ -57,20 +60,20 @@ impl Locations {
     /// # Errors
     /// When there are none, or two that send to the same URLs.
     pub fn new(upstreams: impl IntoIterator<Item = Upstream>) -> Result<Self, ConfigError> {
-        let mut places: Vec<Place> = Vec::new();
+        let mut candidates: Vec<Candidate> = Vec::new();
         for upstream in upstreams {
-            if places.iter().any(|place| place.upstream == upstream) {
+            if candidates.iter().any(|candidate| candidate.upstream == upstream) {
                 let advice = "it is in the list already; leave one of the two out";
                 return Err(ConfigError::invalid("locations", name(&upstream), advice));
             }
-            places.push(Place { upstream, circuit: Circuit::closed() });
+            candidates.push(Candidate { upstream, circuit: Circuit::closed() });
         }
-        if places.is_empty() {
+        if candidates.is_empty() {
             let advice = "name at least one, such as us-central1";
             return Err(ConfigError::missing("locations", advice));
         }
-        let places = places.into();
-        Ok(Self { inner: Arc::new(Inner { places, epoch: Instant::now() }) })
+        let candidates = candidates.into();
+        Ok(Self { inner: Arc::new(LocationList { candidates, epoch: Instant::now() }) })
     }
 
     /// `base` at each of these locations, the preferred one first; its own counts only if it is
@@ -79,7 +82,7 @@ impl Locations {
     /// # Errors
     /// As [`new`](Self::new), and when one is not a location, or `base` has the same URL whatever
     /// its location: an [`Endpoint`](crate::route::Endpoint) with a host of its own, or a base URL.
-    pub fn of<I>(base: &Upstream, locations: I) -> Result<Self, ConfigError>
+    pub fn for_locations<I>(base: &Upstream, locations: I) -> Result<Self, ConfigError>
     where
         I: IntoIterator,
         I::Item: Into<String>,
@@ -99,41 +102,43 @@ impl Locations {
 
     /// The upstreams, the preferred one first.
     pub fn upstreams(&self) -> impl ExactSizeIterator<Item = &Upstream> {
-        self.inner.places.iter().map(|place| &place.upstream)
+        self.inner.candidates.iter().map(|candidate| &candidate.upstream)
     }
 
     /// The preferred one.
     pub fn first(&self) -> &Upstream {
         // `new` refuses an empty list.
-        &self.inner.places[0].upstream
+        &self.inner.candidates[0].upstream
     }
 
-    /// Somewhere that was not `tried` yet: the first place that is not left alone; if all are, the
-    /// one whose pause ends first. `None` if a place that is not left alone was tried.
+    /// Somewhere that was not `tried` yet: the first candidate that is not left alone; if all are, the
+    /// one whose pause ends first. `None` if a candidate that is not left alone was tried.
     pub(super) fn choose(&self, tried: &[Tried]) -> Option<Permit> {
         let permit = |index, kind| Some(Permit { locations: self.clone(), index, kind });
         let (mut open_elsewhere, mut soonest) = (true, None);
-        for (index, Place { circuit, .. }) in self.inner.places.iter().enumerate() {
+        for (index, Candidate { circuit, .. }) in self.inner.candidates.iter().enumerate() {
             let tried = tried.iter().any(|tried| tried.index == index);
             let until = match circuit.state() {
-                State::Closed(_) if !tried => return permit(index, Kind::Usual),
-                State::Closed(_) => {
+                CircuitState::Closed(_) if !tried => return permit(index, PermitKind::Usual),
+                CircuitState::Closed(_) => {
                     open_elsewhere = false;
                     continue;
                 }
                 _ if tried => continue,
-                State::Open(until) if until <= self.now() && circuit.start_probe(self.now()) => {
-                    return permit(index, Kind::Probe);
+                CircuitState::Open(until)
+                    if until <= self.now() && circuit.start_probe(self.now()) =>
+                {
+                    return permit(index, PermitKind::Probe);
                 }
-                State::Open(until) => until,
-                State::Probing => u64::MAX,
+                CircuitState::Open(until) => until,
+                CircuitState::Probing => u64::MAX,
             };
             if soonest.is_none_or(|(earliest, _)| until < earliest) {
                 soonest = Some((until, index));
             }
         }
         let (_, index) = soonest.filter(|_| open_elsewhere)?;
-        permit(index, Kind::Anyway)
+        permit(index, PermitKind::Anyway)
     }
 
     /// Which of the `tried` to try again, and how long it asked to wait: one that is not left
@@ -141,8 +146,9 @@ impl Locations {
     pub(super) fn choose_again(&self, tried: &[Tried]) -> Option<(usize, Duration)> {
         let now = Instant::now();
         let key = |tried: &&Tried| {
-            let place = self.inner.places.get(tried.index);
-            let closed = place.is_some_and(|p| matches!(p.circuit.state(), State::Closed(_)));
+            let candidate = self.inner.candidates.get(tried.index);
+            let closed =
+                candidate.is_some_and(|p| matches!(p.circuit.state(), CircuitState::Closed(_)));
             (!closed, tried.not_before.saturating_duration_since(now))
         };
         let tried = tried.iter().min_by_key(key)?;
@@ -151,11 +157,11 @@ impl Locations {
 
     /// To the place at `index`, which [`choose_again`](Self::choose_again) gave.
     pub(super) fn enter(&self, index: usize) -> Permit {
-        let circuit = &self.inner.places[index].circuit;
+        let circuit = &self.inner.candidates[index].circuit;
         let kind = match circuit.state() {
-            State::Closed(_) => Kind::Usual,
-            _ if circuit.start_probe(self.now()) => Kind::Probe,
-            _ => Kind::Anyway,
+            CircuitState::Closed(_) => PermitKind::Usual,
+            _ if circuit.start_probe(self.now()) => PermitKind::Probe,
+            _ => PermitKind::Anyway,
         };
         Permit { locations: self.clone(), index, kind }
     }
@@ -176,9 +182,11 @@ pub(super) fn name(upstream: &Upstream) -> &str {
 
 impl fmt::Debug for Locations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = self.inner.places.iter();
+        let candidates = self.inner.candidates.iter();
         f.debug_list()
-            .entries(places.map(|place| (name(&place.upstream), place.circuit.state())))
+            .entries(
+                candidates.map(|candidate| (name(&candidate.upstream), candidate.circuit.state())),
+            )
             .finish()
     }
 }
@@ -197,17 +205,17 @@ impl Tried {
     }
 }
 
-/// Leave to send one request to one place. What comes of it must be told; if it is dropped
+/// Leave to send one request to one candidate. What comes of it must be told; if it is dropped
 /// instead, nothing is known, and another request may find out.
 #[derive(Debug)]
 pub(super) struct Permit {
     locations: Locations,
     index: usize,
-    kind: Kind,
+    kind: PermitKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum PermitKind {
     /// The circuit is closed.
     Usual,
     /// The circuit is half-open, and this request finds out.
@@ -218,22 +226,22 @@ enum Kind {
 
 impl Permit {
     pub(super) fn upstream(&self) -> &Upstream {
-        &self.place().upstream
+        &self.candidate().upstream
     }
 
     /// It was served here, after it failed at the `tried`, which are left alone from now on.
-    pub(super) fn succeeded(mut self, tried: &[Tried], pauses: Pauses) {
-        let kind = std::mem::replace(&mut self.kind, Kind::Usual);
-        let circuit = &self.place().circuit;
-        if kind == Kind::Usual {
+    pub(super) fn succeeded(mut self, tried: &[Tried], ejection: Ejection) {
+        let kind = std::mem::replace(&mut self.kind, PermitKind::Usual);
+        let circuit = &self.candidate().circuit;
+        if kind == PermitKind::Usual {
             circuit.succeeded();
         } else if circuit.close() {
             tracing::info!(location = name(self.upstream()), "location serves again");
         }
         for tried in tried.iter().filter(|tried| tried.index != self.index) {
-            let Some(left) = self.locations.inner.places.get(tried.index) else { continue };
+            let Some(left) = self.locations.inner.candidates.get(tried.index) else { continue };
             let asked = tried.not_before.saturating_duration_since(Instant::now());
-            if left.circuit.open_if_closed(self.until(asked, pauses)) {
+            if left.circuit.open_if_closed(self.until(asked, ejection)) {
                 let (from, to) = (name(&left.upstream), name(self.upstream()));
                 tracing::warn!(from, to, "another location serves now");
             }
@@ -241,17 +249,21 @@ impl Permit {
     }
 
     /// It failed here, and was asked not to come back for so long.
-    pub(super) fn failed(mut self, asked: Duration, pauses: Pauses) -> Tried {
-        let kind = std::mem::replace(&mut self.kind, Kind::Usual);
-        let circuit = &self.place().circuit;
-        let until = self.until(asked, pauses);
+    pub(super) fn failed(mut self, asked: Duration, ejection: Ejection) -> Tried {
+        let kind = std::mem::replace(&mut self.kind, PermitKind::Usual);
+        let circuit = &self.candidate().circuit;
+        let until = self.until(asked, ejection);
         let opened = match kind {
-            Kind::Usual => circuit.failed(pauses.failures, until),
-            Kind::Probe | Kind::Anyway => circuit.open(until),
+            PermitKind::Usual => circuit.failed(ejection.failure_threshold, until),
+            PermitKind::Probe | PermitKind::Anyway => circuit.open(until),
         };
         if opened {
             let location = name(self.upstream());
-            tracing::warn!(location, failures = pauses.failures, "location is left alone");
+            tracing::warn!(
+                location,
+                failures = ejection.failure_threshold,
+                "location is left alone"
+            );
         }
         // A time that cannot be told is as good as one far away.
         let now = Instant::now();
@@ -259,20 +271,20 @@ impl Permit {
         Tried { index: self.index, not_before }
     }
 
-    fn until(&self, asked: Duration, pauses: Pauses) -> u64 {
-        let pause = pauses.pause.max(asked.min(LONGEST_ASKED));
+    fn until(&self, asked: Duration, ejection: Ejection) -> u64 {
+        let pause = ejection.time.max(asked.min(LONGEST_ASKED));
         self.locations.now().saturating_add(millis(pause))
     }
 
-    fn place(&self) -> &Place {
-        &self.locations.inner.places[self.index]
+    fn candidate(&self) -> &Candidate {
+        &self.locations.inner.candidates[self.index]
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.kind == Kind::Probe {
-            self.place().circuit.give_up_probe();
+        if self.kind == PermitKind::Probe {
+            self.candidate().circuit.give_up_probe();
         }
     }
 }

@@ -38,8 +38,8 @@
 //!
 //! | circuit | requests | becomes |
 //! |---|---|---|
-//! | closed | go there | open when another location serves a request that failed here, or after [some failures](VertexRetryLayer::circuit_failures) in a row |
-//! | open | go to the next in the list | half-open after [a pause](VertexRetryLayer::circuit_pause), or later if the location asked for that |
+//! | closed | go there | open when another location serves a request that failed here, or after [some failures](VertexRetryLayer::failure_threshold) in a row |
+//! | open | go to the next in the list | half-open after [the ejection time](VertexRetryLayer::ejection_time), or later if the location asked for that |
 //! | half-open | one goes there, the others to the next | closed if that one succeeds, open if it fails |
 //!
 //! So the location that served last stays the first choice, and the way back is tried by one
@@ -81,7 +81,7 @@
 //! });
 //!
 //! let upstream = Upstream::new("my-project", "us-central1")?;
-//! let locations = Locations::of(&upstream, ["us-central1", "us-east4"])?;
+//! let locations = Locations::for_locations(&upstream, ["us-central1", "us-east4"])?;
 //! let mut vertex = ServiceBuilder::new()
 //!     .layer(VertexRetryLayer::new())
 //!     .layer(VertexRouteLayer::new(upstream))
@@ -111,7 +111,7 @@ mod run;
 mod service;
 
 pub use self::{
-    attempts::{Attempt, Attempts, Outcome, Stopped},
+    attempts::{Attempt, Attempts, GaveUp, Outcome},
     future::ResponseFuture,
     layer::VertexRetryLayer,
     locations::Locations,

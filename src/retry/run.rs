@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tower::Service;
 
 use super::{
-    Attempts, Locations, Outcome, Stopped,
+    Attempts, GaveUp, Locations, Outcome,
     backoff::retry_after,
-    layer::Settings,
+    layer::RetrySettings,
     locations::{Permit, Tried, name},
 };
 use crate::{
@@ -21,23 +21,23 @@ use crate::{
 
 /// What there is to know of a request, from its first attempt to its last.
 pub(super) struct Run<S, B> {
-    settings: Arc<Settings>,
+    settings: Arc<RetrySettings>,
     locations: Option<Locations>,
     /// The request's own, or made at the first failure.
     attempts: Option<Attempts>,
     made: u32,
     waits: u32,
     tried: Vec<Tried>,
-    /// Of the attempt under way.
+    /// Of the attempt in flight.
     permit: Option<Permit>,
     /// Of the body in every attempt; looked at only where a permit is at stake.
     broken: Option<Broken>,
     /// What the next attempt is made of, if there can be one.
-    kept: Option<Kept<S, B>>,
+    kept: Option<SavedRequest<S, B>>,
     pub(super) next: Option<Next<S, B>>,
 }
 
-struct Kept<S, B> {
+struct SavedRequest<S, B> {
     service: S,
     head: SavedHead,
     recording: Recording<B>,
@@ -49,21 +49,21 @@ pub(super) struct Next<S, B> {
     request: Request<ReplayBody<B>>,
     /// For the attempt after it, if there can be one.
     kept: Option<(SavedHead, Recording<B>)>,
-    way: Way,
+    target: Target,
 }
 
-enum Way {
+enum Target {
     /// To the same upstream as before, or to the place at an index, after a wait.
-    Back(Option<usize>, Duration),
+    Again(Option<usize>, Duration),
     /// To another place, at once.
-    Over(Permit),
+    Failover(Permit),
 }
 
-impl Way {
+impl Target {
     fn wait(&self) -> Duration {
         match self {
-            Self::Back(_, wait) => *wait,
-            Self::Over(_) => Duration::ZERO,
+            Self::Again(_, wait) => *wait,
+            Self::Failover(_) => Duration::ZERO,
         }
     }
 }
@@ -76,7 +76,7 @@ where
     /// Sends the first attempt. `service` must be ready.
     pub(super) fn start(
         service: &mut S,
-        settings: &Arc<Settings>,
+        settings: &Arc<RetrySettings>,
         request: Request<B>,
     ) -> (Box<Self>, S::Future)
     where
@@ -97,7 +97,7 @@ where
             recording = kept;
             body.telling(broken.as_ref())
         });
-        let kept = recording.map(|recording| Kept {
+        let kept = recording.map(|recording| SavedRequest {
             service: service.clone(),
             head: SavedHead::of(&request),
             recording,
@@ -147,13 +147,13 @@ where
     ) -> ControlFlow<Result<Response<R>, BoxError>, Duration> {
         let outcome = outcome(&result);
         self.log(outcome);
-        let pauses = self.settings.pauses;
+        let ejection = self.settings.ejection;
         let permit = self.permit.take();
         if !is_retryable(&result) {
             if let (Outcome::Answered(status), Some(permit)) = (outcome, permit)
                 && is_success(status)
             {
-                permit.succeeded(&self.tried, pauses);
+                permit.succeeded(&self.tried, ejection);
             }
             if self.made == 1 {
                 self.settings.retry_budget.deposit();
@@ -176,20 +176,20 @@ where
         // The place has nothing to do with an upload that broke off.
         let is_broken = self.broken.as_ref().is_some_and(Broken::is_set);
         if let Some(permit) = permit.filter(|_| !is_broken) {
-            let tried = permit.failed(asked, pauses);
+            let tried = permit.failed(asked, ejection);
             self.tried.retain(|before| !before.is_at(&tried));
             self.tried.push(tried);
         }
         match self.plan(asked) {
             Ok(next) => {
-                let wait = next.way.wait();
-                match &next.way {
-                    Way::Over(to) => {
+                let wait = next.target.wait();
+                match &next.target {
+                    Target::Failover(to) => {
                         let to = name(to.upstream());
-                        tracing::warn!(from, to, reason = %Shown(&result), "failing over");
+                        tracing::warn!(from, to, reason = %FailureReason(&result), "failing over");
                     }
-                    Way::Back(..) => {
-                        tracing::info!(?wait, reason = %Shown(&result), "sending again");
+                    Target::Again(..) => {
+                        tracing::info!(?wait, reason = %FailureReason(&result), "sending again");
                     }
                 }
                 if let Some(attempts) = &self.attempts {
@@ -202,9 +202,9 @@ where
                 ControlFlow::Continue(wait)
             }
             Err(why) => {
-                tracing::info!(attempts = self.made, reason = %Shown(&result), ?why, "not sent again");
+                tracing::info!(attempts = self.made, reason = %FailureReason(&result), ?why, "not sent again");
                 if let Some(attempts) = &self.attempts {
-                    attempts.stop(why);
+                    attempts.give_up(why);
                 }
                 ControlFlow::Break(self.finish(result, outcome))
             }
@@ -213,41 +213,41 @@ where
 
     /// The next attempt, or why there is none. All that can be known is decided before the answer
     /// that failed is let go; the budget is asked last, so that it pays for what is sent alone.
-    fn plan(&mut self, asked: Duration) -> Result<Next<S, B>, Stopped> {
+    fn plan(&mut self, asked: Duration) -> Result<Next<S, B>, GaveUp> {
         let settings = &self.settings;
         if self.made >= settings.max_attempts {
-            return Err(Stopped::AttemptsUsedUp);
+            return Err(GaveUp::MaxAttempts);
         }
         let kept = self.kept.take().filter(|kept| kept.recording.is_replayable());
-        let Kept { service, head, recording } = kept.ok_or(Stopped::NotReplayable)?;
+        let SavedRequest { service, head, recording } = kept.ok_or(GaveUp::NotReplayable)?;
         let locations = self.locations.as_ref();
-        let way = match locations.and_then(|locations| locations.choose(&self.tried)) {
-            Some(permit) => Way::Over(permit),
+        let target = match locations.and_then(|locations| locations.choose(&self.tried)) {
+            Some(permit) => Target::Failover(permit),
             None => {
                 let place = locations.and_then(|locations| locations.choose_again(&self.tried));
                 let (index, asked) = place.map_or((None, asked), |(i, asked)| (Some(i), asked));
                 let wait = settings.backoff.wait(self.waits, asked, fastrand::f64());
-                let wait = wait.ok_or(Stopped::WaitTooLong(asked))?;
+                let wait = wait.ok_or(GaveUp::WaitTooLong(asked))?;
                 // Tokio's timer panics without one.
-                Handle::try_current().map_err(|_| Stopped::NoRuntime)?;
-                Way::Back(index, wait)
+                Handle::try_current().map_err(|_| GaveUp::NoRuntime)?;
+                Target::Again(index, wait)
             }
         };
         if !settings.retry_budget.withdraw() {
-            return Err(Stopped::BudgetSpent);
+            return Err(GaveUp::BudgetExhausted);
         }
         let is_last = self.made + 1 >= settings.max_attempts;
-        let request = head.clone().into_request(()).ok_or(Stopped::NotReplayable)?;
+        let request = head.clone().into_request(()).ok_or(GaveUp::NotReplayable)?;
         // From here on the body of the attempt before has ended.
         let (body, kept) = if is_last {
             recording.replay().map(|body| (body, None))
         } else {
             recording.replay_and_record().map(|(body, recording)| (body, Some((head, recording))))
         }
-        .ok_or(Stopped::NotReplayable)?;
-        self.waits += u32::from(matches!(way, Way::Back(..)));
+        .ok_or(GaveUp::NotReplayable)?;
+        self.waits += u32::from(matches!(target, Target::Again(..)));
         let body = body.telling(self.broken.as_ref());
-        Ok(Next { service, request: request.map(|()| body), kept, way })
+        Ok(Next { service, request: request.map(|()| body), kept, target })
     }
 
     /// Sends the next attempt, whose service is ready.
@@ -255,24 +255,27 @@ where
     where
         S: Clone,
     {
-        let Next { mut service, request, kept, way } = self.next.take()?;
-        let waited = way.wait();
-        self.permit = match (way, &self.locations) {
-            (Way::Over(permit), _) => Some(permit),
-            (Way::Back(Some(index), _), Some(locations)) => Some(locations.enter(index)),
-            (Way::Back(..), _) => None,
+        let Next { mut service, request, kept, target } = self.next.take()?;
+        let waited = target.wait();
+        self.permit = match (target, &self.locations) {
+            (Target::Failover(permit), _) => Some(permit),
+            (Target::Again(Some(index), _), Some(locations)) => Some(locations.enter(index)),
+            (Target::Again(..), _) => None,
         };
-        self.kept =
-            kept.map(|(head, recording)| Kept { service: service.clone(), head, recording });
+        self.kept = kept.map(|(head, recording)| SavedRequest {
+            service: service.clone(),
+            head,
+            recording,
+        });
         Some(self.call(&mut service, request, waited))
     }
 
     /// The next attempt cannot be made: its service has failed before.
     pub(super) fn not_ready(&mut self, error: BoxError) -> BoxError {
-        let why = Stopped::NotReady;
+        let why = GaveUp::NotReady;
         tracing::info!(attempts = self.made, reason = %error, ?why, "not sent again");
         if let Some(attempts) = &self.attempts {
-            attempts.stop(why);
+            attempts.give_up(why);
         }
         (self.next, self.kept) = (None, None);
         error
@@ -321,9 +324,9 @@ fn is_success(status: StatusCode) -> bool {
 }
 
 /// A failure in the log: its status, or the error.
-struct Shown<'a, R>(&'a Result<Response<R>, BoxError>);
+struct FailureReason<'a, R>(&'a Result<Response<R>, BoxError>);
 
-impl<R> fmt::Display for Shown<'_, R> {
+impl<R> fmt::Display for FailureReason<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Ok(response) => response.status().fmt(f),

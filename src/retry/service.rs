@@ -7,11 +7,11 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{ResponseFuture, layer::Settings};
+use super::{ResponseFuture, layer::RetrySettings};
 use crate::{
     BoxError,
     accessors::define_inner_service_accessors,
-    order::{Level, Order},
+    order::{LayerKind, Order},
     replay::ReplayBody,
 };
 
@@ -20,10 +20,13 @@ use crate::{
 ///
 /// The inner service takes a [`ReplayBody`]. A clone of it is kept for the retry of each request,
 /// so it should be cheap to clone, as HTTP clients are. Its errors are passed on unchanged.
+#[doc(alias = "failover")]
+#[doc(alias = "circuit breaker")]
+#[doc(alias = "backoff")]
 #[derive(Clone, Debug)]
 pub struct VertexRetry<S> {
     inner: S,
-    settings: Arc<Settings>,
+    settings: Arc<RetrySettings>,
     order: Order,
 }
 
@@ -34,8 +37,8 @@ impl<S> VertexRetry<S> {
         Self::with(inner, Arc::default())
     }
 
-    pub(super) fn with(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings, order: Order::of::<S>(Level::Retry) }
+    pub(super) fn with(inner: S, settings: Arc<RetrySettings>) -> Self {
+        Self { inner, settings, order: Order::of::<S>(LayerKind::Retry) }
     }
 
     define_inner_service_accessors!();

@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use crate::{error::ConfigError, shown};
 
@@ -11,11 +11,12 @@ use crate::{error::ConfigError, shown};
 /// use tower_vertex::route::Location;
 ///
 /// let location: Location = "us-central1".parse()?;
-/// assert_eq!(location.as_str(), "us-central1");
+/// assert_eq!(location, "us-central1");
 /// assert!("evil.com/".parse::<Location>().is_err());
 /// # Ok::<_, tower_vertex::error::ConfigError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[doc(alias = "region")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location(Arc<str>);
 
 impl Location {
@@ -58,6 +59,51 @@ impl TryFrom<&str> for Location {
                  hyphens, at most 30",
             ))
         }
+    }
+}
+
+impl TryFrom<String> for Location {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::try_from(text.as_str())
+    }
+}
+
+impl AsRef<str> for Location {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// A map whose keys are locations can be asked by text: both have the same hash and order.
+impl Borrow<str> for Location {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Location {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Location {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl PartialEq<Location> for str {
+    fn eq(&self, other: &Location) -> bool {
+        self == other.as_str()
+    }
+}
+
+impl PartialEq<Location> for &str {
+    fn eq(&self, other: &Location) -> bool {
+        *self == other.as_str()
     }
 }
 
@@ -124,6 +170,9 @@ impl fmt::Display for ApiVersion {
 ///
 /// An `id` is the endpoint's id in Vertex AI, such as `1234567890` or `mg-endpoint-…`: letters,
 /// digits, hyphens and underscores.
+#[doc(alias = "model garden")]
+#[doc(alias = "psc")]
+#[doc(alias = "self-deployed")]
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {

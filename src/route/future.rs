@@ -15,6 +15,7 @@ use crate::polled::AFTER_READY;
 /// The response of the inner service, or the error of a request that was not sent.
 ///
 /// The extensions of a response that is not a success say which [`Upstream`] gave it.
+#[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<F> {
     #[pin]

@@ -4,6 +4,8 @@ use super::{Upstream, VertexRoute};
 use crate::error::ConfigError;
 
 /// Gives requests the URL of a Vertex AI [`Upstream`]. See the [module](super).
+#[doc(alias = "base url")]
+#[doc(alias = "rewrite")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexRouteLayer {

@@ -5,7 +5,7 @@
 pub(super) const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 /// What an endpoint has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Methods {
     OpenApi,
     Deployed,

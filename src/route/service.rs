@@ -11,10 +11,12 @@ use super::{
 use crate::{
     accessors::define_inner_service_accessors,
     error::{ConfigError, Error},
-    order::{Level, Order},
+    order::{LayerKind, Order},
 };
 
 /// The service of [`VertexRouteLayer`](super::VertexRouteLayer). See the [module](super).
+#[doc(alias = "base url")]
+#[doc(alias = "rewrite")]
 #[derive(Clone, Debug)]
 pub struct VertexRoute<S> {
     pub(super) inner: S,
@@ -29,7 +31,7 @@ impl<S> VertexRoute<S> {
     }
 
     pub(super) fn to(inner: S, upstream: Option<Upstream>) -> Self {
-        Self { inner, upstream, order: Order::of::<S>(Level::Route) }
+        Self { inner, upstream, order: Order::of::<S>(LayerKind::Route) }
     }
 
     define_inner_service_accessors!();

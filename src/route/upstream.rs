@@ -1,4 +1,8 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use http::{HeaderName, Uri, uri::Scheme};
 
@@ -26,6 +30,8 @@ use crate::error::ConfigError;
 /// assert!(error.to_string().starts_with(r#"invalid location "evil.com/": give a location"#));
 /// # Ok::<_, tower_vertex::error::ConfigError>(())
 /// ```
+#[doc(alias = "base url")]
+#[doc(alias = "target")]
 #[derive(Clone)]
 pub struct Upstream {
     inner: Arc<Inner>,
@@ -47,7 +53,7 @@ pub(super) struct Checked {
 }
 
 /// What travels besides that which always does.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Forward {
     pub(super) headers: Vec<HeaderName>,
     pub(super) query: Vec<String>,
@@ -230,6 +236,18 @@ impl PartialEq for Upstream {
 
 impl Eq for Upstream {}
 
+impl Hash for Upstream {
+    /// Of what [`eq`](Self::eq) compares.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let checked = &self.inner.checked;
+        self.inner.base.hash(state);
+        checked.prefix.hash(state);
+        checked.methods.hash(state);
+        checked.settings.pass_through.hash(state);
+        checked.forward.hash(state);
+    }
+}
+
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.base.fmt(f)
@@ -293,6 +311,9 @@ mod tests {
         ] {
             assert_ne!(one, other.build().unwrap());
         }
+        let alike =
+            [one.clone(), with(Endpoint::Deployed { id: "openapi".into() }).build().unwrap()];
+        assert_eq!(std::collections::HashSet::from(alike).len(), 1);
         let there = one.to_builder().location("eu").build().unwrap();
         assert_eq!(there.origin(), "https://aiplatform.eu.rep.googleapis.com");
     }

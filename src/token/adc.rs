@@ -21,7 +21,7 @@ use super::{
     federation::Federation,
     impersonated::check_lifetime,
     login::Login,
-    machine::Machine,
+    machine::MetadataServer,
     metadata::{self, Surroundings},
 };
 use crate::{
@@ -59,6 +59,10 @@ const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 /// What this crate asks for itself is bounded, is read as Google's own libraries read it, and tells
 /// when a token expires. Where nothing that was compiled in can, the error names the feature to
 /// enable.
+#[doc(alias = "adc")]
+#[doc(alias = "application default credentials")]
+#[doc(alias = "service account")]
+#[doc(alias = "oauth")]
 #[derive(Clone)]
 pub struct Credentials {
     source: Arc<dyn TokenSource>,
@@ -82,6 +86,9 @@ impl Credentials {
     ///
     /// [`Error::Credentials`]: a file that cannot be used, with the reason; or, if there is nothing,
     /// each place with what is missing there.
+    #[doc(alias = "adc")]
+    #[doc(alias = "find_default_credentials")]
+    #[doc(alias = "from_env")]
     pub async fn detect() -> Result<Self, Error> {
         Self::builder().detect().await
     }
@@ -148,7 +155,7 @@ impl CredentialsBuilder {
     }
 
     /// Who this machine is, or why no metadata server says so.
-    async fn machine(&self) -> Result<metadata::Machine, String> {
+    async fn machine(&self) -> Result<metadata::MachineIdentity, String> {
         if metadata::is_ruled_out() {
             return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE));
         }
@@ -216,7 +223,7 @@ impl CredentialsBuilder {
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
                 source = source.lifetime(lifetime).map_err(|error| {
-                    credential_file::fault("no token has such a life", error.to_string())
+                    credential_file::fault("no token has such a lifetime", error.to_string())
                 })?;
             }
             Ok((Arc::new(source), "google-cloud-auth"))
@@ -234,12 +241,12 @@ struct Found {
     info: CredentialsInfo,
 }
 
-fn metadata_server(machine: metadata::Machine) -> Found {
+fn metadata_server(machine: metadata::MachineIdentity) -> Found {
     let mut info = CredentialsInfo::new(CredentialKind::MetadataServer, "tower-vertex");
     info.principal = machine.email;
     info.project_id = machine.project_id;
     info.universe_domain = machine.universe_domain;
-    Found { source: Arc::new(Machine::new()), info }
+    Found { source: Arc::new(MetadataServer::new()), info }
 }
 
 #[cfg(feature = "gcp-auth")]
@@ -258,7 +265,7 @@ async fn gcloud() -> Result<Found, String> {
 fn no_lifetime() -> Error {
     ConfigError::missing(
         "service account to impersonate",
-        "only impersonated service accounts have tokens of a life of your choice",
+        "only impersonated service accounts have tokens of a lifetime of your choice",
     )
     .into()
 }

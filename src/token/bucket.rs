@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::builder::Settings;
+use super::builder::CacheSettings;
 
 /// Tokens for forced refreshes: some at once, then one each interval.
 #[derive(Debug)]
@@ -12,11 +12,11 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn full(settings: &Settings, now: Instant) -> Self {
+    pub(super) fn full(settings: &CacheSettings, now: Instant) -> Self {
         Self { available: settings.forced.0, refilled: now }
     }
 
-    pub(super) fn take(&mut self, settings: &Settings, now: Instant) -> bool {
+    pub(super) fn take(&mut self, settings: &CacheSettings, now: Instant) -> bool {
         let (burst, every) = settings.forced;
         if !every.is_zero() {
             let earned = now.saturating_duration_since(self.refilled).as_nanos() / every.as_nanos();
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn the_bucket_gives_three_and_then_two_a_minute() {
-        let (settings, start) = (Settings::default(), Instant::now());
+        let (settings, start) = (CacheSettings::default(), Instant::now());
         let mut bucket = Bucket::full(&settings, start);
         let taken: Vec<u64> =
             (0..=180).filter(|&s| bucket.take(&settings, start + Duration::from_secs(s))).collect();

@@ -5,39 +5,41 @@ use std::{sync::Arc, time::Duration};
 use super::{TokenCache, TokenSource, clock::Schedule};
 
 /// Sets up a [`TokenCache`]. Every default suits Vertex AI; the methods say why it is what it is.
+///
+/// Any duration is taken; one that is longer than a year counts as a year.
 #[derive(Debug)]
 #[must_use]
 pub struct TokenCacheBuilder {
-    pub(super) settings: Settings,
+    pub(super) settings: CacheSettings,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct CacheSettings {
     pub(super) refresh_before: Duration,
     pub(super) refresh_jitter: Duration,
-    pub(super) block_before: Duration,
+    pub(super) expiry_margin: Duration,
     pub(super) fetch_timeout: Duration,
     pub(super) backoff: (Duration, Duration),
     pub(super) same_token_pause: (Duration, Duration),
     pub(super) forced: (u32, Duration),
-    pub(super) unknown_life: Duration,
-    pub(super) max_life: Duration,
+    pub(super) unknown_lifetime: Duration,
+    pub(super) max_lifetime: Duration,
     /// Uniform in `0.0..1.0`; a test puts a constant here.
     pub(super) random: fn() -> f64,
 }
 
-impl Default for Settings {
+impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             refresh_before: Duration::from_secs(225),
             refresh_jitter: Duration::from_secs(30),
-            block_before: Duration::from_secs(10),
+            expiry_margin: Duration::from_secs(10),
             fetch_timeout: Duration::from_secs(10),
             backoff: (Duration::from_secs(1), Duration::from_secs(60)),
             same_token_pause: (Duration::from_secs(2), Duration::from_secs(15)),
             forced: (3, Duration::from_secs(30)),
-            unknown_life: Duration::from_secs(240),
-            max_life: Duration::from_secs(24 * 3600),
+            unknown_lifetime: Duration::from_secs(240),
+            max_lifetime: Duration::from_secs(24 * 3600),
             random: fastrand::f64,
         }
     }
@@ -52,13 +54,14 @@ fn sane(duration: Duration) -> Duration {
 
 impl TokenCacheBuilder {
     pub(super) fn new() -> Self {
-        Self { settings: Settings::default() }
+        Self { settings: CacheSettings::default() }
     }
 
     /// How long before a token's death the next one is fetched while requests go on with the
-    /// current one; never more than half of its life. Default 225 s: Google's metadata server
+    /// current one; never more than half of its lifetime. Default 225 s: Google's metadata server
     /// returns the same token until four to five minutes before its end, so asking earlier is in
     /// vain.
+    #[doc(alias = "refresh_threshold")]
     pub fn refresh_before(mut self, margin: Duration) -> Self {
         self.settings.refresh_before = sane(margin);
         self
@@ -72,10 +75,12 @@ impl TokenCacheBuilder {
     }
 
     /// How long before a token's death new requests wait for the next one, because this one might
-    /// not survive the way. Default 10 s; for short lives at most a quarter of it. They go on with
+    /// not survive the way. Default 10 s; for short lifetimes at most a quarter of it. They go on with
     /// this one if the next does not come until a second before the end.
-    pub fn block_before(mut self, margin: Duration) -> Self {
-        self.settings.block_before = sane(margin);
+    #[doc(alias = "leeway")]
+    #[doc(alias = "clock_skew")]
+    pub fn expiry_margin(mut self, margin: Duration) -> Self {
+        self.settings.expiry_margin = sane(margin);
         self
     }
 
@@ -107,16 +112,16 @@ impl TokenCacheBuilder {
         self
     }
 
-    /// The life of a token whose source does not know it. Default 240 s: `google-cloud-auth`, which
+    /// The lifetime of a token whose source does not know it. Default 240 s: `google-cloud-auth`, which
     /// does not tell, replaces a token so long before its end.
-    pub fn unknown_life(mut self, life: Duration) -> Self {
-        self.settings.unknown_life = sane(life);
+    pub fn unknown_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.unknown_lifetime = sane(lifetime);
         self
     }
 
-    /// The longest life that is believed. Default 24 h, twice what Google grants.
-    pub fn max_life(mut self, life: Duration) -> Self {
-        self.settings.max_life = sane(life);
+    /// The longest lifetime that is believed. Default 24 h, twice what Google grants.
+    pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.max_lifetime = sane(lifetime);
         self
     }
 
@@ -127,29 +132,29 @@ impl TokenCacheBuilder {
     }
 }
 
-impl Settings {
-    /// When the token of a life of `life` is refreshed, blocked and dead, counted from now.
-    pub(super) fn schedule(&self, life: Duration) -> Schedule {
-        let margin = self.refresh_before.min(life / 2);
-        let block = self.block_before.min(margin / 2);
+impl CacheSettings {
+    /// When the token of a lifetime of `lifetime` is refreshed, blocked and dead, counted from now.
+    pub(super) fn schedule(&self, lifetime: Duration) -> Schedule {
+        let margin = self.refresh_before.min(lifetime / 2);
+        let block = self.expiry_margin.min(margin / 2);
         // Later, but never so late that requests have to wait.
         let jitter = self.refresh_jitter.min((margin - block) / 2).mul_f64((self.random)());
-        Schedule { refresh: life - margin + jitter, block: life - block, death: life }
+        Schedule { refresh: lifetime - margin + jitter, block: lifetime - block, death: lifetime }
     }
 
     /// As [`schedule`](Self::schedule), for a token that was asked to be replaced and came again:
     /// if it is within its refresh window it stays there.
-    pub(super) fn schedule_again(&self, life: Duration) -> Schedule {
-        let schedule = self.schedule(life);
-        if life <= self.refresh_before + self.refresh_jitter {
+    pub(super) fn schedule_again(&self, lifetime: Duration) -> Schedule {
+        let schedule = self.schedule(lifetime);
+        if lifetime <= self.refresh_before + self.refresh_jitter {
             Schedule { refresh: Duration::ZERO, ..schedule }
         } else {
             schedule
         }
     }
 
-    pub(super) fn life(&self, expires_in: Option<Duration>) -> Duration {
-        expires_in.unwrap_or(self.unknown_life).min(self.max_life)
+    pub(super) fn lifetime(&self, expires_in: Option<Duration>) -> Duration {
+        expires_in.unwrap_or(self.unknown_lifetime).min(self.max_lifetime)
     }
 
     /// The pause after the `failures`th failure in a row, ±20 %.
@@ -171,25 +176,25 @@ fn doubled((min, max): (Duration, Duration), times: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn settings() -> Settings {
-        Settings { random: || 0.5, ..Settings::default() }
+    fn settings() -> CacheSettings {
+        CacheSettings { random: || 0.5, ..CacheSettings::default() }
     }
 
     #[test]
-    fn the_schedule_fits_every_life() {
+    fn the_schedule_fits_every_lifetime() {
         let secs = Duration::from_secs_f64;
-        for (life, refresh, block) in [
+        for (lifetime, refresh, block) in [
             (3600.0, 3375.0 + 15.0, 3590.0),
             (43200.0, 43200.0 - 225.0 + 15.0, 43190.0),
             (300.0, 150.0 + 15.0, 290.0),
             (20.0, 10.0 + 1.25, 15.0),
             (4.0, 2.0 + 0.25, 3.0),
         ] {
-            let schedule = settings().schedule(secs(life));
+            let schedule = settings().schedule(secs(lifetime));
             assert_eq!(
                 schedule,
-                Schedule { refresh: secs(refresh), block: secs(block), death: secs(life) },
-                "{life}"
+                Schedule { refresh: secs(refresh), block: secs(block), death: secs(lifetime) },
+                "{lifetime}"
             );
         }
     }
@@ -197,29 +202,33 @@ mod tests {
     #[test]
     fn a_request_that_waited_has_time_to_show_its_token() {
         let secs = Duration::from_secs_f64;
-        for (life, last_use) in [(3600.0, 3599.0), (16.0, 15.0), (4.0, 3.5), (0.0, 0.0)] {
-            assert_eq!(settings().schedule(secs(life)).last_use(), secs(last_use), "{life}");
+        for (lifetime, last_use) in [(3600.0, 3599.0), (16.0, 15.0), (4.0, 3.5), (0.0, 0.0)] {
+            assert_eq!(
+                settings().schedule(secs(lifetime)).last_use(),
+                secs(last_use),
+                "{lifetime}"
+            );
         }
-        let settings = Settings { block_before: Duration::ZERO, ..settings() };
+        let settings = CacheSettings { expiry_margin: Duration::ZERO, ..settings() };
         assert_eq!(settings.schedule(secs(3600.0)).last_use(), secs(3600.0), "none waits");
     }
 
     #[test]
     fn any_settings_give_an_ordered_schedule() {
-        let lives = [0, 1, 2, 999, 3_600_000, u64::MAX / 2].map(Duration::from_millis);
+        let lifetimes = [0, 1, 2, 999, 3_600_000, u64::MAX / 2].map(Duration::from_millis);
         let margins = [0, 1, 10_000, 225_000, u64::MAX / 4].map(Duration::from_millis);
-        for life in lives {
+        for lifetime in lifetimes {
             for refresh_before in margins {
-                for block_before in margins {
+                for expiry_margin in margins {
                     for refresh_jitter in margins {
-                        let settings = Settings {
+                        let settings = CacheSettings {
                             refresh_before,
-                            block_before,
+                            expiry_margin,
                             refresh_jitter,
                             random: || 0.999,
-                            ..Settings::default()
+                            ..CacheSettings::default()
                         };
-                        let s = settings.schedule(life);
+                        let s = settings.schedule(lifetime);
                         assert!(s.refresh <= s.block && s.block <= s.death, "{settings:?} {s:?}");
                     }
                 }

@@ -1,16 +1,17 @@
-//! The cache that users hold: the doors to [`State`].
+//! The cache that users hold: the doors to [`CacheState`].
 
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use http::HeaderValue;
+use tokio::task::AbortHandle;
 
 use super::{
-    FetchReason, LeaseFuture, RejectionFuture, TokenCacheBuilder, TokenSource, builder::Settings,
-    counters::Ended, state::State, waiters,
+    CachedTokenFuture, FetchReason, RejectionFuture, TokenCacheBuilder, TokenSource,
+    builder::CacheSettings, counters::Ended, state::CacheState, waiters,
 };
 use crate::error::{Error, TokenError};
 
@@ -18,9 +19,12 @@ use crate::error::{Error, TokenError};
 ///
 /// There is no task and no timer between two refreshes, unless [`keep_warm`](Self::keep_warm) is
 /// called. Waiting for a token needs a Tokio runtime with its time driver.
+#[doc(alias = "bearer")]
+#[doc(alias = "oauth")]
+#[doc(alias = "refresh")]
 #[derive(Clone)]
 pub struct TokenCache {
-    state: Arc<State>,
+    state: Arc<CacheState>,
 }
 
 /// A cache at a glance, for metrics.
@@ -56,7 +60,7 @@ pub enum FetchOutcome {
 
 impl TokenStats {
     /// Flights that were started for `reason` and ended with `outcome`.
-    pub fn ended(&self, reason: FetchReason, outcome: FetchOutcome) -> u64 {
+    pub fn refreshes(&self, reason: FetchReason, outcome: FetchOutcome) -> u64 {
         *self.ended.of(reason, outcome)
     }
 }
@@ -72,8 +76,8 @@ impl TokenCache {
         TokenCacheBuilder::new()
     }
 
-    pub(super) fn from_parts(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
-        Self { state: Arc::new(State::new(source, settings)) }
+    pub(super) fn from_parts(source: Arc<dyn TokenSource>, settings: CacheSettings) -> Self {
+        Self { state: Arc::new(CacheState::new(source, settings)) }
     }
 
     /// A token for one request: at once if there is a good one, else after the flight that
@@ -83,10 +87,12 @@ impl TokenCache {
     ///
     /// [`Error::Token`] if there is no token that is still alive and none could be fetched. After
     /// a failure, callers get it at once until the back-off is over.
-    pub fn lease(&self) -> LeaseFuture {
-        match self.state.lease_at_once() {
-            Some(lease) => LeaseFuture::ready(Ok(lease)),
-            None => waiters::lease_or_wait(&self.state),
+    #[doc(alias = "token")]
+    #[doc(alias = "access_token")]
+    pub fn get(&self) -> CachedTokenFuture {
+        match self.state.get_at_once() {
+            Some(token) => CachedTokenFuture::ready(Ok(token)),
+            None => waiters::get_or_wait(&self.state),
         }
     }
 
@@ -107,6 +113,9 @@ impl TokenCache {
     /// # Errors
     ///
     /// The future's is why there is no newer token.
+    #[doc(alias = "401")]
+    #[doc(alias = "unauthorized")]
+    #[doc(alias = "invalidate")]
     pub fn rejected(&self, generation: u64) -> RejectionFuture {
         waiters::reject(&self.state, generation)
     }
@@ -115,22 +124,26 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// As [`lease`](Self::lease).
+    /// As [`get`](Self::get).
     pub async fn warm_up(&self) -> Result<(), Error> {
-        self.lease().await.map(drop)
+        self.get().await.map(drop)
     }
 
     /// Refreshes the token ahead of time even while no request comes, until the last clone of
     /// this cache is dropped. Opt-in, for processes whose first request after a quiet hour must
-    /// not wait; costs one task. Call it once.
+    /// not wait; costs one task, however often this is called.
     ///
     /// # Errors
     ///
     /// [`TokenError::NoRuntime`] outside a Tokio runtime.
     pub fn keep_warm(&self) -> Result<(), Error> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
-        runtime
-            .spawn(waiters::keep_warm(Arc::downgrade(&self.state), self.state.alive.subscribe()));
+        let mut task = self.state.warm_task.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended was lost with its runtime.
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            let (state, alive) = (Arc::downgrade(&self.state), self.state.alive.subscribe());
+            *task = Some(runtime.spawn(waiters::keep_warm(state, alive)).abort_handle());
+        }
         Ok(())
     }
 
@@ -187,9 +200,9 @@ mod tests {
         let cache = counted();
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(3601, Relaxed);
-        assert!(cache.state.lease_at_once().is_none());
-        assert_eq!(cache.lease().await.unwrap().generation(), 2);
-        assert_eq!(cache.state.lease_at_once().unwrap().generation(), 2);
+        assert!(cache.state.get_at_once().is_none());
+        assert_eq!(cache.get().await.unwrap().generation(), 2);
+        assert_eq!(cache.state.get_at_once().unwrap().generation(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,9 +211,9 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(0, Relaxed);
-        assert_eq!(cache.state.lease_at_once().unwrap().generation(), 1);
+        assert_eq!(cache.state.get_at_once().unwrap().generation(), 1);
         tokio::time::advance(Duration::from_secs(3601)).await;
-        assert_eq!(cache.lease().await.unwrap().generation(), 2);
+        assert_eq!(cache.get().await.unwrap().generation(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,11 +232,11 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         // After the flight that it starts, and in the pause that this one leaves.
         for _ in 0..2 {
-            assert_eq!(cache.lease().await.unwrap().generation(), 1);
+            assert_eq!(cache.get().await.unwrap().generation(), 1);
         }
         assert_eq!(cache.stats().fetches, 2);
         tokio::time::advance(Duration::from_secs(3601)).await;
-        assert!(cache.lease().await.is_err());
+        assert!(cache.get().await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -243,11 +256,11 @@ mod tests {
         cache.state.clock.wall_step.store(7200, Relaxed);
         // It waits for the flight, whose end is before the token's by the other clock.
         let began = tokio::time::Instant::now();
-        assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        assert_eq!(cache.get().await.unwrap().generation(), 1);
         assert_eq!(began.elapsed().as_secs(), 10);
         tokio::time::advance(Duration::from_secs(3595) - Duration::from_secs(3380)).await;
         let began = tokio::time::Instant::now();
-        assert_eq!(cache.lease().await.unwrap().generation(), 1);
+        assert_eq!(cache.get().await.unwrap().generation(), 1);
         assert_eq!(began.elapsed().as_secs(), 4, "until a second before its end");
     }
 
@@ -258,12 +271,29 @@ mod tests {
         }));
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(7200, Relaxed);
-        assert_eq!(cache.lease().await.unwrap().generation(), 1);
-        assert!(cache.state.lease_at_once().is_some(), "its life is counted from the new time");
+        assert_eq!(cache.get().await.unwrap().generation(), 1);
+        assert!(cache.state.get_at_once().is_some(), "its life is counted from the new time");
         let stats = cache.stats();
-        assert_eq!(stats.ended(FetchReason::Cold, FetchOutcome::NewToken), 1);
-        assert_eq!(stats.ended(FetchReason::Expired, FetchOutcome::SameToken), 1);
+        assert_eq!(stats.refreshes(FetchReason::Cold, FetchOutcome::NewToken), 1);
+        assert_eq!(stats.refreshes(FetchReason::Expired, FetchOutcome::SameToken), 1);
         assert_eq!((stats.fetches, stats.failures), (2, 0));
+    }
+
+    #[test]
+    fn a_cache_is_kept_warm_by_one_task_and_by_another_one_after_its_runtime_has_gone() {
+        let cache = counted();
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for _ in 0..2 {
+            let runtime = runtime();
+            runtime.block_on(async {
+                for _ in 0..3 {
+                    cache.keep_warm().unwrap();
+                }
+            });
+            assert_eq!(runtime.metrics().num_alive_tasks(), 1);
+        }
+        assert!(matches!(cache.keep_warm(), Err(Error::Token(TokenError::NoRuntime))));
     }
 
     #[test]
@@ -271,7 +301,7 @@ mod tests {
         fn check<T: Send + Sync + Clone + 'static>() {}
         check::<TokenCache>();
         fn check_future<T: Send + Unpin + 'static>() {}
-        check_future::<LeaseFuture>();
+        check_future::<CachedTokenFuture>();
         check_future::<RejectionFuture>();
     }
 }

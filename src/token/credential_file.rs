@@ -52,7 +52,7 @@ pub(super) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
 /// Where secrets of a credential file may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(super) enum TransportPolicy {
     /// By https; in clear text only to this machine.
     #[default]
     Safe,
@@ -73,7 +73,7 @@ fn field_fault(name: &str, what: &str, remedy: impl Into<Cow<'static, str>>) -> 
     fault(format!("its {name:?} {what}"), remedy)
 }
 
-pub(super) fn read(path: &Path, transport: Transport) -> Result<CredentialFile, Fault> {
+pub(super) fn read(path: &Path, transport: TransportPolicy) -> Result<CredentialFile, Fault> {
     let text = regular_file::read_to_string(path, LONGEST)
         .map_err(|unread| fault(unread.what(), unread.remedy()))?;
     parse(text, transport)
@@ -81,7 +81,7 @@ pub(super) fn read(path: &Path, transport: Transport) -> Result<CredentialFile, 
 
 pub(super) fn parse(
     text: impl Into<Arc<str>>,
-    transport: Transport,
+    transport: TransportPolicy,
 ) -> Result<CredentialFile, Fault> {
     let text = text.into();
     let mut json: Value =
@@ -151,7 +151,7 @@ fn field_of<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
     json.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
-fn check_source(json: &Value, transport: Transport) -> Result<(), Fault> {
+fn check_source(json: &Value, transport: TransportPolicy) -> Result<(), Fault> {
     let source = json.get("source_credentials").map(Value::to_string).unwrap_or_default();
     let source =
         parse(source, transport).map_err(|fault| fault.of("its \"source_credentials\""))?;

@@ -2,12 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::{Lease, flight::Flight};
+use super::{CachedToken, flight::Flight};
 use crate::error::TokenError;
 
 /// What a request gets when it is decided under the lock.
 pub(super) enum Decision {
-    Use(Lease),
+    Use(CachedToken),
     /// For the flight, but not beyond the time, if there is one: then it is decided anew.
     Wait(Flight, Option<Instant>),
     Fail(TokenError),

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    AccessToken, Lease,
+    AccessToken, CachedToken,
     clock::{Now, Phase, Schedule},
     flight::Flight,
 };
@@ -29,8 +29,8 @@ pub(super) struct Entry {
 
 impl Entry {
     #[inline]
-    pub(super) fn lease(&self) -> Lease {
-        Lease::new(self.token.authorization().clone(), self.generation)
+    pub(super) fn cached_token(&self) -> CachedToken {
+        CachedToken::new(self.token.authorization().clone(), self.generation)
     }
 
     #[inline]

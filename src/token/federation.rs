@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    credential_file::{self, CredentialFile, Reread, Transport, blocking, fault},
+    credential_file::{self, CredentialFile, Reread, TransportPolicy, blocking, fault},
     grant, impersonated, login,
     oauth_error::OAuthError,
 };
@@ -86,7 +86,7 @@ impl fmt::Debug for Federation {
 fn source_of(file: &CredentialFile) -> Result<CredentialFile, Fault> {
     let source = file.json.get("source_credentials").map(Value::to_string).unwrap_or_default();
     // Where its secrets may go was looked at with the file around it.
-    credential_file::parse(source, Transport::ClearTextToo)
+    credential_file::parse(source, TransportPolicy::ClearTextToo)
 }
 
 async fn impersonate(

@@ -18,7 +18,7 @@ use super::{AccessToken, FetchReason, TokenFuture, TokenSource};
 use crate::error::TokenError;
 
 /// How a flight ended for those who waited: the cache already holds what it brought.
-pub(super) type Outcome = Result<(), TokenError>;
+pub(super) type FlightOutcome = Result<(), TokenError>;
 
 /// Beyond the source's own time-out: how long a waiter gives a flight that its runtime neglects.
 const GRACE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub(super) struct Flight {
     reason: FetchReason,
     started: Instant,
     deadline: Instant,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: watch::Receiver<Option<FlightOutcome>>,
 }
 
 impl Flight {
@@ -37,7 +37,7 @@ impl Flight {
         source: Arc<dyn TokenSource>,
         reason: FetchReason,
         timeout: Duration,
-        land: impl FnOnce(Result<AccessToken, TokenError>) -> Outcome + Send + 'static,
+        land: impl FnOnce(Result<AccessToken, TokenError>) -> FlightOutcome + Send + 'static,
     ) -> Result<Self, TokenError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
         let (sender, outcome) = watch::channel(None);
@@ -76,7 +76,7 @@ impl Flight {
     }
 
     /// `None` if the flight was lost: its runtime was shut down or stands still.
-    pub(super) async fn outcome(mut self) -> Option<Outcome> {
+    pub(super) async fn outcome(mut self) -> Option<FlightOutcome> {
         let ended = self.outcome.wait_for(Option::is_some);
         match tokio::time::timeout_at(self.deadline, ended).await {
             Ok(Ok(outcome)) => outcome.clone(),

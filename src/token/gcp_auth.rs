@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    credential_file::{self, CredentialFile, KEY_VARIABLE, Reread, Transport, blocking},
+    credential_file::{self, CredentialFile, KEY_VARIABLE, Reread, TransportPolicy, blocking},
     grant,
     login::Login,
     machine,
@@ -52,6 +52,7 @@ const ASSERTION_LIFE: i64 = 3595;
 /// // GOOGLE_APPLICATION_CREDENTIALS, gcloud's user credentials, the metadata server, gcloud
 /// let cache = TokenCache::new(GcpAuth::new());
 /// ```
+#[doc(alias = "service account")]
 #[derive(Clone)]
 pub struct GcpAuth {
     /// What gives the tokens, once something gave one.
@@ -110,7 +111,7 @@ impl GcpAuth {
     ///
     /// [`ConfigError`] if it is not such a key; the text names the field, never its content.
     pub fn from_service_account_key(json: impl Into<String>) -> Result<Self, ConfigError> {
-        credential_file::parse(json.into(), Transport::Safe)
+        credential_file::parse(json.into(), TransportPolicy::Safe)
             .and_then(|content| Self::key(Reread::fixed(content)))
             .map_err(|why| ConfigError::unusable_content("service-account key", &why))
     }
@@ -124,7 +125,7 @@ impl GcpAuth {
     /// [`ConfigError`] if it cannot be read now, or is not such a key.
     pub fn from_service_account_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let path = path.into();
-        Reread::open(&path, Transport::Safe)
+        Reread::open(&path, TransportPolicy::Safe)
             .and_then(Self::key)
             .map_err(|why| ConfigError::unusable("service-account key file", &path, &why))
     }
@@ -171,7 +172,7 @@ impl TokenSource for GcpAuth {
                 // Of what the search will find first, if it is a file.
                 let named = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty());
                 let path = named.map(PathBuf::from).or_else(credential_file::user_credentials);
-                let file = path.and_then(|path| Reread::open(path, Transport::Safe).ok());
+                let file = path.and_then(|path| Reread::open(path, TransportPolicy::Safe).ok());
                 credential_file::quota_project(file.as_ref())
             }
         };
@@ -246,7 +247,7 @@ async fn first_of_metadata_server() -> Result<AccessToken, BoxError> {
 
 async fn open(place: &'static str, path: PathBuf) -> Result<Reread, BoxError> {
     blocking(move || {
-        let file = Reread::open(&path, Transport::Safe);
+        let file = Reread::open(&path, TransportPolicy::Safe);
         Ok(file.map_err(|fault| CredentialsError::unusable(place.into(), &path, fault))?)
     })
     .await
@@ -311,8 +312,8 @@ async fn gcloud() -> Result<AccessToken, BoxError> {
     // It was fetched by the constructor.
     let token =
         provider.token(&[CLOUD_PLATFORM_SCOPE]).await.map_err(|error| gcloud_fault(&error))?;
-    let life = token.expires_at() - chrono::Utc::now();
-    Ok(AccessToken::new(token.as_str(), Some(life.to_std().unwrap_or_default()))?)
+    let lifetime = token.expires_at() - chrono::Utc::now();
+    Ok(AccessToken::new(token.as_str(), Some(lifetime.to_std().unwrap_or_default()))?)
 }
 
 async fn gcloud_provider(limit: Duration) -> Result<GCloudAuthorizedUser, BoxError> {

@@ -3,7 +3,7 @@
 //! Its credentials keep a token and refresh it by a task of their own. That has five edges, which
 //! end here (as of 1.18):
 //!
-//! - They do not tell when a token expires. So its life counts as unknown and they are asked every
+//! - They do not tell when a token expires. So its lifetime counts as unknown and they are asked every
 //!   few minutes, which costs nothing: they answer from memory, with a token that has four minutes
 //!   left unless its refresh fails.
 //! - They cannot be forced. After a 401 they are built again.
@@ -34,7 +34,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use self::explain::{Failure, explain_build};
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    credential_file::{self, CredentialFile, Reread, Transport},
+    credential_file::{self, CredentialFile, Reread, TransportPolicy},
     grant,
     impersonated::check_lifetime,
 };
@@ -51,6 +51,8 @@ use crate::{
 ///
 /// The crate takes its cryptography from rustls's process-wide provider. If the process has none
 /// by the first fetch, this installs `ring`.
+#[doc(alias = "workload identity federation")]
+#[doc(alias = "external_account")]
 #[derive(Clone)]
 pub struct GoogleCloudAuth {
     shared: Arc<Shared>,
@@ -82,7 +84,7 @@ impl GoogleCloudAuth {
     ///
     /// [`ConfigError`] if it is not such a file; the text names the field, never its content.
     pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
-        credential_file::parse(json.into(), Transport::Safe)
+        credential_file::parse(json.into(), TransportPolicy::Safe)
             .and_then(|content| Self::file(Reread::fixed(content)))
             .map_err(|why| ConfigError::unusable_content("credential file", &why))
     }
@@ -96,7 +98,7 @@ impl GoogleCloudAuth {
     /// [`ConfigError`] if it cannot be read now, or is not such a file.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let path = path.into();
-        Reread::open(&path, Transport::Safe)
+        Reread::open(&path, TransportPolicy::Safe)
             .and_then(Self::file)
             .map_err(|why| ConfigError::unusable("credential file", &path, &why))
     }
@@ -123,7 +125,7 @@ impl GoogleCloudAuth {
         Self { shared: Arc::new(Shared { origin, lifetime: None, quota_project, built }) }
     }
 
-    /// The life to ask for where credentials impersonate a service account, 1 s to 12 h; others
+    /// The lifetime to ask for where credentials impersonate a service account, 1 s to 12 h; others
     /// ignore it. See [`Impersonated::lifetime`](super::Impersonated::lifetime).
     ///
     /// # Errors

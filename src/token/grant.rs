@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     AccessToken, CredentialKind,
-    http::{Answer, Cause},
+    http::{Answer, RequestErrorKind},
     oauth_error::OAuthError,
 };
 use crate::{
@@ -76,7 +76,12 @@ pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault>
         let passes = match &answer {
             Ok(answer) => answer.status.is_server_error(),
             Err(why) => {
-                matches!(why.cause, Cause::Refused | Cause::Unconnected | Cause::BrokeOff)
+                matches!(
+                    why.cause,
+                    RequestErrorKind::Refused
+                        | RequestErrorKind::Unconnected
+                        | RequestErrorKind::BrokeOff
+                )
             }
         };
         if !passes || tries == TRIES {
@@ -102,10 +107,10 @@ fn read(answer: &Answer, host: &str) -> Result<Grant, BoxError> {
     if text("token_type")?.is_some_and(|kind| !kind.trim().eq_ignore_ascii_case("bearer")) {
         return Err(wrong("has a \"token_type\" that is not Bearer".to_owned()).into());
     }
-    let life = life(json.get("expires_in").unwrap_or(&Value::Null))
+    let lifetime = lifetime(json.get("expires_in").unwrap_or(&Value::Null))
         .ok_or_else(|| wrong("has an \"expires_in\" that is not a number of seconds".to_owned()))?;
     let refresh_token = text("refresh_token")?.filter(|text| !text.is_empty()).map(str::to_owned);
-    Ok(Grant { token: AccessToken::new(token, life)?, refresh_token })
+    Ok(Grant { token: AccessToken::new(token, lifetime)?, refresh_token })
 }
 
 pub(super) fn not_a_token(host: &str, what: &str) -> Fault {
@@ -115,7 +120,7 @@ pub(super) fn not_a_token(host: &str, what: &str) -> Fault {
 }
 
 /// A number of seconds, and with some servers in quotes; `Some(None)` if it is not told.
-fn life(value: &Value) -> Option<Option<Duration>> {
+fn lifetime(value: &Value) -> Option<Option<Duration>> {
     let seconds = match value {
         Value::Null => return Some(None),
         Value::Number(number) => number.as_f64()?,
@@ -153,7 +158,7 @@ mod tests {
             (json!(true), None),
         ] {
             let expected = seconds.map(|seconds| seconds.map(Duration::from_secs));
-            assert_eq!(life(&value), expected, "{value}");
+            assert_eq!(lifetime(&value), expected, "{value}");
         }
     }
 }

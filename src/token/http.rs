@@ -35,13 +35,13 @@ const LONGEST: usize = 1024 * 1024;
 
 /// Why there was no answer. Its text has no header, no body and no query.
 #[derive(Clone, Debug)]
-pub(super) struct Unanswered {
-    pub(super) cause: Cause,
+pub(super) struct RequestError {
+    pub(super) cause: RequestErrorKind,
     text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum RequestErrorKind {
     /// The name has no address.
     Unresolved,
     /// Nothing listens there.
@@ -62,56 +62,64 @@ pub(super) enum Cause {
     Here,
 }
 
-impl Unanswered {
-    fn new(cause: Cause, text: impl Into<String>) -> Self {
+impl RequestError {
+    fn new(cause: RequestErrorKind, text: impl Into<String>) -> Self {
         Self { cause, text: text.into() }
     }
 
     fn of(error: &hyper_util::client::legacy::Error) -> Self {
-        unanswered(error, error.is_connect())
+        request_error(error, error.is_connect())
     }
 
     /// The same for who waits for a token of `host`.
     pub(super) fn fault(self, host: &str) -> Fault {
         let Self { cause, text } = self;
         let what = match cause {
-            Cause::BrokeOff | Cause::TooLong => format!("{host}: {text}"),
-            Cause::Here => text,
+            RequestErrorKind::BrokeOff | RequestErrorKind::TooLong => format!("{host}: {text}"),
+            RequestErrorKind::Here => text,
             _ => format!("{host} cannot be reached: {text}"),
         };
         let remedy = match cause {
-            Cause::Unresolved => {
+            RequestErrorKind::Unresolved => {
                 "see that this machine can look up names outside (`getent hosts googleapis.com`)"
             }
-            Cause::UnknownIssuer => UNKNOWN_ISSUER,
-            Cause::Tls => "another server answers there: look at this machine's DNS and clock",
-            Cause::TooLong => "what answers there is no token endpoint: look at the URL",
-            Cause::Here => "install the package ca-certificates, or name a file in SSL_CERT_FILE",
-            Cause::Refused | Cause::TimedOut | Cause::Unconnected | Cause::BrokeOff => UNREACHABLE,
+            RequestErrorKind::UnknownIssuer => UNKNOWN_ISSUER,
+            RequestErrorKind::Tls => {
+                "another server answers there: look at this machine's DNS and clock"
+            }
+            RequestErrorKind::TooLong => "what answers there is no token endpoint: look at the URL",
+            RequestErrorKind::Here => {
+                "install the package ca-certificates, or name a file in SSL_CERT_FILE"
+            }
+            RequestErrorKind::Refused
+            | RequestErrorKind::TimedOut
+            | RequestErrorKind::Unconnected
+            | RequestErrorKind::BrokeOff => UNREACHABLE,
         };
         Fault::new(FaultKind::Unreachable, what, remedy)
     }
 }
 
 /// Why a client had no answer, by the types of the causes and never by their texts.
-pub(super) fn unanswered(error: &(dyn StdError + 'static), of_connecting: bool) -> Unanswered {
-    let mut cause = if of_connecting { Cause::Unconnected } else { Cause::BrokeOff };
+pub(super) fn request_error(error: &(dyn StdError + 'static), of_connecting: bool) -> RequestError {
+    let mut cause =
+        if of_connecting { RequestErrorKind::Unconnected } else { RequestErrorKind::BrokeOff };
     let mut next = Some(error);
     while let Some(error) = next {
         let io = error.downcast_ref::<std::io::Error>();
         if error.is::<LookupError>() {
-            cause = Cause::Unresolved;
+            cause = RequestErrorKind::Unresolved;
         } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             cause = match tls {
                 rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    Cause::UnknownIssuer
+                    RequestErrorKind::UnknownIssuer
                 }
-                _ => Cause::Tls,
+                _ => RequestErrorKind::Tls,
             };
-        } else if cause == Cause::Unconnected {
+        } else if cause == RequestErrorKind::Unconnected {
             cause = match io.map(std::io::Error::kind) {
-                Some(ErrorKind::ConnectionRefused) => Cause::Refused,
-                Some(ErrorKind::TimedOut) => Cause::TimedOut,
+                Some(ErrorKind::ConnectionRefused) => RequestErrorKind::Refused,
+                Some(ErrorKind::TimedOut) => RequestErrorKind::TimedOut,
                 _ => cause,
             };
         }
@@ -121,7 +129,7 @@ pub(super) fn unanswered(error: &(dyn StdError + 'static), of_connecting: bool) 
             None => error.source(),
         };
     }
-    Unanswered::new(cause, chain(error))
+    RequestError::new(cause, chain(error))
 }
 
 /// What to do where a token endpoint cannot be reached.
@@ -132,13 +140,13 @@ pub(super) const UNKNOWN_ISSUER: &str = "a proxy that reads TLS may be between: 
                                          certificate to this system's, or name a file with it in \
                                          SSL_CERT_FILE";
 
-impl fmt::Display for Unanswered {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl StdError for Unanswered {}
+impl StdError for RequestError {}
 
 /// The system's resolver, whose failures can be told from those of a connection.
 #[derive(Debug)]
@@ -199,7 +207,7 @@ impl Answer {
 pub(super) async fn send(
     request: Request<Full<Bytes>>,
     connect: Duration,
-) -> Result<Answer, Unanswered> {
+) -> Result<Answer, RequestError> {
     let mut connector = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(connect));
@@ -211,7 +219,7 @@ pub(super) async fn send(
             let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
             Ok::<_, std::io::Error>(builder.https_only().enable_http1().wrap_connector(connector))
         });
-        let here = |text| Unanswered::new(Cause::Here, text);
+        let here = |text| RequestError::new(RequestErrorKind::Here, text);
         let connector = connector
             .await
             .map_err(|_| here("the runtime was shut down"))?
@@ -220,12 +228,15 @@ pub(super) async fn send(
     } else {
         once().build(connector).request(request).await
     };
-    let (head, body) = response.map_err(|error| Unanswered::of(&error))?.into_parts();
+    let (head, body) = response.map_err(|error| RequestError::of(&error))?.into_parts();
     let body = Limited::new(body, LONGEST).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            return Unanswered::new(Cause::TooLong, "the answer is longer than any token's");
+            return RequestError::new(
+                RequestErrorKind::TooLong,
+                "the answer is longer than any token's",
+            );
         }
-        Unanswered::new(Cause::BrokeOff, "the answer broke off")
+        RequestError::new(RequestErrorKind::BrokeOff, "the answer broke off")
     })?;
     Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
 }
@@ -265,14 +276,14 @@ mod tests {
     #[test]
     fn a_cause_is_known_by_the_kind_of_the_error_within() {
         for (kind, of_connecting, cause) in [
-            (ErrorKind::ConnectionRefused, true, Cause::Refused),
-            (ErrorKind::TimedOut, true, Cause::TimedOut),
-            (ErrorKind::HostUnreachable, true, Cause::Unconnected),
-            (ErrorKind::TimedOut, false, Cause::BrokeOff),
-            (ErrorKind::ConnectionReset, false, Cause::BrokeOff),
+            (ErrorKind::ConnectionRefused, true, RequestErrorKind::Refused),
+            (ErrorKind::TimedOut, true, RequestErrorKind::TimedOut),
+            (ErrorKind::HostUnreachable, true, RequestErrorKind::Unconnected),
+            (ErrorKind::TimedOut, false, RequestErrorKind::BrokeOff),
+            (ErrorKind::ConnectionReset, false, RequestErrorKind::BrokeOff),
         ] {
             let error = io::Error::other(io::Error::from(kind));
-            assert_eq!(unanswered(&error, of_connecting).cause, cause, "{kind:?}");
+            assert_eq!(request_error(&error, of_connecting).cause, cause, "{kind:?}");
         }
     }
 

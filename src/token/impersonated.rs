@@ -1,4 +1,4 @@
-//! Another service account's tokens, with a life of up to twelve hours.
+//! Another service account's tokens, with a lifetime of up to twelve hours.
 
 use std::{
     fmt,
@@ -48,6 +48,8 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// # #[cfg(not(feature = "gcp-auth"))]
 /// # fn main() {}
 /// ```
+#[doc(alias = "service account impersonation")]
+#[doc(alias = "generateAccessToken")]
 #[derive(Clone)]
 pub struct Impersonated {
     base: TokenCache,
@@ -77,7 +79,7 @@ impl Impersonated {
         })
     }
 
-    /// The life to ask for, 1 s to 12 h. Default 1 h, which is the most that Google grants unless
+    /// The lifetime to ask for, 1 s to 12 h. Default 1 h, which is the most that Google grants unless
     /// the organisation's policy `iam.allowServiceAccountCredentialLifetimeExtension` names the
     /// account.
     ///
@@ -134,13 +136,13 @@ impl Impersonated {
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
-        let mut lease = self.base.lease().await?;
-        let mut answer = self.ask(lease.authorization()).await?;
+        let mut token = self.base.get().await?;
+        let mut answer = self.ask(token.authorization()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
-            && let Ok(newer) = self.base.rejected(lease.generation()).await
+            && let Ok(newer) = self.base.rejected(token.generation()).await
         {
-            lease = newer;
-            answer = self.ask(lease.authorization()).await?;
+            token = newer;
+            answer = self.ask(token.authorization()).await?;
         }
         let whose = format!("no token for {}", self.account);
         read(&answer, self.lifetime, |fault| fault.of(&whose))
@@ -209,8 +211,8 @@ fn read(
         .ok_or_else(|| wrong("has an \"expireTime\" that is not a time"))?;
     // Counted by the server's clock: this machine's may be wrong.
     let now = answer.date().unwrap_or_else(SystemTime::now);
-    let life = end.map(|end| (end - DateTime::<Utc>::from(now)).to_std().unwrap_or_default());
-    Ok(AccessToken::new(token, life.map(|life| life.min(lifetime)))?)
+    let left = end.map(|end| (end - DateTime::<Utc>::from(now)).to_std().unwrap_or_default());
+    Ok(AccessToken::new(token, left.map(|left| left.min(lifetime)))?)
 }
 
 /// A point in time as Google writes it; `Some(None)` if it is not told.

@@ -19,12 +19,12 @@ use crate::{
 /// Off Google Cloud nobody answers.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) struct Machine {
+pub(super) struct MetadataServer {
     host: String,
     quota_project: Option<String>,
 }
 
-impl Machine {
+impl MetadataServer {
     /// At the host that the environment names, or where Google Cloud has it.
     pub(super) fn new() -> Self {
         Self { host: metadata::host(), quota_project: credential_file::quota_project(None) }
@@ -54,7 +54,7 @@ pub(super) async fn token(host: &str) -> Result<AccessToken, BoxError> {
     Ok(grant::granted(CredentialKind::MetadataServer, &answer, host)?.token)
 }
 
-impl TokenSource for Machine {
+impl TokenSource for MetadataServer {
     fn fetch(&self, _: FetchReason) -> TokenFuture<'_> {
         Box::pin(token(&self.host))
     }
@@ -64,8 +64,8 @@ impl TokenSource for Machine {
     }
 }
 
-impl fmt::Debug for Machine {
+impl fmt::Debug for MetadataServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Machine").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("MetadataServer").field("host", &self.host).finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     credential_file::is_name,
-    http::{Answer, Cause, send},
+    http::{Answer, RequestErrorKind, send},
 };
 use crate::BoxError;
 
@@ -38,7 +38,7 @@ const TRY: Duration = Duration::from_secs(3);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Machine {
+pub(super) struct MachineIdentity {
     pub(super) email: Option<String>,
     pub(super) project_id: Option<String>,
     pub(super) universe_domain: Option<String>,
@@ -95,21 +95,21 @@ impl Surroundings {
     }
 
     /// Whether it may pass.
-    fn is_transient(self, why: &Unanswered) -> bool {
+    fn is_transient(self, why: &MetadataError) -> bool {
         match why {
-            Unanswered::NoHost => false,
-            Unanswered::NoName(_) => self == Self::GoogleCloud,
-            Unanswered::Stranger(status) => {
+            MetadataError::NoHost => false,
+            MetadataError::NoName(_) => self == Self::GoogleCloud,
+            MetadataError::Stranger(status) => {
                 self != Self::Elsewhere && (status.is_client_error() || status.is_server_error())
             }
-            Unanswered::Unreachable(_) | Unanswered::Busy(_) | Unanswered::Late => true,
+            MetadataError::Unreachable(_) | MetadataError::Busy(_) | MetadataError::Late => true,
         }
     }
 }
 
 /// Why there is no answer of a metadata server.
 #[derive(Debug)]
-enum Unanswered {
+enum MetadataError {
     /// The variable holds something else.
     NoHost,
     /// The name does not resolve.
@@ -124,7 +124,7 @@ enum Unanswered {
     Late,
 }
 
-impl fmt::Display for Unanswered {
+impl fmt::Display for MetadataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHost => write!(f, "{HOST_VARIABLE} is not a host"),
@@ -139,14 +139,14 @@ impl fmt::Display for Unanswered {
     }
 }
 
-impl StdError for Unanswered {}
+impl StdError for MetadataError {}
 
 /// Who this machine is, if a metadata server says so. Only that it is there is needed for tokens; its
 /// project is asked for if that is wanted.
 pub(super) async fn machine(
     around: Surroundings,
     wants_project: bool,
-) -> Result<Machine, BoxError> {
+) -> Result<MachineIdentity, BoxError> {
     let host = &host();
     let deadline = Instant::now() + around.patience();
     let email = email(around, host, around.patience()).await?;
@@ -160,7 +160,7 @@ pub(super) async fn machine(
     let project_id = if wants_project { value("project/project-id").await } else { None };
     let universe_domain = value("universe/universe-domain").await;
     let universe_domain = universe_domain.filter(|domain| domain != "googleapis.com");
-    Ok(Machine { email, project_id, universe_domain })
+    Ok(MachineIdentity { email, project_id, universe_domain })
 }
 
 /// Waits for a metadata server for at most that long, if nothing says before that there is none.
@@ -178,7 +178,7 @@ async fn email(
     let ask = || async {
         match get(host, "instance/service-accounts/default/email").await {
             // It is there.
-            Err(Unanswered::Busy(_)) => Ok(None),
+            Err(MetadataError::Busy(_)) => Ok(None),
             answered => answered,
         }
     };
@@ -193,11 +193,11 @@ async fn email(
 }
 
 /// Tries until there is an answer, or a reason that does not pass, or the time is over.
-async fn persist<T, F: Future<Output = Result<T, Unanswered>>>(
+async fn persist<T, F: Future<Output = Result<T, MetadataError>>>(
     around: Surroundings,
     deadline: Instant,
     ask: impl Fn() -> F,
-) -> Result<T, Unanswered> {
+) -> Result<T, MetadataError> {
     let mut pause = PAUSE.0;
     let mut tries = 0_u32;
     loop {
@@ -205,7 +205,7 @@ async fn persist<T, F: Future<Output = Result<T, Unanswered>>>(
         let why = match timeout_at(end, ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why)) => why,
-            Err(_elapsed) => Unanswered::Late,
+            Err(_elapsed) => MetadataError::Late,
         };
         if !around.is_transient(&why) || Instant::now() + pause >= deadline {
             return Err(why);
@@ -219,21 +219,21 @@ async fn persist<T, F: Future<Output = Result<T, Unanswered>>>(
 }
 
 /// `None` if the server has no such value.
-async fn get(host: &str, path: &str) -> Result<Option<String>, Unanswered> {
+async fn get(host: &str, path: &str) -> Result<Option<String>, MetadataError> {
     let request = Request::get(format!("http://{host}/computeMetadata/v1/{path}"))
         .header("metadata-flavor", "Google")
         .body(Full::<Bytes>::default())
-        .map_err(|_| Unanswered::NoHost)?;
+        .map_err(|_| MetadataError::NoHost)?;
     let answer = send(request, TRY).await.map_err(|why| match why.cause {
-        Cause::Unresolved => Unanswered::NoName(why.into()),
-        _ => Unanswered::Unreachable(why.into()),
+        RequestErrorKind::Unresolved => MetadataError::NoName(why.into()),
+        _ => MetadataError::Unreachable(why.into()),
     })?;
     let value = answer.text().trim();
     match answer.status {
-        status if !is_its_own(&answer) => Err(Unanswered::Stranger(status)),
+        status if !is_its_own(&answer) => Err(MetadataError::Stranger(status)),
         status if status.is_success() => Ok(is_name(value).then(|| value.to_owned())),
         StatusCode::NOT_FOUND => Ok(None),
-        status => Err(Unanswered::Busy(status)),
+        status => Err(MetadataError::Busy(status)),
     }
 }
 
@@ -270,20 +270,24 @@ mod tests {
         }
     }
 
-    fn refused() -> Unanswered {
-        Unanswered::Unreachable(io::Error::from(io::ErrorKind::ConnectionRefused).into())
+    fn refused() -> MetadataError {
+        MetadataError::Unreachable(io::Error::from(io::ErrorKind::ConnectionRefused).into())
     }
 
-    fn stranger(status: u16) -> Unanswered {
-        Unanswered::Stranger(StatusCode::from_u16(status).unwrap())
+    fn stranger(status: u16) -> MetadataError {
+        MetadataError::Stranger(StatusCode::from_u16(status).unwrap())
     }
 
-    fn no_name() -> Unanswered {
-        Unanswered::NoName(io::Error::other("not found").into())
+    fn no_name() -> MetadataError {
+        MetadataError::NoName(io::Error::other("not found").into())
     }
 
     /// Whether an answer after `late` seconds of that is waited for, and for how long in vain.
-    async fn waits(around: Surroundings, late: u64, why: impl Fn() -> Unanswered) -> (bool, u64) {
+    async fn waits(
+        around: Surroundings,
+        late: u64,
+        why: impl Fn() -> MetadataError,
+    ) -> (bool, u64) {
         let began = Instant::now();
         let there = began + Duration::from_secs(late);
         let ask = || {
@@ -298,8 +302,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whatever_passes_is_waited_for_where_a_server_is_expected() {
-        let busy = || Unanswered::Busy(StatusCode::SERVICE_UNAVAILABLE);
-        let all: [&dyn Fn() -> Unanswered; 6] = [
+        let busy = || MetadataError::Busy(StatusCode::SERVICE_UNAVAILABLE);
+        let all: [&dyn Fn() -> MetadataError; 6] = [
             &refused,
             &|| stranger(403),
             &|| stranger(404),
@@ -318,7 +322,7 @@ mod tests {
         assert!(waits(GoogleCloud, 25, no_name).await.0);
         assert_eq!(waits(Kubernetes, 25, no_name).await, (false, 0), "not Google's cluster");
         assert_eq!(waits(GoogleCloud, 25, || stranger(200)).await, (false, 0));
-        assert_eq!(waits(GoogleCloud, 25, || Unanswered::NoHost).await, (false, 0));
+        assert_eq!(waits(GoogleCloud, 25, || MetadataError::NoHost).await, (false, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -326,7 +330,7 @@ mod tests {
         assert!(waits(Elsewhere, 1, refused).await.0);
         let (found, time) = waits(Elsewhere, 25, refused).await;
         assert!(!found && time <= 2);
-        for why in [&|| stranger(404), &no_name as &dyn Fn() -> Unanswered] {
+        for why in [&|| stranger(404), &no_name as &dyn Fn() -> MetadataError] {
             assert_eq!(waits(Elsewhere, 1, why).await, (false, 0));
         }
     }

@@ -9,7 +9,7 @@
 //! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `gcp-auth` or `google-cloud-auth`) |
 //! | `GcpAuth` | tokens of a key file, of user credentials, of the metadata server or of gcloud (feature `gcp-auth`) |
 //! | `GoogleCloudAuth` | tokens by Google's own crate: of all of these, and of identity federation by a command or AWS (feature `google-cloud-auth`) |
-//! | `Impersonated` | tokens of another service account, with a life of up to 12 hours (either feature) |
+//! | `Impersonated` | tokens of another service account, with a lifetime of up to 12 hours (either feature) |
 //! | [`token_fn`] | whatever a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
 //!
@@ -26,9 +26,9 @@
 //!     Ok(AccessToken::new("ya29.example", Some(Duration::from_secs(3600)))?)
 //! }));
 //!
-//! let lease = cache.lease().await?;
-//! assert_eq!(lease.generation(), 1);
-//! assert!(lease.authorization().is_sensitive());
+//! let token = cache.get().await?;
+//! assert_eq!(token.generation(), 1);
+//! assert!(token.authorization().is_sensitive());
 //! # Ok(())
 //! # }
 //! ```
@@ -36,13 +36,13 @@
 mod bucket;
 mod builder;
 mod cache;
+mod cached_token;
 mod clock;
 mod control;
 mod counters;
 mod decision;
 mod entry;
 mod flight;
-mod lease;
 mod state;
 mod static_token;
 mod waiters;
@@ -99,7 +99,7 @@ pub use self::{
 pub use self::{
     builder::TokenCacheBuilder,
     cache::{FetchOutcome, TokenCache, TokenStats},
-    lease::{Lease, LeaseFuture, RefreshOutcome, RejectionFuture},
+    cached_token::{CachedToken, CachedTokenFuture, RefreshOutcome, RejectionFuture},
     static_token::{StaticToken, TokenFn, token_fn},
 };
 use crate::{BoxError, error::TokenError};
@@ -116,7 +116,9 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 /// An OAuth 2.0 access token and how long it will live.
 ///
 /// It is kept as the header value that requests carry, and never printed: `Debug` shows only the
-/// life.
+/// lifetime.
+#[doc(alias = "bearer")]
+#[doc(alias = "oauth")]
 #[derive(Clone)]
 pub struct AccessToken {
     header: HeaderValue,
@@ -158,9 +160,40 @@ impl AccessToken {
         &self.header
     }
 
+    /// The same token with another lifetime, counted from now. `None` is for one that is not known.
+    #[must_use]
+    pub fn with_expires_in(mut self, expires_in: Option<Duration>) -> Self {
+        self.expires_in = expires_in;
+        self
+    }
+
     /// How long the token lives, counted from when it was made.
     pub fn expires_in(&self) -> Option<Duration> {
         self.expires_in
+    }
+}
+
+impl TryFrom<HeaderValue> for AccessToken {
+    type Error = TokenError;
+
+    /// Takes the value of an `Authorization` header, `Bearer …`, and marks it sensitive. How long it
+    /// lives is not known; see [`with_expires_in`](Self::with_expires_in).
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Invalid`] if it has another scheme, and as for [`AccessToken::new`].
+    fn try_from(authorization: HeaderValue) -> Result<Self, TokenError> {
+        let other = TokenError::Invalid("an authorization that is not `Bearer` and a token");
+        let (scheme, token) = authorization
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .ok_or(other.clone())?;
+        // RFC 9110 §11.1: the case of a scheme does not matter.
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(other);
+        }
+        Self::new(token.trim_start_matches(' '), None)
     }
 }
 
@@ -192,6 +225,8 @@ pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, BoxEr
 /// [`TokenCache`] calls it at most once at a time, on a task of its own, with a time-out. A panic
 /// is contained. Unless the reason is [`FetchReason::Cold`], an implementation must not answer
 /// from a cache: the cache above has decided that a new token is needed.
+#[doc(alias = "TokenProvider")]
+#[doc(alias = "CredentialsProvider")]
 pub trait TokenSource: Send + Sync + 'static {
     /// Fetches a token.
     ///
@@ -240,6 +275,24 @@ mod tests {
         assert!(AccessToken::new("a".repeat(LONGEST_TOKEN), None).is_ok());
         let error = AccessToken::new("a".repeat(LONGEST_TOKEN + 1), None).unwrap_err();
         assert!(error.to_string().contains("16 KiB"), "{error}");
+    }
+
+    #[test]
+    fn a_bearer_header_becomes_a_sensitive_token_and_no_other_header_does() {
+        for text in ["Bearer ya29.example", "bearer   ya29.example"] {
+            let header = HeaderValue::from_static(text);
+            let token = AccessToken::try_from(header).unwrap();
+            assert_eq!(token.authorization(), "Bearer ya29.example");
+            assert!(token.authorization().is_sensitive());
+            assert_eq!(token.expires_in(), None);
+            let hour = Some(Duration::from_secs(3600));
+            assert_eq!(token.with_expires_in(hour).expires_in(), hour);
+        }
+        for text in ["ya29.example", "Basic dXNlcg==", "Bearer", "Bearer ", "Bearer a b", ""] {
+            let header = HeaderValue::from_static(text);
+            let error = AccessToken::try_from(header).unwrap_err();
+            assert!(matches!(error, TokenError::Invalid(_)), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -31,25 +31,25 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use super::{
-    AccessToken, FetchOutcome, FetchReason, Lease, RefreshOutcome, TokenSource,
+    AccessToken, CachedToken, FetchOutcome, FetchReason, RefreshOutcome, TokenSource,
     bucket::Bucket,
-    builder::Settings,
+    builder::CacheSettings,
+    cached_token::Rejected,
     clock::{Clock, Now, Phase},
     control::{Control, Pause},
     counters::Counters,
     decision::Decision,
     entry::Entry,
-    flight::{Flight, Outcome},
-    lease::Rejected,
+    flight::{Flight, FlightOutcome},
 };
 use crate::error::TokenError;
 
-pub(super) struct State {
+pub(super) struct CacheState {
     pub(super) source: Arc<dyn TokenSource>,
-    settings: Settings,
+    settings: CacheSettings,
     pub(super) clock: Clock,
     pub(super) current: ArcSwapOption<Entry>,
     /// Before this time no flight can start: one is under way, or a pause is on. In nanoseconds
@@ -60,10 +60,12 @@ pub(super) struct State {
     pub(super) counters: Counters,
     /// Closes when the last clone goes, so that `keep_warm` ends then.
     pub(super) alive: watch::Sender<()>,
+    /// The task of `keep_warm`.
+    pub(super) warm_task: Mutex<Option<AbortHandle>>,
 }
 
-impl State {
-    pub(super) fn new(source: Arc<dyn TokenSource>, settings: Settings) -> Self {
+impl CacheState {
+    pub(super) fn new(source: Arc<dyn TokenSource>, settings: CacheSettings) -> Self {
         let started = Instant::now();
         Self {
             control: Mutex::new(Control::new(Bucket::full(&settings, started))),
@@ -75,16 +77,17 @@ impl State {
             started,
             counters: Counters::default(),
             alive: watch::channel(()).0,
+            warm_task: Mutex::default(),
         }
     }
 }
 
-impl State {
-    pub(super) fn lease_at_once(&self) -> Option<Lease> {
-        self.at_once(Entry::lease)
+impl CacheState {
+    pub(super) fn get_at_once(&self) -> Option<CachedToken> {
+        self.at_once(Entry::cached_token)
     }
 
-    /// What `take` makes of the token, if that takes no lock. A lease that is moved about costs
+    /// What `take` makes of the token, if that takes no lock. A token that is moved about costs
     /// more than the clone of the header in it.
     #[inline]
     pub(super) fn at_once<T>(&self, take: impl FnOnce(&Entry) -> T) -> Option<T> {
@@ -113,10 +116,10 @@ impl State {
             // A source that was well but had no newer token is asked again: this one has died.
             Phase::Dead => match control.pause_error(&now) {
                 Some(error) if entry.is_surely_dead(&now) => Decision::Fail(error),
-                Some(_) => Decision::Use(entry.lease()),
+                Some(_) => Decision::Use(entry.cached_token()),
                 None => self.join_or_use(&mut control, &now, FetchReason::Expired, &entry),
             },
-            _ if control.pausing(&now) => Decision::Use(entry.lease()),
+            _ if control.pausing(&now) => Decision::Use(entry.cached_token()),
             Phase::Blocked => self.join_or_use(&mut control, &now, FetchReason::Expired, &entry),
             _ if entry.rejected.load(Relaxed)
                 && (control.under_way(&now).is_some()
@@ -127,9 +130,9 @@ impl State {
             Phase::Stale => {
                 // Its failure is in the pause that it leaves; this request needs no answer.
                 self.join(&mut control, &now, FetchReason::Proactive);
-                Decision::Use(entry.lease())
+                Decision::Use(entry.cached_token())
             }
-            Phase::Fresh => Decision::Use(entry.lease()),
+            Phase::Fresh => Decision::Use(entry.cached_token()),
         }
     }
 
@@ -149,9 +152,9 @@ impl State {
         match decision {
             Decision::Wait(flight, _) => match entry.patience(now, &flight) {
                 until if now.monotonic < until => Decision::Wait(flight, Some(until)),
-                _ => Decision::Use(entry.lease()),
+                _ => Decision::Use(entry.cached_token()),
             },
-            Decision::Use(_) | Decision::Fail(_) => Decision::Use(entry.lease()),
+            Decision::Use(_) | Decision::Fail(_) => Decision::Use(entry.cached_token()),
         }
     }
 
@@ -189,7 +192,7 @@ impl State {
         number: u64,
         reason: FetchReason,
         result: Result<AccessToken, TokenError>,
-    ) -> Outcome {
+    ) -> FlightOutcome {
         let now = self.clock.now();
         let mut control = self.control();
         if control.flight_number != number {
@@ -198,16 +201,16 @@ impl State {
         }
         control.flight = None;
         let result = result.and_then(|token| {
-            let life = self.settings.life(token.expires_in());
-            if life.is_zero() {
+            let lifetime = self.settings.lifetime(token.expires_in());
+            if lifetime.is_zero() {
                 return Err(TokenError::Invalid("an access token that has already expired"));
             }
-            Ok((token, life))
+            Ok((token, lifetime))
         });
         let (until, outcome) = match result {
-            Ok((token, life)) => {
+            Ok((token, lifetime)) => {
                 control.failures = 0;
-                (self.install(&mut control, &now, reason, token, life), Ok(()))
+                (self.install(&mut control, &now, reason, token, lifetime), Ok(()))
             }
             Err(error) => {
                 self.counters.count(reason, FetchOutcome::Failed);
@@ -230,28 +233,28 @@ impl State {
         now: &Now,
         reason: FetchReason,
         token: AccessToken,
-        life: Duration,
+        lifetime: Duration,
     ) -> Instant {
         let current = self.current.load_full();
         let same =
             current.as_ref().filter(|entry| entry.token.authorization() == token.authorization());
-        let unknown_life = token.expires_in().is_none();
+        let unknown_lifetime = token.expires_in().is_none();
         let outcome = if same.is_some() { FetchOutcome::SameToken } else { FetchOutcome::NewToken };
         self.counters.count(reason, outcome);
         let (schedule, generation, rejected) = match same {
             Some(entry) => (
-                // A source that knows no life says with each answer that the token still has one.
-                if unknown_life {
-                    self.settings.schedule(life)
+                // A source that knows no lifetime says with each answer that the token still has one.
+                if unknown_lifetime {
+                    self.settings.schedule(lifetime)
                 } else {
-                    self.settings.schedule_again(life)
+                    self.settings.schedule_again(lifetime)
                 },
                 entry.generation,
                 entry.rejected.load(Relaxed),
             ),
             None => {
                 control.last_generation += 1;
-                (self.settings.schedule(life), control.last_generation, false)
+                (self.settings.schedule(lifetime), control.last_generation, false)
             }
         };
         let entry = Entry {
@@ -279,7 +282,7 @@ impl State {
         } else {
             control.repeats = 0;
             control.pause = None;
-            tracing::debug!(generation, ?life, "access token fetched");
+            tracing::debug!(generation, ?lifetime, "access token fetched");
             now.monotonic
         }
     }
@@ -294,7 +297,7 @@ impl State {
             return Err(Err(RefreshOutcome::Throttled));
         };
         if entry.generation != generation {
-            return Err(Ok(entry.lease()));
+            return Err(Ok(entry.cached_token()));
         }
         entry.rejected.store(true, Relaxed);
         if control.pausing(&now) {
@@ -310,7 +313,7 @@ impl State {
         match self.join(&mut control, &now, FetchReason::Rejected) {
             Decision::Wait(flight, _) => Ok(flight),
             Decision::Fail(error) => Err(Err(RefreshOutcome::Failed(error.into()))),
-            Decision::Use(lease) => Err(Ok(lease)),
+            Decision::Use(token) => Err(Ok(token)),
         }
     }
 
@@ -329,10 +332,10 @@ impl State {
     }
 
     /// What a waiter gets after its flight: the token unless it is dead, else why it is.
-    pub(super) fn after(&self, outcome: Outcome) -> Result<Lease, TokenError> {
+    pub(super) fn after(&self, outcome: FlightOutcome) -> Result<CachedToken, TokenError> {
         let now = self.clock.now();
         match self.current.load().as_ref().filter(|entry| !entry.is_surely_dead(&now)) {
-            Some(entry) => Ok(entry.lease()),
+            Some(entry) => Ok(entry.cached_token()),
             None => Err(outcome
                 .err()
                 .unwrap_or(TokenError::Invalid("an access token that has already expired"))),

@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    FetchReason, Lease, LeaseFuture, RefreshOutcome, RejectionFuture, decision::Decision,
-    flight::Flight, lease::Rejected, state::State,
+    CachedToken, CachedTokenFuture, FetchReason, RefreshOutcome, RejectionFuture,
+    cached_token::Rejected, decision::Decision, flight::Flight, state::CacheState,
 };
 use crate::error::{Error, TokenError};
 
@@ -25,18 +25,18 @@ const WARM_TICK: Duration = Duration::from_secs(30);
 const WARM_RETRY: Duration = Duration::from_secs(1);
 
 /// A token at once if there is one, else by the flight that is decided on.
-pub(super) fn lease_or_wait(cache: &Arc<State>) -> LeaseFuture {
+pub(super) fn get_or_wait(cache: &Arc<CacheState>) -> CachedTokenFuture {
     match cache.decide() {
-        Decision::Use(lease) => LeaseFuture::ready(Ok(lease)),
-        Decision::Fail(error) => LeaseFuture::ready(Err(error.into())),
+        Decision::Use(token) => CachedTokenFuture::ready(Ok(token)),
+        Decision::Fail(error) => CachedTokenFuture::ready(Err(error.into())),
         Decision::Wait(flight, until) => {
-            LeaseFuture::waiting(wait(Arc::clone(cache), flight, until))
+            CachedTokenFuture::waiting(wait(Arc::clone(cache), flight, until))
         }
     }
 }
 
 /// A newer token than the one of `generation`, for a request that got a 401.
-pub(super) fn reject(cache: &Arc<State>, generation: u64) -> RejectionFuture {
+pub(super) fn reject(cache: &Arc<CacheState>, generation: u64) -> RejectionFuture {
     match cache.reject(generation) {
         Ok(flight) => {
             RejectionFuture::waiting(wait_for_newer(Arc::clone(cache), flight, generation))
@@ -48,10 +48,10 @@ pub(super) fn reject(cache: &Arc<State>, generation: u64) -> RejectionFuture {
 /// Waits for the flight, at most until the time that is given; after that, and if the flight was
 /// lost with its runtime, it is decided anew.
 async fn wait(
-    cache: Arc<State>,
+    cache: Arc<CacheState>,
     mut flight: Flight,
     mut until: Option<Instant>,
-) -> Result<Lease, Error> {
+) -> Result<CachedToken, Error> {
     for _ in 0..ELECTIONS {
         let outcome = match until {
             Some(until) => timeout_at(until, flight.outcome()).await.ok().flatten(),
@@ -62,7 +62,7 @@ async fn wait(
         }
         match cache.decide() {
             Decision::Wait(next, next_until) => (flight, until) = (next, next_until),
-            Decision::Use(lease) => return Ok(lease),
+            Decision::Use(token) => return Ok(token),
             Decision::Fail(error) => return Err(error.into()),
         }
     }
@@ -70,11 +70,14 @@ async fn wait(
 }
 
 /// As [`wait`], for a request that is served by nothing but another token.
-async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) -> Rejected {
+async fn wait_for_newer(cache: Arc<CacheState>, mut flight: Flight, generation: u64) -> Rejected {
     let mut reason = flight.reason();
     let newer = || {
         let current = cache.current.load();
-        current.as_ref().filter(|entry| entry.generation != generation).map(|entry| entry.lease())
+        current
+            .as_ref()
+            .filter(|entry| entry.generation != generation)
+            .map(|entry| entry.cached_token())
     };
     let mut outcome = None;
     for _ in 0..ELECTIONS {
@@ -91,14 +94,14 @@ async fn wait_for_newer(cache: Arc<State>, mut flight: Flight, generation: u64) 
         }
     }
     match (newer(), outcome) {
-        (Some(lease), _) => Ok(lease),
+        (Some(token), _) => Ok(token),
         (None, Some(Ok(()))) => Err(RefreshOutcome::SameToken),
         (None, Some(Err(error))) => Err(RefreshOutcome::Failed(error.into())),
         (None, None) => Err(RefreshOutcome::Failed(TokenError::RuntimeGone.into())),
     }
 }
 
-pub(super) async fn keep_warm(cache: Weak<State>, mut alive: watch::Receiver<()>) {
+pub(super) async fn keep_warm(cache: Weak<CacheState>, mut alive: watch::Receiver<()>) {
     while let Some(inner) = cache.upgrade() {
         let now = inner.clock.now();
         let fresh_until = inner

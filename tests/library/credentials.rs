@@ -110,12 +110,12 @@ fn cache(source: impl TokenSource) -> TokenCache {
     TokenCache::builder()
         .refresh_before(Duration::from_secs(4))
         .refresh_jitter(Duration::ZERO)
-        .block_before(Duration::from_millis(100))
+        .expiry_margin(Duration::from_millis(100))
         .fetch_timeout(Duration::from_secs(5))
         .backoff(Duration::from_millis(50), Duration::from_millis(100))
         .same_token_pause(Duration::from_millis(50), Duration::from_millis(50))
         .forced_refreshes(1000, Duration::from_millis(1))
-        .unknown_life(Duration::from_secs(1))
+        .unknown_lifetime(Duration::from_secs(1))
         .build(source)
 }
 

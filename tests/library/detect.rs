@@ -62,7 +62,7 @@ async fn nothing_at_all_is_said_place_by_place() {
         places,
         ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "gcloud"]
     );
-    let token = TokenCache::new(GcpAuth::new()).lease().await.unwrap_err();
+    let token = TokenCache::new(GcpAuth::new()).get().await.unwrap_err();
     assert_eq!(token.remedy(), error.remedy());
     let places: Vec<String> = places.iter().map(|place| format!("\n- {place}: ")).collect();
     assert!(places.iter().all(|place| token.to_string().contains(place)), "{token}");
@@ -165,7 +165,7 @@ async fn a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named() {
     let mut key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
     key["token_uri"] = "https://tokens.example/token".into();
     let source = GcpAuth::from_service_account_key(key.to_string()).unwrap();
-    let error = TokenCache::new(source).lease().await.unwrap_err();
+    let error = TokenCache::new(source).get().await.unwrap_err();
     assert!(error.to_string().contains("tokens.example cannot be reached: "), "{error}");
     assert!(error.remedy().is_some_and(|remedy| remedy.contains("firewall")), "{error}");
 }
@@ -660,7 +660,7 @@ async fn every_source_tells_of_a_certificate_of_an_unknown_authority() {
             sources.push(Box::new(GoogleCloudAuth::from_file(&path).unwrap()));
         }
         for (number, source) in sources.into_iter().enumerate() {
-            let error = TokenCache::new(source).lease().await.unwrap_err();
+            let error = TokenCache::new(source).get().await.unwrap_err();
             assert!(error.to_string().contains("UnknownIssuer"), "{name}, {number}: {error}");
             let remedy = error.remedy().unwrap();
             assert!(remedy.contains("SSL_CERT_FILE"), "{name}, {number}: {remedy}");

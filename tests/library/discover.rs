@@ -38,7 +38,7 @@ fn http() -> HttpClient<Empty<Bytes>> {
 async fn start(builder: EmulatorBuilder) -> (Emulator, Endpoints) {
     let vertex = builder.start().await.unwrap();
     let service = auth(&vertex, TokenCache::new(key_source(&vertex))).layer(http());
-    let endpoints = Endpoints::of(service, &upstream(&vertex)).unwrap();
+    let endpoints = Endpoints::from_upstream(service, &upstream(&vertex)).unwrap();
     (vertex, endpoints)
 }
 
@@ -171,7 +171,7 @@ async fn what_can_be_no_endpoint_is_refused_before_anybody_is_asked() {
     }
     let base = Endpoint::BaseUrl { url: "http://h/v1".into() };
     let base = Upstream::builder().endpoint(base).build().unwrap();
-    assert!(Endpoints::of(service, &base).unwrap_err().is_missing());
+    assert!(Endpoints::from_upstream(service, &base).unwrap_err().is_missing());
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn what_was_found_is_remembered_and_one_lookup_serves_all() {
     // A failure too, and not for long.
     fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(503) });
     for _ in 0..3 {
-        assert_eq!(endpoints.find("77").await.unwrap_err().status().unwrap(), 503);
+        assert_eq!(endpoints.find("77").await.unwrap_err().status_code().unwrap(), 503);
     }
     assert_eq!(vertex.requests().len(), 2);
     endpoints.forget("77");
@@ -239,7 +239,7 @@ async fn errors_have_googles_words() {
         for shape in [ErrorShape::Object, ErrorShape::Array] {
             fail(&vertex, ApiFault { shape: Some(shape), ..ApiFault::new(status) });
             let error = endpoints.list().await.unwrap_err();
-            let DiscoverError::Refused { status: s, word: w, message } = &error else {
+            let DiscoverError::Api { status_code: s, status: w, message } = &error else {
                 panic!("{error}")
             };
             assert_eq!((s.as_u16(), w.as_deref()), (status, Some(word)));
@@ -259,7 +259,7 @@ async fn errors_have_googles_words() {
 
     fail(&vertex, ApiFault::new(401));
     let error = endpoints.list().await.unwrap_err();
-    assert_eq!(error.status().unwrap(), 401);
+    assert_eq!(error.status_code().unwrap(), 401);
 }
 
 #[tokio::test]
@@ -267,14 +267,14 @@ async fn the_layers_own_refusals_are_told_apart() {
     let (vertex, _) = start(Emulator::builder()).await;
     // Without `trust_origin`.
     let service = VertexAuthLayer::new(StaticToken::new("t").unwrap()).layer(http());
-    let endpoints = Endpoints::of(service, &upstream(&vertex)).unwrap();
+    let endpoints = Endpoints::from_upstream(service, &upstream(&vertex)).unwrap();
     let error = endpoints.list().await.unwrap_err();
-    assert!(matches!(error, DiscoverError::Stack(Error::UntrustedHost(_))), "{error}");
+    assert!(matches!(error, DiscoverError::Layer(Error::UntrustedHost(_))), "{error}");
     assert_eq!(vertex.requests().len(), 0);
 
     let nobody = ClosedPort::new();
     let error = at(&format!("http://{nobody}")).list().await.unwrap_err();
-    assert!(matches!(error, DiscoverError::Unanswered(_)), "{error}");
+    assert!(matches!(error, DiscoverError::Transport(_)), "{error}");
     assert!(std::error::Error::source(&error).is_some());
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -286,7 +286,7 @@ async fn the_layers_own_refusals_are_told_apart() {
 /// The endpoints at a server of a test.
 fn at(url: &str) -> Endpoints {
     let upstream = Upstream::builder().project("p1").location("us-central1").origin(url);
-    Endpoints::of(service(url), &upstream.build().unwrap()).unwrap()
+    Endpoints::from_upstream(service(url), &upstream.build().unwrap()).unwrap()
 }
 
 fn service(url: &str) -> VertexAuth<HttpClient<Empty<Bytes>>> {
@@ -356,7 +356,7 @@ async fn answers_that_are_none_are_told() {
         assert_eq!(at(&url).list().await.unwrap(), []);
     }
     let (url, targets) = server(|_, _| (302, String::new())).await;
-    assert_eq!(at(&url).list().await.unwrap_err().status().unwrap(), 302);
+    assert_eq!(at(&url).list().await.unwrap_err().status_code().unwrap(), 302);
     assert_eq!(targets.lock().unwrap().len(), 1);
 }
 
@@ -370,12 +370,12 @@ fn page(id: usize, next: &str) -> (u16, String) {
 async fn a_list_without_an_end_is_left() {
     let (url, targets) = server(|n, _| page(n, ["a", "b", "a"][n % 3])).await;
     let error = at(&url).list().await.unwrap_err();
-    assert!(matches!(error, DiscoverError::Endless { pages: 3 }), "{error}");
+    assert!(matches!(error, DiscoverError::PaginationLoop { pages: 3 }), "{error}");
     assert_eq!(targets.lock().unwrap().len(), 3);
 
     let (url, targets) = server(|n, _| page(n, &n.to_string())).await;
     let error = at(&url).list().await.unwrap_err();
-    assert!(matches!(error, DiscoverError::Endless { pages: 1000 }), "{error}");
+    assert!(matches!(error, DiscoverError::PaginationLoop { pages: 1000 }), "{error}");
     assert_eq!(targets.lock().unwrap().len(), 1000);
 
     let (url, targets) = server(|n, _| page(n, ["/../&x=1#\u{fc}", ""][n % 2])).await;

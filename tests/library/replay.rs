@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, channel::Channel};
 use proptest::prelude::*;
 use tower_vertex::{
     BoxError,
-    replay::{Budget, Recording, ReplayBody, Superseded},
+    replay::{MemoryBudget, Recording, ReplayBody, Superseded},
 };
 
 type Sender = http_body_util::channel::Sender<Bytes, BoxError>;
@@ -18,8 +18,8 @@ fn channel() -> (Sender, Channel<Bytes, BoxError>) {
     Channel::new(16)
 }
 
-fn budget() -> Budget {
-    Budget::new(1 << 20)
+fn budget() -> MemoryBudget {
+    MemoryBudget::new(1 << 20)
 }
 
 fn record<B: Body>(body: B) -> (ReplayBody<B>, Recording<B>) {
@@ -203,7 +203,7 @@ async fn a_body_that_says_that_it_is_too_long_is_not_recorded() {
 
 #[tokio::test]
 async fn recordings_share_a_budget_and_give_it_back() {
-    let shared = Budget::new(20_000);
+    let shared = MemoryBudget::new(20_000);
     let body = || Full::new(Bytes::from(vec![0; 9000]));
     let (first, one) = ReplayBody::record(body(), 10_000, &shared);
     let (second, two) = ReplayBody::record(body(), 10_000, &shared);
@@ -225,7 +225,7 @@ async fn recordings_share_a_budget_and_give_it_back() {
 /// The buffer that it was read into stays with it.
 #[tokio::test]
 async fn a_short_body_of_one_frame_counts_for_a_buffer() {
-    let shared = Budget::new(20_000);
+    let shared = MemoryBudget::new(20_000);
     let body = || Full::new(Bytes::from("short"));
     let mut recordings = Vec::new();
     for kept in [true, true, false] {
@@ -240,7 +240,7 @@ async fn a_short_body_of_one_frame_counts_for_a_buffer() {
 
 #[tokio::test]
 async fn many_tiny_frames_are_held_to_the_budget_too() {
-    let shared = Budget::new(9000);
+    let shared = MemoryBudget::new(9000);
     let (mut sender, body) = channel();
     let (mut body, recording) = ReplayBody::record(body, 1 << 20, &shared);
     for _ in 0..10_000 {
@@ -254,7 +254,7 @@ async fn many_tiny_frames_are_held_to_the_budget_too() {
 #[tokio::test]
 async fn a_drip_of_any_size_takes_at_most_twice_its_bytes_and_is_sent_again_whole() {
     for length in [1, 1024, 8 << 10, (32 << 10) - 1] {
-        let shared = Budget::new(16 << 20);
+        let shared = MemoryBudget::new(16 << 20);
         let (mut sender, body) = channel();
         let (mut body, recording) = ReplayBody::record(body, 16 << 20, &shared);
         let recording = recording.unwrap();

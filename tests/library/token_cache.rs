@@ -98,14 +98,14 @@ fn cache(steps: &[Step]) -> (TokenCache, Script) {
 }
 
 async fn value(cache: &TokenCache) -> Result<String, Error> {
-    let lease = cache.lease().await?;
-    Ok(lease.authorization().to_str().unwrap().trim_start_matches("Bearer ").to_owned())
+    let token = cache.get().await?;
+    Ok(token.authorization().to_str().unwrap().trim_start_matches("Bearer ").to_owned())
 }
 
 /// The token that a request gets without waiting: the future is ready at its first poll.
 fn value_at_once(cache: &TokenCache) -> String {
-    let lease = futures_now(cache.lease()).expect("no request waits").expect("no request fails");
-    lease.authorization().to_str().unwrap().trim_start_matches("Bearer ").to_owned()
+    let token = futures_now(cache.get()).expect("no request waits").expect("no request fails");
+    token.authorization().to_str().unwrap().trim_start_matches("Bearer ").to_owned()
 }
 
 fn futures_now<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
@@ -184,7 +184,7 @@ async fn shortly_before_its_end_requests_wait_for_the_next_token() {
     let (cache, script) = cache(&[Token("a", 3600), Late(2, "b", 3600)]);
     value(&cache).await.unwrap();
     seconds(3592).await;
-    assert!(futures_now(cache.lease()).is_none());
+    assert!(futures_now(cache.get()).is_none());
     assert_eq!(value(&cache).await.unwrap(), "b");
     assert_eq!(script.reasons(), [Cold, Expired]);
 }
@@ -290,8 +290,8 @@ async fn a_successor_that_comes_late_heals_the_401_all_the_same() {
     let rejected = tokio::spawn(cache.rejected(1));
     settle().await;
     assert_eq!(waited(&cache).await.1, "a");
-    let Ok(lease) = rejected.await.unwrap() else { panic!("no new token") };
-    assert_eq!(lease.generation(), 2);
+    let Ok(token) = rejected.await.unwrap() else { panic!("no new token") };
+    assert_eq!(token.generation(), 2);
     assert_eq!(value_at_once(&cache), "b");
     assert_eq!(script.reasons(), [Cold, Rejected]);
 }
@@ -305,7 +305,7 @@ async fn a_dead_token_is_never_used() {
     assert!(error.to_string().contains("the token endpoint is down"), "{error}");
     script.then(&[Token("b", 3600)]);
     // The last error, at once, until the pause is over.
-    assert!(futures_now(cache.lease()).unwrap().is_err());
+    assert!(futures_now(cache.get()).unwrap().is_err());
     seconds(2).await;
     assert_eq!(value(&cache).await.unwrap(), "b");
     assert_eq!(script.reasons(), [Cold, Expired, Expired]);
@@ -402,8 +402,8 @@ async fn a_401_forces_one_refresh_for_all_who_got_it() {
     value(&cache).await.unwrap();
     let rejections: Vec<_> = (0..1000).map(|_| tokio::spawn(cache.rejected(1))).collect();
     for rejection in rejections {
-        let Ok(lease) = rejection.await.unwrap() else { panic!("no new token") };
-        assert_eq!(lease.generation(), 2);
+        let Ok(token) = rejection.await.unwrap() else { panic!("no new token") };
+        assert_eq!(token.generation(), 2);
     }
     assert_eq!(script.reasons(), [Cold, Rejected]);
 }
@@ -426,7 +426,7 @@ async fn a_401_that_joins_a_flight_with_the_same_token_forces_another() {
     settle().await;
     let rejections: Vec<_> = (0..64).map(|_| cache.rejected(1)).collect();
     for rejection in rejections {
-        assert!(matches!(rejection.await, Ok(lease) if lease.generation() == 2));
+        assert!(matches!(rejection.await, Ok(token) if token.generation() == 2));
     }
     assert_eq!(script.reasons(), [Cold, Proactive, Rejected]);
 }
@@ -510,8 +510,8 @@ async fn a_permanent_401_costs_three_tokens_and_then_two_a_minute() {
         ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
     let (cache, script) = cache(&NAMES.map(|name| Token(name, 3600)));
     for _ in 0..600 {
-        let lease = cache.lease().await.unwrap();
-        let _ = cache.rejected(lease.generation()).await;
+        let token = cache.get().await.unwrap();
+        let _ = cache.rejected(token.generation()).await;
         advance(Duration::from_millis(500)).await;
     }
     let times: Vec<_> = script.fetches().iter().map(|(time, _)| *time).collect();
@@ -612,15 +612,15 @@ fn a_flight_on_a_runtime_that_stands_still_is_given_up_and_never_lands() {
         TokenCache::builder().fetch_timeout(Duration::from_millis(10)).build(script.clone());
     let first = {
         let _guard = still.enter();
-        cache.lease()
+        cache.get()
     };
     // Its task was spawned and is not polled. A waiter elsewhere has a deadline.
     assert_eq!(alive.block_on(value(&cache)).unwrap(), "a");
     assert_eq!(script.reasons(), [Cold]);
     // When it runs after all, what it brings is not wanted any more.
-    let lease = still.block_on(first).unwrap();
+    let token = still.block_on(first).unwrap();
     assert_eq!(script.reasons(), [Cold, Cold]);
-    assert_eq!(lease.generation(), 1);
+    assert_eq!(token.generation(), 1);
     assert_eq!(value_at_once(&cache), "a");
 }
 
@@ -639,6 +639,6 @@ fn outside_a_runtime_a_lease_is_an_error() {
     let guard = runtime.enter();
     let (cache, _) = cache(&[Token("a", 3600)]);
     drop(guard);
-    let error = futures_now(cache.lease()).unwrap().unwrap_err();
+    let error = futures_now(cache.get()).unwrap().unwrap_err();
     assert!(matches!(error, Error::Token(TokenError::NoRuntime)), "{error}");
 }

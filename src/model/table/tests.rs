@@ -185,7 +185,7 @@ fn a_list_of_locations_goes_along_and_its_first_one_is_the_upstream() {
     assert_eq!(listed.upstream(), Some(listed.locations().unwrap().first()));
     assert!(table.find("moved").unwrap().locations().is_none());
 
-    let given = Locations::of(&deployed(), ["eu", "us"]).unwrap();
+    let given = Locations::for_locations(&deployed(), ["eu", "us"]).unwrap();
     for (asked, locations, upstream, name) in [
         ("listed", Some(&list[..]), "us-central1", Some("google/listed")),
         ("deployed", Some(&list[..]), "us-central1", None),

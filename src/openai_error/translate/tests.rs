@@ -281,9 +281,9 @@ fn an_excerpt_is_short() {
 fn a_body_that_was_not_read_is_a_sentence_too() {
     let json = headers("application/json");
     for (why, end) in [
-        (Unread::TooLong(9), "but the reason is longer than 9 bytes"),
-        (Unread::Broken, "but the reason broke off"),
-        (Unread::Late(Duration::from_secs(10)), "but the reason did not come within 10s"),
+        (UnreadReason::TooLong(9), "but the reason is longer than 9 bytes"),
+        (UnreadReason::Broken, "but the reason broke off"),
+        (UnreadReason::Late(Duration::from_secs(10)), "but the reason did not come within 10s"),
     ] {
         let error = unread(status(503), &json, why, None);
         assert_eq!(error.message, format!("Vertex AI answered 503 Service Unavailable, {end}"));

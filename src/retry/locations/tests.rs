@@ -2,7 +2,7 @@ use tokio::time::advance;
 
 use super::*;
 
-const PAUSES: Pauses = Pauses { failures: 3, pause: Duration::from_secs(30) };
+const EJECTION: Ejection = Ejection { failure_threshold: 3, time: Duration::from_secs(30) };
 
 fn at(location: &str) -> Upstream {
     Upstream::new("p", location).unwrap()
@@ -24,19 +24,19 @@ fn serve(locations: &Locations, failing: &[&str]) -> String {
         let permit = locations.choose(&tried).unwrap();
         let here = name(permit.upstream()).to_owned();
         if failing.contains(&here.as_str()) {
-            tried.push(permit.failed(Duration::ZERO, PAUSES));
+            tried.push(permit.failed(Duration::ZERO, EJECTION));
         } else {
-            permit.succeeded(&tried, PAUSES);
+            permit.succeeded(&tried, EJECTION);
             return here;
         }
     }
 }
 
 fn fail(locations: &Locations) -> Tried {
-    locations.choose(&[]).unwrap().failed(Duration::ZERO, PAUSES)
+    locations.choose(&[]).unwrap().failed(Duration::ZERO, EJECTION)
 }
 
-fn kind(locations: &Locations) -> (String, Kind) {
+fn kind(locations: &Locations) -> (String, PermitKind) {
     let permit = locations.choose(&[]).unwrap();
     (name(permit.upstream()).to_owned(), permit.kind)
 }
@@ -50,9 +50,12 @@ async fn a_list_is_checked() {
         "invalid locations \"us\": it is in the list already; leave one of the two out"
     );
     let base = at("global");
-    assert!(Locations::of(&base, [""; 0]).unwrap_err().is_missing());
-    assert_eq!(Locations::of(&base, ["us", "evil.com/"]).unwrap_err().setting(), "location");
-    let located = Locations::of(&base, ["us-east4", "eu"]).unwrap();
+    assert!(Locations::for_locations(&base, [""; 0]).unwrap_err().is_missing());
+    assert_eq!(
+        Locations::for_locations(&base, ["us", "evil.com/"]).unwrap_err().setting(),
+        "location"
+    );
+    let located = Locations::for_locations(&base, ["us-east4", "eu"]).unwrap();
     assert_eq!(located.upstreams().map(name).collect::<Vec<_>>(), ["us-east4", "eu"]);
     assert_eq!(located.first(), &at("us-east4"));
 
@@ -64,7 +67,7 @@ async fn a_list_is_checked() {
         Endpoint::Private { id: "1".into(), address: "http://10.0.0.7".into() },
     ] {
         let base = with(endpoint).build().unwrap();
-        assert_eq!(Locations::of(&base, ["eu"]).unwrap_err().setting(), "locations");
+        assert_eq!(Locations::for_locations(&base, ["eu"]).unwrap_err().setting(), "locations");
     }
 }
 
@@ -76,7 +79,7 @@ async fn the_first_serves_and_each_failure_leads_to_the_next() {
     for expected in ["us-central1", "us-east4", "global"] {
         let permit = locations.choose(&tried).unwrap();
         assert_eq!(name(permit.upstream()), expected);
-        tried.push(permit.failed(Duration::ZERO, PAUSES));
+        tried.push(permit.failed(Duration::ZERO, EJECTION));
     }
     // All were tried, and none is left alone after one failure.
     assert!(locations.choose(&tried).is_none());
@@ -87,7 +90,7 @@ async fn the_first_serves_and_each_failure_leads_to_the_next() {
 async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back() {
     let locations = three();
     assert_eq!(serve(&locations, &["us-central1"]), "us-east4");
-    assert_eq!(kind(&locations), ("us-east4".into(), Kind::Usual));
+    assert_eq!(kind(&locations), ("us-east4".into(), PermitKind::Usual));
     // Now the second one, too.
     advance(Duration::from_secs(20)).await;
     assert_eq!(serve(&locations, &["us-east4"]), "global");
@@ -97,34 +100,34 @@ async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back()
     assert_eq!(first(&locations), "global");
     advance(Duration::from_millis(1)).await;
     let probe = locations.choose(&[]).unwrap();
-    assert_eq!((name(probe.upstream()), probe.kind), ("us-central1", Kind::Probe));
+    assert_eq!((name(probe.upstream()), probe.kind), ("us-central1", PermitKind::Probe));
     // One at a time.
-    assert_eq!(kind(&locations), ("global".into(), Kind::Usual));
+    assert_eq!(kind(&locations), ("global".into(), PermitKind::Usual));
     // In vain: it goes on to the one that serves, and the pause begins anew.
-    let tried = [probe.failed(Duration::ZERO, PAUSES)];
+    let tried = [probe.failed(Duration::ZERO, EJECTION)];
     let second = locations.choose(&tried).unwrap();
     assert_eq!(name(second.upstream()), "global");
-    second.succeeded(&tried, PAUSES);
+    second.succeeded(&tried, EJECTION);
     advance(Duration::from_secs(29)).await;
     // The second one's pause has ended meanwhile.
     assert_eq!(serve(&locations, &[]), "us-east4");
-    assert_eq!(kind(&locations), ("us-east4".into(), Kind::Usual));
+    assert_eq!(kind(&locations), ("us-east4".into(), PermitKind::Usual));
     advance(Duration::from_secs(1)).await;
-    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
+    assert_eq!(kind(&locations), ("us-central1".into(), PermitKind::Probe));
     assert_eq!(serve(&locations, &[]), "us-central1");
-    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Usual));
+    assert_eq!(kind(&locations), ("us-central1".into(), PermitKind::Usual));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_comes_to_nothing_is_given_back() {
     let locations = three();
     serve(&locations, &["us-central1"]);
-    advance(PAUSES.pause).await;
+    advance(EJECTION.time).await;
     let probe = locations.choose(&[]).unwrap();
     assert_eq!(first(&locations), "us-east4");
     drop(probe);
-    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
-    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
+    assert_eq!(kind(&locations), ("us-central1".into(), PermitKind::Probe));
+    assert_eq!(kind(&locations), ("us-central1".into(), PermitKind::Probe));
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,13 +146,13 @@ async fn failures_in_a_row_open_a_circuit_when_nobody_else_serves() {
     assert!(format!("{locations:?}").contains("Open"));
     // A request that was sent before says nothing new, whatever comes of it.
     advance(Duration::from_secs(1)).await;
-    let late = || Permit { locations: locations.clone(), index: 0, kind: Kind::Usual };
-    late().succeeded(&[], PAUSES);
-    late().failed(Duration::ZERO, PAUSES);
+    let late = || Permit { locations: locations.clone(), index: 0, kind: PermitKind::Usual };
+    late().succeeded(&[], EJECTION);
+    late().failed(Duration::ZERO, EJECTION);
     advance(Duration::from_secs(28)).await;
     assert_eq!(first(&locations), "us-east4");
     advance(Duration::from_secs(1)).await;
-    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Probe));
+    assert_eq!(kind(&locations), ("us-central1".into(), PermitKind::Probe));
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,16 +165,16 @@ async fn when_all_are_open_the_one_whose_pause_ends_first_is_asked() {
         }
         advance(Duration::from_secs(1)).await;
     }
-    assert_eq!(kind(&locations), ("us-central1".into(), Kind::Anyway));
+    assert_eq!(kind(&locations), ("us-central1".into(), PermitKind::Anyway));
     // In vain: then the others come first, for this request and for new ones.
     let tried = [fail(&locations)];
     let next = locations.choose(&tried).unwrap();
-    assert_eq!((name(next.upstream()), next.kind), ("us-east4", Kind::Anyway));
+    assert_eq!((name(next.upstream()), next.kind), ("us-east4", PermitKind::Anyway));
     drop(next);
     assert_eq!(first(&locations), "us-east4");
     // An answer closes it at once.
     assert_eq!(serve(&locations, &[]), "us-east4");
-    assert_eq!(kind(&locations), ("us-east4".into(), Kind::Usual));
+    assert_eq!(kind(&locations), ("us-east4".into(), PermitKind::Usual));
     // And what is open stays so while that one can be waited for.
     let tried = [fail(&locations)];
     assert!(locations.choose(&tried).is_none());
@@ -183,7 +186,7 @@ async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
     let second = Duration::from_secs(1);
     let mut tried = Vec::new();
     for asked in [20 * second, Duration::ZERO, 5 * second] {
-        tried.push(locations.choose(&tried).unwrap().failed(asked, PAUSES));
+        tried.push(locations.choose(&tried).unwrap().failed(asked, EJECTION));
     }
     assert_eq!(locations.choose_again(&tried), Some((1, Duration::ZERO)));
     assert_eq!(locations.choose_again(&tried[..1]), Some((0, 20 * second)));
@@ -193,13 +196,13 @@ async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
     assert_eq!(locations.choose_again(&[far, near]), Some((2, second)));
     // One that is left alone comes last, whatever it asked for.
     for _ in 0..2 {
-        locations.enter(2).failed(Duration::ZERO, PAUSES);
+        locations.enter(2).failed(Duration::ZERO, EJECTION);
     }
     assert_eq!(locations.choose_again(&[far, near]), Some((0, 16 * second)));
-    assert_eq!(locations.enter(0).kind, Kind::Usual);
-    assert_eq!(locations.enter(2).kind, Kind::Anyway);
-    advance(PAUSES.pause).await;
-    assert_eq!(locations.enter(2).kind, Kind::Probe);
+    assert_eq!(locations.enter(0).kind, PermitKind::Usual);
+    assert_eq!(locations.enter(2).kind, PermitKind::Anyway);
+    advance(EJECTION.time).await;
+    assert_eq!(locations.enter(2).kind, PermitKind::Probe);
     assert_eq!(locations.choose_again(&[]), None);
 }
 
@@ -207,8 +210,8 @@ async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
 async fn a_location_that_asks_for_longer_is_left_alone_for_longer() {
     for (asked, left_alone) in [(0, 30), (29, 30), (45, 45), (600, 600), (u64::MAX, 600)] {
         let locations = three();
-        let failed = locations.choose(&[]).unwrap().failed(Duration::from_secs(asked), PAUSES);
-        locations.choose(&[failed]).unwrap().succeeded(&[failed], PAUSES);
+        let failed = locations.choose(&[]).unwrap().failed(Duration::from_secs(asked), EJECTION);
+        locations.choose(&[failed]).unwrap().succeeded(&[failed], EJECTION);
         advance(Duration::from_secs(left_alone) - Duration::from_millis(1)).await;
         assert_eq!(first(&locations), "us-east4", "{asked}");
         advance(Duration::from_millis(1)).await;

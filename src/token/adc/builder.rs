@@ -8,7 +8,7 @@ use crate::{
     shown,
     token::{
         CredentialKind, Impersonated,
-        credential_file::{QUOTA_VARIABLE, Transport, is_name},
+        credential_file::{QUOTA_VARIABLE, TransportPolicy, is_name},
     },
 };
 
@@ -24,7 +24,7 @@ pub struct CredentialsBuilder {
     quota_project: Option<String>,
     /// What named the file.
     pub(super) place: Option<String>,
-    pub(super) transport: Transport,
+    pub(super) transport: TransportPolicy,
     pub(super) project_known: bool,
 }
 
@@ -55,7 +55,7 @@ impl CredentialsBuilder {
     /// tokens would travel in clear text; `http://` is for this machine alone, and for the metadata
     /// servers of clouds, which know nothing else.
     pub fn allow_insecure_token_endpoints(mut self, allow: bool) -> Self {
-        self.transport = if allow { Transport::ClearTextToo } else { Transport::Safe };
+        self.transport = if allow { TransportPolicy::ClearTextToo } else { TransportPolicy::Safe };
         self
     }
 
@@ -77,7 +77,7 @@ impl CredentialsBuilder {
         self
     }
 
-    /// The life to ask for, up to 12 hours; only where a service account is impersonated. See
+    /// The lifetime to ask for, up to 12 hours; only where a service account is impersonated. See
     /// [`Impersonated::lifetime`].
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{CredentialFile, Transport, blocking, fault, read};
+use super::{CredentialFile, TransportPolicy, blocking, fault, read};
 use crate::{BoxError, error::Fault, shown};
 
 /// A file that is read again for each token, so that a rotated one is picked up. While it is
@@ -14,14 +14,14 @@ use crate::{BoxError, error::Fault, shown};
 /// somebody else, or nobody, by accident.
 pub(in crate::token) struct Reread {
     path: Option<PathBuf>,
-    transport: Transport,
+    transport: TransportPolicy,
     last_good: Mutex<CredentialFile>,
 }
 
 impl Reread {
     pub(in crate::token) fn open(
         path: impl Into<PathBuf>,
-        transport: Transport,
+        transport: TransportPolicy,
     ) -> Result<Self, Fault> {
         let path = path.into();
         let last_good = Mutex::new(read(&path, transport)?);
@@ -30,7 +30,7 @@ impl Reread {
 
     /// Content that no file holds, and that stays.
     pub(in crate::token) fn fixed(content: CredentialFile) -> Self {
-        Self { path: None, transport: Transport::Safe, last_good: Mutex::new(content) }
+        Self { path: None, transport: TransportPolicy::Safe, last_good: Mutex::new(content) }
     }
 
     /// The same file for another source.

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::{
-    AS_MADE, Transport, fault, field_fault, field_of, fields::Shape, urls::check_local_url,
+    AS_MADE, TransportPolicy, fault, field_fault, field_of, fields::Shape, urls::check_local_url,
 };
 use crate::error::Fault;
 
 /// Where a workload's own proof comes from.
-pub(super) fn check_subject(json: &Value, transport: Transport) -> Result<(), Fault> {
+pub(super) fn check_subject(json: &Value, transport: TransportPolicy) -> Result<(), Fault> {
     const NAME: &str = "credential_source";
     let Some(source) = json.get(NAME) else { return Ok(()) };
     let text = |name: &str| match source.get(name) {

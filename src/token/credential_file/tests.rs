@@ -34,7 +34,7 @@ fn a_file_that_cannot_be_used_says_why() {
 }
 
 fn safe(text: &str) -> Result<CredentialFile, Fault> {
-    parse(text, Transport::Safe)
+    parse(text, TransportPolicy::Safe)
 }
 
 fn assert_refused(text: &str, why: &str) {
@@ -87,7 +87,7 @@ fn secrets_go_in_clear_text_to_this_machine_alone() {
                            "regional_cred_verification_url": "http://sts.{region}.amazonaws.com" })),
     ] {
         assert_refused(&text, "clear text");
-        let allowed = parse(text.as_str(), Transport::ClearTextToo);
+        let allowed = parse(text.as_str(), TransportPolicy::ClearTextToo);
         assert!(allowed.is_ok(), "{text}: {:?}", allowed.err());
     }
     for text in [

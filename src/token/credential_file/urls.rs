@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{AS_MADE, Transport, field_fault};
+use super::{AS_MADE, TransportPolicy, field_fault};
 use crate::{error::Fault, token::http::is_loopback};
 
 /// A URL to which secrets are sent.
-pub(super) fn check_url(name: &str, url: &str, transport: Transport) -> Result<(), Fault> {
+pub(super) fn check_url(name: &str, url: &str, transport: TransportPolicy) -> Result<(), Fault> {
     let Some((uri, host)) = url.parse::<http::Uri>().ok().and_then(|uri| {
         let host = uri.host().filter(|host| !host.is_empty())?.to_owned();
         let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
@@ -16,7 +16,7 @@ pub(super) fn check_url(name: &str, url: &str, transport: Transport) -> Result<(
         return Err(field_fault(name, "is not an https URL", AS_MADE));
     };
     let clear = uri.scheme_str() == Some("http") && !is_loopback(&host);
-    if clear && transport == Transport::Safe {
+    if clear && transport == TransportPolicy::Safe {
         return Err(field_fault(
             name,
             "would send secrets in clear text, because it begins with http://",
@@ -32,13 +32,13 @@ pub(super) fn check_url(name: &str, url: &str, transport: Transport) -> Result<(
 pub(super) fn check_impersonation_url(
     url: &str,
     universe: Option<&str>,
-    transport: Transport,
+    transport: TransportPolicy,
 ) -> Result<(), Fault> {
     let is_iam = |host: &str| {
         let domain = universe.unwrap_or("googleapis.com").trim();
         let labels = host.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
         let of_google = labels.is_some_and(|l| l.split('.').any(|l| l.contains("iamcredentials")));
-        of_google || is_loopback(host) || transport == Transport::ClearTextToo
+        of_google || is_loopback(host) || transport == TransportPolicy::ClearTextToo
     };
     let fits = url.parse::<http::Uri>().is_ok_and(|uri| {
         uri.path().ends_with(":generateAccessToken")
@@ -58,7 +58,11 @@ pub(super) fn check_impersonation_url(
 
 /// A URL of this machine or of the metadata server of the cloud that it is in, which by design
 /// speak http; any other one as [`check_url`].
-pub(super) fn check_local_url(name: &str, url: &str, transport: Transport) -> Result<(), Fault> {
+pub(super) fn check_local_url(
+    name: &str,
+    url: &str,
+    transport: TransportPolicy,
+) -> Result<(), Fault> {
     // `{region}` in AWS's is put in later.
     let url = url.replace(['{', '}'], "");
     let host = url.parse::<http::Uri>().ok().and_then(|uri| Some(uri.host()?.to_owned()));

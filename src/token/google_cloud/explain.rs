@@ -13,7 +13,7 @@ use crate::{
         CredentialKind,
         credential_file::{self, CredentialFile},
         grant,
-        http::{chain, unanswered},
+        http::{chain, request_error},
         oauth_error::OAuthError,
     },
 };
@@ -77,8 +77,8 @@ impl Failure {
                 "see that what writes it for this workload has run",
             );
         }
-        if let Some(unanswered) = seen.unanswered {
-            return unanswered.into();
+        if let Some(request_error) = seen.request_error {
+            return request_error.into();
         }
         if source.is_some_and(|source| source.get("executable").is_some()) && !seen.has_answer {
             return of_source(
@@ -127,7 +127,7 @@ struct Seen {
     text: String,
     status: Option<u16>,
     url: Option<String>,
-    unanswered: Option<Fault>,
+    request_error: Option<Fault>,
     /// Whether there was an answer that could not be read.
     has_answer: bool,
 }
@@ -150,11 +150,11 @@ impl Seen {
             seen.has_answer |= error.is::<serde_json::Error>();
             cause = error.source();
         }
-        seen.unanswered = lost.filter(|_| seen.status.is_none()).map(|error| {
+        seen.request_error = lost.filter(|_| seen.status.is_none()).map(|error| {
             let host = error.url().and_then(|url| url.host_str()).unwrap_or("the token endpoint");
             // Its own text has the URL, whose query may be a secret.
             let cause = error.source().unwrap_or(&NoAnswer);
-            unanswered(cause, error.is_connect()).fault(host)
+            request_error(cause, error.is_connect()).fault(host)
         });
         seen
     }

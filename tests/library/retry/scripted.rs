@@ -23,7 +23,7 @@ use tower_vertex::{
     auth::VertexAuthLayer,
     error::{RouteError, TokenError},
     replay::ReplayBody,
-    retry::{Attempts, Locations, Outcome, Stopped, VertexRetry, VertexRetryLayer},
+    retry::{Attempts, GaveUp, Locations, Outcome, VertexRetry, VertexRetryLayer},
     route::Upstream,
     token::{AccessToken, token_fn},
 };
@@ -153,7 +153,7 @@ async fn what_may_pass_is_sent_again_and_what_stays_is_not() {
             let outcomes: Vec<_> = attempts.list().iter().map(|attempt| attempt.outcome).collect();
             let answered = |status| Outcome::Answered(StatusCode::from_u16(status).unwrap());
             assert_eq!(outcomes, [answered(status), answered(200)]);
-            assert_eq!(attempts.stopped(), None);
+            assert_eq!(attempts.gave_up(), None);
         } else {
             let response = call.await.unwrap().unwrap();
             assert!(response.extensions().get::<Attempts>().is_none(), "{status}");
@@ -184,7 +184,7 @@ async fn a_connection_that_fails_is_tried_again_and_its_last_error_is_the_caller
     }
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.downcast_ref::<Refused>().unwrap().0, 3);
-    assert_eq!((seen.count(), seen.stopped()), (3, Some(Stopped::AttemptsUsedUp)));
+    assert_eq!((seen.count(), seen.gave_up()), (3, Some(GaveUp::MaxAttempts)));
     assert!(seen.list().iter().all(|attempt| attempt.outcome == Outcome::Failed));
 }
 
@@ -255,7 +255,7 @@ async fn who_asks_for_too_long_a_wait_is_passed_on_at_once() {
         let response = call.await.unwrap().unwrap();
         assert_eq!(begin.elapsed(), Duration::ZERO);
         assert_eq!(response.headers()["retry-after"], after);
-        assert!(matches!(attempts(&response).stopped(), Some(Stopped::WaitTooLong(_))));
+        assert!(matches!(attempts(&response).gave_up(), Some(GaveUp::WaitTooLong(_))));
         assert_eq!(attempts(&response).count(), 1);
         is_untouched(response, 429).await;
     }
@@ -271,7 +271,7 @@ async fn attempts_are_used_up() {
         }
         let response = call.await.unwrap().unwrap();
         assert_eq!(attempts(&response).count(), most.max(1) as usize);
-        assert_eq!(attempts(&response).stopped(), Some(Stopped::AttemptsUsedUp));
+        assert_eq!(attempts(&response).gave_up(), Some(GaveUp::MaxAttempts));
         is_untouched(response, 503).await;
     }
 }
@@ -284,7 +284,7 @@ async fn without_budget_the_failure_goes_to_the_caller() {
     reply(&mut handle, answer(503)).await;
     let response = call.await.unwrap().unwrap();
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert_eq!(attempts(&response).stopped(), Some(Stopped::BudgetSpent));
+    assert_eq!(attempts(&response).gave_up(), Some(GaveUp::BudgetExhausted));
     is_untouched(response, 503).await;
 }
 
@@ -306,7 +306,7 @@ async fn good_answers_pay_for_retries_and_clones_share_the_budget() {
         let call = start(service, request("hello"));
         reply(handle, answer(503)).await;
         let response = call.await.unwrap().unwrap();
-        assert_eq!(attempts(&response).stopped(), Some(Stopped::BudgetSpent));
+        assert_eq!(attempts(&response).gave_up(), Some(GaveUp::BudgetExhausted));
     }
 }
 
@@ -337,7 +337,7 @@ async fn a_body_that_was_not_kept_is_sent_once() {
         assert_eq!(body, "hello");
         reply.send_response(answer(503));
         let response = call.await.unwrap().unwrap();
-        assert_eq!(attempts(&response).stopped(), Some(Stopped::NotReplayable));
+        assert_eq!(attempts(&response).gave_up(), Some(GaveUp::NotReplayable));
         is_untouched(response, 503).await;
     }
 }
@@ -512,12 +512,12 @@ fn without_a_runtime_nothing_waits() {
     };
     let response = response.unwrap();
     assert_eq!(response.status(), 503);
-    assert_eq!(attempts(&response).stopped(), Some(Stopped::NoRuntime));
+    assert_eq!(attempts(&response).gave_up(), Some(GaveUp::NoRuntime));
 }
 
 fn locations(names: &[&str]) -> Locations {
     let base = Upstream::new("p", "global").unwrap();
-    Locations::of(&base, names.iter().copied()).unwrap()
+    Locations::for_locations(&base, names.iter().copied()).unwrap()
 }
 
 fn listed(locations: &Locations) -> Request<Full<Bytes>> {
@@ -622,7 +622,7 @@ async fn an_upload_that_breaks_off_says_nothing_of_its_location_whatever_is_kept
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_breaks_off_at_its_last_attempt_says_nothing_of_that_location() {
     let (inner, mut handle) = mock::pair();
-    let service = layer().max_attempts(2).circuit_failures(1).layer(inner);
+    let service = layer().max_attempts(2).failure_threshold(1).layer(inner);
     let list = locations(&["us-central1", "us-east4"]);
     let asked = broken_upload(&service, &mut handle, &list, &["us-central1"]).await;
     assert_eq!(asked, "us-east4");
@@ -643,7 +643,7 @@ async fn an_attempt_that_is_not_made_because_its_service_fails_is_told() {
     reply(&mut handle, answer(503)).await;
     handle.send_error(Refused(1));
     assert!(call.await.unwrap().is_err());
-    assert_eq!((seen.count(), seen.stopped()), (1, Some(Stopped::NotReady)));
+    assert_eq!((seen.count(), seen.gave_up()), (1, Some(GaveUp::NotReady)));
     assert_eq!(seen.list()[0].outcome, Outcome::Answered(StatusCode::SERVICE_UNAVAILABLE));
 }
 
@@ -724,9 +724,9 @@ async fn failover_is_even_for_those_who_ask_for_a_long_wait() {
 async fn failover_takes_from_the_budget_and_from_the_attempts() {
     let list = locations(&["us-central1", "us-east4"]);
     for (layer, stopped) in [
-        (layer().retry_budget(empty()), Stopped::BudgetSpent),
-        (layer().max_attempts(1), Stopped::AttemptsUsedUp),
-        (layer().replay_limit(1), Stopped::NotReplayable),
+        (layer().retry_budget(empty()), GaveUp::BudgetExhausted),
+        (layer().max_attempts(1), GaveUp::MaxAttempts),
+        (layer().replay_limit(1), GaveUp::NotReplayable),
     ] {
         let (service, mut handle) = stack(&layer);
         // Without failover it is left alone after failures in a row.
@@ -734,7 +734,7 @@ async fn failover_takes_from_the_budget_and_from_the_attempts() {
             let call = start(&service, listed(&list));
             script(&mut handle, &[("us-central1", 503)]).await;
             let response = call.await.unwrap().unwrap();
-            assert_eq!(attempts(&response).stopped(), Some(stopped));
+            assert_eq!(attempts(&response).gave_up(), Some(stopped));
             is_untouched(response, 503).await;
         }
         let call = start(&service, listed(&list));
@@ -796,7 +796,7 @@ async fn when_all_locations_fail_no_request_is_refused() {
     script(&mut handle, &failing).await;
     script(&mut handle, &failing).await;
     let response = call.await.unwrap().unwrap();
-    assert_eq!(attempts(&response).stopped(), Some(Stopped::AttemptsUsedUp));
+    assert_eq!(attempts(&response).gave_up(), Some(GaveUp::MaxAttempts));
     is_untouched(response, 503).await;
 
     let seen = tokio::spawn(async move {

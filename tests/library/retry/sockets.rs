@@ -15,7 +15,7 @@ use tower_vertex::{
     model::{ModelBody, ModelRoute, ModelTable, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
-    retry::{Attempts, Locations, Outcome, Stopped, VertexRetry, VertexRetryLayer},
+    retry::{Attempts, GaveUp, Locations, Outcome, VertexRetry, VertexRetryLayer},
     route::{Upstream, VertexRoute, VertexRouteLayer},
     token::{AccessToken, TokenCache, TokenSource, token_fn},
 };
@@ -109,8 +109,8 @@ async fn text(answer: Answer) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-fn stopped(answer: &Answer) -> Option<Stopped> {
-    answer.extensions().get::<Attempts>().and_then(Attempts::stopped)
+fn stopped(answer: &Answer) -> Option<GaveUp> {
+    answer.extensions().get::<Attempts>().and_then(Attempts::gave_up)
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn each_status_that_may_pass_is_retried_and_counted() {
             failing(&vertex, status, None);
             let answer = service.clone().oneshot(chat("good morning")).await.unwrap();
             assert_eq!(answer.status(), status);
-            assert_eq!(stopped(&answer), Some(Stopped::AttemptsUsedUp));
+            assert_eq!(stopped(&answer), Some(GaveUp::MaxAttempts));
             let body: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
             assert_eq!(body["error"]["code"], status.to_string());
             assert_eq!(seen(&vertex).len(), 3);
@@ -195,7 +195,7 @@ async fn a_wait_that_is_too_long_is_the_callers() {
     asking(&vertex, 429, None, Some("39s"));
     let answer = service.oneshot(chat("hello")).await.unwrap();
     assert_eq!(answer.headers()["retry-after"], "39");
-    assert_eq!(stopped(&answer), Some(Stopped::WaitTooLong(Duration::from_secs(39))));
+    assert_eq!(stopped(&answer), Some(GaveUp::WaitTooLong(Duration::from_secs(39))));
     assert!(text(answer).await.contains("RESOURCE_EXHAUSTED"));
     assert_eq!(seen(&vertex), of(&[("us-central1", 429)]));
 }
@@ -205,10 +205,10 @@ async fn a_body_over_the_limit_and_a_spent_budget_are_not_retried() {
     let vertex = emulator().await;
     failing(&vertex, 503, None);
     for (layer, why) in [
-        (quick().replay_limit(10), Stopped::NotReplayable),
+        (quick().replay_limit(10), GaveUp::NotReplayable),
         (
             quick().retry_budget(TpsBudget::new(Duration::from_secs(1), 0, 0.0)),
-            Stopped::BudgetSpent,
+            GaveUp::BudgetExhausted,
         ),
     ] {
         let answer = stack(&layer, &vertex, Http::One).oneshot(chat("hello")).await.unwrap();
@@ -378,7 +378,7 @@ async fn global_is_used_when_it_is_listed() {
 async fn a_probe_leads_back_to_the_first_location() {
     let vertex = emulator().await;
     // The pause is over at once.
-    let layer = quick().circuit_pause(Duration::ZERO);
+    let layer = quick().ejection_time(Duration::ZERO);
     let service =
         models(&vertex, &["us-central1", "us-east4"]).layer(stack(&layer, &vertex, Http::One));
     let both = of(&[("us-central1", 429), ("us-east4", 200)]);

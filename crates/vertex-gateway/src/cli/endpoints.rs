@@ -110,7 +110,7 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
     for (target, upstream) in asked {
         let auth = VertexAuthLayer::with_cache(cache.clone());
         let auth = target.trusting(auth, &upstream, emulator, info)?;
-        let endpoints = Endpoints::of(auth.layer(client.clone()), &upstream)?;
+        let endpoints = Endpoints::from_upstream(auth.layer(client.clone()), &upstream)?;
         let name = options.display_name.clone();
         let answer = tokio::spawn(async move {
             match name.filter(|name| !name.is_empty()) {

@@ -18,8 +18,8 @@ use tower_vertex::{
     error::Error,
     shown,
     token::{
-        Credentials, CredentialsBuilder, CredentialsInfo, FetchReason, GcpAuth, Lease, TokenCache,
-        TokenFuture, TokenSource,
+        CachedToken, Credentials, CredentialsBuilder, CredentialsInfo, FetchReason, GcpAuth,
+        TokenCache, TokenFuture, TokenSource,
     },
 };
 use tower_vertex_emulator::Emulator;
@@ -170,7 +170,7 @@ pub(crate) async fn find(
 /// A first token, and the cache that keeps it.
 pub(crate) struct Minted {
     pub(crate) cache: TokenCache,
-    lease: Lease,
+    token: CachedToken,
     /// `None` if the source does not tell.
     pub(crate) life: Option<Duration>,
 }
@@ -178,7 +178,7 @@ pub(crate) struct Minted {
 impl Minted {
     /// The bare token. Whoever shows it does so on purpose.
     pub(crate) fn in_clear(&self) -> &str {
-        let header = self.lease.authorization().to_str().unwrap_or_default();
+        let header = self.token.authorization().to_str().unwrap_or_default();
         header.strip_prefix("Bearer ").unwrap_or(header)
     }
 }
@@ -187,9 +187,9 @@ impl Minted {
 pub(crate) async fn mint(source: Arc<dyn TokenSource>) -> Result<Minted, Error> {
     let life = Arc::default();
     let cache = TokenCache::new(Watched { source, life: Arc::clone(&life) });
-    let lease = cache.lease().await?;
+    let token = cache.get().await?;
     let life = *life.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(Minted { cache, lease, life })
+    Ok(Minted { cache, token, life })
 }
 
 /// A source, and the life of its latest token as the source told it: a cache assumes one where

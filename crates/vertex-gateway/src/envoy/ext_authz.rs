@@ -339,7 +339,7 @@ fn truncated(length: usize) -> LocalReply {
 ///
 /// 400 if the body would have to be changed, which `ext_authz` cannot do.
 fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(), LocalReply> {
-    let sent = table.sends(asked, upstream);
+    let sent = table.upstream_model(asked, upstream);
     if sent == asked {
         return Ok(());
     }

@@ -111,13 +111,13 @@ impl Shared {
         let Some(given) = self.issued_tokens.generation(token) else { return Ok(mutation) };
         self.check_way(head)?;
         attempt.generation = Some(given);
-        match self.auth.cache().lease().await {
-            Ok(lease) if lease.generation() != given => {
-                let generation = lease.generation();
+        match self.auth.cache().get().await {
+            Ok(token) if token.generation() != given => {
+                let generation = token.generation();
                 attempt.generation = Some(generation);
                 // Envoy may send a request again for other reasons too, but with the same token.
                 attempt.is_replay = head.value(ATTEMPT) != Some(b"1");
-                let authorization = lease.authorization().clone();
+                let authorization = token.authorization().clone();
                 self.issued_tokens.add(&authorization, generation);
                 let name = header::AUTHORIZATION;
                 mutation.set_headers.push(proto::set_raw(name.as_str(), authorization.as_bytes()));

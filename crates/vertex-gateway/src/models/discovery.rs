@@ -83,7 +83,7 @@ fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Failu
 pub(crate) fn told(upstream: &Upstream, error: DiscoverError) -> String {
     let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
     match error {
-        DiscoverError::Unanswered(_) => {
+        DiscoverError::Transport(_) => {
             format!("{location} at {}: {}", upstream.origin(), causes(&error.into()))
         }
         error => format!("{location}: {error}"),
@@ -107,7 +107,7 @@ fn endpoints_at(
     }
     let upstream = builder.build()?;
     let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
-    let endpoints = Endpoints::of(auth.layer(client), &upstream)?;
+    let endpoints = Endpoints::from_upstream(auth.layer(client), &upstream)?;
     Ok((upstream, endpoints))
 }
 

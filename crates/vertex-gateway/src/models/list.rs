@@ -53,7 +53,7 @@ const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-
      entry [[model]] with name = \"gpt-*\" and model = \"gemini-2.5-flash\" in the configuration file.";
 
 fn describe(name: &str, entry: &ModelEntry, table: &ModelTable, since: u64) -> Value {
-    let sent = entry.sends(name, entry.upstream().unwrap_or(table.base()));
+    let sent = entry.upstream_model(name, entry.upstream().unwrap_or(table.base()));
     // A model on an endpoint of its own has no publisher.
     let owner = sent.split_once('/').map_or("vertex-ai", |(publisher, _)| publisher);
     json!({ "id": name, "object": "model", "created": since, "owned_by": owner })

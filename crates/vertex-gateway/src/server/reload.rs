@@ -13,7 +13,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{error::Failure, values::LONGEST_FILE};
-use tower_vertex::regular_file::{self, Unread};
+use tower_vertex::regular_file::{self, FileError};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Between the two looks that a signal asks for.
@@ -28,7 +28,7 @@ const UNSETTLED: u32 = 3;
 const DISTRUSTED: u32 = 60;
 
 /// Of a file's bytes; or why there are none.
-type Content = Result<[u8; 32], Unread>;
+type Content = Result<[u8; 32], FileError>;
 
 /// What changes when a file does. Two changes may have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ struct File {
 
 impl File {
     fn new(path: PathBuf) -> Self {
-        let mut this = Self { path, stamp: None, looks: 0, content: Err(Unread::NotFound) };
+        let mut this = Self { path, stamp: None, looks: 0, content: Err(FileError::NotFound) };
         let _ = this.look();
         this
     }

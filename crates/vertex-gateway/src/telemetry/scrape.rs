@@ -64,7 +64,7 @@ impl Collector for Scraped {
         for (reason, reason_label) in REASONS {
             for (outcome, outcome_label) in OUTCOMES {
                 let labels = [("reason", reason_label), ("outcome", outcome_label)];
-                let counter = ConstCounter::new(stats.ended(reason, outcome));
+                let counter = ConstCounter::new(stats.refreshes(reason, outcome));
                 counter.encode(into.encode_family(&labels)?)?;
             }
         }

@@ -121,7 +121,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
     };
     let entry = table.find(asked);
     let upstream = entry.and_then(ModelEntry::upstream).unwrap_or(&base);
-    let sent = table.sends(asked, upstream);
+    let sent = table.upstream_model(asked, upstream);
     let own_host = settings.own_host || matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
     if *upstream != base {
         let url = format!("{upstream}/chat/completions");

@@ -13,12 +13,12 @@ use crate::{Error, polled::AFTER_READY};
 
 /// The token for one request.
 #[derive(Clone)]
-pub struct Lease {
+pub struct CachedToken {
     authorization: HeaderValue,
     generation: u64,
 }
 
-impl Lease {
+impl CachedToken {
     pub(super) fn new(authorization: HeaderValue, generation: u64) -> Self {
         Self { authorization, generation }
     }
@@ -38,15 +38,17 @@ impl Lease {
     }
 }
 
-impl fmt::Debug for Lease {
+impl fmt::Debug for CachedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("CachedToken").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
 /// What came of a refresh that a 401 asked for: in the extensions of the response that the caller
 /// of `VertexAuth` gets, and from [`TokenCache::rejected`](super::TokenCache::rejected) where there is
 /// no newer token, as one of `SameToken`, `Failed` and `Throttled`.
+#[doc(alias = "401")]
+#[doc(alias = "unauthorized")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum RefreshOutcome {
@@ -79,12 +81,12 @@ impl RefreshOutcome {
 }
 
 /// The newer token after a 401, or why there is none.
-pub(super) type Rejected = Result<Lease, RefreshOutcome>;
+pub(super) type Rejected = Result<CachedToken, RefreshOutcome>;
 
-/// The future of [`TokenCache::lease`](super::TokenCache::lease). It is ready at once, without a
+/// The future of [`TokenCache::get`](super::TokenCache::get). It is ready at once, without a
 /// box, when there is a good token; dropping it never ends a fetch that others wait for.
 #[must_use = "futures do nothing unless polled"]
-pub struct LeaseFuture(Waiting<Result<Lease, Error>>);
+pub struct CachedTokenFuture(Waiting<Result<CachedToken, Error>>);
 
 /// The future of [`TokenCache::rejected`](super::TokenCache::rejected). The refresh goes on if it
 /// is dropped.
@@ -139,5 +141,5 @@ macro_rules! waiting {
         }
     };
 }
-waiting!(LeaseFuture => Result<Lease, Error>);
-waiting!(RejectionFuture => Result<Lease, RefreshOutcome>);
+waiting!(CachedTokenFuture => Result<CachedToken, Error>);
+waiting!(RejectionFuture => Result<CachedToken, RefreshOutcome>);
