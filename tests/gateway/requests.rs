@@ -183,7 +183,7 @@ async fn the_configuration_file_sets_every_option_below_variables_and_the_comman
     let toml = format!(
         "listen = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nproject = 'p2'\n\
          location = 'us-east1'\nupstream = '{}'\ncredentials = '{}'\nclient_key_file = '{}'\n\
-         max_request_bytes = '1kB'\nlog_format = 'json'\nheader_timeout = 20\nworkers = 1\n",
+         max_request_bytes = '1kB'\nlog_format = 'json'\nrequest_header_timeout = 20\nworkers = 1\n",
         vertex.url(),
         path("key.json"),
         path("keys"),
@@ -482,8 +482,11 @@ async fn credentials_in_a_query_do_not_travel() {
 #[tokio::test]
 async fn failures_inside_are_told_in_openais_form() {
     let vertex = Emulator::start().await.unwrap();
-    let gateway =
-        Gateway::before(&vertex, &["--max-request-bytes", "1000", "--response-timeout", "1"]).await;
+    let gateway = Gateway::before(
+        &vertex,
+        &["--max-request-bytes", "1000", "--response-header-timeout", "1"],
+    )
+    .await;
 
     let (status, code, message) = openai_error(gateway.call(chat(&"x".repeat(2000))).await).await;
     assert_eq!((status, code.as_str()), (413, "request_too_large"));

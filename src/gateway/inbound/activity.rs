@@ -47,6 +47,8 @@ pub(crate) struct Activity {
     is_http2: AtomicBool,
     /// Whether what is being read is the first line of a request.
     in_request_line: AtomicBool,
+    /// Whether what is being read is the head of a request.
+    in_head: AtomicBool,
     /// Requests in flight of clients that may ask.
     good: AtomicUsize,
     /// When the last of these came or ended, in milliseconds since it was opened, and one more; 0 for
@@ -70,6 +72,7 @@ impl Activity {
             is_blocked: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             in_request_line: AtomicBool::new(false),
+            in_head: AtomicBool::new(false),
             good: AtomicUsize::new(0),
             let_in: AtomicU64::new(0),
             close: Notify::new(),
@@ -119,6 +122,10 @@ impl Activity {
         self.in_request_line.store(reads, Relaxed);
     }
 
+    pub(crate) fn reads_head(&self, reads: bool) {
+        self.in_head.store(reads, Relaxed);
+    }
+
     pub(crate) fn is_in_request_line(&self) -> bool {
         self.in_request_line.load(Relaxed)
     }
@@ -166,10 +173,12 @@ impl Activity {
         }
     }
 
-    /// Waits until it has been quiet for so long over HTTP/2; over HTTP/1.1, for ever.
-    pub(crate) async fn idle_over_http2(&self, time: Duration) {
+    /// Waits until it has been quiet for so long between requests. Over HTTP/1.1 the wait for the
+    /// first request, and a head that has begun, have a timeout of their own in `StrictIo`.
+    pub(crate) async fn idle(&self, time: Duration) {
+        let is_idle = || self.is_http2() || !self.is_new() && !self.in_head.load(Relaxed);
         loop {
-            let quiet = self.quiet_for().filter(|_| self.is_http2()).unwrap_or_default();
+            let quiet = self.quiet_for().filter(|_| is_idle()).unwrap_or_default();
             let Some(left) = time.checked_sub(quiet).filter(|left| !left.is_zero()) else { return };
             sleep(left).await;
         }

@@ -134,7 +134,7 @@ impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the request body did not come within {:?}, which --client-body-timeout allows",
+            "the request body did not arrive within {:?}, the limit of --request-body-timeout",
             self.patience
         )
     }

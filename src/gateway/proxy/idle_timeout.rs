@@ -120,7 +120,7 @@ struct UpstreamIdle(Duration);
 
 impl fmt::Display for UpstreamIdle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing came for {:?}, which --idle-timeout allows", self.0)
+        write!(f, "no byte arrived for {:?}, the limit of --stream-idle-timeout", self.0)
     }
 }
 

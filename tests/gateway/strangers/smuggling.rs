@@ -177,7 +177,7 @@ async fn those_who_never_come_to_the_point_are_sent_away() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let gateway =
-        files.start(&vertex, &["--client-key-file", &keys, "--header-timeout", "1"]).await;
+        files.start(&vertex, &["--client-key-file", &keys, "--request-header-timeout", "1"]).await;
     let start = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
     let mut slow = Vec::new();
     // The first letters of HTTP/2's preface are those of other requests, too.

@@ -489,7 +489,7 @@ async fn without_a_connection_the_attempt_says_why() {
 #[tokio::test]
 async fn a_stream_that_is_not_taken_to_its_end_is_an_error_of_all() {
     let collector = Collector::start().await;
-    let traced = traced(&collector, &[], &["--idle-timeout", "1"]).await;
+    let traced = traced(&collector, &[], &["--stream-idle-timeout", "1"]).await;
     let slow = |chunk_delay, cut_after| {
         let chunks = Some(4);
         let stream = StreamBehavior { chunk_delay, cut_after, chunks, ..StreamBehavior::default() };
