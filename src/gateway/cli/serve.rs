@@ -244,7 +244,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
         max_request_bytes: serving.max_request_bytes,
-        log_peer: serving.log.log_peer,
+        log_peer_address: serving.log.log_peer_address,
         retry: options.retry.layer(options.replay_limit),
         response_header_timeout: timeout(options.response_header_timeout),
         stream_idle_timeout: timeout(options.stream_idle_timeout),

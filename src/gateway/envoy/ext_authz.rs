@@ -84,7 +84,7 @@ impl Authorization for ExtAuthz {
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
         let attributes = request.into_inner().attributes.unwrap_or_default();
         let listener = listener(attributes.destination.as_ref());
-        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer);
+        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer_address);
         let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| {
             tonic::Status::invalid_argument(
@@ -111,7 +111,7 @@ impl Shared {
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let path = path.as_ref().map_or("", PathAndQuery::path);
         let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
-        record.log.peer = peer;
+        record.log.peer_address = peer;
         let verdict = if all {
             // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
             let is_upgrade = is_extended || asks_for_upgrade(&headers);
@@ -119,7 +119,7 @@ impl Shared {
         } else {
             Err(too_many_headers())
         };
-        record.log.end = End::Whole;
+        record.log.end = End::Complete;
         match verdict {
             Ok(Verdict::Pass(passed)) => {
                 record.log.status = Some(StatusCode::OK);

@@ -163,7 +163,7 @@ impl Shared {
             Ok(_) => RefreshOutcome::Replayed,
             Err(outcome) => outcome,
         };
-        self.telemetry.replayed(outcome.as_str());
+        self.telemetry.token_replayed(outcome.as_str());
         tracing::info!(generation, outcome = outcome.as_str(), "Vertex AI rejected a token");
         if matches!(outcome, RefreshOutcome::Replayed) {
             mutation.remove_headers.retain(|name| name != REPLAY);

@@ -32,7 +32,7 @@ const SHARED: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Activity {
     /// Who is at the other end, if the log is to tell.
-    peer: OnceLock<SocketAddr>,
+    peer_address: OnceLock<SocketAddr>,
     opened: Instant,
     /// Requests that were given to the service.
     begun: AtomicUsize,
@@ -63,7 +63,7 @@ pub(crate) struct Activity {
 impl Activity {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            peer: OnceLock::new(),
+            peer_address: OnceLock::new(),
             opened: Instant::now(),
             begun: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
@@ -83,17 +83,17 @@ impl Activity {
     /// The log is to tell who is at the other end.
     pub(crate) fn comes_from(&self, peer: SocketAddr) {
         // An IPv4 address is shown as one, whatever the listener is.
-        let _ = self.peer.set(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+        let _ = self.peer_address.set(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
     }
 
     /// Who is at the other end, if the log is to tell.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.peer.get().copied()
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_address.get().copied()
     }
 
     /// The same as a field of a line.
-    pub(crate) fn shown_peer(&self) -> Option<DisplayValue<SocketAddr>> {
-        self.peer().map(display)
+    pub(crate) fn shown_peer_address(&self) -> Option<DisplayValue<SocketAddr>> {
+        self.peer_address().map(display)
     }
 
     fn now(&self) -> u64 {

@@ -109,8 +109,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
         };
         read?;
         if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
-            let peer = this.activity.shown_peer();
-            tracing::info!(why, peer, "a request was refused unread");
+            let peer_address = this.activity.shown_peer_address();
+            tracing::info!(reason = why, peer_address, "a request was refused unread");
             buffer.set_filled(before + at);
             read_from(this.refused.insert(INSTEAD), buffer);
         }
@@ -133,8 +133,8 @@ fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
 impl<I> Drop for StrictIo<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {
-            let peer = self.activity.shown_peer();
-            tracing::info!(peer, "a connection ended in the middle of a request's head");
+            let peer_address = self.activity.shown_peer_address();
+            tracing::info!(peer_address, "a connection ended in the middle of a request's head");
         }
     }
 }

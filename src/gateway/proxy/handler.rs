@@ -103,7 +103,7 @@ pub(crate) struct Shared {
     pub(crate) connection_lifetime: Option<Duration>,
     pub(crate) max_request_bytes: usize,
     /// Whether the log says who is at the other end.
-    pub(crate) log_peer: bool,
+    pub(crate) log_peer_address: bool,
     pub(crate) response_header_timeout: Option<Duration>,
     pub(crate) stream_idle_timeout: Option<Duration>,
     pub(crate) request_body_timeout: Option<Duration>,
@@ -137,7 +137,7 @@ impl Handler {
         let (method, path) = (request.method().clone(), request.uri().path());
         let telemetry = Arc::clone(&shared.telemetry);
         let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
-        record.log.peer = call.activity().peer();
+        record.log.peer_address = call.activity().peer_address();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
         let answer = answer(stack, &shared, request, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);

@@ -282,7 +282,7 @@ async fn work(
                         () = serving => {}
                         () = activity.evicted() => {
                             tracing::info!(
-                                peer = activity.shown_peer(),
+                                peer_address = activity.shown_peer_address(),
                                 "--max-connections are open: a connection without a request of a \
                                  client that may ask was closed for the next one"
                             );
@@ -323,7 +323,7 @@ async fn serve_connection(
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
 ) {
-    if handler.shared.log_peer
+    if handler.shared.log_peer_address
         && let Ok(peer) = socket.peer_addr()
     {
         activity.comes_from(peer);
@@ -351,7 +351,7 @@ async fn serve_connection(
     let socket = match shaken {
         Ok(socket) => socket,
         Err(error) => {
-            return tracing::info!(%error, peer = activity.shown_peer(), "no TLS handshake");
+            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "no TLS handshake");
         }
     };
     // RFC 7301 §3.2: what was agreed on is what is spoken.
