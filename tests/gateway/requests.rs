@@ -453,13 +453,13 @@ async fn no_path_leads_out_of_the_endpoint() {
         format!("GET /v1/x HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(200));
     let answer = gateway.raw(headers.as_bytes()).await;
     assert!(
-        answer.starts_with("HTTP/1.1 431") && answer.contains("unreadable_request"),
+        answer.starts_with("HTTP/1.1 431") && answer.contains("request_headers_too_large"),
         "{answer}"
     );
     let two = b"GET /v1/files HTTP/1.1\r\nhost: localhost\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let answer = gateway.raw(two).await;
     assert!(
-        answer.contains("unsupported_path") && answer.contains("unreadable_request"),
+        answer.contains("unsupported_path") && answer.contains("malformed_request"),
         "{answer}"
     );
     assert_eq!(vertex.stats().api_requests, 0, "{:?}", vertex.requests());

@@ -85,7 +85,7 @@ impl Client {
              [[client]] in the configuration needs `shared_responses = true`{advice}",
             self.name
         );
-        LocalReply::new(StatusCode::FORBIDDEN, "stored_responses_not_shared", message)
+        LocalReply::new(StatusCode::FORBIDDEN, "stored_response_not_allowed", message)
     }
 }
 

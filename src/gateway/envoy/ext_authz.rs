@@ -154,7 +154,7 @@ impl Shared {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
         let uri = path(&asked.path).filter(|_| record.log.method != Method::CONNECT || is_upgrade);
-        let uri = uri.ok_or_else(LocalReply::not_a_proxy)?;
+        let uri = uri.ok_or_else(LocalReply::forward_proxy_request)?;
         if !self.clients.load().have_keys() {
             let mut seen = came.clone();
             // Not among the headers.
@@ -290,7 +290,7 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
 
 fn too_many_headers() -> LocalReply {
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    LocalReply::new(status, "too_many_headers", "the request has too many headers")
+    LocalReply::new(status, "request_headers_too_large", "the request has too many headers")
 }
 
 /// Of Envoy's client; `None` if it came by a socket file.
@@ -348,7 +348,7 @@ fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(),
         "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
          changed: ask for {sent:?}"
     );
-    Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_must_be_full_name", message))
+    Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_alias_not_supported", message))
 }
 
 #[cfg(test)]

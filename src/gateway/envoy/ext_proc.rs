@@ -137,7 +137,7 @@ impl Shared {
         let (scheme, host) = (text(":scheme").unwrap_or("http"), text(":authority"));
         let uri = Uri::builder().scheme(scheme).authority(host.unwrap_or("")).path_and_query("/");
         let Ok(uri) = uri.build() else {
-            return Err(LocalReply::not_a_proxy());
+            return Err(LocalReply::forward_proxy_request());
         };
         self.auth.check_host(&uri).map_err(|error| {
             let error = Error::from(error);

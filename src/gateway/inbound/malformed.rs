@@ -62,7 +62,7 @@ impl<I> Connection<I> {
         };
         let peer_address = self.activity.shown_peer_address();
         tracing::info!(status = status.as_u16(), peer_address, "refused: {message}");
-        let body = LocalReply::unreadable(status, message).to_response().into_body();
+        let body = LocalReply::malformed(status, message).to_response().into_body();
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n",

@@ -220,11 +220,9 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
         ),
         "{metrics}"
     );
-    assert!(
-        metrics.contains(
-            "vertex_gateway_local_replies_total{error_code=\"model_must_be_full_name\"} 1"
-        )
-    );
+    assert!(metrics.contains(
+        "vertex_gateway_local_replies_total{error_code=\"model_alias_not_supported\"} 1"
+    ));
 
     // A stream that waits for Vertex AI's answer.
     let (messages, stream) = tokio::sync::mpsc::channel(1);
@@ -261,7 +259,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(
         (&line["error_code"], &line["status"]),
-        (&"model_must_be_full_name".into(), &400.into())
+        (&"model_alias_not_supported".into(), &400.into())
     );
     assert!(line["error_message"].as_str().unwrap().contains("ask for"), "{line}");
     assert!(!all.contains("2001:db8::7"), "who asked was not asked for: {all}");
