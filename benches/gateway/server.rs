@@ -33,7 +33,7 @@ pub const TOKEN: &str =
     "Bearer ya29.a-token-of-the-usual-length-as-google-gives-it-to-a-service-account";
 
 /// As in the sidecar. The upstream has none: connections may lie idle until it is their turn.
-const HEADER_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
+const REQUEST_HEADER_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
 /// How a server spreads its work over the processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub fn role(arguments: &[&str]) -> Option<Result<Infallible, BoxError>> {
 fn bare(threads: Threads, upstream: &str) -> Result<Infallible, BoxError> {
     let upstream: Uri = format!("http://{upstream}{PATH}").parse()?;
     let token = HeaderValue::from_static(TOKEN);
-    serve(threads, HEADER_TIMEOUT, move || {
+    serve(threads, REQUEST_HEADER_TIMEOUT, move || {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new())

@@ -124,4 +124,4 @@ def test_each_kill_leaves_time_to_drain():
 
 def test_the_gateway_gives_up_before_cloud_run_does():
     timeout = PODS["Cloud Run"]["timeoutSeconds"]
-    assert int(options(CONTAINERS["Cloud Run"]["args"])["--response-timeout"]) < timeout
+    assert int(options(CONTAINERS["Cloud Run"]["args"])["--response-header-timeout"]) < timeout

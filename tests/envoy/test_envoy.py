@@ -192,7 +192,7 @@ def test_errors_are_those_of_vertex_ai_or_of_the_gateway(world):
     with world.envoy.client() as client:
         with pytest.raises(openai.BadRequestError) as error:
             chat(client, model="gemini-2.5-flash")
-        assert error.value.code == "model_must_be_full_name"
+        assert error.value.code == "model_alias_not_supported"
         assert f'ask for "{MODEL}"' in error.value.message
         with pytest.raises(openai.NotFoundError) as error:
             client.files.list()

@@ -14,6 +14,7 @@ use tower_vertex::{
 /// All codes of errors that are made here, which `docs/errors.md` explains.
 const CODES: [&str; 33] = [
     "ambiguous_model",
+    "forward_proxy_request",
     "host_not_allowed",
     "incomplete_request",
     "internal_error",
@@ -21,28 +22,27 @@ const CODES: [&str; 33] = [
     "invalid_configuration",
     "invalid_model",
     "invalid_path",
+    "malformed_request",
     "method_not_allowed",
-    "model_must_be_full_name",
+    "model_alias_not_supported",
     "model_not_allowed",
     "model_not_found",
     "no_credentials",
-    "not_a_proxy",
     "origin_not_allowed",
     "overloaded",
     "rate_limit_exceeded",
+    "request_headers_too_large",
     "request_timeout",
     "request_too_large",
     "resource_not_served",
-    "stored_responses_not_shared",
+    "stored_response_not_allowed",
     "stream_interrupted",
     "token_unavailable",
     "too_many_concurrent_requests",
-    "too_many_headers",
-    "unreadable_request",
     "unsupported_path",
     "untrusted_host",
     "upgrade_required",
-    "upstream_failed",
+    "upstream_reset",
     "upstream_timeout",
     "upstream_unreachable",
     "uri_too_long",
@@ -105,10 +105,10 @@ impl LocalReply {
         response
     }
 
-    pub(crate) fn not_a_proxy() -> Self {
+    pub(crate) fn forward_proxy_request() -> Self {
         let message = "this is a gateway to Vertex AI and not a forward proxy: send the path \
              alone, such as /v1/chat/completions, and unset http_proxy for this host";
-        Self::new(StatusCode::BAD_REQUEST, "not_a_proxy", message)
+        Self::new(StatusCode::BAD_REQUEST, "forward_proxy_request", message)
     }
 
     /// A handshake for another protocol, such as a WebSocket's.
@@ -122,8 +122,15 @@ impl LocalReply {
         refusal
     }
 
-    pub(crate) fn unreadable(status: StatusCode, message: &str) -> Self {
-        Self::new(status, "unreadable_request", message)
+    /// A request whose head hyper or this gateway could not read.
+    pub(crate) fn malformed(status: StatusCode, message: &str) -> Self {
+        match status {
+            StatusCode::URI_TOO_LONG => Self::new(status, "uri_too_long", message),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Self::new(status, "request_headers_too_large", message)
+            }
+            _ => Self::new(status, "malformed_request", message),
+        }
     }
 
     /// A mistake of this program.

@@ -86,7 +86,7 @@ impl Client {
              [[client]] in the configuration needs `shared_responses = true`{advice}",
             self.name
         );
-        LocalReply::new(StatusCode::FORBIDDEN, "stored_responses_not_shared", message)
+        LocalReply::new(StatusCode::FORBIDDEN, "stored_response_not_allowed", message)
     }
 }
 

@@ -57,18 +57,58 @@ pub struct Options {
     )]
     pub health_path: Option<String>,
 
-    /// Time that a client may take for the head of a request, or to begin a next one, after which
-    /// its connection is closed; for a TLS handshake, too, but never more than 10 s. A load
-    /// balancer in front must keep its connections idle for a shorter time. The same over HTTP/2,
-    /// where a client with a request in flight must answer pings in that time
+    /// Time for a TLS handshake with a client, at least 1s
     #[arg(
         long,
         value_name = "TIME",
-        env = "VERTEX_GATEWAY_HEADER_TIMEOUT",
+        env = "VERTEX_GATEWAY_TLS_HANDSHAKE_TIMEOUT",
+        default_value = "10s",
+        value_parser = time(Duration::from_secs(1))
+    )]
+    pub tls_handshake_timeout: Duration,
+
+    /// Time for the first line and the headers of a request to arrive, from their first byte, or
+    /// from the start of a new connection; at least 1s. Then the connection is closed
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_REQUEST_HEADER_TIMEOUT",
         default_value = "30s",
         value_parser = time(Duration::from_secs(1))
     )]
-    pub header_timeout: Duration,
+    pub request_header_timeout: Duration,
+
+    /// Time for which a connection of a client stays open between requests, at least 1s. It must
+    /// be longer than the idle timeout of a load balancer in front
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_KEEPALIVE_TIMEOUT",
+        default_value = "30s",
+        value_parser = time(Duration::from_secs(1))
+    )]
+    pub keepalive_timeout: Duration,
+
+    /// Interval of the pings to a client over HTTP/2 that has a request in flight, at least 1s
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_HTTP2_PING_INTERVAL",
+        default_value = "30s",
+        value_parser = time(Duration::from_secs(1))
+    )]
+    pub http2_ping_interval: Duration,
+
+    /// Time for a client over HTTP/2 to acknowledge a ping, at least 1s. Then its connection is
+    /// closed
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "VERTEX_GATEWAY_HTTP2_PING_TIMEOUT",
+        default_value = "30s",
+        value_parser = time(Duration::from_secs(1))
+    )]
+    pub http2_ping_timeout: Duration,
 
     /// Longest request body that is kept to be sent again, after a 401 or for another attempt; 0
     /// for none
@@ -81,41 +121,41 @@ pub struct Options {
     )]
     pub replay_limit: usize,
 
-    /// Time to wait for the head of an answer, which comes when a model has thought; the token and
-    /// all attempts count, its upload and its wait for a turn do not. A dedicated endpoint may take
-    /// an hour. 0 waits for ever
+    /// Time from when a request leaves the queue until the headers of Vertex AI's response arrive.
+    /// It includes the fetch of a token and all attempts, but not the client's upload. A dedicated
+    /// endpoint may take an hour. 0 for no limit
     #[arg(
         long,
         value_name = "TIME",
-        env = "VERTEX_GATEWAY_RESPONSE_TIMEOUT",
+        env = "VERTEX_GATEWAY_RESPONSE_HEADER_TIMEOUT",
         default_value = "3610s",
         value_parser = time(Duration::ZERO)
     )]
-    pub response_timeout: Duration,
+    pub response_header_timeout: Duration,
 
-    /// Time without a byte in the middle of an answer, after which it is broken off; 0 waits for
-    /// ever
+    /// Time without a byte from Vertex AI within a response, after which the response is reset; 0
+    /// for no limit
     #[arg(
         long,
         value_name = "TIME",
-        env = "VERTEX_GATEWAY_IDLE_TIMEOUT",
+        env = "VERTEX_GATEWAY_STREAM_IDLE_TIMEOUT",
         default_value = "10m",
         value_parser = time(Duration::ZERO)
     )]
-    pub idle_timeout: Duration,
+    pub stream_idle_timeout: Duration,
 
-    /// Time for the body of a request to come; 0 waits for ever
+    /// Time for the body of a request to arrive, after which the request gets 408; 0 for no limit
     #[arg(
         long,
         value_name = "TIME",
-        env = "VERTEX_GATEWAY_CLIENT_BODY_TIMEOUT",
+        env = "VERTEX_GATEWAY_REQUEST_BODY_TIMEOUT",
         default_value = "5m",
         value_parser = time(Duration::ZERO)
     )]
-    pub client_body_timeout: Duration,
+    pub request_body_timeout: Duration,
 
-    /// Time in which a client takes no byte of its answer, after which its connection is closed, or
-    /// its stream is reset over HTTP/2; 0 waits for ever
+    /// Time in which a client reads no byte of its response, after which its connection is closed,
+    /// or over HTTP/2 its stream is reset; 0 for no limit
     #[arg(
         long,
         value_name = "TIME",
@@ -190,7 +230,11 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
         browsers: Arc::clone(&access.browsers),
         listener: Listener::at(addr.ip()),
         health_path: options.health_path.clone(),
-        header_timeout: options.header_timeout,
+        tls_handshake_timeout: options.tls_handshake_timeout,
+        request_header_timeout: options.request_header_timeout,
+        keepalive_timeout: options.keepalive_timeout,
+        http2_ping_interval: options.http2_ping_interval,
+        http2_ping_timeout: options.http2_ping_timeout,
         max_header_bytes: serving.max_header_bytes,
         limits,
         telemetry: Arc::clone(&telemetry),
@@ -198,11 +242,11 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
         max_request_bytes: serving.max_request_bytes,
-        log_peer: serving.log.log_peer,
+        log_peer_address: serving.log.log_peer_address,
         retry: options.retry.layer(options.replay_limit),
-        response_timeout: timeout(options.response_timeout),
-        idle_timeout: timeout(options.idle_timeout),
-        client_body_timeout: timeout(options.client_body_timeout),
+        response_header_timeout: timeout(options.response_header_timeout),
+        stream_idle_timeout: timeout(options.stream_idle_timeout),
+        request_body_timeout: timeout(options.request_body_timeout),
         send_timeout: timeout(options.send_timeout),
     });
     // Both before anybody is told that it serves, and may send one.

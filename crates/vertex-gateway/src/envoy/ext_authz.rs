@@ -84,7 +84,7 @@ impl Authorization for ExtAuthz {
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
         let attributes = request.into_inner().attributes.unwrap_or_default();
         let listener = listener(attributes.destination.as_ref());
-        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer);
+        let peer = attributes.source.and_then(address).filter(|_| self.0.log_peer_address);
         let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| {
             tonic::Status::invalid_argument(
@@ -111,7 +111,7 @@ impl Shared {
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let path = path.as_ref().map_or("", PathAndQuery::path);
         let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
-        record.log.peer = peer;
+        record.log.peer_address = peer;
         let verdict = if all {
             // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
             let is_upgrade = is_extended || asks_for_upgrade(&headers);
@@ -119,7 +119,7 @@ impl Shared {
         } else {
             Err(too_many_headers())
         };
-        record.log.end = End::Whole;
+        record.log.end = End::Complete;
         match verdict {
             Ok(Verdict::Pass(passed)) => {
                 record.log.status = Some(StatusCode::OK);
@@ -154,7 +154,7 @@ impl Shared {
             return Err(refused(Error::from(RouteError::TooLong).into()));
         }
         let uri = path(&asked.path).filter(|_| record.log.method != Method::CONNECT || is_upgrade);
-        let uri = uri.ok_or_else(LocalReply::not_a_proxy)?;
+        let uri = uri.ok_or_else(LocalReply::forward_proxy_request)?;
         if !self.clients.load().have_keys() {
             let mut seen = came.clone();
             // Not among the headers.
@@ -290,7 +290,7 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
 
 fn too_many_headers() -> LocalReply {
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    LocalReply::new(status, "too_many_headers", "the request has too many headers")
+    LocalReply::new(status, "request_headers_too_large", "the request has too many headers")
 }
 
 /// Of Envoy's client; `None` if it came by a socket file.
@@ -348,7 +348,7 @@ fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(),
         "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
          changed: ask for {sent:?}"
     );
-    Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_must_be_full_name", message))
+    Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_alias_not_supported", message))
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Shared {
         let (scheme, host) = (text(":scheme").unwrap_or("http"), text(":authority"));
         let uri = Uri::builder().scheme(scheme).authority(host.unwrap_or("")).path_and_query("/");
         let Ok(uri) = uri.build() else {
-            return Err(LocalReply::not_a_proxy());
+            return Err(LocalReply::forward_proxy_request());
         };
         self.auth.check_host(&uri).map_err(|error| {
             let error = Error::from(error);
@@ -160,7 +160,7 @@ impl Shared {
             Ok(_) => RefreshOutcome::Replayed,
             Err(outcome) => outcome,
         };
-        self.telemetry.replayed(outcome.as_str());
+        self.telemetry.token_replayed(outcome.as_str());
         tracing::info!(generation, outcome = outcome.as_str(), "Vertex AI rejected a token");
         if matches!(outcome, RefreshOutcome::Replayed) {
             mutation.remove_headers.retain(|name| name != REPLAY);

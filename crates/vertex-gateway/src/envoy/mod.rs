@@ -67,7 +67,7 @@ struct Shared {
     max_request_bytes: usize,
     /// Of a call itself: those of the request that it is about are in its body.
     max_header_bytes: usize,
-    log_peer: bool,
+    log_peer_address: bool,
 }
 
 /// Envoy does the retries: of a list of locations the first is used, however long it is.
@@ -98,7 +98,7 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
         telemetry: Arc::clone(&telemetry),
         since: since.unwrap_or_default().as_secs(),
         max_request_bytes: options.max_request_bytes,
-        log_peer: options.log.log_peer,
+        log_peer_address: options.log.log_peer_address,
         max_header_bytes: options.max_header_bytes,
     });
     // Both before anybody is told that it serves, and may send one.

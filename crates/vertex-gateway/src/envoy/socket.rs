@@ -420,7 +420,7 @@ async fn serve_grpc<I>(
         () = async {
             tokio::select! {
                 () = closing => {}
-                () = activity.idle_over_http2(IDLE) => {}
+                () = activity.idle(IDLE) => {}
             }
         } => {
             connection.as_mut().graceful_shutdown();

@@ -32,7 +32,7 @@ const SHARED: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Activity {
     /// Who is at the other end, if the log is to tell.
-    peer: OnceLock<SocketAddr>,
+    peer_address: OnceLock<SocketAddr>,
     opened: Instant,
     /// Requests that were given to the service.
     begun: AtomicUsize,
@@ -47,6 +47,8 @@ pub(crate) struct Activity {
     is_http2: AtomicBool,
     /// Whether what is being read is the first line of a request.
     in_request_line: AtomicBool,
+    /// Whether what is being read is the head of a request.
+    in_head: AtomicBool,
     /// Requests in flight of clients that may ask.
     good: AtomicUsize,
     /// When the last of these came or ended, in milliseconds since it was opened, and one more; 0 for
@@ -61,7 +63,7 @@ pub(crate) struct Activity {
 impl Activity {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            peer: OnceLock::new(),
+            peer_address: OnceLock::new(),
             opened: Instant::now(),
             begun: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
@@ -70,6 +72,7 @@ impl Activity {
             is_blocked: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             in_request_line: AtomicBool::new(false),
+            in_head: AtomicBool::new(false),
             good: AtomicUsize::new(0),
             let_in: AtomicU64::new(0),
             close: Notify::new(),
@@ -80,17 +83,17 @@ impl Activity {
     /// The log is to tell who is at the other end.
     pub(crate) fn comes_from(&self, peer: SocketAddr) {
         // An IPv4 address is shown as one, whatever the listener is.
-        let _ = self.peer.set(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+        let _ = self.peer_address.set(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
     }
 
     /// Who is at the other end, if the log is to tell.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.peer.get().copied()
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_address.get().copied()
     }
 
     /// The same as a field of a line.
-    pub(crate) fn shown_peer(&self) -> Option<DisplayValue<SocketAddr>> {
-        self.peer().map(display)
+    pub(crate) fn shown_peer_address(&self) -> Option<DisplayValue<SocketAddr>> {
+        self.peer_address().map(display)
     }
 
     fn now(&self) -> u64 {
@@ -117,6 +120,10 @@ impl Activity {
 
     pub(crate) fn reads_request_line(&self, reads: bool) {
         self.in_request_line.store(reads, Relaxed);
+    }
+
+    pub(crate) fn reads_head(&self, reads: bool) {
+        self.in_head.store(reads, Relaxed);
     }
 
     pub(crate) fn is_in_request_line(&self) -> bool {
@@ -166,10 +173,12 @@ impl Activity {
         }
     }
 
-    /// Waits until it has been quiet for so long over HTTP/2; over HTTP/1.1, for ever.
-    pub(crate) async fn idle_over_http2(&self, time: Duration) {
+    /// Waits until it has been quiet for so long between requests. Over HTTP/1.1 the wait for the
+    /// first request, and a head that has begun, have a timeout of their own in `StrictIo`.
+    pub(crate) async fn idle(&self, time: Duration) {
+        let is_idle = || self.is_http2() || !self.is_new() && !self.in_head.load(Relaxed);
         loop {
-            let quiet = self.quiet_for().filter(|_| self.is_http2()).unwrap_or_default();
+            let quiet = self.quiet_for().filter(|_| is_idle()).unwrap_or_default();
             let Some(left) = time.checked_sub(quiet).filter(|left| !left.is_zero()) else { return };
             sleep(left).await;
         }

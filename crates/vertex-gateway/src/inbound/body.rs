@@ -50,7 +50,7 @@ pub(crate) fn admit(
     });
     if absolute || request.method() == Method::CONNECT {
         // Over HTTP/1 only a client that takes this for a forward proxy sends a whole URI.
-        return Err(LocalReply::not_a_proxy());
+        return Err(LocalReply::forward_proxy_request());
     }
     match usize::try_from(request.body().size_hint().lower()) {
         Ok(length) if length <= limit => Ok(request),
@@ -65,7 +65,7 @@ pub(crate) fn admit(
 /// 400 if it does not say, says it twice, or what it says is no host: RFC 9112 §3.2, and RFC 9113
 /// §8.3.1 for HTTP/2, where `Host` may stand for `:authority`.
 pub(crate) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, LocalReply> {
-    let refused = |why: &str| LocalReply::unreadable(StatusCode::BAD_REQUEST, why);
+    let refused = |why: &str| LocalReply::malformed(StatusCode::BAD_REQUEST, why);
     let of_uri = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
     let mut of_header = request.headers().get_all(header::HOST).iter();
     let (host, more) = (of_header.next(), of_header.next());
@@ -135,7 +135,7 @@ impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the request body did not come within {:?}, which --client-body-timeout allows",
+            "the request body did not arrive within {:?}, the limit of --request-body-timeout",
             self.patience
         )
     }

@@ -15,6 +15,8 @@ pub(super) struct Framing {
     /// The one that is under way.
     line: Line,
     fields: Fields,
+    /// How many heads were complete.
+    heads: u64,
 }
 
 /// What came of a line.
@@ -79,7 +81,7 @@ struct Fields {
 
 impl Framing {
     pub(super) fn new() -> Self {
-        Self { at: At::First, line: Line::default(), fields: Fields::default() }
+        Self { at: At::First, line: Line::default(), fields: Fields::default(), heads: 0 }
     }
 
     /// Whether the first line of a request has begun and has not ended.
@@ -96,9 +98,9 @@ impl Framing {
         self.at == At::Http2
     }
 
-    /// Whether it is known which HTTP this is.
-    pub(super) fn has_begun(&self) -> bool {
-        !matches!(self.at, At::First | At::Preface(_))
+    /// How many heads of requests were complete so far.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads
     }
 
     /// Whether a request has begun and its head has not ended.
@@ -178,11 +180,14 @@ impl Framing {
                 self.fields = Fields::default();
                 At::Field
             }
-            At::Field if line.is_empty() => match &self.fields {
-                Fields { chunked: true, .. } => At::ChunkSize,
-                Fields { length: None | Some(0), .. } => At::RequestLine,
-                Fields { length: Some(left), .. } => At::Data { left: *left, chunked: false },
-            },
+            At::Field if line.is_empty() => {
+                self.heads += 1;
+                match &self.fields {
+                    Fields { chunked: true, .. } => At::ChunkSize,
+                    Fields { length: None | Some(0), .. } => At::RequestLine,
+                    Fields { length: Some(left), .. } => At::Data { left: *left, chunked: false },
+                }
+            }
             At::Field => {
                 self.fields.add(line, whole)?;
                 At::Field

@@ -60,9 +60,9 @@ impl<I> Connection<I> {
             _ if self.activity.is_in_request_line() => (StatusCode::URI_TOO_LONG, URI_TOO_LONG),
             _ => (status, HEAD_TOO_LONG),
         };
-        let peer = self.activity.shown_peer();
-        tracing::info!(status = status.as_u16(), peer, "refused: {message}");
-        let body = LocalReply::unreadable(status, message).to_response().into_body();
+        let peer_address = self.activity.shown_peer_address();
+        tracing::info!(status = status.as_u16(), peer_address, "refused: {message}");
+        let body = LocalReply::malformed(status, message).to_response().into_body();
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n",

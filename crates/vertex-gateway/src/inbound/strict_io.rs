@@ -40,20 +40,42 @@ pub(crate) struct StrictIo<I> {
     framing: Framing,
     /// What is left to be read, once a line was refused.
     refused: Option<&'static [u8]>,
-    /// hyper-util 0.1 waits for ever for the bytes that tell HTTP/2 from HTTP/1.
-    first_line: Option<Pin<Box<Sleep>>>,
+    /// How long the head of a request may take to arrive.
+    header_timeout: Duration,
+    /// When the head that has begun must be complete, or the first one of the connection: hyper-util
+    /// 0.1 waits for ever for the bytes that distinguish HTTP/2 from HTTP/1.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// How many heads were complete when the deadline was set.
+    heads: u64,
     activity: Arc<Activity>,
 }
 
 impl<I> StrictIo<I> {
-    /// The first line of a connection must come within `timeout`.
-    pub(crate) fn new(io: I, timeout: Duration, activity: Arc<Activity>) -> Self {
+    /// The head of a request must arrive within `header_timeout` of its first byte, and the first
+    /// one of a connection within `header_timeout` of its start.
+    pub(crate) fn new(io: I, header_timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
             io,
             framing: Framing::new(),
             refused: None,
-            first_line: Some(Box::pin(sleep(timeout))),
+            header_timeout,
+            deadline: Some(Box::pin(sleep(header_timeout))),
+            heads: 0,
             activity,
+        }
+    }
+
+    /// Sets the deadline for a head that has begun, and lifts that of one that is complete.
+    fn update_deadline(&mut self) {
+        let is_complete = self.framing.heads() != self.heads || self.framing.is_http2();
+        if is_complete {
+            self.heads = self.framing.heads();
+            self.deadline = None;
+        }
+        let is_in_head = self.framing.is_in_head();
+        self.activity.reads_head(is_in_head);
+        if is_in_head && self.deadline.is_none() {
+            self.deadline = Some(Box::pin(sleep(self.header_timeout)));
         }
     }
 }
@@ -81,14 +103,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
             Pin::new(&mut this.io).poll_read(cx, buffer)
         };
         let Poll::Ready(read) = read else {
-            let Some(timeout) = &mut this.first_line else { return Poll::Pending };
-            ready!(timeout.as_mut().poll(cx));
+            let Some(deadline) = &mut this.deadline else { return Poll::Pending };
+            ready!(deadline.as_mut().poll(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         };
         read?;
         if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
-            let peer = this.activity.shown_peer();
-            tracing::info!(why, peer, "a request was refused unread");
+            let peer_address = this.activity.shown_peer_address();
+            tracing::info!(reason = why, peer_address, "a request was refused unread");
             buffer.set_filled(before + at);
             read_from(this.refused.insert(INSTEAD), buffer);
         }
@@ -96,9 +118,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
             this.activity.speaks_http2();
         }
         this.activity.reads_request_line(this.framing.is_in_request_line());
-        if this.framing.has_begun() {
-            this.first_line = None;
-        }
+        this.update_deadline();
         Poll::Ready(Ok(()))
     }
 }
@@ -113,8 +133,8 @@ fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
 impl<I> Drop for StrictIo<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {
-            let peer = self.activity.shown_peer();
-            tracing::info!(peer, "a connection ended in the middle of a request's head");
+            let peer_address = self.activity.shown_peer_address();
+            tracing::info!(peer_address, "a connection ended in the middle of a request's head");
         }
     }
 }

@@ -31,9 +31,6 @@ use crate::{
 };
 use tower_vertex::{regular_file, shown};
 
-/// A client that has not shaken hands by then is not going to.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The options about TLS for clients.
 #[derive(Clone, Args)]
 pub struct TlsOptions {
@@ -134,13 +131,13 @@ impl Tls {
         Authorities(self.authorities.subscribe())
     }
 
-    /// Shakes hands, for at most `patience`.
-    pub(crate) async fn accept<I>(&self, socket: I, patience: Duration) -> io::Result<TlsStream<I>>
+    /// Performs the handshake, for at most `limit`.
+    pub(crate) async fn accept<I>(&self, socket: I, limit: Duration) -> io::Result<TlsStream<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = TlsAcceptor::from(self.config.load_full());
-        timeout(patience.min(HANDSHAKE_TIMEOUT), acceptor.accept(socket)).await?
+        timeout(limit, acceptor.accept(socket)).await?
     }
 }
 

@@ -22,14 +22,18 @@ use tower_vertex::{BoxError, model::RequestedModel};
 pub(crate) struct Admission<S> {
     inner: S,
     limits: Arc<Limits>,
-    response_timeout: Option<Duration>,
+    response_header_timeout: Option<Duration>,
 }
 
 impl<S> Admission<S> {
-    /// `response_timeout` is how long the head of an answer may take once a request may go, with all
+    /// `response_header_timeout` is how long the head of an answer may take once a request may go, with all
     /// that is done to get it.
-    pub(crate) fn new(inner: S, limits: Arc<Limits>, response_timeout: Option<Duration>) -> Self {
-        Self { inner, limits, response_timeout }
+    pub(crate) fn new(
+        inner: S,
+        limits: Arc<Limits>,
+        response_header_timeout: Option<Duration>,
+    ) -> Self {
+        Self { inner, limits, response_header_timeout }
     }
 }
 
@@ -72,20 +76,21 @@ where
         }
         if let Some(permits) = self.limits.enter_at_once(client.map(Arc::as_ref)) {
             routed.let_in(permits, extensions);
-            return Box::pin(in_time(self.response_timeout, self.inner.call(request)));
+            return Box::pin(in_time(self.response_header_timeout, self.inner.call(request)));
         }
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let (limits, response_timeout) = (Arc::clone(&self.limits), self.response_timeout);
+        let (limits, response_header_timeout) =
+            (Arc::clone(&self.limits), self.response_header_timeout);
         Box::pin(async move {
             let permits = limits.enter(routed.client.get().map(Arc::as_ref)).await?;
             routed.let_in(permits, request.extensions_mut());
-            in_time(response_timeout, inner.call(request)).await
+            in_time(response_header_timeout, inner.call(request)).await
         })
     }
 }
 
-/// The error of a request that `--response-timeout` ends.
+/// The error of a request that `--response-header-timeout` ends.
 #[derive(Debug)]
 pub(crate) struct NoAnswer {
     limit: Duration,
@@ -93,7 +98,7 @@ pub(crate) struct NoAnswer {
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer within {:?}, which --response-timeout allows", self.limit)
+        write!(f, "no answer within {:?}, which --response-header-timeout allows", self.limit)
     }
 }
 

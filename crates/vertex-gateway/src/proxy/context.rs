@@ -34,7 +34,7 @@ pub(crate) struct Answers {
     /// How Vertex AI broke off the last one, if it did.
     pub(crate) broken: Option<End>,
     /// What came of a 401 to the access token, the last time that there was one.
-    pub(crate) refresh: Option<&'static str>,
+    pub(crate) token_replay: Option<&'static str>,
 }
 
 impl RequestContext {
@@ -79,8 +79,8 @@ impl RequestContext {
         log.end = match log.status {
             Some(_) => answers.broken.unwrap_or(log.end),
             // What was answered all the same, nobody reads.
-            None => End::ClientLeft,
+            None => End::ClientClosed,
         };
-        log.refresh = answers.refresh;
+        log.token_replay = answers.token_replay;
     }
 }

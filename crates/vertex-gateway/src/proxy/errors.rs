@@ -51,7 +51,7 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
         ),
         None => (
             StatusCode::BAD_GATEWAY,
-            "upstream_failed",
+            "upstream_reset",
             format!("the connection to {origin} broke before it answered ({causes})"),
         ),
     };
@@ -63,5 +63,5 @@ pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> LocalReply {
     let origin = upstream.origin();
     tracing::warn!(origin, %status, "no answer from upstream");
     let message = format!("{origin} answered with {status}, which nobody has asked for");
-    LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
+    LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_reset", message)
 }

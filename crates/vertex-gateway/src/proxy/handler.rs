@@ -88,7 +88,11 @@ pub(crate) struct Shared {
     /// `None` for HTTP in clear text.
     pub(crate) tls: Option<Arc<Tls>>,
     /// How long the head of a request may take.
-    pub(crate) header_timeout: Duration,
+    pub(crate) tls_handshake_timeout: Duration,
+    pub(crate) request_header_timeout: Duration,
+    pub(crate) keepalive_timeout: Duration,
+    pub(crate) http2_ping_interval: Duration,
+    pub(crate) http2_ping_timeout: Duration,
     /// How long it may be.
     pub(crate) max_header_bytes: usize,
     pub(crate) limits: Arc<Limits>,
@@ -100,10 +104,10 @@ pub(crate) struct Shared {
     pub(crate) connection_lifetime: Option<Duration>,
     pub(crate) max_request_bytes: usize,
     /// Whether the log says who is at the other end.
-    pub(crate) log_peer: bool,
-    pub(crate) response_timeout: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) client_body_timeout: Option<Duration>,
+    pub(crate) log_peer_address: bool,
+    pub(crate) response_header_timeout: Option<Duration>,
+    pub(crate) stream_idle_timeout: Option<Duration>,
+    pub(crate) request_body_timeout: Option<Duration>,
     pub(crate) send_timeout: Option<Duration>,
 }
 
@@ -115,11 +119,12 @@ impl Handler {
         // Without traces, nothing further in reads the extensions.
         let auth = shared.auth.clone().forward_extensions(shared.traces.is_on());
         let forwarded = route.layer(auth.layer(client));
-        let watched = IdleTimeout::new(forwarded, shared.idle_timeout);
+        let watched = IdleTimeout::new(forwarded, shared.stream_idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
         let retried = shared.retry.layer(forwarded);
         let limits = Arc::clone(&shared.limits);
-        let stack = shared.models.layer(Admission::new(retried, limits, shared.response_timeout));
+        let stack =
+            shared.models.layer(Admission::new(retried, limits, shared.response_header_timeout));
         Ok(Self { stack, shared })
     }
 
@@ -133,7 +138,7 @@ impl Handler {
         let (method, path) = (request.method().clone(), request.uri().path());
         let telemetry = Arc::clone(&shared.telemetry);
         let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
-        record.log.peer = call.activity().peer();
+        record.log.peer_address = call.activity().peer_address();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
         let answer = answer(stack, &shared, request, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);
@@ -175,7 +180,7 @@ async fn answer(
     let host = host(&request);
     let client = welcome(shared, &request);
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
-    let (limit, patience) = (shared.max_request_bytes, shared.client_body_timeout);
+    let (limit, patience) = (shared.max_request_bytes, shared.request_body_timeout);
     let request = admit(request, limit, patience, drain);
     host?;
     let client = client?;

@@ -75,7 +75,7 @@ where
         answers.count += 1;
         answers.broken = None;
         if let Some(refresh) = response.extensions().get() {
-            answers.refresh = Some(RefreshOutcome::as_str(refresh));
+            answers.token_replay = Some(RefreshOutcome::as_str(refresh));
         }
         let number = answers.count;
         drop(answers);
@@ -117,7 +117,7 @@ struct UpstreamIdle(Duration);
 
 impl fmt::Display for UpstreamIdle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing came for {:?}, which --idle-timeout allows", self.0)
+        write!(f, "no byte arrived for {:?}, the limit of --stream-idle-timeout", self.0)
     }
 }
 
@@ -139,13 +139,13 @@ where
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let Some(idle) = *this.idle else { return Poll::Pending };
             ready!(this.timer.poll_over(cx, idle));
-            broke(this.routed, *this.number, End::Idle);
+            broke(this.routed, *this.number, End::UpstreamIdle);
             return Poll::Ready(Some(Err(UpstreamIdle(idle).into())));
         };
         this.timer.clear();
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
-                broke(this.routed, *this.number, End::Broken);
+                broke(this.routed, *this.number, End::UpstreamReset);
                 error.into()
             })
         }))

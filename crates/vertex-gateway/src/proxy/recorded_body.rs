@@ -71,7 +71,7 @@ impl<B> RecordedBody<B> {
     {
         // Nobody asks for a body that is not sent.
         if record.log.method == Method::HEAD || body.is_end_stream() {
-            record.log.end = End::Whole;
+            record.log.end = End::Complete;
         }
         Self { body, record: Some(record) }
     }
@@ -93,13 +93,13 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
         let mut this = self.project();
         let Some(record) = this.record else { return this.body.poll_frame(cx) };
         let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)).transpose()? else {
-            record.log.end = End::Whole;
+            record.log.end = End::Complete;
             return Poll::Ready(None);
         };
         if let Some(data) = frame.data_ref() {
             record.log.first_byte.get_or_insert_with(|| record.log.arrived.elapsed());
-            record.log.sent += data.len() as u64;
-            if record.log.reason.is_none() && record.log.status.is_some_and(is_error) {
+            record.log.bytes_sent += data.len() as u64;
+            if record.log.error_message.is_none() && record.log.status.is_some_and(is_error) {
                 record.error.read(data);
             }
             // What is fetched again was counted when it was made.
@@ -109,7 +109,7 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
         }
         // Not every client asks once more at the end.
         if this.body.is_end_stream() {
-            record.log.end = End::Whole;
+            record.log.end = End::Complete;
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -128,8 +128,8 @@ impl Drop for RequestRecord {
         let log = &mut self.log;
         self.context.tell(log);
         log.usage = self.scanner.usage();
-        if log.reason.is_none() && log.status.is_some_and(is_error) {
-            log.reason = self.error.message();
+        if log.error_message.is_none() && log.status.is_some_and(is_error) {
+            log.error_message = self.error.message();
         }
         log.trace_id = self.trace.id();
         self.telemetry.request_finished(log);

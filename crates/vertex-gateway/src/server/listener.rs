@@ -282,7 +282,7 @@ async fn work(
                         () = serving => {}
                         () = activity.evicted() => {
                             tracing::info!(
-                                peer = activity.shown_peer(),
+                                peer_address = activity.shown_peer_address(),
                                 "--max-connections are open: a connection without a request of a \
                                  client that may ask was closed for the next one"
                             );
@@ -323,7 +323,7 @@ async fn serve_connection(
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
 ) {
-    if handler.shared.log_peer
+    if handler.shared.log_peer_address
         && let Ok(peer) = socket.peer_addr()
     {
         activity.comes_from(peer);
@@ -334,12 +334,12 @@ async fn serve_connection(
     let streams = Streams { send_timeout: handler.shared.send_timeout };
     let builder = auto::Builder::new(streams);
     let Some(tls) = handler.shared.tls.clone() else {
-        let closing = until_closing(activity.clone(), stopping, handler.shared.header_timeout);
+        let closing = until_closing(activity.clone(), stopping, handler.shared.keepalive_timeout);
         // In a box, because there are two of these futures, and one is used.
         return Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
     };
     let authorities = tls.authorities();
-    let handshake = tls.accept(socket, handler.shared.header_timeout);
+    let handshake = tls.accept(socket, handler.shared.tls_handshake_timeout);
     let last = async {
         stopped(stopping.clone()).await;
         sleep(FIRST_CALL).await;
@@ -351,7 +351,7 @@ async fn serve_connection(
     let socket = match shaken {
         Ok(socket) => socket,
         Err(error) => {
-            return tracing::info!(%error, peer = activity.shown_peer(), "no TLS handshake");
+            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "no TLS handshake");
         }
     };
     // RFC 7301 §3.2: what was agreed on is what is spoken.
@@ -360,7 +360,7 @@ async fn serve_connection(
         Some(b"http/1.1") => builder.http1_only(),
         _ => builder,
     };
-    let closing = until_closing(activity.clone(), stopping, handler.shared.header_timeout);
+    let closing = until_closing(activity.clone(), stopping, handler.shared.keepalive_timeout);
     let closing = async {
         tokio::select! {
             () = closing => {}
@@ -375,8 +375,8 @@ async fn until_closing(activity: Arc<Activity>, stopping: watch::Receiver<bool>,
     tokio::select! {
         () = last_call(stopping, &activity) => {}
         () = activity.closed() => {}
-        // hyper has no such limit for HTTP/2.
-        () = activity.idle_over_http2(idle) => {}
+        // hyper has no limit of its own for this.
+        () = activity.idle(idle) => {}
     }
 }
 
@@ -389,23 +389,24 @@ async fn serve_http<I>(
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (header_timeout, longest) =
-        (handler.shared.header_timeout, handler.shared.max_header_bytes);
+    let longest = handler.shared.max_header_bytes;
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        // hyper's timer also runs while the connection is idle: `StrictIo` and `Activity` have one each.
+        .header_read_timeout(None)
         // It is read into this buffer, and so are parts of a body.
         .max_buf_size(longest);
-    // A client over HTTP/2 that is gone is known by the pings that it does not answer.
+    // A client over HTTP/2 that has vanished does not acknowledge pings.
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(header_timeout)
-        .keep_alive_timeout(header_timeout)
+        .keep_alive_interval(handler.shared.http2_ping_interval)
+        .keep_alive_timeout(handler.shared.http2_ping_timeout)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(longest).unwrap_or(u32::MAX));
-    let socket = StrictIo::new(socket, header_timeout, Arc::clone(&activity));
+    let socket =
+        StrictIo::new(socket, handler.shared.request_header_timeout, Arc::clone(&activity));
     let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
     let of_service = Arc::clone(&activity);
     let service = service_fn(move |request| {

@@ -47,8 +47,8 @@ pub struct LogOptions {
     pub log_format: LogFormat,
 
     /// Log the address that each request comes from, which is personal data in many countries
-    #[arg(long, env = "VERTEX_GATEWAY_LOG_PEER", value_parser = FalseyValueParser::new())]
-    pub log_peer: bool,
+    #[arg(long, env = "VERTEX_GATEWAY_LOG_PEER_ADDRESS", value_parser = FalseyValueParser::new())]
+    pub log_peer_address: bool,
 }
 
 /// The form of the log.

@@ -64,8 +64,8 @@ pub(super) struct Metrics {
     first_bytes: Family<RouteLabels, Histogram, fn() -> Histogram>,
     retries: Family<RouteLabels, Counter>,
     failovers: Family<RouteLabels, Counter>,
-    replays: Family<OutcomeLabels, Counter>,
-    refusals: Family<CodeLabels, Counter>,
+    token_replays: Family<OutcomeLabels, Counter>,
+    local_replies: Family<ErrorCodeLabels, Counter>,
     input_tokens: Family<TokenLabels, Counter>,
     output_tokens: Family<TokenLabels, Counter>,
     usage: GenAiUsage,
@@ -202,8 +202,8 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CodeLabels {
-    code: &'static str,
+struct ErrorCodeLabels {
+    error_code: &'static str,
 }
 
 impl Metrics {
@@ -218,8 +218,8 @@ impl Metrics {
             first_bytes: Family::new_with_constructor(|| Histogram::new(FIRST_BYTE)),
             retries: Family::default(),
             failovers: Family::default(),
-            replays: Family::default(),
-            refusals: Family::default(),
+            token_replays: Family::default(),
+            local_replies: Family::default(),
             input_tokens: Family::default(),
             output_tokens: Family::default(),
             usage: GenAi::default(),
@@ -244,15 +244,15 @@ impl Metrics {
         registry.register_with_unit("request_duration", help, Unit::Seconds, durations);
         let help = "From a request's head to the first byte of an answer of 2xx";
         let first_bytes = Shown(self.first_bytes.clone());
-        registry.register_with_unit("first_byte", help, Unit::Seconds, first_bytes);
+        registry.register_with_unit("time_to_first_byte", help, Unit::Seconds, first_bytes);
         let help = "Requests that were sent to Vertex AI once more, each time";
         registry.register("upstream_retries", help, Shown(self.retries.clone()));
         let help = "Requests that were sent to another location than the time before, each time";
         registry.register("upstream_failovers", help, Shown(self.failovers.clone()));
         let help = "Answers of 401 that asked for a new token, by what came of it";
-        registry.register("replays", help, Shown(self.replays.clone()));
+        registry.register("token_replays", help, Shown(self.token_replays.clone()));
         let help = "Requests that the gateway answered itself with an error";
-        registry.register("refusals", help, Shown(self.refusals.clone()));
+        registry.register("local_replies", help, Shown(self.local_replies.clone()));
         let help = "Input tokens, as Google bills them";
         registry.register("input_tokens", help, Shown(self.input_tokens.clone()));
         let help = "Output tokens, as Google bills them";
@@ -311,11 +311,11 @@ impl Metrics {
             retried.inc_by((attempts - 1) as u64);
             failed_over.inc_by(record.failovers as u64);
         }
-        if let Some(outcome) = record.refresh {
-            self.replayed(outcome);
+        if let Some(outcome) = record.token_replay {
+            self.token_replayed(outcome);
         }
-        if let Some(code) = record.refused {
-            self.refusals.get_or_create(&CodeLabels { code }).inc();
+        if let Some(error_code) = record.error_code {
+            self.local_replies.get_or_create(&ErrorCodeLabels { error_code }).inc();
         }
         if let Some(usage) = &record.usage {
             let (input, output) = series.tokens.get_or_init(|| {
@@ -359,8 +359,8 @@ impl Metrics {
         Arc::clone(known.entry(of).or_insert(series))
     }
 
-    pub(super) fn replayed(&self, outcome: &'static str) {
-        self.replays.get_or_create(&OutcomeLabels { outcome }).inc();
+    pub(super) fn token_replayed(&self, outcome: &'static str) {
+        self.token_replays.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     pub(super) fn show(&self, form: Form) -> String {

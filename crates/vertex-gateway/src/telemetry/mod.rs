@@ -80,8 +80,8 @@ impl Telemetry {
 
     /// A 401 asked for a new token, in a request whose record is another one.
     #[cfg(feature = "ext-authz")]
-    pub(crate) fn replayed(&self, outcome: &'static str) {
-        self.metrics.replayed(outcome);
+    pub(crate) fn token_replayed(&self, outcome: &'static str) {
+        self.metrics.token_replayed(outcome);
     }
 
     /// Connections of clients.

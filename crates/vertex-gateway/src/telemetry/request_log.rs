@@ -44,15 +44,15 @@ pub(crate) struct RequestLog {
     /// From its arrival to the first byte of the answer's body.
     pub(crate) first_byte: Option<Duration>,
     /// The code of the error that was answered here.
-    pub(crate) refused: Option<&'static str>,
+    pub(crate) error_code: Option<&'static str>,
     /// Why it was answered with an error: the gateway's own sentence, or Vertex AI's.
-    pub(crate) reason: Option<String>,
+    pub(crate) error_message: Option<String>,
     /// Who is at the other end of the connection, if that is to be told.
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer_address: Option<SocketAddr>,
     /// What came of a 401 to the access token; known at the end.
-    pub(crate) refresh: Option<&'static str>,
+    pub(crate) token_replay: Option<&'static str>,
     /// Bytes of the answer's body.
-    pub(crate) sent: u64,
+    pub(crate) bytes_sent: u64,
     /// How the answer ended.
     pub(crate) end: End,
     /// What it cost, as far as it was read; `None` for what is fetched.
@@ -63,22 +63,22 @@ pub(crate) struct RequestLog {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// With its last byte.
-    Whole,
-    /// The client did not wait for it.
-    ClientLeft,
-    /// Vertex AI, or the way there, broke off.
-    Broken,
-    /// Vertex AI was silent for too long.
-    Idle,
+    Complete,
+    /// The client closed it early.
+    ClientClosed,
+    /// Vertex AI, or the network on the path to it, closed it early.
+    UpstreamReset,
+    /// No byte arrived from Vertex AI for too long.
+    UpstreamIdle,
 }
 
 impl End {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Whole => "whole",
-            Self::ClientLeft => "client_left",
-            Self::Broken => "broken",
-            Self::Idle => "idle",
+            Self::Complete => "complete",
+            Self::ClientClosed => "client_closed",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamIdle => "upstream_idle",
         }
     }
 }
@@ -99,20 +99,20 @@ impl RequestLog {
             status: None,
             arrived: Instant::now(),
             first_byte: None,
-            refused: None,
-            reason: None,
-            peer: None,
-            refresh: None,
-            sent: 0,
-            end: End::ClientLeft,
+            error_code: None,
+            error_message: None,
+            peer_address: None,
+            token_replay: None,
+            bytes_sent: 0,
+            end: End::ClientClosed,
             usage: None,
         }
     }
 
     /// It is answered here.
     pub(crate) fn refuse(&mut self, refusal: &LocalReply) {
-        self.refused = Some(refusal.code());
-        self.reason = Some(refusal.to_string());
+        self.error_code = Some(refusal.code());
+        self.error_message = Some(refusal.to_string());
     }
 
     /// The line of a request. Nothing of its content, nor of its answer's, is in it.
@@ -120,7 +120,7 @@ impl RequestLog {
         let usage = self.usage.as_ref();
         tracing::info!(
             target: ACCESS,
-            id = self.id.to_str().ok(),
+            request_id = self.id.to_str().ok(),
             trace_id = self.trace_id.as_deref(),
             method = clip(self.method.as_str()),
             path = (!self.path.is_empty()).then_some(&*self.path),
@@ -128,15 +128,15 @@ impl RequestLog {
             model = self.model.as_deref().map(clip),
             location = self.location.as_deref(),
             status,
-            code = self.refused,
-            reason = self.reason.as_deref().map(clip),
-            peer = self.peer.map(display),
+            error_code = self.error_code,
+            error_message = self.error_message.as_deref().map(clip),
+            peer_address = self.peer_address.map(display),
             end = self.end.as_str(),
             attempts = self.attempts,
-            refresh = self.refresh,
-            first_byte_seconds = self.first_byte.map(|first| micros(first.as_secs_f64())),
-            total_seconds = micros(seconds),
-            sent_bytes = self.sent,
+            token_replay = self.token_replay,
+            time_to_first_byte_seconds = self.first_byte.map(|first| micros(first.as_secs_f64())),
+            duration_seconds = micros(seconds),
+            bytes_sent = self.bytes_sent,
             input_tokens = usage.and_then(|usage| usage.input),
             cache_read_input_tokens = usage.and_then(|usage| usage.cached),
             output_tokens = usage.and_then(|usage| usage.output),

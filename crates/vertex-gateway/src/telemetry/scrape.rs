@@ -51,11 +51,12 @@ impl Collector for Scraped {
         rejections.encode(into)?;
         let help = "Lines of the log that were lost: nobody read them, or the disk was full.";
         let lost = ConstCounter::new(log::lost_lines());
-        let into = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
+        let into =
+            encoder.encode_descriptor("log_lines_dropped", help, None, lost.metric_type())?;
         lost.encode(into)?;
         let help = "Spans that were lost because no collector took them in time.";
         let lost = ConstCounter::new(trace::lost_spans());
-        let into = encoder.encode_descriptor("spans_lost", help, None, lost.metric_type())?;
+        let into = encoder.encode_descriptor("spans_dropped", help, None, lost.metric_type())?;
         lost.encode(into)?;
 
         let help = "Refreshes of the access token that came to an end.";

@@ -153,7 +153,7 @@ async fn upstream_in_trouble() {
     let vertex = Emulator::start().await.unwrap();
     let way = Way::to(&vertex).await;
     let upstream = format!("http://{}", way.addr);
-    let options = ["--response-timeout", "1", "--idle-timeout", "1"];
+    let options = ["--response-header-timeout", "1", "--stream-idle-timeout", "1"];
     let (command, _key) = before(&vertex, &upstream, &options);
     let gateway = Arc::new(Gateway::start(command).await);
     for (name, trouble, statuses) in [

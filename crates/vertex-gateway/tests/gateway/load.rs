@@ -143,7 +143,7 @@ async fn who_waits_too_long_is_refused() {
 async fn an_answer_that_falls_silent_ends_with_an_error_event() {
     let vertex = Emulator::start().await.unwrap();
     pace(&vertex, endless());
-    let gateway = Gateway::before(&vertex, &["--idle-timeout", "1"]).await;
+    let gateway = Gateway::before(&vertex, &["--stream-idle-timeout", "1"]).await;
     let answer = text(gateway.call(chat_stream("hello")).await).await;
     let last = answer.trim_end().rsplit("\n\n").next().unwrap();
     assert!(last.contains("stream_interrupted"), "{last}");
@@ -153,7 +153,7 @@ async fn an_answer_that_falls_silent_ends_with_an_error_event() {
 #[tokio::test]
 async fn a_slow_sender_takes_nobodys_place_and_is_not_waited_for_for_ever() {
     let vertex = Emulator::start().await.unwrap();
-    let options = ["--max-concurrent-requests", "1", "--client-body-timeout", "2"];
+    let options = ["--max-concurrent-requests", "1", "--request-body-timeout", "2"];
     let gateway = Gateway::before(&vertex, &options).await;
     let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
     slow.write_all((head(100) + "{").as_bytes()).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_slow_sender_takes_nobodys_place_and_is_not_waited_for_for_ever() {
 #[tokio::test]
 async fn the_time_for_an_answer_begins_when_the_request_may_go() {
     let vertex = Emulator::start().await.unwrap();
-    let gateway = Gateway::before(&vertex, &["--response-timeout", "1"]).await;
+    let gateway = Gateway::before(&vertex, &["--response-header-timeout", "1"]).await;
     let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
     let body = r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close";
@@ -188,7 +188,7 @@ async fn the_time_for_an_answer_begins_when_the_request_may_go() {
     pace(&vertex, silent);
     let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
     assert_eq!((status, &*code), (504, "upstream_timeout"));
-    assert!(message.contains("--response-timeout"), "{message}");
+    assert!(message.contains("--response-header-timeout"), "{message}");
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn a_second_signal_ends_the_delay_and_what_is_under_way() {
 #[tokio::test]
 async fn one_connection_more_than_allowed_waits_until_another_one_ends() {
     let vertex = Emulator::start().await.unwrap();
-    let options = ["--max-connections", "2", "--header-timeout", "1"];
+    let options = ["--max-connections", "2", "--request-header-timeout", "1"];
     let gateway = Gateway::before(&vertex, &options).await;
     pace(&vertex, endless());
     let streaming = gateway.call(chat_stream("1")).await;
@@ -272,15 +272,57 @@ async fn one_connection_more_than_allowed_waits_until_another_one_ends() {
 }
 
 #[tokio::test]
-async fn a_client_over_http2_that_answers_no_ping_is_let_go() {
+async fn a_client_over_http2_that_acknowledges_no_ping_is_closed() {
     let vertex = Emulator::start().await.unwrap();
-    let gateway = Gateway::before(&vertex, &["--header-timeout", "1"]).await;
+    let options =
+        ["--http2-ping-interval", "1", "--http2-ping-timeout", "1", "--keepalive-timeout", "10m"];
+    let gateway = Gateway::before(&vertex, &options).await;
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
-    // The preface and empty settings; what comes back is read, and not answered.
-    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // The preface, empty settings, and the head of a request whose body never comes. What the gateway
+    // sends is read, and not acknowledged.
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    let mut head = b"\x83\x86\x04\x14/v1/chat/completions\x01\x09localhost".to_vec();
+    sent.extend([0, 0, u8::try_from(head.len()).unwrap(), 1, 4, 0, 0, 0, 1]);
+    sent.append(&mut head);
+    silent.write_all(&sent).await.unwrap();
     let mut read = Vec::new();
-    let _ = in_time("it is let go", silent.read_to_end(&mut read)).await;
+    let _ = in_time("its end", silent.read_to_end(&mut read)).await;
     // A PING of 8 bytes on the connection itself.
     let ping = b"\0\0\x08\x06\0\0\0\0\0";
     assert!(read.windows(ping.len()).any(|bytes| bytes == ping), "{read:?}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_the_keepalive_timeout() {
+    let vertex = Emulator::start().await.unwrap();
+    for (options, is_closed) in [
+        (["--keepalive-timeout", "1", "--request-header-timeout", "10m"], true),
+        (["--keepalive-timeout", "10m", "--request-header-timeout", "1"], false),
+    ] {
+        let gateway = Gateway::before(&vertex, &options).await;
+        let mut idle = TcpStream::connect(gateway.addr).await.unwrap();
+        let get = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        idle.write_all(get).await.unwrap();
+        let mut read = Vec::new();
+        let ended =
+            tokio::time::timeout(Duration::from_secs(3), idle.read_to_end(&mut read)).await.is_ok();
+        assert!(read.starts_with(b"HTTP/1.1 200"), "{read:?}");
+        assert_eq!(ended, is_closed, "{options:?}");
+        if !is_closed {
+            idle.write_all(get).await.unwrap();
+            assert!(in_time("a response", idle.read(&mut [0; 4096])).await.unwrap() > 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_later_head_that_does_not_end_is_closed_after_the_request_header_timeout() {
+    let vertex = Emulator::start().await.unwrap();
+    let options = ["--request-header-timeout", "1", "--keepalive-timeout", "10m"];
+    let gateway = Gateway::before(&vertex, &options).await;
+    let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
+    slow.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert!(in_time("a response", slow.read(&mut [0; 4096])).await.unwrap() > 0);
+    slow.write_all(b"GET /v1/models HTTP/1.1\r\n").await.unwrap();
+    let _ = in_time("its end", slow.read_to_end(&mut Vec::new())).await;
 }

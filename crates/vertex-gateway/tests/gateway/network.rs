@@ -344,7 +344,7 @@ async fn a_machine_that_vanishes_is_given_up_after_half_a_minute() {
     load.so_many_more(1, "vanished", |status| status == 502).await;
     // All else that would end them comes after ten minutes or more.
     let (status, code, _) = in_time("the end of the thinking", thinking).await.unwrap();
-    assert_eq!((status, &*code), (502, "upstream_failed"));
+    assert_eq!((status, &*code), (502, "upstream_reset"));
     let rest = in_time("the end of the stream", streaming.collect()).await.unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&rest).contains("stream_interrupted"), "{rest:?}");
 

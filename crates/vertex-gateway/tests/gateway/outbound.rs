@@ -97,7 +97,7 @@ async fn another_protocol_that_nobody_asked_for_is_no_answer() {
     let (command, _key) = before(&vertex, &url, &ONE_WORKER);
     let gateway = Gateway::start(command).await;
     let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
-    assert_eq!((status, &*code), (502, "upstream_failed"));
+    assert_eq!((status, &*code), (502, "upstream_reset"));
     assert!(message.contains(&format!("{url} answered with 101")), "{message}");
 }
 

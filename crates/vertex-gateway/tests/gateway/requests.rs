@@ -180,7 +180,7 @@ async fn the_configuration_file_sets_every_option_below_variables_and_the_comman
     let toml = format!(
         "listen = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nproject = 'p2'\n\
          location = 'us-east1'\nupstream = '{}'\ncredentials = '{}'\nclient_key_file = '{}'\n\
-         max_request_bytes = '1kB'\nlog_format = 'json'\nheader_timeout = 20\nworkers = 1\n",
+         max_request_bytes = '1kB'\nlog_format = 'json'\nrequest_header_timeout = 20\nworkers = 1\n",
         vertex.url(),
         path("key.json"),
         path("keys"),
@@ -450,13 +450,13 @@ async fn no_path_leads_out_of_the_endpoint() {
         format!("GET /v1/x HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(200));
     let answer = gateway.raw(headers.as_bytes()).await;
     assert!(
-        answer.starts_with("HTTP/1.1 431") && answer.contains("unreadable_request"),
+        answer.starts_with("HTTP/1.1 431") && answer.contains("request_headers_too_large"),
         "{answer}"
     );
     let two = b"GET /v1/files HTTP/1.1\r\nhost: localhost\r\n\r\nGET /\x07 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let answer = gateway.raw(two).await;
     assert!(
-        answer.contains("unsupported_path") && answer.contains("unreadable_request"),
+        answer.contains("unsupported_path") && answer.contains("malformed_request"),
         "{answer}"
     );
     assert_eq!(vertex.stats().api_requests, 0, "{:?}", vertex.requests());
@@ -479,8 +479,11 @@ async fn credentials_in_a_query_do_not_travel() {
 #[tokio::test]
 async fn failures_inside_are_told_in_openais_form() {
     let vertex = Emulator::start().await.unwrap();
-    let gateway =
-        Gateway::before(&vertex, &["--max-request-bytes", "1000", "--response-timeout", "1"]).await;
+    let gateway = Gateway::before(
+        &vertex,
+        &["--max-request-bytes", "1000", "--response-header-timeout", "1"],
+    )
+    .await;
 
     let (status, code, message) = openai_error(gateway.call(chat(&"x".repeat(2000))).await).await;
     assert_eq!((status, code.as_str()), (413, "request_too_large"));

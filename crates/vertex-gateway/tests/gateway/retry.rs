@@ -133,7 +133,7 @@ async fn an_answer_that_was_not_passed_on_says_nothing_of_the_one_that_was() {
     assert_eq!(text(answer).await, "{}");
     let line = log.until(r#""message":"request""#).await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!((&line["status"], &line["end"]), (&json!(200), &json!("whole")), "{line}");
+    assert_eq!((&line["status"], &line["end"]), (&json!(200), &json!("complete")), "{line}");
 }
 
 #[tokio::test]

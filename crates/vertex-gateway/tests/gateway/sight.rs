@@ -163,13 +163,13 @@ impl Log {
             fields.remove(name).expect(name);
         }
         // What is an error has one; each has its own.
-        let reason = fields.remove("reason");
+        let reason = fields.remove("error_message");
         let status = fields["status"].as_u64().unwrap();
-        let left = fields["end"] == "client_left" && !fields.contains_key("code");
+        let left = fields["end"] == "client_closed" && !fields.contains_key("error_code");
         assert_eq!(reason.is_some_and(|reason| reason != ""), status >= 400 && !left);
-        assert!(fields.remove("id").unwrap().as_str().unwrap().len() > 4);
-        let total = fields.remove("total_seconds").unwrap().as_f64().unwrap();
-        if let Some(first) = fields.remove("first_byte_seconds") {
+        assert!(fields.remove("request_id").unwrap().as_str().unwrap().len() > 4);
+        let total = fields.remove("duration_seconds").unwrap().as_f64().unwrap();
+        if let Some(first) = fields.remove("time_to_first_byte_seconds") {
             assert!((0.0..=total).contains(&first.as_f64().unwrap()), "{first} of {total}");
         }
         line
@@ -286,28 +286,29 @@ async fn each_request_has_a_line_without_its_content() {
     // A whole answer.
     let answer = text(watched.call(chat(CONTENT)).await).await;
     let usage = usage_of(&answer);
-    let expected = with(at_vertex(200, "whole"), usage.clone());
-    let expected = with(expected, json!({ "sent_bytes": answer.len() }));
+    let expected = with(at_vertex(200, "complete"), usage.clone());
+    let expected = with(expected, json!({ "bytes_sent": answer.len() }));
     assert_eq!(log.steady().await, expected);
 
     // A stream.
     let answer = text(watched.call(chat_stream(CONTENT)).await).await;
-    let expected = with(at_vertex(200, "whole"), usage);
-    let expected = with(expected, json!({ "sent_bytes": answer.len() }));
+    let expected = with(at_vertex(200, "complete"), usage);
+    let expected = with(expected, json!({ "bytes_sent": answer.len() }));
     assert_eq!(log.steady().await, expected);
 
     // An error of Vertex AI.
     vertex.set_faults(Faults { api: Some(ApiFault::new(403)), ..Faults::default() });
     let answer = text(watched.call(chat(CONTENT)).await).await;
-    let expected = with(at_vertex(403, "whole"), json!({ "sent_bytes": answer.len() }));
+    let expected = with(at_vertex(403, "complete"), json!({ "bytes_sent": answer.len() }));
     assert_eq!(log.steady().await, expected);
     vertex.clear_faults();
 
     // A token that was revoked.
     vertex.revoke_tokens();
     let answer = text(watched.call(chat(CONTENT)).await).await;
-    let expected = with(at_vertex(200, "whole"), usage_of(&answer));
-    let expected = with(expected, json!({ "sent_bytes": answer.len(), "refresh": "replayed" }));
+    let expected = with(at_vertex(200, "complete"), usage_of(&answer));
+    let expected =
+        with(expected, json!({ "bytes_sent": answer.len(), "token_replay": "replayed" }));
     assert_eq!(log.steady().await, expected);
 
     // A refusal, of a path with a key in its query.
@@ -317,7 +318,7 @@ async fn each_request_has_a_line_without_its_content() {
     let line = log.steady().await;
     let expected = json!({
         "method": "POST", "path": "/v1/images/generations", "status": 404,
-        "code": "unsupported_path", "end": "whole", "sent_bytes": answer.len(),
+        "error_code": "unsupported_path", "end": "complete", "bytes_sent": answer.len(),
     });
     assert_eq!(line, expected);
 
@@ -328,8 +329,8 @@ async fn each_request_has_a_line_without_its_content() {
         assert_eq!(answer.is_empty(), !sent);
         let line = log.steady().await;
         let expected = json!({
-            "method": method, "path": "/v1/models", "status": 200, "end": "whole",
-            "sent_bytes": answer.len(),
+            "method": method, "path": "/v1/models", "status": 200, "end": "complete",
+            "bytes_sent": answer.len(),
         });
         assert_eq!(line, expected);
     }
@@ -345,7 +346,7 @@ async fn each_request_has_a_line_without_its_content() {
     let first =
         in_time("a chunk", answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap();
     drop(answer);
-    let expected = with(at_vertex(200, "client_left"), json!({ "sent_bytes": first.len() }));
+    let expected = with(at_vertex(200, "client_closed"), json!({ "bytes_sent": first.len() }));
     assert_eq!(log.steady().await, expected);
 
     // One that leaves before there is an answer.
@@ -358,7 +359,7 @@ async fn each_request_has_a_line_without_its_content() {
     socket.write_all(&bytes(chat(CONTENT)).await).await.unwrap();
     eventually("the request arrives", || vertex.requests().len() > seen).await;
     drop(socket);
-    let expected = with(at_vertex(499, "client_left"), json!({ "sent_bytes": 0 }));
+    let expected = with(at_vertex(499, "client_closed"), json!({ "bytes_sent": 0 }));
     assert_eq!(log.steady().await, expected);
 
     // One that leaves in the middle of its own request, of which nothing is sent.
@@ -371,8 +372,8 @@ async fn each_request_has_a_line_without_its_content() {
     socket.write_all(head.as_bytes()).await.unwrap();
     drop(socket);
     let line = log.steady().await;
-    assert_eq!((&line["status"], &line["code"]), (&json!(499), &json!("incomplete_request")));
-    assert_eq!((&line["end"], &line["attempts"]), (&json!("client_left"), &Value::Null));
+    assert_eq!((&line["status"], &line["error_code"]), (&json!(499), &json!("incomplete_request")));
+    assert_eq!((&line["end"], &line["attempts"]), (&json!("client_closed"), &Value::Null));
     assert!(!log.all.contains("no answer from upstream"), "{}", log.all);
 
     // A stream that breaks off.
@@ -381,9 +382,9 @@ async fn each_request_has_a_line_without_its_content() {
     let answer = watched.call(chat_stream(CONTENT)).await.into_body();
     let _ = in_time("the break", answer.collect()).await;
     let line = log.steady().await;
-    assert!(line["sent_bytes"].as_u64().unwrap() > 0, "{line}");
+    assert!(line["bytes_sent"].as_u64().unwrap() > 0, "{line}");
     let expected =
-        with(at_vertex(200, "broken"), json!({ "sent_bytes": line["sent_bytes"].clone() }));
+        with(at_vertex(200, "upstream_reset"), json!({ "bytes_sent": line["bytes_sent"].clone() }));
     assert_eq!(line, expected);
 
     watched.gateway.terminate();
@@ -418,15 +419,15 @@ async fn the_name_of_a_key_is_seen_and_never_the_key() {
     assert_eq!(log.request().await["client"], "team-a");
     text(watched.call(with_key("a-key-that-is-not-known")).await).await;
     let line = log.request().await;
-    assert_eq!((&line["status"], &line["code"]), (&json!(401), &json!("invalid_api_key")));
+    assert_eq!((&line["status"], &line["error_code"]), (&json!(401), &json!("invalid_api_key")));
     assert_eq!(line["client"], Value::Null);
 
     let metrics = watched.metrics_after(2.0).await;
     let team = [("client", "team-a"), ("status", "200")];
     assert_eq!(metrics.sum("vertex_gateway_requests_total", &team), 1.0);
     assert!(metrics.sum("vertex_gateway_output_tokens_total", &[("client", "team-a")]) > 0.0);
-    let unknown = [("code", "invalid_api_key")];
-    assert_eq!(metrics.sum("vertex_gateway_refusals_total", &unknown), 1.0);
+    let unknown = [("error_code", "invalid_api_key")];
+    assert_eq!(metrics.sum("vertex_gateway_local_replies_total", &unknown), 1.0);
     for key in ["the-key-of-team-a", "a-key-that-is-not-known"] {
         assert!(!log.all.contains(key), "{}", log.all);
     }
@@ -441,7 +442,7 @@ async fn the_text_log_has_the_same_fields() {
     let line = log.lines.until("vertex_gateway::access").await;
     assert!(line.contains(" INFO ") && line.contains(r#"method="POST""#), "{line}");
     assert!(line.contains(r#"model="hostile\n\u{1b}[31mmodel""#), "{line}");
-    assert!(line.contains("status=") && line.contains("total_seconds="), "{line}");
+    assert!(line.contains("status=") && line.contains("duration_seconds="), "{line}");
 }
 
 #[tokio::test]
@@ -476,17 +477,17 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
                 let line = log.lines.until(message).await;
                 let line: Value = serde_json::from_str(&line).unwrap();
                 // The head that was too long may be given up only now.
-                if !earlier.iter().any(|(earlier, _)| line["peer"] == *earlier) {
+                if !earlier.iter().any(|(earlier, _)| line["peer_address"] == *earlier) {
                     break line;
                 }
             };
             let peer = asked.then(|| json!(peer.0));
-            assert_eq!(line["peer"], peer.unwrap_or_default(), "{line}");
+            assert_eq!(line["peer_address"], peer.unwrap_or_default(), "{line}");
         }
         // Over HTTP/2, of a client that does not tell its port.
         text(watched.gateway.call_over(Http::Two, &mut chat("x")).await).await;
         let line = log.lines.until("/v1/chat/completions").await;
-        assert_eq!(line.contains(r#""peer":"127.0.0.1:"#), asked, "{line}");
+        assert_eq!(line.contains(r#""peer_address":"127.0.0.1:"#), asked, "{line}");
 
         let tls = ["--tls-cert", &cert, "--tls-key", &key, "--log-format", "json"];
         let tls = [&tls[..], if asked { &["--log-peer"] } else { &[] }].concat();
@@ -495,7 +496,7 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
         let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
         socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let line = log.lines.until("no TLS handshake").await;
-        let peer = format!(r#""peer":"{}""#, socket.local_addr().unwrap());
+        let peer = format!(r#""peer_address":"{}""#, socket.local_addr().unwrap());
         assert_eq!(line.contains(&peer), asked, "{line}");
         assert_eq!(line.contains("peer"), asked, "{line}");
     }
@@ -544,7 +545,7 @@ async fn a_request_has_its_clients_id_or_a_new_one() {
         let answer = watched.call(request).await;
         let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
         text(answer).await;
-        assert_eq!(log.request().await["id"], json!(id));
+        assert_eq!(log.request().await["request_id"], json!(id));
         match sent.filter(|_| kept) {
             Some(sent) => assert_eq!(id.as_bytes(), sent),
             None => assert!(id.starts_with("req_") && made.insert(id.clone()), "{id}"),
@@ -684,7 +685,9 @@ async fn metrics_count_exactly_what_was_sent() {
     let watched = Watched::start(&vertex, &config).await;
     let before = watched.metrics().await;
     assert!(before.samples.iter().any(|(name, ..)| name == "vertex_gateway_build_info"));
-    for family in ["requests", "first_byte_seconds", "upstream_retries", "upstream_failovers"] {
+    for family in
+        ["requests", "time_to_first_byte_seconds", "upstream_retries", "upstream_failovers"]
+    {
         assert!(before.families.contains_key(&format!("vertex_gateway_{family}")), "{family}");
     }
 
@@ -709,7 +712,8 @@ async fn metrics_count_exactly_what_was_sent() {
     let after = watched.metrics_after(10.0).await;
     let requests = |labels: &[(&str, &str)]| after.sum("vertex_gateway_requests_total", labels);
     assert_eq!(requests(&[]), 10.0);
-    let good = [("client", ""), ("location", "us-central1"), ("status", "200"), ("end", "whole")];
+    let good =
+        [("client", ""), ("location", "us-central1"), ("status", "200"), ("end", "complete")];
     assert_eq!(requests(&[&good[..], &[("model", MODEL)]].concat()), 6.0);
     assert_eq!(requests(&[&good[..], &[("model", "fast")]].concat()), 1.0);
     assert_eq!(requests(&[("status", "403"), ("model", "fast")]), 1.0);
@@ -722,14 +726,14 @@ async fn metrics_count_exactly_what_was_sent() {
     let model = [("model", MODEL)];
     assert_eq!(of("input_tokens_total", &model), 2.0 * input as f64);
     assert_eq!(of("output_tokens_total", &model), 2.0 * output as f64);
-    assert_eq!(of("first_byte_seconds_count", &[]), 7.0);
+    assert_eq!(of("time_to_first_byte_seconds_count", &[]), 7.0);
     assert_eq!(of("request_duration_seconds_count", &[("status_class", "2xx")]), 7.0);
     assert_eq!(of("request_duration_seconds_count", &[("status_class", "4xx")]), 3.0);
     assert_eq!(of("request_duration_seconds_bucket", &[("le", "+Inf")]), 10.0);
     assert!(of("request_duration_seconds_sum", &[]) > 0.0);
-    assert_eq!(of("refusals_total", &[]), 1.0);
-    assert_eq!(of("refusals_total", &[("code", "unsupported_path")]), 1.0);
-    assert_eq!(of("replays_total", &[("outcome", "replayed")]), 1.0);
+    assert_eq!(of("local_replies_total", &[]), 1.0);
+    assert_eq!(of("local_replies_total", &[("error_code", "unsupported_path")]), 1.0);
+    assert_eq!(of("token_replays_total", &[("outcome", "replayed")]), 1.0);
     assert_eq!(of("token_rejections_total", &[]), 1.0);
     assert_eq!(of("token_generation", &[]), 2.0);
     let new = ("outcome", "new_token");
@@ -742,7 +746,7 @@ async fn metrics_count_exactly_what_was_sent() {
     assert_eq!(of("requests_queued", &[]), 0.0);
     assert_eq!(of("client_connections_opened_total", &[]), 10.0);
     assert!(of("upstream_connections_opened_total", &[]) >= 1.0);
-    assert_eq!(of("log_lines_lost_total", &[]), 0.0);
+    assert_eq!(of("log_lines_dropped_total", &[]), 0.0);
 }
 
 #[tokio::test]
@@ -782,10 +786,10 @@ async fn a_model_that_is_not_there_has_a_code() {
     let mut log = watched.log();
     let request = Request::get("/v1/models/nobodys").body(Full::default()).unwrap();
     assert_eq!(watched.call(request).await.status(), StatusCode::NOT_FOUND);
-    assert_eq!(log.request().await["code"], "model_not_found");
+    assert_eq!(log.request().await["error_code"], "model_not_found");
     let metrics = watched.metrics_after(1.0).await;
-    let labels = [("code", "model_not_found")];
-    assert_eq!(metrics.sum("vertex_gateway_refusals_total", &labels), 1.0);
+    let labels = [("error_code", "model_not_found")];
+    assert_eq!(metrics.sum("vertex_gateway_local_replies_total", &labels), 1.0);
 }
 
 #[tokio::test]
@@ -810,7 +814,7 @@ async fn what_is_under_way_is_counted() {
     drop(streams);
     assert_eq!(waits.await.unwrap(), StatusCode::OK);
     let after = watched.metrics_after(3.0).await;
-    assert_eq!(after.sum("vertex_gateway_requests_total", &[("end", "client_left")]), 3.0);
+    assert_eq!(after.sum("vertex_gateway_requests_total", &[("end", "client_closed")]), 3.0);
     assert_eq!(gauge(&after, "requests_in_flight"), 0.0);
     assert_eq!(gauge(&after, "requests_queued"), 0.0);
 }
@@ -1017,7 +1021,7 @@ async fn scrapes_under_load_are_whole_and_only_grow() {
     }
     let metrics = watched.metrics_after(200.0).await;
     assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("status", "200")]), 200.0);
-    assert_eq!(metrics.sum("vertex_gateway_first_byte_seconds_count", &[]), 200.0);
+    assert_eq!(metrics.sum("vertex_gateway_time_to_first_byte_seconds_count", &[]), 200.0);
     assert_eq!(metrics.sum("vertex_gateway_requests_in_flight", &[]), 0.0);
 }
 
@@ -1038,7 +1042,7 @@ async fn a_log_that_nobody_reads_stalls_nobody() {
         text(answer).await;
     }
     let metrics = watched.metrics_after(REQUESTS as f64).await;
-    assert_eq!(metrics.sum("vertex_gateway_log_lines_lost_total", &[]), 0.0);
+    assert_eq!(metrics.sum("vertex_gateway_log_lines_dropped_total", &[]), 0.0);
     let mut log = watched.log();
     for _ in 0..REQUESTS {
         assert_eq!(log.request().await["status"], 404);

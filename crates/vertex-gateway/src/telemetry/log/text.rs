@@ -108,10 +108,10 @@ impl Short {
             }
         }
         let seconds = |name| fields.get(name).map(|value| value.get(..5).unwrap_or(value));
-        if let Some(total) = seconds("total_seconds") {
+        if let Some(total) = seconds("duration_seconds") {
             write!(writer, " {total}s")?;
         }
-        if let Some(first) = seconds("first_byte_seconds") {
+        if let Some(first) = seconds("time_to_first_byte_seconds") {
             write!(writer, " (first {first}s)")?;
         }
         if let Some(input) = fields.get("input_tokens") {
@@ -120,18 +120,18 @@ impl Short {
         if let Some(attempts) = fields.get("attempts").filter(|attempts| *attempts != "1") {
             write!(writer, " {attempts} attempts")?;
         }
-        for name in ["client", "peer", "refresh"] {
+        for name in ["client", "peer_address", "token_replay"] {
             if let Some(value) = fields.get(name) {
                 write!(writer, " {name}={value}")?;
             }
         }
-        if let Some(end) = fields.get("end").filter(|end| *end != "whole") {
+        if let Some(end) = fields.get("end").filter(|end| *end != "complete") {
             write!(writer, " {end}")?;
         }
-        if let Some(code) = fields.get("code") {
+        if let Some(code) = fields.get("error_code") {
             write!(writer, " {code}")?;
         }
-        if let Some(reason) = fields.get("reason") {
+        if let Some(reason) = fields.get("error_message") {
             write!(writer, ": {reason}")?;
         }
         writeln!(writer)
@@ -252,16 +252,16 @@ mod tests {
         let lines = lines_of(Short { colours: false }, || {
             tracing::info!(
                 target: ACCESS,
-                id = "req_1",
+                request_id = "req_1",
                 method = "POST",
                 path = "/v1/chat/completions",
                 model = "gem\nini",
                 location = "us-central1",
                 status = 200_u16,
-                end = "whole",
+                end = "complete",
                 attempts = 1,
-                first_byte_seconds = 3.4e-5,
-                total_seconds = 12.345_678,
+                time_to_first_byte_seconds = 3.4e-5,
+                duration_seconds = 12.345_678,
                 input_tokens = 12,
                 output_tokens = 34,
                 "request",
@@ -271,13 +271,13 @@ mod tests {
                 method = "GET",
                 path = "/",
                 status = 404_u16,
-                code = "unsupported_path",
-                reason = "there is\nnothing",
-                end = "client_left",
+                error_code = "unsupported_path",
+                error_message = "there is\nnothing",
+                end = "client_closed",
                 attempts = 3,
-                total_seconds = 0.001,
+                duration_seconds = 0.001,
                 client = "team",
-                peer = "10.0.0.1:7",
+                peer_address = "10.0.0.1:7",
                 "request",
             );
             tracing::warn!(keys = 3, "what else \u{2028} is told");
@@ -287,7 +287,7 @@ mod tests {
             lines,
             [
                 "200 POST /v1/chat/completions gem\\nini us-central1 12.34s (first 0.000s) 12+34 tokens",
-                "404 GET / 0.001s 3 attempts client=team peer=10.0.0.1:7 client_left unsupported_path: \
+                "404 GET / 0.001s 3 attempts client=team peer_address=10.0.0.1:7 client_closed unsupported_path: \
                  there is\\nnothing",
                 "WARN what else \\u{2028} is told keys=3",
             ]

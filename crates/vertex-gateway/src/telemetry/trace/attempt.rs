@@ -115,7 +115,7 @@ where
                         attempt.read(data.as_ref());
                     }
                 }
-                Some(Err(_)) => attempt.settle(Some("broken")),
+                Some(Err(_)) => attempt.settle(Some("upstream_reset")),
                 None => attempt.settle(None),
             }
             // Not every reader asks once more at the end.

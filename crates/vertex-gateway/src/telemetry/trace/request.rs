@@ -204,7 +204,7 @@ impl Trace {
             server.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
         }
         // A client's mistake is no failure of a server.
-        let is_ours = record.end != End::Whole || status.is_none_or(|status| status >= 500);
+        let is_ours = record.end != End::Complete || status.is_none_or(|status| status >= 500);
         if let Some(failure) = failure.filter(|_| is_ours) {
             fail(&mut server, failure);
         }
@@ -214,8 +214,8 @@ impl Trace {
         let texts = [
             ("vertex_gateway.request_id", record.id.to_str().ok().map(str::to_owned)),
             ("vertex_gateway.client", record.client.as_ref().map(ToString::to_string)),
-            ("vertex_gateway.code", record.refused.map(str::to_owned)),
-            ("vertex_gateway.refresh", record.refresh.map(str::to_owned)),
+            ("vertex_gateway.error_code", record.error_code.map(str::to_owned)),
+            ("vertex_gateway.token_replay", record.token_replay.map(str::to_owned)),
             ("vertex_gateway.end", Some(record.end.as_str().to_owned())),
         ];
         for (key, text) in texts {
@@ -317,7 +317,7 @@ impl fmt::Debug for Way {
 
 /// Why an answer is not what was hoped for.
 fn failure(record: &RequestLog) -> Option<Value> {
-    if let Some(code) = record.refused {
+    if let Some(code) = record.error_code {
         return Some(code.into());
     }
     match record.status {
@@ -325,7 +325,7 @@ fn failure(record: &RequestLog) -> Option<Value> {
         Some(status) if status.is_client_error() || status.is_server_error() => {
             Some(status.as_str().to_owned().into())
         }
-        _ => (record.end != End::Whole).then(|| record.end.as_str().into()),
+        _ => (record.end != End::Complete).then(|| record.end.as_str().into()),
     }
 }
 

@@ -84,7 +84,7 @@ impl Ask {
             Self::Trouble("slow") => (200, "", Some("1")),
             Self::Trouble("busy") => (429, "429", Some("2")),
             Self::Trouble("unavailable") => (503, "503", Some("2")),
-            Self::Trouble("reset") => (502, "upstream_failed", Some("2")),
+            Self::Trouble("reset") => (502, "upstream_reset", Some("2")),
             Self::Trouble(_) => (200, "", Some("2")),
             Self::Stranger => (401, "invalid_api_key", None),
             Self::Forbidden => (403, "model_not_allowed", None),

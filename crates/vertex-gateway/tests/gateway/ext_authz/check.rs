@@ -152,7 +152,7 @@ async fn more_headers_than_there_is_room_for_are_an_answer() {
         asked = asked.with(&format!("x-{number}"), "x");
     }
     let (status, code, _) = envoy.refused(asked).await;
-    assert_eq!((status, &*code), (431, "too_many_headers"));
+    assert_eq!((status, &*code), (431, "request_headers_too_large"));
     envoy.pass(Asked::chat()).await;
 }
 
@@ -172,17 +172,17 @@ async fn a_path_that_could_be_another_one_is_refused() {
         ("/v1/files", 404, "unsupported_path"),
         ("/", 404, "unsupported_path"),
         ("/v1/chat/completions//", 400, "invalid_path"),
-        ("http://evil.com/v1/chat/completions", 400, "not_a_proxy"),
-        ("evil.com:443", 400, "not_a_proxy"),
-        ("*", 400, "not_a_proxy"),
-        ("", 400, "not_a_proxy"),
+        ("http://evil.com/v1/chat/completions", 400, "forward_proxy_request"),
+        ("evil.com:443", 400, "forward_proxy_request"),
+        ("*", 400, "forward_proxy_request"),
+        ("", 400, "forward_proxy_request"),
         (&long, 414, "uri_too_long"),
     ] {
         let (was, as_code, message) = envoy.refused(Asked::new("POST", path).body(BODY)).await;
         assert_eq!((was, as_code.as_str()), (status, code), "{path:.99}: {message:.99}");
     }
     let (status, code, _) = envoy.refused(Asked::new("CONNECT", CHAT)).await;
-    assert_eq!((status, code.as_str()), (400, "not_a_proxy"));
+    assert_eq!((status, code.as_str()), (400, "forward_proxy_request"));
     // Whatever it calls itself, it is not where a request goes.
     let asked = Asked::chat().with(":authority", "evil.com").with("host", "evil.com");
     assert_eq!(envoy.pass(asked).await.0[":authority"], place.host());
@@ -276,7 +276,7 @@ model = "gemini-2.5-pro"
         (r"gemini\u002d2.5-flash", "google/gemini-2.5-flash"),
     ] {
         let (status, code, message) = envoy.refused(Asked::of_model(model)).await;
-        assert_eq!((status, code.as_str()), (400, "model_must_be_full_name"));
+        assert_eq!((status, code.as_str()), (400, "model_alias_not_supported"));
         assert!(message.ends_with(&format!("ask for \"{full}\"")), "{message}");
     }
     let two = r#"{"model":"mine","model":"meta/llama-3"}"#;
@@ -412,7 +412,7 @@ async fn a_key_that_shares_no_responses_gets_no_token_for_stored_ones() {
         Asked::new("DELETE", "/v1/responses/r"),
     ] {
         let (status, code, message) = envoy.refused(asked.clone().key(BOB)).await;
-        assert_eq!((status, code.as_str()), (403, "stored_responses_not_shared"), "{message}");
+        assert_eq!((status, code.as_str()), (403, "stored_response_not_allowed"), "{message}");
         envoy.pass(asked.key(ALICE)).await;
     }
 }

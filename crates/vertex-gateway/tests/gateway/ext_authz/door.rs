@@ -216,11 +216,13 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     assert!(
         metrics.contains(
             "vertex_gateway_requests_total{client=\"\",model=\"google/gemini-2.5-flash\",\
-             location=\"us-central1\",status=\"200\",end=\"whole\"} 1"
+             location=\"us-central1\",status=\"200\",end=\"complete\"} 1"
         ),
         "{metrics}"
     );
-    assert!(metrics.contains("vertex_gateway_refusals_total{code=\"model_must_be_full_name\"} 1"));
+    assert!(metrics.contains(
+        "vertex_gateway_local_replies_total{error_code=\"model_alias_not_supported\"} 1"
+    ));
 
     // A stream that waits for Vertex AI's answer.
     let (messages, stream) = tokio::sync::mpsc::channel(1);
@@ -255,8 +257,11 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     assert!(all.contains("no traces are exported: Envoy has the requests"), "{all}");
     let line = lines.iter().find(|line| line.contains("\"mine\"")).expect(&all);
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    assert_eq!((&line["code"], &line["status"]), (&"model_must_be_full_name".into(), &400.into()));
-    assert!(line["reason"].as_str().unwrap().contains("ask for"), "{line}");
+    assert_eq!(
+        (&line["error_code"], &line["status"]),
+        (&"model_alias_not_supported".into(), &400.into())
+    );
+    assert!(line["error_message"].as_str().unwrap().contains("ask for"), "{line}");
     assert!(!all.contains("2001:db8::7"), "who asked was not asked for: {all}");
 }
 
@@ -275,7 +280,7 @@ async fn envoys_client_is_in_each_line_if_that_is_asked_for() {
         let line = log.until("gateway::access").await;
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
-            (&line["status"], &line["peer"]),
+            (&line["status"], &line["peer_address"]),
             (&status.into(), &"[2001:db8::7]:4711".into())
         );
     }

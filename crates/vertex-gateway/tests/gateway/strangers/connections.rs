@@ -142,9 +142,9 @@ async fn a_large_response_over_http2_comes_whole_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_connection_over_http2_that_asks_nothing_is_closed() {
+async fn an_idle_connection_over_http2_is_closed_after_the_keepalive_timeout() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
-    let gateway = files.start(&vertex, &["--header-timeout", "1"]).await;
+    let gateway = files.start(&vertex, &["--keepalive-timeout", "1"]).await;
     let silent = Two::connect(&gateway, 1 << 16).await;
     let mut once = Two::connect(&gateway, 1 << 16).await;
     let answer = once.ask(chat("x")).await;
@@ -158,7 +158,7 @@ async fn a_connection_over_http2_that_asks_nothing_is_closed() {
 async fn a_401_closes_the_connection_unless_a_client_with_a_key_shares_it() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
-    let options = ["--client-key-file", &keys, "--header-timeout", "10m"];
+    let options = ["--client-key-file", &keys, "--keepalive-timeout", "10m"];
     let gateway = files.start(&vertex, &options).await;
     let get = |key: &str| {
         format!("GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n")
@@ -191,7 +191,7 @@ async fn strangers_that_hold_all_connections_make_room_for_a_client() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let options =
-        ["--client-key-file", &keys, "--max-connections", "10", "--header-timeout", "10m"];
+        ["--client-key-file", &keys, "--max-connections", "10", "--request-header-timeout", "10m"];
     let gateway = files.start(&vertex, &options).await;
     let mut strangers = Vec::new();
     for number in 0..30 {
@@ -239,7 +239,7 @@ async fn strangers_that_ask_again_and_again_make_room_for_a_client() {
 async fn strangers_that_take_none_of_their_refusals_are_dropped() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
-    let options = ["--client-key-file", &keys, "--send-timeout", "0", "--header-timeout", "10m"];
+    let options = ["--client-key-file", &keys, "--send-timeout", "0", "--keepalive-timeout", "10m"];
     let gateway = files.start(&vertex, &options).await;
     // Their windows let no byte of a body through.
     let (mut stranger, mut shared) =
@@ -262,7 +262,7 @@ async fn strangers_that_hold_all_descriptors_let_a_token_be_fetched_and_health_b
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     vertex.set_token_behavior(TokenBehavior { expires_in: 3.into(), ..TokenBehavior::default() });
     let keys = files.path("keys");
-    let options = ["--client-key-file", &keys, "--workers", "2", "--header-timeout", "10m"];
+    let options = ["--client-key-file", &keys, "--workers", "2", "--request-header-timeout", "10m"];
     let options = [&options[..], &["--admin-listen", "127.0.0.1:0"]].concat();
     let (command, _key) = before(&vertex, &vertex.url(), &options);
     let command = command.into_std();
@@ -320,7 +320,8 @@ async fn a_thousand_long_heads_take_96_kib_each() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
-    let options = ["--client-key-file", &keys, "--max-connections", "0", "--header-timeout", "10m"];
+    let options =
+        ["--client-key-file", &keys, "--max-connections", "0", "--request-header-timeout", "10m"];
     let gateway = files.start(&vertex, &options).await;
     assert_eq!(gateway.call(chat_of(ALICE)).await.status(), StatusCode::OK);
     let start = Vitals::of(&gateway);
@@ -383,8 +384,9 @@ async fn a_head_may_be_as_long_as_the_option_says_over_both_protocols() {
 async fn strangers_that_say_half_of_something_do_not_hold_up_the_end() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
-    let options = ["--client-key-file", &keys, "--header-timeout", "10m", "--drain-timeout", "10m"];
-    let mut gateway = files.start(&vertex, &options).await;
+    let options = ["--client-key-file", &keys, "--drain-timeout", "10m"];
+    let waits = ["--request-header-timeout", "10m", "--keepalive-timeout", "10m"];
+    let mut gateway = files.start(&vertex, &[&options[..], &waits].concat()).await;
     let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let mut held = Vec::new();
     for half in [
@@ -467,10 +469,7 @@ async fn bytes_of_a_body_that_look_like_hypers_own_answer_stay_as_they_are() {
             socket.write_all(b"GET /\x01 HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
             let mut own = String::new();
             socket.read_to_string(&mut own).await.unwrap();
-            assert!(
-                own.starts_with("HTTP/1.1 400 ") && own.contains("unreadable_request"),
-                "{own}"
-            );
+            assert!(own.starts_with("HTTP/1.1 400 ") && own.contains("malformed_request"), "{own}");
         };
         in_time("both pieces", async { tokio::join!(serves, asks) }).await;
     }

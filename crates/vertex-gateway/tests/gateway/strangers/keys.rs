@@ -410,7 +410,7 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
             let (status, code, message) = openai_error(answer).await;
             assert_eq!(
                 (status, code.as_str()),
-                (403, "stored_responses_not_shared"),
+                (403, "stored_response_not_allowed"),
                 "{request:?}"
             );
             assert!(
@@ -422,7 +422,7 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
     let post = ask(BOB, "POST", &stored, json, &new(""));
     assert_eq!(error_of(&gateway, post).await, (405, "method_not_allowed".to_owned()));
     assert_eq!(vertex.stats().api_requests, before);
-    files.told(30, "stored_responses_not_shared").await;
+    files.told(30, "stored_response_not_allowed").await;
     // Nothing makes another method of this one.
     let overridden = [("x-http-method-override", "GET")];
     let request = ask(BOB, "POST", &format!("{stored}?$httpMethod=GET"), &overridden, &new(""));

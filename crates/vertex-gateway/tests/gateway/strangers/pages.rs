@@ -55,7 +55,7 @@ async fn is_refused(gateway: &Gateway, mut request: Request<Full<Bytes>>, with: 
             openai_error(gateway.call_over(http, &mut request).await).await;
         if http == Http::Two && with == "host_not_allowed" {
             // Another one than its `:authority`, which this client takes from the address.
-            assert_eq!((status, code.as_str()), (400, "unreadable_request"), "{message}");
+            assert_eq!((status, code.as_str()), (400, "malformed_request"), "{message}");
             continue;
         }
         assert_eq!((status, code.as_str()), (403, with), "{http:?} {request:?}: {message}");

@@ -111,7 +111,7 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
         let answer = gateway.raw(request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{what}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{what}: {answer}");
-        assert!(answer.contains(r#""code":"unreadable_request""#), "{what}: {answer}");
+        assert!(answer.contains(r#""code":"malformed_request""#), "{what}: {answer}");
         // The same behind a request that is served on this connection.
         let first =
             format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ALICE}\r\n\r\n");
@@ -177,7 +177,7 @@ async fn those_who_never_come_to_the_point_are_sent_away() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let gateway =
-        files.start(&vertex, &["--client-key-file", &keys, "--header-timeout", "1"]).await;
+        files.start(&vertex, &["--client-key-file", &keys, "--request-header-timeout", "1"]).await;
     let start = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
     let mut slow = Vec::new();
     // The first letters of HTTP/2's preface are those of other requests, too.
@@ -246,7 +246,7 @@ async fn a_request_without_one_host_is_refused() {
         let request = format!("GET /v1/models HTTP/1.1\r\nConnection: close\r\n{host}\r\n");
         let answer = gateway.raw(request.as_bytes()).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host:?}: {answer}");
-        assert_eq!(answer.contains("unreadable_request"), status == 400, "{host:?}: {answer}");
+        assert_eq!(answer.contains("malformed_request"), status == 400, "{host:?}: {answer}");
     }
     let answer = gateway.raw(b"GET /v1/models HTTP/1.0\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");

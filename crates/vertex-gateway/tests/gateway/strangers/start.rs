@@ -93,7 +93,11 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
             vec!["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &nothing],
             "there is no certificate in it",
         ),
-        (vec!["--header-timeout", "0"], "--header-timeout"),
+        (vec!["--request-header-timeout", "0"], "--request-header-timeout"),
+        (vec!["--keepalive-timeout", "0"], "--keepalive-timeout"),
+        (vec!["--tls-handshake-timeout", "0"], "--tls-handshake-timeout"),
+        (vec!["--http2-ping-interval", "0"], "--http2-ping-interval"),
+        (vec!["--http2-ping-timeout", "0"], "--http2-ping-timeout"),
     ] {
         let (mut command, _key) = super::before(&vertex, &vertex.url(), &args);
         let output = in_time("its end", command.output()).await.unwrap();

@@ -91,7 +91,7 @@ async fn whoever_never_shakes_hands_is_sent_away() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (cert, key) = files.write_pair("server", authority.server());
-    let options = ["--header-timeout", "1", "--tls-cert", &cert, "--tls-key", &key];
+    let options = ["--tls-handshake-timeout", "1", "--tls-cert", &cert, "--tls-key", &key];
     let gateway = files.start(&vertex, &options).await;
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
     let mut answer = Vec::new();
@@ -165,7 +165,7 @@ async fn a_connection_ends_when_its_authority_is_taken_away() {
     let (cert, key) = files.write_pair("server", authority.server());
     let ca = files.write("ca", &mine.pem());
     let options = ["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
-    let options = [&options[..], &["--header-timeout", "10m"]].concat();
+    let options = [&options[..], &["--keepalive-timeout", "10m"]].concat();
     let gateway = files.start(&vertex, &options).await;
     let client = authority.trusting_client(Some(mine.client()));
     let mut open = connect(gateway.addr, &client).await.unwrap();

@@ -414,7 +414,7 @@ async fn lengths_that_say_the_same_are_one_and_others_are_no_answer() {
             assert_eq!(text(answer).await, "{}", "{headers}");
         } else {
             let (status, code, _) = openai_error(answer).await;
-            assert_eq!((status, code.as_str()), (502, "upstream_failed"), "{headers}");
+            assert_eq!((status, code.as_str()), (502, "upstream_reset"), "{headers}");
         }
     }
 }

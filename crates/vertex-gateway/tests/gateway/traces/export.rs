@@ -169,7 +169,7 @@ pub(super) async fn metrics(admin: &str) -> String {
 async fn lost(admin: &str) -> u64 {
     let metrics = metrics(admin).await;
     let line =
-        metrics.lines().find_map(|line| line.strip_prefix("vertex_gateway_spans_lost_total "));
+        metrics.lines().find_map(|line| line.strip_prefix("vertex_gateway_spans_dropped_total "));
     line.expect(&metrics).parse().unwrap()
 }
 

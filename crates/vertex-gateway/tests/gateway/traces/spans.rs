@@ -66,7 +66,7 @@ impl Traced {
             "url.path": "/v1/chat/completions", "url.scheme": "http",
             "server.address": "127.0.0.1", "server.port": self.gateway.addr.port(),
             "network.protocol.version": "1.1", "http.response.status_code": 200,
-            "vertex_gateway.attempts": 1, "vertex_gateway.end": "whole",
+            "vertex_gateway.attempts": 1, "vertex_gateway.end": "complete",
         });
         with(all, more)
     }
@@ -414,7 +414,7 @@ async fn a_replay_after_a_401_is_an_attempt_too() {
     let spans = collector.take(4).await;
     assert_tree(&spans, "");
     let (server, attempts) = (spans.server(), spans.attempts());
-    assert_eq!(server.get("vertex_gateway.refresh"), "replayed");
+    assert_eq!(server.get("vertex_gateway.token_replay"), "replayed");
     assert_eq!(server.get("vertex_gateway.attempts"), 1);
     let of = |span: &Seen, name: &str| span.get(name).clone();
     let statuses = attempts.iter().map(|span| of(span, "http.response.status_code"));
@@ -436,7 +436,7 @@ async fn what_is_refused_here_has_no_attempt() {
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     text(answer).await;
     let server = collector.take(1).await.server();
-    assert_eq!(server.get("vertex_gateway.code"), "invalid_api_key");
+    assert_eq!(server.get("vertex_gateway.error_code"), "invalid_api_key");
     assert_eq!(server.get("vertex_gateway.client"), &Value::Null);
     assert_eq!((server.is_error, server.get("error.type")), (false, &Value::Null));
     let mut request = chat(CONTENT);
@@ -460,7 +460,7 @@ async fn without_a_token_there_is_no_attempt_and_it_is_our_failure() {
     text(answer).await;
     let server = collector.take(1).await.server();
     assert_eq!((server.is_error, server.get("error.type")), (true, &json!("token_unavailable")));
-    assert_eq!(server.get("vertex_gateway.code"), "token_unavailable");
+    assert_eq!(server.get("vertex_gateway.error_code"), "token_unavailable");
     assert_eq!(server.get("http.response.status_code"), 503);
     assert_eq!(traced.upstream.take().len(), 0);
 }
@@ -482,14 +482,14 @@ async fn without_a_connection_the_attempt_says_why() {
     assert_eq!(spans.operation().get("error.type"), "upstream_unreachable");
     let server = spans.server();
     assert_eq!((server.is_error, server.get("error.type")), (true, &json!("upstream_unreachable")));
-    assert_eq!(server.get("vertex_gateway.code"), "upstream_unreachable");
+    assert_eq!(server.get("vertex_gateway.error_code"), "upstream_unreachable");
     assert_eq!(server.get("http.response.status_code"), 502);
 }
 
 #[tokio::test]
 async fn a_stream_that_is_not_taken_to_its_end_is_an_error_of_all() {
     let collector = Collector::start().await;
-    let traced = traced(&collector, &[], &["--idle-timeout", "1"]).await;
+    let traced = traced(&collector, &[], &["--stream-idle-timeout", "1"]).await;
     let slow = |chunk_delay, cut_after| {
         let chunks = Some(4);
         let stream = StreamBehavior { chunk_delay, cut_after, chunks, ..StreamBehavior::default() };
@@ -497,9 +497,9 @@ async fn a_stream_that_is_not_taken_to_its_end_is_an_error_of_all() {
     };
     let hour = Duration::from_secs(3600);
     for (delay, cut, leaves, end, of_attempt) in [
-        (hour, None, true, "client_left", "cancelled"),
-        (Duration::ZERO, Some(2), false, "broken", "broken"),
-        (hour, None, false, "idle", "cancelled"),
+        (hour, None, true, "client_closed", "cancelled"),
+        (Duration::ZERO, Some(2), false, "upstream_reset", "upstream_reset"),
+        (hour, None, false, "upstream_idle", "cancelled"),
     ] {
         slow(delay, cut);
         let mut answer = traced.gateway.call(chat_stream(CONTENT)).await;
@@ -532,6 +532,6 @@ async fn a_stream_that_is_not_taken_to_its_end_is_an_error_of_all() {
     assert_tree(&spans, "");
     let (server, attempts) = (spans.server(), spans.attempts());
     assert_eq!(server.get("http.response.status_code"), &Value::Null);
-    assert_eq!((server.is_error, server.get("error.type")), (true, &json!("client_left")));
+    assert_eq!((server.is_error, server.get("error.type")), (true, &json!("client_closed")));
     assert_eq!(attempts[0].get("error.type"), "cancelled");
 }
