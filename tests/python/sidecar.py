@@ -44,7 +44,7 @@ class Process:
     """One that says where it listens. Without `env`, it has nothing of the person's who runs the
     tests."""
 
-    def __init__(self, *arguments, env={"VERTEX_GATEWAY_LOG": "warn,tower_vertex=info"}, log=None):
+    def __init__(self, *arguments, env={"VERTEX_GATEWAY_LOG": "warn,tower_vertex=info,vertex_gateway=info"}, log=None):
         self.log = open(log, "w") if log else None
         self.process = subprocess.Popen(
             [BINARY, *map(str, arguments)],

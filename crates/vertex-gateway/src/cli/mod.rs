@@ -51,7 +51,7 @@ pub async fn run(mut command: Command) -> Result<(), Failure> {
 }
 
 /// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
-/// `tracing`, such as `warn,tower_vertex=info`) say. Call it once, before [`run`].
+/// `tracing`, such as `warn,vertex_gateway=info`) say. Call it once, before [`run`].
 ///
 /// # Errors
 ///

@@ -72,7 +72,7 @@ pub enum LogFormat {
 pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 
 /// Starts the log of the process in this form, at the level that `VERTEX_GATEWAY_LOG` (a filter of
-/// `tracing`, such as `warn,tower_vertex=info`) says, or else at `level`.
+/// `tracing`, such as `warn,vertex_gateway=info`) says, or else at `level`.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure> {
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = given(&set).unwrap_or(level);
@@ -139,7 +139,7 @@ impl<W: Write> Write for Lines<W> {
 }
 
 /// The level where nothing else is said.
-pub(crate) const LEVEL: &str = "warn,tower_vertex=info";
+pub(crate) const LEVEL: &str = "warn,tower_vertex=info,vertex_gateway=info";
 
 fn panicked(panic: &PanicHookInfo<'_>) {
     let at = panic.location().map(ToString::to_string);

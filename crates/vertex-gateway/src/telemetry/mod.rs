@@ -152,7 +152,7 @@ mod tests {
     impl<S: Subscriber> Layer<S> for Fields {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let metadata = event.metadata();
-            if metadata.target() == "vertex_gateway::access" {
+            if metadata.target() == "vertex_gateway::access_log" {
                 let names = metadata.fields().iter().map(|field| field.name());
                 self.0.lock().unwrap().extend(names.filter(|name| *name != "message"));
             }

@@ -13,7 +13,7 @@ use crate::{local_reply::LocalReply, printable::clip};
 
 /// The target of the lines of requests. The target of the folder `access` is the same, so that whoever
 /// filters these lines would filter its own, too: it logs nothing.
-pub(crate) const ACCESS: &str = "vertex_gateway::access";
+pub(crate) const ACCESS: &str = "vertex_gateway::access_log";
 
 /// What is known of a request. It is complete when the last byte of its answer was taken, or nobody
 /// waits for it any more.

@@ -148,7 +148,7 @@ impl Log {
             self.all += &line;
             let line: Value = serde_json::from_str(&line).expect(&line);
             assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
-            if line["target"] == "vertex_gateway::access" {
+            if line["target"] == "vertex_gateway::access_log" {
                 assert_eq!((&line["level"], &line["message"]), (&json!("INFO"), &json!("request")));
                 return line;
             }
@@ -256,7 +256,7 @@ impl Metrics {
 async fn each_request_has_a_line_without_its_content() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start_with(&vertex, &["--log-format", "json"], |command| {
-        command.env("VERTEX_GATEWAY_LOG", "warn,tower_vertex=trace");
+        command.env("VERTEX_GATEWAY_LOG", "warn,tower_vertex=trace,vertex_gateway=trace");
     })
     .await;
     let mut log = watched.log();
@@ -439,7 +439,7 @@ async fn the_text_log_has_the_same_fields() {
     let mut watched = Watched::start(&vertex, &[]).await;
     let mut log = watched.log();
     text(watched.call(ask("hostile\n\u{1b}[31mmodel")).await).await;
-    let line = log.lines.until("vertex_gateway::access").await;
+    let line = log.lines.until("vertex_gateway::access_log").await;
     assert!(line.contains(" INFO ") && line.contains(r#"method="POST""#), "{line}");
     assert!(line.contains(r#"model="hostile\n\u{1b}[31mmodel""#), "{line}");
     assert!(line.contains("status=") && line.contains("duration_seconds="), "{line}");
