@@ -46,7 +46,7 @@ use crate::{
         tls::Tls,
     },
     seldom::Seldom,
-    server::listener::{Refused, cannot_listen, stopped},
+    server::{accept_errors::AcceptErrors, connection::stopped, listener::cannot_listen},
 };
 use tower_vertex::{BoxError, shown};
 
@@ -121,7 +121,7 @@ pub(super) struct Door {
     /// For so many connections at a time.
     room: Arc<Semaphore>,
     full: Seldom,
-    refused: Refused,
+    accept_errors: AcceptErrors,
     /// Each connection holds a receiver until its end.
     stop: watch::Sender<bool>,
 }
@@ -175,19 +175,24 @@ impl Door {
         };
         let room = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
         let stop = watch::Sender::new(false);
-        Ok(Self { listener, tls, room, full: Seldom::default(), refused: Refused::default(), stop })
+        Ok(Self {
+            listener,
+            tls,
+            room,
+            full: Seldom::default(),
+            accept_errors: AcceptErrors::default(),
+            stop,
+        })
     }
 
     /// Serves what comes in until `stop`.
     pub(super) async fn accept(&self, shared: &Arc<Shared>, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
-            let accepted = tokio::select! {
+            let what = "could not accept a connection";
+            tokio::select! {
                 () = &mut stop => return,
-                accepted = self.next(shared) => accepted,
-            };
-            if let Err(error) = accepted {
-                self.refused.wait(&error, "could not accept a connection").await;
+                () = self.accept_errors.until_accepted(what, || self.next(shared)) => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::listener::Refused;
+use super::accept_errors::AcceptErrors;
 use crate::{
     config::file::{ConfigFile, address},
     error::Failure,
@@ -83,25 +83,19 @@ impl Admin {
     ) {
         // Whoever reaches another address reads it under a name that is not known here.
         let browsers = self.addr.ip().is_loopback().then_some(browsers);
-        let (mut open, refused) = (VecDeque::new(), Refused::default());
+        let (mut open, errors) = (VecDeque::new(), AcceptErrors::default());
         loop {
-            match self.listener.accept().await {
-                Ok((socket, _)) => {
-                    open.retain(|connection: &AbortHandle| !connection.is_finished());
-                    if open.len() >= CONNECTIONS
-                        && let Some(oldest) = open.pop_front()
-                    {
-                        oldest.abort();
-                    }
-                    let (telemetry, browsers) = (Arc::clone(&telemetry), browsers.clone());
-                    let serving = serve(socket, telemetry, browsers, max_header_bytes);
-                    open.push_back(tokio::spawn(serving).abort_handle());
-                }
-                Err(error) => {
-                    let what = "could not accept a connection of the admin listener";
-                    refused.wait(&error, what).await;
-                }
+            let what = "could not accept a connection of the admin listener";
+            let (socket, _) = errors.until_accepted(what, || self.listener.accept()).await;
+            open.retain(|connection: &AbortHandle| !connection.is_finished());
+            if open.len() >= CONNECTIONS
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
             }
+            let (telemetry, browsers) = (Arc::clone(&telemetry), browsers.clone());
+            let serving = serve(socket, telemetry, browsers, max_header_bytes);
+            open.push_back(tokio::spawn(serving).abort_handle());
         }
     }
 }

@@ -1,0 +1,176 @@
+//! One connection of a client, from its TLS handshake to its end.
+
+use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_io_timeout::TimeoutStream;
+
+use crate::{
+    inbound::{
+        activity::{Activity, SentBody},
+        malformed::Connection,
+        send_timeout::Streams,
+        strict_io::StrictIo,
+    },
+    proxy::handler::Handler,
+};
+
+/// While this process stops, a connection that has sent no request yet may do so for as long, and one
+/// that has may send another: requests on their way are not lost.
+pub(super) const FIRST_CALL: Duration = Duration::from_secs(1);
+const LAST_CALL: Duration = Duration::from_millis(100);
+/// A closing connection is dropped when nothing has been in flight on it for so long, whatever its
+/// client still sends or fails to send: half a request, or no acknowledgement of a ping.
+const LINGER: Duration = Duration::from_secs(1);
+/// A closing connection of a stranger is dropped after so long, whatever is in flight on it.
+const OUTSTAY: Duration = Duration::from_secs(5);
+/// Requests at a time over one HTTP/2 connection: as many as clients commonly expect, and no more than
+/// one connection should be able to hold.
+const STREAMS: u32 = 200;
+
+/// Until this process is about to end.
+pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+pub(super) async fn serve_connection(
+    socket: TcpStream,
+    handler: Handler,
+    activity: Arc<Activity>,
+    stopping: watch::Receiver<bool>,
+) {
+    if handler.shared.log_peer_address
+        && let Ok(peer) = socket.peer_addr()
+    {
+        activity.comes_from(peer);
+    }
+    let mut socket = TimeoutStream::new(socket);
+    socket.set_write_timeout(handler.shared.send_timeout);
+    let socket = Box::pin(socket);
+    let streams = Streams { send_timeout: handler.shared.send_timeout };
+    let builder = auto::Builder::new(streams);
+    let Some(tls) = handler.shared.tls.clone() else {
+        let closing = until_closing(activity.clone(), stopping, handler.shared.keepalive_timeout);
+        // In a box, because there are two of these futures, and one is used.
+        return Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
+    };
+    let authorities = tls.authorities();
+    let handshake = tls.accept(socket, handler.shared.tls_handshake_timeout);
+    let last = async {
+        stopped(stopping.clone()).await;
+        sleep(FIRST_CALL).await;
+    };
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = last => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "about to end")),
+    };
+    let socket = match shaken {
+        Ok(socket) => socket,
+        Err(error) => {
+            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "no TLS handshake");
+        }
+    };
+    // RFC 7301 §3.2: what was agreed on is what is spoken.
+    let builder = match socket.get_ref().1.alpn_protocol() {
+        Some(b"h2") => builder.http2_only(),
+        Some(b"http/1.1") => builder.http1_only(),
+        _ => builder,
+    };
+    let closing = until_closing(activity.clone(), stopping, handler.shared.keepalive_timeout);
+    let closing = async {
+        tokio::select! {
+            () = closing => {}
+            () = authorities.changed() => {}
+        }
+    };
+    Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
+}
+
+/// Until a connection is to take no further request.
+async fn until_closing(activity: Arc<Activity>, stopping: watch::Receiver<bool>, idle: Duration) {
+    tokio::select! {
+        () = last_call(stopping, &activity) => {}
+        () = activity.closed() => {}
+        // hyper has no limit of its own for this.
+        () = activity.idle(idle) => {}
+    }
+}
+
+async fn serve_http<I>(
+    socket: I,
+    mut builder: auto::Builder<Streams>,
+    handler: Handler,
+    activity: Arc<Activity>,
+    closing: impl Future<Output = ()>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let longest = handler.shared.max_header_bytes;
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // hyper's timer also runs while the connection is idle: `StrictIo` and `Activity` have one each.
+        .header_read_timeout(None)
+        // It is read into this buffer, and so are parts of a body.
+        .max_buf_size(longest);
+    // A client over HTTP/2 that has vanished does not acknowledge pings.
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(handler.shared.http2_ping_interval)
+        .keep_alive_timeout(handler.shared.http2_ping_timeout)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(longest).unwrap_or(u32::MAX));
+    let socket =
+        StrictIo::new(socket, handler.shared.request_header_timeout, Arc::clone(&activity));
+    let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
+    let of_service = Arc::clone(&activity);
+    let service = service_fn(move |request| {
+        let (call, handler) = (of_service.call(request.version()), handler.clone());
+        async move {
+            let response = handler.serve(request, &call).await;
+            Ok::<_, Infallible>(response.map(|body| SentBody::new(body, call)))
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(socket, service).into_owned());
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = closing => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = activity.lingered(LINGER) => Ok(()),
+                () = activity.outstayed(OUTSTAY) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection ended");
+    }
+}
+
+/// Until a connection is to take no further request: hyper closes one that is idle at once, with
+/// what has come on it and was not yet read.
+async fn last_call(stopping: watch::Receiver<bool>, activity: &Activity) {
+    stopped(stopping).await;
+    let first = async {
+        while activity.is_new() {
+            sleep(LAST_CALL / 10).await;
+        }
+    };
+    if activity.is_new() {
+        let _ = timeout(FIRST_CALL, first).await;
+    } else {
+        sleep(LAST_CALL).await;
+    }
+}
