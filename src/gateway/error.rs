@@ -77,8 +77,8 @@ impl From<ConfigError> for Failure {
             ("project", true) => NO_PROJECT.to_owned(),
             ("location", true) => NO_LOCATION.to_owned(),
             ("service account to impersonate", true) => {
-                "--token-lifetime is only for service accounts that are impersonated: name one \
-                 with --impersonate-service-account, or leave it out"
+                "--token-lifetime requires an impersonated service account: set \
+                     --impersonate-service-account, or remove --token-lifetime"
                     .to_owned()
             }
             _ => error.to_string(),

@@ -495,7 +495,7 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
         let mut log = watched.log();
         let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
         socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let line = log.lines.until("no TLS handshake").await;
+        let line = log.lines.until("TLS handshake failed").await;
         let peer = format!(r#""peer_address":"{}""#, socket.local_addr().unwrap());
         assert_eq!(line.contains(&peer), asked, "{line}");
         assert_eq!(line.contains("peer"), asked, "{line}");

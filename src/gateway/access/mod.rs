@@ -37,14 +37,14 @@ use crate::{model::Pattern, shown};
 /// The options about who may ask.
 #[derive(Clone, Args)]
 pub struct ClientOptions {
-    /// File of the keys that clients must have, one `name:key` a line; read again when it changes.
-    /// Keys may also be in the variable VERTEX_GATEWAY_CLIENT_KEYS, with commas between. Without
-    /// any, only this machine is served
+    /// File of the keys that clients must send, one `name:key` a line; it is read again when it
+    /// changes. The variable VERTEX_GATEWAY_CLIENT_KEYS may hold keys too, separated by commas.
+    /// Without keys, only this machine is served
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CLIENT_KEY_FILE")]
     pub client_key_file: Option<PathBuf>,
 
-    /// Let whoever reaches --listen use your credentials, although there are neither keys nor
-    /// certificates of clients
+    /// Serve other machines too although clients need neither keys nor certificates: everyone who
+    /// can reach --listen can use your credentials
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub allow_unauthenticated: bool,
 }
@@ -121,10 +121,14 @@ impl Clients {
             let refused =
                 |why: String| Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)));
             if keys.is_none() {
-                return Err(refused("there are no keys: give them with --client-key-file".into()));
+                return Err(refused(
+                    "no client keys are set: set them with \
+                     --client-key-file"
+                        .into(),
+                ));
             }
             if seen.contains(&name) {
-                return Err(refused("it is in the file already; leave one of the two out".into()));
+                return Err(refused("the file has this name twice: remove one of the two".into()));
             }
             seen.push(name);
             if !by_name.contains_key(name) {
@@ -222,7 +226,7 @@ impl Client {
         let Some(limit) = self.requests_per_minute else { return Ok(()) };
         self.bucket.take(limit, Instant::now()).map_err(|wait| {
             let message = format!(
-                "the key {:?} may be used for {limit} requests a minute: try again later",
+                "the key {:?} is limited to {limit} requests a minute: retry later",
                 self.name
             );
             LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
@@ -249,17 +253,17 @@ impl Client {
         let asked = match model {
             Some(model) => {
                 let model = clip(model);
-                format!("the key {:?} may not ask for the model {model:?}", self.name)
+                format!("the key {:?} is not allowed to use the model {model:?}", self.name)
             }
             None => format!(
-                "the key {:?} may only ask for certain models, and no model can be read in this \
-                 request",
+                "the key {:?} is allowed to use certain models only, and this request has no \
+                     readable model",
                 self.name
             ),
         };
         let may: Vec<&str> = patterns.iter().map(|pattern| &*pattern.text).collect();
         let may = if may.is_empty() { "none".to_owned() } else { may.join(", ") };
-        let message = format!("{asked}: it may ask for {may}");
+        let message = format!("{asked}: it is allowed to use {may}");
         Err(LocalReply::new(StatusCode::FORBIDDEN, "model_not_allowed", message))
     }
 

@@ -16,7 +16,7 @@ use crate::{
 /// The options of `vertex-gateway emulator`.
 #[derive(Clone, Args)]
 pub struct EmulatorOptions {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Address and port of the emulator; port 0 chooses a free port
     #[arg(
         long,
         value_name = "ADDR",
@@ -25,11 +25,11 @@ pub struct EmulatorOptions {
     )]
     pub listen: String,
 
-    /// Serve the API over TLS, HTTP/1.1 and HTTP/2, with a certificate made at start
+    /// Serve the API over TLS, by HTTP/1.1 and HTTP/2, with a certificate that is made at the start
     #[arg(long)]
     pub tls: bool,
 
-    /// Answer only at the host that a location has on the real service
+    /// Respond only at the host names that the real service has for a location
     #[arg(long)]
     pub host_aware: bool,
 }

@@ -37,7 +37,7 @@ pub struct EndpointsOptions {
     #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
     pub project: Option<String>,
 
-    /// Location, or several with commas between, which are asked at the same time [also env:
+    /// Location, or several separated by commas, which are requested at the same time [also env:
     /// GOOGLE_CLOUD_LOCATION or LOCATION]
     #[arg(long, value_name = "LOCATION[,LOCATION…]", env = "VERTEX_GATEWAY_LOCATION")]
     pub location: Option<String>,
@@ -55,15 +55,17 @@ pub struct EndpointsOptions {
     #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
     pub api_version: Option<String>,
 
-    /// Ask here instead of Google, for all locations: a private address or a proxy, without a path
+    /// URL to which requests are sent instead of to Google, for all locations: a private address or
+    /// a proxy, without a path
     #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
     pub upstream: Option<String>,
 
-    /// Let the token travel in clear text to an http --upstream that is not this machine
+    /// Allow an http --upstream that is not on this machine, although the access token is then sent
+    /// in clear text
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
     pub allow_insecure_upstream: bool,
 
-    /// Who asks.
+    /// Credentials for the requests.
     #[command(flatten)]
     pub credentials: CredentialOptions,
 }
@@ -86,8 +88,8 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
         let settings = target.settings(emulator, None)?;
         if settings.whole_base {
             return Err(Failure::new(
-                "--upstream with a path is the base of one endpoint: to list endpoints, give the \
-                 scheme and the host alone",
+                "--upstream with a path is the base of one endpoint: to list endpoints, set only \
+                     the scheme and the host",
             ));
         }
         let _ = target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;

@@ -36,7 +36,7 @@ use crate::{
 /// The options of `vertex-gateway serve`.
 #[derive(Clone, Args)]
 pub struct Options {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Address and port on which clients are served; port 0 chooses a free port
     #[arg(
         long,
         value_name = "ADDR",
@@ -45,12 +45,12 @@ pub struct Options {
     )]
     pub listen: String,
 
-    /// What all that serves has.
+    /// Options that `serve` and `ext-authz` share.
     #[command(flatten)]
     pub serving: ServingOptions,
 
-    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
-    /// body, 200, or 503 from SIGTERM on [default: none]
+    /// Path at which --listen responds to health checks, such as /healthz: with 200, or with 503
+    /// after SIGTERM. A health check needs no key, and its response has no body [default: none]
     #[arg(
         long,
         value_name = "PATH",
@@ -112,8 +112,8 @@ pub struct Options {
     )]
     pub http2_ping_timeout: Duration,
 
-    /// Longest request body that is kept to be sent again, after a 401 or for another attempt; 0
-    /// for none
+    /// Longest request body that is kept in memory, so that the request can be sent again after a
+    /// 401 or for another attempt; 0 keeps none
     #[arg(
         long,
         value_name = "SIZE",
@@ -167,11 +167,11 @@ pub struct Options {
     )]
     pub send_timeout: Duration,
 
-    /// The connections on the way out.
+    /// Options about connections to Vertex AI.
     #[command(flatten)]
     pub outbound: OutboundOptions,
 
-    /// Threads that serve [default: one for each processor]
+    /// Threads that serve connections, from 1 to 256 [default: one for each processor]
     #[arg(
         long,
         value_name = "NUMBER",
@@ -180,11 +180,11 @@ pub struct Options {
     )]
     pub workers: Option<usize>,
 
-    /// How often.
+    /// Retry options.
     #[command(flatten)]
     pub retry: RetryOptions,
 
-    /// How much at a time.
+    /// Concurrency limits.
     #[command(flatten)]
     pub limits: LimitOptions,
 }
@@ -259,9 +259,11 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
     let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
         if open {
-            tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+            tracing::warn!(%addr, "every client that can reach this address can use your \
+                 credentials");
         } else if shared.tls.is_none() {
-            tracing::warn!(%addr, "keys travel in clear text, unless something in front does TLS");
+            tracing::warn!(%addr, "clients send their keys in clear text, unless a proxy in front \
+                 terminates TLS");
         }
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
@@ -283,7 +285,11 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
         accept(&listener, &workers, ending.delay(delay)).await?;
     }
     accept_rest(listener, &workers);
-    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
+    tracing::info!(
+        connections = workers.connections(),
+        "no longer accepting connections; waiting \
+         for requests in flight"
+    );
     workers.drain(ending.patience(timeout(serving.drain_timeout))).await;
     traces.flush().await;
     Ok(())
@@ -295,9 +301,9 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), F
         return Ok(());
     }
     Err(Failure::new(format!(
-        "whoever reaches {addr} would use your credentials: give clients keys with \
-         --client-key-file or ask for their certificates with --tls-client-ca; or, if only friends \
-         can reach it, pass --allow-unauthenticated"
+        "every client that can reach {addr} could use your credentials: set client keys with \
+             --client-key-file, or require client certificates with --tls-client-ca; if only \
+             trusted clients can reach the address, pass --allow-unauthenticated"
     )))
 }
 
@@ -314,7 +320,7 @@ fn greet(
     let upstream = shared.upstream.to_string();
     tracing::info!(upstream = %shown::value(&upstream), "forwarding");
     if keys > 0 {
-        tracing::info!(keys, "clients must have a key");
+        tracing::info!(keys, "clients must send a key");
     }
     let mut lines = Vec::new();
     if let Some(emulator) = emulator {
@@ -328,7 +334,7 @@ fn greet(
 try it:
   curl http://{addr}/v1/chat/completions -H 'content-type: application/json' -d '{{"model": "google/gemini-2.5-flash", "messages": [{{"role": "user", "content": "hello"}}]}}'
 
-or let any OpenAI SDK use it:
+or set up any OpenAI SDK:
   export OPENAI_BASE_URL=http://{addr}/v1
   export OPENAI_API_KEY=unused
 "#

@@ -27,17 +27,19 @@ use crate::{
 /// The options of every command that needs a token.
 #[derive(Clone, Args)]
 pub struct CredentialOptions {
-    /// Credential file of any type [env: GOOGLE_APPLICATION_CREDENTIALS] [default: what Google's
-    /// Application Default Credentials find]
+    /// Google credential file of any type [env: GOOGLE_APPLICATION_CREDENTIALS] [default: the file
+    /// or account that Application Default Credentials find]
     #[arg(long = "credentials", value_name = "FILE")]
     pub file: Option<PathBuf>,
 
-    /// Take tokens of this service account, which the credentials may impersonate. Of several,
-    /// with commas between, the last; each may impersonate the next
+    /// Service account whose tokens are used, and which the credentials may impersonate. A list
+    /// separated by commas is a chain: each account impersonates the next, and the tokens are those
+    /// of the last
     #[arg(long, value_name = "EMAIL", env = "VERTEX_GATEWAY_IMPERSONATE_SERVICE_ACCOUNT")]
     pub impersonate_service_account: Option<String>,
 
-    /// Life to ask for where a service account is impersonated, up to 12h [default: 1h]
+    /// Lifetime of the access tokens of an impersonated service account, from 1s to 12h [default:
+    /// 1h]
     #[arg(
         long,
         value_name = "TIME",
@@ -46,16 +48,18 @@ pub struct CredentialOptions {
     )]
     pub token_lifetime: Option<Duration>,
 
-    /// Where Google's IAM Service Account Credentials API is, if it is somewhere else
+    /// Origin of the IAM Service Account Credentials API, which issues the tokens of an
+    /// impersonated service account [default: https://iamcredentials.googleapis.com]
     #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_IAM_ENDPOINT")]
     pub iam_endpoint: Option<String>,
 
-    /// Project that pays and whose quota counts, if it is another one
+    /// Project that is billed and whose quota is used [default: the quota project of the credential
+    /// file]
     #[arg(long, value_name = "PROJECT", env = "GOOGLE_CLOUD_QUOTA_PROJECT")]
     pub quota_project: Option<String>,
 
-    /// Let secrets travel in clear text where a credential file names an http token endpoint that is
-    /// not this machine, and tokens to one that is not Google's
+    /// Allow a credential file that sends secrets in clear text to an http token endpoint that is
+    /// not on this machine, or tokens to an endpoint that is not Google's
     #[arg(
         long,
         env = "VERTEX_GATEWAY_ALLOW_INSECURE_TOKEN_ENDPOINTS",
@@ -63,7 +67,8 @@ pub struct CredentialOptions {
     )]
     pub allow_insecure_token_endpoints: bool,
 
-    /// Use an emulator of Vertex AI inside this process: no cloud, no credentials
+    /// Send requests to an emulator of Vertex AI inside this process, which needs no cloud and no
+    /// credentials
     #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
     pub emulator: bool,
 }
@@ -147,7 +152,7 @@ impl CredentialOptions {
 pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Failure> {
     match options.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(Failure::new(format!(
-            "{name} is not for the emulator: leave out either it or --emulator"
+            "{name} and --emulator exclude each other: remove one of them"
         ))),
         None => Ok(()),
     }

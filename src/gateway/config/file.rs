@@ -138,7 +138,7 @@ impl ConfigFile {
                     options.insert(arg.get_long().unwrap_or_default().to_owned(), values);
                 }
             }
-            check_entries(text, table, "model", "give what clients ask for")?;
+            check_entries(text, table, "model", "give the name that clients use")?;
             check_entries(text, table, "client", "give the name of a client's key")
         })();
         read.map_err(|wrong: Wrong| wrong.told(text))?;
@@ -255,7 +255,7 @@ impl Model {
         if let Some(named) = self.named() {
             if self.dedicated_host.is_some() {
                 return Err(Failure::new(format!(
-                    "model {:?}: leave out `dedicated_host`: it is looked up with the endpoint",
+                    "model {:?}: remove `dedicated_host`: the gateway looks it up with the endpoint",
                     shown::value(&self.name)
                 )));
             }

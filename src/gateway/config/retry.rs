@@ -17,8 +17,9 @@ use crate::{
 /// The options about retries.
 #[derive(Clone, Debug, Args)]
 pub struct RetryOptions {
-    /// How often a request is sent at most, to all its locations together, if Vertex AI answers with
-    /// 408, 429, 500, 502, 503 or 504, or the connection fails; 1 sends nothing again
+    /// Largest number of times that a request is sent, to all its locations together, if Vertex AI
+    /// responds with 408, 429, 500, 502, 503 or 504, or the connection fails, from 1 to 100; with 1
+    /// it is never sent again
     #[arg(
         long,
         value_name = "NUMBER",
@@ -28,8 +29,8 @@ pub struct RetryOptions {
     )]
     pub max_attempts: u32,
 
-    /// Longest wait before an attempt; if Vertex AI asks for a longer one, its answer goes to the
-    /// client at once. 0 sends again without a wait
+    /// Longest wait before an attempt; if Vertex AI demands a longer one, its response goes to the
+    /// client at once. With 0 a request is sent again without a wait
     #[arg(
         long,
         value_name = "TIME",

@@ -35,7 +35,8 @@ pub struct TargetOptions {
     #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
     pub project: Option<String>,
 
-    /// Location: a region, `global`, `us` or `eu` [also env: GOOGLE_CLOUD_LOCATION or LOCATION]
+    /// Location of Vertex AI: a region, `global`, `us` or `eu` [also env: GOOGLE_CLOUD_LOCATION or
+    /// LOCATION]
     #[arg(long, env = "VERTEX_GATEWAY_LOCATION")]
     pub location: Option<String>,
 
@@ -52,23 +53,24 @@ pub struct TargetOptions {
     #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
     pub api_version: Option<String>,
 
-    /// Send requests, and the token, here instead of to Google: a private address or a proxy.
-    /// With a path it is the whole base, to which `/chat/completions` is added; without, Vertex
-    /// AI's own path is kept
+    /// URL to which requests and the access token are sent instead of to Google: a private address
+    /// or a proxy. A URL with a path is the whole base, to which `/chat/completions` is appended;
+    /// to one without a path, the path of Vertex AI is appended
     #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
     pub upstream: Option<String>,
 
-    /// Let the token travel in clear text to an http --upstream that is not this machine
+    /// Allow an http --upstream that is not on this machine, although the access token is then sent
+    /// in clear text
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
     pub allow_insecure_upstream: bool,
 
-    /// Let clients ask for each endpoint that is deployed in the regions in use, by its display
-    /// name, and list them in /v1/models
+    /// Serve each endpoint that is deployed in the regions in use under its display name, and list
+    /// these endpoints in /v1/models
     #[arg(long, env = "VERTEX_GATEWAY_DISCOVER_ENDPOINTS", value_parser = FalseyValueParser::new())]
     pub discover_endpoints: bool,
 
-    /// Header of clients that goes on to Vertex AI, besides those that always do; may be given
-    /// several times
+    /// Header of clients that is forwarded to Vertex AI, in addition to those that always are;
+    /// repeatable
     #[arg(
         long,
         value_name = "NAME",
@@ -77,8 +79,7 @@ pub struct TargetOptions {
     )]
     pub forward_header: Vec<String>,
 
-    /// Query parameter of clients that goes on to Vertex AI, besides `alt`; may be given several
-    /// times
+    /// Query parameter of clients that is forwarded to Vertex AI, in addition to `alt`; repeatable
     #[arg(long, value_name = "NAME", env = "VERTEX_GATEWAY_FORWARD_QUERY", value_delimiter = ',')]
     pub forward_query: Vec<String>,
 
@@ -86,8 +87,8 @@ pub struct TargetOptions {
     #[command(flatten)]
     pub credentials: CredentialOptions,
 
-    /// Configuration file: defaults of these options, and the models that clients may ask for by
-    /// names of your choice. `gateway.example.toml` has every key
+    /// Configuration file: defaults of these options, and a table of models with names of your
+    /// choice; `gateway.example.toml` has every key
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CONFIG")]
     pub config: Option<PathBuf>,
 
@@ -365,8 +366,8 @@ impl TargetOptions {
         let clear_text = uri.scheme_str() == Some("http");
         if clear_text && !self.allow_insecure_upstream && !uri.host().is_some_and(is_loopback) {
             return Err(Failure::new(format!(
-                "{from} {shown:?} would send the access token in clear text: use https, or \
-                 pass --allow-insecure-upstream if the network between is yours"
+                "{from} {shown:?} would send the access token in clear text: use https, or pass \
+                     --allow-insecure-upstream if you trust the network in between"
             )));
         }
         Ok(uri)
@@ -449,14 +450,14 @@ mod tests {
         let emulator = Emulator::start().await.unwrap();
         let options = parse(&["--emulator", "--upstream", "http://127.0.0.1:9"]);
         let failure = options.settings(Some(&emulator), None).err().unwrap().to_string();
-        assert_eq!(
-            failure,
-            "--upstream is not for the emulator: leave out either it or --emulator"
-        );
+        assert_eq!(failure, "--upstream and --emulator exclude each other: remove one of them");
         let settings = parse(&["--emulator"]).settings(Some(&emulator), None).unwrap();
         assert!(settings.upstream().is_ok());
         let options = parse(&["--emulator", "--token-lifetime", "12h"]).credentials;
         let failure = options.start_emulator().await.unwrap_err().to_string();
-        assert!(failure.starts_with("--token-lifetime is not for the emulator"), "{failure}");
+        assert!(
+            failure.starts_with("--token-lifetime and --emulator exclude each other"),
+            "{failure}"
+        );
     }
 }

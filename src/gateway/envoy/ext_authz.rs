@@ -329,7 +329,7 @@ fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, LocalRep
 
 fn truncated(length: usize) -> LocalReply {
     let message = format!(
-        "Envoy sent {length} bytes of the request body to be looked at, which is not all of it: send \
+        "Envoy sent only the first {length} bytes of the request body: send \
          a shorter one, or raise `max_request_bytes` of `with_request_body` in Envoy's configuration"
     );
     LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
@@ -346,7 +346,7 @@ fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(),
     let (asked, sent) = (clip(asked), clip(&sent));
     let message = format!(
         "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
-         changed: ask for {sent:?}"
+         changed: use {sent:?}"
     );
     Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_alias_not_supported", message))
 }

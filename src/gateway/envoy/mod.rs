@@ -78,7 +78,7 @@ const WORKERS: usize = 1;
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
 pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
-    trace::warn_of_none("Envoy has the requests, and traces of its own");
+    trace::warn_of_none("Envoy forwards the requests, and has its own traces");
     let (address, options) =
         (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let access = AccessControl::open(options)?;
@@ -110,9 +110,9 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
     shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
     tracing::info!(credentials = %backend.identity, "found");
-    tracing::info!(upstream = %shared.upstream, "sending Envoy's requests there");
+    tracing::info!(upstream = %shared.upstream, "routing Envoy's requests");
     if access.clients.load().have_keys() {
-        tracing::info!(keys = access.clients.load().len(), "clients must have a key");
+        tracing::info!(keys = access.clients.load().len(), "clients must send a key");
     }
     let mut lines = Vec::new();
     // In this process, it serves until the end.

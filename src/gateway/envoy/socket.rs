@@ -103,13 +103,14 @@ impl Address {
         match self {
             Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual && !allowed => {
                 Err(Failure::new(format!(
-                    "whoever reaches {addr} would be given access tokens: ask Envoy for a \
-                     certificate with --tls-client-ca; or, if only Envoy can reach it, pass \
+                    "every client that can reach {addr} would get access tokens: require Envoy's \
+                     certificate with --tls-client-ca; if only Envoy can reach the address, pass \
                      --allow-unauthenticated"
                 )))
             }
             Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual => {
-                tracing::warn!(%addr, "whoever reaches this address is given access tokens");
+                tracing::warn!(%addr, "every client that can reach this address gets access \
+                     tokens");
                 Ok(())
             }
             _ => Ok(()),
@@ -173,7 +174,10 @@ impl Door {
             }
             #[cfg(not(unix))]
             Address::File(_) => {
-                return Err(Failure::new("this system has no socket files: give an address"));
+                return Err(Failure::new(
+                    "this system does not support Unix sockets: set an \
+                     address",
+                ));
             }
         };
         let room = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
@@ -190,7 +194,7 @@ impl Door {
                 accepted = self.next(shared) => accepted,
             };
             if let Err(error) = accepted {
-                self.refused.wait(&error, "could not accept a connection").await;
+                self.refused.wait(&error, "accept failed").await;
             }
         }
     }
@@ -203,8 +207,8 @@ impl Door {
                 if let Some(times) = self.full.happened(std::time::Instant::now()) {
                     tracing::warn!(
                         times,
-                        "as many connections are open as the limit of open files allows: the next \
-                         ones wait"
+                        "the limit of open files allows no more connections: further connections \
+                             wait"
                     );
                 }
                 Arc::clone(&self.room).acquire_owned().await.ok()
@@ -254,7 +258,7 @@ impl Door {
                             };
                             serve_grpc(socket, shared, &stopping, closing).await;
                         }
-                        Err(error) => tracing::info!(%error, "no TLS handshake"),
+                        Err(error) => tracing::info!(%error, "TLS handshake failed"),
                     }
                 }
             }
@@ -347,7 +351,10 @@ impl http_body::Body for Message {
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             let Some(end) = &mut this.end else { return Poll::Pending };
             ready!(end.as_mut().poll(cx));
-            let status = Status::deadline_exceeded("the message of the call did not come");
+            let status = Status::deadline_exceeded(
+                "the message of the call did not arrive in \
+                 time",
+            );
             return Poll::Ready(Some(Err(status.into())));
         };
         if !this.is_only {
@@ -375,7 +382,7 @@ async fn serve_grpc<I>(
 {
     let socket = match opened(after_preface(socket), stopping).await {
         Ok(socket) => socket,
-        Err(error) => return tracing::debug!(%error, "a connection did not begin"),
+        Err(error) => return tracing::debug!(%error, "connection without an HTTP/2 preface closed"),
     };
     let longest = shared.max_request_bytes.saturating_add(HEADERS);
     let longest_head = u32::try_from(shared.max_header_bytes).unwrap_or(u32::MAX);

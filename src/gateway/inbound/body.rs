@@ -148,7 +148,7 @@ pub(crate) struct BrokeOff(hyper::Error);
 
 impl fmt::Display for BrokeOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request body did not come to its end: {}", self.0)
+        write!(f, "the request body is incomplete: {}", self.0)
     }
 }
 
@@ -168,7 +168,7 @@ impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the request body is longer than {} bytes, which --max-request-bytes allows",
+            "the request body is longer than {} bytes, the limit of --max-request-bytes",
             self.limit
         )
     }

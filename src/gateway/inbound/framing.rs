@@ -208,7 +208,7 @@ impl Framing {
 impl Fields {
     fn add(&mut self, line: &[u8], whole: bool) -> Result<(), &'static str> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err("a field goes on in the next line");
+            return Err("a header continues on the next line");
         }
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = line.split_at(colon);
@@ -242,10 +242,10 @@ impl Fields {
 fn chunk_size(line: &[u8], whole: bool) -> Result<u64, &'static str> {
     let end = line.iter().position(|byte| *byte == b';');
     if end.is_none() && !whole {
-        return Err("a chunk's size that is too long");
+        return Err("a chunk size that is too long");
     }
     let size = trim_end(&line[..end.unwrap_or(line.len())]);
-    number(size, 16).ok_or("a chunk's size that is not a number")
+    number(size, 16).ok_or("a chunk size that is not a number")
 }
 
 /// Without the blanks of RFC 9110 §5.6.3, which are no other bytes.
@@ -316,8 +316,8 @@ mod tests {
             ("a: b\nc: d\r\n", "a line ends without"),
             ("a: b\r\n\n", "a line ends without"),
             ("Host: a\r\nhost: a\r\n", "more than one Host"),
-            ("a: b\r\n c\r\n", "goes on in the next line"),
-            ("a: b\r\n\tc\r\n", "goes on in the next line"),
+            ("a: b\r\n c\r\n", "continues on the next line"),
+            ("a: b\r\n\tc\r\n", "continues on the next line"),
             ("Content-Length: 1\r\nContent-Length: 1\r\n", "more than one Content-Length"),
             ("Content-Length: 1, 1\r\n", "a Content-Length that is not"),
             ("Content-Length: +1\r\n", "a Content-Length that is not"),
@@ -330,10 +330,10 @@ mod tests {
             ("Transfer-Encoding: gzip, chunked\r\n", "a Transfer-Encoding that is not"),
             ("Transfer-Encoding: xchunked\r\n", "a Transfer-Encoding that is not"),
             ("Content-Length: 1\u{c}\r\n", "a Content-Length that is not"),
-            ("Transfer-Encoding: chunked\r\n\r\n+1\r\n", "a chunk's size"),
+            ("Transfer-Encoding: chunked\r\n\r\n+1\r\n", "a chunk size"),
             (&format!("Transfer-Encoding: chunked\r\n\r\n{}2f\r\n", "0".repeat(130)), "too long"),
             (&format!("Transfer-Encoding: chunked\r\n\r\n1{}\r\n", " ".repeat(130)), "too long"),
-            ("Transfer-Encoding: chunked\r\n\r\n\r\n", "a chunk's size"),
+            ("Transfer-Encoding: chunked\r\n\r\n\r\n", "a chunk size"),
             ("Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "longer than its size"),
             ("Transfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n", "a line ends without"),
             ("Transfer-Encoding: chunked\r\n\r\n1;\n", "a line ends without"),

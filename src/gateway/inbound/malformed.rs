@@ -27,8 +27,8 @@ const OWN_ANSWERS: [(&[u8], StatusCode); 3] = [
 
 const NOT_HTTP: &str = "the request is not HTTP";
 const URI_TOO_LONG: &str = "the request's URI is too long";
-const HEAD_TOO_LONG: &str = "the request's headers are too long, or too many: \
-     --max-header-bytes says how long they may be, and there may be 100 of them";
+const HEAD_TOO_LONG: &str = "the request's first line and headers are longer than \
+     --max-header-bytes, or there are more than 100 headers";
 
 /// A connection whose unreadable requests get an OpenAI-shaped answer.
 ///
@@ -61,7 +61,7 @@ impl<I> Connection<I> {
             _ => (status, HEAD_TOO_LONG),
         };
         let peer_address = self.activity.shown_peer_address();
-        tracing::info!(status = status.as_u16(), peer_address, "refused: {message}");
+        tracing::info!(status = status.as_u16(), peer_address, "request rejected: {message}");
         let body = LocalReply::malformed(status, message).to_response().into_body();
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\

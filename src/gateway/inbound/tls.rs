@@ -36,16 +36,17 @@ use crate::{
 /// The options about TLS for clients.
 #[derive(Clone, Args)]
 pub struct TlsOptions {
-    /// Serve TLS with this certificate, PEM, followed by those of the authorities between; read
-    /// again when it changes
+    /// Certificate with which clients are served over TLS, PEM, followed by the intermediate
+    /// certificates; it is read again when it changes [default: none, plain HTTP]
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
 
-    /// Private key of that certificate: PEM, without a password
+    /// Private key of --tls-cert: PEM, without a password
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
 
-    /// Serve only clients that show a certificate of one of these authorities, PEM (mutual TLS)
+    /// Certificate authorities, PEM: only clients that present a certificate of one of them are
+    /// served (mutual TLS)
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CLIENT_CA")]
     pub tls_client_ca: Option<PathBuf>,
 }
@@ -86,11 +87,11 @@ impl TlsOptions {
             (None, None) if client_authorities.is_none() => return Ok(None),
             (None, None) => {
                 return Err(Failure::new(
-                    "--tls-client-ca needs TLS: give --tls-cert and --tls-key too",
+                    "--tls-client-ca requires TLS: set --tls-cert and --tls-key too",
                 ));
             }
-            (None, Some(_)) => return Err(Failure::new("--tls-key needs its --tls-cert")),
-            (Some(_), None) => return Err(Failure::new("--tls-cert needs its --tls-key")),
+            (None, Some(_)) => return Err(Failure::new("--tls-key requires --tls-cert")),
+            (Some(_), None) => return Err(Failure::new("--tls-cert requires --tls-key")),
         };
         let (config, authorities) = read(&certificate, &key, client_authorities.as_deref())?;
         Ok(Some(Tls {
@@ -159,19 +160,17 @@ fn read(
         let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         match parsed {
             Ok(parsed) if parsed.is_empty() => {
-                Err(refused(option, path, "there is no certificate in it: give PEM"))
+                Err(refused(option, path, "the file has no certificate: use PEM"))
             }
             Ok(parsed) => Ok(parsed),
-            Err(_) => Err(refused(option, path, "it is not PEM")),
+            Err(_) => Err(refused(option, path, "the file is not PEM")),
         }
     };
     let chain = certificates("--tls-cert", certificate)?;
     let private = PrivateKeyDer::from_pem_slice(&text("--tls-key", key)?).map_err(|error| {
         let why = match error {
-            pem::Error::NoItemsFound => {
-                "there is no private key in it: give PEM, and not one with a password"
-            }
-            _ => "it is not PEM",
+            pem::Error::NoItemsFound => "the file has no private key: use PEM without a password",
+            _ => "the file is not PEM",
         };
         refused("--tls-key", key, why)
     })?;
@@ -199,7 +198,8 @@ fn read(
     warn_of_its_time(certificate, &chain, provider);
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
         Error::InconsistentKeys(_) => {
-            let why = format!("it is not the key of {}", shown::path(certificate));
+            let why =
+                format!("the key does not belong to the certificate {}", shown::path(certificate));
             refused("--tls-key", key, &why)
         }
         Error::InvalidCertificate(error) => {
@@ -216,10 +216,10 @@ fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Ar
     let file = shown::path(path);
     match error_of_its_time(chain, provider) {
         Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            tracing::warn!(%file, "the certificate has expired: clients will refuse it");
+            tracing::warn!(%file, "the certificate has expired: clients will reject it");
         }
         Some(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            tracing::warn!(%file, "the certificate is not valid yet: clients will refuse it");
+            tracing::warn!(%file, "the certificate is not valid yet: clients will reject it");
         }
         _ => {}
     }

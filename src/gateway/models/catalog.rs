@@ -67,7 +67,7 @@ impl Catalog {
         target.reload()?;
         let changed = target.file.changed_options(&current.target.file);
         if !changed.is_empty() {
-            tracing::warn!(keys = changed.join(", "), "what these set changes at the next start");
+            tracing::warn!(keys = changed.join(", "), "these keys take effect at the next start");
         }
         let settings = target.settings(self.emulator.as_deref(), self.info.as_ref())?;
         let (retry, discovered) = (current.retry.clone(), current.discovered.clone());
@@ -90,11 +90,12 @@ impl Catalog {
             match current.look_up(&self.auth).await {
                 Ok((next, _)) if next.discovered == current.discovered => {}
                 Ok((next, table)) => {
-                    tracing::info!(models = table.entries().len(), "endpoints have changed");
+                    tracing::info!(models = table.entries().len(), "endpoints changed");
                     self.layer.set_table(table);
                     *current = next;
                 }
-                Err(error) => tracing::warn!(%error, "endpoints were not found again"),
+                Err(error) => tracing::warn!(%error, "looking up endpoints failed; keeping the \
+                     previous ones"),
             }
         }
     }

@@ -120,7 +120,7 @@ fn deployed(location: &str, listed: &[EndpointDescription]) -> Vec<Deployed> {
         let endpoint = match described.endpoint() {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                tracing::warn!(location, %error, "an endpoint is left out");
+                tracing::warn!(location, %error, "endpoint ignored");
                 return None;
             }
         };

@@ -107,7 +107,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHost => f.write_str("the request's URI has no host to connect to"),
-            Self::TimedOut => write!(f, "nothing within {CONNECT_TIMEOUT:?}"),
+            Self::TimedOut => write!(f, "no connection within {CONNECT_TIMEOUT:?}"),
             Self::Failed(error) => error.fmt(f),
         }
     }

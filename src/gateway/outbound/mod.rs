@@ -49,8 +49,8 @@ use crate::BoxError;
 /// The options about connections to Vertex AI.
 #[derive(Clone, Debug, Args)]
 pub struct OutboundOptions {
-    /// Age at which a connection to Vertex AI takes no more requests, so that a changed DNS name is
-    /// followed; what is under way is not cut. 0 for no limit
+    /// Age at which a connection to Vertex AI takes no new requests, so that a changed DNS name is
+    /// followed; requests in flight are not cut. 0 for no limit
     #[arg(
         long,
         value_name = "TIME",

@@ -101,7 +101,7 @@ pub(crate) struct NoAnswer {
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer within {:?}, which --response-header-timeout allows", self.limit)
+        write!(f, "no response within {:?}, the limit of --response-header-timeout", self.limit)
     }
 }
 

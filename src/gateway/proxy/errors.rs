@@ -22,7 +22,7 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
     }
     if let Some(error) = error.downcast_ref::<Error>() {
         if !matches!(error, Error::Route(_) | Error::Model(_)) {
-            tracing::warn!(%error, "not forwarded");
+            tracing::warn!(%error, "request not forwarded");
         }
         return LocalReply::from(error);
     }
@@ -36,7 +36,7 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
         return LocalReply::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
     }
     let (origin, causes) = (upstream.origin(), causes(error));
-    tracing::warn!(origin, error = causes, "no answer from upstream");
+    tracing::warn!(origin, error = causes, "no response from upstream");
     if find::<NoAnswer>(error).is_some() {
         let message = format!("{origin}: {causes}");
         return LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
@@ -55,7 +55,7 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
         None => (
             StatusCode::BAD_GATEWAY,
             "upstream_reset",
-            format!("the connection to {origin} broke before it answered ({causes})"),
+            format!("the connection to {origin} closed before a response ({causes})"),
         ),
     };
     LocalReply::new(status, code, message)
@@ -64,7 +64,7 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
 /// Vertex AI said something that ends nothing.
 pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> LocalReply {
     let origin = upstream.origin();
-    tracing::warn!(origin, %status, "no answer from upstream");
-    let message = format!("{origin} answered with {status}, which nobody has asked for");
+    tracing::warn!(origin, %status, "no response from upstream");
+    let message = format!("{origin} responded with {status}, which the request did not ask for");
     LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_reset", message)
 }

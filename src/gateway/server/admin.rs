@@ -38,7 +38,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// The options about the admin listener.
 #[derive(Clone, Args)]
 pub struct AdminOptions {
-    /// Address and port of /metrics, /healthz and /readyz, over HTTP; port 0 takes a free one
+    /// Address and port of /metrics, /healthz and /readyz, over HTTP; port 0 chooses a free port
     /// [default: none]
     #[arg(long, value_name = "ADDR", env = "VERTEX_GATEWAY_ADMIN_LISTEN")]
     pub admin_listen: Option<String>,
@@ -98,7 +98,7 @@ impl Admin {
                     open.push_back(tokio::spawn(serving).abort_handle());
                 }
                 Err(error) => {
-                    let what = "could not accept a connection of the admin listener";
+                    let what = "accept failed on the admin listener";
                     refused.wait(&error, what).await;
                 }
             }
@@ -146,7 +146,7 @@ fn answer(
     }
     let path = request.uri().path();
     if !["/metrics", "/healthz", "/readyz"].contains(&path) {
-        return text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz");
+        return text(StatusCode::NOT_FOUND, "not found: use /metrics, /healthz or /readyz");
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");

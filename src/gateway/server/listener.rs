@@ -157,7 +157,7 @@ impl Workers {
             return Some(permit);
         }
         if let Some(times) = self.full.happened(std::time::Instant::now()) {
-            tracing::warn!(times, "--max-connections are open: the next ones wait");
+            tracing::warn!(times, "--max-connections are open: further connections wait");
         }
         let mut permit = pin!(Arc::clone(room).acquire_owned());
         loop {
@@ -233,7 +233,7 @@ fn hand_over(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
 }
 
 /// Why nobody is served any more.
-const NO_WORKER: &str = "all workers have ended by a panic, which the log has";
+const NO_WORKER: &str = "all workers have panicked; the log has the details";
 
 impl Worker {
     fn start(
@@ -283,15 +283,15 @@ async fn work(
                         () = activity.evicted() => {
                             tracing::info!(
                                 peer_address = activity.shown_peer_address(),
-                                "--max-connections are open: a connection without a request of a \
-                                 client that may ask was closed for the next one"
+                                "--max-connections are open: closed the oldest connection without \
+                                     a valid request, to accept another one"
                             );
                         }
                     }
                     drop(open);
                 });
             }
-            Err(error) => tracing::warn!(%error, "could not serve a connection"),
+            Err(error) => tracing::warn!(%error, "connection not served"),
         }
     }
     // What the stack holds is no connection.
@@ -351,7 +351,8 @@ async fn serve_connection(
     let socket = match shaken {
         Ok(socket) => socket,
         Err(error) => {
-            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "no TLS handshake");
+            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "TLS \
+                 handshake failed");
         }
     };
     // RFC 7301 §3.2: what was agreed on is what is spoken.
@@ -496,7 +497,7 @@ pub(crate) async fn accept(
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                 return Err(Failure::negative(error.to_string()));
             }
-            Err(error) => refused.wait(&error, "could not accept a connection").await,
+            Err(error) => refused.wait(&error, "accept failed").await,
         }
     }
 }
@@ -544,7 +545,7 @@ pub(crate) fn accept_rest(listener: TcpListener, workers: &Workers) {
     for socket in rest(next) {
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
         if let Err(error) = socket.and_then(|socket| workers.serve(socket, None)) {
-            tracing::warn!(%error, "could not serve a connection");
+            tracing::warn!(%error, "connection not served");
         }
     }
 }
@@ -558,7 +559,7 @@ fn rest<T>(mut next: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::warn!(%error, "could not accept the last connections");
+                        tracing::warn!(%error, "accepting the last connections failed");
                     }
                     return None;
                 }

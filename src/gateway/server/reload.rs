@@ -143,7 +143,7 @@ impl Watched {
             self.next = Some(content);
             self.restless += 1;
             if self.restless == 10 {
-                tracing::warn!("{} not read again: they change all the time", self.what);
+                tracing::warn!("{} not reloaded: the files keep changing", self.what);
             }
             return;
         }
@@ -152,8 +152,9 @@ impl Watched {
 
     fn reload(&self) {
         match (self.reload)() {
-            Ok(()) => tracing::info!("{} read again", self.what),
-            Err(error) => tracing::warn!(%error, "{} not read again: the old stay", self.what),
+            Ok(()) => tracing::info!("{} reloaded", self.what),
+            Err(error) => tracing::warn!(%error, "reload of {} failed; keeping the previous \
+                 ones", self.what),
         }
     }
 }
@@ -196,14 +197,18 @@ async fn follow(mut watched: Watched, mut again: watch::Receiver<()>) {
         let looked = match timeout(SLOW, &mut looking).await {
             Ok(looked) => looked,
             Err(_) => {
-                tracing::warn!("{what} take more than {SLOW:?} to be read: the old stay meanwhile");
+                tracing::warn!(
+                    "reading {what} takes more than {SLOW:?}; keeping the previous \
+                     ones meanwhile"
+                );
                 looking.await
             }
         };
         match looked {
             Ok(back) => watched = back,
             Err(error) => {
-                tracing::error!(%error, "{what} are not looked at any more: restart");
+                tracing::error!(%error, "{what} are no longer checked for changes: restart the \
+                     gateway");
                 return;
             }
         }

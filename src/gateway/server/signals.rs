@@ -27,7 +27,7 @@ pub(crate) fn hang_up() -> Result<Arc<Notify>, Failure> {
 pub(crate) fn tell_systemd(state: &str) {
     #[cfg(unix)]
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
-        tracing::warn!(%error, "systemd was not told");
+        tracing::warn!(%error, "notifying systemd failed");
     }
     #[cfg(not(unix))]
     let _ = state;
@@ -64,7 +64,7 @@ impl Ending {
     /// While connections are still accepted.
     pub(crate) async fn delay(&mut self, delay: Duration) {
         tracing::info!(
-            "a signal came: connections are accepted for the {delay:?} of --drain-delay"
+            "received a signal; accepting connections for {delay:?} more (--drain-delay)"
         );
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
@@ -82,8 +82,9 @@ impl Ending {
             }
         };
         tokio::select! {
-            () = limit => tracing::warn!("--drain-timeout is over: what is under way is cut"),
-            () = self.second => tracing::warn!("stopped at once by a second signal"),
+            () = limit => tracing::warn!("--drain-timeout has passed; cutting the requests in \
+                 flight"),
+            () = self.second => tracing::warn!("received a second signal; exiting at once"),
         }
     }
 }

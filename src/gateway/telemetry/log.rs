@@ -43,12 +43,11 @@ static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 /// The options about the log.
 #[derive(Clone, Debug, Args)]
 pub struct LogOptions {
-    /// Form of the log on standard error: short is what somebody reads who looks on, text has all
-    /// fields, json is one object a line; auto is short in a terminal and text elsewhere
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", env = "VERTEX_GATEWAY_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
 
-    /// Log the address that each request comes from, which is personal data in many countries
+    /// Log the address of each client, which is personal data in many countries
     #[arg(long, env = "VERTEX_GATEWAY_LOG_PEER_ADDRESS", value_parser = FalseyValueParser::new())]
     pub log_peer_address: bool,
 }
@@ -57,14 +56,14 @@ pub struct LogOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum LogFormat {
-    /// `Short` in a terminal, else `Text`.
+    /// `short` in a terminal, `text` elsewhere.
     Auto,
-    /// For somebody who looks on: one line a request, with what became of it.
+    /// For people who watch: one line a request, with its result.
     Short,
     /// All fields, as `name=value`.
     Text,
-    /// One object a line, its fields beside `timestamp` (RFC 3339, UTC), `level`, `target` and
-    /// `message`.
+    /// One object a line, with `timestamp` (RFC 3339, UTC), `level`, `target`, `message` and all
+    /// fields.
     Json,
 }
 

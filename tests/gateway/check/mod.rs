@@ -350,7 +350,10 @@ async fn a_wrong_option_is_no_finding() {
         (&["check", "--api-version", "v2"], r#""v2""#),
         (&["check", "--token-lifetime", "1d"], "invalid --token-lifetime: give a time"),
         (&["check", "--listen", "x"], "--listen"),
-        (&["check", "--emulator", "--credentials", "x"], "--credentials is not for the emulator"),
+        (
+            &["check", "--emulator", "--credentials", "x"],
+            "--credentials and --emulator exclude each other",
+        ),
         (&["token", "--impersonate-service-account", ","], "give a service account's"),
         (&["token", "--project", "p"], "--project"),
     ] {

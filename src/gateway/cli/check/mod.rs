@@ -50,8 +50,8 @@ pub struct CheckOptions {
     #[command(flatten)]
     pub target: TargetOptions,
 
-    /// Model to ask for one token [default: google/gemini-2.5-flash; none for a deployed endpoint,
-    /// which ignores it]
+    /// Model to which a request for one token is sent [default: google/gemini-2.5-flash; none for a
+    /// deployed endpoint, which ignores it]
     #[arg(long, value_name = "PUBLISHER/MODEL")]
     pub model: Option<String>,
 
@@ -104,7 +104,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
     let (base, minted) = match (upstream, minted, reachable) {
         (_, None, _) => return not_asked(report, "there is no token"),
         (None, ..) => return not_asked(report, "there is no upstream"),
-        (.., false) => return not_asked(report, "there is no way to the host"),
+        (.., false) => return not_asked(report, "the host cannot be reached"),
         (Some(upstream), Some(minted), true) => (upstream, minted),
     };
     let auth = VertexAuthLayer::with_cache(minted.cache.clone());
@@ -127,7 +127,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
         let detail = format!("{}: {}", shown::value(asked), shown::value(&url));
         report.add(Check::passed("entry", detail));
         if upstream.origin() != base.origin() && !way(&mut report, upstream, own_host).await {
-            return not_asked(report, "there is no way to its host");
+            return not_asked(report, "its host cannot be reached");
         }
     }
     let quota_project = target.quota_project();
@@ -183,8 +183,8 @@ async fn token(report: &mut Report, identity: Option<&Identity>) -> Option<Minte
             report.add(Check::passed(
                 "token",
                 match minted.life {
-                    Some(life) => format!("fetched; good for {}", in_words(life)),
-                    None => "fetched; for how long it is good was not told".to_owned(),
+                    Some(life) => format!("fetched; valid for {}", in_words(life)),
+                    None => "fetched; its lifetime is unknown".to_owned(),
                 },
             ));
             Some(minted)
@@ -220,7 +220,7 @@ fn names(report: &mut Report, settings: &Settings) -> Option<Upstream> {
             Some(upstream)
         }
         Err(_missing) => {
-            report.add(Check::not_tried("upstream", "it is made of project and location"));
+            report.add(Check::not_tried("upstream", "project or location is missing"));
             None
         }
     }
@@ -236,7 +236,7 @@ async fn models(
     let discovered = match discovery::look_up(target, base, auth).await {
         Ok(discovered) => discovered,
         Err(failure) if failure.exit_code() == 1 => {
-            let remedy = "`vertex-gateway endpoints` lists what is there, by id and by name";
+            let remedy = "`vertex-gateway endpoints` lists the endpoints by ID and by name";
             report.add(Check::failed("endpoints", failure.to_string(), remedy));
             return Ok(None);
         }

@@ -43,9 +43,9 @@ pub(super) async fn ask(
     let answered = match tokio::time::timeout(TIMEOUT, send(model, table, auth)).await {
         Ok(answered) => answered,
         Err(_elapsed) => {
-            let remedy = "the host takes connections and is silent: look at what is between, and \
-                 at the endpoint's load";
-            let detail = format!("no answer of {} within {TIMEOUT:?}", facts.origin);
+            let remedy = "the host accepts connections but does not respond: check proxies and \
+                 firewalls on the path, and the endpoint's load";
+            let detail = format!("no response from {} within {TIMEOUT:?}", facts.origin);
             return (Check::failed(NAME, detail, remedy), None);
         }
     };
@@ -62,7 +62,7 @@ pub(super) async fn ask(
                 None => {
                     let named = if facts.model.is_empty() { "the endpoint" } else { facts.model };
                     let seconds = started.elapsed().as_secs_f64();
-                    Check::passed(NAME, format!("{named} answered in {seconds:.1} s"))
+                    Check::passed(NAME, format!("{named} responded in {seconds:.1} s"))
                 }
                 Some((detail, remedy)) => Check::failed(NAME, detail, remedy),
             };
@@ -104,19 +104,18 @@ async fn send(
 fn unanswered(error: &BoxError, facts: &Facts<'_>) -> Check {
     let origin = facts.origin;
     if let Some(error) = error.downcast_ref::<Error>() {
-        let remedy = "the token was refused, and there was no newer one; run this again";
+        let remedy = "the token was rejected, and there was no newer one; run this again";
         return Check::failed(NAME, error.to_string(), remedy);
     }
     let causes = causes(error);
     if find::<ConnectError>(error).is_none() {
-        let remedy = "look at what is between this machine and the host; then try again";
-        return Check::failed(NAME, format!("{origin} broke off: {causes}"), remedy);
+        let remedy = "check proxies and firewalls between this machine and the host; then try \
+             again";
+        return Check::failed(NAME, format!("{origin} closed the connection: {causes}"), remedy);
     }
     let remedy = match facts.own_host {
-        true => {
-            "start what should listen there, or give --upstream or --dedicated-host another address"
-        }
-        false => "let this machine out to it: look at firewalls, and at the network",
+        true => "start the server there, or correct --upstream or --dedicated-host",
+        false => "check firewalls and the network between this machine and the host",
     };
     Check::failed(NAME, format!("no connection to {origin}: {causes}"), remedy)
 }
@@ -131,7 +130,7 @@ fn clock(headers: &HeaderMap, here: SystemTime) -> Option<Check> {
     };
     (apart > CLOCK_TOLERANCE).then(|| {
         let minutes = apart.as_secs() / 60;
-        let detail = format!("this machine's is {minutes} min {word} the server's");
+        let detail = format!("this machine's clock is {minutes} min {word} the server's");
         Check::failed("clock", detail, "set it: `timedatectl set-ntp true`")
     })
 }

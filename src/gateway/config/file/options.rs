@@ -63,7 +63,7 @@ pub(super) fn values_of(arg: &Arg, value: &DeValue<'_>) -> Result<Option<Vec<Str
         Err(error) => Err(match (values::advice(&error), error.get(ContextKind::ValidValue)) {
             (Some(advice), _) => advice.to_owned(),
             (None, Some(ContextValue::Strings(words))) => format!("give {}", words.join(" or ")),
-            _ => format!("this is not what --{long} takes"),
+            _ => format!("the value does not fit --{long}"),
         }),
     }
 }

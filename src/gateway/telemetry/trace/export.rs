@@ -151,7 +151,7 @@ impl Fate {
         let Ok(mut told) = self.told.try_lock() else { return };
         if told.is_none_or(|told| told.elapsed() >= QUIET) {
             *told = Some(Instant::now());
-            tracing::warn!(%reason, lost, "spans are lost");
+            tracing::warn!(%reason, lost, "spans dropped");
         }
     }
 
@@ -193,7 +193,7 @@ impl SpanProcessor for Queue {
             self.batches.on_end(span);
         } else {
             self.fate.waiting.fetch_sub(1, Relaxed);
-            self.fate.lose(1, &"more of them wait than OTEL_BSP_MAX_QUEUE_SIZE allows");
+            self.fate.lose(1, &"the queue is full (OTEL_BSP_MAX_QUEUE_SIZE)");
         }
     }
 
@@ -288,7 +288,7 @@ impl Collector {
         let timeout = self.timeout;
         let answer = match tokio::time::timeout(timeout, self.send(request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} ms", timeout.as_millis()).into()),
+            Err(_) => Err(format!("no response within {} ms", timeout.as_millis()).into()),
         };
         self.fate.tried(match &answer {
             Ok(answer) => rejected(answer).map_or(Try::Answered, |(spans, why)| {

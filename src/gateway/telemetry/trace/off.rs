@@ -20,7 +20,7 @@ impl Traces {
     /// Says that this build exports nothing, if somebody expects it.
     #[allow(clippy::unnecessary_wraps)] // With the feature, variables may be wrong.
     pub(crate) fn from_env() -> Result<Self, Failure> {
-        super::warn_of_none("this build is without the feature `otel`");
+        super::warn_of_none("this build does not have the feature `otel`");
         Ok(Self(()))
     }
 

@@ -57,8 +57,8 @@ impl Settings {
         let unknown = [of_traces("CLIENT_CERTIFICATE"), of_traces("CLIENT_KEY")];
         if let Some(name) = unknown.iter().flatten().find(|name| given(name).is_some()) {
             return Err(Failure::new(format!(
-                "{name} is not known here: a collector can be told who asks with \
-                 OTEL_EXPORTER_OTLP_HEADERS"
+                "{name} is not supported: authenticate to the collector with \
+                     OTEL_EXPORTER_OTLP_HEADERS"
             )));
         }
         let mut headers = HeaderMap::new();
@@ -122,7 +122,7 @@ fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Fa
     Some(match url.parse::<Uri>() {
         Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
             Err(Failure::new(format!(
-                "{name} has a name or a password: put them into OTEL_EXPORTER_OTLP_HEADERS"
+                "{name} has a user name or a password: set OTEL_EXPORTER_OTLP_HEADERS instead"
             )))
         }
         Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(url),
@@ -194,7 +194,7 @@ fn one_of<'a>(
 
 fn not_one_of(name: &str, text: &str, values: &[&str]) -> Failure {
     let (shown, known) = (shown::value(text), values.join(", "));
-    Failure::new(format!("invalid {name} {shown:?}: what is known here is {known}"))
+    Failure::new(format!("invalid {name} {shown:?}: use one of {known}"))
 }
 
 fn number(
@@ -225,7 +225,7 @@ fn pairs(
         return Ok(());
     }
     Err(Failure::new(format!(
-        "{name} is not a list: give key=value,key=value, with what is not plain text \
+        "{name} is not a list: give key=value,key=value, with all other characters \
          percent-encoded"
     )))
 }
@@ -306,21 +306,21 @@ mod tests {
         for (name, value, expected) in [
             (HERE.0, "127.0.0.1:4318", "is not a URL"),
             (HERE.0, "grpc://127.0.0.1:4317", "is not a URL"),
-            (HERE.0, "http://me:SECRET@127.0.0.1", "put them into OTEL_EXPORTER_OTLP_HEADERS"),
+            (HERE.0, "http://me:SECRET@127.0.0.1", "set OTEL_EXPORTER_OTLP_HEADERS instead"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "SECRET://", "is not a URL"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "known here is http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "known here is http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "known here is none"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "use one of http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "use one of http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "use one of none"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "SECRET", "is not a list"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=SECRET", "is not a list"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=SECRET%0d%0Ab: c", "is not a list"),
             ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "a whole number from 0 to 1000000"),
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "a whole number from 1 to "),
-            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "SECRET", "is not known here"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "SECRET", "is not supported"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "a whole number from 1 to 86400000"),
-            ("OTEL_TRACES_EXPORTER", "zipkin", "known here is otlp, none"),
-            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "known here is parentbased_always_on, "),
-            ("OTEL_PROPAGATORS", "b3", "known here is tracecontext, baggage, none"),
+            ("OTEL_TRACES_EXPORTER", "zipkin", "use one of otlp, none"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "use one of parentbased_always_on, "),
+            ("OTEL_PROPAGATORS", "b3", "use one of tracecontext, baggage, none"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=b,SECRET", "is not a list"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "a whole number from 1 to "),
             ("OTEL_BSP_SCHEDULE_DELAY", "9223372036854775808", "1 to 86400000"),
