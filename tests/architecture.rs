@@ -54,7 +54,7 @@ fn a_folder_of_the_gateway_uses_only_those_below_it() {
 fn a_line_that_goes_up_is_found() {
     for (module, line, up) in [
         (&["access", "keys"][..], "use crate::gateway::proxy::errors;", "proxy"),
-        (&["access", "keys"], "use crate::{auth, gateway::{error::Failure, cli}};", "cli"),
+        (&["access", "keys"], "use crate::{auth, gateway::{error::Error, cli}};", "cli"),
         (&["config", "file"], "use super::super::telemetry::log;", "telemetry"),
         (&["telemetry", "trace", "mod"], "pub(crate) use super::super::models::list;", "models"),
         (&["error"], "    use super::inbound::body::TooLarge;", "inbound"),
@@ -66,7 +66,7 @@ fn a_line_that_goes_up_is_found() {
     }
     for (module, line) in [
         (&["proxy", "handler"][..], "use super::{context::Context, errors};"),
-        (&["cli", "serve"], "use crate::{gateway::{error::Failure, envoy}, shown};"),
+        (&["cli", "serve"], "use crate::{gateway::{error::Error, envoy}, shown};"),
         (&["models", "list"], "use crate::{model::ModelTable, retry::{self, Attempts}};"),
         (&["telemetry", "trace", "mod"], "use super::super::values::MOST;"),
         (&["access", "mod"], "#[cfg(test)]\nmod tests {\n    use crate::gateway::Command;\n}"),

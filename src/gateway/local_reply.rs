@@ -140,7 +140,7 @@ impl LocalReply {
     }
 
     /// Whether the client left while it was still asking.
-    pub(crate) fn is_of_one_that_left(&self) -> bool {
+    pub(crate) fn is_incomplete_request(&self) -> bool {
         self.code == INCOMPLETE
     }
 }

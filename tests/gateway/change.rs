@@ -206,7 +206,7 @@ async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
             let both = [format!("reload of {what} failed"), format!("{other} ")];
             let mut missing = both.to_vec();
             while !missing.is_empty() {
-                let line = log.until("reloaded").await;
+                let line = log.until("reload").await;
                 missing.retain(|text| !line.contains(text.as_str()));
             }
             if !is_of_tls {

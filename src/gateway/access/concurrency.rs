@@ -121,11 +121,13 @@ impl Limits {
         let until = Instant::now() + self.longest_wait;
         let of_client = match client.and_then(Client::concurrency) {
             None => None,
-            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::client_is_busy)?),
+            Some(limit) => {
+                Some(self.turn(limit, until).await.map_err(QueueError::too_many_concurrent)?)
+            }
         };
         let of_all = match &self.all {
             None => None,
-            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::busy)?),
+            Some(limit) => Some(self.turn(limit, until).await.map_err(QueueError::overloaded)?),
         };
         Ok(Permits { _all: of_all, _client: of_client })
     }
@@ -153,36 +155,37 @@ impl Limits {
         &self,
         limit: &Arc<Semaphore>,
         until: Instant,
-    ) -> Result<OwnedSemaphorePermit, NoTurn> {
+    ) -> Result<OwnedSemaphorePermit, QueueError> {
         // Of the two limits one may have room.
         if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
             return Ok(permit);
         }
         let most = self.most_waiting;
-        let _place = QueueSlot::take(&self.waiting, most).ok_or(NoTurn::QueueIsFull { most })?;
+        let _place =
+            QueueSlot::take(&self.waiting, most).ok_or(QueueError::QueueIsFull { most })?;
         let permit = timeout_at(until, Arc::clone(limit).acquire_owned()).await;
         // It is never closed.
-        permit.ok().and_then(Result::ok).ok_or(NoTurn::Waited(self.longest_wait))
+        permit.ok().and_then(Result::ok).ok_or(QueueError::Waited(self.longest_wait))
     }
 }
 
 /// Why its turn does not come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum NoTurn {
+pub(crate) enum QueueError {
     QueueIsFull { most: usize },
     Waited(Duration),
 }
 
-impl NoTurn {
+impl QueueError {
     /// More requests than may be under way.
-    fn busy(self) -> LocalReply {
+    fn overloaded(self) -> LocalReply {
         let message = format!("--max-concurrent-requests are in flight, and {self}; retry later");
         LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
             .retry_after(Duration::from_secs(1))
     }
 
     /// The same for the requests of one client.
-    fn client_is_busy(self) -> LocalReply {
+    fn too_many_concurrent(self) -> LocalReply {
         let message = format!(
             "this key has its maximum of concurrent requests in flight, and {self}; retry later"
         );
@@ -191,7 +194,7 @@ impl NoTurn {
     }
 }
 
-impl fmt::Display for NoTurn {
+impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::QueueIsFull { most } => {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::ClientOptions;
 use crate::{
-    gateway::{error::Failure, local_reply::LocalReply, values::LONGEST_FILE},
+    gateway::{error::Error, local_reply::LocalReply, values::LONGEST_FILE},
     regular_file, shown,
 };
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Keys {
 
 impl KeySources {
     /// All keys, or `None` if nobody has to have one.
-    pub(super) fn load(&self) -> Result<Option<Keys>, Failure> {
+    pub(super) fn load(&self) -> Result<Option<Keys>, Error> {
         let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         if self.file.is_none() && variable.is_none() {
             return Ok(None);
@@ -51,7 +51,7 @@ impl KeySources {
         let mut keys = Keys::new()?;
         if let Some(path) = &self.file {
             let refused =
-                |why: String| Failure::of_file::<ClientOptions>("--client-key-file", path, why);
+                |why: String| Error::of_file::<ClientOptions>("--client-key-file", path, why);
             let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
             let text = text.map_err(|error| refused(error.to_string()))?;
             let text = str::from_utf8(&text).map_err(|_| refused("not UTF-8".to_owned()))?;
@@ -69,7 +69,7 @@ impl KeySources {
             }
         }
         if let Some(text) = variable {
-            let refused = |why: String| Failure::new(format!("{VARIABLE}: {why}"));
+            let refused = |why: String| Error::new(format!("{VARIABLE}: {why}"));
             let text = text.into_string().map_err(|_| refused("not UTF-8".to_owned()))?;
             let text = Zeroizing::new(text);
             for (number, entry) in text.split(',').enumerate() {
@@ -82,10 +82,10 @@ impl KeySources {
 }
 
 impl Keys {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, Error> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         let secret = secret.map_err(|_| {
-            Failure::new(
+            Error::new(
                 "the system's random number generator \
              failed",
             )

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     keys::{KeySources, Keys},
-    rate::Bucket,
+    rate::RateLimiter,
 };
 use super::{
     config::{
@@ -28,7 +28,7 @@ use super::{
         suggest::nearest,
         upstream::TargetOptions,
     },
-    error::Failure,
+    error::Error,
     local_reply::{LocalReply, clip},
     values::shown_debug,
 };
@@ -73,7 +73,7 @@ pub(crate) struct Client {
     /// `None` for all.
     models: Option<Vec<Pattern>>,
     requests_per_minute: Option<NonZeroU32>,
-    bucket: Arc<Bucket>,
+    rate_limiter: Arc<RateLimiter>,
     concurrency: Option<Concurrency>,
     /// Whether it may use responses that other keys have stored.
     shared_responses: bool,
@@ -100,7 +100,7 @@ impl ClientSources {
     }
 
     /// Reads everything anew. What `before` has counted of a client still counts.
-    pub(crate) fn load(&self, before: &Clients) -> Result<Clients, Failure> {
+    pub(crate) fn load(&self, before: &Clients) -> Result<Clients, Error> {
         let file = match &self.config {
             Some((path, known)) => ConfigFile::load::<TargetOptions>(path, known)?,
             None => ConfigFile::default(),
@@ -110,7 +110,7 @@ impl ClientSources {
 }
 
 impl Clients {
-    fn new(keys: Option<Keys>, rules: &[ClientRules], before: &Self) -> Result<Self, Failure> {
+    fn new(keys: Option<Keys>, rules: &[ClientRules], before: &Self) -> Result<Self, Error> {
         let mut by_name = HashMap::new();
         for name in keys.iter().flat_map(Keys::names) {
             by_name.insert(name.to_owned(), Arc::new(Client::unlimited(name, before)));
@@ -119,7 +119,7 @@ impl Clients {
         for rules in rules {
             let name = rules.name.as_str();
             let refused =
-                |why: String| Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)));
+                |why: String| Error::new(format!("[[client]] {:?}: {why}", shown::value(name)));
             if keys.is_none() {
                 return Err(refused(
                     "no client keys are set: set them with \
@@ -174,12 +174,13 @@ impl Clients {
 impl Client {
     fn unlimited(name: &str, before: &Clients) -> Self {
         let before = before.by_name.get(name);
-        let bucket = before.map_or_else(|| Arc::new(Bucket::full()), |old| Arc::clone(&old.bucket));
+        let rate_limiter = before
+            .map_or_else(|| Arc::new(RateLimiter::full()), |old| Arc::clone(&old.rate_limiter));
         Self {
             name: name.into(),
             models: None,
             requests_per_minute: None,
-            bucket,
+            rate_limiter,
             concurrency: None,
             shared_responses: false,
         }
@@ -224,7 +225,7 @@ impl Client {
     /// 429, with the time until the next one may come.
     pub(crate) fn count_request(&self) -> Result<(), LocalReply> {
         let Some(limit) = self.requests_per_minute else { return Ok(()) };
-        self.bucket.take(limit, Instant::now()).map_err(|wait| {
+        self.rate_limiter.take(limit, Instant::now()).map_err(|wait| {
             let message = format!(
                 "the key {:?} is limited to {limit} requests a minute: retry later",
                 self.name

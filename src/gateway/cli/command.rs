@@ -16,8 +16,8 @@ use super::{
 use crate::gateway::envoy::ExtAuthzOptions;
 use crate::gateway::{
     config::{file::FileOptions, upstream::TargetOptions},
-    error::Failure,
-    values::given_by,
+    error::Error,
+    values::option_source,
 };
 
 /// Google Vertex AI for every OpenAI client.
@@ -89,7 +89,7 @@ impl Parser for Command {
         if let Some(target) = parsed.target()
             && target.config().is_some()
         {
-            let refused = |failure: Failure| {
+            let refused = |failure: Error| {
                 clap::Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"))
             };
             target.load(&FileOptions::of(&command)).map_err(refused)?;
@@ -112,7 +112,7 @@ fn without_values(mut error: clap::Error) -> clap::Error {
         // An option that has a value is named as it was given.
         if let Some(option) = text(&error, ContextKind::InvalidArg) {
             let long = option.split(' ').next().unwrap_or_default();
-            let named = match given_by::<Command>(long) {
+            let named = match option_source::<Command>(long) {
                 by if by == long => option,
                 variable => format!("{option} (from {variable})"),
             };

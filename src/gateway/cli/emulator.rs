@@ -6,8 +6,8 @@ use crate::{
     emulator::Emulator,
     gateway::{
         config::file::{ConfigFile, address},
-        error::Failure,
-        output::say,
+        error::Error,
+        output::print_lines,
         server::{listener::cannot_listen, signals::stop_signal},
         values::shown_debug,
     },
@@ -37,7 +37,7 @@ pub struct EmulatorOptions {
 shown_debug!(EmulatorOptions: listen; tls, host_aware);
 
 /// Serves until Ctrl-C or SIGTERM.
-pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Failure> {
+pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Error> {
     let addr = address::<EmulatorOptions>("--listen", &options.listen, &ConfigFile::default())?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
@@ -45,7 +45,7 @@ pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Failure> {
     if options.tls {
         lines.push(format!("emulator control on {}", emulator.control_url()));
     }
-    say(&lines);
+    print_lines(&lines);
     stop_signal()?.await;
     Ok(())
 }

@@ -15,17 +15,17 @@ use crate::{
     gateway::{
         access::concurrency::{LimitOptions, Limits},
         config::{credentials::Identity, file::address, retry::RetryOptions},
-        error::Failure,
+        error::Error,
         inbound::browser::Listener,
         outbound::OutboundOptions,
-        output::say,
-        proxy::handler::Shared,
+        output::print_lines,
+        proxy::handler::GatewayState,
         server::{
             admin::Admin,
             bootstrap::{AccessControl, Backend, ServingOptions},
             descriptors,
             listener::{Workers, accept, accept_rest, bind},
-            signals::{Ending, hang_up, stop_signal, tell_systemd},
+            signals::{Ending, notify_systemd, sighup, stop_signal},
         },
         telemetry::{Telemetry, trace::Traces},
         values::{number, parsed, shown_debug, size, time, timeout},
@@ -208,7 +208,7 @@ impl Options {
 }
 
 /// Serves until Ctrl-C or SIGTERM.
-pub(super) async fn serve(options: Options) -> Result<(), Failure> {
+pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let (options, serving) = (&options, &options.serving);
     let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
     let access = AccessControl::open(serving)?;
@@ -223,7 +223,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
     let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), limits.waiting()));
     let models = backend.catalog.layer().clone().body_limit(serving.max_request_bytes);
     telemetry.register_models(&models.table());
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(GatewayState {
         upstream: backend.upstream.clone(),
         models,
         auth: backend.auth.clone(),
@@ -252,7 +252,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
         send_timeout: timeout(options.send_timeout),
     });
     // Both before anybody is told that it serves, and may send one.
-    let (stop, hang_up) = (stop_signal()?, hang_up()?);
+    let (stop, sighup) = (stop_signal()?, sighup()?);
     let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
     let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
@@ -267,7 +267,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
         }
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
-    backend.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    backend.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
     if let Some(admin) = admin {
         let browsers = Arc::clone(&access.browsers);
         tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
@@ -275,12 +275,12 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
     greet(addr, admin_addr, &shared, backend.emulator.as_deref(), &backend.identity);
     // In this process, it serves until the end.
     let _emulator = backend.emulator.clone();
-    backend.keep(access, serving, &telemetry, hang_up);
-    tell_systemd("READY=1");
+    backend.spawn_reloads(access, serving, &telemetry, sighup);
+    notify_systemd("READY=1");
     accept(&listener, &workers, stop).await?;
     let mut ending = Ending::begin();
     telemetry.drain();
-    tell_systemd("STOPPING=1");
+    notify_systemd("STOPPING=1");
     if let Some(delay) = timeout(serving.drain_delay) {
         accept(&listener, &workers, ending.delay(delay)).await?;
     }
@@ -296,11 +296,11 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
 }
 
 /// Without a way to tell who asks, only this machine is served.
-fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Failure> {
+fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Error> {
     if !open || allowed || addr.ip().is_loopback() {
         return Ok(());
     }
-    Err(Failure::new(format!(
+    Err(Error::new(format!(
         "every client that can reach {addr} could use your credentials: set client keys with \
              --client-key-file, or require client certificates with --tls-client-ca; if only \
              trusted clients can reach the address, pass --allow-unauthenticated"
@@ -310,7 +310,7 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), F
 fn greet(
     addr: SocketAddr,
     admin: Option<SocketAddr>,
-    shared: &Shared,
+    shared: &GatewayState,
     emulator: Option<&Emulator>,
     identity: &Identity,
 ) {
@@ -340,5 +340,5 @@ or set up any OpenAI SDK:
 "#
         ));
     }
-    say(&lines);
+    print_lines(&lines);
 }

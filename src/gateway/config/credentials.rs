@@ -12,10 +12,9 @@ use clap::{Args, builder::FalseyValueParser};
 use super::file::ConfigFile;
 use crate::{
     emulator::Emulator,
-    error::Error,
     gateway::{
-        error::Failure,
-        values::{given, shown_debug, within},
+        error::Error,
+        values::{non_empty, shown_debug, within},
     },
     shown,
     token::{
@@ -97,21 +96,24 @@ impl fmt::Display for Identity {
 
 impl CredentialOptions {
     /// The emulator, if it was asked for.
-    pub(crate) async fn start_emulator(&self) -> Result<Option<Emulator>, Failure> {
+    pub(crate) async fn start_emulator(&self) -> Result<Option<Emulator>, Error> {
         if !self.emulator {
             return Ok(None);
         }
         self.fit_the_emulator()?;
         let started = Emulator::start().await;
-        Ok(Some(started.map_err(|error| Failure::new(format!("no emulator: {error}")))?))
+        Ok(Some(started.map_err(|error| Error::new(format!("no emulator: {error}")))?))
     }
 
-    fn fit_the_emulator(&self) -> Result<(), Failure> {
+    fn fit_the_emulator(&self) -> Result<(), Error> {
         not_with_the_emulator(&[
             ("--credentials", self.file().is_some()),
-            ("--impersonate-service-account", given(&self.impersonate_service_account).is_some()),
+            (
+                "--impersonate-service-account",
+                non_empty(&self.impersonate_service_account).is_some(),
+            ),
             ("--token-lifetime", self.token_lifetime.is_some()),
-            ("--iam-endpoint", given(&self.iam_endpoint).is_some()),
+            ("--iam-endpoint", non_empty(&self.iam_endpoint).is_some()),
         ])
     }
 
@@ -120,19 +122,19 @@ impl CredentialOptions {
     }
 
     /// The search that the options ask for.
-    pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Failure> {
+    pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Error> {
         let mut search = Credentials::builder()
             .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
         if let Some(path) = self.file() {
-            search = search.file(path).named_by(file.given_by::<Self>("--credentials"));
+            search = search.file(path).named_by(file.option_source::<Self>("--credentials"));
         }
-        if let Some(chain) = given(&self.impersonate_service_account) {
+        if let Some(chain) = non_empty(&self.impersonate_service_account) {
             let mut accounts: Vec<&str> = chain.split(',').map(str::trim).collect();
             accounts.retain(|account| !account.is_empty());
             let account = accounts.pop().ok_or_else(|| {
-                Failure::new(format!(
+                Error::new(format!(
                     "invalid {} {:?}: give a service account's e-mail address",
-                    file.given_by::<Self>("--impersonate-service-account"),
+                    file.option_source::<Self>("--impersonate-service-account"),
                     shown::value(chain)
                 ))
             })?;
@@ -141,7 +143,7 @@ impl CredentialOptions {
         if let Some(lifetime) = self.token_lifetime {
             search = search.token_lifetime(lifetime);
         }
-        if let Some(origin) = given(&self.iam_endpoint) {
+        if let Some(origin) = non_empty(&self.iam_endpoint) {
             search = search.iam_endpoint(origin);
         }
         Ok(search)
@@ -149,11 +151,11 @@ impl CredentialOptions {
 }
 
 /// Not by clap's `conflicts_with`, for which a variable that says no is a conflict too.
-pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Failure> {
+pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Error> {
     match options.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(Failure::new(format!(
-            "{name} and --emulator exclude each other: remove one of them"
-        ))),
+        Some((name, _)) => {
+            Err(Error::new(format!("{name} and --emulator exclude each other: remove one of them")))
+        }
         None => Ok(()),
     }
 }
@@ -162,7 +164,7 @@ pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Fail
 pub(crate) async fn find(
     search: CredentialsBuilder,
     emulator: Option<&Emulator>,
-) -> Result<Identity, Error> {
+) -> Result<Identity, crate::Error> {
     if let Some(emulator) = emulator {
         let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
         return Ok(Identity { source: Arc::new(source), info: None });
@@ -173,14 +175,14 @@ pub(crate) async fn find(
 }
 
 /// A first token, and the cache that keeps it.
-pub(crate) struct Minted {
+pub(crate) struct FetchedToken {
     pub(crate) cache: TokenCache,
     lease: Lease,
     /// `None` if the source does not tell.
     pub(crate) life: Option<Duration>,
 }
 
-impl Minted {
+impl FetchedToken {
     /// The bare token. Whoever shows it does so on purpose.
     pub(crate) fn in_clear(&self) -> &str {
         let header = self.lease.authorization().to_str().unwrap_or_default();
@@ -189,12 +191,14 @@ impl Minted {
 }
 
 /// Fetches a token as requests do: in time, and whatever the source does.
-pub(crate) async fn mint(source: Arc<dyn TokenSource>) -> Result<Minted, Error> {
+pub(crate) async fn fetch_token(
+    source: Arc<dyn TokenSource>,
+) -> Result<FetchedToken, crate::Error> {
     let life = Arc::default();
     let cache = TokenCache::new(Watched { source, life: Arc::clone(&life) });
     let lease = cache.lease().await?;
     let life = *life.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(Minted { cache, lease, life })
+    Ok(FetchedToken { cache, lease, life })
 }
 
 /// A source, and the life of its latest token as the source told it: a cache assumes one where

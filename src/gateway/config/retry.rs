@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     gateway::{
-        error::Failure,
+        error::Error,
         values::{number, time},
     },
     model::ModelTable,
@@ -50,13 +50,13 @@ impl RetryOptions {
     }
 
     /// Refuses a list of locations that would never be used.
-    pub(crate) fn check(&self, table: &ModelTable) -> Result<(), Failure> {
+    pub(crate) fn check(&self, table: &ModelTable) -> Result<(), Error> {
         let most = self.max_attempts;
         for entry in table.entries() {
             let locations = entry.locations().map_or(0, |locations| locations.upstreams().len());
             if locations > 1 && locations > most as usize {
                 let times = if most == 1 { "once".to_owned() } else { format!("{most} times") };
-                return Err(Failure::new(format!(
+                return Err(Error::new(format!(
                     "model {:?} has {locations} locations, and a request is sent {times} at most: \
                      set --max-attempts to {locations} or more, or list fewer",
                     shown::value(entry.pattern()),

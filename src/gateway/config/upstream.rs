@@ -14,12 +14,11 @@ use super::{
     file::{ConfigFile, FileOptions},
 };
 use crate::{
-    Error,
     auth::VertexAuthLayer,
     emulator::Emulator,
     gateway::{
-        error::Failure,
-        values::{given, given_by, shown_debug},
+        error::Error,
+        values::{non_empty, option_source, shown_debug},
     },
     model::ModelTable,
     route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
@@ -103,9 +102,9 @@ shown_debug!(
 );
 
 /// What the options, the environment and the credentials come to.
-pub(crate) struct Settings {
+pub(crate) struct UpstreamSettings {
     builder: UpstreamBuilder,
-    taken: Vec<Taken>,
+    taken: Vec<Setting>,
     /// Whether the base is given whole, with nothing to be made of a project and a location.
     pub(crate) whole_base: bool,
     /// Whether the host does not follow from the location.
@@ -113,27 +112,27 @@ pub(crate) struct Settings {
 }
 
 /// A setting with a value, and where that is from.
-pub(crate) struct Taken {
+pub(crate) struct Setting {
     name: String,
     pub(crate) value: String,
     pub(crate) from: String,
 }
 
-impl Settings {
-    pub(crate) fn project(&self) -> Option<&Taken> {
+impl UpstreamSettings {
+    pub(crate) fn project(&self) -> Option<&Setting> {
         self.taken.iter().find(|taken| taken.name.contains("PROJECT"))
     }
 
-    pub(crate) fn location(&self) -> Option<&Taken> {
+    pub(crate) fn location(&self) -> Option<&Setting> {
         self.taken.iter().find(|taken| taken.name.contains("LOCATION"))
     }
 
-    pub(crate) fn upstream(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn upstream(&self) -> Result<Upstream, Error> {
         self.build(self.builder.clone())
     }
 
     /// What cannot be used is told with where it is from.
-    fn build(&self, builder: UpstreamBuilder) -> Result<Upstream, Failure> {
+    fn build(&self, builder: UpstreamBuilder) -> Result<Upstream, Error> {
         builder.build().map_err(|error| {
             let name = match error.setting() {
                 "project" => "PROJECT",
@@ -152,12 +151,12 @@ impl Settings {
 
     /// The upstream if there were a project: whatever else is wrong is found before the search for
     /// credentials, which may name the project.
-    pub(crate) fn with_some_project(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn with_some_project(&self) -> Result<Upstream, Error> {
         self.build(self.some_project())
     }
 
     /// The upstream if there were a project and a location, too.
-    pub(crate) fn with_some_names(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn with_some_names(&self) -> Result<Upstream, Error> {
         let builder = self.some_project();
         self.build(match self.location() {
             Some(_) => builder,
@@ -175,7 +174,7 @@ impl Settings {
 
 impl TargetOptions {
     /// Reads the configuration file, if one was named, which may set these options.
-    pub(crate) fn load(&mut self, known: &FileOptions) -> Result<(), Failure> {
+    pub(crate) fn load(&mut self, known: &FileOptions) -> Result<(), Error> {
         if let Some(path) = self.config() {
             self.file = ConfigFile::load::<Self>(path, known)?;
         }
@@ -183,7 +182,7 @@ impl TargetOptions {
     }
 
     /// Reads it again.
-    pub(crate) fn reload(&mut self) -> Result<(), Failure> {
+    pub(crate) fn reload(&mut self) -> Result<(), Error> {
         let known = self.file.known_options().clone();
         self.load(&known)
     }
@@ -193,15 +192,15 @@ impl TargetOptions {
     }
 
     fn dedicated_host(&self) -> Option<&str> {
-        given(&self.dedicated_host).or(given(&self.file.dedicated_host))
+        non_empty(&self.dedicated_host).or(non_empty(&self.file.dedicated_host))
     }
 
     fn upstream(&self) -> Option<&str> {
-        given(&self.upstream).or(given(&self.file.upstream))
+        non_empty(&self.upstream).or(non_empty(&self.file.upstream))
     }
 
     pub(crate) fn quota_project(&self) -> Option<&str> {
-        given(&self.credentials.quota_project).or(given(&self.file.quota_project))
+        non_empty(&self.credentials.quota_project).or(non_empty(&self.file.quota_project))
     }
 
     /// Refuses what is wrong whatever the credentials are: hosts, and models.
@@ -209,8 +208,8 @@ impl TargetOptions {
         &self,
         upstream: &Upstream,
         emulator: Option<&Emulator>,
-    ) -> Result<(), Failure> {
-        let anybody = StaticToken::new("none").map_err(Error::from)?;
+    ) -> Result<(), Error> {
+        let anybody = StaticToken::new("none").map_err(crate::Error::from)?;
         let auth = self.trusting(VertexAuthLayer::new(anybody), upstream, emulator, None)?;
         self.models(upstream, &auth, &Discovered::default()).map(drop)
     }
@@ -230,11 +229,11 @@ impl TargetOptions {
         upstream: &Upstream,
         auth: &VertexAuthLayer,
         discovered: &Discovered,
-    ) -> Result<ModelTable, Failure> {
+    ) -> Result<ModelTable, Error> {
         let table = self.file.table(upstream.clone(), discovered)?;
         for entry in table.entries() {
             if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
-                return Err(Failure::new(format!(
+                return Err(Error::new(format!(
                     "model {:?}: {}",
                     shown::value(entry.pattern()),
                     untrusted(upstream)
@@ -250,25 +249,25 @@ impl TargetOptions {
         &self,
         emulator: Option<&Emulator>,
         credentials: Option<&CredentialsInfo>,
-    ) -> Result<Settings, Failure> {
+    ) -> Result<UpstreamSettings, Error> {
         if emulator.is_some() {
             self.fit_the_emulator()?;
         }
         let option = |name: &str| {
             let (option, value) = match name {
-                "GOOGLE_CLOUD_PROJECT" => ("--project", given(&self.project)?),
-                "GOOGLE_CLOUD_LOCATION" => ("--location", given(&self.location)?),
-                "ENDPOINT" => ("--endpoint", given(&self.endpoint)?),
+                "GOOGLE_CLOUD_PROJECT" => ("--project", non_empty(&self.project)?),
+                "GOOGLE_CLOUD_LOCATION" => ("--location", non_empty(&self.location)?),
+                "ENDPOINT" => ("--endpoint", non_empty(&self.endpoint)?),
                 _ => return None,
             };
-            Some((given_by::<Self>(option), value.to_owned()))
+            Some((option_source::<Self>(option), value.to_owned()))
         };
         // By the last name that is looked up for each.
         let file = &self.file;
         let from_file = |name: &str| match name {
-            "PROJECT_ID" => Some(("the configuration file", given(&file.project)?)),
-            "LOCATION" => Some(("the configuration file", given(&file.location)?)),
-            "ENDPOINT" => Some(("the configuration file", given(&file.endpoint)?)),
+            "PROJECT_ID" => Some(("the configuration file", non_empty(&file.project)?)),
+            "LOCATION" => Some(("the configuration file", non_empty(&file.location)?)),
+            "ENDPOINT" => Some(("the configuration file", non_empty(&file.endpoint)?)),
             _ => None,
         };
         let fallback = |name: &str| match (name, emulator) {
@@ -283,7 +282,7 @@ impl TargetOptions {
             let (from, value) = option(name)
                 .or_else(|| Some((name.to_owned(), environment(name)?)))
                 .or_else(|| from_file(name).or_else(|| fallback(name)).map(owned))?;
-            taken.borrow_mut().push(Taken { name: name.to_owned(), value: value.clone(), from });
+            taken.borrow_mut().push(Setting { name: name.to_owned(), value: value.clone(), from });
             Some(value)
         };
         let mut builder = UpstreamBuilder::from_lookup(lookup);
@@ -295,13 +294,13 @@ impl TargetOptions {
         if let Some(dns) = self.dedicated_host().filter(|_| emulator.is_none()) {
             let from = self.place(&self.dedicated_host, "--dedicated-host");
             let id = lookup("ENDPOINT").filter(|id| id != "openapi").ok_or_else(|| {
-                Failure::new(format!(
+                Error::new(format!(
                     "no endpoint set for {from}: pass its id with --endpoint or set \
                      VERTEX_GATEWAY_ENDPOINT"
                 ))
             })?;
             let (name, value) = ("DEDICATED_HOST".to_owned(), dns.to_owned());
-            taken.borrow_mut().push(Taken { name, value, from });
+            taken.borrow_mut().push(Setting { name, value, from });
             builder = builder.endpoint(Endpoint::Dedicated { id, dns: dns.to_owned() });
             own_host = true;
         }
@@ -311,7 +310,7 @@ impl TargetOptions {
         for name in given_or(&self.forward_query, &file.forward_query) {
             builder = builder.forward_query(name);
         }
-        if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
+        if let Some(version) = non_empty(&self.api_version).or(non_empty(&file.api_version)) {
             builder =
                 builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
                     error.given_in(self.place(&self.api_version, "--api-version"))
@@ -324,7 +323,7 @@ impl TargetOptions {
             let uri = self.checked_upstream(url, &from)?;
             own_host = true;
             let (name, value) = ("UPSTREAM".to_owned(), url.to_owned());
-            taken.borrow_mut().push(Taken { name, value, from });
+            taken.borrow_mut().push(Setting { name, value, from });
             if matches!(uri.path(), "" | "/") {
                 builder = builder.origin(url);
             } else {
@@ -332,20 +331,20 @@ impl TargetOptions {
                 whole_base = true;
             }
         }
-        Ok(Settings { builder, taken: taken.into_inner(), whole_base, own_host })
+        Ok(UpstreamSettings { builder, taken: taken.into_inner(), whole_base, own_host })
     }
 
-    fn fit_the_emulator(&self) -> Result<(), Failure> {
+    fn fit_the_emulator(&self) -> Result<(), Error> {
         not_with_the_emulator(&[
-            ("--upstream", given(&self.upstream).is_some()),
-            ("--dedicated-host", given(&self.dedicated_host).is_some()),
+            ("--upstream", non_empty(&self.upstream).is_some()),
+            ("--dedicated-host", non_empty(&self.dedicated_host).is_some()),
         ])
     }
 
     /// What an option has its value from, if it is one that the configuration file may have, too.
     fn place(&self, value: &Option<String>, option: &str) -> String {
-        match given(value) {
-            Some(_) => given_by::<Self>(option),
+        match non_empty(value) {
+            Some(_) => option_source::<Self>(option),
             None => {
                 let key = option.trim_start_matches("--").replace('-', "_");
                 format!("`{key}` of the configuration file")
@@ -353,19 +352,19 @@ impl TargetOptions {
         }
     }
 
-    fn checked_upstream(&self, url: &str, from: &str) -> Result<Uri, Failure> {
+    fn checked_upstream(&self, url: &str, from: &str) -> Result<Uri, Error> {
         let shown = shown::value(url);
         let uri = url.parse::<Uri>().ok().filter(|uri| !url.contains('@') && uri.host().is_some());
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
         let Some(uri) = uri else {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "invalid {from} {shown:?}: give a URL without a user name, such as \
                  https://vertex.example.com"
             )));
         };
         let clear_text = uri.scheme_str() == Some("http");
         if clear_text && !self.allow_insecure_upstream && !uri.host().is_some_and(is_loopback) {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "{from} {shown:?} would send the access token in clear text: use https, or pass \
                      --allow-insecure-upstream if you trust the network in between"
             )));
@@ -380,7 +379,7 @@ impl TargetOptions {
         upstream: &Upstream,
         emulator: Option<&Emulator>,
         credentials: Option<&CredentialsInfo>,
-    ) -> Result<VertexAuthLayer, Failure> {
+    ) -> Result<VertexAuthLayer, Error> {
         // The host of another cloud follows from its domain, that of a dedicated endpoint does not.
         let other_cloud = credentials.and_then(CredentialsInfo::universe_domain).is_some()
             && !matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
@@ -388,7 +387,7 @@ impl TargetOptions {
             layer = layer.trust_origin(upstream.origin())?;
         }
         if layer.check_host(upstream.uri()).is_err() {
-            return Err(Failure::new(untrusted(upstream)));
+            return Err(Error::new(untrusted(upstream)));
         }
         if let Some(project) = self.quota_project() {
             layer = layer.quota_project(project).map_err(|error| {

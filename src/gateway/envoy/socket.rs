@@ -35,20 +35,20 @@ use tokio_io_timeout::TimeoutStream;
 use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
-use super::{ExtAuthzOptions, Shared, ext_authz::ExtAuthz, ext_proc::ExtProc};
+use super::{ExtAuthzOptions, ExtAuthzState, ext_authz::ExtAuthz, ext_proc::ExtProc};
 use crate::{
     BoxError,
     gateway::{
         config::file::{ConfigFile, address},
-        error::Failure,
+        error::Error,
         inbound::{
             activity::{Activity, SentBody},
-            malformed::Connection,
+            malformed::LocalReplyIo,
             send_timeout::Streams,
             tls::Tls,
         },
-        seldom::Seldom,
-        server::listener::{Refused, cannot_listen, stopped},
+        seldom::LogThrottle,
+        server::listener::{AcceptErrors, cannot_listen, stopped},
     },
     shown,
 };
@@ -87,11 +87,11 @@ pub(super) enum Address {
 }
 
 impl Address {
-    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Failure> {
+    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Error> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(Failure::new(format!(
+            Some("") => Err(Error::new(format!(
                 "invalid {} {text:?}: give a path, unix:PATH",
-                file.given_by::<ExtAuthzOptions>("--listen")
+                file.option_source::<ExtAuthzOptions>("--listen")
             ))),
             Some(path) => Ok(Self::File(path.into())),
             None => address::<ExtAuthzOptions>("--listen", text, file).map(Self::Tcp),
@@ -99,10 +99,10 @@ impl Address {
     }
 
     /// Whoever can ask gets a token, with a client's key or without.
-    pub(super) fn refuse_strangers(&self, mutual: bool, allowed: bool) -> Result<(), Failure> {
+    pub(super) fn refuse_strangers(&self, mutual: bool, allowed: bool) -> Result<(), Error> {
         match self {
             Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual && !allowed => {
-                Err(Failure::new(format!(
+                Err(Error::new(format!(
                     "every client that can reach {addr} would get access tokens: require Envoy's \
                      certificate with --tls-client-ca; if only Envoy can reach the address, pass \
                      --allow-unauthenticated"
@@ -124,8 +124,8 @@ pub(super) struct Door {
     tls: Option<Arc<Tls>>,
     /// For so many connections at a time.
     room: Arc<Semaphore>,
-    full: Seldom,
-    refused: Refused,
+    full: LogThrottle,
+    refused: AcceptErrors,
     /// Each connection holds a receiver until its end.
     stop: watch::Sender<bool>,
 }
@@ -153,7 +153,7 @@ impl Door {
         address: &Address,
         tls: Option<Arc<Tls>>,
         connections: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let listener = match address {
             Address::Tcp(addr) => {
                 let cannot = |error| cannot_listen(*addr, &error);
@@ -165,7 +165,7 @@ impl Door {
             Address::File(path) => {
                 remove_what_nobody_serves(path).await;
                 let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
-                    Failure::new(format!(
+                    Error::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
                         shown::path(path)
                     ))
@@ -174,7 +174,7 @@ impl Door {
             }
             #[cfg(not(unix))]
             Address::File(_) => {
-                return Err(Failure::new(
+                return Err(Error::new(
                     "this system does not support Unix sockets: set an \
                      address",
                 ));
@@ -182,11 +182,18 @@ impl Door {
         };
         let room = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
         let stop = watch::Sender::new(false);
-        Ok(Self { listener, tls, room, full: Seldom::default(), refused: Refused::default(), stop })
+        Ok(Self {
+            listener,
+            tls,
+            room,
+            full: LogThrottle::default(),
+            refused: AcceptErrors::default(),
+            stop,
+        })
     }
 
     /// Serves what comes in until `stop`.
-    pub(super) async fn accept(&self, shared: &Arc<Shared>, stop: impl Future<Output = ()>) {
+    pub(super) async fn accept(&self, shared: &Arc<ExtAuthzState>, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -199,7 +206,7 @@ impl Door {
         }
     }
 
-    async fn next(&self, shared: &Arc<Shared>) -> io::Result<()> {
+    async fn next(&self, shared: &Arc<ExtAuthzState>) -> io::Result<()> {
         // Those that come meanwhile wait in the kernel. It is never closed.
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => Some(room),
@@ -230,7 +237,7 @@ impl Door {
         Ok(())
     }
 
-    fn serve<I>(&self, socket: I, room: Option<OwnedSemaphorePermit>, shared: &Arc<Shared>)
+    fn serve<I>(&self, socket: I, room: Option<OwnedSemaphorePermit>, shared: &Arc<ExtAuthzState>)
     where
         I: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -374,7 +381,7 @@ impl http_body::Body for Message {
 
 async fn serve_grpc<I>(
     socket: I,
-    shared: Arc<Shared>,
+    shared: Arc<ExtAuthzState>,
     stopping: &watch::Receiver<bool>,
     closing: impl Future<Output = ()>,
 ) where
@@ -423,7 +430,7 @@ async fn serve_grpc<I>(
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_header_list_size(longest_head);
     let service = TowerToHyperService::new(service);
-    let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
+    let socket = LocalReplyIo::new(TokioIo::new(socket), Arc::clone(&activity));
     let mut connection = pin!(builder.serve_connection(socket, service));
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -22,7 +22,7 @@ use http::{
 use crate::{
     cross_origin::{Host, Initiator, authorities, initiator},
     gateway::{
-        error::Failure,
+        error::Error,
         local_reply::{LocalReply, clip},
         values::parsed,
     },
@@ -185,9 +185,9 @@ impl Listener {
 
 impl Browsers {
     /// `keys` is whether clients must have keys, `mutual` whether they must show certificates.
-    pub(crate) fn new(options: &BrowserOptions, keys: bool, mutual: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(options: &BrowserOptions, keys: bool, mutual: bool) -> Result<Self, Error> {
         if !keys && options.cors_origin.iter().any(CorsOrigin::is_any) {
-            return Err(Failure::new(
+            return Err(Error::new(
                 "--cors-origin '*' lets every web page use your credentials: name the origins of your \
                  pages, or give clients keys with --client-key-file",
             ));

@@ -14,7 +14,7 @@ pub(super) struct Framing {
     at: At,
     /// The one that is under way.
     line: Line,
-    fields: Fields,
+    fields: FramingHeaders,
     /// How many heads were complete.
     heads: u64,
 }
@@ -65,7 +65,7 @@ enum At {
 
 /// A line that is not as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct FramingError {
     /// Where it ends, in the bytes that were to be followed.
     pub(super) at: usize,
     pub(super) why: &'static str,
@@ -73,7 +73,7 @@ pub(super) struct Refused {
 
 /// What the fields of a request said so far.
 #[derive(Debug, Default)]
-struct Fields {
+struct FramingHeaders {
     host: bool,
     length: Option<u64>,
     chunked: bool,
@@ -81,7 +81,7 @@ struct Fields {
 
 impl Framing {
     pub(super) fn new() -> Self {
-        Self { at: At::First, line: Line::default(), fields: Fields::default(), heads: 0 }
+        Self { at: At::First, line: Line::default(), fields: FramingHeaders::default(), heads: 0 }
     }
 
     /// Whether the first line of a request has begun and has not ended.
@@ -113,7 +113,7 @@ impl Framing {
     }
 
     /// Follows the next bytes. None must come after those that were refused.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.at {
@@ -146,7 +146,7 @@ impl Framing {
                         ended
                     };
                     if let Err(why) = ended {
-                        return Err(Refused { at: bytes.len() - rest.len() + end, why });
+                        return Err(FramingError { at: bytes.len() - rest.len() + end, why });
                     }
                     rest = &rest[end + 1..];
                 }
@@ -177,15 +177,17 @@ impl Framing {
             // RFC 9112 §2.2: empty lines before a request are skipped.
             at @ (At::First | At::RequestLine) if line.is_empty() => at,
             At::First | At::RequestLine => {
-                self.fields = Fields::default();
+                self.fields = FramingHeaders::default();
                 At::Field
             }
             At::Field if line.is_empty() => {
                 self.heads += 1;
                 match &self.fields {
-                    Fields { chunked: true, .. } => At::ChunkSize,
-                    Fields { length: None | Some(0), .. } => At::RequestLine,
-                    Fields { length: Some(left), .. } => At::Data { left: *left, chunked: false },
+                    FramingHeaders { chunked: true, .. } => At::ChunkSize,
+                    FramingHeaders { length: None | Some(0), .. } => At::RequestLine,
+                    FramingHeaders { length: Some(left), .. } => {
+                        At::Data { left: *left, chunked: false }
+                    }
                 }
             }
             At::Field => {
@@ -205,7 +207,7 @@ impl Framing {
     }
 }
 
-impl Fields {
+impl FramingHeaders {
     fn add(&mut self, line: &[u8], whole: bool) -> Result<(), &'static str> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err("a header continues on the next line");

@@ -36,13 +36,13 @@ const HEAD_TOO_LONG: &str = "the request's first line and headers are longer tha
 /// all that was written before, and no new one was given to the service. What is written then is
 /// nobody's answer but hyper's own. HTTP/2 has frames for such cases.
 #[derive(Debug)]
-pub(crate) struct Connection<I> {
+pub(crate) struct LocalReplyIo<I> {
     io: I,
     activity: Arc<Activity>,
     instead: Bytes,
 }
 
-impl<I> Connection<I> {
+impl<I> LocalReplyIo<I> {
     pub(crate) fn new(io: I, activity: Arc<Activity>) -> Self {
         Self { io, activity, instead: Bytes::new() }
     }
@@ -74,7 +74,7 @@ impl<I> Connection<I> {
     }
 }
 
-impl<I: Write + Unpin> Connection<I> {
+impl<I: Write + Unpin> LocalReplyIo<I> {
     fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
         if written.is_pending() {
             self.activity.blocked();
@@ -95,7 +95,7 @@ impl<I: Write + Unpin> Connection<I> {
     }
 }
 
-impl<I: Write + Unpin> Write for Connection<I> {
+impl<I: Write + Unpin> Write for LocalReplyIo<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -145,7 +145,7 @@ impl<I: Write + Unpin> Write for Connection<I> {
     }
 }
 
-impl<I: Read + Unpin> Read for Connection<I> {
+impl<I: Read + Unpin> Read for LocalReplyIo<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     activity::Activity,
-    framing::{Framing, Refused},
+    framing::{Framing, FramingError},
 };
 
 /// What is read instead of an ambiguous line's end and all that comes after it: no line of HTTP has
@@ -108,7 +108,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         };
         read?;
-        if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
+        if let Err(FramingError { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
             let peer_address = this.activity.shown_peer_address();
             tracing::info!(reason = why, peer_address, "request rejected: ambiguous framing");
             buffer.set_filled(before + at);

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        CertificateError, Error, RootCertStore, ServerConfig,
+        CertificateError, RootCertStore, ServerConfig,
         client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
         crypto::{CryptoProvider, ring},
         pki_types::{
@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     gateway::{
-        error::Failure,
+        error::Error,
         values::{LONGEST_FILE, shown_debug},
     },
     regular_file, shown,
@@ -78,7 +78,7 @@ impl Authorities {
 
 impl TlsOptions {
     /// TLS, if it was asked for.
-    pub(crate) fn load(&self) -> Result<Option<Tls>, Failure> {
+    pub(crate) fn load(&self) -> Result<Option<Tls>, Error> {
         let given =
             |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let client_authorities = given(&self.tls_client_ca);
@@ -86,12 +86,12 @@ impl TlsOptions {
             (Some(certificate), Some(key)) => (certificate, key),
             (None, None) if client_authorities.is_none() => return Ok(None),
             (None, None) => {
-                return Err(Failure::new(
+                return Err(Error::new(
                     "--tls-client-ca requires TLS: set --tls-cert and --tls-key too",
                 ));
             }
-            (None, Some(_)) => return Err(Failure::new("--tls-key requires --tls-cert")),
-            (Some(_), None) => return Err(Failure::new("--tls-cert requires --tls-key")),
+            (None, Some(_)) => return Err(Error::new("--tls-key requires --tls-cert")),
+            (Some(_), None) => return Err(Error::new("--tls-cert requires --tls-key")),
         };
         let (config, authorities) = read(&certificate, &key, client_authorities.as_deref())?;
         Ok(Some(Tls {
@@ -117,7 +117,7 @@ impl Tls {
     }
 
     /// Reads the files again. On an error the old certificate stays.
-    pub(crate) fn reload(&self) -> Result<(), Failure> {
+    pub(crate) fn reload(&self) -> Result<(), Error> {
         let (config, authorities) =
             read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
         self.config.store(Arc::new(config));
@@ -148,9 +148,9 @@ fn read(
     certificate: &Path,
     key: &Path,
     authorities: Option<&Path>,
-) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
+) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Error> {
     let refused =
-        |option: &str, path: &Path, why: &str| Failure::of_file::<TlsOptions>(option, path, why);
+        |option: &str, path: &Path, why: &str| Error::of_file::<TlsOptions>(option, path, why);
     let text = |option: &str, path: &Path| {
         let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
         text.map_err(|error| refused(option, path, &error.to_string()))
@@ -177,7 +177,7 @@ fn read(
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::new(error.to_string()))?;
+        .map_err(|error| Error::new(error.to_string()))?;
     let mut of_clients = Vec::new();
     let builder = match authorities {
         None => builder.with_no_client_auth(),
@@ -197,12 +197,12 @@ fn read(
     };
     warn_of_its_time(certificate, &chain, provider);
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
-        Error::InconsistentKeys(_) => {
+        tokio_rustls::rustls::Error::InconsistentKeys(_) => {
             let why =
                 format!("the key does not belong to the certificate {}", shown::path(certificate));
             refused("--tls-key", key, &why)
         }
-        Error::InvalidCertificate(error) => {
+        tokio_rustls::rustls::Error::InvalidCertificate(error) => {
             refused("--tls-cert", certificate, &format!("cannot be used: {error}"))
         }
         error => refused("--tls-key", key, &format!("cannot be used: {error}")),
@@ -237,7 +237,7 @@ fn error_of_its_time(
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
     let name = ServerName::try_from("localhost").ok()?;
     match verifier.build().ok()?.verify_server_cert(first, &[], &name, &[], UnixTime::now()) {
-        Err(Error::InvalidCertificate(error)) => Some(error),
+        Err(tokio_rustls::rustls::Error::InvalidCertificate(error)) => Some(error),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     emulator::Emulator,
     gateway::{
         config::{discovered::Discovered, retry::RetryOptions, upstream::TargetOptions},
-        error::Failure,
+        error::Error,
     },
     model::{ModelTable, VertexModelLayer},
     route::Upstream,
@@ -48,7 +48,7 @@ impl Catalog {
         emulator: Option<Arc<Emulator>>,
         info: Option<CredentialsInfo>,
         retry: RetryOptions,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let current = Current { target, upstream, retry, discovered: Discovered::default() };
         let (current, table) = current.look_up(&auth).await?;
         let layer = VertexModelLayer::new(table);
@@ -61,7 +61,7 @@ impl Catalog {
     }
 
     /// Reads the file again. On an error the table stays as it was.
-    pub(crate) async fn reload(&self) -> Result<(), Failure> {
+    pub(crate) async fn reload(&self) -> Result<(), Error> {
         let mut current = self.current.lock().await;
         let mut target = current.target.clone();
         target.reload()?;
@@ -80,7 +80,7 @@ impl Catalog {
 
     /// Looks endpoints up again whenever `interval` has passed. What was found before stays in force
     /// while Vertex AI does not answer.
-    pub(crate) async fn keep(self: Arc<Self>, interval: Duration) {
+    pub(crate) async fn refresh_every(self: Arc<Self>, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
             let mut current = self.current.lock().await;
@@ -103,7 +103,7 @@ impl Catalog {
 
 impl Current {
     /// The same with what Vertex AI says of endpoints now.
-    async fn look_up(&self, auth: &VertexAuthLayer) -> Result<(Self, ModelTable), Failure> {
+    async fn look_up(&self, auth: &VertexAuthLayer) -> Result<(Self, ModelTable), Error> {
         let Self { target, upstream, retry, .. } = self;
         let discovered = discovery::look_up(target, upstream, auth).await?;
         let table = target.models(upstream, auth, &discovered)?;

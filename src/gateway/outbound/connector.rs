@@ -12,7 +12,7 @@ use super::pool::PoolKey;
 use crate::{
     BoxError,
     gateway::{
-        error::Failure,
+        error::Error,
         telemetry::{Connections, CountConnections},
     },
     replay::READ_BUFFER,
@@ -34,7 +34,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 pub(super) struct Connector(HttpsConnector<CountConnections<HttpConnector>>);
 
 impl Connector {
-    pub(super) fn new(connections: &Connections) -> Result<Self, Failure> {
+    pub(super) fn new(connections: &Connections) -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         // Without it, the small frames of a request wait for acknowledgements.
@@ -48,7 +48,7 @@ impl Connector {
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
             .map_err(|error| {
-                Failure::new(format!(
+                Error::new(format!(
                     "no root certificates found: install the package ca-certificates ({error})"
                 ))
             })?

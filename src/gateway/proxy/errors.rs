@@ -2,12 +2,12 @@
 
 use http::StatusCode;
 
-use super::admission::NoAnswer;
+use super::admission::ResponseHeaderTimeout;
 use crate::{
     BoxError, Error,
     gateway::{
         error::{causes, find},
-        inbound::body::{BrokeOff, TooLarge, TooSlow},
+        inbound::body::{BodyTimeout, BodyTooLarge, IncompleteBody},
         local_reply::{INCOMPLETE, LocalReply},
         outbound::ConnectError,
     },
@@ -26,18 +26,18 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
         }
         return LocalReply::from(error);
     }
-    if let Some(error) = find::<TooLarge>(error) {
+    if let Some(error) = find::<BodyTooLarge>(error) {
         return LocalReply::from(error);
     }
-    if let Some(error) = find::<TooSlow>(error) {
+    if let Some(error) = find::<BodyTimeout>(error) {
         return LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
     }
-    if let Some(error) = find::<BrokeOff>(error) {
+    if let Some(error) = find::<IncompleteBody>(error) {
         return LocalReply::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
     }
     let (origin, causes) = (upstream.origin(), causes(error));
     tracing::warn!(origin, error = causes, "no response from upstream");
-    if find::<NoAnswer>(error).is_some() {
+    if find::<ResponseHeaderTimeout>(error).is_some() {
         let message = format!("{origin}: {causes}");
         return LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
     }
@@ -62,7 +62,7 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
 }
 
 /// Vertex AI said something that ends nothing.
-pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> LocalReply {
+pub(crate) fn unexpected_status(status: StatusCode, upstream: &Upstream) -> LocalReply {
     let origin = upstream.origin();
     tracing::warn!(origin, %status, "no response from upstream");
     let message = format!("{origin} responded with {status}, which the request did not ask for");

@@ -13,17 +13,17 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::listener::Refused;
+use super::listener::AcceptErrors;
 use crate::gateway::{
     config::file::{ConfigFile, address},
-    error::Failure,
+    error::Error,
     inbound::{
         activity::Activity,
         browser::{Browsers, Listener},
         strict_io::StrictIo,
     },
     telemetry::{Form, Telemetry},
-    values::{given, shown_debug},
+    values::{non_empty, shown_debug},
 };
 
 /// A client that has not sent a request's head by then is not going to.
@@ -58,12 +58,12 @@ impl Admin {
     pub(crate) async fn bind(
         options: &AdminOptions,
         file: &ConfigFile,
-    ) -> Result<Option<Self>, Failure> {
-        let Some(addr) = given(&options.admin_listen) else { return Ok(None) };
+    ) -> Result<Option<Self>, Error> {
+        let Some(addr) = non_empty(&options.admin_listen) else { return Ok(None) };
         let addr = address::<AdminOptions>("--admin-listen", addr, file)?;
         let cannot = |error| {
             let advice = "choose another address with --admin-listen";
-            Failure::new(format!("cannot listen on {addr}: {error}; {advice}"))
+            Error::new(format!("cannot listen on {addr}: {error}; {advice}"))
         };
         let listener = TcpListener::bind(addr).await.map_err(cannot)?;
         let addr = listener.local_addr().map_err(cannot)?;
@@ -83,7 +83,7 @@ impl Admin {
     ) {
         // Whoever reaches another address reads it under a name that is not known here.
         let browsers = self.addr.ip().is_loopback().then_some(browsers);
-        let (mut open, refused) = (VecDeque::new(), Refused::default());
+        let (mut open, refused) = (VecDeque::new(), AcceptErrors::default());
         loop {
             match self.listener.accept().await {
                 Ok((socket, _)) => {

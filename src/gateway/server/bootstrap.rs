@@ -21,7 +21,7 @@ use crate::{
             retry::RetryOptions,
             upstream::TargetOptions,
         },
-        error::Failure,
+        error::Error,
         inbound::{
             browser::{BrowserOptions, Browsers},
             tls::{Tls, TlsOptions},
@@ -128,7 +128,7 @@ pub(crate) struct AccessControl {
 }
 
 impl AccessControl {
-    pub(crate) fn open(options: &ServingOptions) -> Result<Self, Failure> {
+    pub(crate) fn open(options: &ServingOptions) -> Result<Self, Error> {
         let sources = ClientSources::new(&options.clients, &options.target);
         let watched = [
             Watched::new("client keys", sources.files()),
@@ -166,7 +166,7 @@ impl Backend {
         target: &TargetOptions,
         retry: &RetryOptions,
         replay_limit: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
         let emulator = owned_emulator.as_deref();
         let settings = target.settings(emulator, None)?;
@@ -197,7 +197,7 @@ impl Backend {
 
     /// Follows what changes, access control too, until the process ends; all of it is read again when
     /// `again` is told.
-    pub(crate) fn keep(
+    pub(crate) fn spawn_reloads(
         self,
         access: AccessControl,
         options: &ServingOptions,
@@ -222,9 +222,9 @@ impl Backend {
                 Ok(())
             }));
         }
-        reload::keep(all, again);
+        reload::watch_files(all, again);
         if let Some(interval) = timeout(options.discovery_interval) {
-            tokio::spawn(self.catalog.keep(interval));
+            tokio::spawn(self.catalog.refresh_every(interval));
         }
     }
 }

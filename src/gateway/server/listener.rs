@@ -35,15 +35,15 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::gateway::{
     access::concurrency,
-    error::Failure,
+    error::Error,
     inbound::{
         activity::{Activity, SentBody},
-        malformed::Connection,
+        malformed::LocalReplyIo,
         send_timeout::Streams,
         strict_io::StrictIo,
     },
-    proxy::handler::{Handler, Shared},
-    seldom::Seldom,
+    proxy::handler::{GatewayState, Handler},
+    seldom::LogThrottle,
 };
 
 /// How long a connection that has not asked for anything yet may still do so when this process is
@@ -66,7 +66,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A connection on its way to a worker.
 struct Accepted {
     socket: std::net::TcpStream,
-    admitted: Admitted,
+    admitted: RegisteredConnection,
 }
 
 /// A thread that serves connections.
@@ -85,28 +85,32 @@ pub(crate) struct Workers {
     cut: watch::Sender<()>,
     /// For so many connections at a time.
     room: Option<Arc<Semaphore>>,
-    open: Arc<Register>,
-    full: Seldom,
+    open: Arc<ConnectionRegistry>,
+    full: LogThrottle,
 }
 
 /// All connections that are open.
 #[derive(Debug, Default)]
-struct Register(Mutex<HashMap<u64, Arc<Activity>>>);
+struct ConnectionRegistry(Mutex<HashMap<u64, Arc<Activity>>>);
 
 /// A connection in the register until it is dropped.
 #[derive(Debug)]
-struct Admitted {
+struct RegisteredConnection {
     number: u64,
     activity: Arc<Activity>,
-    open: Arc<Register>,
+    open: Arc<ConnectionRegistry>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl Register {
-    fn admit(self: &Arc<Self>, number: u64, room: Option<OwnedSemaphorePermit>) -> Admitted {
+impl ConnectionRegistry {
+    fn admit(
+        self: &Arc<Self>,
+        number: u64,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> RegisteredConnection {
         let activity = Activity::new();
         self.lock().insert(number, Arc::clone(&activity));
-        Admitted { number, activity, open: Arc::clone(self), _room: room }
+        RegisteredConnection { number, activity, open: Arc::clone(self), _room: room }
     }
 
     /// Sends away the connection that has been a stranger's for the longest, whatever it does: first those
@@ -129,7 +133,7 @@ impl Register {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for RegisteredConnection {
     fn drop(&mut self) {
         self.open.lock().remove(&self.number);
     }
@@ -138,16 +142,16 @@ impl Drop for Admitted {
 impl Workers {
     /// Starts `number` of them, for `connections` at a time; 0 is any number.
     pub(crate) fn start(
-        shared: &Arc<Shared>,
+        shared: &Arc<GatewayState>,
         number: usize,
         connections: Option<usize>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let (cut, is_cut) = watch::channel(());
         let workers = (0..number.max(1))
             .map(|number| Worker::start(number, Handler::new(Arc::clone(shared))?, is_cut.clone()));
         let workers = workers.collect::<Result<_, _>>()?;
         let room = concurrency::room(connections);
-        Ok(Self { workers, cut, room, open: Arc::default(), full: Seldom::default() })
+        Ok(Self { workers, cut, room, open: Arc::default(), full: LogThrottle::default() })
     }
 
     /// Waits until there is room for one more connection, which has come.
@@ -236,16 +240,12 @@ fn hand_over(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
 const NO_WORKER: &str = "all workers have panicked; the log has the details";
 
 impl Worker {
-    fn start(
-        number: usize,
-        handler: Handler,
-        is_cut: watch::Receiver<()>,
-    ) -> Result<Self, Failure> {
+    fn start(number: usize, handler: Handler, is_cut: watch::Receiver<()>) -> Result<Self, Error> {
         let (sockets, incoming) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         let (is_done, done) = oneshot::channel();
-        let cannot = |error| Failure::new(format!("cannot start a worker: {error}"));
+        let cannot = |error| Error::new(format!("cannot start a worker: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(cannot)?;
         let run = move || {
@@ -271,7 +271,7 @@ async fn work(
     while let Some(Accepted { socket, admitted }) = sockets.recv().await {
         let inbound = handler.shared.telemetry.inbound().one_more();
         let activity = Arc::clone(&admitted.activity);
-        let open = (Open(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
+        let open = (OpenConnection(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
         match TcpStream::from_std(socket) {
             Ok(socket) => {
                 let of_connection = Arc::clone(&activity);
@@ -304,9 +304,9 @@ async fn work(
 }
 
 /// A connection that counts.
-struct Open(Arc<AtomicUsize>);
+struct OpenConnection(Arc<AtomicUsize>);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -408,7 +408,7 @@ async fn serve_http<I>(
         .max_header_list_size(u32::try_from(longest).unwrap_or(u32::MAX));
     let socket =
         StrictIo::new(socket, handler.shared.request_header_timeout, Arc::clone(&activity));
-    let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
+    let socket = LocalReplyIo::new(TokioIo::new(socket), Arc::clone(&activity));
     let of_service = Arc::clone(&activity);
     let service = service_fn(move |request| {
         let (call, handler) = (of_service.call(request.version()), handler.clone());
@@ -451,14 +451,14 @@ async fn last_call(stopping: watch::Receiver<bool>, activity: &Activity) {
 }
 
 /// Binds the address on which clients are served.
-pub(crate) async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+pub(crate) async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
     let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
     Ok((listener, addr))
 }
 
-pub(crate) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
+pub(crate) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Error {
+    Error::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
 }
 
 /// Accepts connections until `stop`.
@@ -470,8 +470,8 @@ pub(crate) async fn accept(
     listener: &TcpListener,
     workers: &Workers,
     stop: impl Future<Output = ()>,
-) -> Result<(), Failure> {
-    let (mut stop, refused) = (pin!(stop), Refused::default());
+) -> Result<(), Error> {
+    let (mut stop, refused) = (pin!(stop), AcceptErrors::default());
     loop {
         let accepted = tokio::select! {
             () = &mut stop => return Ok(()),
@@ -495,7 +495,7 @@ pub(crate) async fn accept(
         match served {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                return Err(Failure::negative(error.to_string()));
+                return Err(Error::negative(error.to_string()));
             }
             Err(error) => refused.wait(&error, "accept failed").await,
         }
@@ -504,9 +504,9 @@ pub(crate) async fn accept(
 
 /// Connections that could not be accepted.
 #[derive(Debug, Default)]
-pub(crate) struct Refused(Seldom);
+pub(crate) struct AcceptErrors(LogThrottle);
 
-impl Refused {
+impl AcceptErrors {
     /// Tells of it, seldom, and waits until the next try.
     pub(crate) async fn wait(&self, error: &io::Error, what: &str) {
         if is_of_one_connection(error) {

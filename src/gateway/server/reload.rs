@@ -13,7 +13,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    gateway::{error::Failure, values::LONGEST_FILE},
+    gateway::{error::Error, values::LONGEST_FILE},
     regular_file::{self, Unread},
 };
 
@@ -101,7 +101,7 @@ pub(crate) struct Watched {
     restless: u32,
     /// Whether it is to be made anew without a change.
     forced: bool,
-    reload: Box<dyn Fn() -> Result<(), Failure> + Send>,
+    reload: Box<dyn Fn() -> Result<(), Error> + Send>,
 }
 
 impl Watched {
@@ -116,7 +116,7 @@ impl Watched {
     /// What to do: put the new in force, or leave the old there and say why.
     pub(crate) fn reloading(
         mut self,
-        reload: impl Fn() -> Result<(), Failure> + Send + 'static,
+        reload: impl Fn() -> Result<(), Error> + Send + 'static,
     ) -> Self {
         self.reload = Box::new(reload);
         self
@@ -160,7 +160,7 @@ impl Watched {
 }
 
 /// Looks for changes for ever; reads everything again, changed or not, when `again` is notified.
-pub(crate) fn keep(all: Vec<Watched>, again: Arc<Notify>) {
+pub(crate) fn watch_files(all: Vec<Watched>, again: Arc<Notify>) {
     let (tell, told) = watch::channel(());
     for watched in all {
         tokio::spawn(follow(watched, told.clone()));
@@ -259,7 +259,7 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let (watched, count) = counting(vec![path]);
         let again = Arc::new(Notify::new());
-        keep(vec![watched], Arc::clone(&again));
+        watch_files(vec![watched], Arc::clone(&again));
         for _ in 0..100 {
             again.notify_one();
             sleep(SHORT / 2).await;

@@ -4,18 +4,18 @@ use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{signal, sync::Notify};
 
-use crate::gateway::error::Failure;
+use crate::gateway::error::Error;
 
 /// Told on each SIGHUP, where there is such a signal.
-pub(crate) fn hang_up() -> Result<Arc<Notify>, Failure> {
+pub(crate) fn sighup() -> Result<Arc<Notify>, Error> {
     let told = Arc::new(Notify::new());
     #[cfg(unix)]
     {
         use signal::unix::{SignalKind, signal};
-        let mut hang_up = signal(SignalKind::hangup()).map_err(cannot_listen_for)?;
+        let mut sighup = signal(SignalKind::hangup()).map_err(cannot_listen_for)?;
         let told = Arc::clone(&told);
         tokio::spawn(async move {
-            while hang_up.recv().await.is_some() {
+            while sighup.recv().await.is_some() {
                 told.notify_one();
             }
         });
@@ -24,7 +24,7 @@ pub(crate) fn hang_up() -> Result<Arc<Notify>, Failure> {
 }
 
 /// Tells systemd, if it started this as a service of `Type=notify`.
-pub(crate) fn tell_systemd(state: &str) {
+pub(crate) fn notify_systemd(state: &str) {
     #[cfg(unix)]
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
         tracing::warn!(%error, "notifying systemd failed");
@@ -34,8 +34,8 @@ pub(crate) fn tell_systemd(state: &str) {
 }
 
 #[cfg(unix)]
-fn cannot_listen_for(error: io::Error) -> Failure {
-    Failure::new(format!("cannot listen for signals: {error}"))
+fn cannot_listen_for(error: io::Error) -> Error {
+    Error::new(format!("cannot listen for signals: {error}"))
 }
 
 /// What comes within this time of the first signal is the same one: whoever ends a group of processes,
@@ -90,7 +90,7 @@ impl Ending {
 }
 
 /// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
-pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Error> {
     #[cfg(unix)]
     {
         use signal::unix::{SignalKind, signal};

@@ -25,7 +25,7 @@ use self::{
     text::{Short, Text},
 };
 use crate::{
-    gateway::{error::Failure, values::given},
+    gateway::{error::Error, values::non_empty},
     shown,
 };
 
@@ -74,12 +74,12 @@ pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 
 /// Starts the log of the process in this form, at the level that `VERTEX_GATEWAY_LOG` (a filter of
 /// `tracing`, such as `warn,tower_vertex=info`) says, or else at `level`.
-pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure> {
+pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
-    let filter = given(&set).unwrap_or(level);
+    let filter = non_empty(&set).unwrap_or(level);
     // The parser's own error repeats parts of it.
     let filter = EnvFilter::try_new(filter).map_err(|_| {
-        Failure::new(format!(
+        Error::new(format!(
             "invalid VERTEX_GATEWAY_LOG {:?}: give a level, such as warn, or a filter, such as {LEVEL}",
             shown::value(filter)
         ))
@@ -87,7 +87,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure>
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES)
         .thread_name("log")
-        .finish(Lines { writer: io::stderr(), buffer: Vec::with_capacity(BUFFER) });
+        .finish(LineBuffer { writer: io::stderr(), buffer: Vec::with_capacity(BUFFER) });
     let _ = LOST.set(writer.error_counter());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let is_terminal = io::stderr().is_terminal();
@@ -105,12 +105,12 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure>
 }
 
 /// Writes lines that come fast together, and counts those that it cannot write.
-struct Lines<W> {
+struct LineBuffer<W> {
     writer: W,
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Write for Lines<W> {
+impl<W: Write> Write for LineBuffer<W> {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.buffer.len() + lines.len() > BUFFER {
             // Those that were there before are counted if they are lost, and these are not.
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn lines_that_a_full_disk_does_not_take_are_counted() {
-        let mut lines = Lines { writer: Disk(Vec::new(), 10), buffer: Vec::new() };
+        let mut lines = LineBuffer { writer: Disk(Vec::new(), 10), buffer: Vec::new() };
         for line in ["one\n", "two\n", "three\n", "four\n"] {
             lines.write_all(line.as_bytes()).unwrap();
         }

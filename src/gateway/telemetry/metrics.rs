@@ -123,7 +123,7 @@ impl GenAiUsage {
             ("reasoning_output_tokens", "Reasoning tokens", &self.reasoning),
         ] {
             let name = format!("gen_ai_client_inference_usage_{name}");
-            registry.register(name, help, Shown(family.clone()));
+            registry.register(name, help, AlwaysEncoded(family.clone()));
         }
     }
 
@@ -238,25 +238,25 @@ impl Metrics {
         registry.register("requests_in_flight", help, self.in_flight.clone());
         let help = "Requests whose responses have ended; status 499 if the client closed the \
              connection before";
-        registry.register("requests", help, Shown(self.requests.clone()));
+        registry.register("requests", help, AlwaysEncoded(self.requests.clone()));
         let help = "Time from the request head to the last byte of the response";
-        let durations = Shown(self.durations.clone());
+        let durations = AlwaysEncoded(self.durations.clone());
         registry.register_with_unit("request_duration", help, Unit::Seconds, durations);
         let help = "Time from the request head to the first byte of the body of a 2xx response";
-        let first_bytes = Shown(self.first_bytes.clone());
+        let first_bytes = AlwaysEncoded(self.first_bytes.clone());
         registry.register_with_unit("time_to_first_byte", help, Unit::Seconds, first_bytes);
         let help = "Retries: how often requests were sent to Vertex AI again";
-        registry.register("upstream_retries", help, Shown(self.retries.clone()));
+        registry.register("upstream_retries", help, AlwaysEncoded(self.retries.clone()));
         let help = "Failovers: retries at another location than the attempt before";
-        registry.register("upstream_failovers", help, Shown(self.failovers.clone()));
+        registry.register("upstream_failovers", help, AlwaysEncoded(self.failovers.clone()));
         let help = "Requests whose access token got 401, by the outcome of the refresh and replay";
-        registry.register("token_replays", help, Shown(self.token_replays.clone()));
+        registry.register("token_replays", help, AlwaysEncoded(self.token_replays.clone()));
         let help = "Error responses that the gateway made itself";
-        registry.register("local_replies", help, Shown(self.local_replies.clone()));
+        registry.register("local_replies", help, AlwaysEncoded(self.local_replies.clone()));
         let help = "Input tokens, as Google bills them";
-        registry.register("input_tokens", help, Shown(self.input_tokens.clone()));
+        registry.register("input_tokens", help, AlwaysEncoded(self.input_tokens.clone()));
         let help = "Output tokens, as Google bills them";
-        registry.register("output_tokens", help, Shown(self.output_tokens.clone()));
+        registry.register("output_tokens", help, AlwaysEncoded(self.output_tokens.clone()));
         let help = "Open connections of clients";
         registry.register("client_connections", help, self.inbound.open.clone());
         let help = "Connections of clients that were accepted";
@@ -385,10 +385,10 @@ fn traffic_type(usage: Option<&Usage>) -> &'static str {
 /// with 2xx, half of the labels go to the first that come, and the other half to those that are used
 /// again and again.
 #[derive(Debug, Default)]
-struct Models(RwLock<Known>);
+struct Models(RwLock<ModelLabels>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct ModelLabels {
     /// By the names that clients use.
     labels: HashMap<Arc<str>, Arc<str>>,
     /// How many of them are in no table.
@@ -420,7 +420,7 @@ impl Models {
     }
 }
 
-impl Known {
+impl ModelLabels {
     fn used(&mut self, model: &str) -> Arc<str> {
         if let Some(label) = self.labels.get(model) {
             return label.clone();
@@ -446,9 +446,9 @@ impl Known {
 
 /// A family that is there before its first member, so that dashboards and alerts find it.
 #[derive(Debug)]
-struct Shown<F>(F);
+struct AlwaysEncoded<F>(F);
 
-impl<F: EncodeMetric> EncodeMetric for Shown<F> {
+impl<F: EncodeMetric> EncodeMetric for AlwaysEncoded<F> {
     fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
         self.0.encode(encoder)
     }

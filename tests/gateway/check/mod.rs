@@ -152,7 +152,7 @@ async fn impersonation_that_is_refused() {
     let allowed = TokenBehavior { allow_long_lifetimes: true, ..TokenBehavior::default() };
     world.vertex.set_token_behavior(allowed);
     let run = world.check(&key, &long).await;
-    let life = ["good for 11 h 59 min", "good for 12 h 0 min"];
+    let life = ["valid for 11 h 59 min", "valid for 12 h 0 min"];
     assert!(life.iter().any(|life| run.stdout.contains(life)), "{}", run.stdout);
 
     let denied = TokenBehavior { impersonation_denied: true, ..TokenBehavior::default() };

@@ -268,7 +268,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
 #[tokio::test]
 async fn envoys_client_is_in_each_line_if_that_is_asked_for() {
     let place = Place::new().await;
-    let mut command = place.command(&["--log-format", "json", "--log-peer"]);
+    let mut command = place.command(&["--log-format", "json", "--log-peer-address"]);
     command.stderr(Stdio::piped());
     let mut gateway = Gateway::start(command).await;
     let mut log = Log::of(&mut gateway);

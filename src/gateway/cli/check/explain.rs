@@ -10,7 +10,7 @@ use super::advice::member;
 use crate::gateway::redact::shown;
 
 /// An answer, as far as it is looked at.
-pub(super) struct Answer<'a> {
+pub(super) struct ResponseSummary<'a> {
     pub(super) status: StatusCode,
     pub(super) is_html: bool,
     pub(super) body: &'a [u8],
@@ -58,12 +58,12 @@ impl Facts<'_> {
 }
 
 /// `None` for an answer of a model; else the fault and its remedy.
-pub(super) fn explain(answer: &Answer<'_>, facts: &Facts<'_>) -> Option<(String, String)> {
+pub(super) fn explain(answer: &ResponseSummary<'_>, facts: &Facts<'_>) -> Option<(String, String)> {
     let json: Option<Value> = serde_json::from_slice(answer.body).ok();
     if answer.status.is_success() {
         return match json.as_ref().and_then(|json| json.get("choices")) {
             Some(Value::Array(_)) => None,
-            _ => Some((told(answer, None, facts), not_vertex(facts))),
+            _ => Some((describe(answer, None, facts), not_vertex(facts))),
         };
     }
     let error = json.as_ref().and_then(GoogleError::find);
@@ -71,7 +71,7 @@ pub(super) fn explain(answer: &Answer<'_>, facts: &Facts<'_>) -> Option<(String,
         Some(error) => of_google(answer.status, error, facts),
         None => of_others(answer, facts),
     };
-    Some((told(answer, error.as_ref(), facts), remedy))
+    Some((describe(answer, error.as_ref(), facts), remedy))
 }
 
 /// A `google.rpc.Status`, in an object or in an array of one.
@@ -124,7 +124,11 @@ fn is_name(text: &str) -> bool {
 }
 
 /// The answer in one line.
-fn told(answer: &Answer<'_>, error: Option<&GoogleError<'_>>, facts: &Facts<'_>) -> String {
+fn describe(
+    answer: &ResponseSummary<'_>,
+    error: Option<&GoogleError<'_>>,
+    facts: &Facts<'_>,
+) -> String {
     let status = answer.status.as_u16();
     let Some(error) = error else {
         let what = match (answer.is_html, answer.body.is_empty()) {
@@ -256,7 +260,7 @@ fn not_found(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
 }
 
 /// What is not in Google's form did not come from Vertex AI, or not from behind its front door.
-fn of_others(answer: &Answer<'_>, facts: &Facts<'_>) -> String {
+fn of_others(answer: &ResponseSummary<'_>, facts: &Facts<'_>) -> String {
     match answer.status.as_u16() {
         404 if answer.is_html => match facts.own_host {
             true => "this host has no such path: check that --upstream or --dedicated-host fits \

@@ -10,7 +10,7 @@ use serde_json::json;
 use tower::{Layer as _, ServiceExt as _};
 
 use super::{
-    explain::{Answer, Facts, explain},
+    explain::{Facts, ResponseSummary, explain},
     report::Check,
 };
 use crate::{
@@ -33,7 +33,7 @@ const LONGEST: usize = 1024 * 1024;
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// Asks, and says what came of it; and what the answer tells of this machine's clock.
-pub(super) async fn ask(
+pub(super) async fn request_model(
     model: &str,
     table: &ModelTable,
     auth: &VertexAuthLayer,
@@ -50,8 +50,8 @@ pub(super) async fn ask(
         }
     };
     match answered {
-        Ok(Answered { status, headers, body, at }) => {
-            let answer = Answer {
+        Ok(ModelResponse { status, headers, body, at }) => {
+            let answer = ResponseSummary {
                 status,
                 is_html: headers
                     .get(header::CONTENT_TYPE)
@@ -68,11 +68,11 @@ pub(super) async fn ask(
             };
             (check, clock(&headers, at))
         }
-        Err(error) => (unanswered(&error, facts), None),
+        Err(error) => (explain_no_response(&error, facts), None),
     }
 }
 
-struct Answered {
+struct ModelResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -83,7 +83,7 @@ async fn send(
     model: &str,
     table: &ModelTable,
     auth: &VertexAuthLayer,
-) -> Result<Answered, BoxError> {
+) -> Result<ModelResponse, BoxError> {
     let client = Outbound::for_a_while().map_err(|failure| failure.to_string())?;
     let route = VertexRouteLayer::new(table.base().clone());
     let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
@@ -98,10 +98,10 @@ async fn send(
     let (head, body) = stack.oneshot(request).await?.into_parts();
     let at = SystemTime::now();
     let body = Limited::new(body, LONGEST).collect().await?.to_bytes();
-    Ok(Answered { status: head.status, headers: head.headers, body, at })
+    Ok(ModelResponse { status: head.status, headers: head.headers, body, at })
 }
 
-fn unanswered(error: &BoxError, facts: &Facts<'_>) -> Check {
+fn explain_no_response(error: &BoxError, facts: &Facts<'_>) -> Check {
     let origin = facts.origin;
     if let Some(error) = error.downcast_ref::<Error>() {
         let remedy = "the token was rejected, and there was no newer one; run this again";

@@ -9,7 +9,7 @@ fn worker() -> (Worker, mpsc::UnboundedReceiver<Accepted>) {
 fn accepted(number: u64) -> Accepted {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    Accepted { socket, admitted: Arc::<Register>::default().admit(number, None) }
+    Accepted { socket, admitted: Arc::<ConnectionRegistry>::default().admit(number, None) }
 }
 
 #[test]
@@ -46,18 +46,18 @@ fn a_connection_that_left_does_not_end_the_accepting_of_the_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_that_was_a_strangers_for_the_longest_makes_room() {
-    let open = Arc::<Register>::default();
+    let open = Arc::<ConnectionRegistry>::default();
     let mut all = Vec::new();
     for number in 0..4 {
         all.push(open.admit(number, None));
         tokio::time::advance(Duration::from_secs(1)).await;
     }
-    let is_evicted = |of: &Admitted| of.activity.evicted().now_or_never().is_some();
-    let evicted = |all: &[Admitted]| {
+    let is_evicted = |of: &RegisteredConnection| of.activity.evicted().now_or_never().is_some();
+    let evicted = |all: &[RegisteredConnection]| {
         open.evict_a_stranger();
         all.iter().map(is_evicted).collect::<Vec<_>>()
     };
-    let call = |of: &Admitted| of.activity.call(http::Version::HTTP_11);
+    let call = |of: &RegisteredConnection| of.activity.call(http::Version::HTTP_11);
     // The first has shown a key. The second is being answered, but not as one that may ask.
     let good = call(&all[0]);
     good.let_in();

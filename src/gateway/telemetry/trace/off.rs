@@ -2,7 +2,7 @@
 
 use http::{Extensions, Request};
 
-use crate::gateway::{error::Failure, telemetry::request_log::RequestLog};
+use crate::gateway::{error::Error, telemetry::request_log::RequestLog};
 
 /// The client, with a span for each attempt: without one, itself.
 pub(crate) type Traced<S> = S;
@@ -19,7 +19,7 @@ pub(crate) struct Trace(());
 impl Traces {
     /// Says that this build exports nothing, if somebody expects it.
     #[allow(clippy::unnecessary_wraps)] // With the feature, variables may be wrong.
-    pub(crate) fn from_env() -> Result<Self, Failure> {
+    pub(crate) fn from_env() -> Result<Self, Error> {
         super::warn_of_none("this build does not have the feature `otel`");
         Ok(Self(()))
     }

@@ -9,13 +9,13 @@ use opentelemetry_sdk::trace::Sampler;
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    gateway::{error::Failure, values::MOST},
+    gateway::{error::Error, values::MOST},
     shown,
 };
 
 /// How to trace.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct OtelSettings {
     /// The URL of traces.
     pub(super) endpoint: String,
     /// Who asks: they may be secrets.
@@ -36,9 +36,9 @@ pub(super) struct Settings {
     pub(super) certificate: Option<String>,
 }
 
-impl Settings {
+impl OtelSettings {
     /// `None` if nothing is to be traced, because there is no endpoint or it is said so.
-    pub(super) fn read(env: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Failure> {
+    pub(super) fn read(env: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Error> {
         let given = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let says = |name: &str, value: &str| {
             given(name).is_some_and(|given| given.trim().eq_ignore_ascii_case(value))
@@ -56,7 +56,7 @@ impl Settings {
         }
         let unknown = [of_traces("CLIENT_CERTIFICATE"), of_traces("CLIENT_KEY")];
         if let Some(name) = unknown.iter().flatten().find(|name| given(name).is_some()) {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "{name} is not supported: authenticate to the collector with \
                      OTEL_EXPORTER_OTLP_HEADERS"
             )));
@@ -111,7 +111,7 @@ fn of_traces(part: &str) -> [String; 2] {
 }
 
 /// The one of traces is a whole URL, the general one a base.
-fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Failure>> {
+fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Error>> {
     let [of_traces, of_all] = of_traces("ENDPOINT");
     let (name, url) = match (given(&of_traces), given(&of_all)) {
         (Some(url), _) => (of_traces, url.trim().to_owned()),
@@ -121,18 +121,18 @@ fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Fa
     // Its value is not repeated: it may have a password.
     Some(match url.parse::<Uri>() {
         Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
-            Err(Failure::new(format!(
+            Err(Error::new(format!(
                 "{name} has a user name or a password: set OTEL_EXPORTER_OTLP_HEADERS instead"
             )))
         }
         Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(url),
-        _ => Err(Failure::new(format!(
+        _ => Err(Error::new(format!(
             "{name} is not a URL of http or https: give one such as http://127.0.0.1:4318"
         ))),
     })
 }
 
-fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> {
+fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Error> {
     const NAMES: [&str; 6] = [
         "parentbased_always_on",
         "parentbased_always_off",
@@ -153,7 +153,7 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
             let text = given("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
             let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
             let ratio = ratio.ok_or_else(|| {
-                Failure::new(format!(
+                Error::new(format!(
                     "invalid OTEL_TRACES_SAMPLER_ARG {:?}: give a number from 0 to 1, the part of \
                      the traces that are sampled",
                     shown::value(&text)
@@ -167,7 +167,7 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
 
 /// Nobody here reads baggage, whatever is said of it: a header that stays here, unless
 /// `--forward-header` names it.
-fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Failure> {
+fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Error> {
     const NAME: &str = "OTEL_PROPAGATORS";
     let Some(list) = given(NAME) else { return Ok(true) };
     let mut propagates = false;
@@ -186,27 +186,27 @@ fn one_of<'a>(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
     values: &[&'a str],
-) -> Result<Option<&'a str>, Failure> {
+) -> Result<Option<&'a str>, Error> {
     let Some(text) = given(name) else { return Ok(None) };
     let value = values.iter().find(|value| text.trim().eq_ignore_ascii_case(value));
     value.map(|value| Some(*value)).ok_or_else(|| not_one_of(name, &text, values))
 }
 
-fn not_one_of(name: &str, text: &str, values: &[&str]) -> Failure {
+fn not_one_of(name: &str, text: &str, values: &[&str]) -> Error {
     let (shown, known) = (shown::value(text), values.join(", "));
-    Failure::new(format!("invalid {name} {shown:?}: use one of {known}"))
+    Error::new(format!("invalid {name} {shown:?}: use one of {known}"))
 }
 
 fn number(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
     range: RangeInclusive<u64>,
-) -> Result<Option<u64>, Failure> {
+) -> Result<Option<u64>, Error> {
     let Some(text) = given(name) else { return Ok(None) };
     let number = text.trim().parse().ok().filter(|number| range.contains(number));
     number.map(Some).ok_or_else(|| {
         let (least, most) = range.into_inner();
-        Failure::new(format!("invalid {name}: give a whole number from {least} to {most}"))
+        Error::new(format!("invalid {name}: give a whole number from {least} to {most}"))
     })
 }
 
@@ -215,7 +215,7 @@ fn pairs(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
     mut fit: impl FnMut(&str, &str) -> bool,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let text = given(name).unwrap_or_default();
     let is_fit = |pair: &str| {
         pair.trim().is_empty()
@@ -224,7 +224,7 @@ fn pairs(
     if text.split(',').all(is_fit) {
         return Ok(());
     }
-    Err(Failure::new(format!(
+    Err(Error::new(format!(
         "{name} is not a list: give key=value,key=value, with all other characters \
          percent-encoded"
     )))
@@ -236,14 +236,14 @@ mod tests {
 
     const HERE: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<Settings>, Failure> {
-        Settings::read(|name| {
+    fn read(variables: &[(&str, &str)]) -> Result<Option<OtelSettings>, Error> {
+        OtelSettings::read(|name| {
             let variable = variables.iter().rev().find(|(set, _)| *set == name);
             variable.map(|(_, value)| (*value).to_owned())
         })
     }
 
-    fn on(variables: &[(&str, &str)]) -> Settings {
+    fn on(variables: &[(&str, &str)]) -> OtelSettings {
         read(&[&[HERE], variables].concat()).unwrap().unwrap()
     }
 

@@ -26,7 +26,7 @@ fn error(status: u16, message: &str, reason: &str, metadata: Value) -> String {
 fn explained(status: u16, body: &str, facts: &Facts<'_>) -> Option<(String, String)> {
     let status = StatusCode::from_u16(status).unwrap();
     let is_html = body.starts_with("<html");
-    explain(&Answer { status, is_html, body: body.as_bytes() }, facts)
+    explain(&ResponseSummary { status, is_html, body: body.as_bytes() }, facts)
 }
 
 #[test]
