@@ -193,7 +193,7 @@ def test_errors_are_those_of_vertex_ai_or_of_the_gateway(world):
         with pytest.raises(openai.BadRequestError) as error:
             chat(client, model="gemini-2.5-flash")
         assert error.value.code == "model_alias_not_supported"
-        assert f'ask for "{MODEL}"' in error.value.message
+        assert f'use "{MODEL}"' in error.value.message
         with pytest.raises(openai.NotFoundError) as error:
             client.files.list()
         assert error.value.code == "unsupported_path"

@@ -4,12 +4,8 @@ use std::{error::Error as StdError, fmt, path::Path};
 
 use clap::Args;
 
-use super::{printable::fit, values::given_by};
-use tower_vertex::{
-    BoxError,
-    error::{ConfigError, Error},
-    shown,
-};
+use super::{printable::fit, values::option_source};
+use tower_vertex::{BoxError, error::ConfigError, shown};
 
 pub(crate) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
 pub(crate) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
@@ -17,12 +13,12 @@ pub(crate) const NO_LOCATION: &str = "no location set: pass --location (a region
 
 /// Why a command did not do what it is for, as a sentence for its user.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct Error {
     text: String,
     exit_code: u8,
 }
 
-impl Failure {
+impl Error {
     /// A setting that is missing or wrong, or a machine that is not as it must be.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit_code: 2 }
@@ -30,7 +26,7 @@ impl Failure {
 
     /// A file cannot be used, which an option of `O` names.
     pub(crate) fn of_file<O: Args>(option: &str, path: &Path, why: impl fmt::Display) -> Self {
-        let option = given_by::<O>(option);
+        let option = option_source::<O>(option);
         if shown::is_content_of_a_file(path) {
             return Self::new(format!(
                 "{option} holds the content of a file, not its path: write the content to a file and \
@@ -54,7 +50,7 @@ impl Failure {
 }
 
 /// For a terminal, which takes nothing of it for a command: it may have the text of others in it.
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.text.split_inclusive('\n').try_for_each(|line| match line.strip_suffix('\n') {
             Some(line) => writeln!(f, "{}", fit(line)),
@@ -64,22 +60,22 @@ impl fmt::Display for Failure {
 }
 
 /// As [`Display`](fmt::Display): it is what `main` shows.
-impl fmt::Debug for Failure {
+impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Error {}
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
         Self::new(match (error.setting(), error.is_missing()) {
             ("project", true) => NO_PROJECT.to_owned(),
             ("location", true) => NO_LOCATION.to_owned(),
             ("service account to impersonate", true) => {
-                "--token-lifetime is only for service accounts that are impersonated: name one \
-                 with --impersonate-service-account, or leave it out"
+                "--token-lifetime requires an impersonated service account: set \
+                     --impersonate-service-account, or remove --token-lifetime"
                     .to_owned()
             }
             _ => error.to_string(),
@@ -87,10 +83,10 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl From<tower_vertex::Error> for Error {
+    fn from(error: tower_vertex::Error) -> Self {
         match error {
-            Error::Config(error) => error.into(),
+            tower_vertex::Error::Config(error) => error.into(),
             error => Self::new(error.to_string()),
         }
     }

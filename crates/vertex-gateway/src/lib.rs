@@ -21,7 +21,7 @@
 //! use vertex_gateway::{Command, run};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), vertex_gateway::Failure> {
+//! # async fn main() -> Result<(), vertex_gateway::Error> {
 //! run(Command::parse_from(["vertex-gateway", "--emulator", "--listen", "127.0.0.1:0"])).await
 //! # }
 //! ```
@@ -61,7 +61,7 @@ pub use self::{
         token::TokenOptions,
     },
     config::{credentials::CredentialOptions, upstream::TargetOptions},
-    error::Failure,
+    error::Error,
     inbound::tls::TlsOptions,
     outbound::OutboundOptions,
     server::{admin::AdminOptions, bootstrap::ServingOptions},

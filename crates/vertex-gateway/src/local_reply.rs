@@ -106,15 +106,15 @@ impl LocalReply {
     }
 
     pub(crate) fn forward_proxy_request() -> Self {
-        let message = "this is a gateway to Vertex AI and not a forward proxy: send the path \
-             alone, such as /v1/chat/completions, and unset http_proxy for this host";
+        let message = "this is a gateway to Vertex AI, not a forward proxy: send the path alone, \
+             such as /v1/chat/completions, and unset http_proxy for this host";
         Self::new(StatusCode::BAD_REQUEST, "forward_proxy_request", message)
     }
 
     /// A handshake for another protocol, such as a WebSocket's.
     pub(crate) fn upgrade_required() -> Self {
-        let message = "this gateway speaks HTTP alone, and no WebSockets: send a POST, and for a \
-             stream \"stream\": true";
+        let message = "this gateway supports no WebSockets: send a POST, and for a stream \
+             \"stream\": true";
         let mut refusal = Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
         // RFC 9110 §15.5.22 wants the protocol named that is spoken here, and §7.8 then `Connection`.
         let headers = [(header::UPGRADE, "HTTP/1.1"), (header::CONNECTION, "upgrade")];
@@ -135,12 +135,12 @@ impl LocalReply {
 
     /// A mistake of this program.
     pub(crate) fn failed() -> Self {
-        let message = "the gateway failed on this request; its log says where";
+        let message = "the gateway has an internal error; its log has the details";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
     /// Whether the client left while it was still asking.
-    pub(crate) fn is_of_one_that_left(&self) -> bool {
+    pub(crate) fn is_incomplete_request(&self) -> bool {
         self.code == INCOMPLETE
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 /// To standard output, which may be closed: that is no reason to stop serving.
-pub(crate) fn say(lines: &[String]) {
+pub(crate) fn print_lines(lines: &[String]) {
     let mut out = std::io::stdout().lock();
     for line in lines {
         let _ = writeln!(out, "{line}");
@@ -12,7 +12,7 @@ pub(crate) fn say(lines: &[String]) {
 }
 
 /// One document on one line.
-pub(crate) fn say_json(document: &impl serde::Serialize) {
+pub(crate) fn print_json(document: &impl serde::Serialize) {
     // Nothing here has a key that is not text, which alone could fail.
-    say(&[serde_json::to_string(document).unwrap_or_default()]);
+    print_lines(&[serde_json::to_string(document).unwrap_or_default()]);
 }

@@ -10,9 +10,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// Says when something that happens often is to be logged.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<Option<(Instant, u64)>>);
+pub(crate) struct LogThrottle(Mutex<Option<(Instant, u64)>>);
 
-impl Seldom {
+impl LogThrottle {
     /// It has happened at `now`. If it is to be logged: how often it has, since that was so before.
     pub(crate) fn happened(&self, now: Instant) -> Option<u64> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn what_happens_all_the_time_is_logged_once_a_minute() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
+        let (seldom, start) = (LogThrottle::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(seldom.happened(at(0)), Some(1));
         for second in 0..60 {

@@ -218,7 +218,7 @@ pub(crate) fn advice(error: &Error) -> Option<&str> {
 }
 
 /// An option given as nothing is not given: that is what an empty variable means.
-pub(crate) fn given(option: &Option<String>) -> Option<&str> {
+pub(crate) fn non_empty(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
 }
 
@@ -228,7 +228,7 @@ pub(crate) fn timeout(time: Duration) -> Option<Duration> {
 }
 
 /// What an option of `O` has its value from, for an error: the option or its variable.
-pub(crate) fn given_by<O: Args>(option: &str) -> String {
+pub(crate) fn option_source<O: Args>(option: &str) -> String {
     given_in::<O>(option).unwrap_or_else(|| option.to_owned())
 }
 

@@ -25,8 +25,8 @@ use crate::{
 /// The options about load.
 #[derive(Clone, Debug, Args)]
 pub struct LimitOptions {
-    /// Connections of clients at a time; the next ones wait until one ends; 0 for no limit
-    /// [default: what the limit of open files allows]
+    /// Largest number of open connections of clients; further ones wait until one is closed. 0 for
+    /// no limit [default: what the limit of open files allows]
     #[arg(
         long,
         value_name = "NUMBER",
@@ -35,8 +35,8 @@ pub struct LimitOptions {
     )]
     pub max_connections: Option<usize>,
 
-    /// Requests under way at Vertex AI at a time, streams until their end; 0 for no limit [default:
-    /// what the limit of open files allows]
+    /// Largest number of requests in flight to Vertex AI, streams until their end; 0 for no limit
+    /// [default: what the limit of open files allows]
     #[arg(
         long,
         value_name = "NUMBER",
@@ -45,8 +45,8 @@ pub struct LimitOptions {
     )]
     pub max_concurrent_requests: Option<usize>,
 
-    /// Requests that may wait for their turn when so many are under way; the next is refused at
-    /// once. 0 lets none wait
+    /// Largest number of requests that wait in the queue while --max-concurrent-requests are in
+    /// flight; the next one is refused at once. With 0 no request waits
     #[arg(
         long,
         value_name = "NUMBER",
@@ -56,8 +56,8 @@ pub struct LimitOptions {
     )]
     pub max_queued_requests: usize,
 
-    /// How long a request waits for its turn, under the limit of its key and under that of all
-    /// together, before it is refused; 0 waits for nothing
+    /// Longest wait of a request in the queue, under the limit of its key and under that of all
+    /// clients together, after which it is refused; with 0 no request waits
     #[arg(
         long,
         value_name = "TIME",
@@ -121,11 +121,13 @@ impl Limits {
         let until = Instant::now() + self.longest_wait;
         let of_client = match client.and_then(Client::concurrency) {
             None => None,
-            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::client_is_busy)?),
+            Some(limit) => {
+                Some(self.turn(limit, until).await.map_err(QueueError::too_many_concurrent)?)
+            }
         };
         let of_all = match &self.all {
             None => None,
-            Some(limit) => Some(self.turn(limit, until).await.map_err(NoTurn::busy)?),
+            Some(limit) => Some(self.turn(limit, until).await.map_err(QueueError::overloaded)?),
         };
         Ok(Permits { _all: of_all, _client: of_client })
     }
@@ -153,54 +155,56 @@ impl Limits {
         &self,
         limit: &Arc<Semaphore>,
         until: Instant,
-    ) -> Result<OwnedSemaphorePermit, NoTurn> {
+    ) -> Result<OwnedSemaphorePermit, QueueError> {
         // Of the two limits one may have room.
         if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
             return Ok(permit);
         }
         let most = self.most_waiting;
-        let _place = QueueSlot::take(&self.waiting, most).ok_or(NoTurn::QueueIsFull { most })?;
+        let _place =
+            QueueSlot::take(&self.waiting, most).ok_or(QueueError::QueueIsFull { most })?;
         let permit = timeout_at(until, Arc::clone(limit).acquire_owned()).await;
         // It is never closed.
-        permit.ok().and_then(Result::ok).ok_or(NoTurn::Waited(self.longest_wait))
+        permit.ok().and_then(Result::ok).ok_or(QueueError::Waited(self.longest_wait))
     }
 }
 
 /// Why its turn does not come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum NoTurn {
+pub(crate) enum QueueError {
     QueueIsFull { most: usize },
     Waited(Duration),
 }
 
-impl NoTurn {
+impl QueueError {
     /// More requests than may be under way.
-    fn busy(self) -> LocalReply {
-        let message = format!(
-            "as many requests are under way as --max-concurrent-requests allows, and {self}; try \
-             again later"
-        );
+    fn overloaded(self) -> LocalReply {
+        let message = format!("--max-concurrent-requests are in flight, and {self}; retry later");
         LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
             .retry_after(Duration::from_secs(1))
     }
 
     /// The same for the requests of one client.
-    fn client_is_busy(self) -> LocalReply {
+    fn too_many_concurrent(self) -> LocalReply {
         let message = format!(
-            "as many requests of this key are under way as it may have, and {self}; try again later"
+            "this key has its maximum of concurrent requests in flight, and {self}; retry later"
         );
         LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", message)
             .retry_after(Duration::from_secs(1))
     }
 }
 
-impl fmt::Display for NoTurn {
+impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::QueueIsFull { most } => {
-                write!(f, "{most} wait already, which is all that --max-queued-requests allows")
+                write!(f, "{most} more are in the queue, the limit of --max-queued-requests")
             }
-            Self::Waited(time) => write!(f, "none ended within {time:?}"),
+            Self::Waited(time) => write!(
+                f,
+                "none finished within {time:?}, the limit of \
+                 --queue-timeout"
+            ),
         }
     }
 }

@@ -7,7 +7,7 @@ use ring::{hmac, rand::SystemRandom};
 use zeroize::Zeroizing;
 
 use super::ClientOptions;
-use crate::{error::Failure, local_reply::LocalReply, values::LONGEST_FILE};
+use crate::{error::Error, local_reply::LocalReply, values::LONGEST_FILE};
 use tower_vertex::{regular_file, shown};
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
@@ -41,7 +41,7 @@ impl fmt::Debug for Keys {
 
 impl KeySources {
     /// All keys, or `None` if nobody has to have one.
-    pub(super) fn load(&self) -> Result<Option<Keys>, Failure> {
+    pub(super) fn load(&self) -> Result<Option<Keys>, Error> {
         let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         if self.file.is_none() && variable.is_none() {
             return Ok(None);
@@ -49,7 +49,7 @@ impl KeySources {
         let mut keys = Keys::new()?;
         if let Some(path) = &self.file {
             let refused =
-                |why: String| Failure::of_file::<ClientOptions>("--client-key-file", path, why);
+                |why: String| Error::of_file::<ClientOptions>("--client-key-file", path, why);
             let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
             let text = text.map_err(|error| refused(error.to_string()))?;
             let text = str::from_utf8(&text).map_err(|_| refused("not UTF-8".to_owned()))?;
@@ -63,11 +63,11 @@ impl KeySources {
                 }
             }
             if keys.names.is_empty() {
-                return Err(refused("there is no key in it: give `name:key`, one a line".into()));
+                return Err(refused("the file has no keys: write `name:key`, one a line".into()));
             }
         }
         if let Some(text) = variable {
-            let refused = |why: String| Failure::new(format!("{VARIABLE}: {why}"));
+            let refused = |why: String| Error::new(format!("{VARIABLE}: {why}"));
             let text = text.into_string().map_err(|_| refused("not UTF-8".to_owned()))?;
             let text = Zeroizing::new(text);
             for (number, entry) in text.split(',').enumerate() {
@@ -80,9 +80,14 @@ impl KeySources {
 }
 
 impl Keys {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, Error> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
-        let secret = secret.map_err(|_| Failure::new("this system has no random numbers"))?;
+        let secret = secret.map_err(|_| {
+            Error::new(
+                "the system's random number generator \
+             failed",
+            )
+        })?;
         Ok(Self { secret, names: HashMap::new() })
     }
 
@@ -98,8 +103,8 @@ impl Keys {
         let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fit) {
             return Err(format!(
-                "what is before the colon is no name: give up to {LONGEST_NAME} letters, digits, \
-                 `.`, `_` and `-`"
+                "the text before the colon is not a name: use up to {LONGEST_NAME} letters, \
+                     digits, `.`, `_` and `-`"
             ));
         }
         if key.len() < SHORTEST_KEY {
@@ -110,16 +115,16 @@ impl Keys {
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!(
-                "the key of {shown:?} has a blank or another character that no header can have"
+                "the key of {shown:?} has a space or another character that a header cannot have"
             ));
         }
         if self.names.values().any(|known| known == name) {
-            return Err(format!("{shown:?} has a key already: give each a name of its own"));
+            return Err(format!("{shown:?} has a key already: give each key its own name"));
         }
         let tag = self.tag(key.as_bytes());
         if let Some(other) = self.names.insert(tag, name.to_owned()) {
             return Err(format!(
-                "{:?} and {shown:?} have the same key: nobody could tell them apart",
+                "{:?} and {shown:?} have the same key: give each name its own key",
                 shown::value(&other)
             ));
         }
@@ -141,20 +146,18 @@ impl Keys {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else {
             return Err(refused(
-                "no API key: send one of this gateway's as `Authorization: Bearer KEY`, which \
-                 OpenAI's clients do with OPENAI_API_KEY",
+                "the request has no API key: send a key of this gateway as `Authorization: Bearer \
+                     KEY`, as OpenAI's clients do with OPENAI_API_KEY",
             ));
         };
         if values.next().is_some() {
-            return Err(refused("more than one `Authorization`: send a single one"));
+            return Err(refused("the request has more than one `Authorization` header: send one"));
         }
         let value = value.as_bytes().trim_ascii();
         let at = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
         let (scheme, key) = value.split_at(at);
         if !scheme.eq_ignore_ascii_case(b"bearer") {
-            return Err(refused(
-                "`Authorization` is not `Bearer KEY`: send one of this gateway's keys",
-            ));
+            return Err(refused("`Authorization` is not `Bearer KEY`: send a key of this gateway"));
         }
         let owner = self.names.get(&self.tag(key.trim_ascii()));
         owner.map(String::as_str).ok_or_else(unknown)
@@ -166,7 +169,7 @@ fn refused(why: &str) -> LocalReply {
 }
 
 pub(super) fn unknown() -> LocalReply {
-    refused("the API key is not one of this gateway's: ask for one where it is run")
+    refused("the API key is not a key of this gateway: ask its operator for one")
 }
 
 #[cfg(test)]
@@ -187,12 +190,12 @@ mod tests {
     fn what_is_wrong_with_an_entry_is_told_without_its_key() {
         for (entries, why) in [
             (vec![ONE.to_owned()], "give `name:key`"),
-            (vec![format!(":{ONE}")], "no name"),
-            (vec![format!("a b:{ONE}")], "no name"),
-            (vec![format!("{}:{ONE}", "a".repeat(65))], "no name"),
+            (vec![format!(":{ONE}")], "is not a name"),
+            (vec![format!("a b:{ONE}")], "is not a name"),
+            (vec![format!("{}:{ONE}", "a".repeat(65))], "is not a name"),
             (vec!["one:0123456789abcde".to_owned()], "shorter than 16"),
-            (vec![format!("one:{ONE} {TWO}")], "has a blank"),
-            (vec![format!("one:{ONE}é")], "has a blank"),
+            (vec![format!("one:{ONE} {TWO}")], "has a space"),
+            (vec![format!("one:{ONE}é")], "has a space"),
             (vec![format!("one:{ONE}"), format!("one:{TWO}")], "has a key already"),
             (vec![format!("one:{ONE}"), format!("two:{ONE}")], "\"one\" and \"two\" have the same"),
         ] {
@@ -221,10 +224,10 @@ mod tests {
             (vec![ONE.to_owned()], "is not `Bearer KEY`"),
             (vec![format!("Basic {ONE}")], "is not `Bearer KEY`"),
             (vec![format!("Bearer{ONE}")], "is not `Bearer KEY`"),
-            (vec!["Bearer".to_owned()], "not one of this gateway's"),
-            (vec![format!("Bearer {ONE}x")], "not one of this gateway's"),
-            (vec![format!("Bearer {}", &ONE[1..])], "not one of this gateway's"),
-            (vec![format!("Bearer {}", ONE.to_uppercase())], "not one of this gateway's"),
+            (vec!["Bearer".to_owned()], "not a key of this gateway"),
+            (vec![format!("Bearer {ONE}x")], "not a key of this gateway"),
+            (vec![format!("Bearer {}", &ONE[1..])], "not a key of this gateway"),
+            (vec![format!("Bearer {}", ONE.to_uppercase())], "not a key of this gateway"),
             (vec![format!("Bearer {ONE}"), format!("Bearer {ONE}")], "more than one"),
         ] {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();

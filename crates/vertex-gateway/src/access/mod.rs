@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     keys::{KeySources, Keys},
-    rate::Bucket,
+    rate::RateLimiter,
 };
 use super::{
     config::{
@@ -28,7 +28,7 @@ use super::{
         suggest::nearest,
         upstream::TargetOptions,
     },
-    error::Failure,
+    error::Error,
     local_reply::{LocalReply, clip},
     values::shown_debug,
 };
@@ -37,14 +37,14 @@ use tower_vertex::{model::Pattern, shown};
 /// The options about who may ask.
 #[derive(Clone, Args)]
 pub struct ClientOptions {
-    /// File of the keys that clients must have, one `name:key` a line; read again when it changes.
-    /// Keys may also be in the variable VERTEX_GATEWAY_CLIENT_KEYS, with commas between. Without
-    /// any, only this machine is served
+    /// File of the keys that clients must send, one `name:key` a line; it is read again when it
+    /// changes. The variable VERTEX_GATEWAY_CLIENT_KEYS may hold keys too, separated by commas.
+    /// Without keys, only this machine is served
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CLIENT_KEY_FILE")]
     pub client_key_file: Option<PathBuf>,
 
-    /// Let whoever reaches --listen use your credentials, although there are neither keys nor
-    /// certificates of clients
+    /// Serve other machines too although clients need neither keys nor certificates: everyone who
+    /// can reach --listen can use your credentials
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub allow_unauthenticated: bool,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Client {
     /// `None` for all.
     models: Option<Vec<Pattern>>,
     requests_per_minute: Option<NonZeroU32>,
-    bucket: Arc<Bucket>,
+    rate_limiter: Arc<RateLimiter>,
     concurrency: Option<Concurrency>,
     /// Whether it may use responses that other keys have stored.
     shared_responses: bool,
@@ -100,7 +100,7 @@ impl ClientSources {
     }
 
     /// Reads everything anew. What `before` has counted of a client still counts.
-    pub(crate) fn load(&self, before: &Clients) -> Result<Clients, Failure> {
+    pub(crate) fn load(&self, before: &Clients) -> Result<Clients, Error> {
         let file = match &self.config {
             Some((path, known)) => ConfigFile::load::<TargetOptions>(path, known)?,
             None => ConfigFile::default(),
@@ -110,7 +110,7 @@ impl ClientSources {
 }
 
 impl Clients {
-    fn new(keys: Option<Keys>, rules: &[ClientRules], before: &Self) -> Result<Self, Failure> {
+    fn new(keys: Option<Keys>, rules: &[ClientRules], before: &Self) -> Result<Self, Error> {
         let mut by_name = HashMap::new();
         for name in keys.iter().flat_map(Keys::names) {
             by_name.insert(name.to_owned(), Arc::new(Client::unlimited(name, before)));
@@ -119,12 +119,16 @@ impl Clients {
         for rules in rules {
             let name = rules.name.as_str();
             let refused =
-                |why: String| Failure::new(format!("[[client]] {:?}: {why}", shown::value(name)));
+                |why: String| Error::new(format!("[[client]] {:?}: {why}", shown::value(name)));
             if keys.is_none() {
-                return Err(refused("there are no keys: give them with --client-key-file".into()));
+                return Err(refused(
+                    "no client keys are set: set them with \
+                     --client-key-file"
+                        .into(),
+                ));
             }
             if seen.contains(&name) {
-                return Err(refused("it is in the file already; leave one of the two out".into()));
+                return Err(refused("the file has this name twice: remove one of the two".into()));
             }
             seen.push(name);
             if !by_name.contains_key(name) {
@@ -170,12 +174,13 @@ impl Clients {
 impl Client {
     fn unlimited(name: &str, before: &Clients) -> Self {
         let before = before.by_name.get(name);
-        let bucket = before.map_or_else(|| Arc::new(Bucket::full()), |old| Arc::clone(&old.bucket));
+        let rate_limiter = before
+            .map_or_else(|| Arc::new(RateLimiter::full()), |old| Arc::clone(&old.rate_limiter));
         Self {
             name: name.into(),
             models: None,
             requests_per_minute: None,
-            bucket,
+            rate_limiter,
             concurrency: None,
             shared_responses: false,
         }
@@ -220,9 +225,9 @@ impl Client {
     /// 429, with the time until the next one may come.
     pub(crate) fn count_request(&self) -> Result<(), LocalReply> {
         let Some(limit) = self.requests_per_minute else { return Ok(()) };
-        self.bucket.take(limit, Instant::now()).map_err(|wait| {
+        self.rate_limiter.take(limit, Instant::now()).map_err(|wait| {
             let message = format!(
-                "the key {:?} may be used for {limit} requests a minute: try again later",
+                "the key {:?} is limited to {limit} requests a minute: retry later",
                 self.name
             );
             LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
@@ -249,17 +254,17 @@ impl Client {
         let asked = match model {
             Some(model) => {
                 let model = clip(model);
-                format!("the key {:?} may not ask for the model {model:?}", self.name)
+                format!("the key {:?} is not allowed to use the model {model:?}", self.name)
             }
             None => format!(
-                "the key {:?} may only ask for certain models, and no model can be read in this \
-                 request",
+                "the key {:?} is allowed to use certain models only, and this request has no \
+                     readable model",
                 self.name
             ),
         };
         let may: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
         let may = if may.is_empty() { "none".to_owned() } else { may.join(", ") };
-        let message = format!("{asked}: it may ask for {may}");
+        let message = format!("{asked}: it is allowed to use {may}");
         Err(LocalReply::new(StatusCode::FORBIDDEN, "model_not_allowed", message))
     }
 

@@ -12,11 +12,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// share of one. All that it keeps is when it will be full again (the generic cell rate algorithm),
 /// so a limit that changes needs no other bucket.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct RateLimiter {
     full_at: Mutex<Instant>,
 }
 
-impl Bucket {
+impl RateLimiter {
     pub(super) fn full() -> Self {
         Self { full_at: Mutex::new(Instant::now()) }
     }
@@ -41,22 +41,22 @@ mod tests {
 
     #[test]
     fn it_gives_a_minutes_worth_at_once_and_then_one_by_one() {
-        let (bucket, start) = (Bucket::full(), Instant::now() + MINUTE);
+        let (rate_limiter, start) = (RateLimiter::full(), Instant::now() + MINUTE);
         let limit = NonZeroU32::new(6).unwrap();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         for _ in 0..6 {
-            assert_eq!(bucket.take(limit, start), Ok(()));
+            assert_eq!(rate_limiter.take(limit, start), Ok(()));
         }
-        assert_eq!(bucket.take(limit, start), Err(Duration::from_secs(10)));
-        assert_eq!(bucket.take(limit, at(4)), Err(Duration::from_secs(6)));
-        assert_eq!(bucket.take(limit, at(10)), Ok(()));
-        assert_eq!(bucket.take(limit, at(10)), Err(Duration::from_secs(10)));
+        assert_eq!(rate_limiter.take(limit, start), Err(Duration::from_secs(10)));
+        assert_eq!(rate_limiter.take(limit, at(4)), Err(Duration::from_secs(6)));
+        assert_eq!(rate_limiter.take(limit, at(10)), Ok(()));
+        assert_eq!(rate_limiter.take(limit, at(10)), Err(Duration::from_secs(10)));
         // Never more than full, however long nobody asks; and it goes on under another limit.
         for _ in 0..6 {
-            assert_eq!(bucket.take(limit, at(1000)), Ok(()));
+            assert_eq!(rate_limiter.take(limit, at(1000)), Ok(()));
         }
         let faster = NonZeroU32::new(60).unwrap();
-        assert_eq!(bucket.take(faster, at(1000)), Err(Duration::from_secs(1)));
-        assert_eq!(bucket.take(faster, at(1001)), Ok(()));
+        assert_eq!(rate_limiter.take(faster, at(1000)), Err(Duration::from_secs(1)));
+        assert_eq!(rate_limiter.take(faster, at(1001)), Ok(()));
     }
 }

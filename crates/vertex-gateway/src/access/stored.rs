@@ -74,16 +74,16 @@ impl Client {
                  `previous_response_id` nor `conversation` nor `item_reference`",
             )),
             Some(StoredReferences::Unread) => Err(self.not_shared(
-                "; without it, send the request as JSON that is not compressed, so that it can be read \
-                 whether it refers to one",
+                "; without it, send the request as uncompressed JSON, so that the gateway can \
+                     read whether it refers to a stored response",
             )),
         }
     }
 
     fn not_shared(&self, advice: &str) -> LocalReply {
         let message = format!(
-            "the key {:?} may not use stored responses, which the keys of this gateway would share: its \
-             [[client]] in the configuration needs `shared_responses = true`{advice}",
+            "the key {:?} is not allowed to use stored responses, because keys share them: its \
+                 [[client]] in the configuration file needs `shared_responses = true`{advice}",
             self.name
         );
         LocalReply::new(StatusCode::FORBIDDEN, "stored_response_not_allowed", message)

@@ -16,22 +16,22 @@ use super::{
 use crate::envoy::ExtAuthzOptions;
 use crate::{
     config::{file::FileOptions, upstream::TargetOptions},
-    error::Failure,
-    values::given_by,
+    error::Error,
+    values::option_source,
 };
 
 /// Google Vertex AI for every OpenAI client.
 ///
-/// Point a client's base URL at it (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API
-/// key at anything: the access token is found, refreshed and sent by the gateway.
+/// Set the base URL of a client to the gateway (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and its API
+/// key to any text: the gateway fetches, refreshes and sends the access token.
 ///
-/// What a configuration file sets is a default of the options that are parsed here.
+/// A configuration file sets defaults of the options that are parsed here.
 #[derive(Debug, Args)]
 #[command(
     about = "Google Vertex AI for every OpenAI client",
-    long_about = "Google Vertex AI for every OpenAI client\n\nPoint a client's base URL at it \
-                  (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and leave its API key at anything: \
-                  the access token is found, refreshed and sent by the gateway",
+    long_about = "Google Vertex AI for every OpenAI client\n\nSet the base URL of a client to \
+                  the gateway (OPENAI_BASE_URL=http://127.0.0.1:8080/v1) and its API key to any \
+                  text: the gateway fetches, refreshes and sends the access token",
     version,
     args_conflicts_with_subcommands = true
 )]
@@ -89,7 +89,7 @@ impl Parser for Command {
         if let Some(target) = parsed.target()
             && target.config().is_some()
         {
-            let refused = |failure: Failure| {
+            let refused = |failure: Error| {
                 clap::Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"))
             };
             target.load(&FileOptions::of(&command)).map_err(refused)?;
@@ -112,7 +112,7 @@ fn without_values(mut error: clap::Error) -> clap::Error {
         // An option that has a value is named as it was given.
         if let Some(option) = text(&error, ContextKind::InvalidArg) {
             let long = option.split(' ').next().unwrap_or_default();
-            let named = match given_by::<Command>(long) {
+            let named = match option_source::<Command>(long) {
                 by if by == long => option,
                 variable => format!("{option} (from {variable})"),
             };
@@ -166,15 +166,16 @@ impl Command {
 pub enum Subcommand {
     /// Forward OpenAI requests to Vertex AI (the default)
     Serve(Box<Options>),
-    /// Say what works and what does not, from the credentials to an answer of the model
+    /// Report what works and what does not, from the credentials to a response of the model
     Check(Box<CheckOptions>),
     /// Print an access token
     Token(Box<TokenOptions>),
-    /// List the endpoints of one location or several, with the hosts of dedicated ones
+    /// List the deployed endpoints of one or more locations, with the hosts of dedicated endpoints
     Endpoints(Box<EndpointsOptions>),
     /// Serve an emulator of Vertex AI, for tests without a cloud
     Emulator(EmulatorOptions),
-    /// Give Envoy the token and the way of each request: its `ext_authz` and `ext_proc` protocols
+    /// Give Envoy the access token, host and path of each request, by its `ext_authz` and
+    /// `ext_proc` protocols
     #[cfg(feature = "ext-authz")]
     ExtAuthz(Box<ExtAuthzOptions>),
 }

@@ -4,8 +4,8 @@ use clap::Args;
 
 use crate::{
     config::file::{ConfigFile, address},
-    error::Failure,
-    output::say,
+    error::Error,
+    output::print_lines,
     server::{listener::cannot_listen, signals::stop_signal},
     values::shown_debug,
 };
@@ -14,7 +14,7 @@ use tower_vertex_emulator::Emulator;
 /// The options of `vertex-gateway emulator`.
 #[derive(Clone, Args)]
 pub struct EmulatorOptions {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Address and port of the emulator; port 0 chooses a free port
     #[arg(
         long,
         value_name = "ADDR",
@@ -23,11 +23,11 @@ pub struct EmulatorOptions {
     )]
     pub listen: String,
 
-    /// Serve the API over TLS, HTTP/1.1 and HTTP/2, with a certificate made at start
+    /// Serve the API over TLS, by HTTP/1.1 and HTTP/2, with a certificate that is made at the start
     #[arg(long)]
     pub tls: bool,
 
-    /// Answer only at the host that a location has on the real service
+    /// Respond only at the host names that the real service has for a location
     #[arg(long)]
     pub host_aware: bool,
 }
@@ -35,7 +35,7 @@ pub struct EmulatorOptions {
 shown_debug!(EmulatorOptions: listen; tls, host_aware);
 
 /// Serves until Ctrl-C or SIGTERM.
-pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Failure> {
+pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Error> {
     let addr = address::<EmulatorOptions>("--listen", &options.listen, &ConfigFile::default())?;
     let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
@@ -43,7 +43,7 @@ pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Failure> {
     if options.tls {
         lines.push(format!("emulator control on {}", emulator.control_url()));
     }
-    say(&lines);
+    print_lines(&lines);
     stop_signal()?.await;
     Ok(())
 }

@@ -10,19 +10,18 @@ use tower::Layer as _;
 
 use crate::{
     config::{
-        credentials::{CredentialOptions, find, mint},
+        credentials::{CredentialOptions, fetch_token, find},
         file::ConfigFile,
         upstream::TargetOptions,
     },
-    error::Failure,
-    models::discovery::told,
+    error::Error,
+    models::discovery::describe_error,
     outbound::Outbound,
-    output::{say, say_json},
+    output::{print_json, print_lines},
     printable::is_unfit,
-    values::{given, shown_debug},
+    values::{non_empty, shown_debug},
 };
 use tower_vertex::{
-    Error,
     auth::VertexAuthLayer,
     discover::{DeployedModel, DiscoverError, EndpointDescription, Endpoints},
     replay::ReplayBody,
@@ -37,7 +36,7 @@ pub struct EndpointsOptions {
     #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
     pub project: Option<String>,
 
-    /// Location, or several with commas between, which are asked at the same time [also env:
+    /// Location, or several separated by commas, which are requested at the same time [also env:
     /// GOOGLE_CLOUD_LOCATION or LOCATION]
     #[arg(long, value_name = "LOCATION[,LOCATION…]", env = "VERTEX_GATEWAY_LOCATION")]
     pub location: Option<String>,
@@ -55,15 +54,17 @@ pub struct EndpointsOptions {
     #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
     pub api_version: Option<String>,
 
-    /// Ask here instead of Google, for all locations: a private address or a proxy, without a path
+    /// URL to which requests are sent instead of to Google, for all locations: a private address or
+    /// a proxy, without a path
     #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
     pub upstream: Option<String>,
 
-    /// Let the token travel in clear text to an http --upstream that is not this machine
+    /// Allow an http --upstream that is not on this machine, although the access token is then sent
+    /// in clear text
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
     pub allow_insecure_upstream: bool,
 
-    /// Who asks.
+    /// Credentials for the requests.
     #[command(flatten)]
     pub credentials: CredentialOptions,
 }
@@ -76,24 +77,27 @@ const NONE: &str = "-";
 
 /// Exit code 1 says that there is no token or that a location did not answer, 2 that an option is
 /// wrong.
-pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
+pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
     let emulator = options.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
     let targets: Vec<TargetOptions> = options.targets();
     // A wrong option is found before anybody is asked.
-    let anybody = VertexAuthLayer::new(StaticToken::new("none").map_err(Error::from)?);
+    let anybody =
+        VertexAuthLayer::new(StaticToken::new("none").map_err(tower_vertex::Error::from)?);
     for target in &targets {
         let settings = target.settings(emulator, None)?;
         if settings.whole_base {
-            return Err(Failure::new(
-                "--upstream with a path is the base of one endpoint: to list endpoints, give the \
-                 scheme and the host alone",
+            return Err(Error::new(
+                "--upstream with a path is the base of one endpoint: to list endpoints, set only \
+                     the scheme and the host",
             ));
         }
         let _ = target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
     }
     let identity = match find(options.credentials.search(&ConfigFile::default())?, emulator).await {
-        Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
+        Err(error @ tower_vertex::Error::Credentials(_)) => {
+            return Err(Error::negative(error.to_string()));
+        }
         found => found?,
     };
     let info = identity.info.as_ref();
@@ -102,8 +106,8 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
         let upstream = target.settings(emulator, info)?.upstream()?;
         asked.push((target, upstream));
     }
-    let minted = mint(identity.source.clone()).await;
-    let cache = minted.map_err(|error| Failure::negative(error.to_string()))?.cache;
+    let fetched = fetch_token(identity.source.clone()).await;
+    let cache = fetched.map_err(|error| Error::negative(error.to_string()))?.cache;
     let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
 
     let mut answers = Vec::new();
@@ -122,22 +126,22 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Failure> {
     }
     let (mut found, mut failed, all) = (Vec::new(), Vec::new(), answers.len());
     for (upstream, answer) in answers {
-        let answer = answer.await.map_err(|error| Failure::new(error.to_string()))?;
+        let answer = answer.await.map_err(|error| Error::new(error.to_string()))?;
         match answer {
             Ok(endpoints) => found.extend(endpoints),
             Err(DiscoverError::Config(error)) => return Err(error.into()),
-            Err(error) => failed.push(told(&upstream, error)),
+            Err(error) => failed.push(describe_error(&upstream, error)),
         }
     }
     if options.json {
-        say_json(&found.iter().map(Document::of).collect::<Vec<_>>());
+        print_json(&found.iter().map(Document::of).collect::<Vec<_>>());
     } else if failed.len() < all {
-        say(&table(&found, all > 1));
+        print_lines(&table(&found, all > 1));
     }
     match failed.as_slice() {
         [] => Ok(()),
-        [one] => Err(Failure::negative(one.as_str())),
-        several => Err(Failure::negative(format!(
+        [one] => Err(Error::negative(one.as_str())),
+        several => Err(Error::negative(format!(
             "{} of {all} locations failed:\n{}",
             several.len(),
             several.join("\n")
@@ -165,7 +169,7 @@ impl EndpointsOptions {
             file: ConfigFile::default(),
         };
         let mut locations: Vec<&str> = Vec::new();
-        for location in given(&self.location).unwrap_or_default().split(',').map(str::trim) {
+        for location in non_empty(&self.location).unwrap_or_default().split(',').map(str::trim) {
             if !location.is_empty() && !locations.contains(&location) {
                 locations.push(location);
             }

@@ -23,7 +23,7 @@ use self::command::{Command, Subcommand};
 use super::envoy;
 use super::{
     config::file::FileOptions,
-    error::Failure,
+    error::Error,
     telemetry::log::{self, LEVEL, LogFormat, LogGuard},
 };
 
@@ -32,9 +32,9 @@ use super::{
 ///
 /// # Errors
 ///
-/// [`Failure`], a sentence with its remedy, if a setting is missing or wrong, there are no
+/// [`Error`], a sentence with its remedy, if a setting is missing or wrong, there are no
 /// credentials, the address is taken, a check found a fault, or a location did not answer.
-pub async fn run(mut command: Command) -> Result<(), Failure> {
+pub async fn run(mut command: Command) -> Result<(), Error> {
     if let Some(target) = command.target() {
         target.load(&FileOptions::of(&Command::command()))?;
     }
@@ -55,12 +55,12 @@ pub async fn run(mut command: Command) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// [`Failure`], if the variable is no such filter.
+/// [`Error`], if the variable is no such filter.
 ///
 /// # Panics
 ///
 /// If the process has a global `tracing` subscriber already.
-pub fn start_log(command: &Command) -> Result<LogGuard, Failure> {
+pub fn start_log(command: &Command) -> Result<LogGuard, Error> {
     let (level, format) = match &command.subcommand {
         // They report what is worth knowing themselves.
         Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {

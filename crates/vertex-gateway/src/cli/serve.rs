@@ -13,17 +13,17 @@ use clap::Args;
 use crate::{
     access::concurrency::{LimitOptions, Limits},
     config::{credentials::Identity, file::address, retry::RetryOptions},
-    error::Failure,
+    error::Error,
     inbound::browser::Listener,
     outbound::OutboundOptions,
-    output::say,
-    proxy::handler::Shared,
+    output::print_lines,
+    proxy::handler::GatewayState,
     server::{
         admin::Admin,
         bootstrap::{AccessControl, Backend, ServingOptions},
         descriptors,
         listener::{accept, accept_rest, bind},
-        signals::{Ending, hang_up, stop_signal, tell_systemd},
+        signals::{Ending, notify_systemd, sighup, stop_signal},
         worker::Workers,
     },
     telemetry::{Telemetry, trace::Traces},
@@ -35,7 +35,7 @@ use tower_vertex_emulator::Emulator;
 /// The options of `vertex-gateway serve`.
 #[derive(Clone, Args)]
 pub struct Options {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Address and port on which clients are served; port 0 chooses a free port
     #[arg(
         long,
         value_name = "ADDR",
@@ -44,12 +44,12 @@ pub struct Options {
     )]
     pub listen: String,
 
-    /// What all that serves has.
+    /// Options that `serve` and `ext-authz` share.
     #[command(flatten)]
     pub serving: ServingOptions,
 
-    /// Path at which --listen answers health checks, such as /healthz: without a key and without a
-    /// body, 200, or 503 from SIGTERM on [default: none]
+    /// Path at which --listen responds to health checks, such as /healthz: with 200, or with 503
+    /// after SIGTERM. A health check needs no key, and its response has no body [default: none]
     #[arg(
         long,
         value_name = "PATH",
@@ -111,8 +111,8 @@ pub struct Options {
     )]
     pub http2_ping_timeout: Duration,
 
-    /// Longest request body that is kept to be sent again, after a 401 or for another attempt; 0
-    /// for none
+    /// Longest request body that is kept in memory, so that the request can be sent again after a
+    /// 401 or for another attempt; 0 keeps none
     #[arg(
         long,
         value_name = "SIZE",
@@ -166,11 +166,11 @@ pub struct Options {
     )]
     pub send_timeout: Duration,
 
-    /// The connections on the way out.
+    /// Options about connections to Vertex AI.
     #[command(flatten)]
     pub outbound: OutboundOptions,
 
-    /// Threads that serve [default: one for each processor]
+    /// Threads that serve connections, from 1 to 256 [default: one for each processor]
     #[arg(
         long,
         value_name = "NUMBER",
@@ -179,11 +179,11 @@ pub struct Options {
     )]
     pub workers: Option<usize>,
 
-    /// How often.
+    /// Retry options.
     #[command(flatten)]
     pub retry: RetryOptions,
 
-    /// How much at a time.
+    /// Concurrency limits.
     #[command(flatten)]
     pub limits: LimitOptions,
 }
@@ -207,7 +207,7 @@ impl Options {
 }
 
 /// Serves until Ctrl-C or SIGTERM.
-pub(super) async fn serve(options: Options) -> Result<(), Failure> {
+pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let (options, serving) = (&options, &options.serving);
     let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
     let access = AccessControl::open(serving)?;
@@ -222,7 +222,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
     let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), limits.waiting()));
     let models = backend.catalog.layer().clone().body_limit(serving.max_request_bytes);
     telemetry.register_models(&models.table());
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(GatewayState {
         upstream: backend.upstream.clone(),
         models,
         auth: backend.auth.clone(),
@@ -251,20 +251,22 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
         send_timeout: timeout(options.send_timeout),
     });
     // Both before anybody is told that it serves, and may send one.
-    let (stop, hang_up) = (stop_signal()?, hang_up()?);
+    let (stop, sighup) = (stop_signal()?, sighup()?);
     let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
     let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
     let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
         if open {
-            tracing::warn!(%addr, "whoever reaches this address uses your credentials");
+            tracing::warn!(%addr, "every client that can reach this address can use your \
+                 credentials");
         } else if shared.tls.is_none() {
-            tracing::warn!(%addr, "keys travel in clear text, unless something in front does TLS");
+            tracing::warn!(%addr, "clients send their keys in clear text, unless a proxy in front \
+                 terminates TLS");
         }
     }
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
-    backend.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    backend.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
     if let Some(admin) = admin {
         let browsers = Arc::clone(&access.browsers);
         tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
@@ -272,38 +274,42 @@ pub(super) async fn serve(options: Options) -> Result<(), Failure> {
     greet(addr, admin_addr, &shared, backend.emulator.as_deref(), &backend.identity);
     // In this process, it serves until the end.
     let _emulator = backend.emulator.clone();
-    backend.keep(access, serving, &telemetry, hang_up);
-    tell_systemd("READY=1");
+    backend.spawn_reloads(access, serving, &telemetry, sighup);
+    notify_systemd("READY=1");
     accept(&listener, &workers, stop).await?;
     let mut ending = Ending::begin();
     telemetry.drain();
-    tell_systemd("STOPPING=1");
+    notify_systemd("STOPPING=1");
     if let Some(delay) = timeout(serving.drain_delay) {
         accept(&listener, &workers, ending.delay(delay)).await?;
     }
     accept_rest(listener, &workers);
-    tracing::info!(connections = workers.connections(), "stopping when the last answer is sent");
+    tracing::info!(
+        connections = workers.connections(),
+        "no longer accepting connections; waiting \
+         for requests in flight"
+    );
     workers.drain(ending.patience(timeout(serving.drain_timeout))).await;
     traces.flush().await;
     Ok(())
 }
 
 /// Without a way to tell who asks, only this machine is served.
-fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Failure> {
+fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Error> {
     if !open || allowed || addr.ip().is_loopback() {
         return Ok(());
     }
-    Err(Failure::new(format!(
-        "whoever reaches {addr} would use your credentials: give clients keys with \
-         --client-key-file or ask for their certificates with --tls-client-ca; or, if only friends \
-         can reach it, pass --allow-unauthenticated"
+    Err(Error::new(format!(
+        "every client that can reach {addr} could use your credentials: set client keys with \
+             --client-key-file, or require client certificates with --tls-client-ca; if only \
+             trusted clients can reach the address, pass --allow-unauthenticated"
     )))
 }
 
 fn greet(
     addr: SocketAddr,
     admin: Option<SocketAddr>,
-    shared: &Shared,
+    shared: &GatewayState,
     emulator: Option<&Emulator>,
     identity: &Identity,
 ) {
@@ -313,7 +319,7 @@ fn greet(
     let upstream = shared.upstream.to_string();
     tracing::info!(upstream = %shown::value(&upstream), "forwarding");
     if keys > 0 {
-        tracing::info!(keys, "clients must have a key");
+        tracing::info!(keys, "clients must send a key");
     }
     let mut lines = Vec::new();
     if let Some(emulator) = emulator {
@@ -327,11 +333,11 @@ fn greet(
 try it:
   curl http://{addr}/v1/chat/completions -H 'content-type: application/json' -d '{{"model": "google/gemini-2.5-flash", "messages": [{{"role": "user", "content": "hello"}}]}}'
 
-or let any OpenAI SDK use it:
+or set up any OpenAI SDK:
   export OPENAI_BASE_URL=http://{addr}/v1
   export OPENAI_API_KEY=unused
 "#
         ));
     }
-    say(&lines);
+    print_lines(&lines);
 }

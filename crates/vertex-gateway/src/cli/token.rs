@@ -6,13 +6,12 @@ use serde::Serialize;
 
 use crate::{
     config::{
-        credentials::{CredentialOptions, find, mint},
+        credentials::{CredentialOptions, fetch_token, find},
         file::ConfigFile,
     },
-    error::Failure,
-    output::{say, say_json},
+    error::Error,
+    output::{print_json, print_lines},
 };
-use tower_vertex::Error;
 
 /// The options of `vertex-gateway token`.
 #[derive(Clone, Debug, Args)]
@@ -27,27 +26,29 @@ pub struct TokenOptions {
 }
 
 /// Exit code 1 says that there is no token to be had, 2 that an option is wrong.
-pub(crate) async fn print(options: &TokenOptions) -> Result<(), Failure> {
+pub(crate) async fn print(options: &TokenOptions) -> Result<(), Error> {
     let credentials = &options.credentials;
     let emulator = credentials.start_emulator().await?;
     let search = credentials.search(&ConfigFile::default())?.project_known(true);
     let identity = match find(search, emulator.as_ref()).await {
-        Err(error @ Error::Credentials(_)) => return Err(Failure::negative(error.to_string())),
+        Err(error @ tower_vertex::Error::Credentials(_)) => {
+            return Err(Error::negative(error.to_string()));
+        }
         found => found?,
     };
-    let minted =
-        mint(identity.source).await.map_err(|error| Failure::negative(error.to_string()))?;
+    let fetched =
+        fetch_token(identity.source).await.map_err(|error| Error::negative(error.to_string()))?;
     if !options.json {
-        say(&[minted.in_clear().to_owned()]);
+        print_lines(&[fetched.in_clear().to_owned()]);
         return Ok(());
     }
-    let life = minted.life.and_then(|life| TimeDelta::from_std(life).ok());
+    let life = fetched.life.and_then(|life| TimeDelta::from_std(life).ok());
     let end = life
         .and_then(|life| Utc::now().checked_add_signed(life))
         .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true));
-    say_json(&Document {
-        access_token: minted.in_clear(),
-        expires_in: minted.life.map(|life| life.as_secs()),
+    print_json(&Document {
+        access_token: fetched.in_clear(),
+        expires_in: fetched.life.map(|life| life.as_secs()),
         expires_at: end,
         token_type: "Bearer",
     });

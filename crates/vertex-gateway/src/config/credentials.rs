@@ -11,11 +11,10 @@ use clap::{Args, builder::FalseyValueParser};
 
 use super::file::ConfigFile;
 use crate::{
-    error::Failure,
-    values::{given, shown_debug, within},
+    error::Error,
+    values::{non_empty, shown_debug, within},
 };
 use tower_vertex::{
-    error::Error,
     shown,
     token::{
         CachedToken, Credentials, CredentialsBuilder, CredentialsInfo, FetchReason, GcpAuth,
@@ -27,17 +26,19 @@ use tower_vertex_emulator::Emulator;
 /// The options of every command that needs a token.
 #[derive(Clone, Args)]
 pub struct CredentialOptions {
-    /// Credential file of any type [env: GOOGLE_APPLICATION_CREDENTIALS] [default: what Google's
-    /// Application Default Credentials find]
+    /// Google credential file of any type [env: GOOGLE_APPLICATION_CREDENTIALS] [default: the file
+    /// or account that Application Default Credentials find]
     #[arg(long = "credentials", value_name = "FILE")]
     pub file: Option<PathBuf>,
 
-    /// Take tokens of this service account, which the credentials may impersonate. Of several,
-    /// with commas between, the last; each may impersonate the next
+    /// Service account whose tokens are used, and which the credentials may impersonate. A list
+    /// separated by commas is a chain: each account impersonates the next, and the tokens are those
+    /// of the last
     #[arg(long, value_name = "EMAIL", env = "VERTEX_GATEWAY_IMPERSONATE_SERVICE_ACCOUNT")]
     pub impersonate_service_account: Option<String>,
 
-    /// Life to ask for where a service account is impersonated, up to 12h [default: 1h]
+    /// Lifetime of the access tokens of an impersonated service account, from 1s to 12h [default:
+    /// 1h]
     #[arg(
         long,
         value_name = "TIME",
@@ -46,16 +47,18 @@ pub struct CredentialOptions {
     )]
     pub token_lifetime: Option<Duration>,
 
-    /// Where Google's IAM Service Account Credentials API is, if it is somewhere else
+    /// Origin of the IAM Service Account Credentials API, which issues the tokens of an
+    /// impersonated service account [default: https://iamcredentials.googleapis.com]
     #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_IAM_ENDPOINT")]
     pub iam_endpoint: Option<String>,
 
-    /// Project that pays and whose quota counts, if it is another one
+    /// Project that is billed and whose quota is used [default: the quota project of the credential
+    /// file]
     #[arg(long, value_name = "PROJECT", env = "GOOGLE_CLOUD_QUOTA_PROJECT")]
     pub quota_project: Option<String>,
 
-    /// Let secrets travel in clear text where a credential file names an http token endpoint that is
-    /// not this machine, and tokens to one that is not Google's
+    /// Allow a credential file that sends secrets in clear text to an http token endpoint that is
+    /// not on this machine, or tokens to an endpoint that is not Google's
     #[arg(
         long,
         env = "VERTEX_GATEWAY_ALLOW_INSECURE_TOKEN_ENDPOINTS",
@@ -63,7 +66,8 @@ pub struct CredentialOptions {
     )]
     pub allow_insecure_token_endpoints: bool,
 
-    /// Use an emulator of Vertex AI inside this process: no cloud, no credentials
+    /// Send requests to an emulator of Vertex AI inside this process, which needs no cloud and no
+    /// credentials
     #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
     pub emulator: bool,
 }
@@ -92,21 +96,24 @@ impl fmt::Display for Identity {
 
 impl CredentialOptions {
     /// The emulator, if it was asked for.
-    pub(crate) async fn start_emulator(&self) -> Result<Option<Emulator>, Failure> {
+    pub(crate) async fn start_emulator(&self) -> Result<Option<Emulator>, Error> {
         if !self.emulator {
             return Ok(None);
         }
         self.fit_the_emulator()?;
         let started = Emulator::start().await;
-        Ok(Some(started.map_err(|error| Failure::new(format!("no emulator: {error}")))?))
+        Ok(Some(started.map_err(|error| Error::new(format!("no emulator: {error}")))?))
     }
 
-    fn fit_the_emulator(&self) -> Result<(), Failure> {
+    fn fit_the_emulator(&self) -> Result<(), Error> {
         not_with_the_emulator(&[
             ("--credentials", self.file().is_some()),
-            ("--impersonate-service-account", given(&self.impersonate_service_account).is_some()),
+            (
+                "--impersonate-service-account",
+                non_empty(&self.impersonate_service_account).is_some(),
+            ),
             ("--token-lifetime", self.token_lifetime.is_some()),
-            ("--iam-endpoint", given(&self.iam_endpoint).is_some()),
+            ("--iam-endpoint", non_empty(&self.iam_endpoint).is_some()),
         ])
     }
 
@@ -115,19 +122,19 @@ impl CredentialOptions {
     }
 
     /// The search that the options ask for.
-    pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Failure> {
+    pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Error> {
         let mut search = Credentials::builder()
             .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
         if let Some(path) = self.file() {
-            search = search.file(path).named_by(file.given_by::<Self>("--credentials"));
+            search = search.file(path).named_by(file.option_source::<Self>("--credentials"));
         }
-        if let Some(chain) = given(&self.impersonate_service_account) {
+        if let Some(chain) = non_empty(&self.impersonate_service_account) {
             let mut accounts: Vec<&str> = chain.split(',').map(str::trim).collect();
             accounts.retain(|account| !account.is_empty());
             let account = accounts.pop().ok_or_else(|| {
-                Failure::new(format!(
+                Error::new(format!(
                     "invalid {} {:?}: give a service account's e-mail address",
-                    file.given_by::<Self>("--impersonate-service-account"),
+                    file.option_source::<Self>("--impersonate-service-account"),
                     shown::value(chain)
                 ))
             })?;
@@ -136,7 +143,7 @@ impl CredentialOptions {
         if let Some(lifetime) = self.token_lifetime {
             search = search.token_lifetime(lifetime);
         }
-        if let Some(origin) = given(&self.iam_endpoint) {
+        if let Some(origin) = non_empty(&self.iam_endpoint) {
             search = search.iam_endpoint(origin);
         }
         Ok(search)
@@ -144,11 +151,11 @@ impl CredentialOptions {
 }
 
 /// Not by clap's `conflicts_with`, for which a variable that says no is a conflict too.
-pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Failure> {
+pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Error> {
     match options.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(Failure::new(format!(
-            "{name} is not for the emulator: leave out either it or --emulator"
-        ))),
+        Some((name, _)) => {
+            Err(Error::new(format!("{name} and --emulator exclude each other: remove one of them")))
+        }
         None => Ok(()),
     }
 }
@@ -157,7 +164,7 @@ pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Fail
 pub(crate) async fn find(
     search: CredentialsBuilder,
     emulator: Option<&Emulator>,
-) -> Result<Identity, Error> {
+) -> Result<Identity, tower_vertex::Error> {
     if let Some(emulator) = emulator {
         let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
         return Ok(Identity { source: Arc::new(source), info: None });
@@ -168,14 +175,14 @@ pub(crate) async fn find(
 }
 
 /// A first token, and the cache that keeps it.
-pub(crate) struct Minted {
+pub(crate) struct FetchedToken {
     pub(crate) cache: TokenCache,
     token: CachedToken,
     /// `None` if the source does not tell.
     pub(crate) life: Option<Duration>,
 }
 
-impl Minted {
+impl FetchedToken {
     /// The bare token. Whoever shows it does so on purpose.
     pub(crate) fn in_clear(&self) -> &str {
         let header = self.token.authorization().to_str().unwrap_or_default();
@@ -184,12 +191,14 @@ impl Minted {
 }
 
 /// Fetches a token as requests do: in time, and whatever the source does.
-pub(crate) async fn mint(source: Arc<dyn TokenSource>) -> Result<Minted, Error> {
+pub(crate) async fn fetch_token(
+    source: Arc<dyn TokenSource>,
+) -> Result<FetchedToken, tower_vertex::Error> {
     let life = Arc::default();
     let cache = TokenCache::new(Watched { source, life: Arc::clone(&life) });
     let token = cache.get().await?;
     let life = *life.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(Minted { cache, token, life })
+    Ok(FetchedToken { cache, token, life })
 }
 
 /// A source, and the life of its latest token as the source told it: a cache assumes one where

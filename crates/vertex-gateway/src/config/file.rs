@@ -13,12 +13,12 @@ use toml::de::DeTable;
 
 pub(crate) use self::options::FileOptions;
 use self::{
-    keys::{KEYS, Wrong, check_entries, check_keys, key_of},
+    keys::{FileError, KEYS, check_entries, check_keys, key_of},
     options::values_of,
 };
 use super::discovered::{self, Discovered};
 use crate::{
-    error::Failure,
+    error::Error,
     values::{LONGEST_FILE, given_in},
 };
 use tower_vertex::{
@@ -107,8 +107,8 @@ const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_
 
 impl ConfigFile {
     /// `O` has the option that names it.
-    pub(crate) fn load<O: Args>(path: &Path, known: &FileOptions) -> Result<Self, Failure> {
-        let refused = |why: String| Failure::of_file::<O>("--config", path, why);
+    pub(crate) fn load<O: Args>(path: &Path, known: &FileOptions) -> Result<Self, Error> {
+        let refused = |why: String| Error::of_file::<O>("--config", path, why);
         let text = regular_file::read_to_string(path, LONGEST_FILE)
             .map_err(|error| refused(error.to_string()))?;
         Self::parse(&text, known).map_err(refused)
@@ -122,7 +122,7 @@ impl ConfigFile {
     fn parse(text: &str, known: &FileOptions) -> Result<Self, String> {
         // Of the parser's errors the message alone: the rest quotes the file.
         let told = |error: toml::de::Error| match error.span() {
-            Some(at) => Wrong::new(at, error.message()).told(text),
+            Some(at) => FileError::new(at, error.message()).told(text),
             None => error.message().to_owned(),
         };
         let table = DeTable::parse(text).map_err(told)?;
@@ -133,15 +133,15 @@ impl ConfigFile {
             for (key, value) in table {
                 let Some(arg) = of_options.get(&**key.get_ref()) else { continue };
                 let wrong =
-                    |advice| Wrong::new(key.span(), format!("`{}`: {advice}", key.get_ref()));
+                    |advice| FileError::new(key.span(), format!("`{}`: {advice}", key.get_ref()));
                 if let Some(values) = values_of(arg, value.get_ref()).map_err(wrong)? {
                     options.insert(arg.get_long().unwrap_or_default().to_owned(), values);
                 }
             }
-            check_entries(text, table, "model", "give what clients ask for")?;
+            check_entries(text, table, "model", "give the name that clients use")?;
             check_entries(text, table, "client", "give the name of a client's key")
         })();
-        read.map_err(|wrong: Wrong| wrong.told(text))?;
+        read.map_err(|wrong: FileError| wrong.told(text))?;
         let file: Self = toml::from_str(text).map_err(told)?;
         Ok(Self { options, known: known.clone(), ..file })
     }
@@ -170,7 +170,7 @@ impl ConfigFile {
 
     /// What an option of `O` has its value from, for an error: the option, its variable, or this
     /// file.
-    pub(crate) fn given_by<O: Args>(&self, option: &str) -> String {
+    pub(crate) fn option_source<O: Args>(&self, option: &str) -> String {
         let key = || self.key_of_option(option.trim_start_matches("--"));
         let in_file = || Some(format!("`{}` of the configuration file", key()?));
         given_in::<O>(option).or_else(in_file).unwrap_or_else(|| option.to_owned())
@@ -214,7 +214,7 @@ impl ConfigFile {
         &self,
         base: Upstream,
         discovered: &Discovered,
-    ) -> Result<ModelTable, Failure> {
+    ) -> Result<ModelTable, Error> {
         let mut table = ModelTable::builder(base);
         match self.default_publisher.as_deref() {
             None => {}
@@ -238,7 +238,7 @@ impl Model {
             .then(|| Named { location: self.location.clone(), entry: entry.to_owned() })
     }
 
-    fn route(&self, discovered: &Discovered) -> Result<ModelRoute, Failure> {
+    fn route(&self, discovered: &Discovered) -> Result<ModelRoute, Error> {
         let mut route = ModelRoute::new();
         if let Some(model) = &self.model {
             route = route.model(model);
@@ -254,8 +254,8 @@ impl Model {
         }
         if let Some(named) = self.named() {
             if self.dedicated_host.is_some() {
-                return Err(Failure::new(format!(
-                    "model {:?}: leave out `dedicated_host`: it is looked up with the endpoint",
+                return Err(Error::new(format!(
+                    "model {:?}: remove `dedicated_host`: the gateway looks it up with the endpoint",
                     shown::value(&self.name)
                 )));
             }
@@ -284,13 +284,13 @@ pub(crate) fn address<O: Args>(
     option: &str,
     text: &str,
     file: &ConfigFile,
-) -> Result<SocketAddr, Failure> {
+) -> Result<SocketAddr, Error> {
     // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
-        Failure::new(format!(
+        Error::new(format!(
             "invalid {} {:?}: give an address and a port, such as 127.0.0.1:8080",
-            file.given_by::<O>(option),
+            file.option_source::<O>(option),
             shown::value(text)
         ))
     })

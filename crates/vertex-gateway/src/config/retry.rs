@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{
-    error::Failure,
+    error::Error,
     values::{number, time},
 };
 use tower_vertex::{model::ModelTable, retry::VertexRetryLayer, shown};
@@ -13,8 +13,9 @@ use tower_vertex::{model::ModelTable, retry::VertexRetryLayer, shown};
 /// The options about retries.
 #[derive(Clone, Debug, Args)]
 pub struct RetryOptions {
-    /// How often a request is sent at most, to all its locations together, if Vertex AI answers with
-    /// 408, 429, 500, 502, 503 or 504, or the connection fails; 1 sends nothing again
+    /// Largest number of times that a request is sent, to all its locations together, if Vertex AI
+    /// responds with 408, 429, 500, 502, 503 or 504, or the connection fails, from 1 to 100; with 1
+    /// it is never sent again
     #[arg(
         long,
         value_name = "NUMBER",
@@ -24,8 +25,8 @@ pub struct RetryOptions {
     )]
     pub max_attempts: u32,
 
-    /// Longest wait before an attempt; if Vertex AI asks for a longer one, its answer goes to the
-    /// client at once. 0 sends again without a wait
+    /// Longest wait before an attempt; if Vertex AI demands a longer one, its response goes to the
+    /// client at once. With 0 a request is sent again without a wait
     #[arg(
         long,
         value_name = "TIME",
@@ -45,13 +46,13 @@ impl RetryOptions {
     }
 
     /// Refuses a list of locations that would never be used.
-    pub(crate) fn check(&self, table: &ModelTable) -> Result<(), Failure> {
+    pub(crate) fn check(&self, table: &ModelTable) -> Result<(), Error> {
         let most = self.max_attempts;
         for entry in table.entries() {
             let locations = entry.locations().map_or(0, |locations| locations.upstreams().len());
             if locations > 1 && locations > most as usize {
                 let times = if most == 1 { "once".to_owned() } else { format!("{most} times") };
-                return Err(Failure::new(format!(
+                return Err(Error::new(format!(
                     "model {:?} has {locations} locations, and a request is sent {times} at most: \
                      set --max-attempts to {locations} or more, or list fewer",
                     shown::value(entry.pattern()),

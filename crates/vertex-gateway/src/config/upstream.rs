@@ -12,11 +12,10 @@ use super::{
     layered::{Given, Layered},
 };
 use crate::{
-    error::Failure,
-    values::{given, given_by, shown_debug},
+    error::Error,
+    values::{non_empty, option_source, shown_debug},
 };
 use tower_vertex::{
-    Error,
     auth::VertexAuthLayer,
     model::ModelTable,
     route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
@@ -33,7 +32,8 @@ pub struct TargetOptions {
     #[arg(long, env = "VERTEX_GATEWAY_PROJECT")]
     pub project: Option<String>,
 
-    /// Location: a region, `global`, `us` or `eu` [also env: GOOGLE_CLOUD_LOCATION or LOCATION]
+    /// Location of Vertex AI: a region, `global`, `us` or `eu` [also env: GOOGLE_CLOUD_LOCATION or
+    /// LOCATION]
     #[arg(long, env = "VERTEX_GATEWAY_LOCATION")]
     pub location: Option<String>,
 
@@ -50,23 +50,24 @@ pub struct TargetOptions {
     #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
     pub api_version: Option<String>,
 
-    /// Send requests, and the token, here instead of to Google: a private address or a proxy.
-    /// With a path it is the whole base, to which `/chat/completions` is added; without, Vertex
-    /// AI's own path is kept
+    /// URL to which requests and the access token are sent instead of to Google: a private address
+    /// or a proxy. A URL with a path is the whole base, to which `/chat/completions` is appended;
+    /// to one without a path, the path of Vertex AI is appended
     #[arg(long, value_name = "URL", env = "VERTEX_GATEWAY_UPSTREAM")]
     pub upstream: Option<String>,
 
-    /// Let the token travel in clear text to an http --upstream that is not this machine
+    /// Allow an http --upstream that is not on this machine, although the access token is then sent
+    /// in clear text
     #[arg(long, env = "VERTEX_GATEWAY_ALLOW_INSECURE_UPSTREAM", value_parser = FalseyValueParser::new())]
     pub allow_insecure_upstream: bool,
 
-    /// Let clients ask for each endpoint that is deployed in the regions in use, by its display
-    /// name, and list them in /v1/models
+    /// Serve each endpoint that is deployed in the regions in use under its display name, and list
+    /// these endpoints in /v1/models
     #[arg(long, env = "VERTEX_GATEWAY_DISCOVER_ENDPOINTS", value_parser = FalseyValueParser::new())]
     pub discover_endpoints: bool,
 
-    /// Header of clients that goes on to Vertex AI, besides those that always do; may be given
-    /// several times
+    /// Header of clients that is forwarded to Vertex AI, in addition to those that always are;
+    /// repeatable
     #[arg(
         long,
         value_name = "NAME",
@@ -75,8 +76,7 @@ pub struct TargetOptions {
     )]
     pub forward_header: Vec<String>,
 
-    /// Query parameter of clients that goes on to Vertex AI, besides `alt`; may be given several
-    /// times
+    /// Query parameter of clients that is forwarded to Vertex AI, in addition to `alt`; repeatable
     #[arg(long, value_name = "NAME", env = "VERTEX_GATEWAY_FORWARD_QUERY", value_delimiter = ',')]
     pub forward_query: Vec<String>,
 
@@ -84,8 +84,8 @@ pub struct TargetOptions {
     #[command(flatten)]
     pub credentials: CredentialOptions,
 
-    /// Configuration file: defaults of these options, and the models that clients may ask for by
-    /// names of your choice. `gateway.example.toml` has every key
+    /// Configuration file: defaults of these options, and a table of models with names of your
+    /// choice; `gateway.example.toml` has every key
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CONFIG")]
     pub config: Option<PathBuf>,
 
@@ -100,7 +100,7 @@ shown_debug!(
 );
 
 /// The settings of the upstream, each from the place that takes precedence.
-pub(crate) struct Settings {
+pub(crate) struct UpstreamSettings {
     builder: UpstreamBuilder,
     project: Option<Given>,
     location: Option<Given>,
@@ -113,7 +113,7 @@ pub(crate) struct Settings {
     pub(crate) own_host: bool,
 }
 
-impl Settings {
+impl UpstreamSettings {
     pub(crate) fn project(&self) -> Option<&Given> {
         self.project.as_ref()
     }
@@ -122,12 +122,12 @@ impl Settings {
         self.location.as_ref()
     }
 
-    pub(crate) fn upstream(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn upstream(&self) -> Result<Upstream, Error> {
         self.build(self.builder.clone())
     }
 
     /// An error names the place that the setting is from.
-    fn build(&self, builder: UpstreamBuilder) -> Result<Upstream, Failure> {
+    fn build(&self, builder: UpstreamBuilder) -> Result<Upstream, Error> {
         builder.build().map_err(|error| {
             let given = match error.setting() {
                 "project" => &self.project,
@@ -146,12 +146,12 @@ impl Settings {
 
     /// The upstream if there were a project: whatever else is wrong is found before the search for
     /// credentials, which may name the project.
-    pub(crate) fn with_some_project(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn with_some_project(&self) -> Result<Upstream, Error> {
         self.build(self.some_project())
     }
 
     /// The upstream if there were a project and a location, too.
-    pub(crate) fn with_some_names(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn with_some_names(&self) -> Result<Upstream, Error> {
         let builder = self.some_project();
         self.build(match self.location() {
             Some(_) => builder,
@@ -169,7 +169,7 @@ impl Settings {
 
 impl TargetOptions {
     /// Reads the configuration file, if one was named, which may set these options.
-    pub(crate) fn load(&mut self, known: &FileOptions) -> Result<(), Failure> {
+    pub(crate) fn load(&mut self, known: &FileOptions) -> Result<(), Error> {
         if let Some(path) = self.config() {
             self.file = ConfigFile::load::<Self>(path, known)?;
         }
@@ -177,7 +177,7 @@ impl TargetOptions {
     }
 
     /// Reads it again.
-    pub(crate) fn reload(&mut self) -> Result<(), Failure> {
+    pub(crate) fn reload(&mut self) -> Result<(), Error> {
         let known = self.file.known_options().clone();
         self.load(&known)
     }
@@ -187,15 +187,15 @@ impl TargetOptions {
     }
 
     fn dedicated_host(&self) -> Option<&str> {
-        given(&self.dedicated_host).or(given(&self.file.dedicated_host))
+        non_empty(&self.dedicated_host).or(non_empty(&self.file.dedicated_host))
     }
 
     fn upstream(&self) -> Option<&str> {
-        given(&self.upstream).or(given(&self.file.upstream))
+        non_empty(&self.upstream).or(non_empty(&self.file.upstream))
     }
 
     pub(crate) fn quota_project(&self) -> Option<&str> {
-        given(&self.credentials.quota_project).or(given(&self.file.quota_project))
+        non_empty(&self.credentials.quota_project).or(non_empty(&self.file.quota_project))
     }
 
     /// Refuses what is wrong whatever the credentials are: hosts, and models.
@@ -203,8 +203,8 @@ impl TargetOptions {
         &self,
         upstream: &Upstream,
         emulator: Option<&Emulator>,
-    ) -> Result<(), Failure> {
-        let anybody = StaticToken::new("none").map_err(Error::from)?;
+    ) -> Result<(), Error> {
+        let anybody = StaticToken::new("none").map_err(tower_vertex::Error::from)?;
         let auth = self.trusting(VertexAuthLayer::new(anybody), upstream, emulator, None)?;
         self.models(upstream, &auth, &Discovered::default()).map(drop)
     }
@@ -224,11 +224,11 @@ impl TargetOptions {
         upstream: &Upstream,
         auth: &VertexAuthLayer,
         discovered: &Discovered,
-    ) -> Result<ModelTable, Failure> {
+    ) -> Result<ModelTable, Error> {
         let table = self.file.table(upstream.clone(), discovered)?;
         for entry in table.entries() {
             if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
-                return Err(Failure::new(format!(
+                return Err(Error::new(format!(
                     "model {:?}: {}",
                     shown::value(entry.pattern()),
                     untrusted(upstream)
@@ -244,30 +244,30 @@ impl TargetOptions {
         &self,
         emulator: Option<&Emulator>,
         credentials: Option<&CredentialsInfo>,
-    ) -> Result<Settings, Failure> {
+    ) -> Result<UpstreamSettings, Error> {
         if emulator.is_some() {
             self.fit_the_emulator()?;
         }
         let file = &self.file;
-        let option = |value, name| Some((given(value)?, given_by::<Self>(name)));
+        let option = |value, name| Some((non_empty(value)?, option_source::<Self>(name)));
         let of_credentials = || Some((credentials?.project_id()?, "the credentials"));
         let of_emulator = |value| emulator.map(|_| (value, "the emulator"));
         let project = Layered {
             option: option(&self.project, "--project"),
             variables: &["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "PROJECT_ID"],
-            file: given(&file.project),
+            file: non_empty(&file.project),
             fallback: of_emulator("emulator").or_else(of_credentials),
         };
         let location = Layered {
             option: option(&self.location, "--location"),
             variables: &["GOOGLE_CLOUD_LOCATION", "LOCATION"],
-            file: given(&file.location),
+            file: non_empty(&file.location),
             fallback: of_emulator("us-central1"),
         };
         let endpoint = Layered {
             option: option(&self.endpoint, "--endpoint"),
             variables: &["ENDPOINT"],
-            file: given(&file.endpoint),
+            file: non_empty(&file.endpoint),
             fallback: None,
         };
         let (project, location, endpoint) = (project.first(), location.first(), endpoint.first());
@@ -298,7 +298,7 @@ impl TargetOptions {
                 builder.endpoint(Endpoint::Dedicated { id: id.clone(), dns: dns.value.clone() })
             }
             (Some(dns), None) => {
-                return Err(Failure::new(format!(
+                return Err(Error::new(format!(
                     "no endpoint set for {}: pass its id with --endpoint or set \
                      VERTEX_GATEWAY_ENDPOINT",
                     dns.from
@@ -311,7 +311,7 @@ impl TargetOptions {
         for name in given_or(&self.forward_query, &file.forward_query) {
             builder = builder.forward_query(name);
         }
-        if let Some(version) = given(&self.api_version).or(given(&file.api_version)) {
+        if let Some(version) = non_empty(&self.api_version).or(non_empty(&file.api_version)) {
             builder =
                 builder.api_version(version.parse::<ApiVersion>().map_err(|error| {
                     error.given_in(self.place(&self.api_version, "--api-version"))
@@ -329,7 +329,7 @@ impl TargetOptions {
             };
         }
         let own_host = emulator.is_some() || dedicated_host.is_some() || upstream.is_some();
-        Ok(Settings {
+        Ok(UpstreamSettings {
             builder,
             project,
             location,
@@ -341,17 +341,17 @@ impl TargetOptions {
         })
     }
 
-    fn fit_the_emulator(&self) -> Result<(), Failure> {
+    fn fit_the_emulator(&self) -> Result<(), Error> {
         not_with_the_emulator(&[
-            ("--upstream", given(&self.upstream).is_some()),
-            ("--dedicated-host", given(&self.dedicated_host).is_some()),
+            ("--upstream", non_empty(&self.upstream).is_some()),
+            ("--dedicated-host", non_empty(&self.dedicated_host).is_some()),
         ])
     }
 
     /// What an option has its value from, if it is one that the configuration file may have, too.
     fn place(&self, value: &Option<String>, option: &str) -> String {
-        match given(value) {
-            Some(_) => given_by::<Self>(option),
+        match non_empty(value) {
+            Some(_) => option_source::<Self>(option),
             None => {
                 let key = option.trim_start_matches("--").replace('-', "_");
                 format!("`{key}` of the configuration file")
@@ -359,21 +359,21 @@ impl TargetOptions {
         }
     }
 
-    fn checked_upstream(&self, url: &str, from: &str) -> Result<Uri, Failure> {
+    fn checked_upstream(&self, url: &str, from: &str) -> Result<Uri, Error> {
         let shown = shown::value(url);
         let uri = url.parse::<Uri>().ok().filter(|uri| !url.contains('@') && uri.host().is_some());
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
         let Some(uri) = uri else {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "invalid {from} {shown:?}: give a URL without a user name, such as \
                  https://vertex.example.com"
             )));
         };
         let clear_text = uri.scheme_str() == Some("http");
         if clear_text && !self.allow_insecure_upstream && !uri.host().is_some_and(is_loopback) {
-            return Err(Failure::new(format!(
-                "{from} {shown:?} would send the access token in clear text: use https, or \
-                 pass --allow-insecure-upstream if the network between is yours"
+            return Err(Error::new(format!(
+                "{from} {shown:?} would send the access token in clear text: use https, or pass \
+                     --allow-insecure-upstream if you trust the network in between"
             )));
         }
         Ok(uri)
@@ -386,7 +386,7 @@ impl TargetOptions {
         upstream: &Upstream,
         emulator: Option<&Emulator>,
         credentials: Option<&CredentialsInfo>,
-    ) -> Result<VertexAuthLayer, Failure> {
+    ) -> Result<VertexAuthLayer, Error> {
         // The host of another cloud follows from its domain, that of a dedicated endpoint does not.
         let other_cloud = credentials.and_then(CredentialsInfo::universe_domain).is_some()
             && !matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
@@ -394,7 +394,7 @@ impl TargetOptions {
             layer = layer.trust_origin(upstream.origin())?;
         }
         if layer.check_host(upstream.uri()).is_err() {
-            return Err(Failure::new(untrusted(upstream)));
+            return Err(Error::new(untrusted(upstream)));
         }
         if let Some(project) = self.quota_project() {
             layer = layer.quota_project(project).map_err(|error| {
@@ -452,14 +452,14 @@ mod tests {
         let emulator = Emulator::start().await.unwrap();
         let options = parse(&["--emulator", "--upstream", "http://127.0.0.1:9"]);
         let failure = options.settings(Some(&emulator), None).err().unwrap().to_string();
-        assert_eq!(
-            failure,
-            "--upstream is not for the emulator: leave out either it or --emulator"
-        );
+        assert_eq!(failure, "--upstream and --emulator exclude each other: remove one of them");
         let settings = parse(&["--emulator"]).settings(Some(&emulator), None).unwrap();
         assert!(settings.upstream().is_ok());
         let options = parse(&["--emulator", "--token-lifetime", "12h"]).credentials;
         let failure = options.start_emulator().await.unwrap_err().to_string();
-        assert!(failure.starts_with("--token-lifetime is not for the emulator"), "{failure}");
+        assert!(
+            failure.starts_with("--token-lifetime and --emulator exclude each other"),
+            "{failure}"
+        );
     }
 }

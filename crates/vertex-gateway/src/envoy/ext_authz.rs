@@ -23,7 +23,7 @@ use http::{
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::{Shared, proto};
+use super::{ExtAuthzState, proto};
 use crate::{
     inbound::{
         body::asks_for_upgrade,
@@ -55,11 +55,11 @@ const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 const LONGEST: usize = (u16::MAX - 1) as usize;
 
 /// What Envoy is told.
-pub(super) enum Verdict {
+pub(super) enum Decision {
     /// Let it through, as this head.
     Pass(Passed),
     /// Answer it at once.
-    Answer(Response<Bytes>),
+    Reply(Response<Bytes>),
 }
 
 /// The head of a request that may go on.
@@ -74,7 +74,7 @@ pub(super) struct Passed {
 }
 
 /// Envoy's `ext_authz`.
-pub(super) struct ExtAuthz(pub(super) Arc<Shared>);
+pub(super) struct ExtAuthz(pub(super) Arc<ExtAuthzState>);
 
 #[tonic::async_trait]
 impl Authorization for ExtAuthz {
@@ -95,7 +95,7 @@ impl Authorization for ExtAuthz {
     }
 }
 
-impl Shared {
+impl ExtAuthzState {
     async fn check(
         &self,
         mut asked: HttpRequest,
@@ -121,11 +121,11 @@ impl Shared {
         };
         record.log.end = End::Complete;
         match verdict {
-            Ok(Verdict::Pass(passed)) => {
+            Ok(Decision::Pass(passed)) => {
                 record.log.status = Some(StatusCode::OK);
                 proto::pass(&passed)
             }
-            Ok(Verdict::Answer(mut answer)) => {
+            Ok(Decision::Reply(mut answer)) => {
                 cors.put_on(answer.headers_mut());
                 record.log.status = Some(answer.status());
                 proto::answer(&answer, &id)
@@ -148,7 +148,7 @@ impl Shared {
         listener: Listener,
         cors: &Cors,
         record: &mut RequestRecord,
-    ) -> Result<Verdict, LocalReply> {
+    ) -> Result<Decision, LocalReply> {
         let refused = |error: BoxError| errors::local_reply(&error, &self.upstream);
         if asked.path.len() > LONGEST {
             return Err(refused(Error::from(RouteError::TooLong).into()));
@@ -163,7 +163,7 @@ impl Shared {
             self.browsers.admit(&uri, &seen, listener)?;
         }
         if is_options(&record.log.method) {
-            return answer_options(&came, cors).map(Verdict::Answer);
+            return answer_options(&came, cors).map(Decision::Reply);
         }
         let client = self.clients.load().authenticate(&came)?;
         if let Some(client) = &client {
@@ -181,7 +181,7 @@ impl Shared {
         let may =
             |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
         if let Some(answer) = list::answer(&record.log.method, path, &table, may, self.since) {
-            return answer.map(Verdict::Answer);
+            return answer.map(Decision::Reply);
         }
         check_method_for_path(&record.log.method, path, PREFIX)?;
         let body = whole_body(asked, &came)?;
@@ -235,7 +235,7 @@ impl Shared {
                 set.remove(name);
             }
         }
-        Ok(Verdict::Pass(Passed { uri: head.uri, set, removed, cors: cors.clone() }))
+        Ok(Decision::Pass(Passed { uri: head.uri, set, removed, cors: cors.clone() }))
     }
 }
 
@@ -329,7 +329,7 @@ fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, LocalRep
 
 fn truncated(length: usize) -> LocalReply {
     let message = format!(
-        "Envoy sent {length} bytes of the request body to be looked at, which is not all of it: send \
+        "Envoy sent only the first {length} bytes of the request body: send \
          a shorter one, or raise `max_request_bytes` of `with_request_body` in Envoy's configuration"
     );
     LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
@@ -346,7 +346,7 @@ fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(),
     let (asked, sent) = (clip(asked), clip(&sent));
     let message = format!(
         "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
-         changed: ask for {sent:?}"
+         changed: use {sent:?}"
     );
     Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_alias_not_supported", message))
 }

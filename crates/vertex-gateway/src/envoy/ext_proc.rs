@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, proto};
+use super::{ExtAuthzState, proto};
 use crate::{
     local_reply::LocalReply,
     outbound::{is_about_a_host, stream_headers},
@@ -35,11 +35,11 @@ const REPLAY: &str = "x-vertex-gateway-replay";
 const ATTEMPT: &str = "x-envoy-attempt-count";
 
 /// Envoy's `ext_proc`, among the filters of an upstream.
-pub(super) struct ExtProc(pub(super) Arc<Shared>);
+pub(super) struct ExtProc(pub(super) Arc<ExtAuthzState>);
 
 /// What a stream has to remember.
 #[derive(Default)]
-struct Attempt {
+struct StreamState {
     /// Of the token, if it is from here.
     generation: Option<u64>,
     /// Of a request whose token was rejected.
@@ -59,7 +59,7 @@ impl ExternalProcessor for ExtProc {
         let shared = Arc::clone(&self.0);
         // Ends with the stream, by which Envoy ends it.
         tokio::spawn(async move {
-            let mut attempt = Attempt::default();
+            let mut attempt = StreamState::default();
             while let Ok(Some(message)) = messages.message().await {
                 let answer = shared.process(message, &mut attempt).await;
                 let answer = answer.map(|response| ProcessingResponse {
@@ -75,11 +75,11 @@ impl ExternalProcessor for ExtProc {
     }
 }
 
-impl Shared {
+impl ExtAuthzState {
     async fn process(
         &self,
         message: ProcessingRequest,
-        attempt: &mut Attempt,
+        attempt: &mut StreamState,
     ) -> Result<processing_response::Response, Status> {
         use processing_response::Response::{ImmediateResponse, RequestHeaders, ResponseHeaders};
         match message.request {
@@ -103,7 +103,7 @@ impl Shared {
     async fn sending(
         &self,
         head: &Head,
-        attempt: &mut Attempt,
+        attempt: &mut StreamState,
     ) -> Result<HeaderMutation, LocalReply> {
         let mut mutation = HeaderMutation::default();
         let token = head.value(header::AUTHORIZATION.as_str()).unwrap_or_default();
@@ -148,7 +148,7 @@ impl Shared {
     }
 
     /// After a 401 to a token from here, once: waits until it is replaced, or cannot be.
-    async fn answered(&self, head: &Head, attempt: &Attempt) -> HeaderMutation {
+    async fn answered(&self, head: &Head, attempt: &StreamState) -> HeaderMutation {
         let mut mutation = head.for_clients();
         let Some(generation) = attempt.generation.filter(|_| !attempt.is_replay) else {
             return mutation;

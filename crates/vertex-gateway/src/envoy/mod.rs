@@ -38,14 +38,14 @@ use self::{
 use super::{
     access::Clients,
     config::retry::RetryOptions,
-    error::Failure,
+    error::Error,
     inbound::browser::Browsers,
-    output::say,
+    output::print_lines,
     server::{
         admin::Admin,
         bootstrap::{AccessControl, Backend},
         descriptors,
-        signals::{Ending, hang_up, stop_signal, tell_systemd},
+        signals::{Ending, notify_systemd, sighup, stop_signal},
     },
     telemetry::{Telemetry, trace},
     values::timeout,
@@ -53,7 +53,7 @@ use super::{
 use tower_vertex::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
 
 /// What all calls have in common.
-struct Shared {
+struct ExtAuthzState {
     upstream: Upstream,
     /// It has the table in force.
     models: VertexModelLayer,
@@ -77,8 +77,8 @@ const RETRY: RetryOptions =
 const WORKERS: usize = 1;
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
-pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
-    trace::warn_of_none("Envoy has the requests, and traces of its own");
+pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
+    trace::warn_of_none("Envoy forwards the requests, and has its own traces");
     let (address, options) =
         (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let access = AccessControl::open(options)?;
@@ -88,7 +88,7 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
     let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), Arc::default()));
     telemetry.register_models(&backend.catalog.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ExtAuthzState {
         upstream: backend.upstream.clone(),
         models: backend.catalog.layer().clone(),
         auth: backend.auth.clone(),
@@ -102,17 +102,17 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
         max_header_bytes: options.max_header_bytes,
     });
     // Both before anybody is told that it serves, and may send one.
-    let (stop, hang_up) = (stop_signal()?, hang_up()?);
+    let (stop, sighup) = (stop_signal()?, sighup()?);
     // A call of Envoy's takes no descriptor, so that a share of them is left.
     let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
     let door = Door::bind(&address, access.tls.clone(), connections).await?;
     let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that come before the first token wait for it; a failure is logged, and tried again.
-    shared.auth.cache().keep_warm().map_err(|error| Failure::new(error.to_string()))?;
+    shared.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
     tracing::info!(credentials = %backend.identity, "found");
-    tracing::info!(upstream = %shared.upstream, "sending Envoy's requests there");
+    tracing::info!(upstream = %shared.upstream, "routing Envoy's requests");
     if access.clients.load().have_keys() {
-        tracing::info!(keys = access.clients.load().len(), "clients must have a key");
+        tracing::info!(keys = access.clients.load().len(), "clients must send a key");
     }
     let mut lines = Vec::new();
     // In this process, it serves until the end.
@@ -124,13 +124,13 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Failure> {
         let browsers = Arc::clone(&access.browsers);
         tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, options.max_header_bytes));
     }
-    say(&lines);
-    backend.keep(access, options, &telemetry, hang_up);
-    tell_systemd("READY=1");
+    print_lines(&lines);
+    backend.spawn_reloads(access, options, &telemetry, sighup);
+    notify_systemd("READY=1");
     door.accept(&shared, stop).await;
     let mut ending = Ending::begin();
     telemetry.drain();
-    tell_systemd("STOPPING=1");
+    notify_systemd("STOPPING=1");
     if let Some(delay) = timeout(options.drain_delay) {
         door.accept(&shared, ending.delay(delay)).await;
     }

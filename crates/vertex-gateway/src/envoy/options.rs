@@ -8,20 +8,20 @@ use crate::{server::bootstrap::ServingOptions, values::shown_debug};
 #[derive(Clone, Args)]
 #[command(
     mut_arg("allow_unauthenticated", |arg| arg.help(
-        "Give tokens to whoever reaches --listen without a certificate: only Envoy can"
+        "Give access tokens to clients without a certificate: only Envoy can reach --listen"
     )),
     mut_arg("max_request_bytes", |arg| arg.help(
-        "Longest request body that Envoy may send along; as `max_request_bytes` of Envoy's \
-         `with_request_body`, or more; 0 refuses each one"
+        "Longest request body that Envoy may send with a call: at least `max_request_bytes` of \
+         Envoy's `with_request_body`; 0 refuses every body"
     )),
     mut_arg("drain_timeout", |arg| arg.help(
-        "Time that calls of Envoy under way have to come to their end after SIGTERM or Ctrl-C, \
-         before they are cut; 0 waits for all of them. Envoy's requests go on without"
+        "Time for Envoy's calls in flight to end after SIGTERM or Ctrl-C, after which they are cut; \
+         0 for no limit. The requests of Envoy continue without them"
     )),
 )]
 pub struct ExtAuthzOptions {
-    /// Where Envoy reaches it: an address and a port, 0 for a free one, or unix:PATH for a socket
-    /// file. The answers carry the access token, so an address that is not this machine's needs
+    /// Address and port that Envoy calls, or unix:PATH for a socket file; port 0 chooses a free
+    /// port. The responses carry the access token, so an address that is not on this machine needs
     /// --tls-client-ca
     #[arg(
         long,
@@ -31,7 +31,7 @@ pub struct ExtAuthzOptions {
     )]
     pub listen: String,
 
-    /// What all that serves has.
+    /// Options that `serve` and `ext-authz` share.
     #[command(flatten)]
     pub serving: ServingOptions,
 }

@@ -35,17 +35,17 @@ use tokio_io_timeout::TimeoutStream;
 use tonic::{Status, body::Body};
 use tower::ServiceExt as _;
 
-use super::{ExtAuthzOptions, Shared, ext_authz::ExtAuthz, ext_proc::ExtProc};
+use super::{ExtAuthzOptions, ExtAuthzState, ext_authz::ExtAuthz, ext_proc::ExtProc};
 use crate::{
     config::file::{ConfigFile, address},
-    error::Failure,
+    error::Error,
     inbound::{
         activity::{Activity, SentBody},
-        malformed::Connection,
+        malformed::LocalReplyIo,
         send_timeout::Streams,
         tls::Tls,
     },
-    seldom::Seldom,
+    seldom::LogThrottle,
     server::{accept_errors::AcceptErrors, connection::stopped, listener::cannot_listen},
 };
 use tower_vertex::{BoxError, shown};
@@ -84,11 +84,11 @@ pub(super) enum Address {
 }
 
 impl Address {
-    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Failure> {
+    pub(super) fn parse(text: &str, file: &ConfigFile) -> Result<Self, Error> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(Failure::new(format!(
+            Some("") => Err(Error::new(format!(
                 "invalid {} {text:?}: give a path, unix:PATH",
-                file.given_by::<ExtAuthzOptions>("--listen")
+                file.option_source::<ExtAuthzOptions>("--listen")
             ))),
             Some(path) => Ok(Self::File(path.into())),
             None => address::<ExtAuthzOptions>("--listen", text, file).map(Self::Tcp),
@@ -96,17 +96,18 @@ impl Address {
     }
 
     /// Whoever can ask gets a token, with a client's key or without.
-    pub(super) fn refuse_strangers(&self, mutual: bool, allowed: bool) -> Result<(), Failure> {
+    pub(super) fn refuse_strangers(&self, mutual: bool, allowed: bool) -> Result<(), Error> {
         match self {
             Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual && !allowed => {
-                Err(Failure::new(format!(
-                    "whoever reaches {addr} would be given access tokens: ask Envoy for a \
-                     certificate with --tls-client-ca; or, if only Envoy can reach it, pass \
+                Err(Error::new(format!(
+                    "every client that can reach {addr} would get access tokens: require Envoy's \
+                     certificate with --tls-client-ca; if only Envoy can reach the address, pass \
                      --allow-unauthenticated"
                 )))
             }
             Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual => {
-                tracing::warn!(%addr, "whoever reaches this address is given access tokens");
+                tracing::warn!(%addr, "every client that can reach this address gets access \
+                     tokens");
                 Ok(())
             }
             _ => Ok(()),
@@ -120,7 +121,7 @@ pub(super) struct Door {
     tls: Option<Arc<Tls>>,
     /// For so many connections at a time.
     room: Arc<Semaphore>,
-    full: Seldom,
+    full: LogThrottle,
     accept_errors: AcceptErrors,
     /// Each connection holds a receiver until its end.
     stop: watch::Sender<bool>,
@@ -149,7 +150,7 @@ impl Door {
         address: &Address,
         tls: Option<Arc<Tls>>,
         connections: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let listener = match address {
             Address::Tcp(addr) => {
                 let cannot = |error| cannot_listen(*addr, &error);
@@ -161,7 +162,7 @@ impl Door {
             Address::File(path) => {
                 remove_what_nobody_serves(path).await;
                 let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
-                    Failure::new(format!(
+                    Error::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
                         shown::path(path)
                     ))
@@ -170,7 +171,10 @@ impl Door {
             }
             #[cfg(not(unix))]
             Address::File(_) => {
-                return Err(Failure::new("this system has no socket files: give an address"));
+                return Err(Error::new(
+                    "this system does not support Unix sockets: set an \
+                     address",
+                ));
             }
         };
         let room = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
@@ -179,17 +183,17 @@ impl Door {
             listener,
             tls,
             room,
-            full: Seldom::default(),
+            full: LogThrottle::default(),
             accept_errors: AcceptErrors::default(),
             stop,
         })
     }
 
     /// Serves what comes in until `stop`.
-    pub(super) async fn accept(&self, shared: &Arc<Shared>, stop: impl Future<Output = ()>) {
+    pub(super) async fn accept(&self, shared: &Arc<ExtAuthzState>, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
-            let what = "could not accept a connection";
+            let what = "accept failed";
             tokio::select! {
                 () = &mut stop => return,
                 () = self.accept_errors.until_accepted(what, || self.next(shared)) => {}
@@ -197,7 +201,7 @@ impl Door {
         }
     }
 
-    async fn next(&self, shared: &Arc<Shared>) -> io::Result<()> {
+    async fn next(&self, shared: &Arc<ExtAuthzState>) -> io::Result<()> {
         // Those that come meanwhile wait in the kernel. It is never closed.
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => Some(room),
@@ -205,8 +209,8 @@ impl Door {
                 if let Some(times) = self.full.happened(std::time::Instant::now()) {
                     tracing::warn!(
                         times,
-                        "as many connections are open as the limit of open files allows: the next \
-                         ones wait"
+                        "the limit of open files allows no more connections: further connections \
+                             wait"
                     );
                 }
                 Arc::clone(&self.room).acquire_owned().await.ok()
@@ -228,7 +232,7 @@ impl Door {
         Ok(())
     }
 
-    fn serve<I>(&self, socket: I, room: Option<OwnedSemaphorePermit>, shared: &Arc<Shared>)
+    fn serve<I>(&self, socket: I, room: Option<OwnedSemaphorePermit>, shared: &Arc<ExtAuthzState>)
     where
         I: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -256,7 +260,7 @@ impl Door {
                             };
                             serve_grpc(socket, shared, &stopping, closing).await;
                         }
-                        Err(error) => tracing::info!(%error, "no TLS handshake"),
+                        Err(error) => tracing::info!(%error, "TLS handshake failed"),
                     }
                 }
             }
@@ -349,7 +353,10 @@ impl http_body::Body for Message {
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             let Some(end) = &mut this.end else { return Poll::Pending };
             ready!(end.as_mut().poll(cx));
-            let status = Status::deadline_exceeded("the message of the call did not come");
+            let status = Status::deadline_exceeded(
+                "the message of the call did not arrive in \
+                 time",
+            );
             return Poll::Ready(Some(Err(status.into())));
         };
         if !this.is_only {
@@ -369,7 +376,7 @@ impl http_body::Body for Message {
 
 async fn serve_grpc<I>(
     socket: I,
-    shared: Arc<Shared>,
+    shared: Arc<ExtAuthzState>,
     stopping: &watch::Receiver<bool>,
     closing: impl Future<Output = ()>,
 ) where
@@ -377,7 +384,7 @@ async fn serve_grpc<I>(
 {
     let socket = match opened(after_preface(socket), stopping).await {
         Ok(socket) => socket,
-        Err(error) => return tracing::debug!(%error, "a connection did not begin"),
+        Err(error) => return tracing::debug!(%error, "connection without an HTTP/2 preface closed"),
     };
     let longest = shared.max_request_bytes.saturating_add(HEADERS);
     let longest_head = u32::try_from(shared.max_header_bytes).unwrap_or(u32::MAX);
@@ -418,7 +425,7 @@ async fn serve_grpc<I>(
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_header_list_size(longest_head);
     let service = TowerToHyperService::new(service);
-    let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
+    let socket = LocalReplyIo::new(TokioIo::new(socket), Arc::clone(&activity));
     let mut connection = pin!(builder.serve_connection(socket, service));
     let ended = tokio::select! {
         ended = &mut connection => ended,

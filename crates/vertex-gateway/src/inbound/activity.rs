@@ -102,12 +102,12 @@ impl Activity {
 
     /// A request is given to the service. It is in flight until the call is dropped, which is to
     /// live as long as the body of its response.
-    pub(crate) fn call(self: &Arc<Self>, version: Version) -> Call {
+    pub(crate) fn call(self: &Arc<Self>, version: Version) -> InFlightRequest {
         self.begun.fetch_add(1, Relaxed);
         if version == Version::HTTP_2 {
             self.speaks_http2();
         }
-        Call { activity: Arc::clone(self), is_welcome: AtomicBool::new(false) }
+        InFlightRequest { activity: Arc::clone(self), is_authenticated: AtomicBool::new(false) }
     }
 
     pub(crate) fn speaks_http2(&self) {
@@ -250,12 +250,12 @@ impl Activity {
 
 /// A request in flight.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct InFlightRequest {
     activity: Arc<Activity>,
-    is_welcome: AtomicBool,
+    is_authenticated: AtomicBool,
 }
 
-impl Call {
+impl InFlightRequest {
     pub(crate) fn activity(&self) -> &Activity {
         &self.activity
     }
@@ -263,21 +263,21 @@ impl Call {
     /// The client has shown a good key, or need not have one.
     pub(crate) fn let_in(&self) {
         let activity = &self.activity;
-        if !self.is_welcome.swap(true, Relaxed) {
+        if !self.is_authenticated.swap(true, Relaxed) {
             activity.good.fetch_add(1, Relaxed);
         }
         activity.let_in.store(activity.now().saturating_add(1), Relaxed);
     }
 
-    pub(crate) fn is_welcome(&self) -> bool {
-        self.is_welcome.load(Relaxed)
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.is_authenticated.load(Relaxed)
     }
 }
 
-impl Drop for Call {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
         let activity = &self.activity;
-        if self.is_welcome() {
+        if self.is_authenticated() {
             activity.let_in.store(activity.now().saturating_add(1), Relaxed);
             activity.good.fetch_sub(1, Relaxed);
         }
@@ -302,12 +302,12 @@ pub(crate) struct SentBody<B> {
     rest: Bytes,
     /// Where HTTP/2 sends it.
     stalls: Option<Stalls>,
-    _call: Call,
+    _call: InFlightRequest,
 }
 
 impl<B> SentBody<B> {
     /// To be called by the future that answers the request.
-    pub(crate) fn new(body: B, call: Call) -> Self {
+    pub(crate) fn new(body: B, call: InFlightRequest) -> Self {
         let stalls = call.activity().is_http2().then(Stalls::of_this_stream).flatten();
         Self { body, rest: Bytes::new(), stalls, _call: call }
     }

@@ -54,7 +54,7 @@ pub(crate) fn admit(
     }
     match usize::try_from(request.body().size_hint().lower()) {
         Ok(length) if length <= limit => Ok(request),
-        _ => Err(LocalReply::from(&TooLarge { limit })),
+        _ => Err(LocalReply::from(&BodyTooLarge { limit })),
     }
 }
 
@@ -127,11 +127,11 @@ pub(crate) struct InboundBody {
 
 /// The error of a body that does not come to its end.
 #[derive(Debug)]
-pub(crate) struct TooSlow {
+pub(crate) struct BodyTimeout {
     patience: Duration,
 }
 
-impl fmt::Display for TooSlow {
+impl fmt::Display for BodyTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -141,19 +141,19 @@ impl fmt::Display for TooSlow {
     }
 }
 
-impl std::error::Error for TooSlow {}
+impl std::error::Error for BodyTimeout {}
 
 /// The error of a body whose client broke off, or sent what is no body.
 #[derive(Debug)]
-pub(crate) struct BrokeOff(hyper::Error);
+pub(crate) struct IncompleteBody(hyper::Error);
 
-impl fmt::Display for BrokeOff {
+impl fmt::Display for IncompleteBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request body did not come to its end: {}", self.0)
+        write!(f, "the request body is incomplete: {}", self.0)
     }
 }
 
-impl std::error::Error for BrokeOff {
+impl std::error::Error for IncompleteBody {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source()
     }
@@ -161,24 +161,24 @@ impl std::error::Error for BrokeOff {
 
 /// The error of a body that turned out longer than it may be.
 #[derive(Debug)]
-pub(crate) struct TooLarge {
+pub(crate) struct BodyTooLarge {
     limit: usize,
 }
 
-impl fmt::Display for TooLarge {
+impl fmt::Display for BodyTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the request body is longer than {} bytes, which --max-request-bytes allows",
+            "the request body is longer than {} bytes, the limit of --max-request-bytes",
             self.limit
         )
     }
 }
 
-impl std::error::Error for TooLarge {}
+impl std::error::Error for BodyTooLarge {}
 
-impl From<&TooLarge> for LocalReply {
-    fn from(error: &TooLarge) -> Self {
+impl From<&BodyTooLarge> for LocalReply {
+    fn from(error: &BodyTooLarge) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
     }
 }
@@ -197,13 +197,13 @@ impl Body for InboundBody {
             let Some(patience) = this.patience else { return Poll::Pending };
             let sleep = || Box::pin(tokio::time::sleep(patience));
             ready!(this.deadline.get_or_insert_with(sleep).as_mut().poll(cx));
-            return Poll::Ready(Some(Err(TooSlow { patience }.into())));
+            return Poll::Ready(Some(Err(BodyTimeout { patience }.into())));
         };
-        let frame = frame.transpose().map_err(BrokeOff)?;
+        let frame = frame.transpose().map_err(IncompleteBody)?;
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
             match this.left.checked_sub(data.len()) {
                 Some(left) => this.left = left,
-                None => return Poll::Ready(Some(Err(TooLarge { limit: this.limit }.into()))),
+                None => return Poll::Ready(Some(Err(BodyTooLarge { limit: this.limit }.into()))),
             }
         }
         Poll::Ready(frame.map(|frame| Ok(frame.map_data(detached))))

@@ -20,7 +20,7 @@ use http::{
 };
 
 use crate::{
-    error::Failure,
+    error::Error,
     local_reply::{LocalReply, clip},
     values::parsed,
 };
@@ -44,13 +44,15 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
 /// The options about browsers.
 #[derive(Clone, Debug, Args)]
 pub struct BrowserOptions {
-    /// Origin of web pages that may ask, such as https://app.example.com; repeatable, or with commas
-    /// between. `*` lets all pages ask, which clients must have keys for [default: none]
+    /// Origin of web pages that may send requests, such as https://app.example.com; repeatable, or
+    /// separated by commas. `*` allows all pages, and requires that clients have keys [default:
+    /// none]
     #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_CORS_ORIGIN", value_delimiter = ',', value_parser = parsed(CorsOrigin::from_str))]
     pub cors_origin: Vec<CorsOrigin>,
 
-    /// Host that clients may ask under where they need no key, beside the names of this machine, such as
-    /// gateway.example.com or *.example.com; repeatable, or with commas between. `*` allows all
+    /// Host name under which clients without keys may send requests, in addition to the names of
+    /// this machine, such as gateway.example.com or *.example.com; repeatable, or separated by
+    /// commas. `*` allows all
     #[arg(long, value_name = "HOST", env = "VERTEX_GATEWAY_ALLOWED_HOST", value_delimiter = ',', value_parser = parsed(AllowedHost::from_str))]
     pub allowed_host: Vec<AllowedHost>,
 }
@@ -112,7 +114,9 @@ impl FromStr for CorsOrigin {
         }
         if text == "null" {
             return Err(
-                "any page can be of the origin `null`, so give another one: serve your pages over http or https".into()
+                "any page can have the origin `null`: serve your pages over http or https, and \
+                     give that origin"
+                    .into(),
             );
         }
         let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
@@ -179,9 +183,9 @@ impl Listener {
 
 impl Browsers {
     /// `keys` is whether clients must have keys, `mutual` whether they must show certificates.
-    pub(crate) fn new(options: &BrowserOptions, keys: bool, mutual: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(options: &BrowserOptions, keys: bool, mutual: bool) -> Result<Self, Error> {
         if !keys && options.cors_origin.iter().any(CorsOrigin::is_any) {
-            return Err(Failure::new(
+            return Err(Error::new(
                 "--cors-origin '*' lets every web page use your credentials: name the origins of your \
                  pages, or give clients keys with --client-key-file",
             ));
@@ -306,8 +310,9 @@ pub(crate) fn is_options(method: &Method) -> bool {
 
 fn foreign_host(authority: &str) -> LocalReply {
     let message = format!(
-        "the request asks for the host {:?}, which is not this gateway's: ask at 127.0.0.1 or \
-         localhost; if it is a name of this gateway, start it with --allowed-host and that name",
+        "the request is for the host {:?}, which is not a name of this gateway: use 127.0.0.1 or \
+             localhost; if it is a name of this gateway, start the gateway with --allowed-host \
+             and that name",
         clip(&String::from_utf8_lossy(authority.as_bytes()))
     );
     LocalReply::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
@@ -316,13 +321,13 @@ fn foreign_host(authority: &str) -> LocalReply {
 fn cross_origin(origin: Option<&HeaderValue>) -> LocalReply {
     let message = match origin {
         Some(origin) => format!(
-            "a web page of {:?} has made this request, and its origin is not one that may: if it is \
-             yours, start the gateway with --cors-origin and that origin",
+            "a web page of {:?} sent this request, and this origin is not allowed: if the page is \
+                 yours, start the gateway with --cors-origin and that origin",
             clip(&String::from_utf8_lossy(origin.as_bytes()))
         ),
         None => {
-            "a web page of another origin has made this request, which only `fetch` with CORS may, \
-             of an origin that --cors-origin names"
+            "a web page of another origin sent this request without CORS: use `fetch` with CORS, \
+                 from an origin that --cors-origin allows"
                 .to_owned()
         }
     };

@@ -14,7 +14,7 @@ pub(super) struct Framing {
     at: At,
     /// The one that is under way.
     line: Line,
-    fields: Fields,
+    fields: FramingHeaders,
     /// How many heads were complete.
     heads: u64,
 }
@@ -65,7 +65,7 @@ enum At {
 
 /// A line that is not as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct FramingError {
     /// Where it ends, in the bytes that were to be followed.
     pub(super) at: usize,
     pub(super) why: &'static str,
@@ -73,7 +73,7 @@ pub(super) struct Refused {
 
 /// What the fields of a request said so far.
 #[derive(Debug, Default)]
-struct Fields {
+struct FramingHeaders {
     host: bool,
     length: Option<u64>,
     chunked: bool,
@@ -81,7 +81,7 @@ struct Fields {
 
 impl Framing {
     pub(super) fn new() -> Self {
-        Self { at: At::First, line: Line::default(), fields: Fields::default(), heads: 0 }
+        Self { at: At::First, line: Line::default(), fields: FramingHeaders::default(), heads: 0 }
     }
 
     /// Whether the first line of a request has begun and has not ended.
@@ -113,7 +113,7 @@ impl Framing {
     }
 
     /// Follows the next bytes. None must come after those that were refused.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.at {
@@ -146,7 +146,7 @@ impl Framing {
                         ended
                     };
                     if let Err(why) = ended {
-                        return Err(Refused { at: bytes.len() - rest.len() + end, why });
+                        return Err(FramingError { at: bytes.len() - rest.len() + end, why });
                     }
                     rest = &rest[end + 1..];
                 }
@@ -177,15 +177,17 @@ impl Framing {
             // RFC 9112 §2.2: empty lines before a request are skipped.
             at @ (At::First | At::RequestLine) if line.is_empty() => at,
             At::First | At::RequestLine => {
-                self.fields = Fields::default();
+                self.fields = FramingHeaders::default();
                 At::Field
             }
             At::Field if line.is_empty() => {
                 self.heads += 1;
                 match &self.fields {
-                    Fields { chunked: true, .. } => At::ChunkSize,
-                    Fields { length: None | Some(0), .. } => At::RequestLine,
-                    Fields { length: Some(left), .. } => At::Data { left: *left, chunked: false },
+                    FramingHeaders { chunked: true, .. } => At::ChunkSize,
+                    FramingHeaders { length: None | Some(0), .. } => At::RequestLine,
+                    FramingHeaders { length: Some(left), .. } => {
+                        At::Data { left: *left, chunked: false }
+                    }
                 }
             }
             At::Field => {
@@ -205,10 +207,10 @@ impl Framing {
     }
 }
 
-impl Fields {
+impl FramingHeaders {
     fn add(&mut self, line: &[u8], whole: bool) -> Result<(), &'static str> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err("a field goes on in the next line");
+            return Err("a header continues on the next line");
         }
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = line.split_at(colon);
@@ -242,10 +244,10 @@ impl Fields {
 fn chunk_size(line: &[u8], whole: bool) -> Result<u64, &'static str> {
     let end = line.iter().position(|byte| *byte == b';');
     if end.is_none() && !whole {
-        return Err("a chunk's size that is too long");
+        return Err("a chunk size that is too long");
     }
     let size = trim_end(&line[..end.unwrap_or(line.len())]);
-    number(size, 16).ok_or("a chunk's size that is not a number")
+    number(size, 16).ok_or("a chunk size that is not a number")
 }
 
 /// Without the blanks of RFC 9110 §5.6.3, which are no other bytes.
@@ -316,8 +318,8 @@ mod tests {
             ("a: b\nc: d\r\n", "a line ends without"),
             ("a: b\r\n\n", "a line ends without"),
             ("Host: a\r\nhost: a\r\n", "more than one Host"),
-            ("a: b\r\n c\r\n", "goes on in the next line"),
-            ("a: b\r\n\tc\r\n", "goes on in the next line"),
+            ("a: b\r\n c\r\n", "continues on the next line"),
+            ("a: b\r\n\tc\r\n", "continues on the next line"),
             ("Content-Length: 1\r\nContent-Length: 1\r\n", "more than one Content-Length"),
             ("Content-Length: 1, 1\r\n", "a Content-Length that is not"),
             ("Content-Length: +1\r\n", "a Content-Length that is not"),
@@ -330,10 +332,10 @@ mod tests {
             ("Transfer-Encoding: gzip, chunked\r\n", "a Transfer-Encoding that is not"),
             ("Transfer-Encoding: xchunked\r\n", "a Transfer-Encoding that is not"),
             ("Content-Length: 1\u{c}\r\n", "a Content-Length that is not"),
-            ("Transfer-Encoding: chunked\r\n\r\n+1\r\n", "a chunk's size"),
+            ("Transfer-Encoding: chunked\r\n\r\n+1\r\n", "a chunk size"),
             (&format!("Transfer-Encoding: chunked\r\n\r\n{}2f\r\n", "0".repeat(130)), "too long"),
             (&format!("Transfer-Encoding: chunked\r\n\r\n1{}\r\n", " ".repeat(130)), "too long"),
-            ("Transfer-Encoding: chunked\r\n\r\n\r\n", "a chunk's size"),
+            ("Transfer-Encoding: chunked\r\n\r\n\r\n", "a chunk size"),
             ("Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "longer than its size"),
             ("Transfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n", "a line ends without"),
             ("Transfer-Encoding: chunked\r\n\r\n1;\n", "a line ends without"),

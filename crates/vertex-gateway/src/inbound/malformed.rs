@@ -27,8 +27,8 @@ const OWN_ANSWERS: [(&[u8], StatusCode); 3] = [
 
 const NOT_HTTP: &str = "the request is not HTTP";
 const URI_TOO_LONG: &str = "the request's URI is too long";
-const HEAD_TOO_LONG: &str = "the request's headers are too long, or too many: \
-     --max-header-bytes says how long they may be, and there may be 100 of them";
+const HEAD_TOO_LONG: &str = "the request's first line and headers are longer than \
+     --max-header-bytes, or there are more than 100 headers";
 
 /// A connection whose unreadable requests get an OpenAI-shaped answer.
 ///
@@ -36,13 +36,13 @@ const HEAD_TOO_LONG: &str = "the request's headers are too long, or too many: \
 /// all that was written before, and no new one was given to the service. What is written then is
 /// nobody's answer but hyper's own. HTTP/2 has frames for such cases.
 #[derive(Debug)]
-pub(crate) struct Connection<I> {
+pub(crate) struct LocalReplyIo<I> {
     io: I,
     activity: Arc<Activity>,
     instead: Bytes,
 }
 
-impl<I> Connection<I> {
+impl<I> LocalReplyIo<I> {
     pub(crate) fn new(io: I, activity: Arc<Activity>) -> Self {
         Self { io, activity, instead: Bytes::new() }
     }
@@ -61,7 +61,7 @@ impl<I> Connection<I> {
             _ => (status, HEAD_TOO_LONG),
         };
         let peer_address = self.activity.shown_peer_address();
-        tracing::info!(status = status.as_u16(), peer_address, "refused: {message}");
+        tracing::info!(status = status.as_u16(), peer_address, "request rejected: {message}");
         let body = LocalReply::malformed(status, message).to_response().into_body();
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
@@ -74,7 +74,7 @@ impl<I> Connection<I> {
     }
 }
 
-impl<I: Write + Unpin> Connection<I> {
+impl<I: Write + Unpin> LocalReplyIo<I> {
     fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
         if written.is_pending() {
             self.activity.blocked();
@@ -95,7 +95,7 @@ impl<I: Write + Unpin> Connection<I> {
     }
 }
 
-impl<I: Write + Unpin> Write for Connection<I> {
+impl<I: Write + Unpin> Write for LocalReplyIo<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -145,7 +145,7 @@ impl<I: Write + Unpin> Write for Connection<I> {
     }
 }
 
-impl<I: Read + Unpin> Read for Connection<I> {
+impl<I: Read + Unpin> Read for LocalReplyIo<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -106,9 +106,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             this.timer.clear();
         }
         ready!(this.timer.poll_over(cx, *this.limit));
-        tracing::info!(
-            "a client took nothing of its response for --send-timeout: its stream is reset"
-        );
+        tracing::info!("stream reset: the client read nothing of its response for --send-timeout");
         Poll::Ready(())
     }
 }

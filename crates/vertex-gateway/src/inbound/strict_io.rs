@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     activity::Activity,
-    framing::{Framing, Refused},
+    framing::{Framing, FramingError},
 };
 
 /// What is read instead of an ambiguous line's end and all that comes after it: no line of HTTP has
@@ -108,9 +108,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         };
         read?;
-        if let Err(Refused { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
+        if let Err(FramingError { at, why }) = this.framing.follow(&buffer.filled()[before..]) {
             let peer_address = this.activity.shown_peer_address();
-            tracing::info!(reason = why, peer_address, "a request was refused unread");
+            tracing::info!(reason = why, peer_address, "request rejected: ambiguous framing");
             buffer.set_filled(before + at);
             read_from(this.refused.insert(INSTEAD), buffer);
         }
@@ -134,7 +134,7 @@ impl<I> Drop for StrictIo<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {
             let peer_address = self.activity.shown_peer_address();
-            tracing::info!(peer_address, "a connection ended in the middle of a request's head");
+            tracing::info!(peer_address, "connection closed in the middle of a request head");
         }
     }
 }

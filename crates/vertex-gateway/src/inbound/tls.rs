@@ -12,7 +12,7 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        CertificateError, Error, RootCertStore, ServerConfig,
+        CertificateError, RootCertStore, ServerConfig,
         client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
         crypto::{CryptoProvider, ring},
         pki_types::{
@@ -26,7 +26,7 @@ use tokio_rustls::{
 use zeroize::Zeroizing;
 
 use crate::{
-    error::Failure,
+    error::Error,
     values::{LONGEST_FILE, shown_debug},
 };
 use tower_vertex::{regular_file, shown};
@@ -34,16 +34,17 @@ use tower_vertex::{regular_file, shown};
 /// The options about TLS for clients.
 #[derive(Clone, Args)]
 pub struct TlsOptions {
-    /// Serve TLS with this certificate, PEM, followed by those of the authorities between; read
-    /// again when it changes
+    /// Certificate with which clients are served over TLS, PEM, followed by the intermediate
+    /// certificates; it is read again when it changes [default: none, plain HTTP]
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
 
-    /// Private key of that certificate: PEM, without a password
+    /// Private key of --tls-cert: PEM, without a password
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
 
-    /// Serve only clients that show a certificate of one of these authorities, PEM (mutual TLS)
+    /// Certificate authorities, PEM: only clients that present a certificate of one of them are
+    /// served (mutual TLS)
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_TLS_CLIENT_CA")]
     pub tls_client_ca: Option<PathBuf>,
 }
@@ -75,7 +76,7 @@ impl Authorities {
 
 impl TlsOptions {
     /// TLS, if it was asked for.
-    pub(crate) fn load(&self) -> Result<Option<Tls>, Failure> {
+    pub(crate) fn load(&self) -> Result<Option<Tls>, Error> {
         let given =
             |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let client_authorities = given(&self.tls_client_ca);
@@ -83,12 +84,12 @@ impl TlsOptions {
             (Some(certificate), Some(key)) => (certificate, key),
             (None, None) if client_authorities.is_none() => return Ok(None),
             (None, None) => {
-                return Err(Failure::new(
-                    "--tls-client-ca needs TLS: give --tls-cert and --tls-key too",
+                return Err(Error::new(
+                    "--tls-client-ca requires TLS: set --tls-cert and --tls-key too",
                 ));
             }
-            (None, Some(_)) => return Err(Failure::new("--tls-key needs its --tls-cert")),
-            (Some(_), None) => return Err(Failure::new("--tls-cert needs its --tls-key")),
+            (None, Some(_)) => return Err(Error::new("--tls-key requires --tls-cert")),
+            (Some(_), None) => return Err(Error::new("--tls-cert requires --tls-key")),
         };
         let (config, authorities) = read(&certificate, &key, client_authorities.as_deref())?;
         Ok(Some(Tls {
@@ -114,7 +115,7 @@ impl Tls {
     }
 
     /// Reads the files again. On an error the old certificate stays.
-    pub(crate) fn reload(&self) -> Result<(), Failure> {
+    pub(crate) fn reload(&self) -> Result<(), Error> {
         let (config, authorities) =
             read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
         self.config.store(Arc::new(config));
@@ -145,9 +146,9 @@ fn read(
     certificate: &Path,
     key: &Path,
     authorities: Option<&Path>,
-) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Failure> {
+) -> Result<(ServerConfig, Vec<CertificateDer<'static>>), Error> {
     let refused =
-        |option: &str, path: &Path, why: &str| Failure::of_file::<TlsOptions>(option, path, why);
+        |option: &str, path: &Path, why: &str| Error::of_file::<TlsOptions>(option, path, why);
     let text = |option: &str, path: &Path| {
         let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
         text.map_err(|error| refused(option, path, &error.to_string()))
@@ -157,26 +158,24 @@ fn read(
         let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         match parsed {
             Ok(parsed) if parsed.is_empty() => {
-                Err(refused(option, path, "there is no certificate in it: give PEM"))
+                Err(refused(option, path, "the file has no certificate: use PEM"))
             }
             Ok(parsed) => Ok(parsed),
-            Err(_) => Err(refused(option, path, "it is not PEM")),
+            Err(_) => Err(refused(option, path, "the file is not PEM")),
         }
     };
     let chain = certificates("--tls-cert", certificate)?;
     let private = PrivateKeyDer::from_pem_slice(&text("--tls-key", key)?).map_err(|error| {
         let why = match error {
-            pem::Error::NoItemsFound => {
-                "there is no private key in it: give PEM, and not one with a password"
-            }
-            _ => "it is not PEM",
+            pem::Error::NoItemsFound => "the file has no private key: use PEM without a password",
+            _ => "the file is not PEM",
         };
         refused("--tls-key", key, why)
     })?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::new(error.to_string()))?;
+        .map_err(|error| Error::new(error.to_string()))?;
     let mut of_clients = Vec::new();
     let builder = match authorities {
         None => builder.with_no_client_auth(),
@@ -196,11 +195,12 @@ fn read(
     };
     warn_of_its_time(certificate, &chain, provider);
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
-        Error::InconsistentKeys(_) => {
-            let why = format!("it is not the key of {}", shown::path(certificate));
+        tokio_rustls::rustls::Error::InconsistentKeys(_) => {
+            let why =
+                format!("the key does not belong to the certificate {}", shown::path(certificate));
             refused("--tls-key", key, &why)
         }
-        Error::InvalidCertificate(error) => {
+        tokio_rustls::rustls::Error::InvalidCertificate(error) => {
             refused("--tls-cert", certificate, &format!("cannot be used: {error}"))
         }
         error => refused("--tls-key", key, &format!("cannot be used: {error}")),
@@ -214,10 +214,10 @@ fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Ar
     let file = shown::path(path);
     match error_of_its_time(chain, provider) {
         Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            tracing::warn!(%file, "the certificate has expired: clients will refuse it");
+            tracing::warn!(%file, "the certificate has expired: clients will reject it");
         }
         Some(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            tracing::warn!(%file, "the certificate is not valid yet: clients will refuse it");
+            tracing::warn!(%file, "the certificate is not valid yet: clients will reject it");
         }
         _ => {}
     }
@@ -235,7 +235,7 @@ fn error_of_its_time(
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
     let name = ServerName::try_from("localhost").ok()?;
     match verifier.build().ok()?.verify_server_cert(first, &[], &name, &[], UnixTime::now()) {
-        Err(Error::InvalidCertificate(error)) => Some(error),
+        Err(tokio_rustls::rustls::Error::InvalidCertificate(error)) => Some(error),
         _ => None,
     }
 }

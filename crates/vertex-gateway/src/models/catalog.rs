@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::discovery;
 use crate::{
     config::{discovered::Discovered, retry::RetryOptions, upstream::TargetOptions},
-    error::Failure,
+    error::Error,
 };
 use tower_vertex::{
     auth::VertexAuthLayer,
@@ -48,7 +48,7 @@ impl Catalog {
         emulator: Option<Arc<Emulator>>,
         info: Option<CredentialsInfo>,
         retry: RetryOptions,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let current = Current { target, upstream, retry, discovered: Discovered::default() };
         let (current, table) = current.look_up(&auth).await?;
         let layer = VertexModelLayer::new(table);
@@ -61,13 +61,13 @@ impl Catalog {
     }
 
     /// Reads the file again. On an error the table stays as it was.
-    pub(crate) async fn reload(&self) -> Result<(), Failure> {
+    pub(crate) async fn reload(&self) -> Result<(), Error> {
         let mut current = self.current.lock().await;
         let mut target = current.target.clone();
         target.reload()?;
         let changed = target.file.changed_options(&current.target.file);
         if !changed.is_empty() {
-            tracing::warn!(keys = changed.join(", "), "what these set changes at the next start");
+            tracing::warn!(keys = changed.join(", "), "these keys take effect at the next start");
         }
         let settings = target.settings(self.emulator.as_deref(), self.info.as_ref())?;
         let (retry, discovered) = (current.retry.clone(), current.discovered.clone());
@@ -80,7 +80,7 @@ impl Catalog {
 
     /// Looks endpoints up again whenever `interval` has passed. What was found before stays in force
     /// while Vertex AI does not answer.
-    pub(crate) async fn keep(self: Arc<Self>, interval: Duration) {
+    pub(crate) async fn refresh_every(self: Arc<Self>, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
             let mut current = self.current.lock().await;
@@ -90,11 +90,12 @@ impl Catalog {
             match current.look_up(&self.auth).await {
                 Ok((next, _)) if next.discovered == current.discovered => {}
                 Ok((next, table)) => {
-                    tracing::info!(models = table.entries().len(), "endpoints have changed");
+                    tracing::info!(models = table.entries().len(), "endpoints changed");
                     self.layer.set_table(table);
                     *current = next;
                 }
-                Err(error) => tracing::warn!(%error, "endpoints were not found again"),
+                Err(error) => tracing::warn!(%error, "looking up endpoints failed; keeping the \
+                     previous ones"),
             }
         }
     }
@@ -102,7 +103,7 @@ impl Catalog {
 
 impl Current {
     /// The same with what Vertex AI says of endpoints now.
-    async fn look_up(&self, auth: &VertexAuthLayer) -> Result<(Self, ModelTable), Failure> {
+    async fn look_up(&self, auth: &VertexAuthLayer) -> Result<(Self, ModelTable), Error> {
         let Self { target, upstream, retry, .. } = self;
         let discovered = discovery::look_up(target, upstream, auth).await?;
         let table = target.models(upstream, auth, &discovered)?;

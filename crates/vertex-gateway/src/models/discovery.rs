@@ -12,7 +12,7 @@ use crate::{
         discovered::{Deployed, Discovered},
         upstream::TargetOptions,
     },
-    error::{Failure, causes},
+    error::{Error, causes},
     outbound::Outbound,
 };
 use tower_vertex::{
@@ -32,7 +32,7 @@ pub(crate) async fn look_up(
     target: &TargetOptions,
     base: &Upstream,
     auth: &VertexAuthLayer,
-) -> Result<Discovered, Failure> {
+) -> Result<Discovered, Error> {
     let mut discovered = Discovered::default();
     let mut known = HashMap::new();
     for (model, named) in target.file.named() {
@@ -44,7 +44,11 @@ pub(crate) async fn look_up(
             }
         };
         let found = endpoints.find(&named.entry).await.map_err(|error| {
-            Failure::negative(format!("model {:?}: {}", shown::value(model), told(upstream, error)))
+            Error::negative(format!(
+                "model {:?}: {}",
+                shown::value(model),
+                describe_error(upstream, error)
+            ))
         })?;
         discovered.named.insert(named, found);
     }
@@ -52,7 +56,8 @@ pub(crate) async fn look_up(
         for location in regions(target, base)? {
             let (upstream, endpoints) = endpoints_at(base, Some(&location), auth)?;
             let listed = endpoints.list().await;
-            let listed = listed.map_err(|error| Failure::negative(told(&upstream, error)))?;
+            let listed =
+                listed.map_err(|error| Error::negative(describe_error(&upstream, error)))?;
             discovered.deployed.extend(deployed(&location, &listed));
         }
     }
@@ -60,7 +65,7 @@ pub(crate) async fn look_up(
 }
 
 /// Where endpoints can be: the regions that requests go to.
-fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Failure> {
+fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Error> {
     let default = base.location().map(|location| location.as_str());
     let mut regions = Vec::new();
     for location in default.into_iter().chain(target.file.locations()) {
@@ -71,7 +76,7 @@ fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Failu
         }
     }
     if regions.is_empty() {
-        return Err(Failure::new(
+        return Err(Error::new(
             "no region for --discover-endpoints: endpoints are deployed in regions; give one \
              with --location, or in a [[model]]",
         ));
@@ -80,7 +85,7 @@ fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Failu
 }
 
 /// An error of a lookup, with the place that was asked.
-pub(crate) fn told(upstream: &Upstream, error: DiscoverError) -> String {
+pub(crate) fn describe_error(upstream: &Upstream, error: DiscoverError) -> String {
     let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
     match error {
         DiscoverError::Transport(_) => {
@@ -94,9 +99,9 @@ fn endpoints_at(
     base: &Upstream,
     location: Option<&str>,
     auth: &VertexAuthLayer,
-) -> Result<(Upstream, Endpoints), Failure> {
+) -> Result<(Upstream, Endpoints), Error> {
     if matches!(base.endpoint(), Endpoint::BaseUrl { .. }) {
-        return Err(Failure::new(
+        return Err(Error::new(
             "endpoints cannot be looked up by name behind an --upstream with a path: give its \
              scheme and host alone, or the endpoints by id",
         ));
@@ -120,7 +125,7 @@ fn deployed(location: &str, listed: &[EndpointDescription]) -> Vec<Deployed> {
         let endpoint = match described.endpoint() {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                tracing::warn!(location, %error, "an endpoint is left out");
+                tracing::warn!(location, %error, "endpoint ignored");
                 return None;
             }
         };

@@ -17,12 +17,12 @@ use tower_vertex::replay::detached;
 /// connection is for the next request; dropped before that, it is closed, since what is left of the
 /// answer would come first.
 #[derive(Debug)]
-pub(crate) struct AnswerBody<B> {
+pub(crate) struct UpstreamBody<B> {
     body: Incoming,
     lease: Option<Lease<B>>,
 }
 
-impl<B> AnswerBody<B> {
+impl<B> UpstreamBody<B> {
     pub(super) fn new(body: Incoming, lease: Lease<B>) -> Self
     where
         B: Send + 'static,
@@ -44,7 +44,7 @@ impl<B> AnswerBody<B> {
     }
 }
 
-impl<B: Send + 'static> Body for AnswerBody<B> {
+impl<B: Send + 'static> Body for UpstreamBody<B> {
     type Data = Bytes;
     type Error = hyper::Error;
 

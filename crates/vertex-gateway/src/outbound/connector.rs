@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 
 use super::pool::PoolKey;
 use crate::{
-    error::Failure,
+    error::Error,
     telemetry::{Connections, CountConnections},
 };
 use tower_vertex::{BoxError, replay::READ_BUFFER};
@@ -31,7 +31,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 pub(super) struct Connector(HttpsConnector<CountConnections<HttpConnector>>);
 
 impl Connector {
-    pub(super) fn new(connections: &Connections) -> Result<Self, Failure> {
+    pub(super) fn new(connections: &Connections) -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         // Without it, the small frames of a request wait for acknowledgements.
@@ -45,7 +45,7 @@ impl Connector {
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
             .map_err(|error| {
-                Failure::new(format!(
+                Error::new(format!(
                     "no root certificates found: install the package ca-certificates ({error})"
                 ))
             })?
@@ -104,7 +104,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHost => f.write_str("the request's URI has no host to connect to"),
-            Self::TimedOut => write!(f, "nothing within {CONNECT_TIMEOUT:?}"),
+            Self::TimedOut => write!(f, "no connection within {CONNECT_TIMEOUT:?}"),
             Self::Failed(error) => error.fmt(f),
         }
     }

@@ -125,7 +125,7 @@ pub(super) struct Undecoded;
 
 impl fmt::Display for Undecoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it answered in a transfer coding other than `chunked`")
+        f.write_str("the response has a transfer coding other than `chunked`")
     }
 }
 

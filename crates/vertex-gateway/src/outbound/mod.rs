@@ -30,7 +30,7 @@ use tower::Service;
 #[cfg(feature = "ext-authz")]
 pub(crate) use self::head::is_about_a_host;
 pub(crate) use self::{
-    body::AnswerBody,
+    body::UpstreamBody,
     connector::{CONNECT_TIMEOUT, ConnectError},
     head::stream_headers,
 };
@@ -40,7 +40,7 @@ use self::{
     pool::{Lease, Pool, PoolKey},
 };
 use super::{
-    error::Failure,
+    error::Error,
     telemetry::Connections,
     values::{time, timeout},
 };
@@ -49,8 +49,8 @@ use tower_vertex::BoxError;
 /// The options about connections to Vertex AI.
 #[derive(Clone, Debug, Args)]
 pub struct OutboundOptions {
-    /// Age at which a connection to Vertex AI takes no more requests, so that a changed DNS name is
-    /// followed; what is under way is not cut. 0 for no limit
+    /// Age at which a connection to Vertex AI takes no new requests, so that a changed DNS name is
+    /// followed; requests in flight are not cut. 0 for no limit
     #[arg(
         long,
         value_name = "TIME",
@@ -69,11 +69,11 @@ impl OutboundOptions {
 
 /// Sends requests with bodies `B`, to the scheme and the authority in their URIs. Clones share the
 /// connections.
-pub(crate) struct Outbound<B>(Arc<Shared<B>>);
+pub(crate) struct Outbound<B>(Arc<Inner<B>>);
 
-type Answered<B> = Result<Response<AnswerBody<B>>, BoxError>;
+type SendResult<B> = Result<Response<UpstreamBody<B>>, BoxError>;
 
-struct Shared<B> {
+struct Inner<B> {
     connector: Connector,
     pool: Arc<Pool<B>>,
 }
@@ -92,13 +92,13 @@ where
     pub(crate) fn new(
         connections: &Connections,
         lifetime: Option<Duration>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let connector = Connector::new(connections)?;
-        Ok(Self(Arc::new(Shared { connector, pool: Arc::new(Pool::new(lifetime)) })))
+        Ok(Self(Arc::new(Inner { connector, pool: Arc::new(Pool::new(lifetime)) })))
     }
 
     /// For the few requests of a command.
-    pub(crate) fn for_a_while() -> Result<Self, Failure> {
+    pub(crate) fn for_a_while() -> Result<Self, Error> {
         Self::new(&Connections::default(), None)
     }
 }
@@ -107,9 +107,9 @@ impl<B> Service<Request<B>> for Outbound<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = Response<AnswerBody<B>>;
+    type Response = Response<UpstreamBody<B>>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Answered<B>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = SendResult<B>> + Send>>;
 
     /// Always ready: each request has a connection of its own.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -124,7 +124,7 @@ where
         let shared = Arc::clone(&self.0);
         match shared.pool.take(&place) {
             Some(lease) => Box::pin(shared.send_again(place, lease, request)),
-            None => Box::pin(shared.send_anew(place, request)),
+            None => Box::pin(shared.send_on_new_connection(place, request)),
         }
     }
 }
@@ -142,15 +142,15 @@ fn prepare<B>(request: &mut Request<B>) -> Result<PoolKey, ConnectError> {
 }
 
 /// An answer as it goes on. If it cannot, its connection is closed.
-fn answered<B>(mut response: Response<Incoming>, lease: Lease<B>) -> Answered<B>
+fn answered<B>(mut response: Response<Incoming>, lease: Lease<B>) -> SendResult<B>
 where
     B: Send + 'static,
 {
     settle(&mut response)?;
-    Ok(response.map(|body| AnswerBody::new(body, lease)))
+    Ok(response.map(|body| UpstreamBody::new(body, lease)))
 }
 
-impl<B> Shared<B>
+impl<B> Inner<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
@@ -161,14 +161,14 @@ where
         place: PoolKey,
         mut lease: Lease<B>,
         request: Request<B>,
-    ) -> impl Future<Output = Answered<B>> + Send {
+    ) -> impl Future<Output = SendResult<B>> + Send {
         let answer = lease.sender().try_send_request(request);
         async move {
             match answer.await {
                 Ok(response) => answered(response, lease),
                 Err(mut error) => match error.take_message() {
                     // It was closed while it lay idle, and not a byte was sent.
-                    Some(unsent) => Box::pin(self.send_anew(place, unsent)).await,
+                    Some(unsent) => Box::pin(self.send_on_new_connection(place, unsent)).await,
                     None => Err(error.into_error().into()),
                 },
             }
@@ -176,7 +176,11 @@ where
     }
 
     /// Over a new connection, or one that becomes free meanwhile.
-    async fn send_anew(self: Arc<Self>, place: PoolKey, mut request: Request<B>) -> Answered<B> {
+    async fn send_on_new_connection(
+        self: Arc<Self>,
+        place: PoolKey,
+        mut request: Request<B>,
+    ) -> SendResult<B> {
         loop {
             let (mut lease, is_new) = self.connection(&place).await?;
             match lease.sender().try_send_request(request).await {

@@ -65,34 +65,34 @@ impl PoolKey {
 /// All that are unused.
 pub(super) struct Pool<B> {
     lifetime: Option<Duration>,
-    idle: Mutex<Idle<B>>,
+    idle: Mutex<IdleConnections<B>>,
 }
 
-struct Idle<B> {
+struct IdleConnections<B> {
     /// Of a few places, which are found faster one by one than by hashing their long names.
-    places: Vec<(PoolKey, There<B>)>,
+    places: Vec<(PoolKey, HostConnections<B>)>,
     is_watched: bool,
 }
 
 /// At one place.
-struct There<B> {
+struct HostConnections<B> {
     unused: Vec<Unused<B>>,
     /// Requests that are about to open a connection, and take one that is given back before.
     waiting: VecDeque<oneshot::Sender<Lease<B>>>,
 }
 
-impl<B> Default for There<B> {
+impl<B> Default for HostConnections<B> {
     fn default() -> Self {
         Self { unused: Vec::new(), waiting: VecDeque::new() }
     }
 }
 
 struct Unused<B> {
-    connection: Kept<B>,
+    connection: PooledConnection<B>,
     since: Instant,
 }
 
-struct Kept<B> {
+struct PooledConnection<B> {
     sender: SendRequest<B>,
     /// When it takes no more requests.
     until: Option<Instant>,
@@ -101,13 +101,13 @@ struct Kept<B> {
 /// A connection in use.
 pub(super) struct Lease<B> {
     place: PoolKey,
-    connection: Kept<B>,
+    connection: PooledConnection<B>,
     pool: Arc<Pool<B>>,
 }
 
 impl<B> Pool<B> {
     pub(super) fn new(lifetime: Option<Duration>) -> Self {
-        let idle = Idle { places: Vec::new(), is_watched: false };
+        let idle = IdleConnections { places: Vec::new(), is_watched: false };
         Self { lifetime, idle: Mutex::new(idle) }
     }
 
@@ -136,7 +136,11 @@ impl<B> Pool<B> {
         Err(freed)
     }
 
-    fn take_from(self: &Arc<Self>, there: &mut There<B>, place: &PoolKey) -> Option<Lease<B>> {
+    fn take_from(
+        self: &Arc<Self>,
+        there: &mut HostConnections<B>,
+        place: &PoolKey,
+    ) -> Option<Lease<B>> {
         let unused = &mut there.unused;
         let now = Instant::now();
         for at in (0..unused.len()).rev() {
@@ -156,11 +160,11 @@ impl<B> Pool<B> {
         // Those that were made together do not end together.
         let until =
             self.lifetime.map(|life| Instant::now() + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
-        let connection = Kept { sender, until };
+        let connection = PooledConnection { sender, until };
         Lease { place, connection, pool: Arc::clone(self) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Idle<B>> {
+    fn lock(&self) -> MutexGuard<'_, IdleConnections<B>> {
         // It is whole between its statements.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,22 +183,22 @@ impl<B> Pool<B> {
     }
 }
 
-impl<B> Idle<B> {
-    fn at(&mut self, place: &PoolKey) -> Option<&mut There<B>> {
+impl<B> IdleConnections<B> {
+    fn at(&mut self, place: &PoolKey) -> Option<&mut HostConnections<B>> {
         self.places.iter_mut().find(|(known, _)| known.is(place)).map(|(_, there)| there)
     }
 
-    fn at_or_new(&mut self, place: &PoolKey) -> &mut There<B> {
+    fn at_or_new(&mut self, place: &PoolKey) -> &mut HostConnections<B> {
         let known = self.places.iter().position(|(known, _)| known.is(place));
         let index = known.unwrap_or(self.places.len());
         if known.is_none() {
-            self.places.push((place.clone(), There::default()));
+            self.places.push((place.clone(), HostConnections::default()));
         }
         &mut self.places[index].1
     }
 }
 
-impl<B> Kept<B> {
+impl<B> PooledConnection<B> {
     fn is_good(&self, now: Instant) -> bool {
         !self.sender.is_closed() && self.until.is_none_or(|until| now < until)
     }

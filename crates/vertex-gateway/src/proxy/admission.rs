@@ -75,7 +75,7 @@ where
             return Box::pin(ready(Err(refusal.into())));
         }
         if let Some(permits) = self.limits.enter_at_once(client.map(Arc::as_ref)) {
-            routed.let_in(permits, extensions);
+            routed.admit(permits, extensions);
             return Box::pin(in_time(self.response_header_timeout, self.inner.call(request)));
         }
         let clone = self.inner.clone();
@@ -84,7 +84,7 @@ where
             (Arc::clone(&self.limits), self.response_header_timeout);
         Box::pin(async move {
             let permits = limits.enter(routed.client.get().map(Arc::as_ref)).await?;
-            routed.let_in(permits, request.extensions_mut());
+            routed.admit(permits, request.extensions_mut());
             in_time(response_header_timeout, inner.call(request)).await
         })
     }
@@ -92,17 +92,17 @@ where
 
 /// The error of a request that `--response-header-timeout` ends.
 #[derive(Debug)]
-pub(crate) struct NoAnswer {
+pub(crate) struct ResponseHeaderTimeout {
     limit: Duration,
 }
 
-impl fmt::Display for NoAnswer {
+impl fmt::Display for ResponseHeaderTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer within {:?}, which --response-header-timeout allows", self.limit)
+        write!(f, "no response within {:?}, the limit of --response-header-timeout", self.limit)
     }
 }
 
-impl std::error::Error for NoAnswer {}
+impl std::error::Error for ResponseHeaderTimeout {}
 
 async fn in_time<R>(
     limit: Option<Duration>,
@@ -112,7 +112,7 @@ async fn in_time<R>(
         None => answer.await,
         Some(limit) => match tokio::time::timeout(limit, answer).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(NoAnswer { limit }.into()),
+            Err(_elapsed) => Err(ResponseHeaderTimeout { limit }.into()),
         },
     }
 }

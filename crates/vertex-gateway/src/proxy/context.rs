@@ -24,22 +24,22 @@ pub(crate) struct RequestContext {
     pub(crate) model: OnceLock<Arc<str>>,
     /// Each time that it was sent, replays after a 401 not counted.
     pub(crate) attempts: OnceLock<Attempts>,
-    answers: Mutex<Answers>,
+    responses: Mutex<UpstreamResponses>,
 }
 
 /// The answers of Vertex AI to one request. The last one is passed on.
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct UpstreamResponses {
     pub(crate) count: usize,
     /// How Vertex AI broke off the last one, if it did.
-    pub(crate) broken: Option<End>,
+    pub(crate) reset: Option<End>,
     /// What came of a 401 to the access token, the last time that there was one.
     pub(crate) token_replay: Option<&'static str>,
 }
 
 impl RequestContext {
     /// It may be under way, and is about to be.
-    pub(crate) fn let_in(&self, permits: Permits, extensions: &mut Extensions) {
+    pub(crate) fn admit(&self, permits: Permits, extensions: &mut Extensions) {
         let _ = self.permits.set(permits);
         extensions.insert(self.attempts.get_or_init(Attempts::new).clone());
     }
@@ -49,9 +49,9 @@ impl RequestContext {
         self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
     }
 
-    pub(crate) fn answers(&self) -> MutexGuard<'_, Answers> {
+    pub(crate) fn responses(&self) -> MutexGuard<'_, UpstreamResponses> {
         // They are whole between any two statements.
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.responses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where it was sent the last time; `None` if it was not, or if that is not known.
@@ -60,7 +60,7 @@ impl RequestContext {
     }
 
     /// Writes down what became known on the way.
-    pub(crate) fn tell(&self, log: &mut RequestLog) {
+    pub(crate) fn write_to(&self, log: &mut RequestLog) {
         log.client = self.client.get().map(|client| Arc::clone(client.name()));
         log.model = self.model.get().cloned();
         let location =
@@ -75,12 +75,12 @@ impl RequestContext {
                     .count();
             });
         }
-        let answers = self.answers();
+        let responses = self.responses();
         log.end = match log.status {
-            Some(_) => answers.broken.unwrap_or(log.end),
+            Some(_) => responses.reset.unwrap_or(log.end),
             // What was answered all the same, nobody reads.
             None => End::ClientClosed,
         };
-        log.token_replay = answers.token_replay;
+        log.token_replay = responses.token_replay;
     }
 }

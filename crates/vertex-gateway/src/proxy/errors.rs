@@ -2,10 +2,10 @@
 
 use http::StatusCode;
 
-use super::admission::NoAnswer;
+use super::admission::ResponseHeaderTimeout;
 use crate::{
     error::{causes, find},
-    inbound::body::{BrokeOff, TooLarge, TooSlow},
+    inbound::body::{BodyTimeout, BodyTooLarge, IncompleteBody},
     local_reply::{INCOMPLETE, LocalReply},
     outbound::ConnectError,
 };
@@ -19,22 +19,22 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
     }
     if let Some(error) = error.downcast_ref::<Error>() {
         if !matches!(error, Error::Route(_) | Error::Model(_)) {
-            tracing::warn!(%error, "not forwarded");
+            tracing::warn!(%error, "request not forwarded");
         }
         return LocalReply::from(error);
     }
-    if let Some(error) = find::<TooLarge>(error) {
+    if let Some(error) = find::<BodyTooLarge>(error) {
         return LocalReply::from(error);
     }
-    if let Some(error) = find::<TooSlow>(error) {
+    if let Some(error) = find::<BodyTimeout>(error) {
         return LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", error.to_string());
     }
-    if let Some(error) = find::<BrokeOff>(error) {
+    if let Some(error) = find::<IncompleteBody>(error) {
         return LocalReply::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
     }
     let (origin, causes) = (upstream.origin(), causes(error));
-    tracing::warn!(origin, error = causes, "no answer from upstream");
-    if find::<NoAnswer>(error).is_some() {
+    tracing::warn!(origin, error = causes, "no response from upstream");
+    if find::<ResponseHeaderTimeout>(error).is_some() {
         let message = format!("{origin}: {causes}");
         return LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
     }
@@ -52,16 +52,16 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
         None => (
             StatusCode::BAD_GATEWAY,
             "upstream_reset",
-            format!("the connection to {origin} broke before it answered ({causes})"),
+            format!("the connection to {origin} closed before a response ({causes})"),
         ),
     };
     LocalReply::new(status, code, message)
 }
 
 /// Vertex AI said something that ends nothing.
-pub(crate) fn no_answer(status: StatusCode, upstream: &Upstream) -> LocalReply {
+pub(crate) fn unexpected_status(status: StatusCode, upstream: &Upstream) -> LocalReply {
     let origin = upstream.origin();
-    tracing::warn!(origin, %status, "no answer from upstream");
-    let message = format!("{origin} answered with {status}, which nobody has asked for");
+    tracing::warn!(origin, %status, "no response from upstream");
+    let message = format!("{origin} responded with {status}, which the request did not ask for");
     LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_reset", message)
 }

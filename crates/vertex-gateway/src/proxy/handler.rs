@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     access::{Client, Clients, concurrency::Limits},
-    error::Failure,
+    error::Error,
     inbound::{
-        activity::Call,
+        activity::InFlightRequest,
         body::{Drain, InboundBody, admit, host, is_upgrade},
         browser::{Browsers, Cors, Listener, answer_options, is_options},
         tls::Tls,
@@ -54,9 +54,9 @@ pub(crate) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-use
 /// What is forwarded is kept for a retry, and what travels to Vertex AI for a replay, too.
 type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
 type SentBody = ReplayBody<ForwardedBody>;
-type AnswerBody =
-    Either<ErrorBody<IdleTimeoutBody<TracedBody<outbound::AnswerBody<SentBody>>>>, Full<Bytes>>;
-pub(crate) type Answer = Response<RecordedBody<AnswerBody>>;
+type UpstreamBody =
+    Either<ErrorBody<IdleTimeoutBody<TracedBody<outbound::UpstreamBody<SentBody>>>>, Full<Bytes>>;
+pub(crate) type ClientResponse = Response<RecordedBody<UpstreamBody>>;
 type Authorized = VertexAuth<Traced<Outbound<SentBody>>>;
 type Forwarded = VertexError<IdleTimeout<VertexRoute<Authorized>>>;
 type Stack = VertexModel<Admission<VertexRetry<Forwarded>>>;
@@ -71,11 +71,11 @@ const LONGEST_REQUEST_ID: usize = 128;
 #[derive(Clone)]
 pub(crate) struct Handler {
     stack: Stack,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<GatewayState>,
 }
 
 /// What all that serve have in common.
-pub(crate) struct Shared {
+pub(crate) struct GatewayState {
     pub(crate) upstream: Upstream,
     pub(crate) models: VertexModelLayer,
     pub(crate) auth: VertexAuthLayer,
@@ -112,7 +112,7 @@ pub(crate) struct Shared {
 }
 
 impl Handler {
-    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
+    pub(crate) fn new(shared: Arc<GatewayState>) -> Result<Self, Error> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
         let client = Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime)?;
         let client = shared.traces.layer(client);
@@ -128,7 +128,11 @@ impl Handler {
         Ok(Self { stack, shared })
     }
 
-    pub(crate) async fn serve(self, request: Request<Incoming>, call: &Call) -> Answer {
+    pub(crate) async fn serve(
+        self,
+        request: Request<Incoming>,
+        call: &InFlightRequest,
+    ) -> ClientResponse {
         let Self { stack, shared } = self;
         if let Some(healthy) = health(&shared, &request) {
             return healthy;
@@ -145,11 +149,11 @@ impl Handler {
         let answer = answer.catch_unwind().await;
         // The panic's hook has told of it.
         let answer = answer.unwrap_or_else(|_panic| Err(LocalReply::failed()));
-        let left = answer.as_ref().is_err_and(LocalReply::is_of_one_that_left);
+        let left = answer.as_ref().is_err_and(LocalReply::is_incomplete_request);
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.log.refuse(&refusal);
             let mut answer = refusal.to_response();
-            if !call.is_welcome() && call.activity().refused() {
+            if !call.is_authenticated() && call.activity().refused() {
                 // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.
                 let close = const { HeaderValue::from_static("close") };
                 answer.headers_mut().insert(header::CONNECTION, close);
@@ -171,12 +175,12 @@ impl Handler {
 
 async fn answer(
     stack: Stack,
-    shared: &Shared,
+    shared: &GatewayState,
     request: Request<Incoming>,
     cors: &Cors,
     record: &mut RequestRecord,
-    call: &Call,
-) -> Result<Response<AnswerBody>, LocalReply> {
+    call: &InFlightRequest,
+) -> Result<Response<UpstreamBody>, LocalReply> {
     let host = host(&request);
     let client = welcome(shared, &request);
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
@@ -221,7 +225,7 @@ async fn answer(
     match stack.oneshot(request).await {
         // Nothing of ours asks for another protocol, and nobody here could speak it.
         Ok(response) if response.status().is_informational() => {
-            Err(errors::no_answer(response.status(), &asked(record, shared)))
+            Err(errors::unexpected_status(response.status(), &asked(record, shared)))
         }
         Ok(mut response) => {
             // RFC 9112 §2.3: the version of an answer is that of whoever sends it.
@@ -250,7 +254,7 @@ pub(crate) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
 
 /// Who asks, if it is one that may come in. A preflight has no key.
 fn welcome(
-    shared: &Shared,
+    shared: &GatewayState,
     request: &Request<Incoming>,
 ) -> Result<Option<Arc<Client>>, LocalReply> {
     let clients = shared.clients.load();
@@ -261,7 +265,7 @@ fn welcome(
 }
 
 /// The answer to a health check, of which nothing is told.
-fn health(shared: &Shared, request: &Request<Incoming>) -> Option<Answer> {
+fn health(shared: &GatewayState, request: &Request<Incoming>) -> Option<ClientResponse> {
     let path = shared.health_path.as_deref()?;
     let asks = [Method::GET, Method::HEAD].contains(request.method());
     if !asks || request.uri().path() != path {
@@ -275,11 +279,11 @@ fn health(shared: &Shared, request: &Request<Incoming>) -> Option<Answer> {
 }
 
 /// Where a request went that got no answer.
-fn asked(record: &RequestRecord, shared: &Shared) -> Upstream {
+fn asked(record: &RequestRecord, shared: &GatewayState) -> Upstream {
     record.context.upstream().unwrap_or_else(|| shared.upstream.clone())
 }
 
-fn local(answer: Response<Bytes>) -> Response<AnswerBody> {
+fn local(answer: Response<Bytes>) -> Response<UpstreamBody> {
     answer.map(|body| Either::Right(Full::new(body)))
 }
 

@@ -48,8 +48,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let routed = request.extensions().get().cloned().unwrap_or_default();
-        ResponseFuture { response: self.inner.call(request), routed, idle: self.idle }
+        let context = request.extensions().get().cloned().unwrap_or_default();
+        ResponseFuture { response: self.inner.call(request), context, idle: self.idle }
     }
 }
 
@@ -57,7 +57,7 @@ where
 pub(crate) struct ResponseFuture<F> {
     #[pin]
     response: F,
-    routed: Arc<RequestContext>,
+    context: Arc<RequestContext>,
     idle: Option<Duration>,
 }
 
@@ -70,16 +70,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.response.poll(cx))?;
-        let (routed, idle) = (Arc::clone(this.routed), *this.idle);
-        let mut answers = routed.answers();
-        answers.count += 1;
-        answers.broken = None;
+        let (context, idle) = (Arc::clone(this.context), *this.idle);
+        let mut responses = context.responses();
+        responses.count += 1;
+        responses.reset = None;
         if let Some(refresh) = response.extensions().get() {
-            answers.token_replay = Some(RefreshOutcome::as_str(refresh));
+            responses.token_replay = Some(RefreshOutcome::as_str(refresh));
         }
-        let number = answers.count;
-        drop(answers);
-        Poll::Ready(Ok(response.map(|body| IdleTimeoutBody::new(body, routed, number, idle))))
+        let number = responses.count;
+        drop(responses);
+        Poll::Ready(Ok(response.map(|body| IdleTimeoutBody::new(body, context, number, idle))))
     }
 }
 
@@ -88,7 +88,7 @@ where
 pub(crate) struct IdleTimeoutBody<B> {
     #[pin]
     body: B,
-    routed: Arc<RequestContext>,
+    context: Arc<RequestContext>,
     /// Which of the request's answers it is.
     number: usize,
     idle: Option<Duration>,
@@ -97,17 +97,17 @@ pub(crate) struct IdleTimeoutBody<B> {
 }
 
 impl<B> IdleTimeoutBody<B> {
-    fn new(body: B, routed: Arc<RequestContext>, number: usize, idle: Option<Duration>) -> Self {
-        Self { body, routed, number, idle, timer: LazyTimer::default() }
+    fn new(body: B, context: Arc<RequestContext>, number: usize, idle: Option<Duration>) -> Self {
+        Self { body, context, number, idle, timer: LazyTimer::default() }
     }
 }
 
 /// What is left of an answer that was not passed on is read while the next one comes: that it broke
 /// off is nobody's concern.
-fn broke(routed: &RequestContext, number: usize, how: End) {
-    let mut answers = routed.answers();
-    if number == answers.count {
-        answers.broken.get_or_insert(how);
+fn record_end(context: &RequestContext, number: usize, how: End) {
+    let mut responses = context.responses();
+    if number == responses.count {
+        responses.reset.get_or_insert(how);
     }
 }
 
@@ -139,13 +139,13 @@ where
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let Some(idle) = *this.idle else { return Poll::Pending };
             ready!(this.timer.poll_over(cx, idle));
-            broke(this.routed, *this.number, End::UpstreamIdle);
+            record_end(this.context, *this.number, End::UpstreamIdle);
             return Poll::Ready(Some(Err(UpstreamIdle(idle).into())));
         };
         this.timer.clear();
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
-                broke(this.routed, *this.number, End::UpstreamReset);
+                record_end(this.context, *this.number, End::UpstreamReset);
                 error.into()
             })
         }))

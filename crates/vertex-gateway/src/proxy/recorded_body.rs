@@ -126,7 +126,7 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         let log = &mut self.log;
-        self.context.tell(log);
+        self.context.write_to(log);
         log.usage = self.scanner.usage();
         if log.error_message.is_none() && log.status.is_some_and(is_error) {
             log.error_message = self.error.message();

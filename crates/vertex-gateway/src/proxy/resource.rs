@@ -79,8 +79,8 @@ pub(crate) fn check_named(extensions: &Extensions) -> Result<(), LocalReply> {
     let model = extensions.get::<RequestedModel>().map_or("", RequestedModel::as_str);
     let model = clip(model);
     Err(refused(format!(
-        "the path is that of {} and the model {model:?} is served elsewhere: leave the resource out of \
-         the path, as in /v1/chat/completions",
+        "the path names {}, but the model {model:?} is served elsewhere: remove the resource from \
+             the path, as in /v1/chat/completions",
         shown(named)
     )))
 }
@@ -114,7 +114,7 @@ fn not_served(error: RouteError, table: &ModelTable) -> LocalReply {
     }
     match error {
         RouteError::OtherResource { asked, .. } if served.len() > 1 => refused(format!(
-            "{asked:?} is not served here: ask for one of {}, or leave the resource out of the path, \
+            "{asked:?} is not served here: use one of {}, or remove the resource from the path, \
                  as in /v1/chat/completions",
             served.join(", ")
         )),

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use tokio::time::sleep;
 
-use crate::seldom::Seldom;
+use crate::seldom::LogThrottle;
 
 /// The pause after an error of the listener itself. Most often the process is out of descriptors, and
 /// some are closed soon.
@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The errors of one listener, which are logged now and then and not each time.
 #[derive(Debug, Default)]
-pub(crate) struct AcceptErrors(Seldom);
+pub(crate) struct AcceptErrors(LogThrottle);
 
 impl AcceptErrors {
     /// The next connection. `accept` is called again after each error, and `what` is the message of the
@@ -66,7 +66,7 @@ pub(super) fn rest<T>(mut next: impl FnMut() -> io::Result<T>) -> impl Iterator<
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::warn!(%error, "could not accept the last connections");
+                        tracing::warn!(%error, "accepting the last connections failed");
                     }
                     return None;
                 }

@@ -16,14 +16,14 @@ use tokio::{
 use super::accept_errors::AcceptErrors;
 use crate::{
     config::file::{ConfigFile, address},
-    error::Failure,
+    error::Error,
     inbound::{
         activity::Activity,
         browser::{Browsers, Listener},
         strict_io::StrictIo,
     },
     telemetry::{Form, Telemetry},
-    values::{given, shown_debug},
+    values::{non_empty, shown_debug},
 };
 
 /// A client that has not sent a request's head by then is not going to.
@@ -38,7 +38,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// The options about the admin listener.
 #[derive(Clone, Args)]
 pub struct AdminOptions {
-    /// Address and port of /metrics, /healthz and /readyz, over HTTP; port 0 takes a free one
+    /// Address and port of /metrics, /healthz and /readyz, over HTTP; port 0 chooses a free port
     /// [default: none]
     #[arg(long, value_name = "ADDR", env = "VERTEX_GATEWAY_ADMIN_LISTEN")]
     pub admin_listen: Option<String>,
@@ -58,12 +58,12 @@ impl Admin {
     pub(crate) async fn bind(
         options: &AdminOptions,
         file: &ConfigFile,
-    ) -> Result<Option<Self>, Failure> {
-        let Some(addr) = given(&options.admin_listen) else { return Ok(None) };
+    ) -> Result<Option<Self>, Error> {
+        let Some(addr) = non_empty(&options.admin_listen) else { return Ok(None) };
         let addr = address::<AdminOptions>("--admin-listen", addr, file)?;
         let cannot = |error| {
             let advice = "choose another address with --admin-listen";
-            Failure::new(format!("cannot listen on {addr}: {error}; {advice}"))
+            Error::new(format!("cannot listen on {addr}: {error}; {advice}"))
         };
         let listener = TcpListener::bind(addr).await.map_err(cannot)?;
         let addr = listener.local_addr().map_err(cannot)?;
@@ -85,7 +85,7 @@ impl Admin {
         let browsers = self.addr.ip().is_loopback().then_some(browsers);
         let (mut open, errors) = (VecDeque::new(), AcceptErrors::default());
         loop {
-            let what = "could not accept a connection of the admin listener";
+            let what = "accept failed on the admin listener";
             let (socket, _) = errors.until_accepted(what, || self.listener.accept()).await;
             open.retain(|connection: &AbortHandle| !connection.is_finished());
             if open.len() >= CONNECTIONS
@@ -140,7 +140,7 @@ fn answer(
     }
     let path = request.uri().path();
     if !["/metrics", "/healthz", "/readyz"].contains(&path) {
-        return text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz");
+        return text(StatusCode::NOT_FOUND, "not found: use /metrics, /healthz or /readyz");
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");

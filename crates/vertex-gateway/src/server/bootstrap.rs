@@ -18,7 +18,7 @@ use crate::{
         retry::RetryOptions,
         upstream::TargetOptions,
     },
-    error::Failure,
+    error::Error,
     inbound::{
         browser::{BrowserOptions, Browsers},
         tls::{Tls, TlsOptions},
@@ -53,7 +53,7 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub target: TargetOptions,
 
-    /// Longest request body; a longer one gets a 413, and with 0 each one
+    /// Longest request body; a longer one gets 413, and with 0 every body does
     #[arg(
         long,
         value_name = "SIZE",
@@ -63,7 +63,8 @@ pub struct ServingOptions {
     )]
     pub max_request_bytes: usize,
 
-    /// Longest head of a request, on each listener: its first line and its headers
+    /// Longest request head on each listener, which is the first line and all headers of a request,
+    /// from 8KiB to 16MiB
     #[arg(
         long,
         value_name = "SIZE",
@@ -73,8 +74,8 @@ pub struct ServingOptions {
     )]
     pub max_header_bytes: usize,
 
-    /// Time between SIGTERM or Ctrl-C, when /readyz begins to say no, and the last connection that
-    /// is accepted: what deals out connections has to notice. A second signal cuts at once
+    /// Time for which connections are still accepted after SIGTERM or Ctrl-C, while /readyz returns
+    /// 503, so that load balancers notice. A second signal exits at once
     #[arg(
         long,
         value_name = "TIME",
@@ -84,8 +85,8 @@ pub struct ServingOptions {
     )]
     pub drain_delay: Duration,
 
-    /// Time that requests under way have to come to their end after SIGTERM or Ctrl-C, before they
-    /// are cut; 0 waits for all of them
+    /// Time for requests in flight to end after SIGTERM or Ctrl-C, after which they are cut; 0 for
+    /// no limit
     #[arg(
         long,
         value_name = "TIME",
@@ -103,7 +104,8 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub log: LogOptions,
 
-    /// Time after which endpoints that go by name are looked up again; 0 for only at the start
+    /// Interval at which endpoints that are configured by name are looked up again; with 0 they are
+    /// looked up only at the start
     #[arg(
         long,
         value_name = "TIME",
@@ -126,7 +128,7 @@ pub(crate) struct AccessControl {
 }
 
 impl AccessControl {
-    pub(crate) fn open(options: &ServingOptions) -> Result<Self, Failure> {
+    pub(crate) fn open(options: &ServingOptions) -> Result<Self, Error> {
         let sources = ClientSources::new(&options.clients, &options.target);
         let watched = [
             Watched::new("client keys", sources.files()),
@@ -164,7 +166,7 @@ impl Backend {
         target: &TargetOptions,
         retry: &RetryOptions,
         replay_limit: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
         let emulator = owned_emulator.as_deref();
         let settings = target.settings(emulator, None)?;
@@ -195,7 +197,7 @@ impl Backend {
 
     /// Follows what changes, access control too, until the process ends; all of it is read again when
     /// `again` is told.
-    pub(crate) fn keep(
+    pub(crate) fn spawn_reloads(
         self,
         access: AccessControl,
         options: &ServingOptions,
@@ -220,9 +222,9 @@ impl Backend {
                 Ok(())
             }));
         }
-        reload::keep(all, again);
+        reload::watch_files(all, again);
         if let Some(interval) = timeout(options.discovery_interval) {
-            tokio::spawn(self.catalog.keep(interval));
+            tokio::spawn(self.catalog.refresh_every(interval));
         }
     }
 }

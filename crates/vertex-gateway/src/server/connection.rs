@@ -18,7 +18,7 @@ use tokio_io_timeout::TimeoutStream;
 use crate::{
     inbound::{
         activity::{Activity, SentBody},
-        malformed::Connection,
+        malformed::LocalReplyIo,
         send_timeout::Streams,
         strict_io::StrictIo,
     },
@@ -77,7 +77,7 @@ pub(super) async fn serve_connection(
     let socket = match shaken {
         Ok(socket) => socket,
         Err(error) => {
-            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "no TLS handshake");
+            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "TLS handshake failed");
         }
     };
     // RFC 7301 §3.2: what was agreed on is what is spoken.
@@ -133,7 +133,7 @@ async fn serve_http<I>(
         .max_header_list_size(u32::try_from(longest).unwrap_or(u32::MAX));
     let socket =
         StrictIo::new(socket, handler.shared.request_header_timeout, Arc::clone(&activity));
-    let socket = Connection::new(TokioIo::new(socket), Arc::clone(&activity));
+    let socket = LocalReplyIo::new(TokioIo::new(socket), Arc::clone(&activity));
     let of_service = Arc::clone(&activity);
     let service = service_fn(move |request| {
         let (call, handler) = (of_service.call(request.version()), handler.clone());

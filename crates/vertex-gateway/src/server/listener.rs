@@ -8,17 +8,17 @@ use super::{
     accept_errors::{AcceptErrors, rest},
     worker::Workers,
 };
-use crate::error::Failure;
+use crate::error::Error;
 
 /// Binds the address on which clients are served.
-pub(crate) async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+pub(crate) async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
     let addr = listener.local_addr().map_err(|error| cannot_listen(addr, &error))?;
     Ok((listener, addr))
 }
 
-pub(crate) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
+pub(crate) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Error {
+    Error::new(format!("cannot listen on {addr}: {error}; choose another address with --listen"))
 }
 
 /// Accepts connections until `stop`.
@@ -30,7 +30,7 @@ pub(crate) async fn accept(
     listener: &TcpListener,
     workers: &Workers,
     stop: impl Future<Output = ()>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let (mut stop, errors) = (pin!(stop), AcceptErrors::default());
     loop {
         let accepted = tokio::select! {
@@ -55,9 +55,9 @@ pub(crate) async fn accept(
         match served {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                return Err(Failure::negative(error.to_string()));
+                return Err(Error::negative(error.to_string()));
             }
-            Err(error) => errors.wait(&error, "could not accept a connection").await,
+            Err(error) => errors.wait(&error, "accept failed").await,
         }
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn accept_rest(listener: TcpListener, workers: &Workers) {
     for socket in rest(next) {
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
         if let Err(error) = socket.and_then(|socket| workers.serve(socket, None)) {
-            tracing::warn!(%error, "could not serve a connection");
+            tracing::warn!(%error, "connection not served");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Register`]: the connections that are open, and which of them is closed when there is no room.
+//! [`ConnectionRegistry`]: the connections that are open, and which of them is closed when there is no room.
 
 use std::{
     collections::HashMap,
@@ -12,26 +12,26 @@ use crate::inbound::activity::Activity;
 
 /// All connections that are open.
 #[derive(Debug, Default)]
-pub(super) struct Register(Mutex<HashMap<u64, Arc<Activity>>>);
+pub(super) struct ConnectionRegistry(Mutex<HashMap<u64, Arc<Activity>>>);
 
 /// A connection in the register until it is dropped.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct RegisteredConnection {
     number: u64,
     pub(super) activity: Arc<Activity>,
-    open: Arc<Register>,
+    open: Arc<ConnectionRegistry>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl Register {
+impl ConnectionRegistry {
     pub(super) fn admit(
         self: &Arc<Self>,
         number: u64,
         room: Option<OwnedSemaphorePermit>,
-    ) -> Admitted {
+    ) -> RegisteredConnection {
         let activity = Activity::new();
         self.lock().insert(number, Arc::clone(&activity));
-        Admitted { number, activity, open: Arc::clone(self), _room: room }
+        RegisteredConnection { number, activity, open: Arc::clone(self), _room: room }
     }
 
     /// Closes the connection that has been a stranger's for the longest, whatever is in flight on it.
@@ -54,7 +54,7 @@ impl Register {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for RegisteredConnection {
     fn drop(&mut self) {
         self.open.lock().remove(&self.number);
     }
@@ -70,18 +70,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_was_a_strangers_for_the_longest_makes_room() {
-        let open = Arc::<Register>::default();
+        let open = Arc::<ConnectionRegistry>::default();
         let mut all = Vec::new();
         for number in 0..4 {
             all.push(open.admit(number, None));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        let is_evicted = |of: &Admitted| of.activity.evicted().now_or_never().is_some();
-        let evicted = |all: &[Admitted]| {
+        let is_evicted = |of: &RegisteredConnection| of.activity.evicted().now_or_never().is_some();
+        let evicted = |all: &[RegisteredConnection]| {
             open.evict_a_stranger();
             all.iter().map(is_evicted).collect::<Vec<_>>()
         };
-        let call = |of: &Admitted| of.activity.call(http::Version::HTTP_11);
+        let call = |of: &RegisteredConnection| of.activity.call(http::Version::HTTP_11);
         // The first has shown a key. The second is being answered, but not as one that may ask.
         let good = call(&all[0]);
         good.let_in();

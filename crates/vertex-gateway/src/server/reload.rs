@@ -12,7 +12,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use crate::{error::Failure, values::LONGEST_FILE};
+use crate::{error::Error, values::LONGEST_FILE};
 use tower_vertex::regular_file::{self, FileError};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -99,7 +99,7 @@ pub(crate) struct Watched {
     restless: u32,
     /// Whether it is to be made anew without a change.
     forced: bool,
-    reload: Box<dyn Fn() -> Result<(), Failure> + Send>,
+    reload: Box<dyn Fn() -> Result<(), Error> + Send>,
 }
 
 impl Watched {
@@ -114,7 +114,7 @@ impl Watched {
     /// What to do: put the new in force, or leave the old there and say why.
     pub(crate) fn reloading(
         mut self,
-        reload: impl Fn() -> Result<(), Failure> + Send + 'static,
+        reload: impl Fn() -> Result<(), Error> + Send + 'static,
     ) -> Self {
         self.reload = Box::new(reload);
         self
@@ -141,7 +141,7 @@ impl Watched {
             self.next = Some(content);
             self.restless += 1;
             if self.restless == 10 {
-                tracing::warn!("{} not read again: they change all the time", self.what);
+                tracing::warn!("{} not reloaded: the files keep changing", self.what);
             }
             return;
         }
@@ -150,14 +150,15 @@ impl Watched {
 
     fn reload(&self) {
         match (self.reload)() {
-            Ok(()) => tracing::info!("{} read again", self.what),
-            Err(error) => tracing::warn!(%error, "{} not read again: the old stay", self.what),
+            Ok(()) => tracing::info!("{} reloaded", self.what),
+            Err(error) => tracing::warn!(%error, "reload of {} failed; keeping the previous \
+                 ones", self.what),
         }
     }
 }
 
 /// Looks for changes for ever; reads everything again, changed or not, when `again` is notified.
-pub(crate) fn keep(all: Vec<Watched>, again: Arc<Notify>) {
+pub(crate) fn watch_files(all: Vec<Watched>, again: Arc<Notify>) {
     let (tell, told) = watch::channel(());
     for watched in all {
         tokio::spawn(follow(watched, told.clone()));
@@ -194,14 +195,18 @@ async fn follow(mut watched: Watched, mut again: watch::Receiver<()>) {
         let looked = match timeout(SLOW, &mut looking).await {
             Ok(looked) => looked,
             Err(_) => {
-                tracing::warn!("{what} take more than {SLOW:?} to be read: the old stay meanwhile");
+                tracing::warn!(
+                    "reading {what} takes more than {SLOW:?}; keeping the previous \
+                     ones meanwhile"
+                );
                 looking.await
             }
         };
         match looked {
             Ok(back) => watched = back,
             Err(error) => {
-                tracing::error!(%error, "{what} are not looked at any more: restart");
+                tracing::error!(%error, "{what} are no longer checked for changes: restart the \
+                     gateway");
                 return;
             }
         }
@@ -252,7 +257,7 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let (watched, count) = counting(vec![path]);
         let again = Arc::new(Notify::new());
-        keep(vec![watched], Arc::clone(&again));
+        watch_files(vec![watched], Arc::clone(&again));
         for _ in 0..100 {
             again.notify_one();
             sleep(SHORT / 2).await;

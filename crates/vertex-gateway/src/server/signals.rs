@@ -4,18 +4,18 @@ use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{signal, sync::Notify};
 
-use crate::error::Failure;
+use crate::error::Error;
 
 /// Told on each SIGHUP, where there is such a signal.
-pub(crate) fn hang_up() -> Result<Arc<Notify>, Failure> {
+pub(crate) fn sighup() -> Result<Arc<Notify>, Error> {
     let told = Arc::new(Notify::new());
     #[cfg(unix)]
     {
         use signal::unix::{SignalKind, signal};
-        let mut hang_up = signal(SignalKind::hangup()).map_err(cannot_listen_for)?;
+        let mut sighup = signal(SignalKind::hangup()).map_err(cannot_listen_for)?;
         let told = Arc::clone(&told);
         tokio::spawn(async move {
-            while hang_up.recv().await.is_some() {
+            while sighup.recv().await.is_some() {
                 told.notify_one();
             }
         });
@@ -24,18 +24,18 @@ pub(crate) fn hang_up() -> Result<Arc<Notify>, Failure> {
 }
 
 /// Tells systemd, if it started this as a service of `Type=notify`.
-pub(crate) fn tell_systemd(state: &str) {
+pub(crate) fn notify_systemd(state: &str) {
     #[cfg(unix)]
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
-        tracing::warn!(%error, "systemd was not told");
+        tracing::warn!(%error, "notifying systemd failed");
     }
     #[cfg(not(unix))]
     let _ = state;
 }
 
 #[cfg(unix)]
-fn cannot_listen_for(error: io::Error) -> Failure {
-    Failure::new(format!("cannot listen for signals: {error}"))
+fn cannot_listen_for(error: io::Error) -> Error {
+    Error::new(format!("cannot listen for signals: {error}"))
 }
 
 /// What comes within this time of the first signal is the same one: whoever ends a group of processes,
@@ -64,7 +64,7 @@ impl Ending {
     /// While connections are still accepted.
     pub(crate) async fn delay(&mut self, delay: Duration) {
         tracing::info!(
-            "a signal came: connections are accepted for the {delay:?} of --drain-delay"
+            "received a signal; accepting connections for {delay:?} more (--drain-delay)"
         );
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
@@ -82,14 +82,15 @@ impl Ending {
             }
         };
         tokio::select! {
-            () = limit => tracing::warn!("--drain-timeout is over: what is under way is cut"),
-            () = self.second => tracing::warn!("stopped at once by a second signal"),
+            () = limit => tracing::warn!("--drain-timeout has passed; cutting the requests in \
+                 flight"),
+            () = self.second => tracing::warn!("received a second signal; exiting at once"),
         }
     }
 }
 
 /// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
-pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Error> {
     #[cfg(unix)]
     {
         use signal::unix::{SignalKind, signal};

@@ -25,13 +25,13 @@ use tokio::{
 
 use super::{
     connection::serve_connection,
-    register::{Admitted, Register},
+    register::{ConnectionRegistry, RegisteredConnection},
 };
 use crate::{
     access::concurrency,
-    error::Failure,
-    proxy::handler::{Handler, Shared},
-    seldom::Seldom,
+    error::Error,
+    proxy::handler::{GatewayState, Handler},
+    seldom::LogThrottle,
 };
 
 /// The time that a worker has to drop what it serves.
@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A connection on its way to a worker.
 struct Accepted {
     socket: std::net::TcpStream,
-    admitted: Admitted,
+    admitted: RegisteredConnection,
 }
 
 /// A thread that serves connections.
@@ -61,23 +61,23 @@ pub(crate) struct Workers {
     cut: watch::Sender<()>,
     /// For so many connections at a time.
     room: Option<Arc<Semaphore>>,
-    open: Arc<Register>,
-    full: Seldom,
+    open: Arc<ConnectionRegistry>,
+    full: LogThrottle,
 }
 
 impl Workers {
     /// Starts `number` workers, for as many `connections` at a time; `None` is any number.
     pub(crate) fn start(
-        shared: &Arc<Shared>,
+        shared: &Arc<GatewayState>,
         number: usize,
         connections: Option<usize>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let (cut, is_cut) = watch::channel(());
         let workers = (0..number.max(1))
             .map(|number| Worker::start(number, Handler::new(Arc::clone(shared))?, is_cut.clone()));
         let workers = workers.collect::<Result<_, _>>()?;
         let room = concurrency::room(connections);
-        Ok(Self { workers, cut, room, open: Arc::default(), full: Seldom::default() })
+        Ok(Self { workers, cut, room, open: Arc::default(), full: LogThrottle::default() })
     }
 
     /// Waits until there is room for one more connection, which has come.
@@ -87,7 +87,7 @@ impl Workers {
             return Some(permit);
         }
         if let Some(times) = self.full.happened(std::time::Instant::now()) {
-            tracing::warn!(times, "--max-connections are open: the next ones wait");
+            tracing::warn!(times, "--max-connections are open: further connections wait");
         }
         let mut permit = pin!(Arc::clone(room).acquire_owned());
         loop {
@@ -169,19 +169,15 @@ fn give(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
 }
 
 /// Why no connection is served any more.
-const NO_WORKER: &str = "all workers have ended by a panic, which the log has";
+const NO_WORKER: &str = "all workers have panicked; the log has the details";
 
 impl Worker {
-    fn start(
-        number: usize,
-        handler: Handler,
-        is_cut: watch::Receiver<()>,
-    ) -> Result<Self, Failure> {
+    fn start(number: usize, handler: Handler, is_cut: watch::Receiver<()>) -> Result<Self, Error> {
         let (sockets, incoming) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         let (is_done, done) = oneshot::channel();
-        let cannot = |error| Failure::new(format!("cannot start a worker: {error}"));
+        let cannot = |error| Error::new(format!("cannot start a worker: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(cannot)?;
         let run = move || {
@@ -207,7 +203,7 @@ async fn work(
     while let Some(Accepted { socket, admitted }) = sockets.recv().await {
         let inbound = handler.shared.telemetry.inbound().one_more();
         let activity = Arc::clone(&admitted.activity);
-        let open = (Open(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
+        let open = (OpenConnection(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
         match TcpStream::from_std(socket) {
             Ok(socket) => {
                 let of_connection = Arc::clone(&activity);
@@ -219,15 +215,15 @@ async fn work(
                         () = activity.evicted() => {
                             tracing::info!(
                                 peer_address = activity.shown_peer_address(),
-                                "--max-connections are open: a connection without a request of a \
-                                 client that may ask was closed for the next one"
+                                "--max-connections are open: closed the oldest connection without \
+                                 a valid request, to accept another one"
                             );
                         }
                     }
                     drop(open);
                 });
             }
-            Err(error) => tracing::warn!(%error, "could not serve a connection"),
+            Err(error) => tracing::warn!(%error, "connection not served"),
         }
     }
     // The handler holds no connection.
@@ -240,9 +236,9 @@ async fn work(
 }
 
 /// Counts as a connection of its worker until it is dropped.
-struct Open(Arc<AtomicUsize>);
+struct OpenConnection(Arc<AtomicUsize>);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -261,7 +257,7 @@ mod tests {
     fn accepted(number: u64) -> Accepted {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        Accepted { socket, admitted: Arc::<Register>::default().admit(number, None) }
+        Accepted { socket, admitted: Arc::<ConnectionRegistry>::default().admit(number, None) }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use self::{
     json::Json,
     text::{Short, Text},
 };
-use crate::{error::Failure, values::given};
+use crate::{error::Error, values::non_empty};
 use tower_vertex::shown;
 
 /// What is behind standard error may pause for so many lines before some are lost; they have
@@ -41,12 +41,11 @@ static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 /// The options about the log.
 #[derive(Clone, Debug, Args)]
 pub struct LogOptions {
-    /// Form of the log on standard error: short is what somebody reads who looks on, text has all
-    /// fields, json is one object a line; auto is short in a terminal and text elsewhere
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", env = "VERTEX_GATEWAY_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
 
-    /// Log the address that each request comes from, which is personal data in many countries
+    /// Log the address of each client, which is personal data in many countries
     #[arg(long, env = "VERTEX_GATEWAY_LOG_PEER_ADDRESS", value_parser = FalseyValueParser::new())]
     pub log_peer_address: bool,
 }
@@ -55,14 +54,14 @@ pub struct LogOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum LogFormat {
-    /// `Short` in a terminal, else `Text`.
+    /// `short` in a terminal, `text` elsewhere.
     Auto,
-    /// For somebody who looks on: one line a request, with what became of it.
+    /// For people who watch: one line a request, with its result.
     Short,
     /// All fields, as `name=value`.
     Text,
-    /// One object a line, its fields beside `timestamp` (RFC 3339, UTC), `level`, `target` and
-    /// `message`.
+    /// One object a line, with `timestamp` (RFC 3339, UTC), `level`, `target`, `message` and all
+    /// fields.
     Json,
 }
 
@@ -72,13 +71,13 @@ pub enum LogFormat {
 pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 
 /// Starts the log of the process in this form, at the level that `VERTEX_GATEWAY_LOG` (a filter of
-/// `tracing`, such as `warn,vertex_gateway=info`) says, or else at `level`.
-pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure> {
+/// `tracing`, such as `warn,tower_vertex=info`) says, or else at `level`.
+pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
-    let filter = given(&set).unwrap_or(level);
+    let filter = non_empty(&set).unwrap_or(level);
     // The parser's own error repeats parts of it.
     let filter = EnvFilter::try_new(filter).map_err(|_| {
-        Failure::new(format!(
+        Error::new(format!(
             "invalid VERTEX_GATEWAY_LOG {:?}: give a level, such as warn, or a filter, such as {LEVEL}",
             shown::value(filter)
         ))
@@ -86,7 +85,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure>
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES)
         .thread_name("log")
-        .finish(Lines { writer: io::stderr(), buffer: Vec::with_capacity(BUFFER) });
+        .finish(LineBuffer { writer: io::stderr(), buffer: Vec::with_capacity(BUFFER) });
     let _ = LOST.set(writer.error_counter());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let is_terminal = io::stderr().is_terminal();
@@ -104,12 +103,12 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Failure>
 }
 
 /// Writes lines that come fast together, and counts those that it cannot write.
-struct Lines<W> {
+struct LineBuffer<W> {
     writer: W,
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Write for Lines<W> {
+impl<W: Write> Write for LineBuffer<W> {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.buffer.len() + lines.len() > BUFFER {
             // Those that were there before are counted if they are lost, and these are not.
@@ -178,7 +177,7 @@ mod tests {
 
     #[test]
     fn lines_that_a_full_disk_does_not_take_are_counted() {
-        let mut lines = Lines { writer: Disk(Vec::new(), 10), buffer: Vec::new() };
+        let mut lines = LineBuffer { writer: Disk(Vec::new(), 10), buffer: Vec::new() };
         for line in ["one\n", "two\n", "three\n", "four\n"] {
             lines.write_all(line.as_bytes()).unwrap();
         }

@@ -118,13 +118,13 @@ type GenAiUsage = GenAi<Family<GenAiLabels, Counter>>;
 impl GenAiUsage {
     fn register(&self, registry: &mut Registry) {
         for (name, help, family) in [
-            ("input_tokens", "Input tokens, with cached ones", &self.input),
-            ("cache_read_input_tokens", "Input tokens that came out of a cache", &self.cached),
-            ("output_tokens", "Output tokens, with those of reasoning", &self.output),
-            ("reasoning_output_tokens", "Output tokens of reasoning", &self.reasoning),
+            ("input_tokens", "Input tokens, including cached tokens", &self.input),
+            ("cache_read_input_tokens", "Input tokens that were read from a cache", &self.cached),
+            ("output_tokens", "Output tokens, including reasoning tokens", &self.output),
+            ("reasoning_output_tokens", "Reasoning tokens", &self.reasoning),
         ] {
             let name = format!("gen_ai_client_inference_usage_{name}");
-            registry.register(name, help, Shown(family.clone()));
+            registry.register(name, help, AlwaysEncoded(family.clone()));
         }
     }
 
@@ -234,34 +234,35 @@ impl Metrics {
         self.usage.register(&mut self.registry);
         let registry = self.registry.sub_registry_with_prefix("vertex_gateway");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "What runs", build);
-        let help = "Requests that were not yet answered to their last byte";
+        registry.register("build", "Version of the gateway", build);
+        let help = "Requests in flight, until the last byte of their responses";
         registry.register("requests_in_flight", help, self.in_flight.clone());
-        let help = "Requests, when their answers ended; status 499 if the client left before";
-        registry.register("requests", help, Shown(self.requests.clone()));
-        let help = "From a request's head to the last byte of its answer";
-        let durations = Shown(self.durations.clone());
+        let help = "Requests whose responses have ended; status 499 if the client closed the \
+             connection before";
+        registry.register("requests", help, AlwaysEncoded(self.requests.clone()));
+        let help = "Time from the request head to the last byte of the response";
+        let durations = AlwaysEncoded(self.durations.clone());
         registry.register_with_unit("request_duration", help, Unit::Seconds, durations);
-        let help = "From a request's head to the first byte of an answer of 2xx";
-        let first_bytes = Shown(self.first_bytes.clone());
+        let help = "Time from the request head to the first byte of the body of a 2xx response";
+        let first_bytes = AlwaysEncoded(self.first_bytes.clone());
         registry.register_with_unit("time_to_first_byte", help, Unit::Seconds, first_bytes);
-        let help = "Requests that were sent to Vertex AI once more, each time";
-        registry.register("upstream_retries", help, Shown(self.retries.clone()));
-        let help = "Requests that were sent to another location than the time before, each time";
-        registry.register("upstream_failovers", help, Shown(self.failovers.clone()));
-        let help = "Answers of 401 that asked for a new token, by what came of it";
-        registry.register("token_replays", help, Shown(self.token_replays.clone()));
-        let help = "Requests that the gateway answered itself with an error";
-        registry.register("local_replies", help, Shown(self.local_replies.clone()));
+        let help = "Retries: how often requests were sent to Vertex AI again";
+        registry.register("upstream_retries", help, AlwaysEncoded(self.retries.clone()));
+        let help = "Failovers: retries at another location than the attempt before";
+        registry.register("upstream_failovers", help, AlwaysEncoded(self.failovers.clone()));
+        let help = "Requests whose access token got 401, by the outcome of the refresh and replay";
+        registry.register("token_replays", help, AlwaysEncoded(self.token_replays.clone()));
+        let help = "Error responses that the gateway made itself";
+        registry.register("local_replies", help, AlwaysEncoded(self.local_replies.clone()));
         let help = "Input tokens, as Google bills them";
-        registry.register("input_tokens", help, Shown(self.input_tokens.clone()));
+        registry.register("input_tokens", help, AlwaysEncoded(self.input_tokens.clone()));
         let help = "Output tokens, as Google bills them";
-        registry.register("output_tokens", help, Shown(self.output_tokens.clone()));
-        let help = "Connections of clients";
+        registry.register("output_tokens", help, AlwaysEncoded(self.output_tokens.clone()));
+        let help = "Open connections of clients";
         registry.register("client_connections", help, self.inbound.open.clone());
         let help = "Connections of clients that were accepted";
         registry.register("client_connections_opened", help, self.inbound.opened.clone());
-        let help = "Connections to Vertex AI, idle ones too";
+        let help = "Open connections to Vertex AI, including idle ones";
         registry.register("upstream_connections", help, self.upstream.open.clone());
         let help = "Connections to Vertex AI that were opened";
         registry.register("upstream_connections_opened", help, self.upstream.opened.clone());
@@ -385,10 +386,10 @@ fn traffic_type(usage: Option<&Usage>) -> &'static str {
 /// with 2xx, half of the labels go to the first that come, and the other half to those that are used
 /// again and again.
 #[derive(Debug, Default)]
-struct Models(RwLock<Known>);
+struct Models(RwLock<ModelLabels>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct ModelLabels {
     /// By the names that clients use.
     labels: HashMap<Arc<str>, Arc<str>>,
     /// How many of them are in no table.
@@ -420,7 +421,7 @@ impl Models {
     }
 }
 
-impl Known {
+impl ModelLabels {
     fn used(&mut self, model: &str) -> Arc<str> {
         if let Some(label) = self.labels.get(model) {
             return label.clone();
@@ -446,9 +447,9 @@ impl Known {
 
 /// A family that is there before its first member, so that dashboards and alerts find it.
 #[derive(Debug)]
-struct Shown<F>(F);
+struct AlwaysEncoded<F>(F);
 
-impl<F: EncodeMetric> EncodeMetric for Shown<F> {
+impl<F: EncodeMetric> EncodeMetric for AlwaysEncoded<F> {
     fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
         self.0.encode(encoder)
     }

@@ -111,12 +111,12 @@ impl Telemetry {
     /// Why not.
     pub(crate) fn ready(&self) -> Result<(), &'static str> {
         if self.is_draining() {
-            return Err("draining: the process is about to end");
+            return Err("draining: the process is shutting down");
         }
         match self.tokens.stats().expires_in {
-            None => Err("no access token yet: the log says why"),
+            None => Err("no access token yet: see the log"),
             Some(left) if left.is_zero() => {
-                Err("the access token has expired and could not be refreshed: the log says why")
+                Err("the access token has expired and could not be refreshed: see the log")
             }
             Some(_) => Ok(()),
         }

@@ -34,32 +34,33 @@ impl Collector for Scraped {
             value.map_or(Ok(()), |_| gauge.encode(into))
         };
         let seconds = Some(&Unit::Seconds);
-        let help = "Age of the access token; nothing without one.";
+        let help = "Time since the access token was fetched; absent without a token.";
         gauge("token_age", help, seconds, stats.age.map(|age| age.as_secs_f64()))?;
-        let help = "Time until the access token dies; 0 without one that lives.";
+        let help = "Time until the access token expires; 0 without a valid token.";
         let left = stats.expires_in.unwrap_or_default();
         gauge("token_expires_in", help, seconds, Some(left.as_secs_f64()))?;
-        let help = "Number of the access token: how many different ones there have been.";
+        let help = "Number of different access tokens so far.";
         gauge("token_generation", help, None, Some(stats.generation as f64))?;
-        let help = "Requests that wait for their turn.";
+        let help = "Requests that wait in the queue.";
         gauge("requests_queued", help, None, Some(self.queued.load(Relaxed) as f64))?;
 
-        let help = "Answers of 401 to the access token.";
+        let help = "Responses of 401 to the access token.";
         let rejections = ConstCounter::new(stats.rejections);
         let into =
             encoder.encode_descriptor("token_rejections", help, None, rejections.metric_type())?;
         rejections.encode(into)?;
-        let help = "Lines of the log that were lost: nobody read them, or the disk was full.";
+        let help = "Log lines that were dropped, because they were not read in time or could not \
+             be written.";
         let lost = ConstCounter::new(log::lost_lines());
         let into =
             encoder.encode_descriptor("log_lines_dropped", help, None, lost.metric_type())?;
         lost.encode(into)?;
-        let help = "Spans that were lost because no collector took them in time.";
+        let help = "Spans that were dropped, because no collector accepted them in time.";
         let lost = ConstCounter::new(trace::lost_spans());
         let into = encoder.encode_descriptor("spans_dropped", help, None, lost.metric_type())?;
         lost.encode(into)?;
 
-        let help = "Refreshes of the access token that came to an end.";
+        let help = "Completed fetches of an access token.";
         let kind = ConstCounter::new(0_u64).metric_type();
         let mut into = encoder.encode_descriptor("token_refreshes", help, None, kind)?;
         for (reason, reason_label) in REASONS {

@@ -34,7 +34,7 @@ pub(crate) struct Usage {
 
 /// The numbers of one `usage`, as they are told.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct RawUsage {
     prompt: Option<u64>,
     cached: Option<u64>,
     completion: Option<u64>,
@@ -43,7 +43,7 @@ struct Told {
     traffic_type: Word,
 }
 
-impl Told {
+impl RawUsage {
     /// This one, which came after `before`: of a stream the last counts, but what has no number only
     /// adds its type of traffic.
     fn after(mut self, before: Self) -> Self {
@@ -84,7 +84,7 @@ impl Told {
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     form: Form,
-    place: Place,
+    place: ScanState,
     /// Objects that are open and are on the way to a count, the outermost first.
     path: [Object; Object::DEEPEST],
     depth: usize,
@@ -93,9 +93,9 @@ pub(crate) struct Scanner {
     /// The last string, if it is short.
     word: Word,
     /// The `usage` that is being read.
-    now: Told,
+    now: RawUsage,
     /// The last one that was read to its end.
-    last: Told,
+    last: RawUsage,
 }
 
 /// What the body is, by its first byte.
@@ -110,7 +110,7 @@ enum Form {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum Place {
+enum ScanState {
     #[default]
     Between,
     /// In a string, `true` after a backslash. What it is for is known at its end.
@@ -239,7 +239,7 @@ impl Scanner {
                 self.scan(line);
             } else {
                 // An event that was broken does not spoil the next.
-                (self.place, self.depth, self.others) = (Place::Between, 0, 0);
+                (self.place, self.depth, self.others) = (ScanState::Between, 0, 0);
             }
             has_bytes = false;
         }
@@ -250,29 +250,29 @@ impl Scanner {
     fn scan(&mut self, mut rest: &[u8]) {
         while let Some((&byte, after)) = rest.split_first() {
             match self.place {
-                Place::Text { escaped: true, of } => {
+                ScanState::Text { escaped: true, of } => {
                     self.word.spoil();
-                    self.place = Place::Text { escaped: false, of };
+                    self.place = ScanState::Text { escaped: false, of };
                     rest = after;
                 }
-                Place::Text { of, .. } => {
+                ScanState::Text { of, .. } => {
                     let Some(end) = memchr2(b'"', b'\\', rest) else {
                         self.word.push(rest);
                         return;
                     };
                     self.word.push(&rest[..end]);
                     self.place = match (rest[end], of) {
-                        (b'\\', of) => Place::Text { escaped: true, of },
+                        (b'\\', of) => ScanState::Text { escaped: true, of },
                         (_, Some(Count::TrafficType)) => {
                             self.now.traffic_type = self.word;
-                            Place::Between
+                            ScanState::Between
                         }
-                        (_, Some(_)) => Place::Between,
-                        (_, None) => Place::Word,
+                        (_, Some(_)) => ScanState::Between,
+                        (_, None) => ScanState::Word,
                     };
                     rest = &rest[end + 1..];
                 }
-                Place::Number(count, number) => {
+                ScanState::Number(count, number) => {
                     let digit = u64::from(byte.wrapping_sub(b'0'));
                     let number = match byte {
                         b'0'..=b'9' => number
@@ -283,11 +283,11 @@ impl Scanner {
                             if number.is_some() {
                                 self.count(count, number);
                             }
-                            self.place = Place::Between;
+                            self.place = ScanState::Between;
                             continue;
                         }
                     };
-                    self.place = Place::Number(count, number);
+                    self.place = ScanState::Number(count, number);
                     rest = after;
                 }
                 // Most of an answer is here, or in strings.
@@ -295,12 +295,12 @@ impl Scanner {
                     let Some(at) = memchr3(b'"', b'{', b'}', rest) else { return };
                     match rest[at] {
                         b'{' => self.others += 1,
-                        b'}' => (self.others, self.place) = (self.others - 1, Place::Between),
+                        b'}' => (self.others, self.place) = (self.others - 1, ScanState::Between),
                         _ => self.text(None),
                     }
                     rest = &rest[at + 1..];
                 }
-                Place::Between | Place::Word | Place::Value(_) => {
+                ScanState::Between | ScanState::Word | ScanState::Value(_) => {
                     self.structure(byte);
                     rest = after;
                 }
@@ -313,52 +313,52 @@ impl Scanner {
         let of = self.depth.checked_sub(1).map(|innermost| self.path[innermost]);
         match (byte, self.place) {
             (b' ' | b'\t' | b'\r' | b'\n', _) => {}
-            (b'"', Place::Value(Value::Count(count))) => self.text(Some(count)),
+            (b'"', ScanState::Value(Value::Count(count))) => self.text(Some(count)),
             // What is around events is no JSON.
             (b'"', _) if of.is_some() || matches!(self.form, Form::Whole) => self.text(None),
-            (b':', Place::Word) => {
+            (b':', ScanState::Word) => {
                 let key = self.word.text().unwrap_or_default();
-                self.place = Place::Value(of.map_or(Value::Other, |of| of.value(key)));
+                self.place = ScanState::Value(of.map_or(Value::Other, |of| of.value(key)));
             }
-            (b'0'..=b'9', Place::Value(Value::Count(count))) => {
-                self.place = Place::Number(count, Some(u64::from(byte - b'0')));
+            (b'0'..=b'9', ScanState::Value(Value::Count(count))) => {
+                self.place = ScanState::Number(count, Some(u64::from(byte - b'0')));
             }
             (b'{', place) => {
                 let object = match place {
-                    Place::Value(Value::Object(object)) => Some(object),
+                    ScanState::Value(Value::Object(object)) => Some(object),
                     _ if of.is_none() => Some(Object::Answer),
                     _ => None,
                 };
                 match object {
                     Some(object) => {
                         if object == Object::Usage {
-                            self.now = Told::default();
+                            self.now = RawUsage::default();
                         }
                         self.path[self.depth] = object;
                         self.depth += 1;
                     }
                     None => self.others = 1,
                 }
-                self.place = Place::Between;
+                self.place = ScanState::Between;
             }
             (b'}', _) => {
                 if of == Some(Object::Usage) {
                     self.last = self.now.after(self.last);
                 }
                 self.depth = self.depth.saturating_sub(1);
-                self.place = Place::Between;
+                self.place = ScanState::Between;
             }
-            _ => self.place = Place::Between,
+            _ => self.place = ScanState::Between,
         }
     }
 
     fn text(&mut self, of: Option<Count>) {
         self.word.length = 0;
-        self.place = Place::Text { escaped: false, of };
+        self.place = ScanState::Text { escaped: false, of };
     }
 
     fn count(&mut self, count: Count, number: Option<u64>) {
-        let Told { prompt, cached, completion, reasoning, total, .. } = &mut self.now;
+        let RawUsage { prompt, cached, completion, reasoning, total, .. } = &mut self.now;
         *match count {
             Count::Prompt => prompt,
             Count::Cached => cached,

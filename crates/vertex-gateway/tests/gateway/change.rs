@@ -125,7 +125,7 @@ async fn a_changed_file_is_in_force_soon_and_a_broken_one_never() {
     assert_eq!(place.location(&gateway).await, "us-east1");
 
     place.configure(&in_location("europe-west4"));
-    log.until("models read again").await;
+    log.until("models reloaded").await;
     assert_eq!(place.location(&gateway).await, "europe-west4");
 
     for (broken, why) in [
@@ -134,12 +134,12 @@ async fn a_changed_file_is_in_force_soon_and_a_broken_one_never() {
         (in_location("asia-east1") + "regoin = \"x\"\n", "unknown key `regoin`"),
     ] {
         place.configure(&broken);
-        let line = log.until("models not read again").await;
+        let line = log.until("reload of models failed").await;
         assert!(line.contains(why), "{line}");
         assert_eq!(place.location(&gateway).await, "europe-west4");
     }
     fs::remove_file(place.path("gateway.toml")).unwrap();
-    log.until("models not read again").await;
+    log.until("reload of models failed").await;
     assert_eq!(place.location(&gateway).await, "europe-west4");
 }
 
@@ -149,7 +149,7 @@ async fn a_hangup_reads_everything_again() {
     let (gateway, mut log) = place.start().await;
     for _ in 0..2 {
         signal(&gateway, "-HUP");
-        log.until("models read again").await;
+        log.until("models reloaded").await;
     }
     assert_eq!(place.location(&gateway).await, "us-east1");
 }
@@ -198,15 +198,15 @@ async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
                 _ => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
             }
             let log = if is_of_tls { &mut log_of_tls } else { &mut log };
-            let line = log.until(&format!("{what} not read again")).await;
+            let line = log.until(&format!("reload of {what} failed")).await;
             assert!(line.contains(*why) && line.contains(name), "{line}");
             // Asked for by a signal, too; and what is a file is read all the same.
             signal(if is_of_tls { &with_tls } else { &gateway }, "-HUP");
             let other = if what == "models" { "client keys" } else { "models" };
-            let both = [format!("{what} not read again"), format!("{other} ")];
+            let both = [format!("reload of {what} failed"), format!("{other} ")];
             let mut missing = both.to_vec();
             while !missing.is_empty() {
-                let line = log.until("read again").await;
+                let line = log.until("reload").await;
                 missing.retain(|text| !line.contains(text.as_str()));
             }
             if !is_of_tls {
@@ -220,11 +220,11 @@ async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
                 fs::remove_file(&path).unwrap();
             }
             put(place.folder.path(), name, &content);
-            log.until(&format!("{what} read again")).await;
+            log.until(&format!("{what} reloaded")).await;
         }
     }
     place.configure(&in_location("europe-west4"));
-    log.until("models read again").await;
+    log.until("models reloaded").await;
     assert_eq!(place.location(&gateway).await, "europe-west4");
 }
 
@@ -252,10 +252,10 @@ async fn a_list_of_endpoints_that_hangs_holds_up_no_keys_and_is_told() {
     place.give_keys("sk-another-0123456789");
     // The rules of keys are in the other file: one line may be of that.
     while !lists(&gateway, "sk-another-0123456789").await {
-        log.until("client keys read again").await;
+        log.until("client keys reloaded").await;
     }
     assert!(!lists(&gateway, "sk-guest-0123456789").await);
-    log.until("models take more than 10s to be read").await;
+    log.until("reading models takes more than 10s").await;
 }
 
 #[tokio::test]

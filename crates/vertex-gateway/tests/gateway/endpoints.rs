@@ -146,9 +146,9 @@ async fn a_wrong_option_is_named() {
     assert_eq!(run.code, 2, "{}", run.stderr);
     let base = format!("{}/v1/x", world.vertex.url());
     let run = world.run(&["endpoints", "--location", "eu", "--upstream", &base]).await;
-    assert!(run.stderr.contains("give the scheme and the host alone"), "{}", run.stderr);
+    assert!(run.stderr.contains("set only the scheme and the host"), "{}", run.stderr);
     let run = world.run(&["endpoints", "--emulator", "--upstream", "http://127.0.0.1:1"]).await;
-    assert!(run.stderr.contains("--upstream is not for the emulator"), "{}", run.stderr);
+    assert!(run.stderr.contains("--upstream and --emulator exclude each other"), "{}", run.stderr);
 
     // What is about one endpoint has no say, and neither has what it is set to.
     let url = world.vertex.url();

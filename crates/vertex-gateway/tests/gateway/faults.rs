@@ -348,7 +348,7 @@ async fn without_descriptors_it_waits_and_goes_on() {
         // Those that are not accepted wait in the kernel.
         idle.push(TcpStream::connect(gateway.addr).await.unwrap());
     }
-    let hit = "could not accept a connection";
+    let hit = "accept failed";
     let told = || fs::read_to_string(log.path()).unwrap().matches(hit).count();
     eventually("the limit is hit", || told() > 0).await;
     let of_process = format!("/proc/{}/fd", gateway.child.id().unwrap());

@@ -98,7 +98,7 @@ async fn another_protocol_that_nobody_asked_for_is_no_answer() {
     let gateway = Gateway::start(command).await;
     let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
     assert_eq!((status, &*code), (502, "upstream_reset"));
-    assert!(message.contains(&format!("{url} answered with 101")), "{message}");
+    assert!(message.contains(&format!("{url} responded with 101")), "{message}");
 }
 
 /// So a name in the DNS that has changed is followed.

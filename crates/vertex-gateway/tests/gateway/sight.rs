@@ -453,7 +453,7 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
     let (cert, key) = (put(folder.path(), "cert", &pair.0), put(folder.path(), "key", &pair.1));
     for asked in [true, false] {
         let mut options = vec!["--log-format", "json"];
-        options.extend(asked.then_some("--log-peer"));
+        options.extend(asked.then_some("--log-peer-address"));
         let mut watched = Watched::start(&vertex, &options).await;
         let mut log = watched.log();
         let mut peers = Vec::new();
@@ -490,12 +490,12 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
         assert_eq!(line.contains(r#""peer_address":"127.0.0.1:"#), asked, "{line}");
 
         let tls = ["--tls-cert", &cert, "--tls-key", &key, "--log-format", "json"];
-        let tls = [&tls[..], if asked { &["--log-peer"] } else { &[] }].concat();
+        let tls = [&tls[..], if asked { &["--log-peer-address"] } else { &[] }].concat();
         let mut watched = Watched::start(&vertex, &tls).await;
         let mut log = watched.log();
         let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
         socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let line = log.lines.until("no TLS handshake").await;
+        let line = log.lines.until("TLS handshake failed").await;
         let peer = format!(r#""peer_address":"{}""#, socket.local_addr().unwrap());
         assert_eq!(line.contains(&peer), asked, "{line}");
         assert_eq!(line.contains("peer"), asked, "{line}");

@@ -8,8 +8,8 @@ use tower_vertex::error::{CredentialsError, Error};
 pub(super) fn no_credentials(error: &CredentialsError) -> Check {
     const NAME: &str = "credentials";
     if error.is_not_found() {
-        let mut remedy = "log in with `gcloud auth application-default login`, or name a file \
-             with --credentials; this was looked at:"
+        let mut remedy = "log in with `gcloud auth application-default login`, or set a file with \
+             --credentials; these places were searched:"
             .to_owned();
         for (place, why) in error.places() {
             remedy.push_str(&format!("\n- {place}: {why}"));
@@ -25,9 +25,8 @@ pub(super) fn no_token(error: &Error, identity: &Identity) -> Check {
         Error::Token(error) => (error.what().into_owned(), error.remedy()),
         error => (error.to_string(), error.remedy()),
     };
-    let remedy = remedy.unwrap_or(
-        "see that no firewall or proxy keeps this machine from the token endpoint, and try again",
-    );
+    let remedy = remedy
+        .unwrap_or("check that no firewall or proxy blocks the token endpoint, and try again");
     let denied = matches!(error, Error::Token(error) if error.is_impersonation_denied());
     let info = identity.info.as_ref();
     let account = info.and_then(|info| info.impersonates()).filter(|_| denied);

@@ -37,12 +37,12 @@ pub(super) async fn dns(host: &str, port: u16, own_host: bool) -> Check {
         }
         Err(error) if own_host => (
             error,
-            "write --upstream or --dedicated-host as your network's DNS has it, and see that this \
-             machine is in that network",
+            "check the spelling of --upstream or --dedicated-host, and that this machine uses the \
+                 DNS of its network",
         ),
         Err(error) => (
             error,
-            "write --location as Google does, and see that this machine can look up names outside \
+            "check the spelling of --location, and that this machine can resolve public names \
              (`getent hosts googleapis.com`)",
         ),
     };
@@ -61,8 +61,12 @@ pub(super) async fn tls(host: &str, port: u16, own_host: bool) -> Check {
         }
     };
     let Ok(name) = ServerName::try_from(bare.to_owned()) else {
-        let remedy = "give --upstream a host that a certificate can name";
-        return Check::failed(NAME, format!("{bare:?} is no name for a certificate"), remedy);
+        let remedy = "set --upstream to a host that a certificate can have";
+        return Check::failed(
+            NAME,
+            format!("{bare:?} cannot be the name of a certificate"),
+            remedy,
+        );
     };
     let handshake = async {
         let socket = TcpStream::connect((bare, port)).await?;
@@ -75,10 +79,10 @@ pub(super) async fn tls(host: &str, port: u16, own_host: bool) -> Check {
                 Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
                 _ => "TLS",
             };
-            Check::passed(NAME, format!("{version}, by a certificate that this system trusts"))
+            Check::passed(NAME, format!("{version}, with a certificate that this system trusts"))
         }
         Err(error) => {
-            let detail = format!("no handshake: {error}");
+            let detail = format!("handshake failed: {error}");
             Check::failed(NAME, detail, remedy(&error, port, own_host))
         }
     }
@@ -95,12 +99,12 @@ fn remedy(error: &io::Error, port: u16, own_host: bool) -> String {
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     let remedy = match tls {
         Some(rustls::Error::InvalidCertificate(Bad::UnknownIssuer)) => {
-            "a proxy that reads TLS may be between: add its certificate to this system's, or name \
-             a file with it in SSL_CERT_FILE"
+            "a proxy on the path may intercept TLS: add its certificate to those of this system, \
+                 or set SSL_CERT_FILE to a file with it"
         }
         Some(rustls::Error::InvalidCertificate(
             Bad::NotValidForName | Bad::NotValidForNameContext { .. },
-        )) => "another server answers for this name: look at --upstream, and at this machine's DNS",
+        )) => "another server has this name: check --upstream and this machine's DNS",
         Some(rustls::Error::InvalidCertificate(
             Bad::Expired
             | Bad::ExpiredContext { .. }
@@ -110,11 +114,16 @@ fn remedy(error: &io::Error, port: u16, own_host: bool) -> String {
             "set this machine's clock (`timedatectl set-ntp true`), or have the server's \
              certificate renewed"
         }
-        Some(_) => "what answers there does not speak TLS as it should: look at the port",
+        Some(_) => "the server does not speak TLS correctly: check the port",
         None if own_host => {
-            return format!("start what should listen on its port {port}, or correct --upstream");
+            return format!("start the server on port {port}, or correct --upstream");
         }
-        None => return format!("open its port {port} in firewalls and proxies on the way"),
+        None => {
+            return format!(
+                "allow port {port} of the host in firewalls and proxies on the \
+             path"
+            );
+        }
     };
     remedy.to_owned()
 }
@@ -123,7 +132,7 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
     match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
         Ok(result) => result,
         Err(_elapsed) => {
-            let text = format!("nothing within {CONNECT_TIMEOUT:?}");
+            let text = format!("no connection within {CONNECT_TIMEOUT:?}");
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
         }
     }

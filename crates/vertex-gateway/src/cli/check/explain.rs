@@ -10,7 +10,7 @@ use super::advice::member;
 use crate::redact::shown;
 
 /// An answer, as far as it is looked at.
-pub(super) struct Answer<'a> {
+pub(super) struct ResponseSummary<'a> {
     pub(super) status: StatusCode,
     pub(super) is_html: bool,
     pub(super) body: &'a [u8],
@@ -58,12 +58,12 @@ impl Facts<'_> {
 }
 
 /// `None` for an answer of a model; else the fault and its remedy.
-pub(super) fn explain(answer: &Answer<'_>, facts: &Facts<'_>) -> Option<(String, String)> {
+pub(super) fn explain(answer: &ResponseSummary<'_>, facts: &Facts<'_>) -> Option<(String, String)> {
     let json: Option<Value> = serde_json::from_slice(answer.body).ok();
     if answer.status.is_success() {
         return match json.as_ref().and_then(|json| json.get("choices")) {
             Some(Value::Array(_)) => None,
-            _ => Some((told(answer, None, facts), not_vertex(facts))),
+            _ => Some((describe(answer, None, facts), not_vertex(facts))),
         };
     }
     let error = json.as_ref().and_then(GoogleError::find);
@@ -71,7 +71,7 @@ pub(super) fn explain(answer: &Answer<'_>, facts: &Facts<'_>) -> Option<(String,
         Some(error) => of_google(answer.status, error, facts),
         None => of_others(answer, facts),
     };
-    Some((told(answer, error.as_ref(), facts), remedy))
+    Some((describe(answer, error.as_ref(), facts), remedy))
 }
 
 /// A `google.rpc.Status`, in an object or in an array of one.
@@ -124,15 +124,19 @@ fn is_name(text: &str) -> bool {
 }
 
 /// The answer in one line.
-fn told(answer: &Answer<'_>, error: Option<&GoogleError<'_>>, facts: &Facts<'_>) -> String {
+fn describe(
+    answer: &ResponseSummary<'_>,
+    error: Option<&GoogleError<'_>>,
+    facts: &Facts<'_>,
+) -> String {
     let status = answer.status.as_u16();
     let Some(error) = error else {
         let what = match (answer.is_html, answer.body.is_empty()) {
             (_, true) => "nothing",
             (true, _) => "a page of HTML",
-            (false, _) => "something that Vertex AI never says",
+            (false, _) => "a body that is not Vertex AI's",
         };
-        return format!("{} answered {status} with {what}", facts.origin);
+        return format!("{} responded with {status} and {what}", facts.origin);
     };
     let mut text = status.to_string();
     for part in [error.status, error.reason].into_iter().filter(|part| !part.is_empty()) {
@@ -145,22 +149,21 @@ fn told(answer: &Answer<'_>, error: Option<&GoogleError<'_>>, facts: &Facts<'_>)
 fn of_google(status: StatusCode, error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
     match status.as_u16() {
         400 => bad_request(error, facts),
-        401 => {
-            "the token is fresh, and refused all the same: was its owner disabled or deleted, is \
-                it of another cloud (`universe_domain`), is this machine's clock right, does a \
-                proxy between change the Authorization header?"
-                .to_owned()
-        }
+        401 => "the token is new, but it was rejected: check that its account is neither disabled \
+                 nor deleted, that it is not of another cloud (`universe_domain`), that this \
+                 machine's clock is right, and that no proxy on the path changes the \
+                 Authorization header"
+            .to_owned(),
         403 => forbidden(error, facts),
         404 => not_found(error, facts),
         429 => format!(
-            "the quota is used up, or the location is busy: try later, or {}",
+            "the quota is exhausted, or the location is overloaded: try later, or {}",
             facts.elsewhere()
         ),
         500.. => {
-            "Vertex AI has a problem: try again, and look at https://status.cloud.google.com".into()
+            "Vertex AI has a problem: try again, and see https://status.cloud.google.com".into()
         }
-        _ => format!("see what it says; {} answered", facts.origin),
+        _ => format!("see the message; {} responded", facts.origin),
     }
 }
 
@@ -173,16 +176,17 @@ fn bad_request(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
         match dedicated_host(error.message) {
             Some(dns) => format!("pass --dedicated-host {dns}"),
             None => format!(
-                "pass --dedicated-host with what `gcloud ai endpoints describe {} --region={} \
+                "pass --dedicated-host with the value that `gcloud ai endpoints describe {} \
+                     --region={} \
                  --format='value(dedicatedEndpointDns)'` shows",
                 facts.endpoint.unwrap_or("ENDPOINT"),
                 facts.location()
             ),
         }
     } else if error.says("Invalid hostname") {
-        "write --location as Google does; leave --upstream out".to_owned()
+        "check the spelling of --location; remove --upstream".to_owned()
     } else {
-        "see what it says: the request was one message and one token".to_owned()
+        "see the message: the request had one message, and asked for one token".to_owned()
     }
 }
 
@@ -202,8 +206,7 @@ fn forbidden(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
             let service = error.named("service").unwrap_or("aiplatform.googleapis.com");
             let project = error.named("consumer").unwrap_or(payer);
             return format!(
-                "`gcloud services enable {service} --project {project}`, and a few minutes of \
-                 patience"
+                "`gcloud services enable {service} --project {project}`, and wait a few minutes"
             );
         }
         "BILLING_DISABLED" => {
@@ -219,7 +222,7 @@ fn forbidden(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
                 .to_owned();
         }
         "SECURITY_POLICY_VIOLATED" => {
-            return "a perimeter of VPC Service Controls keeps this machine out: ask who keeps it"
+            return "a perimeter of VPC Service Controls blocks this machine: ask its administrator"
                 .to_owned();
         }
         _ => {}
@@ -236,7 +239,7 @@ fn forbidden(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
     }
     let whose = match facts.principal {
         Some(_) => "",
-        None => ", with the e-mail address of whoever's credentials these are",
+        None => ", with the e-mail address of the account of these credentials",
     };
     format!("{}{whose}", facts.grant(facts.project(), "roles/aiplatform.user"))
 }
@@ -244,36 +247,40 @@ fn forbidden(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
 fn not_found(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
     if error.says("ublisher Model") || facts.endpoint.is_none() {
         return format!(
-            "not every model is at every location, nor open to every project: try {}; names are \
-             in the Model Garden",
+            "not every model is in every location or open to every project: try {}; the Model \
+                 Garden has the names",
             facts.elsewhere()
         );
     }
     format!(
-        "look for the endpoint's id with `gcloud ai endpoints list --region={} --project={}`",
+        "look up the endpoint's ID with `gcloud ai endpoints list --region={} --project={}`",
         facts.location(),
         facts.project()
     )
 }
 
 /// What is not in Google's form did not come from Vertex AI, or not from behind its front door.
-fn of_others(answer: &Answer<'_>, facts: &Facts<'_>) -> String {
+fn of_others(answer: &ResponseSummary<'_>, facts: &Facts<'_>) -> String {
     match answer.status.as_u16() {
         404 if answer.is_html => match facts.own_host {
-            true => "this host serves no such path: look at --upstream or --dedicated-host, which \
-                     has to fit the location and the endpoint"
+            true => "this host has no such path: check that --upstream or --dedicated-host fits \
+                 the location and the endpoint"
                 .to_owned(),
-            false => "this host serves no such path: look at --location and --endpoint".to_owned(),
+            false => "this host has no such path: check --location and --endpoint".to_owned(),
         },
-        407 => "a proxy asks for a login: let requests to this host past it".to_owned(),
-        502..=504 => "a proxy between got no answer: try again, then ask who keeps it".to_owned(),
+        407 => "a proxy requires a login: exempt this host from the proxy".to_owned(),
+        502..=504 => "a proxy on the path got no response: try again, then ask its \
+             administrator"
+            .to_owned(),
         _ => not_vertex(facts),
     }
 }
 
 fn not_vertex(facts: &Facts<'_>) -> String {
     match facts.own_host {
-        true => format!("{} is not Vertex AI: look at --upstream", facts.origin),
-        false => "a proxy or a portal between answered: ask who keeps the network".to_owned(),
+        true => format!("{} is not Vertex AI: check --upstream", facts.origin),
+        false => "a proxy or a portal on the path responded: ask the administrator of the \
+             network"
+            .to_owned(),
     }
 }

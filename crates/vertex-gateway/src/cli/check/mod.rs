@@ -28,16 +28,15 @@ use self::{
 };
 use crate::{
     config::{
-        credentials::{Identity, Minted, find, mint},
+        credentials::{FetchedToken, Identity, fetch_token, find},
         layered::Given,
-        upstream::{Settings, TargetOptions},
+        upstream::{TargetOptions, UpstreamSettings},
     },
-    error::{Failure, NO_LOCATION, NO_PROJECT},
+    error::{Error, NO_LOCATION, NO_PROJECT},
     models::discovery,
-    values::{given, shown_debug},
+    values::{non_empty, shown_debug},
 };
 use tower_vertex::{
-    Error,
     auth::VertexAuthLayer,
     model::{ModelEntry, ModelTable},
     route::{Endpoint, Upstream},
@@ -51,8 +50,8 @@ pub struct CheckOptions {
     #[command(flatten)]
     pub target: TargetOptions,
 
-    /// Model to ask for one token [default: google/gemini-2.5-flash; none for a deployed endpoint,
-    /// which ignores it]
+    /// Model to which a request for one token is sent [default: google/gemini-2.5-flash; none for a
+    /// deployed endpoint, which ignores it]
     #[arg(long, value_name = "PUBLISHER/MODEL")]
     pub model: Option<String>,
 
@@ -66,7 +65,7 @@ shown_debug!(CheckOptions: model; target, json);
 const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
 
 /// Runs the checks. Exit code 1 says that one failed, 2 that an option is wrong.
-pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
+pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     let options = &options;
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
@@ -79,7 +78,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
     let mut report = Report::new(options.json);
     let identity = match find(search, emulator).await {
         Ok(identity) => Some(identity),
-        Err(Error::Credentials(error)) => {
+        Err(tower_vertex::Error::Credentials(error)) => {
             report.add(advice::no_credentials(&error));
             None
         }
@@ -91,29 +90,29 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
     if let Some(identity) = &identity {
         report.add(credentials(identity));
     }
-    let minted = token(&mut report, identity.as_ref()).await;
-    let upstream = names(&mut report, &settings);
+    let fetched = check_token(&mut report, identity.as_ref()).await;
+    let upstream = check_names(&mut report, &settings);
     let reachable = if settings.location().is_none() && !settings.own_host {
         for name in ["DNS", "TLS"] {
             report.add(Check::not_tried(name, "the host follows from the location"));
         }
         false
     } else {
-        way(&mut report, &guess, settings.own_host).await
+        check_host(&mut report, &guess, settings.own_host).await
     };
 
-    let (base, minted) = match (upstream, minted, reachable) {
-        (_, None, _) => return not_asked(report, "there is no token"),
-        (None, ..) => return not_asked(report, "there is no upstream"),
-        (.., false) => return not_asked(report, "there is no way to the host"),
-        (Some(upstream), Some(minted), true) => (upstream, minted),
+    let (base, fetched) = match (upstream, fetched, reachable) {
+        (_, None, _) => return model_not_tried(report, "there is no token"),
+        (None, ..) => return model_not_tried(report, "there is no upstream"),
+        (.., false) => return model_not_tried(report, "the host cannot be reached"),
+        (Some(upstream), Some(fetched), true) => (upstream, fetched),
     };
-    let auth = VertexAuthLayer::with_cache(minted.cache.clone());
+    let auth = VertexAuthLayer::with_cache(fetched.cache.clone());
     let auth = target.trusting(auth, &base, emulator, info)?;
     let Some(table) = models(&mut report, target, &base, &auth).await? else {
-        return not_asked(report, "there is no table of models");
+        return model_not_tried(report, "there is no table of models");
     };
-    let asked = match (given(&options.model), base.endpoint()) {
+    let asked = match (non_empty(&options.model), base.endpoint()) {
         (Some(model), _) => model,
         (None, Endpoint::OpenApi | Endpoint::BaseUrl { .. }) => DEFAULT_MODEL,
         // It has one, whatever the name.
@@ -127,8 +126,9 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
         let url = format!("{upstream}/chat/completions");
         let detail = format!("{}: {}", shown::value(asked), shown::value(&url));
         report.add(Check::passed("entry", detail));
-        if upstream.origin() != base.origin() && !way(&mut report, upstream, own_host).await {
-            return not_asked(report, "there is no way to its host");
+        if upstream.origin() != base.origin() && !check_host(&mut report, upstream, own_host).await
+        {
+            return model_not_tried(report, "its host cannot be reached");
         }
     }
     let quota_project = target.quota_project();
@@ -150,9 +150,9 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
         own_host,
         principal: info.and_then(|info| info.impersonates().or(info.principal())),
         quota_project: quota_project.as_deref(),
-        token: minted.in_clear(),
+        token: fetched.in_clear(),
     };
-    let (answer, clock) = model::ask(asked, &table, &auth, &facts).await;
+    let (answer, clock) = model::request_model(asked, &table, &auth, &facts).await;
     report.add(answer);
     if let Some(clock) = clock {
         report.add(clock);
@@ -160,7 +160,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Failure> {
     report.end()
 }
 
-fn not_asked(mut report: Report, because: &str) -> Result<(), Failure> {
+fn model_not_tried(mut report: Report, because: &str) -> Result<(), Error> {
     report.add(Check::not_tried("model", because));
     report.end()
 }
@@ -174,21 +174,21 @@ fn credentials(identity: &Identity) -> Check {
     Check::passed("credentials", detail).advised(warnings)
 }
 
-async fn token(report: &mut Report, identity: Option<&Identity>) -> Option<Minted> {
+async fn check_token(report: &mut Report, identity: Option<&Identity>) -> Option<FetchedToken> {
     let Some(identity) = identity else {
         report.add(Check::not_tried("token", "there are no credentials"));
         return None;
     };
-    match mint(identity.source.clone()).await {
-        Ok(minted) => {
+    match fetch_token(identity.source.clone()).await {
+        Ok(fetched) => {
             report.add(Check::passed(
                 "token",
-                match minted.life {
-                    Some(life) => format!("fetched; good for {}", in_words(life)),
-                    None => "fetched; for how long it is good was not told".to_owned(),
+                match fetched.life {
+                    Some(life) => format!("fetched; valid for {}", format_duration(life)),
+                    None => "fetched; its lifetime is unknown".to_owned(),
                 },
             ));
-            Some(minted)
+            Some(fetched)
         }
         Err(error) => {
             report.add(advice::no_token(&error, identity));
@@ -198,7 +198,7 @@ async fn token(report: &mut Report, identity: Option<&Identity>) -> Option<Minte
 }
 
 /// The project, the location, and the URL that they make.
-fn names(report: &mut Report, settings: &Settings) -> Option<Upstream> {
+fn check_names(report: &mut Report, settings: &UpstreamSettings) -> Option<Upstream> {
     for (name, taken, missing) in [
         ("project", settings.project(), NO_PROJECT),
         ("location", settings.location(), NO_LOCATION),
@@ -221,7 +221,7 @@ fn names(report: &mut Report, settings: &Settings) -> Option<Upstream> {
             Some(upstream)
         }
         Err(_missing) => {
-            report.add(Check::not_tried("upstream", "it is made of project and location"));
+            report.add(Check::not_tried("upstream", "project or location is missing"));
             None
         }
     }
@@ -233,11 +233,11 @@ async fn models(
     target: &TargetOptions,
     base: &Upstream,
     auth: &VertexAuthLayer,
-) -> Result<Option<ModelTable>, Failure> {
+) -> Result<Option<ModelTable>, Error> {
     let discovered = match discovery::look_up(target, base, auth).await {
         Ok(discovered) => discovered,
         Err(failure) if failure.exit_code() == 1 => {
-            let remedy = "`vertex-gateway endpoints` lists what is there, by id and by name";
+            let remedy = "`vertex-gateway endpoints` lists the endpoints by ID and by name";
             report.add(Check::failed("endpoints", failure.to_string(), remedy));
             return Ok(None);
         }
@@ -251,7 +251,7 @@ async fn models(
 }
 
 /// Whether there is a way to the host, which does not depend on the project.
-async fn way(report: &mut Report, upstream: &Upstream, own_host: bool) -> bool {
+async fn check_host(report: &mut Report, upstream: &Upstream, own_host: bool) -> bool {
     let uri = upstream.uri();
     let host = uri.host().unwrap_or_default();
     let https = uri.scheme() == Some(&Scheme::HTTPS);
@@ -269,7 +269,7 @@ async fn way(report: &mut Report, upstream: &Upstream, own_host: bool) -> bool {
     found && shaken
 }
 
-fn in_words(life: Duration) -> String {
+fn format_duration(life: Duration) -> String {
     match life.as_secs() {
         seconds @ 0..=119 => format!("{seconds} s"),
         seconds @ 120..=7199 => format!("{} min", seconds / 60),

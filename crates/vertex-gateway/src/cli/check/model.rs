@@ -10,7 +10,7 @@ use serde_json::json;
 use tower::{Layer as _, ServiceExt as _};
 
 use super::{
-    explain::{Answer, Facts, explain},
+    explain::{Facts, ResponseSummary, explain},
     report::Check,
 };
 use crate::{
@@ -33,7 +33,7 @@ const LONGEST: usize = 1024 * 1024;
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// Asks, and says what came of it; and what the answer tells of this machine's clock.
-pub(super) async fn ask(
+pub(super) async fn request_model(
     model: &str,
     table: &ModelTable,
     auth: &VertexAuthLayer,
@@ -43,15 +43,15 @@ pub(super) async fn ask(
     let answered = match tokio::time::timeout(TIMEOUT, send(model, table, auth)).await {
         Ok(answered) => answered,
         Err(_elapsed) => {
-            let remedy = "the host takes connections and is silent: look at what is between, and \
-                 at the endpoint's load";
-            let detail = format!("no answer of {} within {TIMEOUT:?}", facts.origin);
+            let remedy = "the host accepts connections but does not respond: check proxies and \
+                 firewalls on the path, and the endpoint's load";
+            let detail = format!("no response from {} within {TIMEOUT:?}", facts.origin);
             return (Check::failed(NAME, detail, remedy), None);
         }
     };
     match answered {
-        Ok(Answered { status, headers, body, at }) => {
-            let answer = Answer {
+        Ok(ModelResponse { status, headers, body, at }) => {
+            let answer = ResponseSummary {
                 status,
                 is_html: headers
                     .get(header::CONTENT_TYPE)
@@ -62,17 +62,17 @@ pub(super) async fn ask(
                 None => {
                     let named = if facts.model.is_empty() { "the endpoint" } else { facts.model };
                     let seconds = started.elapsed().as_secs_f64();
-                    Check::passed(NAME, format!("{named} answered in {seconds:.1} s"))
+                    Check::passed(NAME, format!("{named} responded in {seconds:.1} s"))
                 }
                 Some((detail, remedy)) => Check::failed(NAME, detail, remedy),
             };
             (check, clock(&headers, at))
         }
-        Err(error) => (unanswered(&error, facts), None),
+        Err(error) => (explain_no_response(&error, facts), None),
     }
 }
 
-struct Answered {
+struct ModelResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -83,7 +83,7 @@ async fn send(
     model: &str,
     table: &ModelTable,
     auth: &VertexAuthLayer,
-) -> Result<Answered, BoxError> {
+) -> Result<ModelResponse, BoxError> {
     let client = Outbound::for_a_while().map_err(|failure| failure.to_string())?;
     let route = VertexRouteLayer::new(table.base().clone());
     let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
@@ -98,25 +98,24 @@ async fn send(
     let (head, body) = stack.oneshot(request).await?.into_parts();
     let at = SystemTime::now();
     let body = Limited::new(body, LONGEST).collect().await?.to_bytes();
-    Ok(Answered { status: head.status, headers: head.headers, body, at })
+    Ok(ModelResponse { status: head.status, headers: head.headers, body, at })
 }
 
-fn unanswered(error: &BoxError, facts: &Facts<'_>) -> Check {
+fn explain_no_response(error: &BoxError, facts: &Facts<'_>) -> Check {
     let origin = facts.origin;
     if let Some(error) = error.downcast_ref::<Error>() {
-        let remedy = "the token was refused, and there was no newer one; run this again";
+        let remedy = "the token was rejected, and there was no newer one; run this again";
         return Check::failed(NAME, error.to_string(), remedy);
     }
     let causes = causes(error);
     if find::<ConnectError>(error).is_none() {
-        let remedy = "look at what is between this machine and the host; then try again";
-        return Check::failed(NAME, format!("{origin} broke off: {causes}"), remedy);
+        let remedy = "check proxies and firewalls between this machine and the host; then try \
+             again";
+        return Check::failed(NAME, format!("{origin} closed the connection: {causes}"), remedy);
     }
     let remedy = match facts.own_host {
-        true => {
-            "start what should listen there, or give --upstream or --dedicated-host another address"
-        }
-        false => "let this machine out to it: look at firewalls, and at the network",
+        true => "start the server there, or correct --upstream or --dedicated-host",
+        false => "check firewalls and the network between this machine and the host",
     };
     Check::failed(NAME, format!("no connection to {origin}: {causes}"), remedy)
 }
@@ -131,7 +130,7 @@ fn clock(headers: &HeaderMap, here: SystemTime) -> Option<Check> {
     };
     (apart > CLOCK_TOLERANCE).then(|| {
         let minutes = apart.as_secs() / 60;
-        let detail = format!("this machine's is {minutes} min {word} the server's");
+        let detail = format!("this machine's clock is {minutes} min {word} the server's");
         Check::failed("clock", detail, "set it: `timedatectl set-ntp true`")
     })
 }

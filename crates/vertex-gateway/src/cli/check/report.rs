@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::{
-    error::Failure,
-    output::{say, say_json},
+    error::Error,
+    output::{print_json, print_lines},
 };
 
 /// As wide as `credentials`.
@@ -82,20 +82,20 @@ impl Report {
 
     pub(super) fn add(&mut self, check: Check) {
         if !self.json {
-            say(&check.lines());
+            print_lines(&check.lines());
         }
         self.checks.push(check);
     }
 
-    pub(super) fn end(self) -> Result<(), Failure> {
+    pub(super) fn end(self) -> Result<(), Error> {
         let failed = self.checks.iter().filter(|check| check.ok == Some(false)).count();
         let ok = self.checks.iter().all(|check| check.ok == Some(true));
         if self.json {
-            say_json(&Document { ok, checks: &self.checks });
+            print_json(&Document { ok, checks: &self.checks });
         }
         if ok {
             return Ok(());
         }
-        Err(Failure::negative(format!("{failed} of {} checks failed", self.checks.len())))
+        Err(Error::negative(format!("{failed} of {} checks failed", self.checks.len())))
     }
 }

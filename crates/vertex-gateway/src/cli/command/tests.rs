@@ -104,7 +104,7 @@ fn the_manual_has_no_option_that_there_is_not() {
 
 #[test]
 fn a_failure_has_lines_and_nothing_else_that_moves_a_cursor() {
-    let failure = Failure::new("one: \u{1b}[2J\u{202e}\ntwo: a\rb\u{2028}\n");
+    let failure = Error::new("one: \u{1b}[2J\u{202e}\ntwo: a\rb\u{2028}\n");
     let expected = "one: \\u{1b}[2J\\u{202e}\ntwo: a\\rb\\u{2028}\n";
     assert_eq!(
         (failure.to_string(), format!("{failure:?}")),

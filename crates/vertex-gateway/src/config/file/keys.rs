@@ -13,7 +13,7 @@ use tower_vertex::shown;
 
 /// What the value of a key is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum ValueType {
     Text,
     Texts,
     /// Names, each with a text.
@@ -24,44 +24,44 @@ pub(super) enum Kind {
     Entries(&'static [Key]),
 }
 
-pub(super) type Key = (&'static str, Kind);
+pub(super) type Key = (&'static str, ValueType);
 
 /// What is no option, and options that can change while it serves.
 pub(super) const KEYS: [Key; 13] = [
-    ("project", Kind::Text),
-    ("location", Kind::Text),
-    ("endpoint", Kind::Text),
-    ("dedicated_host", Kind::Text),
-    ("api_version", Kind::Text),
-    ("upstream", Kind::Text),
-    ("quota_project", Kind::Text),
-    ("discover_endpoints", Kind::Truth),
-    ("forward_header", Kind::Texts),
-    ("forward_query", Kind::Texts),
-    ("default_publisher", Kind::Text),
-    ("model", Kind::Entries(&MODEL_KEYS)),
-    ("client", Kind::Entries(&CLIENT_KEYS)),
+    ("project", ValueType::Text),
+    ("location", ValueType::Text),
+    ("endpoint", ValueType::Text),
+    ("dedicated_host", ValueType::Text),
+    ("api_version", ValueType::Text),
+    ("upstream", ValueType::Text),
+    ("quota_project", ValueType::Text),
+    ("discover_endpoints", ValueType::Truth),
+    ("forward_header", ValueType::Texts),
+    ("forward_query", ValueType::Texts),
+    ("default_publisher", ValueType::Text),
+    ("model", ValueType::Entries(&MODEL_KEYS)),
+    ("client", ValueType::Entries(&CLIENT_KEYS)),
 ];
 pub(super) const CLIENT_KEYS: [Key; 5] = [
-    ("name", Kind::Text),
-    ("models", Kind::Texts),
-    ("requests_per_minute", Kind::Count),
-    ("max_concurrent_requests", Kind::Count),
-    ("shared_responses", Kind::Truth),
+    ("name", ValueType::Text),
+    ("models", ValueType::Texts),
+    ("requests_per_minute", ValueType::Count),
+    ("max_concurrent_requests", ValueType::Count),
+    ("shared_responses", ValueType::Truth),
 ];
 pub(super) const MODEL_KEYS: [Key; 9] = [
-    ("name", Kind::Text),
-    ("model", Kind::Text),
-    ("publisher", Kind::Text),
-    ("location", Kind::Text),
-    ("locations", Kind::Texts),
-    ("endpoint", Kind::Text),
-    ("dedicated_host", Kind::Text),
-    ("api_version", Kind::Text),
-    ("headers", Kind::Named),
+    ("name", ValueType::Text),
+    ("model", ValueType::Text),
+    ("publisher", ValueType::Text),
+    ("location", ValueType::Text),
+    ("locations", ValueType::Texts),
+    ("endpoint", ValueType::Text),
+    ("dedicated_host", ValueType::Text),
+    ("api_version", ValueType::Text),
+    ("headers", ValueType::Named),
 ];
 
-impl Kind {
+impl ValueType {
     fn fits(self, value: &DeValue<'_>) -> bool {
         let texts = |values: &[toml::Spanned<DeValue<'_>>]| {
             values.iter().all(|value| value.get_ref().is_str())
@@ -97,12 +97,12 @@ impl Kind {
 }
 
 /// What is wrong, and where. Values are not repeated: one may be a secret in the wrong place.
-pub(super) struct Wrong {
+pub(super) struct FileError {
     at: Range<usize>,
     what: String,
 }
 
-impl Wrong {
+impl FileError {
     pub(super) fn new(at: Range<usize>, what: impl Into<String>) -> Self {
         Self { at, what: what.into() }
     }
@@ -127,8 +127,8 @@ pub(super) fn check_entries(
     table: &DeTable<'_>,
     kind: &str,
     advice: &str,
-) -> Result<(), Wrong> {
-    let Some((_, Kind::Entries(known))) = KEYS.iter().find(|(key, _)| *key == kind) else {
+) -> Result<(), FileError> {
+    let Some((_, ValueType::Entries(known))) = KEYS.iter().find(|(key, _)| *key == kind) else {
         return Ok(());
     };
     let Some(DeValue::Array(entries)) = table.get(kind).map(|value| value.get_ref()) else {
@@ -145,10 +145,10 @@ pub(super) fn check_entries(
         };
         check_keys(entry, known, &BTreeMap::new(), &place)?;
         let (Some(value), Some(named)) = (name, named) else {
-            return Err(Wrong::new(spanned.span(), format!("no `name`{place}: {advice}")));
+            return Err(FileError::new(spanned.span(), format!("no `name`{place}: {advice}")));
         };
         if let Some(first) = names.insert(named, line(text, &value.span())) {
-            return Err(Wrong::new(
+            return Err(FileError::new(
                 value.span(),
                 format!(
                     "a [[{kind}]] with the name {:?} is in line {first} already: leave one of the \
@@ -166,10 +166,10 @@ pub(super) fn check_keys(
     known: &[Key],
     options: &BTreeMap<String, Arg>,
     place: &str,
-) -> Result<(), Wrong> {
+) -> Result<(), FileError> {
     for (spanned, value) in table {
         let key = &**spanned.get_ref();
-        let wrong = |what| Err(Wrong::new(spanned.span(), what));
+        let wrong = |what| Err(FileError::new(spanned.span(), what));
         match known.iter().find(|(known, _)| *known == key) {
             Some((_, kind)) if kind.fits(value.get_ref()) => {}
             Some((_, kind)) => return wrong(format!("`{key}`{place}: {}", kind.advice(key))),

@@ -9,7 +9,7 @@ use clap::{
 };
 use toml::de::DeValue;
 
-use super::keys::{KEYS, Kind, key_of};
+use super::keys::{KEYS, ValueType, key_of};
 use crate::values;
 
 /// The options that can be set in a file and have no key above, by the keys that they have there.
@@ -35,7 +35,7 @@ impl FileOptions {
 /// nothing.
 pub(super) fn values_of(arg: &Arg, value: &DeValue<'_>) -> Result<Option<Vec<String>>, String> {
     if !arg.get_action().takes_values() {
-        let truth = value.as_bool().ok_or_else(|| Kind::Truth.advice(""))?;
+        let truth = value.as_bool().ok_or_else(|| ValueType::Truth.advice(""))?;
         return Ok(Some(vec![truth.to_string()]));
     }
     let one = |value: &DeValue<'_>| match value {
@@ -49,7 +49,7 @@ pub(super) fn values_of(arg: &Arg, value: &DeValue<'_>) -> Result<Option<Vec<Str
         }
         (_, value) => one(value).map(|text| vec![text]),
     };
-    let mut values = values.ok_or_else(|| Kind::Text.advice(""))?;
+    let mut values = values.ok_or_else(|| ValueType::Text.advice(""))?;
     values.retain(|value| !value.is_empty());
     if values.is_empty() {
         return Ok(None);
@@ -63,7 +63,7 @@ pub(super) fn values_of(arg: &Arg, value: &DeValue<'_>) -> Result<Option<Vec<Str
         Err(error) => Err(match (values::advice(&error), error.get(ContextKind::ValidValue)) {
             (Some(advice), _) => advice.to_owned(),
             (None, Some(ContextValue::Strings(words))) => format!("give {}", words.join(" or ")),
-            _ => format!("this is not what --{long} takes"),
+            _ => format!("the value does not fit --{long}"),
         }),
     }
 }

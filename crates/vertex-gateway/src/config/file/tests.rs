@@ -106,7 +106,7 @@ fn what_is_wrong_is_named_with_the_remedy() {
         ("[[model]]\nname = \"a\"\nlocation = \"evil.com/\"", "location"),
         (
             "[[model]]\nname = \"a\"\nendpoint = \"display-name:b\"\ndedicated_host = \"c\"",
-            "model \"a\": leave out `dedicated_host`",
+            "model \"a\": remove `dedicated_host`",
         ),
         ("[[model]]\nname = \"a\"\napi_version = \"v2\"", "v2"),
         ("[[model]]\nname = \"a\"\nheaders = { authorization = \"SECRET\" }", "header"),

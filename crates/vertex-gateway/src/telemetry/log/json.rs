@@ -60,8 +60,8 @@ fn write(line: &mut Vec<u8>, event: &Event<'_>) -> fmt::Result {
     line.extend_from_slice(b"\",\"level\":\"");
     line.extend_from_slice(metadata.level().as_str().as_bytes());
     line.push(b'"');
-    event.record(&mut Fields(line));
-    Fields(line).pair("target", metadata.target());
+    event.record(&mut FieldWriter(line));
+    FieldWriter(line).pair("target", metadata.target());
     line.extend_from_slice(b"}\n");
     Ok(())
 }
@@ -91,9 +91,9 @@ impl Formatter for Fit {
     }
 }
 
-struct Fields<'a>(&'a mut Vec<u8>);
+struct FieldWriter<'a>(&'a mut Vec<u8>);
 
-impl Fields<'_> {
+impl FieldWriter<'_> {
     fn pair(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
         self.name(name);
         self.value(value);
@@ -112,7 +112,7 @@ impl Fields<'_> {
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for FieldWriter<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
             self.name(field.name());
@@ -155,9 +155,9 @@ pub(super) mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Kept {
+    impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -168,7 +168,7 @@ pub(super) mod tests {
         }
     }
 
-    impl<'a> MakeWriter<'a> for Kept {
+    impl<'a> MakeWriter<'a> for Written {
         type Writer = Self;
 
         fn make_writer(&'a self) -> Self {
@@ -187,7 +187,7 @@ pub(super) mod tests {
             + 'static,
     {
         use tracing_subscriber::layer::SubscriberExt as _;
-        let kept = Kept::default();
+        let kept = Written::default();
         let layer = tracing_subscriber::fmt::layer().with_writer(kept.clone()).event_format(format);
         // Whatever other tests have made of these callsites, they are asked about anew.
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

@@ -42,7 +42,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let (metadata, fields) = (event.metadata(), Fields::of(event));
+        let (metadata, fields) = (event.metadata(), EventFields::of(event));
         SystemTime.format_time(&mut writer)?;
         write!(writer, " {:>5} {}:", metadata.level(), metadata.target())?;
         fields.write(&mut writer)
@@ -64,7 +64,7 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         // Of the day: `2026-11-28T16:48:03.123456Z`.
         write!(writer, "{}Z ", time.get(11..19).unwrap_or_default())?;
-        let (metadata, fields) = (event.metadata(), Fields::of(event));
+        let (metadata, fields) = (event.metadata(), EventFields::of(event));
         if metadata.target() == ACCESS {
             return self.write_request(&mut writer, &fields);
         }
@@ -94,7 +94,7 @@ impl Short {
 
     /// `200 POST /v1/chat/completions google/gemini-2.5-flash us-central1 1.24s (first 0.31s) 12+34
     /// tokens`, and what is not as usual.
-    fn write_request(&self, writer: &mut impl fmt::Write, fields: &Fields) -> fmt::Result {
+    fn write_request(&self, writer: &mut impl fmt::Write, fields: &EventFields) -> fmt::Result {
         let status = fields.get("status").unwrap_or_default();
         let colour = match status.as_bytes().first() {
             Some(b'5') => "31",
@@ -140,7 +140,7 @@ impl Short {
 
 /// An event's fields, in their order, fit to be written.
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     others: Vec<(&'static str, Value)>,
 }
@@ -151,7 +151,7 @@ struct Value {
     is_text: bool,
 }
 
-impl Fields {
+impl EventFields {
     fn of(event: &Event<'_>) -> Self {
         let mut this = Self::default();
         event.record(&mut this);
@@ -191,7 +191,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.push(field, decimal(value), false);
     }

@@ -19,7 +19,7 @@ use tower::Service;
 
 use super::{
     context,
-    request::{Way, fail, version},
+    request::{RequestTrace, fail, version},
 };
 use crate::{error::find, printable::clip};
 use tower_vertex::{BoxError, route::Upstream};
@@ -52,7 +52,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let attempt = if self.on { Attempt::begin(&mut request) } else { None };
+        let attempt = if self.on { AttemptSpan::begin(&mut request) } else { None };
         Sending { response: self.inner.call(request), attempt }
     }
 }
@@ -61,7 +61,7 @@ where
 pub(crate) struct Sending<F> {
     #[pin]
     response: F,
-    attempt: Option<Box<Attempt>>,
+    attempt: Option<Box<AttemptSpan>>,
 }
 
 impl<F, R, E> Future for Sending<F>
@@ -92,7 +92,7 @@ pub(crate) struct TracedBody<B> {
     #[pin]
     body: B,
     /// Until its end.
-    attempt: Option<Box<Attempt>>,
+    attempt: Option<Box<AttemptSpan>>,
 }
 
 impl<B> Body for TracedBody<B>
@@ -137,9 +137,9 @@ where
     }
 }
 
-struct Attempt {
+struct AttemptSpan {
     span: Span,
-    way: Arc<Way>,
+    request_trace: Arc<RequestTrace>,
     /// Whether it is known what came of it. If it is dropped before, nobody waited for it.
     is_settled: bool,
     /// Whether a first byte is waited for: that of a stream.
@@ -148,20 +148,24 @@ struct Attempt {
     is_nameless: bool,
 }
 
-impl Attempt {
+impl AttemptSpan {
     /// The request is told which span it belongs to; `None` if that is not recorded.
     fn begin<B>(request: &mut Request<B>) -> Option<Box<Self>> {
-        let way: &Arc<Way> = request.extensions().get()?;
-        let way = Arc::clone(way);
-        if !way.is_recorded {
-            if way.propagates() {
-                context::inject(request.headers_mut(), &way.context, way.is_child);
+        let request_trace: &Arc<RequestTrace> = request.extensions().get()?;
+        let request_trace = Arc::clone(request_trace);
+        if !request_trace.is_recorded {
+            if request_trace.propagates() {
+                context::inject(
+                    request.headers_mut(),
+                    &request_trace.context,
+                    request_trace.is_child,
+                );
             }
             return None;
         }
-        let (mut span, resent) = way.attempt(request);
-        if way.propagates() {
-            context::inject(request.headers_mut(), span.span_context(), way.is_child);
+        let (mut span, resent) = request_trace.attempt(request);
+        if request_trace.propagates() {
+            context::inject(request.headers_mut(), span.span_context(), request_trace.is_child);
         }
         if resent > 0 {
             span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(resent)));
@@ -176,7 +180,13 @@ impl Attempt {
         if let Some(location) = upstream.and_then(Upstream::location) {
             span.set_attribute(KeyValue::new("vertex_gateway.location", location.to_string()));
         }
-        Some(Box::new(Self { span, way, is_settled: false, is_first: false, is_nameless: false }))
+        Some(Box::new(Self {
+            span,
+            request_trace,
+            is_settled: false,
+            is_first: false,
+            is_nameless: false,
+        }))
     }
 
     fn answered<R: Body>(&mut self, response: &Response<R>) {
@@ -191,7 +201,7 @@ impl Attempt {
             self.is_settled = true;
             return;
         }
-        if let Some(operation) = &mut *self.way.operation() {
+        if let Some(operation) = &mut *self.request_trace.operation() {
             let kind = response.headers().get(header::CONTENT_TYPE);
             let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
             self.is_nameless = true;
@@ -218,7 +228,7 @@ impl Attempt {
             return;
         }
         let model = if self.is_nameless { model(data) } else { None };
-        if let Some(operation) = &mut *self.way.operation() {
+        if let Some(operation) = &mut *self.request_trace.operation() {
             if self.is_first {
                 let seconds = operation.begun.elapsed().as_secs_f64();
                 let first = KeyValue::new("gen_ai.response.time_to_first_chunk", seconds);
@@ -243,7 +253,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for AttemptSpan {
     fn drop(&mut self) {
         self.settle(Some("cancelled"));
         self.span.end();

@@ -41,9 +41,9 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::settings::Settings;
+use super::settings::OtelSettings;
 use crate::{
-    error::{Failure, causes},
+    error::{Error, causes},
     printable::clip,
     values::LONGEST_FILE,
 };
@@ -63,10 +63,10 @@ pub(crate) fn lost_spans() -> u64 {
 }
 
 /// What makes spans, and exports them.
-pub(super) fn provider(settings: Settings) -> Result<SdkTracerProvider, Failure> {
-    let cannot = |error: &dyn fmt::Display| Failure::new(format!("cannot export traces: {error}"));
-    let fate = Arc::new(Fate::new(settings.queue));
-    let client = Collector::new(&settings, Arc::clone(&fate))?;
+pub(super) fn provider(settings: OtelSettings) -> Result<SdkTracerProvider, Error> {
+    let cannot = |error: &dyn fmt::Display| Error::new(format!("cannot export traces: {error}"));
+    let stats = Arc::new(ExportStats::new(settings.queue));
+    let client = Collector::new(&settings, Arc::clone(&stats))?;
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(client)
@@ -75,7 +75,7 @@ pub(super) fn provider(settings: Settings) -> Result<SdkTracerProvider, Failure>
         .with_timeout(settings.timeout)
         .build()
         .map_err(|error| cannot(&error))?;
-    let exporter = Counted { exporter, fate: Arc::clone(&fate) };
+    let exporter = Counted { exporter, stats: Arc::clone(&stats) };
     // All of it is said: what the SDK reads of the environment by itself, it reads in another way.
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(settings.queue)
@@ -84,7 +84,7 @@ pub(super) fn provider(settings: Settings) -> Result<SdkTracerProvider, Failure>
         .build();
     let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
     Ok(SdkTracerProvider::builder()
-        .with_span_processor(Queue { batches, fate })
+        .with_span_processor(Queue { batches, stats })
         .with_sampler(settings.sampler)
         .with_max_attributes_per_span(settings.attributes)
         .with_resource(resource())
@@ -106,18 +106,18 @@ fn resource() -> Resource {
 
 /// How many spans wait, and how many are lost.
 #[derive(Debug)]
-struct Fate {
+struct ExportStats {
     waiting: AtomicUsize,
     room: usize,
     /// Whether the last export failed.
     failing: AtomicBool,
     told: Mutex<Option<Instant>>,
     /// What came of the last try, as far as the SDK does not tell.
-    last: Mutex<Try>,
+    last: Mutex<ExportAttempt>,
 }
 
 #[derive(Debug, Default)]
-enum Try {
+enum ExportAttempt {
     /// There is an answer, of which the SDK tells.
     #[default]
     Answered,
@@ -127,7 +127,7 @@ enum Try {
     Failed(String),
 }
 
-impl Fate {
+impl ExportStats {
     fn new(room: usize) -> Self {
         Self {
             waiting: AtomicUsize::new(0),
@@ -139,7 +139,7 @@ impl Fate {
     }
 
     /// What came of a try. The lock is held for no more than that.
-    fn tried(&self, came: Try) -> Try {
+    fn tried(&self, came: ExportAttempt) -> ExportAttempt {
         std::mem::replace(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner), came)
     }
 
@@ -149,7 +149,7 @@ impl Fate {
         let Ok(mut told) = self.told.try_lock() else { return };
         if told.is_none_or(|told| told.elapsed() >= QUIET) {
             *told = Some(Instant::now());
-            tracing::warn!(%reason, lost, "spans are lost");
+            tracing::warn!(%reason, lost, "spans dropped");
         }
     }
 
@@ -158,9 +158,9 @@ impl Fate {
             self.failing.store(true, Relaxed);
             self.lose(spans, reason);
         };
-        match (result, self.tried(Try::Answered)) {
+        match (result, self.tried(ExportAttempt::Answered)) {
             // No more than there were, whatever the collector says.
-            (Ok(()), Try::Partly(rejected, why)) => lose(rejected.min(spans), &why),
+            (Ok(()), ExportAttempt::Partly(rejected, why)) => lose(rejected.min(spans), &why),
             (Ok(()), _) => {
                 if self.failing.swap(false, Relaxed) {
                     tracing::info!(lost = lost_spans(), "spans are exported again");
@@ -170,7 +170,7 @@ impl Fate {
                     }
                 }
             }
-            (Err(_), Try::Failed(why)) => lose(spans, &why),
+            (Err(_), ExportAttempt::Failed(why)) => lose(spans, &why),
             (Err(error), _) => lose(spans, error),
         }
     }
@@ -180,18 +180,18 @@ impl Fate {
 #[derive(Debug)]
 struct Queue {
     batches: BatchSpanProcessor,
-    fate: Arc<Fate>,
+    stats: Arc<ExportStats>,
 }
 
 impl SpanProcessor for Queue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        if self.fate.waiting.fetch_add(1, Relaxed) < self.fate.room {
+        if self.stats.waiting.fetch_add(1, Relaxed) < self.stats.room {
             self.batches.on_end(span);
         } else {
-            self.fate.waiting.fetch_sub(1, Relaxed);
-            self.fate.lose(1, &"more of them wait than OTEL_BSP_MAX_QUEUE_SIZE allows");
+            self.stats.waiting.fetch_sub(1, Relaxed);
+            self.stats.lose(1, &"the queue is full (OTEL_BSP_MAX_QUEUE_SIZE)");
         }
     }
 
@@ -212,15 +212,15 @@ impl SpanProcessor for Queue {
 #[derive(Debug)]
 struct Counted {
     exporter: SpanExporter,
-    fate: Arc<Fate>,
+    stats: Arc<ExportStats>,
 }
 
 impl Export for Counted {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
-        self.fate.waiting.fetch_sub(spans, Relaxed);
+        self.stats.waiting.fetch_sub(spans, Relaxed);
         let result = self.exporter.export(batch).await;
-        self.fate.exported(&result, spans);
+        self.stats.exported(&result, spans);
         result
     }
 
@@ -239,21 +239,21 @@ struct Collector {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     headers: HeaderMap,
     timeout: Duration,
-    fate: Arc<Fate>,
+    stats: Arc<ExportStats>,
     /// Of the thread that exports, which is in no other. `None` once it is dropped.
     runtime: Option<Runtime>,
 }
 
 impl Collector {
-    fn new(settings: &Settings, fate: Arc<Fate>) -> Result<Self, Failure> {
+    fn new(settings: &OtelSettings, stats: Arc<ExportStats>) -> Result<Self, Error> {
         let tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| Failure::new(error.to_string()))?;
+            .map_err(|error| Error::new(error.to_string()))?;
         let tls = match &settings.certificate {
             Some(file) => tls.with_root_certificates(roots(file)?),
             None if settings.endpoint.starts_with("https:") => {
                 tls.with_native_roots().map_err(|error| {
-                    Failure::new(format!(
+                    Error::new(format!(
                         "no root certificates found for the collector of traces: install the \
                          package ca-certificates, or name a file with \
                          OTEL_EXPORTER_OTLP_CERTIFICATE ({error})"
@@ -276,9 +276,9 @@ impl Collector {
         // Last: without `Drop` here it must not be dropped where another one runs.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
-            .map_err(|error| Failure::new(format!("cannot start the export of traces: {error}")))?;
+            .map_err(|error| Error::new(format!("cannot start the export of traces: {error}")))?;
         let (headers, timeout) = (settings.headers.clone(), settings.timeout);
-        Ok(Self { client, headers, timeout, fate, runtime: Some(runtime) })
+        Ok(Self { client, headers, timeout, stats, runtime: Some(runtime) })
     }
 
     /// Sends it, for as long as one try may take, and remembers what the SDK does not tell.
@@ -286,13 +286,16 @@ impl Collector {
         let timeout = self.timeout;
         let answer = match tokio::time::timeout(timeout, self.send(request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} ms", timeout.as_millis()).into()),
+            Err(_) => Err(format!("no response within {} ms", timeout.as_millis()).into()),
         };
-        self.fate.tried(match &answer {
-            Ok(answer) => rejected(answer).map_or(Try::Answered, |(spans, why)| {
-                Try::Partly(spans, format!("the collector rejected them: {:?}", clip(&why)))
+        self.stats.tried(match &answer {
+            Ok(answer) => rejected(answer).map_or(ExportAttempt::Answered, |(spans, why)| {
+                ExportAttempt::Partly(
+                    spans,
+                    format!("the collector rejected them: {:?}", clip(&why)),
+                )
             }),
-            Err(error) => Try::Failed(causes(error)),
+            Err(error) => ExportAttempt::Failed(causes(error)),
         });
         answer
     }
@@ -317,9 +320,9 @@ fn rejected(answer: &Response<Bytes>) -> Option<(usize, String)> {
     Some((spans, part.error_message))
 }
 
-fn roots(path: &str) -> Result<RootCertStore, Failure> {
+fn roots(path: &str) -> Result<RootCertStore, Error> {
     let refused = |error: &dyn fmt::Display| {
-        Failure::new(format!(
+        Error::new(format!(
             "cannot read certificates from {}, which OTEL_EXPORTER_OTLP_CERTIFICATE names: {error}",
             shown::path(Path::new(path))
         ))
@@ -376,14 +379,14 @@ mod tests {
 
     #[test]
     fn a_file_without_certificates_is_refused() {
-        let mut settings = Settings::read(|name| match name {
+        let mut settings = OtelSettings::read(|name| match name {
             "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("https://collector.example".to_owned()),
             "OTEL_EXPORTER_OTLP_CERTIFICATE" => Some("no/such/file.pem".to_owned()),
             _ => None,
         });
         let mut settings = settings.as_mut().unwrap().take().unwrap();
-        let refused = |settings: &Settings| {
-            Collector::new(settings, Arc::new(Fate::new(1))).unwrap_err().to_string()
+        let refused = |settings: &OtelSettings| {
+            Collector::new(settings, Arc::new(ExportStats::new(1))).unwrap_err().to_string()
         };
         let error = refused(&settings);
         assert!(error.contains("no/such/file.pem"), "{error}");

@@ -38,7 +38,7 @@ pub(crate) fn warn_of_none(why: &str) {
     let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if let Some(variable) = endpoints.into_iter().find(|name| is_set(name)) {
-        tracing::warn!(variable, "no traces are exported: {why}");
+        tracing::warn!(variable, "traces are not exported: {why}");
     }
 }
 

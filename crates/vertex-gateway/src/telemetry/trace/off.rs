@@ -2,7 +2,7 @@
 
 use http::{Extensions, Request};
 
-use crate::{error::Failure, telemetry::request_log::RequestLog};
+use crate::{error::Error, telemetry::request_log::RequestLog};
 
 /// The client, with a span for each attempt: without one, itself.
 pub(crate) type Traced<S> = S;
@@ -19,8 +19,8 @@ pub(crate) struct Trace(());
 impl Traces {
     /// Says that this build exports nothing, if somebody expects it.
     #[allow(clippy::unnecessary_wraps)] // With the feature, variables may be wrong.
-    pub(crate) fn from_env() -> Result<Self, Failure> {
-        super::warn_of_none("this build is without the feature `otel`");
+    pub(crate) fn from_env() -> Result<Self, Error> {
+        super::warn_of_none("this build does not have the feature `otel`");
         Ok(Self(()))
     }
 

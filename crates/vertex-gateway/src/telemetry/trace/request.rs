@@ -28,9 +28,9 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
-use super::{attempt::Traced, context, export, settings::Settings};
+use super::{attempt::Traced, context, export, settings::OtelSettings};
 use crate::{
-    error::Failure,
+    error::Error,
     printable::clip,
     telemetry::{
         operation::{operation, stored},
@@ -44,9 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What makes the traces. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Traces(Option<Arc<Source>>);
+pub(crate) struct Traces(Option<Arc<TracerHandle>>);
 
-struct Source {
+struct TracerHandle {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
     propagate: bool,
@@ -54,9 +54,9 @@ struct Source {
 
 impl Traces {
     /// As the variables `OTEL_…` say: nothing, without an endpoint.
-    pub(crate) fn from_env() -> Result<Self, Failure> {
+    pub(crate) fn from_env() -> Result<Self, Error> {
         let env = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
-        let Some(settings) = Settings::read(env)? else { return Ok(Self(None)) };
+        let Some(settings) = OtelSettings::read(env)? else { return Ok(Self(None)) };
         let propagate = settings.propagate;
         let endpoint = settings.endpoint.clone();
         let provider = export::provider(settings)?;
@@ -67,7 +67,7 @@ impl Traces {
         // A query may be a credential.
         let endpoint = endpoint.split('?').next();
         tracing::info!(endpoint, "exporting traces");
-        Ok(Self(Some(Arc::new(Source { provider, tracer, propagate }))))
+        Ok(Self(Some(Arc::new(TracerHandle { provider, tracer, propagate }))))
     }
 
     /// Whether requests must carry what has become known of them to the client.
@@ -114,7 +114,7 @@ impl Traces {
                 server.set_attribute(KeyValue::new("server.port", i64::from(port)));
             }
         }
-        let way = Way {
+        let request_trace = RequestTrace {
             source: Arc::clone(source),
             context,
             is_child,
@@ -126,7 +126,7 @@ impl Traces {
             operation: Mutex::new(None),
             sent: AtomicU32::new(0),
         };
-        Trace(Some(Box::new(Begun { server, way: Arc::new(way) })))
+        Trace(Some(Box::new(Begun { server, request_trace: Arc::new(request_trace) })))
     }
 
     /// Exports what is left, for up to [`PATIENCE`].
@@ -147,31 +147,31 @@ pub(crate) struct Trace(Option<Box<Begun>>);
 
 struct Begun {
     server: Span,
-    way: Arc<Way>,
+    request_trace: Arc<RequestTrace>,
 }
 
 impl Trace {
     /// Lets the attempts of a request know whose they are.
     pub(crate) fn follow(&self, extensions: &mut Extensions) {
         if let Some(begun) = &self.0 {
-            extensions.insert(Arc::clone(&begun.way));
+            extensions.insert(Arc::clone(&begun.request_trace));
         }
     }
 
     /// The id of the trace, sampled or not.
     pub(crate) fn id(&self) -> Option<String> {
-        self.0.as_ref().map(|begun| begun.way.context.trace_id().to_string())
+        self.0.as_ref().map(|begun| begun.request_trace.context.trace_id().to_string())
     }
 
     /// The request has ended, and this became of it.
     pub(crate) fn end(self, record: &RequestLog) {
         let Some(begun) = self.0 else { return };
-        let Begun { mut server, way } = *begun;
-        if !way.is_recorded {
+        let Begun { mut server, request_trace } = *begun;
+        if !request_trace.is_recorded {
             return;
         }
         let failure = failure(record);
-        if let Some(mut operation) = way.operation().take() {
+        if let Some(mut operation) = request_trace.operation().take() {
             let span = &mut operation.span;
             let usage = record.usage.clone().unwrap_or_default();
             for (key, tokens) in [
@@ -232,8 +232,8 @@ impl Trace {
 }
 
 /// What the attempts of a request have to know.
-pub(super) struct Way {
-    source: Arc<Source>,
+pub(super) struct RequestTrace {
+    source: Arc<TracerHandle>,
     /// Of the request's own span.
     pub(super) context: SpanContext,
     /// Whether that is a child of the client's.
@@ -254,7 +254,7 @@ pub(super) struct Operation {
     pub(super) begun: std::time::Instant,
 }
 
-impl Way {
+impl RequestTrace {
     pub(super) fn propagates(&self) -> bool {
         self.source.propagate
     }
@@ -309,9 +309,9 @@ impl Way {
     }
 }
 
-impl fmt::Debug for Way {
+impl fmt::Debug for RequestTrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Way").finish_non_exhaustive()
+        f.debug_struct("RequestTrace").finish_non_exhaustive()
     }
 }
 

@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use opentelemetry_sdk::trace::Sampler;
 use percent_encoding::percent_decode_str;
 
-use crate::{error::Failure, values::MOST};
+use crate::{error::Error, values::MOST};
 use tower_vertex::shown;
 
 /// How to trace.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct OtelSettings {
     /// The URL of traces.
     pub(super) endpoint: String,
     /// Who asks: they may be secrets.
@@ -34,9 +34,9 @@ pub(super) struct Settings {
     pub(super) certificate: Option<String>,
 }
 
-impl Settings {
+impl OtelSettings {
     /// `None` if nothing is to be traced, because there is no endpoint or it is said so.
-    pub(super) fn read(env: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Failure> {
+    pub(super) fn read(env: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Error> {
         let given = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let says = |name: &str, value: &str| {
             given(name).is_some_and(|given| given.trim().eq_ignore_ascii_case(value))
@@ -54,9 +54,9 @@ impl Settings {
         }
         let unknown = [of_traces("CLIENT_CERTIFICATE"), of_traces("CLIENT_KEY")];
         if let Some(name) = unknown.iter().flatten().find(|name| given(name).is_some()) {
-            return Err(Failure::new(format!(
-                "{name} is not known here: a collector can be told who asks with \
-                 OTEL_EXPORTER_OTLP_HEADERS"
+            return Err(Error::new(format!(
+                "{name} is not supported: authenticate to the collector with \
+                     OTEL_EXPORTER_OTLP_HEADERS"
             )));
         }
         let mut headers = HeaderMap::new();
@@ -109,7 +109,7 @@ fn of_traces(part: &str) -> [String; 2] {
 }
 
 /// The one of traces is a whole URL, the general one a base.
-fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Failure>> {
+fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Error>> {
     let [of_traces, of_all] = of_traces("ENDPOINT");
     let (name, url) = match (given(&of_traces), given(&of_all)) {
         (Some(url), _) => (of_traces, url.trim().to_owned()),
@@ -119,18 +119,18 @@ fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Fa
     // Its value is not repeated: it may have a password.
     Some(match url.parse::<Uri>() {
         Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
-            Err(Failure::new(format!(
-                "{name} has a name or a password: put them into OTEL_EXPORTER_OTLP_HEADERS"
+            Err(Error::new(format!(
+                "{name} has a user name or a password: set OTEL_EXPORTER_OTLP_HEADERS instead"
             )))
         }
         Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(url),
-        _ => Err(Failure::new(format!(
+        _ => Err(Error::new(format!(
             "{name} is not a URL of http or https: give one such as http://127.0.0.1:4318"
         ))),
     })
 }
 
-fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> {
+fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Error> {
     const NAMES: [&str; 6] = [
         "parentbased_always_on",
         "parentbased_always_off",
@@ -151,7 +151,7 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
             let text = given("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
             let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
             let ratio = ratio.ok_or_else(|| {
-                Failure::new(format!(
+                Error::new(format!(
                     "invalid OTEL_TRACES_SAMPLER_ARG {:?}: give a number from 0 to 1, the part of \
                      the traces that are sampled",
                     shown::value(&text)
@@ -165,7 +165,7 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Failure> 
 
 /// Nobody here reads baggage, whatever is said of it: a header that stays here, unless
 /// `--forward-header` names it.
-fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Failure> {
+fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Error> {
     const NAME: &str = "OTEL_PROPAGATORS";
     let Some(list) = given(NAME) else { return Ok(true) };
     let mut propagates = false;
@@ -184,27 +184,27 @@ fn one_of<'a>(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
     values: &[&'a str],
-) -> Result<Option<&'a str>, Failure> {
+) -> Result<Option<&'a str>, Error> {
     let Some(text) = given(name) else { return Ok(None) };
     let value = values.iter().find(|value| text.trim().eq_ignore_ascii_case(value));
     value.map(|value| Some(*value)).ok_or_else(|| not_one_of(name, &text, values))
 }
 
-fn not_one_of(name: &str, text: &str, values: &[&str]) -> Failure {
+fn not_one_of(name: &str, text: &str, values: &[&str]) -> Error {
     let (shown, known) = (shown::value(text), values.join(", "));
-    Failure::new(format!("invalid {name} {shown:?}: what is known here is {known}"))
+    Error::new(format!("invalid {name} {shown:?}: use one of {known}"))
 }
 
 fn number(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
     range: RangeInclusive<u64>,
-) -> Result<Option<u64>, Failure> {
+) -> Result<Option<u64>, Error> {
     let Some(text) = given(name) else { return Ok(None) };
     let number = text.trim().parse().ok().filter(|number| range.contains(number));
     number.map(Some).ok_or_else(|| {
         let (least, most) = range.into_inner();
-        Failure::new(format!("invalid {name}: give a whole number from {least} to {most}"))
+        Error::new(format!("invalid {name}: give a whole number from {least} to {most}"))
     })
 }
 
@@ -213,7 +213,7 @@ fn pairs(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
     mut fit: impl FnMut(&str, &str) -> bool,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let text = given(name).unwrap_or_default();
     let is_fit = |pair: &str| {
         pair.trim().is_empty()
@@ -222,8 +222,8 @@ fn pairs(
     if text.split(',').all(is_fit) {
         return Ok(());
     }
-    Err(Failure::new(format!(
-        "{name} is not a list: give key=value,key=value, with what is not plain text \
+    Err(Error::new(format!(
+        "{name} is not a list: give key=value,key=value, with all other characters \
          percent-encoded"
     )))
 }
@@ -234,14 +234,14 @@ mod tests {
 
     const HERE: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<Settings>, Failure> {
-        Settings::read(|name| {
+    fn read(variables: &[(&str, &str)]) -> Result<Option<OtelSettings>, Error> {
+        OtelSettings::read(|name| {
             let variable = variables.iter().rev().find(|(set, _)| *set == name);
             variable.map(|(_, value)| (*value).to_owned())
         })
     }
 
-    fn on(variables: &[(&str, &str)]) -> Settings {
+    fn on(variables: &[(&str, &str)]) -> OtelSettings {
         read(&[&[HERE], variables].concat()).unwrap().unwrap()
     }
 
@@ -304,21 +304,21 @@ mod tests {
         for (name, value, expected) in [
             (HERE.0, "127.0.0.1:4318", "is not a URL"),
             (HERE.0, "grpc://127.0.0.1:4317", "is not a URL"),
-            (HERE.0, "http://me:SECRET@127.0.0.1", "put them into OTEL_EXPORTER_OTLP_HEADERS"),
+            (HERE.0, "http://me:SECRET@127.0.0.1", "set OTEL_EXPORTER_OTLP_HEADERS instead"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "SECRET://", "is not a URL"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "known here is http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "known here is http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "known here is none"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "use one of http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "use one of http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "use one of none"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "SECRET", "is not a list"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=SECRET", "is not a list"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=SECRET%0d%0Ab: c", "is not a list"),
             ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "a whole number from 0 to 1000000"),
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "a whole number from 1 to "),
-            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "SECRET", "is not known here"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "SECRET", "is not supported"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "a whole number from 1 to 86400000"),
-            ("OTEL_TRACES_EXPORTER", "zipkin", "known here is otlp, none"),
-            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "known here is parentbased_always_on, "),
-            ("OTEL_PROPAGATORS", "b3", "known here is tracecontext, baggage, none"),
+            ("OTEL_TRACES_EXPORTER", "zipkin", "use one of otlp, none"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "use one of parentbased_always_on, "),
+            ("OTEL_PROPAGATORS", "b3", "use one of tracecontext, baggage, none"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=b,SECRET", "is not a list"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "a whole number from 1 to "),
             ("OTEL_BSP_SCHEDULE_DELAY", "9223372036854775808", "1 to 86400000"),

@@ -152,7 +152,7 @@ async fn impersonation_that_is_refused() {
     let allowed = TokenBehavior { allow_long_lifetimes: true, ..TokenBehavior::default() };
     world.vertex.set_token_behavior(allowed);
     let run = world.check(&key, &long).await;
-    let life = ["good for 11 h 59 min", "good for 12 h 0 min"];
+    let life = ["valid for 11 h 59 min", "valid for 12 h 0 min"];
     assert!(life.iter().any(|life| run.stdout.contains(life)), "{}", run.stdout);
 
     let denied = TokenBehavior { impersonation_denied: true, ..TokenBehavior::default() };
@@ -350,7 +350,10 @@ async fn a_wrong_option_is_no_finding() {
         (&["check", "--api-version", "v2"], r#""v2""#),
         (&["check", "--token-lifetime", "1d"], "invalid --token-lifetime: give a time"),
         (&["check", "--listen", "x"], "--listen"),
-        (&["check", "--emulator", "--credentials", "x"], "--credentials is not for the emulator"),
+        (
+            &["check", "--emulator", "--credentials", "x"],
+            "--credentials and --emulator exclude each other",
+        ),
         (&["token", "--impersonate-service-account", ","], "give a service account's"),
         (&["token", "--project", "p"], "--project"),
     ] {

@@ -121,8 +121,8 @@ impl World {
         settings.add_filter(&home, "~/");
         settings.add_filter(r"(127\.0\.0\.1|localhost):\d{2,5}", "$1:PORT");
         settings.add_filter(r"its port \d+", "its port PORT");
-        settings.add_filter(r"good for \d+ \w+( \d+ min)?", "good for LIFE");
-        settings.add_filter(r"answered in \d+\.\d s", "answered in TIME");
+        settings.add_filter(r"valid for \d+ \w+( \d+ min)?", "valid for LIFE");
+        settings.add_filter(r"responded in \d+\.\d s", "responded in TIME");
         settings.add_filter(r"is \d+ min ", "is MANY min ");
         settings.add_filter(r" \(failed to lookup[^)]*\)", " (WHY)");
         settings.add_filter(r"(refused|lookup[^)(]*) \(os error \d+\)", "$1");

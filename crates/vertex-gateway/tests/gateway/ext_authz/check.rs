@@ -277,7 +277,7 @@ model = "gemini-2.5-pro"
     ] {
         let (status, code, message) = envoy.refused(Asked::of_model(model)).await;
         assert_eq!((status, code.as_str()), (400, "model_alias_not_supported"));
-        assert!(message.ends_with(&format!("ask for \"{full}\"")), "{message}");
+        assert!(message.ends_with(&format!("use \"{full}\"")), "{message}");
     }
     let two = r#"{"model":"mine","model":"meta/llama-3"}"#;
     let (status, code, _) = envoy.refused(Asked::new("POST", CHAT).body(two)).await;

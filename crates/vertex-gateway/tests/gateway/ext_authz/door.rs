@@ -254,21 +254,21 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     let lines = log.await.unwrap();
     let all = lines.join("\n");
     assert!(!all.contains("SECRET") && !all.contains(token.strip_prefix("Bearer ").unwrap()));
-    assert!(all.contains("no traces are exported: Envoy has the requests"), "{all}");
+    assert!(all.contains("traces are not exported: Envoy forwards the requests"), "{all}");
     let line = lines.iter().find(|line| line.contains("\"mine\"")).expect(&all);
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(
         (&line["error_code"], &line["status"]),
         (&"model_alias_not_supported".into(), &400.into())
     );
-    assert!(line["error_message"].as_str().unwrap().contains("ask for"), "{line}");
+    assert!(line["error_message"].as_str().unwrap().contains("use \""), "{line}");
     assert!(!all.contains("2001:db8::7"), "who asked was not asked for: {all}");
 }
 
 #[tokio::test]
 async fn envoys_client_is_in_each_line_if_that_is_asked_for() {
     let place = Place::new().await;
-    let mut command = place.command(&["--log-format", "json", "--log-peer"]);
+    let mut command = place.command(&["--log-format", "json", "--log-peer-address"]);
     command.stderr(Stdio::piped());
     let mut gateway = Gateway::start(command).await;
     let mut log = Log::of(&mut gateway);

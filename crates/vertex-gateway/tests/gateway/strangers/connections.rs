@@ -114,7 +114,7 @@ async fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back()
     shut.window.send(1 << 16).unwrap();
     let answer = shut.ask(ask(false)).await;
     assert!(rest(answer.into_body()).await.unwrap().contains("You said: x"));
-    files.told(6, "its stream is reset").await;
+    files.told(6, "stream reset").await;
 }
 
 #[tokio::test]
@@ -204,8 +204,8 @@ async fn strangers_that_hold_all_connections_make_room_for_a_client() {
         assert_eq!(gateway.call(chat_of(ALICE)).await.status(), StatusCode::OK);
     }
     // However many of them there were.
-    files.told(1, "--max-connections are open: the next ones wait").await;
-    assert_eq!(files.log().matches("the next ones wait").count(), 1, "{}", files.log());
+    files.told(1, "--max-connections are open: further connections wait").await;
+    assert_eq!(files.log().matches("further connections wait").count(), 1, "{}", files.log());
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn strangers_that_ask_again_and_again_make_room_for_a_client() {
     for _ in 0..3 {
         assert_eq!(gateway.call(chat_of(ALICE)).await.status(), StatusCode::OK);
     }
-    files.told(1, "without a request of a client that may ask was closed").await;
+    files.told(1, "closed the oldest connection without a valid request").await;
 }
 
 #[tokio::test]
@@ -405,7 +405,7 @@ async fn strangers_that_say_half_of_something_do_not_hold_up_the_end() {
     assert_eq!(gateway.call(chat_of(ALICE)).await.status(), StatusCode::OK);
     gateway.terminate();
     assert_eq!(gateway.ended().await.code(), Some(0));
-    assert!(!files.log().contains("--drain-timeout is over"), "{}", files.log());
+    assert!(!files.log().contains("--drain-timeout has passed"), "{}", files.log());
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ async fn clients_choose_http1_or_http2_over_tls() {
     assert_eq!(status, "HTTP/1.1 401 Unauthorized");
     assert_eq!(vertex.stats().api_requests, 2);
     silent.write_all(b"x").await.unwrap();
-    files.told(1, "no TLS handshake").await;
+    files.told(1, "TLS handshake failed").await;
 }
 
 #[tokio::test]
@@ -112,17 +112,17 @@ async fn a_certificate_is_read_again_when_it_changes() {
 
     files.write_pair("server", authority.server());
     // Of the pair one file is there first, which may be seen or not.
-    files.told(1, "certificate read again").await;
+    files.told(1, "certificate reloaded").await;
     let second = der(&cert);
     assert_eq!(shown(gateway.addr, &client).await, second);
     let mut open = connect(gateway.addr, &client).await.unwrap();
 
     files.write("server.pem", "nothing");
-    files.told(1, "there is no certificate in it").await;
+    files.told(1, "the file has no certificate").await;
     assert_eq!(shown(gateway.addr, &client).await, second, "the old one stays");
-    let before = files.log().matches("certificate read again").count();
+    let before = files.log().matches("certificate reloaded").count();
     files.write_pair("server", authority.server());
-    files.told(before + 1, "certificate read again").await;
+    files.told(before + 1, "certificate reloaded").await;
     assert_eq!(shown(gateway.addr, &client).await, der(&cert));
     assert_ne!(der(&cert), second);
     // Connections that were there go on.
@@ -149,10 +149,10 @@ async fn with_mutual_tls_a_stranger_does_not_get_past_the_handshake() {
         assert!(error.to_string().contains("alert"), "{error}");
     }
     assert_eq!(ask(Some(mine.client())).await.unwrap(), "HTTP/1.1 200 OK");
-    files.told(3, "no TLS handshake").await;
+    files.told(3, "TLS handshake failed").await;
     // Authorities change, too.
     files.write("ca", &other.pem());
-    files.told(1, "certificate read again").await;
+    files.told(1, "certificate reloaded").await;
     assert_eq!(ask(Some(other.client())).await.unwrap(), "HTTP/1.1 200 OK");
     assert!(ask(Some(mine.client())).await.is_err());
 }
@@ -175,7 +175,7 @@ async fn a_connection_ends_when_its_authority_is_taken_away() {
     assert_eq!(answer, b"HTTP/1.1 200 OK");
     // With another certificate and the same authorities, it stays.
     files.write_pair("server", authority.server());
-    files.told(1, "certificate read again").await;
+    files.told(1, "certificate reloaded").await;
     open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answers = Vec::new();
     while !answers.windows(15).any(|bytes| bytes == b"HTTP/1.1 200 OK") {

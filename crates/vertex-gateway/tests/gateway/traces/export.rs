@@ -207,14 +207,14 @@ async fn no_request_notices_a_collector_that_is_not_there() {
         traced.ask_with(&[]).await;
     }
     traced.until_lost(&admin, 60).await;
-    let line = traced.told("spans are lost").await;
+    let line = traced.told("spans dropped").await;
     assert_eq!(line["level"], "WARN");
     assert!(line["reason"].as_str().unwrap().contains("Connection refused"), "{line}");
     traced.gateway.terminate();
     assert!(traced.gateway.ended().await.success());
     // It was told once, however often it happened.
     while let Some(line) = traced.log.line().await {
-        assert!(!line.contains("spans are lost"), "{line}");
+        assert!(!line.contains("spans dropped"), "{line}");
     }
 }
 
@@ -233,7 +233,7 @@ async fn a_silent_collector_holds_up_nobody_and_what_has_no_room_is_lost() {
     // Three of a first request are with the collector, or fewer; five wait.
     traced.until_lost(&admin, 63 - 3 - 5).await;
     assert!(lost(&admin).await <= 63 - 1 - 5);
-    let line = traced.told("spans are lost").await;
+    let line = traced.told("spans dropped").await;
     assert!(line["reason"].as_str().unwrap().contains("OTEL_BSP_MAX_QUEUE_SIZE"), "{line}");
     // The end does not wait for it for ever; `ended` fails after 20 s.
     traced.gateway.terminate();
@@ -253,7 +253,7 @@ async fn what_a_collector_takes_but_for_a_part_is_lost_in_that_part() {
     traced.ask_with(&[]).await;
     traced.until_lost(&admin, 2).await;
     assert_eq!(lost(&admin).await, 2);
-    let line = traced.told("spans are lost").await;
+    let line = traced.told("spans dropped").await;
     assert_eq!(line["reason"], r#"the collector rejected them: "two are too long""#);
     collector.turn(Mood::Takes);
     traced.ask_with(&[]).await;
@@ -296,7 +296,7 @@ async fn a_collector_that_is_back_is_told_of() {
     let admin = traced.admin().await;
     traced.ask_with(&[]).await;
     traced.until_lost(&admin, 3).await;
-    let line = traced.told("spans are lost").await;
+    let line = traced.told("spans dropped").await;
     assert!(line["reason"].as_str().unwrap().contains("status code: 400"), "{line}");
     collector.turn(Mood::Takes);
     traced.ask_with(&[]).await;
@@ -337,7 +337,7 @@ async fn a_collector_over_tls_must_be_who_it_says() {
 
     let mut stranger = Traced::start(&here, &[]).await;
     stranger.ask_with(&[]).await;
-    let line = stranger.told("spans are lost").await;
+    let line = stranger.told("spans dropped").await;
     assert!(line["reason"].as_str().unwrap().contains("UnknownIssuer"), "{line}");
     assert_eq!(came(), 0);
 

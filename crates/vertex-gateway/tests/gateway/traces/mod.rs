@@ -109,6 +109,6 @@ async fn without_an_endpoint_a_clients_context_travels_on_as_it_came() {
 async fn who_expects_traces_of_a_build_without_them_is_told() {
     let endpoint = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9");
     let mut traced = Traced::start(&[endpoint], &[]).await;
-    let line = traced.told("no traces are exported").await;
+    let line = traced.told("traces are not exported").await;
     assert_eq!((&line["level"], &line["variable"]), (&"WARN".into(), &endpoint.0.into()));
 }

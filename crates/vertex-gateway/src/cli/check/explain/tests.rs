@@ -26,7 +26,7 @@ fn error(status: u16, message: &str, reason: &str, metadata: Value) -> String {
 fn explained(status: u16, body: &str, facts: &Facts<'_>) -> Option<(String, String)> {
     let status = StatusCode::from_u16(status).unwrap();
     let is_html = body.starts_with("<html");
-    explain(&Answer { status, is_html, body: body.as_bytes() }, facts)
+    explain(&ResponseSummary { status, is_html, body: body.as_bytes() }, facts)
 }
 
 #[test]
@@ -47,7 +47,12 @@ fn each_error_has_its_remedy() {
         serde_json::json!({"service": "aiplatform.googleapis.com", "consumer": "projects/42"});
     let evil = serde_json::json!({"service": "x; rm -rf", "consumer": "--evil"});
     for (status, body, facts, words) in [
-        (401, error(401, "m", "ACCESS_TOKEN_TYPE_UNSUPPORTED", none.clone()), &FACTS, "fresh"),
+        (
+            401,
+            error(401, "m", "ACCESS_TOKEN_TYPE_UNSUPPORTED", none.clone()),
+            &FACTS,
+            "is new, but it was rejected",
+        ),
         (
             403,
             error(403, "m", "SERVICE_DISABLED", disabled),
@@ -125,11 +130,16 @@ fn each_error_has_its_remedy() {
             &deployed,
             "pass --dedicated-host 123.us-central1-456.prediction.vertexai.goog",
         ),
-        (400, error(400, "Invalid hostname: x", "", none.clone()), &FACTS, "as Google does"),
-        (400, error(400, "m", "", none.clone()), &FACTS, "see what it says"),
+        (
+            400,
+            error(400, "Invalid hostname: x", "", none.clone()),
+            &FACTS,
+            "check the spelling of --location",
+        ),
+        (400, error(400, "m", "", none.clone()), &FACTS, "see the message"),
         (429, error(429, "m", "", none.clone()), &FACTS, "quota"),
         (503, error(503, "m", "", none.clone()), &FACTS, "status.cloud.google.com"),
-        (503, "upstream connect error".to_owned(), &FACTS, "a proxy between got no answer"),
+        (503, "upstream connect error".to_owned(), &FACTS, "a proxy on the path got no response"),
         (407, String::new(), &FACTS, "login"),
         (302, String::new(), &FACTS, "portal"),
         (200, "<html>".to_owned(), &FACTS, "portal"),
