@@ -103,7 +103,7 @@
 //! | [`auth`] | the access token on requests | |
 //! | [`token`] | a valid access token, always | |
 //! | `token::Credentials` | whichever Google credentials the machine has | `gcp-auth` or `google-cloud-auth` |
-//! | `token::GcpAuth` | keys, user credentials, metadata server, gcloud | `gcp-auth`, on by default |
+//! | `token::GcpAuth` | tokens by a service account's key | `gcp-auth`, on by default |
 //! | `token::GoogleCloudAuth` | the same and federation, by Google's own crate | `google-cloud-auth` |
 //! | `token::Impersonated` | another service account's tokens, of up to 12 hours | either of the two |
 //! | [`openai_error`] | Google's error body to OpenAI's | |

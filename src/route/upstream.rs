@@ -304,7 +304,8 @@ mod tests {
         ] {
             assert_ne!(one, other.build().unwrap());
         }
-        let alike = [one.clone(), with(Endpoint::Deployed { id: "openapi".into() }).build().unwrap()];
+        let alike =
+            [one.clone(), with(Endpoint::Deployed { id: "openapi".into() }).build().unwrap()];
         assert_eq!(std::collections::HashSet::from(alike).len(), 1);
         let there = one.to_builder().location("eu").build().unwrap();
         assert_eq!(there.origin(), "https://aiplatform.eu.rep.googleapis.com");

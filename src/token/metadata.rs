@@ -163,12 +163,6 @@ pub(super) async fn machine(
     Ok(MachineIdentity { email, project_id, universe_domain })
 }
 
-/// Waits for a metadata server for at most that long, if nothing says before that there is none.
-#[cfg(feature = "gcp-auth")]
-pub(super) async fn wait(around: Surroundings, patience: Duration) -> Result<(), BoxError> {
-    email(around, &host(), around.patience().min(patience)).await.map(drop)
-}
-
 /// Of this machine's service account, if the server that is there tells it.
 async fn email(
     around: Surroundings,

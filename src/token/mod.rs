@@ -7,7 +7,7 @@
 //! | source | gives |
 //! |---|---|
 //! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `gcp-auth` or `google-cloud-auth`) |
-//! | `GcpAuth` | tokens of a key file, of user credentials, of the metadata server or of gcloud (feature `gcp-auth`) |
+//! | `GcpAuth` | tokens of a service account's key (feature `gcp-auth`) |
 //! | `GoogleCloudAuth` | tokens by Google's own crate: of all of these, and of identity federation by a command or AWS (feature `google-cloud-auth`) |
 //! | `Impersonated` | tokens of another service account, with a lifetime of up to 12 hours (either feature) |
 //! | [`token_fn`] | whatever a closure returns |
@@ -183,8 +183,11 @@ impl TryFrom<HeaderValue> for AccessToken {
     /// [`TokenError::Invalid`] if it has another scheme, and as for [`AccessToken::new`].
     fn try_from(authorization: HeaderValue) -> Result<Self, TokenError> {
         let other = TokenError::Invalid("an authorization that is not `Bearer` and a token");
-        let (scheme, token) =
-            authorization.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(other.clone())?;
+        let (scheme, token) = authorization
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .ok_or(other.clone())?;
         // RFC 9110 §11.1: the case of a scheme does not matter.
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(other);
