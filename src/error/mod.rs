@@ -34,10 +34,10 @@ use std::{error::Error as StdError, fmt};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 pub(crate) use self::credentials::WRITE_IT;
 pub(crate) use self::fault::Fault;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 pub(crate) use self::fault::FaultKind;
 pub(crate) use self::readable::{readable, readable_debug};
 use self::response::openai_error;

@@ -6,14 +6,14 @@
 
 mod builder;
 
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 use std::time::Duration;
 use std::{borrow::Cow, env, fmt, path::PathBuf, sync::Arc};
 
 pub use self::builder::CredentialsBuilder;
-#[cfg(feature = "google-cloud-auth")]
+#[cfg(feature = "credentials-federation")]
 use super::GoogleCloudAuth;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 use super::gcp_auth::GcpAuth;
 use super::{
     CredentialKind, CredentialsInfo, FetchReason, TokenFuture, TokenSource,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Two runs of a Python program.
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 
 /// The credentials that this machine offers, as a source of tokens.
@@ -205,7 +205,7 @@ impl CredentialsBuilder {
         const OURS: &str = "tower-vertex";
         let content = file.last_good().clone();
         match content.kind {
-            #[cfg(feature = "gcp-auth")]
+            #[cfg(feature = "credentials")]
             CredentialKind::ServiceAccount => {
                 return Ok((Arc::new(GcpAuth::key(file)?), "gcp_auth"));
             }
@@ -218,7 +218,7 @@ impl CredentialsBuilder {
             }
             _ => {}
         }
-        #[cfg(feature = "google-cloud-auth")]
+        #[cfg(feature = "credentials-federation")]
         {
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
@@ -228,10 +228,10 @@ impl CredentialsBuilder {
             }
             Ok((Arc::new(source), "google-cloud-auth"))
         }
-        #[cfg(not(feature = "google-cloud-auth"))]
+        #[cfg(not(feature = "credentials-federation"))]
         Err(credential_file::fault(
             "no token can be had for what it names",
-            "enable this crate's feature `google-cloud-auth`",
+            "enable this crate's feature `credentials-federation`",
         ))
     }
 }
@@ -249,7 +249,7 @@ fn metadata_server(machine: metadata::MachineIdentity) -> Found {
     Found { source: Arc::new(MetadataServer::new()), info }
 }
 
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 async fn gcloud() -> Result<Found, String> {
     let project_id = GcpAuth::probe_gcloud(GCLOUD_LIMIT).await?;
     let mut info = CredentialsInfo::new(CredentialKind::Gcloud, "gcp_auth");
@@ -257,9 +257,9 @@ async fn gcloud() -> Result<Found, String> {
     Ok(Found { source: Arc::new(GcpAuth::gcloud()), info })
 }
 
-#[cfg(not(feature = "gcp-auth"))]
+#[cfg(not(feature = "credentials"))]
 async fn gcloud() -> Result<Found, String> {
-    Err("not looked for: that needs this crate's feature `gcp-auth`".to_owned())
+    Err("not looked for: that needs this crate's feature `credentials`".to_owned())
 }
 
 fn no_lifetime() -> Error {

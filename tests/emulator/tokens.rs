@@ -11,7 +11,7 @@ fn jwt_form(assertion: &str) -> String {
     form(&[("grant_type", grant), ("assertion", assertion)])
 }
 
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 #[tokio::test]
 async fn gcp_auth_gets_a_token_for_the_service_account() {
     use gcp_auth::{CustomServiceAccount, TokenProvider as _};
@@ -30,7 +30,7 @@ async fn gcp_auth_gets_a_token_for_the_service_account() {
     }
 }
 
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 #[tokio::test]
 async fn an_assertion_is_believed_only_as_signed_and_as_meant() {
     use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};

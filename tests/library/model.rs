@@ -411,8 +411,8 @@ fn layers_services_and_futures_can_be_shared() {
     sent(&service.call(post("{}")));
 }
 
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(all(feature = "emulator", feature = "credentials"))]
+#[cfg(all(feature = "emulator", feature = "credentials"))]
 mod sockets {
     use tower::ServiceBuilder;
     use tower_vertex::{emulator::Emulator, route::VertexRouteLayer, token::TokenCache};

@@ -2,6 +2,6 @@
 
 mod answers;
 mod script;
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(all(feature = "emulator", feature = "credentials"))]
 mod sockets;
 mod streams;

@@ -1,5 +1,5 @@
 //! `VertexRetry` over a scripted inner service under a paused clock, and over sockets.
 
 mod scripted;
-#[cfg(all(feature = "emulator", feature = "gcp-auth"))]
+#[cfg(all(feature = "emulator", feature = "credentials"))]
 mod sockets;
