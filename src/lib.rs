@@ -112,6 +112,7 @@
 //! | [`http_client`] | hyper-util's client and reqwest's, for inside the layers | `credentials` or `credentials-federation`; `reqwest` |
 //! | [`discover`] | which endpoints there are, and where | |
 //! | `client` | all of these in one: credentials, the layers, an HTTP client | `client` |
+//! | `async_openai` | async-openai's client over these | `async-openai` |
 //! | [`ext`] | methods of `tower::ServiceBuilder` for the layers | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `emulator` | Vertex AI on loopback, for tests | `emulator` |
@@ -121,6 +122,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accessors;
+#[cfg(feature = "async-openai")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async-openai")))]
+pub mod async_openai;
 pub mod auth;
 mod body_headers;
 #[cfg(feature = "client")]
@@ -159,7 +163,7 @@ pub use ext::ServiceBuilderExt;
 pub use tower::BoxError;
 
 // Compiles and runs what the README and the manual show.
-#[cfg(all(doctest, feature = "client", feature = "emulator"))]
+#[cfg(all(doctest, feature = "async-openai", feature = "emulator"))]
 mod manual {
     #[doc = include_str!("../README.md")]
     struct Readme;

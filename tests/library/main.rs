@@ -2,7 +2,7 @@
 //!
 //! One binary for all of it: many of these tests wait, and here they wait at the same time.
 
-#[cfg(all(feature = "emulator", feature = "credentials"))]
+#[cfg(all(feature = "async-openai", feature = "emulator"))]
 mod async_openai;
 mod auth;
 #[cfg(all(feature = "client", feature = "emulator"))]
