@@ -8,7 +8,7 @@ mod builder;
 
 #[cfg(feature = "credentials")]
 use std::time::Duration;
-use std::{borrow::Cow, env, fmt, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc};
 
 pub use self::builder::CredentialsBuilder;
 #[cfg(feature = "credentials-federation")]
@@ -18,6 +18,7 @@ use super::gcp_auth::GcpAuth;
 use super::{
     CredentialKind, CredentialsInfo, FetchReason, TokenFuture, TokenSource,
     credential_file::{self, KEY_VARIABLE, Reread, blocking},
+    environment,
     federation::Federation,
     impersonated::check_lifetime,
     login::Login,
@@ -122,8 +123,8 @@ impl fmt::Debug for Credentials {
 
 impl CredentialsBuilder {
     async fn search(&self) -> Result<Found, Error> {
-        if let Some(path) = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
-            return self.open(path.into(), KEY_VARIABLE.into()).await;
+        if let Some(path) = environment::path(KEY_VARIABLE) {
+            return self.open(path, KEY_VARIABLE.into()).await;
         }
         let mut looked = vec![(KEY_VARIABLE, "not set: the path of a credential file".to_owned())];
         let usual = credential_file::user_credentials();

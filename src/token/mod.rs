@@ -55,6 +55,8 @@ mod credential_file;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod credentials_info;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+mod environment;
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod federation;
 #[cfg(feature = "credentials")]
 mod gcp_auth;
