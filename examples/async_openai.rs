@@ -1,55 +1,19 @@
-//! async-openai over the layers, by its own door for Tower, `Client::with_http_service`.
+//! async-openai over the layers: chats, streams, embeddings, and its own retries.
 //!
-//! `cargo run --example async_openai --features reqwest` talks to an emulator inside this process.
+//! `cargo run --example async_openai --features async-openai` talks to an emulator inside this process.
 
-use async_openai::{
-    Client,
-    config::OpenAIConfig,
-    error::OpenAIError,
-    middleware::{HttpRequestFactory, retry::OpenAIRetryLayer},
-};
 use serde_json::{from_value, json};
 use tokio_stream::StreamExt;
-use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
-use tower_vertex::{
-    auth::VertexAuthLayer,
-    http_client::ReqwestClient,
-    openai_error::VertexErrorLayer,
-    route::{Upstream, VertexRouteLayer},
-    token::GcpAuth,
-};
+use tower_vertex::{BoxError, Client, route::Upstream, token::GcpAuth};
 use tower_vertex_emulator::Emulator;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // For the real service: `let client = tower_vertex::async_openai::from_env().await?;`.
     let emulator = Emulator::start().await?;
-    // For the real service: `Upstream::from_env()?`, and `VertexAuthLayer::new(GcpAuth::new())`.
     let upstream = Upstream::builder().project("p").location("global").origin(emulator.url());
     let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
-    let auth = VertexAuthLayer::new(source).trust_origin(emulator.url())?;
-
-    // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    // It follows no redirects, which would take the token to where the layers have not looked.
-    let http = ReqwestClient::build(reqwest::Client::builder())?;
-    let client = Client::build(http.get_ref().clone(), OpenAIConfig::new().with_api_key("unused"));
-
-    let vertex = ServiceBuilder::new()
-        .layer(VertexErrorLayer::new())
-        .layer(VertexRouteLayer::new(upstream.build()?))
-        .layer(auth)
-        .service(http);
-    // What it makes and what it takes are reqwest's, so they are turned into `http`'s and back.
-    let door = service_fn(move |factory: HttpRequestFactory| {
-        let vertex = vertex.clone();
-        async move {
-            let request = http::Request::try_from(factory.build().await?)?;
-            Ok::<_, OpenAIError>(vertex.oneshot(request).await?.map(reqwest::Body::wrap).into())
-        }
-    });
-    // A service of one's own is without its retries, unless they are put around it.
-    let service = ServiceBuilder::new().layer(OpenAIRetryLayer::default()).service(door);
-    let client = client.with_http_service(service);
+    let client = tower_vertex::async_openai::client(Client::new(upstream.build()?, source)?);
 
     let chat = |model: &str, text: &str| {
         from_value(json!({ "model": model, "messages": [{ "role": "user", "content": text }] }))

@@ -24,7 +24,7 @@ use tower_vertex::{
     model::{ModelTable, VertexModelLayer},
     openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
-    token::GcpAuth,
+    token::{Credentials, GcpAuth},
 };
 use tower_vertex_emulator::Emulator;
 
@@ -34,7 +34,7 @@ async fn main() -> Result<(), BoxError> {
     log.with_env_filter("info,tower_http=debug").init();
     // The emulator stops when it is dropped.
     let (upstream, auth, _emulator) = match Upstream::from_env() {
-        Ok(upstream) => (upstream, VertexAuthLayer::new(GcpAuth::new()), None),
+        Ok(upstream) => (upstream, VertexAuthLayer::new(Credentials::detect().await?), None),
         Err(error) if error.is_missing() && error.setting() == "project" => {
             let emulator = Emulator::start().await?;
             let upstream = Upstream::builder().project("p").location("global");

@@ -16,14 +16,14 @@ use tower_vertex::{
     auth::VertexAuthLayer,
     http_client::HyperClient,
     route::{Upstream, VertexRouteLayer},
-    token::GcpAuth,
+    token::{Credentials, GcpAuth},
 };
 use tower_vertex_emulator::Emulator;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let (upstream, auth, emulator) = match Upstream::from_env() {
-        Ok(upstream) => (upstream, VertexAuthLayer::new(GcpAuth::new()), None),
+        Ok(upstream) => (upstream, VertexAuthLayer::new(Credentials::detect().await?), None),
         Err(error) if error.is_missing() && error.setting() == "project" => {
             let emulator = Emulator::start().await?;
             let upstream = Upstream::builder().project("p").location("global");

@@ -16,7 +16,7 @@ use tower_vertex_emulator::Emulator;
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let emulator = Emulator::start().await?;
-    // For the real service: `Upstream::from_env()?`, and `VertexAuthLayer::new(GcpAuth::new())`.
+    // For the real service: `Upstream::from_env()?`, and `Credentials::detect().await?`.
     let upstream = Upstream::builder().project("p").location("global").origin(emulator.url());
     let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
     let auth = VertexAuthLayer::new(source).trust_origin(emulator.url())?;

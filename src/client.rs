@@ -60,7 +60,8 @@ use crate::{
 
 mod body;
 
-type Stack = VertexError<VertexRoute<VertexAuth<HyperClient<ReplayBody<Body>>>>>;
+/// The layers and the HTTP client.
+pub(crate) type Stack = VertexError<VertexRoute<VertexAuth<HyperClient<ReplayBody<Body>>>>>;
 
 /// A client of Vertex AI with everything in it. See the [module](self) for an example.
 ///
@@ -140,6 +141,12 @@ impl Client {
     ) -> Result<Response<Body>, BoxError> {
         let response = self.stack.clone().oneshot(request.map(Into::into)).await?;
         Ok(response.map(Body::new))
+    }
+
+    /// The layers, whose response has a body that is `Sync`.
+    #[cfg(feature = "async-openai")]
+    pub(crate) fn into_stack(self) -> Stack {
+        self.stack
     }
 
     /// Where requests go.

@@ -102,16 +102,17 @@
 //! | [`model`] | `model` in the body to which upstream, which name | |
 //! | [`auth`] | the access token on requests | |
 //! | [`token`] | a valid access token, always | |
-//! | `token::Credentials` | whichever Google credentials the machine has | `gcp-auth` or `google-cloud-auth` |
-//! | `token::GcpAuth` | keys, user credentials, metadata server, gcloud | `gcp-auth`, on by default |
-//! | `token::GoogleCloudAuth` | the same and federation, by Google's own crate | `google-cloud-auth` |
+//! | `token::Credentials` | whichever Google credentials the machine has | `credentials` or `credentials-federation` |
+//! | `token::GcpAuth` | tokens by a service account's key | `credentials`, on by default |
+//! | `token::GoogleCloudAuth` | the same and federation, by Google's own crate | `credentials-federation` |
 //! | `token::Impersonated` | another service account's tokens, of up to 12 hours | either of the two |
 //! | [`openai_error`] | Google's error body to OpenAI's | |
 //! | [`retry`] | what failed for the moment again, or elsewhere | |
 //! | [`replay`] | a body that can be sent again | |
-//! | [`http_client`] | hyper-util's client and reqwest's, for inside the layers | `gcp-auth` or `google-cloud-auth`; `reqwest` |
+//! | [`http_client`] | hyper-util's client and reqwest's, for inside the layers | `credentials` or `credentials-federation`; `reqwest` |
 //! | [`discover`] | which endpoints there are, and where | |
 //! | `client` | all of these in one: credentials, the layers, an HTTP client | `client` |
+//! | `async_openai` | async-openai's client over these | `async-openai` |
 //! | [`ext`] | methods of `tower::ServiceBuilder` for the layers | |
 //! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
 //! | `regular_file`, [`shown`] | files that settings name, and settings in error messages | |
@@ -123,6 +124,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accessors;
+#[cfg(feature = "async-openai")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async-openai")))]
+pub mod async_openai;
 pub mod auth;
 mod body_headers;
 #[cfg(feature = "client")]
@@ -136,8 +140,8 @@ pub mod model;
 pub mod openai_error;
 mod order;
 mod polled;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
 pub mod regular_file;
 pub mod replay;
 pub mod retry;

@@ -5,7 +5,10 @@
 //! and logs are kept and passed on. Everything that shows the value of a setting shows it by this.
 
 // Paths are settings of credentials and of the sidecar.
-#![cfg_attr(not(any(feature = "gcp-auth", feature = "google-cloud-auth")), allow(dead_code))]
+#![cfg_attr(
+    not(any(feature = "credentials", feature = "credentials-federation")),
+    allow(dead_code)
+)]
 
 use std::{borrow::Cow, fmt, path::Path};
 

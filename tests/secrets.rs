@@ -2,7 +2,7 @@
 //! error, a panic message or what the emulator records.
 //!
 //! One test, because it takes the process's logger and panic hook.
-#![cfg(feature = "gcp-auth")]
+#![cfg(feature = "credentials")]
 
 mod common;
 
@@ -211,7 +211,7 @@ async fn other_credentials(vertex: &Emulator, seen: &Seen, echo: LiteralResponse
     let subject = folder.path().join("subject");
     std::fs::write(&subject, vertex.subject_token()).unwrap();
     let mut files = vec![vertex.external_account_authorized_user()];
-    if cfg!(feature = "google-cloud-auth") {
+    if cfg!(feature = "credentials-federation") {
         files.extend([
             vertex.service_account_key(),
             vertex.authorized_user(),

@@ -14,10 +14,12 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{DiscoverError, Endpoints};
-use crate::{error::ConfigError, route::Endpoint};
+use crate::{
+    error::ConfigError,
+    route::{Endpoint, OPENAPI},
+};
 
 const BY_NAME: &str = "display-name:";
-const OPENAPI: &str = "openapi";
 /// As many of the endpoints that are there as an error names.
 const PRESENT_SHOWN: usize = 10;
 /// Entries come out of configurations, which have a few. If they came out of requests, they would

@@ -117,7 +117,7 @@ pub struct Endpoints {
     upstream: Upstream,
     location: Location,
     page_size: u16,
-    page_bytes: usize,
+    body_limit: usize,
     timeout: Duration,
     ttl: Duration,
     failure_ttl: Duration,
@@ -180,7 +180,7 @@ impl Endpoints {
             upstream,
             location,
             page_size: PAGE_SIZE,
-            page_bytes: PAGE_BYTES,
+            body_limit: PAGE_BYTES,
             timeout: TIMEOUT,
             ttl: TTL,
             failure_ttl: FAILURE_TTL,
@@ -198,8 +198,8 @@ impl Endpoints {
 
     /// The longest answer that is read, in bytes. Default: 8 MiB.
     #[must_use]
-    pub fn page_limit(mut self, bytes: usize) -> Self {
-        self.page_bytes = bytes;
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
         self
     }
 
@@ -348,7 +348,7 @@ impl Endpoints {
 
     /// The JSON object that a GET of `uri` gets.
     async fn ask(&self, uri: Uri) -> Result<Value, DiscoverError> {
-        let answer = self.transport.get(uri, self.page_bytes);
+        let answer = self.transport.get(uri, self.body_limit);
         let answer = tokio::time::timeout(self.timeout, answer).await;
         let (status, body) = answer.map_err(|_| DiscoverError::TimedOut(self.timeout))??;
         if status != StatusCode::OK {
@@ -375,7 +375,7 @@ impl fmt::Debug for Endpoints {
             .field("project", &self.project())
             .field("location", &self.location.as_str())
             .field("page_size", &self.page_size)
-            .field("page_limit", &self.page_bytes)
+            .field("body_limit", &self.body_limit)
             .field("timeout", &self.timeout)
             .field("ttl", &self.ttl)
             .field("failure_ttl", &self.failure_ttl)

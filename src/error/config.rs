@@ -3,7 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use super::readable_debug;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 use super::{Fault, WRITE_IT};
 use crate::shown::{self, Shown};
 
@@ -34,7 +34,7 @@ impl ConfigError {
     }
 
     /// `path` was given for `setting`, and the file cannot be used.
-    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
     pub(crate) fn unusable(setting: &'static str, path: &std::path::Path, fault: &Fault) -> Self {
         let value = Some(shown::path(path).into_owned());
         let advice = match shown::is_content_of_a_file(path) {
@@ -45,7 +45,7 @@ impl ConfigError {
     }
 
     /// The content of a file was given for `setting`, and cannot be used.
-    #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+    #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
     pub(crate) fn unusable_content(setting: &'static str, fault: &Fault) -> Self {
         let value = Some(Shown::Hidden(shown::Hidden::Content));
         Self { entry: None, setting, value, origin: None, advice: fault.to_string().into() }

@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 use super::FaultKind;
 use super::{Fault, readable_debug};
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 use crate::shown;
 
 /// Why this machine's Google credentials cannot be used. Found by `Credentials::detect`.
@@ -18,7 +18,7 @@ pub struct CredentialsError {
 
 readable_debug!(CredentialsError);
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 impl CredentialsError {
     /// What was looked at, each with what is missing there.
     pub(crate) fn not_found(places: Vec<(&'static str, String)>) -> Self {
@@ -40,7 +40,7 @@ impl CredentialsError {
 }
 
 /// What to do with a key in the place of a path.
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 pub(crate) const WRITE_IT: &str = "write the content to a file and give the path of that file";
 
 impl CredentialsError {

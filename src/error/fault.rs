@@ -17,7 +17,7 @@ readable_debug!(Fault);
 
 /// What a [`Fault`] is, for code that goes on from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(any(feature = "gcp-auth", feature = "google-cloud-auth")), allow(dead_code))]
+#[cfg_attr(not(any(feature = "credentials", feature = "credentials-federation")), allow(dead_code))]
 pub(crate) enum FaultKind {
     /// The credentials themselves: a file, or a field of it.
     Credentials,
@@ -31,7 +31,7 @@ pub(crate) enum FaultKind {
     NotAToken,
 }
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 impl Fault {
     pub(crate) fn new(
         kind: FaultKind,
@@ -42,7 +42,7 @@ impl Fault {
     }
 
     /// The same fault with another remedy.
-    #[cfg(feature = "google-cloud-auth")]
+    #[cfg(feature = "credentials-federation")]
     pub(crate) fn remedied(self, remedy: &'static str) -> Self {
         Self { remedy: remedy.into(), ..self }
     }

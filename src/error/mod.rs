@@ -19,6 +19,7 @@
 //! # assert_eq!(answer(&error).status(), 414);
 //! ```
 
+mod chain;
 mod config;
 mod credentials;
 mod fault;
@@ -34,7 +35,9 @@ use std::{error::Error as StdError, fmt};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+pub(crate) use self::chain::ErrorChain;
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 pub(crate) use self::credentials::WRITE_IT;
 pub(crate) use self::fault::Fault;
 pub(crate) use self::fault::FaultKind;

@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt};
 
+use super::chain::ErrorChain;
+
 /// `Debug` as people read it, because it is what `main` shows of an error: the text, and below it
 /// the causes that the text does not hold.
 macro_rules! readable_debug {
@@ -15,12 +17,10 @@ macro_rules! readable_debug {
 }
 pub(crate) use readable_debug;
 
-pub(crate) fn readable(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn readable(
+    error: &(dyn StdError + 'static),
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     write!(f, "{error}")?;
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(f, "\n  caused by: {error}")?;
-        cause = error.source();
-    }
-    Ok(())
+    ErrorChain::new(error).iter().skip(1).try_for_each(|error| write!(f, "\n  caused by: {error}"))
 }

@@ -68,7 +68,7 @@ fn a_remedy_is_what_the_text_ends_with() {
     assert_eq!(Error::from(TokenError::Panicked).remedy(), None);
 }
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 #[test]
 fn the_remedy_of_credentials_is_the_remedy_of_the_token_that_they_do_not_give() {
     let fault = Fault::new(FaultKind::Credentials, "it is not JSON", "use the file as it was made");

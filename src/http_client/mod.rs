@@ -6,7 +6,7 @@
 //!
 //! | client | is | feature |
 //! |---|---|---|
-//! | `HyperClient` | hyper-util's client with TLS by rustls and the system's root certificates | `gcp-auth` or `google-cloud-auth` |
+//! | `HyperClient` | hyper-util's client with TLS by rustls and the system's root certificates | `credentials` or `credentials-federation` |
 //! | `ReqwestClient` | a `reqwest::Client` of yours, version 0.13 | `reqwest` |
 //!
 //! Neither depends on a default of the process: `HyperClient` brings its provider of cryptography, and
@@ -18,7 +18,7 @@
 //! one, and `BoxCloneSyncService` can still be cloned and shared:
 //!
 //! ```
-//! # #[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))] mod example {
+//! # #[cfg(any(feature = "credentials", feature = "credentials-federation"))] mod example {
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -82,13 +82,25 @@ pub trait InnerService {}
 #[diagnostic::do_not_recommend]
 impl<S: Clone> InnerService for S {}
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+/// Makes `ring` the process's provider of cryptography, if it has none yet: for clients that would
+/// panic without one.
+#[cfg(any(feature = "async-openai", feature = "credentials-federation"))]
+pub(crate) fn install_default_provider() {
+    use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+
+    if CryptoProvider::get_default().is_none() {
+        // Another thread may be first; either provider will do.
+        let _ = ring::default_provider().install_default();
+    }
+}
+
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod hyper;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
 pub use self::hyper::HyperClient;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]

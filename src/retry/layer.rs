@@ -1,11 +1,8 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tower::{
-    Layer,
-    retry::budget::{self, TpsBudget},
-};
+use tower::Layer;
 
-use super::{VertexRetry, backoff::Backoff, locations::Ejection};
+use super::{RetryBudget, VertexRetry, backoff::Backoff, locations::Ejection};
 use crate::{
     http_client::InnerService,
     replay::{MemoryBudget, REPLAY_BUDGET, REPLAY_LIMIT},
@@ -24,12 +21,12 @@ pub struct VertexRetryLayer {
     settings: Arc<RetrySettings>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct RetrySettings {
     pub(super) max_attempts: u32,
     pub(super) backoff: Backoff,
     pub(super) ejection: Ejection,
-    pub(super) retry_budget: Arc<dyn budget::Budget + Send + Sync>,
+    pub(super) retry_budget: RetryBudget,
     pub(super) replay_limit: usize,
     pub(super) replay_budget: MemoryBudget,
 }
@@ -40,7 +37,7 @@ impl Default for RetrySettings {
             max_attempts: 3,
             backoff: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(30) },
             ejection: Ejection { failure_threshold: 5, time: Duration::from_secs(30) },
-            retry_budget: Arc::new(TpsBudget::new(Duration::from_secs(10), 1, 0.2)),
+            retry_budget: RetryBudget::default(),
             replay_limit: REPLAY_LIMIT,
             replay_budget: MemoryBudget::new(REPLAY_BUDGET),
         }
@@ -82,8 +79,8 @@ impl VertexRetryLayer {
     /// failure is a deposit, each retry a withdrawal; without balance the failure goes to the
     /// caller. Default: one retry for every five requests of the last ten seconds, and ten more, so
     /// that few requests can be retried too, and an outage is not multiplied.
-    pub fn retry_budget(mut self, budget: impl budget::Budget + Send + Sync + 'static) -> Self {
-        self.edit().retry_budget = Arc::new(budget);
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
+        self.edit().retry_budget = budget;
         self
     }
 
@@ -131,18 +128,6 @@ impl VertexRetryLayer {
 impl Default for VertexRetryLayer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl fmt::Debug for RetrySettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetrySettings")
-            .field("max_attempts", &self.max_attempts)
-            .field("backoff", &self.backoff)
-            .field("ejection", &self.ejection)
-            .field("replay_limit", &self.replay_limit)
-            .field("replay_budget", &self.replay_budget)
-            .finish_non_exhaustive()
     }
 }
 

@@ -103,6 +103,7 @@
 
 mod attempts;
 mod backoff;
+mod budget;
 mod circuit;
 mod future;
 mod layer;
@@ -112,6 +113,7 @@ mod service;
 
 pub use self::{
     attempts::{Attempt, Attempts, GaveUp, Outcome},
+    budget::RetryBudget,
     future::ResponseFuture,
     layer::VertexRetryLayer,
     locations::Locations,

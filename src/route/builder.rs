@@ -14,7 +14,7 @@ use super::{
 use crate::{error::ConfigError, shown};
 
 /// The name under which Vertex AI serves the models that Google runs.
-const OPENAPI: &str = "openapi";
+pub(crate) const OPENAPI: &str = "openapi";
 
 /// The settings of an [`Upstream`]. Nothing is checked before [`build`](Self::build).
 #[derive(Clone)]

@@ -82,7 +82,7 @@ mod rewrite;
 mod service;
 mod upstream;
 
-pub(crate) use self::headers::OwnHeaders;
+pub(crate) use self::{builder::OPENAPI, headers::OwnHeaders};
 pub use self::{
     builder::UpstreamBuilder,
     endpoint::{ApiVersion, Endpoint, Location},

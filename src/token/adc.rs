@@ -6,18 +6,19 @@
 
 mod builder;
 
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 use std::time::Duration;
-use std::{borrow::Cow, env, fmt, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc};
 
 pub use self::builder::CredentialsBuilder;
-#[cfg(feature = "google-cloud-auth")]
+#[cfg(feature = "credentials-federation")]
 use super::GoogleCloudAuth;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 use super::gcp_auth::GcpAuth;
 use super::{
     CredentialKind, CredentialsInfo, FetchReason, TokenFuture, TokenSource,
     credential_file::{self, KEY_VARIABLE, Reread, blocking},
+    environment,
     federation::Federation,
     impersonated::check_lifetime,
     login::Login,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Two runs of a Python program.
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 
 /// The credentials that this machine offers, as a source of tokens.
@@ -122,8 +123,8 @@ impl fmt::Debug for Credentials {
 
 impl CredentialsBuilder {
     async fn search(&self) -> Result<Found, Error> {
-        if let Some(path) = env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
-            return self.open(path.into(), KEY_VARIABLE.into()).await;
+        if let Some(path) = environment::path(KEY_VARIABLE) {
+            return self.open(path, KEY_VARIABLE.into()).await;
         }
         let mut looked = vec![(KEY_VARIABLE, "not set: the path of a credential file".to_owned())];
         let usual = credential_file::user_credentials();
@@ -205,7 +206,7 @@ impl CredentialsBuilder {
         const OURS: &str = "tower-vertex";
         let content = file.last_good().clone();
         match content.kind {
-            #[cfg(feature = "gcp-auth")]
+            #[cfg(feature = "credentials")]
             CredentialKind::ServiceAccount => {
                 return Ok((Arc::new(GcpAuth::key(file)?), "gcp_auth"));
             }
@@ -218,7 +219,7 @@ impl CredentialsBuilder {
             }
             _ => {}
         }
-        #[cfg(feature = "google-cloud-auth")]
+        #[cfg(feature = "credentials-federation")]
         {
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
@@ -228,10 +229,10 @@ impl CredentialsBuilder {
             }
             Ok((Arc::new(source), "google-cloud-auth"))
         }
-        #[cfg(not(feature = "google-cloud-auth"))]
+        #[cfg(not(feature = "credentials-federation"))]
         Err(credential_file::fault(
             "no token can be had for what it names",
-            "enable this crate's feature `google-cloud-auth`",
+            "enable this crate's feature `credentials-federation`",
         ))
     }
 }
@@ -249,7 +250,7 @@ fn metadata_server(machine: metadata::MachineIdentity) -> Found {
     Found { source: Arc::new(MetadataServer::new()), info }
 }
 
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 async fn gcloud() -> Result<Found, String> {
     let project_id = GcpAuth::probe_gcloud(GCLOUD_LIMIT).await?;
     let mut info = CredentialsInfo::new(CredentialKind::Gcloud, "gcp_auth");
@@ -257,9 +258,9 @@ async fn gcloud() -> Result<Found, String> {
     Ok(Found { source: Arc::new(GcpAuth::gcloud()), info })
 }
 
-#[cfg(not(feature = "gcp-auth"))]
+#[cfg(not(feature = "credentials"))]
 async fn gcloud() -> Result<Found, String> {
-    Err("not looked for: that needs this crate's feature `gcp-auth`".to_owned())
+    Err("not looked for: that needs this crate's feature `credentials`".to_owned())
 }
 
 fn no_lifetime() -> Error {

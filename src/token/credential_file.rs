@@ -25,7 +25,7 @@ use self::{
     subject::check_subject,
     urls::{check_impersonation_url, check_url},
 };
-use super::CredentialKind;
+use super::{CredentialKind, environment};
 use crate::{
     BoxError,
     error::{Fault, FaultKind, TokenError},
@@ -201,8 +201,8 @@ fn impersonated(url: &str) -> Option<&str> {
 /// Where gcloud leaves a person's credentials; `None` without a home directory.
 pub(super) fn user_credentials() -> Option<PathBuf> {
     const NAME: &str = "application_default_credentials.json";
-    if let Some(folder) = env::var_os("CLOUDSDK_CONFIG").filter(|folder| !folder.is_empty()) {
-        return Some(PathBuf::from(folder).join(NAME));
+    if let Some(folder) = environment::path("CLOUDSDK_CONFIG") {
+        return Some(folder.join(NAME));
     }
     #[cfg(windows)]
     let folder = PathBuf::from(env::var_os("APPDATA")?);
@@ -218,7 +218,7 @@ pub(super) fn may_be_there(path: &Path) -> bool {
 
 /// The project that pays, by the environment or else by the file.
 pub(super) fn quota_project(file: Option<&Reread>) -> Option<String> {
-    let variable = env::var(QUOTA_VARIABLE).ok().map(|value| value.trim().to_owned());
+    let variable = environment::text(QUOTA_VARIABLE);
     let of_file = || file?.last_good().project("quota_project_id");
     variable.filter(|value| is_name(value)).or_else(of_file)
 }

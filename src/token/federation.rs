@@ -44,7 +44,7 @@ impl Federation {
             }
             CredentialKind::ImpersonatedServiceAccount => {
                 source_of(file).is_ok_and(|source| match source.kind {
-                    CredentialKind::ServiceAccount => cfg!(feature = "gcp-auth"),
+                    CredentialKind::ServiceAccount => cfg!(feature = "credentials"),
                     CredentialKind::ExternalAccount => Self::knows(&source),
                     _ => true,
                 })
@@ -95,7 +95,7 @@ async fn impersonate(
 ) -> Result<AccessToken, BoxError> {
     let source = source_of(file)?;
     let token = match source.kind {
-        #[cfg(feature = "gcp-auth")]
+        #[cfg(feature = "credentials")]
         CredentialKind::ServiceAccount => super::gcp_auth::key_token(source).await?,
         CredentialKind::ExternalAccount => exchange(&source).await?,
         _ => login::once(&source).await?,

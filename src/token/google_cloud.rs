@@ -29,7 +29,6 @@ use google_cloud_auth::{
     },
 };
 use tokio::runtime::{Builder, Runtime};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 use self::explain::{Failure, explain_build};
 use super::{
@@ -41,6 +40,7 @@ use super::{
 use crate::{
     BoxError,
     error::{ConfigError, Fault},
+    http_client::install_default_provider,
 };
 
 /// Access tokens by Google's crate `google-cloud-auth`: for identity federation, impersonation,
@@ -215,10 +215,7 @@ impl fmt::Debug for GoogleCloudAuth {
 
 impl Built {
     fn new(content: Option<&CredentialFile>, lifetime: Option<Duration>) -> Result<Self, BoxError> {
-        if CryptoProvider::get_default().is_none() {
-            // Somebody else may be first; either will do.
-            let _ = ring::default_provider().install_default();
-        }
+        install_default_provider();
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("google-cloud-auth")

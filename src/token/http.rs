@@ -28,7 +28,7 @@ use hyper_util::{
 use tokio_rustls::rustls::{self, CertificateError, crypto::ring};
 use tower::Service;
 
-use crate::error::{Fault, FaultKind};
+use crate::error::{ErrorChain, Fault, FaultKind};
 
 /// More than any token takes.
 const LONGEST: usize = 1024 * 1024;
@@ -129,7 +129,8 @@ pub(super) fn request_error(error: &(dyn StdError + 'static), of_connecting: boo
             None => error.source(),
         };
     }
-    RequestError::new(cause, chain(error))
+    // None of them holds a header or a body.
+    RequestError::new(cause, ErrorChain::new(error).to_string())
 }
 
 /// What to do where a token endpoint cannot be reached.
@@ -245,17 +246,6 @@ fn once() -> hyper_util::client::legacy::Builder {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_max_idle_per_host(0);
     builder
-}
-
-/// An error with its causes: the outer ones say little. None of them holds a header or a body.
-pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// Whether what is sent to this host of a URI stays on this machine: an address of the loopback network,

@@ -35,18 +35,17 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 ///
 /// The identity behind needs `roles/iam.serviceAccountTokenCreator` on the account.
 ///
-/// ```
-/// # #[cfg(feature = "gcp-auth")]
-/// # fn main() -> Result<(), tower_vertex::Error> {
+/// ```no_run
 /// use std::time::Duration;
-/// use tower_vertex::token::{GcpAuth, Impersonated};
+/// use tower_vertex::token::{Credentials, Impersonated};
 ///
-/// let source = Impersonated::new(GcpAuth::new(), "vertex@my-project.iam.gserviceaccount.com")?
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_vertex::Error> {
+/// let base = Credentials::detect().await?;
+/// let source = Impersonated::new(base, "vertex@my-project.iam.gserviceaccount.com")?
 ///     .lifetime(Duration::from_secs(12 * 3600))?;
 /// # Ok(())
 /// # }
-/// # #[cfg(not(feature = "gcp-auth"))]
-/// # fn main() {}
 /// ```
 #[doc(alias = "service account impersonation")]
 #[doc(alias = "generateAccessToken")]

@@ -4,7 +4,7 @@
 //! close, hang, or answer with an error that is not its own. Where there should be one, all of this
 //! passes, and it is asked again for as long as Google says that it may take.
 
-use std::{env, error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     credential_file::is_name,
+    environment,
     http::{Answer, RequestErrorKind, send},
 };
 use crate::BoxError;
@@ -46,13 +47,12 @@ pub(super) struct MachineIdentity {
 
 /// Where it is: at the host that the environment names, or where Google Cloud has it.
 pub(super) fn host() -> String {
-    let named = env::var(HOST_VARIABLE).ok().map(|host| host.trim().to_owned());
-    named.filter(|host| !host.is_empty()).unwrap_or_else(|| HOST.to_owned())
+    environment::text(HOST_VARIABLE).unwrap_or_else(|| HOST.to_owned())
 }
 
 /// Whether the environment says that there is none.
 pub(super) fn is_ruled_out() -> bool {
-    env::var(NONE_VARIABLE).is_ok_and(|value| value.trim().eq_ignore_ascii_case("true"))
+    environment::text(NONE_VARIABLE).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// What speaks for a metadata server.
@@ -69,9 +69,7 @@ pub(super) enum Surroundings {
 impl Surroundings {
     pub(super) fn look() -> Self {
         let firmware = std::fs::read_to_string("/sys/class/dmi/id/product_name");
-        Self::of(firmware.unwrap_or_default().trim(), |name| {
-            env::var_os(name).is_some_and(|value| !value.is_empty())
-        })
+        Self::of(firmware.unwrap_or_default().trim(), |name| environment::path(name).is_some())
     }
 
     /// `K_SERVICE` is Knative's too, in anybody's cluster.
@@ -161,12 +159,6 @@ pub(super) async fn machine(
     let universe_domain = value("universe/universe-domain").await;
     let universe_domain = universe_domain.filter(|domain| domain != "googleapis.com");
     Ok(MachineIdentity { email, project_id, universe_domain })
-}
-
-/// Waits for a metadata server for at most that long, if nothing says before that there is none.
-#[cfg(feature = "gcp-auth")]
-pub(super) async fn wait(around: Surroundings, patience: Duration) -> Result<(), BoxError> {
-    email(around, &host(), around.patience().min(patience)).await.map(drop)
 }
 
 /// Of this machine's service account, if the server that is there tells it.

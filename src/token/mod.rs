@@ -6,9 +6,9 @@
 //!
 //! | source | gives |
 //! |---|---|
-//! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `gcp-auth` or `google-cloud-auth`) |
-//! | `GcpAuth` | tokens of a key file, of user credentials, of the metadata server or of gcloud (feature `gcp-auth`) |
-//! | `GoogleCloudAuth` | tokens by Google's own crate: of all of these, and of identity federation by a command or AWS (feature `google-cloud-auth`) |
+//! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `credentials` or `credentials-federation`) |
+//! | `GcpAuth` | tokens of a service account's key (feature `credentials`) |
+//! | `GoogleCloudAuth` | tokens by Google's own crate: of all of these, and of identity federation by a command or AWS (feature `credentials-federation`) |
 //! | `Impersonated` | tokens of another service account, with a lifetime of up to 12 hours (either feature) |
 //! | [`token_fn`] | whatever a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
@@ -48,31 +48,33 @@ mod static_token;
 mod waiters;
 
 // What finds and uses Google's credentials.
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod adc;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod credential_file;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod credentials_info;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+mod environment;
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod federation;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 mod gcp_auth;
-#[cfg(feature = "google-cloud-auth")]
+#[cfg(feature = "credentials-federation")]
 mod google_cloud;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod grant;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod http;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod impersonated;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod login;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod machine;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod metadata;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod oauth_error;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
@@ -80,17 +82,17 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 use ::http::HeaderValue;
 use bytes::Bytes;
 
-#[cfg(feature = "gcp-auth")]
-#[cfg_attr(docsrs, doc(cfg(feature = "gcp-auth")))]
+#[cfg(feature = "credentials")]
+#[cfg_attr(docsrs, doc(cfg(feature = "credentials")))]
 pub use self::gcp_auth::GcpAuth;
-#[cfg(feature = "google-cloud-auth")]
-#[cfg_attr(docsrs, doc(cfg(feature = "google-cloud-auth")))]
+#[cfg(feature = "credentials-federation")]
+#[cfg_attr(docsrs, doc(cfg(feature = "credentials-federation")))]
 pub use self::google_cloud::GoogleCloudAuth;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
 pub use self::http::is_loopback;
-#[cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "gcp-auth", feature = "google-cloud-auth"))))]
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
 pub use self::{
     adc::{Credentials, CredentialsBuilder},
     credentials_info::{CredentialKind, CredentialsInfo},

@@ -11,13 +11,14 @@ use async_openai::{
 use serde_json::{from_value, json};
 use tokio_stream::StreamExt;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_vertex::{Error, openai_error::VertexErrorLayer};
+use tower_vertex::Error;
 use tower_vertex_emulator::{ApiFault, Emulator, Faults, TokenBehavior, TokenFault};
 
-use crate::common::{Http, key_source, stack};
+use crate::common::{Http, key_source, stack, upstream};
 
 fn client(vertex: &Emulator) -> Client<OpenAIConfig> {
-    over(VertexErrorLayer::new().layer(stack(vertex, key_source(vertex), Http::One)))
+    let client = tower_vertex::Client::new(upstream(vertex), key_source(vertex)).unwrap();
+    tower_vertex::async_openai::client(client)
 }
 
 /// The client with its own retries over these layers.

@@ -16,7 +16,8 @@ use tower_vertex::{
     auth::VertexAuthLayer,
     route::VertexRouteLayer,
     token::{
-        CredentialKind, Credentials, FetchReason, GcpAuth, GoogleCloudAuth, TokenCache, TokenSource,
+        CredentialKind, Credentials, FetchReason, GcpAuth, GoogleCloudAuth, TokenCache,
+        TokenSource, token_fn,
     },
 };
 use tower_vertex_emulator::{Emulator, TokenBehavior, UserGrantFault};
@@ -62,7 +63,10 @@ async fn nothing_at_all_is_said_place_by_place() {
         places,
         ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "gcloud"]
     );
-    let token = TokenCache::new(GcpAuth::new()).get().await.unwrap_err();
+    // The same from a source that searches when a token is asked for.
+    let source =
+        token_fn(|_| async { Credentials::detect().await?.fetch(FetchReason::Cold).await });
+    let token = TokenCache::new(source).get().await.unwrap_err();
     assert_eq!(token.remedy(), error.remedy());
     let places: Vec<String> = places.iter().map(|place| format!("\n- {place}: ")).collect();
     assert!(places.iter().all(|place| token.to_string().contains(place)), "{token}");
@@ -77,35 +81,38 @@ async fn nothing_at_all_is_said_place_by_place() {
 }
 
 #[tokio::test]
-async fn gcp_auth_takes_the_user_credentials_that_the_search_finds() {
+async fn user_credentials_in_the_folder_that_the_environment_names_are_found() {
     let world = bare().variable("CLOUDSDK_CONFIG", "elsewhere");
-    if !world.enter(module_path!(), "gcp_auth_takes_the_user_credentials_that_the_search_finds") {
+    if !world.enter(
+        module_path!(),
+        "user_credentials_in_the_folder_that_the_environment_names_are_found",
+    ) {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
     let path = write("elsewhere/application_default_credentials.json", vertex.authorized_user());
     write(".config/gcloud/application_default_credentials.json", "not this one");
-    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    Credentials::detect().await.unwrap().fetch(FetchReason::Cold).await.unwrap();
     assert_eq!(vertex.stats().token_mints, 1);
 
     // There is something, and who looks cannot see what.
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(&path, &path).unwrap();
     let found = Credentials::detect().await.unwrap_err().to_string();
-    let fetched = GcpAuth::new().fetch(FetchReason::Cold).await.unwrap_err().to_string();
-    assert_eq!(fetched, found);
     assert!(found.contains("elsewhere/application_default_credentials.json: "), "{found}");
 }
 
 /// The one that answers by its name is another machine's.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn gcp_auth_asks_the_metadata_server_that_the_environment_names() {
+async fn the_metadata_server_that_the_environment_names_is_asked_and_no_other() {
     let world = World::new()
         .hosts("127.0.0.2 metadata.google.internal")
         .variable("GCE_METADATA_HOST", "127.0.0.1:8123");
-    if !world.enter(module_path!(), "gcp_auth_asks_the_metadata_server_that_the_environment_names")
-    {
+    if !world.enter(
+        module_path!(),
+        "the_metadata_server_that_the_environment_names_is_asked_and_no_other",
+    ) {
         return;
     }
     let (named, other) = (Emulator::start().await.unwrap(), Emulator::start().await.unwrap());
@@ -114,7 +121,7 @@ async fn gcp_auth_asks_the_metadata_server_that_the_environment_names() {
     tokio::spawn(metadata::serve(listener, named.addr(), |_, _| Reply::Good));
     let listener = listen(("127.0.0.2", 80)).await.unwrap();
     tokio::spawn(metadata::serve(listener, other.addr(), |_, _| Reply::Good));
-    GcpAuth::new().fetch(FetchReason::Cold).await.unwrap();
+    Credentials::detect().await.unwrap().fetch(FetchReason::Cold).await.unwrap();
     assert_eq!((named.stats().token_mints, other.stats().token_mints), (1, 0));
 }
 
@@ -483,13 +490,14 @@ async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
         vertex.external_account_authorized_user(),
     ] {
         let is_key = make == vertex.service_account_key();
-        for any_file in [true, false] {
-            // `GcpAuth` reads it with the first request, so it must be good again for each.
+        write("key.json", &make);
+        let mut sources: Vec<Box<dyn TokenSource>> =
+            vec![Box::new(Credentials::detect().await.unwrap())];
+        if is_key {
+            sources.push(Box::new(GcpAuth::from_service_account_file("key.json").unwrap()));
+        }
+        for source in sources {
             write("key.json", &make);
-            let source: Box<dyn TokenSource> = match any_file {
-                true => Box::new(Credentials::detect().await.unwrap()),
-                false => Box::new(GcpAuth::new()),
-            };
             let layer = auth(&vertex, TokenCache::new(source));
             let stack = VertexRouteLayer::new(upstream(&vertex))
                 .layer(layer.layer(client(crate::common::Http::One)));
@@ -505,9 +513,7 @@ async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
             }
             let principals: std::collections::BTreeSet<_> =
                 vertex.requests().into_iter().filter_map(|request| request.principal).collect();
-            // `GcpAuth` alone takes no other file than a key, and then asks nobody.
-            let expected = usize::from(any_file || is_key);
-            assert_eq!(principals.len(), expected, "{principals:?}");
+            assert_eq!(principals.len(), 1, "{principals:?}");
             assert!(!principals.iter().any(|who| who.contains("compute@")), "{principals:?}");
         }
     }
@@ -677,7 +683,7 @@ async fn a_source_by_itself_names_the_project_that_pays() {
     let mut user: Value = serde_json::from_str(&vertex.authorized_user()).unwrap();
     user["quota_project_id"] = "payer".into();
     write(".config/gcloud/application_default_credentials.json", user.to_string());
-    let source = GcpAuth::new();
+    let source = Credentials::detect().await.unwrap();
     assert_eq!(source.quota_project(), Some("payer"));
     let source = GoogleCloudAuth::from_json(user.to_string()).unwrap();
     assert_eq!(source.quota_project(), Some("payer"));

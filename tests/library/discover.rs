@@ -111,7 +111,7 @@ async fn all_pages_are_read() {
     assert_eq!(endpoints.clone().page_size(0).list().await.unwrap().len(), 252);
     assert_eq!(vertex.requests().len(), 253);
 
-    let small = endpoints.page_limit(1000);
+    let small = endpoints.body_limit(1000);
     let error = small.list().await.unwrap_err();
     assert!(matches!(error, DiscoverError::TooLarge { limit: 1000 }), "{error}");
 }

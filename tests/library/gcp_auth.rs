@@ -107,7 +107,9 @@ async fn a_file_that_is_no_key_is_refused_with_the_reason() {
     }
 }
 
-#[test]
-fn debug_shows_where_from_and_no_more() {
-    assert_eq!(format!("{:?}", GcpAuth::new()), r#"GcpAuth { from: "search", .. }"#);
+#[tokio::test]
+async fn debug_shows_where_from_and_no_more() {
+    let vertex = Emulator::start().await.unwrap();
+    let source = GcpAuth::from_service_account_key(vertex.service_account_key()).unwrap();
+    assert_eq!(format!("{source:?}"), r#"GcpAuth { from: "service-account key", .. }"#);
 }

@@ -2,24 +2,24 @@
 //!
 //! One binary for all of it: many of these tests wait, and here they wait at the same time.
 
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "async-openai")]
 mod async_openai;
 mod auth;
 #[cfg(feature = "client")]
 mod client;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 #[path = "../common/mod.rs"]
 mod common;
-#[cfg(all(feature = "gcp-auth", feature = "google-cloud-auth", target_os = "linux"))]
+#[cfg(all(feature = "credentials", feature = "credentials-federation", target_os = "linux"))]
 mod credentials;
-#[cfg(all(feature = "gcp-auth", feature = "google-cloud-auth", unix))]
+#[cfg(all(feature = "credentials", feature = "credentials-federation", unix))]
 mod detect;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 mod discover;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 mod end_to_end;
 mod ext;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 mod gcp_auth;
 mod model;
 mod openai_error;

@@ -411,8 +411,8 @@ fn layers_services_and_futures_can_be_shared() {
     sent(&service.call(post("{}")));
 }
 
-#[cfg(feature = "gcp-auth")]
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
+#[cfg(feature = "credentials")]
 mod sockets {
     use tower::ServiceBuilder;
     use tower_vertex::{route::VertexRouteLayer, token::TokenCache};

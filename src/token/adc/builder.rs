@@ -1,6 +1,6 @@
 //! [`CredentialsBuilder`]: the settings of a search, and what they make of what was found.
 
-use std::{env, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Credentials, Found, no_lifetime};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     token::{
         CredentialKind, Impersonated,
         credential_file::{QUOTA_VARIABLE, TransportPolicy, is_name},
+        environment,
     },
 };
 
@@ -123,7 +124,7 @@ impl CredentialsBuilder {
     fn finish(self, found: Found) -> Result<Credentials, Error> {
         let Found { mut source, mut info } = found;
         let from_variable = self.quota_project.is_none().then(|| QUOTA_VARIABLE.to_owned());
-        let quota = self.quota_project.or_else(|| variable(QUOTA_VARIABLE));
+        let quota = self.quota_project.or_else(|| environment::text(QUOTA_VARIABLE));
         if let Some(project) = quota {
             if !is_name(&project) {
                 let error = ConfigError::invalid("quota project", &project, "give a project id");
@@ -156,9 +157,4 @@ impl CredentialsBuilder {
         }
         Ok(Credentials { source, info: Arc::new(info) })
     }
-}
-
-/// A variable that is set to nothing is not set.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }

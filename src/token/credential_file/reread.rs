@@ -34,7 +34,7 @@ impl Reread {
     }
 
     /// The same file for another source.
-    #[cfg(feature = "google-cloud-auth")]
+    #[cfg(feature = "credentials-federation")]
     pub(in crate::token) fn again(&self) -> Self {
         let last_good = Mutex::new(self.last_good().clone());
         Self { path: self.path.clone(), transport: self.transport, last_good }

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::{
     BoxError,
-    error::{Fault, FaultKind, TokenError},
+    error::{ErrorChain, Fault, FaultKind, TokenError},
     regular_file, shown,
     token::{
         CredentialKind,
         credential_file::{self, CredentialFile},
         grant,
-        http::{chain, request_error},
+        http::request_error,
         oauth_error::OAuthError,
     },
 };
@@ -134,11 +134,10 @@ struct Seen {
 
 impl Seen {
     fn of(error: &CredentialsError) -> Self {
-        let mut seen = Self { text: error.to_string(), ..Self::default() };
-        let mut cause = StdError::source(error);
+        let chain = ErrorChain::new(error);
+        let mut seen = Self { text: chain.to_string(), ..Self::default() };
         let mut lost = None;
-        while let Some(error) = cause {
-            seen.text.push_str(&format!(": {error}"));
+        for error in chain.iter().skip(1) {
             if let Some(error) = error.downcast_ref::<reqwest::Error>() {
                 seen.status = error.status().map(|status| status.as_u16()).or(seen.status);
                 seen.url = error.url().map(ToString::to_string).or(seen.url);
@@ -148,7 +147,6 @@ impl Seen {
                 }
             }
             seen.has_answer |= error.is::<serde_json::Error>();
-            cause = error.source();
         }
         seen.request_error = lost.filter(|_| seen.status.is_none()).map(|error| {
             let host = error.url().and_then(|url| url.host_str()).unwrap_or("the token endpoint");
@@ -179,7 +177,7 @@ pub(super) fn explain_build(error: &BuildError) -> Fault {
         return credential_file::fault(what, "use credentials of another type");
     }
     // The first name in quotes or backquotes in its text is that of the field, if it is one.
-    let text = chain(error);
+    let text = ErrorChain::new(error).to_string();
     let quoted = text.split(['`', '"']).skip(1).step_by(2);
     let mut fields = FIELDS.iter().filter(|field| quoted.clone().any(|name| name == **field));
     match fields.next() {

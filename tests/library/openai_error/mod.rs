@@ -2,6 +2,6 @@
 
 mod answers;
 mod script;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 mod sockets;
 mod streams;

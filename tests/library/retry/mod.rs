@@ -1,5 +1,5 @@
 //! `VertexRetry` over a scripted inner service under a paused clock, and over sockets.
 
 mod scripted;
-#[cfg(feature = "gcp-auth")]
+#[cfg(feature = "credentials")]
 mod sockets;

@@ -16,14 +16,14 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, channel::Channel};
 use tokio::{task::JoinHandle, time::Instant};
-use tower::{Layer, Service, ServiceExt, retry::budget::TpsBudget, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_test::mock::{self, Mock, SendResponse};
 use tower_vertex::{
     BoxError, Error,
     auth::VertexAuthLayer,
     error::{RouteError, TokenError},
     replay::ReplayBody,
-    retry::{Attempts, GaveUp, Locations, Outcome, VertexRetry, VertexRetryLayer},
+    retry::{Attempts, GaveUp, Locations, Outcome, RetryBudget, VertexRetry, VertexRetryLayer},
     route::Upstream,
     token::{AccessToken, token_fn},
 };
@@ -36,13 +36,13 @@ type Call = JoinHandle<Result<Response<Full<Bytes>>, BoxError>>;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What never pays for a retry.
-fn empty() -> TpsBudget {
-    TpsBudget::new(SECOND, 0, 0.0)
+fn empty() -> RetryBudget {
+    RetryBudget::new(SECOND, 0, 0.0)
 }
 
 /// A budget that is no limit.
-fn ample() -> TpsBudget {
-    TpsBudget::new(60 * SECOND, 1_000_000, 0.0)
+fn ample() -> RetryBudget {
+    RetryBudget::new(60 * SECOND, 1_000_000, 0.0)
 }
 
 fn layer() -> VertexRetryLayer {
@@ -291,7 +291,7 @@ async fn without_budget_the_failure_goes_to_the_caller() {
 #[tokio::test(start_paused = true)]
 async fn good_answers_pay_for_retries_and_clones_share_the_budget() {
     // One retry for every good answer.
-    let layer = layer().retry_budget(TpsBudget::new(60 * SECOND, 0, 1.0));
+    let layer = layer().retry_budget(RetryBudget::new(60 * SECOND, 0, 1.0));
     let (one, mut handle) = stack(&layer);
     let (other, mut other_handle) = stack(&layer.clone());
     let call = start(&one, request("hello"));

@@ -8,14 +8,14 @@ use http_body_util::{BodyExt, Full, channel::Channel};
 use hyper::body::Incoming;
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceExt, retry::budget::TpsBudget};
+use tower::{Layer, Service, ServiceExt};
 use tower_vertex::{
     BoxError,
     auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
     model::{ModelBody, ModelRoute, ModelTable, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
-    retry::{Attempts, GaveUp, Locations, Outcome, VertexRetry, VertexRetryLayer},
+    retry::{Attempts, GaveUp, Locations, Outcome, RetryBudget, VertexRetry, VertexRetryLayer},
     route::{Upstream, VertexRoute, VertexRouteLayer},
     token::{AccessToken, TokenCache, TokenSource, token_fn},
 };
@@ -33,7 +33,7 @@ type Answer = Response<ErrorBody<Incoming>>;
 
 /// Without waits that are not asked for, and with budget for all.
 fn quick() -> VertexRetryLayer {
-    let ample = TpsBudget::new(Duration::from_secs(60), 1_000_000, 0.0);
+    let ample = RetryBudget::new(Duration::from_secs(60), 1_000_000, 0.0);
     VertexRetryLayer::new().base_delay(MILLISECOND).retry_budget(ample)
 }
 
@@ -207,7 +207,7 @@ async fn a_body_over_the_limit_and_a_spent_budget_are_not_retried() {
     for (layer, why) in [
         (quick().replay_limit(10), GaveUp::NotReplayable),
         (
-            quick().retry_budget(TpsBudget::new(Duration::from_secs(1), 0, 0.0)),
+            quick().retry_budget(RetryBudget::new(Duration::from_secs(1), 0, 0.0)),
             GaveUp::BudgetExhausted,
         ),
     ] {

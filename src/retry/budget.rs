@@ -1,0 +1,88 @@
+//! [`RetryBudget`]: how many retries there may be.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tower::retry::budget::{Budget as _, TpsBudget};
+
+/// The bounds of a window, which [`TpsBudget`] insists on.
+const WINDOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The most retries for a request, likewise.
+const LARGEST_RATIO: f32 = 1000.0;
+/// More retries in a second than any process makes.
+const LARGEST_RESERVE: u32 = 1_000_000;
+
+/// How many retries there may be, as a share of the requests. Clones share it, so one budget can be that of
+/// several layers.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_vertex::retry::{RetryBudget, VertexRetryLayer};
+///
+/// // One retry for every ten requests of the last 30 seconds, and two in each second besides.
+/// let budget = RetryBudget::new(Duration::from_secs(30), 2, 0.1);
+/// let layer = VertexRetryLayer::new().retry_budget(budget.clone());
+/// ```
+#[doc(alias = "TpsBudget")]
+#[doc(alias = "token bucket")]
+#[derive(Clone)]
+pub struct RetryBudget {
+    shared: Arc<TpsBudget>,
+}
+
+impl RetryBudget {
+    /// A budget of `ratio` retries for each request of the last `window`, and `per_second` retries
+    /// for each second of it, so that few requests can be retried too.
+    ///
+    /// A window is 1 s to 60 s long, a ratio is 0 to 1,000, and there are at most 1,000,000 retries a
+    /// second; a value outside is taken as the nearest one inside. A ratio that is not a number is
+    /// taken as 0.
+    pub fn new(window: Duration, per_second: u32, ratio: f32) -> Self {
+        let ratio = if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, LARGEST_RATIO) };
+        let window = window.clamp(WINDOW.0, WINDOW.1);
+        Self { shared: Arc::new(TpsBudget::new(window, per_second.min(LARGEST_RESERVE), ratio)) }
+    }
+
+    /// A request was answered at its first attempt.
+    pub(super) fn deposit(&self) {
+        self.shared.deposit();
+    }
+
+    /// Whether there may be a retry, which is then taken from the budget.
+    pub(super) fn withdraw(&self) -> bool {
+        self.shared.withdraw()
+    }
+}
+
+/// One retry for every five requests of the last ten seconds, and ten more.
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(10), 1, 0.2)
+    }
+}
+
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_values_make_a_budget() {
+        for window in [Duration::ZERO, Duration::from_millis(1500), Duration::MAX] {
+            for per_second in [0, 1, u32::MAX] {
+                for ratio in
+                    [f32::NAN, f32::NEG_INFINITY, -1.0, 0.0, 1e-30, 0.2, 1.0, 2.5, f32::INFINITY]
+                {
+                    let budget = RetryBudget::new(window, per_second, ratio);
+                    budget.deposit();
+                    let expected = per_second > 0 || ratio >= 1.0;
+                    assert_eq!(budget.withdraw(), expected, "{window:?} {per_second} {ratio}");
+                }
+            }
+        }
+    }
+}
