@@ -198,7 +198,7 @@ impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::QueueIsFull { most } => {
-                write!(f, "{most} more are in the queue, the limit of --max-queued-requests")
+                write!(f, "the queue is full (--max-queued-requests {most})")
             }
             Self::Waited(time) => write!(
                 f,

@@ -122,7 +122,7 @@ impl ConfigFile {
     fn parse(text: &str, known: &FileOptions) -> Result<Self, String> {
         // Of the parser's errors the message alone: the rest quotes the file.
         let told = |error: toml::de::Error| match error.span() {
-            Some(at) => FileError::new(at, error.message()).told(text),
+            Some(at) => FileError::new(at, error.message()).with_line(text),
             None => error.message().to_owned(),
         };
         let table = DeTable::parse(text).map_err(told)?;
@@ -141,7 +141,7 @@ impl ConfigFile {
             check_entries(text, table, "model", "give the name that clients use")?;
             check_entries(text, table, "client", "give the name of a client's key")
         })();
-        read.map_err(|wrong: FileError| wrong.told(text))?;
+        read.map_err(|wrong: FileError| wrong.with_line(text))?;
         let file: Self = toml::from_str(text).map_err(told)?;
         Ok(Self { options, known: known.clone(), ..file })
     }

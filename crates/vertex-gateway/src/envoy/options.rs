@@ -7,6 +7,11 @@ use crate::{server::bootstrap::ServingOptions, values::shown_debug};
 /// The options of `vertex-gateway ext-authz`.
 #[derive(Clone, Args)]
 #[command(
+    mut_arg("client_key_file", |arg| arg.help(
+        "File of the keys that clients of Envoy must send, one `name:key` a line; it is read again \
+         when it changes. The variable VERTEX_GATEWAY_CLIENT_KEYS may hold keys too, separated by \
+         commas. Without keys, every client of Envoy can use your credentials"
+    )),
     mut_arg("allow_unauthenticated", |arg| arg.help(
         "Give access tokens to clients without a certificate: only Envoy can reach --listen"
     )),

@@ -44,16 +44,16 @@ impl AcceptErrors {
 /// Whether the next connection may be accepted all the same: this client has left already, or its
 /// network has failed (accept(2)).
 fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
+    use io::ErrorKind;
     matches!(
         error.kind(),
-        Kind::ConnectionAborted
-            | Kind::ConnectionReset
-            | Kind::ConnectionRefused
-            | Kind::HostUnreachable
-            | Kind::NetworkDown
-            | Kind::NetworkUnreachable
-            | Kind::Interrupted
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::Interrupted
     )
 }
 

@@ -201,7 +201,7 @@ async fn a_full_queue_says_so_at_once() {
     in_time("a chunk", body.frame()).await.unwrap().unwrap();
     let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
     assert_eq!((status, &*code), (503, "overloaded"));
-    assert!(message.contains("0 wait already"), "{message}");
+    assert!(message.contains("the queue is full (--max-queued-requests 0)"), "{message}");
 }
 
 #[tokio::test]

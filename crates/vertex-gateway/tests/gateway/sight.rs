@@ -461,10 +461,10 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
         for (sent, message) in [
             ("GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
             ("GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n", "request"),
-            ("GET / \u{1} HTTP/1.1\r\nhost: x\r\n\r\n", "refused: "),
-            (&big, "refused: "),
-            ("GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", "a request was refused unread"),
-            ("GET / HTTP/1.1\r\nhost: x\r\nhalf", "in the middle of a request's head"),
+            ("GET / \u{1} HTTP/1.1\r\nhost: x\r\n\r\n", "request rejected: the request"),
+            (&big, "request rejected: the request"),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", "request rejected: ambiguous framing"),
+            ("GET / HTTP/1.1\r\nhost: x\r\nhalf", "in the middle of a request head"),
         ] {
             let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
             let _ = socket.write_all(sent.as_bytes()).await;

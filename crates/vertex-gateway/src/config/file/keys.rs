@@ -107,7 +107,7 @@ impl FileError {
         Self { at, what: what.into() }
     }
 
-    pub(super) fn told(self, text: &str) -> String {
+    pub(super) fn with_line(self, text: &str) -> String {
         format!("line {}: {}", line(text, &self.at), self.what)
     }
 }

@@ -163,7 +163,7 @@ async fn a_key_asks_for_its_models_alone() {
             openai_error(gateway.call(chat_with(ALICE, model)).await).await;
         assert_eq!((status, code.as_str()), (403, "model_not_allowed"), "{model}");
         assert!(message.contains(&format!("{model:?}")), "{message}");
-        assert!(message.ends_with("it may ask for fast, llama-*"), "{message}");
+        assert!(message.ends_with("it is allowed to use fast, llama-*"), "{message}");
     }
     // None that could be read.
     let post = |name: &'static str, value: &'static str, body: &'static str| {

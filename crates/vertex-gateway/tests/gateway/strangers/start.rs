@@ -75,7 +75,7 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
             "with the name \"alice\" is in line 2 already",
         ),
         (vec!["--client-key-file", &keys, "--config", &pattern], "[[client]] \"alice\": invalid"),
-        (vec!["--config", &alice], "[[client]] \"alice\": there are no keys"),
+        (vec!["--config", &alice], "[[client]] \"alice\": no client keys are set"),
         (vec!["--tls-cert", &cert], "--tls-cert requires --tls-key"),
         (vec!["--tls-key", &key], "--tls-key requires --tls-cert"),
         (vec!["--tls-client-ca", &cert], "--tls-client-ca requires TLS"),
