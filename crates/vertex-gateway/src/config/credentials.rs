@@ -48,7 +48,7 @@ pub struct CredentialOptions {
     pub token_lifetime: Option<Duration>,
 
     /// Origin of the IAM Service Account Credentials API, which issues the tokens of an
-    /// impersonated service account [default: https://iamcredentials.googleapis.com]
+    /// impersonated service account [default: `https://iamcredentials.googleapis.com`]
     #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_IAM_ENDPOINT")]
     pub iam_endpoint: Option<String>,
 

@@ -120,7 +120,7 @@ impl World {
         settings.set_snapshot_path("../snapshots");
         settings.add_filter(&home, "~/");
         settings.add_filter(r"(127\.0\.0\.1|localhost):\d{2,5}", "$1:PORT");
-        settings.add_filter(r"its port \d+", "its port PORT");
+        settings.add_filter(r" port \d+", " port PORT");
         settings.add_filter(r"valid for \d+ \w+( \d+ min)?", "valid for LIFE");
         settings.add_filter(r"responded in \d+\.\d s", "responded in TIME");
         settings.add_filter(r"is \d+ min ", "is MANY min ");
