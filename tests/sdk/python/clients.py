@@ -222,11 +222,11 @@ class LiteLLM(Client):
     id = "litellm"
     version = version("litellm")
     notes = {
-        "403": "it has no type for it, but `APIError` with its `status_code`",
-        "413": "it has no type for it, but `APIError` with its `status_code`",
-        "429_retry_info": "its default, the retries of the OpenAI SDK beneath it, waits; "
-        "`num_retries` of its own tries again at once",
-        "embeddings": "with `encoding_format` given, which it else sends as `null`",
+        "403": "it has no type of its own for this status, and raises `APIError` with its `status_code`",
+        "413": "it has no type of its own for this status, and raises `APIError` with its `status_code`",
+        "429_retry_info": "by default the OpenAI SDK beneath it retries, and waits; its own `num_retries` "
+        "retries without a wait",
+        "embeddings": "`encoding_format` must be set, because it sends `null` by default",
     }
     errors = {
         400: litellm.BadRequestError,
