@@ -142,6 +142,11 @@ pub use self::{
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},
 };
 
+// Compiles the program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// A running emulator. Dropping it closes its ports and all open connections.
 ///
 /// See the [module's documentation](self) for an example.
