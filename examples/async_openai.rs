@@ -1,4 +1,4 @@
-//! async-openai over the layers, by its own door for Tower, `Client::with_http_service`.
+//! async-openai over the layers, with its entry point for Tower, `Client::with_http_service`.
 //!
 //! `cargo run --example async_openai --features reqwest` talks to an emulator inside this process.
 
@@ -28,9 +28,10 @@ async fn main() -> Result<(), BoxError> {
     let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
     let auth = VertexAuthLayer::new(source).trust_origin(emulator.url())?;
 
-    // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
+    // reqwest's feature `rustls` would choose a crypto provider, and make this line unnecessary.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // It follows no redirects, which would take the token to where the layers have not looked.
+    // The client follows no redirects, because a redirect would send the token to a URL that the
+    // layers have not checked.
     let http = ReqwestClient::build(reqwest::Client::builder())?;
     let client = Client::build(http.get_ref().clone(), OpenAIConfig::new().with_api_key("unused"));
 
@@ -39,24 +40,25 @@ async fn main() -> Result<(), BoxError> {
         .layer(VertexRouteLayer::new(upstream.build()?))
         .layer(auth)
         .service(http);
-    // What it makes and what it takes are reqwest's, so they are turned into `http`'s and back.
-    let door = service_fn(move |factory: HttpRequestFactory| {
+    // async-openai sends and receives reqwest's types, which are converted to those of `http` and
+    // back.
+    let http_service = service_fn(move |factory: HttpRequestFactory| {
         let vertex = vertex.clone();
         async move {
             let request = http::Request::try_from(factory.build().await?)?;
             Ok::<_, OpenAIError>(vertex.oneshot(request).await?.map(reqwest::Body::wrap).into())
         }
     });
-    // A service of one's own is without its retries, unless they are put around it.
-    let service = ServiceBuilder::new().layer(OpenAIRetryLayer::default()).service(door);
+    // A custom service has no retries of its own, so a layer adds them.
+    let service = ServiceBuilder::new().layer(OpenAIRetryLayer::default()).service(http_service);
     let client = client.with_http_service(service);
 
     let chat = |model: &str, text: &str| {
         from_value(json!({ "model": model, "messages": [{ "role": "user", "content": text }] }))
     };
     let gemini = "google/gemini-2.5-flash";
-    let answer = client.chat().create(chat(gemini, "Say hello.")?).await?;
-    println!("{}", answer.choices[0].message.content.as_deref().unwrap_or_default());
+    let response = client.chat().create(chat(gemini, "Say hello.")?).await?;
+    println!("{}", response.choices[0].message.content.as_deref().unwrap_or_default());
 
     let mut stream = client.chat().create_stream(chat(gemini, "Count to three.")?).await?;
     while let Some(chunk) = stream.next().await.transpose()? {
