@@ -360,7 +360,7 @@ pub(crate) fn embeddings(model: &str, asked: &Map<String, Value>) -> Result<Valu
     Ok(json!({ "object": "list", "data": data, "model": model, "usage": usage }))
 }
 
-/// A unit vector that depends on the text alone.
+/// A unit vector that depends only on the text.
 fn embed(text: &str, dimensions: u64) -> Vec<f32> {
     let hash = digest(&SHA256, text.as_bytes());
     let seed = hash.as_ref().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));

@@ -1,7 +1,7 @@
 //! Vertex AI on loopback: the OpenAI-compatible surface, its tokens, its errors and its limits,
 //! for tests and demonstrations without a cloud.
 //!
-//! It checks what the service checks, in the same order: host and path, then the credential, and
+//! The emulator checks what the service checks, in the same order: host and path, then the credential, and
 //! only then the body. A response echoes the prompt and says that it comes from the emulator;
 //! images are named by type and length. A response follows the JSON schema in `response_format`.
 //!
@@ -11,7 +11,7 @@
 //! field that may be any text is `example`, and never the user's text, because a tool may be a
 //! shell.
 //!
-//! The usage in a response depends on the request alone: four bytes are one token. Gemini 2.5 and
+//! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
 //! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
 //! but not of `completion_tokens`. There are four for each token of the response by default. The
 //! `reasoning_effort` (or `thinking_level`) `none`, `minimal`, `low`, `medium` or `high` makes it

@@ -64,7 +64,7 @@ pub struct ApiFault {
     #[serde(default)]
     pub shape: Option<ErrorShape>,
     /// The reason in the `ErrorInfo`, such as `"IAM_PERMISSION_DENIED"`: capital letters, digits
-    /// and underscores. A 403 with `"SERVICE_DISABLED"` says what the service says to a project
+    /// and underscores. A 403 with `"SERVICE_DISABLED"` has the service's message for a project
     /// that has not enabled the Vertex AI API.
     #[serde(default)]
     pub reason: Option<String>,

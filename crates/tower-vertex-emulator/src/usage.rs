@@ -1,4 +1,4 @@
-//! The token counts of a response. They depend on the request alone.
+//! The token counts of a response. They depend only on the request.
 //!
 //! One token is four bytes. Gemini 2.5 and Gemini 3 use reasoning tokens: four for each token of
 //! the response, or as many as `reasoning_effort`, `reasoning.effort` or `thinking_config` set. As
