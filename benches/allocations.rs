@@ -1,10 +1,15 @@
 //! Counts the allocations of each row, checks those of tower-vertex, and prints one line for each
-//! row: its id and four counts, of a request with `Authorization`, of one without, of one with it
-//! whose body the inner service reads, and of one with it that a server has just read. The bench
-//! `overhead` runs it and shows what it says.
+//! row. A line has the id of the row and four counts:
 //!
-//! Only what is allocated between the check for readiness and the end of the response counts,
-//! on the third request of a service. Counts do not vary from run to run.
+//! - a request with `Authorization`
+//! - a request without that header
+//! - a request with the header whose body the inner service reads
+//! - a request with the header that a server has just read
+//!
+//! The bench `overhead` runs this program and shows its output.
+//!
+//! Only allocations between the check for readiness and the end of the response are counted, on the
+//! third request of a service. The counts do not vary from run to run.
 
 mod rows;
 

@@ -1,19 +1,19 @@
-//! What it costs to find `model` in a body and to replace it, beside what it costs to parse it.
+//! The cost of finding and replacing `model` in a body, compared with the cost of parsing the body.
 //!
-//! | row | is |
+//! | row | description |
 //! |---|---|
-//! | `VertexModel` | the whole layer over a service that reads the body: the body is read, checked, its `model` found, looked up in a table, replaced, and the body sent on in pieces |
-//! | `VertexModel`, 16 KiB pieces | the same for a body as it comes from a socket |
-//! | `serde_json`, only `model` | `from_slice` into a struct that borrows `model` and has nothing else |
-//! | `serde_json`, only `model`, pieces | the pieces copied together first, as a parser needs them |
-//! | `serde_json` `Value` | `from_slice` into a `Value`: what rewriting by way of a tree begins with; that it also has to be written again is not counted |
+//! | `VertexModel` | the whole layer over a service that reads the body: it reads and checks the body, finds `model`, looks it up in a table, replaces it, and sends the body in pieces |
+//! | `VertexModel`, 16 KiB pieces | the same for a body from a socket |
+//! | `serde_json`, only `model` | `from_slice` into a struct that only borrows `model` |
+//! | `serde_json`, only `model`, pieces | the same after the pieces were copied into one buffer, which the parser needs |
+//! | `serde_json` `Value` | `from_slice` into a `Value`, the first step of a rewrite with a tree; serializing the tree is not counted |
 //!
-//! The bodies are a short chat (1 KiB), a long one about source code, full of escapes (100 KiB), and
-//! one with images in base64 (20 MiB). `model` is the last member, where Python's client puts it.
+//! The bodies are a short chat (1 KiB), a long one about source code with many escapes (100 KiB),
+//! and one with images in base64 (20 MiB). `model` is the last member, as in the Python client.
 //!
-//! It is measured twice, as in `overhead.rs`: criterion takes the rows one after the other, the table
-//! takes them in turns and shows medians, and their ratio to the first row, which does not depend on
-//! the machine as the times do. No time is ever checked.
+//! The bench measures twice, as in `overhead.rs`. criterion measures one row after another. The
+//! table measures the rows in turns and shows medians, and their ratios to the first row, which
+//! depend less on the machine. No time is ever checked.
 //!
 //! ```sh
 //! cargo bench --manifest-path benches/Cargo.toml --bench model
@@ -31,9 +31,9 @@
 //! | `serde_json`, only `model`, pieces | 0.8 µs | 0.48 | 74 µs | 0.90 | 4.8 ms | 2.74 |
 //! | `serde_json` `Value` | 2.0 µs | 1.21 | 140 µs | 1.70 | 4.9 ms | 2.82 |
 //!
-//! "Only `model`" is the floor for a parser, not a replacement: it takes text that is not UTF-8 in
-//! what it skips, and does not say where the name stands. About a microsecond of each first row is
-//! for the request itself: its future, its extensions, the new name.
+//! "Only `model`" is the minimum for a parser, not a replacement: it accepts invalid UTF-8 in the
+//! skipped text, and does not return the position of the name. About a microsecond of each first
+//! row is the cost of the request itself: its future, its extensions, the new name.
 
 use std::{
     convert::Infallible,
@@ -59,7 +59,7 @@ use tower_vertex::{
 const SIZES: [(&str, usize); 3] =
     [("1 KiB", 1 << 10), ("100 KiB", 100 << 10), ("20 MiB", 20 << 20)];
 
-/// As hyper reads them, more or less.
+/// About the size that hyper reads.
 const PIECE: usize = 16 << 10;
 
 fn main() -> Result<(), BoxError> {
@@ -97,8 +97,8 @@ fn main() -> Result<(), BoxError> {
     };
     for (_, length, rows) in &mut sizes {
         for turn in 0..(bytes / *length).min(20_000) {
-            // Five rows, in four orders: each comes after each other one, and what one leaves in
-            // the caches falls on all alike.
+            // There are five rows, in four orders. Each row follows each other row, so that the
+            // contents of the caches affect all rows alike.
             let step = 1 + turn % (rows.len() - 1);
             for position in 0..rows.len() {
                 let row = position * step % rows.len();
@@ -133,7 +133,7 @@ impl Row {
     }
 }
 
-/// What the peer reads.
+/// The struct that the peer reads.
 #[derive(Deserialize)]
 struct Only<'a> {
     model: &'a str,
@@ -146,7 +146,7 @@ fn rows(layer: &VertexModelLayer, text: &Bytes) -> Vec<Row> {
         .collect();
     let serve = |pieces: Vec<Bytes>| {
         let mut service = layer.layer(Reader);
-        // The name gets its publisher, and nothing else changes.
+        // The name gets its publisher, and no other text changes.
         let expected = text.len() + "google/".len();
         assert_eq!(exchange(&mut service, pieces.clone()), expected);
         move || assert_eq!(exchange(&mut service, pieces.clone()), expected)
@@ -172,7 +172,7 @@ fn rows(layer: &VertexModelLayer, text: &Bytes) -> Vec<Row> {
     ]
 }
 
-/// Sends a request with a body of `pieces`, and returns how long the body was that arrived.
+/// Sends a request with a body of `pieces`, and returns the length of the body that arrived.
 fn exchange(service: &mut VertexModel<Reader>, pieces: Vec<Bytes>) -> usize {
     let body = Pieces(pieces.into_iter());
     let mut request = Request::new(body);
@@ -183,7 +183,7 @@ fn exchange(service: &mut VertexModel<Reader>, pieces: Vec<Bytes>) -> usize {
     match answer.as_mut().poll(&mut cx) {
         Poll::Ready(Ok(length)) => length,
         Poll::Ready(Err(error)) => panic!("{error}"),
-        Poll::Pending => panic!("no answer at once"),
+        Poll::Pending => panic!("the response is not ready"),
     }
 }
 
@@ -206,7 +206,7 @@ impl Body for Pieces {
     }
 }
 
-/// Reads the body and answers with its length.
+/// Reads the body and returns its length.
 #[derive(Clone, Copy, Debug)]
 struct Reader;
 
@@ -236,7 +236,7 @@ fn chat(length: usize) -> String {
         "fn main() {\n    let name = \"wörld\";\n    println!(\"hello, {name}\");\n}\n\n";
     let mut messages = vec![serde_json::json!({
         "role": "system",
-        "content": "You are a helpful assistant. Answer in one paragraph, and say when you do not know.",
+        "content": "You are a helpful assistant. Reply in one paragraph, and say when you do not know.",
     })];
     let room = length.saturating_sub(400);
     if length > 1 << 20 {
@@ -252,7 +252,7 @@ fn chat(length: usize) -> String {
             .collect();
         messages.push(serde_json::json!({ "role": "user", "content": parts }));
     } else {
-        // With its escapes, each source is a tenth longer; a message holds twenty.
+        // With its escapes, each source is a tenth longer; a message holds twenty of them.
         for part in SOURCE.repeat(1 + room / (SOURCE.len() * 11 / 10)).as_bytes().chunks(1500) {
             let content = String::from_utf8_lossy(part);
             messages.push(serde_json::json!({ "role": "user", "content": content }));

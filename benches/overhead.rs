@@ -1,46 +1,48 @@
-//! What the layers cost a request, beside what others cost.
+//! The cost of the layers for a request, compared with that of others.
 //!
-//! Every row is a service over the same inner one, which drops its request and answers 200. One
-//! request is the check for readiness, the call, one poll of the future with a waker that does
-//! nothing, and the end of the response. The requests are clones of one template, made outside the
-//! timing (see `rows::request`); tokens are in their caches before the first.
+//! Every row is a service over the same inner service, which drops its request and returns 200. One
+//! request is the check for readiness, the call, one poll of the future with a no-op waker, and the
+//! end of the response. The requests are clones of one template, made outside the timing (see
+//! `rows::request`). The tokens are cached before the first request.
 //!
-//! | row | is |
+//! | row | description |
 //! |---|---|
-//! | bare | the inner service alone: the baseline |
+//! | bare | only the inner service: the baseline |
 //! | route | `VertexRoute` |
-//! | auth, replay armed | `VertexAuth`; nothing is replayed, but each request could be |
+//! | auth, replay armed | `VertexAuth`; no request is replayed, but each one could be |
 //! | auth, replay off | `VertexAuth` with a replay limit of 0 |
 //! | route + auth, replay armed | both, with their defaults |
 //! | route + auth, replay off | both |
-//! | kube-client `BaseUri` | puts a base URI before the path; checks and removes nothing |
+//! | kube-client `BaseUri` | prepends a base URI to the path, without checks |
 //! | tower-http static header | `AddAuthorization::bearer`, which cannot refresh or replay |
-//! | `BaseUri` + static header | those two: the bar for route + auth |
-//! | naive | a boxed future that asks `gcp_auth` for its cached token and formats the header |
+//! | `BaseUri` + static header | both: the comparison for route + auth |
+//! | naive | a boxed future that gets the cached token of `gcp_auth` and formats the header |
 //!
-//! Each is measured with a request that carries an `Authorization` header, as those of OpenAI
-//! clients do, and with one that does not: there, the header makes the map grow.
+//! Each row is measured with a request that has an `Authorization` header, as those of OpenAI
+//! clients do, and with one that does not. In the second case the header makes the map grow.
 //!
-//! One cost does not show in the times: the body is not read, so nothing is recorded of it. The
-//! column "body read" counts that allocation.
+//! One cost is not in the times: the body is not read, so it is not recorded. The column "body
+//! read" counts that allocation.
 //!
-//! It is measured twice. criterion takes the rows one after the other, and says how sure it is and
-//! what has changed since the last run. The table, which compares the rows, takes them in turns of
-//! 32 requests and shows the medians: what else the machine does, and how fast it is just then,
-//! falls on all rows alike. From process to process the same program differs by up to a tenth,
-//! because its memory lies elsewhere.
+//! The bench measures twice. criterion measures one row after another, and reports confidence
+//! intervals and the change since the last run. The table compares the rows. It measures them in
+//! turns of 32 requests and shows the medians, so that other work and the speed of the machine
+//! affect all rows alike. The same program differs by up to a tenth from process to process,
+//! because its memory has another address.
 //!
 //! ```sh
 //! cargo bench --manifest-path benches/Cargo.toml --bench overhead              # two minutes, then the table
 //! cargo bench --manifest-path benches/Cargo.toml --bench overhead -- --quick   # coarse
-//! cargo bench --manifest-path benches/Cargo.toml --bench overhead -- --test    # each row once: that it runs
+//! cargo bench --manifest-path benches/Cargo.toml --bench overhead -- --test    # runs each row once
 //! ```
 //!
 //! All three check the allocations. No time is ever checked.
 //!
-//! For reference, on a virtual machine (AMD EPYC, 2 cores, rustc 1.95.0), nanoseconds over the bare
-//! call, and allocations for a request with `Authorization`, for one without, with it when the inner
-//! service reads the body, and with it as a server has just read it from a socket:
+//! The following numbers are for reference, from a virtual machine (AMD EPYC, 2 cores, rustc
+//! 1.95.0). They are nanoseconds over the bare call, and allocations. The first two columns of
+//! allocations are for a request with `Authorization` and for one that lacks it. The other two are
+//! for requests with it: in "body read" the inner service reads the body, and in "just read" a
+//! server has just read the request from a socket.
 //!
 //! | row | with `Authorization` | of the pair | without | of the pair | allocations | without | body read | just read |
 //! |---|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -70,8 +72,8 @@ use machine::machine;
 use rows::{Authorization, Middleware, NoOp, Row, Stage, Visitor, exchange};
 use tower::{BoxError, Layer};
 
-/// So few requests at a time that they stay in the processor's cache, as a client's would, and so
-/// many that reading the clock costs each of them less than two nanoseconds.
+/// This number of requests fits into the processor's cache, as a client's would, and is large
+/// enough that reading the clock costs each of them less than two nanoseconds.
 const BATCH: u16 = 32;
 
 const CASES: [(&str, Authorization); 2] =
@@ -103,7 +105,7 @@ fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// A row with a kind of request.
+/// A row with one kind of request.
 struct Case {
     turn: Box<dyn FnMut() -> Duration>,
     took: Vec<Duration>,
@@ -114,7 +116,7 @@ impl Case {
         self.took.push((self.turn)());
     }
 
-    /// In nanoseconds for each request.
+    /// The median in nanoseconds for each request.
     fn median(&mut self) -> Option<f64> {
         self.took.sort_unstable();
         let median = self.took.get(self.took.len() / 2)?;
@@ -149,12 +151,12 @@ impl Visitor for Time<'_> {
     }
 }
 
-/// The counts of the program `allocations`, which fails if there are too many.
+/// The counts of the program `allocations`, which fails if a count is too high.
 fn allocations() -> Result<HashMap<String, Vec<u64>>, BoxError> {
     let output =
         Command::new(env!("CARGO_BIN_EXE_allocations")).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        return Err("the allocations of a row are not what they should be".into());
+        return Err("the program allocations reported an error".into());
     }
     let row = |line: &str| {
         let (id, counts) = line.split_once(' ').ok_or("a line without counts")?;
@@ -175,8 +177,9 @@ fn table(rows: &mut [(Row, [Case; 2])], counts: &HashMap<String, Vec<u64>>) -> S
     let mut table = format!(
         "\n{}\n\n\
          Nanoseconds over the bare call; the pair is `BaseUri` + static header. Allocations for a \
-         request with `Authorization`, for one without, with it when the inner service reads the \
-         body, and with it as a server has just read it from a socket.\n\n\
+         request with `Authorization` and for a request without that header. Two columns are for \
+         requests with it: in \"body read\" the inner service reads the body, and in \"just read\" a \
+         server has just read the request from a socket.\n\n\
          | row | with `Authorization` | of the pair | without | of the pair | allocations | without \
          | body read | just read |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",

@@ -1,4 +1,4 @@
-//! The rows, and the request that each of them gets: what the timings and the allocations share.
+//! The rows and their requests, which the timings and the allocations share.
 
 use std::{
     convert::Infallible,
@@ -49,7 +49,7 @@ pub enum Row {
 }
 
 impl Row {
-    /// Its name in criterion, and between the two programs.
+    /// The name of the row in criterion, and between the two programs.
     pub fn id(self) -> &'static str {
         match self {
             Self::Bare => "bare",
@@ -67,7 +67,8 @@ impl Row {
 
     fn target(self) -> Target {
         match self {
-            // The baseline of all rows: an absolute URI in static memory would cost it the same.
+            // The baseline uses the same URI as these rows. An absolute URI in static memory would
+            // cost it the same.
             Self::Bare | Self::Route | Self::BothReplay | Self::BothPlain => Target::OpenAi,
             Self::BaseUri | Self::Pair => Target::BelowBase,
             Self::AuthReplay | Self::AuthPlain | Self::StaticHeader | Self::Naive => {
@@ -81,30 +82,29 @@ impl Row {
     }
 }
 
-/// What a request asks for. Every row but the bare one sends it to the same URL.
+/// The URL of a request. Every row except the bare one sends the request to the same URL.
 #[derive(Clone, Copy, Debug)]
 enum Target {
-    /// As OpenAI clients write it.
+    /// The path as OpenAI clients write it.
     OpenAi,
-    /// What `BaseUri` appends to its base.
+    /// The path that `BaseUri` appends to its base.
     BelowBase,
     Absolute,
 }
 
-/// Whether the request brings an `Authorization` header, as OpenAI clients' requests do.
+/// Whether the request has an `Authorization` header, as requests of OpenAI clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authorization {
     Present,
     Absent,
 }
 
-/// The request of a row: 9 headers or 10, and a body of 1 KiB.
+/// The request of a row: 9 or 10 headers, and a body of 1 KiB.
 ///
-/// Each call of it gets a clone, made outside the timing. Its URI is in static memory; its header
-/// values, its `x-stainless-…` names and its body are reference counted and have been cloned
-/// before, as those of a client are that keeps its default headers and its body for a retry. (The
-/// first clone of a `Bytes` made from a `Vec` allocates its counter, and no row is to pay for
-/// that.)
+/// Each call gets a clone, made outside the timing. The URI is in static memory. The header values,
+/// the `x-stainless-…` names and the body are reference counted and have been cloned before, as in
+/// a client that keeps its default headers, and its body for a retry. (The first clone of a `Bytes`
+/// made from a `Vec` allocates its counter, which is not a cost of any row.)
 pub fn request(row: Row, authorization: Authorization) -> Request<Full<Bytes>> {
     let uri = match row.target() {
         Target::OpenAi => Uri::from_static("/v1/chat/completions"),
@@ -114,8 +114,8 @@ pub fn request(row: Row, authorization: Authorization) -> Request<Full<Bytes>> {
     fresh(uri, authorization).clone()
 }
 
-/// The same request as a server has just read it: header values are parts of one buffer, names
-/// beyond the standard ones and the body were never cloned.
+/// The same request as a server has just read it: header values are parts of one buffer, and
+/// non-standard names and the body were never cloned.
 pub fn fresh(uri: Uri, authorization: Authorization) -> Request<Full<Bytes>> {
     const HEADERS: [(&str, &str); 10] = [
         ("accept", "application/json"),
@@ -146,7 +146,7 @@ pub fn fresh(uri: Uri, authorization: Authorization) -> Request<Full<Bytes>> {
     request
 }
 
-/// Everything that has to be there before a request comes: layers, and good tokens in their caches.
+/// The state that exists before a request: layers, and valid tokens in their caches.
 pub struct Stage {
     upstream: Upstream,
     cache: TokenCache,
@@ -155,10 +155,10 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Gets a token into both caches, ours and `gcp_auth`'s, by the same service-account key from
-    /// the same token endpoint on loopback.
+    /// Fetches a token into our cache and into that of `gcp_auth`, with the same service-account
+    /// key, from the same token endpoint on loopback.
     pub fn set() -> Result<Self, BoxError> {
-        // As long as those of Google's service accounts are.
+        // The length is that of a token of Google's service accounts.
         let token = format!("ya29.c.{}", "x".repeat(1017));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (cache, provider) = runtime.block_on(async {
@@ -177,7 +177,7 @@ impl Stage {
         Ok(Self { upstream, cache, token, provider })
     }
 
-    /// Shows every row to `visitor`, once each row has proved that it does its work.
+    /// Passes every row to `visitor`, after a check that the row does its work.
     pub fn visit(&self, visitor: &mut impl Visitor) {
         let route = || VertexRouteLayer::new(self.upstream.clone());
         let auth = || VertexAuthLayer::with_cache(self.cache.clone());
@@ -199,12 +199,12 @@ impl Stage {
     }
 }
 
-/// Takes the rows one by one.
+/// Receives the rows one by one.
 pub trait Visitor {
     fn row(&mut self, row: Row, layer: impl Middleware);
 }
 
-/// A layer for every inner service here.
+/// A layer for every inner service of this file.
 pub trait Middleware:
     Layer<NoOp, Service: Client> + Layer<Reader, Service: Client> + Layer<Witness, Service: Client>
 {
@@ -217,7 +217,7 @@ impl<L> Middleware for L where
 {
 }
 
-/// Passes a row on once it has sent one request to the right place with the right token.
+/// Passes a row to its visitor after it has sent one request to the right URL with the right token.
 struct Prove<'a, V> {
     visitor: &'a mut V,
     bearer: String,
@@ -244,7 +244,7 @@ impl<V: Visitor> Visitor for Prove<'_, V> {
     }
 }
 
-/// A service over which a row's requests go.
+/// A service that sends the requests of a row.
 pub trait Client:
     'static + Service<Request<Full<Bytes>>, Response = Response<Empty<Bytes>>, Error: fmt::Debug>
 {
@@ -256,7 +256,7 @@ impl<S> Client for S where
 {
 }
 
-/// One request, from the check for readiness to the end of the response: what is measured.
+/// Sends one request, from the check for readiness to the end of the response. This is measured.
 #[inline(always)]
 pub fn exchange(service: &mut impl Client, request: Request<Full<Bytes>>) {
     let mut cx = Context::from_waker(Waker::noop());
@@ -269,15 +269,15 @@ pub fn exchange(service: &mut impl Client, request: Request<Full<Bytes>>) {
     }
 }
 
-/// Drops the request and answers 200, with no allocation.
+/// Drops the request and returns 200, without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct NoOp;
 
-/// As [`NoOp`], but reads the body to its end first.
+/// Like [`NoOp`], but reads the whole body first.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader;
 
-/// As [`NoOp`], but keeps the URI and the authorization.
+/// Like [`NoOp`], but keeps the URI and the authorization.
 #[derive(Clone, Debug)]
 pub struct Witness(Arc<Mutex<Option<Seen>>>);
 
@@ -340,8 +340,8 @@ impl<B> Service<Request<B>> for Witness {
     }
 }
 
-/// What one writes in ten minutes: ask `gcp_auth` for its cached token, format the header, and box
-/// the future.
+/// A simple middleware: it gets the cached token of `gcp_auth`, formats the header, and boxes the
+/// future.
 #[derive(Clone)]
 struct NaiveLayer {
     provider: Arc<CustomServiceAccount>,
@@ -388,7 +388,7 @@ where
     }
 }
 
-/// Answers every request with `token`, as Google's token endpoint would.
+/// Responds to every request with `token`, as Google's token endpoint would.
 async fn token_endpoint(listener: TcpListener, token: String) {
     let json = format!(r#"{{"access_token":"{token}","expires_in":3599,"token_type":"Bearer"}}"#);
     let response = format!(
@@ -406,7 +406,7 @@ async fn token_endpoint(listener: TcpListener, token: String) {
     }
 }
 
-/// Whether head and body of an HTTP/1.1 request are there.
+/// Whether the buffer contains the whole HTTP/1.1 request.
 fn is_whole(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
@@ -417,7 +417,7 @@ fn is_whole(request: &[u8]) -> bool {
 }
 
 fn service_account_key(token_uri: &str) -> Result<String, BoxError> {
-    // The emulator's.
+    // This is the key of the emulator.
     let key = include_str!("../crates/tower-vertex-emulator/src/public-test-key.pem");
     let begin = key.find("-----BEGIN").ok_or("the key begins with its label")?;
     let key = &key[begin..];

@@ -1,7 +1,9 @@
-//! What a table of 10,000 models costs beside one of 10: `cargo bench --bench table`.
+//! The cost of a lookup in a table of 10,000 models, compared with one of 10: `cargo bench --bench
+//! table`.
 //!
-//! Half of the entries are names, the other half patterns. Each name is looked up in all tables in
-//! turn, so that what the machine does meanwhile falls on all alike; only ratios are of use.
+//! Half of the entries are names, and the other half are patterns. Each name is looked up in all
+//! tables in turn, so that other work of the machine affects all tables alike. Only the ratios are
+//! meaningful.
 
 use std::{env, hint::black_box, time::Instant};
 
@@ -12,7 +14,7 @@ use tower_vertex::{
 };
 
 const ENTRIES: [usize; 3] = [10, 1_000, 10_000];
-/// Lookups of a turn, and turns.
+/// Lookups in each turn, and the number of turns.
 const LOOKUPS: u32 = 1_000;
 const TURNS: usize = 2_000;
 
@@ -31,9 +33,9 @@ fn main() -> Result<(), BoxError> {
     let turns = if env::args().any(|argument| argument == "--test") { 1 } else { TURNS };
     println!("| name | 10 entries | 1,000 | 10,000 |\n|---|---:|---:|---:|");
     for (what, name, found) in [
-        ("an entry's", "model-00003", true),
-        ("a pattern's", "family-00003-large", true),
-        ("nobody's", "gemini-2.5-pro-preview", false),
+        ("an entry", "model-00003", true),
+        ("a pattern", "family-00003-large", true),
+        ("neither", "gemini-2.5-pro-preview", false),
     ] {
         let mut nanoseconds = vec![Vec::with_capacity(turns); tables.len()];
         for turn in 0..turns {

@@ -19,8 +19,8 @@ async fn main() -> Result<(), BoxError> {
         from_value(json!({ "model": model, "messages": [{ "role": "user", "content": text }] }))
     };
     let gemini = "google/gemini-2.5-flash";
-    let answer = client.chat().create(chat(gemini, "Say hello.")?).await?;
-    println!("{}", answer.choices[0].message.content.as_deref().unwrap_or_default());
+    let response = client.chat().create(chat(gemini, "Say hello.")?).await?;
+    println!("{}", response.choices[0].message.content.as_deref().unwrap_or_default());
 
     let mut stream = client.chat().create_stream(chat(gemini, "Count to three.")?).await?;
     while let Some(chunk) = stream.next().await.transpose()? {

@@ -1,7 +1,7 @@
 //! The layers inside an axum app, between tower-http's and a hyper-util client.
 //!
-//! `cargo run --example axum_gateway` serves an emulator inside this process.
-//! With `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` set it serves Vertex AI. It listens on
+//! `cargo run --example axum_gateway` serves an emulator inside this process. If
+//! `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` are set, it serves Vertex AI. It listens on
 //! `LISTEN`, or on 127.0.0.1:3000.
 
 use std::time::Duration;
@@ -45,18 +45,19 @@ async fn main() -> Result<(), BoxError> {
         Err(error) => return Err(error.into()),
     };
     let vertex = ServiceBuilder::new()
-        // The path without the query, which may carry a key.
+        // The span has the path without the query, which may contain a key.
         .layer(TraceLayer::new_for_http().make_span_with(|request: &Request<Body>| {
             tracing::info_span!("request", method = %request.method(), path = request.uri().path())
         }))
         .layer(HandleErrorLayer::new(explain))
-        // To the head of the answer: a stream may take longer.
+        // The timeout covers the response headers: a stream may take longer.
         .layer(TimeoutLayer::with_status_code(
             StatusCode::GATEWAY_TIMEOUT,
             Duration::from_secs(610),
         ))
-        .map_response(|answer: Response<_>| answer.map(Body::new))
-        // `gemini-2.5-flash` is enough, and errors are such as OpenAI's clients read.
+        .map_response(|response: Response<_>| response.map(Body::new))
+        // With these layers, `gemini-2.5-flash` is enough as a model, and errors have OpenAI's
+        // format.
         .layer(VertexModelLayer::new(ModelTable::new(upstream.clone())))
         .layer(VertexErrorLayer::new())
         .layer(VertexRouteLayer::new(upstream))
@@ -72,7 +73,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(axum::serve(listener, app).with_graceful_shutdown(ctrl_c).await?)
 }
 
-/// A failure here is told in OpenAI's form, one of the client as a bad gateway.
+/// Errors of the layers have OpenAI's format. Errors of the HTTP client become a bad gateway.
 async fn explain(error: BoxError) -> Response {
     match error.downcast_ref::<Error>() {
         Some(error) => error.to_response().map(Body::from),

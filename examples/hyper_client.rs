@@ -1,7 +1,7 @@
 //! An OpenAI request over a hyper-util client, made valid for Vertex AI by two layers.
 //!
-//! `cargo run --example hyper_client` talks to an emulator inside this process.
-//! With `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` set it talks to Vertex AI.
+//! `cargo run --example hyper_client` talks to an emulator inside this process. If
+//! `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` are set, it talks to Vertex AI.
 
 use std::io::Write;
 
@@ -38,26 +38,26 @@ async fn main() -> Result<(), BoxError> {
         .layer(auth)
         .service(HyperClient::new()?);
 
-    let answer = vertex.ready().await?.call(chat("Say hello.", false)?).await?;
-    println!("{}", content(answer).await?);
+    let response = vertex.ready().await?.call(chat("Say hello.", false)?).await?;
+    println!("{}", content(response).await?);
 
-    let answer = vertex.ready().await?.call(chat("Count to three.", true)?).await?;
-    println!("streamed, with status {}:", answer.status());
-    let mut body = answer.into_body();
+    let response = vertex.ready().await?.call(chat("Count to three.", true)?).await?;
+    println!("streamed, with status {}:", response.status());
+    let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         std::io::stdout().write_all(frame?.data_ref().unwrap_or(&Bytes::new()))?;
     }
 
     if let Some(emulator) = emulator {
         emulator.revoke_tokens();
-        let answer = vertex.ready().await?.call(chat("Still there?", false)?).await?;
-        println!("after the token was revoked: {}", content(answer).await?);
-        println!("what the emulator saw: {:?}", emulator.stats().by_status);
+        let response = vertex.ready().await?.call(chat("Still there?", false)?).await?;
+        println!("after the token was revoked: {}", content(response).await?);
+        println!("requests to the emulator by status: {:?}", emulator.stats().by_status);
     }
     Ok(())
 }
 
-/// What an OpenAI client sends, with a key that Vertex AI would refuse.
+/// A request as an OpenAI client sends it, with a key that Vertex AI would refuse.
 fn chat(text: &str, stream: bool) -> http::Result<Request<Full<Bytes>>> {
     let model = std::env::var("MODEL_ID").unwrap_or("google/gemini-2.5-flash".into());
     let messages = json!([{ "role": "user", "content": text }]);
@@ -68,8 +68,8 @@ fn chat(text: &str, stream: bool) -> http::Result<Request<Full<Bytes>>> {
         .body(body.into())
 }
 
-async fn content(answer: Response<Incoming>) -> Result<String, BoxError> {
-    let (status, body) = (answer.status(), answer.into_body().collect().await?.to_bytes());
+async fn content(response: Response<Incoming>) -> Result<String, BoxError> {
+    let (status, body) = (response.status(), response.into_body().collect().await?.to_bytes());
     if status != StatusCode::OK {
         return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
     }

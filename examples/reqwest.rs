@@ -1,4 +1,4 @@
-//! The layers over reqwest, whose requests and answers turn into `http`'s and back.
+//! The layers over reqwest, whose requests and responses are converted to those of `http` and back.
 //!
 //! `cargo run --example reqwest --features reqwest` talks to an emulator inside this process.
 
@@ -21,10 +21,10 @@ async fn main() -> Result<(), BoxError> {
     let source = GcpAuth::from_service_account_key(emulator.service_account_key())?;
     let auth = VertexAuthLayer::new(source).trust_origin(emulator.url())?;
 
-    // Not needed with reqwest's feature `rustls`, which chooses a provider of cryptography.
+    // reqwest's feature `rustls` would choose a crypto provider, and make this line unnecessary.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Without redirects, which would be followed out of the layers' sight: with the token to another
-    // path of the host, and to hosts that they do not trust.
+    // The client follows no redirects, because the layers would not see them. A redirect would send
+    // the token to another path of the host, or to a host that they do not trust.
     let client = ReqwestClient::build(Client::builder())?;
     let mut vertex = ServiceBuilder::new()
         .layer(VertexRouteLayer::new(upstream.build()?))
@@ -38,12 +38,12 @@ async fn main() -> Result<(), BoxError> {
             .post("https://api.openai.com/v1/chat/completions")
             .json(&json!({ "model": "google/gemini-2.5-flash", "messages": messages }))
             .build()?;
-        let answer = vertex.ready().await?.call(request.try_into()?).await?;
-        if let Some(RefreshOutcome::Replayed) = answer.extensions().get() {
-            println!("(with a new token, at the second try)");
+        let response = vertex.ready().await?.call(request.try_into()?).await?;
+        if let Some(RefreshOutcome::Replayed) = response.extensions().get() {
+            println!("(with a new token, at the second attempt)");
         }
-        let answer: Value = reqwest::Response::from(answer).error_for_status()?.json().await?;
-        println!("{}", answer["choices"][0]["message"]["content"]);
+        let body: Value = reqwest::Response::from(response).error_for_status()?.json().await?;
+        println!("{}", body["choices"][0]["message"]["content"]);
         emulator.revoke_tokens();
     }
     Ok(())

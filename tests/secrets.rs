@@ -1,7 +1,7 @@
-//! No token, key or assertion can be read anywhere: not in any log at `trace`, not in `Debug`, an
-//! error, a panic message or what the emulator records.
+//! No token, key or assertion is ever printed: not in a log at `trace`, not in `Debug`, an error, a
+//! panic message or the emulator's records.
 //!
-//! One test, because it takes the process's logger and panic hook.
+//! This is a single test, because it replaces the logger and the panic hook of the process.
 #![cfg(feature = "credentials")]
 
 mod common;
@@ -24,7 +24,7 @@ use tower_vertex_emulator::{
     ApiFault, Emulator, Faults, LiteralResponse, TokenBehavior, TokenFault,
 };
 
-/// All that was logged, printed by a panic, or shown.
+/// Everything that was logged, printed by a panic, or formatted.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<u8>>>);
 
@@ -59,7 +59,7 @@ impl std::fmt::Write for Seen {
 async fn no_secret_is_ever_printed() {
     let seen = Seen::default();
     let log = seen.clone();
-    // `log` records (rustls and others) come through the same subscriber.
+    // Records of the `log` crate (from rustls and others) arrive at the same subscriber.
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || log.clone())
@@ -75,7 +75,7 @@ async fn no_secret_is_ever_printed() {
     let source = key_source(&vertex);
     seen.show(&source);
 
-    // A request, a revocation, and everything that can go wrong with the token.
+    // The test sends requests, revokes tokens, and causes every failure of a token.
     for http in [Http::One, Http::Two] {
         let service = stack(&vertex, source.clone(), http);
         seen.show(&service);
@@ -104,7 +104,7 @@ async fn no_secret_is_ever_printed() {
         writeln!(seen.clone(), "{error}").unwrap();
     }
 
-    // A token endpoint that says in its errors what it was told, and tokens where none belong.
+    // A token endpoint that echoes the assertion in its errors, or returns tokens in wrong fields.
     let assertion = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.SECRET-ECHO";
     let answer = |status, body: String| LiteralResponse {
         status,
@@ -159,7 +159,7 @@ async fn no_secret_is_ever_printed() {
     seen.show(&cache);
     seen.show(&AccessToken::new(&token, None).unwrap());
 
-    // Keys that are none.
+    // These keys are invalid.
     let broken = key.replace("BEGIN PRIVATE KEY", "BEGIN RSA PRIVATE KEY");
     for key in [broken, key.replace("client_email", "no_email"), key[..key.len() / 2].to_owned()] {
         seen.show(&GcpAuth::from_service_account_key(key).unwrap_err());
@@ -176,15 +176,16 @@ async fn no_secret_is_ever_printed() {
     let pem = key["private_key"].as_str().unwrap();
     let secret_line = pem.lines().nth(3).unwrap();
     let seen = seen.text();
-    // The search can find something: the log is a trace, and the panic was printed.
+    // This proves that the search can find something: the log is a trace, and the panic was
+    // printed.
     for expected in ["TRACE", "gcp_auth", "hyper", "a source that panics", "/chat/completions"] {
         assert!(seen.contains(expected), "nothing of {expected:?} in {} bytes", seen.len());
     }
     for secret in [
-        // Every token of the emulator begins with this.
+        // Every token of the emulator begins with this text.
         "ya29.",
         token.trim_start_matches("ya29."),
-        // The head of every assertion.
+        // Every assertion begins with this text.
         "eyJhbGciOiJSUzI1NiI",
         "SECRET-ECHO",
         "SECRET-URI",
@@ -204,8 +205,8 @@ fn look_for(secret: &str, seen: &str) {
     }
 }
 
-/// Each other kind of credential: tokens, a forced refresh, an endpoint that says in its errors
-/// what it was told, and one that is down. Returns the secrets that were in the files.
+/// Uses every other kind of credential: tokens, a forced refresh, an endpoint that echoes the
+/// assertion in its errors, and an endpoint that fails. Returns the secrets in the files.
 async fn other_credentials(vertex: &Emulator, seen: &Seen, echo: LiteralResponse) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let subject = folder.path().join("subject");
@@ -262,6 +263,6 @@ async fn other_credentials(vertex: &Emulator, seen: &Seen, echo: LiteralResponse
             );
         }
     }
-    assert!(secrets.len() >= 3, "there was something to look for");
+    assert!(secrets.len() >= 3, "there are secrets to search for");
     secrets
 }

@@ -1,5 +1,5 @@
-//! Runs programs where Google's host is an emulator with TLS, with each kind of credentials, and looks
-//! at what they say. `unshare` has made it a network of its own.
+//! Runs programs with each kind of credentials in a network in which Google's host is an emulator
+//! with TLS, and checks their output. `unshare` has created that network.
 
 use std::process::{Command, exit};
 
@@ -17,7 +17,7 @@ async fn main() -> Result<(), tower_vertex::BoxError> {
     std::fs::create_dir_all(&folder)?;
     let authority = folder.join("authority.pem");
     std::fs::write(&authority, emulator.certificate_pem().unwrap_or_default())?;
-    // The second kind is for `gcp_auth`, the first for `google-cloud-auth` where that is built in.
+    // The second kind is for `gcp_auth`, the first for `google-cloud-auth` if that is built in.
     let credentials =
         [("user", emulator.authorized_user()), ("key", emulator.service_account_key())];
     let mut failed = false;
@@ -25,7 +25,7 @@ async fn main() -> Result<(), tower_vertex::BoxError> {
         for (name, text) in &credentials {
             let file = folder.join(name);
             std::fs::write(&file, text)?;
-            // The default features know users' credentials in their usual place alone.
+            // The default features support users' credentials only in their usual place.
             if *name == "user" && !program.ends_with("everything") {
                 continue;
             }
@@ -37,7 +37,7 @@ async fn main() -> Result<(), tower_vertex::BoxError> {
             let said = String::from_utf8_lossy(&output.stdout);
             print!("{program}: {said}");
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
-            // Those that ask nobody are there to start and end.
+            // Programs that send no request only have to start and end.
             let asked = emulator.requests().len() > before;
             failed |= !output.status.success() || asked && !said.contains("You said: hello");
             failed |= !asked && (program.ends_with("-0") || program.ends_with("everything"));

@@ -1,4 +1,4 @@
-//! Tests such as somebody writes who uses the emulator.
+//! Tests as a user of the emulator would write them.
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -27,14 +27,14 @@ async fn ask(source: impl TokenSource, vertex: &Emulator) -> String {
 }
 
 #[tokio::test]
-async fn a_key_is_there_without_an_optimised_build() {
+async fn a_key_is_available_without_an_optimised_build() {
     let vertex = Emulator::start().await.unwrap();
     let source = GcpAuth::from_service_account_key(vertex.service_account_key()).unwrap();
     assert!(ask(source, &vertex).await.contains("You said: hello"));
 }
 
 #[tokio::test]
-async fn googles_own_crate_works_with_two_providers_and_no_default() {
+async fn google_cloud_auth_works_with_two_crypto_providers_and_no_default() {
     assert!(rustls::crypto::CryptoProvider::get_default().is_none());
     let vertex = Emulator::start().await.unwrap();
     let source = GoogleCloudAuth::from_json(vertex.authorized_user()).unwrap();

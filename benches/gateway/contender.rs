@@ -1,4 +1,4 @@
-//! The processes: how each is started, what it has used, and how it ends.
+//! The processes: their start, their CPU time, and their end.
 
 use std::{
     env, fs,
@@ -21,7 +21,7 @@ use crate::{
     server::{TOKEN, Threads},
 };
 
-/// A process that listens. It ends when this is dropped.
+/// A process that listens. Dropping this value ends it.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -30,7 +30,7 @@ pub struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // By SIGTERM: nginx ends its workers, and the sidecar writes the end of its log.
+        // SIGTERM lets nginx end its workers, and the sidecar write the end of its log.
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::TERM));
         }
@@ -39,11 +39,11 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// One that says on standard output where it listens.
+    /// Starts a process that prints the address on which it listens.
     fn start(mut command: Command) -> Result<Self, BoxError> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let out = child.stdout.take().ok_or("no standard output")?;
-        // From here on it ends in every case.
+        // From here on, dropping `server` ends the process.
         let mut server = Self { child, addr: SocketAddr::from(([0, 0, 0, 0], 0)) };
         for line in BufReader::new(out).lines() {
             if let Some(addr) = line?.strip_prefix("listening on http://") {
@@ -54,11 +54,11 @@ impl Server {
         Err(format!("did not start: {command:?}").into())
     }
 
-    /// The processor's time that it and its children have used.
+    /// The CPU time that the process and its children have used.
     pub fn cpu(&self) -> io::Result<Duration> {
         let mut ticks = 0;
         for process in fs::read_dir("/proc")? {
-            // A process may end meanwhile; those that are counted do not.
+            // A process may end meanwhile; the counted processes do not.
             let Ok(stat) = fs::read_to_string(process?.path().join("stat")) else { continue };
             let (pid, parent, used) = parse(&stat).unwrap_or_default();
             if [pid, parent].contains(&self.child.id()) {
@@ -69,9 +69,9 @@ impl Server {
     }
 }
 
-/// Process, parent, and ticks in user mode and in the kernel, from `/proc/PID/stat`.
+/// The process, its parent, and its ticks in user mode and in the kernel, from `/proc/PID/stat`.
 fn parse(stat: &str) -> Option<(u32, u32, u64)> {
-    // The name is between parentheses, and may have any in itself.
+    // The name is in parentheses, and may contain parentheses itself.
     let pid = stat.split(' ').next()?.parse().ok()?;
     let mut rest = stat.rsplit_once(") ")?.1.split(' ');
     let parent = rest.nth(1)?.parse().ok()?;
@@ -80,7 +80,7 @@ fn parse(stat: &str) -> Option<(u32, u32, u64)> {
     Some((pid, parent, user + system))
 }
 
-/// This program in another role.
+/// A command that runs this program in another role.
 fn myself() -> io::Result<Command> {
     env::current_exe().map(Command::new)
 }
@@ -97,7 +97,8 @@ pub fn bare(threads: Threads, upstream: SocketAddr) -> Result<Server, BoxError> 
     Server::start(command)
 }
 
-/// The program `vertex-gateway`: the one of the variable, or that of this checkout, built now.
+/// The program `vertex-gateway`: the one that the variable names, or that of this checkout, which
+/// is built now.
 pub fn binary() -> Result<PathBuf, BoxError> {
     if let Some(path) = env::var_os("VERTEX_GATEWAY") {
         return Ok(path.into());
@@ -109,20 +110,22 @@ pub fn binary() -> Result<PathBuf, BoxError> {
         .current_dir(&root)
         .status()?;
     if !status.success() {
-        return Err("vertex-gateway could not be built; VERTEX_GATEWAY may name another one".into());
+        return Err(
+            "vertex-gateway could not be built; set VERTEX_GATEWAY to another binary".into()
+        );
     }
     Ok(root.join("target/release/vertex-gateway"))
 }
 
-/// Where the sidecar's log is.
+/// The name of the sidecar's log file.
 pub const LOG: &str = "sidecar.log";
 
-/// How much the sidecar does beside forwarding.
+/// The features of the sidecar beside forwarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// No log, no keys of clients, no listener for metrics.
+    /// No log, no client keys, no listener for metrics.
     Off,
-    /// Keys, a line of JSON for each request, and metrics.
+    /// Client keys, a line of JSON for each request, and metrics.
     On,
 }
 
@@ -134,7 +137,7 @@ pub fn sidecar(
 ) -> Result<Server, BoxError> {
     let place = credentials.parent().ok_or("no folder")?;
     let mut command = Command::new(binary);
-    // Nothing that is set on this machine.
+    // The process gets no variable of this machine.
     command.env_clear().args(["--listen", "127.0.0.1:0", "--project", PROJECT]);
     command.args(["--location", LOCATION, "--upstream", &format!("http://{upstream}")]);
     command.arg("--credentials").arg(credentials);
@@ -153,7 +156,7 @@ pub fn sidecar(
     Server::start(command)
 }
 
-/// A program as this machine has it: Debian puts servers where not everybody looks.
+/// The path of an installed program. Debian installs servers in a folder that is not in every PATH.
 fn installed(name: &str) -> Option<String> {
     let runs = |program: &String| {
         let mut version = Command::new(program);
@@ -163,8 +166,8 @@ fn installed(name: &str) -> Option<String> {
     [name.to_owned(), format!("/usr/sbin/{name}")].into_iter().find(runs)
 }
 
-/// A server that cannot say which port it got: it is given one, which nobody else takes between here
-/// and its start.
+/// Starts a server that cannot report its port. It gets a free port, which no other process should
+/// take before the server starts.
 fn start_at(addr: SocketAddr, command: &mut Command) -> Result<Server, BoxError> {
     let server = Server { child: command.stdin(Stdio::null()).spawn()?, addr };
     wait_for(addr)?;
@@ -175,7 +178,7 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-/// `None` if it is not installed.
+/// Returns `None` if nginx is not installed.
 pub fn nginx(log: bool, upstream: SocketAddr, place: &Path) -> Result<Option<Server>, BoxError> {
     let Some(program) = installed("nginx") else { return Ok(None) };
     let place = place.join(if log { "nginx-log" } else { "nginx" });
@@ -188,7 +191,7 @@ pub fn nginx(log: bool, upstream: SocketAddr, place: &Path) -> Result<Option<Ser
     start_at(addr, &mut command).map(Some)
 }
 
-/// `None` if it is not installed.
+/// Returns `None` if HAProxy is not installed.
 pub fn haproxy(upstream: SocketAddr, place: &Path) -> Result<Option<Server>, BoxError> {
     let Some(program) = installed("haproxy") else { return Ok(None) };
     let addr = free_address()?;
@@ -199,8 +202,8 @@ pub fn haproxy(upstream: SocketAddr, place: &Path) -> Result<Option<Server>, Box
     start_at(addr, &mut command).map(Some)
 }
 
-/// `TCP_NODELAY` and a thread for each processor it has by itself; a first chunk waits for the next
-/// one unless it is told.
+/// The defaults include `TCP_NODELAY` and a thread for each processor. Without `http-no-delay`, a
+/// first chunk waits for the next one.
 fn haproxy_config(addr: SocketAddr, upstream: SocketAddr) -> String {
     format!(
         r#"global

@@ -1,4 +1,4 @@
-//! What is asked and what is answered, the same for all.
+//! The request and the response, which are the same for all rows.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +8,21 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use tower::BoxError;
 
-/// Of the upstream: where the sidecar asks Vertex AI for a chat in project `p`.
+/// The path at the upstream to which the sidecar sends a chat in project `p`.
 pub const PATH: &str = "/v1/projects/p/locations/us-central1/endpoints/openapi/chat/completions";
 pub const PROJECT: &str = "p";
 pub const LOCATION: &str = "us-central1";
 
-/// The key of the client, which only the sidecar that is to know its clients looks at.
+/// The client's key. Only the sidecar with client keys checks it.
 pub const CLIENT_KEY: &str = "a-key-of-the-usual-length-0123456789";
 
-/// How the body of a request begins that wants a stream.
+/// The beginning of the body of a request for a stream.
 pub const STREAMING: &str = r#"{"stream":true,"#;
 
-/// The chunks of a stream, without the last event, which only says that it is over.
+/// The number of chunks in a stream, without the last event, which only marks the end.
 pub const CHUNKS: usize = 20;
 
-/// As Vertex AI answers a chat.
+/// A chat response in the format of Vertex AI.
 pub const ANSWER: &str = r#"{"id":"2f1c6a0e-5b1f-4c34-9a1c-0d2f6f3a7b58","object":"chat.completion","created":1763000000,"model":"google/gemini-2.5-flash","choices":[{"index":0,"logprobs":null,"finish_reason":"stop","message":{"role":"assistant","content":"A reverse proxy stands in front of one server or of several, takes the requests that are meant for them, and passes each on to one that can answer it. What it adds on the way is what no server behind it has to know about: who may ask, how often, with whose credentials, and what is written down about it afterwards. The answer goes back the same way."}}],"usage":{"prompt_tokens":231,"completion_tokens":78,"total_tokens":309,"extra_properties":{"google":{"traffic_type":"ON_DEMAND"}}},"system_fingerprint":""}"#;
 
 /// An event of a stream.
@@ -38,7 +38,7 @@ pub fn last_event() -> Bytes {
     Bytes::from_static(b"data: [DONE]\n\n")
 }
 
-/// What a client asks for: 5 headers, as OpenAI's for Python has them, and a body of 1 KiB.
+/// The request of a client: 5 headers, as in OpenAI's client for Python, and a body of 1 KiB.
 #[derive(Clone, Debug)]
 pub struct Question {
     request: Request<Full<Bytes>>,
@@ -65,8 +65,8 @@ impl Question {
         Ok(Self { request, answer })
     }
 
-    /// Asks, and reads the whole answer. How long it took to the first byte of its body; an error
-    /// if it is not the right answer.
+    /// Sends the request, and reads the whole response. Returns the time to the first byte of the
+    /// body, or an error if the response is wrong.
     pub async fn ask(
         &self,
         connection: &mut SendRequest<Full<Bytes>>,
@@ -89,7 +89,7 @@ impl Question {
         }
         match first {
             Some(first) if right && missing.is_empty() => Ok(first),
-            _ => Err(format!("a wrong answer, with status {status}").into()),
+            _ => Err(format!("a wrong response, with status {status}").into()),
         }
     }
 }

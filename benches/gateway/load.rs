@@ -1,4 +1,4 @@
-//! The clients: each has a connection, asks, and asks again when it has the whole answer.
+//! The clients. Each has one connection, and sends the next request when it has the whole response.
 
 use std::{
     io,
@@ -16,11 +16,11 @@ use tower::BoxError;
 
 use crate::exchange::Question;
 
-/// What clients saw.
+/// The measurements of the clients.
 #[derive(Debug)]
 pub struct Load {
     pub elapsed: Duration,
-    /// How long each request took, the shortest first.
+    /// The duration of each request, the shortest first.
     pub took: Vec<Duration>,
 }
 
@@ -29,14 +29,15 @@ impl Load {
         self.took.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// In seconds; half of all requests took less than `of(0.5)`.
+    /// The quantile in seconds; half of all requests took less than `quantile(0.5)`.
     pub fn quantile(&self, of: f64) -> f64 {
         let last = self.took.len() - 1;
         self.took[(last as f64 * of).round() as usize].as_secs_f64()
     }
 }
 
-/// So many clients at once, for so long, on a runtime for each processor.
+/// Runs this number of clients concurrently, for this duration, with one runtime for each
+/// processor.
 pub fn many(addr: SocketAddr, clients: usize, duration: Duration) -> Result<Load, BoxError> {
     let threads = thread::available_parallelism()?.get().min(clients);
     let question = Question::new(false)?;
@@ -75,7 +76,7 @@ async fn client(
 ) -> Result<Vec<Duration>, BoxError> {
     let mut connection = connect(addr).await?;
     let mut took = Vec::new();
-    // At least once, however short it is.
+    // Each client sends at least one request, regardless of the duration.
     let mut began = Instant::now();
     loop {
         question.ask(&mut connection).await?;
@@ -88,7 +89,8 @@ async fn client(
     }
 }
 
-/// One client that asks for so many streams: the times to their first bytes, the shortest first.
+/// One client that requests this number of streams. Returns the times to their first bytes, the
+/// shortest first.
 pub fn streams(addr: SocketAddr, number: usize) -> Result<Load, BoxError> {
     let question = Question::new(true)?;
     let began = Instant::now();
@@ -109,13 +111,13 @@ async fn connect(addr: SocketAddr) -> Result<SendRequest<Full<Bytes>>, BoxError>
     socket.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(socket)).await?;
     tokio::spawn(async move {
-        // Who asks on it gets the error.
+        // The sender of a request on this connection gets the error.
         let _: Result<(), hyper::Error> = connection.await;
     });
     Ok(sender)
 }
 
-/// Until something listens there.
+/// Waits until a server listens at this address.
 pub fn wait_for(addr: SocketAddr) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

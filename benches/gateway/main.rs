@@ -1,36 +1,37 @@
-//! What the sidecar costs, beside a proxy that does nothing but forward, nginx and HAProxy.
+//! The cost of the sidecar, compared with a proxy that only forwards, nginx and HAProxy.
 //!
-//! | row | is |
+//! | row | description |
 //! |---|---|
-//! | bare proxy | what proxies of this kind are made of (hyper's server, hyper-util's pooled client, HTTP/1.1), in this folder: it sends what comes to the upstream with a token. One runtime for all processors; the sidecar's allocator and optimisations. The baseline |
-//! | bare proxy, per core | the same with a runtime and a pool of connections for each processor, as the sidecar has |
-//! | sidecar, logging off | the program `vertex-gateway` with `VERTEX_GATEWAY_LOG=off` and what is on by default: retries, replays, limits, metrics |
-//! | sidecar, all on | with keys of clients, a line of JSON for each request, and the listener for metrics |
-//! | nginx | with the same upstream and a fixed token: it has nothing to refresh, to replay or to rewrite. Without an access log |
-//! | nginx, access log | with its usual one |
-//! | HAProxy | as nginx, without a log |
+//! | bare proxy | the usual parts of such a proxy (hyper's server, hyper-util's pooled client, HTTP/1.1), in this folder: it sends each request to the upstream with a token. It has one runtime for all processors, and the sidecar's allocator and optimisations. The baseline |
+//! | bare proxy, per core | the same with a runtime and a pool of connections for each processor, as in the sidecar |
+//! | sidecar, logging off | the program `vertex-gateway` with `VERTEX_GATEWAY_LOG=off` and the defaults: retries, replays, limits, metrics |
+//! | sidecar, all on | with client keys, a line of JSON for each request, and the listener for metrics |
+//! | nginx | with the same upstream, a fixed token and no access log; it refreshes, replays and rewrites nothing |
+//! | nginx, access log | the same with its default access log |
+//! | HAProxy | like nginx, without a log |
 //!
-//! Each is a process of its own, between this one, which is the clients, and one that is the
-//! upstream. All of them share the machine: what the clients and the upstream cost is part of the
-//! requests per second of each row, and brings their ratios nearer to one. The processor's time for
-//! a request is the row's alone.
+//! Each row is a separate process, between this one, which runs the clients, and one that is the
+//! upstream. All of them share the machine: the cost of the clients and of the upstream is part of
+//! the requests per second of each row, and brings their ratios nearer to one. The CPU time of a
+//! request is only that of the row.
 //!
-//! 64 clients ask, each on its own connection and again as soon as it has the answer: 1 KiB to the
-//! proxy, a chat's answer of some 700 bytes back. Then one client asks for streams of 20 chunks,
-//! one after the other, and takes the time to the first byte of each body. Every answer is compared
-//! with what the upstream sent; a wrong one ends the bench. The rows take turns, five times, each
-//! after a moment to warm up. The table has the medians of the ratios to the bare proxy in the same
-//! turn; what the machine does beside falls on all rows alike. No time is ever checked.
+//! First, 64 clients send requests. Each has its own connection, and sends the next request as soon
+//! as it has the response: 1 KiB to the proxy, and a chat response of some 700 bytes back. Then one
+//! client requests streams of 20 chunks, one after another, and measures the time to the first byte
+//! of each body. Every response is compared with the one that the upstream sent; a wrong response
+//! ends the bench. The rows take turns, five times, each after a short warm-up. The table has the
+//! medians of the ratios to the bare proxy in the same turn, so that other work of the machine
+//! affects all rows alike. No time is ever checked.
 //!
 //! ```sh
 //! cargo bench --manifest-path benches/Cargo.toml --profile shipped --bench gateway              # three minutes, then the table
 //! cargo bench --manifest-path benches/Cargo.toml --profile shipped --bench gateway -- --quick   # coarse
-//! cargo bench --manifest-path benches/Cargo.toml --bench gateway -- --test                      # each row for a moment: that it answers
+//! cargo bench --manifest-path benches/Cargo.toml --bench gateway -- --test                      # a short check that each row responds
 //! ```
 //!
-//! It builds `vertex-gateway` before, or takes the one of the variable `VERTEX_GATEWAY`. nginx
-//! and HAProxy have to be installed (of Debian `nginx-light` and `haproxy`), or the table says that
-//! they are not.
+//! The bench builds `vertex-gateway` first, or uses the binary in the variable `VERTEX_GATEWAY`.
+//! nginx and HAProxy must be installed (on Debian `nginx-light` and `haproxy`); otherwise the table
+//! says that they are not.
 
 #[path = "../machine.rs"]
 mod machine;
@@ -55,12 +56,12 @@ use tokio::runtime::Builder;
 use tower::BoxError;
 use tower_vertex_emulator::Emulator;
 
-/// As in `vertex-gateway`.
+/// The allocator of `vertex-gateway`.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How much is done.
+/// The amount of work.
 struct Plan {
     rounds: usize,
     warm_up: Duration,
@@ -88,7 +89,7 @@ impl Plan {
     };
 }
 
-/// A row: its name, what serves, if that is installed, and what was measured in each round.
+/// A row: its name, its server if it is installed, and the measurements of each round.
 struct Row {
     name: &'static str,
     server: Option<Server>,
@@ -96,11 +97,11 @@ struct Row {
     measures: Vec<Measures>,
 }
 
-/// What was measured of one row in one round.
+/// The measurements of one row in one round.
 #[derive(Clone, Copy, Debug)]
 struct Measures {
     requests_per_second: f64,
-    /// The processor's time for a request; times are in seconds.
+    /// The CPU time of a request; times are in seconds.
     cpu: f64,
     p99: f64,
     first_byte: f64,
@@ -143,9 +144,7 @@ fn main() -> Result<(), BoxError> {
     };
 
     if !testing && !env::current_exe()?.components().any(|part| part.as_os_str() == "shipped") {
-        return Err(
-            "the bare proxy is to be built as the sidecar is: give --profile shipped".into()
-        );
+        return Err("the bare proxy must be built like the sidecar: use --profile shipped".into());
     }
 
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gateway");
@@ -175,11 +174,11 @@ fn main() -> Result<(), BoxError> {
         }
     }
 
-    // They write the end of their logs.
+    // Dropping the servers lets them write the end of their logs.
     let installed = rows.each_mut().map(|row| row.server.take().is_some());
     if testing {
         for (row, installed) in rows.iter().zip(installed) {
-            println!("{}: {}", row.name, if installed { "answers" } else { "not installed" });
+            println!("{}: {}", row.name, if installed { "responds" } else { "not installed" });
         }
     } else {
         print!("{}", table::table(&rows, &plan));
@@ -193,7 +192,7 @@ fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// How many requests have a line.
+/// The number of requests with a line in the log.
 fn logged(log: &Path) -> Result<usize, BoxError> {
     let mut number = 0;
     for line in BufReader::new(File::open(log)?).lines() {

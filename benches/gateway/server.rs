@@ -1,4 +1,4 @@
-//! The processes that the bench makes of itself: the upstream, and the bare proxy.
+//! The processes that the bench starts from its own binary: the upstream, and the bare proxy.
 
 use std::{
     convert::Infallible,
@@ -28,19 +28,20 @@ use tower::BoxError;
 
 use crate::exchange::{ANSWER, CHUNKS, PATH, STREAMING, event, last_event};
 
-/// What the proxies send instead of what the client sent.
+/// The value of `Authorization` that the proxies send instead of the client's.
 pub const TOKEN: &str =
     "Bearer ya29.a-token-of-the-usual-length-as-google-gives-it-to-a-service-account";
 
-/// As in the sidecar. The upstream has none: connections may lie idle until it is their turn.
+/// The timeout of the sidecar. The upstream has none, because connections may be idle until their
+/// turn.
 const REQUEST_HEADER_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
-/// How a server spreads its work over the processors.
+/// The distribution of a server's work over the processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
-    /// One runtime for all of them.
+    /// One runtime for all processors.
     Shared,
-    /// Each has one for itself, with its own pool of connections, as in the sidecar.
+    /// One runtime for each processor, with its own pool of connections, as in the sidecar.
     PerCore,
 }
 
@@ -53,7 +54,7 @@ impl Threads {
     }
 }
 
-/// What this process is, by its arguments: the bench, or one of these.
+/// Runs the role that the arguments name. Returns `None` if this process is the bench.
 pub fn role(arguments: &[&str]) -> Option<Result<Infallible, BoxError>> {
     match arguments {
         ["upstream"] => Some(serve(Threads::PerCore, None, || answer)),
@@ -85,7 +86,8 @@ fn bare(threads: Threads, upstream: &str) -> Result<Infallible, BoxError> {
     })
 }
 
-/// As Vertex AI would: an error for who has no token or asks elsewhere, a whole answer, or a stream.
+/// Responds as Vertex AI would: with an error for a wrong token or path, a complete response, or a
+/// stream.
 async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Either<Full<Bytes>, Channel<Bytes, Infallible>>>, BoxError> {
@@ -109,7 +111,8 @@ async fn answer(
     Ok(response)
 }
 
-/// The first chunk at once, the others a moment later: they cannot hide how late it is.
+/// Sends the first chunk at once, and the others a moment later, so that they cannot hide a late
+/// first chunk.
 fn stream() -> Channel<Bytes, Infallible> {
     let (mut sender, body) = Channel::new(1);
     tokio::spawn(async move {
@@ -126,8 +129,8 @@ fn stream() -> Channel<Bytes, Infallible> {
     body
 }
 
-/// Listens on a free port, says where, and serves for ever. `service` makes what serves on one
-/// runtime.
+/// Listens on a free port, prints its address, and serves for ever. `service` creates the service
+/// of one runtime.
 fn serve<M, S, F, B, E>(
     threads: Threads,
     timeout: Option<Duration>,
@@ -156,13 +159,13 @@ where
             let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let listener = listen().await?;
-                // All connections have the same load, so they are dealt out in turns.
+                // All connections have the same load, so they are assigned in turn.
                 for worker in workers.iter().cycle() {
                     let (socket, _) = listener.accept().await?;
                     socket.set_nodelay(true)?;
                     worker.send(socket.into_std()?)?;
                 }
-                Err("there is no processor".into())
+                Err("no processor found".into())
             })
         }
     }
@@ -176,7 +179,7 @@ async fn listen() -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// A thread with a runtime of its own, and the way to give it connections.
+/// Starts a thread with its own runtime. Returns a channel that passes connections to it.
 fn worker<S, F, B, E>(
     timeout: Option<Duration>,
     service: S,
@@ -213,6 +216,6 @@ where
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
-    // Whoever asks sees that the connection ended, and tells.
+    // The client sees that the connection ended, and reports it.
     let _ = builder.serve_connection(TokioIo::new(socket), service_fn(service)).await;
 }

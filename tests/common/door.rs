@@ -1,4 +1,4 @@
-//! A TCP door between a client and a server, which can be shut.
+//! A TCP proxy between a client and a server. It can be open, silent or shut.
 
 use std::{
     fmt, io,
@@ -17,7 +17,7 @@ use tokio::{
 
 pub(crate) struct Door {
     addr: SocketAddr,
-    /// Bound, and never listens: while the door is shut, no one else is given its port.
+    /// This socket is bound but never listens. It reserves the port while the proxy is shut.
     _reserved: TcpSocket,
     behind: SocketAddr,
     listening: Mutex<Option<AbortHandle>>,
@@ -25,7 +25,7 @@ pub(crate) struct Door {
     connected: Arc<AtomicUsize>,
 }
 
-/// A connection that is there.
+/// Counts an open connection.
 struct Connected(Arc<AtomicUsize>);
 
 impl Connected {
@@ -48,7 +48,7 @@ enum Mode {
 }
 
 impl Door {
-    /// Shut. `addr` may have the port 0.
+    /// Creates a proxy that is shut. `addr` may have the port 0.
     pub(crate) async fn new(addr: SocketAddr, behind: SocketAddr) -> Arc<Self> {
         let reserved = bound(addr).unwrap();
         let addr = reserved.local_addr().unwrap();
@@ -66,12 +66,12 @@ impl Door {
         format!("http://{}", self.addr)
     }
 
-    /// How many connections have come through.
+    /// The number of connections that were accepted.
     pub(crate) fn passed(&self) -> usize {
         self.passed.load(Relaxed)
     }
 
-    /// How many there are.
+    /// The number of connections that are open.
     pub(crate) fn connected(&self) -> usize {
         self.connected.load(Relaxed)
     }
@@ -80,12 +80,12 @@ impl Door {
         self.listen(Mode::Open).await;
     }
 
-    /// Connections are accepted, and then nothing happens.
+    /// Accepts connections, but forwards no data.
     pub(crate) async fn silence(&self) {
         self.listen(Mode::Silent).await;
     }
 
-    /// Connections are refused, and those that are there are cut.
+    /// Refuses connections, and closes those that are open.
     pub(crate) fn shut(&self) {
         if let Some(listening) = self.listening.lock().unwrap().take() {
             listening.abort();
@@ -94,7 +94,7 @@ impl Door {
 
     async fn listen(&self, mode: Mode) {
         self.shut();
-        // Two sockets cannot listen at once: the aborted task has to be dropped first.
+        // Two sockets cannot listen at the same time, so the aborted task has to be dropped first.
         let listener = loop {
             match listener(self.addr) {
                 Ok(listener) => break listener,
@@ -123,7 +123,7 @@ impl Door {
     }
 }
 
-/// An address at which connections are refused: no one else is given its port while this lives.
+/// An address that refuses connections. Its port stays reserved while this value lives.
 pub(crate) struct ClosedPort {
     addr: SocketAddr,
     _reserved: TcpSocket,
@@ -142,7 +142,7 @@ impl fmt::Display for ClosedPort {
     }
 }
 
-/// A bound socket. Several may be bound to one address while none of them listens.
+/// A bound socket. Several sockets may be bound to one address while none of them listens.
 fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

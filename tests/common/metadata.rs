@@ -1,4 +1,4 @@
-//! A metadata server in its first seconds, in front of the emulator's.
+//! A metadata server during its start, in front of the emulator's.
 
 use std::net::SocketAddr;
 
@@ -8,21 +8,21 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What becomes of a request.
+/// The reply to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply {
     Close,
     Hang,
-    /// This status, and nothing that tells of a metadata server.
+    /// A response with this status, and without the header of a metadata server.
     Status(u16),
-    /// This body, of a server that is none either.
-    #[allow(dead_code)] // One test binary has use for it.
+    /// A response with this body, also without the header of a metadata server.
+    #[allow(dead_code)] // Only one test binary uses it.
     Stranger(&'static str),
-    /// The emulator's answer.
+    /// The emulator's response.
     Good,
 }
 
-/// Answers on `listener` as `reply` says, which gets the number of the request, from 0, and its path.
+/// Serves `listener`. `reply` gets the number of the request, from 0, and its path.
 pub(crate) async fn serve(
     listener: TcpListener,
     behind: SocketAddr,

@@ -1,4 +1,4 @@
-//! What the tests on real sockets share: a client, a stack, and requests.
+//! Common parts of the tests on real sockets: a client, a stack, and requests.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 pub(crate) mod door;
@@ -51,7 +51,7 @@ pub(crate) fn upstream(vertex: &Emulator) -> Upstream {
     Upstream::builder().project("p1").location("us-central1").origin(vertex.url()).build().unwrap()
 }
 
-/// The real `gcp_auth` and a key whose token endpoint is the emulator's.
+/// The real `gcp_auth`, with a key whose token endpoint is the emulator's.
 pub(crate) fn key_source(vertex: &Emulator) -> GcpAuth {
     GcpAuth::from_service_account_key(vertex.service_account_key()).unwrap()
 }
@@ -72,16 +72,17 @@ where
         .service(client(http))
 }
 
-/// What has not come by then is lost: on the slowest machine all that a test waits for comes sooner.
+/// The time limit of a wait. Even on the slowest machine, everything that a test waits for is
+/// faster.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
-/// What comes of it, or the test fails and says what is lost.
+/// Waits for a result. The test fails at the time limit, with the name of the result.
 pub(crate) async fn in_time<T>(what: &str, coming: impl Future<Output = T>) -> T {
     let came = tokio::time::timeout(LONGEST, coming).await;
-    came.unwrap_or_else(|_| panic!("lost, for it was not there after {LONGEST:?}: {what}"))
+    came.unwrap_or_else(|_| panic!("no result after {LONGEST:?}: {what}"))
 }
 
-/// As an OpenAI SDK sends it.
+/// A request as an OpenAI SDK sends it.
 pub(crate) fn chat(text: &str) -> Request<Full<Bytes>> {
     chat_with(text, false)
 }
@@ -105,17 +106,16 @@ fn chat_with(text: &str, stream: bool) -> Request<Full<Bytes>> {
 }
 
 pub(crate) async fn text(response: Response<Incoming>) -> String {
-    let body = in_time("the rest of an answer", response.into_body().collect()).await;
+    let body = in_time("the rest of a response", response.into_body().collect()).await;
     String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-/// The pace of the answers from now on, and that they have no other fault.
+/// Sets the pace of all following responses, and removes other faults.
 pub(crate) fn pace(vertex: &Emulator, stream: StreamBehavior) {
     vertex.set_faults(Faults { stream, ..Faults::default() });
 }
 
-/// Puts a file in its place as a careful editor or a volume of Kubernetes does: it is there or not,
-/// and never in parts.
+/// Creates or replaces a file atomically, as a careful editor or a volume of Kubernetes does.
 pub(crate) fn put(folder: &Path, name: &str, text: &str) -> String {
     let (new, path) = (folder.join("new"), folder.join(name));
     fs::write(&new, text).unwrap();
@@ -123,25 +123,25 @@ pub(crate) fn put(folder: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// What the emulator says to this.
+/// The emulator's text for this prompt.
 pub(crate) fn echo(question: &str) -> String {
     format!("This is the Vertex AI emulator. You said: {question}")
 }
 
-/// What a stream says, if it is whole.
+/// The text of a stream, if the stream is complete.
 pub(crate) fn said(stream: &str) -> Option<String> {
     let (said, end) = chunks(stream)?;
     (end == "data: [DONE]").then_some(said)
 }
 
-/// What a stream says up to its break, if an error in OpenAI's form tells of one.
+/// The text of an interrupted stream, if an error in OpenAI's format reports the interruption.
 pub(crate) fn said_until_the_break(stream: &str) -> Option<String> {
     let (said, end) = chunks(stream)?;
     let error = serde_json::from_str::<serde_json::Value>(end.strip_prefix("data: ")?).ok()?;
     (error["error"]["code"] == "stream_interrupted").then_some(said)
 }
 
-/// What all chunks of a stream say together, and the event after them.
+/// The text of all chunks of a stream, and the event after them.
 fn chunks(stream: &str) -> Option<(String, &str)> {
     let stream = stream.strip_suffix("\n\n")?;
     let (chunks, end) = stream.rsplit_once("\n\n").unwrap_or(("", stream));
@@ -155,7 +155,7 @@ fn chunks(stream: &str) -> Option<(String, &str)> {
     Some((said?, end))
 }
 
-/// Waits until a condition holds that nothing announces, or fails the test.
+/// Waits until a condition holds, by polling it. The test fails at the time limit.
 pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     in_time(what, async {
         while !condition() {

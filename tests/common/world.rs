@@ -1,11 +1,11 @@
-//! A process of its own for a test that needs an environment, a `PATH` or an `/etc/hosts` of its
-//! own: the test runs itself again in there.
+//! A separate process for a test that needs its own environment, `PATH` or `/etc/hosts`. The test
+//! runs itself again in that process.
 
 use std::{ffi::OsString, fs, path::Path, process::Command};
 
 const INSIDE: &str = "TOWER_VERTEX_TEST_INSIDE";
 
-/// What a process finds around it.
+/// The environment of such a process.
 #[derive(Default)]
 pub(crate) struct World {
     variables: Vec<(&'static str, OsString)>,
@@ -23,24 +23,25 @@ impl World {
         self
     }
 
-    /// A network with nothing but loopback, and names on it. Linux only; without being root, the
-    /// kernel must allow user namespaces.
+    /// Adds a network with only loopback, and these host names. It works only on Linux. Without
+    /// root, the kernel must allow user namespaces.
     pub(crate) fn hosts(mut self, hosts: &'static str) -> Self {
         self.hosts = Some(hosts);
         self
     }
 
-    /// A command of the shell that makes more of that network, before the test is in it.
-    #[allow(dead_code)] // Some test binaries need no more than loopback.
+    /// Adds a shell command that configures this network before the test runs.
+    #[allow(dead_code)] // Some test binaries need only loopback.
     pub(crate) fn network(mut self, command: &'static str) -> Self {
         self.network.push(command);
         self
     }
 
-    /// Runs the test `name` of `module`, which is `module_path!()`, again in this world, in an
-    /// empty folder which is `HOME` too, and fails if it fails there. Returns `true` in there.
+    /// Runs the test `name` of `module`, which is `module_path!()`, again in this environment. Its
+    /// working directory is empty and is also `HOME`. This process fails if the test fails there.
+    /// Returns `true` in the new process.
     pub(crate) fn enter(self, module: &str, name: &str) -> bool {
-        // The test harness leaves out the name of the crate.
+        // The test harness omits the name of the crate.
         let name = match module.split_once("::") {
             Some((_, module)) => &format!("{module}::{name}"),
             None => name,
@@ -66,8 +67,8 @@ impl World {
         let output = command.output().unwrap();
         let (out, err) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "in its own world, {name} failed:\n{out}\n{err}");
-        assert!(out.contains("1 passed"), "in its own world, {name} did not run:\n{out}\n{err}");
+        assert!(output.status.success(), "in its own process, {name} failed:\n{out}\n{err}");
+        assert!(out.contains("1 passed"), "in its own process, {name} did not run:\n{out}\n{err}");
         false
     }
 }

@@ -1,5 +1,5 @@
-"""Cloud Run's own schema, from Google's description of its API, as JSON Schema that refuses what it
-does not know."""
+"""Cloud Run's schema from Google's description of its API, as a JSON Schema that refuses unknown
+fields."""
 
 import json
 import re
@@ -31,7 +31,8 @@ def strict(schema):
 
 
 def definition(schema):
-    # A description of a whole type says what Cloud Run lacks of it, not that it lacks the type.
+    # The description of a type says which of its fields Cloud Run lacks, not that it lacks the
+    # type.
     return strict({**schema, "description": ""})
 
 
@@ -46,7 +47,7 @@ VALIDATOR = jsonschema.Draft202012Validator(
     }
 )
 
-# The schema has any annotation; its text says which of Cloud Run's own a resource may have.
+# The schema allows any annotation. Its text says which of Cloud Run's own a resource may have.
 ANNOTATIONS = {
     name: set(re.findall(r"\w+", kinds))
     for name, kinds in re.findall(
@@ -61,4 +62,4 @@ def validate(service):
     for kind, resource in (("Service", service), ("Revision", service["spec"]["template"])):
         for name in resource["metadata"].get("annotations", {}):
             if name.startswith(OWN) and kind not in ANNOTATIONS.get(name, ()):
-                raise jsonschema.ValidationError(f"{name} is no annotation of a {kind}")
+                raise jsonschema.ValidationError(f"{name} is not an annotation of a {kind}")

@@ -1,4 +1,4 @@
-"""What deploy/ has, read."""
+"""The parsed files of deploy/."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ CONTAINERFILE = DEPLOY / "Containerfile"
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """YAML forbids a key that is there twice; PyYAML takes the last."""
+    """Refuses duplicate keys. YAML forbids them, but PyYAML takes the last one."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"twice the same key: {node.start_mark}"
+        assert len(keys) == len(set(keys)), f"duplicate key: {node.start_mark}"
         return super().construct_mapping(node, deep)
 
 
@@ -31,7 +31,7 @@ KUBERNETES = {
 }
 CLOUD_RUN = load(DEPLOY / "cloud-run" / "service.yaml")
 
-# Where the gateway runs in a pod: the pod's description, and the gateway's container in it.
+# The pods in which the gateway runs, and the gateway's container in each of them.
 PODS = {
     "Deployment": KUBERNETES["deployment.yaml"]["spec"]["template"]["spec"],
     "sidecar": KUBERNETES["sidecar.example.yaml"]["spec"],
@@ -49,7 +49,7 @@ CONTAINERS = {name: gateway(pod) for name, pod in PODS.items()}
 
 
 def unit():
-    """The unit's settings: lists, since some may come more than once."""
+    """The unit's settings, as lists because a setting may occur more than once."""
     settings = {}
     for line in UNIT.read_text().splitlines():
         if line and line[0] not in "#[":
@@ -59,7 +59,7 @@ def unit():
 
 
 def options(arguments):
-    """`--name=value` as a dictionary."""
+    """The arguments `--name=value` as a dictionary."""
     split = [argument.split("=", 1) for argument in arguments]
     assert all(len(pair) == 2 for pair in split), arguments
     return dict(split)

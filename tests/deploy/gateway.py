@@ -22,7 +22,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 
 def run(*arguments):
-    """A command that ends."""
+    """Runs a command and waits for its end."""
     return subprocess.run(
         [BINARY, *arguments], capture_output=True, text=True, env={}, timeout=PATIENCE
     )
@@ -39,12 +39,12 @@ def here(arguments, folder):
         "--client-key-file": folder / "client-keys",
     }
     given = options(arguments)
-    # What a file says is kept, but for these.
+    # All other values of the file are kept.
     return ["--emulator"] + [f"{name}={mine.get(name, value)}" for name, value in given.items()]
 
 
 def environment(container):
-    """Its variables, with a key where a secret would be."""
+    """The container's variables, with a client key in place of a secret."""
     return {
         variable["name"]: variable.get("value", f"team-a:{KEY}")
         for variable in container.get("env", [])
@@ -59,19 +59,19 @@ class Gateway(Process, Control):
         self.admin = self.read("admin on http://")
 
     def status(self, path):
-        """Of the admin listener."""
+        """The status that the admin listener returns for a path."""
         connection = http.client.HTTPConnection(self.admin, timeout=PATIENCE)
         connection.request("GET", path)
         return connection.getresponse().status
 
     def until(self, path, status):
-        """Asks the admin listener again and again."""
+        """Polls the admin listener until it returns the status."""
         deadline = time.monotonic() + PATIENCE
         while (found := self.status(path)) != status:
-            assert time.monotonic() < deadline, f"{path} still says {found}"
+            assert time.monotonic() < deadline, f"{path} still returns {found}"
 
     def chat(self, **more):
-        """An answer, of which nothing but the head has been read."""
+        """Returns a response whose body has not been read."""
         connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         messages = [{"role": "user", "content": "hello"}]
         body = {"model": "gemini-2.5-flash", "messages": messages} | more

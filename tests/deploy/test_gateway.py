@@ -1,4 +1,4 @@
-"""What the files ask of vertex-gateway, asked of the binary."""
+"""Tests the files against the vertex-gateway binary."""
 
 import re
 
@@ -15,7 +15,7 @@ FILES = [*DEPLOY.glob("kubernetes/*"), *DEPLOY.glob("cloud-run/*"), *DEPLOY.glob
 
 
 def drained(arguments):
-    """Seconds from SIGTERM to the end, if nothing ends by itself."""
+    """Seconds from SIGTERM to the end of the process, if no request finishes earlier."""
     given = options(arguments)
     return int(given.get("--drain-delay", 0)) + int(given["--drain-timeout"])
 
@@ -23,21 +23,21 @@ def drained(arguments):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_each_option_and_variable_is_one_of_the_gateway(path):
     text = path.read_text()
-    # In comments as well, but for the lines that say how to apply the file.
+    # Comments are checked as well, except the lines that say how to apply the file.
     text = re.sub("^# (gcloud|kubectl) .*", "", text, flags=re.MULTILINE)
     assert set(re.findall(r"--[a-z][a-z-]+", text)) <= OPTIONS
     named = re.findall(r"\b(?:VERTEX_|GOOGLE_)[A-Z_]+", text)
     assert set(named) <= VARIABLES, set(named) - VARIABLES
 
 
-def test_the_page_names_options_that_exist():
+def test_the_page_names_only_existing_options():
     named = re.findall(r"`(--[a-z][a-z-]+)", PAGE)
     assert named and set(named) <= OPTIONS
     [first_try] = re.findall(r"^podman run .* vertex-gateway (.*)$", PAGE, re.MULTILINE)
     assert set(re.findall(r"--[a-z][a-z-]+", first_try)) <= OPTIONS
 
 
-def test_the_page_has_the_times_of_the_deployment():
+def test_the_page_repeats_the_times_of_the_deployment():
     delay = options(CONTAINERS["Deployment"]["args"])["--drain-delay"]
     drained_by = drained(CONTAINERS["Deployment"]["args"])
     grace = PODS["Deployment"]["terminationGracePeriodSeconds"]
@@ -45,8 +45,8 @@ def test_the_page_has_the_times_of_the_deployment():
     assert told == ["0", delay, f"up to {drained_by}", str(grace)]
 
 
-def test_the_environments_are_of_the_gateway():
-    """Whatever they are called."""
+def test_each_environment_variable_is_one_of_the_gateway():
+    """This includes variables without the prefix of the other test."""
     for container in CONTAINERS.values():
         assert {variable["name"] for variable in container.get("env", [])} <= VARIABLES
     example = (DEPLOY / "systemd" / "environment.example").read_text()
@@ -54,13 +54,13 @@ def test_the_environments_are_of_the_gateway():
     assert named and set(named) <= VARIABLES
 
 
-def test_the_check_finds_nothing_wrong_with_the_configuration(tmp_path):
+def test_the_configuration_passes_the_check_command(tmp_path):
     here([], tmp_path)
     check = run("check", "--emulator", f"--config={tmp_path / 'gateway.toml'}")
     assert check.returncode == 0, check.stdout
 
 
-def test_the_example_of_keys_has_to_be_replaced(tmp_path):
+def test_the_example_keys_are_refused(tmp_path):
     keys = tmp_path / "client-keys"
     keys.write_text(KUBERNETES["client-keys.example.yaml"]["stringData"]["client-keys"])
     refused = run("--emulator", "--listen=127.0.0.1:0", f"--client-key-file={keys}")
@@ -69,7 +69,7 @@ def test_the_example_of_keys_has_to_be_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_the_probes_hit(name, tmp_path):
+def test_the_probes_succeed(name, tmp_path):
     container = CONTAINERS[name]
     with running(container, tmp_path) as gateway:
         assert gateway.chat().status == 200
@@ -79,11 +79,11 @@ def test_the_probes_hit(name, tmp_path):
             gateway.until(probe["httpGet"]["path"], 200)
 
 
-def test_after_sigterm_it_is_not_ready_and_ends_with_its_last_stream(tmp_path):
+def test_after_sigterm_the_gateway_is_not_ready_and_ends_with_its_last_stream(tmp_path):
     container = CONTAINERS["Deployment"]
     chunks = 40
     probe = container["readinessProbe"]
-    # It lasts for longer than Kubernetes takes to notice.
+    # The stream lasts longer than Kubernetes takes to notice the failing probe.
     noticed = probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
     with running(container, tmp_path) as gateway:
         gateway.until("/readyz", 200)
@@ -94,7 +94,7 @@ def test_after_sigterm_it_is_not_ready_and_ends_with_its_last_stream(tmp_path):
         gateway.process.terminate()
         gateway.until("/readyz", 503)
         assert gateway.status("/healthz") == 200
-        # Until the nodes have heard, new connections still come.
+        # New connections still arrive until the nodes have updated their rules.
         gateway.set_faults(stream={})
         assert gateway.chat().status == 200
 
@@ -105,18 +105,18 @@ def test_after_sigterm_it_is_not_ready_and_ends_with_its_last_stream(tmp_path):
         assert gateway.process.wait(grace) == 0
 
 
-def test_each_kill_leaves_time_to_drain():
+def test_each_grace_period_leaves_time_to_drain():
     deployment = CONTAINERS["Deployment"]
     grace = PODS["Deployment"]["terminationGracePeriodSeconds"]
     assert drained(deployment["args"]) + 10 <= grace
-    # Connections are accepted until a failing probe has been noticed.
+    # Connections are accepted until Kubernetes has noticed the failing probe.
     probe = deployment["readinessProbe"]
     noticed = probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
     assert noticed <= int(options(deployment["args"])["--drain-delay"])
 
     sidecar = CONTAINERS["sidecar"]
     assert drained(sidecar["args"]) + 10 <= PODS["sidecar"]["terminationGracePeriodSeconds"]
-    # Cloud Run's are fixed: 10 s.
+    # The grace period of Cloud Run is fixed at 10 s.
     assert drained(CONTAINERS["Cloud Run"]["args"]) < 10
     [_, *arguments] = unit()["ExecStart"][0].split()
     assert drained(arguments) + 10 <= int(unit()["TimeoutStopSec"][0])

@@ -1,4 +1,4 @@
-"""What the manifests say of each other, which no schema knows."""
+"""Tests the references between the manifests, which no schema checks."""
 
 from files import CONTAINERS, DEPLOY, KUBERNETES, KUSTOMIZATION, PODS, options, port
 
@@ -8,7 +8,7 @@ LABELS = POD["metadata"]["labels"]
 PORTS = {port["name"]: port["containerPort"] for port in CONTAINERS["Deployment"]["ports"]}
 
 
-def test_the_kustomization_has_every_manifest_but_examples():
+def test_the_kustomization_lists_every_manifest_except_examples():
     there = {path.name for path in (DEPLOY / "kubernetes").glob("*.yaml")}
     examples = {name for name in there if ".example." in name}
     assert set(KUSTOMIZATION["resources"]) == there - examples - {"kustomization.yaml"}
@@ -17,7 +17,7 @@ def test_the_kustomization_has_every_manifest_but_examples():
     assert image["name"] == CONTAINERS["Deployment"]["image"]
 
 
-def test_everything_that_selects_pods_selects_those_of_the_deployment():
+def test_all_selectors_match_the_pods_of_the_deployment():
     selectors = [
         DEPLOYMENT["spec"]["selector"]["matchLabels"],
         KUBERNETES["service.yaml"]["spec"]["selector"],
@@ -34,7 +34,7 @@ def test_everything_that_selects_pods_selects_those_of_the_deployment():
     assert (target["kind"], target["name"]) == ("Deployment", DEPLOYMENT["metadata"]["name"])
 
 
-def test_what_the_pod_names_is_there():
+def test_the_resources_that_the_pod_names_exist():
     pod = POD["spec"]
     assert pod["serviceAccountName"] == KUBERNETES["service-account.yaml"]["metadata"]["name"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
@@ -52,7 +52,7 @@ def test_what_the_pod_names_is_there():
     ]
 
 
-def test_ports_are_those_on_which_the_gateway_listens():
+def test_all_ports_are_ports_of_the_gateway():
     [to] = KUBERNETES["service.yaml"]["spec"]["ports"]
     assert to["targetPort"] == "http"
     allowed = [rule["ports"] for rule in KUBERNETES["network-policy.yaml"]["spec"]["ingress"]]
@@ -67,7 +67,7 @@ def test_ports_are_those_on_which_the_gateway_listens():
             assert port(container, probe["httpGet"]["port"]) == numbers["--admin-listen"]
 
 
-def test_no_container_may_do_more_than_it_must():
+def test_containers_have_minimal_privileges():
     for name in ("Deployment", "sidecar"):
         assert PODS[name]["securityContext"]["runAsNonRoot"]
         assert PODS[name]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -78,7 +78,7 @@ def test_no_container_may_do_more_than_it_must():
         }
 
 
-def test_the_program_beside_a_sidecar_asks_it():
+def test_the_program_beside_a_sidecar_uses_the_sidecar():
     [program] = PODS["sidecar"]["containers"]
     environment = {variable["name"]: variable["value"] for variable in program["env"]}
     listen = options(CONTAINERS["sidecar"]["args"])["--listen"]

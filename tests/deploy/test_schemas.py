@@ -1,4 +1,4 @@
-"""The files against the schemas and tools of what reads them, each of which is shown to refuse."""
+"""Tests the files against the schemas and tools of their readers. Each reader is shown to refuse a wrong file."""
 
 import copy
 import os
@@ -14,13 +14,13 @@ import pytest
 from files import CLOUD_RUN, CONTAINERFILE, CONTAINERS, KUBERNETES, ROOT, UNIT
 from sidecar import BINARY
 
-# The oldest that has what the manifests use, and the newest that the package knows.
+# The oldest version that supports the manifests, and the newest that the package knows.
 VERSIONS = ("1.29", "1.37")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", KUBERNETES)
-def test_a_manifest_is_what_kubernetes_reads(name, version):
+def test_a_manifest_is_valid_for_kubernetes(name, version):
     kubernetes_validate.validate(KUBERNETES[name], version, strict=True)
 
 
@@ -40,7 +40,7 @@ def test_a_wrong_deployment_is_refused(change):
         kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
 
 
-def test_the_service_is_what_cloud_run_reads():
+def test_the_service_is_valid_for_cloud_run():
     cloud_run.validate(CLOUD_RUN)
 
 
@@ -52,7 +52,7 @@ def test_the_service_is_what_cloud_run_reads():
         lambda spec: spec["spec"]["containers"][0]["startupProbe"]["httpGet"].update(host="::1"),
         lambda spec: spec["metadata"]["annotations"].update({"run.googleapis.com/ingress": "all"}),
     ],
-    ids=["a typo", "a wrong type", "what Cloud Run has not", "an annotation of something else"],
+    ids=["a typo", "a wrong type", "a field that Cloud Run lacks", "an annotation of something else"],
 )
 def test_a_wrong_service_is_refused(change):
     service = copy.deepcopy(CLOUD_RUN)
@@ -62,7 +62,7 @@ def test_a_wrong_service_is_refused(change):
 
 
 def analyze(command, unit, folder):
-    """What systemd says of a unit, with the program where this machine has it."""
+    """Runs systemd-analyze on a unit, with the path of the program on this machine."""
     text = unit.replace("/usr/local/bin/vertex-gateway", str(Path(BINARY).resolve()))
     path = folder / "vertex-gateway.service"
     path.write_text(text)
@@ -75,7 +75,7 @@ def analyze(command, unit, folder):
     return run.returncode, run.stdout
 
 
-def test_systemd_has_nothing_to_say_of_the_unit(tmp_path):
+def test_systemd_accepts_the_unit_without_a_warning(tmp_path):
     assert analyze(["verify"], UNIT.read_text(), tmp_path) == (0, "")
 
 
@@ -84,14 +84,14 @@ def test_systemd_has_nothing_to_say_of_the_unit(tmp_path):
     [("ProtectHome=", "ProtectHomes="), ("=/usr/local/bin/", "=/usr/local/no/bin/")],
     ids=["a typo", "no such program"],
 )
-def test_systemd_tells_what_is_wrong_with_a_unit(right, wrong, tmp_path):
+def test_systemd_reports_an_error_in_a_unit(right, wrong, tmp_path):
     text = UNIT.read_text()
     assert right in text
     assert analyze(["verify"], text.replace(right, wrong), tmp_path)[1]
 
 
 def test_the_unit_exposes_little(tmp_path):
-    """In tenths, of systemd's 10.0; without hardening it is 9.6."""
+    """The threshold is in tenths: 1.5 of systemd's 10.0. Without hardening the unit has 9.6."""
     command = ["security", "--offline=true", "--threshold=15"]
     assert analyze(command, UNIT.read_text(), tmp_path)[0] == 0
     without = UNIT.read_text().replace("DynamicUser=yes", "").replace("PrivateUsers=yes", "")
@@ -103,12 +103,12 @@ def hadolint(path):
     return subprocess.run([tool, path], capture_output=True, text=True)
 
 
-def test_hadolint_has_nothing_to_say_of_the_containerfile():
+def test_hadolint_accepts_the_containerfile():
     run = hadolint(CONTAINERFILE)
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_hadolint_tells_what_is_wrong_with_a_containerfile(tmp_path):
+def test_hadolint_reports_an_error_in_a_containerfile(tmp_path):
     path = tmp_path / "Containerfile"
     path.write_text(CONTAINERFILE.read_text().replace("ENTRYPOINT [", "ENTRYPOINT sh ["))
     assert "DL3025" in hadolint(path).stdout
@@ -119,7 +119,7 @@ def instructions(name):
     return [line.split()[1:] for line in lines if line.startswith(f"{name} ")]
 
 
-def test_the_image_has_what_the_manifests_ask_for():
+def test_the_image_has_the_user_and_ports_of_the_manifests():
     pod = KUBERNETES["deployment.yaml"]["spec"]["template"]["spec"]["securityContext"]
     user = f"{pod['runAsUser']}:{pod['runAsGroup']}"
     assert instructions("USER") == [[user]]
@@ -127,12 +127,12 @@ def test_the_image_has_what_the_manifests_ask_for():
     exposed = {int(port) for [*ports] in instructions("EXPOSE") for port in ports}
     for container in CONTAINERS.values():
         assert {port["containerPort"] for port in container["ports"]} <= exposed
-        # The image's own entry point.
+        # The manifests use the entry point of the image.
         assert "command" not in container
 
 
 def copied(folder):
-    """Puts into a folder what the Containerfile copies out of the repository."""
+    """Copies the files that the Containerfile copies from the repository into a folder."""
     for source in instructions("COPY"):
         if not source[0].startswith("--"):
             for path in source[:-1]:
@@ -144,7 +144,7 @@ def copied(folder):
 
 
 def cargo(folder):
-    """Cargo, as the Containerfile calls it, as far as to the compiler, which is none."""
+    """Runs cargo as the Containerfile does, with a compiler that fails."""
     [command] = [words for words in instructions("RUN") if words[:2] == ["cargo", "build"]]
     assert "--locked" in command and "--features" in command
     return subprocess.run(
@@ -156,7 +156,7 @@ def cargo(folder):
     ).stderr
 
 
-def test_the_containerfile_copies_what_cargo_needs(tmp_path):
+def test_the_containerfile_copies_all_files_that_cargo_needs(tmp_path):
     copied(tmp_path)
     assert "`false -vV`" in cargo(tmp_path)
     shutil.rmtree(tmp_path / "examples")

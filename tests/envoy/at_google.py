@@ -1,5 +1,5 @@
-"""Runs where Google's names are this machine's: the shipped file, with its own ports and with the
-emulator's certificate alone in place of the public authorities'. Prints what arrived where."""
+"""Runs the shipped file in a network where Google's host names lead to this machine. The file keeps its
+own ports, and trusts only the emulator's certificate. Prints the host and the status of each request."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A world for each test."""
+"""Starts the programs for each test."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ if not has_ext_authz():
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    """The SDK reads the environment."""
+    """Removes the variables that the SDK reads."""
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""OpenAI's SDK through a real Envoy, to the emulator."""
+"""Tests of OpenAI's SDK through a real Envoy to the emulator."""
 
 import hashlib
 import json
@@ -16,15 +16,15 @@ from world import ENVOY, FILE, MODEL, chat, said
 HELLO = "This is the Vertex AI emulator. You said: hello"
 
 
-def test_envoy_takes_the_file_as_it_is_shipped():
+def test_the_shipped_file_is_valid_for_envoy():
     command = [ENVOY, "--mode", "validate", "-l", "warning", "-c", str(FILE)]
     run = subprocess.run(command, capture_output=True, text=True, env={}, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
-    # Nothing is deprecated, and nothing doubtful.
+    # Envoy prints no warning, such as one about a deprecated field.
     assert run.stderr.strip() == "", run.stderr
 
 
-def test_calls_of_the_sdk_pass(world):
+def test_calls_of_the_sdk_reach_vertex_ai(world):
     world.start()
     with world.envoy.client("of-the-client") as client:
         answer = chat(client)
@@ -40,7 +40,7 @@ def test_calls_of_the_sdk_pass(world):
     assert first["host"] == f"localhost:{world.emulator.port}"
     assert first["principal"].startswith("emulator@")
     for request in (first, second):
-        # By which the second attempt would be known.
+        # The gateway recognizes a second attempt by this header.
         assert "x-envoy-attempt-count" in request["header_names"]
         assert "x-forwarded-for" not in request["header_names"]
     assert world.emulator.generations() == [(200, 1), (200, 1)]
@@ -48,7 +48,7 @@ def test_calls_of_the_sdk_pass(world):
     assert (stats["token_mints"], stats["api_requests"]) == (1, 2)
 
 
-def test_what_must_not_travel_does_not(world):
+def test_private_headers_and_keys_do_not_reach_vertex_ai(world):
     world.start()
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
     status, _, _ = world.envoy.post(
@@ -75,14 +75,14 @@ def test_what_must_not_travel_does_not(world):
     [request] = world.emulator.requests()
     assert request["query"] == "alt=sse"
     names = set(request["header_names"])
-    # Nor who the client is: of headers there are these, and no others.
+    # Only these headers are forwarded, and none of them identifies the client.
     assert names == {
         *("accept-encoding", "authorization", "content-length", "content-type", "host"),
         *("x-envoy-attempt-count", "x-request-id", "x-vertex-ai-labels"),
     }
 
 
-def test_a_handshake_for_a_websocket_is_426(world):
+def test_a_websocket_handshake_is_426(world):
     world.start()
     head = (
         "GET /v1/responses HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
@@ -98,7 +98,7 @@ def test_a_handshake_for_a_websocket_is_426(world):
     assert world.emulator.stats()["api_requests"] == 0
 
 
-def test_a_stream_asks_proxies_not_to_hold_it_back(world):
+def test_a_stream_disables_the_buffering_of_proxies(world):
     world.start()
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "stream": True}
     status, headers, _ = world.envoy.post("/v1/chat/completions", body)
@@ -121,7 +121,7 @@ def test_a_request_has_one_id_from_the_client_to_the_log(world, tmp_path):
     keys.write_text("team-a:sk-0123456789abcdef\n")
     world.start("--client-key-file", keys)
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
-    # Envoy writes into what looks like one of its own, if it is told to trace.
+    # Envoy modifies an id that looks like one of its own if tracing is enabled.
     for id in ["mine-1", "6b0d4a4e-7f2c-4d0e-8f57-3c1d6f1f2a7b", None]:
         given = {"x_request_id": id} if id else {}
         for key, expected in [("sk-0123456789abcdef", 200), ("sk-wrong", 401)]:
@@ -134,7 +134,7 @@ def test_a_request_has_one_id_from_the_client_to_the_log(world, tmp_path):
             poll(lambda: any(all(o in line for o in of_it) for line in world.log().splitlines()))
 
 
-def test_a_body_that_does_not_come_is_not_waited_for_and_a_slow_answer_is(world):
+def test_a_missing_body_times_out_and_a_slow_response_does_not(world):
     world.start(changes={"request_timeout: 300s": "request_timeout: 3s"})
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -144,13 +144,13 @@ def test_a_body_that_does_not_come_is_not_waited_for_and_a_slow_answer_is(world)
         connection.sendall(head.encode() + b'{"model":')
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert world.emulator.stats()["api_requests"] == 0
-    # Longer than that, once the request is whole.
+    # The response takes longer than that limit, which ends with the request.
     world.emulator.set_faults(stream={"first_byte_delay_ms": 5000})
     with world.envoy.client() as client:
         assert said(chat(client)) == HELLO
 
 
-def test_so_many_bodies_and_no_more_wait_to_be_checked(world):
+def test_the_number_of_bodies_that_wait_for_a_check_is_limited(world):
     world.emulator.set_token(delay_ms=5000)
     world.start(changes={"max_requests: 1000,": "max_requests: 1,"})
     with world.envoy.client() as client, ThreadPoolExecutor(1) as pool:
@@ -162,17 +162,17 @@ def test_so_many_bodies_and_no_more_wait_to_be_checked(world):
         assert said(first.result()) == HELLO
 
 
-def test_an_answer_has_all_the_time_it_needs(world):
+def test_a_response_may_take_longer_than_envoys_default_timeout(world):
     world.start()
-    # Envoy's own limit is 15 s.
+    # Envoy's default limit is 15 s.
     world.emulator.set_faults(stream={"first_byte_delay_ms": 16_000})
     with world.envoy.client() as client:
         assert len(list(chat(client, stream=True))) > 1
 
 
-def test_a_chunk_arrives_when_it_is_sent_and_a_client_that_leaves_ends_the_stream(world):
+def test_a_chunk_arrives_when_it_is_sent_and_a_disconnect_ends_the_stream(world):
     world.start()
-    # The second one would come after the end of the test.
+    # The second chunk would arrive after the end of the test.
     world.emulator.set_faults(stream={"chunk_delay_ms": 600_000})
     with world.envoy.client() as client:
         with chat(client, stream=True) as stream:
@@ -183,11 +183,11 @@ def test_a_chunk_arrives_when_it_is_sent_and_a_client_that_leaves_ends_the_strea
             )
             assert 0 < len(text) < len(HELLO)
             assert world.emulator.stats()["streams"]["open"] == 1
-        # And a client that does not wait ends it, as far as Vertex AI.
+        # A client that disconnects ends the stream up to Vertex AI.
         poll(lambda: world.emulator.stats()["streams"]["aborted"] == 1)
 
 
-def test_errors_are_those_of_vertex_ai_or_of_the_gateway(world):
+def test_errors_come_from_vertex_ai_or_from_the_gateway(world):
     world.start()
     with world.envoy.client() as client:
         with pytest.raises(openai.BadRequestError) as error:
@@ -205,7 +205,7 @@ def test_errors_are_those_of_vertex_ai_or_of_the_gateway(world):
             before = world.emulator.stats()["api_requests"]
             with pytest.raises(kind):
                 chat(client)
-            assert world.emulator.stats()["api_requests"] == before + 1, "it was sent once"
+            assert world.emulator.stats()["api_requests"] == before + 1, "the request was sent once"
         world.emulator.set_faults()
         for path in ["/v1/../x", "/v1/%2e%2e/x", "//evil.com/v1/chat/completions", "/v1/a%2fb"]:
             status, _, answer = world.envoy.post(path, {})
@@ -215,7 +215,7 @@ def test_errors_are_those_of_vertex_ai_or_of_the_gateway(world):
     assert world.emulator.stats()["token_mints"] == 1
 
 
-def test_a_hundred_at_once_share_one_token(world):
+def test_a_hundred_concurrent_requests_share_one_token(world):
     world.start()
     with world.envoy.client() as client, ThreadPoolExecutor(100) as pool:
         answers = list(pool.map(lambda number: said(chat(client, f"<{number}>")), range(300)))
@@ -223,7 +223,7 @@ def test_a_hundred_at_once_share_one_token(world):
     assert world.emulator.stats()["token_mints"] == 1
 
 
-def test_a_token_is_refreshed_ahead_of_its_end(world):
+def test_a_token_is_refreshed_before_its_expiry(world):
     world.emulator.set_token(expires_in=6)
     world.start()
     with world.envoy.client() as client:
@@ -235,7 +235,7 @@ def test_a_token_is_refreshed_ahead_of_its_end(world):
     assert set(world.emulator.stats()["by_status"]) == {"200"}
 
 
-def test_a_revoked_token_heals_and_the_client_sees_nothing(world):
+def test_a_revoked_token_is_replaced_without_an_error_for_the_client(world):
     world.start()
     with world.envoy.client() as client:
         assert said(chat(client)) == HELLO
@@ -251,7 +251,7 @@ def test_a_revoked_token_heals_and_the_client_sees_nothing(world):
     assert world.log().count('outcome="replayed"') == 2
 
 
-def test_a_revocation_under_load_costs_one_token_and_no_answer(world):
+def test_a_revocation_under_load_costs_one_token_and_fails_no_request(world):
     world.start()
     over = threading.Event()
     counts, failures = [0] * 16, []
@@ -282,11 +282,11 @@ def test_a_revocation_under_load_costs_one_token_and_no_answer(world):
     with ThreadPoolExecutor(len(counts)) as pool:
         workers = [pool.submit(ask, worker) for worker in range(len(counts))]
         try:
-            # As many as are forced at once; more come one each 30 s.
+            # The gateway allows this many forced refreshes at once, and then one each 30 s.
             for number in (1, 2, 3, 4):
                 poll(lambda: newest_token_at_work(number))
-                # Then nobody's second attempt is still under way, which would meet the next
-                # revocation: there is no third.
+                # Then no second attempt is still in flight. A second attempt that met the next
+                # revocation would fail, because there is no third attempt.
                 enough = [count + 2 for count in counts]
                 poll(lambda: failures or all(c >= e for c, e in zip(counts, enough)))
                 if number < 4:
@@ -299,12 +299,12 @@ def test_a_revocation_under_load_costs_one_token_and_no_answer(world):
     stats = world.emulator.stats()
     assert stats["token_mints"] == 4
     assert stats["by_status"]["200"] == sum(counts)
-    # What was under way with a token that was revoked, each time.
+    # Each revocation affects only the requests that are in flight with the revoked token.
     assert 3 <= stats["by_status"]["401"] <= 3 * len(counts)
     assert set(stats["by_status"]) == {"200", "401"}
 
 
-def test_a_large_body_is_sent_again_whole(world):
+def test_a_large_body_is_replayed_completely(world):
     world.start()
     body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * 19_000_000}]}
     with world.envoy.client() as client:
@@ -321,7 +321,7 @@ def test_a_large_body_is_sent_again_whole(world):
 
 
 @pytest.mark.parametrize("retries", [1, 3])
-def test_a_permanent_401_goes_to_the_client_and_nobody_can_ask_for_more_attempts(world, retries):
+def test_a_permanent_401_reaches_the_client_and_headers_cannot_add_attempts(world, retries):
     world.start(changes={"num_retries: 1": f"num_retries: {retries}"})
     world.emulator.set_faults(api={"status": 401})
     body = {"model": MODEL, "messages": []}
@@ -339,12 +339,12 @@ def test_a_permanent_401_goes_to_the_client_and_nobody_can_ask_for_more_attempts
         assert "x-vertex-gateway-replay" not in headers
         assert not [name for name in headers if name.lower().startswith("x-envoy-")]
         sent.append(world.emulator.stats()["api_requests"] - before)
-    # Three refreshes at once; then the 401 is the last word.
+    # The gateway refreshes three times at once. After that it returns the 401 without a refresh.
     assert sent == [2, 2, 2, 1, 1, 1]
     assert world.emulator.stats()["token_mints"] == 4
 
 
-def test_a_slow_token_is_waited_for_and_a_missing_one_is_not_hidden(world):
+def test_a_replay_waits_for_a_slow_token_and_a_failed_refresh_returns_the_401(world):
     world.start()
     with world.envoy.client() as client:
         chat(client)
@@ -358,7 +358,7 @@ def test_a_slow_token_is_waited_for_and_a_missing_one_is_not_hidden(world):
     assert world.emulator.generations()[-2:] == [(200, 2), (401, 2)]
 
 
-def test_clients_must_have_keys_if_there_are_any(world, tmp_path):
+def test_clients_need_a_key_if_keys_are_configured(world, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("team-a:sk-0123456789abcdef\n")
     world.start("--client-key-file", keys)
@@ -371,9 +371,9 @@ def test_clients_must_have_keys_if_there_are_any(world, tmp_path):
     assert world.emulator.generations() == [(200, 1)]
 
 
-def test_no_token_goes_out_in_clear_text(world):
+def test_no_token_is_sent_without_tls(world):
     world.start_gateway()
-    # Somebody forgets the cluster's TLS.
+    # The cluster of this file has no TLS by mistake.
     text = FILE.read_text()
     begin = text.index("      transport_socket:\n")
     end = text.index("      typed_extension_protocol_options:\n", begin)
@@ -388,23 +388,23 @@ def test_no_token_goes_out_in_clear_text(world):
 
 
 @pytest.mark.parametrize("allow, expected", [("true", 200), ("false", 500)])
-def test_without_ext_proc_requests_go_on_if_the_file_allows_it(world, allow, expected):
-    nobody = """
-    - name: nobody
+def test_without_ext_proc_requests_continue_if_the_file_allows_it(world, allow, expected):
+    unreachable = """
+    - name: unreachable
       type: STATIC
       connect_timeout: 1s
       load_assignment:
-        cluster_name: nobody
+        cluster_name: unreachable
         endpoints:
           - lb_endpoints:
               - endpoint:
                   address:
                     socket_address: { address: 127.0.0.1, port_value: 1 }
 """
-    text = "    # A stream for each attempt under way.\n"
+    text = "    # One stream for each attempt in flight.\n"
     changes = {
-        text: nobody + text,
-        "cluster_name: vertex_gateway }": "cluster_name: nobody }",
+        text: unreachable + text,
+        "cluster_name: vertex_gateway }": "cluster_name: unreachable }",
         "failure_mode_allow: true": f"failure_mode_allow: {allow}",
     }
     world.start(changes=changes)
@@ -413,13 +413,14 @@ def test_without_ext_proc_requests_go_on_if_the_file_allows_it(world, allow, exp
     assert world.emulator.stats()["api_requests"] == (expected == 200)
 
 
-def test_without_the_gateway_nothing_passes_and_what_is_under_way_is_unharmed(world):
+def test_without_the_gateway_new_requests_fail_and_requests_in_flight_finish(world):
     world.start("--drain-timeout", "1")
     world.emulator.set_faults(stream={"first_byte_delay_ms": 3000})
     with world.envoy.client() as client, ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(chat, client), pool.submit(lambda: list(chat(client, stream=True)))]
         poll(lambda: world.emulator.stats()["api_requests"] == 2)
-        # Cut, since Vertex AI takes longer.
+        # The streams to the gateway are closed early, because Vertex AI takes longer than the
+        # drain.
         world.stop_gateway()
         with pytest.raises(openai.InternalServerError) as error:
             chat(client)
@@ -428,7 +429,7 @@ def test_without_the_gateway_nothing_passes_and_what_is_under_way_is_unharmed(wo
         assert said(waiting[0].result()) == HELLO
         assert len(waiting[1].result()) > 1
         world.emulator.set_faults()
-        # Its replacement knows nothing of the tokens before.
+        # The new gateway process does not know the previous tokens.
         world.start_gateway()
         poll(lambda: answers(client))
         world.emulator.revoke()

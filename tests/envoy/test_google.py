@@ -1,4 +1,4 @@
-"""The shipped file at Google's own hosts, in a network where they are the emulator."""
+"""Tests the shipped file with Google's own host names, in a network where they lead to the emulator."""
 
 import json
 import os
@@ -13,11 +13,11 @@ HOSTS = """127.0.0.1 localhost
 """
 
 
-def test_each_model_is_asked_at_its_own_host_by_tls(tmp_path):
+def test_each_model_is_called_at_its_own_host_over_tls(tmp_path):
     (tmp_path / "hosts").write_text(HOSTS)
     inside = 'ip link set lo up && mount --bind "$1/hosts" /etc/hosts && exec "$2" "$3" "$1"'
     script = Path(__file__).with_name("at_google.py")
-    # Without being root, the kernel must allow user namespaces.
+    # Without root, the kernel must allow user namespaces.
     spaces = ["-m", "-n"] if os.geteuid() == 0 else ["-r", "-m", "-n"]
     run = subprocess.run(
         ["unshare", *spaces, "sh", "-c", inside, "sh", str(tmp_path), sys.executable, str(script)],

@@ -1,4 +1,4 @@
-"""The emulator, `vertex-gateway ext-authz` and a real Envoy, with the file that is shipped."""
+"""The emulator, `vertex-gateway ext-authz` and a real Envoy with the shipped file."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
 
-from sidecar import PATIENCE, ROOT, Control, Process, poll  # First: no call leaves this machine.
+from sidecar import PATIENCE, ROOT, Control, Process, poll  # Imported first, so that no call leaves this machine.
 
 import openai
 
@@ -21,7 +21,7 @@ ENVOY = str(resources.files("envoy") / "_bin" / "envoy")
 
 MODEL = "google/gemini-2.5-flash"
 
-# What the shipped file has, each once, and what stands there on the tests' machine.
+# Texts that the shipped file contains once each. The tests replace them by values of this machine.
 CLIENTS = "{ address: 127.0.0.1, port_value: 8080 }"
 ADMIN = "{ address: 127.0.0.1, port_value: 9901 }"
 GATEWAY = "{ address: 127.0.0.1, port_value: 8082 }"
@@ -30,13 +30,13 @@ AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 def changed(text, changes):
     for old, new in changes.items():
-        assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
         text = text.replace(old, new)
     return text
 
 
 def free_port():
-    """A port below those that the kernel gives away, so no one takes it before it is used."""
+    """A port below the kernel's ephemeral range, so that no other process gets it before it is used."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         first = int(file.read().split()[0])
     for port in random.sample(range(10_000, first), 100):
@@ -47,14 +47,14 @@ def free_port():
 
 
 class Emulator(Process, Control):
-    """Vertex AI, by TLS."""
+    """Vertex AI over TLS."""
 
     def __init__(self, folder, *arguments):
         super().__init__("emulator", "--tls", *(arguments or ["--listen", "127.0.0.1:0"]))
         self.address = self.read("emulator listening on https://")
         self.control_url = self.read("emulator control on ")
         self.port = int(self.address.rsplit(":", 1)[1])
-        # Envoy takes a certificate itself for the authority to trust.
+        # Envoy accepts the server's certificate itself as the trusted authority.
         self.authority = folder / "authority.pem"
         self.authority.write_text(ssl.get_server_certificate(("127.0.0.1", self.port)))
         self.key = folder / "key.json"
@@ -62,7 +62,7 @@ class Emulator(Process, Control):
         self.key.write_text(json.dumps(self.control("GET", "service_account_key")))
 
     def generations(self):
-        """Of each request: the status, and the number of its token."""
+        """Returns the status of each request, and the number of its token."""
         return [(r["status"], r["token_generation"]) for r in self.requests()]
 
 
@@ -71,7 +71,8 @@ class Envoy:
         self.path = folder / "envoy.yaml"
         self.path.write_text(changed(FILE.read_text(), changes))
         port = r"port_value: (\d+)"
-        # In the file's order: its own admin listener, then that of clients.
+        # The first port in the file is Envoy's own admin listener, and the second is the listener
+        # for clients.
         admin, clients = re.findall(port, self.path.read_text())[:2]
         self.admin, self.port = int(admin), int(clients)
         self.log = open(folder / "envoy.log", "w")
@@ -112,13 +113,12 @@ class Envoy:
             self.process.kill()
             self.log.close()
 
-    # Without retries of its own, which would hide a failure.
-
+    # The client does not retry, because a retry would hide a failure.
     def client(self, key="unused"):
         return openai.OpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=PATIENCE)
 
     def post(self, path, body, **headers):
-        """The status, the headers and the body of the answer to what no SDK would send."""
+        """Sends a request that no SDK would send. Returns the status, the headers and the body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
@@ -132,7 +132,7 @@ class Envoy:
 
 
 class World:
-    """All three. What is started here ends here, and the gateway has to end well."""
+    """Runs the three programs and stops them. The gateway must exit with the code 0."""
 
     def __init__(self, folder):
         self.folder, self.stack = folder, ExitStack()

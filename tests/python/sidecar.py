@@ -1,4 +1,4 @@
-"""The program `vertex-gateway` as a process, and the control of its emulator."""
+"""The program `vertex-gateway` as a process, and the control API of its emulator."""
 
 import ipaddress
 import json
@@ -13,23 +13,23 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BINARY = os.environ.get("VERTEX_GATEWAY") or str(ROOT / "target" / "release" / "vertex-gateway")
 
-# As long as anything here may take that normally takes milliseconds.
+# The time limit in seconds for operations that normally take milliseconds.
 PATIENCE = 30.0
 
 
 def no_calls_out(event, arguments):
-    """Nothing that a client does by itself, such as telemetry, leaves this machine."""
+    """Prevents all connections to other machines, such as the telemetry of a client."""
     if event == "socket.connect" and isinstance(arguments[1], tuple):
         if not ipaddress.ip_address(arguments[1][0]).is_loopback:
             raise PermissionError(f"a test connects to {arguments[1]}")
 
 
-# Import this first: it holds for what is imported after it.
+# This module must be imported first, because the hook affects only later imports.
 sys.addaudithook(no_calls_out)
 
 
 def poll(what, deadline=PATIENCE):
-    """The first value of `what()` that is true."""
+    """Returns the first true value of `what()`."""
     end = time.monotonic() + deadline
     while True:
         value = what()
@@ -41,8 +41,8 @@ def poll(what, deadline=PATIENCE):
 
 
 class Process:
-    """One that says where it listens. Without `env`, it has nothing of the person's who runs the
-    tests."""
+    """A process that prints the address on which it listens. Without `env`, it gets no variables of the
+    person who runs the tests."""
 
     def __init__(self, *arguments, env={"VERTEX_GATEWAY_LOG": "warn,tower_vertex=info,vertex_gateway=info"}, log=None):
         self.log = open(log, "w") if log else None
@@ -56,8 +56,8 @@ class Process:
         )
 
     def read(self, start):
-        """The rest of the next line with this start."""
-        # One that hangs closes its output then, and the reading ends.
+        """Returns the rest of the next line with this start."""
+        # If the process hangs, it is killed. Its output is closed then, and the reading ends.
         watchdog = threading.Timer(PATIENCE, self.process.kill)
         watchdog.start()
         try:
@@ -69,7 +69,7 @@ class Process:
             watchdog.cancel()
 
     def stop(self):
-        """Asks it to end, and returns its exit code."""
+        """Terminates the process, and returns its exit code."""
         self.process.terminate()
         try:
             return self.process.wait(PATIENCE)
@@ -81,7 +81,7 @@ class Process:
 
 
 class Control:
-    """Of the emulator at `control_url`, past everything that is tested."""
+    """Controls the emulator at `control_url` directly, without the tested program."""
 
     control_url: str
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What the clients of the matrix did, as the tables of docs/clients.md.
+"""Prints the results of the client matrix, which are the tables of docs/clients.md.
 
-Reads `matrix.json` and `target/sdk/*.json`, which the tests of three languages leave behind, and
-prints the matrix. Fails if a cell is missing or failed, or if the page says something else.
-`--write` writes its tables again.
+Reads `matrix.json` and `target/sdk/*.json`, which the tests in three languages write, and prints the matrix.
+Fails if a cell is missing or failed, or if the page differs from the results. `--write` updates the tables
+of the page.
 """
 
 import argparse
@@ -18,7 +18,7 @@ MARKS = {"pass": "✓", "fail": "✗", "none": "–", "missing": "?"}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the tables again")
+    parser.add_argument("--write", action="store_true", help="update the tables of docs/clients.md")
     write = parser.parse_args().write
 
     matrix = json.loads((ROOT / "tests/sdk/matrix.json").read_text("utf-8"))
@@ -38,7 +38,7 @@ def main():
 
 
 def result_of(client):
-    """`None` if its tests did not run."""
+    """Returns the result of a client, or `None` if its tests did not run."""
     path = ROOT / f"target/sdk/{client}.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
@@ -57,14 +57,14 @@ def complaints(matrix, results):
         for action in actions:
             found = cell(result, action)
             if found == "none" and not result["notes"].get(action):
-                wrong.append(f"{client}, {action}: none, and no note says why")
+                wrong.append(f"{client}, {action}: none, without a note that gives the reason")
             elif found not in ("pass", "none"):
                 wrong.append(f"{client}, {action}: {found}")
         for action in result["cells"].keys() - actions:
             wrong.append(f"{client}, {action}: not in matrix.json")
         for case in matrix["errors"]:
             if not {"raw", "layer"} <= result["sees"].get(case, {}).keys():
-                wrong.append(f"{client}, {case}: not said what its user sees")
+                wrong.append(f"{client}, {case}: the text of the error is missing")
     return wrong
 
 
@@ -99,7 +99,7 @@ def side_by_side(matrix, results):
     actions = {action["id"]: action for action in matrix["actions"]}
     blocks = []
     for case in matrix["errors"]:
-        # Clients whose users read the same share a row.
+        # Clients with the same texts share a row.
         names = {}
         for client in matrix["clients"]:
             sees = (results[client["id"]] or {}).get("sees", {}).get(case, {})
@@ -115,7 +115,7 @@ def side_by_side(matrix, results):
 
 
 def code(text):
-    """As code within a table, whatever is in it."""
+    """Formats any text as code within a table."""
     text = " ".join(text.split()).replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     space = " " if "`" in text else ""
@@ -123,7 +123,7 @@ def code(text):
 
 
 def between_markers(path, marker, text, write):
-    """Complains if there is something else, or puts it there."""
+    """Compares the text between the markers, or replaces it."""
     name = path.relative_to(ROOT)
     before = path.read_text("utf-8")
     head, opening, rest = before.partition(f"<!-- {marker} -->\n")
@@ -134,7 +134,7 @@ def between_markers(path, marker, text, write):
     if write and after != before:
         path.write_text(after, "utf-8")
     elif after != before:
-        return [f"{name}: says something else; `python3 tests/sdk/table.py --write` mends that"]
+        return [f"{name}: differs from the results; run `python3 tests/sdk/table.py --write`"]
     return []
 
 

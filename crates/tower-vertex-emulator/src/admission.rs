@@ -1,4 +1,4 @@
-//! What the head of a request decides: its host and path, then its credential, then faults.
+//! Admission of a request by its request head: host and path, then its credential, then faults.
 
 use http::{HeaderMap, StatusCode, Uri, header};
 
@@ -11,15 +11,15 @@ use super::{
     tokens::{Bearer, Scope, Verdict},
 };
 
-/// An answer given without reading the body.
+/// A refusal, sent without reading the body.
 pub(crate) struct Refusal {
-    /// Whose known token the request showed, dead or alive.
+    /// The owner of the known token in the request; the token may be expired.
     pub(crate) bearer: Option<Box<Bearer>>,
     pub(crate) error: GoogleError,
 }
 
-/// Everything that is decided by the head of a request: host and path, then the credential, then
-/// faults. Returns who asks.
+/// Checks the request head: host and path, then the credential, then faults. Returns the target of
+/// the request and the owner of its token.
 pub(crate) fn admit<'a>(
     shared: &Shared,
     parts: &'a http::request::Parts,
@@ -97,8 +97,8 @@ impl Credential {
         }
     }
 
-    /// Who shows a good token with one of these scopes; in the name of the method a 403 for a good
-    /// token with another, and a 401 for everything else.
+    /// Returns the owner of a valid token with one of these scopes. A valid token with another
+    /// scope is a 403, in the name of the method; everything else is a 401.
     pub(crate) fn accept(self, rpc: &str, scopes: &[Scope]) -> Result<Bearer, GoogleError> {
         match self {
             Self::Token(Verdict::Valid(bearer)) if scopes.contains(&bearer.scope) => Ok(bearer),
@@ -110,7 +110,8 @@ impl Credential {
     }
 }
 
-/// What a request shows. A key counts even beside a good token, and two tokens are none.
+/// The credential in a request. An API key takes precedence over a valid token, and two tokens are
+/// invalid.
 pub(crate) fn credential(shared: &Shared, parts: &http::request::Parts) -> Credential {
     let query = parts.uri.query().unwrap_or_default();
     let key_in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "key");
@@ -146,19 +147,19 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Whether every name that the request gives for its host is the same one.
+/// Whether all names that the request has for its host are equal.
 fn hosts_agree(uri: &Uri, headers: &HeaderMap) -> bool {
     let Some(first) = host(uri, headers) else { return true };
     let mut named = headers.get_all(header::HOST).iter();
     named.all(|name| name.to_str().is_ok_and(|name| name.eq_ignore_ascii_case(first)))
 }
 
-/// The query as sent, but for credentials, by whatever spelling of their names some server takes
-/// them.
+/// The query as sent, without credentials. It recognizes every spelling of their names that some
+/// server accepts.
 pub(crate) fn redact(query: &str) -> String {
     let pairs = query.split('&').map(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
-        // There are servers that see two pairs where there is a semicolon.
+        // Some servers treat a semicolon as a separator of pairs.
         match pair.split(';').any(is_credential) {
             true => format!("{name}=REDACTED"),
             false => pair.to_owned(),
@@ -169,7 +170,8 @@ pub(crate) fn redact(query: &str) -> String {
 
 fn is_credential(pair: &str) -> bool {
     let mut name = pair.split('=').next().unwrap_or_default().to_owned();
-    // Each decoding makes it shorter, or leaves it as it is; nobody encodes a name more often.
+    // Each decoding makes the name shorter or leaves it unchanged. Clients do not encode a name
+    // more than three times.
     for _ in 0..3 {
         let decoded = form_urlencoded::parse(name.as_bytes()).next();
         name = decoded.map(|(name, _)| name.into_owned()).unwrap_or_default();
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_credential_is_redacted_however_its_name_is_spelled() {
+    fn a_credential_in_the_query_is_redacted_in_every_spelling_of_its_name() {
         for pair in [
             "key=S",
             "KEY=S",

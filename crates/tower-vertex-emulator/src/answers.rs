@@ -1,4 +1,4 @@
-//! The answers: an echo of what was asked, in the forms that OpenAI's own libraries parse.
+//! The responses: an echo of the request, in the formats that OpenAI's own libraries parse.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,21 +13,21 @@ use super::{
     usage::{Cost, tokens},
 };
 
-/// Chunks of a streamed answer, unless told otherwise.
+/// Number of chunks in a streamed response, unless the request sets it.
 const CHUNKS: usize = 5;
-/// As much of the last message as is echoed, in bytes: a message can be 20 MiB long.
+/// Number of bytes of the last message that are echoed, because a message can be 20 MiB long.
 const ECHO: usize = 64 * 1024;
-/// The length of an embedding, unless the request sets it, and the most that it can ask for.
+/// The length of an embedding, unless the request sets it, and the largest that it can set.
 const DIMENSIONS: u64 = 768;
 const MOST_DIMENSIONS: u64 = 3072;
 
-/// What the answer to one request says, before it takes a form.
+/// The content of a response, before it is formatted.
 pub(crate) struct Answer {
     id: String,
     created: u64,
     model: String,
     text: String,
-    /// The function that is called, if it is a call; `text` is its arguments then.
+    /// The function of a tool call; `text` then holds its arguments.
     function: Option<String>,
     cost: Cost,
 }
@@ -44,7 +44,7 @@ impl Answer {
         Self::of(model, said, format!("This is the Vertex AI emulator. You said: {echo}{more}"))
     }
 
-    /// `text`, whatever was said.
+    /// A response with this text, regardless of the prompt.
     pub(crate) fn of(model: &str, said: &str, text: String) -> Self {
         let id = random_text().replace(['-', '_'], "x");
         Self {
@@ -62,7 +62,7 @@ impl Answer {
         Self { function: Some(function), ..Self::of(model, said, arguments.to_string()) }
     }
 
-    /// What it costs, as the request has it.
+    /// Sets the cost by the request; the prompt stays counted.
     pub(crate) fn at(self, cost: Cost) -> Self {
         Self { cost: cost.with_prompt_of(&self.cost), ..self }
     }
@@ -93,7 +93,7 @@ impl Answer {
         if self.function.is_some() { "tool_calls" } else { "stop" }
     }
 
-    /// A message with this much of the text; `first` says that nothing came before.
+    /// A message with this part of the text; `first` marks the first part.
     fn message(&self, text: &str, first: bool) -> Value {
         let Some(function) = &self.function else {
             return json!({ "role": "assistant", "content": text });
@@ -107,7 +107,7 @@ impl Answer {
         json!({ "role": "assistant", "content": null, "tool_calls": [call] })
     }
 
-    /// The same in `chat.completion.chunk`s, with the usage on the last.
+    /// The same as `chat.completion.chunk`s, with the usage in the last one.
     pub(crate) fn chat_stream(self, chunks: Option<usize>) -> Script {
         let mut first = true;
         self.stream(chunks, move |answer, piece, last| {
@@ -179,12 +179,12 @@ impl Answer {
         }
     }
 
-    /// The id of this answer as a `response`.
+    /// The id of this response in the Responses API.
     pub(crate) fn response_id(&self) -> String {
         format!("resp_{}", self.id)
     }
 
-    /// A `response`, finished or just begun.
+    /// A `response`, finished or just started.
     pub(crate) fn response(&self, asked: &Map<String, Value>, finished: bool) -> Value {
         let given = |name: &str, default: Value| asked.get(name).cloned().unwrap_or(default);
         let mut response = json!({
@@ -228,7 +228,8 @@ impl Answer {
         })
     }
 
-    /// The events of the Responses API. All of them count as chunks; `chunks` is about the text.
+    /// The events of the Responses API. All of them count as chunks; `chunks` sets those of the
+    /// text.
     pub(crate) fn response_stream(
         self,
         asked: Map<String, Value>,
@@ -290,7 +291,7 @@ fn output_text(text: &str) -> Value {
     json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })
 }
 
-/// A text cut into so many pieces of about the same length, between characters.
+/// A text split into this many pieces of about the same length, between characters.
 struct Pieces {
     ends: Vec<usize>,
     count: usize,
@@ -310,7 +311,7 @@ impl Pieces {
     }
 }
 
-/// The list of embeddings for a request, or what is wrong with it.
+/// The list of embeddings for a request, or the error in it.
 pub(crate) fn embeddings(model: &str, asked: &Map<String, Value>) -> Result<Value, String> {
     let inputs: Vec<String> = match asked.get("input") {
         Some(Value::String(text)) => vec![text.clone()],
@@ -359,7 +360,7 @@ pub(crate) fn embeddings(model: &str, asked: &Map<String, Value>) -> Result<Valu
     Ok(json!({ "object": "list", "data": data, "model": model, "usage": usage }))
 }
 
-/// A unit vector that depends on the text alone.
+/// A unit vector that depends only on the text.
 fn embed(text: &str, dimensions: u64) -> Vec<f32> {
     let hash = digest(&SHA256, text.as_bytes());
     let seed = hash.as_ref().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));

@@ -1,4 +1,4 @@
-//! The API: who asks, at which host, for which method; then the answer.
+//! The API: it checks the credential, the host and the method, and then returns the response.
 
 use std::sync::Arc;
 
@@ -22,20 +22,20 @@ use super::{
     usage::Cost,
 };
 
-/// The largest body that `openapi` takes, in bytes.
+/// The largest body that `openapi` accepts, in bytes.
 const LIMIT: u64 = 20_971_520;
 const OVER_LIMIT: &str = "Request payload size exceeds the limit: 20971520 bytes.";
 
-/// A whole answer, or one that is streamed.
+/// A complete or a streamed response body.
 pub(crate) type Body = Either<Full<Bytes>, EventStream>;
 
-/// What is sent back for one request.
+/// The response to one request.
 enum Reply {
     Whole(Response<Full<Bytes>>),
     Stream(Script),
 }
 
-/// Answers one request to the API and records it.
+/// Serves one request to the API and records it.
 pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let live = Arc::new(Live::default());
@@ -57,7 +57,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
         Reply::Stream(_) => StatusCode::OK,
     };
     let path = parts.uri.path();
-    tracing::debug!(method = %parts.method, path, status = status.as_u16(), "answered");
+    tracing::debug!(method = %parts.method, path, status = status.as_u16(), "responded");
     shared.record(Entry {
         record: RequestRecord {
             method: parts.method.to_string(),
@@ -77,7 +77,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     });
     body.drain();
 
-    // Made before the wait: a client that leaves meanwhile has left a stream.
+    // The stream is created before the delay, so that a client that disconnects meanwhile counts as
+    // one that left a stream.
     let behavior = shared.stream_behavior();
     let response = match reply {
         Reply::Whole(response) => response.map(Either::Left),
@@ -95,7 +96,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     response
 }
 
-/// How errors of the methods themselves are wrapped.
+/// The wrapping of errors of the methods themselves.
 pub(crate) fn shape(target: &Target<'_>) -> ErrorShape {
     if target.is_openapi() { ErrorShape::Array } else { ErrorShape::Object }
 }
@@ -196,7 +197,7 @@ async fn answer_openai(
         Call::Embeddings => {
             ok(answers::embeddings(model, &asked).map_err(GoogleError::invalid_argument)?)
         }
-        // Answered above, before the body.
+        // These calls return earlier, before the body is read.
         Call::GetResponse(_)
         | Call::DeleteResponse(_)
         | Call::ListEndpoints
@@ -216,7 +217,8 @@ async fn read_json(
     target: &Target<'_>,
     body: &mut MeteredBody,
 ) -> Result<Map<String, Value>, GoogleError> {
-    // Only `openapi` has its limit here; those of deployed endpoints are their owner's.
+    // Only `openapi` has its limit here. The owner of a deployed endpoint sets the limit of the
+    // endpoint.
     let limit = if target.is_openapi() { LIMIT } else { 4 * LIMIT };
     let bytes = body.read(limit).await.map_err(|error| match error {
         ReadError::TooLarge if target.is_openapi() => GoogleError::invalid_argument(OVER_LIMIT),
@@ -229,7 +231,8 @@ async fn read_json(
         Ok(Value::Object(asked)) => Ok(asked),
         Ok(_) => Err(invalid_json("Expected an object.".into())),
         Err(error) => {
-            // Where, but not what: the message must not carry pieces of the body.
+            // The message contains the position but no text, because it must not carry pieces of
+            // the body.
             let (line, column) = (error.line(), error.column());
             Err(invalid_json(format!("Parsing terminated at line {line}, column {column}.")))
         }
@@ -240,7 +243,7 @@ fn invalid_json(why: String) -> GoogleError {
     GoogleError::invalid_argument(format!("Invalid JSON payload received. {why}"))
 }
 
-/// The checks that `openapi` makes on a model's name.
+/// Checks a model's name as `openapi` does.
 fn check_model(
     served: Option<&[String]>,
     target: &Target<'_>,

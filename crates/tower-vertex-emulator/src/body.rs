@@ -1,4 +1,5 @@
-//! Reading request bodies: hashed and counted as they stream, and read on after an early answer.
+//! Reading of request bodies: they are hashed and counted as they stream, and drained after an
+//! early response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use ring::digest::{Context, SHA256};
 
 use super::state::Live;
 
-/// How much of a body is read on after an early answer, and for how long.
+/// The limits of draining a body after an early response.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -20,15 +21,15 @@ pub(crate) struct MeteredBody {
     hash: Context,
     length: u64,
     live: Arc<Live>,
-    /// The client waits to be told to send it.
+    /// The client sent `Expect: 100-continue` and waits for permission to send the body.
     held_back: bool,
 }
 
-/// Why a body was not read to its end.
+/// The reason why a body was not read completely.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReadError {
     TooLarge,
-    /// The client left; nobody will see the answer.
+    /// The client disconnected, so there is no one to respond to.
     Broken,
 }
 
@@ -43,8 +44,8 @@ impl MeteredBody {
 
     /// The next bytes; `None` at the end.
     async fn data(&mut self) -> Option<Result<Bytes, hyper::Error>> {
-        // Asked first: after an early answer, hyper 1 does not end a body whose length was
-        // announced until the next request begins.
+        // The check comes first: after an early response, hyper 1 does not end a body of known
+        // length until the next request begins.
         while !self.incoming.is_end_stream() {
             match self.incoming.frame().await {
                 None => break,
@@ -64,11 +65,11 @@ impl MeteredBody {
     fn finish(&mut self) {
         let digest = self.hash.clone().finish();
         let hex = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        // Already set if the end is seen twice, and the same then.
+        // The value is already set if the end is seen twice, and it is the same then.
         let _ = self.live.body.set((self.length, hex));
     }
 
-    /// The whole body, if it is no longer than `limit` bytes.
+    /// Reads the body, up to `limit` bytes.
     pub(crate) async fn read(&mut self, limit: u64) -> Result<Bytes, ReadError> {
         if self.incoming.size_hint().lower() > limit {
             return Err(ReadError::TooLarge);
@@ -93,11 +94,11 @@ impl MeteredBody {
         Ok(if rest.is_empty() { first } else { rest.freeze() })
     }
 
-    /// Reads on in the background, so that an answer that came before the end of the upload
-    /// reaches the client: closing an HTTP/1.1 connection with unread bytes resets it, and the
-    /// reset destroys what lies in the client's receive buffer.
+    /// Reads the rest in the background, so that a response sent before the end of the upload
+    /// reaches the client. Closing an HTTP/1.1 connection with unread bytes resets it, and the
+    /// reset destroys the data in the client's receive buffer.
     pub(crate) fn drain(mut self) {
-        // A client that sent `Expect: 100-continue` has not begun, and will not.
+        // A client that sent `Expect: 100-continue` has not started to send the body, and will not.
         if self.incoming.is_end_stream() || self.held_back {
             return;
         }

@@ -39,36 +39,36 @@ impl Default for EmulatorBuilder {
 }
 
 impl EmulatorBuilder {
-    /// Where to listen; 127.0.0.1 and a free port by default.
+    /// The address to listen on; 127.0.0.1 and a free port by default.
     #[must_use]
     pub fn listen(mut self, addr: SocketAddr) -> Self {
         self.listen = addr;
         self
     }
 
-    /// Serves the API over TLS, HTTP/1.1 and HTTP/2 by ALPN, with a certificate made at start
-    /// (see [`Emulator::certificate_pem`]) for `localhost`, the loopback addresses and Google's
-    /// names. A second port serves tokens and control over plain http
-    /// (see [`Emulator::control_url`]).
+    /// Serves the API over TLS, with HTTP/1.1 and HTTP/2 by ALPN. The certificate is created at the
+    /// start (see [`Emulator::certificate_pem`]) for `localhost`, the loopback addresses and
+    /// Google's names. A second port serves tokens and control over plain http (see
+    /// [`Emulator::control_url`]).
     #[must_use]
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
     }
 
-    /// Serves the API only at the host that the location in the path has on the real service, so
-    /// that a client reaching the emulator through a connector or a resolver of its own is found
-    /// out when it is wrong. Loopback addresses are unknown hosts then. Tokens and metadata
-    /// answer at any host, and control at loopback names where it listens at a loopback address.
+    /// Serves the API only at the host that serves the location in the path on the real service. A
+    /// client that reaches the emulator through its own connector or resolver is thus tested for
+    /// the right host. Loopback addresses are unknown hosts then. Tokens and metadata are served at
+    /// any host. Control is served at loopback names if the emulator listens on a loopback address.
     #[must_use]
     pub fn host_aware(mut self, host_aware: bool) -> Self {
         self.host_aware = host_aware;
         self
     }
 
-    /// Lists one more endpoint, or replaces the one with the same id. The list begins with a
-    /// shared and a dedicated endpoint in `us-central1`; an id that is not in it is served as
-    /// well, as a shared one.
+    /// Adds an endpoint to the list, or replaces the one with the same id. By default the list has
+    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list is served
+    /// as a shared endpoint.
     #[must_use]
     pub fn endpoint(mut self, endpoint: EndpointInfo) -> Self {
         self.endpoints.retain(|known| known.id != endpoint.id);
@@ -76,9 +76,9 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Serves these models on `openapi`, each named as `publisher/model` (without a publisher it is
-    /// one of `google`), and says of every other that it was not found. Unless this is called, all
-    /// well-formed names are served, those of `google` if they begin like one of its models.
+    /// Serves only these models on `openapi`, each named as `publisher/model`; the publisher is
+    /// `google` if it is omitted. Every other model is not found. By default all well-formed names
+    /// are served; a name of `google` must begin like one of its models.
     #[must_use]
     pub fn models(mut self, models: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let named = |model: String| {
@@ -88,11 +88,12 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Starts it on the current Tokio runtime.
+    /// Starts the emulator on the current Tokio runtime.
     ///
     /// # Errors
     ///
-    /// When it cannot listen, or when a dedicated endpoint's host is no name for a certificate.
+    /// An error if it cannot listen, or if the host of a dedicated endpoint is not valid in a
+    /// certificate.
     pub async fn start(self) -> io::Result<Emulator> {
         let listener = TcpListener::bind(self.listen).await?;
         let addr = listener.local_addr()?;

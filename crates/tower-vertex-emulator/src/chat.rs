@@ -1,4 +1,4 @@
-//! What a chat is answered with: an echo, an object as the request wants it, or a call of a tool.
+//! The response to a chat: an echo, an object in the requested format, or a call of a tool.
 
 use serde_json::{Map, Value, json};
 
@@ -8,17 +8,19 @@ use super::{
     schema,
 };
 
-/// Where any text may stand in the arguments of a tool: a tool may be a shell.
+/// The value of arguments that may be any text. It is harmless, because a tool may be a shell.
 const TEXT: &str = "example";
-/// What a prompt has to say for a tool to be called, with the name of the tool behind it.
+/// The phrase in a prompt that calls a tool; the name of the tool follows it.
 const PHRASE: &str = "call the tool ";
-/// As often as it is looked for in a prompt: each time, all tools are.
+/// The largest number of occurrences of the phrase that are checked. Each one is compared with all
+/// tools.
 const MOST_PHRASES: usize = 100;
 
-/// The answer, or what is wrong with the request.
+/// Returns the response, or the error in the request.
 ///
-/// A tool is called if `tool_choice` asks for one, the first unless it is named; or if the user's last
-/// message says [`PHRASE`] and the name of one that is offered, and no tool has answered since.
+/// A tool is called if `tool_choice` requires it: the named tool, or the first one. A tool is also
+/// called if the user's last message contains [`PHRASE`] and the name of an offered tool, and no
+/// tool has returned a result since.
 pub(crate) fn answer(
     model: &str,
     messages: &[Value],
@@ -26,7 +28,8 @@ pub(crate) fn answer(
 ) -> Result<Answer, String> {
     let mut said = said::by_user(messages)?;
     let answered = messages.last().is_some_and(|message| role(message) == Some("tool"));
-    // Since the user spoke: nothing is called twice for one prompt.
+    // Only messages after the user's last one count, so that no tool is called twice for one
+    // prompt.
     let mut since = messages.iter().rev().take_while(|message| role(message) != Some("user"));
     let is_told = since.any(|message| role(message) == Some("tool"));
     let prompt = if is_told { "" } else { &said };
@@ -57,7 +60,7 @@ pub(crate) fn answer(
     Ok(Answer::of(model, &said, object.to_string()))
 }
 
-/// The function to call, if one is to be called.
+/// The function to call, if any.
 fn function<'a>(asked: &'a Map<String, Value>, prompt: &str) -> Result<Option<&'a Value>, String> {
     let tools: &[Value] = match asked.get("tools") {
         None | Some(Value::Null) => &[],
@@ -88,7 +91,7 @@ fn function<'a>(asked: &'a Map<String, Value>, prompt: &str) -> Result<Option<&'
     }
 }
 
-/// The first function that a prompt says is to be called.
+/// The first function that the prompt names after [`PHRASE`].
 fn called<'a>(functions: impl Iterator<Item = &'a Value>, prompt: &str) -> Option<&'a Value> {
     let functions: Vec<&Value> = functions.collect();
     if functions.is_empty() {
@@ -116,5 +119,5 @@ fn nameless() -> String {
 }
 
 fn no_tool() -> String {
-    "`tool_choice` asks for a function that is not in `tools`".into()
+    "`tool_choice` requires a function that is not in `tools`".into()
 }

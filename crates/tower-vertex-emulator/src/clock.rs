@@ -1,11 +1,11 @@
-//! The emulator's time of day, and the forms in which Google writes times and durations.
+//! The emulator's time of day, and the formats in which Google writes times and durations.
 //!
-//! Only what is compared with a client's clock, or shown to a client, is read here. How long a
-//! token lives is measured by the monotonic clock, which no setting moves.
+//! This clock is used only for times that are compared with a client's clock or shown to a client.
+//! The lifetime of a token is measured by the monotonic clock, which no setting changes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The last second of the year 9999: later ones have no form in RFC 3339.
+/// The last second of the year 9999. RFC 3339 cannot represent later times.
 const LAST: i64 = 253_402_300_799;
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] =
@@ -16,7 +16,7 @@ const MONTHS: [&str; 12] =
 pub(crate) struct UtcTime(Duration);
 
 impl UtcTime {
-    /// What a clock shows that is so many seconds ahead of this machine's.
+    /// The time of a clock that is this many seconds ahead of this machine's.
     pub(crate) fn now(offset_s: i64) -> Self {
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let ahead = Duration::from_secs(offset_s.unsigned_abs());
@@ -35,24 +35,25 @@ impl UtcTime {
 
     /// Whole seconds since 1970.
     pub(crate) fn seconds(self) -> i64 {
-        // Capped, so it fits.
+        // The time is capped, so the value fits.
         i64::try_from(self.0.as_secs()).unwrap_or(LAST)
     }
 
-    /// `2026-11-22T19:00:00Z`. Cut to the second, so that it is never later than the time meant.
+    /// The time as `2026-11-22T19:00:00Z`. Fractions are dropped, so that it is never later than
+    /// the real time.
     pub(crate) fn rfc3339(self) -> String {
         let Civil { year, month, day, hour, minute, second, .. } = self.civil();
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
-    /// `Sun, 22 Nov 2026 19:00:00 GMT`, as a `Date` header has it.
+    /// The time in the format of a `Date` header: `Sun, 22 Nov 2026 19:00:00 GMT`.
     pub(crate) fn http_date(self) -> String {
         let Civil { weekday, year, month, day, hour, minute, second } = self.civil();
         let month = MONTHS.get(month - 1).unwrap_or(&"");
         format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
     }
 
-    /// By Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day comes last.
+    /// Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day comes last.
     fn civil(self) -> Civil {
         let seconds = self.seconds();
         let (days, in_day) = (seconds / 86_400, seconds % 86_400);
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_in_both_forms() {
+    fn times_are_formatted_for_rfc3339_and_for_http() {
         for (seconds, rfc3339, http_date) in [
             (0, "1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
             (951_782_400, "2000-02-29T00:00:00Z", "Tue, 29 Feb 2000 00:00:00 GMT"),
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_stays_within_what_can_be_written() {
+    fn a_clock_is_capped_to_the_range_of_its_formats() {
         for (offset, shown) in [(i64::MIN, 0), (i64::MAX, LAST)] {
             assert_eq!(UtcTime::now(offset).seconds(), shown);
         }

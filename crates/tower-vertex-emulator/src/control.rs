@@ -1,4 +1,4 @@
-//! `/__emulator/`: what the Rust methods do, for tests in any language.
+//! The control API `/__emulator/`: the Rust methods, for tests in any language.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::cross_origin::{Host, Initiator, authorities, initiator};
 
-/// The largest setting, in bytes.
+/// The largest body of a setting, in bytes.
 const LIMIT: usize = 1024 * 1024;
 
-/// What can be asked for here, but for the credential files.
+/// The names under `/__emulator/`, without the credential files.
 const NAMES: [&str; 5] = ["requests", "stats", "revoke", "token", "faults"];
-/// The credential files, and what they need.
+/// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
     "authorized_user",
@@ -33,7 +33,7 @@ const FILES: [&str; 7] = [
     "subject_token",
 ];
 
-/// What goes wrong is a status and a sentence.
+/// The result of a request; an error is a status and a sentence.
 type Answer = Result<Value, (StatusCode, String)>;
 
 pub(crate) async fn serve(
@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     match answer(&shared, request).await {
-        // Made to be written to a file as it is.
+        // The text is returned without JSON, so that it can be written to a file.
         Ok(Value::String(text)) => {
             google_errors::with_type(StatusCode::OK, "text/plain; charset=utf-8", text)
         }
@@ -87,7 +87,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
                 .find(|(name, value)| name == "file" && !value.is_empty())
                 .map(|(_, value)| PathBuf::from(value.as_ref()));
             let (shared, name) = (shared.clone(), name.to_owned());
-            // Whoever asks for the key first makes it, which would block the other connections.
+            // The first request for the key parses it, which would block other connections.
             tokio::task::spawn_blocking(move || file(&shared, &name, subject_token_file))
                 .await
                 .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?
@@ -104,13 +104,14 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// Tests ask for it, and no web page that a browser on the same machine shows.
+/// Refuses requests from web pages: only tests may use the control API, not a page in a browser on
+/// the same machine.
 fn refuse_pages<B>(shared: &Shared, request: &Request<B>) -> Result<(), (StatusCode, String)> {
     let (uri, headers) = (request.uri(), request.headers());
     let is_own = |name| Host::parse(name).is_some_and(|host| host.is_loopback());
     let foreign = shared.control_addr.ip().is_loopback() && !authorities(uri, headers).all(is_own);
     if foreign || initiator(uri, headers) != Initiator::Own {
-        let error = "control is not for web pages: ask at 127.0.0.1 or localhost, without `Origin`";
+        let error = "control is not for web pages: use 127.0.0.1 or localhost, without `Origin`";
         return Err((StatusCode::FORBIDDEN, error.to_owned()));
     }
     Ok(())
@@ -126,7 +127,7 @@ fn file(shared: &Shared, name: &str, subject_token_file: Option<PathBuf>) -> Ans
         "impersonated_service_account" => known.impersonated_service_account(&base),
         "subject_token" => known.subject_token.as_str().into(),
         _ => {
-            let missing = "say where the subject token will be: ?file=PATH";
+            let missing = "name the file of the subject token: ?file=PATH";
             let file = subject_token_file.ok_or_else(|| bad_request(missing.into()))?;
             if name == "external_account" {
                 credentials::external_account(&base, &file)

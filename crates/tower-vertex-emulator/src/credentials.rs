@@ -1,4 +1,4 @@
-//! Who gets tokens here, and the credential files that say so.
+//! The identities that can get tokens from the emulator, and their credential files.
 
 use std::{path::Path, sync::Mutex};
 
@@ -14,16 +14,16 @@ use super::{key, state::lock, tokens::random_text};
 pub(crate) const USER: &str = "developer@example.com";
 /// The account of the virtual machine.
 pub(crate) const MACHINE: &str = "123456789012-compute@developer.gserviceaccount.com";
-/// The account that the files with an impersonation ask for; any other can be had as well.
+/// The account in the files with an impersonation. Any other account can be impersonated as well.
 const IMPERSONATED: &str = "impersonated@emulator-project.iam.gserviceaccount.com";
 
-/// Where an identity from elsewhere is known, and as whom.
+/// A pool of external identities, and the identity that the emulator knows in it.
 pub(crate) struct Pool {
     pub(crate) audience: &'static str,
     pub(crate) principal: &'static str,
 }
 
-/// For programs: workload identity federation.
+/// The pool for programs: workload identity federation.
 pub(crate) const WORKLOAD: Pool = Pool {
     audience: "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/\
          emulator/providers/emulator",
@@ -31,14 +31,14 @@ pub(crate) const WORKLOAD: Pool = Pool {
          workloadIdentityPools/emulator/subject/tester",
 };
 
-/// For people: workforce identity federation.
+/// The pool for people: workforce identity federation.
 pub(crate) const WORKFORCE: Pool = Pool {
     audience: "//iam.googleapis.com/locations/global/workforcePools/emulator/providers/emulator",
     principal: "principal://iam.googleapis.com/locations/global/workforcePools/emulator/subject/\
          tester",
 };
 
-/// Everything secret that the files hold, new for each emulator.
+/// The secrets in the credential files, new for each emulator.
 pub(crate) struct Credentials {
     pub(crate) user: Login,
     pub(crate) workforce: Login,
@@ -92,7 +92,7 @@ impl Credentials {
     }
 }
 
-/// The text of a `service_account` file. Makes its key if nobody has, which takes a while.
+/// The text of a `service_account` file. The first call parses the key.
 pub(crate) fn service_account(base: &str) -> Value {
     key::service_account(&format!("{base}/token"))
 }
@@ -110,7 +110,7 @@ pub(crate) fn external_account(base: &str, subject_token_file: &Path) -> Value {
     })
 }
 
-/// The same, for a token of a service account.
+/// The text of the same file, for a token of a service account.
 pub(crate) fn external_account_impersonated(base: &str, subject_token_file: &Path) -> Value {
     let mut file = external_account(base, subject_token_file);
     file["service_account_impersonation_url"] = impersonation_url(base).into();
@@ -121,7 +121,7 @@ fn impersonation_url(base: &str) -> String {
     format!("{base}/v1/projects/-/serviceAccounts/{IMPERSONATED}:generateAccessToken")
 }
 
-/// A person who logged in, and the client that they used.
+/// A person who has logged in, and the client that they used.
 pub(crate) struct Login {
     pub(crate) principal: &'static str,
     client_id: &'static str,
@@ -143,8 +143,8 @@ impl Login {
         id == Some(self.client_id) && secret == Some(&self.client_secret)
     }
 
-    /// The same, as `Authorization: Basic` has it. Libraries differ in the alphabet of base64 and
-    /// in the padding (`google-cloud-auth` 1.18: URL-safe, none).
+    /// Whether the value is a correct `Authorization: Basic`. Libraries use different base64
+    /// alphabets and padding (`google-cloud-auth` 1.18: URL-safe, none).
     pub(crate) fn is_basic(&self, value: &str) -> bool {
         let Some((scheme, encoded)) = value.split_once(' ') else { return false };
         let standard = encoded.trim().replace('-', "+").replace('_', "/");
@@ -158,7 +158,8 @@ impl Login {
         *lock(&self.refresh_token) == shown
     }
 
-    /// Gives a new refresh token for this one. `None`, if somebody else was faster.
+    /// Replaces this refresh token by a new one. Returns `None` if another request has replaced it
+    /// already.
     pub(crate) fn rotate(&self, shown: &str) -> Option<String> {
         let mut current = lock(&self.refresh_token);
         (*current == shown).then(|| {

@@ -1,13 +1,13 @@
-//! What a request says of the browser that sent it: under which name it found this server, and which
-//! page made it ask.
+//! Detection of requests that a page in a browser sent: the name under which it reached this
+//! server, and the origin of the page.
 //!
-//! A server that asks for no key is used by every program of its machine, and a browser is such a
-//! program: any web page can make it send requests. Two checks keep pages out. The name in `Host`
-//! (`:authority`) must be this server's own: a page whose own name was pointed at 127.0.0.1 (DNS
-//! rebinding) is of the same origin as this server to the browser, and is known by that name alone. And
-//! what the browser itself says of the page, in `Sec-Fetch-Site` or in `Origin`, must not tell of
-//! another origin; the rules are those of Go's `http.CrossOriginProtection`, which lets GET, HEAD and
-//! OPTIONS through whoever asks: here they are held to the rules, too.
+//! A server without client keys accepts requests from every program of its machine. A browser is
+//! such a program, and any web page can make it send requests. Two checks keep pages out. First,
+//! the name in `Host` (`:authority`) must be this server's own. A page whose own name was resolved
+//! to 127.0.0.1 (DNS rebinding) has the same origin as this server in the browser, and only that
+//! name gives it away. Second, `Sec-Fetch-Site` or `Origin`, which the browser sets, must not name
+//! another origin. The rules are those of Go's `http.CrossOriginProtection`, except that they also
+//! apply to GET, HEAD and OPTIONS, which Go accepts from any page.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,30 +15,30 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The names that no public DNS server answers for: RFC 6761, RFC 6762, RFC 8375, `internal`, and what
-/// Kubernetes calls its services.
+/// The domains that no public DNS server serves: those of RFC 6761, RFC 6762 and RFC 8375,
+/// `internal`, and the domain of services in Kubernetes.
 const LOCAL_DOMAINS: [&str; 6] = ["localhost", "local", "internal", "test", "home.arpa", "svc"];
 
-/// A host as `Host` names it, without its port.
+/// A host as in `Host`, without its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// An address, without the brackets of IPv6.
+    /// An IP address, without the brackets of IPv6.
     Address(IpAddr),
-    /// In lower case, without a dot at its end.
+    /// A name in lower case, without a trailing dot.
     Name(String),
 }
 
-/// Who made the client send a request.
+/// The origin of a request: a page of another origin, or anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initiator<'a> {
-    /// A program that is no browser, the user, or a page of this server's own origin.
+    /// A program other than a browser, the user, or a page of this server's own origin.
     Own,
-    /// A page of another origin; `None` if the browser does not say of which.
+    /// A page of another origin; `None` if the browser does not name the origin.
     Page(Option<&'a HeaderValue>),
 }
 
 impl Host {
-    /// `None` for what is no host with or without a port.
+    /// Parses a host with an optional port. Returns `None` if the text is not a valid host.
     pub fn parse(authority: &str) -> Option<Self> {
         let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
         if let Some(rest) = authority.strip_prefix('[') {
@@ -59,8 +59,9 @@ impl Host {
         })
     }
 
-    /// Whether a browser takes it for this machine, whatever a DNS server says. Where something is sent
-    /// to, a name in `localhost` may lead elsewhere: see `tower_vertex::token::is_loopback`.
+    /// Whether a browser takes the host for this machine, regardless of DNS. A name in `localhost`
+    /// may still lead elsewhere when a request is sent to it: see
+    /// `tower_vertex::token::is_loopback`.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Address(address) => address.is_loopback(),
@@ -68,10 +69,10 @@ impl Host {
         }
     }
 
-    /// Whether no page on the internet has it as its own name: an address, a name without a dot, or one
-    /// in a domain that is not on the internet. (Of the names without a dot, the internet has the
-    /// top-level domains; that one of them has an address, and a page, is ruled out for most and rare for
-    /// the others.)
+    /// Whether no page on the internet has this host as its own name: an address, a name without a
+    /// dot, or a name in a domain that is not on the internet. (The only names without a dot on the
+    /// internet are the top-level domains. Most of them must not have an address and a page, and
+    /// for the others it is rare.)
     pub fn is_local(&self) -> bool {
         match self {
             Self::Address(_) => true,
@@ -82,19 +83,20 @@ impl Host {
     }
 }
 
-/// Whether `name` is `domain` or in it.
+/// Whether `name` is `domain` or a name within it.
 fn is_within(name: &str, domain: &str) -> bool {
     name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// All that a request calls this server: `:authority`, and each `Host`. What is not text is empty.
+/// All names that a request has for this server: `:authority`, and each `Host`. A value that is not
+/// text becomes empty.
 pub fn authorities<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let hosts = headers.get_all(header::HOST).iter();
     authority.into_iter().chain(hosts.map(|host| host.to_str().unwrap_or_default()))
 }
 
-/// Who made the client send a request.
+/// Determines the origin of a request.
 pub fn initiator<'a>(uri: &Uri, headers: &'a HeaderMap) -> Initiator<'a> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next();
@@ -103,12 +105,12 @@ pub fn initiator<'a>(uri: &Uri, headers: &'a HeaderMap) -> Initiator<'a> {
     }
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
     if sites.peek().is_some() {
-        // Pages cannot set it. `none` is the user, who has typed the address, or an extension that the
-        // user has given this host to.
+        // Pages cannot set this header. `none` means that the user typed the address, or that an
+        // extension sent the request to which the user gave access to this host.
         let own = sites.all(|site| site == "same-origin" || site == "none");
         return if own { Initiator::Own } else { Initiator::Page(origin) };
     }
-    // Browsers leave it out towards hosts that they do not trust, and old ones everywhere.
+    // Browsers omit it for hosts that they do not trust, and old browsers always omit it.
     let Some(origin) = origin else { return Initiator::Own };
     let of_this = |origin: &str| {
         let (_, host) = origin.split_once("://")?;
@@ -127,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_loopback_or_local_by_its_whole_name() {
+    fn a_host_is_loopback_or_local_only_by_its_full_name() {
         for (authority, loopback, local) in [
             ("localhost", true, true),
             ("LocalHost:8080", true, true),
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_none() {
+    fn an_invalid_host_is_rejected() {
         for authority in [
             "",
             ":8080",
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_known_by_what_its_browser_says() {
+    fn a_page_is_detected_by_the_headers_of_its_browser() {
         let page = |headers: &[(&'static str, &'static str)]| {
             let mut map = HeaderMap::new();
             for (name, value) in headers {
@@ -211,7 +213,7 @@ mod tests {
             (vec![("sec-fetch-site", "none")], false),
             (vec![("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], true),
             (vec![("sec-fetch-site", "cross-site"), ("origin", own)], true),
-            // A front that rewrites `Host`: the browser knows better.
+            // A proxy that rewrites `Host`: `Sec-Fetch-Site` takes precedence.
             (vec![("sec-fetch-site", "same-origin"), ("origin", "https://app.example")], false),
         ] {
             let all = [&[host][..], &headers].concat();

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::{google_errors::GoogleError, settings::EndpointInfo};
 
-/// The number behind every project id: names carry it where requests carry the id.
+/// The number of every project. Resource names contain the number where requests contain the id.
 pub(crate) const PROJECT_NUMBER: &str = "123456789012";
 const MOST_PER_PAGE: usize = 1000;
 const PER_PAGE: usize = 100;
 
-/// What the emulator lists unless told more: one endpoint of each kind.
+/// The endpoints that the emulator lists by default: one of each kind.
 pub(crate) fn default_list() -> Vec<EndpointInfo> {
     vec![
         EndpointInfo::shared("1234567890123456789", "emulated-shared"),
@@ -57,7 +57,7 @@ pub(crate) fn list(
     let page: Vec<Value> =
         found.iter().skip(start).take(size).map(|endpoint| describe(endpoint)).collect();
     let mut answer = json!({});
-    // As in every answer of this kind, what is empty is left out.
+    // Empty fields are omitted, as in every response of this API.
     if !page.is_empty() {
         answer["endpoints"] = page.into();
     }
@@ -73,7 +73,8 @@ fn parse_page_token(token: &str) -> Option<usize> {
     text.strip_prefix("offset:")?.parse().ok()
 }
 
-/// One endpoint. An id that is not listed is one on the shared host, as it is for predictions.
+/// Describes one endpoint. An unlisted id is treated as a shared endpoint, as it is for
+/// predictions.
 pub(crate) fn get(known: &[EndpointInfo], location: &str, id: &str) -> Option<Value> {
     if id == "openapi" {
         return None;

@@ -1,4 +1,4 @@
-//! Errors in Google's words, so that a client meets here what it will meet there.
+//! Errors with Google's messages, so that a client is tested with the errors of the real service.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -22,7 +22,7 @@ fn service(method: &str) -> &'static str {
     }
 }
 
-/// One `google.rpc.Status`, on its way to becoming a response.
+/// One `google.rpc.Status`, before it becomes a response.
 #[derive(Clone, Debug)]
 pub(crate) struct GoogleError {
     status: StatusCode,
@@ -45,12 +45,12 @@ impl GoogleError {
         }
     }
 
-    /// The page of the front end instead of JSON.
+    /// The HTML page of the front end instead of JSON.
     pub(crate) fn page(status: StatusCode) -> Self {
         Self::new(status, "UNKNOWN", "").with_shape(ErrorShape::Html)
     }
 
-    /// 400 in the words given.
+    /// 400 with this message.
     pub(crate) fn invalid_argument(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
     }
@@ -63,8 +63,8 @@ impl GoogleError {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
     }
 
-    /// A token that is unknown, expired or revoked. The reason does not tell which: an expired
-    /// token is reported as one of an unsupported type.
+    /// A token that is unknown, expired or revoked. The reason does not distinguish them: an
+    /// expired token is reported as one of an unsupported type.
     pub(crate) fn invalid_token(method: &str) -> Self {
         let message = format!("Request had invalid authentication credentials. {SIGN_IN}");
         let mut error = Self::unauthenticated(message, "ACCESS_TOKEN_TYPE_UNSUPPORTED", method);
@@ -73,7 +73,7 @@ impl GoogleError {
         error
     }
 
-    /// 403 for a good token that was not made for this.
+    /// 403 for a valid token without the required scope.
     pub(crate) fn insufficient_scope(method: &str) -> Self {
         let message = "Request had insufficient authentication scopes.";
         let metadata = json!({ "service": service(method), "method": method });
@@ -107,7 +107,7 @@ impl GoogleError {
         error
     }
 
-    /// What the service says with this status, about this resource.
+    /// The error that the service returns with this status for this resource.
     pub(crate) fn for_status(status: StatusCode, method: &str, resource: &str) -> Self {
         let (rpc_status, message): (_, String) = match status.as_u16() {
             400 => ("INVALID_ARGUMENT", "Request contains an invalid argument.".into()),
@@ -139,7 +139,7 @@ impl GoogleError {
         Self::new(status, rpc_status, message)
     }
 
-    /// 403 for a permission, in the words of the service that wants it.
+    /// 403 for a missing permission, as the service that requires it reports it.
     pub(crate) fn permission_denied(permission: &str, service: &str) -> Self {
         let message =
             format!("Permission '{permission}' denied on resource (or it may not exist).");
@@ -150,7 +150,7 @@ impl GoogleError {
         )
     }
 
-    /// Gives a reason, with what the service says beside those that are on record.
+    /// Sets a reason. Documented reasons also get the message and the metadata of the service.
     pub(crate) fn with_reason(mut self, reason: &str, target: &Target<'_>) -> Self {
         let service = "aiplatform.googleapis.com";
         match (self.status.as_u16(), reason) {
@@ -179,7 +179,7 @@ impl GoogleError {
         }
     }
 
-    /// Puts an `ErrorInfo` first, in place of the one that may be there.
+    /// Puts an `ErrorInfo` first, in place of an existing one.
     fn with_info(mut self, reason: &str, domain: &str, metadata: Value) -> Self {
         self.details.retain(|detail| detail["@type"] != ERROR_INFO);
         let info = json!({
@@ -189,7 +189,7 @@ impl GoogleError {
         self
     }
 
-    /// Tells the client when to come back.
+    /// Sets the delay after which the client may retry.
     pub(crate) fn with_retry_delay(mut self, delay: &str) -> Self {
         self.details.push(json!({
             "@type": "type.googleapis.com/google.rpc.RetryInfo",
@@ -226,12 +226,13 @@ impl GoogleError {
     }
 }
 
-/// A JSON response, labelled as Google labels it.
+/// A JSON response with Google's content type.
 pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     with_type(status, "application/json; charset=UTF-8", body.to_string())
 }
 
-/// The page of the front end for what never reaches the service: an unknown path, verb or host.
+/// The page of the front end for requests that do not reach the service: an unknown path, verb or
+/// host.
 pub(crate) fn html(status: StatusCode) -> Response<Full<Bytes>> {
     let code = status.as_u16();
     let reason = status.canonical_reason().unwrap_or("Error");
@@ -248,7 +249,7 @@ pub(crate) fn html(status: StatusCode) -> Response<Full<Bytes>> {
          production. Check the host against the location, then the version, the project and \
          the endpoint in the path.</small>\n<!--"
     );
-    // The real page is this long, which is enough to overflow a log line or a small buffer.
+    // The real page has this length, which is enough to overflow a log line or a small buffer.
     while page.len() < 1557 {
         page.push('.');
     }

@@ -1,4 +1,5 @@
-//! What everything that gives tokens does alike: count, read, meet obstacles, issue, refuse.
+//! The common part of all endpoints that issue tokens: counting, reading, faults, issuing and
+//! refusing.
 
 use std::borrow::Cow;
 
@@ -15,26 +16,26 @@ use super::{
     tokens::{Grant, Principal, Scope},
 };
 
-/// The largest body that is read here, in bytes.
+/// The largest request body of these endpoints, in bytes.
 const LIMIT: usize = 1024 * 1024;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// Why there is no token: a code of RFC 6749 or RFC 8693, and a description. Neither repeats what
-/// was sent.
+/// The reason for a refusal: a code of RFC 6749 or RFC 8693, and a description. Neither repeats
+/// parts of the request.
 pub(crate) type Refusal = (&'static str, &'static str);
 
-/// What stands between a client and its token.
+/// A reason why a request gets no token.
 pub(crate) enum Stop {
     /// The body is too large or ended early.
     Unreadable,
-    /// The emulator was told to fail so; each endpoint has its own words.
+    /// The failure that the emulator is configured to return, in the error format of each endpoint.
     Told(StatusCode),
-    /// It was told to answer this, word for word.
+    /// The response that the emulator is configured to return verbatim.
     Literal(LiteralResponse),
 }
 
-/// Takes a request for a token as far as the endpoint's own checks.
+/// Counts and reads a request for a token, and applies the configured faults.
 pub(crate) async fn receive(
     shared: &Shared,
     request: Request<Incoming>,
@@ -46,7 +47,7 @@ pub(crate) async fn receive(
     Ok((parts, body))
 }
 
-/// Whatever is set to stand in the way: a delay, silence, a failure, an odd answer.
+/// Applies the configured faults: a delay, no response, a failure, or a literal response.
 async fn obstacles(shared: &Shared) -> Result<(), Stop> {
     let (delay, hang, fail, respond) = {
         let mut tokens = lock(&shared.tokens);
@@ -74,7 +75,8 @@ pub(crate) fn literal_response(literal: &LiteralResponse) -> Answer {
     let content_type = literal.content_type.iter().map(|value| ("content-type", value));
     let headers = literal.headers.iter().map(|(name, value)| (name.as_str(), value));
     for (name, value) in content_type.chain(headers) {
-        // Settings from JSON were checked; what Rust code sets and HTTP cannot carry is left out.
+        // Settings from JSON are checked before. Headers that Rust code sets and that HTTP cannot
+        // represent are skipped.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
         }
@@ -82,7 +84,7 @@ pub(crate) fn literal_response(literal: &LiteralResponse) -> Answer {
     response
 }
 
-/// A stop in the words of RFC 6749.
+/// A stop in the error format of RFC 6749.
 impl From<Stop> for Answer {
     fn from(stop: Stop) -> Self {
         let (status, error) = match stop {
@@ -102,12 +104,13 @@ impl From<Stop> for Answer {
                 },
             ),
         };
-        let body = json!({ "error": error, "error_description": "The emulator was told to fail." });
+        let body =
+            json!({ "error": error, "error_description": "The emulator is configured to fail." });
         json_response(status, &body)
     }
 }
 
-/// A token in the form of RFC 6749, as the body of an answer.
+/// Issues a token. Returns the body of a response by RFC 6749.
 pub(crate) fn issue(shared: &Shared, principal: Principal, scope: Scope) -> Value {
     let Grant { value, expires_in, minted } = lock(&shared.tokens).grant(principal, scope);
     if minted {
@@ -128,7 +131,7 @@ pub(crate) fn refuse((error, description): Refusal) -> Answer {
     json_response(status, &json!({ "error": error, "error_description": description }))
 }
 
-/// The fields of a form, or of a JSON object: `gcp_auth` sends the refresh grant as one.
+/// The fields of a form or of a JSON object: `gcp_auth` sends the refresh grant as JSON.
 pub(crate) enum Fields<'a> {
     Json(Value),
     Form(&'a [u8]),

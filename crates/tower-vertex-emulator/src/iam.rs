@@ -19,7 +19,7 @@ const RPC: &str = "google.iam.credentials.v1.IAMCredentials.GenerateAccessToken"
 const HOUR: Duration = Duration::from_secs(3600);
 const TWELVE_HOURS: Duration = Duration::from_secs(43_200);
 
-/// Whether a path is of this API: `/v1/projects/{project}/serviceAccounts/{account}:{method}`.
+/// Whether a path belongs to this API: `/v1/projects/{project}/serviceAccounts/{account}:{method}`.
 pub(crate) fn is_path(path: &str) -> bool {
     let mut segments = path.split('/');
     segments.next() == Some("")
@@ -28,7 +28,7 @@ pub(crate) fn is_path(path: &str) -> bool {
         && segments.nth(1) == Some("serviceAccounts")
 }
 
-/// Answers one request to it.
+/// Serves one request to this API.
 pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     let path = percent_decode(request.uri().path());
     let Some((project, account)) = parse(&path).filter(|_| request.method() == Method::POST) else {
@@ -38,18 +38,18 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> An
     answer.unwrap_or_else(|answer| answer)
 }
 
-/// The project and the account in the path of the one method that there is.
+/// The project and the account in the path of the only method.
 fn parse(path: &str) -> Option<(&str, &str)> {
     let (project, rest) = path.strip_prefix("/v1/projects/")?.split_once('/')?;
     let account = rest.strip_prefix("serviceAccounts/")?.strip_suffix(":generateAccessToken")?;
     (!account.contains('/')).then_some((project, account))
 }
 
-/// Some clients write the `@` of an e-mail address, or the colon, as an escape.
+/// Decodes a path. Some clients escape the `@` of an e-mail address, or the colon.
 fn percent_decode(path: &str) -> String {
     let path = path.replace('+', "%2B");
     let decoded = form_urlencoded::parse(path.as_bytes()).next();
-    // The name of a pair ends at an equals sign, which no path here has.
+    // The name of a pair ends at an equals sign, which no path of this API contains.
     decoded.map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
@@ -82,7 +82,7 @@ async fn generate_access_token(
     Ok(ok(&json!({ "accessToken": value, "expireTime": expire_time })))
 }
 
-/// What the policies of the organization have to say.
+/// Applies the configured policies of the organization.
 fn check(shared: &Shared, asked: Asked) -> Result<Asked, GoogleError> {
     let (is_denied, longest) = {
         let tokens = lock(&shared.tokens);
@@ -102,7 +102,7 @@ fn check(shared: &Shared, asked: Asked) -> Result<Asked, GoogleError> {
     Ok(asked)
 }
 
-/// A request, understood.
+/// A parsed request.
 struct Asked {
     principal: Principal,
     scope: Scope,
@@ -111,7 +111,7 @@ struct Asked {
 
 impl Asked {
     fn new(project: &str, account: &str, body: &[u8]) -> Result<Self, GoogleError> {
-        // Only the wildcard is valid: the address alone says which account is meant.
+        // Only the wildcard is valid, because the address alone identifies the account.
         if project != "-" {
             return Err(invalid("the project in the path must be `-`"));
         }
@@ -128,7 +128,8 @@ impl Asked {
             ));
         }
         let body: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
-            // Where, but not what: the message must not carry pieces of the body.
+            // The message contains the position but no text, because it must not carry pieces of
+            // the body.
             let (line, column) = (error.line(), error.column());
             GoogleError::invalid_argument(format!(
                 "Invalid JSON payload received. Parsing terminated at line {line}, column {column}."
@@ -141,7 +142,7 @@ impl Asked {
     }
 }
 
-/// The lifetime that the body asks for, once the rest of it was found right.
+/// The lifetime in the body, after the other fields were checked.
 fn lifetime(body: &Map<String, Value>) -> Result<Duration, GoogleError> {
     let known = ["scope", "lifetime", "delegates"];
     if body.keys().any(|name| !known.contains(&name.as_str())) {

@@ -1,4 +1,4 @@
-//! The key of the service account, and what it signs: assertions, and access tokens of its own.
+//! The key of the service account. It signs assertions and access tokens.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 
 use super::{grant::Refusal, tokens::Scope};
 
-/// The project whose service account this is.
+/// The project of the service account.
 pub(crate) const PROJECT: &str = "emulator-project";
 /// The service account.
 pub(crate) const EMAIL: &str = "emulator@emulator-project.iam.gserviceaccount.com";
 pub(crate) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// How far the clocks of client and server may be apart, in seconds.
+/// The largest allowed difference between the clocks of client and server, in seconds.
 const SKEW: f64 = 300.0;
 const SHORT_LIVED: Refusal = (
     "invalid_grant",
@@ -29,20 +29,20 @@ const SHORT_LIVED: Refusal = (
      Check your iat and exp values in the JWT claim.",
 );
 
-/// A JWT has no padding, but some libraries pad (`gcp_auth` 0.12 does) and Google takes it.
+/// A JWT has no padding, but some libraries add it (`gcp_auth` 0.12 does) and Google accepts it.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Shipped, because to make one takes half a minute in a debug build of somebody else's tests.
+/// The key is shipped, because generating one takes half a minute in a debug build.
 const PUBLIC_TEST_KEY: &str = include_str!("public-test-key.pem");
 
 struct Key {
     id: String,
-    /// PKCS#8.
+    /// The private key in PKCS#8.
     private_pem: &'static str,
-    /// PKCS#1, as `ring` wants it.
+    /// The public key in PKCS#1, the format of `ring`.
     public_der: Vec<u8>,
 }
 
@@ -87,14 +87,14 @@ struct Claims {
     exp: Option<f64>,
 }
 
-/// Checks an assertion of the service account, addressed to one of `audiences`, at a time in
-/// seconds since 1970.
+/// Checks an assertion of the service account, addressed to one of `audiences`, at `now` in seconds
+/// since 1970.
 pub(crate) fn verify(assertion: &str, audiences: &[String], now: i64) -> Result<(), Refusal> {
     check(&signed_claims(assertion)?, audiences, now as f64)
 }
 
-/// How long an access token that the service account signed itself still lives at that time.
-/// `None`, if it is no such token.
+/// The remaining lifetime of an access token that the service account signed itself. `None` if the
+/// token is not a valid one.
 pub(crate) fn self_signed_life(token: &str, now: i64) -> Option<Duration> {
     check_self_signed(&signed_claims(token).ok()?, now as f64)
 }
@@ -143,8 +143,8 @@ fn check(claims: &Claims, audiences: &[String], now: f64) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The rules for a token that Google never saw before: with a scope it has no audience, and it may
-/// live an hour and the skew, for `google-cloud-auth` dates it back and ahead by 10 s.
+/// The rules for a self-signed token: it has a scope and no audience. It may live for an hour plus
+/// the skew, because `google-cloud-auth` moves `iat` back and `exp` ahead by 10 s.
 fn check_self_signed(claims: &Claims, now: f64) -> Option<Duration> {
     let (iat, exp) = (claims.iat?, claims.exp?);
     let good = claims.iss.as_deref() == Some(EMAIL)
@@ -157,7 +157,7 @@ fn check_self_signed(claims: &Claims, now: f64) -> Option<Duration> {
     good.then(|| Duration::try_from_secs_f64(exp - now).ok()).flatten()
 }
 
-/// Whether the one scope that matters is among these, which blanks separate.
+/// Whether the space-separated scopes contain `cloud-platform`.
 fn has_scope(scopes: Option<&str>) -> bool {
     Scope::of(scopes.unwrap_or_default().split_whitespace()) == Scope::CloudPlatform
 }

@@ -1,26 +1,27 @@
 //! Vertex AI on loopback: the OpenAI-compatible surface, its tokens, its errors and its limits,
 //! for tests and demonstrations without a cloud.
 //!
-//! It checks what the service checks, in the order in which the service does it: host and path,
-//! then the credential, and only then the body. Answers echo what was said and say that they come
-//! from the emulator; images are named by type and length. A JSON schema in `response_format` is
-//! kept to.
+//! The emulator checks what the service checks, in the same order: host and path, then the credential, and
+//! only then the body. A response echoes the prompt and says that it comes from the emulator;
+//! images are named by type and length. A response follows the JSON schema in `response_format`.
 //!
-//! A tool is called if `tool_choice` asks for it (`required`, or its name), or if the last message of the
-//! user says `call the tool NAME`, in the midst of whatever else; a result of a tool as the last message
-//! is answered with an echo of both. The arguments fit the tool's schema. Where it takes any text they
-//! say `example`, and never what the user said: a tool may be a shell.
+//! The model calls a tool if `tool_choice` is `required` or names the tool, or if the last message
+//! of the user contains `call the tool NAME`. If the last message is the result of a tool, the
+//! response echoes the call and the result. The arguments of a call match the tool's schema. A
+//! field that may be any text is `example`, and never the user's text, because a tool may be a
+//! shell.
 //!
-//! What an answer costs depends on the request alone: four bytes are a token. Gemini 2.5 and 3 think,
-//! and as at Vertex AI their `reasoning_tokens` are in `total_tokens` but not in `completion_tokens`:
-//! four for each token of the answer, or 0, 1, 2, 4, 8 by the `reasoning_effort` (or `thinking_level`)
-//! `none`, `minimal`, `low`, `medium`, `high`, and no more than a `thinking_budget`; 2.5 Flash-Lite thinks
-//! only if one of these asks it to. `cached_content` adds 1,024 `cached_tokens` to the prompt. The
-//! `traffic_type` is `ON_DEMAND`, or what `X-Vertex-AI-LLM-Request-Type: dedicated` or
-//! `X-Vertex-AI-LLM-Shared-Request-Type: priority` or `flex` asks for.
+//! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
+//! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
+//! but not of `completion_tokens`. There are four for each token of the response by default. The
+//! `reasoning_effort` (or `thinking_level`) `none`, `minimal`, `low`, `medium` or `high` makes it
+//! 0, 1, 2, 4 or 8, and a `thinking_budget` limits them. Gemini 2.5 Flash-Lite reasons only if one
+//! of these is set. `cached_content` adds 1,024 `cached_tokens` to the prompt. The `traffic_type`
+//! is `ON_DEMAND`, unless the header `X-Vertex-AI-LLM-Request-Type: dedicated` or
+//! `X-Vertex-AI-LLM-Shared-Request-Type: priority` or `flex` selects another.
 //!
-//! Beside the API it serves what Google's credential flows call, and, for tests
-//! in any language, control over itself under `/__emulator/`.
+//! The emulator also serves the endpoints that Google's credential flows call. Tests in any
+//! language control it under `/__emulator/`.
 //!
 //! # Example
 //!
@@ -34,7 +35,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let vertex = Emulator::start().await?;
 //! let client = Client::builder(TokioExecutor::new()).build_http();
-//! let ask = |token: &str| {
+//! let request = |token: &str| {
 //!     let path = "v1/projects/p1/locations/global/endpoints/openapi/chat/completions";
 //!     Request::post(format!("{}/{path}", vertex.url()))
 //!         .header("authorization", format!("Bearer {token}"))
@@ -45,9 +46,9 @@
 //! };
 //!
 //! let token = vertex.mint();
-//! let answer = client.request(ask(&token)?).await?;
-//! assert_eq!(answer.status(), StatusCode::OK);
-//! let body = answer.into_body().collect().await?.to_bytes();
+//! let response = client.request(request(&token)?).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! let body = response.into_body().collect().await?.to_bytes();
 //! let body: serde_json::Value = serde_json::from_slice(&body)?;
 //! assert_eq!(
 //!     body["choices"][0]["message"]["content"],
@@ -55,7 +56,7 @@
 //! );
 //!
 //! vertex.revoke_tokens();
-//! assert_eq!(client.request(ask(&token)?).await?.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(client.request(request(&token)?).await?.status(), StatusCode::UNAUTHORIZED);
 //! assert_eq!(vertex.stats().by_status[&401], 1);
 //! # Ok(())
 //! # }
@@ -63,39 +64,41 @@
 //!
 //! # Tokens
 //!
-//! | request | what it is | whose the token is |
+//! | request | description | principal of the token |
 //! |---|---|---|
 //! | `POST /token`, `/o/oauth2/token` | the OAuth token endpoint: an assertion, or a user's refresh token | the service account; `developer@example.com` |
 //! | `POST /v1/token` | the Security Token Service: an exchange by RFC 8693 | `principal://…/workloadIdentityPools/emulator/subject/tester` |
 //! | `POST /v1/oauthtoken` | the same: the refresh token of a workforce login | `principal://…/workforcePools/emulator/subject/tester` |
-//! | `POST /v1/projects/-/serviceAccounts/EMAIL:generateAccessToken` | the IAM credentials API, for a bearer whose token is good here | `EMAIL` |
+//! | `POST /v1/projects/-/serviceAccounts/EMAIL:generateAccessToken` | the IAM credentials API, for a caller with a valid token | `EMAIL` |
 //! | `GET /computeMetadata/…` | the metadata server | `123456789012-compute@developer.gserviceaccount.com` |
 //!
-//! The service account also gets in without any of these, with a JWT that it signed itself (RS256,
-//! the same `iss` and `sub`, a `scope`, no `aud`), as `google-cloud-auth` does. Such a token is
-//! issued when it is first shown: only then has it a generation, and only from then on does
-//! [`Emulator::revoke_tokens`] end it. One that is signed within the same second is the same one.
+//! The service account can also authenticate without these endpoints, with a JWT that it signed
+//! itself (RS256, the same `iss` and `sub`, a `scope`, no `aud`), as `google-cloud-auth` does. Such
+//! a token counts as issued when it is first used. Only then does it get a generation, and only
+//! from then on does [`Emulator::revoke_tokens`] revoke it. Two tokens that are signed within the
+//! same second are identical.
 //!
-//! A token is good for everything if one of its scopes is `cloud-platform`. With `iam` it can only
-//! impersonate, which is what `google-cloud-auth` exchanges a subject token for on that way.
+//! A token is valid for everything if one of its scopes is `cloud-platform`. With the scope `iam`
+//! it can only impersonate a service account: `google-cloud-auth` exchanges a subject token for
+//! such a token before it impersonates.
 //!
-//! [`TokenBehavior`] is about all of them. They are served over TLS as well.
+//! [`TokenBehavior`] applies to all of these endpoints. They are served over TLS as well.
 //!
 //! # Control
 //!
-//! | request | what it does |
+//! | request | effect |
 //! |---|---|
-//! | `GET /__emulator/requests` | what arrived at the API, as [`RequestRecord`]s |
+//! | `GET /__emulator/requests` | the requests to the API, as [`RequestRecord`]s |
 //! | `GET`, `DELETE /__emulator/stats` | [`Stats`], and their reset |
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
-//! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for it |
+//! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
-//! | `GET /__emulator/subject_token` | what has to be in that file, as plain text |
+//! | `GET /__emulator/subject_token` | the content of that file, as plain text |
 //!
-//! A `PUT` sets what it names and returns the rest to its default. An unknown field or a value
-//! that cannot be is a 400, and changes nothing.
+//! A `PUT` sets the fields that it names and resets the others to their defaults. An unknown field
+//! or an invalid value is a 400, and changes nothing.
 
 mod admission;
 mod answers;
@@ -139,7 +142,12 @@ pub use self::{
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},
 };
 
-/// A running emulator. Dropping it stops it: no more connections, and the open ones are cut.
+// Compiles the program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// A running emulator. Dropping it closes its ports and all open connections.
 ///
 /// See the [module's documentation](self) for an example.
 pub struct Emulator {
@@ -149,41 +157,41 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts one on a free port of 127.0.0.1, over plain http.
+    /// Starts an emulator on a free port of 127.0.0.1, over plain http.
     ///
     /// # Errors
     ///
-    /// When it cannot listen.
+    /// An error if it cannot listen.
     pub async fn start() -> io::Result<Self> {
         Self::builder().start().await
     }
 
-    /// An emulator with settings of its own.
+    /// Starts to configure an emulator.
     pub fn builder() -> EmulatorBuilder {
         EmulatorBuilder::default()
     }
 
-    /// Where the API listens.
+    /// The address that the API listens on.
     pub fn addr(&self) -> SocketAddr {
         self.shared.addr
     }
 
-    /// The API's base, `http://127.0.0.1:PORT`; `https://…` with TLS.
+    /// The base URL of the API: `http://127.0.0.1:PORT`, or `https://…` with TLS.
     pub fn url(&self) -> String {
         self.shared.url()
     }
 
-    /// The base of the token endpoints, the metadata paths and `/__emulator/` over plain http. With TLS it is
-    /// a port of its own, because few token clients can be made to trust a certificate; without,
-    /// it is the same as [`url`](Self::url).
+    /// The base URL of the token endpoints, the metadata paths and `/__emulator/` over plain http.
+    /// With TLS this is a separate port, because few token clients can be configured to trust a
+    /// certificate. Without TLS it is the same as [`url`](Self::url).
     pub fn control_url(&self) -> String {
         self.shared.control_url()
     }
 
     /// The text of a service-account key file whose assertions the token endpoint accepts.
     ///
-    /// The key is the same for all emulators: a test key that is published with this crate, and which
-    /// nothing else believes.
+    /// The key is the same for all emulators. It is a test key that is published with this crate,
+    /// and no other service accepts it.
     pub fn service_account_key(&self) -> String {
         credentials::service_account(&self.control_url()).to_string()
     }
@@ -193,17 +201,17 @@ impl Emulator {
         self.shared.credentials.authorized_user(&self.control_url()).to_string()
     }
 
-    /// The text of an `external_account` file for workload identity federation, whose subject
-    /// token is in the file named. That one is yours to write: put
-    /// [`subject_token`](Self::subject_token) there.
+    /// The text of an `external_account` file for workload identity federation. It reads the
+    /// subject token from the file named here, which the caller writes: its content is the
+    /// [`subject_token`](Self::subject_token).
     ///
-    /// In a path that is not UTF-8, what cannot be said in JSON is replaced.
+    /// If the path is not UTF-8, the characters that JSON cannot represent are replaced.
     pub fn external_account(&self, subject_token_file: impl AsRef<Path>) -> String {
         let file = subject_token_file.as_ref();
         credentials::external_account(&self.control_url(), file).to_string()
     }
 
-    /// The same, for a token of the service account
+    /// Like [`external_account`](Self::external_account), for a token of the service account
     /// `impersonated@emulator-project.iam.gserviceaccount.com`.
     pub fn external_account_impersonated(&self, subject_token_file: impl AsRef<Path>) -> String {
         let file = subject_token_file.as_ref();
@@ -211,8 +219,7 @@ impl Emulator {
     }
 
     /// The text of an `external_account_authorized_user` file: a workforce login, with the refresh
-    /// token that is good now (see
-    /// [`rotate_refresh_token`](TokenBehavior::rotate_refresh_token)).
+    /// token that is valid now (see [`rotate_refresh_token`](TokenBehavior::rotate_refresh_token)).
     pub fn external_account_authorized_user(&self) -> String {
         self.shared.credentials.external_account_authorized_user(&self.control_url()).to_string()
     }
@@ -224,14 +231,14 @@ impl Emulator {
         self.shared.credentials.impersonated_service_account(&self.control_url()).to_string()
     }
 
-    /// The one subject token that the Security Token Service takes: random text, new for each
-    /// emulator, whatever `subject_token_type` calls it.
+    /// The only subject token that the Security Token Service accepts. It is random text, new for
+    /// each emulator, and valid with any `subject_token_type`.
     pub fn subject_token(&self) -> String {
         self.shared.credentials.subject_token.clone()
     }
 
-    /// A new token, without the way through an endpoint. Its principal is `emulator`, and it is
-    /// counted as a mint.
+    /// Issues a new token directly, without a call to an endpoint. Its principal is `emulator`, and
+    /// it is counted as a mint.
     pub fn mint(&self) -> String {
         let token = {
             let mut store = lock(&self.shared.tokens);
@@ -242,30 +249,30 @@ impl Emulator {
         token
     }
 
-    /// With TLS: the certificate (PEM) of the authority that a client must trust.
+    /// The certificate (PEM) of the authority that a client must trust, with TLS.
     pub fn certificate_pem(&self) -> Option<&str> {
         self.certificate.as_deref()
     }
 
-    /// What has happened since the start or the last reset.
+    /// Counts since the start or the last reset.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    /// Sets the counters to zero and forgets the records. What is open now stays counted as open.
+    /// Sets the counters to zero and drops the records. Open connections and streams stay counted.
     pub fn reset_stats(&self) {
         self.shared.reset_stats();
     }
 
-    /// What arrived at the API, oldest first; the last 10,000.
+    /// The last 10,000 requests to the API, oldest first.
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.shared.requests()
     }
 
-    /// From now on every token issued so far gets a 401, a self-signed one if it was shown before
-    /// (see [the module's documentation](self#tokens)). With
-    /// [`same_until_expiry`](TokenBehavior::same_until_expiry) the dead token is still handed
-    /// out, as the metadata server would.
+    /// Revokes every token issued so far: requests with one of them get a 401. A self-signed token
+    /// is revoked only if it was used before (see [the module's documentation](self#tokens)). With
+    /// [`same_until_expiry`](TokenBehavior::same_until_expiry) the endpoints still return the
+    /// revoked token, as the metadata server would.
     pub fn revoke_tokens(&self) {
         lock(&self.shared.tokens).revoke();
     }
@@ -275,18 +282,18 @@ impl Emulator {
         lock(&self.shared.tokens).set_behavior(behavior);
     }
 
-    /// Changes which endpoints are deployed. Over TLS, a host that was not known at the start is not
-    /// in the certificate.
+    /// Changes which endpoints are deployed. Over TLS, the certificate contains only the hosts that
+    /// were configured at the start.
     pub fn set_endpoints(&self, endpoints: impl IntoIterator<Item = EndpointInfo>) {
         *lock(&self.shared.endpoints) = endpoints.into_iter().collect();
     }
 
-    /// Changes what goes wrong at the API.
+    /// Changes the faults of the API.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.set_faults(faults);
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes all faults of the API.
     pub fn clear_faults(&self) {
         self.shared.set_faults(Faults::default());
     }

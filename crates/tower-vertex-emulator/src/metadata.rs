@@ -47,11 +47,11 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Answer {
         ("universe/universe-domain", _) => text("googleapis.com"),
         (_, Some("/email")) => text(MACHINE),
         (_, Some("/scopes")) => text(&format!("{SCOPE}\n")),
-        // Asked with `?recursive=true` by libraries that want to know who they are.
+        // Libraries look up their account here with `?recursive=true`.
         (_, Some("" | "/")) => {
             ok(&json!({ "aliases": ["default"], "email": MACHINE, "scopes": [SCOPE] }))
         }
-        // Whatever `?scopes=` asks for, the token has the one scope that the machine has.
+        // The token has the only scope of the machine, regardless of `?scopes=`.
         (_, Some("/token")) => match receive(shared, request).await {
             Ok(_) => ok(&issue(shared, MACHINE.into(), Scope::CloudPlatform)),
             Err(Stop::Told(StatusCode::TOO_MANY_REQUESTS)) => with_type(

@@ -1,4 +1,4 @@
-//! Google's OAuth token endpoint: assertions of a service account, refresh tokens of a user.
+//! Google's OAuth token endpoint, for assertions of a service account and refresh tokens of a user.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use super::{
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// `/token` at `oauth2.googleapis.com`, and `/o/oauth2/token` at `accounts.google.com`, where
-/// `gcp_auth` goes.
+/// Serves `/token` at `oauth2.googleapis.com`, and `/o/oauth2/token` at `accounts.google.com`,
+/// which `gcp_auth` uses.
 pub(crate) async fn token(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     if request.method() != Method::POST {
         return html(StatusCode::NOT_FOUND);
@@ -56,7 +56,8 @@ fn check_assertion(shared: &Shared, parts: &Parts, fields: &Fields<'_>) -> Resul
     key::verify(&assertion, &audiences(shared, parts), shared.now().seconds())
 }
 
-/// The names by which the token endpoint may be addressed: its own, and the one just used.
+/// The audiences under which the token endpoint can be addressed: its own, and that of this
+/// request.
 fn audiences(shared: &Shared, parts: &Parts) -> Vec<String> {
     let mut audiences =
         vec![format!("{}/token", shared.control_url()), format!("{}/token", shared.url())];
@@ -72,10 +73,11 @@ fn authority(parts: &Parts) -> Option<Authority> {
     parts.uri.authority().cloned().or_else(named)
 }
 
-/// Why a refresh grant fails.
+/// The reason why a refresh grant fails.
 pub(crate) enum Unrefreshed {
     Refused(Refusal),
-    /// As [`UserGrantFault::ReauthRequired`]; it comes with more than a refusal usually has.
+    /// The fault [`UserGrantFault::ReauthRequired`]. Its response has more fields than a usual
+    /// refusal.
     ReauthRequired,
 }
 
@@ -96,7 +98,7 @@ impl From<Unrefreshed> for Answer {
     }
 }
 
-/// The refresh token in the fields, if it is the one of this login and the login still counts.
+/// The refresh token in the fields, if it belongs to this login and the login is still valid.
 pub(crate) fn check_refresh(
     shared: &Shared,
     login: &Login,

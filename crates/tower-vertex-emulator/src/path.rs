@@ -1,4 +1,4 @@
-//! Which method of the API a request calls, and whether its host serves that location.
+//! The method of the API that a request calls, and whether its host serves its location.
 
 use http::Method;
 
@@ -17,7 +17,7 @@ pub(crate) enum Call<'a> {
     GetEndpoint,
 }
 
-/// A path of the API, taken apart.
+/// A parsed path of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
     pub(crate) version: &'a str,
@@ -26,12 +26,12 @@ pub(crate) struct Target<'a> {
     /// `openapi` or an id; empty for the list of endpoints.
     pub(crate) endpoint: &'a str,
     pub(crate) call: Call<'a>,
-    /// Whether it went through the custom route of an endpoint.
+    /// Whether the request used the custom route of an endpoint.
     invoked: bool,
 }
 
 impl<'a> Target<'a> {
-    /// `None` is an unknown path or verb.
+    /// Returns `None` for an unknown path or verb.
     pub(crate) fn parse(method: &Method, path: &'a str) -> Option<Self> {
         let mut segments = path.strip_prefix('/')?.split('/');
         let version = segments.next().filter(|v| matches!(*v, "v1" | "v1beta1"))?;
@@ -64,7 +64,7 @@ impl<'a> Target<'a> {
             ("POST", ["responses"]) if openapi => Call::CreateResponse,
             ("GET", ["responses", id]) if !id.is_empty() => Call::GetResponse(id),
             ("DELETE", ["responses", id]) if !id.is_empty() => Call::DeleteResponse(id),
-            // The routes of a model server that speaks the same protocol.
+            // These are the routes of a model server with the same protocol.
             ("POST", ["invoke", "v1", "chat", "completions"]) if !openapi => Call::Chat,
             ("POST", ["invoke", "v1", "completions"]) if !openapi => Call::Completions,
             ("POST", ["invoke", "v1", "embeddings"]) if !openapi => Call::Embeddings,
@@ -82,7 +82,7 @@ impl<'a> Target<'a> {
         format!("projects/{project}/locations/{location}/endpoints/{endpoint}")
     }
 
-    /// The name that errors give the method. Only that of chat completions is on record; the
+    /// The name of the method in errors. Only the name for chat completions is documented; the
     /// others follow its pattern.
     pub(crate) fn rpc(&self) -> String {
         let (service, method) = match self.call {
@@ -115,19 +115,19 @@ fn is_endpoint(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// What a host makes of a request.
+/// The result of checking the host of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostVerdict {
     Serves,
-    /// One of the three names that look right and never work.
+    /// One of the three names that look correct but never work.
     Invalid,
-    /// No such host, or not the one of this location.
+    /// An unknown host, or the host of another location.
     Unknown,
-    /// The endpoint answers under its own name alone, which is this.
+    /// The endpoint is served only at its own host, which is this.
     DedicatedElsewhere(String),
 }
 
-/// Judges a host (without its port) by the location and the endpoint in the path.
+/// Checks a host (without its port) against the location and the endpoint in the path.
 pub(crate) fn judge_host(host: &str, target: &Target<'_>, known: &[EndpointInfo]) -> HostVerdict {
     let host = host.to_ascii_lowercase();
     let dedicated = known
@@ -141,7 +141,7 @@ pub(crate) fn judge_host(host: &str, target: &Target<'_>, known: &[EndpointInfo]
         return verdict(!target.endpoint.is_empty() && label.starts_with(&prefix));
     }
     let shared = judge_shared_host(&host, target.location);
-    // Managing an endpoint, `endpoints.get` above all, is done at the shared host.
+    // Requests that manage an endpoint, such as `endpoints.get`, go to the shared host.
     if shared == HostVerdict::Serves
         && target.call != Call::GetEndpoint
         && let Some((_, dns)) = dedicated.clone().find(|(id, _)| *id == target.endpoint)
@@ -162,7 +162,7 @@ fn judge_shared_host(host: &str, location: &str) -> HostVerdict {
         Some((name, "p")) => (name, Variant::Private),
         Some(_) => return HostVerdict::Unknown,
     };
-    // `{location}-aiplatform` or `aiplatform`, and `-NAME` after it on a private host.
+    // The name is `{location}-aiplatform` or `aiplatform`, with `-NAME` appended on a private host.
     let Some((region, network)) = name.split_once("aiplatform") else {
         return HostVerdict::Unknown;
     };
@@ -176,7 +176,7 @@ fn judge_shared_host(host: &str, location: &str) -> HostVerdict {
     match region.strip_suffix('-') {
         None => verdict(region.is_empty() && location == "global"),
         Some("us" | "eu" | "global") => HostVerdict::Invalid,
-        // The host alone decides: a different location in the path is ignored.
+        // Only the host decides: a different location in the path is ignored.
         Some(region) => verdict(is_location(region)),
     }
 }

@@ -1,9 +1,9 @@
-//! What somebody said: the text of messages, with a word for each image.
+//! The text of messages. Each image is replaced by a short description.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-/// The text of the last message that the user wrote, or what is wrong with it.
+/// The text of the user's last message, or the error in it.
 pub(crate) fn by_user(messages: &[Value]) -> Result<String, String> {
     let by_user = |message: &&Value| role(message) == Some("user");
     let content = |message: &Value| text_of(message.get("content").unwrap_or(&Value::Null));
@@ -14,7 +14,7 @@ pub(crate) fn role(message: &Value) -> Option<&str> {
     message.get("role").and_then(Value::as_str)
 }
 
-/// Text given as a string, or as an array of strings and of parts: those with text, and images.
+/// The text of a string, or of an array of strings, text parts and images.
 pub(crate) fn text_of(content: &Value) -> Result<String, String> {
     match content {
         Value::String(text) => Ok(text.clone()),
@@ -30,19 +30,19 @@ fn part(part: &Value) -> Option<Result<String, String>> {
     if let Some(text) = part.as_str().or_else(|| part.get("text")?.as_str()) {
         return Some(Ok(text.to_owned()));
     }
-    // An object in Chat Completions, a string in the Responses API.
+    // It is an object in Chat Completions, and a string in the Responses API.
     let image = part.get("image_url")?;
     let url = image.as_str().or_else(|| image.get("url")?.as_str());
     Some(url.ok_or_else(|| "`image_url` must have a URL".to_owned()).and_then(image_at))
 }
 
-/// Such as `[image/png, 70 bytes]`: what arrived, to be seen in an echo.
+/// Describes an image for the echo, such as `[image/png, 70 bytes]`.
 fn image_at(url: &str) -> Result<String, String> {
     let Some(data) = url.strip_prefix("data:") else {
         return Ok("[image]".to_owned());
     };
-    let parted = data.split_once(";base64,").filter(|(kind, _)| kind.starts_with("image/"));
-    let (kind, data) = parted.ok_or("`image_url` must be an image in base64")?;
+    let split = data.split_once(";base64,").filter(|(kind, _)| kind.starts_with("image/"));
+    let (kind, data) = split.ok_or("`image_url` must be an image in base64")?;
     let bytes = STANDARD.decode(data).map_err(|_| "`image_url` has bad base64")?;
     Ok(format!("[{kind}, {} bytes]", bytes.len()))
 }

@@ -1,4 +1,4 @@
-//! Listening, and the way of a request from its connection to the room that answers it.
+//! The server: it listens, and routes each request to its handler.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -30,24 +30,24 @@ use super::{
     sts,
 };
 
-/// What a port serves.
+/// The services on a port.
 #[derive(Clone)]
 pub(crate) enum Port {
-    /// Everything.
+    /// All services.
     Plain,
-    /// Everything, over TLS.
+    /// All services, over TLS.
     Tls(TlsAcceptor),
-    /// Tokens and control, beside a port with TLS.
+    /// Tokens and control, for a port next to one with TLS.
     Control,
 }
 
-/// As on the real service.
+/// The largest number of concurrent HTTP/2 streams, as on the real service.
 const STREAMS: u32 = 100;
-/// The longest head of a request.
+/// The largest size of a request head in bytes.
 const HEAD: usize = 64 << 10;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Accepts connections until it is dropped, which ends them too.
+/// Accepts connections until it is dropped, which also closes them.
 pub(crate) async fn run(listener: TcpListener, port: Port, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
@@ -56,7 +56,7 @@ pub(crate) async fn run(listener: TcpListener, port: Port, shared: Arc<Shared>) 
                 Ok((socket, _)) => {
                     connections.spawn(connection(socket, port.clone(), shared.clone()));
                 }
-                // Out of descriptors, most likely: some will be back soon.
+                // The process probably has too many open files, and some will be closed soon.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -65,7 +65,8 @@ pub(crate) async fn run(listener: TcpListener, port: Port, shared: Arc<Shared>) 
 }
 
 async fn connection(socket: TcpStream, port: Port, shared: Arc<Shared>) {
-    // Without it, small chunks wait for acknowledgements. A socket that refuses is slow, not wrong.
+    // Without `TCP_NODELAY`, small chunks wait for acknowledgements. A socket that does not support
+    // it is only slower.
     let _ = socket.set_nodelay(true);
     match port {
         Port::Plain => http(TokioIo::new(socket), false, shared).await,
@@ -105,7 +106,8 @@ where
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().max_buf_size(HEAD);
     builder.http2().max_concurrent_streams(STREAMS);
-    // An error is the client's leaving, or a fault that was asked for.
+    // An error means that the client disconnected, or that a configured fault closed the
+    // connection.
     let _ = builder.serve_connection(io, service).await;
 }
 
@@ -113,7 +115,7 @@ fn whole(body: Full<Bytes>) -> Body {
     Either::Left(body)
 }
 
-/// Who answers a request, by its path.
+/// The handler of a request, by its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Api,
@@ -153,12 +155,13 @@ async fn beside_the_api(
         Room::Iam => iam::serve(shared, request).await,
         Room::Metadata => metadata::serve(shared, request).await,
         Room::Control => control::serve(shared, request).await,
-        // On the port that does not have it.
+        // The port for control does not serve the API.
         Room::Api => html(StatusCode::NOT_FOUND),
     }
 }
 
-/// hyper writes a `Date` by this machine's clock unless there is one.
+/// Sets the `Date` header by the emulator's clock. hyper keeps it, and otherwise uses this
+/// machine's clock.
 fn set_date<B>(shared: &Shared, response: &mut Response<B>) {
     let offset = lock(&shared.tokens).behavior().clock_offset_s;
     if offset != 0
@@ -168,7 +171,7 @@ fn set_date<B>(shared: &Shared, response: &mut Response<B>) {
     }
 }
 
-/// A connection's task can be aborted, so its end is a drop.
+/// Reports the end of a connection when it is dropped, because its task can be aborted.
 struct ClosedOnDrop(Arc<Connection>);
 
 impl Drop for ClosedOnDrop {

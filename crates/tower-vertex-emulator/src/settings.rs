@@ -1,4 +1,4 @@
-//! What a test can ask of the API: which endpoints there are, and what goes wrong.
+//! Settings of the API: its endpoints, and its faults.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 
-/// What goes wrong, or slowly, at the API.
+/// Faults and delays of the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// An error instead of an answer.
+    /// An error instead of a response.
     pub api: Option<ApiFault>,
-    /// The pace of the answers that do succeed.
+    /// The pace of the successful responses.
     pub stream: StreamBehavior,
 }
 
@@ -42,19 +42,19 @@ impl Faults {
     }
 }
 
-/// As many chunks as one stream can have.
+/// The largest number of chunks in a stream.
 pub(crate) const MAX_CHUNKS: usize = 1_000_000;
 
 /// An error of the API, with Google's own words for its status.
 ///
-/// A 401 answers every request, whatever its token; any other comes after the token was accepted.
-/// Either way the request's body has not been read yet.
+/// A 401 is returned to every request, regardless of its token. Any other status is returned after
+/// the token was accepted. In both cases the request's body has not been read yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiFault {
     /// The status, 400 to 599.
     pub status: u16,
-    /// How often; `None` is for ever. Counts down as it happens.
+    /// The number of errors, counted down with each; `None` is unlimited.
     #[serde(default)]
     pub times: Option<u64>,
     /// Adds a `RetryInfo` with this delay, such as `"1.5s"`.
@@ -64,48 +64,48 @@ pub struct ApiFault {
     #[serde(default)]
     pub shape: Option<ErrorShape>,
     /// The reason in the `ErrorInfo`, such as `"IAM_PERMISSION_DENIED"`: capital letters, digits
-    /// and underscores. A 403 with `"SERVICE_DISABLED"` says what the service says to a project
+    /// and underscores. A 403 with `"SERVICE_DISABLED"` has the service's message for a project
     /// that has not enabled the Vertex AI API.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Only for requests to this location, such as `"us-central1"`; `None` is all of them.
+    /// Limits the fault to requests to this location, such as `"us-central1"`; `None` means all.
     #[serde(default)]
     pub location: Option<String>,
 }
 
 impl ApiFault {
-    /// This status for every request from now on.
+    /// Returns this status for every request from now on.
     pub fn new(status: u16) -> Self {
         Self { status, times: None, retry_delay: None, shape: None, reason: None, location: None }
     }
 }
 
-/// How an error's body is wrapped.
+/// The wrapping of an error's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorShape {
-    /// `[{"error":{…}}]`, as most errors of `openapi` are.
+    /// `[{"error":{…}}]`, as in most errors of `openapi`.
     Array,
-    /// `{"error":{…}}`, as errors of authentication and of hosts are.
+    /// `{"error":{…}}`, as in errors of authentication and of hosts.
     Object,
-    /// A page for people, as the front end gives it.
+    /// An HTML page, as from the front end.
     Html,
 }
 
-/// The pace of an answer, and where it breaks off.
+/// The pace of a response, and where it is closed early.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamBehavior {
-    /// How long the head of an answer is held back, streamed or not. `first_byte_delay_ms` in JSON.
+    /// The delay of the response headers, streamed or not. `first_byte_delay_ms` in JSON.
     #[serde(rename = "first_byte_delay_ms", with = "millis")]
     pub first_byte_delay: Duration,
     /// The pause between two chunks. `chunk_delay_ms` in JSON.
     #[serde(rename = "chunk_delay_ms", with = "millis")]
     pub chunk_delay: Duration,
-    /// How many chunks the text is cut into, 1 to 1,000,000; `None` is 5. With more chunks than
-    /// characters, some are empty. `[DONE]` is not one of them.
+    /// The number of chunks of the text, 1 to 1,000,000; `None` is 5. With more chunks than
+    /// characters, some are empty. `[DONE]` is not counted.
     pub chunks: Option<usize>,
-    /// Breaks the connection (HTTP/2: the stream) after so many chunks.
+    /// Resets the connection (HTTP/2: the stream) after this number of chunks.
     pub cut_after: Option<usize>,
 }
 
@@ -149,9 +149,9 @@ pub(crate) mod millis {
 pub struct EndpointInfo {
     /// Numeric, or like `mg-endpoint-…`.
     pub id: String,
-    /// What people call it; `filter=display_name=` looks for it.
+    /// The name for people; `filter=display_name=` searches for it.
     pub display_name: String,
-    /// The region that it is listed in.
+    /// The region of the endpoint.
     pub location: String,
     /// The host of a dedicated endpoint; `None` for a shared one.
     pub dedicated_dns: Option<String>,
@@ -177,7 +177,7 @@ impl EndpointInfo {
         Self { dedicated_dns: Some(dns.into()), ..Self::shared(id, display_name) }
     }
 
-    /// Lists it in another region.
+    /// Sets the region.
     #[must_use]
     pub fn location(mut self, location: impl Into<String>) -> Self {
         self.location = location.into();

@@ -1,4 +1,4 @@
-//! Answers over server-sent events: paced, counted, and cut where a fault says so.
+//! Responses over server-sent events: they are paced, counted, and closed early by a fault.
 
 use std::{
     io,
@@ -17,19 +17,19 @@ use super::{
     state::{Live, Shared},
 };
 
-/// How long the last chunks before a cut have to leave: a reset takes back what is still queued.
+/// The pause between the last chunk and a reset. A reset discards data that is still queued.
 const CUT_GRACE: Duration = Duration::from_millis(20);
 
-/// The events of one answer, made as they are sent.
+/// The events of one response, created as they are sent.
 pub(crate) struct Script {
-    /// How many there are, the end mark not counted.
+    /// The number of chunks, without the end mark.
     pub(crate) chunks: usize,
     pub(crate) chunk: Box<dyn FnMut(usize) -> Bytes + Send>,
-    /// What follows the last, such as `data: [DONE]`.
+    /// The end mark after the last chunk, such as `data: [DONE]`.
     pub(crate) end: Option<Bytes>,
 }
 
-/// The body of a streamed answer. Dropped before its end, it counts as aborted.
+/// The body of a streamed response. It counts as aborted if it is dropped before its end.
 pub(crate) struct EventStream {
     script: Script,
     sent: usize,
@@ -65,7 +65,7 @@ impl EventStream {
         if delay.is_zero() {
             return Poll::Ready(());
         }
-        // A delay beyond what a clock can hold is one without end.
+        // A delay beyond the range of the clock is treated as one year.
         let until = Instant::now().checked_add(delay).unwrap_or_else(far_future);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         ready!(timer.as_mut().poll(cx));

@@ -1,4 +1,4 @@
-//! What the emulator remembers: settings in force, counters, records and stored responses.
+//! The state of the emulator: settings in force, counters, records and stored responses.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,14 +21,14 @@ use super::{
     tokens::{TokenStore, Verdict},
 };
 
-/// As many records as are kept.
+/// The largest number of request records that are kept.
 const RECORDS: usize = 10_000;
-/// As many responses of the Responses API as can be fetched again.
+/// The largest number of responses of the Responses API that can be fetched again.
 const RESPONSES: usize = 1_000;
-/// Of either, no more bytes than this: requests choose how long they are.
+/// The largest size of either collection in bytes, because clients choose the size of requests.
 const LARGEST: usize = 64 << 20;
 
-/// The latest of something.
+/// The latest entries of a collection, limited by number and by bytes.
 #[derive(Debug)]
 struct Latest<T> {
     all: VecDeque<(usize, T)>,
@@ -41,7 +41,7 @@ impl<T> Latest<T> {
         Self { all: VecDeque::new(), bytes: 0, most }
     }
 
-    /// Adds one of so many `bytes`, for which older ones may have to go.
+    /// Adds an entry of this size in bytes. The oldest entries are removed until it fits.
     fn push(&mut self, bytes: usize, new: T) {
         while self.all.len() == self.most || self.bytes.saturating_add(bytes) > LARGEST {
             let Some((gone, _)) = self.all.pop_front() else { break };
@@ -61,7 +61,7 @@ impl<T> Latest<T> {
     }
 }
 
-/// As many bytes as the texts of a value have.
+/// The approximate size of a value in bytes, without its numbers.
 fn bytes_of(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -74,16 +74,16 @@ fn bytes_of(value: &Value) -> usize {
     }
 }
 
-/// What all connections of one emulator share.
+/// The state that all connections of one emulator share.
 pub(crate) struct Shared {
-    /// Where the API listens.
+    /// The address that the API listens on.
     pub(crate) addr: SocketAddr,
-    /// Where tokens and control are served over plain http; the same address without TLS.
+    /// The address that serves tokens and control over plain http; the same address without TLS.
     pub(crate) control_addr: SocketAddr,
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
-    /// What `openapi` serves, as `publisher/model`; `None` is every model.
+    /// The models that `openapi` serves, as `publisher/model`; `None` means all models.
     pub(crate) models: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
@@ -93,7 +93,8 @@ pub(crate) struct Shared {
     responses: Mutex<Latest<(String, Value)>>,
 }
 
-/// A panic elsewhere leaves counters, not invariants: the data is still good.
+/// A panic elsewhere can leave a wrong counter but breaks no invariant, so the data is still
+/// usable.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -129,15 +130,16 @@ impl Shared {
         format!("http://{}", self.control_addr)
     }
 
-    /// What the emulator's clock shows.
+    /// The time of the emulator's clock.
     pub(crate) fn now(&self) -> UtcTime {
         UtcTime::now(lock(&self.tokens).behavior().clock_offset_s)
     }
 
-    /// What a token is worth that a request shows.
+    /// Whether a token in a request is valid, and whose it is.
     pub(crate) fn judge(&self, token: &str) -> Verdict {
         let verdict = lock(&self.tokens).judge(token);
-        // No issued token has a dot, every JWT has. Signatures are checked without the lock.
+        // No issued token contains a dot, and every JWT does. Signatures are checked without the
+        // lock.
         if verdict != Verdict::Unknown || !token.contains('.') {
             return verdict;
         }
@@ -163,7 +165,7 @@ impl Shared {
         lock(&self.faults).stream.clone()
     }
 
-    /// Takes one occurrence of the API fault in force for a location, if its status is as asked.
+    /// Takes one occurrence of the API fault for a location, if `wanted` accepts its status.
     pub(crate) fn take_fault(
         &self,
         location: &str,
@@ -185,7 +187,7 @@ impl Shared {
         change(&mut lock(&self.counters));
     }
 
-    /// Counters to zero, records away; what is open now stays open.
+    /// Sets the counters to zero and drops the records. Open connections and streams stay counted.
     pub(crate) fn reset_stats(&self) {
         let mut counters = lock(&self.counters);
         *counters = Stats {
@@ -222,7 +224,7 @@ impl Shared {
     }
 }
 
-/// Counts down to nothing; `None` never ends.
+/// Takes one of the remaining `times`. `None` is unlimited.
 pub(crate) fn take_one(times: &mut Option<u64>) -> bool {
     match times {
         None => true,
@@ -234,37 +236,37 @@ pub(crate) fn take_one(times: &mut Option<u64>) -> bool {
     }
 }
 
-/// What has happened since the start or the last reset.
+/// Counts since the start or the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Tokens really issued; one handed out again is not counted. One that the service account
-    /// signed itself counts when it is first shown.
+    /// Tokens that were issued. A token that is returned again is not counted. A self-signed token
+    /// of the service account is counted when it is first used.
     pub token_mints: u64,
-    /// Requests for a token, at the token endpoints, the metadata server and the IAM credentials
-    /// API, whatever came of them.
+    /// Requests for a token at the token endpoints, the metadata server and the IAM credentials
+    /// API, regardless of their outcome.
     pub token_requests: u64,
-    /// Requests that arrived at the API, unknown paths included.
+    /// Requests that arrived at the API, including those to unknown paths.
     pub api_requests: u64,
-    /// How those were answered.
+    /// Requests to the API by the status of their response.
     pub by_status: BTreeMap<u16, u64>,
     /// Connections open now that have carried a request to the API.
     pub connections: u64,
-    /// Connections that began to carry requests to the API.
+    /// All connections that have carried a request to the API.
     pub connections_total: u64,
-    /// Answers over server-sent events.
+    /// Responses over server-sent events.
     pub streams: StreamStats,
 }
 
-/// Answers over server-sent events.
+/// Responses over server-sent events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StreamStats {
-    /// Being sent now.
+    /// Streams in progress.
     pub open: u64,
-    /// Sent to the end.
+    /// Streams that were sent completely.
     pub completed: u64,
-    /// Given up by the client, or cut by a fault.
+    /// Streams that the client or a fault closed early.
     pub aborted: u64,
 }
 
@@ -278,30 +280,31 @@ pub struct RequestRecord {
     pub host: Option<String>,
     /// The path, as sent.
     pub path: String,
-    /// The query, as sent, but for the values of `key`, `access_token`, `oauth_token` and
-    /// `bearer_token`, however they are spelled.
+    /// The query, as sent, except that the values of `key`, `access_token`, `oauth_token` and
+    /// `bearer_token`, in any spelling, are removed.
     pub query: Option<String>,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: u16,
-    /// Which token it carried, counted from 1 in the order of issue; `None` if none that is known.
+    /// The generation of its token, counted from 1 in the order of issue; `None` if the token is
+    /// missing or unknown.
     pub token_generation: Option<u64>,
-    /// Whose token that was: an e-mail address, the name of a federated identity
-    /// (`principal://…`), or `emulator` for one of [`Emulator::mint`](super::Emulator::mint).
+    /// The principal of that token: an e-mail address, the name of a federated identity
+    /// (`principal://…`), or `emulator` for a token of [`Emulator::mint`](super::Emulator::mint).
     pub principal: Option<String>,
-    /// Bytes of the body, once it has been read to its end.
+    /// The size of the body in bytes, once the body has been read completely.
     pub body_length: Option<u64>,
-    /// SHA-256 of those, in hexadecimal.
+    /// SHA-256 of the body, in hexadecimal.
     pub body_sha256: Option<String>,
     /// The names of the headers; a name sent twice is listed twice.
     pub header_names: Vec<String>,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub http_version: String,
-    /// Chunks of the streamed answer handed to the connection so far.
+    /// Chunks of the streamed response passed to the connection so far.
     pub chunks_sent: u64,
 }
 
 impl RequestRecord {
-    /// About as many as its texts have.
+    /// The approximate size of the record in bytes.
     fn bytes(&self) -> usize {
         let texts = [Some(&self.method), self.host.as_ref(), Some(&self.path), self.query.as_ref()];
         let names = self.header_names.iter().map(|name| size_of::<String>() + name.len());
@@ -309,14 +312,14 @@ impl RequestRecord {
     }
 }
 
-/// A record and what is still to come of it.
+/// A record, and the parts of it that are known later.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) record: RequestRecord,
     pub(crate) live: Arc<Live>,
 }
 
-/// What becomes known of a request after its answer was decided.
+/// Facts about a request that become known after its response was chosen.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     pub(crate) body: OnceLock<(u64, String)>,
@@ -371,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_are_kept_as_far_as_there_is_room() {
+    fn the_oldest_entries_are_removed_when_the_collection_is_full() {
         let mut latest = Latest::new(3);
         (0..5).for_each(|number| latest.push(1, number));
         assert_eq!(latest.iter().collect::<Vec<_>>(), [&2, &3, &4]);
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_as_large_as_its_texts() {
+    fn the_size_of_a_value_is_about_that_of_its_texts() {
         let long = "x".repeat(1000);
         for value in
             [json!(long), json!([long]), json!({ "a": { "b": [1, long] } }), json!({ &long: 1 })]

@@ -1,5 +1,5 @@
-//! The Security Token Service: tokens for identities from elsewhere (RFC 8693), and the refresh of
-//! a workforce login.
+//! The Security Token Service: tokens for external identities (RFC 8693), and the refresh of a
+//! workforce login.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// What a subject token may say that it is. The emulator has only one, and looks at no more.
+/// The accepted types of a subject token. The emulator has only one token, and checks nothing else.
 const SUBJECT_TOKEN_TYPES: [&str; 4] = [
     "urn:ietf:params:oauth:token-type:jwt",
     "urn:ietf:params:oauth:token-type:id_token",
@@ -25,7 +25,7 @@ const SUBJECT_TOKEN_TYPES: [&str; 4] = [
     "urn:ietf:params:aws:token-type:aws4_request",
 ];
 
-/// `/v1/token`: a subject token for an access token.
+/// `/v1/token`: exchanges a subject token for an access token.
 pub(crate) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     if request.method() != Method::POST {
         return html(StatusCode::NOT_FOUND);
@@ -112,7 +112,7 @@ pub(crate) async fn refresh(shared: Arc<Shared>, request: Request<Incoming>) -> 
     };
     let rotate = lock(&shared.tokens).behavior().rotate_refresh_token;
     let rotated = match rotate.then(|| login.rotate(&shown)) {
-        // Two came with the same one, and this is the second.
+        // Two requests used the same refresh token, and this is the second.
         Some(None) => return refuse(("invalid_grant", "Bad Request")),
         Some(rotated) => rotated,
         None => None,

@@ -1,4 +1,4 @@
-//! The certificate that the emulator makes for itself, for Google's names and its own.
+//! The certificate of the emulator, for Google's names and its own.
 
 use std::{io, sync::Arc};
 
@@ -17,16 +17,16 @@ use tokio_rustls::{
 
 use super::settings::EndpointInfo;
 
-/// Names besides those of dedicated endpoints.
+/// The names in the certificate, besides those of dedicated endpoints.
 const NAMES: [&str; 11] = [
     "localhost",
     "127.0.0.1",
     "::1",
-    // `oauth2`, `sts` and `iamcredentials` among them.
+    // This includes `oauth2`, `sts` and `iamcredentials`.
     "*.googleapis.com",
     "accounts.google.com",
     "metadata.google.internal",
-    // A wildcard stands for one label, and these hosts have two before `rep`.
+    // A wildcard matches only one label, and these hosts have two before `rep`.
     "*.us.rep.googleapis.com",
     "*.eu.rep.googleapis.com",
     "*.p.googleapis.com",
@@ -34,10 +34,10 @@ const NAMES: [&str; 11] = [
     "*.prediction.p.vertexai.goog",
 ];
 
-/// What accepts TLS, and the certificate (PEM) of the authority that clients must trust for it.
+/// The acceptor for TLS, and the certificate (PEM) of the authority that clients must trust for it.
 ///
-/// The authority is one of its own: some verifiers do not take a certificate that is both the
-/// server's and the root.
+/// The authority is separate, because some verifiers reject a certificate that is both the server's
+/// and the root.
 pub(crate) fn acceptor(endpoints: &[EndpointInfo]) -> io::Result<(TlsAcceptor, String)> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Vertex AI emulator");
@@ -56,7 +56,7 @@ pub(crate) fn acceptor(endpoints: &[EndpointInfo]) -> io::Result<(TlsAcceptor, S
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
 
-    // Named, so that no process-wide provider has to be installed.
+    // The provider is named here, so that no process-wide provider has to be installed.
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?

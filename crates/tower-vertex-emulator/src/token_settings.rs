@@ -1,4 +1,4 @@
-//! What a test can ask of the endpoints that give tokens.
+//! Settings of the endpoints that issue tokens.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,8 +11,8 @@ use super::settings::{check_status, millis};
 /// The farthest that a clock can be set ahead or back, in seconds: about 30 years.
 const FARTHEST: u64 = 1_000_000_000;
 
-/// How everything that gives tokens answers: the token endpoints, the metadata server and the IAM
-/// credentials API.
+/// The behavior of everything that issues tokens: the token endpoints, the metadata server and the
+/// IAM credentials API.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,39 +24,39 @@ const FARTHEST: u64 = 1_000_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenBehavior {
-    /// The `expires_in` of every answer, as it stands: any JSON value, so that a client can be
-    /// shown `null`, `"3600"` or `-1`. A number of seconds (or a string of one) above 0 and up to
-    /// 86,400 is also how long the token lives; with anything else it lives for 3600 s. An
-    /// impersonated token lives for the `lifetime` that was asked for, but never longer than a
-    /// life set here to less than 3600 s.
+    /// The `expires_in` of every response, verbatim: any JSON value, so that a test can send
+    /// `null`, `"3600"` or `-1`. A number of seconds (or a string of one) above 0 and up to 86,400
+    /// is also the lifetime of the token. With any other value the token lives for 3600 s. An
+    /// impersonated token lives for the `lifetime` in the request, but never longer than a lifetime
+    /// set here to less than 3600 s.
     pub expires_in: Value,
-    /// Hands out one token per principal again and again, as the metadata server does, until 240 s
-    /// before its expiry (half its life, if it lives for less than 480 s). A revoked token is
-    /// handed out too. Impersonation gives a new token each time all the same.
+    /// Returns the same token to a principal each time, as the metadata server does, until 240 s
+    /// before its expiry (half its lifetime, if that is less than 480 s). A revoked token is
+    /// returned too. Impersonation issues a new token each time regardless.
     pub same_until_expiry: bool,
-    /// How long each answer takes. `delay_ms` in JSON.
+    /// The delay of each response. `delay_ms` in JSON.
     #[serde(rename = "delay_ms", with = "millis")]
     pub delay: Duration,
-    /// Refuse to issue a token, each endpoint in its own words.
+    /// Refuse to issue a token, with the error format of each endpoint.
     pub fail: Option<TokenFault>,
-    /// Answer with these bytes instead of a token.
+    /// Respond with these bytes instead of a token.
     pub respond: Option<LiteralResponse>,
-    /// Never answer.
+    /// Never respond.
     pub hang: bool,
-    /// What a refresh token is answered with that used to be good.
+    /// The error for a refresh token that used to be valid.
     pub user_grant: Option<UserGrantFault>,
-    /// A workforce refresh also gives a new refresh token, and ends the one that was used. A
-    /// credential file written before keeps the dead one.
+    /// A workforce refresh also returns a new refresh token, and ends the one that was used. A
+    /// credential file written before keeps the old refresh token.
     pub rotate_refresh_token: bool,
-    /// Nobody may impersonate: `generateAccessToken` gives a 403.
+    /// Deny impersonation: `generateAccessToken` returns a 403.
     pub impersonation_denied: bool,
     /// An impersonated token may live for up to 43,200 s and not just 3600, as with the
     /// organization policy `iam.allowServiceAccountCredentialLifetimeExtension`.
     pub allow_long_lifetimes: bool,
     /// How far the emulator's clock is ahead of this machine's, in seconds; up to 1,000,000,000
-    /// either way. It is the clock that signed claims are checked by, and that `expireTime` and the
-    /// `Date` header show: set it to see a client whose own clock is wrong. Tokens that are
-    /// known live as long as ever.
+    /// either way. The clock is used to check signed claims, and for `expireTime` and the `Date`
+    /// header. Set it to test a client whose own clock is wrong. The lifetimes of known tokens do
+    /// not change.
     pub clock_offset_s: i64,
 }
 
@@ -79,7 +79,7 @@ impl Default for TokenBehavior {
 }
 
 impl TokenBehavior {
-    /// How long a token issued now lives.
+    /// The lifetime of a token issued now.
     pub(crate) fn life(&self) -> Duration {
         let seconds = match &self.expires_in {
             Value::Number(number) => number.as_f64(),
@@ -91,7 +91,7 @@ impl TokenBehavior {
             .map_or(Duration::from_secs(3600), Duration::from_secs_f64)
     }
 
-    /// What JSON can say and a response or a clock cannot.
+    /// Rejects values that JSON allows but that a response or a clock cannot represent.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.clock_offset_s.unsigned_abs() > FARTHEST {
             return Err(format!(
@@ -116,34 +116,34 @@ impl TokenBehavior {
     }
 }
 
-/// Why a user has to log in again.
+/// The reason why a user has to log in again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserGrantFault {
     /// The refresh token was revoked, or has not been used for too long.
     Revoked,
-    /// The session control of the organization wants the password again (`invalid_rapt`).
+    /// The session control of the organization requires the password again (`invalid_rapt`).
     ReauthRequired,
 }
 
-/// A token endpoint that refuses.
+/// A refusal of the token endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenFault {
     /// The status of the refusal, 400 to 599.
     pub status: u16,
-    /// How often; `None` is for ever. Counts down as it happens.
+    /// The number of refusals, counted down with each; `None` is unlimited.
     #[serde(default)]
     pub times: Option<u64>,
 }
 
-/// An answer given word for word.
+/// A response with exactly this content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LiteralResponse {
     /// The status, 200 to 599.
     pub status: u16,
-    /// The `Content-Type`, if there is to be one.
+    /// The `Content-Type`; `None` sends no such header.
     pub content_type: Option<String>,
     /// Further headers, such as the `Location` of a redirect.
     pub headers: BTreeMap<String, String>,

@@ -1,11 +1,11 @@
-//! The tokens that are good here, kept by their hash: those that the emulator issued, and those
-//! that the service account signed itself.
+//! The valid tokens, stored by their hash: those that the emulator issued, and those that the
+//! service account signed itself.
 //!
-//! A token that the service account signed is known from its first use, which counts as its issue.
-//! Revoking ends those that are known. One that was signed before and never shown still works: its
-//! `iat` is only what the client's clock said, and a client whose clock is slow must be able to
-//! sign a new one. All that is signed within a second is one and the same token, so a client that
-//! signs again at once gets the revoked one.
+//! A token that the service account signed becomes known at its first use, which counts as its
+//! issue. Revocation applies to known tokens. A token that was signed earlier but never used stays
+//! valid: its `iat` comes from the client's clock, and a client with a slow clock must be able to
+//! sign a new token. All tokens signed within one second are identical, so a client that signs
+//! again immediately gets the revoked token.
 
 use std::{
     borrow::Cow,
@@ -24,16 +24,16 @@ use tokio::time::Instant;
 
 use super::token_settings::TokenBehavior;
 
-/// As many tokens as are remembered; older ones become unknown, which is a 401 as well (one that
-/// the service account signed would be new again).
+/// The largest number of tokens that are remembered. Older tokens become unknown, which is a 401 as
+/// well. An older self-signed token would count as new.
 const REMEMBERED: usize = 100_000;
 
 type Hash = [u8; 32];
 
-/// Whose a token is: an e-mail address, or the name of a federated identity.
+/// The owner of a token: an e-mail address, or the name of a federated identity.
 pub(crate) type Principal = Cow<'static, str>;
 
-/// Tokens by their hash, and how new ones are given out.
+/// Tokens by their hash, and the settings by which new tokens are issued.
 #[derive(Debug, Default)]
 pub(crate) struct TokenStore {
     issued: HashMap<Hash, Issued>,
@@ -50,7 +50,7 @@ struct Issued {
     revoked: bool,
 }
 
-/// A token that `same_until_expiry` hands out again: the only values that are kept.
+/// A token that `same_until_expiry` returns again. No other token is stored by its value.
 struct Repeated {
     value: String,
     expires_at: Instant,
@@ -63,7 +63,7 @@ impl fmt::Debug for Repeated {
     }
 }
 
-/// A token on its way to the client.
+/// A token for a response.
 pub(crate) struct Grant {
     pub(crate) value: String,
     pub(crate) expires_in: Value,
@@ -71,14 +71,14 @@ pub(crate) struct Grant {
     pub(crate) minted: bool,
 }
 
-/// What a token is good for: the widest of its scopes.
+/// The permissions of a token, by the widest of its scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
-    /// `cloud-platform`: everything.
+    /// `cloud-platform`: permits everything.
     CloudPlatform,
-    /// `iam`: impersonation, for which `google-cloud-auth` exchanges a subject token so.
+    /// `iam`: permits impersonation. `google-cloud-auth` exchanges a subject token with this scope.
     Iam,
-    /// Nothing that is here.
+    /// Permits nothing at this server.
     Other,
 }
 
@@ -92,16 +92,16 @@ impl Scope {
     }
 }
 
-/// Who shows a token, and which one.
+/// The identity behind a token, and the generation of the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bearer {
-    /// Counted from 1 in the order of issue.
+    /// Number of the token, from 1 in the order of issue.
     pub(crate) generation: u64,
     pub(crate) principal: Principal,
     pub(crate) scope: Scope,
 }
 
-/// What a presented token is worth.
+/// The result of checking a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Valid(Bearer),
@@ -126,7 +126,7 @@ impl TokenStore {
         self.behavior = behavior;
     }
 
-    /// A token for a client that asks: a new one, or the one of the last time.
+    /// Returns a token for a request: a new token, or the repeated one.
     pub(crate) fn grant(&mut self, principal: Principal, scope: Scope) -> Grant {
         let now = Instant::now();
         let whose = (principal, scope);
@@ -154,14 +154,15 @@ impl TokenStore {
         Grant { value, expires_in: self.behavior.expires_in.clone(), minted: true }
     }
 
-    /// A new token.
+    /// Issues a new token.
     pub(crate) fn mint(&mut self, principal: Principal, scope: Scope, life: Duration) -> String {
         let value = format!("ya29.emulator-{}", random_text());
         self.remember(hash(&value), principal, scope, life);
         value
     }
 
-    /// Takes a token that its owner signed, and tells what it is worth and whether it was unknown.
+    /// Accepts a token that its owner signed. Returns its verdict, and whether it was unknown
+    /// before.
     pub(crate) fn adopt(
         &mut self,
         token: &str,
@@ -202,7 +203,7 @@ impl TokenStore {
         }
     }
 
-    /// Ends every token issued so far; returns how many were alive.
+    /// Revokes every token issued so far. Returns how many of them were still valid.
     pub(crate) fn revoke(&mut self) -> usize {
         let now = Instant::now();
         let alive = |token: &&mut Issued| !token.revoked && token.expires_at > now;
@@ -212,7 +213,8 @@ impl TokenStore {
 }
 
 impl Issued {
-    /// Kept for a while after its death, so that the records can still tell its generation.
+    /// A token is kept for ten minutes after its expiry, so that records can still name its
+    /// generation.
     fn is_long_dead(&self, now: Instant) -> bool {
         now > self.expires_at + Duration::from_secs(600)
     }
@@ -224,15 +226,15 @@ fn hash(token: &str) -> Hash {
     hash
 }
 
-/// 256 bits that nobody can guess.
+/// 256 random bits as text.
 pub(crate) fn random_text() -> String {
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).expect("the system has random numbers");
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The `expires_in` of a token handed out again: less than at first, in the same JSON type; what
-/// is no time stays as it is.
+/// The `expires_in` of a token that is returned again: the remaining time, in the JSON type of the
+/// configured value. A configured value that is not a time is returned unchanged.
 fn remaining(configured: &Value, left: Duration) -> Value {
     match configured {
         Value::Number(_) => left.as_secs().into(),

@@ -1,31 +1,32 @@
-//! What an answer costs: the same for the same request.
+//! The token counts of a response. They depend only on the request.
 //!
-//! A token is four bytes. Gemini 2.5 and 3 think: four tokens for each of the answer, or as
-//! `reasoning_effort`, `reasoning.effort` or `thinking_config` ask. As at Vertex AI, `completion_tokens`
-//! does not contain them, and `total_tokens` does; in the Responses API `output_tokens` does, too.
+//! One token is four bytes. Gemini 2.5 and Gemini 3 use reasoning tokens: four for each token of
+//! the response, or as many as `reasoning_effort`, `reasoning.effort` or `thinking_config` set. As
+//! at Vertex AI, `total_tokens` contains them and `completion_tokens` does not; in the Responses
+//! API `output_tokens` contains them, too.
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-/// What `cached_content` adds to a prompt: as little as Google caches.
+/// Tokens that `cached_content` adds to a prompt: the smallest size that Google caches.
 const CACHED: u64 = 1024;
-/// Tokens of reasoning for each one of the answer, unless the request says otherwise.
+/// Reasoning tokens for each token of the response, unless the request sets another effort.
 const THOUGHTS: u64 = 4;
 
-/// What a request costs, but for the text of its answer.
+/// The token counts of a request, without the text of its response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cost {
     prompt: u64,
     cached: u64,
-    /// Tokens of reasoning for each one of the answer.
+    /// Reasoning tokens for each token of the response.
     thoughts: u64,
-    /// The most of them.
+    /// The largest number of reasoning tokens.
     budget: Option<u64>,
     traffic_type: &'static str,
 }
 
 impl Cost {
-    /// Of this prompt.
+    /// The cost of this prompt.
     pub(crate) fn of(said: &str) -> Self {
         Self { prompt: tokens(said), ..Self::default() }
     }
@@ -34,7 +35,7 @@ impl Cost {
         Self { prompt: other.prompt, ..self }
     }
 
-    /// Of this request to a model, whatever its prompt is.
+    /// The cost of a request to a model, without its prompt.
     pub(crate) fn asked(model: &str, asked: &Map<String, Value>, headers: &HeaderMap) -> Self {
         let google = asked.get("extra_body").and_then(|extra| extra.get("google"));
         let google = |name: &str| google?.get(name).filter(|value| !value.is_null());
@@ -45,7 +46,7 @@ impl Cost {
             .or_else(|| asked.get("reasoning")?.get("effort"))
             .or_else(|| thinking("thinking_level"))
             .and_then(Value::as_str);
-        // -1 leaves it to the model.
+        // A budget of -1 lets the model decide.
         let budget = thinking("thinking_budget").and_then(Value::as_u64);
         let thoughts = match effort.map(str::to_ascii_lowercase).as_deref() {
             _ if !thinks(model, effort.is_some() || thinking("thinking_budget").is_some()) => 0,
@@ -97,8 +98,8 @@ impl Cost {
     }
 }
 
-/// Whether a model thinks: the small one of 2.5 only if it is asked to, and none that makes images,
-/// speech or embeddings.
+/// Whether a model uses reasoning tokens. Flash-Lite of 2.5 does only if the request sets it.
+/// Models for images, speech and embeddings do not.
 fn thinks(model: &str, is_asked: bool) -> bool {
     let Some(name) = model.strip_prefix("google/gemini-") else { return false };
     let is_for_text = !["-image", "-tts", "-audio", "-live", "embedding"]
@@ -108,7 +109,7 @@ fn thinks(model: &str, is_asked: bool) -> bool {
     is_for_text && (name.starts_with("2.5-") || name.starts_with('3')) && (is_asked || !is_small)
 }
 
-/// Which quota a request is taken from, by the headers in which Google lets it choose.
+/// The quota that a request uses, by the headers with which clients of Google choose it.
 fn traffic_type(headers: &HeaderMap) -> &'static str {
     let is = |name: &str, value: &[u8]| {
         headers.get(name).is_some_and(|given| given.as_bytes().eq_ignore_ascii_case(value))
@@ -125,7 +126,7 @@ fn traffic_type(headers: &HeaderMap) -> &'static str {
     }
 }
 
-/// About as many tokens as a real model would count.
+/// About the number of tokens that a real model would count.
 pub(crate) fn tokens(text: &str) -> u64 {
     (text.len() as u64).div_ceil(4)
 }
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_thinks_as_it_is_asked_to() {
+    fn the_reasoning_tokens_follow_the_model_and_the_request() {
         let thinking = |name: &str, value: Value| json!({ "extra_body": { "google": { "thinking_config": { name: value } } } });
         for (model, asked, thoughts) in [
             ("google/gemini-2.5-flash", json!({}), 40),

@@ -1,4 +1,5 @@
-//! rig over the layers: they and a hyper client are its HTTP client, by the trait in `vertex.rs`.
+//! rig over the layers. Its HTTP client is the layers and a hyper client, by the trait in
+//! `vertex.rs`.
 //!
 //! `cargo run --manifest-path examples/rig/Cargo.toml` talks to an emulator inside this process.
 
@@ -7,7 +8,13 @@ mod vertex;
 use futures_util::TryStreamExt;
 use rig_core::{completion::CompletionRequest, providers::openai::OpenAIConfig};
 use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
-use tower_vertex::{auth::VertexAuthLayer, http_client::HyperClient, openai_error::VertexErrorLayer, route::{Upstream, VertexRouteLayer}, token::GcpAuth};
+use tower_vertex::{
+    auth::VertexAuthLayer,
+    http_client::HyperClient,
+    openai_error::VertexErrorLayer,
+    route::{Upstream, VertexRouteLayer},
+    token::GcpAuth,
+};
 use tower_vertex_emulator::Emulator;
 use vertex::Vertex;
 

@@ -12,27 +12,27 @@ use rig_core::http_client::{
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
 use tower_vertex::openai_error::ErrorBody;
 
-pub type Answer = Response<ErrorBody<Incoming>>;
+pub type VertexResponse = Response<ErrorBody<Incoming>>;
 
-/// The layers and what is inside them.
-pub struct Vertex(pub BoxCloneSyncService<Request<Full<Bytes>>, Answer, BoxError>);
+/// The layers with their inner service.
+pub struct Vertex(pub BoxCloneSyncService<Request<Full<Bytes>>, VertexResponse, BoxError>);
 
 impl Vertex {
-    /// rig wants an answer that is no success as an error.
-    fn answer<T: Into<Bytes>>(
+    /// Sends a request. rig expects a response without a success status as an error.
+    fn request<T: Into<Bytes>>(
         &self,
         request: Request<T>,
-    ) -> impl Future<Output = Result<Answer>> + Send + 'static {
-        let answer = self.0.clone().oneshot(request.map(|body| Full::new(body.into())));
+    ) -> impl Future<Output = Result<VertexResponse>> + Send + 'static {
+        let response = self.0.clone().oneshot(request.map(|body| Full::new(body.into())));
         async move {
-            let answer = answer.await?;
-            if answer.status().is_success() {
-                return Ok(answer);
+            let response = response.await?;
+            if response.status().is_success() {
+                return Ok(response);
             }
-            let (head, body) = answer.into_parts();
+            let (parts, body) = response.into_parts();
             let body = body.collect().await.map_err(Error::instance)?.to_bytes();
             let body = String::from_utf8_lossy(&body).into_owned();
-            Err(Error::non_success_with_details(head.status, head.headers, body))
+            Err(Error::non_success_with_details(parts.status, parts.headers, body))
         }
     }
 }
@@ -42,9 +42,9 @@ impl HttpClientExt for Vertex {
         &self,
         request: Request<T>,
     ) -> impl Future<Output = Result<Response<LazyBody<U>>>> + Send + 'static {
-        let answer = self.answer(request);
+        let response = self.request(request);
         async {
-            Ok(answer.await?.map(|body| -> LazyBody<U> {
+            Ok(response.await?.map(|body| -> LazyBody<U> {
                 let body = body.collect();
                 Box::pin(async { Ok(body.await.map_err(Error::instance)?.to_bytes().into()) })
             }))
@@ -55,8 +55,8 @@ impl HttpClientExt for Vertex {
         &self,
         request: Request<T>,
     ) -> Result<StreamingResponse> {
-        let answer = self.answer(request).await?;
-        Ok(answer.map(|body| Box::pin(body.into_data_stream().map_err(Error::instance)) as _))
+        let response = self.request(request).await?;
+        Ok(response.map(|body| Box::pin(body.into_data_stream().map_err(Error::instance)) as _))
     }
 
     fn send_multipart<U: From<Bytes> + Send + 'static>(

@@ -1,5 +1,5 @@
-// A headless Chromium before `vertex-gateway --emulator`: pages of other origins make it send nothing, and
-// one of an origin that may ask uses the OpenAI SDK.
+// A headless Chromium with `vertex-gateway --emulator`. Pages of other origins cannot make it send
+// a request to Vertex AI. A page of an allowed origin uses the OpenAI SDK.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -16,7 +16,7 @@ const CHROMIUM = process.env.CHROMIUM ?? "chromium";
 const PACKAGES = fileURLToPath(new URL("node_modules/", import.meta.url));
 const TYPES = { ".mjs": "text/javascript", ".js": "text/javascript" };
 
-/** A web server for pages, which they tell what they have found. */
+/** A web server for pages, to which the pages report their results. */
 class Site {
   static async start(t, page, port = 0) {
     const site = new Site(page);
@@ -30,7 +30,7 @@ class Site {
 
   constructor(page) {
     this.page = page;
-    // The page is loaded; it may go on; it is done.
+    // The page is loaded; it may continue; its results have arrived.
     this.loaded = Promise.withResolvers();
     this.released = Promise.withResolvers();
     this.found = Promise.withResolvers();
@@ -43,12 +43,12 @@ class Site {
 
   async answer(request, response) {
     const { pathname } = new URL(request.url, "http://site");
-    // A page whose name has been pointed elsewhere still has to reach this.
+    // A page whose name now resolves to the sidecar must still be able to reach this server.
     response.setHeader("access-control-allow-origin", "*");
     if (pathname === "/loaded") {
       this.loaded.resolve();
       await this.released.promise;
-      response.end("go on");
+      response.end("continue");
     } else if (pathname === "/found") {
       const chunks = await Array.fromAsync(request);
       this.found.resolve(JSON.parse(Buffer.concat(chunks).toString()));
@@ -66,7 +66,7 @@ class Site {
   }
 }
 
-/** A browser that shows this page until the end of the test. */
+/** Starts a browser with this page until the end of the test. */
 async function browse(t, url) {
   const profile = await mkdtemp(join(tmpdir(), "vertex-gateway-chromium-"));
   const child = spawn(
@@ -82,7 +82,7 @@ async function browse(t, url) {
       "--disable-sync",
       "--no-first-run",
       "--no-proxy-server",
-      // Names of the internet, all of which are this machine.
+      // These host names of the internet resolve to this machine.
       "--host-resolver-rules=MAP *.example 127.0.0.1",
       `--user-data-dir=${profile}`,
       url,
@@ -91,7 +91,7 @@ async function browse(t, url) {
   );
   const ended = once(child, "exit");
   t.after(async () => {
-    // All of its processes.
+    // The signal goes to all processes of the browser.
     process.kill(-child.pid, "SIGKILL");
     await ended;
     await rm(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
@@ -99,11 +99,11 @@ async function browse(t, url) {
   await once(child, "spawn");
 }
 
-/** What comes, or the test fails and says what is lost. */
+/** Waits for a result. The test fails at the time limit, with the name of the result. */
 async function inTime(what, coming) {
   let timer;
   const late = new Promise((_, fail) => {
-    timer = setTimeout(() => fail(new Error(`lost: ${what}`)), 2 * PATIENCE);
+    timer = setTimeout(() => fail(new Error(`timeout: ${what}`)), 2 * PATIENCE);
   });
   return Promise.race([coming, late]).finally(() => clearTimeout(timer));
 }
@@ -113,7 +113,7 @@ const CHAT = {
   messages: [{ role: "user", content: "from a page" }],
 };
 
-/** In a page: all the ways in which it can make the browser ask for something at `target`. */
+/** Runs in a page: tries every method by which it can make the browser send a request to `target`. */
 async function attack(target, chat) {
   const url = `${target}/v1/chat/completions`;
   const results = {};
@@ -183,7 +183,7 @@ async function attack(target, chat) {
       socket.onerror = () => done("error");
     }),
   );
-  // An origin that is none.
+  // An opaque origin.
   await attempt("sandbox", () => {
     const script = `fetch(${JSON.stringify(url)}, { method: "POST", mode: "no-cors", body: ${JSON.stringify(chat)} })`;
     const done = `.finally(() => parent.postMessage("done", "*"))`;
@@ -198,7 +198,7 @@ async function attack(target, chat) {
   return results;
 }
 
-/** A page that runs `main` when it is let, and tells what comes of it. */
+/** A page that runs `main` when it is released, and reports the result. */
 const pageOf = (report, main) => `
 const attack = ${attack};
 const main = ${main};
@@ -211,7 +211,7 @@ const PAGE = `<!doctype html>
 <script type="importmap">{ "imports": { "openai": "/openai/index.mjs" } }</script>
 <body><script type="module" src="/page.mjs"></script></body>`;
 
-/** How many requests have been answered with this status, from the admin listener. */
+/** The number of requests with this status, from the metrics of the admin listener. */
 async function answered(admin, status) {
   const metrics = await (await fetch(`${admin}/metrics`)).text();
   const lines = metrics.split("\n").filter((line) => /^vertex_gateway_requests_total\{/.test(line));
@@ -220,7 +220,7 @@ async function answered(admin, status) {
   return matching.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }
 
-/** As the page does it, and as a program that is no browser does. */
+/** Asserts that all requests of pages were refused, and that a program that is not a browser is served. */
 async function assertNothingWasSent(gateway, ways) {
   assert.deepEqual(await gateway.requests(), []);
   const refused = await answered(gateway.admin, 403);
@@ -249,7 +249,7 @@ test("a page of another origin makes a sidecar without keys send nothing", { tim
     report.page = pageOf(`http://127.0.0.1:${report.port}`, main);
     report.released.resolve();
     await browse(t, `http://${origin}:${report.port}/`);
-    const found = await inTime("what the page found", report.found.promise);
+    const found = await inTime("the results of the page", report.found.promise);
     assert.deepEqual(Object.keys(found), targets, JSON.stringify(found));
     for (const results of Object.values(found)) {
       assert.equal(Object.keys(results).length, WAYS);
@@ -266,22 +266,23 @@ test("a page whose name is pointed at the sidecar makes it send nothing", { time
   const site = await Site.start(t, pageOf(`http://127.0.0.1:${report.port}`, main));
   await browse(t, `http://evil.example:${site.port}/`);
   await inTime("the page", report.loaded.promise);
-  // From now on the sidecar is at the origin of the page.
+  // From now on the sidecar listens at the origin of the page.
   await site.stop();
   const gateway = await Gateway.start(
     t, "--listen", `127.0.0.1:${site.port}`, "--admin-listen", "127.0.0.1:0",
   );
   report.released.resolve();
-  const found = await inTime("what the page found", report.found.promise);
+  const found = await inTime("the results of the page", report.found.promise);
   assert.equal(Object.keys(found).length, WAYS, JSON.stringify(found));
-  // It is of the same origin to the browser, so it could have read the answer.
+  // The browser treats the sidecar as the page's own origin, so the page could have read the
+  // response.
   for (const way of ["fetch", "fetch of JSON", "fetch no-cors", "XMLHttpRequest"]) {
     assert.equal(found[way], 403, way);
   }
   await assertNothingWasSent(gateway, 10);
 });
 
-test("the OpenAI SDK works in a page of an origin that may ask", { timeout: 6 * PATIENCE }, async (t) => {
+test("the OpenAI SDK works in a page of an allowed origin", { timeout: 6 * PATIENCE }, async (t) => {
   for (const origin of ["127.0.0.1", "app.example"]) {
     const site = await Site.start(t);
     const allowed = `http://${origin}:${site.port}`;
@@ -290,16 +291,16 @@ test("the OpenAI SDK works in a page of an origin that may ask", { timeout: 6 * 
       const { default: OpenAI } = await import("openai");
       const options = { baseURL: "${gateway.url}", apiKey: "unused", dangerouslyAllowBrowser: true, maxRetries: 0 };
       const client = new OpenAI(options);
-      const asked = ${JSON.stringify(CHAT)};
-      const answer = await client.chat.completions.create(asked);
+      const request = ${JSON.stringify(CHAT)};
+      const completion = await client.chat.completions.create(request);
       let streamed = "";
-      for await (const chunk of await client.chat.completions.create({ ...asked, stream: true })) {
+      for await (const chunk of await client.chat.completions.create({ ...request, stream: true })) {
         streamed += chunk.choices[0]?.delta.content ?? "";
       }
       const { response } = await client.models.list().withResponse();
       const error = await client.files.list().catch((error) => error);
       return {
-        said: answer.choices[0].message.content,
+        said: completion.choices[0].message.content,
         streamed,
         id: response.headers.get("x-request-id"),
         error: { status: error.status, code: error.code, id: error.requestID },
@@ -308,7 +309,7 @@ test("the OpenAI SDK works in a page of an origin that may ask", { timeout: 6 * 
     site.page = pageOf(allowed, main);
     site.released.resolve();
     await browse(t, `${allowed}/`);
-    const found = await inTime("what the page found", site.found.promise);
+    const found = await inTime("the results of the page", site.found.promise);
     const said = "This is the Vertex AI emulator. You said: from a page";
     assert.equal(found.said, said, JSON.stringify(found));
     assert.equal(found.streamed, said);

@@ -1,7 +1,7 @@
-// One adapter per client: each does the same things, in the client's own way.
+// One adapter for each client, with the same methods.
 //
-// `new Client({ url, key, retries })`: without `retries` the client has its own default, and
-// timeouts are always its own. A call that fails throws what the client threw.
+// `new Client({ url, key, retries })`: without `retries` the client uses its default. Timeouts are always the
+// client's defaults. A call that fails throws the client's own error.
 
 import { readFileSync } from "node:fs";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
@@ -13,7 +13,7 @@ import { z } from "zod";
 export const MODEL = "google/gemini-2.5-flash";
 export const EMBEDDING_MODEL = "google/text-embedding-005";
 
-/** What a model may call. */
+/** The tool that a model may call. */
 export const WEATHER = {
   name: "weather",
   description: "The weather in a city",
@@ -21,7 +21,7 @@ export const WEATHER = {
   answer: "22 degrees",
 };
 
-/** What a model shall answer with. */
+/** The schema of a structured response. */
 export const CITY = z.strictObject({
   name: z.string(),
   inhabitants: z.int().min(1),
@@ -40,7 +40,7 @@ class NodeOpenAI {
     400: OpenAI.BadRequestError,
     403: OpenAI.PermissionDeniedError,
     404: OpenAI.NotFoundError,
-    // It has no class of its own for this one.
+    // The SDK has no class of its own for this status.
     413: OpenAI.APIError,
     429: OpenAI.RateLimitError,
     500: OpenAI.InternalServerError,
@@ -109,7 +109,7 @@ class NodeOpenAI {
     return (await Array.fromAsync(this.client.models.list())).map((model) => model.id);
   }
 
-  /** What an error says besides its message, if it is the client's own one of this status. */
+  /** The fields of an error besides its message, if it is the client's own error for this status. */
   static told(error, status) {
     if (!(error instanceof NodeOpenAI.types[status])) return undefined;
     return {
@@ -126,8 +126,8 @@ class VercelAI {
   static version = installed("ai");
   static none = ["models"];
   static notes = {
-    models: "neither the SDK nor its provider for OpenAI's API has a call for it",
-    cut_stream: "the error comes as a part of `stream` and to `onError`; `textStream` just ends",
+    models: "neither the SDK nor its provider for OpenAI's API has a call for this",
+    cut_stream: "the error arrives as a part of `stream` and in `onError`; `textStream` ends without an error",
   };
 
   constructor({ url, key = "unused", retries }) {
@@ -161,7 +161,7 @@ class VercelAI {
     const { stream } = streamText({
       model: this.provider(MODEL),
       prompt: content,
-      // It is a part of the stream too; unless told otherwise, the SDK prints it.
+      // The error is a part of the stream, too. By default the SDK also prints it.
       onError: () => {},
       ...this.options,
     });

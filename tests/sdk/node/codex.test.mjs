@@ -1,5 +1,5 @@
-// Codex, with the sidecar as its base URL, answers at the first try: what it asks for at `openai_base_url` is
-// what it would ask OpenAI for.
+// Codex works at the first attempt with the sidecar as its base URL. The requests that it sends to
+// `openai_base_url` are the same as those that it sends to OpenAI.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -12,7 +12,7 @@ import { Gateway, PATIENCE } from "./gateway.mjs";
 
 const CODEX = fileURLToPath(new URL("node_modules/@openai/codex/bin/codex.js", import.meta.url));
 
-/** What it prints, as JSON lines, in a home and a working folder of its own. */
+/** Runs Codex with an empty home and working folder. Returns its output, parsed from JSON lines. */
 async function codex(config, prompt) {
   const folder = await mkdtemp(join(tmpdir(), "vertex-gateway-codex-"));
   try {
@@ -28,7 +28,7 @@ async function codex(config, prompt) {
       const child = execFile(process.execPath, args, options, (error, stdout, stderr) =>
         error ? reject(new Error(`${error}\n${stdout}\n${stderr}`)) : resolve(stdout),
       );
-      // It reads a prompt there, too.
+      // Codex also reads a prompt from its standard input.
       child.stdin.end();
     });
     return out.trim().split("\n").map((line) => JSON.parse(line));
@@ -37,7 +37,7 @@ async function codex(config, prompt) {
   }
 }
 
-test("Codex answers at the first try", { timeout: 4 * PATIENCE }, async (t) => {
+test("Codex responds at the first attempt", { timeout: 4 * PATIENCE }, async (t) => {
   const gateway = await Gateway.start(t);
   const config = `model = "google/gemini-2.5-flash"\nopenai_base_url = "${gateway.url}"\n`;
   const events = await codex(config, "say hello");
@@ -49,7 +49,7 @@ test("Codex answers at the first try", { timeout: 4 * PATIENCE }, async (t) => {
   );
   assert.equal(events.at(-1).type, "turn.completed");
   assert.ok(!events.some((event) => event.type === "error"), JSON.stringify(events));
-  // No handshake for a WebSocket, and nothing twice.
+  // Codex attempts no WebSocket handshake, and sends no request twice.
   const sent = (await gateway.requests()).map(({ method, path, status }) => {
     return `${method} ${path.split("/").at(-1)} ${status}`;
   });

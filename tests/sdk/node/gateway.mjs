@@ -1,4 +1,4 @@
-// A `vertex-gateway --emulator` of its own for each test, and a way to talk to its emulator.
+// A separate `vertex-gateway --emulator` for each test, and the control API of its emulator.
 
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
@@ -12,21 +12,21 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import OpenAI from "openai";
 
-// As long as anything here may take that normally takes milliseconds.
+// The time limit for operations that normally take milliseconds.
 export const PATIENCE = 30_000;
 
 const BINARY =
   process.env.VERTEX_GATEWAY ??
   fileURLToPath(new URL("../../../target/release/vertex-gateway", import.meta.url));
 
-// Settings of the person who runs the tests are not for the gateway or the SDK under test.
+// The gateway and the SDK under test must not get the settings of the person who runs the tests.
 const FOREIGN = /^(GOOGLE_|GCLOUD_|VERTEX_|OPENAI_|(PROJECT_ID|LOCATION|ENDPOINT)$)|_proxy$/i;
 for (const name of Object.keys(process.env)) {
   if (FOREIGN.test(name)) delete process.env[name];
 }
 
 export class Gateway {
-  /** Starts one that ends with the test `t`, which fails if it does not end well. */
+  /** Starts a gateway that ends with the test `t`. The test fails if its exit code is not 0. */
   static async start(t, ...options) {
     const listen = options.includes("--listen") ? [] : ["--listen", "127.0.0.1:0"];
     const child = spawn(BINARY, ["--emulator", ...listen, ...options], {
@@ -56,17 +56,17 @@ export class Gateway {
     this.emulator = emulator;
     this.admin = admin;
     this.url = `${gateway}/v1`;
-    // What the gateway stands before, as Google's guide has it for a client without a gateway.
+    // The base URL of Vertex AI, as in Google's guide for a client without a gateway.
     const project = "projects/emulator/locations/us-central1";
     this.vertex = `${emulator}/v1/${project}/endpoints/openapi`;
   }
 
-  /** The SDK. Without retries of its own, which would hide a failure. */
+  /** The SDK. It does not retry, because a retry would hide a failure. */
   client(options) {
     return new OpenAI({ baseURL: this.url, apiKey: "unused", maxRetries: 0, ...options });
   }
 
-  // The emulator's control. None of it goes through the gateway.
+  // The control API of the emulator, which is called without the gateway.
 
   async control(method, name, body) {
     const response = await fetch(`${this.emulator}/__emulator/${name}`, {
@@ -86,7 +86,7 @@ export class Gateway {
   setStream = (stream) => this.control("PUT", "faults", { stream });
   setFault = (api) => this.control("PUT", "faults", { api });
 
-  /** An access token, as a client without a gateway needs one. */
+  /** An access token for a client without the gateway. */
   async token() {
     const key = await this.control("GET", "service_account_key");
     return withFile("key.json", JSON.stringify(key), async (file) => {
@@ -96,8 +96,8 @@ export class Gateway {
   }
 
   /**
-   * The number of the newest token, if a request has been served with it, else 0. If so, the
-   * gateway holds it, and no other one is on its way for now.
+   * The number of the newest token, if a request has been served with it, else 0. In the first case
+   * the gateway uses that token, and is not fetching another one.
    */
   async newestTokenAtWork() {
     const served = (await this.requests()).filter((request) => request.status === 200);
@@ -106,7 +106,7 @@ export class Gateway {
   }
 }
 
-/** What `body` makes of a file with this text, which is gone afterwards. */
+/** Calls `body` with a temporary file with this text, and returns its result. */
 export async function withFile(name, text, body) {
   const folder = await mkdtemp(join(tmpdir(), "vertex-gateway-"));
   try {
@@ -118,7 +118,7 @@ export async function withFile(name, text, body) {
   }
 }
 
-/** The first value of `what()` that is true. */
+/** Returns the first true value of `what()`. */
 export async function poll(what, pause = 10) {
   const end = Date.now() + PATIENCE;
   for (;;) {

@@ -1,5 +1,5 @@
-// What the clients of `clients.mjs` do through `vertex-gateway --emulator`. `matrix.json` says what
-// each cell means; the results are in `target/sdk/`.
+// Tests of the clients of `clients.mjs` through `vertex-gateway --emulator`. `matrix.json`
+// describes each cell; the results are in `target/sdk/`.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,9 +11,9 @@ const MATRIX = JSON.parse(readFileSync(new URL("../matrix.json", import.meta.url
 const RESULTS = new URL("../../../target/sdk/", import.meta.url);
 
 const ECHO = "This is the Vertex AI emulator. You said: ";
-// Without a slash it would get its publisher from the gateway.
+// A name without a slash would get its publisher from the gateway.
 const MALFORMED = "/gemini-2.5-flash";
-// One pixel.
+// An image of one pixel.
 const PNG =
   "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6" +
   "kgAAAABJRU5ErkJggg==";
@@ -27,7 +27,7 @@ name = "vectors"
 model = "text-embedding-005"
 `;
 
-/** What a cell works with: gateways of its own, and the client. */
+/** The test of one cell. It starts its own gateways and clients. */
 class Cell {
   constructor(t, Client, action, results) {
     Object.assign(this, { t, Client, action, results });
@@ -35,10 +35,10 @@ class Cell {
 
   gateway = (...options) => Gateway.start(this.t, ...options);
   client = ({ url }) => new this.Client({ url });
-  /** Without retries of its own. */
+  /** A client without its retries. */
   once = ({ url }) => new this.Client({ url, retries: 0 });
 
-  /** The client's own error of this status, whose message says this, and not in JSON. */
+  /** Asserts that a call fails with the client's own error for this status. Its message must match and not be JSON. */
   async fails(call, status, says) {
     const error = await failure(call);
     const told = this.Client.told(error, status);
@@ -48,7 +48,7 @@ class Cell {
     return told;
   }
 
-  /** What somebody sees who asks for this model: without the gateway, and through it. */
+  /** Saves the text of the error for this model: without the gateway, and through it. */
   async sees(gateway, model) {
     const key = await gateway.token();
     const raw = new this.Client({ url: gateway.vertex, key, retries: 0 });
@@ -75,7 +75,7 @@ async function failure(call) {
   return assert.fail("the call succeeded");
 }
 
-/** A fault that the client retries: an error without its retries, a success with them. */
+/** Tests a fault that the client retries: an error without its retries, a success with them. */
 const retried = (says, fault = {}) =>
   async (cell) => {
     const gateway = await cell.gateway();
@@ -94,7 +94,7 @@ const retried = (says, fault = {}) =>
     return { told, took };
   };
 
-/** An error that no client retries, of asking for this model or, without one, of a fault. */
+/** Tests an error that no client retries. The model causes it or, without a model, a fault. */
 const refused = (says, model) =>
   async (cell) => {
     const gateway = await cell.gateway();
@@ -194,7 +194,7 @@ const CELLS = {
     };
     const error = await failure(read());
     assert.equal(error.code, "stream_interrupted");
-    assert.match(error.message, /broke in the middle of the answer/);
+    assert.match(error.message, /the connection to Vertex AI/);
     assert.equal(texts.length, 2);
     assert.ok(`${ECHO}hello`.startsWith(texts.join("")));
   },
@@ -243,7 +243,7 @@ function matrixOf(Client) {
   }
 }
 
-// All at once: one cell waits for 30 s.
+// All cells run concurrently, because one of them waits for 30 s.
 describe("the matrix", { concurrency: true }, () => {
   for (const Client of CLIENTS) {
     describe(Client.id, { concurrency: true }, () => matrixOf(Client));

@@ -1,4 +1,4 @@
-// The real `openai` package through `vertex-gateway --emulator`: its base URL is all that is set.
+// The real `openai` package through `vertex-gateway --emulator`, with only its base URL set.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -26,7 +26,7 @@ async function read(stream) {
 
 const joined = (chunks) => chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("");
 
-/** A test with a gateway and a client of its own. */
+/** A test with its own gateway and client. */
 function scenario(name, body) {
   test(name, { timeout: 4 * PATIENCE }, async (t) => {
     const gateway = await Gateway.start(t);
@@ -51,7 +51,7 @@ scenario("environment variables alone are enough", async (_, gateway) => {
 });
 
 scenario("Google's own base URL with another host", async (_, gateway) => {
-  // What Google's guide to the OpenAI library makes of a project and a location.
+  // The base URL has the form of Google's guide to the OpenAI library.
   const of = "projects/emulator/locations/us-central1/endpoints/openapi";
   const at = (path) => gateway.client({ baseURL: gateway.url.replace(/v1$/, path) });
   for (const version of ["v1", "v1beta1"]) {
@@ -85,7 +85,7 @@ scenario("the streaming helper", async (client) => {
 
 scenario("embeddings", async (client) => {
   const asked = { model: EMBEDDING_MODEL, input: ["first", "second"] };
-  // The SDK asks for base64 unless told otherwise, and decodes it.
+  // The SDK requests base64 by default, and decodes it.
   const decoded = await client.embeddings.create(asked);
   const floats = await client.embeddings.create({ ...asked, encoding_format: "float" });
   assert.equal(decoded.data.length, 2);
@@ -103,7 +103,7 @@ scenario("completions", async (client) => {
   assert.equal(answer.choices[0].text, ECHO + "Once upon a time");
 });
 
-scenario("responses, whole and streamed", async (client) => {
+scenario("responses, complete and streamed", async (client) => {
   const asked = { model: MODEL, input: "an input" };
   assert.equal((await client.responses.create(asked)).output_text, ECHO + "an input");
   const events = await read(await client.responses.create({ ...asked, stream: true }));
@@ -112,7 +112,7 @@ scenario("responses, whole and streamed", async (client) => {
   assert.equal(events.at(-1).type, "response.completed");
 });
 
-scenario("fifty at once", async (client, gateway) => {
+scenario("fifty concurrent calls share one token", async (client, gateway) => {
   const texts = Array.from({ length: 50 }, (_, number) => `call ${number}`);
   const calls = texts.map((text) => client.chat.completions.create(ask(text)));
   for (const [index, answer] of (await Promise.all(calls)).entries()) {
@@ -128,7 +128,7 @@ scenario("a bare model gets its publisher", async (client) => {
   assertChat(answer, "hi");
 });
 
-scenario("an error of the service is told in OpenAI's form", async (client, gateway) => {
+scenario("an error of the service has OpenAI's format", async (client, gateway) => {
   await gateway.control("PUT", "faults", { api: { status: 403, times: 1 } });
   await assert.rejects(client.chat.completions.create(ask("hello")), (error) => {
     assert.ok(error instanceof OpenAI.PermissionDeniedError);
@@ -139,7 +139,7 @@ scenario("an error of the service is told in OpenAI's form", async (client, gate
   });
 });
 
-scenario("a stream that breaks off is an error", async (client, gateway) => {
+scenario("an interrupted stream is an error", async (client, gateway) => {
   await gateway.control("PUT", "faults", { stream: { cut_after: 2 } });
   let chunks = 0;
   const read = async () => {
@@ -163,13 +163,14 @@ scenario("an unsupported path is not found", async (client, gateway) => {
     return true;
   });
   const { api_requests } = await gateway.stats();
-  assert.equal(api_requests, 0, "it went no further than the gateway");
+  assert.equal(api_requests, 0, "the request did not reach Vertex AI");
 });
 
-// For about eight seconds calls of every kind go on, while tokens that live for three seconds
-// expire and are revoked three times (as many as the gateway heals within half a minute).
+// Sends calls of every kind for about eight seconds. In that time tokens with a lifetime of three
+// seconds expire, and are revoked three times. The gateway forces at most three refreshes within 30
+// s.
 scenario("no call fails while tokens expire and are revoked", async (client, gateway) => {
-  // Each stream lasts for longer than the token that it began with.
+  // Each stream lasts longer than the token that it began with.
   await gateway.setStream({ chunks: 40, chunk_delay_ms: 100 });
   let succeeded = 0;
   let over = false;
@@ -202,18 +203,18 @@ scenario("no call fails while tokens expire and are revoked", async (client, gat
     let token = await nextToken(0);
     await gateway.setToken({ expires_in: 3 });
     for (let round = 0; round < 3; round += 1) {
-      // Right after a new token came into use: the next one is not on its way, or it would be
-      // dead when it arrives, and a request is sent twice at most.
+      // The revocation comes right after a new token came into use, when no other token is being
+      // fetched. Such a token would be revoked on arrival, and a request is sent at most twice.
       await gateway.revoke();
       token = await nextToken(token);
-      // And this one comes because the token before it grew old.
+      // This token is fetched because the previous one is close to its expiry.
       token = await nextToken(token);
     }
   };
 
   const workers = [chat, chat, stream, stream, embed].map(calls);
   try {
-    // A failed call ends the test, not the wait for its deadline.
+    // A failed call ends the test immediately, and not at the end of the wait.
     await Promise.race([trouble(), Promise.all(workers)]);
   } finally {
     over = true;
@@ -221,17 +222,17 @@ scenario("no call fails while tokens expire and are revoked", async (client, gat
   await Promise.all(workers);
 
   const stats = await gateway.stats();
-  // Every call of the SDK was answered by 200, and the 401s in between were not seen.
+  // Every call of the SDK ended with 200, and the SDK saw none of the 401s.
   assert.deepEqual(Object.keys(stats.by_status), ["200", "401"]);
   assert.equal(stats.by_status[200], succeeded);
-  assert.ok(stats.by_status[401] >= 3, "each revocation was met");
-  // The first one, three after a revocation, three after an expiry.
+  assert.ok(stats.by_status[401] >= 3, "each revocation caused a 401");
+  // The first token, three after a revocation, and three after an expiry.
   assert.ok(stats.token_mints >= 7);
   assert.ok(stats.streams.completed >= 4);
   assert.equal(stats.streams.aborted, 0);
 });
 
-scenario("the first chunk comes before the second is sent", async (client, gateway) => {
+scenario("the first chunk arrives before the second is sent", async (client, gateway) => {
   await gateway.setStream({ chunks: 3, chunk_delay_ms: 60_000 });
   const stream = await client.chat.completions.create({ ...ask("slowly"), stream: true });
   for await (const chunk of stream) {
@@ -243,7 +244,7 @@ scenario("the first chunk comes before the second is sent", async (client, gatew
   }
 });
 
-scenario("a client that leaves ends the upstream stream", async (client, gateway) => {
+scenario("a disconnect of the client ends the upstream stream", async (client, gateway) => {
   await gateway.setStream({ chunks: 3, chunk_delay_ms: 60_000 });
   const stream = await client.chat.completions.create({ ...ask("slowly"), stream: true });
   for await (const _ of stream) {

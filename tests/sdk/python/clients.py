@@ -1,7 +1,7 @@
-"""The OpenAI clients of the matrix, each by its own calls behind one interface.
+"""The OpenAI clients of the matrix, behind one interface. Each adapter uses the calls of its client.
 
-A client gets a base URL and a key, and a model with each call; everything else is its default,
-but for its retries, which are off unless a test wants them: they would hide a failure.
+A client gets a base URL and a key, and a model with each call. All other settings are its defaults, except
+that its retries are off unless a test enables them, because they would hide a failure.
 """
 
 import asyncio
@@ -9,7 +9,8 @@ import os
 from importlib.metadata import version
 from typing import ClassVar, NamedTuple
 
-# Read when it is imported: else LiteLLM fetches a list of prices, and reads a file `.env`.
+# LiteLLM reads these when it is imported. Without them it fetches a list of prices and reads a file
+# `.env`.
 os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
 
 import langchain_openai
@@ -22,19 +23,19 @@ MODEL = "google/gemini-2.5-flash"
 EMBEDDING_MODEL = "google/text-embedding-005"
 
 litellm.telemetry = False
-# Else it prints an invitation to report each error.
+# Without this, LiteLLM prints an invitation to report each error.
 litellm.suppress_debug_info = True
 
 
 class Weather(BaseModel):
-    """Tells the weather of the next days."""
+    """Returns the weather of the next days."""
 
     city: str
     days: int = Field(ge=1)
 
 
 class Answer(NamedTuple):
-    """The text of an answer, or a piece of it, and the tokens of all if they were told."""
+    """The text of a response or of a chunk, and the total tokens if they were reported."""
 
     text: str
     tokens: int | None
@@ -49,7 +50,7 @@ class Call(NamedTuple):
 
 
 class Client:
-    """`errors` are its own types by status; `lacks` says of an action why there is none."""
+    """`errors` are the client's exceptions by status. `lacks` gives the reason for each missing action."""
 
     id: ClassVar[str]
     version: ClassVar[str]
@@ -59,7 +60,7 @@ class Client:
         400: openai.BadRequestError,
         403: openai.PermissionDeniedError,
         404: openai.NotFoundError,
-        # It has no type of its own for the rest of 4xx.
+        # The SDK has no exception of its own for the other 4xx statuses.
         413: openai.APIStatusError,
         429: openai.RateLimitError,
         500: openai.InternalServerError,
@@ -67,7 +68,7 @@ class Client:
     }
 
     def headers(self, error):
-        """The headers of the answer that an error tells of."""
+        """The headers of the response that caused an error."""
         return error.response.headers
 
     def close(self):
@@ -83,7 +84,7 @@ class OpenAI(Client):
         options = {} if retries else {"max_retries": 0}
         self.client = self.make(base_url=url, api_key=key, **options)
 
-    # What the asynchronous client does otherwise.
+    # The asynchronous client overrides these two methods.
 
     def wait(self, returned):
         return returned
@@ -91,7 +92,7 @@ class OpenAI(Client):
     def each(self, items):
         yield from items
 
-    # What both do.
+    # Both clients share these methods.
 
     def close(self):
         self.wait(self.client.close())
@@ -183,7 +184,7 @@ class LangChain(Client):
         self.options = {} if retries else {"max_retries": 0}
 
     def model(self, model=MODEL):
-        # At a base URL of one's own it asks for usage in a stream only if told to.
+        # With a custom base URL, LangChain requests usage in a stream only if this is set.
         return langchain_openai.ChatOpenAI(
             model=model, stream_usage=True, **self.access, **self.options
         )
@@ -210,7 +211,7 @@ class LangChain(Client):
         return self.model().with_structured_output(Weather).invoke(text)
 
     def embed(self, texts):
-        # Else it sends the numbers of OpenAI's tokens, and fetches the list of these.
+        # Without this, LangChain sends OpenAI's token numbers, and fetches the vocabulary for them.
         embeddings = langchain_openai.OpenAIEmbeddings(
             model=EMBEDDING_MODEL, check_embedding_ctx_length=False, **self.access, **self.options
         )
@@ -221,11 +222,11 @@ class LiteLLM(Client):
     id = "litellm"
     version = version("litellm")
     notes = {
-        "403": "it has no type for it, but `APIError` with its `status_code`",
-        "413": "it has no type for it, but `APIError` with its `status_code`",
-        "429_retry_info": "its default, the retries of the OpenAI SDK beneath it, waits; "
-        "`num_retries` of its own tries again at once",
-        "embeddings": "with `encoding_format` given, which it else sends as `null`",
+        "403": "it has no type of its own for this status, and raises `APIError` with its `status_code`",
+        "413": "it has no type of its own for this status, and raises `APIError` with its `status_code`",
+        "429_retry_info": "by default the OpenAI SDK beneath it retries, and waits; its own `num_retries` "
+        "retries without a wait",
+        "embeddings": "`encoding_format` must be set, because it sends `null` by default",
     }
     errors = {
         400: litellm.BadRequestError,
@@ -256,7 +257,8 @@ class LiteLLM(Client):
     def stream(self, text):
         options = {"stream": True, "stream_options": {"include_usage": True}}
         for chunk in self.complete([{"role": "user", "content": text}], **options):
-            # Older versions have no usage but in the last chunk, newer no choice in that one.
+            # Older versions report usage only in the last chunk. In newer versions that chunk has
+            # no choices.
             usage = getattr(chunk, "usage", None)
             text = chunk.choices[0].delta.content if chunk.choices else None
             yield Answer(text or "", usage and usage.total_tokens)
@@ -282,7 +284,7 @@ class LiteLLM(Client):
         return Weather.model_validate_json(answer.choices[0].message.content)
 
     def embed(self, texts):
-        # Unless told otherwise it sends `null`.
+        # By default LiteLLM sends `null`.
         answer = litellm.embedding(
             model=f"openai/{EMBEDDING_MODEL}",
             input=texts,

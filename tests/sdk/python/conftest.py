@@ -1,4 +1,4 @@
-"""A `vertex-gateway --emulator` of its own for each test, and a way to talk to its emulator."""
+"""A separate `vertex-gateway --emulator` for each test, and the control API of its emulator."""
 
 import json
 import os
@@ -7,14 +7,14 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sidecar import BINARY, PATIENCE, Control, Process  # First: no call leaves this machine.
+from sidecar import BINARY, PATIENCE, Control, Process  # Imported first, so that no call leaves this machine.
 
 import openai
 import pytest
 from results import Results
 
 
-# Settings of the person who runs the tests are not for the gateway under test.
+# The gateway under test must not get the settings of the person who runs the tests.
 FOREIGN = ("GOOGLE_", "GCLOUD_", "VERTEX_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_")
 FOREIGN_NAMES = {"PROJECT_ID", "LOCATION", "ENDPOINT"}
 
@@ -31,7 +31,7 @@ def clean_environment():
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    """The SDK reads the environment too."""
+    """Removes the variables that the SDK reads."""
     kept = clean_environment()
     for name in set(os.environ) - set(kept):
         monkeypatch.delenv(name)
@@ -47,7 +47,7 @@ if not Path(BINARY).is_file():
 
 class Gateway(Process, Control):
     """A running gateway. `url` is the base URL for an SDK, `emulator` that of the emulator, and
-    `vertex_url` the base URL without the gateway: that of Vertex AI itself."""
+    `vertex_url` the base URL of Vertex AI itself, without the gateway."""
 
     def __init__(self, *arguments):
         env = clean_environment() | {"VERTEX_GATEWAY_LOG": "warn"}
@@ -74,7 +74,7 @@ class Gateway(Process, Control):
         return self.set_faults(api=fault)
 
     def token(self):
-        """An access token, as one gets it without the gateway."""
+        """An access token for a client without the gateway."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as key:
             json.dump(self.control("GET", "service_account_key"), key)
             key.flush()
@@ -88,13 +88,13 @@ class Gateway(Process, Control):
     def newest_token_at_work(self):
         """The number of the newest token, if a request has been served with it, else 0.
 
-        If so, the gateway holds it, and no other one is on its way for now.
+        In the first case the gateway uses that token, and is not fetching another one.
         """
         served = [r["token_generation"] for r in self.requests() if r["status"] == 200]
         newest = max(served, default=0)
         return newest if newest == self.stats()["token_mints"] else 0
 
-    # The SDK. Without retries of its own, which would hide a failure.
+    # The SDK does not retry, because a retry would hide a failure.
 
     def client(self):
         return openai.OpenAI(base_url=self.url, api_key="unused", max_retries=0)
@@ -105,7 +105,7 @@ class Gateway(Process, Control):
 
 @pytest.fixture
 def start():
-    """Starts a gateway with more arguments. It ends with the test, and has to end well."""
+    """Starts a gateway with more arguments. It ends with the test, and must exit with the code 0."""
     with ExitStack() as running:
         yield lambda *arguments: running.enter_context(Gateway.running(*arguments))
 
@@ -122,6 +122,6 @@ def client(gateway):
 
 
 def pytest_configure(config):
-    # Not in a worker of xdist: the controller gets its reports.
+    # Workers of xdist do not write results. The controller gets their reports.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Results())

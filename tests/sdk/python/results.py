@@ -1,4 +1,4 @@
-"""Keeps what the matrix found out, one file a client, for `tests/sdk/table.py`."""
+"""Saves the results of the matrix, one file for each client, for `tests/sdk/table.py`."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,13 @@ DIRECTORY = Path(__file__).parents[3] / "target" / "sdk"
 
 
 class Results:
-    """A pytest plugin. With xdist it is the controller's, which sees the reports of all workers."""
+    """A pytest plugin. With xdist only the controller has it, which gets the reports of all workers."""
 
     def __init__(self):
         self.clients = {kind.id: kind for kind in CLIENTS}
         self.cells = {}
         self.sees = {}
-        # What was found out before is no result of this run.
+        # Results of an earlier run are removed.
         for kind in CLIENTS:
             self.file(kind).unlink(missing_ok=True)
 
@@ -24,7 +24,7 @@ class Results:
         return DIRECTORY / f"{kind.id}.json"
 
     def pytest_runtest_logreport(self, report):
-        """A cell fails with any of its tests, and with any phase of these."""
+        """A cell fails if any phase of any of its tests fails."""
         properties = dict(report.user_properties)
         if "cell" not in properties:
             return

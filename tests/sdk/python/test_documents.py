@@ -1,4 +1,4 @@
-"""The Python programs in the documents, as they are there but for the port."""
+"""Runs the Python programs in the documents, unchanged except for the port."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_it_runs(program, gateway, capsys):
+def test_the_program_runs(program, gateway, capsys):
     address = "http://127.0.0.1:8080/v1"
     assert address in program
     exec(program.replace(address, gateway.url), {})

@@ -1,4 +1,4 @@
-"""What each client of the matrix does through `vertex-gateway --emulator`; see `matrix.json`."""
+"""Tests of each client of the matrix through `vertex-gateway --emulator`; see `matrix.json`."""
 
 import json
 import re
@@ -14,13 +14,13 @@ from clients import CLIENTS, MODEL, Weather
 ECHO = "This is the Vertex AI emulator. You said: "
 MATRIX = json.loads(Path(__file__).parents[1].joinpath("matrix.json").read_text())
 
-# A picture of one pixel.
+# An image of one pixel.
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
     "AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
-# The models that get the status by themselves; for any other status there is a fault.
+# These models cause the status by themselves. For any other status the test sets a fault.
 MODELS = {"400": "/gemini-2.5-flash", "404": "google/no-such-model"}
 SENTENCES = {
     "400": "Malformed publisher model (`model`: '/gemini-2.5-flash')",
@@ -35,7 +35,7 @@ SENTENCES = {
 def cell(*actions):
     """Runs the test for these actions of each client that has them.
 
-    The tests of one client run after each other, beside those of the others.
+    The tests of one client run one after another, and in parallel with those of other clients.
     """
     cells = [
         pytest.param(kind, action, id=f"{kind.id}-{action}", marks=pytest.mark.xdist_group(kind.id))
@@ -48,13 +48,13 @@ def cell(*actions):
 
 @pytest.fixture(autouse=True)
 def of_cell(kind, action, record_property):
-    """Tells results.py what the test is for."""
+    """Reports the cell of the test to results.py."""
     record_property("cell", [kind.id, action])
 
 
 @pytest.fixture
 def connect():
-    """Makes a client that is closed with the test."""
+    """Creates a client that is closed at the end of the test."""
     with ExitStack() as made:
         yield lambda kind, *arguments, **options: made.enter_context(
             closing(kind(*arguments, **options))
@@ -66,7 +66,7 @@ def client(kind, gateway, connect):
     return connect(kind, gateway.url)
 
 
-# What succeeds
+# Actions that succeed
 
 
 @cell("chat")
@@ -86,7 +86,7 @@ def test_streaming(client):
 
 
 @cell("tools")
-def test_a_tool_is_called_and_its_result_is_told(client):
+def test_a_tool_is_called_and_its_result_is_sent(client):
     asked = "Paris? Call the tool Weather."
     call = client.call_tool(asked, result="rain")
     assert call.name == "Weather"
@@ -100,7 +100,7 @@ def test_structured_output(client):
 
 
 @cell("image")
-def test_an_image(client):
+def test_an_image_is_sent(client):
     content = [
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
@@ -117,7 +117,7 @@ def test_embeddings(client):
 
 
 @cell("models")
-def test_the_models_of_the_file_are_listed(kind, start, connect, tmp_path):
+def test_the_models_of_the_configuration_file_are_listed(kind, start, connect, tmp_path):
     file = tmp_path / "gateway.toml"
     models = '[[model]]\nname = "fast"\nmodel = "gemini-2.5-flash"\n\n[[model]]\nname = "vectors"\n'
     file.write_text(models + 'model = "text-embedding-005"\n')
@@ -126,7 +126,7 @@ def test_the_models_of_the_file_are_listed(kind, start, connect, tmp_path):
 
 
 @cell("401_healed")
-def test_a_revoked_token_is_not_noticed(gateway, client):
+def test_a_revoked_token_is_replaced_without_an_error(gateway, client):
     client.chat("before")
     gateway.revoke()
     assert client.chat("after").text == ECHO + "after"
@@ -136,16 +136,16 @@ def test_a_revoked_token_is_not_noticed(gateway, client):
 
 
 @cell("silence")
-def test_thirty_seconds_of_silence_are_no_failure(gateway, client):
+def test_a_first_byte_after_thirty_seconds_is_awaited(gateway, client):
     gateway.set_stream(first_byte_delay_ms=30_000)
     assert "".join(chunk.text for chunk in client.stream("patience")) == ECHO + "patience"
 
 
-# What fails
+# Actions that fail
 
 
 def refused(client, status, content="hello", model=MODEL):
-    """What the client raises, which must be its own error of that status."""
+    """Returns the client's exception, which must be its own type for that status."""
     with pytest.raises(client.errors[status]) as caught:
         client.chat(content, model)
     assert caught.value.status_code == status
@@ -153,7 +153,7 @@ def refused(client, status, content="hello", model=MODEL):
 
 
 def seen(error):
-    """What is read by the one who prints it; the port is another one each time."""
+    """The text of an error as users see it. The port is removed, because it changes each time."""
     fields = {"status": "status_code", "type": "type", "code": "code"}
     values = {name: getattr(error, field, None) for name, field in fields.items()}
     told = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
@@ -162,7 +162,7 @@ def seen(error):
 
 
 @cell(*SENTENCES)
-def test_an_error_is_the_clients_own_with_googles_sentence(
+def test_an_error_has_the_clients_own_type_and_googles_message(
     kind, action, gateway, client, connect, record_property
 ):
     status = int(action)
@@ -180,11 +180,11 @@ def test_an_error_is_the_clients_own_with_googles_sentence(
 
 
 @cell("413")
-def test_too_long_a_body_is_refused_while_it_is_sent(kind, start, connect):
+def test_a_long_body_is_refused_during_its_upload(kind, start, connect):
     gateway = start("--max-request-bytes", "1048576")
     error = refused(connect(kind, gateway.url), 413, content="x" * 8 * 1024 * 1024)
     assert "the request body is longer than 1048576 bytes" in str(error)
-    assert gateway.stats()["by_status"] == {}, "nothing of it was answered by Vertex AI"
+    assert gateway.stats()["by_status"] == {}, "no part of it reached Vertex AI"
 
 
 @cell("429", "500", "503")
@@ -195,7 +195,7 @@ def test_the_clients_own_retry_succeeds(kind, action, gateway, connect):
 
 
 @cell("429_retry_info")
-def test_the_delay_that_google_asks_for_is_kept(kind, gateway, client, connect):
+def test_the_retry_waits_for_the_delay_of_google(kind, gateway, client, connect):
     fault = {"status": 429, "retry_delay": "2s", "times": 1}
     gateway.set_fault(**fault)
     assert client.headers(refused(client, 429))["retry-after"] == "2"
@@ -208,7 +208,7 @@ def test_the_delay_that_google_asks_for_is_kept(kind, gateway, client, connect):
 
 
 @cell("cut_stream")
-def test_a_stream_that_is_cut_off_is_an_error(gateway, client):
+def test_an_interrupted_stream_is_an_error(gateway, client):
     gateway.set_stream(cut_after=2)
     texts = []
     with pytest.raises(openai.APIError):

@@ -1,4 +1,4 @@
-"""The real `openai` package through `vertex-gateway --emulator`: its base URL is all that is set."""
+"""The real `openai` package through `vertex-gateway --emulator`, with only its base URL set."""
 
 import asyncio
 import subprocess
@@ -39,8 +39,8 @@ def test_chat(client):
 def test_environment_variables_alone_are_enough(gateway):
     program = f"""
 import openai
-answer = openai.OpenAI().chat.completions.create(**{ask("from the environment")!r})
-print(answer.choices[0].message.content)
+completion = openai.OpenAI().chat.completions.create(**{ask("from the environment")!r})
+print(completion.choices[0].message.content)
 """
     variables = {"OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": "unused"}
     done = subprocess.run(
@@ -54,7 +54,7 @@ print(answer.choices[0].message.content)
 
 
 def test_googles_own_base_url_with_another_host(gateway):
-    """What Google's guide to the OpenAI library makes of a project and a location."""
+    """The base URL has the form of Google's guide to the OpenAI library."""
     host = gateway.url.removesuffix("/v1")
     of = "projects/emulator/locations/us-central1/endpoints/openapi"
     for version in ["v1", "v1beta1"]:
@@ -90,7 +90,7 @@ def test_streaming_helper(client):
 
 def test_embeddings(client):
     texts = ["first", "second"]
-    # The SDK asks for base64 unless told otherwise, and decodes it.
+    # The SDK requests base64 by default, and decodes it.
     default = client.embeddings.create(model=EMBEDDING_MODEL, input=texts)
     floats = client.embeddings.create(model=EMBEDDING_MODEL, input=texts, encoding_format="float")
     assert [item.index for item in default.data] == [0, 1]
@@ -149,7 +149,7 @@ def test_async(gateway):
     asyncio.run(run())
 
 
-def test_fifty_at_once(gateway):
+def test_fifty_concurrent_calls_share_one_token(gateway):
     async def run():
         async with gateway.async_client() as client:
             texts = [f"call {number}" for number in range(50)]
@@ -172,7 +172,7 @@ def test_a_bare_model_gets_its_publisher(client):
     )
 
 
-def test_an_error_of_the_service_is_told_in_openais_form(gateway, client):
+def test_an_error_of_the_service_has_openais_format(gateway, client):
     gateway.set_fault(status=403, times=1)
     with pytest.raises(openai.PermissionDeniedError) as caught:
         client.chat.completions.create(**ask("hello"))
@@ -182,7 +182,7 @@ def test_an_error_of_the_service_is_told_in_openais_form(gateway, client):
     assert error.body["google"]["status"] == "PERMISSION_DENIED"
 
 
-def test_a_stream_that_breaks_off_is_an_error(gateway, client):
+def test_an_interrupted_stream_is_an_error(gateway, client):
     gateway.set_stream(cut_after=2)
     chunks = []
     with pytest.raises(openai.APIError) as caught:
@@ -207,11 +207,11 @@ def test_an_unsupported_path_is_not_found(gateway, client):
     assert error.code == "unsupported_path"
     assert error.param is None
     assert error.body["message"].startswith('"/v1/files" is not served by this Vertex AI endpoint')
-    assert gateway.stats()["api_requests"] == 0, "it went no further than the gateway"
+    assert gateway.stats()["api_requests"] == 0, "the request did not reach Vertex AI"
 
 
-def test_models_are_listed_without_asking_the_service(gateway, client):
-    assert list(client.models.list()) == [], "no file names any"
+def test_models_are_listed_without_a_request_to_the_service(gateway, client):
+    assert list(client.models.list()) == [], "no configuration file names a model"
     assert gateway.stats()["api_requests"] == 0
 
 
@@ -219,7 +219,7 @@ def test_a_rate_limit_keeps_its_status(gateway, client):
     gateway.set_fault(status=429, times=1)
     with pytest.raises(openai.RateLimitError):
         client.chat.completions.create(**ask("hello"))
-    # What the SDK would have done by itself, had it been allowed to.
+    # The SDK would have retried this by itself, if its retries were on.
     assert_chat(client.chat.completions.create(**ask("again")), "again")
 
 
@@ -236,16 +236,16 @@ def test_a_revoked_token_is_replaced_and_the_same_body_is_sent_again(gateway, cl
     _, refused, replayed = gateway.requests()
     assert [refused["status"], replayed["status"]] == [401, 200]
     assert replayed["body_length"] > len(text)
-    # The refused body is read on by the emulator after its answer.
+    # The emulator reads the rest of the refused body after its response.
     refused = poll(lambda: next(r for r in gateway.requests()[1:2] if r["body_sha256"]) or None)
     assert refused["body_sha256"] == replayed["body_sha256"]
     assert gateway.stats()["token_mints"] == 2
 
 
 def test_no_call_fails_while_tokens_expire_and_are_revoked(gateway):
-    """For about eight seconds calls of every kind go on, while tokens that live for three seconds
-    expire and are revoked three times (as many as the gateway heals within half a minute)."""
-    # Each stream lasts for longer than the token that it began with.
+    """Sends calls of every kind for about eight seconds. In that time tokens with a lifetime of three
+    seconds expire, and are revoked three times. The gateway forces at most three refreshes within 30 s."""
+    # Each stream lasts longer than the token that it began with.
     gateway.set_stream(chunks=40, chunk_delay_ms=100)
     succeeded = 0
 
@@ -285,11 +285,12 @@ def test_no_call_fails_while_tokens_expire_and_are_revoked(gateway):
                 token = await next_token(0)
                 await asyncio.to_thread(gateway.set_token, expires_in=3)
                 for _ in range(3):
-                    # Right after a new token came into use: the next one is not on its way, or
-                    # it would be dead when it arrives, and a request is sent twice at most.
+                    # The revocation comes right after a new token came into use, when no other
+                    # token is being fetched. Such a token would be revoked on arrival, and a
+                    # request is sent at most twice.
                     await asyncio.to_thread(gateway.revoke)
                     token = await next_token(token)
-                    # And this one comes because the token before it grew old.
+                    # This token is fetched because the previous one is close to its expiry.
                     token = await next_token(token)
             finally:
                 over.set()
@@ -302,21 +303,21 @@ def test_no_call_fails_while_tokens_expire_and_are_revoked(gateway):
     asyncio.run(run())
 
     stats = gateway.stats()
-    # Every call of the SDK was answered by 200, and the 401s in between were not seen.
+    # Every call of the SDK ended with 200, and the SDK saw none of the 401s.
     assert set(stats["by_status"]) == {"200", "401"}
     assert stats["by_status"]["200"] == succeeded
     assert stats["by_status"]["401"] >= 3
-    # The first one, three after a revocation, three after an expiry.
+    # The first token, three after a revocation, and three after an expiry.
     assert stats["token_mints"] >= 7
     assert stats["streams"]["completed"] >= 4
     assert stats["streams"]["aborted"] == 0
     print(f"\n{succeeded} calls, {stats}")
 
 
-# Streams are not held back, and end with their reader
+# Streams are not buffered, and end with their reader
 
 
-def test_the_first_chunk_comes_before_the_second_is_sent(gateway, client):
+def test_the_first_chunk_arrives_before_the_second_is_sent(gateway, client):
     gateway.set_stream(chunks=3, chunk_delay_ms=60_000)
     with client.chat.completions.create(**ask("slowly"), stream=True) as stream:
         first = next(iter(stream))
@@ -325,7 +326,7 @@ def test_the_first_chunk_comes_before_the_second_is_sent(gateway, client):
     assert request["chunks_sent"] == 1
 
 
-def test_a_client_that_leaves_ends_the_upstream_stream(gateway, client):
+def test_a_disconnect_of_the_client_ends_the_upstream_stream(gateway, client):
     gateway.set_stream(chunks=3, chunk_delay_ms=60_000)
     with client.chat.completions.create(**ask("slowly"), stream=True) as stream:
         next(iter(stream))

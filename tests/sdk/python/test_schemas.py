@@ -1,4 +1,4 @@
-"""What the emulator makes for JSON schemas, judged by a validator of these."""
+"""Checks the values that the emulator makes for JSON schemas with a JSON Schema validator."""
 
 import json
 
@@ -77,13 +77,13 @@ CASES = [
 
 
 def wrapped(schema):
-    """Arguments are an object."""
+    """Wraps a schema in an object, because the arguments of a tool are an object."""
     definitions = {name: schema[name] for name in ("$defs",) if name in schema}
     value = {name: part for name, part in schema.items() if name != "$defs"}
     return {"type": "object", "properties": {"value": value}, "required": ["value"]} | definitions
 
 
-def test_arguments_and_answers_fit_their_schema(client, subtests):
+def test_arguments_and_responses_fit_their_schema(client, subtests):
     for kind, schema in CASES:
         with subtests.test(schema=json.dumps(schema)):
             assert_fits(client, kind, wrapped(schema))

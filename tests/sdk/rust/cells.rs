@@ -1,4 +1,4 @@
-//! What async-openai does through a sidecar. `matrix.json` says what each cell means.
+//! The tests of async-openai through a sidecar. `matrix.json` describes each cell.
 
 use std::{
     fmt::Write as _,
@@ -17,9 +17,9 @@ use super::sidecar::{OpenAI, Sidecar, file};
 const MODEL: &str = "google/gemini-2.5-flash";
 const EMBEDDING_MODEL: &str = "google/text-embedding-005";
 const ECHO: &str = "This is the Vertex AI emulator. You said: ";
-/// Without a slash it would get its publisher from the sidecar.
+/// A name without a slash would get its publisher from the sidecar.
 const MALFORMED: &str = "/gemini-2.5-flash";
-/// One pixel.
+/// An image of one pixel.
 const PNG: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPh\
                    fDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 const TWO_MODELS: &str = r#"
@@ -33,20 +33,20 @@ model = "text-embedding-005"
 "#;
 const RESOURCE_EXHAUSTED: &str = "Resource exhausted. Please try again later.";
 
-/// Where the client differs from what the cell might make one expect.
+/// Notes on cells in which the client differs from the description.
 pub(crate) const NOTES: [(&str, &str); 3] = [
-    ("429_retry_info", "its errors have no headers; its retries keep to Retry-After"),
-    ("500", "the message of the error is the whole body of the answer"),
-    ("503", "the message of the error is the whole body of the answer"),
+    ("429_retry_info", "its errors have no headers; its retries follow Retry-After"),
+    ("500", "the message of the error is the whole body of the response"),
+    ("503", "the message of the error is the whole body of the response"),
 ];
 
-/// An error as somebody sees it who prints it.
+/// The text of an error as users see it: directly from Vertex AI, and through the sidecar.
 pub(crate) struct Sees {
     pub(crate) raw: String,
     pub(crate) layer: String,
 }
 
-/// Panics if the client does not do it. Of errors, tells what somebody sees.
+/// Runs one cell. Panics if it fails. A cell about an error returns the texts of the error.
 pub(crate) async fn run(action: &str) -> Option<Sees> {
     match action {
         "chat" => chat().await,
@@ -78,7 +78,7 @@ async fn error(action: &str) -> Sees {
     }
 }
 
-/// One message of a user, and whatever else.
+/// A request with one message of a user, and further fields.
 fn asked<T: serde::de::DeserializeOwned>(model: &str, content: &Value, more: Value) -> T {
     let mut request = json!({
         "model": model,
@@ -250,18 +250,18 @@ async fn cut_stream() {
     }
     assert!(!text.is_empty() && format!("{ECHO}hello").starts_with(&text), "{text}");
     let error = stream.next().await.expect("no silent end").unwrap_err();
-    assert!(error.to_string().contains("broke in the middle of the answer"), "{error}");
+    assert!(error.to_string().contains("the connection to Vertex AI"), "{error}");
 }
 
 async fn silence() {
     let sidecar = Sidecar::start(&[]).await;
     sidecar.faults(json!({ "stream": { "first_byte_delay_ms": 30_000 } })).await;
-    // With its retries: one that gives up and tries again would be seen.
+    // The client's retries are on, so a retry after a timeout would be counted.
     read_stream(&sidecar.client()).await;
     assert_eq!(sidecar.answers().await, json!({ "200": 1 }));
 }
 
-/// An error that no client retries: of this model's name, or else of a fault.
+/// Tests an error that no client retries. The model's name causes it, or else a fault.
 async fn refused(status: u16, model: &str, says: &str) -> Sees {
     let sidecar = Sidecar::start(&[]).await;
     if model == MODEL {
@@ -273,7 +273,7 @@ async fn refused(status: u16, model: &str, says: &str) -> Sees {
     sees(&sidecar, model).await
 }
 
-/// A fault that the client retries: an error without its retries, a success with them.
+/// Tests a fault that the client retries: an error without its retries, a success with them.
 async fn retried(status: u16, retry_delay: Option<u64>, says: &str) -> Sees {
     let sidecar = Sidecar::start(&[]).await;
     let fault = async |times: Option<u64>| {
@@ -296,7 +296,7 @@ async fn retried(status: u16, retry_delay: Option<u64>, says: &str) -> Sees {
     sees
 }
 
-/// The client's own error of this status, in which somebody reads this.
+/// Asserts that the error is the client's own for this status and contains this text.
 #[track_caller]
 fn expect(error: &OpenAIError, status: u16, says: &str) {
     let OpenAIError::ApiError(api) = error else { panic!("{error:?}") };
@@ -304,7 +304,7 @@ fn expect(error: &OpenAIError, status: u16, says: &str) {
     assert!(error.to_string().contains(says), "{error}");
 }
 
-/// Without the sidecar, and through it.
+/// The text of the error without the sidecar, and through it.
 async fn sees(sidecar: &Sidecar, model: &str) -> Sees {
     let printed = async |client: OpenAI| printed(&ask(&client, model, "hello").await.unwrap_err());
     Sees { raw: printed(sidecar.raw().await).await, layer: printed(sidecar.once()).await }

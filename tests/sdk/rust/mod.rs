@@ -1,5 +1,5 @@
-//! What async-openai does through `vertex-gateway --emulator`, with its own HTTP client and its own
-//! retries. `matrix.json` says what each cell means; the results are in `target/sdk/`.
+//! Tests of async-openai through `vertex-gateway --emulator`, with its own HTTP client and its own
+//! retries. `matrix.json` describes each cell; the results are in `target/sdk/`.
 
 mod cells;
 mod sidecar;
@@ -18,15 +18,15 @@ fn version() -> String {
 }
 
 #[tokio::test]
-async fn the_matrix_of_async_openai() {
-    // reqwest is built without a provider of cryptography here.
+async fn async_openai_passes_the_matrix() {
+    // reqwest is built without a crypto provider here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/sdk");
     let file = folder.join(format!("{CLIENT}.json"));
     fs::create_dir_all(folder).unwrap();
     let _ = fs::remove_file(&file);
 
-    // All at once: one cell waits for 30 s.
+    // All cells run concurrently, because one of them waits for 30 s.
     let matrix: Value = serde_json::from_str(include_str!("../matrix.json")).unwrap();
     let errors = matrix["errors"].as_array().unwrap();
     let actions = matrix["actions"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! A `vertex-gateway --emulator` of its own for each cell, and a way to talk to its emulator.
+//! A separate `vertex-gateway --emulator` for each cell, and the control API of its emulator.
 
 use std::io::Write as _;
 
@@ -11,13 +11,13 @@ use crate::common::gateway::{Gateway, command};
 
 pub(crate) type OpenAI = Client<OpenAIConfig>;
 
-/// A client with everything as it comes, its retries and its lack of a timeout.
+/// A client with its default settings: with retries, and without a timeout.
 fn client(url: &str, key: &str) -> OpenAI {
     let config = OpenAIConfig::new().with_api_base(url).with_api_key(key);
     Client::with_config(config)
 }
 
-/// The same without its retries, which are a layer around this service.
+/// The same client without its retries, which are a layer around this service.
 fn without_retries(client: OpenAI) -> OpenAI {
     client.with_http_service(ReqwestService::new(reqwest::Client::new()))
 }
@@ -44,7 +44,7 @@ impl Sidecar {
         without_retries(self.client())
     }
 
-    /// The client at Vertex AI itself, as Google's guide has it: with a token for a key.
+    /// A client of Vertex AI itself, as in Google's guide: the key is an access token.
     pub(crate) async fn raw(&self) -> OpenAI {
         let url = format!(
             "{}/v1/projects/emulator/locations/us-central1/endpoints/openapi",
@@ -75,7 +75,7 @@ impl Sidecar {
         self.control(Method::GET, "stats", &json!({})).await
     }
 
-    /// Which statuses the emulator answered with, and how often; forgotten then.
+    /// Returns the number of responses of the emulator by status, and resets the counters.
     pub(crate) async fn answers(&self) -> Value {
         let answers = self.stats().await["by_status"].take();
         self.control(Method::DELETE, "stats", &json!({})).await;

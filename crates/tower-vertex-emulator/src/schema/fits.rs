@@ -1,4 +1,5 @@
-//! Whether a value fits a schema, by the keywords that the emulator knows but `pattern` and `format`.
+//! The check whether a value fits a schema. It covers all supported keywords except `pattern` and
+//! `format`.
 
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ impl Maker<'_> {
     }
 
     pub(super) fn fits_all(&self, schema: &Object, value: &Value, depth: usize) -> bool {
-        // Choices and references count here, and not in what is made.
+        // Choices and references add to the depth here, but not to that of the value.
         if depth > 4 * DEEPEST || self.spend(1).is_err() {
             return false;
         }
@@ -56,7 +57,7 @@ impl Maker<'_> {
 
     fn fits_properties(&self, schema: &Object, object: &Object, depth: usize) -> bool {
         let more = schema.get("additionalProperties");
-        // They may be meant by a pattern, at which nobody looks.
+        // The names may match a pattern of `patternProperties`, which is not supported.
         let more = more.filter(|_| !schema.contains_key("patternProperties"));
         let declared = schema.get("properties").and_then(Value::as_object);
         is_within(schema, "Properties", object.len())

@@ -1,4 +1,5 @@
-//! Schemas that hold at the same time, as one: what `$ref` and `allOf` name, and what stands beside.
+//! Combines schemas that apply at the same time: those of `$ref` and `allOf`, and the keywords
+//! beside them.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Maker, Object};
 
 impl Maker<'_> {
-    /// With all that holds besides, and without `$ref` and `allOf`.
+    /// Replaces `$ref` and `allOf` by the keywords that they contain.
     pub(super) fn merged<'s>(
         &self,
         schema: &'s Object,
@@ -33,7 +34,7 @@ impl Maker<'_> {
         Ok(Cow::Owned(one))
     }
 
-    /// Adds what `more` wants.
+    /// Adds the keywords of `more`.
     pub(super) fn merge(&self, one: &mut Object, more: &Object) -> Result<(), String> {
         into(one, &self.copy_schema(more)?);
         Ok(())
@@ -42,17 +43,18 @@ impl Maker<'_> {
 
 const CHOICES: [&str; 2] = ["oneOf", "anyOf"];
 
-/// Which choice a keyword is: the second one of its name has a `+` behind it, and so on.
+/// The choice that a keyword stands for. A second choice with the same name has a `+` appended, and
+/// so on.
 pub(super) fn choice(keyword: &str) -> Option<&'static str> {
     CHOICES.into_iter().find(|choice| keyword.trim_end_matches('+') == *choice)
 }
 
-/// Of two bounds the narrower. Where two keywords cannot be one, the first
-/// stays, and whether the value fits both is seen at the end.
+/// Merges the keywords of `more` into `one`. The narrower of two bounds is kept. If two keywords
+/// cannot be combined, the first one is kept; the final check shows whether the value fits both.
 fn into(one: &mut Object, more: &Object) {
     for (keyword, wanted) in more {
         if choice(keyword).is_some() {
-            // A choice of each.
+            // Both choices are kept, under different names.
             let mut free = keyword.trim_end_matches('+').to_owned();
             while one.contains_key(&free) {
                 free.push('+');
@@ -105,7 +107,7 @@ fn compare(one: &Value, other: &Value) -> Option<Ordering> {
     one.as_f64()?.partial_cmp(&other.as_f64()?)
 }
 
-/// The types that both allow.
+/// The types that both schemas allow.
 fn both(one: &Value, other: &Value) -> Value {
     let list = |kinds: &Value| match kinds {
         Value::Array(kinds) => kinds.clone(),

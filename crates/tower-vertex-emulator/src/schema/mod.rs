@@ -1,18 +1,21 @@
-//! A value that fits a JSON Schema, for answers that have to: arguments of tools, and
-//! `response_format`.
+//! A value that fits a JSON Schema, for the arguments of tools and for `response_format`.
 //!
-//! | room | what it does |
+//! | module | purpose |
 //! |---|---|
-//! | `merge` | several schemas that hold at the same time, as one |
-//! | `number` | a number within its bounds |
-//! | `text` | a text of its length, format or pattern |
-//! | `fits` | whether a value fits: chooses between values, and has the last word |
+//! | `merge` | combines several schemas that apply at the same time |
+//! | `number` | makes a number within its bounds |
+//! | `text` | makes a text with the given length, format or pattern |
+//! | `fits` | checks whether a value fits: to choose between values, and as the final check |
 //!
-//! The keywords are those that the schemas of tools have, in the words of drafts 4 to 2020-12: `type`,
-//! `enum`, `const`, `$ref`, `allOf`, `anyOf`, `oneOf`; `properties`, `required`, `additionalProperties`,
-//! `minProperties`, `maxProperties`; `items`, `prefixItems`, `minItems`, `maxItems`, `uniqueItems`;
-//! `minimum`, `maximum`, their exclusive forms, `multipleOf`; `minLength`, `maxLength`, `pattern` and
-//! `format`. Others are not looked at, nor is a `pattern` that looks ahead, or is longer than 1,000 bytes.
+//! The emulator supports the keywords that the schemas of tools use, in drafts 4 to 2020-12:
+//!
+//! - `type`, `enum`, `const`, `$ref`, `allOf`, `anyOf`, `oneOf`
+//! - `properties`, `required`, `additionalProperties`, `minProperties`, `maxProperties`
+//! - `items`, `prefixItems`, `minItems`, `maxItems`, `uniqueItems`
+//! - `minimum`, `maximum`, their exclusive forms, `multipleOf`
+//! - `minLength`, `maxLength`, `pattern`, `format`
+//!
+//! It ignores other keywords, and a `pattern` that has a lookahead or is longer than 1,000 bytes.
 
 mod fits;
 mod merge;
@@ -23,24 +26,25 @@ use std::{borrow::Cow, cell::Cell};
 
 use serde_json::{Map, Value};
 
-/// How deep the value goes before it has only what is required. If that is too much, it is made once
-/// more with less.
+/// The depth from which a value has only its required parts. If the value becomes too large, it is
+/// made again with the next smaller depth.
 const ENOUGH: [usize; 3] = [8, 3, 0];
-/// How deep it goes before it is an error.
+/// The depth at which a value is an error.
 const DEEPEST: usize = 32;
-/// How much work a schema may be: each part of it that is looked at, each time, and what is made and
-/// copied by its [`size`].
+/// The limit of the work for one schema. Each visit to a part of the schema counts, and values that
+/// are made or copied count by their [`size`].
 const WORK: usize = 100_000;
-/// So many bytes of text are as much work as a part.
+/// This many bytes of text count as one unit of work.
 const BYTES: usize = 64;
 
-/// As much of what was said is repeated, in characters.
+/// The largest number of characters of the prompt that are repeated.
 const ECHO: usize = 1024;
 
 type Object = Map<String, Value>;
 
-/// The same for the same schema: the first of several choices, the number next to zero, and `said`
-/// where any text may stand. Or what is wrong with the schema.
+/// Makes a value for a schema: the first of several choices, the number next to zero, and `said`
+/// for any text. The result is the same for the same schema. An error describes the fault in the
+/// schema.
 pub(crate) fn example(schema: &Value, said: &str) -> Result<Value, String> {
     let end = said.char_indices().nth(ECHO).map_or(said.len(), |(end, _)| end);
     let said = said.get(..end).unwrap_or_default();
@@ -66,11 +70,11 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// A value; the `nth` of them, where they must differ.
+    /// Makes a value. `nth` selects one of several values where they must differ.
     fn make(&self, schema: &Value, depth: usize, nth: usize) -> Result<Value, String> {
         self.begin(depth)?;
         match schema {
-            // Anything will do.
+            // Any value fits.
             Value::Bool(true) => Ok(Value::Object(Map::new())),
             Value::Object(schema) => {
                 let schema = self.merged(schema, depth)?;
@@ -80,25 +84,25 @@ impl Maker<'_> {
         }
     }
 
-    /// No schema is without end, nor costs the emulator more than a moment.
+    /// Limits depth and work, so that no schema is endless or costs more than a moment.
     fn begin(&self, depth: usize) -> Result<(), String> {
         if depth > DEEPEST { Err("the schema has no end".into()) } else { self.spend(1) }
     }
 
     fn spend(&self, work: usize) -> Result<(), String> {
         let left = self.work.get().checked_sub(work);
-        // What does not need it all at once ends here, too.
+        // After an overrun no work is left, so smaller parts cannot continue either.
         self.work.set(left.unwrap_or(0));
         left.map(drop).ok_or_else(|| "the schema is too large".into())
     }
 
-    /// A copy of a value.
+    /// A copy of a value, counted as work.
     fn copy(&self, value: &Value) -> Result<Value, String> {
         self.spend(size(value))?;
         Ok(value.clone())
     }
 
-    /// A copy of a schema, without what others refer to: that is looked up in the root.
+    /// A copy of a schema without the definitions for references, which are looked up in the root.
     fn copy_schema(&self, schema: &Object) -> Result<Object, String> {
         let of_itself = schema.iter().filter(|(keyword, _)| !is_for_others(keyword));
         let copied = of_itself.map(|(keyword, wanted)| {
@@ -108,13 +112,13 @@ impl Maker<'_> {
         copied.collect()
     }
 
-    /// What was said, as a text or the beginning of one.
+    /// The text of the prompt, shortened to [`ECHO`] characters.
     fn said(&self) -> Result<String, String> {
         self.spend(size_of_text(self.said))?;
         Ok(self.said.to_owned())
     }
 
-    /// What `#/…` is.
+    /// Resolves a reference of the form `#/…`.
     fn there(&self, name: &str) -> Result<&Value, String> {
         let there = name.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
         there.ok_or_else(|| format!("the schema has no `{name}`"))
@@ -160,7 +164,7 @@ impl Maker<'_> {
         Err(error)
     }
 
-    /// Of the first branch that has one that fits the others as they want it.
+    /// Makes a value by the first branch that has one that fits the whole schema.
     fn choose(
         &self,
         schema: &Object,
@@ -265,7 +269,7 @@ impl Maker<'_> {
             match made {
                 Ok(item) => items.push(item),
                 Err(why) if schema.contains_key("minItems") => return Err(why),
-                // An array may be empty.
+                // The item is optional without `minItems`, so the array can end here.
                 Err(_) => break,
             }
         }
@@ -273,7 +277,7 @@ impl Maker<'_> {
     }
 }
 
-/// How much work it is to make a value.
+/// The work to make or copy a value.
 fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => size_of_text(text),
@@ -289,12 +293,12 @@ fn size_of_text(text: &str) -> usize {
     1 + text.len() / BYTES
 }
 
-/// Whether a keyword holds schemas that are there to be referred to.
+/// Whether a keyword holds definitions for references.
 fn is_for_others(keyword: &str) -> bool {
     matches!(keyword, "$defs" | "definitions")
 }
 
-/// The types that a value may have, the first of which is tried first.
+/// The types that a value may have, in the order in which they are tried.
 fn kinds(schema: &Object) -> Vec<Cow<'_, str>> {
     match schema.get("type") {
         Some(Value::String(kind)) => vec![kind.into()],
@@ -315,7 +319,7 @@ fn kinds(schema: &Object) -> Vec<Cow<'_, str>> {
     }
 }
 
-/// Whether the values of a schema have nothing in them.
+/// Whether the values of a schema have no parts.
 fn is_flat(schema: &Value) -> bool {
     let kinds = schema.get("type").and_then(Value::as_str);
     let is_flat = |kind: &str| !["object", "array"].contains(&kind.to_ascii_lowercase().as_str());
@@ -326,9 +330,9 @@ fn properties(schema: &Object) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
-/// Those of the first items, and that of all behind them.
+/// The schemas of the first items, and the schema of all items after them.
 fn schemas_of_items(schema: &Object) -> (&[Value], Option<&Value>) {
-    // In drafts before 2020-12 an array in `items` is what is `prefixItems` since.
+    // Drafts before 2020-12 use an array in `items` for `prefixItems`.
     match (schema.get("prefixItems"), schema.get("items")) {
         (Some(Value::Array(first)), rest) => (first, rest),
         (_, Some(Value::Array(first))) => (first, schema.get("additionalItems")),
@@ -341,7 +345,7 @@ fn required(schema: &Object) -> Vec<&str> {
     names.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// A length or a count; some write them as `2.0`, Google's own schemas as a string.
+/// A length or a count. Some schemas write it as `2.0`, and Google's own as a string.
 fn length(schema: &Object, keyword: &str) -> Option<usize> {
     let length = match schema.get(keyword)? {
         Value::String(digits) => digits.parse().ok()?,
@@ -350,7 +354,7 @@ fn length(schema: &Object, keyword: &str) -> Option<usize> {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "it has none"
+                reason = "the float is rounded up and not negative"
             )]
             number.as_u64().unwrap_or(float.ceil() as u64)
         }

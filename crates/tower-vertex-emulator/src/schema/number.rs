@@ -1,20 +1,20 @@
-//! A number within its bounds: the one next to zero.
+//! Numbers within their bounds. The number next to zero is chosen.
 
 use serde_json::{Number, Value};
 
 use super::Object;
 
-/// So many multiples are looked at until one is a multiple in binary, too.
+/// The largest number of multiples that are tried until one is exact in binary.
 const TRIES: u32 = 1000;
 
-/// What a keyword says, and whether a number may be equal to it.
+/// The value of a bound, and whether it excludes equal numbers.
 #[derive(Clone, Copy)]
 struct Bound {
     at: Exact,
     is_open: bool,
 }
 
-/// A whole number has no fraction, however large it is.
+/// A number of a schema. Whole numbers stay exact, however large they are.
 #[derive(Clone, Copy)]
 enum Exact {
     Whole(i128),
@@ -27,7 +27,7 @@ impl Exact {
         whole.map(Self::Whole).or_else(|| number.as_f64().map(Self::Float))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "is what a float is")]
+    #[expect(clippy::cast_precision_loss, reason = "the value is rounded to a float on purpose")]
     fn float(self) -> f64 {
         match self {
             Self::Whole(whole) => whole as f64,
@@ -36,7 +36,8 @@ impl Exact {
     }
 }
 
-/// In draft 4 `exclusiveMinimum` is `true` and about `minimum`; since draft 6 it is a number beside it.
+/// In draft 4 `exclusiveMinimum` is a boolean that modifies `minimum`; since draft 6 it is a number
+/// of its own.
 fn bounds(schema: &Object, plain: &str, exclusive: &str) -> Vec<Bound> {
     let exact = |keyword: &str| match schema.get(keyword)? {
         Value::Number(number) => Exact::of(number),
@@ -71,9 +72,12 @@ pub(super) fn fits(schema: &Object, number: &Number) -> bool {
         })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a float is rounded, and cut at the ends")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float is rounded, and saturates at the limits"
+)]
 pub(super) fn integer(schema: &Object, nth: usize) -> Result<Value, String> {
-    // As far as a number of JSON goes here.
+    // The range of integers in `serde_json`.
     let (mut low, mut high) = (i128::from(i64::MIN), i128::from(u64::MAX));
     for Bound { at, is_open } in bounds(schema, "minimum", "exclusiveMinimum") {
         low = low.max(match at {
@@ -109,7 +113,7 @@ pub(super) fn integer(schema: &Object, nth: usize) -> Result<Value, String> {
         nth
     };
     let number = (first..=last).contains(&number).then_some(number).ok_or("no integer fits")?;
-    // It is one or the other, by the bounds above.
+    // The number fits one of the two types, because of the bounds above.
     Ok(match i64::try_from(number) {
         Ok(number) => number.into(),
         Err(_) => u64::try_from(number).unwrap_or(u64::MAX).into(),
@@ -118,7 +122,7 @@ pub(super) fn integer(schema: &Object, nth: usize) -> Result<Value, String> {
 
 pub(super) fn any(schema: &Object, nth: usize) -> Result<Value, String> {
     let number = |float: f64| {
-        #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
+        #[expect(clippy::cast_possible_truncation, reason = "the float is a small integer")]
         if float.fract() == 0.0 && float.abs() < 9e15 {
             return Some(Number::from(float as i64));
         }
@@ -135,7 +139,7 @@ pub(super) fn any(schema: &Object, nth: usize) -> Result<Value, String> {
         let away = if high < 0.0 { -step } else { step };
         let first = first * step;
         let multiples = (0..TRIES).map(|times| first + away * f64::from(times));
-        // 3 × 0.1 is 0.30000000000000004, which not everyone takes for a multiple.
+        // 3 × 0.1 is 0.30000000000000004, which not every validator accepts as a multiple.
         let is_exact = |float: &f64| (float / step).fract() == 0.0;
         let fit = multiples.filter(is_exact).filter_map(fitting).nth(nth);
         return fit.map(Value::Number).ok_or_else(none);
@@ -152,7 +156,7 @@ pub(super) fn any(schema: &Object, nth: usize) -> Result<Value, String> {
     ];
     let mut candidates = candidates.into_iter().flatten();
     let first = candidates.find(|float| fitting(*float).is_some()).ok_or_else(none)?;
-    #[expect(clippy::cast_precision_loss, reason = "as many items an array does not have")]
+    #[expect(clippy::cast_precision_loss, reason = "no array has this many items")]
     let nth = nth as f64;
     let part = |end: f64| first + (end - first) * (nth / (nth + 1.0));
     let others = [first + nth, first - nth, part(high), part(low)];

@@ -1,4 +1,4 @@
-//! Examples, bounds that no example breaks, and what has no example.
+//! Tests of examples, of their bounds, and of schemas without an example.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::json;
@@ -41,7 +41,6 @@ fn each_kind_of_schema_has_an_example() {
     }
 }
 
-/// Whatever it would take if it were made.
 #[test]
 fn a_value_beyond_all_bounds_is_an_error_at_once() {
     let nested = |levels: usize, least: usize, leaf: Value| {
@@ -62,15 +61,15 @@ fn a_value_beyond_all_bounds_is_an_error_at_once() {
     ] {
         assert_eq!(example(&schema, "hello"), Err("the schema is too large".into()));
     }
-    // What a tool may want is not.
+    // Schemas that a tool may have are within the limits.
     for schema in [nested(2, 50, json!({ "type": "integer" })), nested(1, 1000, json!({}))] {
         assert!(example(&schema, "hello").is_ok());
     }
 }
 
-/// The narrower of two bounds holds, whichever keyword or part of the schema it is in.
+/// The narrower of two bounds applies, in any keyword or part of the schema.
 #[test]
-fn no_bound_hides_another() {
+fn the_narrower_of_two_bounds_applies() {
     let big = 9_007_199_254_740_993_u64;
     for (schema, made) in [
         (json!({ "type": "integer", "minimum": 0, "exclusiveMinimum": 0 }), json!(1)),
@@ -87,7 +86,7 @@ fn no_bound_hides_another() {
         (json!({ "type": "integer", "minimum": 0, "exclusiveMinimum": true }), json!(1)),
         (json!({ "type": "integer", "minimum": 7, "exclusiveMinimum": false }), json!(7)),
         (json!({ "type": "number", "maximum": 0, "exclusiveMaximum": true }), json!(-1)),
-        // Whole numbers have no fraction, however large.
+        // Whole numbers stay exact, however large they are.
         (json!({ "type": "integer", "minimum": big }), json!(big)),
         (json!({ "type": "integer", "exclusiveMinimum": big }), json!(big + 1)),
         (json!({ "type": "integer", "minimum": u64::MAX }), json!(u64::MAX)),
@@ -97,7 +96,7 @@ fn no_bound_hides_another() {
         (json!({ "type": "integer", "minimum": -9, "maximum": -6, "multipleOf": 5 }), json!(null)),
         (json!({ "type": "number", "minimum": 0.25, "multipleOf": 0.1 }), json!(0.4)),
         (json!({ "type": "integer", "minimum": 1, "maximum": 0 }), json!(null)),
-        // Of an enumeration, and of choices, what fits the rest.
+        // The value of an enumeration or of a choice fits the other keywords, too.
         (json!({ "enum": [1, 5, 9], "minimum": 3 }), json!(5)),
         (json!({ "enum": ["a", 7], "type": "integer" }), json!(7)),
         (json!({ "enum": [1], "minimum": 3 }), json!(null)),
@@ -171,14 +170,14 @@ fn no_bound_hides_another() {
             json!({ "a": 2 }),
         ),
     ] {
-        // What has no example is an error.
+        // A schema without an example is an error.
         let expected = if made.is_null() { None } else { Some(made) };
         assert_eq!(example(&schema, "hello").ok(), expected, "{schema}");
     }
 }
 
 #[test]
-fn a_schema_that_grows_without_end_costs_a_moment_and_has_a_small_example() {
+fn a_recursive_schema_has_a_small_example_at_limited_cost() {
     let child = json!({ "$ref": "#" });
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let children: Object = names.iter().map(|name| ((*name).to_owned(), child.clone())).collect();
@@ -189,7 +188,7 @@ fn a_schema_that_grows_without_end_costs_a_moment_and_has_a_small_example() {
         json!({ "properties": { "left": either, "right": either }, "required": ["left", "right"] });
     assert!(example(&tree, "x").is_ok());
 
-    // Each one is twice the next.
+    // Each definition contains the next one twice.
     let mut definitions = Object::new();
     for n in 0..40 {
         let next = json!({ "$ref": format!("#/$defs/{}", n + 1) });
@@ -207,7 +206,7 @@ fn a_schema_that_grows_without_end_costs_a_moment_and_has_a_small_example() {
 }
 
 #[test]
-fn a_tree_ends_where_it_may() {
+fn a_tree_ends_at_the_first_optional_level() {
     let tree = json!({
         "type": "object",
         "properties": {
@@ -222,7 +221,7 @@ fn a_tree_ends_where_it_may() {
 }
 
 #[test]
-fn a_schema_that_is_wrong_is_an_error() {
+fn an_invalid_schema_is_an_error() {
     let endless = json!({ "properties": { "a": { "$ref": "#" } }, "required": ["a"] });
     for schema in [
         endless,
@@ -236,7 +235,7 @@ fn a_schema_that_is_wrong_is_an_error() {
     }
 }
 
-/// Whether a value fits, by few and simple words; no part of what is tested.
+/// Checks whether a value fits, in a simple way that shares no code with the implementation.
 fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let Some(keywords) = schema.as_object() else {
         return if schema == &json!(true) { Ok(()) } else { Err(format!("{value}: {schema}")) };
@@ -313,7 +312,7 @@ fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Schemas that have a value: of the root, with `$defs/small`.
+/// Schemas that have a value. The root has the definition `$defs/small`.
 fn schemas() -> impl Strategy<Value = Value> {
     let bounds = || {
         (-1000_i64..1000, 25_i64..100, select(vec![1_i64, 2, 5]), 0..16_u8).prop_map(
@@ -389,7 +388,7 @@ fn schemas() -> impl Strategy<Value = Value> {
         });
         let choice = (vec(inner.clone(), 1..4), any::<bool>()).prop_map(|(branches, is_last)| {
             let mut branches = branches;
-            // One that nothing fits is passed over.
+            // A branch that no value fits is skipped.
             let nothing = json!({ "type": "integer", "minimum": 1, "maximum": 0 });
             let at = if is_last { branches.len() } else { 0 };
             branches.insert(at, nothing);
@@ -399,7 +398,7 @@ fn schemas() -> impl Strategy<Value = Value> {
             json!({ "oneOf": [{ "allOf": [{ "const": 1 }, { "const": 2 }] }, branch] })
         });
         let all = (bounds(), bounds()).prop_map(|(mut first, second)| {
-            // The second one has what the first one leaves out, at the same place.
+            // The second bounds replace those of the first, in the same order.
             first.as_object_mut().unwrap().remove("multipleOf");
             let low = second["minimum"].as_i64().unwrap_or(0);
             json!({ "type": "integer", "allOf": [{ "minimum": low - 5 }, { "minimum": low }], "maximum": low + 9 })
@@ -422,18 +421,18 @@ proptest! {
         let made = made.map_err(|error| TestCaseError::fail(format!("{error}: {schema}")))?;
         let checked = check(&schema, &schema, &made);
         prop_assert!(checked.is_ok(), "{}\n{schema}", checked.unwrap_err());
-        prop_assert_eq!(example(&schema, "hello").unwrap(), made, "the same once more");
+        prop_assert_eq!(example(&schema, "hello").unwrap(), made, "the example is the same the second time");
     }
 
     #[test]
-    fn whatever_the_schema_an_example_is_made_or_refused(
+    fn an_arbitrary_schema_has_an_example_or_an_error(
         schema in arbitrary_schema(), said in ".{0,10}",
     ) {
         let _ = example(&schema, &said);
     }
 }
 
-/// Keywords with values that make no sense.
+/// Schemas of keywords with invalid values.
 fn arbitrary_schema() -> impl Strategy<Value = Value> {
     let keywords = vec![
         "type",

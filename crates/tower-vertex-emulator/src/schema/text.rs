@@ -1,4 +1,4 @@
-//! A text of its length, format or pattern.
+//! Texts with a length, a format or a pattern.
 
 use regex_syntax::{
     ParserBuilder,
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::{Object, length};
 
-/// A longer text is not made, whatever the schema wants.
+/// The longest text that is made, in bytes, regardless of the schema.
 const LONGEST: usize = 1 << 14;
 const LONGEST_PATTERN: usize = 1000;
-/// So many more repetitions are tried until a text is long enough.
+/// The largest number of extra repetitions that are tried until a text is long enough.
 const TRIES: usize = 100;
 
-/// Each text that is made is shown to `spend`.
+/// Makes a text. Each candidate is passed to `spend`.
 pub(super) fn make(
     schema: &Object,
     said: &str,
@@ -51,7 +51,7 @@ pub(super) fn make(
     {
         return Ok(text.to_owned());
     }
-    // Different ones end with their numbers.
+    // Texts that must differ end with their number.
     let end = if nth == 0 { String::new() } else { format!("{nth}") };
     let room = most.checked_sub(end.len()).ok_or("there are no more texts")?;
     let mut text: String = said.chars().take(room).collect();
@@ -81,22 +81,24 @@ fn of_format(format: &str) -> Option<&'static str> {
     })
 }
 
-/// A regular expression, of which texts are made.
+/// A regular expression for which texts can be made.
 struct Pattern(Hir);
 
 impl Pattern {
-    /// `None` if it is none that can be read here: with a look ahead, or too long.
+    /// Returns `None` if the pattern is too long, or is not supported, such as one with a
+    /// lookahead.
     fn new(pattern: &str) -> Option<Self> {
         if pattern.len() > LONGEST_PATTERN {
             return None;
         }
-        // By bytes: without the tables of Unicode, and the texts are of ASCII anyway.
+        // The parser works on bytes: it does not need the tables of Unicode, and the texts are
+        // ASCII anyway.
         let mut parser = ParserBuilder::new().unicode(false).utf8(false).build();
         parser.parse(pattern).ok().map(Self)
     }
 
-    /// A text with as few repetitions as there may be, and so many `more`; what has no end is drawn out
-    /// to `least` characters.
+    /// Makes a text with the fewest repetitions and this many `more`. A pattern without an end
+    /// anchor is extended to `least` characters.
     fn text(&self, more: usize, least: usize) -> Option<String> {
         let mut text = Vec::new();
         write(&self.0, &mut text, &mut { more })?;
@@ -131,7 +133,7 @@ fn write(hir: &Hir, text: &mut Vec<u8>, more: &mut usize) -> Option<()> {
             for _ in 0..(repetition.min as usize).saturating_add(drawn) {
                 let start = text.len();
                 write(&repetition.sub, text, more)?;
-                // Many times nothing is nothing.
+                // Repeating an empty text adds nothing.
                 if text.len() == start {
                     break;
                 }
@@ -141,7 +143,7 @@ fn write(hir: &Hir, text: &mut Vec<u8>, more: &mut usize) -> Option<()> {
     (text.len() <= LONGEST).then_some(())
 }
 
-/// A letter or a digit if there is one.
+/// A character of the class, preferably a letter or a digit.
 fn character(class: &Class) -> Option<u8> {
     let has = |byte: &u8| match class {
         Class::Bytes(class) => {

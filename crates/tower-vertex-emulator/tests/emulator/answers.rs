@@ -27,9 +27,9 @@ async fn a_chat_completion_echoes_the_last_user_message() {
     }
 }
 
-/// Chat, Completions, Responses; each as a whole and as a stream.
+/// Tests Chat, Completions and Responses, each complete and streamed.
 #[tokio::test]
-async fn a_thinking_model_bills_its_reasoning_tokens_beside_its_completion() {
+async fn a_reasoning_model_counts_its_reasoning_tokens_beside_its_completion() {
     let bench = Bench::new().await;
     for (path, words) in [
         ("chat/completions", ("prompt", "completion")),
@@ -44,8 +44,9 @@ async fn a_thinking_model_bills_its_reasoning_tokens_beside_its_completion() {
             body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             body
         };
-        let ask = async |more: Value| bench.post(&path, &with(more)).await.json()["usage"].clone();
-        let usage = ask(json!({})).await;
+        let usage_with =
+            async |more: Value| bench.post(&path, &with(more)).await.json()["usage"].clone();
+        let usage = usage_with(json!({})).await;
         let count = |usage: &Value, name: &str| usage[name].as_u64().unwrap();
         let reasoning = |usage: &Value| {
             usage[format!("{}_tokens_details", words.1)]["reasoning_tokens"].as_u64()
@@ -59,7 +60,7 @@ async fn a_thinking_model_bills_its_reasoning_tokens_beside_its_completion() {
         let beside = if words.1 == "output" { 0 } else { thoughts };
         assert_eq!(total, input + output + beside, "{usage}");
         assert_eq!(usage["extra_properties"]["google"]["traffic_type"], "ON_DEMAND");
-        assert_eq!(ask(json!({})).await, usage, "the same for the same request");
+        assert_eq!(usage_with(json!({})).await, usage, "the same for the same request");
 
         let streamed = bench.post(&path, &with(json!({ "stream": true }))).await;
         let events: Vec<Value> = events(streamed.text())
@@ -74,15 +75,15 @@ async fn a_thinking_model_bills_its_reasoning_tokens_beside_its_completion() {
         assert_eq!(of(last), usage);
         assert!(others.iter().all(|event| of(event).is_null()));
 
-        let none = ask(json!({ "reasoning_effort": "none" })).await;
+        let none = usage_with(json!({ "reasoning_effort": "none" })).await;
         assert_eq!(reasoning(&none).unwrap_or(0), 0);
         assert_eq!(count(&none, "total_tokens"), total - thoughts);
-        let other = ask(json!({ "model": "google/gemini-2.0-flash" })).await;
+        let other = usage_with(json!({ "model": "google/gemini-2.0-flash" })).await;
         assert_eq!(other, none);
 
         let cached =
             json!({ "extra_body": { "google": { "cached_content": "cachedContents/1" } } });
-        let cached = ask(cached).await;
+        let cached = usage_with(cached).await;
         let details = &cached[format!("{}_tokens_details", words.0)];
         assert_eq!(details["cached_tokens"], 1024);
         assert_eq!(count(&cached, &format!("{}_tokens", words.0)), input + 1024);
@@ -90,7 +91,7 @@ async fn a_thinking_model_bills_its_reasoning_tokens_beside_its_completion() {
 }
 
 #[tokio::test]
-async fn the_type_of_traffic_is_the_one_that_a_header_asks_for() {
+async fn the_traffic_type_follows_the_headers_of_the_request() {
     let bench = Bench::new().await;
     for (name, value, expected) in [
         ("x-vertex-ai-llm-request-type", "shared", "ON_DEMAND"),
@@ -224,7 +225,7 @@ async fn a_streamed_response_goes_from_created_to_completed() {
 }
 
 #[tokio::test]
-async fn any_endpoint_id_answers_whatever_the_model() {
+async fn any_endpoint_id_serves_any_model() {
     let bench = Bench::new().await;
     for endpoint in ["123/", "mg-endpoint-1/", "123/invoke/v1/"] {
         let path =

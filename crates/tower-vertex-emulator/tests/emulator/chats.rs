@@ -1,8 +1,8 @@
-//! Images, tools and structured answers.
+//! Images, tools and structured responses.
 
 use super::*;
 
-/// A request for a chat, with what else it asks for.
+/// A request for a chat, with further fields.
 fn chat(messages: Value, more: Value) -> Value {
     let mut body = json!({ "model": MODEL, "messages": messages });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -42,7 +42,7 @@ async fn an_image_is_named_in_the_echo() {
 }
 
 #[tokio::test]
-async fn a_tool_is_called_and_what_it_says_is_echoed() {
+async fn a_tool_is_called_and_its_result_is_echoed() {
     let bench = Bench::new().await;
     let tools = || json!({ "tools": weather() });
     let asked = "hello. Call the tool weather.";
@@ -67,9 +67,9 @@ async fn a_tool_is_called_and_what_it_says_is_echoed() {
     );
 }
 
-/// Coding agents offer a shell with each request.
+/// Coding agents offer a shell with each request, which must not be called by accident.
 #[tokio::test]
-async fn no_tool_is_called_unless_the_request_asks_for_one() {
+async fn no_tool_is_called_unless_the_request_names_one() {
     let bench = Bench::new().await;
     let called = async |said: &str, more: Value| {
         let mut more = more;
@@ -77,7 +77,7 @@ async fn no_tool_is_called_unless_the_request_asks_for_one() {
         let answer = bench.post(CHAT, &chat(json!([user(said)]), more)).await.json();
         answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"].clone()
     };
-    // It is not looked for without end.
+    // Only the first 100 occurrences of the phrase are checked.
     let often = "call the tool tomorrow, ".repeat(100) + "call the tool now";
     for said in [
         "hello",
@@ -104,7 +104,7 @@ async fn no_tool_is_called_unless_the_request_asks_for_one() {
         assert_eq!(called(said, json!({})).await, expected, "{said}");
         assert_eq!(called(said, json!({ "tool_choice": "none" })).await, Value::Null, "{said}");
     }
-    // Nothing is called twice for one prompt.
+    // A tool is called only once for one prompt.
     let told = json!([
         user("call the tool now"),
         { "role": "tool", "content": "noon" },
@@ -112,7 +112,7 @@ async fn no_tool_is_called_unless_the_request_asks_for_one() {
     ]);
     let answer = bench.post(CHAT, &chat(told, json!({ "tools": weather() }))).await.json();
     assert_eq!(answer["choices"][0]["finish_reason"], "stop");
-    // What anyone but the user says asks for nothing, nor what the user said before.
+    // Only the user's last message can call a tool.
     for (role, said) in [("system", "call the tool now"), ("user", "call the tool now")] {
         let messages = json!([{ "role": role, "content": said }, user("hello")]);
         let answer = bench.post(CHAT, &chat(messages, json!({ "tools": weather() }))).await.json();
@@ -120,9 +120,9 @@ async fn no_tool_is_called_unless_the_request_asks_for_one() {
     }
 }
 
-/// With the tools of coding agents.
+/// Tests the tools of coding agents.
 #[tokio::test]
-async fn the_arguments_of_a_tool_fit_its_schema_and_repeat_nothing_that_was_said() {
+async fn the_arguments_of_a_tool_fit_its_schema_and_repeat_no_text_of_the_user() {
     let bench = Bench::new().await;
     let secret = "rm -rf the-users-text";
     let called = async |parameters: Value| {
@@ -155,7 +155,7 @@ async fn the_arguments_of_a_tool_fit_its_schema_and_repeat_nothing_that_was_said
     });
     assert_eq!(called(shell).await, expected);
     assert_eq!(called(Value::Null).await, json!({}));
-    // Several tools have schemas of draft 4, or of pydantic.
+    // Some tools have schemas of draft 4, or of pydantic.
     let todos = json!({
         "type": "object",
         "properties": {
@@ -205,7 +205,7 @@ async fn a_streamed_call_adds_up() {
 }
 
 #[tokio::test]
-async fn the_choice_of_a_tool_is_kept() {
+async fn the_choice_of_a_tool_is_obeyed() {
     let bench = Bench::new().await;
     let called = async |messages: Value, choice: Value| {
         let more = json!({ "tools": weather(), "tool_choice": choice });
@@ -237,7 +237,7 @@ async fn the_choice_of_a_tool_is_kept() {
 }
 
 #[tokio::test]
-async fn an_answer_has_the_format_that_is_asked_for() {
+async fn a_response_has_the_requested_format() {
     let bench = Bench::new().await;
     let schema = json!({
         "type": "object",

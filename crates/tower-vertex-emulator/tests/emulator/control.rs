@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_record_tells_everything_but_the_credential() {
+async fn a_record_holds_everything_but_the_credential() {
     let bench = Bench::new().await;
     let secrets = [bench.token.as_str(), "secret-key", "secret-access", "secret-oauth"];
     let query = "a=b%20c&key=secret-key&%61ccess_token=secret-access&oauth_token=secret-oauth&x";
@@ -79,7 +79,7 @@ async fn only_the_last_ten_thousand_requests_are_kept() {
             write.write_all(head.as_bytes()).await.unwrap();
         }
         let answered = || emulator.stats().by_status.get(&404) == Some(&10_001);
-        until("all are answered", answered).await;
+        until("all requests are served", answered).await;
     };
     let mut sink = tokio::io::sink();
     tokio::select! {
@@ -135,7 +135,7 @@ async fn an_unknown_control_path_or_verb_is_json_too() {
 }
 
 #[tokio::test]
-async fn credentials_are_given_out_for_tests_in_any_language() {
+async fn the_control_api_returns_credential_files() {
     let bench = Bench::new().await;
     let key = bench.control("GET", "service_account_key", Value::Null).await.json();
     assert_eq!(key.to_string(), bench.emulator.service_account_key());
@@ -146,13 +146,13 @@ async fn credentials_are_given_out_for_tests_in_any_language() {
 }
 
 #[tokio::test]
-async fn dropping_it_stops_it() {
+async fn dropping_an_emulator_closes_its_port_and_connections() {
     let bench = Bench::new().await;
     assert_eq!(bench.chat().await.status, StatusCode::OK);
     let Bench { emulator, client, .. } = bench;
     let url = emulator.url();
     let mut open = TcpStream::connect(emulator.addr()).await.unwrap();
-    // Answered, hence accepted.
+    // A response proves that the connection was accepted.
     open.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert_ne!(open.read(&mut [0; 64]).await.unwrap(), 0);
     drop(emulator);

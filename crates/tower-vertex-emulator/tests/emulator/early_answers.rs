@@ -1,6 +1,6 @@
 use super::*;
 
-/// 5 MiB, of which 4 are sent only after the answer has come.
+/// Sends 5 MiB, of which 4 are sent only after the response has arrived.
 async fn the_401_comes_during_the_upload(tls: bool, version: Version) {
     let emulator = Emulator::builder().tls(tls).start().await.unwrap();
     let mut bench = Bench::over(emulator, version);
@@ -22,7 +22,7 @@ async fn the_401_comes_during_the_upload(tls: bool, version: Version) {
     until("the rest is read", read).await;
     let hash = bench.emulator.requests()[0].body_sha256.clone();
     assert_eq!(hash.unwrap(), sha256(&vec![7; 5 * MIB]));
-    // The connection is still good: nothing of the old body is left in it.
+    // The connection is still usable: no part of the old body is left in it.
     bench.token = good;
     assert_eq!(bench.chat().await.status, StatusCode::OK);
     assert!(bench.emulator.stats().connections >= 1);
@@ -48,19 +48,19 @@ async fn over_http2_and_tls() {
     the_401_comes_during_the_upload(true, Version::HTTP_2).await;
 }
 
-/// Sends a request whole before it reads; returns the answer, which ends with the connection.
+/// Sends a whole request before it reads. Returns the response, which ends with the connection.
 async fn write_then_read(emulator: &Emulator, head: &str, body: &[u8]) -> String {
     let mut socket = TcpStream::connect(emulator.addr()).await.unwrap();
     let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(body).await.unwrap();
     let mut answer = String::new();
-    soon("the answer", socket.read_to_string(&mut answer)).await.unwrap();
+    soon("the response", socket.read_to_string(&mut answer)).await.unwrap();
     answer
 }
 
 #[tokio::test]
-async fn a_client_that_reads_only_after_it_has_written_everything_finds_the_401() {
+async fn a_client_that_reads_only_after_the_upload_gets_the_401() {
     let emulator = Emulator::start().await.unwrap();
     let body = vec![b' '; 5 * MIB];
     let head = format!("content-length: {}\r\nauthorization: Bearer dead", body.len());
@@ -72,7 +72,7 @@ async fn a_client_that_reads_only_after_it_has_written_everything_finds_the_401(
 }
 
 #[tokio::test]
-async fn a_client_that_waits_to_be_told_is_not_told_to_continue() {
+async fn a_client_that_waits_for_100_continue_gets_only_the_401() {
     let emulator = Emulator::start().await.unwrap();
     let head = "content-length: 5\r\nexpect: 100-continue\r\nauthorization: Bearer dead";
     let answer = write_then_read(&emulator, head, b"").await;

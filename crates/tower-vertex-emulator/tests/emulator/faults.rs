@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn api_faults_come_in_googles_words_and_count_down() {
+async fn api_faults_have_googles_messages_and_count_down() {
     let bench = Bench::new().await;
     let denied = "Permission 'aiplatform.endpoints.predict' denied on resource \
          '//aiplatform.googleapis.com/projects/p1/locations/us-central1/endpoints/openapi'";
@@ -26,7 +26,7 @@ async fn api_faults_come_in_googles_words_and_count_down() {
 }
 
 #[tokio::test]
-async fn an_api_fault_takes_the_shape_that_is_asked_for() {
+async fn an_api_fault_has_the_configured_shape() {
     let bench = Bench::new().await;
     let set = async |api: Value| {
         let answer = bench.control("PUT", "faults", json!({ "api": api })).await;
@@ -50,7 +50,7 @@ async fn an_api_fault_takes_the_shape_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_401_ignores_the_token_and_other_faults_come_after_it() {
+async fn a_401_ignores_the_token_and_other_faults_require_a_valid_one() {
     let mut bench = Bench::new().await;
     let api = |status| Faults { api: Some(ApiFault::new(status)), ..Faults::default() };
     bench.emulator.set_faults(api(401));
@@ -64,7 +64,7 @@ async fn a_401_ignores_the_token_and_other_faults_come_after_it() {
 }
 
 #[tokio::test]
-async fn a_cut_stream_delivers_its_chunks_and_then_breaks() {
+async fn a_stream_with_cut_after_delivers_its_chunks_and_is_then_reset() {
     for version in [Version::HTTP_11, Version::HTTP_2] {
         let bench = Bench::over(Emulator::start().await.unwrap(), version);
         let (chunks, cut_after) = (Some(10), Some(3));
@@ -82,30 +82,30 @@ async fn a_cut_stream_delivers_its_chunks_and_then_breaks() {
         let text = String::from_utf8(text).unwrap();
         assert_eq!(events(&text).len(), 3);
         assert!(!text.contains("[DONE]"));
-        until("it is counted", || bench.emulator.stats().streams.aborted == 1).await;
+        until("the stream is counted", || bench.emulator.stats().streams.aborted == 1).await;
         assert_eq!(bench.emulator.requests()[0].chunks_sent, 3);
     }
 }
 
 #[tokio::test]
-async fn the_first_chunk_arrives_before_the_second_is_sent_and_a_client_may_leave() {
+async fn the_first_chunk_arrives_before_the_second_is_sent_and_a_client_may_disconnect() {
     for version in [Version::HTTP_11, Version::HTTP_2] {
         let bench = Bench::over(Emulator::start().await.unwrap(), version);
         let chunk_delay = Duration::from_secs(3600);
         bench.set_stream(StreamBehavior { chunk_delay, ..StreamBehavior::default() });
-        let mut body = soon("the head", bench.open_stream()).await;
+        let mut body = soon("the headers", bench.open_stream()).await;
         let frame = soon("the first chunk", body.frame()).await.unwrap().unwrap();
         assert!(frame.into_data().unwrap().starts_with(b"data: {"));
         assert_eq!(bench.emulator.requests()[0].chunks_sent, 1);
         assert_eq!(bench.emulator.stats().streams.open, 1);
         drop(body);
-        until("it is noticed", || bench.emulator.stats().streams.aborted == 1).await;
+        until("the disconnect is noticed", || bench.emulator.stats().streams.aborted == 1).await;
         assert_eq!(bench.emulator.stats().streams.open, 0);
     }
 }
 
 #[tokio::test]
-async fn the_first_byte_can_be_late_and_a_client_may_leave_before_it() {
+async fn the_first_byte_can_be_delayed_and_a_client_may_disconnect_before() {
     let bench = Bench::new().await;
     let late = |first_byte_delay| {
         bench.set_stream(StreamBehavior { first_byte_delay, ..StreamBehavior::default() });
@@ -116,8 +116,8 @@ async fn the_first_byte_can_be_late_and_a_client_may_leave_before_it() {
     assert!(start.elapsed() >= Duration::from_millis(30));
     late(Duration::from_secs(3600));
     tokio::select! {
-        _ = bench.open_stream() => panic!("it answered"),
-        () = until("it is open", || bench.emulator.stats().streams.open == 1) => {}
+        _ = bench.open_stream() => panic!("the emulator responded"),
+        () = until("the stream is open", || bench.emulator.stats().streams.open == 1) => {}
     }
-    until("it is noticed", || bench.emulator.stats().streams.aborted == 1).await;
+    until("the disconnect is noticed", || bench.emulator.stats().streams.aborted == 1).await;
 }

@@ -66,7 +66,7 @@ async fn a_host_serves_its_own_locations() {
         }
         assert_eq!(bench.emulator.requests().last().unwrap().host.as_deref(), Some(host));
     }
-    // Control and metadata answer anywhere; an endpoint is looked up at the shared host.
+    // Control and metadata are served at any host; an endpoint is looked up at the shared host.
     assert_eq!(bench.control("GET", "stats", Value::Null).await.status, 200);
     assert_eq!(bench.metadata("/").await.status, 200);
     let request = bench
@@ -77,7 +77,7 @@ async fn a_host_serves_its_own_locations() {
 }
 
 #[tokio::test]
-async fn the_certificate_is_good_for_googles_names() {
+async fn the_certificate_is_valid_for_googles_names() {
     use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
     let emulator = Emulator::builder()

@@ -1,4 +1,4 @@
-//! The emulator, over real sockets.
+//! Tests of the emulator over real sockets.
 
 mod answers;
 mod chats;
@@ -89,7 +89,7 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The `error` object, which must be wrapped as said.
+    /// The `error` object; `array` says whether it must be wrapped in an array.
     fn error(&self, array: bool) -> Value {
         let body = self.json();
         assert_eq!(body.is_array(), array, "{body}");
@@ -160,7 +160,7 @@ impl Bench {
         self.send(self.request(Method::GET, path).body(full("")).unwrap()).await
     }
 
-    /// At `/__emulator/`, without a credential.
+    /// Calls `/__emulator/`, without a credential.
     async fn control(&self, method: &str, what: &str, body: Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let uri = format!("{}/__emulator/{what}", self.emulator.control_url());
@@ -202,13 +202,13 @@ fn events(text: &str) -> Vec<&str> {
     events.map(|event| event.split_once("data: ").unwrap().1).collect()
 }
 
-/// The same, parsed; the end mark left out.
+/// The parsed data of the events, without the end mark.
 fn json_events(text: &str) -> Vec<Value> {
     let events = events(text).into_iter().filter(|event| *event != "[DONE]");
     events.map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
-/// Waits for a condition, not for a time.
+/// Waits for a condition instead of a fixed time.
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn an_unknown_path_or_verb_is_a_page_for_people() {
+async fn an_unknown_path_or_verb_gets_an_html_page() {
     let bench = Bench::new().await;
     let endpoint = "/v1/projects/p1/locations/us-central1/endpoints/123";
     for (method, path) in [
@@ -80,7 +80,7 @@ async fn each_wrong_credential_gets_its_own_401() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_refused_and_the_next_is_good() {
+async fn a_revoked_token_is_refused_and_the_next_is_accepted() {
     let mut bench = Bench::new().await;
     assert_eq!(bench.chat().await.status, StatusCode::OK);
     bench.emulator.revoke_tokens();
@@ -124,7 +124,7 @@ async fn openapi_checks_the_model() {
 }
 
 #[tokio::test]
-async fn what_is_no_proper_request_is_an_invalid_argument() {
+async fn an_invalid_body_is_an_invalid_argument() {
     let bench = Bench::new().await;
     let deep = "[".repeat(100_000);
     for body in [
@@ -145,7 +145,7 @@ async fn what_is_no_proper_request_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn a_body_of_20_mib_passes_and_one_more_byte_does_not() {
+async fn a_body_of_20_mib_is_accepted_and_one_more_byte_is_refused() {
     let bench = Bench::new().await;
     let frame = hello().to_string();
     let limit = 20 * MIB;
@@ -165,7 +165,7 @@ async fn a_body_of_20_mib_passes_and_one_more_byte_does_not() {
         let hash = bench.emulator.requests().last().unwrap().body_sha256.clone();
         assert_eq!(hash.unwrap(), sha256(&body));
     }
-    // Without a length in its head, it is found out while it is read.
+    // Without a `Content-Length`, the limit is found while the body is read.
     let (mut sender, channel): (Sender<Bytes>, _) = Channel::new(1);
     let request = bench.request(Method::POST, CHAT).body(channel.boxed_unsync()).unwrap();
     let upload = tokio::spawn(async move {

@@ -30,7 +30,7 @@ async fn gcp_auth_gets_a_token_for_the_service_account() {
 }
 
 #[tokio::test]
-async fn an_assertion_is_believed_only_as_signed_and_as_meant() {
+async fn an_assertion_is_accepted_only_with_its_signature_and_valid_claims() {
     use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 
     let bench = Bench::new().await;
@@ -96,7 +96,7 @@ async fn an_assertion_is_believed_only_as_signed_and_as_meant() {
 }
 
 #[tokio::test]
-async fn the_refresh_grant_is_taken_as_a_form_and_as_json() {
+async fn the_refresh_grant_is_accepted_as_a_form_and_as_json() {
     let bench = Bench::new().await;
     let mut grant: Value = serde_json::from_str(&bench.emulator.authorized_user()).unwrap();
     assert_eq!(grant["type"], "authorized_user");
@@ -127,7 +127,7 @@ async fn the_refresh_grant_is_taken_as_a_form_and_as_json() {
 }
 
 #[tokio::test]
-async fn the_metadata_server_wants_its_flavor_and_shows_it() {
+async fn the_metadata_server_requires_and_returns_its_flavor_header() {
     let mut bench = Bench::new().await;
     let account = "/computeMetadata/v1/instance/service-accounts/default";
     for (path, body) in [
@@ -148,12 +148,12 @@ async fn the_metadata_server_wants_its_flavor_and_shows_it() {
     let answer = bench.metadata(METADATA_TOKEN).await.json();
     bench.token = answer["access_token"].as_str().unwrap().to_owned();
     assert_eq!(bench.chat().await.status, StatusCode::OK);
-    // None of this was the API.
+    // Requests for tokens are not counted as requests to the API.
     assert_eq!(bench.emulator.stats().api_requests, 1);
 }
 
 #[tokio::test]
-async fn the_same_token_is_handed_out_even_when_it_is_dead() {
+async fn the_same_token_is_returned_even_after_its_revocation() {
     let mut bench = Bench::new().await;
     let same = |expires_in| TokenBehavior {
         expires_in,
@@ -172,7 +172,7 @@ async fn the_same_token_is_handed_out_even_when_it_is_dead() {
     assert_eq!(bench.emulator.stats().token_mints, 2);
     assert!(!format!("{:?}", bench.emulator).contains("ya29"));
 
-    // A short life is renewed in its second half.
+    // A short-lived token is renewed in the second half of its lifetime.
     bench.emulator.set_token_behavior(same(json!(0.2)));
     let renewed = async {
         while bench.emulator.stats().token_mints < 4 {
@@ -185,7 +185,7 @@ async fn the_same_token_is_handed_out_even_when_it_is_dead() {
 }
 
 #[tokio::test]
-async fn expires_in_is_answered_word_for_word_and_the_token_lives() {
+async fn expires_in_is_returned_verbatim_and_the_token_is_valid() {
     let mut bench = Bench::new().await;
     for value in [
         json!(0),
@@ -206,7 +206,7 @@ async fn expires_in_is_answered_word_for_word_and_the_token_lives() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_fails_stalls_and_babbles_as_told() {
+async fn the_token_endpoint_returns_the_configured_faults_and_delays() {
     let bench = Bench::new().await;
     let fail = Some(TokenFault { status: 503, times: Some(2) });
     bench.emulator.set_token_behavior(TokenBehavior { fail, ..TokenBehavior::default() });
@@ -236,8 +236,8 @@ async fn the_token_endpoint_fails_stalls_and_babbles_as_told() {
     bench.control("PUT", "token", json!({ "hang": true })).await;
     let before = bench.emulator.stats().token_requests;
     tokio::select! {
-        _ = bench.metadata(METADATA_TOKEN) => panic!("it answered"),
-        () = until("it asks", || bench.emulator.stats().token_requests > before) => {}
+        _ = bench.metadata(METADATA_TOKEN) => panic!("the emulator responded"),
+        () = until("the request arrives", || bench.emulator.stats().token_requests > before) => {}
     }
     assert_eq!(bench.emulator.stats().token_mints, 3);
 }

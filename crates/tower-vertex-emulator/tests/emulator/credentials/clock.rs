@@ -1,9 +1,9 @@
-//! A clock that is wrong.
+//! A wrong clock of the client.
 
 use super::*;
 
 #[tokio::test]
-async fn a_client_whose_clock_is_wrong_is_refused_and_told_the_time() {
+async fn a_client_with_a_wrong_clock_is_refused_and_gets_the_time() {
     let bench = Bench::new().await;
     let description = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
         reasonable timeframe. Check your iat and exp values in the JWT claim.";
@@ -20,7 +20,8 @@ async fn a_client_whose_clock_is_wrong_is_refused_and_told_the_time() {
             assert_eq!(answer.json()["error_description"], description);
             assert_eq!(self_signed.status, StatusCode::UNAUTHORIZED);
         }
-        // With the emulator's clock, or with this `Date`, the client is right again.
+        // With the time of the emulator's clock, which this `Date` contains, the client is
+        // accepted.
         let theirs = now() + clock_offset_s;
         bench.assertion_grant(theirs, "/token").await.access_token();
         let date = answer.headers["date"].to_str().unwrap();
@@ -43,6 +44,6 @@ async fn an_impersonated_token_expires_by_the_emulators_clock() {
     let answer = answer.json();
     let expire_time = text(&answer, "expireTime");
     assert!((rfc3339(earliest).as_str()..=&rfc3339(earliest + 2)).contains(&expire_time));
-    // It lives all the same.
+    // The token is valid regardless of that time.
     assert_eq!(bench.principal(text(&answer, "accessToken")).await, TARGET);
 }

@@ -1,11 +1,11 @@
-//! What is the same for all endpoints: settings, counters, secrets, TLS.
+//! Behavior common to all endpoints: settings, counters, secrets, TLS.
 
 use super::*;
 
 mod every_endpoint {
     use super::*;
 
-    /// One request to each endpoint that gives tokens, all of them good.
+    /// Sends one valid request to each endpoint that issues tokens.
     async fn ask_all(bench: &Bench, source: &str) -> Vec<Answer> {
         let workforce = parse(&bench.emulator.external_account_authorized_user());
         let path = impersonation_path("-", TARGET);
@@ -20,7 +20,7 @@ mod every_endpoint {
     }
 
     #[tokio::test]
-    async fn fails_babbles_and_counts_as_told() {
+    async fn returns_the_configured_faults_and_counts_requests() {
         let bench = Bench::new().await;
         let source = bench.emulator.mint();
         for answer in ask_all(&bench, &source).await {
@@ -53,7 +53,8 @@ mod every_endpoint {
         let source = bench.emulator.mint();
         let first = ask_all(&bench, &source).await;
         let second = ask_all(&bench, &source).await;
-        // The impersonated token is a new one, and the user has the same one at both addresses.
+        // Impersonation issues a new token each time. The user gets the same token at both
+        // addresses.
         assert_ne!(first[0].json()["accessToken"], second[0].json()["accessToken"]);
         let token = |answer: &Answer| answer.json()["access_token"].clone();
         for (first, second) in first[1..].iter().zip(&second[1..]) {
@@ -100,7 +101,7 @@ mod tls {
     use super::*;
 
     #[tokio::test]
-    async fn the_certificate_is_good_for_the_hosts_that_give_tokens() {
+    async fn the_certificate_is_valid_for_the_hosts_that_issue_tokens() {
         let emulator = Emulator::builder().tls(true).start().await.unwrap();
         let mut roots = RootCertStore::empty();
         let pem = emulator.certificate_pem().unwrap();
@@ -128,7 +129,8 @@ mod tls {
             let method = if path == METADATA_TOKEN { "GET" } else { "POST" };
             let request = Request::builder().method(method).uri(path).header("host", host);
             let request = request.body(Full::<Bytes>::default()).unwrap();
-            // Empty, so refused; but by the endpoint, not by the page for unknown paths.
+            // The empty request is refused, but by the endpoint and not by the page for unknown
+            // paths.
             let status = sender.send_request(request).await.unwrap().status().as_u16();
             assert!([400, 401, 403].contains(&status), "{host}: {status}");
         }

@@ -6,7 +6,7 @@ mod exchange {
     use super::*;
 
     #[tokio::test]
-    async fn a_subject_token_gets_an_access_token_by_form_and_by_json() {
+    async fn a_subject_token_is_exchanged_by_form_and_by_json() {
         let bench = Bench::new().await;
         let mut fields = bench.exchange_fields();
         fields["options"] = r#"{"userProject":"p"}"#.into();
@@ -61,7 +61,7 @@ mod workforce {
     use super::*;
 
     #[tokio::test]
-    async fn a_login_is_refreshed_by_a_client_that_shows_itself() {
+    async fn a_login_is_refreshed_by_an_authenticated_client() {
         let bench = Bench::new().await;
         let file = parse(&bench.emulator.external_account_authorized_user());
         let answer = bench.workforce_refresh(&file).await;
@@ -76,7 +76,7 @@ mod workforce {
             assert_eq!(answer.refusal(), (401, "invalid_client".to_owned()));
             assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Basic "));
         }
-        // The client must not be in the form instead.
+        // The client's credentials must not be in the form instead.
         let mut fields = file.clone();
         fields["grant_type"] = "refresh_token".into();
         let answer = bench.post("/v1/oauthtoken", fields).await;
@@ -89,7 +89,7 @@ mod workforce {
     }
 
     #[tokio::test]
-    async fn a_rotated_refresh_token_ends_the_one_before() {
+    async fn a_rotated_refresh_token_ends_the_previous_one() {
         let bench = Bench::new().await;
         bench.behave(TokenBehavior { rotate_refresh_token: true, ..TokenBehavior::default() });
         let first = parse(&bench.emulator.external_account_authorized_user());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn every_file_is_the_same_by_method_and_by_control() {
+async fn every_file_is_the_same_from_the_method_and_the_control_api() {
     let bench = Bench::new().await;
     let emulator = &bench.emulator;
     let path = "/tmp/a subject & token";
@@ -58,7 +58,7 @@ async fn every_file_is_the_same_by_method_and_by_control() {
 }
 
 #[tokio::test]
-async fn what_the_files_say_gets_a_token_to_the_api() {
+async fn each_credential_file_leads_to_a_valid_token() {
     let bench = Bench::new().await;
     let file = parse(&bench.emulator.external_account_impersonated("unread"));
     let mut fields = bench.exchange_fields();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_bearer_becomes_the_account_for_as_long_as_asked() {
+async fn an_impersonated_token_has_the_account_and_the_requested_lifetime() {
     let bench = Bench::new().await;
     let source = bench.emulator.mint();
     bench.behave(TokenBehavior { allow_long_lifetimes: true, ..TokenBehavior::default() });
@@ -27,7 +27,7 @@ async fn a_bearer_becomes_the_account_for_as_long_as_asked() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_granted_is_an_error_of_google() {
+async fn an_invalid_request_gets_googles_error() {
     let bench = Bench::new().await;
     let source = bench.emulator.mint();
     let good = json!({ "scope": [SCOPE] });
@@ -72,7 +72,7 @@ async fn what_cannot_be_granted_is_an_error_of_google() {
 }
 
 #[tokio::test]
-async fn the_organization_has_its_say() {
+async fn the_policies_of_the_organization_apply() {
     let bench = Bench::new().await;
     let source = bench.emulator.mint();
     let path = impersonation_path("-", TARGET);
@@ -109,7 +109,7 @@ async fn the_organization_has_its_say() {
 }
 
 #[tokio::test]
-async fn a_token_lives_as_long_as_granted_or_as_short_as_set() {
+async fn an_impersonated_token_lives_for_the_shorter_of_both_lifetimes() {
     let bench = Bench::new().await;
     let source = bench.emulator.mint();
     let path = impersonation_path("-", TARGET);
@@ -126,12 +126,12 @@ async fn a_token_lives_as_long_as_granted_or_as_short_as_set() {
 }
 
 #[tokio::test]
-async fn a_token_for_iam_impersonates_and_does_no_more() {
+async fn a_token_with_the_iam_scope_can_only_impersonate() {
     let bench = Bench::new().await;
     let path = impersonation_path("-", TARGET);
     let iam = "https://www.googleapis.com/auth/iam";
     let mut fields = bench.exchange_fields();
-    // As `google-cloud-auth` asks, when it will go on to impersonate.
+    // `google-cloud-auth` requests this scope before it impersonates.
     fields["scope"] = iam.into();
     let federated = bench.post("/v1/token", form(&fields)).await.access_token();
     let impersonate = async |bearer: &str, scope: &str| {

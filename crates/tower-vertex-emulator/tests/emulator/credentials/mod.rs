@@ -128,7 +128,7 @@ impl Bench {
         self.chat_about(token, "google/gemini-2.5-flash").await
     }
 
-    /// Asks the API with this token, and tells by the record whose it is.
+    /// Calls the API with this token, and returns its principal from the record.
     async fn principal(&self, token: &str) -> String {
         assert_eq!(self.chat(token).await.status, StatusCode::OK);
         self.emulator.requests().pop().unwrap().principal.unwrap()
@@ -182,7 +182,7 @@ impl Bench {
         self.send(request, body.to_string()).await
     }
 
-    /// Signs what the service account would.
+    /// Signs claims with the key of the service account.
     fn sign(&self, claims: &Value) -> String {
         let file = parse(&self.emulator.service_account_key());
         let pem = text(&file, "private_key");
@@ -197,7 +197,7 @@ impl Bench {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// As `google-cloud-auth` signs it, at a time of the client's clock.
+    /// Signs a token as `google-cloud-auth` does, at a time of the client's clock.
     fn self_signed(&self, at: i64) -> String {
         self.sign(&self_signed_claims(at))
     }
@@ -238,7 +238,7 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 
-/// By stepping through the days: slow, and another way than the emulator's.
+/// Formats a time by counting the days: slowly, and not with the algorithm of the emulator.
 fn rfc3339(seconds: i64) -> String {
     let (mut days, rest) = (seconds / 86_400, seconds % 86_400);
     let leap = |year: i64| i64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_token_that_the_account_signs_is_minted_when_it_is_shown() {
+async fn a_self_signed_token_counts_as_minted_at_its_first_use() {
     let bench = Bench::new().await;
     let token = bench.self_signed(now());
     assert_eq!(bench.emulator.stats().token_mints, 0);
@@ -19,7 +19,7 @@ async fn a_token_that_the_account_signs_is_minted_when_it_is_shown() {
 }
 
 #[tokio::test]
-async fn revoking_ends_what_was_shown_and_not_what_is_signed_later() {
+async fn revocation_ends_used_tokens_and_not_those_signed_later() {
     let bench = Bench::new().await;
     let at = now();
     let first = bench.self_signed(at);
@@ -35,7 +35,7 @@ async fn revoking_ends_what_was_shown_and_not_what_is_signed_later() {
 }
 
 #[tokio::test]
-async fn a_token_is_believed_only_as_signed_and_as_meant() {
+async fn a_token_is_accepted_only_with_its_signature_and_valid_claims() {
     let bench = Bench::new().await;
     let at = now();
     let good = bench.self_signed(at);
@@ -67,7 +67,7 @@ async fn a_token_is_believed_only_as_signed_and_as_meant() {
 }
 
 #[tokio::test]
-async fn many_at_once_are_one_mint() {
+async fn concurrent_first_uses_count_as_one_mint() {
     let bench = Bench::new().await;
     let token = bench.self_signed(now());
     let (a, b, c, d) = tokio::join!(

@@ -6,7 +6,7 @@ mod user {
     use super::*;
 
     #[tokio::test]
-    async fn the_refresh_grant_is_served_where_gcp_auth_asks_too() {
+    async fn the_refresh_grant_is_also_served_at_the_path_of_gcp_auth() {
         let bench = Bench::new().await;
         for path in ["/token", "/o/oauth2/token"] {
             let answer = bench.user_refresh(path).await;
@@ -17,7 +17,7 @@ mod user {
     }
 
     #[tokio::test]
-    async fn a_login_can_be_revoked_or_want_its_password_again() {
+    async fn a_login_can_be_revoked_or_require_its_password_again() {
         let bench = Bench::new().await;
         let workforce = parse(&bench.emulator.external_account_authorized_user());
         for (fault, body) in [
@@ -46,7 +46,7 @@ mod user {
             ] {
                 assert_eq!((answer.status.as_u16(), answer.json()), (400, body.clone()));
             }
-            // Nobody but people has to log in.
+            // Only people have to log in again.
             bench.post("/v1/token", bench.exchange_fields()).await.access_token();
         }
     }
@@ -56,7 +56,7 @@ mod metadata {
     use super::*;
 
     #[tokio::test]
-    async fn the_machine_knows_its_account_and_its_universe() {
+    async fn the_metadata_server_returns_its_account_and_universe() {
         let bench = Bench::new().await;
         let of = |account: &str, what: &str| {
             format!("/computeMetadata/v1/instance/service-accounts/{account}/{what}")
