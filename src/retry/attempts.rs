@@ -46,17 +46,17 @@ pub struct Attempt {
     /// How long it was held back before.
     pub waited: Duration,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
 }
 
 /// What came of an [`Attempt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// Nothing yet.
     Pending,
     /// A response with this status.
-    Answered(StatusCode),
+    Response(StatusCode),
     /// An error before any response.
     Failed,
 }
@@ -112,7 +112,7 @@ impl Attempts {
     /// send its requests by [`VertexRetry`](super::VertexRetry).
     pub fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
         let upstream = upstream.cloned();
-        self.log().attempts.push(Attempt { upstream, waited, outcome: Outcome::Pending });
+        self.log().attempts.push(Attempt { upstream, waited, outcome: AttemptOutcome::Pending });
     }
 
     /// The attempt that just began was refused by this crate, and not sent.
@@ -120,7 +120,7 @@ impl Attempts {
         self.log().attempts.pop();
     }
 
-    pub(super) fn end(&self, outcome: Outcome) {
+    pub(super) fn end(&self, outcome: AttemptOutcome) {
         if let Some(last) = self.log().attempts.last_mut() {
             last.outcome = outcome;
         }

@@ -112,7 +112,7 @@ mod run;
 mod service;
 
 pub use self::{
-    attempts::{Attempt, Attempts, GaveUp, Outcome},
+    attempts::{Attempt, AttemptOutcome, Attempts, GaveUp},
     budget::RetryBudget,
     future::ResponseFuture,
     layer::VertexRetryLayer,

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tower::Service;
 
 use super::{
-    Attempts, GaveUp, Locations, Outcome,
+    AttemptOutcome, Attempts, GaveUp, Locations,
     backoff::retry_after,
     layer::RetrySettings,
     locations::{Permit, Tried, name},
@@ -150,7 +150,7 @@ where
         let ejection = self.settings.ejection;
         let permit = self.permit.take();
         if !is_retryable(&result) {
-            if let (Outcome::Answered(status), Some(permit)) = (outcome, permit)
+            if let (AttemptOutcome::Response(status), Some(permit)) = (outcome, permit)
                 && is_success(status)
             {
                 permit.succeeded(&self.tried, ejection);
@@ -284,7 +284,7 @@ where
     fn finish<R>(
         &mut self,
         mut result: Result<Response<R>, BoxError>,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
     ) -> Result<Response<R>, BoxError> {
         // What could have been sent again is not needed any more.
         self.kept = None;
@@ -300,14 +300,16 @@ where
         result
     }
 
-    fn log(&self, outcome: Outcome) {
+    fn log(&self, outcome: AttemptOutcome) {
         let location = self.permit.as_ref().map(|permit| name(permit.upstream()));
         tracing::debug!(attempt = self.made, location, ?outcome, "attempt ended");
     }
 }
 
-fn outcome<R>(result: &Result<Response<R>, BoxError>) -> Outcome {
-    result.as_ref().map_or(Outcome::Failed, |response| Outcome::Answered(response.status()))
+fn outcome<R>(result: &Result<Response<R>, BoxError>) -> AttemptOutcome {
+    result
+        .as_ref()
+        .map_or(AttemptOutcome::Failed, |response| AttemptOutcome::Response(response.status()))
 }
 
 /// Whether the same request may succeed a little later, or elsewhere. Our own errors are refusals

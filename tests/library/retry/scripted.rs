@@ -23,7 +23,9 @@ use tower_vertex::{
     auth::VertexAuthLayer,
     error::{RouteError, TokenError},
     replay::ReplayBody,
-    retry::{Attempts, GaveUp, Locations, Outcome, RetryBudget, VertexRetry, VertexRetryLayer},
+    retry::{
+        AttemptOutcome, Attempts, GaveUp, Locations, RetryBudget, VertexRetry, VertexRetryLayer,
+    },
     route::Upstream,
     token::{AccessToken, token_fn},
 };
@@ -151,7 +153,7 @@ async fn what_may_pass_is_sent_again_and_what_stays_is_not() {
             assert_eq!(response.status(), 200, "{status}");
             let attempts = attempts(&response);
             let outcomes: Vec<_> = attempts.list().iter().map(|attempt| attempt.outcome).collect();
-            let answered = |status| Outcome::Answered(StatusCode::from_u16(status).unwrap());
+            let answered = |status| AttemptOutcome::Response(StatusCode::from_u16(status).unwrap());
             assert_eq!(outcomes, [answered(status), answered(200)]);
             assert_eq!(attempts.gave_up(), None);
         } else {
@@ -169,7 +171,7 @@ async fn a_connection_that_fails_is_tried_again_and_its_last_error_is_the_caller
     arrived(&mut handle).await.2.send_error(Refused(1));
     reply(&mut handle, answer(200)).await;
     let response = call.await.unwrap().unwrap();
-    assert_eq!(attempts(&response).list()[0].outcome, Outcome::Failed);
+    assert_eq!(attempts(&response).list()[0].outcome, AttemptOutcome::Failed);
 
     let seen = Attempts::new();
     let mut failing = request("hello");
@@ -179,13 +181,13 @@ async fn a_connection_that_fails_is_tried_again_and_its_last_error_is_the_caller
         let (_, body, reply) = arrived(&mut handle).await;
         assert_eq!(body, "hello");
         assert_eq!(seen.count(), usize::from(attempt));
-        assert_eq!(seen.list().pop().unwrap().outcome, Outcome::Pending);
+        assert_eq!(seen.list().pop().unwrap().outcome, AttemptOutcome::Pending);
         reply.send_error(Refused(attempt));
     }
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.downcast_ref::<Refused>().unwrap().0, 3);
     assert_eq!((seen.count(), seen.gave_up()), (3, Some(GaveUp::MaxAttempts)));
-    assert!(seen.list().iter().all(|attempt| attempt.outcome == Outcome::Failed));
+    assert!(seen.list().iter().all(|attempt| attempt.outcome == AttemptOutcome::Failed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -464,13 +466,13 @@ async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
     let expected = [
         ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Failed"),
         ("WARN", "failing over from=\"us-central1\" to=\"us-east4\" reason=connection refused"),
-        ("DEBUG", "attempt ended attempt=2 location=\"us-east4\" outcome=Answered(429)"),
+        ("DEBUG", "attempt ended attempt=2 location=\"us-east4\" outcome=Response(429)"),
         ("INFO", "sending again wait="),
-        ("DEBUG", "attempt ended attempt=3 location=\"us-central1\" outcome=Answered(503)"),
+        ("DEBUG", "attempt ended attempt=3 location=\"us-central1\" outcome=Response(503)"),
         ("INFO", "sending again wait="),
-        ("DEBUG", "attempt ended attempt=4 location=\"us-east4\" outcome=Answered(200)"),
+        ("DEBUG", "attempt ended attempt=4 location=\"us-east4\" outcome=Response(200)"),
         ("WARN", "another location serves now from=\"us-central1\" to=\"us-east4\""),
-        ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Answered(200)"),
+        ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Response(200)"),
         ("INFO", "location serves again location=\"us-central1\""),
     ];
     assert_eq!(lines.len(), expected.len(), "{log}");
@@ -644,7 +646,7 @@ async fn an_attempt_that_is_not_made_because_its_service_fails_is_told() {
     handle.send_error(Refused(1));
     assert!(call.await.unwrap().is_err());
     assert_eq!((seen.count(), seen.gave_up()), (1, Some(GaveUp::NotReady)));
-    assert_eq!(seen.list()[0].outcome, Outcome::Answered(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(seen.list()[0].outcome, AttemptOutcome::Response(StatusCode::SERVICE_UNAVAILABLE));
 }
 
 #[tokio::test(start_paused = true)]
@@ -770,7 +772,7 @@ async fn a_probe_that_is_given_up_is_the_next_requests() {
     probe.abort();
     assert!(probe.await.unwrap_err().is_cancelled());
     drop(reply);
-    assert_eq!((seen.count(), seen.list()[0].outcome), (1, Outcome::Pending));
+    assert_eq!((seen.count(), seen.list()[0].outcome), (1, AttemptOutcome::Pending));
 
     // An error of our own, and a status that says nothing, give it back, too.
     let call = start(&service, listed(&list));

@@ -15,7 +15,9 @@ use tower_vertex::{
     model::{ModelBody, ModelRoute, ModelTable, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
-    retry::{Attempts, GaveUp, Locations, Outcome, RetryBudget, VertexRetry, VertexRetryLayer},
+    retry::{
+        AttemptOutcome, Attempts, GaveUp, Locations, RetryBudget, VertexRetry, VertexRetryLayer,
+    },
     route::{Upstream, VertexRoute, VertexRouteLayer},
     token::{AccessToken, TokenCache, TokenSource, token_fn},
 };
@@ -292,7 +294,7 @@ async fn a_refused_connection_is_tried_again_and_comes_through() {
     request.extensions_mut().insert(attempts.clone());
     let call = tokio::spawn(service.oneshot(request));
     eventually("a refusal", || {
-        attempts.list().first().is_some_and(|a| a.outcome == Outcome::Failed)
+        attempts.list().first().is_some_and(|a| a.outcome == AttemptOutcome::Failed)
     })
     .await;
     // It comes back in a second.
