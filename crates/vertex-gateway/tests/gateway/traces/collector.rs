@@ -144,7 +144,7 @@ impl Spans {
             for of_resource in request.resource_spans {
                 let resource = attributes(of_resource.resource.unwrap().attributes);
                 for of_scope in of_resource.scope_spans {
-                    assert_eq!(of_scope.scope.unwrap().name, "tower-vertex");
+                    assert_eq!(of_scope.scope.unwrap().name, "vertex-gateway");
                     spans.extend(of_scope.spans.into_iter().map(|span| seen(span, &resource)));
                 }
             }
