@@ -73,13 +73,21 @@ impl Order {
     /// # Errors
     ///
     /// When something is inside that belongs outside.
+    #[inline]
     pub(crate) fn check(self) -> Result<(), Error> {
-        let Some(inner) = self.inner else { return Ok(()) };
+        match self.inner {
+            None => Ok(()),
+            Some(inner) => Err(self.refuse(inner)),
+        }
+    }
+
+    #[cold]
+    fn refuse(self, inner: LayerKind) -> Error {
         let found = format!("{} inside {}", inner.layer(), self.outer.layer());
         let advice = "from the outside in, it is VertexModelLayer, VertexRetryLayer, \
                       VertexErrorLayer, VertexRouteLayer, VertexAuthLayer; where another order is \
                       meant, box the inner service: what is in a box is not looked at";
-        Err(ConfigError::invalid("order of layers", &found, advice).into())
+        ConfigError::invalid("order of layers", &found, advice).into()
     }
 }
 

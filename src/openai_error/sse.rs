@@ -174,8 +174,7 @@ impl Lines {
         let (mut complete, mut at) = (0, 0);
         while let Some(&byte) = data.get(at) {
             if self.place == Place::Line && !ends_line(byte) {
-                let rest = data.iter().skip(at).position(|&byte| ends_line(byte));
-                at = rest.map_or(data.len(), |length| at + length);
+                at += line_length(&data[at..]);
                 continue;
             }
             at += 1;
@@ -229,6 +228,18 @@ impl Place {
 
 fn ends_line(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
+}
+
+/// How many bytes there are before the end of the first line, or in all.
+///
+/// Compilers make a few instructions of a chunk that is looked at to its end. By callgrind, an event of 186
+/// bytes takes 733 instructions so, and 1,837 where each byte is looked at on its own.
+fn line_length(data: &[u8]) -> usize {
+    const CHUNK: usize = 32;
+    let within = |chunk: &&[u8]| !chunk.iter().fold(false, |ends, &byte| ends | ends_line(byte));
+    let whole = CHUNK * data.chunks_exact(CHUNK).take_while(within).count();
+    let rest = data[whole..].iter().position(|&byte| ends_line(byte));
+    rest.map_or(data.len(), |length| whole + length)
 }
 
 #[cfg(test)]

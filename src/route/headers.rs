@@ -28,6 +28,7 @@ impl OwnHeaders {
 /// Whether a header with this lower-case name may travel without anybody's asking for it.
 ///
 /// By length first: almost every header of a request is told apart without comparing text.
+#[inline(always)]
 fn is_listed(name: &str) -> bool {
     let known = match name.len() {
         6 => name == "accept",
@@ -91,37 +92,58 @@ pub(super) fn is_forbidden(name: &str) -> bool {
 /// Removes what must not travel of a request of this program: all but what is on the list, what its SDK
 /// tells of it, and what is in `more` or set by the layers.
 pub(super) fn strip(headers: &mut HeaderMap, more: &[HeaderName], own: Option<&OwnHeaders>) {
-    strip_unless(headers, |name| is_listed(name) || is_of_an_sdk(name), more, own);
+    strip_unless::<true>(headers, more, own);
 }
 
 /// Removes from a client's request all headers that must not travel to Vertex AI: all but those on the
 /// list, and those in `more`. Of these, hop-by-hop headers, `Host`, `x-goog-api-key` and the headers
 /// that override the method never stay.
 pub fn strip_client_headers(headers: &mut HeaderMap, more: &[HeaderName]) {
-    strip_unless(headers, is_listed, more, None);
+    strip_unless::<false>(headers, more, None);
 }
 
-fn strip_unless(
+/// Whether a header may travel of itself, where those of an SDK may or may not.
+///
+/// Inlined by force: by callgrind, [`strip`] takes 271 instructions for ten headers, and 448 with a call for
+/// each.
+#[inline(always)]
+fn may_travel<const OF_AN_SDK: bool>(name: &str) -> bool {
+    OF_AN_SDK && is_of_an_sdk(name) || is_listed(name)
+}
+
+fn strip_unless<const OF_AN_SDK: bool>(
     headers: &mut HeaderMap,
-    is_listed: impl Fn(&str) -> bool,
     more: &[HeaderName],
     own: Option<&OwnHeaders>,
 ) {
     let (mut is_clean, mut has_connection, mut is_chunked) = (true, false, false);
-    for name in headers.keys().map(HeaderName::as_str).filter(|name| !is_listed(name)) {
+    for name in headers.keys().map(HeaderName::as_str) {
+        if may_travel::<OF_AN_SDK>(name) {
+            continue;
+        }
         is_clean = false;
         has_connection |= name == "connection";
         is_chunked |= name == "transfer-encoding";
     }
-    if is_clean {
-        return;
+    if !is_clean {
+        strip_found::<OF_AN_SDK>(headers, more, own, has_connection, is_chunked);
     }
+}
+
+/// The rest of it, where something has to go.
+fn strip_found<const OF_AN_SDK: bool>(
+    headers: &mut HeaderMap,
+    more: &[HeaderName],
+    own: Option<&OwnHeaders>,
+    has_connection: bool,
+    is_chunked: bool,
+) {
     let is_own = |name: &str| own.is_some_and(|own| own.have(name));
     if has_connection {
         remove_named_by_connection(headers, is_own);
     }
     retain(headers, |name| {
-        if is_listed(name) {
+        if may_travel::<OF_AN_SDK>(name) {
             // RFC 9112 §6.3: beside a Transfer-Encoding, a Content-Length says nothing.
             !(is_chunked && name == "content-length")
         } else {
@@ -153,7 +175,7 @@ pub fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
             count += 1;
         }
     }
-    put_back(headers, few.into_iter().flatten().chain(many));
+    put_back(headers, few.iter_mut().filter_map(Option::take).chain(many));
 }
 
 fn put_back(

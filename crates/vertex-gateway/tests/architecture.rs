@@ -65,6 +65,7 @@ const LIBRARY: Plan = Plan {
         &["discover"],
         &["ext"],
         &["client"],
+        &["async_openai"],
         &["lib"],
     ],
     // It knows the other layers by the names of their types alone.

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    connection::serve_connection,
+    connection::{serve_connection, when_woken},
     register::{ConnectionRegistry, RegisteredConnection},
 };
 use crate::{
@@ -211,8 +211,9 @@ async fn work(
                     serve_connection(socket, handler.clone(), of_connection, stopping.clone());
                 tokio::spawn(async move {
                     tokio::select! {
+                        biased;
                         () = serving => {}
-                        () = activity.evicted() => {
+                        () = when_woken(activity.evicted()) => {
                             tracing::info!(
                                 peer_address = activity.shown_peer_address(),
                                 "--max-connections are open: closed the oldest connection without \

@@ -159,24 +159,26 @@ impl Object {
     const DEEPEST: usize = 5;
 
     /// Chat Completions have other names than Responses.
-    fn value(self, key: &str) -> Value {
+    fn value(self, key: &[u8]) -> Value {
         match (self, key) {
-            (Self::Answer, "response") => Value::Object(Self::Response),
-            (Self::Answer | Self::Response, "usage") => Value::Object(Self::Usage),
-            (Self::Usage, "prompt_tokens" | "input_tokens") => Value::Count(Count::Prompt),
-            (Self::Usage, "completion_tokens" | "output_tokens") => Value::Count(Count::Completion),
-            (Self::Usage, "total_tokens") => Value::Count(Count::Total),
-            (Self::Usage, "prompt_tokens_details" | "input_tokens_details") => {
+            (Self::Answer, b"response") => Value::Object(Self::Response),
+            (Self::Answer | Self::Response, b"usage") => Value::Object(Self::Usage),
+            (Self::Usage, b"prompt_tokens" | b"input_tokens") => Value::Count(Count::Prompt),
+            (Self::Usage, b"completion_tokens" | b"output_tokens") => {
+                Value::Count(Count::Completion)
+            }
+            (Self::Usage, b"total_tokens") => Value::Count(Count::Total),
+            (Self::Usage, b"prompt_tokens_details" | b"input_tokens_details") => {
                 Value::Object(Self::InputDetails)
             }
-            (Self::InputDetails, "cached_tokens") => Value::Count(Count::Cached),
-            (Self::Usage, "completion_tokens_details" | "output_tokens_details") => {
+            (Self::InputDetails, b"cached_tokens") => Value::Count(Count::Cached),
+            (Self::Usage, b"completion_tokens_details" | b"output_tokens_details") => {
                 Value::Object(Self::OutputDetails)
             }
-            (Self::OutputDetails, "reasoning_tokens") => Value::Count(Count::Reasoning),
-            (Self::Usage, "extra_properties") => Value::Object(Self::Extra),
-            (Self::Extra, "google") => Value::Object(Self::Google),
-            (Self::Google, "traffic_type") => Value::Count(Count::TrafficType),
+            (Self::OutputDetails, b"reasoning_tokens") => Value::Count(Count::Reasoning),
+            (Self::Usage, b"extra_properties") => Value::Object(Self::Extra),
+            (Self::Extra, b"google") => Value::Object(Self::Google),
+            (Self::Google, b"traffic_type") => Value::Count(Count::TrafficType),
             _ => Value::Other,
         }
     }
@@ -211,9 +213,14 @@ impl Word {
         self.length = LONGEST + 1;
     }
 
+    /// The string; empty if it is none that can be known.
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
     /// The string, if it can be a name: letters, digits and underscores.
     fn text(&self) -> Option<&str> {
-        let text = self.bytes.get(..self.length)?;
+        let text = self.bytes();
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
         let is_fit = !text.is_empty() && text.iter().all(is_name);
         std::str::from_utf8(text).ok().filter(|_| is_fit)
@@ -256,11 +263,12 @@ impl Scanner {
                     rest = after;
                 }
                 ScanState::Text { of, .. } => {
-                    let Some(end) = memchr2(b'"', b'\\', rest) else {
-                        self.word.push(rest);
-                        return;
-                    };
-                    self.word.push(&rest[..end]);
+                    let end = memchr2(b'"', b'\\', rest);
+                    // What leads nowhere has no names.
+                    if self.others == 0 {
+                        self.word.push(&rest[..end.unwrap_or(rest.len())]);
+                    }
+                    let Some(end) = end else { return };
                     self.place = match (rest[end], of) {
                         (b'\\', of) => ScanState::Text { escaped: true, of },
                         (_, Some(Count::TrafficType)) => {
@@ -300,6 +308,8 @@ impl Scanner {
                     }
                     rest = &rest[at + 1..];
                 }
+                // Here nothing else means anything.
+                ScanState::Between if !matches!(byte, b'"' | b'{' | b'}') => rest = after,
                 ScanState::Between | ScanState::Word | ScanState::Value(_) => {
                     self.structure(byte);
                     rest = after;
@@ -317,7 +327,7 @@ impl Scanner {
             // What is around events is no JSON.
             (b'"', _) if of.is_some() || matches!(self.form, Form::Whole) => self.text(None),
             (b':', ScanState::Word) => {
-                let key = self.word.text().unwrap_or_default();
+                let key = self.word.bytes();
                 self.place = ScanState::Value(of.map_or(Value::Other, |of| of.value(key)));
             }
             (b'0'..=b'9', ScanState::Value(Value::Count(count))) => {
