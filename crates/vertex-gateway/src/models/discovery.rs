@@ -23,7 +23,7 @@ use tower_vertex::{
     shown,
 };
 
-/// Looks up the named endpoints at Vertex AI. It sends no request if there are none.
+/// Looks up named and deployed endpoints at Vertex AI. It sends no request if neither are wanted.
 ///
 /// # Errors
 ///

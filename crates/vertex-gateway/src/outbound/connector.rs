@@ -18,10 +18,10 @@ use tower_vertex::{BoxError, replay::READ_BUFFER};
 /// Time limit of a new connection, with the DNS lookup and the TLS handshake.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Keepalive probes detect a peer that has vanished within half a minute, both while the gateway
-/// waits for a response and while it sends a request. Linux alone would retransmit for a quarter of
-/// an hour. While a model computes for an hour, the kernel of its machine still acknowledges the
-/// probes. A peer that reads nothing of an upload for 30 seconds is given up, too.
+/// A peer that has vanished is detected within half a minute, both while the gateway waits for a
+/// response and while it sends a request. Linux alone would retransmit for a quarter of an hour.
+/// While a model computes for an hour, the kernel of its machine still acknowledges the probes. A
+/// peer that reads nothing of an upload for 30 seconds is given up, too.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
