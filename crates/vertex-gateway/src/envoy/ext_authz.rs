@@ -1,5 +1,5 @@
 //! Decides on a request: its upstream and its token, or an error. The layers of the gateway decide,
-//! with [`caught`] as the innermost service.
+//! with [`echo`] as the innermost service.
 
 use std::{
     convert::Infallible,
@@ -201,7 +201,7 @@ impl ExtAuthzState {
         }
         // The request uses this table, even if a reload replaces it meanwhile.
         let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
-        let request = models.layer(service_fn(caught)).oneshot(request).await.map_err(refused)?;
+        let request = models.layer(service_fn(echo)).oneshot(request).await.map_err(refused)?;
         let request = request.into_body().map(drop);
         check_named(request.extensions())?;
         let model = request.extensions().get::<RequestedModel>().cloned();
@@ -217,7 +217,7 @@ impl ExtAuthzState {
         if let Some(model) = model {
             same_name(model, &upstream, &table)?;
         }
-        let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(caught));
+        let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(echo));
         let routed = route.oneshot(request).await.map_err(refused)?.into_body();
         let (mut head, ()) = routed.into_parts();
         let generation = self.auth.authorize(&head.uri, &mut head.headers).await;
@@ -254,7 +254,7 @@ fn listener(destination: Option<&Peer>) -> Listener {
 }
 
 /// The innermost service of a stack, which returns the request.
-async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
+async fn echo<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
     Ok(Response::new(request))
 }
 

@@ -86,12 +86,12 @@ impl ExtAuthzState {
         match message.request {
             Some(processing_request::Request::RequestHeaders(head)) => {
                 match self.sending(&Head(head), attempt).await {
-                    Ok(mutation) => Ok(RequestHeaders(go_on(mutation))),
+                    Ok(mutation) => Ok(RequestHeaders(continue_with(mutation))),
                     Err(refusal) => Ok(ImmediateResponse(immediate(&refusal))),
                 }
             }
             Some(processing_request::Request::ResponseHeaders(head)) => {
-                Ok(ResponseHeaders(go_on(self.answered(&Head(head), attempt).await)))
+                Ok(ResponseHeaders(continue_with(self.answered(&Head(head), attempt).await)))
             }
             _ => Err(Status::invalid_argument(
                 "only headers are wanted: leave the modes of bodies at NONE and those of trailers \
@@ -111,7 +111,7 @@ impl ExtAuthzState {
         let token = head.value(header::AUTHORIZATION.as_str()).unwrap_or_default();
         // A token that was not issued here is not changed.
         let Some(given) = self.issued_tokens.generation(token) else { return Ok(mutation) };
-        self.check_way(head)?;
+        self.check_transport(head)?;
         attempt.generation = Some(given);
         match self.auth.cache().get().await {
             Ok(token) if token.generation() != given => {
@@ -131,7 +131,7 @@ impl ExtAuthzState {
     }
 
     /// Only Envoy knows whether it uses TLS to the upstream. It says so in `:scheme`.
-    fn check_way(&self, head: &Head) -> Result<(), LocalReply> {
+    fn check_transport(&self, head: &Head) -> Result<(), LocalReply> {
         let text = |name| head.value(name).and_then(|value| str::from_utf8(value).ok());
         let (scheme, host) = (text(":scheme").unwrap_or("http"), text(":authority"));
         let uri = Uri::builder().scheme(scheme).authority(host.unwrap_or("")).path_and_query("/");
@@ -203,7 +203,7 @@ impl Head {
     }
 }
 
-fn go_on(mutation: HeaderMutation) -> HeadersResponse {
+fn continue_with(mutation: HeaderMutation) -> HeadersResponse {
     let response = CommonResponse { header_mutation: Some(mutation), ..Default::default() };
     HeadersResponse { response: Some(response) }
 }

@@ -9,7 +9,7 @@
 //! It accepts `ext_proc` there and calls it once for each attempt. So `ext_proc` detects and
 //! replaces a rejected token.
 //!
-//! | room | what it does |
+//! | file | what it does |
 //! |---|---|
 //! | [`ExtAuthzOptions`] | the options |
 //! | `ext_authz` | decides on a request: its upstream and its token, or an error |
@@ -35,7 +35,7 @@ use arc_swap::ArcSwap;
 pub use self::options::ExtAuthzOptions;
 use self::{
     issued_tokens::IssuedTokens,
-    socket::{Address, Door},
+    socket::{Address, GrpcListener},
 };
 use super::{
     access::Clients,
@@ -108,7 +108,7 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     let (stop, sighup) = (stop_signal()?, sighup()?);
     // A call of Envoy takes no descriptor of its own, so half of the share stays free.
     let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
-    let door = Door::bind(&address, access.tls.clone(), connections).await?;
+    let listener = GrpcListener::bind(&address, access.tls.clone(), connections).await?;
     let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that arrive before the first token wait for it. A failure is logged, and the fetch
     // is retried.
@@ -122,7 +122,7 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     // An emulator in this process serves until the end.
     let emulator = backend.emulator.clone();
     lines.extend(emulator.as_ref().map(|vertex| format!("emulator listening on {}", vertex.url())));
-    lines.push(format!("listening on {door}"));
+    lines.push(format!("listening on {listener}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
         let browsers = Arc::clone(&access.browsers);
@@ -131,13 +131,13 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     print_lines(&lines);
     backend.spawn_reloads(access, options, &telemetry, sighup);
     notify_systemd("READY=1");
-    door.accept(&shared, stop).await;
+    listener.accept(&shared, stop).await;
     let mut ending = Ending::begin();
     telemetry.drain();
     notify_systemd("STOPPING=1");
     if let Some(delay) = timeout(options.drain_delay) {
-        door.accept(&shared, ending.delay(delay)).await;
+        listener.accept(&shared, ending.delay(delay)).await;
     }
-    door.drain(ending.patience(timeout(options.drain_timeout))).await;
+    listener.drain(ending.patience(timeout(options.drain_timeout))).await;
     Ok(())
 }

@@ -58,9 +58,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A connection without data for this long is closed, even if something else keeps it open. The
 /// time is longer than that of a ping.
 const SILENCE: Duration = Duration::from_secs(120);
-/// Time limit of the TLS handshake, and again of the HTTP/2 preface. hyper 1.12 has no limit for the
-/// preface. It sends pings only after the preface, and a graceful shutdown does not end a connection
-/// without one.
+/// Time limit of the TLS handshake, and again of the HTTP/2 preface. hyper 1.12 has no limit for
+/// the preface. It sends pings only after the preface, and a graceful shutdown does not end a
+/// connection without one.
 const OPENING: Duration = Duration::from_secs(10);
 /// Time limit of the message of a call, and of the start of the first message in a stream of calls.
 /// Envoy has the message before it calls.
@@ -121,7 +121,7 @@ impl Address {
 }
 
 /// The socket and its connections.
-pub(super) struct Door {
+pub(super) struct GrpcListener {
     listener: Listener,
     tls: Option<Arc<Tls>>,
     /// Permits for the largest number of connections.
@@ -139,7 +139,7 @@ enum Listener {
 }
 
 /// Shows the address as in Envoy's configuration.
-impl fmt::Display for Door {
+impl fmt::Display for GrpcListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls.is_some() { "grpcs" } else { "grpc" };
         match &self.listener {
@@ -150,7 +150,7 @@ impl fmt::Display for Door {
     }
 }
 
-impl Door {
+impl GrpcListener {
     pub(super) async fn bind(
         address: &Address,
         tls: Option<Arc<Tls>>,
@@ -398,9 +398,9 @@ async fn serve_grpc<I>(
     let of_service = Arc::clone(&activity);
     let check = AuthorizationServer::new(ExtAuthz(Arc::clone(&shared)));
     let check = check.max_decoding_message_size(longest);
-    let heal = ExternalProcessorServer::new(ExtProc(shared));
+    let processor = ExternalProcessorServer::new(ExtProc(shared));
     let service = tower::service_fn(move |request: Request<Incoming>| {
-        let (check, heal) = (check.clone(), heal.clone());
+        let (check, processor) = (check.clone(), processor.clone());
         let call = of_service.call(request.version());
         async move {
             let path = request.uri().path();
@@ -410,7 +410,7 @@ async fn serve_grpc<I>(
                         check.oneshot(request.map(|body| Message::new(body, true))).await
                     }
                     Some("/envoy.service.ext_proc.v3.ExternalProcessor") => {
-                        heal.oneshot(request.map(|body| Message::new(body, false))).await
+                        processor.oneshot(request.map(|body| Message::new(body, false))).await
                     }
                     _ => Ok(Status::unimplemented(
                         "there are envoy.service.auth.v3.Authorization and \

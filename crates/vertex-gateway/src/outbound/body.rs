@@ -28,11 +28,11 @@ impl<B> UpstreamBody<B> {
         B: Send + 'static,
     {
         let mut this = Self { body, lease: Some(lease) };
-        this.give_back_at_the_end();
+        this.return_at_end();
         this
     }
 
-    fn give_back_at_the_end(&mut self)
+    fn return_at_end(&mut self)
     where
         B: Send + 'static,
     {
@@ -60,7 +60,7 @@ impl<B: Send + 'static> Body for UpstreamBody<B> {
             }
         };
         match &frame {
-            Some(Ok(_)) => self.give_back_at_the_end(),
+            Some(Ok(_)) => self.return_at_end(),
             Some(Err(_)) => self.lease = None,
             None => {
                 if let Some(lease) = self.lease.take() {

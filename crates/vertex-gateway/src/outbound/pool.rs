@@ -171,7 +171,7 @@ impl<B> Pool<B> {
     }
 
     /// Drops connections that are closed or too old. Returns whether any are left.
-    fn look_through(&self) -> bool {
+    fn remove_unusable(&self) -> bool {
         let mut idle = self.lock();
         let now = Instant::now();
         idle.places.retain_mut(|(_, there)| {
@@ -246,7 +246,7 @@ impl<B> Lease<B> {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                if !pool.upgrade().is_some_and(|pool| pool.look_through()) {
+                if !pool.upgrade().is_some_and(|pool| pool.remove_unusable()) {
                     return;
                 }
             }

@@ -111,7 +111,7 @@ impl Workers {
         let _ = socket.set_nodelay(true);
         let socket = socket.into_std()?;
         let admitted = self.open.admit(NUMBER.fetch_add(1, Relaxed), room);
-        give(&self.workers, Accepted { socket, admitted })
+        dispatch(&self.workers, Accepted { socket, admitted })
     }
 
     /// Waits for the requests in flight until `patience` ends. Returns whether all of them were
@@ -149,7 +149,7 @@ impl Workers {
 
 /// Passes a connection to the worker with the fewest connections. A worker that has ended has
 /// panicked, which its thread has logged. The other workers continue.
-fn give(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
+fn dispatch(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
     loop {
         let alive = workers.iter().filter(|worker| !worker.sockets.is_closed());
         let Some(idlest) = alive.min_by_key(|worker| worker.connections.load(Relaxed)) else {
@@ -266,12 +266,12 @@ mod tests {
         drop(incoming);
         let workers = [dead, alive];
         for number in 0..10 {
-            give(&workers, accepted(number)).unwrap();
+            dispatch(&workers, accepted(number)).unwrap();
             assert!(at_alive.try_recv().is_ok(), "the ended worker got the connection");
         }
         assert_eq!(workers[0].connections.load(Relaxed), 0);
         drop(at_alive);
-        let error = give(&workers, accepted(10)).unwrap_err();
+        let error = dispatch(&workers, accepted(10)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     }
 }

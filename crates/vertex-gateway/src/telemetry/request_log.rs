@@ -65,9 +65,9 @@ pub(crate) struct RequestLog {
 pub(crate) enum End {
     /// The last byte was sent.
     Complete,
-    /// The client closed it early.
+    /// The client closed the response early.
     ClientClosed,
-    /// Vertex AI, or the network on the path to it, closed it early.
+    /// Vertex AI, or the network on the path to it, closed the response early.
     UpstreamReset,
     /// No byte arrived from Vertex AI for too long.
     UpstreamIdle,

@@ -121,7 +121,7 @@ enum ScanState {
     Word,
     /// After a key and its colon.
     Value(Value),
-    /// In a number; `None` if it is no number of tokens.
+    /// In a number; `None` if it is not a number of tokens.
     Number(Count, Option<u64>),
 }
 

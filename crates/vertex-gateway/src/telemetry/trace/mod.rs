@@ -1,11 +1,11 @@
 //! Traces: the outcome of each request as spans, exported by OTLP (feature `otel`).
 //!
-//! | room | what it does |
+//! | file | what it does |
 //! |---|---|
 //! | `settings` | the variables `OTEL_…` |
 //! | `export` | export of spans to the collector, for which no request waits |
 //! | `context` | W3C Trace Context: `traceparent` and `tracestate` |
-//! | `request` | a request's own span, and that of the model's operation |
+//! | `request` | the span of a request, and the span of its operation on a model |
 //! | `attempt` | a span for each time that a request is sent to Vertex AI |
 //! | `off` | the same interface without the feature, which does nothing |
 //!

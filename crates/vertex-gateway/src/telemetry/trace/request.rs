@@ -125,7 +125,7 @@ impl Traces {
             operation: Mutex::new(None),
             sent: AtomicU32::new(0),
         };
-        Trace(Some(Box::new(Begun { server, request_trace: Arc::new(request_trace) })))
+        Trace(Some(Box::new(ActiveTrace { server, request_trace: Arc::new(request_trace) })))
     }
 
     /// Exports the remaining spans, for up to [`PATIENCE`].
@@ -142,9 +142,9 @@ impl Traces {
 
 /// The trace of one request. It is empty if nothing is traced.
 #[derive(Default)]
-pub(crate) struct Trace(Option<Box<Begun>>);
+pub(crate) struct Trace(Option<Box<ActiveTrace>>);
 
-struct Begun {
+struct ActiveTrace {
     server: Span,
     request_trace: Arc<RequestTrace>,
 }
@@ -165,7 +165,7 @@ impl Trace {
     /// Ends the spans of the request with its outcome.
     pub(crate) fn end(self, record: &RequestLog) {
         let Some(begun) = self.0 else { return };
-        let Begun { mut server, request_trace } = *begun;
+        let ActiveTrace { mut server, request_trace } = *begun;
         if !request_trace.is_recorded {
             return;
         }
