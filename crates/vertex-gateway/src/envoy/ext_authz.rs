@@ -1,5 +1,5 @@
-//! A request: where it goes, with which token, or why not. The layers of the sidecar decide, with
-//! nothing behind them but [`caught`].
+//! Decides on a request: its upstream and its token, or an error. The layers of the gateway decide,
+//! with [`echo`] as the innermost service.
 
 use std::{
     convert::Infallible,
@@ -47,29 +47,29 @@ use tower_vertex::{
     route::{Upstream, VertexRouteLayer, check_method_for_path},
 };
 
-/// `true` if Envoy sends a part of the body, `false` for all of it; missing if it is not told to send
-/// bodies. A client's own does not come through.
+/// `true` if Envoy sends a part of the body, and `false` if it sends all of it. The header is
+/// missing if Envoy is not configured to send bodies. A client cannot set it.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
-/// The longest path and query that make a URI, in bytes.
+/// Longest path and query of a `Uri`, in bytes.
 const LONGEST: usize = (u16::MAX - 1) as usize;
 
-/// What Envoy is told.
+/// The decision that is returned to Envoy.
 pub(super) enum Decision {
-    /// Let it through, as this head.
+    /// Forward the request with these headers.
     Pass(Passed),
-    /// Answer it at once.
+    /// Return this response at once.
     Reply(Response<Bytes>),
 }
 
-/// The head of a request that may go on.
+/// The head of a request that may be forwarded.
 pub(super) struct Passed {
     pub(super) uri: Uri,
-    /// What is to be set: new, or other than it came.
+    /// Headers to set: new ones, and those whose value differs from the client's.
     pub(super) set: HeaderMap,
-    /// What came and does not go on.
+    /// Headers of the client that must not be forwarded.
     pub(super) removed: Vec<HeaderName>,
-    /// What Vertex AI's response is to have for the browser.
+    /// The CORS headers for Vertex AI's response.
     pub(super) cors: Cors,
 }
 
@@ -106,14 +106,15 @@ impl ExtAuthzState {
         let (headers, all) = headers(&mut asked);
         let cors = self.browsers.cors(&headers);
         let id = request_id(&headers);
-        // What is no method is refused below.
+        // An invalid method is refused below.
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let path = path.as_ref().map_or("", PathAndQuery::path);
         let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
         record.log.peer_address = peer;
         let verdict = if all {
-            // Over HTTP/2 an upgrade is a CONNECT (RFC 8441), which Envoy shows as that or as a GET.
+            // Over HTTP/2, an upgrade is a CONNECT (RFC 8441), which Envoy shows as a CONNECT or
+            // as a GET.
             let is_upgrade = is_extended || asks_for_upgrade(&headers);
             self.decide(asked, headers, is_upgrade, listener, &cors, &mut record).await
         } else {
@@ -157,7 +158,7 @@ impl ExtAuthzState {
         let uri = uri.ok_or_else(LocalReply::forward_proxy_request)?;
         if !self.clients.load().have_keys() {
             let mut seen = came.clone();
-            // Not among the headers.
+            // Envoy passes the host apart from the headers.
             let host = HeaderValue::try_from(asked.host.as_str());
             seen.insert(header::HOST, host.unwrap_or(HeaderValue::from_static("")));
             self.browsers.admit(&uri, &seen, listener)?;
@@ -198,9 +199,9 @@ impl ExtAuthzState {
                 request.extensions_mut().insert(ReadModel);
             }
         }
-        // Of this table, however soon there is another one.
+        // The request uses this table, even if a reload replaces it meanwhile.
         let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
-        let request = models.layer(service_fn(caught)).oneshot(request).await.map_err(refused)?;
+        let request = models.layer(service_fn(echo)).oneshot(request).await.map_err(refused)?;
         let request = request.into_body().map(drop);
         check_named(request.extensions())?;
         let model = request.extensions().get::<RequestedModel>().cloned();
@@ -216,7 +217,7 @@ impl ExtAuthzState {
         if let Some(model) = model {
             same_name(model, &upstream, &table)?;
         }
-        let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(caught));
+        let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(echo));
         let routed = route.oneshot(request).await.map_err(refused)?.into_body();
         let (mut head, ()) = routed.into_parts();
         let generation = self.auth.authorize(&head.uri, &mut head.headers).await;
@@ -239,7 +240,7 @@ impl ExtAuthzState {
     }
 }
 
-/// Where Envoy has let the client in.
+/// The kind of Envoy's listener that accepted the client.
 fn listener(destination: Option<&Peer>) -> Listener {
     let address = || match destination?.address.as_ref()?.address.as_ref()? {
         Address::SocketAddress(socket) => socket.address.parse::<IpAddr>().ok(),
@@ -247,26 +248,26 @@ fn listener(destination: Option<&Peer>) -> Listener {
     };
     match address().map(Listener::at) {
         Some(Listener::Loopback) => Listener::Loopback,
-        // Behind names, and with guards, of Envoy's own.
+        // Envoy protects such a listener itself, and clients reach it under Envoy's names.
         _ => Listener::Foreign,
     }
 }
 
-/// The end of a stack: the request comes back.
-async fn caught<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
+/// The innermost service of a stack, which returns the request.
+async fn echo<B>(request: Request<B>) -> Result<Response<Request<B>>, Infallible> {
     Ok(Response::new(request))
 }
 
-/// Whether Envoy shows what a CONNECT is for.
+/// Whether Envoy passes the protocol of an extended CONNECT.
 fn has_protocol(asked: &HttpRequest) -> bool {
     const PROTOCOL: &str = ":protocol";
     let mut as_they_are = asked.header_map.iter().flat_map(|map| &map.headers);
     asked.headers.contains_key(PROTOCOL) || as_they_are.any(|header| header.key == PROTOCOL)
 }
 
-/// The head as Envoy tells it, without what starts with a colon. Several of a name are one there,
-/// with commas between, unless Envoy is told to send them as they are. And whether these are all:
-/// there is room for 24,576 names.
+/// Returns the headers that Envoy sent, without names that start with a colon. Envoy joins headers
+/// of the same name with commas, unless it is configured to send them separately. Also returns
+/// whether these are all headers, because there is room for 24,576 names.
 fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
     let as_they_are = asked.header_map.take().map(|map| map.headers).unwrap_or_default();
     let as_they_are = as_they_are.into_iter().map(|header| {
@@ -277,7 +278,7 @@ fn headers(asked: &mut HttpRequest) -> (HeaderMap, bool) {
     let merged = merged.map(|(name, value)| (name, value.into_bytes()));
     let mut headers = HeaderMap::new();
     for (name, value) in merged.chain(as_they_are) {
-        // Envoy has checked both; what is no header is not one that means anything here.
+        // Envoy has validated both. An invalid header has no meaning here.
         if let Ok(name) = HeaderName::try_from(name)
             && let Ok(value) = HeaderValue::try_from(value)
             && headers.try_append(name, value).is_err()
@@ -293,7 +294,7 @@ fn too_many_headers() -> LocalReply {
     LocalReply::new(status, "request_headers_too_large", "the request has too many headers")
 }
 
-/// Of Envoy's client; `None` if it came by a socket file.
+/// The address of Envoy's client; `None` if it connected by a socket file.
 fn address(source: Peer) -> Option<SocketAddr> {
     let Address::SocketAddress(address) = source.address?.address? else { return None };
     let port = match address.port_specifier? {
@@ -303,22 +304,25 @@ fn address(source: Peer) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.address.parse().ok()?, port))
 }
 
-/// A path, and nothing that is more than that.
+/// Parses a path, and rejects every other form of a request target.
 fn path(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     (text.starts_with('/') && uri.authority().is_none()).then_some(uri)
 }
 
+/// Returns the whole body of the request.
+///
 /// # Errors
 ///
-/// 413 if Envoy kept something back: what is missing could name another model.
+/// Returns 413 if Envoy withheld a part of the body, because that part could name another model.
 fn whole_body(asked: HttpRequest, headers: &HeaderMap) -> Result<Bytes, LocalReply> {
     let HttpRequest { body, raw_body, .. } = asked;
     let body = Bytes::from(if raw_body.is_empty() { body.into_bytes() } else { raw_body });
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let length = length.and_then(|length| length.parse::<usize>().ok());
     let whole = match (headers.get(PARTIAL_BODY), length) {
-        // Not told to send bodies: all goes where requests without a model go.
+        // Envoy is not configured to send bodies, so all requests go to the upstream for requests
+        // without a model.
         (None, _) if body.is_empty() => true,
         (Some(partial), None) => partial == "false",
         (Some(partial), Some(length)) => partial == "false" && length == body.len(),
@@ -335,9 +339,11 @@ fn truncated(length: usize) -> LocalReply {
     LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
 }
 
+/// Checks that Vertex AI knows the model by the name that the client used.
+///
 /// # Errors
 ///
-/// 400 if the body would have to be changed, which `ext_authz` cannot do.
+/// Returns 400 if the body would have to be changed, which `ext_authz` cannot do.
 fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(), LocalReply> {
     let sent = table.upstream_model(asked, upstream);
     if sent == asked {
@@ -356,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_path_is_a_path() {
+    fn only_a_request_target_in_origin_form_is_parsed_as_a_path() {
         for text in ["/", "/v1/chat/completions?key=1", "//evil.com/x", "/http://evil.com/"] {
             assert!(path(text).is_some(), "{text}");
         }

@@ -1,10 +1,11 @@
-//! An attempt of Envoy's router: its token, and what its answer says of it.
+//! Replaces a rejected token for another attempt of Envoy's router.
 //!
-//! Envoy opens a stream for each attempt. With the head of the request comes the token that it was
-//! given, by its own account; with that of the answer, what came of it. After a 401 the answer is held
-//! until the refresh is decided. If there is a newer token, the answer gets the header
-//! [`REPLAY`], which is what Envoy's router is told to retry for; the next attempt then comes here
-//! with the old token, and gets the new one. The answer to that goes to the client, whatever it is.
+//! Envoy opens a stream for each attempt. The request headers contain the token of the attempt, and
+//! the response headers contain the status. The response headers of a 401 are held until the
+//! refresh has ended. If there is a newer token, the response gets the header [`REPLAY`], and
+//! Envoy's router is configured to retry such responses. The next attempt arrives here with the old
+//! token and gets the new one. The response to that attempt goes to the client, regardless of its
+//! status.
 
 use std::sync::Arc;
 
@@ -29,20 +30,20 @@ use crate::{
 };
 use tower_vertex::{auth::RefreshOutcome, error::Error};
 
-/// On a 401 that is worth another attempt.
+/// Header of a 401 that is worth another attempt.
 const REPLAY: &str = "x-vertex-gateway-replay";
-/// 1 for the first, if the virtual host has `include_request_attempt_count`.
+/// The number of the attempt, from 1, if the virtual host has `include_request_attempt_count`.
 const ATTEMPT: &str = "x-envoy-attempt-count";
 
 /// Envoy's `ext_proc`, among the filters of an upstream.
 pub(super) struct ExtProc(pub(super) Arc<ExtAuthzState>);
 
-/// What a stream has to remember.
+/// The state of one stream.
 #[derive(Default)]
 struct StreamState {
-    /// Of the token, if it is from here.
+    /// Generation of the token, if this process issued it.
     generation: Option<u64>,
-    /// Of a request whose token was rejected.
+    /// Whether the attempt repeats a request whose token was rejected.
     is_replay: bool,
 }
 
@@ -57,7 +58,7 @@ impl ExternalProcessor for ExtProc {
         let (answers, stream) = mpsc::channel(1);
         let mut messages = request.into_inner();
         let shared = Arc::clone(&self.0);
-        // Ends with the stream, by which Envoy ends it.
+        // The task ends with the stream, which Envoy closes.
         tokio::spawn(async move {
             let mut attempt = StreamState::default();
             while let Ok(Some(message)) = messages.message().await {
@@ -85,12 +86,12 @@ impl ExtAuthzState {
         match message.request {
             Some(processing_request::Request::RequestHeaders(head)) => {
                 match self.sending(&Head(head), attempt).await {
-                    Ok(mutation) => Ok(RequestHeaders(go_on(mutation))),
+                    Ok(mutation) => Ok(RequestHeaders(continue_with(mutation))),
                     Err(refusal) => Ok(ImmediateResponse(immediate(&refusal))),
                 }
             }
             Some(processing_request::Request::ResponseHeaders(head)) => {
-                Ok(ResponseHeaders(go_on(self.answered(&Head(head), attempt).await)))
+                Ok(ResponseHeaders(continue_with(self.answered(&Head(head), attempt).await)))
             }
             _ => Err(Status::invalid_argument(
                 "only headers are wanted: leave the modes of bodies at NONE and those of trailers \
@@ -99,7 +100,8 @@ impl ExtAuthzState {
         }
     }
 
-    /// Before it is sent: a token that was replaced since is replaced here too.
+    /// Handles the request headers of an attempt. A token that was replaced meanwhile is also
+    /// replaced here.
     async fn sending(
         &self,
         head: &Head,
@@ -107,29 +109,29 @@ impl ExtAuthzState {
     ) -> Result<HeaderMutation, LocalReply> {
         let mut mutation = HeaderMutation::default();
         let token = head.value(header::AUTHORIZATION.as_str()).unwrap_or_default();
-        // What was not given away here is none of our business, and gets nothing.
+        // A token that was not issued here is not changed.
         let Some(given) = self.issued_tokens.generation(token) else { return Ok(mutation) };
-        self.check_way(head)?;
+        self.check_transport(head)?;
         attempt.generation = Some(given);
         match self.auth.cache().get().await {
             Ok(token) if token.generation() != given => {
                 let generation = token.generation();
                 attempt.generation = Some(generation);
-                // Envoy may send a request again for other reasons too, but with the same token.
+                // Envoy may also retry a request for other reasons, but then with the same token.
                 attempt.is_replay = head.value(ATTEMPT) != Some(b"1");
                 let authorization = token.authorization().clone();
                 self.issued_tokens.add(&authorization, generation);
                 let name = header::AUTHORIZATION;
                 mutation.set_headers.push(proto::set_raw(name.as_str(), authorization.as_bytes()));
             }
-            // It may be good yet.
+            // The token may still be valid.
             Ok(_) | Err(_) => {}
         }
         Ok(mutation)
     }
 
-    /// Envoy alone knows whether it speaks TLS to the upstream, and says so in `:scheme`.
-    fn check_way(&self, head: &Head) -> Result<(), LocalReply> {
+    /// Only Envoy knows whether it uses TLS to the upstream. It says so in `:scheme`.
+    fn check_transport(&self, head: &Head) -> Result<(), LocalReply> {
         let text = |name| head.value(name).and_then(|value| str::from_utf8(value).ok());
         let (scheme, host) = (text(":scheme").unwrap_or("http"), text(":authority"));
         let uri = Uri::builder().scheme(scheme).authority(host.unwrap_or("")).path_and_query("/");
@@ -147,7 +149,8 @@ impl ExtAuthzState {
         })
     }
 
-    /// After a 401 to a token from here, once: waits until it is replaced, or cannot be.
+    /// Handles the response headers of an attempt. After the first 401 for a token that was issued
+    /// here, it waits until the token is replaced or the refresh fails.
     async fn answered(&self, head: &Head, attempt: &StreamState) -> HeaderMutation {
         let mut mutation = head.for_clients();
         let Some(generation) = attempt.generation.filter(|_| !attempt.is_replay) else {
@@ -170,7 +173,7 @@ impl ExtAuthzState {
     }
 }
 
-/// The head of a request or an answer.
+/// The headers of a request or a response.
 struct Head(HttpHeaders);
 
 impl Head {
@@ -181,8 +184,8 @@ impl Head {
         Some(if raw_value.is_empty() { value.as_bytes() } else { raw_value })
     }
 
-    /// What is to be done with the head of an answer, whatever it is, before a client sees it. That
-    /// it is to be replayed, too, is nobody else's say.
+    /// The changes to the headers of every response before a client sees it. They remove a
+    /// [`REPLAY`] header of the upstream, because only the gateway may request a replay.
     fn for_clients(&self) -> HeaderMutation {
         let headers = self.0.headers.as_ref().map_or(&[][..], |headers| &headers.headers);
         let mut removed: Vec<String> = headers.iter().map(|header| header.key.clone()).collect();
@@ -200,7 +203,7 @@ impl Head {
     }
 }
 
-fn go_on(mutation: HeaderMutation) -> HeadersResponse {
+fn continue_with(mutation: HeaderMutation) -> HeadersResponse {
     let response = CommonResponse { header_mutation: Some(mutation), ..Default::default() };
     HeadersResponse { response: Some(response) }
 }

@@ -1,4 +1,4 @@
-//! Which tokens were given away.
+//! The tokens that were issued to Envoy.
 
 use std::{
     collections::VecDeque,
@@ -8,12 +8,12 @@ use std::{
 use http::HeaderValue;
 use ring::digest::{SHA256, digest};
 
-/// More than can be under way: a token is replaced every hour, or, when it is rejected, thrice at
-/// once and then each 30 s.
+/// More tokens than can be in use at a time. A token is replaced every hour; a rejected one is
+/// replaced three times at once, and then every 30 s.
 const KEPT: usize = 32;
 
-/// The latest tokens that Envoy was given, and their generations: of an attempt that it tells of, it
-/// shows the token alone. Kept as their hashes, since most of them are dead.
+/// The latest tokens that Envoy received, with their generations. For an attempt, Envoy sends only
+/// the token. The table stores only hashes, because most of these tokens have expired.
 #[derive(Debug, Default)]
 pub(super) struct IssuedTokens {
     latest: Mutex<VecDeque<(Hash, u64)>>,
@@ -22,7 +22,7 @@ pub(super) struct IssuedTokens {
 type Hash = [u8; 32];
 
 impl IssuedTokens {
-    /// The value of `Authorization` with the token of `generation` is given away.
+    /// Records that the value of `Authorization` with the token of `generation` was issued.
     pub(super) fn add(&self, authorization: &HeaderValue, generation: u64) {
         let mut latest = self.latest();
         if latest.iter().any(|(_, known)| *known == generation) {
@@ -32,13 +32,13 @@ impl IssuedTokens {
         latest.push_front((hash(authorization.as_bytes()), generation));
     }
 
-    /// Which generation it is; `None` if it is not from here.
+    /// Returns the generation of the token; `None` if it was not issued here.
     pub(super) fn generation(&self, authorization: &[u8]) -> Option<u64> {
         let hash = hash(authorization);
         self.latest().iter().find(|(known, _)| *known == hash).map(|(_, generation)| *generation)
     }
 
-    /// Nothing under the lock leaves it half done.
+    /// No statement under the lock can leave the list half changed.
     fn latest(&self) -> MutexGuard<'_, VecDeque<(Hash, u64)>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_tokens_are_known_and_no_others() {
+    fn only_the_latest_tokens_are_known() {
         let issued_tokens = IssuedTokens::default();
         let token = |number: u64| HeaderValue::try_from(format!("Bearer t{number}")).unwrap();
         for number in 1..=100 {

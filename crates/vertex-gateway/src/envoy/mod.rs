@@ -1,20 +1,22 @@
-//! What Envoy asks: whether a request may go on, where to, and with which token; and, of each answer
-//! of Vertex AI, whether it was a 401 that a new token would heal.
+//! Serves the calls of Envoy. For a request, Envoy learns whether it may be forwarded, to which
+//! upstream and with which token. For a 401 from Vertex AI, it learns whether a new token makes a
+//! retry worthwhile.
 //!
-//! Two of Envoy's protocols on one socket. By `ext_authz` Envoy sends the head of a request, and its
-//! body if it is told to, before it looks for an upstream; the answer has the token, the host and
-//! the path, or an error in OpenAI's form. A filter there is not asked again when Envoy's router
-//! retries, and Envoy 1.40 does not take `ext_authz` among the filters of an upstream. `ext_proc` it
-//! does take there, once for each attempt: so that is how a rejected token is told, and replaced.
+//! One socket serves two of Envoy's protocols. With `ext_authz`, Envoy sends the head of a request,
+//! and its body if configured to, before it selects an upstream. The response has the token, the
+//! host and the path, or an error in OpenAI's form. Envoy does not call such a filter again when
+//! its router retries, and Envoy 1.40 does not accept `ext_authz` among the filters of an upstream.
+//! It accepts `ext_proc` there and calls it once for each attempt. So `ext_proc` detects and
+//! replaces a rejected token.
 //!
-//! | room | what it does |
+//! | file | what it does |
 //! |---|---|
-//! | [`ExtAuthzOptions`] | what can be set |
-//! | `ext_authz` | a request: where it goes, with which token, or why not |
-//! | `proto` | the same in Envoy's words |
-//! | `ext_proc` | an attempt: its token, and what its answer says of it |
-//! | `issued_tokens` | which tokens were given away |
-//! | `socket` | loopback, a socket file or mutual TLS, and gRPC on it |
+//! | [`ExtAuthzOptions`] | the options |
+//! | `ext_authz` | decides on a request: its upstream and its token, or an error |
+//! | `proto` | converts the decision to Envoy's messages |
+//! | `ext_proc` | replaces a rejected token for another attempt |
+//! | `issued_tokens` | the tokens that were issued to Envoy |
+//! | `socket` | gRPC over loopback, a socket file or mutual TLS |
 
 mod ext_authz;
 mod ext_proc;
@@ -33,7 +35,7 @@ use arc_swap::ArcSwap;
 pub use self::options::ExtAuthzOptions;
 use self::{
     issued_tokens::IssuedTokens,
-    socket::{Address, Door},
+    socket::{Address, GrpcListener},
 };
 use super::{
     access::Clients,
@@ -52,28 +54,28 @@ use super::{
 };
 use tower_vertex::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
 
-/// What all calls have in common.
+/// The state that all calls share.
 struct ExtAuthzState {
     upstream: Upstream,
-    /// It has the table in force.
+    /// Holds the current table.
     models: VertexModelLayer,
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
     browsers: Arc<Browsers>,
     issued_tokens: IssuedTokens,
     telemetry: Arc<Telemetry>,
-    /// When it began to serve, in seconds since 1970.
+    /// The start of the server, in seconds since 1970.
     since: u64,
     max_request_bytes: usize,
-    /// Of a call itself: those of the request that it is about are in its body.
+    /// Limit for the headers of a call itself. The headers of the checked request are in its body.
     max_header_bytes: usize,
     log_peer_address: bool,
 }
 
-/// Envoy does the retries: of a list of locations the first is used, however long it is.
+/// Envoy does the retries. The first location of a list is used, so the list may have any length.
 const RETRY: RetryOptions =
     RetryOptions { max_attempts: u32::MAX, retry_max_delay: Duration::ZERO };
-/// Of the runtime that all of it shares.
+/// One runtime serves all connections.
 const WORKERS: usize = 1;
 
 /// Serves Envoy until Ctrl-C or SIGTERM.
@@ -84,7 +86,7 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     let access = AccessControl::open(options)?;
     address.refuse_strangers(access.is_mutual(), options.clients.allow_unauthenticated)?;
     let backend = Backend::find(&options.target, &RETRY, 0).await?;
-    // Envoy's limits bound what is under way: nothing waits here.
+    // Envoy's limits bound the requests in flight, so nothing waits here.
     let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), Arc::default()));
     telemetry.register_models(&backend.catalog.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -101,13 +103,15 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
         log_peer_address: options.log.log_peer_address,
         max_header_bytes: options.max_header_bytes,
     });
-    // Both before anybody is told that it serves, and may send one.
+    // Both are installed before the server reports that it is ready, because a signal may follow at
+    // once.
     let (stop, sighup) = (stop_signal()?, sighup()?);
-    // A call of Envoy's takes no descriptor, so that a share of them is left.
+    // A call of Envoy takes no descriptor of its own, so half of the share stays free.
     let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
-    let door = Door::bind(&address, access.tls.clone(), connections).await?;
+    let listener = GrpcListener::bind(&address, access.tls.clone(), connections).await?;
     let admin = Admin::bind(&options.admin, &options.target.file).await?;
-    // Requests that come before the first token wait for it; a failure is logged, and tried again.
+    // Requests that arrive before the first token wait for it. A failure is logged, and the fetch
+    // is retried.
     shared.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
     tracing::info!(credentials = %backend.identity, "found");
     tracing::info!(upstream = %shared.upstream, "routing Envoy's requests");
@@ -115,10 +119,10 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
         tracing::info!(keys = access.clients.load().len(), "clients must send a key");
     }
     let mut lines = Vec::new();
-    // In this process, it serves until the end.
+    // An emulator in this process serves until the end.
     let emulator = backend.emulator.clone();
     lines.extend(emulator.as_ref().map(|vertex| format!("emulator listening on {}", vertex.url())));
-    lines.push(format!("listening on {door}"));
+    lines.push(format!("listening on {listener}"));
     lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
     if let Some(admin) = admin {
         let browsers = Arc::clone(&access.browsers);
@@ -127,13 +131,13 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     print_lines(&lines);
     backend.spawn_reloads(access, options, &telemetry, sighup);
     notify_systemd("READY=1");
-    door.accept(&shared, stop).await;
+    listener.accept(&shared, stop).await;
     let mut ending = Ending::begin();
     telemetry.drain();
     notify_systemd("STOPPING=1");
     if let Some(delay) = timeout(options.drain_delay) {
-        door.accept(&shared, ending.delay(delay)).await;
+        listener.accept(&shared, ending.delay(delay)).await;
     }
-    door.drain(ending.patience(timeout(options.drain_timeout))).await;
+    listener.drain(ending.patience(timeout(options.drain_timeout))).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What can be set.
+//! The options of `ext-authz`.
 
 use clap::Args;
 
@@ -20,8 +20,8 @@ use crate::{server::bootstrap::ServingOptions, values::shown_debug};
          Envoy's `with_request_body`; 0 refuses every body"
     )),
     mut_arg("drain_timeout", |arg| arg.help(
-        "Time for Envoy's calls in flight to end after SIGTERM or Ctrl-C, after which they are cut; \
-         0 for no limit. The requests of Envoy continue without them"
+        "Time for Envoy's calls in flight to end after SIGTERM or Ctrl-C, after which they are \
+         aborted; 0 for no limit. The requests of Envoy continue without them"
     )),
 )]
 pub struct ExtAuthzOptions {

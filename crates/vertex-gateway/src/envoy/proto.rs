@@ -1,4 +1,4 @@
-//! The verdict on a request in Envoy's words.
+//! Converts decisions to Envoy's messages.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ use tonic::Code;
 use super::ext_authz::Passed;
 use crate::proxy::handler::REQUEST_ID;
 
-/// Envoy has removed these already, or makes them anew, and refuses to have `host` removed.
+/// Envoy has removed these headers already, or sets them itself. It refuses to remove `host`.
 const ENVOYS: [&str; 8] = [
     "connection",
     "host",
@@ -33,8 +33,8 @@ const ENVOYS: [&str; 8] = [
     "upgrade",
 ];
 
-/// What must not travel most of all, for an Envoy that does not show all headers: then those that it
-/// keeps to itself go on, but for these.
+/// Headers that must be removed even if Envoy does not show all headers. Such an Envoy forwards the
+/// headers that it does not show, except these.
 const UNSEEN: [&str; 26] = [
     "api-key",
     "cf-access-jwt-assertion",
@@ -64,13 +64,14 @@ const UNSEEN: [&str; 26] = [
     "x-serverless-authorization",
 ];
 
-/// Overwritten if it is there. Text: Envoy 1.40 does not look at `raw_value` here.
+/// Overwrites a header that is present. The value is text, because Envoy 1.40 ignores `raw_value`
+/// here.
 fn set(name: &str, value: &[u8]) -> HeaderValueOption {
     let value = String::from_utf8_lossy(value).into_owned();
     overwrite(EnvoyHeader { key: name.to_owned(), value, raw_value: Vec::new() })
 }
 
-/// The same for `ext_proc`, where it looks at nothing else.
+/// The same for `ext_proc`, where Envoy reads only `raw_value`.
 pub(super) fn set_raw(name: &str, value: &[u8]) -> HeaderValueOption {
     let raw_value = value.to_vec();
     overwrite(EnvoyHeader { key: name.to_owned(), value: String::new(), raw_value })
@@ -86,7 +87,8 @@ fn overwrite(header: EnvoyHeader) -> HeaderValueOption {
     }
 }
 
-/// What came and must not go on. Headers of Envoy's own can be removed by its configuration alone.
+/// Headers of the client that must not be forwarded. Envoy's own headers can be removed only by its
+/// configuration.
 fn removed(passed: &Passed) -> Vec<String> {
     let seen = passed.removed.iter().map(HeaderName::as_str);
     let names: BTreeSet<&str> = seen.chain(UNSEEN).collect();
@@ -132,7 +134,7 @@ pub(super) fn pass(passed: &Passed) -> CheckResponse {
 pub(super) fn answer(answer: &Response<Bytes>, id: &HeaderValue) -> CheckResponse {
     let mut headers: Vec<_> =
         answer.headers().iter().map(|(name, value)| set(name.as_str(), value.as_bytes())).collect();
-    // Envoy counts the bytes itself.
+    // Envoy computes the length itself.
     headers.retain(|header| {
         header.header.as_ref().is_some_and(|header| header.key != header::CONTENT_LENGTH.as_str())
     });

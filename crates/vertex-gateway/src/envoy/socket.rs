@@ -1,4 +1,4 @@
-//! Loopback, a socket file or mutual TLS, and gRPC on it.
+//! gRPC over loopback, a socket file or mutual TLS.
 
 use std::{
     convert::Infallible,
@@ -50,33 +50,37 @@ use crate::{
 };
 use tower_vertex::{BoxError, shown};
 
-/// A stream stays open until Vertex AI answers. Envoy opens another connection for more.
+/// Largest number of concurrent streams of a connection. A stream stays open until Vertex AI
+/// responds. For more streams, Envoy opens another connection.
 const STREAMS: u32 = 1024;
-/// A connection on which nothing answers for so long, and 20 s more, is dead.
+/// Interval of pings. A connection is closed if a ping is not acknowledged within another 20 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Longer than that: whatever else may hold a connection, one that says nothing is closed.
+/// A connection without data for this long is closed, even if something else keeps it open. The
+/// time is longer than that of a ping.
 const SILENCE: Duration = Duration::from_secs(120);
-/// For its handshake, and again for the preface of HTTP/2. hyper 1.12 has no limit for it, sends pings
-/// only after it, and ends such a connection at no graceful shutdown.
+/// Time limit of the TLS handshake, and again of the HTTP/2 preface. hyper 1.12 has no limit for
+/// the preface. It sends pings only after the preface, and a graceful shutdown does not end a
+/// connection without one.
 const OPENING: Duration = Duration::from_secs(10);
-/// For the message of a call, and of a stream of calls for the beginning of the first one: Envoy
-/// has it before it calls.
+/// Time limit of the message of a call, and of the start of the first message in a stream of calls.
+/// Envoy has the message before it calls.
 const MESSAGE: Duration = Duration::from_secs(10);
-/// For the opening when this process is about to end: what is on its way is not thrown away.
+/// Time limit of the handshake and of the preface when the process is about to end, so that data in
+/// transit is not lost.
 const LAST_OPENING: Duration = Duration::from_secs(1);
-/// A stream whose answer Envoy does not take for so long is reset.
+/// A stream is reset if Envoy does not take its response for this long.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-/// A connection that is closing is dropped when nothing has been in flight on it for so long.
+/// A closing connection is dropped when nothing has been in flight on it for this long.
 const LINGER: Duration = Duration::from_secs(1);
-/// A connection without a call for so long is closed, as Envoy itself does by default
+/// A connection without a call for this long is closed, as Envoy itself does by default
 /// (`common_http_protocol_options.idle_timeout`).
 const IDLE: Duration = Duration::from_secs(3600);
-/// How many bytes that preface has.
+/// Length of the HTTP/2 preface in bytes.
 const PREFACE: usize = 24;
-/// Beside the body, a call has the head of a request, which Envoy limits to 60 KiB.
+/// In addition to the body, a call has the head of a request, which Envoy limits to 60 KiB.
 const HEADERS: usize = 1 << 20;
 
-/// Where Envoy comes to.
+/// The address that Envoy connects to.
 #[derive(Debug)]
 pub(super) enum Address {
     Tcp(SocketAddr),
@@ -95,7 +99,8 @@ impl Address {
         }
     }
 
-    /// Whoever can ask gets a token, with a client's key or without.
+    /// Refuses an address that others can reach, because every client that can connect gets a
+    /// token, with a client key or without.
     pub(super) fn refuse_strangers(&self, mutual: bool, allowed: bool) -> Result<(), Error> {
         match self {
             Self::Tcp(addr) if !addr.ip().is_loopback() && !mutual && !allowed => {
@@ -115,11 +120,11 @@ impl Address {
     }
 }
 
-/// The socket, and the connections that came in by it.
-pub(super) struct Door {
+/// The socket and its connections.
+pub(super) struct GrpcListener {
     listener: Listener,
     tls: Option<Arc<Tls>>,
-    /// For so many connections at a time.
+    /// Permits for the largest number of connections.
     room: Arc<Semaphore>,
     full: LogThrottle,
     accept_errors: AcceptErrors,
@@ -133,8 +138,8 @@ enum Listener {
     File(tokio::net::UnixListener, PathBuf),
 }
 
-/// As Envoy would be told of it.
-impl fmt::Display for Door {
+/// Shows the address as in Envoy's configuration.
+impl fmt::Display for GrpcListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls.is_some() { "grpcs" } else { "grpc" };
         match &self.listener {
@@ -145,7 +150,7 @@ impl fmt::Display for Door {
     }
 }
 
-impl Door {
+impl GrpcListener {
     pub(super) async fn bind(
         address: &Address,
         tls: Option<Arc<Tls>>,
@@ -160,7 +165,7 @@ impl Door {
             }
             #[cfg(unix)]
             Address::File(path) => {
-                remove_what_nobody_serves(path).await;
+                remove_abandoned_socket(path).await;
                 let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
                     Error::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
@@ -189,7 +194,7 @@ impl Door {
         })
     }
 
-    /// Serves what comes in until `stop`.
+    /// Accepts and serves connections until `stop`.
     pub(super) async fn accept(&self, shared: &Arc<ExtAuthzState>, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -202,7 +207,7 @@ impl Door {
     }
 
     async fn next(&self, shared: &Arc<ExtAuthzState>) -> io::Result<()> {
-        // Those that come meanwhile wait in the kernel. It is never closed.
+        // Further connections wait in the kernel meanwhile. The semaphore is never closed.
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => Some(room),
             Err(_) => {
@@ -219,7 +224,7 @@ impl Door {
         match &self.listener {
             Listener::Tcp(listener, _) => {
                 let (socket, _) = listener.accept().await?;
-                // Without it, an answer waits for an acknowledgement.
+                // Without this option, a response waits for an acknowledgement.
                 let _ = socket.set_nodelay(true);
                 self.serve(socket, room, shared);
             }
@@ -268,7 +273,7 @@ impl Door {
         });
     }
 
-    /// Accepts no more, and lets calls come to their end for as long as `patience`.
+    /// Accepts no more connections, and waits for calls in flight until `patience` ends.
     pub(super) async fn drain(self, patience: impl Future<Output = ()>) {
         let Self { listener, stop, .. } = self;
         #[cfg(unix)]
@@ -284,10 +289,10 @@ impl Door {
     }
 }
 
-/// A socket file outlives a process that was killed. One that is served refuses nobody, even if it has
-/// no room, or does not let this user in.
+/// Removes a socket file that a killed process left. A socket in use does not refuse connections,
+/// even if its queue is full or this user has no permission: these are other errors.
 #[cfg(unix)]
-async fn remove_what_nobody_serves(path: &std::path::Path) {
+async fn remove_abandoned_socket(path: &std::path::Path) {
     use std::os::unix::fs::FileTypeExt as _;
     let file = std::fs::symlink_metadata(path);
     let is_socket = file.is_ok_and(|file| file.file_type().is_socket());
@@ -297,8 +302,8 @@ async fn remove_what_nobody_serves(path: &std::path::Path) {
     }
 }
 
-/// What a connection begins with. A peer that says nothing is waited for neither long nor, when this
-/// process is about to end, at all.
+/// Waits for the handshake or the preface of a connection. The wait is limited, and is shorter when
+/// the process is about to end.
 async fn opened<T>(
     opening: impl Future<Output = io::Result<T>>,
     stopping: &watch::Receiver<bool>,
@@ -313,7 +318,7 @@ async fn opened<T>(
     }
 }
 
-/// The same connection, as soon as its preface has come.
+/// Returns the connection as soon as its preface has arrived.
 async fn after_preface<I>(
     socket: I,
 ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>
@@ -326,12 +331,12 @@ where
     Ok(tokio_io::join(io::Cursor::new(preface).chain(from), to))
 }
 
-/// The body of a call, of which the first message must come in time.
+/// The body of a call, whose first message must arrive in time.
 struct Message {
     body: Incoming,
-    /// `None` once it came.
+    /// `None` once the message has arrived.
     end: Option<Pin<Box<Sleep>>>,
-    /// There is no other one.
+    /// Whether there is only one message.
     is_only: bool,
 }
 
@@ -393,9 +398,9 @@ async fn serve_grpc<I>(
     let of_service = Arc::clone(&activity);
     let check = AuthorizationServer::new(ExtAuthz(Arc::clone(&shared)));
     let check = check.max_decoding_message_size(longest);
-    let heal = ExternalProcessorServer::new(ExtProc(shared));
+    let processor = ExternalProcessorServer::new(ExtProc(shared));
     let service = tower::service_fn(move |request: Request<Incoming>| {
-        let (check, heal) = (check.clone(), heal.clone());
+        let (check, processor) = (check.clone(), processor.clone());
         let call = of_service.call(request.version());
         async move {
             let path = request.uri().path();
@@ -405,7 +410,7 @@ async fn serve_grpc<I>(
                         check.oneshot(request.map(|body| Message::new(body, true))).await
                     }
                     Some("/envoy.service.ext_proc.v3.ExternalProcessor") => {
-                        heal.oneshot(request.map(|body| Message::new(body, false))).await
+                        processor.oneshot(request.map(|body| Message::new(body, false))).await
                     }
                     _ => Ok(Status::unimplemented(
                         "there are envoy.service.auth.v3.Authorization and \
@@ -420,7 +425,7 @@ async fn serve_grpc<I>(
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        // Clients that leave at once make Envoy take its calls back: that is no attack.
+        // Clients that leave at once make Envoy cancel its calls, which is not an attack.
         .max_pending_accept_reset_streams(Some(STREAMS as usize))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_header_list_size(longest_head);

@@ -1,5 +1,5 @@
-//! The table of models in force: made of the configuration file and of what Vertex AI says of
-//! endpoints, and made anew when either changes.
+//! The current table of models. It is built from the configuration file and from the endpoints that
+//! Vertex AI lists, and built again when either changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,10 +18,11 @@ use tower_vertex::{
 };
 use tower_vertex_emulator::Emulator;
 
-/// What the table is made of.
+/// The current table of models and its sources.
 pub(crate) struct Catalog {
     layer: VertexModelLayer,
-    /// Its trust is that of the start: no file sends a token to a host of its own later on.
+    /// Its trusted hosts are those of the start: a later change of the file cannot send a token to
+    /// another host.
     auth: VertexAuthLayer,
     emulator: Option<Arc<Emulator>>,
     info: Option<CredentialsInfo>,
@@ -36,11 +37,12 @@ struct Current {
 }
 
 impl Catalog {
-    /// Makes the first table.
+    /// Builds the first table.
     ///
     /// # Errors
     ///
-    /// A model that cannot be used, or an endpoint that was not found by its name.
+    /// Returns an error for a model that cannot be used, or for an endpoint whose name was not
+    /// found.
     pub(crate) async fn new(
         target: TargetOptions,
         upstream: Upstream,
@@ -55,7 +57,7 @@ impl Catalog {
         Ok(Self { layer, auth, emulator, info, current: Mutex::new(current) })
     }
 
-    /// What applies the table in force.
+    /// The layer that applies the current table.
     pub(crate) fn layer(&self) -> &VertexModelLayer {
         &self.layer
     }
@@ -78,8 +80,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Looks endpoints up again whenever `interval` has passed. What was found before stays in force
-    /// while Vertex AI does not answer.
+    /// Looks endpoints up again after each `interval`. While Vertex AI does not respond, the
+    /// previous endpoints stay in use.
     pub(crate) async fn refresh_every(self: Arc<Self>, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
@@ -102,7 +104,7 @@ impl Catalog {
 }
 
 impl Current {
-    /// The same with what Vertex AI says of endpoints now.
+    /// Returns a copy with the endpoints that Vertex AI lists now, and its table.
     async fn look_up(&self, auth: &VertexAuthLayer) -> Result<(Self, ModelTable), Error> {
         let Self { target, upstream, retry, .. } = self;
         let discovered = discovery::look_up(target, upstream, auth).await?;

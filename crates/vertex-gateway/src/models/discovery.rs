@@ -1,5 +1,5 @@
-//! Endpoints that go by their names: those that the configuration file calls
-//! `display-name:…`, and all that are deployed, if that was asked for.
+//! Lookup of endpoints by name: those that the configuration file calls `display-name:…`, and all
+//! deployed ones if `--discover-endpoints` is set.
 
 use std::collections::HashMap;
 
@@ -23,11 +23,11 @@ use tower_vertex::{
     shown,
 };
 
-/// Asks Vertex AI about the endpoints that go by name; about none, if there are none.
+/// Looks up named and deployed endpoints at Vertex AI. It sends no request if neither are wanted.
 ///
 /// # Errors
 ///
-/// A sentence, with the model whose endpoint was not found.
+/// Returns an error that names the model whose endpoint was not found.
 pub(crate) async fn look_up(
     target: &TargetOptions,
     base: &Upstream,
@@ -64,12 +64,13 @@ pub(crate) async fn look_up(
     Ok(discovered)
 }
 
-/// Where endpoints can be: the regions that requests go to.
+/// The regions that requests are sent to, which can have endpoints.
 fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Error> {
     let default = base.location().map(|location| location.as_str());
     let mut regions = Vec::new();
     for location in default.into_iter().chain(target.file.locations()) {
-        // These three are served by all regions together, and nothing is deployed there.
+        // These three names stand for several regions or all of them, and no endpoint is deployed
+        // there.
         let everywhere = matches!(location, "global" | "us" | "eu");
         if !everywhere && !regions.iter().any(|known| known == location) {
             regions.push(location.to_owned());
@@ -77,14 +78,14 @@ fn regions(target: &TargetOptions, base: &Upstream) -> Result<Vec<String>, Error
     }
     if regions.is_empty() {
         return Err(Error::new(
-            "no region for --discover-endpoints: endpoints are deployed in regions; give one \
+            "no region for --discover-endpoints: endpoints are deployed in regions; set one \
              with --location, or in a [[model]]",
         ));
     }
     Ok(regions)
 }
 
-/// An error of a lookup, with the place that was asked.
+/// Describes an error of a lookup with the location that was queried.
 pub(crate) fn describe_error(upstream: &Upstream, error: DiscoverError) -> String {
     let location = upstream.location().map(|location| location.as_str()).unwrap_or_default();
     match error {
@@ -116,7 +117,7 @@ fn endpoints_at(
     Ok((upstream, endpoints))
 }
 
-/// By their display names; by their ids where they have none, or share one.
+/// The endpoints under their display names, or under their ids if they have no name or share one.
 fn deployed(location: &str, listed: &[EndpointDescription]) -> Vec<Deployed> {
     let is_name =
         |name: &str| !name.is_empty() && !name.contains(|c: char| c == '*' || c.is_control());

@@ -1,4 +1,4 @@
-//! `/v1/models`: the table of models, as OpenAI lists its own. Vertex AI has no such method.
+//! `/v1/models` lists the table of models in OpenAI's format. Vertex AI has no such method.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -11,7 +11,7 @@ use tower_vertex::{
     model::{ModelEntry, ModelTable},
 };
 
-/// The answer, if this is a question about models; of those alone that one `may` ask for.
+/// The response, if the request is for models. It lists only models for which `may` is true.
 pub(crate) fn answer(
     method: &Method,
     path: &str,
@@ -29,7 +29,7 @@ pub(crate) fn answer(
         return Some(Err(RouteError::MethodNotAllowed { method, allowed }.into()));
     }
     let Some(name) = name else {
-        // A pattern is no name that could be asked for.
+        // A wildcard pattern is not a name that a client could use.
         let entries = table.entries().filter(|entry| !entry.is_wildcard() && may(entry.pattern()));
         let data: Vec<Value> =
             entries.map(|entry| describe(entry.pattern(), entry, table, since)).collect();
@@ -54,7 +54,7 @@ const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-
 
 fn describe(name: &str, entry: &ModelEntry, table: &ModelTable, since: u64) -> Value {
     let sent = entry.upstream_model(name, entry.upstream().unwrap_or(table.base()));
-    // A model on an endpoint of its own has no publisher.
+    // A model on its own endpoint has no publisher.
     let owner = sent.split_once('/').map_or("vertex-ai", |(publisher, _)| publisher);
     json!({ "id": name, "object": "model", "created": since, "owned_by": owner })
 }

@@ -1,4 +1,4 @@
-//! The models that clients may ask for.
+//! The models that clients can use.
 //!
 //! | file | what it does |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! The body of an answer, which holds its connection until it has ended.
+//! The body of a response, which holds its connection until it ends.
 
 use std::{
     pin::Pin,
@@ -12,10 +12,10 @@ use hyper::body::Incoming;
 use super::pool::Lease;
 use tower_vertex::replay::detached;
 
-/// An answer as it comes, apart from the buffers that it was read into, and without its trailers:
-/// they are headers that nobody has looked at, and Vertex AI has none. After its last byte the
-/// connection is for the next request; dropped before that, it is closed, since what is left of the
-/// answer would come first.
+/// A response body whose frames do not share the buffers of the connection. Trailers are removed:
+/// they are headers that no layer has checked, and Vertex AI sends none. After the last byte the
+/// connection is returned to the pool. If the body is dropped earlier, the connection is closed,
+/// because the rest of this response would precede the next one.
 #[derive(Debug)]
 pub(crate) struct UpstreamBody<B> {
     body: Incoming,
@@ -28,11 +28,11 @@ impl<B> UpstreamBody<B> {
         B: Send + 'static,
     {
         let mut this = Self { body, lease: Some(lease) };
-        this.give_back_at_the_end();
+        this.return_at_end();
         this
     }
 
-    fn give_back_at_the_end(&mut self)
+    fn return_at_end(&mut self)
     where
         B: Send + 'static,
     {
@@ -54,13 +54,13 @@ impl<B: Send + 'static> Body for UpstreamBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = loop {
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-            // RFC 9110 §6.5.1: they may be thrown away.
+            // RFC 9110 §6.5.1 permits discarding trailers.
             if !matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
                 break frame;
             }
         };
         match &frame {
-            Some(Ok(_)) => self.give_back_at_the_end(),
+            Some(Ok(_)) => self.return_at_end(),
             Some(Err(_)) => self.lease = None,
             None => {
                 if let Some(lease) = self.lease.take() {

@@ -1,4 +1,4 @@
-//! New connections.
+//! Opens new connections.
 
 use std::{fmt, io, time::Duration};
 
@@ -15,13 +15,13 @@ use crate::{
 };
 use tower_vertex::{BoxError, replay::READ_BUFFER};
 
-/// A connection that is not there by then, its name looked up and its TLS agreed on, is not coming.
+/// Time limit of a new connection, with the DNS lookup and the TLS handshake.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that has vanished without a word is given up after half a minute, whether an answer is waited
-/// for or a request is being sent; Linux alone would send for a quarter of an hour what nobody takes.
-/// While a model thinks for an hour, its machine's kernel answers these probes. A peer that reads
-/// nothing of an upload for so long is given up, too.
+/// A peer that has vanished is detected within half a minute, both while the gateway waits for a
+/// response and while it sends a request. Linux alone would retransmit for a quarter of an hour.
+/// While a model computes for an hour, the kernel of its machine still acknowledges the probes. A
+/// peer that reads nothing of an upload for 30 seconds is given up, too.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
@@ -34,7 +34,7 @@ impl Connector {
     pub(super) fn new(connections: &Connections) -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
-        // Without it, the small frames of a request wait for acknowledgements.
+        // Without this option, small frames of a request wait for acknowledgements.
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(KEEPALIVE));
@@ -75,17 +75,17 @@ impl Connector {
     }
 }
 
-/// There is no connection.
+/// A connection could not be opened.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
-    /// The URI of the request says neither `http` nor `https`, or no host.
+    /// The URI of the request has no host, or a scheme other than `http` and `https`.
     NoHost,
     TimedOut,
     Failed(BoxError),
 }
 
 impl ConnectError {
-    /// Whether nothing was heard, as opposed to a no.
+    /// Whether the connection timed out, as opposed to being refused.
     pub(crate) fn is_late(&self) -> bool {
         let of_io = |error: &(dyn std::error::Error + 'static)| {
             let error = error.downcast_ref::<io::Error>();
@@ -99,7 +99,7 @@ impl ConnectError {
     }
 }
 
-/// That of the failure, which says enough.
+/// Shows the cause alone, which is specific enough.
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,5 @@
-//! The head of an answer: what of it goes on to a client. Before any layer adds to it, so that nothing
-//! that an upstream says takes away what a layer has said.
+//! Decides which headers of a response are forwarded to the client. This runs before any layer adds
+//! headers, so an upstream cannot remove a header that a layer has set.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use http_body::Body;
 
 use tower_vertex::route::headers::{is_hop_by_hop, remove_named_by_connection, retain};
 
-/// Removes what speaks of the connection to the upstream or of the upstream's host, and leaves a
-/// `Content-Length` only if it is that of the body.
+/// Removes headers about the connection to the upstream or about the upstream's host. A
+/// `Content-Length` stays only if it is the length of the body.
 ///
 /// # Errors
 ///
-/// [`Undecoded`] if the body is not what it would be taken for.
+/// Returns [`Undecoded`] if the body has a transfer coding other than `chunked`.
 pub(super) fn settle<B: Body>(response: &mut Response<B>) -> Result<(), Undecoded> {
     let exact = response.body().size_hint().exact();
     let has_no_body = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    // RFC 9112 §6.3: beside a Transfer-Encoding a Content-Length says nothing, and must not go on.
+    // RFC 9112 §6.3: a Transfer-Encoding overrides a Content-Length, which must not be forwarded.
     let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
     if is_chunked {
         check_chunked(headers)?;
@@ -35,7 +35,7 @@ pub(super) fn settle<B: Body>(response: &mut Response<B>) -> Result<(), Undecode
     Ok(())
 }
 
-/// hyper has undone `chunked`, and would give what else there is to the client as the content.
+/// hyper decodes only `chunked`. It would pass any other coding to the client as the content.
 fn check_chunked(headers: &HeaderMap) -> Result<(), Undecoded> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let coding = codings.next().map(|coding| coding.as_bytes().trim_ascii());
@@ -43,8 +43,8 @@ fn check_chunked(headers: &HeaderMap) -> Result<(), Undecoded> {
     if is_chunked && codings.next().is_none() { Ok(()) } else { Err(Undecoded) }
 }
 
-/// Several that say the same, as `5, 5` or in two lines, become one. hyper has refused those that do
-/// not. Those of an answer to HEAD are no length of a body.
+/// Merges repeated equal lengths, as `5, 5` or in two lines, into one. hyper has already refused
+/// different ones. In a response to HEAD, the length is not that of a body.
 fn one_length(headers: &mut HeaderMap, exact: Option<u64>) {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return };
@@ -60,24 +60,24 @@ fn one_length(headers: &mut HeaderMap, exact: Option<u64>) {
     }
 }
 
-/// Whether a header says something of the host that sent it, to browsers or to proxies, that would be
-/// taken for something about the gateway's. All else is about the answer, and goes on.
+/// Whether a header is about the host that sent it, and would mislead browsers or proxies if it
+/// came from the gateway. All other headers are about the response, and are forwarded.
 pub(crate) fn is_about_a_host(name: &str) -> bool {
     let is_exact = matches!(
         name,
-        // How else, and by which, it is reached. RFC 7838, RFC 6797 §8.1.
+        // Other addresses of the host, and rules for connections to it. RFC 7838, RFC 6797 §8.1.
         "alt-svc" | "strict-transport-security" | "public-key-pins"
         | "public-key-pins-report-only" | "expect-ct" | "expect-staple"
-        // What a browser is to keep of it, or to throw away.
+        // State that a browser keeps for the host, or deletes.
         | "set-cookie" | "set-cookie2" | "set-login" | "clear-site-data" | "accept-ch"
         | "accept-ch-lifetime" | "critical-ch" | "p3p"
-        // Where a browser is to report what it sees of it.
+        // Addresses for a browser's reports about the host.
         | "nel" | "report-to" | "reporting-endpoints"
-        // What its pages may do, and who may use them: "this origin" would be another one.
+        // Permissions of the host's pages and of their users: "this origin" would be another one.
         | "origin-agent-cluster" | "service-worker-allowed" | "timing-allow-origin"
         | "x-frame-options" | "x-permitted-cross-domain-policies" | "x-webkit-csp" | "refresh"
         | "speculation-rules" | "observe-browsing-topics" | "activate-storage-access"
-        // What a proxy in front of it is to do.
+        // Instructions for a proxy in front of the host.
         | "x-sendfile" | "x-lighttpd-send-file" | "x-reproxy-url" | "surrogate-control"
     );
     const BEGINNINGS: [&str; 12] = [
@@ -92,14 +92,14 @@ pub(crate) fn is_about_a_host(name: &str) -> bool {
         "sec-",
         "x-accel-",
         "x-content-security-policy",
-        // Only the gateway says what it did.
+        // Only the gateway may set these.
         "x-vertex-gateway-",
     ];
     is_exact || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
-/// What an answer that is a stream of events says to a proxy on its way to the client, which would else
-/// hold it back: nginx reads the first one, and others the second.
+/// Headers that keep a proxy between gateway and client from buffering a stream of events. nginx
+/// reads the first one, other proxies read the second one.
 pub(crate) fn stream_headers(
     content_type: Option<&[u8]>,
     has_cache_control: bool,
@@ -119,7 +119,7 @@ pub(crate) fn stream_headers(
     all.into_iter().filter(|(wanted, ..)| *wanted).map(|(_, name, value)| (name, value))
 }
 
-/// The error of an answer in a transfer coding that nobody has asked for.
+/// The error of a response with a transfer coding that the gateway did not request.
 #[derive(Debug)]
 pub(super) struct Undecoded;
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_goes_on_only_if_it_is_that_of_the_body() {
+    fn a_content_length_is_forwarded_only_if_the_body_has_this_length() {
         let chunked = ("transfer-encoding", "Chunked");
         for (status, headers, left) in [
             (200, &[("content-length", "5")][..], &["content-length: 5"][..]),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_upstream_says_of_its_host_or_its_connection_stays_there() {
+    fn headers_about_the_host_or_the_connection_of_the_upstream_are_removed() {
         let gone = [
             "alt-svc",
             "set-cookie",

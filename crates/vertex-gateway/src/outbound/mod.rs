@@ -1,11 +1,11 @@
-//! The way out: HTTP/1.1 with as many connections as there are requests under way.
+//! The HTTP/1.1 client for Vertex AI, with one connection for each request in flight.
 //!
-//! One HTTP/2 connection to Vertex AI carries 100 streams and would hold the next one back; an
-//! HTTP/1.1 connection carries one, and is used again for the next. Which ones are kept, and for how
-//! long, is in [`pool`].
+//! One HTTP/2 connection to Vertex AI carries 100 streams, and the next request would have to wait.
+//! An HTTP/1.1 connection carries one request at a time and is reused for the next one. The module
+//! [`pool`] says which connections are kept, and for how long.
 //!
-//! hyper-util's client does the same and more, for a task a request and, by callgrind, more than a
-//! quarter of all the instructions of a proxy that does nothing but forward.
+//! hyper-util's client does the same and more, but it spawns a task for each request. Measured
+//! by callgrind, it takes more than a quarter of all instructions of a proxy that only forwards.
 
 mod body;
 mod connector;
@@ -67,7 +67,7 @@ impl OutboundOptions {
     }
 }
 
-/// Sends requests with bodies `B`, to the scheme and the authority in their URIs. Clones share the
+/// Sends requests with bodies `B` to the scheme and authority of their URIs. Clones share the
 /// connections.
 pub(crate) struct Outbound<B>(Arc<Inner<B>>);
 
@@ -88,7 +88,8 @@ impl<B> Outbound<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// Connections that count, and take requests for so long.
+    /// A client whose connections are counted in `connections`. A connection takes requests for
+    /// `lifetime`.
     pub(crate) fn new(
         connections: &Connections,
         lifetime: Option<Duration>,
@@ -97,7 +98,7 @@ where
         Ok(Self(Arc::new(Inner { connector, pool: Arc::new(Pool::new(lifetime)) })))
     }
 
-    /// For the few requests of a command.
+    /// A client for the few requests of a command.
     pub(crate) fn for_a_while() -> Result<Self, Error> {
         Self::new(&Connections::default(), None)
     }
@@ -111,7 +112,7 @@ where
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = SendResult<B>> + Send>>;
 
-    /// Always ready: each request has a connection of its own.
+    /// Always ready, because each request has its own connection.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
@@ -129,8 +130,7 @@ where
     }
 }
 
-/// Makes of a request to a server what travels on a connection to it, with a path alone (RFC 9112
-/// §3.2.1).
+/// Makes the request fit for a connection to its server: the URI has only a path (RFC 9112 §3.2.1).
 fn prepare<B>(request: &mut Request<B>) -> Result<PoolKey, ConnectError> {
     let place = PoolKey::of(request.uri()).ok_or(ConnectError::NoHost)?;
     let path = request.uri().path_and_query().cloned();
@@ -141,7 +141,7 @@ fn prepare<B>(request: &mut Request<B>) -> Result<PoolKey, ConnectError> {
     Ok(place)
 }
 
-/// An answer as it goes on. If it cannot, its connection is closed.
+/// The response with the headers and the body to forward. On an error its connection is closed.
 fn answered<B>(mut response: Response<Incoming>, lease: Lease<B>) -> SendResult<B>
 where
     B: Send + 'static,
@@ -154,8 +154,8 @@ impl<B> Inner<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// Over a connection that was used before. Not an `async fn`: the request is handed over here and
-    /// now, and is no part of the future.
+    /// Sends the request over a connection that was used before. This is not an `async fn`, so that
+    /// the request is passed to the connection at once and is not stored in the future.
     fn send_again(
         self: Arc<Self>,
         place: PoolKey,
@@ -167,7 +167,7 @@ where
             match answer.await {
                 Ok(response) => answered(response, lease),
                 Err(mut error) => match error.take_message() {
-                    // It was closed while it lay idle, and not a byte was sent.
+                    // The connection was closed while it was idle, and no byte was sent.
                     Some(unsent) => Box::pin(self.send_on_new_connection(place, unsent)).await,
                     None => Err(error.into_error().into()),
                 },
@@ -175,7 +175,7 @@ where
         }
     }
 
-    /// Over a new connection, or one that becomes free meanwhile.
+    /// Sends the request over a new connection, or over one that becomes free first.
     async fn send_on_new_connection(
         self: Arc<Self>,
         place: PoolKey,
@@ -193,7 +193,7 @@ where
         }
     }
 
-    /// A connection, and whether it is new.
+    /// Returns a connection, and whether it is new.
     async fn connection(
         self: &Arc<Self>,
         place: &PoolKey,
@@ -210,7 +210,7 @@ where
         tokio::select! {
             biased;
             Ok(lease) = &mut freed => {
-                // What was begun is for the next request.
+                // The next request uses the connection that is being opened.
                 tokio::spawn(async move { connecting.await.map(Lease::give_back) });
                 Ok((lease, false))
             }
@@ -226,7 +226,7 @@ impl<B> fmt::Debug for Outbound<B> {
 }
 
 impl PoolKey {
-    /// What `Host` says: without the port that the scheme has anyway.
+    /// The value of `Host`, without the default port of the scheme.
     fn host(&self) -> Result<HeaderValue, ConnectError> {
         let authority = self.authority();
         let is_usual = matches!(

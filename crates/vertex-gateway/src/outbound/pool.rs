@@ -1,9 +1,8 @@
-//! The connections that wait for their next request.
+//! A pool of idle connections.
 //!
-//! The one that was used last is taken first, so that those that are not needed grow old and are
-//! closed. Each is looked at when it is taken: one that the other side has closed, or that is too
-//! old, is left behind. What lies there unused is looked through by a task, which is there only
-//! while there is something to look at.
+//! The connection that was used last is taken first, so surplus connections stay idle and are
+//! closed. A connection is checked when it is taken: one that the peer has closed, or that is too
+//! old, is dropped. A task checks the idle connections. It runs only while there are any.
 
 use std::{
     collections::VecDeque,
@@ -19,14 +18,14 @@ use http::{
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::oneshot;
 
-/// A connection that has been unused for longer is closed. A burst leaves as many as there were
-/// requests, and each holds memory; and what is sent over one that Google is about to close has to be
-/// sent again.
+/// A connection that is idle for longer is closed. A burst leaves as many connections as there were
+/// requests, and each one holds memory. A request over a connection that Google is about to close
+/// would have to be sent again.
 const IDLE: Duration = Duration::from_secs(30);
-/// How often the unused ones are looked through.
+/// Interval of the checks of idle connections.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where connections go: a scheme and an authority.
+/// The scheme and the authority of a server.
 #[derive(Clone, Debug)]
 pub(super) struct PoolKey {
     scheme: Scheme,
@@ -39,7 +38,8 @@ impl PoolKey {
         Some(Self { scheme, authority: uri.authority()?.clone() })
     }
 
-    /// Whether both are the same as they are written, which ours are.
+    /// Compares the authorities as written, which suffices because all of them come from the
+    /// gateway.
     fn is(&self, other: &Self) -> bool {
         self.is_https() == other.is_https() && self.authority.as_str() == other.authority.as_str()
     }
@@ -57,27 +57,27 @@ impl PoolKey {
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(PathAndQuery::from_static("/"));
-        // All three are there.
+        // All three parts are set and valid.
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
 
-/// All that are unused.
+/// All idle connections.
 pub(super) struct Pool<B> {
     lifetime: Option<Duration>,
     idle: Mutex<IdleConnections<B>>,
 }
 
 struct IdleConnections<B> {
-    /// Of a few places, which are found faster one by one than by hashing their long names.
+    /// A list, because a search among a few keys is faster than hashing their long names.
     places: Vec<(PoolKey, HostConnections<B>)>,
     is_watched: bool,
 }
 
-/// At one place.
+/// The connections to one server.
 struct HostConnections<B> {
     unused: Vec<Unused<B>>,
-    /// Requests that are about to open a connection, and take one that is given back before.
+    /// Requests that are about to open a connection. They take one that is returned before.
     waiting: VecDeque<oneshot::Sender<Lease<B>>>,
 }
 
@@ -94,7 +94,7 @@ struct Unused<B> {
 
 struct PooledConnection<B> {
     sender: SendRequest<B>,
-    /// When it takes no more requests.
+    /// Time from which the connection takes no more requests.
     until: Option<Instant>,
 }
 
@@ -111,13 +111,13 @@ impl<B> Pool<B> {
         Self { lifetime, idle: Mutex::new(idle) }
     }
 
-    /// A connection that waits for a request to `place`.
+    /// Takes an idle connection to `place`.
     pub(super) fn take(self: &Arc<Self>, place: &PoolKey) -> Option<Lease<B>> {
         let mut idle = self.lock();
         self.take_from(idle.at(place)?, place)
     }
 
-    /// The same, or a receiver of the next one that is given back.
+    /// Takes an idle connection, or returns a receiver of the next one that becomes free.
     pub(super) fn take_or_wait(
         self: &Arc<Self>,
         place: &PoolKey,
@@ -128,7 +128,8 @@ impl<B> Pool<B> {
             return Ok(lease);
         }
         let (waiting, freed) = oneshot::channel();
-        // Requests that wait no more were dropped or got a connection of their own, the oldest first.
+        // Waiting requests whose receivers are closed were dropped or got a new connection, the
+        // oldest first.
         while there.waiting.front().is_some_and(oneshot::Sender::is_closed) {
             there.waiting.pop_front();
         }
@@ -150,14 +151,14 @@ impl<B> Pool<B> {
                 let Unused { connection, .. } = unused.swap_remove(at);
                 return Some(Lease { place: place.clone(), connection, pool: Arc::clone(self) });
             }
-            // Else a request is still on its way over it, although its answer has come.
+            // Otherwise a request is still being sent over it, although its response has arrived.
         }
         None
     }
 
-    /// A connection that was just made.
+    /// Wraps a new connection.
     pub(super) fn lease(self: &Arc<Self>, place: PoolKey, sender: SendRequest<B>) -> Lease<B> {
-        // Those that were made together do not end together.
+        // The lifetimes differ, so connections that were opened together do not end together.
         let until =
             self.lifetime.map(|life| Instant::now() + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let connection = PooledConnection { sender, until };
@@ -165,12 +166,12 @@ impl<B> Pool<B> {
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleConnections<B>> {
-        // It is whole between its statements.
+        // Every statement leaves the pool consistent, so a poisoned lock is still usable.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go what is not good any more. Whether anything is left.
-    fn look_through(&self) -> bool {
+    /// Drops connections that are closed or too old. Returns whether any are left.
+    fn remove_unusable(&self) -> bool {
         let mut idle = self.lock();
         let now = Instant::now();
         idle.places.retain_mut(|(_, there)| {
@@ -215,7 +216,7 @@ impl<B> Lease<B> {
         &mut self.connection.sender
     }
 
-    /// For the next request: the answer of this one has ended.
+    /// Returns the connection to the pool, because its response has ended.
     pub(super) fn give_back(self)
     where
         B: Send + 'static,
@@ -245,7 +246,7 @@ impl<B> Lease<B> {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                if !pool.upgrade().is_some_and(|pool| pool.look_through()) {
+                if !pool.upgrade().is_some_and(|pool| pool.remove_unusable()) {
                     return;
                 }
             }

@@ -1,4 +1,5 @@
-//! Between the model that a request asks for and the way there: whether it may, and when.
+//! Admission of a request to its model: whether the client may use the model, and when the request
+//! may be sent.
 
 use std::{
     fmt,
@@ -16,8 +17,9 @@ use super::{context::RequestContext, resource::check_named};
 use crate::{access::concurrency::Limits, local_reply::LocalReply};
 use tower_vertex::{BoxError, model::RequestedModel};
 
-/// Lets requests through that may ask for their model, as many at a time as the limits allow. Those
-/// whose bodies are still being read are not here yet, so that a slow sender takes nobody's place.
+/// Forwards requests whose client may use the model, at most as many at a time as the limits allow.
+/// A request arrives here after its model has been read, so a client that sends its body slowly
+/// does not hold a permit.
 #[derive(Clone)]
 pub(crate) struct Admission<S> {
     inner: S,
@@ -26,8 +28,8 @@ pub(crate) struct Admission<S> {
 }
 
 impl<S> Admission<S> {
-    /// `response_header_timeout` is how long the head of an answer may take once a request may go, with all
-    /// that is done to get it.
+    /// `response_header_timeout` limits the time from the admission of a request to the headers of
+    /// its response, retries and replays included.
     pub(crate) fn new(
         inner: S,
         limits: Arc<Limits>,
@@ -55,7 +57,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let extensions = request.extensions_mut();
         let Some(routed) = extensions.get::<Arc<RequestContext>>().cloned() else {
-            // The stack puts it on each request; without it, nobody knows what this one may.
+            // The stack inserts the record into each request. Without it, the client's permissions
+            // are unknown.
             tracing::error!("a request without a record");
             return Box::pin(ready(Err(LocalReply::failed().into())));
         };
@@ -125,10 +128,10 @@ mod tests {
     use crate::Command;
 
     #[tokio::test]
-    async fn a_request_without_a_record_is_an_error_of_this_side_and_goes_no_further() {
+    async fn a_request_without_a_record_gets_a_500_and_is_not_forwarded() {
         use clap::Parser as _;
         let options = Command::parse_from(["vertex-gateway"]).options;
-        let inner = service_fn(|_: Request<()>| async { panic!("it went on") });
+        let inner = service_fn(|_: Request<()>| async { panic!("the request was forwarded") });
         let limits = Arc::new(Limits::new(&options.limits));
         let error = Admission::new(inner, limits, None).oneshot(Request::new(())).await;
         let error: BoxError = error.map(|(): ()| ()).unwrap_err();

@@ -1,4 +1,4 @@
-//! What becomes known of a request on its way to Vertex AI.
+//! Facts about a request, collected while it is sent to Vertex AI.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,53 +13,55 @@ use tower_vertex::{
     route::Upstream,
 };
 
-/// What becomes known on the way to Vertex AI.
+/// Facts about a request that its layers record for the log.
 #[derive(Debug, Default)]
 pub(crate) struct RequestContext {
-    /// Who asked; nobody where nobody has to say.
+    /// The authenticated client; unset if no client keys are configured.
     pub(crate) client: OnceLock<Arc<Client>>,
-    /// Given back with the record: an answer under way counts.
+    /// Permits of the concurrency limits. They are returned when the record is dropped, so a
+    /// response that is still being sent counts.
     pub(crate) permits: OnceLock<Permits>,
-    /// As the client wrote it.
+    /// The model as the client wrote it.
     pub(crate) model: OnceLock<Arc<str>>,
-    /// Each time that it was sent, replays after a 401 not counted.
+    /// Each time the request was sent. Replays after a 401 are not counted.
     pub(crate) attempts: OnceLock<Attempts>,
     responses: Mutex<UpstreamResponses>,
 }
 
-/// The answers of Vertex AI to one request. The last one is passed on.
+/// The responses of Vertex AI to one request. The last one is forwarded to the client.
 #[derive(Debug, Default)]
 pub(crate) struct UpstreamResponses {
     pub(crate) count: usize,
-    /// How Vertex AI broke off the last one, if it did.
+    /// How the last response ended early, if it did.
     pub(crate) reset: Option<End>,
-    /// What came of a 401 to the access token, the last time that there was one.
+    /// The outcome of the token refresh after the latest 401, if there was one.
     pub(crate) token_replay: Option<&'static str>,
 }
 
 impl RequestContext {
-    /// It may be under way, and is about to be.
+    /// Records the permits of an admitted request, which will be sent next.
     pub(crate) fn admit(&self, permits: Permits, extensions: &mut Extensions) {
         let _ = self.permits.set(permits);
         extensions.insert(self.attempts.get_or_init(Attempts::new).clone());
     }
 
-    /// How often the request was sent; `None` if it was not.
+    /// Number of times the request was sent; `None` if it was not.
     pub(crate) fn attempts(&self) -> Option<usize> {
         self.attempts.get().map(Attempts::count).filter(|count| *count > 0)
     }
 
     pub(crate) fn responses(&self) -> MutexGuard<'_, UpstreamResponses> {
-        // They are whole between any two statements.
+        // Every statement leaves the value consistent, so a poisoned lock is still usable.
         self.responses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it was sent the last time; `None` if it was not, or if that is not known.
+    /// The upstream of the last attempt; `None` if there was no attempt, or if its upstream is
+    /// unknown.
     pub(crate) fn upstream(&self) -> Option<Upstream> {
         self.attempts.get()?.with(|attempts| attempts.last()?.upstream.clone())
     }
 
-    /// Writes down what became known on the way.
+    /// Copies the recorded facts to the log entry.
     pub(crate) fn write_to(&self, log: &mut RequestLog) {
         log.client = self.client.get().map(|client| Arc::clone(client.name()));
         log.model = self.model.get().cloned();
@@ -78,7 +80,7 @@ impl RequestContext {
         let responses = self.responses();
         log.end = match log.status {
             Some(_) => responses.reset.unwrap_or(log.end),
-            // What was answered all the same, nobody reads.
+            // Without a status, the client has left: no one reads the response.
             None => End::ClientClosed,
         };
         log.token_replay = responses.token_replay;

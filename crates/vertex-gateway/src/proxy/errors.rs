@@ -1,4 +1,4 @@
-//! What an error on the way to Vertex AI means to the client.
+//! The response that a client gets for an error of the stack.
 
 use http::StatusCode;
 
@@ -11,8 +11,8 @@ use crate::{
 };
 use tower_vertex::{BoxError, Error, route::Upstream};
 
-/// What an error on the way to `upstream` means to the client; told to the log too, unless it is
-/// the client's mistake.
+/// The response to the client for an error of a request to `upstream`. The error is also logged,
+/// unless it is the client's mistake.
 pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
     if let Some(refusal) = error.downcast_ref::<LocalReply>() {
         return refusal.clone();
@@ -58,7 +58,8 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
     LocalReply::new(status, code, message)
 }
 
-/// Vertex AI said something that ends nothing.
+/// The response for an informational (1xx) status from Vertex AI, which does not complete a
+/// request.
 pub(crate) fn unexpected_status(status: StatusCode, upstream: &Upstream) -> LocalReply {
     let origin = upstream.origin();
     tracing::warn!(origin, %status, "no response from upstream");

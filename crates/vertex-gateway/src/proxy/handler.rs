@@ -1,4 +1,5 @@
-//! The stack of the sidecar: the way of a request to Vertex AI, and of an answer or an error back.
+//! The stack of layers between a client and Vertex AI: a request passes through it, and its
+//! response or error returns through it.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -48,10 +49,10 @@ use tower_vertex::{
     },
 };
 
-/// Who pays.
+/// The header that names the project to bill and to charge quota to.
 pub(crate) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
-/// What is forwarded is kept for a retry, and what travels to Vertex AI for a replay, too.
+/// The inner replay body is kept for a retry, and the outer one for a replay after a 401.
 type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
 type SentBody = ReplayBody<ForwardedBody>;
 type UpstreamBody =
@@ -61,20 +62,20 @@ type Authorized = VertexAuth<Traced<Outbound<SentBody>>>;
 type Forwarded = VertexError<IdleTimeout<VertexRoute<Authorized>>>;
 type Stack = VertexModel<Admission<VertexRetry<Forwarded>>>;
 
-/// How often a request was sent to Vertex AI.
+/// The number of times the request was sent to Vertex AI.
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longer ones are nobody's: they would make the log expensive.
+/// A longer id is replaced by a new one, because it would make the log expensive.
 const LONGEST_REQUEST_ID: usize = 128;
 
-/// What serves each request. Cheap to clone.
+/// Serves the requests of clients. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handler {
     stack: Stack,
     pub(crate) shared: Arc<GatewayState>,
 }
 
-/// What all that serve have in common.
+/// The state that all handlers share.
 pub(crate) struct GatewayState {
     pub(crate) upstream: Upstream,
     pub(crate) models: VertexModelLayer,
@@ -83,27 +84,27 @@ pub(crate) struct GatewayState {
     pub(crate) clients: Arc<ArcSwap<Clients>>,
     pub(crate) browsers: Arc<Browsers>,
     pub(crate) listener: Listener,
-    /// Where health checks are answered.
+    /// Path of the health check.
     pub(crate) health_path: Option<String>,
-    /// `None` for HTTP in clear text.
+    /// `None` for plain HTTP.
     pub(crate) tls: Option<Arc<Tls>>,
-    /// How long the head of a request may take.
+    /// Time limit of the TLS handshake.
     pub(crate) tls_handshake_timeout: Duration,
     pub(crate) request_header_timeout: Duration,
     pub(crate) keepalive_timeout: Duration,
     pub(crate) http2_ping_interval: Duration,
     pub(crate) http2_ping_timeout: Duration,
-    /// How long it may be.
+    /// Largest size of a request head.
     pub(crate) max_header_bytes: usize,
     pub(crate) limits: Arc<Limits>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) traces: Traces,
-    /// When it began to serve, in seconds since 1970.
+    /// The start of the gateway, in seconds since 1970.
     pub(crate) since: u64,
-    /// How long a connection to Vertex AI takes requests.
+    /// Age at which a connection to Vertex AI takes no new requests.
     pub(crate) connection_lifetime: Option<Duration>,
     pub(crate) max_request_bytes: usize,
-    /// Whether the log says who is at the other end.
+    /// Whether the log contains the address of the peer.
     pub(crate) log_peer_address: bool,
     pub(crate) response_header_timeout: Option<Duration>,
     pub(crate) stream_idle_timeout: Option<Duration>,
@@ -116,7 +117,7 @@ impl Handler {
         let route = VertexRouteLayer::new(shared.upstream.clone());
         let client = Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime)?;
         let client = shared.traces.layer(client);
-        // Without traces, nothing further in reads the extensions.
+        // Without traces, no inner layer reads the extensions.
         let auth = shared.auth.clone().forward_extensions(shared.traces.is_on());
         let forwarded = route.layer(auth.layer(client));
         let watched = IdleTimeout::new(forwarded, shared.stream_idle_timeout);
@@ -147,14 +148,15 @@ impl Handler {
         let answer = answer(stack, &shared, request, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);
         let answer = answer.catch_unwind().await;
-        // The panic's hook has told of it.
+        // The panic hook has logged the panic.
         let answer = answer.unwrap_or_else(|_panic| Err(LocalReply::failed()));
         let left = answer.as_ref().is_err_and(LocalReply::is_incomplete_request);
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.log.refuse(&refusal);
             let mut answer = refusal.to_response();
             if !call.is_authenticated() && call.activity().refused() {
-                // RFC 9112 §9.6; HTTP/2 has frames for it, and hyper removes this one.
+                // RFC 9112 §9.6. HTTP/2 has its own frames for this, and hyper removes the header
+                // there.
                 let close = const { HeaderValue::from_static("close") };
                 answer.headers_mut().insert(header::CONNECTION, close);
             }
@@ -164,7 +166,7 @@ impl Handler {
         answer.headers_mut().insert(REQUEST_ID, id);
         cors.put_on(answer.headers_mut());
         if let Some(attempts) = record.context.attempts() {
-            // Of the usual number nothing is made.
+            // The usual number needs no allocation.
             let one = const { HeaderValue::from_static("1") };
             let attempts = if attempts == 1 { one } else { attempts.into() };
             answer.headers_mut().insert(ATTEMPTS, attempts);
@@ -219,16 +221,17 @@ async fn answer(
     strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());
     request.extensions_mut().insert(Arc::clone(&record.context));
-    // A reload meanwhile is for the next one.
+    // A reload during this request applies to the next one.
     request.extensions_mut().insert(table);
-    // A clone for each request: readiness that an error leaves unused goes with it.
+    // Each request uses its own clone of the stack, so readiness that an error leaves unused is
+    // dropped with it.
     match stack.oneshot(request).await {
-        // Nothing of ours asks for another protocol, and nobody here could speak it.
+        // The gateway requests no upgrade of the protocol and could not speak another one.
         Ok(response) if response.status().is_informational() => {
             Err(errors::unexpected_status(response.status(), &asked(record, shared)))
         }
         Ok(mut response) => {
-            // RFC 9112 §2.3: the version of an answer is that of whoever sends it.
+            // RFC 9112 §2.3: the version of a response is that of its sender.
             *response.version_mut() = Version::HTTP_11;
             let headers = response.headers_mut();
             let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -241,18 +244,18 @@ async fn answer(
     }
 }
 
-/// Leaves of a client's headers those that may travel to `base`. Before anything is set: a `Connection`
-/// header takes away what it names.
+/// Removes client headers that may not be forwarded to `base`. This must run before the gateway
+/// sets any header, because a `Connection` header removes the headers that it names.
 pub(crate) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
     let more = base.forwarded_headers();
     strip_client_headers(headers, more);
-    // What is billed is not for a client to choose.
+    // A client must not choose the project that is billed.
     if !more.contains(&QUOTA_PROJECT) {
         headers.remove(QUOTA_PROJECT);
     }
 }
 
-/// Who asks, if it is one that may come in. A preflight has no key.
+/// The client of the request, if it is allowed in. A preflight has no key.
 fn welcome(
     shared: &GatewayState,
     request: &Request<Incoming>,
@@ -264,7 +267,7 @@ fn welcome(
     if is_options(request.method()) { Ok(None) } else { clients.authenticate(request.headers()) }
 }
 
-/// The answer to a health check, of which nothing is told.
+/// The response to a health check, which is not recorded.
 fn health(shared: &GatewayState, request: &Request<Incoming>) -> Option<ClientResponse> {
     let path = shared.health_path.as_deref()?;
     let asks = [Method::GET, Method::HEAD].contains(request.method());
@@ -278,7 +281,7 @@ fn health(shared: &GatewayState, request: &Request<Incoming>) -> Option<ClientRe
     Some(answer.map(RecordedBody::unrecorded))
 }
 
-/// Where a request went that got no answer.
+/// The upstream of a request that got no response.
 fn asked(record: &RequestRecord, shared: &GatewayState) -> Upstream {
     record.context.upstream().unwrap_or_else(|| shared.upstream.clone())
 }
@@ -287,7 +290,7 @@ fn local(answer: Response<Bytes>) -> Response<UpstreamBody> {
     answer.map(|body| Either::Right(Full::new(body)))
 }
 
-/// The client's own, if it is fit to be shown, or a new one.
+/// The client's request id if it is valid, or a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let fit = |id: &&HeaderValue| {
         !id.is_empty()
@@ -306,6 +309,6 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
         *digit = b"0123456789abcdef"[(bits & 0xf) as usize];
         bits >>= 4;
     }
-    // Hexadecimal digits are fit for a header.
+    // Hexadecimal digits are valid in a header.
     HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("req_"))
 }

@@ -1,6 +1,8 @@
-//! Answers as they come from Vertex AI: one that falls silent is broken off, and a break is written
-//! down, as is what a 401 led to. Inside the error layer, so that a client is told of silence and of
-//! breaks by an event; and inside the retries, so that each answer is seen.
+//! The idle timeout of responses from Vertex AI, and a record of how they ended and of token
+//! refreshes.
+//!
+//! This layer is inside the error layer, which reports a timeout or a reset to the client as an
+//! event. It is also inside the retry layer, so it sees the response of each attempt.
 
 use std::{
     fmt,
@@ -20,7 +22,7 @@ use super::context::RequestContext;
 use crate::{lazy_timer::LazyTimer, telemetry::request_log::End};
 use tower_vertex::{BoxError, auth::RefreshOutcome};
 
-/// Watches the answers of the service inside.
+/// Applies the idle timeout to the responses of the inner service.
 #[derive(Clone)]
 pub(crate) struct IdleTimeout<S> {
     inner: S,
@@ -28,8 +30,8 @@ pub(crate) struct IdleTimeout<S> {
 }
 
 impl<S> IdleTimeout<S> {
-    /// `idle` is how long an answer may be silent in its middle. A client that is slow itself is not
-    /// counted.
+    /// `idle` is the longest time without data in the middle of a response. Time in which the
+    /// client does not read is not counted.
     pub(crate) fn new(inner: S, idle: Option<Duration>) -> Self {
         Self { inner, idle }
     }
@@ -83,16 +85,16 @@ where
     }
 }
 
-/// The body of such an answer.
+/// The body of a response with an idle timeout.
 #[pin_project]
 pub(crate) struct IdleTimeoutBody<B> {
     #[pin]
     body: B,
     context: Arc<RequestContext>,
-    /// Which of the request's answers it is.
+    /// Position of the response among those of its request, from 1.
     number: usize,
     idle: Option<Duration>,
-    /// Runs while nothing comes.
+    /// Runs while no data arrives.
     timer: LazyTimer,
 }
 
@@ -102,8 +104,8 @@ impl<B> IdleTimeoutBody<B> {
     }
 }
 
-/// What is left of an answer that was not passed on is read while the next one comes: that it broke
-/// off is nobody's concern.
+/// Records how response `number` ended early. The rest of a response that was not forwarded is read
+/// while the next attempt is in progress, so its end is ignored.
 fn record_end(context: &RequestContext, number: usize, how: End) {
     let mut responses = context.responses();
     if number == responses.count {
@@ -111,7 +113,7 @@ fn record_end(context: &RequestContext, number: usize, how: End) {
     }
 }
 
-/// Vertex AI was silent in the middle of an answer.
+/// Vertex AI sent no data in the middle of a response.
 #[derive(Debug)]
 struct UpstreamIdle(Duration);
 

@@ -1,13 +1,13 @@
-//! The way of a request to Vertex AI, and of its response back.
+//! Forwards requests to Vertex AI and returns the responses.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `handler` | the stack of layers, and a request through it |
-//! | `context` | what becomes known of a request on its way |
-//! | `admission` | whether a request may go to its model, and when |
-//! | `idle_timeout` | responses that fall silent or break |
-//! | `recorded_body` | the response to its last byte, where its record is complete |
-//! | `errors` | what an error on the way means to the client |
+//! | `context` | facts about a request, recorded for the log |
+//! | `admission` | whether a client may use a model, and when a request is sent |
+//! | `idle_timeout` | the timeout of idle responses, and how responses end |
+//! | `recorded_body` | the response body, whose end completes the record of the request |
+//! | `errors` | the response to the client for an error |
 //! | `resource` | paths of clients whose base URL was Google's |
 
 pub(crate) mod admission;

@@ -1,4 +1,4 @@
-//! One request, from its arrival to the last byte of its answer: what is told of it at its end.
+//! The record of one request, from its arrival to the last byte of its response.
 
 use std::{
     pin::Pin,
@@ -20,11 +20,11 @@ use crate::telemetry::{
     usage::Scanner,
 };
 
-/// A request that is under way. Told to [`Telemetry`] when it is dropped, which is when the last byte of
-/// its answer was taken, or nobody waits for it any more.
+/// A request in flight. Its drop reports it to [`Telemetry`]: after the last byte of the response
+/// was taken, or when the client no longer waits for it.
 pub(crate) struct RequestRecord {
     pub(crate) log: RequestLog,
-    /// Who asked, and where it went.
+    /// The client, the attempts and their outcome.
     pub(crate) context: Arc<RequestContext>,
     pub(crate) trace: Trace,
     scanner: Scanner,
@@ -55,12 +55,12 @@ fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-/// The body of an answer on its way to the client.
+/// The body of a response to a client.
 #[pin_project]
 pub(crate) struct RecordedBody<B> {
     #[pin]
     body: B,
-    /// In a box, because many hands pass an answer on; `None` for what is not told.
+    /// Boxed, because many layers move a response; `None` for a request that is not recorded.
     record: Option<Box<RequestRecord>>,
 }
 
@@ -69,14 +69,14 @@ impl<B> RecordedBody<B> {
     where
         B: Body,
     {
-        // Nobody asks for a body that is not sent.
+        // A body that is not sent is not polled.
         if record.log.method == Method::HEAD || body.is_end_stream() {
             record.log.end = End::Complete;
         }
         Self { body, record: Some(record) }
     }
 
-    /// The answer to a request of which nothing is told.
+    /// The response to a request that is not recorded.
     pub(crate) fn unrecorded(body: B) -> Self {
         Self { body, record: None }
     }
@@ -102,12 +102,12 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
             if record.log.error_message.is_none() && record.log.status.is_some_and(is_error) {
                 record.error.read(data);
             }
-            // What is fetched again was counted when it was made.
+            // The usage of a stored response was counted when it was created.
             if record.log.method == Method::POST {
                 record.scanner.read(data);
             }
         }
-        // Not every client asks once more at the end.
+        // Not every caller polls again after the last frame.
         if this.body.is_end_stream() {
             record.log.end = End::Complete;
         }

@@ -1,5 +1,5 @@
-//! Paths as clients make them whose base URL was Google's and had only its host swapped: the full path
-//! of an endpoint, `/v1/projects/P/locations/L/endpoints/E/chat/completions`.
+//! Full paths of endpoints, `/v1/projects/P/locations/L/endpoints/E/chat/completions`. A client
+//! sends them if its base URL was Google's and only the host was replaced.
 
 use std::iter;
 
@@ -13,22 +13,24 @@ use tower_vertex::{
     route::{Upstream, resource_of, sub_path, without_prefix},
 };
 
-/// What clients put before the path of a method.
+/// The prefix that clients put before the path of a method.
 pub(crate) const PREFIX: &str = "/v1";
 
-/// As many as an error names.
+/// Largest number of endpoints that an error lists.
 const SHOWN: usize = 5;
 
-/// The upstream that the path of a request names, if it is not where requests go anyway.
+/// The upstream that the path of a request names, if it is not the default upstream.
 #[derive(Clone, Debug)]
 struct Named(Upstream);
 
-/// Makes of the path the one that clients usually send, so that whoever looks at it further in knows
-/// one spelling. If it names an endpoint of an entry of the table, the request goes there.
+/// Rewrites the path to the short form that clients usually send, so inner layers see only one
+/// form. If the path names an endpoint of an entry of the table, the request is sent to that
+/// endpoint.
 ///
 /// # Errors
 ///
-/// 400 for a path that could be read as another one, 404 for an endpoint that requests cannot go to.
+/// Returns 400 for a path that another parser could read differently, and 404 for an endpoint that
+/// is not served.
 pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<(), LocalReply> {
     let path = request.uri().path();
     if !path.ends_with('/') && !path.contains("/projects/") {
@@ -50,7 +52,7 @@ pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result
     let short = PathAndQuery::try_from(format!("{PREFIX}{sub}{query}"));
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = short.ok();
-    // A part of a path that was one makes one.
+    // A part of a valid path is valid.
     let uri = Uri::from_parts(parts).map_err(|_| LocalReply::failed())?;
     let upstream = upstream.clone();
     *request.uri_mut() = uri;
@@ -61,11 +63,13 @@ pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result
     Ok(())
 }
 
-/// Whether a request goes to the endpoint that its path names, now that its model has had its say.
+/// Checks that a request is sent to the endpoint that its path names. The model has been resolved
+/// by now.
 ///
 /// # Errors
 ///
-/// 404 if the model has an entry that leads elsewhere: which of the two was meant is not known.
+/// Returns 404 if the entry of the model has another endpoint: it is unknown which of the two the
+/// client means.
 pub(crate) fn check_named(extensions: &Extensions) -> Result<(), LocalReply> {
     let Some(Named(named)) = extensions.get() else { return Ok(()) };
     let listed = extensions.get::<Locations>();
@@ -85,7 +89,7 @@ pub(crate) fn check_named(extensions: &Extensions) -> Result<(), LocalReply> {
     )))
 }
 
-/// Where requests can go.
+/// All upstreams of the table.
 fn upstreams(table: &ModelTable) -> impl Iterator<Item = &Upstream> {
     let entries = table.entries().flat_map(|entry| {
         let listed = entry.locations().into_iter().flat_map(Locations::upstreams);
@@ -94,7 +98,7 @@ fn upstreams(table: &ModelTable) -> impl Iterator<Item = &Upstream> {
     iter::once(table.base()).chain(entries)
 }
 
-/// Whether `resource`, the name of one with a path behind it, is that of `upstream`.
+/// Whether `resource`, a resource name followed by a path, belongs to `upstream`.
 fn is_at(upstream: &Upstream, resource: &str) -> bool {
     let rest = upstream.resource().and_then(|own| resource.strip_prefix(own));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -104,7 +108,8 @@ fn shown(upstream: &Upstream) -> &str {
     upstream.resource().unwrap_or_default().trim_start_matches('/')
 }
 
-/// What is wrong with a path; if it is that of another endpoint, with all that there are.
+/// The response for a path with a `RouteError`. For the path of another endpoint it lists the
+/// endpoints that are served.
 fn not_served(error: RouteError, table: &ModelTable) -> LocalReply {
     let mut served: Vec<&str> = Vec::new();
     for name in upstreams(table).map(shown).filter(|name| !name.is_empty()) {

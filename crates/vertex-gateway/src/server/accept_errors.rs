@@ -1,4 +1,5 @@
-//! [`AcceptErrors`]: connections that could not be accepted, by every listener of this program.
+//! [`AcceptErrors`] handles connections that could not be accepted, for every listener of this
+//! program.
 
 use std::{io, time::Duration};
 
@@ -6,17 +7,17 @@ use tokio::time::sleep;
 
 use crate::seldom::LogThrottle;
 
-/// The pause after an error of the listener itself. Most often the process is out of descriptors, and
-/// some are closed soon.
+/// The pause after an error of the listener itself. Most often the process is out of descriptors,
+/// and some will be closed soon.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The errors of one listener, which are logged now and then and not each time.
+/// The errors of one listener. They are logged at intervals, not each time.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptErrors(LogThrottle);
 
 impl AcceptErrors {
-    /// The next connection. `accept` is called again after each error, and `what` is the message of the
-    /// log.
+    /// Returns the next connection. `accept` is called again after each error, and `what` is the
+    /// message of the log.
     pub(crate) async fn until_accepted<T, F>(&self, what: &str, mut accept: impl FnMut() -> F) -> T
     where
         F: Future<Output = io::Result<T>>,
@@ -29,7 +30,7 @@ impl AcceptErrors {
         }
     }
 
-    /// Logs the error and waits before the next try, unless the error is of that one connection.
+    /// Logs the error and waits before the next try, unless the error concerns only one connection.
     pub(crate) async fn wait(&self, error: &io::Error, what: &str) {
         if is_of_one_connection(error) {
             return;
@@ -41,8 +42,8 @@ impl AcceptErrors {
     }
 }
 
-/// Whether the next connection may be accepted all the same: this client has left already, or its
-/// network has failed (accept(2)).
+/// Whether the error concerns only one connection, so the next one may be accepted: the client has
+/// already left, or its network has failed (accept(2)).
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind;
     matches!(
@@ -57,7 +58,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// All connections that are accepted without waiting, except those whose client has left.
+/// Accepts all waiting connections, except those whose clients have left.
 pub(super) fn rest<T>(mut next: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
     std::iter::from_fn(move || {
         loop {
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_that_left_does_not_end_the_accepting_of_the_rest() {
+    fn a_client_that_left_does_not_stop_the_accepting_of_waiting_connections() {
         use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
         let mut come = vec![
             Ok(1),

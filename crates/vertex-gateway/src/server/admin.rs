@@ -1,4 +1,4 @@
-//! The admin listener: metrics and health, apart from what clients reach.
+//! The admin listener serves metrics and health, apart from the listener of clients.
 
 use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,11 +26,11 @@ use crate::{
     values::{non_empty, shown_debug},
 };
 
-/// A client that has not sent a request's head by then is not going to.
+/// Time limit of a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// More than scrapers and probes have. For the next one the oldest is closed, so that nobody keeps
-/// a probe out, and none of the descriptors of clients is taken.
+/// More connections than scrapers and probes need. When another one arrives, the oldest is closed.
+/// So a client cannot keep a probe out, and the descriptors of clients stay free.
 const CONNECTIONS: usize = 16;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -46,7 +46,7 @@ pub struct AdminOptions {
 
 shown_debug!(AdminOptions: admin_listen);
 
-/// The listener, bound.
+/// The bound listener.
 #[derive(Debug)]
 pub(crate) struct Admin {
     listener: TcpListener,
@@ -54,7 +54,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// `None` if none is wanted.
+    /// Returns `None` if no address is set.
     pub(crate) async fn bind(
         options: &AdminOptions,
         file: &ConfigFile,
@@ -74,14 +74,14 @@ impl Admin {
         self.addr
     }
 
-    /// Serves for as long as the process lives: while it drains, most of all.
+    /// Serves until the process ends, so also while it drains.
     pub(crate) async fn serve(
         self,
         telemetry: Arc<Telemetry>,
         browsers: Arc<Browsers>,
         max_header_bytes: usize,
     ) {
-        // Whoever reaches another address reads it under a name that is not known here.
+        // On any other address, clients use host names that are unknown here.
         let browsers = self.addr.ip().is_loopback().then_some(browsers);
         let (mut open, errors) = (VecDeque::new(), AcceptErrors::default());
         loop {

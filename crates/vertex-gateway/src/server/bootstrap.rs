@@ -1,5 +1,5 @@
-//! What all that serves stands on: who may come, credentials, the upstream, the token and the table
-//! of models; and that it follows what changes.
+//! The common base of all servers: access control, credentials, the upstream, the token and the
+//! table of models, and their reloads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,22 +34,22 @@ use tower_vertex::{
 };
 use tower_vertex_emulator::Emulator;
 
-/// The options that all that serves has.
+/// The options that `serve` and `ext-authz` share.
 #[derive(Clone, Debug, Args)]
 pub struct ServingOptions {
-    /// Who may ask.
+    /// The keys of clients.
     #[command(flatten)]
     pub clients: ClientOptions,
 
-    /// Which web pages may ask.
+    /// The web pages that may send requests.
     #[command(flatten)]
     pub browsers: BrowserOptions,
 
-    /// The certificate that is shown, and those that others must show.
+    /// The certificate of this server, and the certificates that clients must present.
     #[command(flatten)]
     pub tls: TlsOptions,
 
-    /// Where requests go, and whose credentials they carry.
+    /// The upstream of requests, and the credentials for it.
     #[command(flatten)]
     pub target: TargetOptions,
 
@@ -85,8 +85,8 @@ pub struct ServingOptions {
     )]
     pub drain_delay: Duration,
 
-    /// Time for requests in flight to end after SIGTERM or Ctrl-C, after which they are cut; 0 for
-    /// no limit
+    /// Time for requests in flight to end after SIGTERM or Ctrl-C, after which they are aborted; 0
+    /// for no limit
     #[arg(
         long,
         value_name = "TIME",
@@ -96,11 +96,11 @@ pub struct ServingOptions {
     )]
     pub drain_timeout: Duration,
 
-    /// How it is watched.
+    /// The admin listener.
     #[command(flatten)]
     pub admin: AdminOptions,
 
-    /// What it tells.
+    /// The log.
     #[command(flatten)]
     pub log: LogOptions,
 
@@ -116,14 +116,14 @@ pub struct ServingOptions {
     pub discovery_interval: Duration,
 }
 
-/// Who may come: by keys and certificates, which are files that change.
+/// Access control by keys and certificates, whose files can change.
 pub(crate) struct AccessControl {
     pub(crate) clients: Arc<ArcSwap<Clients>>,
-    /// `None` for clear text.
+    /// `None` without TLS.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) browsers: Arc<Browsers>,
     sources: ClientSources,
-    /// Of the keys and of the certificate.
+    /// The files of the keys, and the files of the certificate.
     watched: [Watched; 2],
 }
 
@@ -142,26 +142,27 @@ impl AccessControl {
         Ok(Self { clients, tls, browsers, sources, watched })
     }
 
-    /// Whether who comes must show a certificate.
+    /// Whether clients must present a certificate.
     pub(crate) fn is_mutual(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.is_mutual())
     }
 }
 
 pub(crate) struct Backend {
-    /// If it is in this process.
+    /// The emulator, if it runs in this process.
     pub(crate) emulator: Option<Arc<Emulator>>,
     pub(crate) identity: Identity,
     pub(crate) upstream: Upstream,
-    /// Trusts what the options name.
+    /// Its trusted hosts are those that the options name.
     pub(crate) auth: VertexAuthLayer,
     pub(crate) catalog: Arc<Catalog>,
-    /// The file of the table, if there is one.
+    /// The configuration file with the table, if there is one.
     watched: Option<Watched>,
 }
 
 impl Backend {
-    /// Finds what the options name, and refuses what is wrong with them.
+    /// Finds the credentials, the upstream and the models of the options, and rejects invalid
+    /// options.
     pub(crate) async fn find(
         target: &TargetOptions,
         retry: &RetryOptions,
@@ -195,8 +196,8 @@ impl Backend {
         Ok(Self { emulator: owned_emulator, identity, upstream, auth, catalog, watched })
     }
 
-    /// Follows what changes, access control too, until the process ends; all of it is read again when
-    /// `again` is told.
+    /// Watches access control and the table of models for changes until the process ends. A
+    /// notification of `again` reloads all of them.
     pub(crate) fn spawn_reloads(
         self,
         access: AccessControl,
@@ -229,8 +230,8 @@ impl Backend {
     }
 }
 
-/// Endpoints that go by name are looked up with a token, which a metadata server in its first seconds
-/// may not give. If it does not for longer, the lookup says why.
+/// Gets the first token for the lookup of endpoints by name, because a metadata server may issue
+/// none in its first seconds. If this takes longer than 30 s, the lookup reports the error.
 async fn first_token(cache: &TokenCache) {
     let until = Instant::now() + Duration::from_secs(30);
     while cache.warm_up().await.is_err() && Instant::now() < until {

@@ -26,20 +26,22 @@ use crate::{
     proxy::handler::Handler,
 };
 
-/// While this process stops, a connection that has sent no request yet may do so for as long, and one
-/// that has may send another: requests on their way are not lost.
+/// While the process stops, a new connection may send its first request for this long, and a
+/// connection that has sent one may send another within [`LAST_CALL`]. So requests in transit are
+/// not lost.
 pub(super) const FIRST_CALL: Duration = Duration::from_secs(1);
 const LAST_CALL: Duration = Duration::from_millis(100);
-/// A closing connection is dropped when nothing has been in flight on it for so long, whatever its
-/// client still sends or fails to send: half a request, or no acknowledgement of a ping.
+/// A closing connection is dropped when nothing has been in flight on it for this long. It does not
+/// matter whether its client still sends half a request, or fails to acknowledge a ping.
 const LINGER: Duration = Duration::from_secs(1);
-/// A closing connection of a stranger is dropped after so long, whatever is in flight on it.
+/// A closing connection without an admitted client is dropped after this time, even if a request is
+/// in flight on it.
 const OUTSTAY: Duration = Duration::from_secs(5);
-/// Requests at a time over one HTTP/2 connection: as many as clients commonly expect, and no more than
-/// one connection should be able to hold.
+/// Largest number of concurrent requests over one HTTP/2 connection. Clients commonly expect this
+/// many, and one connection should not be able to hold more.
 const STREAMS: u32 = 200;
 
-/// Until this process is about to end.
+/// Waits until the process begins to stop.
 pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
@@ -62,7 +64,7 @@ pub(super) async fn serve_connection(
     let builder = auto::Builder::new(streams);
     let Some(tls) = handler.shared.tls.clone() else {
         let closing = until_closing(activity.clone(), stopping, handler.shared.keepalive_timeout);
-        // In a box, because there are two of these futures, and one is used.
+        // Boxed, because there are two of these futures and only one is used.
         return Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
     };
     let authorities = tls.authorities();
@@ -81,7 +83,7 @@ pub(super) async fn serve_connection(
             return tracing::info!(%error, peer_address = activity.shown_peer_address(), "TLS handshake failed");
         }
     };
-    // RFC 7301 §3.2: what was agreed on is what is spoken.
+    // RFC 7301 §3.2: the connection uses the negotiated protocol.
     let builder = match socket.get_ref().1.alpn_protocol() {
         Some(b"h2") => builder.http2_only(),
         Some(b"http/1.1") => builder.http1_only(),
@@ -103,12 +105,12 @@ pub(super) async fn when_woken(future: impl Future<Output = ()>) {
     FuturesUnordered::from_iter([future]).next().await;
 }
 
-/// Until a connection is to take no further request.
+/// Waits until the connection must take no further requests.
 async fn until_closing(activity: Arc<Activity>, stopping: watch::Receiver<bool>, idle: Duration) {
     tokio::select! {
         () = last_call(stopping, &activity) => {}
         () = activity.closed() => {}
-        // hyper has no limit of its own for this.
+        // hyper has no idle timeout of its own.
         () = activity.idle(idle) => {}
     }
 }
@@ -126,11 +128,12 @@ async fn serve_http<I>(
     builder
         .http1()
         .timer(TokioTimer::new())
-        // hyper's timer also runs while the connection is idle: `StrictIo` and `Activity` have one each.
+        // hyper's timer also runs while the connection is idle. `StrictIo` and `Activity` have
+        // their own timers.
         .header_read_timeout(None)
-        // It is read into this buffer, and so are parts of a body.
+        // The request head is read into this buffer, and so are parts of a body.
         .max_buf_size(longest);
-    // A client over HTTP/2 that has vanished does not acknowledge pings.
+    // An HTTP/2 client that has vanished does not acknowledge pings.
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -167,8 +170,8 @@ async fn serve_http<I>(
     }
 }
 
-/// Until a connection is to take no further request: hyper closes one that is idle at once, with
-/// what has come on it and was not yet read.
+/// Waits for a last request before the connection is closed. hyper closes an idle connection at
+/// once and discards data that has arrived but was not read.
 async fn last_call(stopping: watch::Receiver<bool>, activity: &Activity) {
     stopped(stopping).await;
     let first = async {

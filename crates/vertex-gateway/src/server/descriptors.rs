@@ -1,23 +1,23 @@
-//! File descriptors: how many there are, and for how many clients they are enough.
+//! The limit of open files, and the number of connections that it allows.
 
-/// Descriptors for all that is not a request: the listeners, the admin listener's connections, those
-/// to the token server, the log, and files that are read again.
+/// Descriptors for everything that is not a request: the listeners, the connections of the admin
+/// listener and to the token server, the log, and the reloaded files.
 const RESERVE: u64 = 64;
-/// Each worker has a runtime, with a queue of events of its own.
+/// Descriptors of one worker, whose runtime has its own event queue.
 const OF_A_WORKER: u64 = 8;
 
-/// Raises the limit of open files as far as the system lets it, and says what it is now.
+/// Raises the limit of open files as far as the system permits, and returns the limit.
 pub(crate) fn raise_limit() -> u64 {
-    // What the system refuses stays as it was, which it does not tell then. Nobody has fewer.
+    // If the system refuses, the limit is unchanged but unknown. Every system allows at least 1024.
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024)
 }
 
-/// For how many connections of clients the descriptors are enough, and for how many requests: each has
-/// one, and a request has one more to Vertex AI.
+/// The number of client connections, and of requests, for which the descriptors suffice. Each
+/// connection takes one descriptor, and each request takes another one to Vertex AI.
 pub(crate) fn share(descriptors: u64, workers: usize) -> usize {
     let reserve = RESERVE.saturating_add(OF_A_WORKER.saturating_mul(workers as u64));
     let free = descriptors.saturating_sub(reserve);
-    // With too few for a reserve, some are served all the same.
+    // With too few descriptors for the reserve, some clients are served nevertheless.
     usize::try_from((free / 2).max(descriptors / 8).max(1)).unwrap_or(usize::MAX)
 }
 

@@ -1,4 +1,4 @@
-//! The listener of clients: connections are accepted and given to the workers.
+//! The listener of clients accepts connections and passes them to the workers.
 
 use std::{future::Future, io, net::SocketAddr, pin::pin};
 
@@ -25,7 +25,7 @@ pub(crate) fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Error {
 ///
 /// # Errors
 ///
-/// There is no worker left.
+/// Returns an error if no worker is left.
 pub(crate) async fn accept(
     listener: &TcpListener,
     workers: &Workers,
@@ -39,7 +39,7 @@ pub(crate) async fn accept(
         };
         let served = match accepted {
             Ok((socket, _)) => {
-                // Those that come meanwhile wait in the kernel.
+                // Further connections wait in the kernel meanwhile.
                 let (room, stops) = tokio::select! {
                     room = workers.room() => (room, false),
                     () = &mut stop => (None, true),
@@ -62,11 +62,11 @@ pub(crate) async fn accept(
     }
 }
 
-/// Closes the listener. Connections that the system has accepted already are served, because their
-/// clients do not know that the process ends.
+/// Closes the listener. Connections that the kernel has already accepted are still served, because
+/// their clients cannot know of the shutdown.
 pub(crate) fn accept_rest(listener: TcpListener, workers: &Workers) {
     let Ok(listener) = listener.into_std() else { return };
-    // It does not block.
+    // The listener does not block.
     let next = || listener.accept().map(|(socket, _)| socket);
     for socket in rest(next) {
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));

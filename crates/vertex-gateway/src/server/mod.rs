@@ -1,8 +1,8 @@
-//! The listeners, and what they stand on.
+//! The listeners and their common base.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `bootstrap` | who may come, credentials, upstream, token and models |
+//! | `bootstrap` | access control, credentials, upstream, token and models |
 //! | `listener` | accepts connections of clients |
 //! | `worker` | the threads that serve them |
 //! | `register` | which connections are open, and which one is closed when there is no room |

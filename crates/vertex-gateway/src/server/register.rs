@@ -1,4 +1,5 @@
-//! [`ConnectionRegistry`]: the connections that are open, and which of them is closed when there is no room.
+//! [`ConnectionRegistry`] lists the open connections and selects one to close when there is no
+//! room.
 
 use std::{
     collections::HashMap,
@@ -10,11 +11,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::FIRST_CALL;
 use crate::inbound::activity::Activity;
 
-/// All connections that are open.
+/// All open connections.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionRegistry(Mutex<HashMap<u64, Arc<Activity>>>);
 
-/// A connection in the register until it is dropped.
+/// A connection that is registered until it is dropped.
 #[derive(Debug)]
 pub(super) struct RegisteredConnection {
     number: u64,
@@ -34,8 +35,9 @@ impl ConnectionRegistry {
         RegisteredConnection { number, activity, open: Arc::clone(self), _room: room }
     }
 
-    /// Closes the connection that has been a stranger's for the longest, whatever is in flight on it.
-    /// Connections that never carried a request of an admitted client come first.
+    /// Closes the connection that has been without an admitted client for the longest, even if a
+    /// request is in flight on it. Connections that never carried a request of an admitted client
+    /// come first.
     pub(super) fn evict_a_stranger(&self) {
         let open = self.lock();
         let strangers = open.iter().filter_map(|(number, activity)| {
@@ -69,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_connection_that_was_a_strangers_for_the_longest_makes_room() {
+    async fn the_connection_without_an_admitted_client_for_the_longest_is_evicted() {
         let open = Arc::<ConnectionRegistry>::default();
         let mut all = Vec::new();
         for number in 0..4 {
@@ -82,18 +84,19 @@ mod tests {
             all.iter().map(is_evicted).collect::<Vec<_>>()
         };
         let call = |of: &RegisteredConnection| of.activity.call(http::Version::HTTP_11);
-        // The first has shown a key. The second is being answered, but not as one that may ask.
+        // The first connection has shown a valid key. The second one has a request in flight, but
+        // no valid key.
         let good = call(&all[0]);
         good.let_in();
         let _refused = call(&all[1]);
         assert_eq!(evicted(&all), [false, true, false, false]);
         drop(all.remove(1));
-        // Whoever is let in between the look and the end stays.
+        // A client that is admitted between the selection and the eviction keeps its connection.
         open.evict_a_stranger();
         let late = call(&all[1]);
         late.let_in();
         assert_eq!(all.iter().map(is_evicted).collect::<Vec<_>>(), [false, false, false]);
-        // A stream of an hour, and a key that is revoked then.
+        // The streams run for an hour, and a key is revoked then.
         tokio::time::advance(Duration::from_secs(3600)).await;
         drop((good, late));
         assert_eq!(evicted(&all), [false, false, true]);

@@ -1,7 +1,7 @@
-//! Files that are read again when they change.
+//! Reloads files when they change.
 //!
-//! A task for each thing that is made of files: one that takes its time, because its disk is away or
-//! because Vertex AI is asked for something, holds up no other.
+//! Each thing that is loaded from files has its own task. A slow reload, because a disk is
+//! unavailable or because Vertex AI has to respond, does not delay the others.
 
 use std::{fs::Metadata, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,26 +16,27 @@ use crate::{error::Error, values::LONGEST_FILE};
 use tower_vertex::regular_file::{self, FileError};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Between the two looks that a signal asks for.
+/// Time between the two looks after a signal.
 const SHORT: Duration = Duration::from_millis(200);
-/// Whoever waits for a change to be in force is told by then that it is not.
+/// A read that takes longer is logged, for an operator who waits for a change to take effect.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Times of files are as coarse as two seconds. For so many looks after a change they are not trusted
-/// to tell of the next one,
+/// Timestamps of files can be as coarse as two seconds. For this many looks after a change, the
+/// content is read regardless of them.
 const UNSETTLED: u32 = 3;
-/// and at every so many looks they are not either: not all systems of files keep them.
+/// The content is also read at every look with a multiple of this number, because not all file
+/// systems keep timestamps.
 const DISTRUSTED: u32 = 60;
 
-/// Of a file's bytes; or why there are none.
+/// The hash of a file's bytes, or the reason why they could not be read.
 type Content = Result<[u8; 32], FileError>;
 
-/// What changes when a file does. Two changes may have the same.
+/// Metadata that changes when a file changes. Two contents can have the same metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     length: u64,
     modified: Option<std::time::SystemTime>,
-    /// Device, inode and the time of the last change of the inode, which nobody can set back.
+    /// Device, inode, and the time of the last change of the inode, which cannot be set back.
     #[cfg(unix)]
     inode: (u64, u64, i64, i64),
 }
@@ -57,7 +58,7 @@ impl Stamp {
 struct File {
     path: PathBuf,
     stamp: Option<Stamp>,
-    /// How often it was looked at since its stamp changed.
+    /// Number of looks since the stamp changed.
     looks: u32,
     content: Content,
 }
@@ -70,7 +71,8 @@ impl File {
     }
 
     fn look(&mut self) -> Content {
-        // Of the file behind a link; and before it is read, so that no later change is missed.
+        // The metadata is that of the file behind a link. It is read before the content, so that no
+        // later change is missed.
         let stamp = std::fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
         self.looks = if stamp == self.stamp { self.looks.wrapping_add(1) } else { 0 };
         self.stamp = stamp;
@@ -86,24 +88,25 @@ impl File {
     }
 }
 
-/// Something made of files, which can be made anew.
+/// Something that is loaded from files and can be reloaded.
 pub(crate) struct Watched {
     what: &'static str,
     files: Vec<File>,
-    /// What it was made of, or could not be made of, the last time.
+    /// The contents of the last reload, whether it succeeded or not.
     last: Vec<Content>,
-    /// What is to be made of it if it is there at the next look, too: files are not always written
-    /// at one go.
+    /// New contents, which are loaded if the next look finds them again. Files are not always
+    /// written at once.
     next: Option<Vec<Content>>,
-    /// For how many looks no two were alike.
+    /// Number of looks in a row that found new contents.
     restless: u32,
-    /// Whether it is to be made anew without a change.
+    /// Whether to reload without a change.
     forced: bool,
     reload: Box<dyn Fn() -> Result<(), Error> + Send>,
 }
 
 impl Watched {
-    /// To be called before the files are read for the first time, so that no change is missed.
+    /// This must be called before the files are read for the first time, so that no change is
+    /// missed.
     pub(crate) fn new(what: &'static str, files: Vec<PathBuf>) -> Self {
         let files: Vec<_> = files.into_iter().map(File::new).collect();
         let last = files.iter().map(|file| file.content).collect();
@@ -111,7 +114,8 @@ impl Watched {
         Self { what, files, last, next: None, restless: 0, forced: false, reload }
     }
 
-    /// What to do: put the new in force, or leave the old there and say why.
+    /// Sets the reload. It applies the new contents, or keeps the previous ones and returns an
+    /// error.
     pub(crate) fn reloading(
         mut self,
         reload: impl Fn() -> Result<(), Error> + Send + 'static,
@@ -131,8 +135,8 @@ impl Watched {
             self.next = None;
         } else if self.next.as_ref() == Some(&content) {
             self.reload();
-            // What was put in force was read once more; if the file was written to meanwhile, once
-            // more it is.
+            // The files are read again after the reload. If one was written to meanwhile, its new
+            // contents can be loaded at the next look.
             let after = self.content();
             self.next = (after != content).then_some(after);
             self.last = content;
@@ -157,7 +161,7 @@ impl Watched {
     }
 }
 
-/// Looks for changes for ever; reads everything again, changed or not, when `again` is notified.
+/// Looks for changes forever. When `again` is notified, everything is reloaded, changed or not.
 pub(crate) fn watch_files(all: Vec<Watched>, again: Arc<Notify>) {
     let (tell, told) = watch::channel(());
     for watched in all {
@@ -177,8 +181,8 @@ async fn follow(mut watched: Watched, mut again: watch::Receiver<()>) {
         let pause = if watched.forced { SHORT } else { INTERVAL };
         tokio::select! {
             () = sleep(pause) => {}
-            // One that comes before the second look is for the next reading: else those that come
-            // one after the other would put it off for ever.
+            // A signal before the second look waits for the next reload. Otherwise signals in quick
+            // succession would postpone the reload forever.
             told = again.changed(), if !watched.forced => {
                 if told.is_err() {
                     return;
@@ -187,7 +191,7 @@ async fn follow(mut watched: Watched, mut again: watch::Receiver<()>) {
                 watched.next = None;
             }
         }
-        // Off the threads that serve: a disk may be slow.
+        // A blocking thread looks at the files, because a disk may be slow.
         let mut looking = tokio::task::spawn_blocking(move || {
             watched.look();
             watched
@@ -233,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_counts_when_it_was_seen_twice_alike() {
+    fn a_changed_file_is_reloaded_when_two_looks_find_the_same_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         fs::write(&path, "one").unwrap();
@@ -243,15 +247,15 @@ mod tests {
             watched.look();
             count.load(Relaxed)
         };
-        // It is being written.
+        // The file is being written.
         assert_eq!((after(""), after("t"), after("tw"), after("two")), (0, 0, 0, 0));
         assert_eq!((after("two"), after("two")), (1, 1));
-        // What is taken back before it counted has not changed.
+        // A change that is undone before the second look is no change.
         assert_eq!((after("three"), after("two"), after("two")), (1, 1, 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn signals_without_end_do_not_put_the_reading_off() {
+    async fn repeated_signals_do_not_postpone_the_reload() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         fs::write(&path, "one").unwrap();
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_seen_though_length_and_time_stay() {
+    fn a_change_with_the_same_length_and_modification_time_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         fs::write(&path, "one").unwrap();
@@ -287,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_told_once_and_a_file_is_read_again_after_it() {
+    fn a_file_that_becomes_a_directory_is_removed_and_returns_is_reloaded_once_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         fs::write(&path, "one").unwrap();

@@ -1,4 +1,4 @@
-//! What the system tells this process, and what it is told.
+//! Signals from the system, and notifications to systemd.
 
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::{signal, sync::Notify};
 
 use crate::error::Error;
 
-/// Told on each SIGHUP, where there is such a signal.
+/// Returns a [`Notify`] that is notified on each SIGHUP, on systems that have this signal.
 pub(crate) fn sighup() -> Result<Arc<Notify>, Error> {
     let told = Arc::new(Notify::new());
     #[cfg(unix)]
@@ -23,7 +23,7 @@ pub(crate) fn sighup() -> Result<Arc<Notify>, Error> {
     Ok(told)
 }
 
-/// Tells systemd, if it started this as a service of `Type=notify`.
+/// Sends `state` to systemd, if it started this process as a service of `Type=notify`.
 pub(crate) fn notify_systemd(state: &str) {
     #[cfg(unix)]
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
@@ -38,42 +38,42 @@ fn cannot_listen_for(error: io::Error) -> Error {
     Error::new(format!("cannot listen for signals: {error}"))
 }
 
-/// What comes within this time of the first signal is the same one: whoever ends a group of processes,
-/// and each of them, sends two.
+/// A signal within this time after the first one is the same signal. A supervisor that signals a
+/// process group, and each of its processes, sends two.
 const SAME: Duration = Duration::from_millis(100);
 
-/// The time from a signal to the end, which a second signal cuts short.
+/// The time from a signal to the end of the process, which a second signal shortens.
 pub(crate) struct Ending {
     second: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Ending {
-    /// To be called when the first signal has come: what comes from now on is the second.
+    /// This must be called when the first signal has arrived. A later signal is the second one.
     pub(crate) fn begin() -> Self {
         let second = async {
             tokio::time::sleep(SAME).await;
             match stop_signal() {
                 Ok(stop) => stop.await,
-                // Nobody can tell of it.
+                // Without a handler, a second signal cannot be detected.
                 Err(_) => std::future::pending().await,
             }
         };
         Self { second: Box::pin(second) }
     }
 
-    /// While connections are still accepted.
+    /// Waits while connections are still accepted.
     pub(crate) async fn delay(&mut self, delay: Duration) {
         tracing::info!(
             "received a signal; accepting connections for {delay:?} more (--drain-delay)"
         );
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
-            // It has come, and counts for what is under way, too.
+            // A second signal also ends the wait for requests in flight.
             () = &mut self.second => self.second = Box::pin(std::future::ready(())),
         }
     }
 
-    /// While what is under way is waited for.
+    /// Waits until the time for requests in flight is over.
     pub(crate) async fn patience(self, limit: Option<Duration>) {
         let limit = async {
             match limit {
@@ -89,7 +89,7 @@ impl Ending {
     }
 }
 
-/// Ctrl-C or SIGTERM. The signal is taken from now on, not from the first poll.
+/// Waits for Ctrl-C or SIGTERM. This call installs the handlers, not the first poll.
 pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, Error> {
     #[cfg(unix)]
     {

@@ -1,9 +1,9 @@
-//! The workers, and the connections that they are given.
+//! The workers and their connections.
 //!
-//! Each worker is a thread with a runtime and a pool of upstream connections of its own: a request stays
-//! on one thread, and what all workers share (the token, the limits, the metrics) is locked for moments
-//! only. Each new connection goes to the worker that has the fewest, so that a few long ones do not meet
-//! on one thread by chance.
+//! Each worker is a thread with its own runtime and its own pool of upstream connections, so a
+//! request stays on one thread. State that all workers share (the token, the limits, the metrics)
+//! is locked only for moments. Each new connection goes to the worker with the fewest connections,
+//! so that a few long ones do not meet on one thread by chance.
 
 use std::{
     future::Future,
@@ -34,12 +34,12 @@ use crate::{
     seldom::LogThrottle,
 };
 
-/// The time that a worker has to drop what it serves.
+/// Time for a worker to drop its connections.
 const CUT: Duration = Duration::from_secs(1);
-/// How often a stranger's connection is looked for while there is no room.
+/// Interval of the search for a connection to close while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A connection on its way to a worker.
+/// A connection that is passed to a worker.
 struct Accepted {
     socket: std::net::TcpStream,
     admitted: RegisteredConnection,
@@ -48,25 +48,25 @@ struct Accepted {
 /// A thread that serves connections.
 struct Worker {
     sockets: mpsc::UnboundedSender<Accepted>,
-    /// How many it has.
+    /// The number of its connections.
     connections: Arc<AtomicUsize>,
-    /// Sent when the last of them has ended.
+    /// Receives a message when the last connection has ended.
     done: oneshot::Receiver<()>,
 }
 
-/// All of them.
+/// All workers.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
-    /// Dropped when connections are no longer to be waited for.
+    /// Dropped when the remaining connections are to be closed.
     cut: watch::Sender<()>,
-    /// For so many connections at a time.
+    /// Permits for the largest number of connections; `None` for no limit.
     room: Option<Arc<Semaphore>>,
     open: Arc<ConnectionRegistry>,
     full: LogThrottle,
 }
 
 impl Workers {
-    /// Starts `number` workers, for as many `connections` at a time; `None` is any number.
+    /// Starts `number` workers for at most `connections` at a time; `None` means no limit.
     pub(crate) fn start(
         shared: &Arc<GatewayState>,
         number: usize,
@@ -80,7 +80,7 @@ impl Workers {
         Ok(Self { workers, cut, room, open: Arc::default(), full: LogThrottle::default() })
     }
 
-    /// Waits until there is room for one more connection, which has come.
+    /// Waits until there is room for a connection that was accepted.
     pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         let room = self.room.as_ref()?;
         if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
@@ -93,25 +93,25 @@ impl Workers {
         loop {
             self.open.evict_a_stranger();
             if let Ok(permit) = timeout(LOOK, &mut permit).await {
-                // It is never closed.
+                // The semaphore is never closed.
                 return permit.ok();
             }
         }
     }
 
-    /// Gives a connection to the worker that has the fewest.
+    /// Passes a connection to the worker with the fewest connections.
     pub(super) fn serve(
         &self,
         socket: TcpStream,
         room: Option<OwnedSemaphorePermit>,
     ) -> io::Result<()> {
         static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        // Without it, each small chunk of a stream waits for an acknowledgement. A socket that
-        // refuses is slow, not wrong.
+        // Without this option, each small chunk of a stream waits for an acknowledgement. A socket
+        // that refuses it is slow, but works.
         let _ = socket.set_nodelay(true);
         let socket = socket.into_std()?;
         let admitted = self.open.admit(NUMBER.fetch_add(1, Relaxed), room);
-        give(&self.workers, Accepted { socket, admitted })
+        dispatch(&self.workers, Accepted { socket, admitted })
     }
 
     /// Waits for the requests in flight until `patience` ends. Returns whether all of them were
@@ -135,22 +135,21 @@ impl Workers {
         };
         drop(cut);
         if !whole {
-            // A request that is cut off gets its line in the log, and spans, as soon as its worker has
-            // noticed.
+            // An aborted request gets its log line and its spans as soon as its worker has noticed.
             let _ = tokio::time::timeout(CUT, all).await;
         }
         whole
     }
 
-    /// How many connections there are.
+    /// The number of open connections.
     pub(crate) fn connections(&self) -> usize {
         self.workers.iter().map(|worker| worker.connections.load(Relaxed)).sum()
     }
 }
 
-/// Gives a connection to the worker that has the fewest. A worker that has ended has panicked, which its
-/// thread has logged; the others continue.
-fn give(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
+/// Passes a connection to the worker with the fewest connections. A worker that has ended has
+/// panicked, which its thread has logged. The other workers continue.
+fn dispatch(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
     loop {
         let alive = workers.iter().filter(|worker| !worker.sockets.is_closed());
         let Some(idlest) = alive.min_by_key(|worker| worker.connections.load(Relaxed)) else {
@@ -159,7 +158,7 @@ fn give(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
         idlest.connections.fetch_add(1, Relaxed);
         match idlest.sockets.send(accepted) {
             Ok(()) => return Ok(()),
-            // The worker has ended since.
+            // The worker has ended in the meantime.
             Err(unsent) => {
                 idlest.connections.fetch_sub(1, Relaxed);
                 accepted = unsent.0;
@@ -168,7 +167,7 @@ fn give(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
     }
 }
 
-/// Why no connection is served any more.
+/// The error when no worker is left.
 const NO_WORKER: &str = "all workers have panicked; the log has the details";
 
 impl Worker {
@@ -182,7 +181,8 @@ impl Worker {
         let runtime = runtime.map_err(cannot)?;
         let run = move || {
             runtime.block_on(work(handler, incoming, counter, is_cut));
-            // Lookups of names may hang in the system's resolver, so no one waits for them.
+            // Name lookups can hang in the system's resolver, so the runtime does not wait for
+            // them.
             runtime.shutdown_background();
             let _ = is_done.send(());
         };
@@ -191,7 +191,7 @@ impl Worker {
     }
 }
 
-/// Serves connections until no more come and all of them have ended or are cut off.
+/// Serves connections until no more arrive and all of them have ended, or until they are aborted.
 async fn work(
     handler: Handler,
     mut sockets: mpsc::UnboundedReceiver<Accepted>,
@@ -227,7 +227,7 @@ async fn work(
             Err(error) => tracing::warn!(%error, "connection not served"),
         }
     }
-    // The handler holds no connection.
+    // Only connections hold receivers now, so `stop` closes with the last connection.
     drop((handler, stopping));
     stop.send_replace(true);
     tokio::select! {
@@ -236,7 +236,7 @@ async fn work(
     }
 }
 
-/// Counts as a connection of its worker until it is dropped.
+/// Counts a connection of the worker until it is dropped.
 struct OpenConnection(Arc<AtomicUsize>);
 
 impl Drop for OpenConnection {
@@ -267,12 +267,12 @@ mod tests {
         drop(incoming);
         let workers = [dead, alive];
         for number in 0..10 {
-            give(&workers, accepted(number)).unwrap();
-            assert!(at_alive.try_recv().is_ok(), "it went to the one that has ended");
+            dispatch(&workers, accepted(number)).unwrap();
+            assert!(at_alive.try_recv().is_ok(), "the ended worker got the connection");
         }
         assert_eq!(workers[0].connections.load(Relaxed), 0);
         drop(at_alive);
-        let error = give(&workers, accepted(10)).unwrap_err();
+        let error = dispatch(&workers, accepted(10)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     }
 }

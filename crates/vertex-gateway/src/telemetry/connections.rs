@@ -1,4 +1,4 @@
-//! How many connections are open.
+//! Counts of open connections.
 
 use std::{
     io::{self, IoSlice},
@@ -13,14 +13,14 @@ use pin_project::pin_project;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tower::Service;
 
-/// Those of one kind.
+/// The counts of one kind of connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     pub(super) open: Gauge,
     pub(super) opened: Counter,
 }
 
-/// Counts as an open one until it is dropped.
+/// Counts as an open connection until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Counted(Gauge);
 
@@ -38,7 +38,7 @@ impl Drop for Counted {
     }
 }
 
-/// A connector whose connections count.
+/// A connector that counts its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct CountConnections<C> {
     connector: C,
@@ -65,7 +65,7 @@ impl<C: Service<Uri>> Service<Uri> for CountConnections<C> {
     }
 }
 
-/// A connection that will count.
+/// A connection that is counted once it is open.
 #[pin_project]
 pub(crate) struct Connecting<F> {
     #[pin]
@@ -83,7 +83,7 @@ impl<F: Future<Output = Result<I, E>>, I, E> Future for Connecting<F> {
     }
 }
 
-/// A connection that counts.
+/// A connection that is counted.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct CountedIo<I> {

@@ -1,14 +1,14 @@
-//! The two forms in which metrics are told, and which of them somebody wants.
+//! The two formats of the metrics, and the choice between them.
 //!
-//! prometheus-client writes OpenMetrics alone. The older text format 0.0.4, which every scraper knows
-//! and a browser shows, differs in the lines about a family: it has no units, no end and no `info`,
-//! and a counter's family has the name of its samples.
+//! prometheus-client writes only OpenMetrics. The older text format 0.0.4, which every scraper
+//! knows and a browser shows, differs in the lines about a family. It has no units, no end marker
+//! and no `info`, and the family of a counter has the name of its samples.
 
 use std::{collections::HashMap, fmt::Write as _};
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// A form of `/metrics`.
+/// A format of `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Version 0.0.4.
@@ -17,16 +17,17 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// What `Accept` likes best of both; the older one if it does not say, or likes neither.
+    /// The format that `Accept` prefers. The older one is used if the header states no preference
+    /// or accepts neither.
     pub(crate) fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges = values.flat_map(|value| value.split(',')).filter_map(Self::of_range);
-        // Of those that are liked as much, the first.
+        // The first of equal preferences wins.
         let best = ranges.reduce(|best, next| if next.1 > best.1 { next } else { best });
         best.map_or(Self::Text, |(form, _)| form)
     }
 
-    /// What a range of media types stands for, and how much it is liked.
+    /// The format for a range of media types, and its quality.
     fn of_range(range: &str) -> Option<(Self, f32)> {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next()?.to_ascii_lowercase();
@@ -59,7 +60,7 @@ impl Form {
         }
     }
 
-    /// This form of OpenMetrics as prometheus-client writes them.
+    /// Converts the OpenMetrics text of prometheus-client to this format.
     pub(super) fn of(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,
@@ -89,7 +90,7 @@ fn text(open_metrics: &str) -> String {
             kind => ("", kind.unwrap_or("untyped")),
         };
         let said = if what == "TYPE" { kind } else { said };
-        // A `String` takes all that is written.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(text, "# {what} {name}{suffix} {said}");
     }
     text
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scraper_gets_the_form_that_it_likes_best_and_a_browser_text() {
+    fn a_scraper_gets_its_preferred_format_and_a_browser_gets_text() {
         use Form::{OpenMetrics, Text};
         for (accept, form) in [
             (None, Text),
@@ -131,7 +132,7 @@ mod tests {
                 OpenMetrics,
             ),
             (
-                // With protobuf, which is not here, first.
+                // Protobuf, which is not supported, has the highest quality.
                 Some(
                     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
                      encoding=delimited;q=0.7,application/openmetrics-text;version=1.0.0;q=0.6,\
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_form_names_families_as_their_samples_and_knows_no_info() {
+    fn the_older_format_names_families_after_their_samples_and_has_no_info() {
         let open_metrics = "\
 # HELP a_build What runs.
 # TYPE a_build info

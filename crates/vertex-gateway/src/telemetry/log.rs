@@ -1,7 +1,7 @@
-//! The log: on standard error, short for people who look on, as text, or as JSON for machines.
+//! The log on standard error: short lines for people who watch, text, or JSON for machines.
 //!
-//! A thread of its own writes it. When nobody reads standard error, or its disk is full, lines are
-//! lost and counted; no request waits for them.
+//! A separate thread writes the log. If standard error is not read, or its disk is full, lines are
+//! lost and counted. No request waits for them.
 
 mod json;
 mod text;
@@ -27,13 +27,13 @@ use self::{
 use crate::{error::Error, values::non_empty};
 use tower_vertex::shown;
 
-/// What is behind standard error may pause for so many lines before some are lost; they have
-/// about 400 bytes each.
+/// The reader of standard error may pause for this many lines before some are lost. A line has
+/// about 400 bytes.
 const LINES: usize = 16 << 10;
-/// Lines that come fast are written together.
+/// Size of the buffer in which lines that follow each other quickly are written together.
 const BUFFER: usize = 64 << 10;
-/// The lines that were lost because too many waited, if there is a log. One for the process, as the
-/// log is.
+/// Counter of the lines that were lost because too many were waiting, if there is a log. There is
+/// one per process, as for the log.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 /// The lines that were lost because they could not be written.
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
@@ -50,7 +50,7 @@ pub struct LogOptions {
     pub log_peer_address: bool,
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum LogFormat {
@@ -65,17 +65,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Writes what is left of the log when it is dropped, for up to a second.
+/// Writes the rest of the log when it is dropped, for up to a second.
 #[derive(Debug)]
 #[must_use = "lines are lost that were not written when it is dropped"]
 pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 
-/// Starts the log of the process in this form, at the level that `VERTEX_GATEWAY_LOG` (a filter of
-/// `tracing`, such as `warn,tower_vertex=info`) says, or else at `level`.
+/// Starts the log of the process in this format. The level is that of `VERTEX_GATEWAY_LOG` (a
+/// filter of `tracing`, such as `warn,tower_vertex=info`), or else `level`.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = non_empty(&set).unwrap_or(level);
-    // The parser's own error repeats parts of it.
+    // The parser's own error repeats parts of the value.
     let filter = EnvFilter::try_new(filter).map_err(|_| {
         Error::new(format!(
             "invalid VERTEX_GATEWAY_LOG {:?}: give a level, such as warn, or a filter, such as {LEVEL}",
@@ -95,14 +95,14 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
         LogFormat::Auto | LogFormat::Text => log.event_format(Text).init(),
         LogFormat::Json => {
             log.event_format(Json).init();
-            // In the middle of JSON, nobody reads what the default hook writes.
+            // The default hook writes text, which a reader of JSON does not see.
             panic::set_hook(Box::new(panicked));
         }
     }
     Ok(LogGuard(guard))
 }
 
-/// Writes lines that come fast together, and counts those that it cannot write.
+/// Writes lines that follow each other quickly together, and counts lines that cannot be written.
 struct LineBuffer<W> {
     writer: W,
     buffer: Vec<u8>,
@@ -111,14 +111,15 @@ struct LineBuffer<W> {
 impl<W: Write> Write for LineBuffer<W> {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.buffer.len() + lines.len() > BUFFER {
-            // Those that were there before are counted if they are lost, and these are not.
+            // If the earlier lines are lost, they are counted. The new lines are kept.
             let _ = self.flush();
         }
         self.buffer.extend_from_slice(lines);
         Ok(lines.len())
     }
 
-    /// What cannot be written is let go: who comes back to a full disk wants the lines of now.
+    /// Lines that cannot be written are dropped, because current lines are more useful once the
+    /// disk has room again.
     fn flush(&mut self) -> io::Result<()> {
         let mut rest = &self.buffer[..];
         let mut written = Ok(());
@@ -137,7 +138,7 @@ impl<W: Write> Write for LineBuffer<W> {
     }
 }
 
-/// The level where nothing else is said.
+/// The default level.
 pub(crate) const LEVEL: &str = "warn,tower_vertex=info,vertex_gateway=info";
 
 fn panicked(panic: &PanicHookInfo<'_>) {
@@ -148,7 +149,7 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     tracing::error!(at, panic = text, "panicked");
 }
 
-/// How many lines were lost, because nobody read them or there was no place for them.
+/// Number of lines that were lost, because they were not read or could not be written.
 pub(crate) fn lost_lines() -> u64 {
     UNWRITTEN.load(Relaxed) + LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
@@ -157,7 +158,7 @@ pub(crate) fn lost_lines() -> u64 {
 mod tests {
     use super::*;
 
-    /// A disk with so much room.
+    /// A disk with limited room.
     struct Disk(Vec<u8>, usize);
 
     impl Write for Disk {

@@ -1,7 +1,7 @@
-//! What is counted of requests. `docs/operations.md` lists the metrics.
+//! The metrics of requests. `docs/operations.md` lists them.
 //!
-//! A label never has what a client wrote but the name of a model that was served, and of those
-//! only so many: each combination of labels is memory, here and in Prometheus.
+//! The only text of a client in a label is the name of a model that was served, and the number of
+//! such names is limited. Each combination of labels takes memory, here and in Prometheus.
 
 use std::{
     collections::HashMap,
@@ -24,27 +24,28 @@ use super::{
 use crate::printable::fit;
 use tower_vertex::token::TokenCache;
 
-/// From an answer out of memory to a model that thinks for long.
+/// The buckets range from a cached response to a model that computes for a long time.
 const FIRST_BYTE: [f64; 18] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0,
     600.0, 3600.0,
 ];
-/// The same for the whole answer, which a dedicated endpoint may give within an hour.
+/// The same for the whole response, which takes up to an hour from a dedicated endpoint.
 const DURATION: [f64; 19] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0,
     600.0, 1800.0, 3600.0,
 ];
 
-/// So many models have names of their own; a gateway that passes any name on sees more.
+/// Largest number of models outside the table that have their own label. A gateway that forwards
+/// any name sees more.
 const MOST_MODELS: usize = 200;
-/// So often a name was answered with 2xx that gets one of the last labels.
+/// Number of 2xx responses after which a name gets one of the last labels.
 const USES: u32 = 10;
-/// So many names are counted that may get one.
+/// Largest number of names whose uses are counted for a label.
 const MOST_CANDIDATES: usize = 1000;
-/// A longer name is no model of Vertex AI.
+/// A longer name is not a model of Vertex AI.
 const LONGEST_MODEL: usize = 128;
 const OTHER: &str = "other";
-/// As Vertex AI's `UsageMetadata.TrafficType` has them.
+/// The values of Vertex AI's `UsageMetadata.TrafficType`.
 const TRAFFIC_TYPES: [&str; 5] = [
     "ON_DEMAND",
     "ON_DEMAND_PRIORITY",
@@ -73,9 +74,9 @@ pub(super) struct Metrics {
     pub(super) upstream: Connections,
 }
 
-/// What requests with the same labels count in, looked up once instead of in each family. What is not
-/// counted of every request is there from the first one that has it, so that nothing is shown that
-/// never was.
+/// The metrics of requests with the same labels, looked up once instead of in each family. A metric
+/// that not every request has is created by the first request that has it. So no metric is shown
+/// that never had a value.
 #[derive(Debug)]
 struct Series {
     of: SeriesKey,
@@ -84,7 +85,7 @@ struct Series {
     first_byte: OnceLock<Histogram>,
     /// Retries and failovers.
     sent: OnceLock<(Counter, Counter)>,
-    /// Of input and of output.
+    /// Input and output tokens.
     tokens: OnceLock<(Counter, Counter)>,
     usage: GenAi<OnceLock<Counter>>,
 }
@@ -96,7 +97,7 @@ impl Series {
     }
 }
 
-/// All that the labels of a request's series are made of.
+/// The labels of a request's series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SeriesKey {
     request: RequestLabels,
@@ -104,7 +105,7 @@ struct SeriesKey {
     traffic_type: &'static str,
 }
 
-/// The counters of tokens that the conventions for GenAI have.
+/// The token counters of the GenAI conventions.
 #[derive(Debug, Default)]
 struct GenAi<T> {
     input: T,
@@ -143,7 +144,7 @@ impl GenAiUsage {
     }
 }
 
-/// Required by the conventions, but `client` and `traffic_type`.
+/// The conventions require these labels, except `client` and `traffic_type`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GenAiLabels {
     gen_ai_operation_name: &'static str,
@@ -160,7 +161,7 @@ impl GenAiLabels {
             gen_ai_operation_name: of.operation,
             gen_ai_provider_name: "gcp.vertex_ai",
             gen_ai_request_model: of.request.model.clone(),
-            // Not told for both input and output.
+            // The modality is not known for both input and output.
             gen_ai_token_modality: "unknown",
             client: of.request.client.clone(),
             traffic_type: of.traffic_type,
@@ -333,7 +334,7 @@ impl Metrics {
         }
     }
 
-    /// The members of all families that requests like this one count in.
+    /// Returns the metrics that requests with these labels increment.
     fn series(&self, of: SeriesKey) -> Arc<Series> {
         let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = known.get(&of) {
@@ -366,7 +367,7 @@ impl Metrics {
 
     pub(super) fn show(&self, form: Form) -> String {
         let mut text = String::with_capacity(16 << 10);
-        // A `String` takes all that is written.
+        // Writing to a `String` cannot fail.
         let _ = encode(&mut text, &self.registry);
         form.of(text)
     }
@@ -374,39 +375,39 @@ impl Metrics {
 
 const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// A word of Vertex AI's, of which there are few.
+/// The traffic type of Vertex AI, limited to the known values.
 fn traffic_type(usage: Option<&Usage>) -> &'static str {
     let Some(told) = usage.and_then(|usage| usage.traffic_type.as_deref()) else { return "" };
     TRAFFIC_TYPES.into_iter().find(|known| *known == told).unwrap_or(OTHER)
 }
 
-/// The models that have labels of their own.
+/// The models that have their own labels.
 ///
-/// Those of the table always do. Of others, which any client can make up if something answers them
-/// with 2xx, half of the labels go to the first that come, and the other half to those that are used
-/// again and again.
+/// The models of the table always have one. A client can make up other names, if an upstream
+/// responds to them with 2xx. Half of the labels for those names goes to the first names, and the
+/// other half to names that are used repeatedly.
 #[derive(Debug, Default)]
 struct Models(RwLock<ModelLabels>);
 
 #[derive(Debug, Default)]
 struct ModelLabels {
-    /// By the names that clients use.
+    /// Labels by the names that clients use.
     labels: HashMap<Arc<str>, Arc<str>>,
-    /// How many of them are in no table.
+    /// Number of labels for names outside the table.
     unlisted: usize,
-    /// How often those were used that have no label yet.
+    /// Number of uses of each name that has no label yet.
     used: HashMap<Arc<str>, u32>,
 }
 
 impl Models {
-    /// It is in the table.
+    /// Adds a model of the table.
     fn list(&self, model: &str) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.used.remove(model);
         known.labels.entry(model.into()).or_insert_with(|| fit(model).into());
     }
 
-    /// The label of a model that was asked for, with success or without.
+    /// The label of a requested model; `good` is whether the response was 2xx.
     fn label(&self, model: &str, good: bool) -> Arc<str> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(label) = known.labels.get(model) {
@@ -428,7 +429,7 @@ impl ModelLabels {
         }
         if self.unlisted >= MOST_MODELS / 2 {
             if self.used.len() >= MOST_CANDIDATES && !self.used.contains_key(model) {
-                // One that is used often is soon back.
+                // A name that is used often returns soon.
                 self.used.clear();
             }
             let times = self.used.entry(model.into()).or_default();
@@ -445,7 +446,7 @@ impl ModelLabels {
     }
 }
 
-/// A family that is there before its first member, so that dashboards and alerts find it.
+/// A family that is shown before its first member, so that dashboards and alerts find it.
 #[derive(Debug)]
 struct AlwaysEncoded<F>(F);
 
@@ -464,7 +465,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_names_leave_labels_for_models_that_are_used() {
+    fn made_up_names_leave_labels_for_models_that_are_used_repeatedly() {
         let models = Models::default();
         for number in 0..MOST_MODELS + 7 {
             models.list(&format!("listed-{number}"));
@@ -485,7 +486,7 @@ mod tests {
         }
         assert_eq!(&*models.label("google/real", true), "google/real");
         assert_eq!(&*models.label("google/real", false), "google/real");
-        // However often they are used, there is an end.
+        // Their number is limited, however often they are used.
         for number in 0..2 * MOST_MODELS {
             (0..USES).for_each(|_| drop(models.label(&format!("busy-{number}"), true)));
         }
@@ -493,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_has_nothing_that_moves_a_cursor_or_turns_a_line() {
+    fn a_label_has_no_character_that_moves_a_cursor_or_reverses_text() {
         let models = Models::default();
         assert_eq!(
             &*models.label("a\u{1b}[2Jb\u{202e}c\u{2028}", true),

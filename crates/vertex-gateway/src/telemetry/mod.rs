@@ -1,16 +1,16 @@
-//! What operators see of requests: a line of the log each, and the metrics.
+//! Telemetry of requests: the log, the metrics and the traces.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `request_log` | the record of a request, and its line in the log |
-//! | `metrics` | what is counted of requests |
-//! | `scrape` | metrics that are looked up when they are asked for |
-//! | `exposition` | the forms of the metrics page |
+//! | `metrics` | the metrics of requests |
+//! | `scrape` | metrics that are computed for each scrape |
+//! | `exposition` | the formats of the metrics page |
 //! | `connections` | open connections, counted |
-//! | `log` | the log, which holds nobody up |
-//! | `trace` | the same requests as spans, for a collector of traces |
+//! | `log` | the log, for which no request waits |
+//! | `trace` | requests as spans, for a collector of traces |
 //! | `usage` | the tokens that a response cost |
-//! | `operation` | what a model is asked to do |
+//! | `operation` | the name of an operation on a model |
 //! | `reason` | why Vertex AI replied with an error |
 
 mod connections;
@@ -42,7 +42,7 @@ use tower_vertex::{
     token::TokenCache,
 };
 
-/// Where records end.
+/// Receives the records of requests, and provides the metrics and the readiness.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     metrics: Metrics,
@@ -51,26 +51,27 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// `queued` is how many requests wait for their turn.
+    /// `queued` is the number of requests that wait in the queue.
     pub(crate) fn new(tokens: TokenCache, queued: Arc<AtomicUsize>) -> Self {
         let metrics = Metrics::new(tokens.clone(), queued);
         Self { metrics, tokens, draining: AtomicBool::new(false) }
     }
 
-    /// The models of a table have names of their own in the metrics, before any answer of theirs.
+    /// The models of a table have their own labels in the metrics, even before their first
+    /// response.
     pub(crate) fn register_models(&self, table: &ModelTable) {
         let names = table.entries().filter(|entry| !entry.is_wildcard()).map(ModelEntry::pattern);
         names.for_each(|name| self.metrics.register_model(name));
     }
 
-    /// A request has come.
+    /// A request has arrived.
     pub(crate) fn request_started(&self) {
         self.metrics.request_started();
     }
 
-    /// Its record is complete.
+    /// The record of a request is complete.
     pub(crate) fn request_finished(&self, record: &RequestLog) {
-        // 499 is what nginx made of a client that did not wait.
+        // nginx logs 499 for a client that closed the connection early.
         let left = if thread::panicking() { 500 } else { 499 };
         let status = record.status.map_or(left, |status| status.as_u16());
         let seconds = record.arrived.elapsed().as_secs_f64();
@@ -78,7 +79,7 @@ impl Telemetry {
         record.write(status, seconds);
     }
 
-    /// A 401 asked for a new token, in a request whose record is another one.
+    /// A 401 caused a token refresh in a request that has a separate record.
     #[cfg(feature = "ext-authz")]
     pub(crate) fn token_replayed(&self, outcome: &'static str) {
         self.metrics.token_replayed(outcome);
@@ -94,12 +95,13 @@ impl Telemetry {
         &self.metrics.upstream
     }
 
-    /// The end is near: whoever asks for readiness is to send clients elsewhere.
+    /// Starts the shutdown: readiness fails from now on, so that load balancers use other
+    /// instances.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    /// Whether the end is near.
+    /// Whether the process is shutting down.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
@@ -108,7 +110,7 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// Returns the reason why requests cannot be served.
     pub(crate) fn ready(&self) -> Result<(), &'static str> {
         if self.is_draining() {
             return Err("draining: the process is shutting down");
@@ -122,7 +124,7 @@ impl Telemetry {
         }
     }
 
-    /// All metrics.
+    /// All metrics in this format.
     pub(crate) fn metrics(&self, form: Form) -> String {
         self.metrics.show(form)
     }
@@ -145,7 +147,7 @@ mod tests {
     use super::*;
     use tower_vertex::token::StaticToken;
 
-    /// The fields of a request's line, those without a value too.
+    /// The field names of a request's log line, including fields without a value.
     #[derive(Clone, Default)]
     struct Fields(Arc<Mutex<BTreeSet<&'static str>>>);
 
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manual_has_the_fields_of_a_request_and_no_others() {
+    fn the_manual_lists_exactly_the_log_fields_of_a_request() {
         let fields = Fields::default();
         tracing::subscriber::with_default(registry().with(fields.clone()), || {
             let tokens = TokenCache::new(StaticToken::new("t").unwrap());
@@ -169,8 +171,9 @@ mod tests {
             for _ in 0..2 {
                 telemetry.request_started();
                 telemetry.request_finished(&RequestLog::new(id.clone(), Method::POST, ""));
-                // A test in another thread may have come to this callsite first, where nobody
-                // listens. From now on it is known, and who listens is asked anew.
+                // A test in another thread may have reached this callsite first, without a
+                // subscriber. The callsite is registered now, so the interest of subscribers can be
+                // computed again.
                 tracing::callsite::rebuild_interest_cache();
             }
         });

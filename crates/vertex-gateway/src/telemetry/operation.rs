@@ -1,8 +1,8 @@
-//! What a model is asked to do, by the names of OpenTelemetry's conventions for GenAI.
+//! Names of operations on a model, from OpenTelemetry's conventions for GenAI.
 
 use http::Method;
 
-/// What a model is asked to do; `None` for what is not for a model.
+/// The operation of a request; `None` if the request is not for a model.
 pub(crate) fn operation(method: &Method, path: &str) -> Option<&'static str> {
     let path = usual(path);
     let is_invoked = path.starts_with("/invoke/");
@@ -15,7 +15,8 @@ pub(crate) fn operation(method: &Method, path: &str) -> Option<&'static str> {
     }
 }
 
-/// A path without what some clients put before it, `/v1` or the full path of an endpoint, and behind it.
+/// The path without a prefix that some clients add (`/v1` or the full path of an endpoint), and
+/// without a trailing slash.
 fn usual(path: &str) -> &str {
     let path = path.strip_suffix('/').unwrap_or(path);
     let (start, rest) = path.split_once("/endpoints/").unwrap_or_default();
@@ -25,7 +26,7 @@ fn usual(path: &str) -> &str {
     path.strip_prefix("/v1").unwrap_or(path)
 }
 
-/// The id of the stored response that is asked for.
+/// The id of the stored response that the request fetches.
 pub(crate) fn stored<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
     let id = usual(path).strip_prefix("/responses/")?;
     (method == Method::GET && !id.is_empty() && !id.contains('/')).then_some(id)

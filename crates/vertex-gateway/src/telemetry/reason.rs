@@ -1,15 +1,15 @@
-//! Why Vertex AI answered with an error, as its own sentence has it; for the line of the log.
+//! The message of an error of Vertex AI, for the log.
 
 use serde::Deserialize;
 
 use crate::redact;
 
-/// The longest error that is read.
+/// The longest error body that is read.
 const LONGEST: usize = 16 << 10;
-/// A longer quotation is no name of something.
+/// A longer quotation is not a name.
 const LONGEST_QUOTED: usize = 64;
 
-/// The body of an error, as it passes.
+/// Collects the body of an error while it is forwarded.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorText(Vec<u8>);
 
@@ -19,7 +19,7 @@ impl ErrorText {
         self.0.extend_from_slice(&data[..data.len().min(room)]);
     }
 
-    /// The message; without what it quotes, if that may be a part of the request.
+    /// The message, without quotations that could be a part of the request.
     pub(crate) fn message(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Body {
@@ -29,15 +29,16 @@ impl ErrorText {
         struct Inner {
             message: String,
         }
-        // Of a longer one only a part is here.
+        // A longer body is incomplete here.
         let body = self.0.get(..=LONGEST).is_none().then_some(&self.0)?;
         let message = serde_json::from_slice::<Body>(body).ok()?.error.message;
         Some(redact::shown(&unquoted(&message), "")).filter(|message| !message.is_empty())
     }
 }
 
-/// Names of fields and models are short and have no blanks; what people write to a model has, and it may
-/// have quotes of its own: behind the first quotation that is no name, nothing is known to be Vertex AI's.
+/// Removes quotations of user text. Names of fields and models are short and have no spaces. Text
+/// that people write to a model has spaces, and can contain quotation marks. So after the first
+/// quotation that is not a name, no text is certain to be Vertex AI's.
 fn unquoted(message: &str) -> String {
     let (mut text, mut rest) = (String::new(), message);
     while let Some((start, end)) = opening(rest) {
@@ -45,7 +46,7 @@ fn unquoted(message: &str) -> String {
         let (open, quoted) = quoted.split_at(quoted.chars().next().map_or(0, char::len_utf8));
         text.push_str(before);
         text.push_str(open);
-        // A quotation that does not end is one to the end.
+        // An unclosed quotation extends to the end.
         let length = closing(quoted, end).unwrap_or(quoted.len());
         let (quoted, after) = quoted.split_at(length);
         let is_name = quoted.len() <= LONGEST_QUOTED && !quoted.contains(char::is_whitespace);
@@ -63,7 +64,8 @@ fn unquoted(message: &str) -> String {
     text
 }
 
-/// Where the first quotation begins, and what ends it. An apostrophe has a letter before it.
+/// The position of the first quotation mark, and the mark that closes it. An apostrophe follows a
+/// letter.
 fn opening(text: &str) -> Option<(usize, char)> {
     let mut before = ' ';
     text.char_indices().find_map(|(at, c)| {
@@ -79,7 +81,7 @@ fn opening(text: &str) -> Option<(usize, char)> {
     })
 }
 
-/// Where a quotation ends, before its mark. An apostrophe has a letter behind it.
+/// The position of the closing mark. An apostrophe precedes a letter.
 fn closing(text: &str, end: char) -> Option<usize> {
     text.match_indices(end).map(|(at, _)| at).find(|at| {
         let behind = text.get(at + end.len_utf8()..).and_then(|rest| rest.chars().next());
@@ -92,10 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sentence_of_an_error_is_told_without_what_it_quotes_of_a_conversation() {
+    fn the_message_of_an_error_omits_quotations_of_a_conversation() {
         let message = |body: &str| {
             let mut text = ErrorText::default();
-            // However it is cut.
+            // The body arrives in small chunks.
             body.as_bytes().chunks(7).for_each(|piece| text.read(piece));
             text.message()
         };

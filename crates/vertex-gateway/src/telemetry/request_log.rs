@@ -1,4 +1,4 @@
-//! The record of a request: what the log, the metrics and the traces are told when it has ended.
+//! The record of a request, from which the log, the metrics and the traces are written at its end.
 
 use std::{
     net::SocketAddr,
@@ -11,62 +11,63 @@ use http::{HeaderValue, Method, StatusCode};
 use super::{operation::operation, usage::Usage};
 use crate::{local_reply::LocalReply, printable::clip};
 
-/// The target of the lines of requests. The target of the folder `access` is the same, so that whoever
-/// filters these lines would filter its own, too: it logs nothing.
+/// The target of request lines. A filter for the folder `access` also matches these lines, because
+/// filters match prefixes. The folder logs nothing itself.
 pub(crate) const ACCESS: &str = "vertex_gateway::access_log";
 
-/// What is known of a request. It is complete when the last byte of its answer was taken, or nobody
-/// waits for it any more.
+/// The record of a request. It is complete when the last byte of the response was taken, or when
+/// the client no longer waits for it.
 #[derive(Debug)]
 pub(crate) struct RequestLog {
-    /// The request's `x-request-id`, or one that was made here.
+    /// The request's `x-request-id`, or a generated one.
     pub(crate) id: HeaderValue,
     /// The id of its trace, if there are traces.
     pub(crate) trace_id: Option<String>,
     pub(crate) method: Method,
-    /// The beginning of its path, in memory of its own: the request's URI keeps the whole head alive.
+    /// The beginning of the path, copied, because the request's URI would keep the whole request
+    /// head alive.
     pub(crate) path: Box<str>,
-    /// What a model was asked to do.
+    /// The operation on the model.
     pub(crate) operation: Option<&'static str>,
-    /// The name of the key that was used.
+    /// The name of the client key.
     pub(crate) client: Option<Arc<str>>,
-    /// As the client wrote it.
+    /// The model as the client wrote it.
     pub(crate) model: Option<Arc<str>>,
-    /// Where it was sent the last time; `None` if it was not, or if that is not known.
+    /// The location of the last attempt; `None` if there was none, or if the location is unknown.
     pub(crate) location: Option<Arc<str>>,
-    /// How often it was sent, replays after a 401 not counted; `None` if it was not.
+    /// Number of attempts, without replays after a 401; `None` if there was none.
     pub(crate) attempts: Option<usize>,
-    /// How often that was to another location than the time before.
+    /// Number of attempts at another location than the attempt before.
     pub(crate) failovers: usize,
-    /// `None` if the client left before there was an answer.
+    /// `None` if the client left before there was a response.
     pub(crate) status: Option<StatusCode>,
     pub(crate) arrived: Instant,
-    /// From its arrival to the first byte of the answer's body.
+    /// Time from the arrival of the request to the first byte of the response body.
     pub(crate) first_byte: Option<Duration>,
-    /// The code of the error that was answered here.
+    /// The code of an error response that the gateway made.
     pub(crate) error_code: Option<&'static str>,
-    /// Why it was answered with an error: the gateway's own sentence, or Vertex AI's.
+    /// The message of an error response, of the gateway or of Vertex AI.
     pub(crate) error_message: Option<String>,
-    /// Who is at the other end of the connection, if that is to be told.
+    /// The address of the peer, if it is logged.
     pub(crate) peer_address: Option<SocketAddr>,
-    /// What came of a 401 to the access token; known at the end.
+    /// The outcome of the token refresh after a 401; known at the end.
     pub(crate) token_replay: Option<&'static str>,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub(crate) bytes_sent: u64,
-    /// How the answer ended.
+    /// How the response ended.
     pub(crate) end: End,
-    /// What it cost, as far as it was read; `None` for what is fetched.
+    /// The usage that was read from the response; `None` for a stored response that is fetched.
     pub(crate) usage: Option<Usage>,
 }
 
-/// How an answer ended, as far as its body goes.
+/// How the body of a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// With its last byte.
+    /// The last byte was sent.
     Complete,
-    /// The client closed it early.
+    /// The client closed the response early.
     ClientClosed,
-    /// Vertex AI, or the network on the path to it, closed it early.
+    /// Vertex AI, or the network on the path to it, closed the response early.
     UpstreamReset,
     /// No byte arrived from Vertex AI for too long.
     UpstreamIdle,
@@ -109,13 +110,13 @@ impl RequestLog {
         }
     }
 
-    /// It is answered here.
+    /// Records an error response of the gateway.
     pub(crate) fn refuse(&mut self, refusal: &LocalReply) {
         self.error_code = Some(refusal.code());
         self.error_message = Some(refusal.to_string());
     }
 
-    /// The line of a request. Nothing of its content, nor of its answer's, is in it.
+    /// Writes the log line of a request. It has no content of the request or of the response.
     pub(crate) fn write(&self, status: u16, seconds: f64) {
         let usage = self.usage.as_ref();
         tracing::info!(
@@ -147,7 +148,7 @@ impl RequestLog {
     }
 }
 
-/// To the microsecond.
+/// Rounds to microseconds.
 fn micros(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }

@@ -1,4 +1,4 @@
-//! Metrics that are looked up when they are asked for, not kept.
+//! Metrics that are computed for each scrape.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use tower_vertex::token::{FetchOutcome, FetchReason, TokenCache};
 #[derive(Debug)]
 pub(super) struct Scraped {
     pub(super) tokens: TokenCache,
-    /// How many wait for their turn.
+    /// Number of requests that wait in the queue.
     pub(super) queued: Arc<AtomicUsize>,
 }
 

@@ -1,38 +1,39 @@
-//! What an answer cost, read while it passes by.
+//! The token usage of a response, read while the response is forwarded.
 //!
-//! Vertex AI tells it in `usage`: of an answer, of the last chunk of a stream, or of the response in an
-//! event of the Responses API. Nothing else of an answer is looked at, and nothing of it is kept but
-//! these numbers: a `usage` in what a model or a client wrote is deeper, or within a string.
+//! Vertex AI sends it as `usage`: in a response, in the last chunk of a stream, or in the response
+//! within an event of the Responses API. Nothing else of a response is read, and only these numbers
+//! are kept. A `usage` that a model or a client wrote is not counted, because it is nested deeper
+//! or within a string.
 //!
-//! For Gemini `completion_tokens` is without the reasoning tokens, which Google bills as output, and
-//! `total_tokens` is with them: 27 of the prompt, 45 of the completion and 504 of reasoning are 576. For
-//! partner models, and in the Responses API, the reasoning tokens are part of the others. So output is
-//! what `total_tokens` has beyond the prompt, if that is more.
+//! For Gemini, `completion_tokens` excludes the reasoning tokens, which Google bills as output, and
+//! `total_tokens` includes them: 27 of the prompt, 45 of the completion and 504 of reasoning are
+//! 576. For partner models, and in the Responses API, the other numbers include the reasoning
+//! tokens. So output is the excess of `total_tokens` over the prompt, if that is more.
 
 use memchr::{memchr, memchr2, memchr3};
 
-/// What a key, or the name of a type of traffic, has at most, in bytes.
+/// Longest key or traffic type, in bytes.
 const LONGEST: usize = 40;
-/// No answer has more tokens. What says so is wrong, and would spoil a sum.
+/// No response has more tokens. A larger number is wrong, and would spoil a sum.
 const MOST: u64 = 1 << 40;
 
-/// Tokens, as Google bills them. Some partner models leave out what they wrote, and an embedding
-/// writes nothing: what is not said is not 0.
+/// Tokens as Google bills them. Some partner models omit the output tokens, and an embedding has
+/// none, so a missing number is not 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// With those that were cached.
+    /// Includes the cached tokens.
     pub(crate) input: Option<u64>,
-    /// Of `input`, those that came out of a cache.
+    /// The part of `input` that was read from a cache.
     pub(crate) cached: Option<u64>,
-    /// With those of reasoning.
+    /// Includes the reasoning tokens.
     pub(crate) output: Option<u64>,
-    /// Of `output`, those that the model thought.
+    /// The part of `output` that is reasoning.
     pub(crate) reasoning: Option<u64>,
-    /// Which quota it was taken from, such as `ON_DEMAND` or `PROVISIONED_THROUGHPUT`.
+    /// The quota that was used, such as `ON_DEMAND` or `PROVISIONED_THROUGHPUT`.
     pub(crate) traffic_type: Option<Box<str>>,
 }
 
-/// The numbers of one `usage`, as they are told.
+/// The numbers of one `usage` as Vertex AI sends them.
 #[derive(Clone, Copy, Debug, Default)]
 struct RawUsage {
     prompt: Option<u64>,
@@ -44,8 +45,8 @@ struct RawUsage {
 }
 
 impl RawUsage {
-    /// This one, which came after `before`: of a stream the last counts, but what has no number only
-    /// adds its type of traffic.
+    /// Combines this `usage` with the one before it. The last one of a stream takes precedence, but
+    /// one without a number only adds its traffic type.
     fn after(mut self, before: Self) -> Self {
         let Self { prompt, cached, completion, reasoning, total, .. } = self;
         let numbers = [prompt, cached, completion, reasoning, total];
@@ -61,10 +62,10 @@ impl RawUsage {
 
     fn usage(&self) -> Usage {
         let beyond = self.total.zip(self.prompt).and_then(|(all, prompt)| all.checked_sub(prompt));
-        // Of an embedding the total is the prompt.
+        // For an embedding, the total equals the prompt.
         let output = self.completion.max(beyond.filter(|more| *more > 0));
         let output = match self.reasoning {
-            // More than the whole cannot be a part of it.
+            // A part cannot exceed the whole, so these are separate numbers.
             Some(reasoning) if output.is_none_or(|output| reasoning > output) => {
                 Some(self.completion.unwrap_or(0) + reasoning)
             }
@@ -80,32 +81,32 @@ impl RawUsage {
     }
 }
 
-/// Finds the `usage` of an answer, whole or in events, however it is cut into chunks.
+/// Finds the `usage` of a response, as one JSON value or in events, for any split into chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     form: Form,
     place: ScanState,
-    /// Objects that are open and are on the way to a count, the outermost first.
+    /// Open objects that can contain a count, the outermost first.
     path: [Object; Object::DEEPEST],
     depth: usize,
-    /// Objects that are open within those and lead nowhere.
+    /// Number of open objects within those that cannot contain a count.
     others: usize,
     /// The last string, if it is short.
     word: Word,
-    /// The `usage` that is being read.
+    /// The `usage` that is currently read.
     now: RawUsage,
-    /// The last one that was read to its end.
+    /// The last complete `usage`.
     last: RawUsage,
 }
 
-/// What the body is, by its first byte.
+/// The format of the body, according to its first byte.
 #[derive(Clone, Copy, Debug, Default)]
 enum Form {
     #[default]
     Unknown,
-    /// One value of JSON.
+    /// One JSON value.
     Whole,
-    /// Events, with a line of JSON each. Whether the line that is being read has anything yet.
+    /// Events, each with a line of JSON. The field is whether the current line has any bytes yet.
     Events(bool),
 }
 
@@ -113,17 +114,18 @@ enum Form {
 enum ScanState {
     #[default]
     Between,
-    /// In a string, `true` after a backslash. What it is for is known at its end.
+    /// In a string; `escaped` is `true` after a backslash. The purpose of the string is known at
+    /// its end.
     Text { escaped: bool, of: Option<Count> },
     /// After a string, which is a key if a colon follows.
     Word,
     /// After a key and its colon.
     Value(Value),
-    /// In a number; `None` if it is no number of tokens.
+    /// In a number; `None` if it is not a number of tokens.
     Number(Count, Option<u64>),
 }
 
-/// What the value after a key is for.
+/// The purpose of the value after a key.
 #[derive(Clone, Copy, Debug)]
 enum Value {
     Object(Object),
@@ -131,7 +133,7 @@ enum Value {
     Other,
 }
 
-/// An object on the way to a count.
+/// An object that can contain a count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Object {
     #[default]
@@ -158,7 +160,7 @@ impl Object {
     /// `Answer`, `Response`, `Usage`, `Extra`, `Google`.
     const DEEPEST: usize = 5;
 
-    /// Chat Completions have other names than Responses.
+    /// Chat Completions and Responses use different names.
     fn value(self, key: &[u8]) -> Value {
         match (self, key) {
             (Self::Answer, b"response") => Value::Object(Self::Response),
@@ -188,7 +190,7 @@ impl Object {
 #[derive(Clone, Copy, Debug)]
 struct Word {
     bytes: [u8; LONGEST],
-    /// Beyond [`LONGEST`], if it is too long, or has an escape.
+    /// Larger than [`LONGEST`] if the string is too long or has an escape.
     length: usize,
 }
 
@@ -213,12 +215,12 @@ impl Word {
         self.length = LONGEST + 1;
     }
 
-    /// The string; empty if it is none that can be known.
+    /// The string; empty if it is longer than any name.
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// The string, if it can be a name: letters, digits and underscores.
+    /// The string if it is a name: letters, digits and underscores.
     fn text(&self) -> Option<&str> {
         let text = self.bytes();
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
@@ -228,7 +230,7 @@ impl Word {
 }
 
 impl Scanner {
-    /// The next bytes of the body.
+    /// Reads the next bytes of the body.
     pub(crate) fn read(&mut self, data: &[u8]) {
         if let Form::Unknown = self.form {
             match data.trim_ascii_start().first() {
@@ -245,7 +247,7 @@ impl Scanner {
             if has_bytes || !matches!(line, b"" | b"\r") {
                 self.scan(line);
             } else {
-                // An event that was broken does not spoil the next.
+                // A broken event does not affect the next one.
                 (self.place, self.depth, self.others) = (ScanState::Between, 0, 0);
             }
             has_bytes = false;
@@ -298,7 +300,7 @@ impl Scanner {
                     self.place = ScanState::Number(count, number);
                     rest = after;
                 }
-                // Most of an answer is here, or in strings.
+                // Most bytes of a response are here, or in strings.
                 _ if self.others > 0 => {
                     let Some(at) = memchr3(b'"', b'{', b'}', rest) else { return };
                     match rest[at] {
@@ -318,13 +320,13 @@ impl Scanner {
         }
     }
 
-    /// The next byte, in an object on the way to a count, or in none.
+    /// Reads the next byte in an object that can contain a count, or outside of any object.
     fn structure(&mut self, byte: u8) {
         let of = self.depth.checked_sub(1).map(|innermost| self.path[innermost]);
         match (byte, self.place) {
             (b' ' | b'\t' | b'\r' | b'\n', _) => {}
             (b'"', ScanState::Value(Value::Count(count))) => self.text(Some(count)),
-            // What is around events is no JSON.
+            // The text between events is not JSON.
             (b'"', _) if of.is_some() || matches!(self.form, Form::Whole) => self.text(None),
             (b':', ScanState::Word) => {
                 let key = self.word.bytes();
@@ -379,7 +381,7 @@ impl Scanner {
         } = number;
     }
 
-    /// The last usage that was read; `None` if it says nothing.
+    /// The last usage that was read; `None` if it has no number and no traffic type.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let usage = self.last.usage();
         (usage != Usage::default()).then_some(usage)
@@ -438,22 +440,23 @@ mod tests {
             (r#"{"usage":{"prompt_tokens":3,"completion_tokens":0}}"#, usage(3, 0)),
             (r#"{"usage":{"prompt_tokens":3,"total_tokens":3}}"#, of_input(3)),
             (r#"{"usage":{"input_tokens":7,"output_tokens":9}}"#, usage(7, 9)),
-            // As Google documents it for Gemini.
+            // The example in Google's documentation of Gemini.
             (
                 r#"{"usage":{"completion_tokens":45,"completion_tokens_details":{"reasoning_tokens":504},"extra_properties":{"google":{"traffic_type":"ON_DEMAND"}},"prompt_tokens":27,"total_tokens":576}}"#,
                 taken("ON_DEMAND", thought(27, 549, 504)),
             ),
-            // The API of AI Studio does not name them.
+            // The API of AI Studio does not list the reasoning tokens.
             (
                 r#"{"usage":{"completion_tokens":45,"prompt_tokens":27,"total_tokens":576}}"#,
                 usage(27, 549),
             ),
-            // All was thought, and nothing said.
+            // All output is reasoning.
             (
                 r#"{"usage":{"completion_tokens_details":{"reasoning_tokens":91},"prompt_tokens":9,"total_tokens":100}}"#,
                 thought(9, 91, 91),
             ),
-            // As Google documents it for Grok, where they are part of the output.
+            // The example in Google's documentation of Grok, where the output includes the
+            // reasoning tokens.
             (
                 r#"{"usage":{"input_tokens":335,"input_tokens_details":{"cached_tokens":320},"output_tokens":305,"output_tokens_details":{"reasoning_tokens":284},"total_tokens":640}}"#,
                 with(320, thought(335, 305, 284)),
@@ -462,7 +465,7 @@ mod tests {
                 r#"{"usage":{"prompt_tokens":50,"completion_tokens":20,"total_tokens":70,"prompt_tokens_details":{"cached_tokens":40,"audio_tokens":1}}}"#,
                 with(40, usage(50, 20)),
             ),
-            // More than the whole is no part of it.
+            // A part cannot exceed the whole.
             (
                 r#"{"usage":{"completion_tokens":45,"completion_tokens_details":{"reasoning_tokens":504},"prompt_tokens":27}}"#,
                 thought(27, 549, 504),
@@ -471,7 +474,7 @@ mod tests {
                 r#"{"usage":{"completion_tokens":45,"prompt_tokens":27,"total_tokens":20}}"#,
                 usage(27, 45),
             ),
-            // What is no number of tokens says nothing, and takes nothing else with it.
+            // A value that is not a number of tokens is ignored, and does not affect the others.
             (r#"{"usage":{"prompt_tokens":null,"completion_tokens":-5}}"#, None),
             (
                 r#"{"usage":{"prompt_tokens":3,"completion_tokens":1e400,"total_tokens":1.5e1}}"#,
@@ -498,7 +501,7 @@ mod tests {
                 usage(1, 2),
             ),
             (r#"{"usage":{"total_tokens":9,"extra":{"usage":{"prompt_tokens":9}}}}"#, None),
-            // A type of traffic is a word.
+            // A traffic type is one word.
             (
                 r#"{"usage":{"extra_properties":{"google":{"traffic_type":"PROVISIONED_THROUGHPUT"}}}}"#,
                 taken("PROVISIONED_THROUGHPUT", None),
@@ -509,7 +512,7 @@ mod tests {
                 r#"{"usage":{"extra_properties":{"google":{"traffic_type":"AAAAAAAAAABBBBBBBBBBCCCCCCCCCCDDDDDDDDDDE"}}}}"#,
                 None,
             ),
-            // What a text or a tool says about itself is no usage.
+            // A `usage` in a text or a tool is not counted.
             (r#"{"content":"{\"usage\":{\"prompt_tokens\":1}}"}"#, None),
             (r#"["{\"usage\":{\"prompt_tokens\":1}}"]"#, None),
             (r#"{"content":"usage","usage":{"prompt_tokens":1}}"#, of_input(1)),
@@ -519,7 +522,7 @@ mod tests {
                 of_input(1),
             ),
             (r#"""usage":{"prompt_tokens":1}"#, None),
-            // Of a stream the last counts.
+            // The last `usage` of a stream takes precedence.
             (
                 "data: {\"usage\":null,\"choices\":[]}\n\ndata: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":6}}\n\ndata: [DONE]\n\n",
                 usage(4, 6),
@@ -540,7 +543,7 @@ mod tests {
                 "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"usage\":null}}\n\nevent: response.completed\ndata: {\"response\":{\"output\":[{\"usage\":{\"input_tokens\":9}}],\"usage\":{\"input_tokens\":4,\"output_tokens\":6}},\"type\":\"response.completed\"}\n\n",
                 usage(4, 6),
             ),
-            // A broken event, or a comment, spoils nothing.
+            // A broken event, or a comment, does not affect the others.
             (
                 "data: {\"choices\":[{\"text\":\"\n\n: a \"comment\ndata: {\"usage\":{\"prompt_tokens\":4}}\n\n",
                 of_input(4),
@@ -549,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_read_however_the_bytes_are_cut() {
+    fn usage_is_read_for_any_split_into_chunks() {
         for (text, expected) in cases() {
             let bytes = text.as_bytes();
             assert_eq!(read(&[bytes]), expected, "{text}");
@@ -565,19 +568,19 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_takes_no_memory_of_its_own() {
+    fn a_scanner_allocates_no_memory() {
         let mut scanner = Scanner::default();
         scanner.read(br#"{"usage":{"#);
         for open in [&b"{"[..], b"\"", b"a", b"9", b"\\", b"{\"usage\":"] {
             scanner.read(&open.repeat(1 << 20));
         }
-        // Nothing in it is on the heap.
+        // All of the scanner is on the stack.
         assert!(std::mem::size_of::<Scanner>() < 400, "{}", std::mem::size_of::<Scanner>());
         assert!(!std::mem::needs_drop::<Scanner>());
     }
 
     #[test]
-    fn the_end_of_a_long_answer_is_found() {
+    fn the_usage_at_the_end_of_a_long_response_is_found() {
         let mut answer = br#"{"choices":[{"content":"usage"}"#.to_vec();
         answer.extend(br#",{"content":"\"usage\":{\n"}"#.repeat(1 << 20));
         answer.extend(br#"],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
@@ -587,7 +590,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_the_cuts_do_not_matter(
+        fn the_split_into_chunks_does_not_change_the_usage_of_any_text(
             text in r#"(\{|\}|"usage"|"|:|,| |\\|\n|"prompt_tokens":[0-9]|"response"|x){0,40}"#,
             cuts in proptest::collection::vec(0_usize..200, 0..6),
         ) {

@@ -1,8 +1,8 @@
-//! An event of the log as one JSON object.
+//! Formats an event of the log as one JSON object.
 //!
-//! tracing-subscriber has such a format, which hands each field on in a dozen small pieces: three
-//! times the work for the same line, and the line of a request is a large part of what the sidecar
-//! does for it.
+//! tracing-subscriber has such a format, but it writes each field in a dozen small pieces. That is
+//! three times the work for the same line, and the line of a request is a large part of the
+//! gateway's work for it.
 
 use std::{
     fmt,
@@ -26,12 +26,12 @@ use tracing_subscriber::{
 
 use crate::printable::{Piece, decimal, pieces};
 
-/// `timestamp` (RFC 3339, UTC), `level`, the event's fields with its `message`, `target`. Spans are
-/// not told.
+/// `timestamp` (RFC 3339, UTC), `level`, the event's fields with its `message`, and `target`. Spans
+/// are omitted.
 #[derive(Debug)]
 pub(super) struct Json;
 
-/// A line of a request has about 500 bytes.
+/// Initial capacity: the line of a request has about 500 bytes.
 const USUAL: usize = 1 << 10;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -66,8 +66,8 @@ fn write(line: &mut Vec<u8>, event: &Event<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// As compact as serde_json has it, and nothing in it that a reader might take for the end of a line:
-/// U+0085, U+2028 and U+2029 are for Python and JavaScript.
+/// Writes JSON as compactly as serde_json, and escapes all characters that a reader could take for
+/// the end of a line: U+0085 for Python, U+2028 and U+2029 for Python and JavaScript.
 struct Fit;
 
 impl Formatter for Fit {
@@ -75,7 +75,8 @@ impl Formatter for Fit {
     where
         W: ?Sized + io::Write,
     {
-        // DEL alone is unfit there: serde_json has escaped what is below a blank.
+        // Only DEL can be unfit in ASCII here, because serde_json has escaped all characters below
+        // a space.
         if fragment.bytes().all(|byte| byte < 0x7f) {
             return writer.write_all(fragment.as_bytes());
         }
@@ -101,13 +102,13 @@ impl FieldWriter<'_> {
 
     fn name(&mut self, name: &str) {
         self.0.push(b',');
-        // Of another crate it may have anything in it.
+        // The name of a field of another crate can contain any character.
         self.value(name.strip_prefix("r#").unwrap_or(name));
         self.0.push(b':');
     }
 
     fn value(&mut self, value: &(impl Serialize + ?Sized)) {
-        // Numbers, truths and texts: none of them can fail, and a buffer takes all.
+        // Numbers, booleans and strings always serialize, and a write to the buffer cannot fail.
         let _ = value.serialize(&mut Serializer::with_formatter(&mut *self.0, Fit));
     }
 }
@@ -176,7 +177,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What is logged as lines of such a form.
+    /// Returns the lines that `log` writes in this format.
     pub(crate) fn lines_of<F>(format: F, log: impl FnOnce()) -> String
     where
         F: for<'a> FormatEvent<
@@ -189,7 +190,7 @@ pub(super) mod tests {
         use tracing_subscriber::layer::SubscriberExt as _;
         let kept = Written::default();
         let layer = tracing_subscriber::fmt::layer().with_writer(kept.clone()).event_format(format);
-        // Whatever other tests have made of these callsites, they are asked about anew.
+        // Other tests may have cached their interest in these callsites, so the cache is rebuilt.
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::callsite::rebuild_interest_cache();
             log();
@@ -199,7 +200,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn no_text_ends_a_line_and_no_number_has_an_exponent() {
+    fn text_cannot_end_a_line_and_numbers_have_no_exponent() {
         let forged = "a\u{2028}b\u{2029}c\u{85}d\u{7f}e\u{9b}f\u{202e}g\u{feff}h\u{e0001}i";
         let lines = lines_of(Json, || {
             tracing::error!(forged, shown = %forged, "quo\"ted" = 1, seconds = 3.4e-5, "{forged}");
@@ -213,7 +214,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_event_is_a_line_with_all_it_has() {
+    fn each_event_is_a_line_with_all_its_fields() {
         let nothing = None::<&str>;
         let lines = lines_of(Json, || {
             tracing::error!(

@@ -1,4 +1,4 @@
-//! An event of the log as a line for people: with all that it has, or short.
+//! Formats an event of the log as a line for people, with all fields or short.
 
 use std::fmt::{self, Write as _};
 
@@ -20,12 +20,12 @@ use crate::{
     telemetry::request_log::ACCESS,
 };
 
-/// Time, level, target, message, and `name=value` for each field, as `tracing` has it; but nothing
-/// in it ends the line.
+/// Time, level, target, message, and `name=value` for each field, in the format of `tracing`. No
+/// value can end the line.
 #[derive(Debug)]
 pub(super) struct Text;
 
-/// As much as somebody reads who looks on; of a request, what became of it.
+/// A short line for people who watch the log. For a request it has the outcome.
 #[derive(Debug)]
 pub(super) struct Short {
     pub(super) colours: bool,
@@ -62,7 +62,7 @@ where
     ) -> fmt::Result {
         let mut time = String::with_capacity(32);
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        // Of the day: `2026-11-28T16:48:03.123456Z`.
+        // The time of day in `2026-11-28T16:48:03.123456Z`.
         write!(writer, "{}Z ", time.get(11..19).unwrap_or_default())?;
         let (metadata, fields) = (event.metadata(), EventFields::of(event));
         if metadata.target() == ACCESS {
@@ -92,8 +92,8 @@ impl Short {
         }
     }
 
-    /// `200 POST /v1/chat/completions google/gemini-2.5-flash us-central1 1.24s (first 0.31s) 12+34
-    /// tokens`, and what is not as usual.
+    /// Writes `200 POST /v1/chat/completions google/gemini-2.5-flash us-central1 1.24s (first
+    /// 0.31s) 12+34 tokens`, followed by everything that is unusual.
     fn write_request(&self, writer: &mut impl fmt::Write, fields: &EventFields) -> fmt::Result {
         let status = fields.get("status").unwrap_or_default();
         let colour = match status.as_bytes().first() {
@@ -138,7 +138,7 @@ impl Short {
     }
 }
 
-/// An event's fields, in their order, fit to be written.
+/// The fields of an event in their order, escaped for the log.
 #[derive(Default)]
 struct EventFields {
     message: String,
@@ -147,7 +147,7 @@ struct EventFields {
 
 struct Value {
     text: String,
-    /// A text of the program's, which is put into quotes where spaces may be in it.
+    /// Whether the value is a string of the program. It is quoted, because it can contain spaces.
     is_text: bool,
 }
 
@@ -170,7 +170,7 @@ impl EventFields {
             writer.write_char(' ')?;
             Escaping(writer).write_str(name.strip_prefix("r#").unwrap_or(name))?;
             if value.is_text {
-                // What is unfit is escaped already.
+                // Unfit characters are already escaped.
                 write!(writer, "=\"{}\"", value.text.replace('"', "\\\""))?;
             } else {
                 write!(writer, "={}", value.text)?;
@@ -181,7 +181,7 @@ impl EventFields {
 
     fn push(&mut self, field: &Field, value: impl fmt::Display, is_text: bool) {
         let mut text = String::new();
-        // A `String` takes all that is written; what cannot be shown is not.
+        // Writing to a `String` fails only if the value cannot be displayed.
         let _ = write!(Escaping(&mut text), "{value}");
         if field.name() == "message" {
             self.message = text;
@@ -209,7 +209,7 @@ impl Visit for EventFields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        // With its backslashes doubled, so that none is taken for an escape.
+        // Backslashes are doubled, so that none is taken for an escape.
         self.push(field, value.replace('\\', "\\\\"), true);
     }
 
@@ -224,7 +224,7 @@ mod tests {
     use crate::telemetry::log::json::tests::lines_of;
 
     #[test]
-    fn a_line_of_text_has_all_fields_and_ends_where_it_ends() {
+    fn a_line_of_text_has_all_fields_and_only_one_line_end() {
         let forged = "a\u{2028}b\nc \"d\" \\ \u{1b}[2J";
         let lines = lines_of(Text, || {
             let nothing = None::<&str>;
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_line_says_what_became_of_a_request() {
+    fn a_short_line_has_the_outcome_of_a_request() {
         let lines = lines_of(Short { colours: false }, || {
             tracing::info!(
                 target: ACCESS,
@@ -280,7 +280,7 @@ mod tests {
                 peer_address = "10.0.0.1:7",
                 "request",
             );
-            tracing::warn!(keys = 3, "what else \u{2028} is told");
+            tracing::warn!(keys = 3, "another \u{2028} message");
         });
         let lines: Vec<_> = lines.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
         assert_eq!(
@@ -289,7 +289,7 @@ mod tests {
                 "200 POST /v1/chat/completions gem\\nini us-central1 12.34s (first 0.000s) 12+34 tokens",
                 "404 GET / 0.001s 3 attempts client=team peer_address=10.0.0.1:7 client_closed unsupported_path: \
                  there is\\nnothing",
-                "WARN what else \\u{2028} is told keys=3",
+                "WARN another \\u{2028} message keys=3",
             ]
         );
         let lines = lines_of(Short { colours: true }, || tracing::warn!("x"));

@@ -1,5 +1,5 @@
-//! Each time that a request is sent, replays after a 401 too: a CLIENT span of HTTP, from the first
-//! byte of the request to the last one of the answer.
+//! CLIENT spans of HTTP, one for each time a request is sent, including replays after a 401. A span
+//! covers the time from the first byte of the request to the last byte of the response.
 
 use std::{
     future::Future,
@@ -24,7 +24,7 @@ use super::{
 use crate::{error::find, printable::clip};
 use tower_vertex::{BoxError, route::Upstream};
 
-/// The client, with a span for each attempt.
+/// Wraps the client, and records a span for each attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Traced<S> {
     inner: S,
@@ -86,12 +86,12 @@ where
     }
 }
 
-/// The body of such an answer.
+/// The body of a response with a span.
 #[pin_project]
 pub(crate) struct TracedBody<B> {
     #[pin]
     body: B,
-    /// Until its end.
+    /// Present until the end of the body.
     attempt: Option<Box<AttemptSpan>>,
 }
 
@@ -118,7 +118,7 @@ where
                 Some(Err(_)) => attempt.settle(Some("upstream_reset")),
                 None => attempt.settle(None),
             }
-            // Not every reader asks once more at the end.
+            // Not every caller polls again after the last frame.
             let is_end = !matches!(frame, Some(Ok(_))) || this.body.is_end_stream();
             if is_end {
                 attempt.settle(None);
@@ -140,16 +140,17 @@ where
 struct AttemptSpan {
     span: Span,
     request_trace: Arc<RequestTrace>,
-    /// Whether it is known what came of it. If it is dropped before, nobody waited for it.
+    /// Whether the outcome is known. If the span is dropped before, the request was cancelled.
     is_settled: bool,
-    /// Whether a first byte is waited for: that of a stream.
+    /// Whether the first byte of a stream is still awaited.
     is_first: bool,
-    /// Whether the answer may still say which model it is of.
+    /// Whether the response may still name its model.
     is_nameless: bool,
 }
 
 impl AttemptSpan {
-    /// The request is told which span it belongs to; `None` if that is not recorded.
+    /// Begins a span and puts its context into the request headers; `None` if the span is not
+    /// recorded.
     fn begin<B>(request: &mut Request<B>) -> Option<Box<Self>> {
         let request_trace: &Arc<RequestTrace> = request.extensions().get()?;
         let request_trace = Arc::clone(request_trace);
@@ -170,7 +171,7 @@ impl AttemptSpan {
         if resent > 0 {
             span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(resent)));
         }
-        // Without its query, which may carry a key.
+        // The query is removed, because it may contain a key.
         let uri = request.uri();
         let origin = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
         let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
@@ -222,7 +223,7 @@ impl AttemptSpan {
         self.is_settled = true;
     }
 
-    /// The next bytes of the body.
+    /// Reads the next bytes of the body.
     fn read(&mut self, data: &[u8]) {
         if !self.is_first && !self.is_nameless {
             return;
@@ -264,12 +265,12 @@ const KEY: &[u8] = b"\"model\"";
 static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
 const LONGEST_MODEL: usize = 200;
 
-/// The value of the first `"model"` that looks like the name of one.
+/// Returns the value of the first `"model"` key that looks like a model name.
 ///
-/// In JSON a quote within a string is escaped, so these bytes are a key, and what a model writes as
-/// text is never taken for one. Whose key it is nobody looks: a model behind `/invoke/` may answer with
-/// one of its own, of which no more is taken than a name of these characters, and so no sentence. One
-/// that is cut by the end of the data is left.
+/// In JSON, a quotation mark within a string is escaped. So these bytes are a key, and text that a
+/// model writes is never taken for one. The object that has the key is not checked: a model behind
+/// `/invoke/` may respond with a `"model"` key of its own. Only a name of these characters is
+/// accepted, so no sentence can be. A name that is truncated by the end of the data is ignored.
 fn model(data: &[u8]) -> Option<&str> {
     FINDER.find_iter(data).find_map(|at| {
         let rest = data[at + KEY.len()..].trim_ascii_start().strip_prefix(b":")?;
@@ -286,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_is_a_name_and_no_text() {
+    fn only_a_name_is_accepted_as_a_model() {
         let longest = "m".repeat(LONGEST_MODEL);
         for (data, expected) in [
             ("", None),

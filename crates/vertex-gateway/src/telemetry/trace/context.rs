@@ -1,5 +1,5 @@
-//! [W3C Trace Context](https://www.w3.org/TR/trace-context/): which span of the client's a request
-//! belongs to, and which of ours it belongs to from here on.
+//! [W3C Trace Context](https://www.w3.org/TR/trace-context/): reads the parent span of the client
+//! from a request, and writes the gateway's span into it.
 
 use std::str::FromStr;
 
@@ -9,22 +9,24 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// A longer one is let go; the specification asks for no more.
+/// A longer state is dropped. The specification requires support only for this length.
 const LONGEST_STATE: usize = 512;
 
-/// The client's span. `None` if there is none, or it is not as it has to be: then a new trace begins.
+/// The span of the client. It is `None` if there is none, or if the header is invalid, and a new
+/// trace begins.
 ///
-/// Stricter than `TraceContextPropagator` of the SDK 0.33, to which an id of one digit is an id.
+/// This is stricter than `TraceContextPropagator` of the SDK 0.33, which accepts an id of one
+/// digit.
 pub(super) fn extract(headers: &HeaderMap) -> Option<SpanContext> {
     let mut parents = headers.get_all(TRACEPARENT).iter();
     let (parent, None) = (parents.next()?, parents.next()) else { return None };
     let (trace, span, flags) = parse(parent.as_bytes())?;
-    // Version 00 knows the flag `sampled` alone.
+    // Version 00 defines only the flag `sampled`.
     let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
     Some(SpanContext::new(trace, span, flags, true, state(headers)))
 }
 
-/// `VERSION-TRACE-SPAN-FLAGS`, and more behind a further `-` if the version is not 00.
+/// Parses `VERSION-TRACE-SPAN-FLAGS`. If the version is not 00, more may follow after another `-`.
 fn parse(text: &[u8]) -> Option<(TraceId, SpanId, u8)> {
     let (known, rest) = text.split_at_checked(55)?;
     if [known[2], known[35], known[52]] != [b'-'; 3] {
@@ -40,7 +42,7 @@ fn parse(text: &[u8]) -> Option<(TraceId, SpanId, u8)> {
     (trace != TraceId::INVALID && span != SpanId::INVALID).then_some((trace, span, flags))
 }
 
-/// Lower-case digits alone.
+/// Parses lower-case digits only.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| {
         let digit = match digit {
@@ -52,7 +54,7 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// What the span says of it; the header itself travels on as it came.
+/// The state for the span. The header itself is forwarded unchanged.
 fn state(headers: &HeaderMap) -> TraceState {
     let values: Result<Vec<_>, _> =
         headers.get_all(TRACESTATE).iter().map(|v| v.to_str()).collect();
@@ -61,15 +63,15 @@ fn state(headers: &HeaderMap) -> TraceState {
     fit.then(|| TraceState::from_str(&list).ok()).flatten().unwrap_or_default()
 }
 
-/// Makes a request belong to a span of ours.
+/// Makes a span of the gateway the parent of a request.
 pub(super) fn inject(headers: &mut HeaderMap, span: &SpanContext, is_child: bool) {
     if !is_child {
-        // It belongs to a `traceparent` that was not accepted.
+        // The header belongs to a `traceparent` that was not accepted.
         headers.remove(TRACESTATE);
     }
     let flags = span.trace_flags() & TraceFlags::SAMPLED;
     let parent = format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id());
-    // Hexadecimal digits are fit for a header.
+    // Hexadecimal digits are valid in a header.
     if let Ok(parent) = HeaderValue::try_from(parent) {
         headers.insert(TRACEPARENT, parent);
     }
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_traceparent_is_taken_over() {
+    fn a_valid_traceparent_is_accepted() {
         let with = |flags| {
             let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
             Some((trace.to_owned(), span.to_owned(), flags))
@@ -108,10 +110,10 @@ mod tests {
         for (parent, flags) in [
             (VALID.to_owned(), 1),
             (VALID.replace("-01", "-00"), 0),
-            // Flags that are not known yet.
+            // Flags of future versions.
             (VALID.replace("-01", "-03"), 1),
             (VALID.replace("-01", "-fe"), 0),
-            // Versions that are not known yet.
+            // Future versions.
             (VALID.replace("00-0a", "cc-0a"), 1),
             (VALID.replace("00-0a", "01-0a") + "-what-the-future-brings", 1),
             (VALID.replace("00-0a", "01-0a") + "-", 1),
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_traceparent_is_none() {
+    fn an_invalid_traceparent_is_rejected() {
         let zeros = |count| "0".repeat(count);
         for parent in [
             String::new(),
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tracestate_belongs_to_the_span_and_travels_on_as_it_came() {
+    fn a_tracestate_is_recorded_and_forwarded_unchanged() {
         let long = format!("a={}", "b".repeat(LONGEST_STATE));
         for (states, expected) in [
             (&[][..], ""),
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_trace_takes_the_place_of_a_broken_one() {
+    fn a_new_trace_replaces_an_invalid_one() {
         let mut sent = headers(&["broken", "twice"], &["a=1"]);
         let ours = extract(&headers(&[VALID], &[])).unwrap();
         inject(&mut sent, &ours, false);

@@ -1,5 +1,6 @@
-//! The way of spans to the collector: queued, and sent from a thread of its own. No request waits for
-//! it. What finds no room, and what the collector does not take, is lost and counted.
+//! Exports spans to the collector. Spans are queued and sent by a separate thread, so no request
+//! waits for the export. Spans that find no room in the queue, or that the collector does not
+//! accept, are lost and counted.
 
 use std::{
     fmt,
@@ -49,20 +50,20 @@ use crate::{
 };
 use tower_vertex::{regular_file, shown};
 
-/// As much of a collector's answer as is read: it says what it did not take.
+/// The longest response of a collector that is read. It reports the spans that were not accepted.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// The log tells of losses no more often.
+/// Shortest time between two log lines about losses.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Of this process, for its metrics.
+/// Lost spans of this process, for its metrics.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// How many spans no collector has seen.
+/// Number of spans that no collector has accepted.
 pub(crate) fn lost_spans() -> u64 {
     LOST.load(Relaxed)
 }
 
-/// What makes spans, and exports them.
+/// Makes the provider of spans, which also exports them.
 pub(super) fn provider(settings: OtelSettings) -> Result<SdkTracerProvider, Error> {
     let cannot = |error: &dyn fmt::Display| Error::new(format!("cannot export traces: {error}"));
     let stats = Arc::new(ExportStats::new(settings.queue));
@@ -76,7 +77,7 @@ pub(super) fn provider(settings: OtelSettings) -> Result<SdkTracerProvider, Erro
         .build()
         .map_err(|error| cannot(&error))?;
     let exporter = Counted { exporter, stats: Arc::clone(&stats) };
-    // All of it is said: what the SDK reads of the environment by itself, it reads in another way.
+    // Every setting is passed explicitly, because the SDK would parse the environment differently.
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(settings.queue)
         .with_max_export_batch_size(settings.batch)
@@ -91,20 +92,21 @@ pub(super) fn provider(settings: OtelSettings) -> Result<SdkTracerProvider, Erro
         .build())
 }
 
-/// What `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say, and who this is if they do not.
+/// The attributes of `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`, with defaults for the name
+/// and version of the service.
 fn resource() -> Resource {
     let resource = Resource::builder().build();
     let ours = [("service.name", "vertex-gateway"), ("service.version", env!("CARGO_PKG_VERSION"))];
     let missing = ours.into_iter().filter(|(key, _)| {
         let said = resource.get(&(*key).into()).map(|value| value.to_string());
-        // What the SDK says of a service without a name.
+        // The SDK's default for a service without a name.
         said.is_none_or(|said| said.starts_with("unknown_service"))
     });
     let missing = missing.map(|(key, value)| opentelemetry::KeyValue::new(key, value));
     Resource::builder().with_attributes(missing).build()
 }
 
-/// How many spans wait, and how many are lost.
+/// Number of waiting spans, and the state of the export.
 #[derive(Debug)]
 struct ExportStats {
     waiting: AtomicUsize,
@@ -112,18 +114,18 @@ struct ExportStats {
     /// Whether the last export failed.
     failing: AtomicBool,
     told: Mutex<Option<Instant>>,
-    /// What came of the last try, as far as the SDK does not tell.
+    /// The outcome of the last attempt, as far as the SDK does not report it.
     last: Mutex<ExportAttempt>,
 }
 
 #[derive(Debug, Default)]
 enum ExportAttempt {
-    /// There is an answer, of which the SDK tells.
+    /// There was a response, whose status the SDK reports.
     #[default]
     Answered,
-    /// And so many spans were not taken.
+    /// There was a response, and the collector rejected this many spans.
     Partly(usize, String),
-    /// There is none, and why.
+    /// There was no response, for this reason.
     Failed(String),
 }
 
@@ -138,14 +140,14 @@ impl ExportStats {
         }
     }
 
-    /// What came of a try. The lock is held for no more than that.
+    /// Replaces the outcome of the last attempt. The lock is held only for that.
     fn tried(&self, came: ExportAttempt) -> ExportAttempt {
         std::mem::replace(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner), came)
     }
 
     fn lose(&self, spans: usize, reason: &dyn fmt::Display) {
         let lost = LOST.fetch_add(spans as u64, Relaxed) + spans as u64;
-        // Who finds it locked has nothing to add.
+        // If another thread holds the lock, it is logging a loss already.
         let Ok(mut told) = self.told.try_lock() else { return };
         if told.is_none_or(|told| told.elapsed() >= QUIET) {
             *told = Some(Instant::now());
@@ -159,12 +161,12 @@ impl ExportStats {
             self.lose(spans, reason);
         };
         match (result, self.tried(ExportAttempt::Answered)) {
-            // No more than there were, whatever the collector says.
+            // A collector may claim more rejected spans than it received.
             (Ok(()), ExportAttempt::Partly(rejected, why)) => lose(rejected.min(spans), &why),
             (Ok(()), _) => {
                 if self.failing.swap(false, Relaxed) {
                     tracing::info!(lost = lost_spans(), "spans are exported again");
-                    // What comes next is news.
+                    // The next loss is logged at once.
                     if let Ok(mut told) = self.told.try_lock() {
                         *told = None;
                     }
@@ -176,7 +178,8 @@ impl ExportStats {
     }
 }
 
-/// The SDK's queue, which it says was full once, when it is shut down. This one counts.
+/// Counts the spans in the SDK's queue. The SDK itself reports a full queue only once, at its
+/// shutdown.
 #[derive(Debug)]
 struct Queue {
     batches: BatchSpanProcessor,
@@ -208,7 +211,7 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// The other end of the queue.
+/// Counts the spans that leave the queue.
 #[derive(Debug)]
 struct Counted {
     exporter: SpanExporter,
@@ -233,14 +236,14 @@ impl Export for Counted {
     }
 }
 
-/// The way to the collector. It shares nothing with the way to Vertex AI: neither connections nor the
-/// access token.
+/// The connection to the collector. It shares neither connections nor the access token with those
+/// to Vertex AI.
 struct Collector {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     headers: HeaderMap,
     timeout: Duration,
     stats: Arc<ExportStats>,
-    /// Of the thread that exports, which is in no other. `None` once it is dropped.
+    /// The runtime of the export thread, which runs in no other runtime. `None` once it is dropped.
     runtime: Option<Runtime>,
 }
 
@@ -273,7 +276,8 @@ impl Collector {
             .wrap_connector(http);
         let client =
             Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https);
-        // Last: without `Drop` here it must not be dropped where another one runs.
+        // The runtime is created last. An early return would drop it without the `Drop` below, and
+        // a runtime must not be dropped within another one.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .map_err(|error| Error::new(format!("cannot start the export of traces: {error}")))?;
@@ -281,7 +285,8 @@ impl Collector {
         Ok(Self { client, headers, timeout, stats, runtime: Some(runtime) })
     }
 
-    /// Sends it, for as long as one try may take, and remembers what the SDK does not tell.
+    /// Sends a request within the timeout of one attempt, and records the outcome that the SDK does
+    /// not report.
     async fn attempt(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let timeout = self.timeout;
         let answer = match tokio::time::timeout(timeout, self.send(request)).await {
@@ -309,7 +314,7 @@ impl Collector {
     }
 }
 
-/// How many spans a collector did not take of those that it was sent, and why.
+/// Number of spans that a collector rejected, and its reason.
 fn rejected(answer: &Response<Bytes>) -> Option<(usize, String)> {
     if !answer.status().is_success() {
         return None;
@@ -346,7 +351,7 @@ impl fmt::Debug for Collector {
     }
 }
 
-/// As `async_trait` writes it.
+/// The method has the form that `async_trait` generates.
 impl HttpClient for Collector {
     fn send_bytes<'life, 'future>(
         &'life self,
@@ -358,7 +363,7 @@ impl HttpClient for Collector {
     {
         Box::pin(async move {
             let runtime = self.runtime.as_ref().ok_or("the exporter has ended")?;
-            // The thread that exports has no runtime, and blocks on each export.
+            // The export thread has no runtime, and blocks on each export.
             runtime.block_on(self.attempt(request))
         })
     }
@@ -366,7 +371,8 @@ impl HttpClient for Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        // A lookup of the collector's name may hang in the system's resolver: nobody waits for it.
+        // A lookup of the collector's name can hang in the system's resolver, so the drop does not
+        // wait for it.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -397,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_says_who_it_is() {
+    fn the_resource_has_the_name_and_version_of_the_gateway() {
         let resource = resource();
         let get = |key: &'static str| resource.get(&key.into()).unwrap().to_string();
         assert_eq!(get("service.name"), "vertex-gateway");

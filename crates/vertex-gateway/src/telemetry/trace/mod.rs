@@ -1,23 +1,23 @@
-//! Traces: what became of each request, as spans that are exported by OTLP (feature `otel`).
+//! Traces: the outcome of each request as spans, exported by OTLP (feature `otel`).
 //!
-//! | room | what it does |
+//! | file | what it does |
 //! |---|---|
 //! | `settings` | the variables `OTEL_…` |
-//! | `export` | the way of spans to the collector, which nobody waits for |
+//! | `export` | export of spans to the collector, for which no request waits |
 //! | `context` | W3C Trace Context: `traceparent` and `tracestate` |
-//! | `request` | a request's own span, and that of the model's operation |
+//! | `request` | the span of a request, and the span of its operation on a model |
 //! | `attempt` | a span for each time that a request is sent to Vertex AI |
-//! | `off` | the same without the feature: nothing |
+//! | `off` | the same interface without the feature, which does nothing |
 //!
 //! ```text
-//! POST /v1/chat/completions            SERVER   from the request's head to the last byte of its answer
+//! POST /v1/chat/completions            SERVER   from the request head to the end of the response
 //! └─ chat google/gemini-2.5-flash      CLIENT   GenAI: with all its attempts, and the tokens
-//!    ├─ POST                           CLIENT   HTTP: answered with 429
+//!    ├─ POST                           CLIENT   HTTP: got 429
 //!    └─ POST                           CLIENT   HTTP: sent again
 //! ```
 //!
-//! What is not sampled costs its context alone. No span has anything of what was asked or answered, a
-//! header but `Host` and `x-request-id`, a query, a key or a token.
+//! A request that is not sampled costs only its context. No span contains any content of requests
+//! or responses, a query, a key, a token, or a header other than `Host` and `x-request-id`.
 
 #[cfg(feature = "otel")]
 mod attempt;
@@ -32,7 +32,7 @@ mod request;
 #[cfg(feature = "otel")]
 mod settings;
 
-/// Says that nothing is exported, and why, if somebody expects it.
+/// Warns that traces are not exported, with the reason, if an endpoint is configured.
 #[cfg(any(not(feature = "otel"), feature = "ext-authz"))]
 pub(crate) fn warn_of_none(why: &str) {
     let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];

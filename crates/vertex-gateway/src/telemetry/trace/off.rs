@@ -1,14 +1,14 @@
-//! Without the feature `otel` nothing is traced, and nothing of it is left in the stack.
+//! Without the feature `otel`, nothing is traced, and the stack has no layer for it.
 
 use http::{Extensions, Request};
 
 use crate::{error::Error, telemetry::request_log::RequestLog};
 
-/// The client, with a span for each attempt: without one, itself.
+/// The client, which has no spans here.
 pub(crate) type Traced<S> = S;
 pub(crate) type TracedBody<B> = B;
 
-/// What makes the traces.
+/// Begins traces.
 #[derive(Clone, Debug)]
 pub(crate) struct Traces(());
 
@@ -17,14 +17,14 @@ pub(crate) struct Traces(());
 pub(crate) struct Trace(());
 
 impl Traces {
-    /// Says that this build exports nothing, if somebody expects it.
+    /// Warns that this build exports no traces, if an endpoint is configured.
     #[allow(clippy::unnecessary_wraps)] // With the feature, variables may be wrong.
     pub(crate) fn from_env() -> Result<Self, Error> {
         super::warn_of_none("this build does not have the feature `otel`");
         Ok(Self(()))
     }
 
-    /// Whether requests must carry what has become known of them to the client.
+    /// Whether the extensions of requests must reach the client, which makes the spans of attempts.
     pub(crate) fn is_on(&self) -> bool {
         false
     }

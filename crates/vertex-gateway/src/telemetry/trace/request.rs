@@ -1,11 +1,10 @@
-//! A request's own span, which is a SERVER's of HTTP, and that of the model's operation, which is a
-//! CLIENT's of GenAI.
+//! The SERVER span of a request (HTTP), and the CLIENT span of its operation on a model (GenAI).
 //!
-//! By the [HTTP conventions](https://opentelemetry.io/docs/specs/semconv/http/http-spans/) 1.44,
-//! which are stable, and the
+//! They follow the [HTTP conventions](https://opentelemetry.io/docs/specs/semconv/http/http-spans/)
+//! 1.44, which are stable, and the
 //! [GenAI conventions](https://github.com/open-telemetry/semantic-conventions-genai) of November
-//! 2026, which are not. The span of an operation covers all its attempts, as these ask: who sums up
-//! tokens or counts calls to models does not count what failed on the way.
+//! 2026, which are not. The span of an operation covers all its attempts, as the GenAI conventions
+//! require. So sums of tokens and counts of calls to models do not include failed attempts.
 
 use std::{
     borrow::Cow,
@@ -39,10 +38,10 @@ use crate::{
 };
 use tower_vertex::model::RequestedModel;
 
-/// For the last spans to be exported, after the last answer.
+/// Time limit of the export of the last spans, after the last response.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What makes the traces. Cheap to clone.
+/// Begins traces. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Traces(Option<Arc<TracerHandle>>);
 
@@ -53,7 +52,7 @@ struct TracerHandle {
 }
 
 impl Traces {
-    /// As the variables `OTEL_…` say: nothing, without an endpoint.
+    /// Reads the variables `OTEL_…`. Without an endpoint, nothing is traced.
     pub(crate) fn from_env() -> Result<Self, Error> {
         let env = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
         let Some(settings) = OtelSettings::read(env)? else { return Ok(Self(None)) };
@@ -64,23 +63,23 @@ impl Traces {
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
         let tracer = provider.tracer_with_scope(scope);
-        // A query may be a credential.
+        // A query may contain a credential.
         let endpoint = endpoint.split('?').next();
         tracing::info!(endpoint, "exporting traces");
         Ok(Self(Some(Arc::new(TracerHandle { provider, tracer, propagate }))))
     }
 
-    /// Whether requests must carry what has become known of them to the client.
+    /// Whether the extensions of requests must reach the client, which makes the spans of attempts.
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The client, with a span for each attempt.
+    /// Wraps the client, so that it records a span for each attempt.
     pub(crate) fn layer<S>(&self, client: S) -> Traced<S> {
         Traced::new(client, self.0.is_some())
     }
 
-    /// A request has come, over TLS or not.
+    /// Begins the trace of a request that has arrived; `secure` is whether it came over TLS.
     pub(crate) fn begin<B>(&self, request: &Request<B>, secure: bool) -> Trace {
         let Some(source) = &self.0 else { return Trace::default() };
         let parent = if source.propagate { context::extract(request.headers()) } else { None };
@@ -126,10 +125,10 @@ impl Traces {
             operation: Mutex::new(None),
             sent: AtomicU32::new(0),
         };
-        Trace(Some(Box::new(Begun { server, request_trace: Arc::new(request_trace) })))
+        Trace(Some(Box::new(ActiveTrace { server, request_trace: Arc::new(request_trace) })))
     }
 
-    /// Exports what is left, for up to [`PATIENCE`].
+    /// Exports the remaining spans, for up to [`PATIENCE`].
     pub(crate) async fn flush(self) {
         let Some(source) = self.0 else { return };
         let flush = move || source.provider.shutdown_with_timeout(PATIENCE);
@@ -141,17 +140,17 @@ impl Traces {
     }
 }
 
-/// The trace of one request; of none, if nothing is traced.
+/// The trace of one request. It is empty if nothing is traced.
 #[derive(Default)]
-pub(crate) struct Trace(Option<Box<Begun>>);
+pub(crate) struct Trace(Option<Box<ActiveTrace>>);
 
-struct Begun {
+struct ActiveTrace {
     server: Span,
     request_trace: Arc<RequestTrace>,
 }
 
 impl Trace {
-    /// Lets the attempts of a request know whose they are.
+    /// Passes the trace to the attempts of a request.
     pub(crate) fn follow(&self, extensions: &mut Extensions) {
         if let Some(begun) = &self.0 {
             extensions.insert(Arc::clone(&begun.request_trace));
@@ -163,10 +162,10 @@ impl Trace {
         self.0.as_ref().map(|begun| begun.request_trace.context.trace_id().to_string())
     }
 
-    /// The request has ended, and this became of it.
+    /// Ends the spans of the request with its outcome.
     pub(crate) fn end(self, record: &RequestLog) {
         let Some(begun) = self.0 else { return };
-        let Begun { mut server, request_trace } = *begun;
+        let ActiveTrace { mut server, request_trace } = *begun;
         if !request_trace.is_recorded {
             return;
         }
@@ -203,7 +202,7 @@ impl Trace {
         if let Some(status) = status {
             server.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
         }
-        // A client's mistake is no failure of a server.
+        // A client's mistake is not a failure of the server.
         let is_ours = record.end != End::Complete || status.is_none_or(|status| status >= 500);
         if let Some(failure) = failure.filter(|_| is_ours) {
             fail(&mut server, failure);
@@ -231,21 +230,21 @@ impl Trace {
     }
 }
 
-/// What the attempts of a request have to know.
+/// The part of a trace that the attempts of a request need.
 pub(super) struct RequestTrace {
     source: Arc<TracerHandle>,
-    /// Of the request's own span.
+    /// The context of the request's own span.
     pub(super) context: SpanContext,
-    /// Whether that is a child of the client's.
+    /// Whether the request's own span is a child of the client's span.
     pub(super) is_child: bool,
     pub(super) is_recorded: bool,
-    /// What the model is asked to do; `None` for what is not for a model.
+    /// The operation on the model; `None` if the request is not for a model.
     kind: Option<&'static str>,
-    /// The id of a response that is fetched.
+    /// The id of the stored response that the request fetches.
     fetched: Option<String>,
-    /// From the first attempt on.
+    /// The span of the operation, from the first attempt on.
     operation: Mutex<Option<Operation>>,
-    /// How often it was sent, for whatever reason.
+    /// Number of times the request was sent, for any reason.
     pub(super) sent: AtomicU32,
 }
 
@@ -264,7 +263,7 @@ impl RequestTrace {
         self.operation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A span for the next attempt, and which one that is.
+    /// Begins the span of the next attempt, and returns it with the number of attempts before it.
     pub(super) fn attempt<B>(&self, request: &Request<B>) -> (Span, u32) {
         let server = place(request.uri());
         let mut operation = self.operation();
@@ -315,7 +314,7 @@ impl fmt::Debug for RequestTrace {
     }
 }
 
-/// Why an answer is not what was hoped for.
+/// The kind of failure of a request, if it failed.
 fn failure(record: &RequestLog) -> Option<Value> {
     if let Some(code) = record.error_code {
         return Some(code.into());
@@ -329,7 +328,7 @@ fn failure(record: &RequestLog) -> Option<Value> {
     }
 }
 
-/// The kind of failure says enough: no description.
+/// Marks a span as failed. The kind of failure needs no description.
 pub(super) fn fail(span: &mut Span, kind: impl Into<Value>) {
     span.set_attribute(KeyValue::new("error.type", kind));
     span.set_status(Status::error(""));
@@ -339,7 +338,7 @@ fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Any other is the client's invention.
+/// The method, or `_OTHER` for one that is not known.
 fn method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -368,14 +367,14 @@ pub(super) fn version(version: Version) -> Option<&'static str> {
     }
 }
 
-/// The host and port that the client has asked for.
+/// The host and port of the client's request.
 fn asked(uri: &Uri, headers: &HeaderMap) -> Option<(String, Option<u16>)> {
     let host = || Authority::try_from(headers.get(header::HOST)?.as_bytes()).ok();
     let authority = uri.authority().cloned().or_else(host)?;
     Some((clip(bare(authority.host())).to_owned(), authority.port_u16()))
 }
 
-/// Where a request is sent.
+/// The address that a request is sent to.
 fn place(uri: &Uri) -> Vec<KeyValue> {
     let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     let port = uri.port_u16().unwrap_or(default);
@@ -388,7 +387,7 @@ fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// A path is whatever a client writes; these are few.
+/// The route of a path. A client can write any path, so spans have only these few.
 fn route(path: &str) -> Option<&'static str> {
     const ROUTES: [&str; 8] = [
         "/v1/chat/completions",
@@ -416,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_one_of_a_few() {
+    fn a_route_is_one_of_the_known_ones() {
         for (path, expected) in [
             ("/v1/chat/completions", Some("/v1/chat/completions")),
             ("/chat/completions", Some("/chat/completions")),
@@ -436,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_the_one_that_was_asked_for() {
+    fn the_server_address_is_that_of_the_clients_request() {
         for (uri, host, expected) in [
             ("/v1", Some("gateway.example:8080"), Some(("gateway.example", Some(8080)))),
             ("/v1", Some("gateway.example"), Some(("gateway.example", None))),
@@ -456,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_that_nobody_knows_is_not_named() {
+    fn an_unknown_method_is_not_named() {
         let invented = method(&Method::from_bytes(b"INVENTED").unwrap());
         assert_eq!((invented, in_name(invented)), ("_OTHER", "HTTP"));
         assert_eq!(in_name(method(&Method::PATCH)), "PATCH");

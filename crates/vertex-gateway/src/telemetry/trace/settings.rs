@@ -1,6 +1,7 @@
-//! The variables `OTEL_…`, as the
+//! The variables `OTEL_…`, which OpenTelemetry's
 //! [specification](https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/)
-//! has them. The SDK takes a default for a value that it does not understand; here it is an error.
+//! defines. The SDK uses a default for a value that it does not understand. Here such a value is an
+//! error.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -11,31 +12,34 @@ use percent_encoding::percent_decode_str;
 use crate::{error::Error, values::MOST};
 use tower_vertex::shown;
 
-/// How to trace.
+/// The settings of traces.
 #[derive(Debug)]
 pub(super) struct OtelSettings {
-    /// The URL of traces.
+    /// The URL to which traces are sent.
     pub(super) endpoint: String,
-    /// Who asks: they may be secrets.
+    /// Headers that authenticate to the collector. They may be secrets.
     pub(super) headers: HeaderMap,
-    /// For one try of an export. When it has passed since the first, there is no other.
+    /// Time limit of one attempt to export. When it has passed since the first attempt, there is no
+    /// other one.
     pub(super) timeout: Duration,
     pub(super) sampler: Sampler,
-    /// As many as a span may have.
+    /// Largest number of attributes of a span.
     pub(super) attributes: u32,
-    /// How many spans are exported together, and how long they may wait for others.
+    /// Largest number of spans in one export, and the longest wait of a span for others.
     pub(super) batch: usize,
     pub(super) delay: Duration,
-    /// How many spans may wait to be exported.
+    /// Largest number of spans that wait to be exported.
     pub(super) queue: usize,
     /// Whether `traceparent` is read and sent.
     pub(super) propagate: bool,
-    /// A file of certificates: who may have signed the collector's. `None` for the system's roots.
+    /// A file of the root certificates for the collector's certificate. `None` for the system's
+    /// roots.
     pub(super) certificate: Option<String>,
 }
 
 impl OtelSettings {
-    /// `None` if nothing is to be traced, because there is no endpoint or it is said so.
+    /// `None` if nothing is to be traced, because there is no endpoint or a variable turns traces
+    /// off.
     pub(super) fn read(env: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Error> {
         let given = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let says = |name: &str, value: &str| {
@@ -44,7 +48,8 @@ impl OtelSettings {
         let is_off = says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none");
         let Some(endpoint) = endpoint(&given).filter(|_| !is_off) else { return Ok(None) };
         one_of(&given, "OTEL_TRACES_EXPORTER", &["otlp", "none"])?;
-        // A general one may be for logs and metrics of others, if traces have their own.
+        // If traces have their own variable, the general one may be for logs and metrics of other
+        // programs.
         let in_force = |part| of_traces(part).into_iter().find(|name| given(name).is_some());
         if let Some(name) = in_force("PROTOCOL") {
             one_of(&given, &name, &["http/protobuf"])?;
@@ -72,7 +77,7 @@ impl OtelSettings {
                 headers.try_insert(key, value).is_ok()
             })?;
         }
-        // The SDK reads them.
+        // The SDK reads these attributes itself. They are only checked here.
         pairs(&given, "OTEL_RESOURCE_ATTRIBUTES", |key, _| !key.is_empty())?;
         let timeout = in_force("TIMEOUT").map(|name| number(&given, &name, 1..=DAY)).transpose()?;
         let timeout = timeout.flatten().unwrap_or(10_000);
@@ -97,18 +102,18 @@ impl OtelSettings {
     }
 }
 
-/// Memory is set aside for all of it at the start.
+/// The queue allocates memory for its full length at the start.
 const LONGEST_QUEUE: usize = 1 << 16;
 
-/// In milliseconds, as the variables are.
+/// A day in milliseconds, the unit of the variables.
 const DAY: u64 = 24 * 3600 * 1000;
 
-/// The names of a variable of the exporter: the one of traces counts more.
+/// The names of a variable of the exporter. The one for traces takes precedence.
 fn of_traces(part: &str) -> [String; 2] {
     ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"].map(|prefix| format!("{prefix}{part}"))
 }
 
-/// The one of traces is a whole URL, the general one a base.
+/// The variable for traces is a whole URL, and the general one is a base.
 fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Error>> {
     let [of_traces, of_all] = of_traces("ENDPOINT");
     let (name, url) = match (given(&of_traces), given(&of_all)) {
@@ -116,7 +121,7 @@ fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Er
         (None, Some(base)) => (of_all, format!("{}/v1/traces", base.trim().trim_end_matches('/'))),
         (None, None) => return None,
     };
-    // Its value is not repeated: it may have a password.
+    // The value is not repeated, because it may contain a password.
     Some(match url.parse::<Uri>() {
         Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
             Err(Error::new(format!(
@@ -163,8 +168,8 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Error> {
     Ok(if is_child { Sampler::ParentBased(Box::new(own)) } else { own })
 }
 
-/// Nobody here reads baggage, whatever is said of it: a header that stays here, unless
-/// `--forward-header` names it.
+/// Reads whether `tracecontext` is on. The gateway never reads baggage, even if this variable names
+/// it. The header is not forwarded, unless `--forward-header` names it.
 fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Error> {
     const NAME: &str = "OTEL_PROPAGATORS";
     let Some(list) = given(NAME) else { return Ok(true) };
@@ -179,7 +184,7 @@ fn propagates(given: &impl Fn(&str) -> Option<String>) -> Result<bool, Error> {
     Ok(propagates)
 }
 
-/// One of these values, if there is one.
+/// The value of the variable, if it is set, which must be one of `values`.
 fn one_of<'a>(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
@@ -208,7 +213,7 @@ fn number(
     })
 }
 
-/// `key=value,key=value`, values percent-encoded. They may be secrets.
+/// Reads `key=value,key=value` with percent-encoded values, which may be secrets.
 fn pairs(
     given: &impl Fn(&str) -> Option<String>,
     name: &str,
@@ -246,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_traced_unless_there_is_an_endpoint() {
+    fn nothing_is_traced_without_an_endpoint() {
         for variables in [
             &[][..],
             &[(HERE.0, "")],
@@ -267,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_of_traces_is_whole_and_the_general_one_a_base() {
+    fn the_endpoint_for_traces_is_a_whole_url_and_the_general_one_a_base() {
         const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         for (variables, expected) in [
             (&[][..], "http://127.0.0.1:4318/v1/traces"),
@@ -339,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_taken() {
+    fn valid_values_are_accepted() {
         let settings = on(&[
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
