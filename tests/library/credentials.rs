@@ -133,19 +133,19 @@ const SHORT: Life = Life::Seconds(8);
 /// `google-cloud-auth` refreshes 240 s before the expiry, which is not configurable.
 const JUST_ABOVE_THE_SLACK: Life = Life::Seconds(246);
 
-async fn ask(stack: &Stack) -> Result<StatusCode, String> {
+async fn chat_status(stack: &Stack) -> Result<StatusCode, String> {
     let answer: Result<Response<Incoming>, _> = stack.clone().oneshot(chat("hello")).await;
     answer.map(|answer| answer.status()).map_err(|error| error.to_string())
 }
 
 async fn until_recovered(stack: &Stack) {
     for _ in 0..200 {
-        if ask(stack).await == Ok(StatusCode::OK) {
+        if chat_status(stack).await == Ok(StatusCode::OK) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("no recovery: {:?}", ask(stack).await);
+    panic!("no recovery: {:?}", chat_status(stack).await);
 }
 
 /// A self-signed token contains the second in which it was signed, so two tokens of the same second
@@ -178,12 +178,12 @@ async fn live(
     let stack = place.stack(cache.clone());
 
     if endpoint {
-        let down = ask(&stack).await.expect_err("the token endpoint is down");
+        let down = chat_status(&stack).await.expect_err("the token endpoint is down");
         assert!(down.starts_with("no access token for Vertex AI: "), "{down}");
 
         place.door.silence().await;
         tokio::time::sleep(Duration::from_millis(150)).await;
-        let silent = ask(&stack).await.expect_err("the token endpoint hangs");
+        let silent = chat_status(&stack).await.expect_err("the token endpoint hangs");
         assert!(silent.starts_with("no access token for Vertex AI: "), "{silent}");
         place.door.open().await;
 
@@ -192,7 +192,7 @@ async fn live(
             behavior.fail = Some(TokenFault { status: 400, times: None });
         });
         tokio::time::sleep(Duration::from_millis(150)).await;
-        ask(&stack).await.expect_err("the token endpoint refuses");
+        chat_status(&stack).await.expect_err("the token endpoint refuses");
         place.behave(token_life(seconds));
     }
     place.door.open().await;
@@ -206,7 +206,7 @@ async fn live(
         Life::Seconds(_) => {
             let first = cache.stats().generation;
             for _ in 0..400 {
-                assert_eq!(ask(&stack).await, Ok(StatusCode::OK));
+                assert_eq!(chat_status(&stack).await, Ok(StatusCode::OK));
                 if cache.stats().generation > first {
                     break;
                 }
@@ -225,11 +225,15 @@ async fn live(
         let (fetches, began) = (cache.stats().fetches, std::time::Instant::now());
         // A valid token is still used. With a lifetime of an hour there is no refresh to wait for.
         while cache.stats().fetches == fetches && began.elapsed() < Duration::from_secs(5) {
-            assert_eq!(ask(&stack).await, Ok(StatusCode::OK), "while the endpoint is down");
+            assert_eq!(chat_status(&stack).await, Ok(StatusCode::OK), "while the endpoint is down");
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         place.vertex.revoke_tokens();
-        assert_eq!(ask(&stack).await, Ok(StatusCode::UNAUTHORIZED), "the 401 goes to the caller");
+        assert_eq!(
+            chat_status(&stack).await,
+            Ok(StatusCode::UNAUTHORIZED),
+            "the 401 goes to the caller"
+        );
         place.door.open().await;
         until_recovered(&stack).await;
     }
@@ -239,7 +243,7 @@ async fn live(
     for round in 0..3 {
         next_second().await;
         place.vertex.revoke_tokens();
-        assert_eq!(ask(&stack).await, Ok(StatusCode::OK), "round {round}: healed");
+        assert_eq!(chat_status(&stack).await, Ok(StatusCode::OK), "round {round}: healed");
     }
     next_second().await;
     place.vertex.revoke_tokens();
@@ -248,7 +252,7 @@ async fn live(
         .map(|_| {
             tokio::spawn({
                 let stack = stack.clone();
-                async move { ask(&stack).await }
+                async move { chat_status(&stack).await }
             })
         })
         .collect();

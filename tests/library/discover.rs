@@ -47,7 +47,7 @@ fn fail(vertex: &Emulator, fault: ApiFault) {
 }
 
 /// The paths and the decoded queries of the requests.
-fn asked(vertex: &Emulator) -> Vec<(String, Vec<(String, String)>)> {
+fn queries(vertex: &Emulator) -> Vec<(String, Vec<(String, String)>)> {
     vertex.requests().into_iter().map(|r| (r.path, decoded(&r.query.unwrap_or_default()))).collect()
 }
 
@@ -87,8 +87,8 @@ async fn list_and_get_describe_the_same_endpoints() {
     assert_eq!((mine.is_dedicated, mine.dedicated_dns.as_deref()), (true, Some(DNS)));
     assert_eq!((mine.models.len(), mine.models[0].model_id()), (1, "77"));
     assert_eq!(endpoints.get("77").await.unwrap(), *mine);
-    assert_eq!(asked(&vertex)[0], (PATH.into(), vec![("pageSize".into(), "100".into())]));
-    assert_eq!(asked(&vertex)[1], (format!("{PATH}/77"), Vec::new()));
+    assert_eq!(queries(&vertex)[0], (PATH.into(), vec![("pageSize".into(), "100".into())]));
+    assert_eq!(queries(&vertex)[1], (format!("{PATH}/77"), Vec::new()));
 }
 
 #[tokio::test]
@@ -99,10 +99,10 @@ async fn all_pages_are_read() {
     let (vertex, endpoints) = start(builder).await;
     assert_eq!(endpoints.list().await.unwrap().len(), 252);
     assert_eq!(vertex.requests().len(), 3);
-    let asked = asked(&vertex);
-    assert!(asked.iter().all(|(path, _)| path == PATH));
-    assert_eq!(asked[0].1.len(), 1);
-    assert_eq!(asked[1].1[1].0, "pageToken");
+    let queries = queries(&vertex);
+    assert!(queries.iter().all(|(path, _)| path == PATH));
+    assert_eq!(queries[0].1.len(), 1);
+    assert_eq!(queries[1].1[1].0, "pageToken");
     vertex.reset_stats();
 
     let larger = endpoints.clone().page_size(1000);

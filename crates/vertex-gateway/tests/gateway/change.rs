@@ -280,13 +280,13 @@ async fn no_request_fails_while_the_configuration_changes() {
         signal(&gateway, "-HUP");
         in_time("the model moves", async {
             while place.location(&gateway).await != location {
-                load.so_many_more(1, "meanwhile", |status| status == 200).await;
+                load.wait_for(1, "meanwhile", |status| status == 200).await;
             }
         })
         .await;
         in_time("the new key works", async {
             while ask(&gateway, &guest(round)).await.status() != StatusCode::OK {
-                load.so_many_more(1, "meanwhile", |status| status == 200).await;
+                load.wait_for(1, "meanwhile", |status| status == 200).await;
             }
         })
         .await;
@@ -295,7 +295,7 @@ async fn no_request_fails_while_the_configuration_changes() {
         load.more("after", |status| status == 200).await;
     }
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
     let mut locations: Vec<_> =
         place.vertex.requests().iter().map(|seen| location(&seen.path).to_owned()).collect();
     locations.sort();
@@ -311,7 +311,7 @@ async fn systemd_is_notified_of_the_start_and_of_the_stop() {
     let path = place.path("notify");
     let systemd = UnixDatagram::bind(Path::new(&path)).unwrap();
     systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let told = || {
+    let next_state = || {
         let mut state = [0; 100];
         let length = systemd.recv(&mut state).unwrap();
         String::from_utf8_lossy(&state[..length]).trim().to_owned()
@@ -319,8 +319,8 @@ async fn systemd_is_notified_of_the_start_and_of_the_stop() {
     let mut command = place.command();
     command.env("NOTIFY_SOCKET", &path);
     let mut gateway = Gateway::start(command).await;
-    assert_eq!(told(), "READY=1");
+    assert_eq!(next_state(), "READY=1");
     gateway.terminate();
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(next_state(), "STOPPING=1");
     assert_eq!(gateway.ended().await.code(), Some(0));
 }

@@ -223,7 +223,7 @@ async fn storms_of_errors_do_not_grow_by_retries() {
         let gateway = Arc::new(Gateway::before(&vertex, &["--max-attempts", "3"]).await);
         let mut load = Load::start(&gateway);
         // With this many requests, the ten retries that are always allowed carry little weight.
-        load.so_many_more(400, "a storm", |seen| seen == status).await;
+        load.wait_for(400, "a storm", |seen| seen == status).await;
         vertex.clear_faults();
         load.more("after the storm", |status| status == 200).await;
         let seen = load.end().await;
@@ -232,7 +232,7 @@ async fn storms_of_errors_do_not_grow_by_retries() {
         let answered = seen.statuses[&status] as u64;
         println!("a storm of {status}: {answered} of them were sent {sent} times");
         assert!((answered + 1..answered * 2).contains(&sent), "{sent} for {answered}");
-        Load::all_well(&gateway, "afterwards").await;
+        Load::check_all_succeed(&gateway, "afterwards").await;
     }
 }
 
@@ -307,7 +307,7 @@ async fn a_slow_token_endpoint_fails_no_request() {
     let mut load = Load::start(&gateway);
     load.until("three slow tokens", || vertex.stats().token_mints >= 3).await;
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
 }
 
 #[tokio::test]
@@ -342,7 +342,7 @@ async fn a_sidecar_without_descriptors_waits_and_recovers() {
 
     // A client with an open connection, and a connection to Vertex AI, is served throughout.
     let mut served = TcpStream::connect(gateway.addr).await.unwrap();
-    ask(&mut served, "0").await;
+    exchange(&mut served, "0").await;
     let mut idle = Vec::new();
     for _ in 0..100 {
         // Connections that are not accepted wait in the kernel.
@@ -354,23 +354,23 @@ async fn a_sidecar_without_descriptors_waits_and_recovers() {
     let of_process = format!("/proc/{}/fd", gateway.child.id().unwrap());
     assert!(fs::read_dir(of_process).unwrap().count() >= 60, "another limit was hit");
     for number in 1..20 {
-        ask(&mut served, &number.to_string()).await;
+        exchange(&mut served, &number.to_string()).await;
     }
     // A waiting client is served after the idle ones have left.
     let of_waiting = Arc::clone(&gateway);
     let waiting =
         tokio::spawn(async move { is_whole(of_waiting.call(chat("wait")).await, "wait").await });
     for number in 20..40 {
-        ask(&mut served, &number.to_string()).await;
+        exchange(&mut served, &number.to_string()).await;
     }
     assert!(!waiting.is_finished());
     drop(idle);
     in_time("the waiting client is served", waiting).await.unwrap();
-    Load::all_well(&gateway, "afterwards").await;
+    Load::check_all_succeed(&gateway, "afterwards").await;
 }
 
 /// Sends a question on a connection that stays open, and reads the response.
-async fn ask(socket: &mut TcpStream, question: &str) {
+async fn exchange(socket: &mut TcpStream, question: &str) {
     socket.write_all(&bytes(chat(question)).await).await.unwrap();
     let said = format!("{}\"", echo(question));
     let (mut answer, mut read) = (String::new(), [0; 4096]);
@@ -408,7 +408,7 @@ async fn a_thousand_clients_that_send_a_byte_now_and_then_do_not_affect_others()
         load.more("beside slow clients", |status| status == 200).await;
     }
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
     assert_eq!(
         vertex.stats().api_requests,
         seen.statuses[&200] as u64,
@@ -453,7 +453,7 @@ async fn clients_that_never_read_do_not_affect_others_and_are_closed() {
     let mut load = Load::start(&gateway);
     load.until("the streams are closed", || vertex.stats().streams.aborted >= DEAF as u64).await;
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
     // Data that a client does not read is not read from Vertex AI either.
     let peak = Vitals::of(&gateway).peak.saturating_sub(start.memory);
     println!("{} KiB for each of them", (peak >> 10) / DEAF as u64);

@@ -198,7 +198,7 @@ async fn names_that_do_not_resolve_are_a_502_until_they_do() {
         a_connection_for_each_client(&gateway, &vertex, &door).await;
         let before = door.passed();
         names.set(VERTEX, answer);
-        Load::all_well(&gateway, name).await;
+        Load::check_all_succeed(&gateway, name).await;
         assert_eq!(door.passed(), before, "no connection had to be made");
         names.set(VERTEX, Answer::At(LOCALHOST));
         // New connections need them.
@@ -260,7 +260,7 @@ async fn a_name_that_moves_is_followed() {
     let lost = seen.statuses.get(&502).unwrap_or(&0) + seen.interrupted;
     assert!(lost <= CLIENTS, "{seen:?}");
     assert!(door_of_new.passed() > 0);
-    Load::all_well(&gateway, "for good").await;
+    Load::check_all_succeed(&gateway, "for good").await;
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn a_name_that_moves_is_followed_though_the_old_address_still_serves() {
     door_of_old.shut();
     load.more("after", |status| status == 200).await;
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
     assert!(door_of_new.passed() > 0);
     // Lookups that were in flight may still have led to the old address.
     assert!(door_of_old.passed() <= at_old + CLIENTS);
@@ -325,7 +325,7 @@ async fn connections_to_a_machine_that_vanishes_are_closed_after_half_a_minute()
 
     // In flight are one request without a response yet, and one stream in its middle. Other
     // connections are idle.
-    Load::all_well(&gateway, "before").await;
+    Load::check_all_succeed(&gateway, "before").await;
     let forever = Duration::from_secs(3600);
     pace(&vertex, StreamBehavior { chunk_delay: forever, ..StreamBehavior::default() });
     let mut streaming = gateway.call(chat_stream("a stream")).await.into_body();
@@ -342,7 +342,7 @@ async fn connections_to_a_machine_that_vanishes_are_closed_after_half_a_minute()
     // The idle connections swallow requests until they are closed. After that, a request opens a
     // new connection, which times out with a 504.
     let mut load = Load::start(&gateway);
-    load.so_many_more(1, "vanished", |status| status == 502).await;
+    load.wait_for(1, "vanished", |status| status == 502).await;
     // Every other timeout is ten minutes or more.
     let (status, code, _) = in_time("the end of the thinking", thinking).await.unwrap();
     assert_eq!((status, &*code), (502, "upstream_reset"));
@@ -356,7 +356,7 @@ async fn connections_to_a_machine_that_vanishes_are_closed_after_half_a_minute()
     let seen = load.end().await;
     // 504: connections to the vanished machine that timed out.
     assert!(seen.has_only(&[200, 502, 504]), "{seen:?}");
-    Load::all_well(&gateway, "for good").await;
+    Load::check_all_succeed(&gateway, "for good").await;
     // When the first machine is back, old or new connections to it succeed.
     names.set(VERTEX, Answer::At(dead));
     door_of_new.shut();
@@ -367,5 +367,5 @@ async fn connections_to_a_machine_that_vanishes_are_closed_after_half_a_minute()
     let seen = load.end().await;
     assert!(seen.has_only(&[200, 502]), "{seen:?}");
     assert!(door_of_dead.passed() > before);
-    Load::all_well(&gateway, "at last").await;
+    Load::check_all_succeed(&gateway, "at last").await;
 }

@@ -94,7 +94,7 @@ impl Stepped {
             load.more(what, |status| status == 200).await;
         }
         let seen = load.end().await;
-        assert!(seen.is_well(), "{what}: {seen:?}");
+        assert!(seen.all_succeeded(), "{what}: {seen:?}");
         let after = self.vertex.stats();
         let (mints, asked) =
             (after.token_mints - before.token_mints, after.token_requests - before.token_requests);

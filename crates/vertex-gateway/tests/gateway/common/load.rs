@@ -35,7 +35,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// Whether there are complete responses, and nothing else.
-    pub(crate) fn is_well(&self) -> bool {
+    pub(crate) fn all_succeeded(&self) -> bool {
         self.interrupted == 0 && self.statuses.keys().eq([&200])
     }
 
@@ -105,10 +105,10 @@ impl Load {
 
     /// Waits for [`ENOUGH`] more responses with these statuses.
     pub(crate) async fn more(&mut self, what: &str, wanted: impl Fn(u16) -> bool) {
-        self.so_many_more(ENOUGH, what, wanted).await;
+        self.wait_for(ENOUGH, what, wanted).await;
     }
 
-    pub(crate) async fn so_many_more(
+    pub(crate) async fn wait_for(
         &mut self,
         number: usize,
         what: &str,
@@ -130,7 +130,7 @@ impl Load {
     pub(crate) async fn until(&mut self, what: &str, condition: impl Fn() -> bool) {
         in_time(what, async {
             while !condition() {
-                self.so_many_more(1, what, |status| status == 200).await;
+                self.wait_for(1, what, |status| status == 200).await;
             }
         })
         .await;
@@ -146,11 +146,11 @@ impl Load {
     }
 
     /// Runs clients for a while, and checks that all of them get complete responses.
-    pub(crate) async fn all_well(gateway: &Arc<Gateway>, what: &str) {
+    pub(crate) async fn check_all_succeed(gateway: &Arc<Gateway>, what: &str) {
         let mut load = Self::start(gateway);
         load.more(what, |status| status == 200).await;
         let seen = load.end().await;
-        assert!(seen.is_well(), "{what}: {seen:?}");
+        assert!(seen.all_succeeded(), "{what}: {seen:?}");
     }
 }
 
@@ -200,7 +200,7 @@ pub(crate) async fn row(
     load.more(&format!("{name}: mended"), |status| status == 200).await;
     let seen = load.end().await;
     assert!(seen.has_only(&[&[200], statuses].concat()), "{name}: {seen:?}");
-    Load::all_well(gateway, &format!("{name}: afterwards")).await;
+    Load::check_all_succeed(gateway, &format!("{name}: afterwards")).await;
     println!("{name}: complete responses or clean errors, and then recovery: {seen:?}");
     seen
 }

@@ -180,7 +180,7 @@ fn chunk(data: &[u8]) -> Vec<u8> {
 }
 
 /// Fails if each stream keeps more than twice its bytes and the allowance.
-fn took_little(what: &str, gateway: &Gateway, begin: Vitals, sent: usize) {
+fn check_memory(what: &str, gateway: &Gateway, begin: Vitals, sent: usize) {
     let memory = Vitals::of(gateway).memory;
     let each = memory.saturating_sub(begin.memory) / STREAMS as u64;
     println!("{what}: {each} bytes for {sent}");
@@ -230,7 +230,7 @@ async fn uploads(what: &str, headers: &[(&str, &str)], options: &[&str], is_forw
             if is_forwarded {
                 eventually(&what, has_arrived).await;
             }
-            took_little(&what, &gateway, begin.unwrap(), length * times);
+            check_memory(&what, &gateway, begin.unwrap(), length * times);
             assert_eq!(is_forwarded, has_arrived(), "{what}");
         }
     }
@@ -308,7 +308,7 @@ async fn answers(what: &str, head: &str, first: &str, drips: [(usize, usize); 2]
             }
             all_is_read(&gateway, upstream.addr).await;
         }
-        took_little(&format!("{what} by {length}"), &gateway, begin, length * times);
+        check_memory(&format!("{what} by {length}"), &gateway, begin, length * times);
         // The client got none of these pieces.
         for client in &mut clients {
             let mut came = [0; 1024];

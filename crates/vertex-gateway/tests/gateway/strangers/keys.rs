@@ -192,7 +192,7 @@ async fn a_key_may_use_only_its_own_models() {
         assert_eq!(found, (403, "model_not_allowed".to_owned()), "{shown}");
     }
     files.told(models.len() + unread, "code=\"model_not_allowed\"").await;
-    // Of two models, Vertex AI might use the other one.
+    // If a body has two models, Vertex AI might use the other one.
     let twice = post("content-type", "application/json", r#"{"model":"fast","model":"slow"}"#);
     assert_eq!(error_of(&gateway, twice).await.0, 400);
     assert_eq!(vertex.stats().api_requests, 0);
