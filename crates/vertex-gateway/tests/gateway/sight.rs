@@ -446,7 +446,7 @@ async fn the_text_log_has_the_same_fields() {
 }
 
 #[tokio::test]
-async fn the_peer_address_is_in_each_line_with_log_peer_and_in_none_without() {
+async fn only_log_peer_address_adds_the_peer_to_each_line() {
     let vertex = Emulator::start().await.unwrap();
     let pair = Authority::new().server();
     let folder = tempfile::tempdir().unwrap();

@@ -269,11 +269,11 @@ async fn sigterm_lets_calls_finish_and_no_token_is_in_the_log() {
         (&"model_alias_not_supported".into(), &400.into())
     );
     assert!(line["error_message"].as_str().unwrap().contains("ask for"), "{line}");
-    assert!(!all.contains("2001:db8::7"), "the peer is logged without --log-peer: {all}");
+    assert!(!all.contains("2001:db8::7"), "the peer is logged without --log-peer-address: {all}");
 }
 
 #[tokio::test]
-async fn log_peer_adds_envoys_client_to_each_line() {
+async fn log_peer_address_adds_envoys_client_to_each_line() {
     let place = Place::new().await;
     let mut command = place.command(&["--log-format", "json", "--log-peer"]);
     command.stderr(Stdio::piped());
