@@ -1,5 +1,5 @@
-//! The real async-openai, by its door for Tower, over the layers and a hyper client, against the
-//! emulator.
+//! The real async-openai, through its Tower interface, over the layers and a hyper client, against
+//! the emulator.
 
 use async_openai::{
     Client,
@@ -21,7 +21,7 @@ fn client(vertex: &Emulator) -> Client<OpenAIConfig> {
     tower_vertex::async_openai::client(client)
 }
 
-/// The client with its own retries over these layers.
+/// A client with its own retries over these layers.
 fn over<S, B>(stack: S) -> Client<OpenAIConfig>
 where
     S: Service<http::Request<reqwest::Body>, Response = http::Response<B>, Error = BoxError>
@@ -32,7 +32,7 @@ where
     S::Future: Send,
     B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
 {
-    // reqwest, which only makes requests here, is built without one.
+    // reqwest only builds requests here, and has no provider of its own.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let door = service_fn(move |factory: HttpRequestFactory| {
         let stack = stack.clone();
@@ -53,7 +53,7 @@ fn chat(model: &str, text: &str) -> CreateChatCompletionRequest {
 const GEMINI: &str = "google/gemini-2.5-flash";
 
 #[tokio::test]
-async fn a_chat_is_answered_for_our_token_and_not_for_its_key() {
+async fn a_chat_is_authorized_by_our_token_and_not_by_the_clients_key() {
     let vertex = Emulator::start().await.unwrap();
     let answer = client(&vertex).chat().create(chat(GEMINI, "good morning")).await.unwrap();
     let content = answer.choices[0].message.content.as_deref();
@@ -65,7 +65,7 @@ async fn a_chat_is_answered_for_our_token_and_not_for_its_key() {
 }
 
 #[tokio::test]
-async fn a_stream_comes_in_chunks_and_ends_with_its_usage() {
+async fn a_stream_arrives_in_chunks_and_ends_with_its_usage() {
     let vertex = Emulator::start().await.unwrap();
     let stream = client(&vertex).chat().create_stream(chat(GEMINI, "slowly")).await.unwrap();
     let chunks: Vec<_> = stream.collect::<Result<_, _>>().await.unwrap();
@@ -78,7 +78,7 @@ async fn a_stream_comes_in_chunks_and_ends_with_its_usage() {
 }
 
 #[tokio::test]
-async fn embeddings_come_in_the_order_of_their_inputs() {
+async fn embeddings_have_the_order_of_their_inputs() {
     let vertex = Emulator::start().await.unwrap();
     let request = json!({ "model": "google/text-embedding-005", "input": ["one", "two"] });
     let answer = client(&vertex).embeddings().create(from_value(request).unwrap()).await.unwrap();
@@ -88,7 +88,7 @@ async fn embeddings_come_in_the_order_of_their_inputs() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_noticed_by_no_call_and_costs_one_mint() {
+async fn a_revoked_token_fails_no_call_and_costs_one_mint() {
     let vertex = Emulator::start().await.unwrap();
     let client = client(&vertex);
     client.chat().create(chat(GEMINI, "warm")).await.unwrap();
@@ -109,14 +109,14 @@ async fn a_revoked_token_is_noticed_by_no_call_and_costs_one_mint() {
     assert!(stats.by_status[&401] >= 1);
 }
 
-/// Resource exhausted, once.
+/// Makes the next request fail with 429.
 fn exhaust(vertex: &Emulator) {
     let fault = ApiFault { times: Some(1), ..ApiFault::new(429) };
     vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
 }
 
 #[tokio::test]
-async fn its_own_retries_see_a_429() {
+async fn the_clients_own_retries_handle_a_429() {
     let vertex = Emulator::start().await.unwrap();
     exhaust(&vertex);
     client(&vertex).chat().create(chat(GEMINI, "again")).await.unwrap();
@@ -124,7 +124,7 @@ async fn its_own_retries_see_a_429() {
 }
 
 #[tokio::test]
-async fn without_the_error_layer_they_give_up_on_it() {
+async fn without_the_error_layer_the_client_does_not_retry_a_429() {
     let vertex = Emulator::start().await.unwrap();
     exhaust(&vertex);
     let client = over(stack(&vertex, key_source(&vertex), Http::One));
@@ -135,7 +135,7 @@ async fn without_the_error_layer_they_give_up_on_it() {
 }
 
 #[tokio::test]
-async fn an_error_of_google_is_one_of_openai() {
+async fn an_error_of_google_becomes_an_error_of_openai() {
     let vertex = Emulator::start().await.unwrap();
     let error = client(&vertex).chat().create(chat("gemini-2.5-flash", "x")).await.unwrap_err();
     let OpenAIError::ApiError(error) = error else { panic!("{error:?}") };
@@ -145,7 +145,7 @@ async fn an_error_of_google_is_one_of_openai() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_layers_comes_in_its_own_type() {
+async fn an_error_of_the_layers_keeps_its_own_type() {
     let vertex = Emulator::start().await.unwrap();
     let fail = TokenFault { status: 503, times: None };
     vertex.set_token_behavior(TokenBehavior { fail: Some(fail), ..TokenBehavior::default() });

@@ -26,7 +26,7 @@ type Inner = Mock<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>>;
 type Handle = mock::Handle<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>>;
 type Reply = SendResponse<Response<Full<Bytes>>>;
 
-/// Tokens `t1`, `t2`, …, and how many were made.
+/// A cache of tokens `t1`, `t2`, …, and the number of tokens so far.
 fn tokens() -> (TokenCache, Arc<AtomicU32>) {
     let minted = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&minted);
@@ -132,7 +132,7 @@ async fn a_403_never_refreshes() {
 }
 
 #[tokio::test]
-async fn the_original_401_is_delivered_whole_when_the_token_stays_the_same() {
+async fn the_original_401_is_delivered_unchanged_when_the_token_stays_the_same() {
     let (service, mut handle) = stack(VertexAuthLayer::new(StaticToken::new("fixed").unwrap()));
     let call = start(&service, request("hello"));
     arrived(&mut handle).await.2.send_response(response(401, "original"));
@@ -165,7 +165,7 @@ async fn the_original_401_is_delivered_when_the_refresh_fails() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_served_and_its_401_passes_after_the_refresh_was_started() {
+async fn a_body_over_the_limit_is_sent_and_its_401_is_returned_after_a_refresh_was_started() {
     for limit in [0, 4] {
         let (cache, minted) = tokens();
         let layer = VertexAuthLayer::with_cache(cache).replay_limit(limit);
@@ -180,7 +180,7 @@ async fn a_body_over_the_limit_is_served_and_its_401_passes_after_the_refresh_wa
 
         let call = start(&service, request("next"));
         let (token, _, reply) = arrived(&mut handle).await;
-        assert_eq!(token, "t2", "the refresh was started all the same");
+        assert_eq!(token, "t2", "the refresh was started nevertheless");
         reply.send_response(response(200, "ok"));
         call.await.unwrap().unwrap();
         assert_eq!(minted.load(Ordering::SeqCst), 2);
@@ -188,7 +188,7 @@ async fn a_body_over_the_limit_is_served_and_its_401_passes_after_the_refresh_wa
 }
 
 #[tokio::test]
-async fn a_used_up_budget_serves_and_does_not_replay() {
+async fn without_budget_a_request_is_sent_but_not_replayed() {
     let (cache, _) = tokens();
     let (service, mut handle) = stack(VertexAuthLayer::with_cache(cache).replay_budget(8));
     let call = start(&service, request("hello"));
@@ -210,12 +210,12 @@ async fn an_empty_body_is_replayed_even_with_no_budget() {
 }
 
 #[tokio::test]
-async fn a_token_goes_to_no_stranger() {
+async fn a_token_is_sent_to_no_untrusted_host() {
     let (cache, minted) = tokens();
     let (mut service, mut handle) = stack(VertexAuthLayer::with_cache(cache));
     for uri in ["https://evil.com/", "http://us-central1-aiplatform.googleapis.com/", "/v1/x"] {
         let request = Request::get(uri).body(Full::default()).unwrap();
-        // Nothing is sent, and the service stays good.
+        // Nothing is sent, and the service remains usable.
         handle.allow(1);
         let error = service.ready().await.unwrap().call(request).await.unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Error::UntrustedHost(_))), "{error}");
@@ -224,7 +224,7 @@ async fn a_token_goes_to_no_stranger() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_unrouted_says_which_layer_belongs_outside() {
+async fn the_error_of_an_unrouted_request_names_the_missing_outer_layer() {
     let (cache, _) = tokens();
     let (mut service, mut handle) = stack(VertexAuthLayer::with_cache(cache));
     for (uri, what) in [
@@ -290,7 +290,7 @@ async fn a_missing_token_fails_the_request_and_never_the_service() {
             }
         }));
     let (service, mut handle) = stack(VertexAuthLayer::with_cache(cache));
-    // An error out of `poll_ready` would end the buffer.
+    // An error of `poll_ready` would end the buffer.
     let (mut service, worker) = tower::buffer::Buffer::pair(service, 8);
     tokio::spawn(worker);
     handle.allow(2);
@@ -303,7 +303,7 @@ async fn a_missing_token_fails_the_request_and_never_the_service() {
 }
 
 #[tokio::test]
-async fn readiness_is_the_inner_services() {
+async fn readiness_is_that_of_the_inner_service() {
     let (cache, _) = tokens();
     let (mut service, mut handle) = stack(VertexAuthLayer::with_cache(cache));
     handle.allow(0);
@@ -341,7 +341,7 @@ async fn the_replay_waits_until_its_own_service_is_ready() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_inner_service_passes_through() {
+async fn an_error_of_the_inner_service_is_returned_unchanged() {
     let (cache, minted) = tokens();
     let (service, mut handle) = stack(VertexAuthLayer::with_cache(cache));
     let call = start(&service, request("hello"));

@@ -154,7 +154,7 @@ mod from_env {
     use super::*;
     use crate::common::world::World;
 
-    /// No metadata server and no gcloud.
+    /// A world without a metadata server and without gcloud.
     fn bare() -> World {
         World::new().variable("NO_GCE_CHECK", "true")
     }

@@ -1,6 +1,6 @@
 //! Each kind of credential, through the real `gcp_auth` and the real `google-cloud-auth` over
 //! sockets: the first token, refreshes ahead of time and after a 401, and a token endpoint that is
-//! down, silent, refusing, and back.
+//! down, hangs, refuses, and recovers.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ use crate::common::{chat, door::Door, upstream, world::World};
 type Body = ReplayBody<Full<Bytes>>;
 type Stack = VertexRoute<VertexAuth<Client<HttpsConnector<HttpConnector>, Body>>>;
 
-/// An emulator, and a door on the way to its token endpoints.
+/// An emulator, and a proxy in front of its token endpoints that can be closed.
 struct Place {
     vertex: Emulator,
     door: Arc<Door>,
@@ -51,7 +51,7 @@ impl Place {
         Self::of(vertex, door)
     }
 
-    /// With the door at a place that a client has no choice about.
+    /// Puts the proxy at a port that the client cannot choose.
     async fn at(port: u16) -> Self {
         let vertex = Emulator::start().await.unwrap();
         let door = Door::new((Ipv4Addr::LOCALHOST, port).into(), vertex.addr()).await;
@@ -66,14 +66,14 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// A credential file whose token endpoints are behind the door.
+    /// Writes a credential file whose token endpoints are behind the proxy.
     fn file(&self, text: &str) -> PathBuf {
         let path = self.path("credentials.json");
         fs::write(&path, text.replace(&self.vertex.control_url(), &self.door.url())).unwrap();
         path
     }
 
-    /// The file in which a workload finds its subject token.
+    /// Writes the file in which a workload finds its subject token.
     fn subject_token(&self) -> PathBuf {
         let path = self.path("subject-token");
         fs::write(&path, self.vertex.subject_token()).unwrap();
@@ -105,7 +105,7 @@ impl Place {
     }
 }
 
-/// The pace of a cache for tests: the same machine with shorter times.
+/// A cache for tests, with the same behaviour and shorter times.
 fn cache(source: impl TokenSource) -> TokenCache {
     TokenCache::builder()
         .refresh_before(Duration::from_secs(4))
@@ -119,35 +119,37 @@ fn cache(source: impl TokenSource) -> TokenCache {
         .build(source)
 }
 
-/// How long a token of a kind lives, in seconds, so that it is refreshed soon.
+/// The lifetime of the tokens of a kind, in seconds, chosen so that they are refreshed soon.
 #[derive(Clone, Copy)]
 enum Life {
     Seconds(u64),
-    /// The library decides, and it is an hour.
+    /// The library decides on the lifetime, which is an hour.
     Fixed,
 }
 
-/// It is refreshed after half of it, and what happens until its end has the other half.
+/// A token is refreshed after half of this time, and the rest of it is for the events until its
+/// expiry.
 const SHORT: Life = Life::Seconds(8);
-/// `google-cloud-auth` refreshes 240 s before the end, and cannot be told otherwise.
+/// `google-cloud-auth` refreshes 240 s before the expiry, which is not configurable.
 const JUST_ABOVE_THE_SLACK: Life = Life::Seconds(246);
 
-async fn ask(stack: &Stack) -> Result<StatusCode, String> {
+async fn chat_status(stack: &Stack) -> Result<StatusCode, String> {
     let answer: Result<Response<Incoming>, _> = stack.clone().oneshot(chat("hello")).await;
     answer.map(|answer| answer.status()).map_err(|error| error.to_string())
 }
 
-async fn until_well(stack: &Stack) {
+async fn until_recovered(stack: &Stack) {
     for _ in 0..200 {
-        if ask(stack).await == Ok(StatusCode::OK) {
+        if chat_status(stack).await == Ok(StatusCode::OK) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("never well again: {:?}", ask(stack).await);
+    panic!("no recovery: {:?}", chat_status(stack).await);
 }
 
-/// A self-signed token says in which second it was signed, and two of one second are the same.
+/// A self-signed token contains the second in which it was signed, so two tokens of the same second
+/// are equal.
 async fn next_second() {
     let second = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let now = second();
@@ -156,8 +158,8 @@ async fn next_second() {
     }
 }
 
-/// The life of one kind of credential. `endpoint` says whether its tokens come from one at all;
-/// `mints` how many tokens it takes to get one.
+/// Tests the life of one kind of credential. `endpoint` is whether its tokens come from a token
+/// endpoint, and `mints` is the number of tokens that it takes to get one.
 async fn live(
     place: &Place,
     source: impl TokenSource + Clone,
@@ -176,27 +178,27 @@ async fn live(
     let stack = place.stack(cache.clone());
 
     if endpoint {
-        let down = ask(&stack).await.expect_err("the token endpoint is down");
+        let down = chat_status(&stack).await.expect_err("the token endpoint is down");
         assert!(down.starts_with("no access token for Vertex AI: "), "{down}");
 
         place.door.silence().await;
         tokio::time::sleep(Duration::from_millis(150)).await;
-        let silent = ask(&stack).await.expect_err("the token endpoint is silent");
+        let silent = chat_status(&stack).await.expect_err("the token endpoint hangs");
         assert!(silent.starts_with("no access token for Vertex AI: "), "{silent}");
         place.door.open().await;
 
-        // A permanent error, which one of the libraries remembers for ever.
+        // One of the libraries remembers a permanent error for ever.
         place.behave(|behavior| {
             behavior.fail = Some(TokenFault { status: 400, times: None });
         });
         tokio::time::sleep(Duration::from_millis(150)).await;
-        ask(&stack).await.expect_err("the token endpoint refuses");
+        chat_status(&stack).await.expect_err("the token endpoint refuses");
         place.behave(token_life(seconds));
     }
     place.door.open().await;
     place.vertex.reset_stats();
-    until_well(&stack).await;
-    // `gcp_auth` asks again at once for a token that has less than 20 s left.
+    until_recovered(&stack).await;
+    // `gcp_auth` immediately requests another token if one has less than 20 s left.
     let minted = place.vertex.stats().token_mints;
     assert!((mints..=2 * mints).contains(&minted), "the first token took {minted}");
 
@@ -204,7 +206,7 @@ async fn live(
         Life::Seconds(_) => {
             let first = cache.stats().generation;
             for _ in 0..400 {
-                assert_eq!(ask(&stack).await, Ok(StatusCode::OK));
+                assert_eq!(chat_status(&stack).await, Ok(StatusCode::OK));
                 if cache.stats().generation > first {
                     break;
                 }
@@ -221,23 +223,27 @@ async fn live(
     if endpoint {
         place.door.shut();
         let (fetches, began) = (cache.stats().fetches, std::time::Instant::now());
-        // What is alive goes on; a life of an hour has no refresh to wait for.
+        // A valid token is still used. With a lifetime of an hour there is no refresh to wait for.
         while cache.stats().fetches == fetches && began.elapsed() < Duration::from_secs(5) {
-            assert_eq!(ask(&stack).await, Ok(StatusCode::OK), "while the endpoint is down");
+            assert_eq!(chat_status(&stack).await, Ok(StatusCode::OK), "while the endpoint is down");
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         place.vertex.revoke_tokens();
-        assert_eq!(ask(&stack).await, Ok(StatusCode::UNAUTHORIZED), "the 401 goes to the caller");
+        assert_eq!(
+            chat_status(&stack).await,
+            Ok(StatusCode::UNAUTHORIZED),
+            "the 401 goes to the caller"
+        );
         place.door.open().await;
-        until_well(&stack).await;
+        until_recovered(&stack).await;
     }
 
-    // From here on nothing is refreshed by the clock.
+    // From here on, no token is refreshed because of its age.
     place.behave(|_| {});
     for round in 0..3 {
         next_second().await;
         place.vertex.revoke_tokens();
-        assert_eq!(ask(&stack).await, Ok(StatusCode::OK), "round {round}: healed");
+        assert_eq!(chat_status(&stack).await, Ok(StatusCode::OK), "round {round}: healed");
     }
     next_second().await;
     place.vertex.revoke_tokens();
@@ -246,7 +252,7 @@ async fn live(
         .map(|_| {
             tokio::spawn({
                 let stack = stack.clone();
-                async move { ask(&stack).await }
+                async move { chat_status(&stack).await }
             })
         })
         .collect();
@@ -254,7 +260,7 @@ async fn live(
         assert_eq!(request.await.unwrap(), Ok(StatusCode::OK));
     }
     let stats = place.vertex.stats();
-    assert_eq!(stats.token_mints, mints, "one flight for 64 requests");
+    assert_eq!(stats.token_mints, mints, "one fetch for 64 requests");
     assert!(stats.by_status[&401] >= 1 && stats.by_status[&200] == 64, "{stats:?}");
 }
 
@@ -269,7 +275,7 @@ async fn service_account_key_by_gcp_auth() {
 async fn service_account_key_by_google_cloud_auth() {
     let place = Place::new().await;
     let path = place.file(&place.vertex.service_account_key());
-    // It signs its tokens itself.
+    // This credential signs its tokens itself.
     live(&place, GoogleCloudAuth::from_file(path).unwrap(), Life::Fixed, false, 1).await;
 }
 
@@ -305,7 +311,8 @@ async fn impersonated_service_account_by_google_cloud_auth() {
     live(&place, source, JUST_ABOVE_THE_SLACK, true, 2).await;
 }
 
-/// Those that are found by their files, each with the tokens that it takes. All at once.
+/// The credentials that are found by their files, each with the number of tokens that it takes.
+/// They run concurrently.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn federation_and_impersonation() {
     let mut lives = JoinSet::new();
@@ -411,7 +418,7 @@ async fn user_credentials() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gcloud_by_gcp_auth() {
     let path = std::env::var("PATH").unwrap();
-    // A relative folder: the test's own.
+    // This folder is relative to the test's own.
     let world =
         World::new().variable("PATH", format!("bin:{path}")).variable("NO_GCE_CHECK", "true");
     if !world.enter(module_path!(), "gcloud_by_gcp_auth") {
@@ -428,14 +435,14 @@ async fn gcloud_by_gcp_auth() {
     live(&place, found, Life::Fixed, true, 1).await;
 }
 
-/// Where gcloud leaves user credentials.
+/// Writes user credentials to the file of gcloud.
 fn adc(text: &str) {
     let folder = Path::new(&std::env::var("HOME").unwrap()).join(".config/gcloud");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("application_default_credentials.json"), text).unwrap();
 }
 
-/// A `gcloud` that is logged in, as far as this crate asks.
+/// Writes a `gcloud` that is logged in, as far as this crate uses it.
 fn gcloud(place: &Place) {
     use std::os::unix::fs::PermissionsExt as _;
     let user: serde_json::Value = serde_json::from_str(&place.vertex.authorized_user()).unwrap();

@@ -1,5 +1,5 @@
-//! Which credentials a machine offers, what is said of those that cannot be used, and that a
-//! process stays who it is.
+//! The credentials that a machine offers, the errors for unusable ones, and the stable identity of
+//! a process.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ use crate::common::{
     world::World,
 };
 
-/// No metadata server and no gcloud.
+/// A world without a metadata server and without gcloud.
 fn bare() -> World {
     World::new().variable("PATH", "").variable("NO_GCE_CHECK", "true")
 }
@@ -47,13 +47,13 @@ fn write(path: impl AsRef<Path>, text: impl AsRef<str>) -> PathBuf {
 }
 
 #[tokio::test]
-async fn nothing_at_all_is_said_place_by_place() {
-    if !bare().enter(module_path!(), "nothing_at_all_is_said_place_by_place") {
+async fn without_credentials_the_error_lists_every_place() {
+    if !bare().enter(module_path!(), "without_credentials_the_error_lists_every_place") {
         return;
     }
     let began = std::time::Instant::now();
     let error = Credentials::detect().await.unwrap_err();
-    // The promise itself, not a benchmark: there is nothing to wait for longer.
+    // This is the promise itself and not a benchmark: nothing needs a longer wait.
     assert!(began.elapsed() < Duration::from_secs(5));
     let text = error.to_string();
     let Error::Credentials(error) = error else { panic!("{text}") };
@@ -95,24 +95,21 @@ async fn user_credentials_in_the_folder_that_the_environment_names_are_found() {
     Credentials::detect().await.unwrap().fetch(FetchReason::Cold).await.unwrap();
     assert_eq!(vertex.stats().token_mints, 1);
 
-    // There is something, and who looks cannot see what.
+    // The path exists, but cannot be read.
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(&path, &path).unwrap();
     let found = Credentials::detect().await.unwrap_err().to_string();
     assert!(found.contains("elsewhere/application_default_credentials.json: "), "{found}");
 }
 
-/// The one that answers by its name is another machine's.
+/// The default name of the metadata server leads to another machine.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_metadata_server_that_the_environment_names_is_asked_and_no_other() {
+async fn only_the_metadata_server_that_the_environment_names_is_used() {
     let world = World::new()
         .hosts("127.0.0.2 metadata.google.internal")
         .variable("GCE_METADATA_HOST", "127.0.0.1:8123");
-    if !world.enter(
-        module_path!(),
-        "the_metadata_server_that_the_environment_names_is_asked_and_no_other",
-    ) {
+    if !world.enter(module_path!(), "only_the_metadata_server_that_the_environment_names_is_used") {
         return;
     }
     let (named, other) = (Emulator::start().await.unwrap(), Emulator::start().await.unwrap());
@@ -127,12 +124,9 @@ async fn the_metadata_server_that_the_environment_names_is_asked_and_no_other() 
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken() {
+async fn a_token_of_a_server_without_the_metadata_header_is_refused() {
     let world = World::new().hosts("").variable("GCE_METADATA_HOST", "127.0.0.1:8123");
-    if !world.enter(
-        module_path!(),
-        "a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken",
-    ) {
+    if !world.enter(module_path!(), "a_token_of_a_server_without_the_metadata_header_is_refused") {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
@@ -148,7 +142,7 @@ async fn a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken(
     assert!(error.contains("127.0.0.1:8123 does not say that it is a metadata server"), "{error}");
 }
 
-/// Whom it sends to is there, and what is sent gets lost.
+/// The neighbour is known, but packets to it are lost.
 #[cfg(target_os = "linux")]
 const LOST: &str = "ip link add here type veth peer name there
 ip addr add 10.9.8.1/24 dev here
@@ -158,14 +152,12 @@ ip neigh add 10.9.8.2 lladdr 02:00:00:00:00:02 dev here";
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named() {
+async fn a_token_endpoint_whose_packets_are_dropped_is_named() {
     let world = bare()
         .hosts("10.9.8.2 tokens.example")
         .network(LOST)
         .variable("PATH", std::env::var_os("PATH").unwrap_or_default());
-    if !world
-        .enter(module_path!(), "a_token_endpoint_on_the_way_to_which_packets_are_dropped_is_named")
-    {
+    if !world.enter(module_path!(), "a_token_endpoint_whose_packets_are_dropped_is_named") {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
@@ -183,15 +175,15 @@ fn a_search_can_be_spawned() {
     check(Credentials::detect());
 }
 
-/// As in the first seconds of a pod of GKE that cannot see the firmware.
+/// This is the case in the first seconds of a pod of GKE that cannot see the firmware.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again() {
+async fn in_kubernetes_a_metadata_server_that_hangs_at_first_is_tried_again() {
     let world = World::new()
         .hosts("127.0.0.1 metadata.google.internal")
         .variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
     if !world
-        .enter(module_path!(), "in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again")
+        .enter(module_path!(), "in_kubernetes_a_metadata_server_that_hangs_at_first_is_tried_again")
     {
         return;
     }
@@ -207,12 +199,12 @@ async fn in_kubernetes_a_metadata_server_that_hangs_at_first_is_asked_again() {
     assert_eq!(found.info().project_id(), Some("emulator-project"));
 }
 
-/// What resolves the name in Google's clusters alone decides at once.
+/// The name resolves only in Google's clusters, which decides at once.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn in_anybodys_kubernetes_no_metadata_server_is_waited_for() {
+async fn outside_of_gke_no_metadata_server_is_waited_for() {
     let world = World::new().hosts("").variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
-    if !world.enter(module_path!(), "in_anybodys_kubernetes_no_metadata_server_is_waited_for") {
+    if !world.enter(module_path!(), "outside_of_gke_no_metadata_server_is_waited_for") {
         return;
     }
     let error = Credentials::detect().await.unwrap_err().to_string();
@@ -221,11 +213,11 @@ async fn in_anybodys_kubernetes_no_metadata_server_is_waited_for() {
 }
 
 #[tokio::test]
-async fn the_places_are_looked_at_in_their_order() {
+async fn the_places_are_searched_in_their_order() {
     if !bare()
         .variable("CLOUDSDK_CONFIG", "elsewhere")
         .variable("GOOGLE_CLOUD_QUOTA_PROJECT", "payer")
-        .enter(module_path!(), "the_places_are_looked_at_in_their_order")
+        .enter(module_path!(), "the_places_are_searched_in_their_order")
     {
         return;
     }
@@ -238,10 +230,14 @@ async fn the_places_are_looked_at_in_their_order() {
     assert_eq!(found.info().kind(), CredentialKind::AuthorizedUser);
     assert_eq!(found.info().backend(), "tower-vertex");
     assert!(found.info().path().unwrap().starts_with("elsewhere"));
-    assert_eq!(found.info().quota_project(), Some("payer"), "the variable wins over the file");
+    assert_eq!(
+        found.info().quota_project(),
+        Some("payer"),
+        "the variable takes precedence over the file"
+    );
     assert_eq!(found.quota_project(), Some("payer"));
 
-    // It reaches the service, and the token is good there.
+    // The quota project reaches the service, which accepts the token.
     let layer = VertexAuthLayer::new(found).trust_origin(vertex.url()).unwrap();
     let stack = VertexRouteLayer::new(upstream(&vertex))
         .layer(layer.layer(client(crate::common::Http::One)));
@@ -250,7 +246,8 @@ async fn the_places_are_looked_at_in_their_order() {
     assert!(request.header_names.iter().any(|name| name == "x-goog-user-project"));
     assert_eq!(request.principal.as_deref(), Some("developer@example.com"));
 
-    // A file that is named wins, whatever its type, and tells what it knows.
+    // A file that is named explicitly takes precedence, regardless of its type. Its information is
+    // returned.
     let sub = write("subject", vertex.subject_token());
     for (text, kind, backend) in [
         (vertex.service_account_key(), CredentialKind::ServiceAccount, "gcp_auth"),
@@ -284,7 +281,7 @@ async fn the_places_are_looked_at_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_key_that_everybody_can_read_is_a_warning() {
+async fn a_key_with_open_permissions_causes_a_warning() {
     let vertex = Emulator::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key.json");
@@ -295,17 +292,17 @@ async fn a_key_that_everybody_can_read_is_a_warning() {
     assert!(warning.contains("chmod 600") && warning.contains("key.json"), "{warning}");
 }
 
-/// Each file has marked secrets in it; none of them may be said.
+/// Each file contains marked secrets, which no error may quote.
 #[tokio::test]
-async fn a_file_that_cannot_be_used_is_never_passed_over_and_never_quoted() {
+async fn an_unusable_file_is_never_skipped_and_never_quoted() {
     if !bare()
         .variable("GOOGLE_APPLICATION_CREDENTIALS", "named.json")
-        .enter(module_path!(), "a_file_that_cannot_be_used_is_never_passed_over_and_never_quoted")
+        .enter(module_path!(), "an_unusable_file_is_never_skipped_and_never_quoted")
     {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
-    // Would be found if a broken file were passed over.
+    // These credentials would be found if a broken file were skipped.
     write(".config/gcloud/application_default_credentials.json", vertex.authorized_user());
     let key: Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
     let pem = |label: &str| format!("-----BEGIN {label}-----\nU0VDUkVU\n-----END {label}-----\n");
@@ -357,9 +354,9 @@ async fn a_file_that_cannot_be_used_is_never_passed_over_and_never_quoted() {
     assert!(error.contains("directory"), "{error}");
 }
 
-/// What the token endpoints refuse, and what is said of it.
+/// The refusals of token endpoints, and the errors that explain them.
 #[tokio::test]
-async fn a_refusal_says_what_to_do() {
+async fn a_refusal_has_a_remedy() {
     let vertex = Emulator::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| {
@@ -412,7 +409,7 @@ async fn a_refusal_says_what_to_do() {
         assert!(!error.contains("SECRET"), "{error}");
     }
 
-    // A life that no policy allows; and with the policy, the life that was asked for.
+    // A lifetime that no policy allows, and the same lifetime with the policy.
     let long = || {
         Credentials::builder()
             .file(&key)
@@ -430,7 +427,7 @@ async fn a_refusal_says_what_to_do() {
     let life = found.fetch(FetchReason::Cold).await.unwrap().expires_in().unwrap().as_secs();
     assert!((43_190..=43_200).contains(&life), "{life}");
 
-    // Counted by the server's clock: one that is hours away changes nothing.
+    // The server's clock determines the lifetime, so a wrong local clock changes nothing.
     vertex.set_token_behavior(TokenBehavior { clock_offset_s: 200, ..Default::default() });
     let found = Credentials::builder()
         .file(&key)
@@ -443,7 +440,7 @@ async fn a_refusal_says_what_to_do() {
     assert!((3_590..=3_600).contains(&life), "{life}");
     vertex.set_token_behavior(TokenBehavior::default());
 
-    // google-cloud-auth panics over it, which goes no further.
+    // google-cloud-auth panics over this response. The panic becomes an error.
     vertex.set_token_behavior(TokenBehavior { clock_offset_s: -7200, ..Default::default() });
     let source = GoogleCloudAuth::from_file(&impersonated).unwrap();
     for _ in 0..2 {
@@ -453,7 +450,7 @@ async fn a_refusal_says_what_to_do() {
     vertex.set_token_behavior(TokenBehavior::default());
     source.fetch(FetchReason::Cold).await.unwrap();
 
-    // Of a life of choice only impersonated accounts have tokens.
+    // Only impersonated accounts have tokens of a chosen lifetime.
     let error =
         Credentials::builder().file(&key).token_lifetime(Duration::from_secs(60)).detect().await;
     assert!(error.unwrap_err().to_string().contains("impersonate"));
@@ -473,15 +470,15 @@ fn literal(body: &str) -> tower_vertex_emulator::LiteralResponse {
 }
 
 #[tokio::test]
-async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
-    let name = "a_key_that_vanishes_never_makes_the_process_somebody_else";
+async fn a_key_that_vanishes_never_changes_the_identity_of_the_process() {
+    let name = "a_key_that_vanishes_never_changes_the_identity_of_the_process";
     let world = World::new()
         .hosts("127.0.0.1 metadata.google.internal")
         .variable("GOOGLE_APPLICATION_CREDENTIALS", "key.json");
     if cfg!(not(target_os = "linux")) || !world.enter(module_path!(), name) {
         return;
     }
-    // The machine has an identity of its own, at the place where every library looks.
+    // The machine has an identity of its own, at the address that every library tries.
     let vertex = Emulator::builder().listen(([127, 0, 0, 1], 80).into()).start().await.unwrap();
     for make in [
         vertex.service_account_key(),
@@ -519,7 +516,8 @@ async fn a_key_that_vanishes_never_makes_the_process_somebody_else() {
     }
 }
 
-/// Threads of this process that belong to `google-cloud-auth`. Linux keeps 15 characters of a name.
+/// The number of threads of `google-cloud-auth` in this process. Linux keeps 15 characters of a
+/// name.
 #[cfg(target_os = "linux")]
 fn threads() -> usize {
     let names = fs::read_dir("/proc/self/task")
@@ -530,9 +528,9 @@ fn threads() -> usize {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn fifty_rebuilds_leave_nothing_behind() {
-    // In a process of its own: the threads of others would be counted.
-    if !bare().enter(module_path!(), "fifty_rebuilds_leave_nothing_behind") {
+async fn fifty_rebuilds_leak_no_threads_and_no_tasks() {
+    // This runs in a process of its own, because threads of other tests would be counted.
+    if !bare().enter(module_path!(), "fifty_rebuilds_leak_no_threads_and_no_tasks") {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
@@ -553,13 +551,13 @@ async fn fifty_rebuilds_leave_nothing_behind() {
             source.fetch(FetchReason::Rejected).await.unwrap();
         }
         eventually("one thread after fifty rebuilds", || threads() == 1).await;
-        eventually("as many tasks as before", || tasks() <= before).await;
+        eventually("no more tasks than before", || tasks() <= before).await;
         drop(source);
         eventually("no thread", || threads() == 0).await;
     }
 }
 
-/// Tasks that were spawned on a runtime die with it; those of the source are on one of its own.
+/// Tasks end with the runtime that spawned them, but the source has a runtime of its own.
 #[test]
 fn a_source_survives_the_runtime_that_used_it_first() {
     let start = || {
@@ -572,10 +570,10 @@ fn a_source_survives_the_runtime_that_used_it_first() {
         let runtime = start();
         runtime.block_on(source.fetch(reason)).unwrap();
     }
-    assert_eq!(vertex.stats().token_mints, 2, "the second was answered from memory");
+    assert_eq!(vertex.stats().token_mints, 2, "the second fetch used the cache");
 }
 
-/// Those that ask a token endpoint, each by the file that it is made of.
+/// The credential files whose sources call a token endpoint, with their names.
 fn files(vertex: &Emulator, folder: &Path) -> Vec<(&'static str, PathBuf)> {
     let subject = folder.join("subject");
     fs::write(&subject, vertex.subject_token()).unwrap();
@@ -593,7 +591,7 @@ fn files(vertex: &Emulator, folder: &Path) -> Vec<(&'static str, PathBuf)> {
     files.into_iter().map(write).collect()
 }
 
-/// What each source makes of an answer: the life of its token, or the error.
+/// The result of each source for a response: the lifetime of its token, or the error.
 async fn each_with(body: &str) -> Vec<(&'static str, Result<Option<u64>, String>)> {
     let vertex = Emulator::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -609,7 +607,7 @@ async fn each_with(body: &str) -> Vec<(&'static str, Result<Option<u64>, String>
 }
 
 #[tokio::test]
-async fn every_source_takes_an_expires_in_that_is_text() {
+async fn every_source_accepts_an_expires_in_that_is_a_string() {
     for (expires_in, life) in
         [("\"3600\"", Some(3600)), ("3600", Some(3600)), ("3599.5", Some(3599)), ("null", None)]
     {
@@ -621,7 +619,7 @@ async fn every_source_takes_an_expires_in_that_is_text() {
 }
 
 #[tokio::test]
-async fn every_source_names_the_field_of_an_answer_that_is_no_token() {
+async fn every_source_names_the_invalid_field_of_a_token_response() {
     for (body, why) in [
         (r#"{"access_token":"SECRET","expires_in":"SECRET"}"#, "\"expires_in\""),
         (r#"{"access_token":"SECRET","expires_in":-1}"#, "\"expires_in\""),
@@ -639,7 +637,7 @@ async fn every_source_names_the_field_of_an_answer_that_is_no_token() {
 }
 
 #[tokio::test]
-async fn every_source_refuses_a_token_and_an_answer_beyond_reason() {
+async fn every_source_refuses_an_oversized_token_and_an_oversized_response() {
     let token = "a".repeat(16 * 1024 + 1);
     let body = format!(r#"{{"access_token":"{token}","expires_in":3600}}"#);
     for (name, found) in each_with(&body).await {
@@ -652,9 +650,9 @@ async fn every_source_refuses_a_token_and_an_answer_beyond_reason() {
     }
 }
 
-/// As behind a proxy that reads TLS.
+/// This is the case behind a proxy that intercepts TLS.
 #[tokio::test]
-async fn every_source_tells_of_a_certificate_of_an_unknown_authority() {
+async fn every_source_reports_a_certificate_of_an_unknown_authority() {
     let vertex = Emulator::builder().tls(true).start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     for (name, path) in files(&vertex, folder.path()) {
@@ -675,8 +673,8 @@ async fn every_source_tells_of_a_certificate_of_an_unknown_authority() {
 }
 
 #[tokio::test]
-async fn a_source_by_itself_names_the_project_that_pays() {
-    if !bare().enter(module_path!(), "a_source_by_itself_names_the_project_that_pays") {
+async fn a_source_provides_the_quota_project_of_its_file() {
+    if !bare().enter(module_path!(), "a_source_provides_the_quota_project_of_its_file") {
         return;
     }
     let vertex = Emulator::start().await.unwrap();
@@ -688,7 +686,7 @@ async fn a_source_by_itself_names_the_project_that_pays() {
     let source = GoogleCloudAuth::from_json(user.to_string()).unwrap();
     assert_eq!(source.quota_project(), Some("payer"));
 
-    // It reaches the service.
+    // The quota project reaches the service.
     let layer = VertexAuthLayer::new(source).trust_origin(vertex.url()).unwrap();
     let stack = VertexRouteLayer::new(upstream(&vertex))
         .layer(layer.layer(client(crate::common::Http::One)));
@@ -698,8 +696,8 @@ async fn a_source_by_itself_names_the_project_that_pays() {
 }
 
 #[tokio::test]
-async fn the_variable_for_the_project_that_pays_counts_for_each_source() {
-    let name = "the_variable_for_the_project_that_pays_counts_for_each_source";
+async fn the_variable_for_the_quota_project_applies_to_each_source() {
+    let name = "the_variable_for_the_quota_project_applies_to_each_source";
     if !bare().variable("GOOGLE_CLOUD_QUOTA_PROJECT", "payer").enter(module_path!(), name) {
         return;
     }
@@ -711,8 +709,8 @@ async fn the_variable_for_the_project_that_pays_counts_for_each_source() {
 }
 
 #[tokio::test]
-async fn an_aws_source_says_which_of_its_steps_failed() {
-    let name = "an_aws_source_says_which_of_its_steps_failed";
+async fn the_error_of_an_aws_source_names_the_failed_step() {
+    let name = "the_error_of_an_aws_source_names_the_failed_step";
     if !bare().enter(module_path!(), name) {
         return;
     }
@@ -741,7 +739,7 @@ async fn an_aws_source_says_which_of_its_steps_failed() {
 }
 
 #[tokio::test]
-async fn a_fifo_in_the_place_of_a_file_holds_nobody_up() {
+async fn a_fifo_in_the_place_of_a_file_blocks_nothing() {
     let vertex = Emulator::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
@@ -772,13 +770,13 @@ async fn a_file_that_would_send_secrets_in_clear_text_is_refused_unless_that_is_
     assert!(search().allow_insecure_token_endpoints(true).detect().await.is_ok());
 }
 
-/// As configurations of other libraries have it, by way of a variable.
+/// Configurations of other libraries pass such a key in a variable.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_key_of_two_fields_whose_lines_were_lost_gives_tokens() {
+async fn a_key_of_two_fields_without_line_breaks_yields_tokens() {
     let world =
         World::new().hosts("127.0.0.1 oauth2.googleapis.com").variable("SSL_CERT_FILE", "ca.pem");
-    if !world.enter(module_path!(), "a_key_of_two_fields_whose_lines_were_lost_gives_tokens") {
+    if !world.enter(module_path!(), "a_key_of_two_fields_without_line_breaks_yields_tokens") {
         return;
     }
     let vertex = Emulator::builder().tls(true).listen(([127, 0, 0, 1], 443).into());

@@ -1,5 +1,5 @@
-//! `discover` over real sockets: against the emulator, and against servers that say what Vertex AI
-//! would not.
+//! `discover` over real sockets: against the emulator, and against servers whose responses Vertex
+//! AI would not send.
 
 use std::{
     sync::{Arc, Mutex},
@@ -46,8 +46,8 @@ fn fail(vertex: &Emulator, fault: ApiFault) {
     vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
 }
 
-/// What arrived: path and query, decoded.
-fn asked(vertex: &Emulator) -> Vec<(String, Vec<(String, String)>)> {
+/// The paths and the decoded queries of the requests.
+fn queries(vertex: &Emulator) -> Vec<(String, Vec<(String, String)>)> {
     vertex.requests().into_iter().map(|r| (r.path, decoded(&r.query.unwrap_or_default()))).collect()
 }
 
@@ -71,7 +71,7 @@ fn decoded(query: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn what_is_listed_is_what_is_described() {
+async fn list_and_get_describe_the_same_endpoints() {
     let builder = Emulator::builder()
         .endpoint(EndpointInfo::dedicated("77", "my-llama", DNS))
         .endpoint(EndpointInfo::shared("78", "elsewhere").location("europe-west4"));
@@ -82,13 +82,13 @@ async fn what_is_listed_is_what_is_described() {
     assert_eq!(ids, ["1234567890123456789", dedicated, "77"]);
     let mine = all.last().unwrap();
     assert_eq!((mine.display_name.as_str(), mine.location.as_str()), ("my-llama", "us-central1"));
-    // The number, where the request had the id.
+    // The response has the project's number, although the request had its id.
     assert_eq!(mine.project, "123456789012");
     assert_eq!((mine.is_dedicated, mine.dedicated_dns.as_deref()), (true, Some(DNS)));
     assert_eq!((mine.models.len(), mine.models[0].model_id()), (1, "77"));
     assert_eq!(endpoints.get("77").await.unwrap(), *mine);
-    assert_eq!(asked(&vertex)[0], (PATH.into(), vec![("pageSize".into(), "100".into())]));
-    assert_eq!(asked(&vertex)[1], (format!("{PATH}/77"), Vec::new()));
+    assert_eq!(queries(&vertex)[0], (PATH.into(), vec![("pageSize".into(), "100".into())]));
+    assert_eq!(queries(&vertex)[1], (format!("{PATH}/77"), Vec::new()));
 }
 
 #[tokio::test]
@@ -99,10 +99,10 @@ async fn all_pages_are_read() {
     let (vertex, endpoints) = start(builder).await;
     assert_eq!(endpoints.list().await.unwrap().len(), 252);
     assert_eq!(vertex.requests().len(), 3);
-    let asked = asked(&vertex);
-    assert!(asked.iter().all(|(path, _)| path == PATH));
-    assert_eq!(asked[0].1.len(), 1);
-    assert_eq!(asked[1].1[1].0, "pageToken");
+    let queries = queries(&vertex);
+    assert!(queries.iter().all(|(path, _)| path == PATH));
+    assert_eq!(queries[0].1.len(), 1);
+    assert_eq!(queries[1].1[1].0, "pageToken");
     vertex.reset_stats();
 
     let larger = endpoints.clone().page_size(1000);
@@ -155,7 +155,7 @@ async fn an_endpoint_is_found_by_its_id_and_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_can_be_no_endpoint_is_refused_before_anybody_is_asked() {
+async fn an_invalid_endpoint_is_refused_before_any_request() {
     let (vertex, endpoints) = start(Emulator::builder()).await;
     let long = format!("display-name:{}", "\u{fc}".repeat(129));
     for entry in ["", " ", "..", "a/b", "1?x", "1#x", "1:predict", "name:x", "display-name:", &long]
@@ -175,7 +175,7 @@ async fn what_can_be_no_endpoint_is_refused_before_anybody_is_asked() {
 }
 
 #[tokio::test]
-async fn what_was_found_is_remembered_and_one_lookup_serves_all() {
+async fn a_result_is_cached_and_one_lookup_serves_all_callers() {
     let builder = Emulator::builder().endpoint(EndpointInfo::dedicated("77", "my-llama", DNS));
     let (vertex, endpoints) = start(builder).await;
     let slow = Duration::from_millis(50);
@@ -186,7 +186,7 @@ async fn what_was_found_is_remembered_and_one_lookup_serves_all() {
         let endpoints = endpoints.clone();
         tokio::spawn(async move { endpoints.find(entry).await })
     };
-    // The first one goes away; the next in line looks.
+    // The first caller goes away, and the next in line starts a lookup.
     let gone = find("display-name:my-llama");
     let all: Vec<_> = (0..50).map(|_| find("display-name:my-llama")).collect();
     crate::common::eventually("a lookup began", || !vertex.requests().is_empty()).await;
@@ -204,7 +204,7 @@ async fn what_was_found_is_remembered_and_one_lookup_serves_all() {
     endpoints.find("display-name:my-llama").await.unwrap();
     assert_eq!(vertex.requests().len(), 1);
 
-    // A failure too, and not for long.
+    // A failure is cached, too, for a shorter time.
     fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(503) });
     for _ in 0..3 {
         assert_eq!(endpoints.find("77").await.unwrap_err().status_code().unwrap(), 503);
@@ -222,9 +222,9 @@ async fn what_was_found_is_remembered_and_one_lookup_serves_all() {
 }
 
 #[tokio::test]
-async fn errors_have_googles_words() {
+async fn errors_have_googles_status_and_message() {
     let (vertex, endpoints) = start(Emulator::builder()).await;
-    // A dead token is replaced on the way.
+    // A revoked token is replaced.
     endpoints.list().await.unwrap();
     vertex.revoke_tokens();
     endpoints.list().await.unwrap();
@@ -251,7 +251,7 @@ async fn errors_have_googles_words() {
     let error = endpoints.get("1").await.unwrap_err();
     assert_eq!(error.to_string(), "404 Not Found: no Vertex AI is there: look at the location");
 
-    // An id that is not there, in Google's words, with those that are.
+    // An id that does not exist: the error lists the existing ones.
     fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(404) });
     let error = endpoints.find("12").await.unwrap_err();
     let DiscoverError::NotFound { present, .. } = &error else { panic!("{error}") };
@@ -263,9 +263,9 @@ async fn errors_have_googles_words() {
 }
 
 #[tokio::test]
-async fn the_layers_own_refusals_are_told_apart() {
+async fn errors_of_the_layer_and_of_the_network_are_distinguished() {
     let (vertex, _) = start(Emulator::builder()).await;
-    // Without `trust_origin`.
+    // The layer does not trust the emulator's origin.
     let service = VertexAuthLayer::new(StaticToken::new("t").unwrap()).layer(http());
     let endpoints = Endpoints::from_upstream(service, &upstream(&vertex)).unwrap();
     let error = endpoints.list().await.unwrap_err();
@@ -283,7 +283,7 @@ async fn the_layers_own_refusals_are_told_apart() {
     assert!(matches!(error, DiscoverError::TimedOut(_)), "{error}");
 }
 
-/// The endpoints at a server of a test.
+/// The endpoints at a server of the test.
 fn at(url: &str) -> Endpoints {
     let upstream = Upstream::builder().project("p1").location("us-central1").origin(url);
     Endpoints::from_upstream(service(url), &upstream.build().unwrap()).unwrap()
@@ -294,8 +294,8 @@ fn service(url: &str) -> VertexAuth<HttpClient<Empty<Bytes>>> {
     auth.trust_origin(url).unwrap().layer(http())
 }
 
-/// A server that answers the request number `n`, with this target, as it is told; and the targets
-/// that it was asked for.
+/// A server whose response depends on the number and the target of the request. Returns its URL and
+/// the list of targets so far.
 async fn server(
     answer: impl Fn(usize, &str) -> (u16, String) + Send + 'static,
 ) -> (String, Arc<Mutex<Vec<String>>>) {
@@ -329,7 +329,7 @@ async fn server(
 }
 
 #[tokio::test]
-async fn answers_that_are_none_are_told() {
+async fn malformed_responses_are_reported() {
     let deep = "[".repeat(100_000);
     for (answer, words) in [
         ("", "it is not JSON"),
@@ -350,7 +350,8 @@ async fn answers_that_are_none_are_told() {
     assert!(at(&url).get("2").await.is_ok());
     let error = at(&url).get("1").await.unwrap_err();
     assert!(matches!(error, DiscoverError::Unreadable { .. }), "{error}");
-    // Nothing at all is no endpoints, and neither is what has no name.
+    // An empty object means that there are no endpoints, and entries without a valid name are
+    // ignored.
     for nothing in ["{}", r#"{"endpoints": []}"#, r#"{"endpoints": [{}, 1, {"name": "x"}]}"#] {
         let (url, _) = server(move |_, _| (200, nothing.to_owned())).await;
         assert_eq!(at(&url).list().await.unwrap(), []);
@@ -367,7 +368,7 @@ fn page(id: usize, next: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_list_without_an_end_is_left() {
+async fn an_endless_list_is_aborted() {
     let (url, targets) = server(|n, _| page(n, ["a", "b", "a"][n % 3])).await;
     let error = at(&url).list().await.unwrap_err();
     assert!(matches!(error, DiscoverError::PaginationLoop { pages: 3 }), "{error}");
@@ -389,7 +390,7 @@ async fn a_list_without_an_end_is_left() {
 }
 
 #[tokio::test]
-async fn a_filter_that_is_not_understood_is_done_without() {
+async fn a_filter_that_a_server_does_not_understand_is_dropped() {
     let name = r#"a "b""#;
     let body = move |named: &str| {
         let endpoint = json!({
@@ -397,7 +398,8 @@ async fn a_filter_that_is_not_understood_is_done_without() {
         });
         (200, json!({ "endpoints": [endpoint] }).to_string())
     };
-    // One that knows the escapes, one that knows others, one that refuses.
+    // The first server knows these escapes, the second knows others, and the third refuses the
+    // filter.
     let (url, targets) = server(move |_, _| body(name)).await;
     assert_eq!(at(&url).list_named(name).await.unwrap().len(), 1);
     let query = targets.lock().unwrap()[0].split_once('?').unwrap().1.to_owned();
@@ -412,11 +414,11 @@ async fn a_filter_that_is_not_understood_is_done_without() {
             .await;
         assert_eq!(at(&url).list_named(name).await.unwrap()[0].id, "5");
         assert_eq!(targets.lock().unwrap().len(), 2);
-        // A name without them is believed.
+        // For a name without special characters, the result of the filter is final.
         assert_eq!(at(&url).list_named("plain").await.is_ok(), other == 200);
         assert_eq!(targets.lock().unwrap().len(), 3);
     }
-    // A filter that lets more through does not add to what has the name.
+    // An endpoint with another name that the filter matches is dropped.
     let (url, _) = server(move |_, _| body("my-llama-2")).await;
     assert_eq!(at(&url).list_named("my-llama*").await.unwrap(), []);
 }
@@ -425,7 +427,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_a_name_holds_it_is_one_value_of_one_parameter(
+    fn any_name_is_one_value_of_one_parameter(
         name in r#"([a-zA-Z0-9 ]|["\\&=?#/%.;\r\n\x00]|\PC){1,128}"#
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

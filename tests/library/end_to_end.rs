@@ -1,5 +1,5 @@
-//! The stack against the emulator, on real sockets, with the real `gcp_auth`. The emulator's
-//! counters are the proof.
+//! The stack against the emulator, on real sockets, with the real `gcp_auth`. The tests check the
+//! counters of the emulator.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,13 +24,13 @@ use crate::common::{
 };
 
 async fn emulator() -> Emulator {
-    // A thousand connections, both ends in this process.
+    // A thousand connections have both ends in this process.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     Emulator::start().await.unwrap()
 }
 
 #[tokio::test]
-async fn a_chat_goes_through_with_nothing_but_a_key() {
+async fn a_chat_succeeds_with_only_a_key() {
     let vertex = emulator().await;
     let service = stack(&vertex, key_source(&vertex), Http::One);
     let answer = service.oneshot(chat("good morning")).await.unwrap();
@@ -57,7 +57,7 @@ async fn all_succeed(vertex: &Emulator, service: &crate::common::Stack<Full<Byte
     }
 }
 
-/// How often each different body arrived.
+/// The number of times that each body arrived.
 fn sendings(vertex: &Emulator) -> HashMap<String, usize> {
     let mut sendings = HashMap::new();
     for body in vertex.requests().into_iter().filter_map(|request| request.body_sha256) {
@@ -86,7 +86,7 @@ async fn a_thousand_requests_heal_a_revocation_with_one_mint() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revocation_in_the_middle_of_load_fails_nobody() {
+async fn a_revocation_under_load_fails_no_request() {
     let vertex = emulator().await;
     let service = stack(&vertex, key_source(&vertex), Http::One);
     service.clone().oneshot(chat("warm")).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_revocation_in_the_middle_of_load_fails_nobody() {
         })
         .collect();
     for served in [400, 1200] {
-        eventually("the load goes on", || vertex.stats().by_status.get(&200) >= Some(&served))
+        eventually("the load continues", || vertex.stats().by_status.get(&200) >= Some(&served))
             .await;
         vertex.revoke_tokens();
     }
@@ -132,7 +132,7 @@ async fn a_cold_start_with_a_thousand_requests_costs_one_mint() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_of_a_flight_can_leave_and_it_costs_one_mint() {
+async fn the_request_that_started_a_fetch_can_leave_at_the_cost_of_one_mint() {
     let vertex = emulator().await;
     vertex.set_token_behavior(TokenBehavior {
         delay: Duration::from_millis(300),
@@ -140,7 +140,7 @@ async fn the_leader_of_a_flight_can_leave_and_it_costs_one_mint() {
     });
     let service = stack(&vertex, key_source(&vertex), Http::One);
     let mut leader = Box::pin(service.clone().oneshot(chat("leader")));
-    assert!(futures_poll(leader.as_mut()), "it waits for its token");
+    assert!(futures_poll(leader.as_mut()), "the request waits for the token");
     let followers = tokio::spawn({
         let service = service.clone();
         async move { service.oneshot(chat("follower")).await.unwrap().status() }
@@ -153,12 +153,12 @@ async fn the_leader_of_a_flight_can_leave_and_it_costs_one_mint() {
     assert_eq!((stats.token_mints, stats.api_requests), (1, 101), "{stats:?}");
 }
 
-/// Polls once; whether it is pending.
+/// Polls once, and returns whether the future is pending.
 fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
 }
 
-/// A chat of exactly 20 MiB, which is what Gemini's endpoint takes.
+/// A chat of exactly 20 MiB, the limit of Gemini's endpoint.
 fn large_chat() -> Bytes {
     let (head, tail) =
         (r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":""#, r#""}]}"#);
@@ -168,7 +168,7 @@ fn large_chat() -> Bytes {
         .into()
 }
 
-/// Tokens straight from the emulator.
+/// A source whose tokens come directly from the emulator.
 fn minted_by(vertex: &Arc<Emulator>) -> impl TokenSource {
     let vertex = Arc::clone(vertex);
     token_fn(move |_| {
@@ -177,7 +177,7 @@ fn minted_by(vertex: &Arc<Emulator>) -> impl TokenSource {
     })
 }
 
-/// Uploads of 20 MiB in 1,000 frames, each met by a 401 after its first frame.
+/// Uploads 20 MiB in 1,000 frames, each of which gets a 401 after its first frame.
 async fn uploads_are_healed(http: Http, rounds: u64) {
     let vertex = Arc::new(emulator().await);
     let cache = TokenCache::builder().forced_refreshes(u32::MAX, Duration::ZERO);
@@ -197,7 +197,7 @@ async fn uploads_are_healed(http: Http, rounds: u64) {
         let mut frames =
             whole.chunks(whole.len().div_ceil(1000)).map(|chunk| whole.slice_ref(chunk));
         upload.send_data(frames.next().unwrap()).await.unwrap();
-        // The first round's token is made after the revocation.
+        // The token of the first round is minted after the revocation.
         let rejections = || vertex.stats().by_status.get(&401).copied().unwrap_or(0);
         eventually("the 401", || rejections() >= round - 1).await;
         for frame in frames {
@@ -215,10 +215,10 @@ async fn uploads_are_healed(http: Http, rounds: u64) {
     let stats = vertex.stats();
     assert_eq!(stats.by_status[&200], rounds);
     assert_eq!(stats.by_status[&401], rounds - 1);
-    // Over HTTP/1.1 a broken upload takes its connection with it.
+    // Over HTTP/1.1 a failed upload closes its connection.
     eventually("no connection leaks", || vertex.stats().connections <= 2).await;
     if http == Http::Two {
-        assert_eq!(vertex.stats().connections_total, 1, "resets of streams, not of connections");
+        assert_eq!(vertex.stats().connections_total, 1, "only streams were reset");
     }
 }
 
@@ -233,7 +233,7 @@ async fn a_401_in_the_middle_of_an_upload_is_healed_over_http2() {
 }
 
 #[tokio::test]
-async fn a_permanent_401_is_delivered_byte_for_byte() {
+async fn a_permanent_401_is_returned_byte_for_byte() {
     let vertex = emulator().await;
     vertex.set_faults(Faults { api: Some(ApiFault::new(401)), ..Faults::default() });
     let direct = client(Http::One)
@@ -254,12 +254,12 @@ async fn a_permanent_401_is_delivered_byte_for_byte() {
         assert_eq!(answer.headers()["www-authenticate"], expected.0, "{number}");
         assert_eq!(text(answer).await, expected.1, "{number}");
     }
-    // The cold one and three that were forced at once.
+    // These are the first token and three forced ones.
     assert_eq!(vertex.stats().token_mints, 4);
 }
 
 #[tokio::test]
-async fn a_metadata_servers_dead_token_is_passed_on_as_the_401_that_it_is() {
+async fn a_revoked_token_that_the_metadata_server_repeats_is_returned_as_a_401() {
     let vertex = emulator().await;
     vertex
         .set_token_behavior(TokenBehavior { same_until_expiry: true, ..TokenBehavior::default() });
@@ -273,10 +273,10 @@ async fn a_metadata_servers_dead_token_is_passed_on_as_the_401_that_it_is() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_is_down_while_the_token_lives_is_seen_by_nobody() {
+async fn a_token_endpoint_that_is_down_fails_no_request_while_the_token_is_valid() {
     let vertex = emulator().await;
     vertex.set_token_behavior(TokenBehavior { expires_in: 600.into(), ..TokenBehavior::default() });
-    // Stale at once, and for minutes.
+    // The token is due for a refresh at once, and stays valid for minutes.
     let cache =
         TokenCache::builder().refresh_before(Duration::from_secs(300)).build(key_source(&vertex));
     let service = auth(&vertex, cache).layer(client(Http::One));
@@ -291,7 +291,7 @@ async fn a_token_endpoint_that_is_down_while_the_token_lives_is_seen_by_nobody()
 }
 
 #[tokio::test]
-async fn no_answer_of_a_token_endpoint_panics_hangs_or_loops() {
+async fn no_response_of_a_token_endpoint_causes_a_panic_a_hang_or_a_loop() {
     let literal = |status, content_type: &str, body: &str| LiteralResponse {
         status,
         content_type: Some(content_type.into()),
@@ -348,9 +348,9 @@ async fn no_answer_of_a_token_endpoint_panics_hangs_or_loops() {
             assert!(shown.contains(text), "{name}: {shown}");
             assert!(!shown.contains("SECRETBODY"), "{name}: {shown}");
         }
-        // One flight, which asks up to four times.
+        // One fetch sends up to four requests.
         assert!(vertex.stats().token_requests <= 4, "{name}: {:?}", vertex.stats());
-        // And no failure is for ever: it ends with the pause after it.
+        // No failure is permanent: requests succeed again after the pause.
         vertex.set_token_behavior(TokenBehavior::default());
         let healed = async {
             while service.clone().oneshot(chat("x")).await.is_err() {
@@ -362,7 +362,7 @@ async fn no_answer_of_a_token_endpoint_panics_hangs_or_loops() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_hangs_is_given_up() {
+async fn a_fetch_from_a_token_endpoint_that_hangs_times_out() {
     let vertex = emulator().await;
     vertex.set_token_behavior(TokenBehavior { hang: true, ..TokenBehavior::default() });
     let cache = TokenCache::builder()
@@ -375,7 +375,7 @@ async fn a_token_endpoint_that_hangs_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_ends_the_request_and_not_the_flight() {
+async fn a_client_that_leaves_ends_its_request_and_not_the_fetch() {
     let vertex = emulator().await;
     let slow = StreamBehavior { first_byte_delay: Duration::from_secs(600), ..Default::default() };
     vertex.set_faults(Faults { stream: slow, ..Faults::default() });
@@ -383,15 +383,15 @@ async fn a_client_that_leaves_ends_the_request_and_not_the_flight() {
     let call = tokio::spawn(service.clone().oneshot(chat("x")));
     eventually("the request arrives", || vertex.stats().connections == 1).await;
     call.abort();
-    eventually("its connection is closed", || vertex.stats().connections == 0).await;
+    eventually("the connection is closed", || vertex.stats().connections == 0).await;
     assert_eq!(vertex.stats().token_mints, 1);
 }
 
 #[tokio::test]
-async fn a_stream_arrives_chunk_by_chunk_and_ends_with_its_reader() {
+async fn a_stream_arrives_chunk_by_chunk_and_is_closed_with_its_reader() {
     for http in [Http::One, Http::Two] {
         let vertex = emulator().await;
-        // A minute between the chunks: the second one is not sent while this test runs.
+        // With a minute between the chunks, the second one is not sent while this test runs.
         let stream = StreamBehavior {
             chunk_delay: Duration::from_secs(60),
             chunks: Some(20),
@@ -420,7 +420,7 @@ async fn a_deployed_endpoint_is_reached_at_its_id() {
         .origin(vertex.url())
         .build()
         .unwrap();
-    // In the request's extensions, so that it wins over the layer's.
+    // The upstream of the request's extensions takes precedence over the layer's.
     let mut request = chat("to my own model");
     request.extensions_mut().insert(upstream);
     let service = stack(&vertex, key_source(&vertex), Http::One);

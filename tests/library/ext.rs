@@ -1,4 +1,4 @@
-//! The methods of `ServiceBuilder`: they make the same stacks as the layers by hand.
+//! The methods of `ServiceBuilder`, which build the same stacks as the layers.
 
 use http::{Request, Response, StatusCode};
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -25,7 +25,7 @@ fn chat() -> Request<String> {
     Request::post("/v1/chat/completions").body("{}".to_owned()).unwrap()
 }
 
-/// The message of the error in OpenAI's form, or why nothing was sent.
+/// The message of the error in OpenAI's form, or the error because of which nothing was sent.
 async fn outcome(upstream: UpstreamBuilder) -> Result<String, Error> {
     let service = ServiceBuilder::new()
         .vertex(upstream.location("us-central1").project("p").build().unwrap(), source())
@@ -40,7 +40,7 @@ async fn outcome(upstream: UpstreamBuilder) -> Result<String, Error> {
 }
 
 #[tokio::test]
-async fn vertex_routes_a_request_puts_the_token_on_and_translates_the_error() {
+async fn vertex_routes_a_request_adds_the_token_and_translates_the_error() {
     let message = outcome(Upstream::builder()).await.unwrap();
     let url = "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1\
                /endpoints/openapi/chat/completions";
@@ -84,7 +84,7 @@ async fn vertex_sends_no_token_to_the_host_of_a_dedicated_endpoint_that_is_not_g
     assert!(proxy.contains("https://proxy.example.com/"), "{proxy}");
 }
 
-/// A request can have an upstream of its own, which is not the program's choice once and for all.
+/// A request can have an upstream of its own, which the program did not choose.
 #[tokio::test]
 async fn vertex_sends_no_token_to_the_origin_of_a_requests_own_upstream() {
     let mut service = ServiceBuilder::new()

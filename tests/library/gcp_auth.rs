@@ -31,7 +31,7 @@ async fn every_fetch_is_a_new_token() {
 }
 
 #[tokio::test]
-async fn a_rotated_key_file_is_picked_up_and_a_broken_one_is_not() {
+async fn a_rotated_key_file_is_used_and_a_broken_one_is_not() {
     let both = emulators().await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key.json");
@@ -44,7 +44,7 @@ async fn a_rotated_key_file_is_picked_up_and_a_broken_one_is_not() {
     source.fetch(FetchReason::Proactive).await.unwrap();
     assert_eq!(mints(&both), (1, 1));
 
-    // While the file is broken or gone, the last good key serves.
+    // While the file is broken or missing, the last good key is used.
     for broken in ["", "{}", "not JSON", &both.0.service_account_key()[..900]] {
         write(&path, broken);
         source.fetch(FetchReason::Proactive).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_file_that_is_no_key_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn debug_shows_where_from_and_no_more() {
+async fn debug_shows_only_the_origin_of_the_credentials() {
     let vertex = Emulator::start().await.unwrap();
     let source = GcpAuth::from_service_account_key(vertex.service_account_key()).unwrap();
     assert_eq!(format!("{source:?}"), r#"GcpAuth { from: "service-account key", .. }"#);

@@ -1,6 +1,7 @@
-//! The layers and the sources of tokens: between mocks, and over sockets against the emulator.
+//! Tests of the layers and of the token sources: with mocks, and over sockets against the emulator.
 //!
-//! One binary for all of it: many of these tests wait, and here they wait at the same time.
+//! All of them are one binary: many of these tests wait, and in one binary they wait at the same
+//! time.
 
 #[cfg(feature = "async-openai")]
 mod async_openai;

@@ -1,4 +1,4 @@
-//! What `VertexModelLayer` does to a request, between mocks and over sockets.
+//! The changes of `VertexModelLayer` to a request, with mocks and over sockets.
 
 use std::{
     convert::Infallible,
@@ -36,7 +36,7 @@ fn layer() -> VertexModelLayer {
     VertexModelLayer::new(table().build().unwrap())
 }
 
-/// What arrives of a request.
+/// The parts of a request that arrive at the inner service.
 #[derive(Debug)]
 struct Arrived {
     headers: HeaderMap,
@@ -46,7 +46,7 @@ struct Arrived {
     trailers: Option<HeaderMap>,
 }
 
-/// Sends `request` through `layer` and gives back what arrives.
+/// Sends `request` through `layer`, and returns the parts that arrive.
 async fn arrives<B>(layer: &VertexModelLayer, request: Request<B>) -> Result<Arrived, BoxError>
 where
     B: Body,
@@ -58,7 +58,7 @@ where
         let body = body.collect().await?;
         Ok::<_, BoxError>(Arrived {
             headers: head.headers,
-            // The route layer takes this one before its own.
+            // The route layer prefers this upstream to its own.
             upstream: head.extensions.get::<Upstream>().cloned().ok_or("no upstream")?,
             hint,
             trailers: body.trailers().cloned(),
@@ -92,7 +92,7 @@ impl Body for Untouched {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        panic!("it was read")
+        panic!("the body was read")
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -101,7 +101,7 @@ impl Body for Untouched {
 }
 
 #[tokio::test]
-async fn only_the_name_changes_and_the_length_with_it() {
+async fn only_the_name_of_the_model_and_the_length_change() {
     let body = "{ \"seed\" : 1.0e+2,\"model\":\"gemini-2.5-flash\" , \"x\": [1,\t2]}\n";
     let request = arrives(&layer(), post(body)).await.unwrap();
     let expected = body.replace("gemini", "google/gemini");
@@ -133,7 +133,7 @@ async fn an_alias_goes_to_its_upstream_with_its_name_and_its_headers() {
 }
 
 #[tokio::test]
-async fn what_has_no_rule_is_unchanged_to_the_byte() {
+async fn a_body_without_a_matching_rule_is_unchanged_byte_for_byte() {
     for body in [
         r#"{"model":"go\u006fgle/gemini-2.5-flash"}"#,
         r#"{"model":"meta\/llama"}"#,
@@ -159,7 +159,7 @@ async fn what_has_no_rule_is_unchanged_to_the_byte() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_routed_by_one_name_is_refused_in_openai_form() {
+async fn an_ambiguous_or_invalid_model_is_refused_in_openais_form() {
     let long = format!(r#"{{"model":"{}"}}"#, "secret".repeat(200));
     for (body, code, param) in [
         (r#"{"model":"mine","model":"secret"}"#, "ambiguous_model", Some("model")),
@@ -177,7 +177,7 @@ async fn what_cannot_be_routed_by_one_name_is_refused_in_openai_form() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_with_413_whether_it_says_so_or_not() {
+async fn a_body_over_the_limit_is_refused_with_413_with_or_without_a_length() {
     let body = r#"{"model":"mine"}"#;
     let exact = layer().body_limit(body.len());
     arrives(&exact, post(body)).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_body_over_the_limit_is_refused_with_413_whether_it_says_so_or_not() {
 }
 
 #[tokio::test]
-async fn what_cannot_have_a_model_is_not_read() {
+async fn a_body_that_cannot_have_a_model_is_not_read() {
     let request = |method: Method, name: &'static str, value: &'static str| {
         let request = Request::builder().method(method).uri("/v1/x").header(name, value);
         request.body(Untouched).unwrap()
@@ -221,7 +221,7 @@ async fn what_cannot_have_a_model_is_not_read() {
         layer().layer(unread).oneshot(request).await.unwrap();
     }
 
-    // Without a rule nothing is, nor when no rule can fit.
+    // A body is not read if there is no rule, or if no rule can apply.
     let none = ModelTable::builder(base()).without_default_publisher().build().unwrap();
     let json = || request(Method::POST, "content-type", "application/json");
     VertexModelLayer::new(none).layer(unread).oneshot(json()).await.unwrap();
@@ -233,10 +233,10 @@ async fn what_cannot_have_a_model_is_not_read() {
 }
 
 #[tokio::test]
-async fn json_that_is_called_a_form_or_nothing_is_read_and_sent_as_json() {
+async fn json_with_the_media_type_of_a_form_or_none_is_read_and_sent_as_json() {
     let form = "application/x-www-form-urlencoded";
     for (content_type, body, model, after) in [
-        // As `curl -d` sends it.
+        // `curl -d` sends this media type.
         (
             Some(form),
             r#"{"model":"fast"}"#,
@@ -244,7 +244,7 @@ async fn json_that_is_called_a_form_or_nothing_is_read_and_sent_as_json() {
             Some("application/json"),
         ),
         (None, r#"{"model":"fast"}"#, Some("google/gemini-2.5-flash"), Some("application/json")),
-        // A form, if it were read as one, would have another model.
+        // If this body were read as a form, it would have another model.
         (
             Some(form),
             r#"{"model":"fast","x":"&model=other&y="}"#,
@@ -275,7 +275,7 @@ async fn json_that_is_called_a_form_or_nothing_is_read_and_sent_as_json() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_body_passes() {
+async fn a_request_without_a_body_is_forwarded() {
     let request = Request::post("/v1/chat/completions").body(Empty::<Bytes>::new()).unwrap();
     let request = arrives(&layer(), request).await.unwrap();
     assert_eq!((request.body.len(), request.hint), (0, Some(0)));
@@ -290,7 +290,7 @@ async fn without_a_content_length_none_is_added() {
 }
 
 #[tokio::test]
-async fn trailers_survive() {
+async fn trailers_are_forwarded() {
     let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "1".parse().unwrap())]);
     for (body, expected) in [
         (r#"{"model":"fast"}"#, r#"{"model":"google/gemini-2.5-flash"}"#),
@@ -310,7 +310,7 @@ async fn trailers_survive() {
 }
 
 #[tokio::test]
-async fn the_error_of_a_body_that_breaks_off_passes() {
+async fn the_error_of_a_body_is_returned_unchanged() {
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(4);
     sender.send_data(Bytes::from_static(br#"{"model":"#)).await.unwrap();
     sender.abort("the client left".into());
@@ -320,7 +320,7 @@ async fn the_error_of_a_body_that_breaks_off_passes() {
 }
 
 #[tokio::test]
-async fn a_new_table_is_used_from_the_next_request_on_by_every_clone() {
+async fn every_clone_uses_a_new_table_from_the_next_request_on() {
     let layer = layer();
     let clone = layer.clone();
     assert_eq!(arrives(&clone, post(r#"{"model":"new"}"#)).await.unwrap().upstream, base());
@@ -330,7 +330,8 @@ async fn a_new_table_is_used_from_the_next_request_on_by_every_clone() {
     layer.set_table(table);
     let request = arrives(&clone, post(r#"{"model":"new"}"#)).await.unwrap();
     assert!(request.upstream.uri().path().ends_with("/endpoints/123"));
-    // What has no rule goes to the new table's base, read or not.
+    // A request without a matching rule goes to the base of the new table, whether or not its body
+    // was read.
     let request = arrives(&clone, post(r#"{"model":"mine"}"#)).await.unwrap();
     assert_eq!(
         (&request.upstream, &request.body[..]),
@@ -341,7 +342,7 @@ async fn a_new_table_is_used_from_the_next_request_on_by_every_clone() {
 }
 
 #[tokio::test]
-async fn a_table_in_the_extensions_of_a_request_wins_over_the_layers() {
+async fn a_table_in_the_extensions_of_a_request_takes_precedence_over_the_layers() {
     let elsewhere = Upstream::new("q", "eu").unwrap();
     let own = ModelTable::builder(elsewhere.clone()).build().unwrap();
     for (body, expected) in
@@ -366,12 +367,12 @@ async fn the_service_that_was_ready_sends_the_request() {
     let request = Request::post("/v1/chat/completions").body(body).unwrap();
     let mut answer = pin!(service.call(request));
     assert!(answer.as_mut().poll(&mut cx).is_pending());
-    // From here on only a service that was ready before may be called: any other one panics.
+    // From here on only a service that was ready before may be called. Any other one panics.
     handle.allow(0);
 
     sender.send_data(Bytes::from_static(br#"{"model":"fast""#)).await.unwrap();
     assert!(answer.as_mut().poll(&mut cx).is_pending());
-    // The name is there, but another one may follow.
+    // The name has arrived, but another one may follow.
     assert!(handle.poll_request().is_pending());
 
     sender.send_data(Bytes::from_static(b"}")).await.unwrap();
@@ -385,7 +386,7 @@ async fn the_service_that_was_ready_sends_the_request() {
 }
 
 #[tokio::test]
-async fn a_refused_request_lets_its_service_go_at_once() {
+async fn a_refused_request_drops_its_service_at_once() {
     let (mock, mut handle) = tower_test::mock::pair::<Request<ModelBody<Full<Bytes>>>, ()>();
     let mut service = layer().layer(mock);
     handle.allow(1);
@@ -393,7 +394,7 @@ async fn a_refused_request_lets_its_service_go_at_once() {
     let mut answer = pin!(service.call(post(r#"{"model":1}"#)));
     answer.as_mut().await.unwrap_err();
     drop(service);
-    // The future is still there, but holds no handle to the mock any more.
+    // The future still exists, but holds no handle to the mock any more.
     assert!(matches!(handle.poll_request(), Poll::Ready(None)));
 }
 
@@ -427,7 +428,7 @@ mod sockets {
     }
 
     #[tokio::test]
-    async fn bare_names_and_aliases_arrive_where_they_belong() {
+    async fn bare_names_and_aliases_reach_their_endpoints() {
         let vertex = Emulator::start().await.unwrap();
         let table = ModelTable::builder(upstream(&vertex))
             .route("mine-*", ModelRoute::new().location("europe-west4").endpoint_id("4711"));
@@ -462,7 +463,7 @@ mod sockets {
                 let length = chat(sent, content).body().size_hint().exact();
                 assert_eq!(seen.body_length, length);
             }
-            // A revoked token: what was rewritten is sent again, whole.
+            // After a revocation the changed body is replayed completely.
             vertex.revoke_tokens();
             let again = chat("gemini-2.5-flash", &long);
             let answer = service.ready().await.unwrap().call(again).await.unwrap();

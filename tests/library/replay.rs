@@ -24,7 +24,7 @@ fn budget() -> MemoryBudget {
 
 fn record<B: Body>(body: B) -> (ReplayBody<B>, Recording<B>) {
     let (body, recording) = ReplayBody::record(body, 1 << 20, &budget());
-    (body, recording.expect("it is short"))
+    (body, recording.expect("the body is short"))
 }
 
 async fn frame<B>(body: &mut ReplayBody<B>) -> Result<Option<Bytes>, BoxError>
@@ -40,7 +40,7 @@ fn trailers() -> HeaderMap {
 }
 
 #[tokio::test]
-async fn a_body_that_was_sent_is_sent_again() {
+async fn a_body_that_was_sent_can_be_replayed() {
     let (mut sender, body) = channel();
     let (mut body, recording) = record(body);
     sender.send_data("one".into()).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_replay_takes_over_an_upload_that_still_runs() {
     sender.send_data("one".into()).await.unwrap();
     assert_eq!(frame(&mut first).await.unwrap().unwrap(), "one");
 
-    // The first body waits for more; the replay wakes it, and it fails.
+    // The first body waits for more. The replay wakes it, and it fails.
     let waiting = tokio::spawn(async move { frame(&mut first).await });
     tokio::task::yield_now().await;
     let mut again = recording.replay().unwrap();
@@ -78,7 +78,7 @@ async fn a_replay_takes_over_an_upload_that_still_runs() {
 }
 
 #[tokio::test]
-async fn a_first_body_that_was_dropped_early_is_replayed_whole() {
+async fn a_first_body_that_was_dropped_early_is_replayed_completely() {
     let (mut sender, body) = channel();
     let (mut first, recording) = record(body);
     sender.send_data("one".into()).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_first_body_that_was_dropped_early_is_replayed_whole() {
 }
 
 #[tokio::test]
-async fn an_untouched_body_is_replayed_whole() {
+async fn an_unread_body_is_replayed_completely() {
     let (first, recording) = record(Full::new(Bytes::from("whole")));
     let again = recording.replay().unwrap();
     assert_eq!(again.size_hint().exact(), Some(5));
@@ -100,7 +100,7 @@ async fn an_untouched_body_is_replayed_whole() {
 }
 
 #[tokio::test]
-async fn nothing_is_copied() {
+async fn recording_and_replay_copy_no_data() {
     let data = Bytes::from(vec![7; 4096]);
     let (body, recording) = record(Full::new(data.clone()));
     let first = body.collect().await.unwrap().to_bytes();
@@ -110,7 +110,7 @@ async fn nothing_is_copied() {
 }
 
 #[tokio::test]
-async fn framing_is_known_before_the_first_poll() {
+async fn the_size_and_the_end_are_known_before_the_first_poll() {
     let (body, recording) = record(Full::new(Bytes::from("12345")));
     assert_eq!(body.size_hint().exact(), Some(5));
     assert!(!body.is_end_stream());
@@ -127,7 +127,7 @@ async fn framing_is_known_before_the_first_poll() {
 }
 
 #[tokio::test]
-async fn the_size_of_a_partly_sent_body_is_that_of_the_whole() {
+async fn the_size_of_a_replay_includes_the_part_that_was_sent() {
     struct Two(Vec<Bytes>);
     impl Body for Two {
         type Data = Bytes;
@@ -175,7 +175,7 @@ async fn a_body_is_never_polled_past_its_end() {
 }
 
 #[tokio::test]
-async fn over_the_cap_the_recording_is_let_go_and_the_body_goes_on() {
+async fn over_the_cap_the_recording_is_dropped_and_the_body_continues() {
     let (mut sender, body) = channel();
     let shared = budget();
     let (mut body, recording) = ReplayBody::record(body, 6, &shared);
@@ -195,14 +195,14 @@ async fn over_the_cap_the_recording_is_let_go_and_the_body_goes_on() {
 }
 
 #[tokio::test]
-async fn a_body_that_says_that_it_is_too_long_is_not_recorded() {
+async fn a_body_with_a_size_over_the_cap_is_not_recorded() {
     let (body, recording) = ReplayBody::record(Full::new(Bytes::from("1234567")), 6, &budget());
     assert!(recording.is_none());
     assert_eq!(body.collect().await.unwrap().to_bytes(), "1234567");
 }
 
 #[tokio::test]
-async fn recordings_share_a_budget_and_give_it_back() {
+async fn recordings_share_a_budget_and_release_their_part() {
     let shared = MemoryBudget::new(20_000);
     let body = || Full::new(Bytes::from(vec![0; 9000]));
     let (first, one) = ReplayBody::record(body(), 10_000, &shared);
@@ -222,7 +222,7 @@ async fn recordings_share_a_budget_and_give_it_back() {
     assert_eq!(shared.used(), 0);
 }
 
-/// The buffer that it was read into stays with it.
+/// A frame keeps the buffer into which it was read.
 #[tokio::test]
 async fn a_short_body_of_one_frame_counts_for_a_buffer() {
     let shared = MemoryBudget::new(20_000);
@@ -239,7 +239,7 @@ async fn a_short_body_of_one_frame_counts_for_a_buffer() {
 }
 
 #[tokio::test]
-async fn many_tiny_frames_are_held_to_the_budget_too() {
+async fn many_tiny_frames_count_towards_the_budget_too() {
     let shared = MemoryBudget::new(9000);
     let (mut sender, body) = channel();
     let (mut body, recording) = ReplayBody::record(body, 1 << 20, &shared);
@@ -252,7 +252,7 @@ async fn many_tiny_frames_are_held_to_the_budget_too() {
 }
 
 #[tokio::test]
-async fn a_drip_of_any_size_takes_at_most_twice_its_bytes_and_is_sent_again_whole() {
+async fn a_drip_of_any_size_takes_at_most_twice_its_bytes_and_is_replayed_completely() {
     for length in [1, 1024, 8 << 10, (32 << 10) - 1] {
         let shared = MemoryBudget::new(16 << 20);
         let (mut sender, body) = channel();
@@ -260,7 +260,7 @@ async fn a_drip_of_any_size_takes_at_most_twice_its_bytes_and_is_sent_again_whol
         let recording = recording.unwrap();
         let (mut whole, mut buffers) = (Vec::new(), Vec::new());
         for number in 0_u8..=200 {
-            // As hyper gives it: a part of a buffer that is longer.
+            // hyper yields a part of a longer buffer.
             let buffer = Bytes::from(vec![number; length.max(8 << 10)]);
             whole.extend_from_slice(&buffer[..length]);
             sender.send_data(buffer.slice(..length)).await.unwrap();
@@ -268,7 +268,7 @@ async fn a_drip_of_any_size_takes_at_most_twice_its_bytes_and_is_sent_again_whol
             frame(&mut body).await.unwrap();
             let most = 2 * whole.len() + (9 << 10);
             assert!(shared.used() <= most, "{} by {length}", shared.used());
-            // What is not counted is not kept alive, either.
+            // The recording keeps no buffers that are not counted.
             let kept = buffers.iter().filter(|buffer| !buffer.is_unique());
             let kept: usize = kept.map(Bytes::len).sum();
             assert!(kept <= most, "buffers of {kept} bytes by {length}");
@@ -309,7 +309,7 @@ async fn a_dropped_recording_frees_its_memory_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_is_not_replayed() {
+async fn a_body_that_fails_is_not_replayed() {
     let (mut sender, body) = channel();
     let (mut body, recording) = record(body);
     sender.send_data("one".into()).await.unwrap();
@@ -324,13 +324,13 @@ fn a_replay_body_is_as_thread_safe_as_its_inner_body() {
     fn check<T: Send + Sync>() {}
     check::<ReplayBody<Full<Bytes>>>();
     check::<Recording<Full<Bytes>>>();
-    // `Send` alone is enough to be sent.
+    // A body that is only `Send` can be sent.
     fn send<T: Send>() {}
     send::<ReplayBody<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>>>();
 }
 
 #[tokio::test]
-async fn a_body_is_sent_as_often_as_it_takes() {
+async fn a_body_can_be_replayed_any_number_of_times() {
     let (mut sender, body) = channel();
     let shared = budget();
     let (mut first, recording) = ReplayBody::record(body, 100, &shared);
@@ -342,7 +342,7 @@ async fn a_body_is_sent_as_often_as_it_takes() {
     assert!(!second.is_end_stream());
     assert_eq!(second.size_hint().lower(), 3);
 
-    // Taken over before it has sent anything.
+    // The third body takes over before the second has sent anything.
     let (mut third, recording) = recording.replay_and_record().unwrap();
     assert!(!second.is_end_stream());
     assert!(frame(&mut second).await.unwrap_err().is::<Superseded>());
@@ -353,7 +353,7 @@ async fn a_body_is_sent_as_often_as_it_takes() {
     assert_eq!(frame(&mut third).await.unwrap().unwrap(), "two");
     assert_eq!(third.collect().await.unwrap().trailers(), Some(&trailers()));
 
-    // Taken over after the body's own end.
+    // These bodies take over after the end of the inner body.
     let (mut unsent, recording) = recording.replay_and_record().unwrap();
     let (mut fourth, recording) = recording.replay_and_record().unwrap();
     assert!(!unsent.is_end_stream());
@@ -387,7 +387,7 @@ async fn the_cap_and_the_budget_are_the_same_for_every_replay() {
 }
 
 #[tokio::test]
-async fn what_is_still_to_be_sent_again_survives_its_recording() {
+async fn a_replay_continues_after_its_recording_was_dropped() {
     let (mut sender, body) = channel();
     let shared = budget();
     let (mut first, recording) = ReplayBody::record(body, 100, &shared);
@@ -406,7 +406,7 @@ async fn what_is_still_to_be_sent_again_survives_its_recording() {
 }
 
 #[tokio::test]
-async fn nothing_can_be_sent_again_and_again() {
+async fn an_empty_body_can_be_replayed_any_number_of_times() {
     let (body, recording) = record(Full::new(Bytes::new()));
     drop(body);
     let (body, recording) = recording.replay_and_record().unwrap();
@@ -416,7 +416,7 @@ async fn nothing_can_be_sent_again_and_again() {
 }
 
 proptest! {
-    /// Wherever the replay takes over, no byte is missing or doubled.
+    /// No byte is missing or doubled, wherever the replay takes over.
     #[test]
     fn a_replay_is_complete_wherever_it_takes_over(
         lengths in proptest::collection::vec(0_usize..50, 0..20),

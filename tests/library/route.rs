@@ -1,4 +1,4 @@
-//! What `VertexRouteLayer` does to a request, and what it costs.
+//! The changes of `VertexRouteLayer` to a request, and its cost.
 
 use std::{
     convert::Infallible,
@@ -21,13 +21,13 @@ fn upstream() -> Upstream {
     Upstream::new("p", "europe-west4").unwrap()
 }
 
-/// Sends `request` through `layer` and gives back what arrives.
+/// Sends `request` through `layer`, and returns the request that arrives.
 async fn arrives<B>(layer: &VertexRouteLayer, request: Request<B>) -> Result<Request<B>, BoxError> {
     let echo = service_fn(|request| async move { Ok::<_, BoxError>(Response::new(request)) });
     Ok(layer.layer(echo).oneshot(request).await?.into_body())
 }
 
-/// The output of a future that is ready at once.
+/// The output of a future that is ready at its first poll.
 fn now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -49,7 +49,7 @@ async fn scheme_host_and_path_change_together_and_the_version_can_be_negotiated(
     assert_eq!((request.method().as_str(), *request.body()), ("POST", "{}"));
 }
 
-/// What says who the client is, what it may, or what it would rather have; and names that nobody knows.
+/// Headers about the client, its rights and its preferences, and headers with unknown names.
 const OF_THE_CLIENT: [&str; 53] = [
     "host",
     "keep-alive",
@@ -107,7 +107,7 @@ const OF_THE_CLIENT: [&str; 53] = [
 ];
 
 #[tokio::test]
-async fn what_is_on_the_list_travels_and_all_else_is_removed() {
+async fn only_headers_on_the_list_are_forwarded() {
     let mut request = chat();
     for name in OF_THE_CLIENT {
         request.headers_mut().append(name, HeaderValue::from_static("1"));
@@ -143,7 +143,7 @@ async fn what_is_on_the_list_travels_and_all_else_is_removed() {
         request.headers_mut().append(name, HeaderValue::from_static("1"));
         request.headers_mut().append(name, HeaderValue::from_static("2"));
     }
-    // It is void beside a Transfer-Encoding.
+    // Content-Length has no meaning beside a Transfer-Encoding.
     request.headers_mut().append("content-length", HeaderValue::from_static("2"));
     let upstream = upstream().to_builder().forward_header("X-Mine").build().unwrap();
     let request = arrives(&VertexRouteLayer::new(upstream), request).await.unwrap();
@@ -154,7 +154,7 @@ async fn what_is_on_the_list_travels_and_all_else_is_removed() {
 }
 
 #[tokio::test]
-async fn what_a_models_entry_sets_travels_whatever_the_client_says() {
+async fn headers_of_a_models_entry_are_forwarded_regardless_of_the_clients() {
     let table = ModelTable::builder(upstream())
         .route(
             "m",
@@ -179,7 +179,7 @@ async fn what_a_models_entry_sets_travels_whatever_the_client_says() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_query_is_removed_with_the_one_in_the_headers() {
+async fn keys_in_the_query_and_in_the_headers_are_removed() {
     let request = Request::post("/v1/chat/completions?alt=sse&key=secret")
         .header("x-goog-api-key", "secret")
         .body(())
@@ -190,7 +190,7 @@ async fn a_key_in_the_query_is_removed_with_the_one_in_the_headers() {
 }
 
 #[tokio::test]
-async fn an_upstream_in_the_extensions_wins_and_stays() {
+async fn an_upstream_in_the_extensions_takes_precedence_and_is_kept() {
     let other = Upstream::builder()
         .project("q")
         .location("eu")
@@ -210,7 +210,7 @@ async fn an_upstream_in_the_extensions_wins_and_stays() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_no_success_says_where_it_is_from() {
+async fn a_response_that_is_no_success_carries_its_upstream() {
     let other = Upstream::new("q", "eu").unwrap();
     for status in [200, 204, 302, 400, 401, 404, 503] {
         let answer = service_fn(move |_: Request<_>| async move {
@@ -232,7 +232,7 @@ async fn a_response_that_is_no_success_says_where_it_is_from() {
 }
 
 #[tokio::test]
-async fn without_any_upstream_the_error_says_what_to_do() {
+async fn without_an_upstream_the_error_has_a_remedy() {
     let error = arrives(&VertexRouteLayer::without_default(), chat()).await.unwrap_err();
     let Some(Error::Config(error)) = error.downcast_ref() else { panic!("{error}") };
     assert!(error.is_missing());
@@ -269,7 +269,7 @@ async fn a_bad_path_is_an_error_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn readiness_answers_and_errors_are_those_of_the_inner_service() {
+async fn readiness_responses_and_errors_come_from_the_inner_service() {
     let (service, mut inner) = tower_test::mock::pair::<Request<()>, Response<u8>>();
     let mut service = tower_test::mock::Spawn::new(VertexRoute::new(service, upstream()));
     let request = || Request::post("/v1/chat/completions").body(()).unwrap();
@@ -354,7 +354,7 @@ fn known_paths_are_rewritten_without_allocation() {
 }
 
 #[test]
-fn a_request_as_clients_send_it_is_routed_without_allocation() {
+fn a_typical_request_is_routed_without_allocation() {
     let inner = service_fn(|request: Request<()>| {
         std::future::ready(Ok::<_, Infallible>(Response::new(request)))
     });

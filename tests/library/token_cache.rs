@@ -1,5 +1,5 @@
-//! The cache's contract as scenarios under a paused clock: what each request gets, what is fetched
-//! and why.
+//! The contract of the cache as scenarios under a paused clock: the token of each request, and the
+//! fetches with their reasons.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,7 +13,7 @@ use tower_vertex::{
     token::{AccessToken, FetchReason, RefreshOutcome, TokenCache, TokenFuture, TokenSource},
 };
 
-/// What the source does on its next fetch; the last step repeats.
+/// The source's behaviour on its next fetch. The last step repeats.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Token(&'static str, u64),
@@ -46,7 +46,7 @@ impl Script {
         }
     }
 
-    /// The second of each fetch and its reason.
+    /// The time of each fetch in seconds, and its reason.
     fn fetches(&self) -> Vec<(u64, FetchReason)> {
         self.seen.lock().unwrap().clone()
     }
@@ -146,7 +146,7 @@ async fn a_thousand_cold_requests_share_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_fetched_while_the_token_is_fresh() {
+async fn no_token_is_fetched_while_the_current_one_is_fresh() {
     let (cache, script) = cache(&[Token("a", 3600), Token("b", 3600)]);
     value(&cache).await.unwrap();
     seconds(3374).await;
@@ -156,7 +156,7 @@ async fn nothing_is_fetched_while_the_token_is_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_token_is_used_while_one_flight_fetches_the_next() {
+async fn a_stale_token_is_used_while_one_fetch_gets_the_next() {
     let (cache, script) = cache(&[Token("a", 3600), Late(5, "b", 3600)]);
     value(&cache).await.unwrap();
     seconds(3376).await;
@@ -180,7 +180,7 @@ async fn no_task_refreshes_without_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shortly_before_its_end_requests_wait_for_the_next_token() {
+async fn shortly_before_the_expiry_requests_wait_for_the_next_token() {
     let (cache, script) = cache(&[Token("a", 3600), Late(2, "b", 3600)]);
     value(&cache).await.unwrap();
     seconds(3592).await;
@@ -190,25 +190,25 @@ async fn shortly_before_its_end_requests_wait_for_the_next_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocked_request_gets_the_live_token_if_the_fetch_fails() {
+async fn a_blocked_request_gets_the_valid_token_if_the_fetch_fails() {
     let (cache, script) = cache(&[Token("a", 3600), Fail]);
     value(&cache).await.unwrap();
     seconds(3592).await;
     assert_eq!(value(&cache).await.unwrap(), "a");
-    // In the pause nobody waits and nothing is fetched.
+    // During the pause no request waits and no token is fetched.
     assert_eq!(value_at_once(&cache), "a");
     assert_eq!(script.reasons(), [Cold, Expired]);
 }
 
-/// How long a request waited for which token.
+/// The time that a request waited, in seconds, and its token.
 async fn waited(cache: &TokenCache) -> (f64, String) {
     let began = Instant::now();
-    let value = value(cache).await.expect("no request fails while a token lives");
+    let value = value(cache).await.expect("no request fails while a token is valid");
     (began.elapsed().as_secs_f64(), value)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_in_the_last_seconds_of_a_token_outwaits_no_source_that_hangs() {
+async fn a_request_in_the_last_seconds_of_a_token_waits_a_limited_time_for_a_source_that_hangs() {
     for (life, at, longest) in [(16, 13, 2.0), (3600, 3592, 7.0), (4, 3, 0.5)] {
         let (cache, script) = cache(&[Token("a", life), Hang]);
         value(&cache).await.unwrap();
@@ -216,7 +216,7 @@ async fn a_request_in_the_last_seconds_of_a_token_outwaits_no_source_that_hangs(
         let (time, token) = waited(&cache).await;
         assert_eq!(token, "a");
         assert!((time - longest).abs() < 0.1, "{time} s of a life of {life} s");
-        // Whoever comes after that does not wait, and dead is dead.
+        // Later requests do not wait, and an expired token is not used.
         assert_eq!(value_at_once(&cache), "a");
         seconds(1).await;
         assert!(value(&cache).await.is_err());
@@ -225,7 +225,7 @@ async fn a_request_in_the_last_seconds_of_a_token_outwaits_no_source_that_hangs(
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_request_fails_while_a_token_lives_and_its_source_hangs() {
+async fn no_request_fails_while_the_token_is_valid_and_the_source_hangs() {
     let (cache, script) = cache(&[Token("a", 60), Hang]);
     value(&cache).await.unwrap();
     let began = Instant::now();
@@ -244,14 +244,14 @@ async fn no_request_fails_while_a_token_lives_and_its_source_hangs() {
         }
     }
     script.then(&[Token("b", 3600)]);
-    // The last flight is given up, and the pause after it ends.
+    // The last fetch times out, and the pause after it ends.
     seconds(11).await;
     seconds(75).await;
     assert_eq!(value(&cache).await.unwrap(), "b");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_while_the_source_hangs_holds_up_others_for_a_second_in_all() {
+async fn a_401_while_the_source_hangs_delays_others_by_a_second_in_total() {
     let (cache, script) = cache(&[Token("a", 3600), Hang]);
     value(&cache).await.unwrap();
     let began = Instant::now();
@@ -260,23 +260,23 @@ async fn a_401_while_the_source_hangs_holds_up_others_for_a_second_in_all() {
     let (time, token) = waited(&cache).await;
     assert_eq!(token, "a");
     assert!((time - 1.0).abs() < 0.1, "{time}");
-    // Until the flight is given up nobody else waits, and no second one is started.
+    // Until the fetch times out, no other request waits, and no second fetch is started.
     for _ in 0..8 {
         assert_eq!(value_at_once(&cache), "a");
         seconds(1).await;
     }
-    assert!(!rejected.is_finished(), "the request that got the 401 waits for the flight");
+    assert!(!rejected.is_finished(), "the request that got the 401 waits for the fetch");
     assert!(matches!(rejected.await.unwrap(), Err(RefreshOutcome::Failed(_))));
     assert_eq!(began.elapsed().as_secs(), 10);
     assert_eq!(script.reasons(), [Cold, Rejected]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_during_a_flight_that_hangs_holds_up_nobody_else() {
+async fn a_401_during_a_fetch_that_hangs_delays_no_other_request() {
     let (cache, script) = cache(&[Token("a", 3600), Hang]);
     value(&cache).await.unwrap();
     seconds(3400).await;
-    assert_eq!(value_at_once(&cache), "a", "and a flight is under way");
+    assert_eq!(value_at_once(&cache), "a", "while a fetch is in progress");
     seconds(2).await;
     drop(cache.rejected(1));
     assert_eq!(value_at_once(&cache), "a");
@@ -284,7 +284,7 @@ async fn a_401_during_a_flight_that_hangs_holds_up_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_successor_that_comes_late_heals_the_401_all_the_same() {
+async fn a_late_successor_still_heals_the_401() {
     let (cache, script) = cache(&[Token("a", 3600), Late(5, "b", 3600)]);
     value(&cache).await.unwrap();
     let rejected = tokio::spawn(cache.rejected(1));
@@ -297,14 +297,14 @@ async fn a_successor_that_comes_late_heals_the_401_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_token_is_never_used() {
+async fn an_expired_token_is_never_used() {
     let (cache, script) = cache(&[Token("a", 3600), Fail]);
     value(&cache).await.unwrap();
     seconds(3600).await;
     let error = value(&cache).await.unwrap_err();
     assert!(error.to_string().contains("the token endpoint is down"), "{error}");
     script.then(&[Token("b", 3600)]);
-    // The last error, at once, until the pause is over.
+    // Until the pause is over, the last error is returned at once.
     assert!(futures_now(cache.get()).unwrap().is_err());
     seconds(2).await;
     assert_eq!(value(&cache).await.unwrap(), "b");
@@ -319,7 +319,8 @@ async fn an_hour_of_failures_costs_a_fetch_a_minute_and_ends_with_the_first_succ
         seconds(1).await;
     }
     let fetches = script.fetches().len();
-    // 1+2+4+8+16+32 s, and then one in 48 to 72 s (60 s ±20 %, to the next whole second).
+    // The pauses are 1+2+4+8+16+32 s, and then 48 to 72 s (60 s ±20 %, rounded up to a whole
+    // second).
     assert!((54..=81).contains(&fetches), "{fetches}");
     script.then(&[Token("a", 3600)]);
     seconds(75).await;
@@ -327,7 +328,7 @@ async fn an_hour_of_failures_costs_a_fetch_a_minute_and_ends_with_the_first_succ
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_minute_without_token_endpoint_is_seen_by_no_request() {
+async fn a_minute_without_token_endpoint_affects_no_request() {
     let (cache, script) = cache(&[Token("a", 3600), Fail]);
     value(&cache).await.unwrap();
     seconds(3376).await;
@@ -347,7 +348,7 @@ async fn a_minute_without_token_endpoint_is_seen_by_no_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_minute_of_hanging_token_endpoint_is_seen_by_no_request() {
+async fn a_token_endpoint_that_hangs_for_a_minute_affects_no_request() {
     let (cache, _) = cache(&[Token("a", 3600), Hang]);
     value(&cache).await.unwrap();
     seconds(3376).await;
@@ -358,7 +359,7 @@ async fn a_minute_of_hanging_token_endpoint_is_seen_by_no_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_source_fails_after_its_time() {
+async fn a_fetch_from_a_hanging_source_times_out() {
     let (cache, _) = cache(&[Hang]);
     let started = Instant::now();
     let error = value(&cache).await.unwrap_err();
@@ -367,7 +368,7 @@ async fn a_hanging_source_fails_after_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_source_is_an_error_and_not_the_end() {
+async fn a_panic_of_the_source_is_an_error_and_the_next_fetch_succeeds() {
     for panic in [Panic, PanicAtOnce] {
         let (cache, script) = cache(&[panic]);
         let error = value(&cache).await.unwrap_err();
@@ -397,7 +398,7 @@ async fn the_request_that_started_a_fetch_can_leave() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_forces_one_refresh_for_all_who_got_it() {
+async fn a_401_of_many_requests_forces_one_refresh() {
     let (cache, script) = cache(&[Token("a", 3600), Late(1, "b", 3600)]);
     value(&cache).await.unwrap();
     let rejections: Vec<_> = (0..1000).map(|_| tokio::spawn(cache.rejected(1))).collect();
@@ -418,11 +419,11 @@ async fn a_401_for_an_old_generation_replays_without_a_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_that_joins_a_flight_with_the_same_token_forces_another() {
+async fn a_401_that_joins_a_fetch_of_the_same_token_forces_another_fetch() {
     let (cache, script) = cache(&[Token("a", 3600), Late(3, "a", 3600), Late(1, "b", 3600), Fail]);
     value(&cache).await.unwrap();
     seconds(3400).await;
-    assert_eq!(value_at_once(&cache), "a", "and a flight is under way");
+    assert_eq!(value_at_once(&cache), "a", "while a fetch is in progress");
     settle().await;
     let rejections: Vec<_> = (0..64).map(|_| cache.rejected(1)).collect();
     for rejection in rejections {
@@ -441,7 +442,7 @@ async fn a_new_request_waits_for_the_successor_of_a_suspect_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspect_token_is_used_if_there_is_no_other() {
+async fn a_suspect_token_is_used_if_no_other_can_be_fetched() {
     let (cache, script) = cache(&[Token("a", 3600), Fail]);
     value(&cache).await.unwrap();
     assert!(matches!(cache.rejected(1).await, Err(RefreshOutcome::Failed(_))));
@@ -452,7 +453,7 @@ async fn a_suspect_token_is_used_if_there_is_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_token_again_is_the_same_generation_and_is_asked_for_more_slowly() {
+async fn a_repeated_token_keeps_its_generation_and_is_fetched_less_often() {
     let (cache, script) = cache(&[Token("a", 3600)]);
     value(&cache).await.unwrap();
     assert!(matches!(cache.rejected(1).await, Err(RefreshOutcome::SameToken)));
@@ -462,14 +463,14 @@ async fn the_same_token_again_is_the_same_generation_and_is_asked_for_more_slowl
         seconds(1).await;
         value(&cache).await.unwrap();
     }
-    // 2 s, then 4 s; and then the bucket of forced refreshes is empty.
+    // The pauses are 2 s and 4 s. After that, the bucket of forced refreshes is empty.
     assert_eq!(script.fetches(), [(0, Cold), (0, Rejected), (2, Rejected), (6, Rejected)]);
     assert_eq!(cache.stats().generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_metadata_servers_repetition_is_polled_until_it_ends() {
-    // It is asked at 3375 s and gives the same token until 3420 s.
+async fn a_token_that_the_metadata_server_repeats_is_polled_until_a_new_one_comes() {
+    // The first refresh is at 3375 s, and the server repeats the token until 3420 s.
     let (cache, script) = cache(&[Token("a", 3600), Token("a", 224)]);
     value(&cache).await.unwrap();
     seconds(3375).await;
@@ -484,7 +485,7 @@ async fn the_metadata_servers_repetition_is_polled_until_it_ends() {
     assert_eq!(value_at_once(&cache), "b");
     let times: Vec<_> = script.fetches().iter().map(|(time, _)| *time).collect();
     let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    // The last one brings the new token. A tick of the test is a tenth of a second late at most.
+    // The last fetch gets the new token. A tick of the test is at most a tenth of a second late.
     let expected = [3375, 2, 4, 8, 15, 15, 15];
     assert_eq!(gaps.len(), expected.len(), "{times:?}");
     for (gap, expected) in gaps.iter().zip(expected) {
@@ -493,7 +494,7 @@ async fn the_metadata_servers_repetition_is_polled_until_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_without_a_life_is_asked_every_few_minutes() {
+async fn a_token_of_unknown_lifetime_is_fetched_every_few_minutes() {
     let (cache, script) = cache(&[Unknown("a")]);
     for _ in 0..3600 {
         assert_eq!(value(&cache).await.unwrap(), "a");
@@ -505,7 +506,7 @@ async fn a_source_without_a_life_is_asked_every_few_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permanent_401_costs_three_tokens_and_then_two_a_minute() {
+async fn a_permanent_401_costs_three_tokens_and_then_two_per_minute() {
     const NAMES: [&str; 16] =
         ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
     let (cache, script) = cache(&NAMES.map(|name| Token(name, 3600)));
@@ -515,15 +516,15 @@ async fn a_permanent_401_costs_three_tokens_and_then_two_a_minute() {
         advance(Duration::from_millis(500)).await;
     }
     let times: Vec<_> = script.fetches().iter().map(|(time, _)| *time).collect();
-    assert_eq!(times[..4], [0, 0, 0, 1], "one cold and three forced");
+    assert_eq!(times[..4], [0, 0, 0, 1], "one first fetch and three forced ones");
     for pair in times[3..].windows(2) {
         assert!(pair[1] - pair[0] >= 29, "{times:?}");
     }
-    assert!(times.len() >= 12, "and it goes on trying: {times:?}");
+    assert!(times.len() >= 12, "the cache keeps trying: {times:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_no_good_never_makes_a_busy_loop() {
+async fn a_source_of_expired_tokens_causes_no_busy_loop() {
     let (cache, script) = cache(&[Token("a", 0)]);
     for _ in 0..1000 {
         let error = value(&cache).await.unwrap_err();
@@ -533,7 +534,7 @@ async fn a_token_that_is_no_good_never_makes_a_busy_loop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_beyond_belief_is_cut_to_a_day() {
+async fn an_implausible_lifetime_is_limited_to_a_day() {
     let (cache, script) = cache(&[Token("a", u64::MAX), Token("b", 3600)]);
     value(&cache).await.unwrap();
     assert_eq!(cache.stats().expires_in.unwrap().as_secs_f64().round(), 24.0 * 3600.0);
@@ -543,7 +544,7 @@ async fn a_life_beyond_belief_is_cut_to_a_day() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lives_of_seconds_work_too() {
+async fn tokens_with_a_lifetime_of_seconds_are_refreshed_ahead() {
     let (cache, script) = cache(&[Late(0, "a", 4), Token("b", 4), Token("c", 4)]);
     assert_eq!(value(&cache).await.unwrap(), "a");
     seconds(1).await;
@@ -571,7 +572,7 @@ async fn keep_warm_refreshes_without_requests_until_the_cache_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn between_refreshes_there_is_no_task() {
+async fn between_refreshes_no_task_exists() {
     let (cache, _) = cache(&[Token("a", 3600)]);
     value(&cache).await.unwrap();
     settle().await;
@@ -579,7 +580,7 @@ async fn between_refreshes_there_is_no_task() {
 }
 
 #[test]
-fn a_flight_lost_with_its_runtime_is_flown_again_on_another() {
+fn a_fetch_lost_with_its_runtime_is_repeated_on_another() {
     let runtime = || {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
     };
@@ -604,7 +605,7 @@ fn a_flight_lost_with_its_runtime_is_flown_again_on_another() {
 }
 
 #[test]
-fn a_flight_on_a_runtime_that_stands_still_is_given_up_and_never_lands() {
+fn a_fetch_on_a_blocked_runtime_times_out_and_its_result_is_dropped() {
     let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let alive = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let script = Script::new(&[Token("a", 3600), Token("b", 3600)]);
@@ -614,10 +615,11 @@ fn a_flight_on_a_runtime_that_stands_still_is_given_up_and_never_lands() {
         let _guard = still.enter();
         cache.get()
     };
-    // Its task was spawned and is not polled. A waiter elsewhere has a deadline.
+    // The task of this fetch was spawned and is not polled. A waiter on another runtime has a
+    // deadline.
     assert_eq!(alive.block_on(value(&cache)).unwrap(), "a");
     assert_eq!(script.reasons(), [Cold]);
-    // When it runs after all, what it brings is not wanted any more.
+    // When the task runs after all, its result is not used any more.
     let token = still.block_on(first).unwrap();
     assert_eq!(script.reasons(), [Cold, Cold]);
     assert_eq!(token.generation(), 1);
@@ -625,7 +627,7 @@ fn a_flight_on_a_runtime_that_stands_still_is_given_up_and_never_lands() {
 }
 
 #[test]
-fn outside_a_runtime_a_live_token_is_used_though_none_can_be_fetched() {
+fn outside_a_runtime_a_valid_token_is_used_although_none_can_be_fetched() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (cache, _) = cache(&[Token("a", 3600)]);
     runtime.block_on(value(&cache)).unwrap();
@@ -634,7 +636,7 @@ fn outside_a_runtime_a_live_token_is_used_though_none_can_be_fetched() {
 }
 
 #[test]
-fn outside_a_runtime_a_lease_is_an_error() {
+fn outside_a_runtime_a_missing_token_is_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let guard = runtime.enter();
     let (cache, _) = cache(&[Token("a", 3600)]);

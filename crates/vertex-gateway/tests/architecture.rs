@@ -1,5 +1,5 @@
-//! The folders of the library and of the sidecar, and which may use which: what the `use` lines say is
-//! held against the tables in `docs/architecture.md`.
+//! Checks which folders of the library and of the sidecar use which others: the `use` lines must
+//! agree with the tables in `docs/architecture.md`.
 
 use std::{
     collections::BTreeSet,
@@ -10,11 +10,11 @@ use std::{
 /// The folders of a crate.
 struct Plan {
     source: &'static str,
-    /// Files and folders that use each other alone, and that all others use.
+    /// Files and folders that use only each other, and that all others may use.
     base: &'static [&'static str],
-    /// From the bottom up: a folder uses those of the lines above its own.
+    /// From the bottom up: a folder uses only folders of the levels before its own.
     levels: &'static [&'static [&'static str]],
-    /// Those whose `use` lines may go up.
+    /// Folders whose `use` lines may go up.
     exempt: &'static [&'static str],
 }
 
@@ -68,12 +68,12 @@ const LIBRARY: Plan = Plan {
         &["async_openai"],
         &["lib"],
     ],
-    // It knows the other layers by the names of their types alone.
+    // `order` knows the other layers only by the names of their types.
     exempt: &["order"],
 };
 
 #[test]
-fn a_folder_uses_only_those_below_it() {
+fn a_folder_uses_only_folders_below_its_own() {
     for plan in [&SIDECAR, &LIBRARY] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(plan.source);
         let (mut files, mut wrong, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -89,17 +89,17 @@ fn a_folder_uses_only_those_below_it() {
                 }
             }
         }
-        assert!(wrong.is_empty(), "{}: these go up or to the side: {wrong:#?}", plan.source);
+        assert!(wrong.is_empty(), "{}: these uses go up or to the side: {wrong:#?}", plan.source);
         let known = plan.levels.iter().copied().flatten().chain(plan.base);
-        // Two names of the crate itself are everywhere.
+        // These two names of the crate's root are used everywhere.
         let known = known.filter(|name| !["BoxError", "Error"].contains(name));
         let known: BTreeSet<_> = known.map(ToString::to_string).collect();
-        assert_eq!(seen, known, "the table of {} is not about what there is", plan.source);
+        assert_eq!(seen, known, "the levels of {} differ from its folders", plan.source);
     }
 }
 
 #[test]
-fn a_line_that_goes_up_is_found() {
+fn a_use_of_a_folder_above_is_found() {
     for (module, line, up) in [
         (&["access", "keys"][..], "use crate::proxy::errors;", "proxy"),
         (&["access", "keys"], "use crate::{error::Failure, cli};", "cli"),
@@ -133,13 +133,13 @@ impl Plan {
         match (level(folder), level(used)) {
             (Some(0), Some(0)) => true,
             (Some(folder_level), Some(used_level)) => folder == used || used_level < folder_level,
-            // Something that is in no folder, or a name that only the outside needs.
+            // The name is of no folder, or only the crate's users need it.
             _ => false,
         }
     }
 }
 
-/// The Rust files below a folder, but for those with tests alone.
+/// The Rust files below a folder, except files that hold only tests.
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -153,7 +153,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// What a file uses of its crate, outside its tests: the first name of each path.
+/// The names that a file uses from its crate outside of its tests: the first name of each path.
 fn used(text: &str, module: &[&str]) -> BTreeSet<String> {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let code: String = text
@@ -162,7 +162,7 @@ fn used(text: &str, module: &[&str]) -> BTreeSet<String> {
         .flat_map(|line| [line, "\n"])
         .collect();
     let mut used = BTreeSet::new();
-    // How deep a file is: `super` of a folder's `mod.rs` is the crate.
+    // The depth of the file. In a folder's `mod.rs`, `super` is the crate.
     let depth = module.len() - usize::from(module.last() == Some(&"mod"));
     for (at, _) in code.match_indices("use ") {
         let is_line = code[..at].rsplit('\n').next().unwrap().trim();
@@ -182,7 +182,7 @@ fn used(text: &str, module: &[&str]) -> BTreeSet<String> {
             used.extend(first.cloned());
         }
     }
-    // Paths that are written out.
+    // Paths outside of `use` lines.
     for (at, found) in code.match_indices("crate::") {
         let rest = &code[at + found.len()..];
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -191,7 +191,7 @@ fn used(text: &str, module: &[&str]) -> BTreeSet<String> {
     used
 }
 
-/// The paths of a tree such as `a::{b, c::{d, self}}`, without their renamings.
+/// The paths of a tree such as `a::{b, c::{d, self}}`, without the names after `as`.
 fn paths(tree: &str) -> Vec<Vec<String>> {
     let tree = tree.trim();
     let Some((before, inner)) = tree.split_once('{') else {

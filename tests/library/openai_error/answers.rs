@@ -1,4 +1,4 @@
-//! Error answers, and what becomes of requests.
+//! Error responses, and the layer's treatment of requests.
 
 use std::{
     convert::Infallible,
@@ -24,14 +24,16 @@ use tower_vertex::{
     token::StaticToken,
 };
 
-use super::script::{Script, Step, asked, data, error, form, frames, response, through, trailers};
+use super::script::{
+    Script, Step, call_layer, data, error, form, frames, response, through, trailers,
+};
 
 const GOOGLE: &str =
     r#"[{"error":{"code":429,"message":"Slow down.","status":"RESOURCE_EXHAUSTED"}}]"#;
 const OPENAI: &str = r#"{ "error": {"message":"m", "type":"t","param":null,"code":"c"} }"#;
 
 #[tokio::test]
-async fn googles_errors_are_translated_and_the_head_is_kept() {
+async fn googles_errors_are_translated_and_other_headers_are_kept() {
     let object = &GOOGLE[1..GOOGLE.len() - 1];
     for (frames, expected) in [
         (&[GOOGLE][..], "array"),
@@ -65,7 +67,7 @@ async fn googles_errors_are_translated_and_the_head_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_not_googles_stays_byte_for_byte() {
+async fn other_responses_are_unchanged_byte_for_byte() {
     let json = ("content-type", "application/json");
     for (status, headers, body) in [
         (429, &[json][..], &[&OPENAI[..9], &OPENAI[9..]][..]),
@@ -93,7 +95,7 @@ async fn what_is_not_googles_stays_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_is_not_waited_for() {
+async fn the_layer_does_not_wait_for_a_body_of_a_response_without_one() {
     let headers = [("content-type", "application/json"), ("content-length", "500")];
     for (method, status) in
         [("HEAD", 404), ("HEAD", 429), ("HEAD", 200), ("GET", 304), ("GET", 204)]
@@ -101,7 +103,7 @@ async fn an_answer_without_a_body_is_not_waited_for() {
         let request = Request::builder().method(method).body(()).unwrap();
         let answer = response(status, &headers, Script::new([Step::Hang]));
         let polls = Arc::clone(&answer.body().polls);
-        let answer = asked(VertexErrorLayer::new(), request, answer).await;
+        let answer = call_layer(VertexErrorLayer::new(), request, answer).await;
         assert_eq!(answer.headers()["content-length"], "500");
         assert_eq!(form(&answer), None);
         assert_eq!(polls.load(Ordering::Relaxed), 0);
@@ -117,13 +119,13 @@ async fn an_answer_without_a_body_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_dropped_and_told() {
+async fn a_body_over_the_limit_is_dropped_and_reported() {
     let layer = VertexErrorLayer::new().body_limit(1000);
     let long = "x".repeat(600);
     for (steps, hint, polls) in [
         (vec![data(&long), data(&long), data(&long), Step::Hang], 0, 2),
         (vec![Step::Empty], 0, 1000 / size_of::<Bytes>() + 1),
-        // Not even begun.
+        // This body is not even polled.
         (vec![data(&long)], 1001, 0),
     ] {
         let mut script = Script::new(steps);
@@ -139,12 +141,12 @@ async fn a_body_over_the_limit_is_dropped_and_told() {
             "Vertex AI answered 503 Service Unavailable, but the reason is longer than 1000 bytes"
         );
     }
-    // However it is cut up, its bytes alone count.
+    // Only the bytes count towards the limit, regardless of their frames.
     let body = format!(r#"{{"error":{{"code":400,"message":"{}"}}}}"#, "x".repeat(900));
     let bytes: Vec<Step> = body.as_bytes().chunks(1).map(data).collect();
     let answer = through(layer, response(400, &[], Script::new(bytes))).await;
     assert_eq!(form(&answer), Some("object"));
-    // Nothing is over the default that Google sends.
+    // The default limit exceeds every body that Google sends.
     let details = "x".repeat(200 << 10);
     let body = format!(r#"{{"error":{{"code":400,"message":"m","status":"{details}"}}}}"#);
     let answer = response(400, &[], Full::<Bytes>::from(body));
@@ -152,7 +154,7 @@ async fn a_body_over_the_limit_is_dropped_and_told() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_told() {
+async fn a_body_that_fails_is_reported() {
     for steps in
         [vec![Step::Break], vec![data(&GOOGLE[..30]), Step::Break], vec![data(GOOGLE), Step::Break]]
     {
@@ -165,7 +167,7 @@ async fn a_body_that_breaks_off_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_waited_for_ten_seconds() {
+async fn a_body_that_stalls_times_out_after_ten_seconds() {
     let hanging = || Script::new([data(&GOOGLE[..30]), Step::Hang]);
     let layer = VertexErrorLayer::new();
     for (layer, seconds) in [
@@ -181,7 +183,7 @@ async fn a_body_that_does_not_come_is_waited_for_ten_seconds() {
         let message = error(answer).await["message"].take();
         assert!(message.as_str().unwrap().ends_with(&expected), "{message}");
     }
-    // A body that is only slow is read.
+    // A body that is only slow is read completely.
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, BoxError>::new(1);
     tokio::spawn(async move {
         for part in [&GOOGLE[..30], &GOOGLE[30..]] {
@@ -203,7 +205,7 @@ fn without_a_runtime_nothing_panics() {
 }
 
 #[tokio::test]
-async fn retry_info_becomes_retry_after_if_there_is_none() {
+async fn retry_info_becomes_retry_after_unless_the_header_exists() {
     for (delay, given, expected) in [
         ("39s", None, Some("39")),
         ("1.5s", None, Some("2")),
@@ -222,13 +224,13 @@ async fn retry_info_becomes_retry_after_if_there_is_none() {
         let answer = through(VertexErrorLayer::new(), answer).await;
         let after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap());
         assert_eq!(after, expected, "{delay}");
-        // The exact delay is still there.
+        // The body still has the exact delay.
         assert_eq!(error(answer).await["google"]["details"][0]["retryDelay"], delay);
     }
 }
 
 #[tokio::test]
-async fn a_404_page_names_location_and_endpoint_of_where_it_was_asked() {
+async fn the_error_for_a_404_page_names_the_location_and_the_endpoint_of_the_request() {
     let page = || {
         response(404, &[("content-type", "text/html; charset=UTF-8")], Full::<Bytes>::from("<p>"))
     };
@@ -262,7 +264,7 @@ async fn a_404_page_names_location_and_endpoint_of_where_it_was_asked() {
 }
 
 #[tokio::test]
-async fn what_auth_says_of_a_401_stays() {
+async fn the_outcome_and_the_headers_of_a_401_are_kept() {
     let body =
         r#"{"error":{"code":401,"message":"Request had invalid …","status":"UNAUTHENTICATED"}}"#;
     let mut vertex = ServiceBuilder::new()
@@ -283,7 +285,7 @@ async fn what_auth_says_of_a_401_stays() {
 }
 
 #[tokio::test]
-async fn compression_is_not_asked_for_unless_it_is_a_setting() {
+async fn accept_encoding_is_removed_unless_a_setting_keeps_the_header() {
     for (layer, expected) in [
         (VertexErrorLayer::new(), None),
         (VertexErrorLayer::new().accept_compressed(true), Some("gzip, br")),
@@ -302,7 +304,7 @@ async fn compression_is_not_asked_for_unless_it_is_a_setting() {
 }
 
 #[tokio::test]
-async fn readiness_and_errors_are_those_of_the_inner_service() {
+async fn readiness_and_errors_come_from_the_inner_service() {
     let (service, mut inner) = tower_test::mock::pair::<Request<()>, Response<Full<Bytes>>>();
     let mut service = tower_test::mock::Spawn::new(VertexError::new(service));
     inner.allow(0);

@@ -1,4 +1,4 @@
-//! `VertexError` over scripted answers, frame by frame, and over sockets.
+//! `VertexError` over scripted responses, frame by frame, and over sockets.
 
 mod answers;
 mod script;

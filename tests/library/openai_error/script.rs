@@ -1,4 +1,4 @@
-//! Answers that do what they are told, and what a client sees of them.
+//! Scripted responses, and the client's view of them.
 
 use std::{
     collections::VecDeque,
@@ -27,14 +27,14 @@ pub(crate) enum Step {
     Trailers,
     Break,
     Hang,
-    /// Again and again.
+    /// Yields empty frames for ever.
     Empty,
 }
 
-/// A body that does what it is told, and counts how often it was asked.
+/// A body that follows a script, and counts its polls.
 pub(crate) struct Script {
     pub(crate) steps: VecDeque<Step>,
-    /// The fewest bytes that it says are to come.
+    /// The lower bound of the size hint.
     pub(crate) at_least: u64,
     pub(crate) polls: Arc<AtomicUsize>,
 }
@@ -103,7 +103,7 @@ pub(crate) fn response<B>(
     response
 }
 
-/// What `layer` makes of `answer`.
+/// The response that `layer` returns for `answer`.
 pub(crate) async fn through<B>(
     layer: VertexErrorLayer,
     answer: Response<B>,
@@ -112,10 +112,10 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    asked(layer, Request::post("/").body(()).unwrap(), answer).await
+    call_layer(layer, Request::post("/").body(()).unwrap(), answer).await
 }
 
-pub(crate) async fn asked<B>(
+pub(crate) async fn call_layer<B>(
     layer: VertexErrorLayer,
     request: Request<()>,
     answer: Response<B>,
@@ -126,12 +126,12 @@ where
 {
     let mut answer = Some(answer);
     let mut service = layer.layer(service_fn(move |_: Request<()>| {
-        std::future::ready(answer.take().ok_or("asked twice"))
+        std::future::ready(answer.take().ok_or("a second request"))
     }));
     service.ready().await.unwrap().call(request).await.unwrap()
 }
 
-/// The frames of a body, and how it ended.
+/// The frames of a body, its trailers, and its end.
 pub(crate) async fn frames<B: Body<Data = Bytes>>(
     body: B,
 ) -> (Vec<Bytes>, Option<HeaderMap>, Result<(), B::Error>) {
@@ -178,8 +178,8 @@ pub(crate) fn form<B>(response: &Response<B>) -> Option<&str> {
     response.headers().get("x-vertex-error-type").map(|value| value.to_str().unwrap())
 }
 
-/// What a client makes of a stream, as the SDKs of OpenAI parse it: the data of the events, of the
-/// last one even if the empty line at its end is missing.
+/// The events of a stream, as the SDKs of OpenAI parse them. The last event counts even without the
+/// empty line at its end.
 pub(crate) fn parsed(stream: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(stream).unwrap().replace("\r\n", "\n").replace('\r', "\n");
     let (mut events, mut pending, mut named) = (Vec::new(), Vec::new(), false);

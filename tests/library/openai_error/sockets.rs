@@ -32,7 +32,7 @@ fn fault(vertex: &Emulator, fault: ApiFault) {
 }
 
 #[tokio::test]
-async fn every_shape_of_error_is_translated_and_its_connection_used_again() {
+async fn every_shape_of_error_is_translated_and_its_connection_reused() {
     for http in [Http::One, Http::Two] {
         let vertex = Emulator::start().await.unwrap();
         let mut service = stack(&vertex, http);
@@ -70,7 +70,7 @@ async fn every_shape_of_error_is_translated_and_its_connection_used_again() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_there_is_explained() {
+async fn a_path_that_vertex_ai_does_not_have_is_explained() {
     let vertex = Emulator::start().await.unwrap();
     let upstream = upstream(&vertex).to_builder().pass_through(true).build().unwrap();
     let auth = auth(&vertex, TokenCache::new(key_source(&vertex)));
@@ -86,7 +86,7 @@ async fn a_path_that_is_not_there_is_explained() {
 }
 
 #[tokio::test]
-async fn a_401_after_a_replay_keeps_what_auth_says() {
+async fn a_401_after_a_replay_keeps_its_outcome_and_its_headers() {
     let vertex = Emulator::start().await.unwrap();
     fault(&vertex, ApiFault::new(401));
     let answer = stack(&vertex, Http::One).oneshot(chat("hello")).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_401_after_a_replay_keeps_what_auth_says() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_ends_with_an_event_and_one_that_is_not_stays_as_it_is() {
+async fn a_truncated_stream_ends_with_an_event_and_a_complete_one_is_unchanged() {
     for http in [Http::One, Http::Two] {
         let vertex = Emulator::start().await.unwrap();
         let service = stack(&vertex, http);
@@ -126,7 +126,7 @@ async fn a_stream_that_is_cut_ends_with_an_event_and_one_that_is_not_stays_as_it
     }
 }
 
-/// A server that answers each connection with these bytes, and closes it.
+/// A server that sends these bytes on each connection, and closes it.
 async fn raw(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -136,7 +136,7 @@ async fn raw(answer: &'static str) -> String {
             let mut request = [0; 1024];
             let _ = socket.read(&mut request).await;
             let _ = socket.write_all(answer.as_bytes()).await;
-            // Closed with the client's data read, so that nothing is reset.
+            // The request was read, so closing the socket resets nothing.
             let _ = socket.shutdown().await;
         }
     });
@@ -144,7 +144,7 @@ async fn raw(answer: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn what_breaks_within_a_line_or_a_body_is_told() {
+async fn a_stream_cut_within_a_line_and_a_truncated_body_are_reported() {
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let service = VertexErrorLayer::new().body_timeout(Duration::from_secs(60)).layer(client);

@@ -1,4 +1,4 @@
-//! Streams of events, whole and broken.
+//! Streams of events, complete and broken.
 
 use std::{
     pin::pin,
@@ -23,7 +23,7 @@ fn stream(steps: impl IntoIterator<Item = Step>) -> Response<Script> {
     response(200, &[("content-type", "text/event-stream; charset=utf-8")], Script::new(steps))
 }
 
-/// `text` in frames that end at these places.
+/// `text` in frames that end at these positions.
 fn cut(text: &str, places: &[usize]) -> Vec<Step> {
     let mut from = 0;
     let ends = places.iter().copied().chain([text.len()]);
@@ -48,7 +48,7 @@ async fn a_break_at_any_byte_ends_with_an_event_that_clients_raise() {
                 assert!(is_interruption(last), "{last}");
                 let complete = whole.len().min(before.len());
                 assert_eq!(before, &whole[..complete]);
-                // Every event that was complete is there.
+                // All events that were complete have arrived.
                 let text =
                     String::from_utf8_lossy(&begin).replace("\r\n", "\n").replace('\r', "\n");
                 let ends = text.matches("\n\n").count().saturating_sub(1);
@@ -80,7 +80,7 @@ async fn a_clean_end_at_any_byte_changes_nothing() {
 }
 
 #[tokio::test]
-async fn complete_events_pass_at_once_in_their_frames_and_uncopied() {
+async fn complete_events_are_forwarded_at_once_in_their_frames_without_a_copy() {
     let (first, comment, half) = ("data: 1\n\ndata: 2\n\n", ": keep-alive\n", "data: 3\n\ndata: ");
     let frames = [first, comment, half].map(|text| Bytes::copy_from_slice(text.as_bytes()));
     let addresses = frames.each_ref().map(|frame| frame.as_ptr());
@@ -96,7 +96,7 @@ async fn complete_events_pass_at_once_in_their_frames_and_uncopied() {
 }
 
 #[tokio::test]
-async fn empty_frames_without_end_do_not_block() {
+async fn endless_empty_frames_do_not_block() {
     let answer = through(VertexErrorLayer::new(), stream([data("data: "), Step::Empty])).await;
     let mut body = pin!(answer.into_body());
     for _ in 0..3 {
@@ -105,7 +105,7 @@ async fn empty_frames_without_end_do_not_block() {
 }
 
 #[tokio::test]
-async fn after_the_end_mark_a_break_is_an_end() {
+async fn after_the_end_mark_an_error_is_a_clean_end() {
     let done = [EVENTS, "data: [DONE]\n\n"].concat();
     for (steps, came) in [
         (vec![data(&done), Step::Break], done.clone()),
@@ -120,7 +120,7 @@ async fn after_the_end_mark_a_break_is_an_end() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_too_long_to_be_held_back_passes_and_breaks_as_it_did() {
+async fn an_event_that_is_too_long_to_buffer_is_forwarded_with_its_error() {
     let chunk = "x".repeat(100_000);
     let long = || [data("data: 1\n\n"), data("data: ")].into_iter().chain(vec![data(&chunk); 12]);
     let answer = through(VertexErrorLayer::new(), stream(long().chain([Step::Break]))).await;
@@ -128,7 +128,7 @@ async fn an_event_that_is_too_long_to_be_held_back_passes_and_breaks_as_it_did()
     assert_eq!(end.unwrap_err().to_string(), "cut");
     assert_eq!(came.concat().len(), 9 + 6 + 12 * chunk.len());
 
-    // After its end, all is as before.
+    // After the end of the long event, events are buffered again.
     let rest = [data("\n\n"), data("data: 2\n\ndata: "), Step::Break];
     let answer = through(VertexErrorLayer::new(), stream(long().chain(rest))).await;
     let (came, _, end) = frames(answer.into_body()).await;
@@ -140,7 +140,7 @@ async fn an_event_that_is_too_long_to_be_held_back_passes_and_breaks_as_it_did()
 }
 
 #[tokio::test]
-async fn only_streams_of_events_without_length_and_encoding_end_with_an_event() {
+async fn only_event_streams_without_length_and_encoding_end_with_an_event() {
     let events = ("content-type", "text/event-stream");
     for headers in [
         &[("content-type", "application/json")][..],
@@ -168,7 +168,7 @@ async fn only_streams_of_events_without_length_and_encoding_end_with_an_event() 
 }
 
 #[tokio::test]
-async fn a_stream_of_events_has_no_length_before_its_end_and_is_over_when_it_is() {
+async fn the_length_of_an_event_stream_is_unknown_until_the_inner_body_has_ended() {
     let whole = || {
         response(
             200,
@@ -180,7 +180,7 @@ async fn a_stream_of_events_has_no_length_before_its_end_and_is_over_when_it_is(
     let mut body = pin!(answer.into_body());
     assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (0, None));
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 1\n\n");
-    // Full is at its end: what was held back is all that is left.
+    // The inner body has ended, and only the buffered bytes are left.
     assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(2), false));
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "da");
     assert!(body.is_end_stream() && body.frame().await.is_none());
@@ -192,7 +192,7 @@ async fn a_stream_of_events_has_no_length_before_its_end_and_is_over_when_it_is(
 
 proptest! {
     #[test]
-    fn whatever_streams_its_end_is_clean_and_nothing_is_made_up(
+    fn any_stream_ends_cleanly_and_without_invented_data(
         frames in prop::collection::vec("(data: ?|\\[DONE\\]|[\n\r:x])*", 0..6),
         broken in any::<bool>(),
     ) {
@@ -200,14 +200,14 @@ proptest! {
         let steps = frames.iter().map(data).chain(broken.then_some(Step::Break));
         let read = async { super::script::frames(through(VertexErrorLayer::new(), stream(steps)).await.into_body()).await };
         let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready((came, _, end)) = pin!(read).poll(&mut cx) else { panic!("it waits") };
+        let Poll::Ready((came, _, end)) = pin!(read).poll(&mut cx) else { panic!("the body waits") };
         prop_assert!(end.is_ok());
         let came = String::from_utf8(came.concat()).unwrap();
         if !broken {
             prop_assert_eq!(came, whole);
         } else if let Some(at) = came.find("data: {") {
             prop_assert!(whole.starts_with(&came[..at]));
-            // At the beginning of an event.
+            // The event of the layer begins where an event may begin.
             prop_assert!(at == 0 || came[..at].ends_with(['\n', '\r']));
             prop_assert!(is_interruption(&serde_json::from_str(came[at + 6..].trim_end()).unwrap()));
         } else {

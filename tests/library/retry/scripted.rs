@@ -1,4 +1,5 @@
-//! What is sent, when, and what the caller gets: a scripted inner service, and no real time.
+//! The attempts, their times, and the result of the caller, with a scripted inner service and a
+//! paused clock.
 
 use std::{
     fmt, io,
@@ -37,12 +38,12 @@ type Call = JoinHandle<Result<Response<Full<Bytes>>, BoxError>>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What never pays for a retry.
+/// A budget that never pays for a retry.
 fn empty() -> RetryBudget {
     RetryBudget::new(SECOND, 0, 0.0)
 }
 
-/// A budget that is no limit.
+/// A budget that never limits.
 fn ample() -> RetryBudget {
     RetryBudget::new(60 * SECOND, 1_000_000, 0.0)
 }
@@ -71,7 +72,7 @@ fn start(service: &VertexRetry<Inner>, request: Request<Full<Bytes>>) -> Call {
     tokio::spawn(service.clone().oneshot(request))
 }
 
-/// The next request that reaches the inner service: where it is sent, and its body.
+/// The next request that reaches the inner service: its location and its body.
 async fn arrived(handle: &mut Handle) -> (Option<String>, String, Reply) {
     let (request, reply) = handle.next_request().await.unwrap();
     let (head, body) = request.into_parts();
@@ -91,10 +92,10 @@ async fn reply(handle: &mut Handle, answer: Response<Full<Bytes>>) {
 }
 
 fn answer(status: u16) -> Response<Full<Bytes>> {
-    asking(status, None)
+    answer_after(status, None)
 }
 
-fn asking(status: u16, retry_after: Option<&str>) -> Response<Full<Bytes>> {
+fn answer_after(status: u16, retry_after: Option<&str>) -> Response<Full<Bytes>> {
     let mut answer = Response::builder().status(status).header("x-mark", "kept");
     if let Some(retry_after) = retry_after {
         answer = answer.header("retry-after", retry_after);
@@ -107,10 +108,10 @@ async fn text(response: Response<Full<Bytes>>) -> String {
 }
 
 fn attempts(response: &Response<Full<Bytes>>) -> &Attempts {
-    response.extensions().get().expect("it was no success at the first attempt")
+    response.extensions().get().expect("the request needed several attempts or failed")
 }
 
-/// The failure that came goes to the caller as it was.
+/// Checks that the failure reaches the caller unchanged.
 async fn is_untouched(response: Response<Full<Bytes>>, status: u16) {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()["x-mark"], "kept");
@@ -129,7 +130,7 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 #[tokio::test(start_paused = true)]
-async fn a_success_passes_and_nothing_is_said() {
+async fn a_success_is_returned_unchanged_and_without_a_list_of_attempts() {
     let (service, mut handle) = stack(&layer());
     let call = start(&service, request("hello"));
     let (_, body, reply) = arrived(&mut handle).await;
@@ -141,7 +142,7 @@ async fn a_success_passes_and_nothing_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_pass_is_sent_again_and_what_stays_is_not() {
+async fn temporary_errors_are_retried_and_permanent_ones_are_not() {
     let (service, mut handle) = stack(&layer());
     let passing = [408, 429, 500, 502, 503, 504];
     for status in (200..600).filter(|status| StatusCode::from_u16(*status).is_ok()) {
@@ -165,7 +166,7 @@ async fn what_may_pass_is_sent_again_and_what_stays_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_fails_is_tried_again_and_its_last_error_is_the_callers() {
+async fn a_failed_connection_is_retried_and_the_caller_gets_the_last_error() {
     let (service, mut handle) = stack(&layer());
     let call = start(&service, request("hello"));
     arrived(&mut handle).await.2.send_error(Refused(1));
@@ -191,7 +192,7 @@ async fn a_connection_that_fails_is_tried_again_and_its_last_error_is_the_caller
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_refusals_are_not_retried() {
+async fn errors_of_this_crate_are_not_retried() {
     let (service, mut handle) = stack(&layer());
     for refusal in [Error::from(RouteError::TooLong), Error::from(TokenError::NoRuntime)] {
         let call = start(&service, request("hello"));
@@ -202,7 +203,7 @@ async fn our_own_refusals_are_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_are_a_second_at_least_and_their_span_doubles() {
+async fn waits_are_at_least_a_second_and_their_range_doubles() {
     let layer = layer().max_attempts(6);
     let (service, mut handle) = stack(&layer);
     let mut longest_last = Duration::ZERO;
@@ -220,12 +221,12 @@ async fn waits_are_a_second_at_least_and_their_span_doubles() {
         }
         longest_last = longest_last.max(waits[5]);
     }
-    // Not so once in 10^24 runs.
+    // This fails less than once in 10^24 runs.
     assert!(longest_last > 2 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_service_says_when_in_seconds_or_as_a_date() {
+async fn retry_after_sets_the_wait_in_seconds_or_as_a_date() {
     let (service, mut handle) = stack(&layer());
     for date in [false, true] {
         let after = match date {
@@ -234,13 +235,13 @@ async fn the_service_says_when_in_seconds_or_as_a_date() {
         };
         let begin = Instant::now();
         let call = start(&service, request("hello"));
-        let mut answer_of_now = asking(429, Some(&after));
+        let mut answer_of_now = answer_after(429, Some(&after));
         let now = httpdate::fmt_http_date(SystemTime::now());
         answer_of_now.headers_mut().insert("date", now.parse().unwrap());
         reply(&mut handle, answer_of_now).await;
         reply(&mut handle, answer(200)).await;
         assert_eq!(call.await.unwrap().unwrap().status(), 200);
-        // A date has no fractions; the two may be written a second apart.
+        // A date has no fractions, and the two dates may be formatted a second apart.
         let waited = begin.elapsed();
         assert!((19 * SECOND..=22 * SECOND).contains(&waited), "{waited:?}");
         assert!(date || waited >= 20 * SECOND, "{waited:?}");
@@ -248,12 +249,12 @@ async fn the_service_says_when_in_seconds_or_as_a_date() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_for_too_long_a_wait_is_passed_on_at_once() {
+async fn a_response_with_too_long_a_retry_after_is_returned_at_once() {
     let (service, mut handle) = stack(&layer());
     for after in ["31", "99999999999999999999999"] {
         let begin = Instant::now();
         let call = start(&service, request("hello"));
-        reply(&mut handle, asking(429, Some(after))).await;
+        reply(&mut handle, answer_after(429, Some(after))).await;
         let response = call.await.unwrap().unwrap();
         assert_eq!(begin.elapsed(), Duration::ZERO);
         assert_eq!(response.headers()["retry-after"], after);
@@ -264,7 +265,7 @@ async fn who_asks_for_too_long_a_wait_is_passed_on_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_used_up() {
+async fn the_last_attempts_failure_goes_to_the_caller() {
     for most in [0, 1, 2, 5] {
         let (service, mut handle) = stack(&layer().max_attempts(most));
         let call = start(&service, request("hello"));
@@ -291,8 +292,8 @@ async fn without_budget_the_failure_goes_to_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn good_answers_pay_for_retries_and_clones_share_the_budget() {
-    // One retry for every good answer.
+async fn successful_responses_pay_for_retries_and_clones_share_the_budget() {
+    // Each successful response pays for one retry.
     let layer = layer().retry_budget(RetryBudget::new(60 * SECOND, 0, 1.0));
     let (one, mut handle) = stack(&layer);
     let (other, mut other_handle) = stack(&layer.clone());
@@ -301,7 +302,7 @@ async fn good_answers_pay_for_retries_and_clones_share_the_budget() {
     call.await.unwrap().unwrap();
     let call = start(&other, request("hello"));
     reply(&mut other_handle, answer(503)).await;
-    // Its failure is no deposit, and its second answer neither.
+    // Neither its failure nor the success of its retry is a deposit.
     reply(&mut other_handle, answer(200)).await;
     assert_eq!(call.await.unwrap().unwrap().status(), 200);
     for (service, handle) in [(&one, &mut handle), (&other, &mut other_handle)] {
@@ -313,7 +314,7 @@ async fn good_answers_pay_for_retries_and_clones_share_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_default_budget_ends_a_storm() {
+async fn the_default_budget_limits_a_storm() {
     let (service, mut handle) = stack(&VertexRetryLayer::new());
     let calls: Vec<_> = (0..100).map(|_| start(&service, request("hello"))).collect();
     let mut sent = 0;
@@ -331,7 +332,7 @@ async fn the_default_budget_ends_a_storm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_was_not_kept_is_sent_once() {
+async fn a_body_that_was_not_recorded_is_sent_once() {
     for layer in [layer().replay_limit(4), layer().replay_limit(0), layer().replay_budget(4)] {
         let (service, mut handle) = stack(&layer);
         let call = start(&service, request("hello"));
@@ -362,7 +363,7 @@ async fn an_upload_that_still_runs_is_taken_over_each_time() {
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), text);
         }
         reply.send_response(answer(503));
-        // The rest belongs to the next attempt.
+        // The rest of the body belongs to the next attempt.
         assert!(body.frame().await.unwrap().is_err());
     }
     let (request, reply) = handle.next_request().await.unwrap();
@@ -374,7 +375,7 @@ async fn an_upload_that_still_runs_is_taken_over_each_time() {
     assert_eq!(call.await.unwrap().unwrap().status(), 200);
 }
 
-/// Yields these frames, then nothing for ever; or one without data again and again.
+/// Yields these frames, and then nothing, or empty frames for ever.
 struct Frames {
     left: usize,
     endless: bool,
@@ -400,7 +401,7 @@ impl Body for Frames {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_there_of_a_failures_body_is_read_and_nobody_waits_for_the_rest() {
+async fn the_available_part_of_a_failures_body_is_read_without_waiting_for_the_rest() {
     for endless in [false, true] {
         let polls = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&polls);
@@ -413,7 +414,7 @@ async fn what_is_there_of_a_failures_body_is_read_and_nobody_waits_for_the_rest(
         let response = service.oneshot(request("hello")).await.unwrap();
         let polls = polls.load(Ordering::Relaxed);
         assert!(if endless { polls > 3 } else { polls == 3 }, "{polls}");
-        // Of the second failure, which is the caller's, nothing was read.
+        // The second failure goes to the caller, and its body was not read.
         assert_eq!(response.body().left, 2);
     }
 }
@@ -423,23 +424,24 @@ async fn a_retry_waits_until_its_service_is_ready() {
     let (mut service, mut handle) = stack(&layer());
     handle.allow(1);
     let call = tokio::spawn(service.ready().await.unwrap().call(request("hello")));
-    // The service that stays behind is not ready because its clone was.
+    // The service that remains is not ready just because its clone was.
     assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending());
     drop(service);
     reply(&mut handle, answer(503)).await;
     let early = tokio::time::timeout(60 * SECOND, handle.next_request()).await;
-    assert!(early.is_err(), "it is not ready");
+    assert!(early.is_err(), "the retry waited for readiness");
     handle.allow(1);
     reply(&mut handle, answer(200)).await;
     assert_eq!(call.await.unwrap().unwrap().status(), 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
-    // For the process: what `tracing` remembers of a place in the code is, with the subscriber of one
-    // thread, what another thread happened to find there first.
+async fn every_attempt_is_logged_without_its_content() {
+    // The subscriber is for the whole process: with a subscriber of one thread, `tracing` caches
+    // for a call site the interest of the thread that reached it first.
     tracing_subscriber::fmt()
-        // Of this crate alone: hyper's lines about the uploads of other tests would take minutes.
+        // The filter admits only this crate. hyper's lines about the uploads of other tests would
+        // take minutes.
         .with_env_filter("tower_vertex=trace")
         .with_ansi(false)
         .with_writer(|| LOG.with(Log::clone))
@@ -484,7 +486,7 @@ async fn every_attempt_is_in_the_log_and_nothing_that_was_sent() {
 }
 
 thread_local! {
-    /// What is logged on this thread, which is what its test does.
+    /// The log of this thread, which is the log of its test.
     static LOG: Log = Log::default();
 }
 
@@ -503,14 +505,14 @@ impl io::Write for Log {
 }
 
 #[test]
-fn without_a_runtime_nothing_waits() {
+fn without_a_runtime_no_retry_waits() {
     let inner = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| {
         std::future::ready(Ok::<_, BoxError>(answer(503)))
     });
     let service = VertexRetryLayer::new().retry_budget(ample()).layer(inner);
     let call = pin!(service.oneshot(request("hello")));
     let Poll::Ready(response) = call.poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("it waits");
+        panic!("the call waits");
     };
     let response = response.unwrap();
     assert_eq!(response.status(), 503);
@@ -525,12 +527,12 @@ fn locations(names: &[&str]) -> Locations {
 fn listed(locations: &Locations) -> Request<Full<Bytes>> {
     let mut request = request("hello");
     request.extensions_mut().insert(locations.clone());
-    // The list counts more.
+    // The list takes precedence.
     request.extensions_mut().insert(Upstream::new("p", "global").unwrap());
     request
 }
 
-/// The locations at which requests arrive in turn, each answered with what is said for it.
+/// Expects requests at these locations in turn, and responds to each with its status.
 async fn script(handle: &mut Handle, script: &[(&str, u16)]) {
     for (location, status) in script {
         let (arrived, body, reply) = arrived(handle).await;
@@ -540,7 +542,7 @@ async fn script(handle: &mut Handle, script: &[(&str, u16)]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failover_is_in_order_and_without_a_wait() {
+async fn failover_follows_the_list_without_a_wait() {
     let (service, mut handle) = stack(&layer());
     let list = locations(&["us-central1", "us-east4", "eu"]);
     let begin = Instant::now();
@@ -552,7 +554,8 @@ async fn failover_is_in_order_and_without_a_wait() {
     let went = attempts.iter().map(|a| a.upstream.as_ref().unwrap().location().unwrap().as_str());
     assert_eq!(went.collect::<Vec<_>>(), ["us-central1", "us-east4", "eu"]);
 
-    // The one that served is asked first now, and the two others not before their pause is over.
+    // The location that served is now first. The two others get no request before their pause is
+    // over.
     for _ in 0..3 {
         let call = start(&service, listed(&list));
         script(&mut handle, &[("eu", 200)]).await;
@@ -572,8 +575,8 @@ async fn failover_is_in_order_and_without_a_wait() {
 
 type Upload = Request<ReplayBody<Channel<Bytes, BoxError>>>;
 
-/// An upload that breaks off at whatever location it is sent to, once `failing` have answered 503.
-/// Gives back where that was.
+/// Sends an upload that fails at its location, after the locations `failing` have returned 503.
+/// Returns the location.
 async fn broken_upload(
     service: &VertexRetry<Mock<Upload, Response<Full<Bytes>>>>,
     handle: &mut mock::Handle<Upload, Response<Full<Bytes>>>,
@@ -602,7 +605,7 @@ async fn broken_upload(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_breaks_off_says_nothing_of_its_location_whatever_is_kept_of_it() {
+async fn an_upload_that_fails_does_not_count_against_its_location() {
     for layer in [
         layer(),
         layer().max_attempts(1),
@@ -613,7 +616,7 @@ async fn an_upload_that_breaks_off_says_nothing_of_its_location_whatever_is_kept
         let (inner, mut handle) = mock::pair();
         let service = layer.layer(inner);
         let list = locations(&["us-central1", "us-east4"]);
-        // More than the failures in a row that open a circuit.
+        // This is more than the number of failures in a row that opens a circuit.
         for _ in 0..10 {
             let asked = broken_upload(&service, &mut handle, &list, &[]).await;
             assert_eq!(asked, "us-central1", "{layer:?}");
@@ -622,13 +625,14 @@ async fn an_upload_that_breaks_off_says_nothing_of_its_location_whatever_is_kept
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_breaks_off_at_its_last_attempt_says_nothing_of_that_location() {
+async fn an_upload_that_fails_at_its_last_attempt_does_not_count_against_that_location() {
     let (inner, mut handle) = mock::pair();
     let service = layer().max_attempts(2).failure_threshold(1).layer(inner);
     let list = locations(&["us-central1", "us-east4"]);
     let asked = broken_upload(&service, &mut handle, &list, &["us-central1"]).await;
     assert_eq!(asked, "us-east4");
-    // The first one is left alone for what it answered; were both, it would be asked first again.
+    // The first location is ejected because of its 503. If both were ejected, it would be tried
+    // first again.
     for _ in 0..3 {
         let asked = broken_upload(&service, &mut handle, &list, &[]).await;
         assert_eq!(asked, "us-east4");
@@ -636,7 +640,7 @@ async fn an_upload_that_breaks_off_at_its_last_attempt_says_nothing_of_that_loca
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_is_not_made_because_its_service_fails_is_told() {
+async fn a_retry_whose_service_fails_is_reported_as_not_ready() {
     let (service, mut handle) = stack(&layer());
     let seen = Attempts::new();
     let mut asked = request("hello");
@@ -650,7 +654,7 @@ async fn an_attempt_that_is_not_made_because_its_service_fails_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_was_sent_is_an_attempt() {
+async fn only_requests_that_were_sent_count_as_attempts() {
     for before in [&[][..], &[503]] {
         for refusal in [Error::from(RouteError::TooLong), Error::from(TokenError::NoRuntime)] {
             let (service, mut handle) = stack(&layer());
@@ -670,7 +674,7 @@ async fn only_what_was_sent_is_an_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_location_cannot_help_leads_nowhere_else() {
+async fn a_status_that_is_not_retried_causes_no_failover() {
     let (service, mut handle) = stack(&layer());
     let list = locations(&["us-central1", "us-east4"]);
     for status in [400, 401, 403, 404, 413, 501] {
@@ -683,7 +687,7 @@ async fn what_a_location_cannot_help_leads_nowhere_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_location_cannot_help_is_no_success_either() {
+async fn a_status_that_is_not_retried_is_no_success_of_its_location() {
     let (service, mut handle) = stack(&layer().max_attempts(1));
     let list = locations(&["us-central1", "us-east4"]);
     for status in [503, 503, 503, 503, 404, 503] {
@@ -694,7 +698,7 @@ async fn what_a_location_cannot_help_is_no_success_either() {
     let call = start(&service, listed(&list));
     script(&mut handle, &[("us-east4", 200)]).await;
     call.await.unwrap().unwrap();
-    // Nor does a probe that meets it close the circuit.
+    // A probe with such a status does not close the circuit either.
     tokio::time::advance(30 * SECOND).await;
     let call = start(&service, listed(&list));
     script(&mut handle, &[("us-central1", 404)]).await;
@@ -710,11 +714,11 @@ async fn what_a_location_cannot_help_is_no_success_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failover_is_even_for_those_who_ask_for_a_long_wait() {
+async fn a_long_retry_after_does_not_prevent_failover() {
     let (service, mut handle) = stack(&layer());
     let list = locations(&["us-central1", "us-east4"]);
     let call = start(&service, listed(&list));
-    reply(&mut handle, asking(429, Some("3600"))).await;
+    reply(&mut handle, answer_after(429, Some("3600"))).await;
     script(&mut handle, &[("us-east4", 503), ("us-east4", 200)]).await;
     let response = call.await.unwrap().unwrap();
     let waits: Vec<_> = attempts(&response).list().iter().map(|a| a.waited).collect();
@@ -723,7 +727,7 @@ async fn failover_is_even_for_those_who_ask_for_a_long_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failover_takes_from_the_budget_and_from_the_attempts() {
+async fn failover_counts_towards_the_budget_and_the_attempts() {
     let list = locations(&["us-central1", "us-east4"]);
     for (layer, stopped) in [
         (layer().retry_budget(empty()), GaveUp::BudgetExhausted),
@@ -731,7 +735,7 @@ async fn failover_takes_from_the_budget_and_from_the_attempts() {
         (layer().replay_limit(1), GaveUp::NotReplayable),
     ] {
         let (service, mut handle) = stack(&layer);
-        // Without failover it is left alone after failures in a row.
+        // Without failover, several failures in a row eject the location.
         for _ in 0..5 {
             let call = start(&service, listed(&list));
             script(&mut handle, &[("us-central1", 503)]).await;
@@ -742,7 +746,7 @@ async fn failover_takes_from_the_budget_and_from_the_attempts() {
         let call = start(&service, listed(&list));
         script(&mut handle, &[("us-east4", 200)]).await;
         call.await.unwrap().unwrap();
-        // The way back, for the next case.
+        // The location recovers for the next case.
         tokio::time::advance(30 * SECOND).await;
         let call = start(&service, listed(&list));
         script(&mut handle, &[("us-central1", 200)]).await;
@@ -751,7 +755,7 @@ async fn failover_takes_from_the_budget_and_from_the_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_is_given_up_is_the_next_requests() {
+async fn a_probe_that_is_aborted_is_left_to_the_next_request() {
     let (service, mut handle) = stack(&layer());
     let list = locations(&["us-central1", "us-east4"]);
     let call = start(&service, listed(&list));
@@ -765,7 +769,7 @@ async fn a_probe_that_is_given_up_is_the_next_requests() {
     let probe = start(&service, given_up);
     let (location, _, reply) = arrived(&mut handle).await;
     assert_eq!(location.as_deref(), Some("us-central1"));
-    // While it is under way, others do not go there.
+    // While the probe is in flight, other requests do not go to its location.
     let call = start(&service, listed(&list));
     script(&mut handle, &[("us-east4", 200)]).await;
     call.await.unwrap().unwrap();
@@ -774,7 +778,7 @@ async fn a_probe_that_is_given_up_is_the_next_requests() {
     drop(reply);
     assert_eq!((seen.count(), seen.list()[0].outcome), (1, AttemptOutcome::Pending));
 
-    // An error of our own, and a status that says nothing, give it back, too.
+    // An error of this crate and a status without retries leave the probe to the next request, too.
     let call = start(&service, listed(&list));
     let (location, _, reply) = arrived(&mut handle).await;
     assert_eq!(location.as_deref(), Some("us-central1"));
@@ -792,7 +796,7 @@ async fn a_probe_that_is_given_up_is_the_next_requests() {
 async fn when_all_locations_fail_no_request_is_refused() {
     let (service, mut handle) = stack(&layer().max_attempts(4));
     let list = locations(&["us-central1", "us-east4"]);
-    // Both closed: each once, and after a wait each once more.
+    // Both locations are ejected: each gets one request, and another one after a wait.
     let call = start(&service, listed(&list));
     let failing = [("us-central1", 503), ("us-east4", 503)];
     script(&mut handle, &failing).await;
@@ -822,10 +826,10 @@ async fn when_all_locations_fail_no_request_is_refused() {
     }
 }
 
-/// Wherever both layers keep a body, it is in memory once: a recording of the auth layer's own would
-/// not have room.
+/// If both layers keep a body, it is in memory once: the budget of the auth layer has no room for a
+/// second recording.
 #[tokio::test(start_paused = true)]
-async fn the_auth_layer_replays_what_the_retry_layer_keeps_without_a_second_copy() {
+async fn the_auth_layer_replays_the_body_that_the_retry_layer_keeps_without_a_second_copy() {
     let number = AtomicUsize::new(0);
     let source = token_fn(move |_| {
         let token = format!("token-{}", number.fetch_add(1, Ordering::Relaxed));
@@ -854,10 +858,10 @@ async fn the_auth_layer_replays_what_the_retry_layer_keeps_without_a_second_copy
         reply.send_response(answer(status));
         body
     };
-    // In the middle of the upload, which goes on under the next token.
+    // The 401 arrives in the middle of the upload, which continues with the next token.
     let first = expect("Bearer token-0", 30, 401).await;
     let second = expect("Bearer token-1", 40, 503).await;
-    // The same attempt again, to the end.
+    // The same attempt is sent again, up to its end.
     drop((first, second));
     upload.send_trailers(trailers()).await.unwrap();
     drop(upload);

@@ -1,4 +1,5 @@
-//! The whole stack against the emulator, on real sockets. The emulator's records are the proof.
+//! The whole stack against the emulator, on real sockets. The tests check the records of the
+//! emulator.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,7 +34,8 @@ type Kept<B> = ReplayBody<B>;
 type Stack<B> = VertexRetry<VertexError<VertexRoute<VertexAuth<HttpClient<Kept<B>>>>>>;
 type Answer = Response<ErrorBody<Incoming>>;
 
-/// Without waits that are not asked for, and with budget for all.
+/// A layer with waits of a millisecond unless the response sets one, and with budget for all
+/// retries.
 fn quick() -> VertexRetryLayer {
     let ample = RetryBudget::new(Duration::from_secs(60), 1_000_000, 0.0);
     VertexRetryLayer::new().base_delay(MILLISECOND).retry_budget(ample)
@@ -81,16 +83,16 @@ async fn emulator() -> Arc<Emulator> {
 }
 
 fn failing(vertex: &Emulator, status: u16, times: Option<u64>) {
-    asking(vertex, status, times, None);
+    failing_with_delay(vertex, status, times, None);
 }
 
-fn asking(vertex: &Emulator, status: u16, times: Option<u64>, delay: Option<&str>) {
+fn failing_with_delay(vertex: &Emulator, status: u16, times: Option<u64>, delay: Option<&str>) {
     let retry_delay = delay.map(str::to_owned);
     let fault = ApiFault { times, retry_delay, ..ApiFault::new(status) };
     vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
 }
 
-/// The location and the status of each request since the last time.
+/// The location and the status of each request since the last call.
 fn seen(vertex: &Emulator) -> Vec<(String, u16)> {
     let requests = vertex.requests();
     vertex.reset_stats();
@@ -116,7 +118,7 @@ fn stopped(answer: &Answer) -> Option<GaveUp> {
 }
 
 #[tokio::test]
-async fn each_status_that_may_pass_is_retried_and_counted() {
+async fn each_temporary_status_is_retried_and_counted() {
     for http in [Http::One, Http::Two] {
         let vertex = emulator().await;
         let service = stack(&quick(), &vertex, http);
@@ -141,7 +143,7 @@ async fn each_status_that_may_pass_is_retried_and_counted() {
 }
 
 #[tokio::test]
-async fn a_status_that_stays_is_passed_on_at_once() {
+async fn a_permanent_status_is_returned_at_once() {
     let vertex = emulator().await;
     let service = stack(&quick(), &vertex, Http::One);
     for status in [400, 403, 404, 413] {
@@ -150,7 +152,7 @@ async fn a_status_that_stays_is_passed_on_at_once() {
         assert_eq!((answer.status().as_u16(), stopped(&answer)), (status, None));
         assert_eq!(seen(&vertex), of(&[("us-central1", status)]));
     }
-    // The auth layer has sent it twice, and this layer once.
+    // The auth layer has sent the request twice, and this layer once.
     failing(&vertex, 401, None);
     let answer = service.oneshot(chat("hello")).await.unwrap();
     assert!(matches!(answer.extensions().get(), Some(RefreshOutcome::Replayed)));
@@ -159,11 +161,11 @@ async fn a_status_that_stays_is_passed_on_at_once() {
 }
 
 #[tokio::test]
-async fn what_google_asks_for_is_waited_for() {
+async fn the_retry_delay_of_google_is_waited_for() {
     for http in [Http::One, Http::Two] {
         let vertex = emulator().await;
         let service = stack(&quick(), &vertex, http);
-        asking(&vertex, 429, Some(1), Some("0.4s"));
+        failing_with_delay(&vertex, 429, Some(1), Some("0.4s"));
         let begin = Instant::now();
         let answer = service.oneshot(chat("hello")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -175,9 +177,9 @@ async fn what_google_asks_for_is_waited_for() {
     }
 }
 
-/// Without the error layer, which reads errors to their end.
+/// This stack has no error layer, which would read errors to their end.
 #[tokio::test]
-async fn the_connection_of_a_failure_is_used_again() {
+async fn the_connection_of_a_failure_is_reused() {
     for http in [Http::One, Http::Two] {
         let vertex = emulator().await;
         failing(&vertex, 503, Some(2));
@@ -191,10 +193,10 @@ async fn the_connection_of_a_failure_is_used_again() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_too_long_is_the_callers() {
+async fn a_wait_that_is_too_long_is_left_to_the_caller() {
     let vertex = emulator().await;
     let service = stack(&VertexRetryLayer::new(), &vertex, Http::One);
-    asking(&vertex, 429, None, Some("39s"));
+    failing_with_delay(&vertex, 429, None, Some("39s"));
     let answer = service.oneshot(chat("hello")).await.unwrap();
     assert_eq!(answer.headers()["retry-after"], "39");
     assert_eq!(stopped(&answer), Some(GaveUp::WaitTooLong(Duration::from_secs(39))));
@@ -220,7 +222,7 @@ async fn a_body_over_the_limit_and_a_spent_budget_are_not_retried() {
     }
 }
 
-/// 8 MiB in 1,000 frames: before the first failure one is sent, and one before each of the others.
+/// The upload is 8 MiB in 1,000 frames. One frame is sent before each failure.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_has_every_byte_of_an_upload_that_was_still_running() {
     for http in [Http::One, Http::Two] {
@@ -230,7 +232,7 @@ async fn a_retry_has_every_byte_of_an_upload_that_was_still_running() {
         let whole = chat(&long).into_body().collect().await.unwrap().to_bytes();
         let expected = sha256(&whole);
         for round in 0..20 {
-            // A token that is dead, too: the auth layer replays inside of each attempt.
+            // The token is revoked, too: the auth layer replays within each attempt.
             vertex.revoke_tokens();
             failing(&vertex, 503, Some(2));
             let (mut upload, body) = Channel::<Bytes, BoxError>::new(4);
@@ -265,7 +267,7 @@ async fn a_retry_has_every_byte_of_an_upload_that_was_still_running() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_is_not_begun_again() {
+async fn a_stream_that_fails_is_not_retried() {
     for http in [Http::One, Http::Two] {
         let vertex = emulator().await;
         let service = stack(&quick(), &vertex, http);
@@ -282,7 +284,7 @@ async fn a_stream_that_breaks_is_not_begun_again() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_tried_again_and_comes_through() {
+async fn a_refused_connection_is_retried_and_succeeds() {
     let vertex = emulator().await;
     let door = Door::new(SocketAddr::from(([127, 0, 0, 1], 0)), vertex.addr()).await;
     let layer = VertexRetryLayer::new();
@@ -297,7 +299,7 @@ async fn a_refused_connection_is_tried_again_and_comes_through() {
         attempts.list().first().is_some_and(|a| a.outcome == AttemptOutcome::Failed)
     })
     .await;
-    // It comes back in a second.
+    // The retry follows in a second.
     door.open().await;
     let answer = call.await.unwrap().unwrap();
     assert!(text(answer).await.contains("You said: good morning"));
@@ -307,7 +309,7 @@ async fn a_refused_connection_is_tried_again_and_comes_through() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_the_clients_own_error() {
+async fn a_closed_port_is_the_clients_own_error() {
     let vertex = emulator().await;
     let door = Door::new(SocketAddr::from(([127, 0, 0, 1], 0)), vertex.addr()).await;
     let auth = auth(&vertex).trust_origin(door.url()).unwrap();
@@ -317,10 +319,10 @@ async fn nobody_there_is_the_clients_own_error() {
     assert!(error.is_connect());
 }
 
-/// A request for the model `listed`, whose entry has this list.
+/// A layer with the model `listed`, whose entry has these locations.
 fn models(vertex: &Emulator, locations: &[&str]) -> VertexModelLayer {
     let listed = ModelRoute::new().model("gemini-2.5-flash").locations(locations.iter().copied());
-    // The base is none of them, and `global` at that.
+    // The base is none of these locations. It is even `global`.
     let base = upstream(vertex).to_builder().location("global").build().unwrap();
     VertexModelLayer::new(ModelTable::builder(base).route("listed", listed).build().unwrap())
 }
@@ -334,7 +336,7 @@ fn ask(model: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn the_locations_of_a_model_are_tried_in_order_and_the_one_that_served_is_first_next() {
+async fn the_locations_of_a_model_are_tried_in_order_and_the_last_to_serve_is_tried_first() {
     for http in [Http::One, Http::Two] {
         let vertex = emulator().await;
         let stack: Stack<ModelBody<Full<Bytes>>> = stack(&quick(), &vertex, http);
@@ -355,18 +357,18 @@ async fn the_locations_of_a_model_are_tried_in_order_and_the_one_that_served_is_
         let two = [("us-east4", 503), ("europe-west4", 200)];
         assert_eq!(ask("listed").await, (200, of(&two)));
         assert_eq!(ask("listed").await, (200, of(&[("europe-west4", 200)])));
-        // Never where the list does not lead, nor back while that is left alone.
+        // Requests go neither to unlisted locations nor to an ejected one.
         failing(&vertex, 503, None);
         let (status, seen) = ask("listed").await;
         assert_eq!((status, seen), (503, of(&[("europe-west4", 503); 3])));
         vertex.clear_faults();
-        // Other models know nothing of it.
+        // Requests for other models are not affected.
         assert_eq!(ask("gemini-2.5-pro").await, (200, of(&[("global", 200)])));
     }
 }
 
 #[tokio::test]
-async fn global_is_used_when_it_is_listed() {
+async fn global_is_used_if_listed() {
     let vertex = emulator().await;
     let service =
         models(&vertex, &["us-central1", "global"]).layer(stack(&quick(), &vertex, Http::One));
@@ -379,13 +381,13 @@ async fn global_is_used_when_it_is_listed() {
 #[tokio::test]
 async fn a_probe_leads_back_to_the_first_location() {
     let vertex = emulator().await;
-    // The pause is over at once.
+    // The location's pause is over at once.
     let layer = quick().ejection_time(Duration::ZERO);
     let service =
         models(&vertex, &["us-central1", "us-east4"]).layer(stack(&layer, &vertex, Http::One));
     let both = of(&[("us-central1", 429), ("us-east4", 200)]);
     for _ in 0..3 {
-        // The first time it is a request like any other, then it is a probe in vain.
+        // The first round is an ordinary request, and the next ones are probes that fail.
         failing(&vertex, 429, Some(1));
         service.clone().oneshot(ask("listed")).await.unwrap();
         assert_eq!(seen(&vertex), both);
@@ -397,7 +399,7 @@ async fn a_probe_leads_back_to_the_first_location() {
 }
 
 #[tokio::test]
-async fn a_location_that_cannot_be_reached_is_left_alone() {
+async fn an_unreachable_location_is_ejected() {
     let vertex = emulator().await;
     let door = Door::new(SocketAddr::from(([127, 0, 0, 1], 0)), vertex.addr()).await;
     let away = upstream(&vertex).to_builder().origin(door.url()).build().unwrap();

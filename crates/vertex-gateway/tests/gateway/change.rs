@@ -1,4 +1,4 @@
-//! `vertex-gateway` while things change under it: its configuration, and its service manager.
+//! `vertex-gateway` while its configuration and its service manager change its state.
 
 use std::{
     fs,
@@ -54,7 +54,7 @@ impl Place {
         put(self.folder.path(), "gateway.toml", text);
     }
 
-    /// Keys of the clients at work, and of one that comes and goes.
+    /// Writes the key of the clients at work, and the key of a guest, which changes.
     fn give_keys(&self, guest: &str) {
         put(self.folder.path(), "keys", &format!("client:{CLIENT}\nguest:{guest}\n"));
     }
@@ -67,7 +67,7 @@ impl Place {
         command(&[&args[..], &more].concat())
     }
 
-    /// With its log.
+    /// Starts the sidecar, and returns its log too.
     async fn start(&self) -> (Gateway, Log) {
         let mut command = self.command();
         command.stderr(Stdio::piped());
@@ -76,9 +76,10 @@ impl Place {
         (gateway, log)
     }
 
-    /// Where the model `mine` is asked for, though others ask at the same time.
+    /// The location to which a request for the model `mine` goes, while other requests are in
+    /// flight.
     async fn location(&self, gateway: &Gateway) -> String {
-        // What is told from the others by its length.
+        // The length distinguishes this request from the others.
         let length = 1000 * (10 + self.asked.fetch_add(1, Relaxed));
         let answer = gateway.call(request(CLIENT, "mine", &"x".repeat(length), false)).await;
         assert_eq!(answer.status(), StatusCode::OK);
@@ -90,7 +91,7 @@ impl Place {
     }
 }
 
-/// Of the path at Vertex AI.
+/// The location in a path of Vertex AI.
 fn location(path: &str) -> &str {
     path.split('/').nth(5).unwrap()
 }
@@ -119,7 +120,7 @@ fn signal(gateway: &Gateway, name: &str) {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_in_force_soon_and_a_broken_one_never() {
+async fn a_changed_file_takes_effect_and_a_broken_one_never_does() {
     let place = Place::new("us-east1").await;
     let (gateway, mut log) = place.start().await;
     assert_eq!(place.location(&gateway).await, "us-east1");
@@ -144,7 +145,7 @@ async fn a_changed_file_is_in_force_soon_and_a_broken_one_never() {
 }
 
 #[tokio::test]
-async fn a_hangup_reads_everything_again() {
+async fn sighup_reloads_the_models() {
     let place = Place::new("us-east1").await;
     let (gateway, mut log) = place.start().await;
     for _ in 0..2 {
@@ -154,14 +155,14 @@ async fn a_hangup_reads_everything_again() {
     assert_eq!(place.location(&gateway).await, "us-east1");
 }
 
-/// Whether the list of models is for this key.
+/// Whether the list of models is available with this key.
 async fn lists(gateway: &Gateway, key: &str) -> bool {
     let request = Request::get("/v1/models").header("authorization", format!("Bearer {key}"));
     gateway.call(request.body(Full::default()).unwrap()).await.status() == StatusCode::OK
 }
 
 #[tokio::test]
-async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
+async fn a_path_that_is_no_file_blocks_no_reload_and_the_previous_content_stays_in_force() {
     let place = Place::new("us-east1").await;
     place.give_keys("sk-guest-0123456789");
     let (certificate, key) = crate::common::certificates::Authority::new().server();
@@ -200,7 +201,7 @@ async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
             let log = if is_of_tls { &mut log_of_tls } else { &mut log };
             let line = log.until(&format!("reload of {what} failed")).await;
             assert!(line.contains(*why) && line.contains(name), "{line}");
-            // Asked for by a signal, too; and what is a file is read all the same.
+            // A signal also triggers the reload, which still reads the other files.
             signal(if is_of_tls { &with_tls } else { &gateway }, "-HUP");
             let other = if what == "models" { "client keys" } else { "models" };
             let both = [format!("reload of {what} failed"), format!("{other} ")];
@@ -229,7 +230,7 @@ async fn what_is_no_file_holds_up_no_reload_and_the_old_stays_in_force() {
 }
 
 #[tokio::test]
-async fn a_list_of_endpoints_that_hangs_holds_up_no_keys_and_is_told() {
+async fn a_list_of_endpoints_that_hangs_is_logged_and_delays_no_keys() {
     let place = Place::new("us-east1").await;
     place.give_keys("sk-guest-0123456789");
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -248,9 +249,9 @@ async fn a_list_of_endpoints_that_hangs_holds_up_no_keys_and_is_told() {
     let mut log = Log::of(&mut gateway);
     assert!(lists(&gateway, "sk-guest-0123456789").await);
     place.configure("[[model]]\nname = \"mine\"\nendpoint = \"display-name:mine\"\n");
-    let _asked = in_time("the question for the endpoint", silent.accept()).await.unwrap();
+    let _asked = in_time("the request for the endpoint", silent.accept()).await.unwrap();
     place.give_keys("sk-another-0123456789");
-    // The rules of keys are in the other file: one line may be of that.
+    // The rules of keys are in the other file, so one such line may be about them.
     while !lists(&gateway, "sk-another-0123456789").await {
         log.until("client keys reloaded").await;
     }
@@ -259,14 +260,14 @@ async fn a_list_of_endpoints_that_hangs_holds_up_no_keys_and_is_told() {
 }
 
 #[tokio::test]
-async fn no_request_notices_that_the_configuration_changes() {
+async fn no_request_fails_while_the_configuration_changes() {
     let place = Place::new("us-east1").await;
     let guest = |round: usize| format!("sk-guest-{round}-0123456789");
     place.give_keys(&guest(0));
     let mut command = place.command();
     command.args(["--client-key-file", &place.path("keys")]);
     let gateway = Arc::new(Gateway::start(command).await);
-    // Of those who want a stream and of those who do not, half ask for the model that moves.
+    // Half of the streaming clients and half of the others request the model that moves.
     let mut load = Load::of(&gateway, |client, question, stream| {
         let model = if client % 4 < 2 { "mine" } else { "google/gemini-2.5-flash" };
         request(CLIENT, model, question, stream)
@@ -279,13 +280,13 @@ async fn no_request_notices_that_the_configuration_changes() {
         signal(&gateway, "-HUP");
         in_time("the model moves", async {
             while place.location(&gateway).await != location {
-                load.so_many_more(1, "meanwhile", |status| status == 200).await;
+                load.wait_for(1, "meanwhile", |status| status == 200).await;
             }
         })
         .await;
-        in_time("the key is there", async {
+        in_time("the new key works", async {
             while ask(&gateway, &guest(round)).await.status() != StatusCode::OK {
-                load.so_many_more(1, "meanwhile", |status| status == 200).await;
+                load.wait_for(1, "meanwhile", |status| status == 200).await;
             }
         })
         .await;
@@ -294,7 +295,7 @@ async fn no_request_notices_that_the_configuration_changes() {
         load.more("after", |status| status == 200).await;
     }
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
     let mut locations: Vec<_> =
         place.vertex.requests().iter().map(|seen| location(&seen.path).to_owned()).collect();
     locations.sort();
@@ -305,12 +306,12 @@ async fn no_request_notices_that_the_configuration_changes() {
 }
 
 #[tokio::test]
-async fn systemd_is_told_of_the_beginning_and_of_the_end() {
+async fn systemd_is_notified_of_the_start_and_of_the_stop() {
     let place = Place::new("us-east1").await;
     let path = place.path("notify");
     let systemd = UnixDatagram::bind(Path::new(&path)).unwrap();
     systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let told = || {
+    let next_state = || {
         let mut state = [0; 100];
         let length = systemd.recv(&mut state).unwrap();
         String::from_utf8_lossy(&state[..length]).trim().to_owned()
@@ -318,8 +319,8 @@ async fn systemd_is_told_of_the_beginning_and_of_the_end() {
     let mut command = place.command();
     command.env("NOTIFY_SOCKET", &path);
     let mut gateway = Gateway::start(command).await;
-    assert_eq!(told(), "READY=1");
+    assert_eq!(next_state(), "READY=1");
     gateway.terminate();
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(next_state(), "STOPPING=1");
     assert_eq!(gateway.ended().await.code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! `vertex-gateway endpoints`, as its users meet it. What it prints is in
+//! `vertex-gateway endpoints` from a user's view. The expected output is in
 //! `tests/gateway/snapshots/`, to be read.
 
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ fn expect(name: &str, code: i32, run: &Run) {
 }
 
 #[tokio::test]
-async fn a_table_for_people() {
+async fn the_default_output_is_a_table() {
     let (world, key) = world().await;
     let run = endpoints(&world, &key, &["--location", "us-central1"]).await;
     expect("table", 0, &run);
@@ -57,7 +57,7 @@ async fn a_table_for_people() {
 }
 
 #[tokio::test]
-async fn a_document_for_machines() {
+async fn the_output_with_json_is_one_document() {
     let (world, key) = world().await;
     let run = endpoints(&world, &key, &["--location", "us-central1", "--json"]).await;
     expect("json", 0, &run);
@@ -69,7 +69,7 @@ async fn a_document_for_machines() {
 }
 
 #[tokio::test]
-async fn a_display_name_alone() {
+async fn a_display_name_selects_its_endpoints() {
     let (world, key) = world().await;
     let named = ["--location", "us-central1,europe-west4", "--json", "--display-name"];
     for (name, ids) in [
@@ -91,7 +91,7 @@ async fn a_location_that_fails_does_not_hide_the_others() {
     let both = ["--location", "us-central1,europe-west4", "--json"];
     let run = endpoints(&world, &key, &both).await;
     assert_eq!(run.code, 1);
-    // They are asked at the same time: either may have been the first.
+    // Both locations are requested concurrently, so either may have got the error.
     let document: Value = serde_json::from_str(&run.stdout).unwrap();
     let (failed, shown) = match run.stderr.contains("us-central1: 403") {
         true => ("us-central1", "europe-west4"),
@@ -115,7 +115,7 @@ async fn a_location_that_fails_does_not_hide_the_others() {
 }
 
 #[tokio::test]
-async fn without_a_token_nobody_is_asked() {
+async fn without_a_token_no_list_is_requested() {
     let (world, key) = world().await;
     let run = world.run(&["endpoints", "--project", "p1", "--location", "eu"]).await;
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
@@ -150,7 +150,7 @@ async fn a_wrong_option_is_named() {
     let run = world.run(&["endpoints", "--emulator", "--upstream", "http://127.0.0.1:1"]).await;
     assert!(run.stderr.contains("--upstream and --emulator exclude each other"), "{}", run.stderr);
 
-    // What is about one endpoint has no say, and neither has what it is set to.
+    // Options for a single endpoint and their variables are ignored.
     let url = world.vertex.url();
     let mut command = world.command(&["endpoints", "--credentials", &key, "--upstream", &url]);
     command.envs([("ENDPOINT", "display-name:x"), ("VERTEX_GATEWAY_DEDICATED_HOST", "x.y")]);

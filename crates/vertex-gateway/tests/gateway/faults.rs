@@ -1,6 +1,6 @@
-//! The fault matrix of `vertex-gateway`: under load something breaks, and is mended. Whatever the
-//! fault, each request gets its own whole answer or an error in OpenAI's form; once it is mended,
-//! all is as before.
+//! The fault matrix of `vertex-gateway`: under load something breaks, and is mended. With any
+//! fault, each request gets its own complete response or an error in OpenAI's form. Once the fault
+//! is mended, all requests succeed as before.
 
 use std::{
     collections::BTreeSet,
@@ -38,7 +38,7 @@ use crate::common::{
     vitals::{Admin, Vitals},
 };
 
-/// The whole answer to this question.
+/// Checks that this is the complete response to the question.
 async fn is_whole(answer: http::Response<hyper::body::Incoming>, question: &str) {
     assert_eq!(answer.status(), StatusCode::OK);
     let answer = text(answer).await;
@@ -46,7 +46,7 @@ async fn is_whole(answer: http::Response<hyper::body::Incoming>, question: &str)
     assert_eq!(answer["choices"][0]["message"]["content"], echo(question));
 }
 
-/// A server on the way to Vertex AI that can be in trouble.
+/// A server between the sidecar and Vertex AI that can be in trouble.
 struct Way {
     addr: SocketAddr,
     trouble: Arc<Mutex<Trouble>>,
@@ -57,13 +57,13 @@ enum Trouble {
     None,
     /// Connections are reset as they come.
     Reset,
-    /// They are accepted, and that is all.
+    /// Connections are accepted and never served.
     Silence,
-    /// Their sending half is closed at once.
+    /// The sending half of each connection is closed at once.
     HalfClosed,
-    /// Their answer is not HTTP.
+    /// The response is not HTTP.
     Garbage,
-    /// They end in the middle of an answer.
+    /// Connections are closed in the middle of a response.
     Cut,
 }
 
@@ -109,7 +109,7 @@ impl Way {
         }
         let Ok(mut server) = TcpStream::connect(behind).await else { return };
         if first == Trouble::None {
-            // A connection that is kept from good times sees the bad ones, too.
+            // Trouble also ends connections that were made before.
             let trouble_comes = async {
                 while now() == Trouble::None {
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -136,7 +136,7 @@ impl Way {
     }
 }
 
-/// Breaks something while a stream is in its middle, which has to say so.
+/// Breaks something in the middle of a stream, which must report it.
 async fn cut_streams(vertex: &Emulator, gateway: &Gateway, breaks: impl FnOnce()) {
     let chunk_delay = Duration::from_secs(3600);
     pace(vertex, StreamBehavior { chunk_delay, ..StreamBehavior::default() });
@@ -149,7 +149,7 @@ async fn cut_streams(vertex: &Emulator, gateway: &Gateway, breaks: impl FnOnce()
 }
 
 #[tokio::test]
-async fn upstream_in_trouble() {
+async fn an_upstream_in_trouble_is_a_502_or_504_until_mended() {
     let vertex = Emulator::start().await.unwrap();
     let way = Way::to(&vertex).await;
     let upstream = format!("http://{}", way.addr);
@@ -158,7 +158,7 @@ async fn upstream_in_trouble() {
     let gateway = Arc::new(Gateway::start(command).await);
     for (name, trouble, statuses) in [
         ("upstream resets", Trouble::Reset, &[502][..]),
-        ("upstream is silent", Trouble::Silence, &[504, 502]),
+        ("upstream does not respond", Trouble::Silence, &[504, 502]),
         ("upstream half closes", Trouble::HalfClosed, &[502]),
         ("upstream sends garbage", Trouble::Garbage, &[502]),
     ] {
@@ -168,7 +168,7 @@ async fn upstream_in_trouble() {
 }
 
 #[tokio::test]
-async fn upstream_that_refuses() {
+async fn an_upstream_that_refuses_is_a_502_until_it_accepts() {
     let vertex = Emulator::start().await.unwrap();
     let door = Door::new(([127, 0, 0, 1], 0).into(), vertex.addr()).await;
     door.open().await;
@@ -179,17 +179,17 @@ async fn upstream_that_refuses() {
 }
 
 #[tokio::test]
-async fn upstream_that_cuts_answers() {
+async fn a_truncated_response_is_never_taken_for_a_complete_one() {
     let vertex = Emulator::start().await.unwrap();
     let way = Way::to(&vertex).await;
     let (command, _key) = before(&vertex, &format!("http://{}", way.addr), &[]);
     let gateway = Arc::new(Gateway::start(command).await);
     way.set(Trouble::Cut);
-    // The head has gone to the client when the body breaks: it can only be told by a broken body.
+    // The client has the headers when the body fails, so only a broken body can report the failure.
     for _ in 0..10 {
         let answer = gateway.call(chat("cut")).await;
         let whole = in_time("the break", answer.into_body().collect()).await;
-        assert!(whole.is_err(), "a part of an answer passed for a whole one");
+        assert!(whole.is_err(), "a truncated response looked complete");
     }
     way.set(Trouble::None);
     assert_eq!(gateway.call(chat("again")).await.status(), StatusCode::OK);
@@ -201,7 +201,7 @@ fn fail(vertex: &Emulator, status: u16) {
 }
 
 #[tokio::test]
-async fn storms_of_errors() {
+async fn storms_of_errors_reach_the_client_and_end_when_mended() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Arc::new(Gateway::before(&vertex, &[]).await);
     for status in [401, 403, 429, 500, 503] {
@@ -210,11 +210,11 @@ async fn storms_of_errors() {
         let seen = row(&name, &gateway, &[status], breaks, async || vertex.clear_faults()).await;
         assert_eq!(seen.interrupted, 0, "{name}");
     }
-    // A permanent 401 does not become a storm at the token endpoint.
+    // A permanent 401 does not cause a storm at the token endpoint.
     assert!(vertex.stats().token_mints < 10, "{:?}", vertex.stats());
 }
 
-/// Of three attempts each, a storm would be three times as large at Vertex AI.
+/// If each request were sent three times, Vertex AI would see a storm three times as large.
 #[tokio::test]
 async fn storms_of_errors_do_not_grow_by_retries() {
     for status in [429, 503] {
@@ -222,8 +222,8 @@ async fn storms_of_errors_do_not_grow_by_retries() {
         fail(&vertex, status);
         let gateway = Arc::new(Gateway::before(&vertex, &["--max-attempts", "3"]).await);
         let mut load = Load::start(&gateway);
-        // So many that the ten that are always sent again weigh little.
-        load.so_many_more(400, "a storm", |seen| seen == status).await;
+        // With this many requests, the ten retries that are always allowed carry little weight.
+        load.wait_for(400, "a storm", |seen| seen == status).await;
         vertex.clear_faults();
         load.more("after the storm", |status| status == 200).await;
         let seen = load.end().await;
@@ -232,28 +232,28 @@ async fn storms_of_errors_do_not_grow_by_retries() {
         let answered = seen.statuses[&status] as u64;
         println!("a storm of {status}: {answered} of them were sent {sent} times");
         assert!((answered + 1..answered * 2).contains(&sent), "{sent} for {answered}");
-        Load::all_well(&gateway, "afterwards").await;
+        Load::check_all_succeed(&gateway, "afterwards").await;
     }
 }
 
-/// Tokens of so many seconds are replaced all the time.
+/// With this lifetime, tokens are replaced all the time.
 fn tokens_of(seconds: u64) -> TokenBehavior {
     TokenBehavior { expires_in: seconds.into(), ..TokenBehavior::default() }
 }
 
 #[tokio::test]
-async fn token_endpoint_in_trouble() {
+async fn a_token_endpoint_in_trouble_is_a_401_or_503_until_mended() {
     for (name, trouble) in [
         (
-            "the token endpoint is out of order",
+            "the token endpoint returns 503",
             TokenBehavior {
                 fail: Some(TokenFault { status: 503, times: None }),
                 ..TokenBehavior::default()
             },
         ),
-        ("the token endpoint is silent", TokenBehavior { hang: true, ..TokenBehavior::default() }),
+        ("the token endpoint hangs", TokenBehavior { hang: true, ..TokenBehavior::default() }),
         (
-            "the token endpoint lies",
+            "the token endpoint returns an invalid token",
             TokenBehavior {
                 respond: Some(LiteralResponse {
                     status: 200,
@@ -276,7 +276,7 @@ async fn token_endpoint_in_trouble() {
 }
 
 #[tokio::test]
-async fn token_endpoint_that_refuses() {
+async fn a_token_endpoint_that_refuses_is_a_401_or_503_until_it_accepts() {
     let vertex = Emulator::start().await.unwrap();
     vertex.set_token_behavior(tokens_of(3));
     let tokens = vertex.control_url();
@@ -298,20 +298,20 @@ async fn token_endpoint_that_refuses() {
 }
 
 #[tokio::test]
-async fn a_slow_token_endpoint_fails_nobody() {
+async fn a_slow_token_endpoint_fails_no_request() {
     let vertex = Emulator::start().await.unwrap();
-    // The first requests wait for the first token. The others are replaced in time.
+    // The first requests wait for the first token. Later tokens are fetched in time.
     let slow = TokenBehavior { delay: Duration::from_secs(1), ..tokens_of(8) };
     vertex.set_token_behavior(slow);
     let gateway = Arc::new(Gateway::before(&vertex, &[]).await);
     let mut load = Load::start(&gateway);
     load.until("three slow tokens", || vertex.stats().token_mints >= 3).await;
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
 }
 
 #[tokio::test]
-async fn a_full_disk_under_the_log_stops_nothing() {
+async fn a_full_disk_under_the_log_fails_no_request() {
     let vertex = Emulator::start().await.unwrap();
     let (mut command, _key) = before(&vertex, &vertex.url(), &["--log-format", "json"]);
     command.stderr(Stdio::from(File::options().write(true).open("/dev/full").unwrap()));
@@ -324,14 +324,14 @@ async fn a_full_disk_under_the_log_stops_nothing() {
 }
 
 #[tokio::test]
-async fn without_descriptors_it_waits_and_goes_on() {
+async fn a_sidecar_without_descriptors_waits_and_recovers() {
     let vertex = Emulator::start().await.unwrap();
     // Each worker has descriptors of its own.
     let unlimited = ["--max-connections", "0", "--max-concurrent-requests", "0"];
     let options = [&["--workers", "2"], &unlimited[..]].concat();
     let (command, _key) = before(&vertex, &vertex.url(), &options);
     let command = command.into_std();
-    // The hard limit: it would raise a soft one.
+    // The test sets the hard limit, because the sidecar would raise a soft one.
     let mut limited = tokio::process::Command::new("sh");
     limited.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]).arg(command.get_program());
     let log = tempfile::NamedTempFile::new().unwrap();
@@ -340,43 +340,43 @@ async fn without_descriptors_it_waits_and_goes_on() {
     let gateway = Arc::new(Gateway::start(limited).await);
     is_whole(gateway.call(chat("before")).await, "before").await;
 
-    // One that is there, with its connection to Vertex AI, is served all the while.
+    // A client with an open connection, and a connection to Vertex AI, is served throughout.
     let mut served = TcpStream::connect(gateway.addr).await.unwrap();
-    ask(&mut served, "0").await;
+    exchange(&mut served, "0").await;
     let mut idle = Vec::new();
     for _ in 0..100 {
-        // Those that are not accepted wait in the kernel.
+        // Connections that are not accepted wait in the kernel.
         idle.push(TcpStream::connect(gateway.addr).await.unwrap());
     }
     let hit = "accept failed";
     let told = || fs::read_to_string(log.path()).unwrap().matches(hit).count();
     eventually("the limit is hit", || told() > 0).await;
     let of_process = format!("/proc/{}/fd", gateway.child.id().unwrap());
-    assert!(fs::read_dir(of_process).unwrap().count() >= 60, "it was hit for another reason");
+    assert!(fs::read_dir(of_process).unwrap().count() >= 60, "another limit was hit");
     for number in 1..20 {
-        ask(&mut served, &number.to_string()).await;
+        exchange(&mut served, &number.to_string()).await;
     }
-    // And one that waits, when the others have left.
+    // A waiting client is served after the idle ones have left.
     let of_waiting = Arc::clone(&gateway);
     let waiting =
         tokio::spawn(async move { is_whole(of_waiting.call(chat("wait")).await, "wait").await });
     for number in 20..40 {
-        ask(&mut served, &number.to_string()).await;
+        exchange(&mut served, &number.to_string()).await;
     }
     assert!(!waiting.is_finished());
     drop(idle);
-    in_time("it goes on", waiting).await.unwrap();
-    Load::all_well(&gateway, "afterwards").await;
+    in_time("the waiting client is served", waiting).await.unwrap();
+    Load::check_all_succeed(&gateway, "afterwards").await;
 }
 
-/// Asks on a connection that stays open, and reads the answer.
-async fn ask(socket: &mut TcpStream, question: &str) {
+/// Sends a question on a connection that stays open, and reads the response.
+async fn exchange(socket: &mut TcpStream, question: &str) {
     socket.write_all(&bytes(chat(question)).await).await.unwrap();
     let said = format!("{}\"", echo(question));
     let (mut answer, mut read) = (String::new(), [0; 4096]);
-    // The end of the answer's JSON, which comes after what was said.
+    // The response's JSON ends after the text.
     while !(answer.contains(&said) && answer.ends_with('}')) {
-        let length = in_time("an answer", socket.read(&mut read)).await.unwrap();
+        let length = in_time("a response", socket.read(&mut read)).await.unwrap();
         assert!(length > 0, "{answer}");
         answer.push_str(std::str::from_utf8(&read[..length]).unwrap());
     }
@@ -384,7 +384,7 @@ async fn ask(socket: &mut TcpStream, question: &str) {
 }
 
 #[tokio::test]
-async fn a_thousand_clients_that_send_a_byte_now_and_then_harm_nobody() {
+async fn a_thousand_clients_that_send_a_byte_now_and_then_do_not_affect_others() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let vertex = Emulator::start().await.unwrap();
     let options = ["--max-concurrent-requests", "4", "--admin-listen", "127.0.0.1:0"];
@@ -405,11 +405,15 @@ async fn a_thousand_clients_that_send_a_byte_now_and_then_harm_nobody() {
         for socket in &mut slow {
             socket.write_all(b" ").await.unwrap();
         }
-        load.more("beside them", |status| status == 200).await;
+        load.more("beside slow clients", |status| status == 200).await;
     }
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
-    assert_eq!(vertex.stats().api_requests, seen.statuses[&200] as u64, "theirs went nowhere");
+    assert!(seen.all_succeeded(), "{seen:?}");
+    assert_eq!(
+        vertex.stats().api_requests,
+        seen.statuses[&200] as u64,
+        "requests of slow clients were sent"
+    );
     let during = Vitals::of(&gateway);
     let each = during.memory.saturating_sub(before.memory) / 1000;
     println!("{each} bytes for each of them");
@@ -417,12 +421,12 @@ async fn a_thousand_clients_that_send_a_byte_now_and_then_harm_nobody() {
     drop(slow);
     admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
     admin.until("vertex_gateway_client_connections", |number| number <= 2.0).await;
-    // Each worker keeps as many connections to Vertex AI as it has used at once.
+    // Each worker keeps as many connections to Vertex AI as it used concurrently.
     assert!(Vitals::of(&gateway).files <= before.files + 20);
 }
 
 #[tokio::test]
-async fn clients_that_never_read_harm_nobody_and_are_let_go() {
+async fn clients_that_never_read_do_not_affect_others_and_are_closed() {
     const DEAF: usize = 10;
     let vertex = Emulator::start().await.unwrap();
     pace(&vertex, StreamBehavior { chunks: Some(1_000_000), ..StreamBehavior::default() });
@@ -444,13 +448,13 @@ async fn clients_that_never_read_harm_nobody_and_are_let_go() {
         let streams = vertex.stats().streams;
         streams.open + streams.aborted == DEAF as u64
     };
-    eventually("their streams have begun", begun).await;
+    eventually("the streams have begun", begun).await;
     vertex.clear_faults();
     let mut load = Load::start(&gateway);
-    load.until("they are let go", || vertex.stats().streams.aborted >= DEAF as u64).await;
+    load.until("the streams are closed", || vertex.stats().streams.aborted >= DEAF as u64).await;
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
-    // What is not taken is not asked for: it waits at Vertex AI, not here.
+    assert!(seen.all_succeeded(), "{seen:?}");
+    // Data that a client does not read is not read from Vertex AI either.
     let peak = Vitals::of(&gateway).peak.saturating_sub(start.memory);
     println!("{} KiB for each of them", (peak >> 10) / DEAF as u64);
     assert!(peak < (DEAF << 22) as u64, "{peak} bytes");
@@ -460,7 +464,7 @@ async fn clients_that_never_read_harm_nobody_and_are_let_go() {
 }
 
 #[tokio::test]
-async fn a_signal_under_load_cuts_no_answer() {
+async fn a_signal_under_load_truncates_no_response() {
     const STREAMS: usize = 50;
     let vertex = Emulator::start().await.unwrap();
     let (chunks, chunk_delay) = (Some(20), Duration::from_millis(100));
@@ -474,7 +478,7 @@ async fn a_signal_under_load_cuts_no_answer() {
             in_time("the rest of a stream", body.collect()).await.unwrap().to_bytes()
         });
     }
-    // Others come and go on connections of their own, until none is taken any more.
+    // Other clients open and close connections of their own until none is accepted any more.
     let addr = gateway.addr;
     let mut others = JoinSet::new();
     for of in 0..8 {
@@ -484,9 +488,9 @@ async fn a_signal_under_load_cuts_no_answer() {
                 let (head, body) = chat(&question).into_parts();
                 let mut request = Request::from_parts(head, ReplayBody::plain(body));
                 *request.uri_mut() = format!("http://{addr}/v1/chat/completions").parse().unwrap();
-                match in_time("an answer", client(Http::One).request(request)).await {
+                match in_time("a response", client(Http::One).request(request)).await {
                     Ok(answer) => is_whole(answer, &question).await,
-                    // Never in an answer.
+                    // A request fails only by its connection, never in its response.
                     Err(error) if error.is_connect() => return number,
                     Err(error) => panic!("{of}, {number}: {error:?}"),
                 }
@@ -495,10 +499,10 @@ async fn a_signal_under_load_cuts_no_answer() {
         });
     }
     let asked = vertex.stats().api_requests;
-    eventually("the others ask", || vertex.stats().api_requests >= asked + 100).await;
+    eventually("the others send requests", || vertex.stats().api_requests >= asked + 100).await;
     gateway.terminate();
     let answered: usize =
-        in_time("none is taken any more", others.join_all()).await.into_iter().sum();
+        in_time("no connection is accepted any more", others.join_all()).await.into_iter().sum();
     assert!(answered >= 100, "{answered}");
     while let Some(stream) = streams.join_next().await {
         let stream = stream.unwrap();
@@ -510,8 +514,8 @@ async fn a_signal_under_load_cuts_no_answer() {
     assert_eq!(stats.by_status, [(200, (STREAMS + answered) as u64)].into());
 }
 
-/// A body of 20 MiB, but for some bytes: `openapi` takes no more. Its parts are shared, each number
-/// begins elsewhere in them.
+/// A body of almost 20 MiB, the limit of `openapi`. All bodies share the filling, and each starts
+/// at another offset in it.
 fn large_body(number: usize, filling: &Bytes) -> Vec<Bytes> {
     let begin = format!(
         r#"{{"model":"google/gemini-2.5-flash","messages":[{{"role":"user","content":"{number} "#
@@ -524,7 +528,7 @@ fn large_body(number: usize, filling: &Bytes) -> Vec<Bytes> {
 async fn a_hundred_bodies_of_20_mib_at_once_arrive_as_they_were_sent() {
     const BYTES: usize = (20 << 20) - 200;
     const NUMBER: usize = 100;
-    // Letters and digits that repeat nowhere near.
+    // Letters and digits without repetitions nearby.
     let mut random = fastrand::Rng::with_seed(20);
     let filling: Bytes = (0..BYTES).map(|_| random.digit(36) as u8).collect();
 
@@ -568,19 +572,19 @@ async fn a_hundred_bodies_of_20_mib_at_once_arrive_as_they_were_sent() {
             call.unwrap();
         }
     };
-    // As long as the last one may be in the queue.
-    tokio::time::timeout(Duration::from_secs(600), all).await.expect("an answer is lost");
+    // The queue timeout of the last request.
+    tokio::time::timeout(Duration::from_secs(600), all).await.expect("a response is lost");
     assert_eq!(vertex.stats().by_status, [(200, NUMBER as u64)].into());
     let arrived: BTreeSet<_> =
         vertex.requests().into_iter().map(|seen| seen.body_sha256.unwrap()).collect();
     assert_eq!(arrived, sent);
 
-    // Each is held once, until it is answered.
+    // Each body is held once, until its response.
     let peak = Vitals::of(&gateway).peak.saturating_sub(before.memory);
     println!("{} MiB for {NUMBER} bodies of 20 MiB", peak >> 20);
     assert!(peak < (NUMBER * BYTES * 5 / 4) as u64, "{} MiB", peak >> 20);
     admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
-    // It is given back while others are served.
+    // The memory is released while other requests are served.
     let mut memory = 0;
     for _ in 0..500 {
         is_whole(gateway.call(chat("afterwards")).await, "afterwards").await;
@@ -590,5 +594,5 @@ async fn a_hundred_bodies_of_20_mib_at_once_arrive_as_they_were_sent() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{} MiB are not given back", memory >> 20);
+    panic!("{} MiB are not released", memory >> 20);
 }

@@ -1,4 +1,5 @@
-//! The sidecar at Google's own hosts: a network of its own, in which they are the emulator.
+//! The sidecar with Google's own host names, in a network namespace where they lead to the
+//! emulator.
 
 use std::fs;
 
@@ -43,9 +44,9 @@ location = "europe-west9"
 "#;
 
 #[tokio::test]
-async fn each_model_is_asked_at_its_own_host_with_one_token_for_all() {
+async fn each_model_is_served_by_its_own_host_with_one_token_for_all() {
     let world = World::new().hosts(HOSTS).variable("SSL_CERT_FILE", "authority.pem");
-    if !world.enter(module_path!(), "each_model_is_asked_at_its_own_host_with_one_token_for_all") {
+    if !world.enter(module_path!(), "each_model_is_served_by_its_own_host_with_one_token_for_all") {
         return;
     }
     let emulator = Emulator::builder()
@@ -80,11 +81,11 @@ async fn each_model_is_asked_at_its_own_host_with_one_token_for_all() {
     }
     let stats = vertex.stats();
     assert_eq!((stats.token_mints, stats.api_requests), (1, 5), "{stats:?}");
-    // The fifth looked for the endpoint, at the host that all endpoints share.
+    // The fifth request looked up the endpoint, at the host of the API of all endpoints.
     let looked = &vertex.requests()[0];
     assert_eq!(looked.host.as_deref(), Some("us-east1-aiplatform.googleapis.com"));
 
-    // A failure names the host that was asked for, and not that of other models.
+    // An error names the host of this request, and not the host of another model.
     let request = Request::post("/v1/chat/completions");
     let request = request.body(json!({ "model": "nowhere" }).to_string().into()).unwrap();
     let answer = gateway.call(request).await;

@@ -1,4 +1,4 @@
-//! `vertex-gateway` under load: limits, silences, slow senders and takers, and the end.
+//! `vertex-gateway` under load: limits, timeouts, slow senders and readers, and the shutdown.
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::common::{
     in_time, pace, put, text,
 };
 
-/// Held back until told otherwise: the answer's head is there, and its end is far away.
+/// A stream with headers and a first chunk, whose end is far away.
 fn endless() -> StreamBehavior {
     StreamBehavior {
         chunks: Some(1000),
@@ -35,7 +35,7 @@ async fn one_more_than_the_limit_waits_and_the_next_is_refused() {
     let second = gateway.call(chat_stream("2")).await;
     assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
 
-    // Which of the two comes first is not known.
+    // The order of the two is not known.
     let mut third = Box::pin(gateway.call(chat("3")));
     let mut fourth = Box::pin(gateway.call(chat("4")));
     let (refused, waiting) = tokio::select! {
@@ -46,13 +46,13 @@ async fn one_more_than_the_limit_waits_and_the_next_is_refused() {
     let (status, code, _) = openai_error(refused).await;
     assert_eq!((status, code.as_str()), (503, "overloaded"));
     assert_eq!((vertex.stats().streams.open, vertex.requests().len()), (2, 2));
-    // A client that leaves makes room.
+    // A client that leaves makes room for the next.
     drop(first);
     assert_eq!(waiting.await.status(), StatusCode::OK);
 }
 
-/// Each limit is overflown by a thousand requests; those that wait are served, and nothing is left of
-/// the others.
+/// Each limit is exceeded by a thousand requests. The queued requests are served, and the others
+/// leave nothing behind.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_overflow_of_each_limit_all_gauges_are_at_zero_and_the_next_request_is_served() {
@@ -95,7 +95,7 @@ async fn after_an_overflow_of_each_limit_all_gauges_are_at_zero_and_the_next_req
             let (gateway, request) = (Arc::clone(&gateway), of(key, chat("x")));
             asking.spawn(async move { gateway.call(request).await.status().as_u16() });
         }
-        // Two wait, or are served at once; all others are refused.
+        // Two requests wait, or are served at once. All others are refused.
         for _ in 2..TOO_MANY {
             let status = in_time("a refusal", asking.join_next()).await.unwrap().unwrap();
             assert!(status == refused || (held == 0 && status == 200), "{key}: {status}");
@@ -103,13 +103,13 @@ async fn after_an_overflow_of_each_limit_all_gauges_are_at_zero_and_the_next_req
         let waiting = admin.metrics().await.sum("vertex_gateway_requests_queued", "");
         assert_eq!(waiting, if held > 0 { 2.0 } else { 0.0 }, "{key}");
         drop(under_way);
-        let served = in_time("those that wait", asking.join_all()).await;
+        let served = in_time("the requests that wait", asking.join_all()).await;
         assert!(held == 0 || served == [200, 200], "{key}: {served:?}");
         for gauge in ["requests_queued", "requests_in_flight", "client_connections"] {
             admin.until(&format!("vertex_gateway_{gauge}"), |number| number == 0.0).await;
         }
         assert_eq!(gateway.call(of("all", chat("next"))).await.status(), StatusCode::OK, "{key}");
-        // And one that has to wait for its turn gets it.
+        // A request that has to wait for its turn gets it.
         pace(&vertex, endless());
         let both = [gateway.call(of("all", chat_stream("1"))).await];
         let one = gateway.call(of("one", chat_stream("2"))).await;
@@ -118,7 +118,7 @@ async fn after_an_overflow_of_each_limit_all_gauges_are_at_zero_and_the_next_req
         let queued = admin.until("vertex_gateway_requests_queued", |number| number == 1.0);
         tokio::select! {
             () = queued => {}
-            _ = &mut next => panic!("{key}: it did not wait"),
+            _ = &mut next => panic!("{key}: the request did not wait"),
         }
         drop((both, one));
         assert_eq!(next.await.status(), StatusCode::OK, "{key}");
@@ -126,7 +126,7 @@ async fn after_an_overflow_of_each_limit_all_gauges_are_at_zero_and_the_next_req
 }
 
 #[tokio::test]
-async fn who_waits_too_long_is_refused() {
+async fn a_request_that_waits_too_long_is_refused() {
     let vertex = Emulator::start().await.unwrap();
     pace(&vertex, endless());
     let limits = ["--max-concurrent-requests", "1", "--queue-timeout", "1"];
@@ -140,18 +140,18 @@ async fn who_waits_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_falls_silent_ends_with_an_error_event() {
+async fn a_stream_that_stalls_ends_with_an_error_event() {
     let vertex = Emulator::start().await.unwrap();
     pace(&vertex, endless());
     let gateway = Gateway::before(&vertex, &["--stream-idle-timeout", "1"]).await;
     let answer = text(gateway.call(chat_stream("hello")).await).await;
     let last = answer.trim_end().rsplit("\n\n").next().unwrap();
     assert!(last.contains("stream_interrupted"), "{last}");
-    eventually("Vertex AI is let go", || vertex.stats().streams.aborted == 1).await;
+    eventually("the upstream's stream is closed", || vertex.stats().streams.aborted == 1).await;
 }
 
 #[tokio::test]
-async fn a_slow_sender_takes_nobodys_place_and_is_not_waited_for_for_ever() {
+async fn a_slow_sender_occupies_no_slot_and_times_out() {
     let vertex = Emulator::start().await.unwrap();
     let options = ["--max-concurrent-requests", "1", "--request-body-timeout", "2"];
     let gateway = Gateway::before(&vertex, &options).await;
@@ -167,7 +167,7 @@ async fn a_slow_sender_takes_nobodys_place_and_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test]
-async fn the_time_for_an_answer_begins_when_the_request_may_go() {
+async fn the_response_timeout_starts_when_the_request_has_arrived() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &["--response-header-timeout", "1"]).await;
     let mut slow = TcpStream::connect(gateway.addr).await.unwrap();
@@ -176,11 +176,11 @@ async fn the_time_for_an_answer_begins_when_the_request_may_go() {
     let head =
         format!("{head}\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
     slow.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
-    // Longer than an answer may take.
+    // Sends the body after a pause longer than the response timeout.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     slow.write_all(body.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    in_time("an answer", slow.read_to_string(&mut answer)).await.unwrap();
+    in_time("a response", slow.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 
     let silent =
@@ -192,7 +192,7 @@ async fn the_time_for_an_answer_begins_when_the_request_may_go() {
 }
 
 #[tokio::test]
-async fn a_full_queue_says_so_at_once() {
+async fn a_full_queue_refuses_at_once() {
     let vertex = Emulator::start().await.unwrap();
     pace(&vertex, endless());
     let options = ["--max-concurrent-requests", "1", "--max-queued-requests", "0"];
@@ -205,22 +205,23 @@ async fn a_full_queue_says_so_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_stops_its_stream_and_is_let_go() {
+async fn a_client_that_reads_nothing_stops_its_stream_and_is_closed() {
     let vertex = Emulator::start().await.unwrap();
     let chunks = Some(1_000_000);
     pace(&vertex, StreamBehavior { chunks, ..StreamBehavior::default() });
     let gateway = Gateway::before(&vertex, &["--send-timeout", "2"]).await;
     let mut deaf = TcpStream::connect(gateway.addr).await.unwrap();
     deaf.write_all(&bytes(chat_stream("x")).await).await.unwrap();
-    eventually("its stream is given up", || vertex.stats().streams.aborted == 1).await;
-    // What it did not take was not asked for either: the emulator made a part of the stream.
+    eventually("the stream is closed", || vertex.stats().streams.aborted == 1).await;
+    // Data that the client did not read was not requested either: the emulator sent only a part of
+    // the stream.
     let made = vertex.requests()[0].chunks_sent;
     assert!((1..500_000).contains(&made), "{made} chunks");
     assert_eq!(gateway.call(chat("others")).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_cut_when_the_time_for_draining_is_over() {
+async fn a_stream_that_does_not_end_is_closed_after_the_drain_timeout() {
     let vertex = Emulator::start().await.unwrap();
     pace(&vertex, endless());
     let mut gateway = Gateway::before(&vertex, &["--drain-timeout", "1"]).await;
@@ -228,11 +229,14 @@ async fn what_does_not_end_is_cut_when_the_time_for_draining_is_over() {
     in_time("a chunk", body.frame()).await.unwrap().unwrap();
     gateway.terminate();
     assert_eq!(gateway.ended().await.code(), Some(0));
-    assert!(in_time("the rest of an answer", body.collect()).await.is_err(), "it was cut");
+    assert!(
+        in_time("the rest of a response", body.collect()).await.is_err(),
+        "the stream was not closed early"
+    );
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_the_delay_and_what_is_under_way() {
+async fn a_second_signal_ends_the_delay_and_closes_running_requests() {
     let vertex = Emulator::start().await.unwrap();
     pace(&vertex, endless());
     let options = ["--drain-delay", "600", "--drain-timeout", "600"];
@@ -245,7 +249,10 @@ async fn a_second_signal_ends_the_delay_and_what_is_under_way() {
     gateway.terminate();
     log.until("--drain-delay").await;
     assert_eq!(gateway.ended_at_once().await.code(), Some(0));
-    assert!(in_time("the rest of an answer", body.collect()).await.is_err(), "it was cut");
+    assert!(
+        in_time("the rest of a response", body.collect()).await.is_err(),
+        "the stream was not closed early"
+    );
 }
 
 #[tokio::test]
@@ -255,7 +262,7 @@ async fn one_connection_more_than_allowed_waits_until_another_one_ends() {
     let gateway = Gateway::before(&vertex, &options).await;
     pace(&vertex, endless());
     let streaming = gateway.call(chat_stream("1")).await;
-    // Says nothing, and is sent away after a second.
+    // This connection sends nothing, and is closed after a second.
     let mut idle = TcpStream::connect(gateway.addr).await.unwrap();
     vertex.clear_faults();
     let mut third = Box::pin(gateway.call(chat("3")));
@@ -263,7 +270,7 @@ async fn one_connection_more_than_allowed_waits_until_another_one_ends() {
     tokio::select! {
         biased;
         read = idle.read_to_end(&mut rest) => assert_eq!(read.unwrap(), 0),
-        _ = &mut third => panic!("it did not wait"),
+        _ = &mut third => panic!("the third one did not wait"),
     }
     let third = third.await;
     assert_eq!(third.status(), StatusCode::OK);
@@ -278,16 +285,16 @@ async fn a_client_over_http2_that_acknowledges_no_ping_is_closed() {
         ["--http2-ping-interval", "1", "--http2-ping-timeout", "1", "--keepalive-timeout", "10m"];
     let gateway = Gateway::before(&vertex, &options).await;
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
-    // The preface, empty settings, and the head of a request whose body never comes. What the gateway
-    // sends is read, and not acknowledged.
+    // The preface, empty settings, and the headers of a request whose body never comes. The client
+    // reads all frames of the gateway and acknowledges none.
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
     let mut head = b"\x83\x86\x04\x14/v1/chat/completions\x01\x09localhost".to_vec();
     sent.extend([0, 0, u8::try_from(head.len()).unwrap(), 1, 4, 0, 0, 0, 1]);
     sent.append(&mut head);
     silent.write_all(&sent).await.unwrap();
     let mut read = Vec::new();
-    let _ = in_time("its end", silent.read_to_end(&mut read)).await;
-    // A PING of 8 bytes on the connection itself.
+    let _ = in_time("the end of the connection", silent.read_to_end(&mut read)).await;
+    // A PING frame of 8 bytes on stream 0.
     let ping = b"\0\0\x08\x06\0\0\0\0\0";
     assert!(read.windows(ping.len()).any(|bytes| bytes == ping), "{read:?}");
 }
@@ -316,7 +323,8 @@ async fn an_idle_connection_is_closed_after_the_keepalive_timeout() {
 }
 
 #[tokio::test]
-async fn a_later_head_that_does_not_end_is_closed_after_the_request_header_timeout() {
+async fn a_connection_with_an_unfinished_later_request_head_is_closed_after_the_request_header_timeout()
+ {
     let vertex = Emulator::start().await.unwrap();
     let options = ["--request-header-timeout", "1", "--keepalive-timeout", "10m"];
     let gateway = Gateway::before(&vertex, &options).await;
@@ -324,5 +332,5 @@ async fn a_later_head_that_does_not_end_is_closed_after_the_request_header_timeo
     slow.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     assert!(in_time("a response", slow.read(&mut [0; 4096])).await.unwrap() > 0);
     slow.write_all(b"GET /v1/models HTTP/1.1\r\n").await.unwrap();
-    let _ = in_time("its end", slow.read_to_end(&mut Vec::new())).await;
+    let _ = in_time("the end of the connection", slow.read_to_end(&mut Vec::new())).await;
 }

@@ -1,6 +1,7 @@
-//! `vertex-gateway`, as its users meet it.
+//! Tests of `vertex-gateway` from a user's view.
 //!
-//! One binary for all of it: most of these tests wait, and here they wait at the same time.
+//! All of them are one binary: most of these tests wait, and in one binary they wait at the same
+//! time.
 
 #[cfg(target_os = "linux")]
 mod after_a_while;

@@ -1,5 +1,5 @@
-//! The network under `vertex-gateway` fails: names are gone or point elsewhere, machines vanish
-//! without a word. In a network of its own, with a name server of its own.
+//! Failures of the network below `vertex-gateway`: names disappear or point elsewhere, and machines
+//! vanish without a word. The tests run in a network namespace with a name server of its own.
 
 use std::{
     collections::HashMap,
@@ -28,14 +28,14 @@ use crate::common::{
 const VERTEX: &str = "us-central1-aiplatform.googleapis.com";
 const TOKENS: &str = "tokens.example.com";
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// Addresses that a name moves from and to.
+/// The addresses from which and to which a name moves.
 const OLD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const NEW: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-/// A name server of everything, with what it answers for each name.
+/// A name server for all names, with a reply for each name.
 struct Names {
     known: Arc<Mutex<HashMap<&'static str, Answer>>>,
-    /// The questions that came.
+    /// The names that were looked up.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -44,9 +44,9 @@ enum Answer {
     At(Ipv4Addr),
     /// There is no such name.
     Gone,
-    /// The server knows nothing for now.
+    /// The server fails for now.
     Failure,
-    /// It says nothing.
+    /// The server does not reply.
     Silence,
 }
 
@@ -74,13 +74,13 @@ impl Names {
         self.known.lock().unwrap().insert(name, answer);
     }
 
-    /// How often a name was looked up.
+    /// The number of lookups of a name.
     fn asked(&self, name: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
     }
 }
 
-/// The name that is looked up, and where it ends.
+/// The name in a query, and the position of its end.
 fn name(query: &[u8]) -> (String, usize) {
     let (mut labels, mut at) = (Vec::new(), 12);
     while query[at] != 0 {
@@ -91,7 +91,7 @@ fn name(query: &[u8]) -> (String, usize) {
     (labels.join("."), at)
 }
 
-/// RFC 1035 §4, as far as a resolver of A and AAAA needs it.
+/// Replies according to RFC 1035 §4, as far as a resolver of A and AAAA needs it.
 fn reply(query: &[u8], known: &HashMap<&str, Answer>) -> Option<Vec<u8>> {
     let (name, end) = name(query);
     let (question, kind) = (&query[12..end + 5], query[end + 2]);
@@ -99,7 +99,7 @@ fn reply(query: &[u8], known: &HashMap<&str, Answer>) -> Option<Vec<u8>> {
         Some(Answer::Silence) => return None,
         Some(Answer::Failure) => (2, None),
         None | Some(Answer::Gone) => (3, None),
-        // An A; there is no AAAA.
+        // There is an A record, and no AAAA record.
         Some(Answer::At(address)) => (0, (kind == 1).then_some(address)),
     };
     let answers = u8::from(address.is_some());
@@ -112,7 +112,7 @@ fn reply(query: &[u8], known: &HashMap<&str, Answer>) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// With the name server at 127.0.0.1.
+/// A world whose name server is at 127.0.0.1.
 fn world() -> World {
     World::new().hosts("").network(RESOLVER).variable("SSL_CERT_FILE", "authority.pem")
 }
@@ -136,8 +136,8 @@ async fn emulator() -> Emulator {
     vertex
 }
 
-/// In the world of this test, a name server there, with Vertex AI at an address, and the emulator
-/// that is behind it; outside of that world, nothing is left to do.
+/// Inside of the test's world, starts a name server with Vertex AI at an address, and the emulator
+/// behind it. Returns none outside of that world, where nothing is left to do.
 async fn inside(
     world: World,
     test: &str,
@@ -158,16 +158,16 @@ async fn door(at: Ipv4Addr, vertex: &Emulator) -> Arc<Door> {
 }
 
 fn gateway(more: &[&str]) -> Command {
-    // The token endpoint is a name of this network, and asked without TLS.
+    // The token endpoint is a name of this network, and is called without TLS.
     let args = ["--project", "p1", "--location", "us-central1", "--credentials", "key.json"];
     command(&[&args, &["--allow-insecure-token-endpoints"][..], more].concat())
 }
 
 const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
-/// With so many idle connections, none of the clients needs another one.
+/// Opens so many idle connections that no client needs another one.
 async fn a_connection_for_each_client(gateway: &Gateway, vertex: &Emulator, door: &Door) {
-    // Longer than all of them take to begin.
+    // The delay is longer than the start of all streams takes.
     let (chunks, chunk_delay) = (Some(2), Duration::from_secs(5));
     pace(vertex, StreamBehavior { chunks, chunk_delay, ..StreamBehavior::default() });
     let mut streams = Vec::new();
@@ -186,22 +186,22 @@ async fn names_that_do_not_resolve_are_a_502_until_they_do() {
     let test = "names_that_do_not_resolve_are_a_502_until_they_do";
     let Some((names, vertex)) = inside(world(), test, LOCALHOST, LOCALHOST).await else { return };
     let door = door(LOCALHOST, &vertex).await;
-    // All clients at one worker, which has one pool.
+    // All clients use one worker, which has one pool.
     let gateway = gateway(&[LOCAL, ["--workers", "1"]].concat());
     let gateway = Arc::new(Gateway::start(gateway).await);
     for (name, answer) in [
         ("names are gone", Answer::Gone),
         ("the name server fails", Answer::Failure),
-        ("the name server is silent", Answer::Silence),
+        ("the name server does not reply", Answer::Silence),
     ] {
-        // Connections that are there need no names: nobody notices.
+        // Open connections need no names, so no request fails.
         a_connection_for_each_client(&gateway, &vertex, &door).await;
         let before = door.passed();
         names.set(VERTEX, answer);
-        Load::all_well(&gateway, name).await;
-        assert_eq!(door.passed(), before, "none had to be made");
+        Load::check_all_succeed(&gateway, name).await;
+        assert_eq!(door.passed(), before, "no connection had to be made");
         names.set(VERTEX, Answer::At(LOCALHOST));
-        // Those that are made anew do.
+        // New connections need them.
         let breaks = async || {
             names.set(VERTEX, answer);
             door.shut();
@@ -213,22 +213,22 @@ async fn names_that_do_not_resolve_are_a_502_until_they_do() {
 }
 
 #[tokio::test]
-async fn a_lookup_that_hangs_does_not_hold_up_the_end() {
-    let test = "a_lookup_that_hangs_does_not_hold_up_the_end";
-    // For longer than the end is waited for; 30 s is the most that the resolver takes.
+async fn a_lookup_that_hangs_does_not_delay_the_shutdown() {
+    let test = "a_lookup_that_hangs_does_not_delay_the_shutdown";
+    // The lookup takes longer than the test waits for the shutdown. 30 s is the resolver's maximum.
     let world = world().variable("PATIENCE", "30");
     let Some((names, vertex)) = inside(world, test, LOCALHOST, LOCALHOST).await else { return };
     names.set(TOKENS, Answer::Silence);
     let mut gateway = Gateway::start(gateway(&LOCAL)).await;
-    eventually("it looks for the token endpoint", || names.asked(TOKENS) > 0).await;
+    eventually("the token endpoint is looked up", || names.asked(TOKENS) > 0).await;
     gateway.terminate();
     assert!(gateway.ended().await.success());
     assert_eq!(vertex.stats().token_requests, 0);
 }
 
 #[tokio::test]
-async fn a_token_endpoint_without_a_name_is_waited_for() {
-    let test = "a_token_endpoint_without_a_name_is_waited_for";
+async fn without_the_name_of_the_token_endpoint_requests_get_503_until_it_resolves() {
+    let test = "without_the_name_of_the_token_endpoint_requests_get_503_until_it_resolves";
     let Some((names, vertex)) = inside(world(), test, LOCALHOST, LOCALHOST).await else { return };
     let _door = door(LOCALHOST, &vertex).await;
     vertex.set_token_behavior(TokenBehavior { expires_in: 3.into(), ..TokenBehavior::default() });
@@ -238,7 +238,7 @@ async fn a_token_endpoint_without_a_name_is_waited_for() {
         vertex.set_token_behavior(TokenBehavior::default());
         names.set(TOKENS, Answer::At(LOCALHOST));
     };
-    // 401: the token dies on its way.
+    // 401: the token expires in transit.
     row("the token endpoint has no name", &gateway, &[401, 503], breaks, mends).await;
 }
 
@@ -255,17 +255,17 @@ async fn a_name_that_moves_is_followed() {
     door_of_old.shut();
     load.more("after", |status| status == 200).await;
     let seen = load.end().await;
-    // Those that were under way when the old one went away.
+    // 502: requests that were in flight when the old server stopped.
     assert!(seen.has_only(&[200, 502]), "{seen:?}");
     let lost = seen.statuses.get(&502).unwrap_or(&0) + seen.interrupted;
     assert!(lost <= CLIENTS, "{seen:?}");
     assert!(door_of_new.passed() > 0);
-    Load::all_well(&gateway, "for good").await;
+    Load::check_all_succeed(&gateway, "for good").await;
 }
 
 #[tokio::test]
-async fn a_name_that_moves_is_followed_though_the_old_address_serves_on() {
-    let test = "a_name_that_moves_is_followed_though_the_old_address_serves_on";
+async fn a_name_that_moves_is_followed_though_the_old_address_still_serves() {
+    let test = "a_name_that_moves_is_followed_though_the_old_address_still_serves";
     let Some((names, vertex)) = inside(world(), test, LOCALHOST, OLD).await else { return };
     let (door_of_old, door_of_new) = (door(OLD, &vertex).await, door(NEW, &vertex).await);
     let lifetime = ["--upstream-connection-lifetime", "1"];
@@ -274,19 +274,19 @@ async fn a_name_that_moves_is_followed_though_the_old_address_serves_on() {
     load.more("before", |status| status == 200).await;
     names.set(VERTEX, Answer::At(NEW));
     let at_old = door_of_old.passed();
-    // Nothing but their age moves them.
+    // Only their age closes the connections to the old address.
     load.until("all have moved", || door_of_old.connected() == 0).await;
     door_of_old.shut();
     load.more("after", |status| status == 200).await;
     let seen = load.end().await;
-    assert!(seen.is_well(), "{seen:?}");
+    assert!(seen.all_succeeded(), "{seen:?}");
     assert!(door_of_new.passed() > 0);
-    // Those whose name was being looked up.
+    // Lookups that were in flight may still have led to the old address.
     assert!(door_of_old.passed() <= at_old + CLIENTS);
 }
 
-/// Two networks of two machines each, here and where the gateway is: 10.9.7.0 for its clients, the
-/// name server and tokens, 10.9.8.0 on the way to Vertex AI.
+/// Two networks of two machines each, this one and the gateway's: 10.9.7.0 for the clients, the
+/// name server and tokens, and 10.9.8.0 for Vertex AI.
 const TWO_MACHINES: &str = r#"
 mount -t tmpfs none /run
 ip netns add gateway
@@ -300,15 +300,15 @@ for net in 7 8; do
 done
 "#;
 
-/// Nothing of 10.9.8.0 is sent or taken any more, and nobody is told.
+/// From now on, packets of 10.9.8.0 are dropped without any error.
 fn vanish(gone: bool) {
     let args = ["route", if gone { "add" } else { "del" }, "blackhole", "10.9.8.2/32"];
     assert!(Shell::new("ip").args(args).status().unwrap().success());
 }
 
 #[tokio::test]
-async fn a_machine_that_vanishes_is_given_up_after_half_a_minute() {
-    let test = "a_machine_that_vanishes_is_given_up_after_half_a_minute";
+async fn connections_to_a_machine_that_vanishes_are_closed_after_half_a_minute() {
+    let test = "connections_to_a_machine_that_vanishes_are_closed_after_half_a_minute";
     let here = Ipv4Addr::new(10, 9, 7, 1);
     let dead = Ipv4Addr::new(10, 9, 8, 1);
     let world = world().variable("NAMESERVER", "10.9.7.1").network(TWO_MACHINES);
@@ -323,40 +323,41 @@ async fn a_machine_that_vanishes_is_given_up_after_half_a_minute() {
     outside.kill_on_drop(true);
     let gateway = Arc::new(Gateway::start(outside).await);
 
-    // Under way: one answer that is still thought about, and one in its middle. Idle: some.
-    Load::all_well(&gateway, "before").await;
+    // In flight are one request without a response yet, and one stream in its middle. Other
+    // connections are idle.
+    Load::check_all_succeed(&gateway, "before").await;
     let forever = Duration::from_secs(3600);
     pace(&vertex, StreamBehavior { chunk_delay: forever, ..StreamBehavior::default() });
     let mut streaming = gateway.call(chat_stream("a stream")).await.into_body();
-    in_time("its first chunk", streaming.frame()).await.unwrap().unwrap();
+    in_time("the first chunk", streaming.frame()).await.unwrap().unwrap();
     pace(&vertex, StreamBehavior { first_byte_delay: forever, ..StreamBehavior::default() });
     let asked = vertex.requests().len();
     let of_thinking = Arc::clone(&gateway);
     let thinking: JoinHandle<_> =
         tokio::spawn(async move { openai_error(of_thinking.call(chat("think")).await).await });
-    eventually("it is asked", || vertex.requests().len() > asked).await;
+    eventually("the request has arrived", || vertex.requests().len() > asked).await;
     vertex.clear_faults();
     vanish(true);
 
-    // Its idle connections swallow what is sent until they are given up; whoever finds none left makes
-    // a new one in vain, which is a 504.
+    // The idle connections swallow requests until they are closed. After that, a request opens a
+    // new connection, which times out with a 504.
     let mut load = Load::start(&gateway);
-    load.so_many_more(1, "vanished", |status| status == 502).await;
-    // All else that would end them comes after ten minutes or more.
+    load.wait_for(1, "vanished", |status| status == 502).await;
+    // Every other timeout is ten minutes or more.
     let (status, code, _) = in_time("the end of the thinking", thinking).await.unwrap();
     assert_eq!((status, &*code), (502, "upstream_reset"));
     let rest = in_time("the end of the stream", streaming.collect()).await.unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&rest).contains("stream_interrupted"), "{rest:?}");
 
-    // Another machine takes its place.
+    // Another machine takes over the name.
     assert_eq!(door_of_new.passed(), 0);
     names.set(VERTEX, Answer::At(here));
     load.more("another machine", |status| status == 200).await;
     let seen = load.end().await;
-    // 504: connections to the dead one that were not made in time.
+    // 504: connections to the vanished machine that timed out.
     assert!(seen.has_only(&[200, 502, 504]), "{seen:?}");
-    Load::all_well(&gateway, "for good").await;
-    // And when the first one is back, so are its connections, or new ones.
+    Load::check_all_succeed(&gateway, "for good").await;
+    // When the first machine is back, old or new connections to it succeed.
     names.set(VERTEX, Answer::At(dead));
     door_of_new.shut();
     let before = door_of_dead.passed();
@@ -366,5 +367,5 @@ async fn a_machine_that_vanishes_is_given_up_after_half_a_minute() {
     let seen = load.end().await;
     assert!(seen.has_only(&[200, 502]), "{seen:?}");
     assert!(door_of_dead.passed() > before);
-    Load::all_well(&gateway, "at last").await;
+    Load::check_all_succeed(&gateway, "at last").await;
 }

@@ -1,5 +1,5 @@
-//! The connections of `vertex-gateway` to Vertex AI: used again, for a while, and never at the cost
-//! of a request.
+//! The connections of `vertex-gateway` to Vertex AI: they are reused for a limited time, and their
+//! end never fails a request.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use crate::common::{
     in_time, pace, text,
 };
 
-/// As many as this say something of a pool; all requests meet in one.
+/// Enough requests to show how a pool behaves. All of them use one worker, and so one pool.
 const MANY: usize = 20;
 const ONE_WORKER: [&str; 2] = ["--workers", "1"];
 
@@ -42,14 +42,14 @@ async fn requests_one_after_the_other_share_a_connection() {
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time_have_a_connection_each_and_use_them_again() {
+async fn concurrent_requests_have_a_connection_each_and_reuse_them() {
     let vertex = Emulator::start().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let accepted = Arc::new(AtomicUsize::new(0));
     let of_task = Arc::clone(&accepted);
     tokio::spawn(async move {
-        // None is answered before all are there.
+        // The server responds only after all requests have arrived.
         let all = Arc::new(Barrier::new(MANY));
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
@@ -71,7 +71,7 @@ async fn requests_at_the_same_time_have_a_connection_each_and_use_them_again() {
             let gateway = Arc::clone(&gateway);
             calls.spawn(async move { text(gateway.call(chat("x")).await).await });
         }
-        let answers = in_time("all at the same time", calls.join_all()).await;
+        let answers = in_time("all requests at the same time", calls.join_all()).await;
         assert_eq!(answers, ["{}"; MANY]);
     }
     assert_eq!(accepted.load(Relaxed), MANY);
@@ -81,7 +81,7 @@ const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 
 #[tokio::test]
-async fn another_protocol_that_nobody_asked_for_is_no_answer() {
+async fn an_unrequested_switch_of_protocols_is_a_502() {
     let vertex = Emulator::start().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -91,7 +91,7 @@ async fn another_protocol_that_nobody_asked_for_is_no_answer() {
         let answer =
             b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
         socket.write_all(answer).await.unwrap();
-        // It is let go.
+        // The gateway closes the connection.
         assert!(!request(&mut socket).await);
     });
     let (command, _key) = before(&vertex, &url, &ONE_WORKER);
@@ -101,7 +101,7 @@ async fn another_protocol_that_nobody_asked_for_is_no_answer() {
     assert!(message.contains(&format!("{url} responded with 101")), "{message}");
 }
 
-/// So a name in the DNS that has changed is followed.
+/// The lifetime lets the gateway follow a name whose DNS record has changed.
 #[tokio::test]
 async fn a_connection_takes_no_request_after_its_lifetime() {
     let vertex = Emulator::start().await.unwrap();
@@ -114,11 +114,12 @@ async fn a_connection_takes_no_request_after_its_lifetime() {
         assert_eq!(answer.status(), StatusCode::OK);
         text(answer).await;
         asked += 1;
-        assert!(asked < 100_000, "all of them over the first few connections");
+        assert!(asked < 100_000, "all requests used the first few connections");
     }
-    // Three whole lifetimes, of which each may be a tenth shorter: not one for each request.
+    // These are three whole lifetimes, each of which may be a tenth shorter, and not one connection
+    // for each request.
     assert!(began.elapsed().as_secs_f64() > 2.7, "{asked} requests in {:?}", began.elapsed());
-    eventually("the old ones are closed", || vertex.stats().connections <= 1).await;
+    eventually("the old connections are closed", || vertex.stats().connections <= 1).await;
 }
 
 #[tokio::test]
@@ -134,9 +135,9 @@ async fn a_stream_outlives_the_lifetime_of_its_connection() {
     assert_eq!(vertex.stats().connections_total, 2);
 }
 
-/// Servers close what has been idle for too long whenever they like.
+/// A server may close an idle connection at any time.
 #[tokio::test]
-async fn a_connection_that_was_closed_while_idle_costs_no_request() {
+async fn a_connection_closed_while_idle_fails_no_request() {
     let vertex = Emulator::start().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -147,7 +148,7 @@ async fn a_connection_that_was_closed_while_idle_costs_no_request() {
             assert!(request(&mut socket).await);
             socket.write_all(ANSWER).await.unwrap();
             socket.shutdown().await.unwrap();
-            // The gateway closes its side when it has noticed.
+            // The gateway closes its side after it has noticed.
             assert!(!request(&mut socket).await, "nothing more is sent");
             closed.send(()).unwrap();
         }
@@ -158,6 +159,6 @@ async fn a_connection_that_was_closed_while_idle_costs_no_request() {
         let answer = gateway.call(chat("x")).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(text(answer).await, "{}");
-        in_time("it is closed", is_closed.recv()).await.unwrap();
+        in_time("the connection is closed", is_closed.recv()).await.unwrap();
     }
 }

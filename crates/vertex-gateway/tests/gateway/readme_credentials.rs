@@ -1,5 +1,5 @@
-//! The README's table "Which credential do you have?": each of its lines, run by a shell as it stands
-//! there, against the emulator.
+//! The README's table "Which credential do you have?": a shell runs each line of it unchanged,
+//! against the emulator.
 
 use std::{
     collections::HashMap,
@@ -11,9 +11,10 @@ use std::{
 use tower_vertex_emulator::{Emulator, TokenBehavior};
 
 const README: &str = include_str!("../../../../README.md");
-/// The same table for those who read the manual alone.
+/// The same table in the manual.
 const PAGE: &str = include_str!("../../../../docs/credentials.md");
-/// The row of a machine that is Google's, told apart by what surrounds the same command.
+/// The row of a machine of Google Cloud. Its command is another row's, and only its environment
+/// differs.
 const MACHINE: &str = "a machine of Google Cloud: Compute Engine, GKE, Cloud Run";
 
 fn table(text: &'static str) -> &'static str {
@@ -35,8 +36,8 @@ fn rows() -> HashMap<&'static str, &'static str> {
     table.lines().map(|line| row(line).expect(line)).collect()
 }
 
-/// A shell's surroundings: files that people have, a `gcloud` that logs in, and the emulator where
-/// Google would be.
+/// The environment of a shell: files that users have, a `gcloud` that logs in, and the emulator in
+/// place of Google.
 struct Desk {
     vertex: Emulator,
     home: tempfile::TempDir,
@@ -76,7 +77,7 @@ impl Desk {
         std::os::unix::fs::symlink(to, self.path(name)).unwrap();
     }
 
-    /// Leaves behind what the real one leaves, without asking a browser.
+    /// A script that leaves the same files as the real `gcloud`, without a browser.
     fn gcloud(&self) -> String {
         let adc = "$HOME/.config/gcloud/application_default_credentials.json";
         format!(
@@ -124,7 +125,7 @@ async fn every_row_of_the_credential_table_works() {
     for (have, line) in rows {
         let desk = Desk::new().await;
         if line.contains("--impersonate") {
-            // Somebody has the right, by any of the other rows.
+            // The right to impersonate comes from a credential of another row.
             let folder = desk.path(".config/gcloud");
             fs::create_dir_all(&folder).unwrap();
             fs::copy(desk.path("user.json"), folder.join("application_default_credentials.json"))

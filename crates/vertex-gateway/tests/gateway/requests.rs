@@ -1,4 +1,4 @@
-//! The binary `vertex-gateway`, as its users meet it.
+//! The binary `vertex-gateway`, from a user's view.
 
 use std::{
     io::Write as _,
@@ -33,7 +33,7 @@ use crate::common::{
 };
 
 #[tokio::test]
-async fn with_an_emulator_it_needs_nothing_and_says_how_to_use_it() {
+async fn a_sidecar_with_an_emulator_needs_no_settings_and_prints_its_usage() {
     let mut gateway = Gateway::start(command(&["--emulator", "--listen", "127.0.0.1:0"])).await;
     assert!(gateway.emulator.is_some());
     let mut printed = String::new();
@@ -49,7 +49,7 @@ async fn with_an_emulator_it_needs_nothing_and_says_how_to_use_it() {
 }
 
 #[tokio::test]
-async fn the_emulator_alone_is_a_command() {
+async fn the_emulator_runs_alone_as_a_command() {
     let mut child =
         command(&["emulator", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -57,22 +57,23 @@ async fn the_emulator_alone_is_a_command() {
     let url = line.strip_prefix("emulator listening on ").unwrap();
     let request = Request::get(format!("{url}/__emulator/stats"));
     let request = request.body(ReplayBody::plain(Full::<Bytes>::default())).unwrap();
-    let stats = text(in_time("an answer", client(Http::One).request(request)).await.unwrap()).await;
+    let stats =
+        text(in_time("a response", client(Http::One).request(request)).await.unwrap()).await;
     assert!(stats.contains(r#""token_mints":0"#), "{stats}");
 }
 
 #[tokio::test]
-async fn a_filter_that_the_log_cannot_have_is_refused() {
+async fn an_invalid_filter_of_the_log_is_refused() {
     let mut command = command(&["--emulator", "--listen", "127.0.0.1:0"]);
     command.env("VERTEX_GATEWAY_LOG", "tower_vertex=loud");
-    let output = in_time("its end", command.output()).await.unwrap();
+    let output = in_time("the end of the process", command.output()).await.unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains(r#"invalid VERTEX_GATEWAY_LOG "tower_vertex=loud""#), "{error}");
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_is_a_sentence_and_exit_code_2() {
+async fn a_missing_or_wrong_setting_is_one_sentence_and_exit_code_2() {
     let somewhere = ["--project", "p1", "--location", "us-central1"];
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -145,7 +146,7 @@ async fn what_is_missing_or_wrong_is_a_sentence_and_exit_code_2() {
 }
 
 #[tokio::test]
-async fn the_environment_sets_what_options_set() {
+async fn variables_set_the_same_settings_as_options() {
     let vertex = Emulator::start().await.unwrap();
     let mut key = tempfile::NamedTempFile::new().unwrap();
     key.write_all(vertex.service_account_key().as_bytes()).unwrap();
@@ -224,7 +225,7 @@ async fn the_configuration_file_sets_every_option_below_variables_and_the_comman
     assert!(line.starts_with('{'), "{line}");
 }
 
-/// The options of `serve` that are numbers, each with the most that it takes.
+/// The options of `serve` that are numbers, each with its maximum.
 fn most() -> Vec<String> {
     use clap::{CommandFactory as _, Parser as _};
     use vertex_gateway::Command;
@@ -245,10 +246,10 @@ fn most() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_largest_numbers_of_all_serve_a_request() {
+async fn the_maxima_of_all_options_serve_a_request() {
     let mut most = most();
     assert!(most.len() >= 18, "{most:?}");
-    // It is for accounts that are impersonated alone.
+    // This option is only for impersonated accounts.
     most.retain(|option| !option.starts_with("--token-lifetime"));
     most.extend(["--emulator", "--listen", "127.0.0.1:0"].map(str::to_owned));
     let most: Vec<&str> = most.iter().map(String::as_str).collect();
@@ -288,7 +289,7 @@ async fn a_service_account_is_impersonated_and_the_credentials_name_the_project(
 }
 
 #[tokio::test]
-async fn the_token_goes_to_the_cloud_that_the_credentials_are_of() {
+async fn the_token_is_sent_to_the_cloud_of_the_credentials() {
     let vertex = Emulator::start().await.unwrap();
     let mut key: serde_json::Value = serde_json::from_str(&vertex.service_account_key()).unwrap();
     key["universe_domain"] = "cloud.invalid".into();
@@ -297,19 +298,20 @@ async fn the_token_goes_to_the_cloud_that_the_credentials_are_of() {
     let mut command = command(&["--listen", "127.0.0.1:0", "--location", "us-central1"]);
     command.env("GOOGLE_APPLICATION_CREDENTIALS", file.path());
     let gateway = Gateway::start(command).await;
-    // It is trusted, and not there.
+    // The host is trusted, but does not exist.
     let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
     assert_eq!((status, code.as_str()), (502, "upstream_unreachable"));
     assert!(message.contains("https://us-central1-aiplatform.cloud.invalid"), "{message}");
 }
 
-/// A sidecar whose metadata server refuses until it waits for it, and then does what `reply` says.
+/// Starts a sidecar whose metadata server first refuses, until the sidecar waits for it, and then
+/// replies as `reply` says.
 async fn started_before_its_metadata_server(
     vertex: &Emulator,
     options: &[&str],
     reply: impl Fn(usize, &str) -> Reply + Send + 'static,
 ) -> (Gateway, tokio::task::AbortHandle) {
-    // Bound and not listening, it refuses.
+    // A socket that is bound and does not listen refuses connections.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let nothing = tempfile::tempdir().unwrap();
@@ -321,12 +323,15 @@ async fn started_before_its_metadata_server(
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut line = String::new();
     while !line.contains("waiting for the metadata server") {
-        line = in_time("that it waits", log.next_line()).await.unwrap().expect("it waits");
+        line = in_time("the line that it waits", log.next_line())
+            .await
+            .unwrap()
+            .expect("the sidecar waits");
     }
     let server = metadata::serve(socket.listen(64).unwrap(), vertex.addr(), reply);
     let server = tokio::spawn(server).abort_handle();
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = in_time("the line that it listens", stdout.next_line()).await.unwrap();
+    let line = in_time("the line with the address", stdout.next_line()).await.unwrap();
     let addr = line.unwrap().strip_prefix("listening on http://").unwrap().parse().unwrap();
     (Gateway { child, addr, emulator: None, stdout }, server)
 }
@@ -350,20 +355,20 @@ async fn a_metadata_server_that_is_not_ready_yet_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_start_needs_nothing_of_the_metadata_server_but_that_it_is_there() {
+async fn a_start_needs_only_the_presence_of_the_metadata_server() {
     let vertex = Emulator::start().await.unwrap();
     let is_later = Arc::new(AtomicBool::new(false));
     let later = Arc::clone(&is_later);
     let reply = move |_, path: &str| match path.ends_with("/email") || path.contains("universe") {
         true => Reply::Good,
         false if later.load(Ordering::Relaxed) => Reply::Good,
-        // The project, which is given, and the first token.
+        // These paths are the project, which is set by an option, and the first token.
         false => Reply::Hang,
     };
     let options = ["--project", "p1"];
     let (gateway, _server) = started_before_its_metadata_server(&vertex, &options, reply).await;
     is_later.store(true, Ordering::Relaxed);
-    // The fetch that hangs is given up and made again.
+    // The hanging fetch times out and is repeated.
     let answer = loop {
         let answer = gateway.call(chat("x")).await;
         if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
@@ -388,7 +393,7 @@ async fn a_gcloud_login_is_found_and_its_absence_is_explained() {
         command.env("NO_GCE_CHECK", "true");
         command
     };
-    let output = in_time("its end", start().output()).await.unwrap();
+    let output = in_time("the end of the process", start().output()).await.unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     for place in
@@ -445,7 +450,7 @@ async fn no_path_leads_out_of_the_endpoint() {
         let body: serde_json::Value = serde_json::from_str(body).expect(&answer);
         assert!(body["error"]["message"].is_string() && body["error"]["code"].is_string());
     }
-    // More headers than can be; and a second request, on a connection that served a first one.
+    // More headers than allowed, and a second request on a connection that served a first one.
     let headers =
         format!("GET /v1/x HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(200));
     let answer = gateway.raw(headers.as_bytes()).await;
@@ -460,12 +465,12 @@ async fn no_path_leads_out_of_the_endpoint() {
         "{answer}"
     );
     assert_eq!(vertex.stats().api_requests, 0, "{:?}", vertex.requests());
-    // And it is alive.
+    // The gateway still serves.
     assert_eq!(gateway.call(chat("x")).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn credentials_in_a_query_do_not_travel() {
+async fn credentials_in_a_query_are_not_forwarded() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     let mut request = chat("x");
@@ -477,7 +482,7 @@ async fn credentials_in_a_query_do_not_travel() {
 }
 
 #[tokio::test]
-async fn failures_inside_are_told_in_openais_form() {
+async fn errors_of_the_gateway_have_openais_form() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(
         &vertex,
@@ -543,7 +548,7 @@ async fn an_unreachable_upstream_is_a_502_and_a_missing_token_a_503() {
 }
 
 #[tokio::test]
-async fn what_vertex_answers_is_told_in_openais_form() {
+async fn errors_of_vertex_ai_have_openais_form() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     for status in [400, 403, 404, 429, 500, 503] {
@@ -566,11 +571,11 @@ async fn what_vertex_answers_is_told_in_openais_form() {
     vertex.set_faults(Faults { api: Some(page), ..Faults::default() });
     let (status, _, message) = openai_error(gateway.call(chat("x")).await).await;
     assert_eq!(status, 404);
-    assert!(message.contains("us-central1"), "it names the location: {message}");
+    assert!(message.contains("us-central1"), "the message names the location: {message}");
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_ends_with_an_error_event() {
+async fn a_stream_that_is_closed_early_ends_with_an_error_event() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     let stream = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
@@ -599,7 +604,7 @@ async fn a_bare_model_gets_its_publisher_and_nothing_else_changes() {
     let (status, _, message) = openai_error(gateway.call(request).await).await;
     assert_eq!(status, 400);
     assert!(message.contains("model"), "{message}");
-    assert_eq!(vertex.requests().len(), before, "it went no further than the gateway");
+    assert_eq!(vertex.requests().len(), before, "the request was forwarded");
 }
 
 const MODELS: &str = r#"
@@ -622,7 +627,7 @@ async fn the_configuration_file_routes_models_and_lists_them() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(MODELS.as_bytes()).unwrap();
     let config = ["--config", file.path().to_str().unwrap()];
-    // The location is an option of `before`, which counts more than the file's.
+    // The location is an option of `before`, which takes precedence over the file's.
     let gateway = Gateway::before(&vertex, &config).await;
     for (model, path) in [
         ("fast", "/v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions"),
@@ -665,10 +670,10 @@ async fn the_configuration_file_routes_models_and_lists_them() {
     assert_eq!(get("/v1/models/f%61st").await.1["id"], "fast");
     let (status, error) = get("/v1/models/other").await;
     assert_eq!((status, error["error"]["code"].as_str()), (404, Some("model_not_found")));
-    assert_eq!(vertex.stats().api_requests, before, "Vertex AI was not asked");
+    assert_eq!(vertex.stats().api_requests, before, "no request went to Vertex AI");
 }
 
-/// What a chat with this model is sent to.
+/// The path at Vertex AI of a chat with this model.
 async fn path_of(gateway: &Gateway, vertex: &Emulator, model: &str) -> String {
     let body =
         serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "x" }] });
@@ -686,7 +691,7 @@ async fn model_ids(gateway: &Gateway) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_endpoint_is_found_by_its_name_and_found_again_when_it_was_made_anew() {
+async fn an_endpoint_is_found_by_its_name_and_found_again_after_it_was_recreated() {
     let mine = |id: &str| {
         let dns = format!("{id}.europe-west4-123456789012.prediction.vertexai.goog");
         EndpointInfo::dedicated(id, "my-llama", dns).location("europe-west4")
@@ -712,20 +717,20 @@ async fn an_endpoint_is_found_by_its_name_and_found_again_when_it_was_made_anew(
     let listed = || vertex.requests().iter().filter(|seen| seen.method == "GET").count();
     let lookups = async |more: usize| {
         let before = listed();
-        eventually("it was looked up again", || listed() >= before + more).await;
+        eventually("the endpoint is looked up again", || listed() >= before + more).await;
     };
-    // The first may have begun before the change, and the last may still be under way.
+    // The first lookup may have begun before the change, and the last may still be in flight.
     lookups(3).await;
     let found = async || path_of(&gateway, &vertex, "llama").await;
     assert_eq!(found().await, path("8"));
-    // What is not found any more stays as it was.
+    // If an endpoint is not found any more, its previous address is kept.
     vertex.set_endpoints([]);
     lookups(6).await;
     assert_eq!(found().await, path("8"));
 }
 
 #[tokio::test]
-async fn all_that_is_deployed_can_be_asked_for_by_name() {
+async fn all_deployed_endpoints_are_available_by_name() {
     let builder = Emulator::builder()
         .endpoint(EndpointInfo::shared("1", "twin"))
         .endpoint(EndpointInfo::shared("2", "twin"))
@@ -738,7 +743,7 @@ async fn all_that_is_deployed_can_be_asked_for_by_name() {
     file.write_all(MODELS.as_bytes()).unwrap();
     let config = file.path().to_str().unwrap();
     let gateway = Gateway::before(&vertex, &["--config", config, "--discover-endpoints"]).await;
-    // Those of the file, which count more; then the regions of the file's models, too.
+    // The models of the file take precedence. The locations of these models are searched, too.
     let ids = model_ids(&gateway).await;
     assert_eq!(ids, ["fast", "emulated-shared", "emulated-dedicated", "1", "2", "3", "far"]);
     let path = |location: &str, id: &str| {
@@ -750,7 +755,7 @@ async fn all_that_is_deployed_can_be_asked_for_by_name() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_found_is_said_before_anything_is_served() {
+async fn a_name_that_is_not_found_is_an_error_at_the_start() {
     let vertex = Emulator::start().await.unwrap();
     let (url, mut key) = (vertex.url(), tempfile::NamedTempFile::new().unwrap());
     key.write_all(vertex.service_account_key().as_bytes()).unwrap();
@@ -765,7 +770,7 @@ async fn a_name_that_is_not_found_is_said_before_anything_is_served() {
         let args = ["--project", "p1", "--location", location, "--upstream", &url];
         let args = [&args[..], &["--config", config, "--credentials"]].concat();
         let args = [&args[..], &[key.path().to_str().unwrap()]].concat();
-        let output = in_time("its end", command(&args).output()).await.unwrap();
+        let output = in_time("the end of the process", command(&args).output()).await.unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{error}");
         assert!(error.contains(why), "{error}");
@@ -774,7 +779,7 @@ async fn a_name_that_is_not_found_is_said_before_anything_is_served() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_used_is_said_before_anything_is_served() {
+async fn an_unusable_configuration_is_an_error_at_the_start() {
     for (text, why) in [
         ("projct = \"p\"", "unknown key `projct`: did you mean `project`?"),
         ("[[model]]\nname = \"a\"\nendpoint = \"1/2\"", "endpoint"),
@@ -793,7 +798,8 @@ async fn a_configuration_that_cannot_be_used_is_said_before_anything_is_served()
         let path = file.path().to_str().unwrap().to_owned();
         for first in [&[][..], &["check"][..]] {
             let args = [first, &["--config", &path, "--project", "p", "--location", "us-central1"]];
-            let output = in_time("its end", command(&args.concat()).output()).await.unwrap();
+            let output =
+                in_time("the end of the process", command(&args.concat()).output()).await.unwrap();
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{error}");
             assert!(error.contains(why), "{error}");
@@ -802,7 +808,7 @@ async fn a_configuration_that_cannot_be_used_is_said_before_anything_is_served()
 }
 
 #[tokio::test]
-async fn a_stream_passes_chunk_by_chunk_over_http1_and_http2() {
+async fn a_stream_is_forwarded_chunk_by_chunk_over_http1_and_http2() {
     for http in [Http::One, Http::Two] {
         let vertex = Emulator::start().await.unwrap();
         let stream = StreamBehavior {
@@ -834,14 +840,14 @@ async fn a_signal_lets_running_requests_finish() {
     let mut body = gateway.call(chat_stream("to the end")).await.into_body();
     in_time("a chunk", body.frame()).await.unwrap().unwrap();
     gateway.terminate();
-    // No new connection is taken from then on.
+    // From then on, no new connection is accepted.
     in_time("the listener is closed", async {
         while TcpStream::connect(gateway.addr).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
-    let rest = in_time("the rest of an answer", body.collect()).await.unwrap().to_bytes();
+    let rest = in_time("the rest of a response", body.collect()).await.unwrap().to_bytes();
     assert!(rest.ends_with(b"data: [DONE]\n\n"), "{rest:?}");
     assert_eq!(gateway.ended().await.code(), Some(0));
     assert_eq!(vertex.stats().streams.completed, 1);
@@ -855,7 +861,7 @@ async fn a_thousand_slow_streams_run_at_once_and_a_revocation_fails_none() {
     gateway.call(chat("warm")).await;
     vertex.revoke_tokens();
     vertex.reset_stats();
-    // They all stay open until the last one has come.
+    // All streams stay open until the last one has begun.
     let stream = StreamBehavior {
         chunk_delay: Duration::from_secs(600),
         chunks: Some(3),
@@ -870,7 +876,7 @@ async fn a_thousand_slow_streams_run_at_once_and_a_revocation_fails_none() {
                 let (parts, body) = chat_stream("x").into_parts();
                 let mut request = Request::from_parts(parts, ReplayBody::plain(body));
                 *request.uri_mut() = format!("http://{addr}/v1/chat/completions").parse().unwrap();
-                let answer = in_time("an answer", client.request(request)).await.unwrap();
+                let answer = in_time("a response", client.request(request)).await.unwrap();
                 assert_eq!(answer.status(), StatusCode::OK);
                 let mut body = answer.into_body();
                 in_time("a chunk", body.frame()).await.unwrap().unwrap();

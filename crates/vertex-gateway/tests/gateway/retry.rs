@@ -1,4 +1,4 @@
-//! Retries and failover of `vertex-gateway`, as its users meet them.
+//! Retries and failover of `vertex-gateway`, from a user's view.
 
 use std::{io::Write as _, process::Stdio};
 
@@ -30,7 +30,7 @@ fn attempts(answer: &Response<Incoming>) -> &str {
     answer.headers()["x-vertex-gateway-attempts"].to_str().unwrap()
 }
 
-/// Where requests went, the first one first.
+/// The locations of the requests, the first one first.
 fn locations(vertex: &Emulator) -> Vec<String> {
     let location = |path: &str| path.split('/').nth(5).unwrap().to_owned();
     vertex.requests().iter().map(|seen| location(&seen.path)).collect()
@@ -50,7 +50,7 @@ async fn ask(gateway: &Gateway) -> Response<Incoming> {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_again_unless_it_was_asked_for() {
+async fn without_max_attempts_no_request_is_retried() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(503) });
@@ -66,7 +66,7 @@ async fn a_rate_limit_is_waited_for_and_each_attempt_is_counted() {
     fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(429) });
     let answer = gateway.call(chat("x")).await;
     assert_eq!((answer.status(), attempts(&answer)), (StatusCode::OK, "2"));
-    // Longer than the longest wait: that is for the client to decide.
+    // This delay exceeds the longest wait of the gateway, so the client has to decide.
     let delay = Some("31s".to_owned());
     fail(&vertex, ApiFault { retry_delay: delay, ..ApiFault::new(429) });
     let answer = gateway.call(chat("x")).await;
@@ -75,7 +75,7 @@ async fn a_rate_limit_is_waited_for_and_each_attempt_is_counted() {
 }
 
 #[tokio::test]
-async fn the_next_location_serves_what_the_first_one_cannot_and_stays_the_first_choice() {
+async fn the_next_location_serves_after_a_429_and_stays_the_first_choice() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = before(&vertex, TWO_PLACES, &["--max-attempts", "2"]).await;
     let location = Some("us-central1".to_owned());
@@ -86,7 +86,7 @@ async fn the_next_location_serves_what_the_first_one_cannot_and_stays_the_first_
     assert_eq!((answer.status(), attempts(&answer)), (StatusCode::OK, "1"));
     assert_eq!(locations(&vertex), ["us-central1", "us-east4", "us-east4"]);
 
-    // Where there is no other one, the failure is the answer.
+    // If no other location can serve, the client gets the failure.
     fail(&vertex, ApiFault::new(503));
     let answer = ask(&gateway).await;
     assert_eq!((answer.status(), attempts(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "2"));
@@ -108,7 +108,7 @@ async fn a_list_of_locations_that_is_never_used_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_not_passed_on_says_nothing_of_the_one_that_was() {
+async fn a_discarded_response_does_not_affect_the_outcome_of_the_forwarded_one() {
     let vertex = Emulator::start().await.unwrap();
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", upstream.local_addr().unwrap());
@@ -137,7 +137,7 @@ async fn an_answer_that_was_not_passed_on_says_nothing_of_the_one_that_was() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_refused_here_was_not_attempted() {
+async fn a_request_that_the_gateway_refuses_has_no_attempts() {
     let vertex = Emulator::start().await.unwrap();
     for most in ["1", "3"] {
         let options = ["--max-attempts", most, "--log-format", "json"];

@@ -1,4 +1,4 @@
-//! What operators see of `vertex-gateway`: its log, its metrics, its health.
+//! The view of operators on `vertex-gateway`: its log, its metrics, its health.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,7 @@ use crate::common::{
 };
 
 const MODEL: &str = "google/gemini-2.5-flash";
-/// In what is asked and so in what is answered; nowhere else.
+/// A text in requests, and so in responses, that must be nowhere else.
 const CONTENT: &str = "content-of-the-conversation";
 
 /// A gateway with an admin listener, and its log.
@@ -79,7 +79,7 @@ impl Watched {
         Metrics::parse(&text)
     }
 
-    /// In the form that is accepted, with its type.
+    /// The metrics in the accepted format, with their media type.
     async fn metrics_as(&self, accept: Option<&str>) -> (String, String) {
         let mut request = Request::get("/metrics").body(Full::default()).unwrap();
         if let Some(accept) = accept {
@@ -91,12 +91,12 @@ impl Watched {
         (kind, text(answer).await)
     }
 
-    /// The metrics as soon as so many requests have ended.
+    /// The metrics once this many requests have ended.
     async fn metrics_after(&self, requests: f64) -> Metrics {
         self.metrics_when("vertex_gateway_requests_total", &[], requests).await
     }
 
-    /// The metrics as soon as one has come to a value.
+    /// The metrics once a metric has reached a value.
     async fn metrics_when(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Metrics {
         for _ in 0..2000 {
             let metrics = self.metrics().await;
@@ -105,7 +105,7 @@ impl Watched {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("{name} never came to {value}: {:?}", self.metrics().await.samples);
+        panic!("{name} never reached {value}: {:?}", self.metrics().await.samples);
     }
 
     async fn until_readiness(&self, expected: (u16, &str)) {
@@ -125,7 +125,7 @@ async fn call(addr: SocketAddr, request: Request<Full<Bytes>>) -> Response<Incom
     let path = head.uri.path_and_query().unwrap().clone();
     head.uri = format!("http://{addr}{path}").parse().unwrap();
     let request = Request::from_parts(head, ReplayBody::plain(body));
-    in_time("an answer", client(Http::One).request(request)).await.unwrap()
+    in_time("a response", client(Http::One).request(request)).await.unwrap()
 }
 
 fn ask(model: &str) -> Request<Full<Bytes>> {
@@ -134,14 +134,14 @@ fn ask(model: &str) -> Request<Full<Bytes>> {
     request.body(Full::from(body.to_string())).unwrap()
 }
 
-/// All that a JSON log has said.
+/// All lines of a JSON log so far.
 struct Log {
     lines: gateway::Log,
     all: String,
 }
 
 impl Log {
-    /// The line of the next request that ended.
+    /// The line of the next request that ends.
     async fn request(&mut self) -> Value {
         loop {
             let line = self.lines.line().await.unwrap();
@@ -155,14 +155,14 @@ impl Log {
         }
     }
 
-    /// That line, without what is different each time.
+    /// The line of the next request, without values that differ each time.
     async fn steady(&mut self) -> Value {
         let mut line = self.request().await;
         let fields = line.as_object_mut().unwrap();
         for name in ["timestamp", "level", "message", "target"] {
             fields.remove(name).expect(name);
         }
-        // What is an error has one; each has its own.
+        // Every error has a message of its own, and nothing else has one.
         let reason = fields.remove("error_message");
         let status = fields["status"].as_u64().unwrap();
         let left = fields["end"] == "client_closed" && !fields.contains_key("error_code");
@@ -181,17 +181,17 @@ fn billed(usage: &Value) -> u64 {
     usage["total_tokens"].as_u64().unwrap() - usage["prompt_tokens"].as_u64().unwrap()
 }
 
-/// What `/metrics` says.
+/// The content of `/metrics`.
 #[derive(Debug)]
 struct Metrics {
     /// Names and kinds of the families.
     families: BTreeMap<String, String>,
-    /// Each with its labels.
+    /// Each sample with its labels.
     samples: Vec<(String, BTreeMap<String, String>, f64)>,
 }
 
 impl Metrics {
-    /// As strict as Prometheus; label values here have no `,` and no `}`.
+    /// A parser as strict as Prometheus. Label values here contain no `,` and no `}`.
     fn parse(text: &str) -> Self {
         let text = text.strip_suffix("# EOF\n").expect("the end");
         let (mut families, mut samples) = (BTreeMap::new(), Vec::new());
@@ -217,7 +217,7 @@ impl Metrics {
         Self { families, samples }
     }
 
-    /// Of all series with these labels.
+    /// The sum over all series with these labels.
     fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let of = |(sample, has, _): &&(String, BTreeMap<String, String>, f64)| {
             sample == name && labels.iter().all(|(k, v)| has.get(*k).is_some_and(|has| has == v))
@@ -236,7 +236,7 @@ impl Metrics {
         self.samples.iter().filter_map(|(_, has, _)| has.get(label)).map(String::as_str).collect()
     }
 
-    /// The names that queries may have.
+    /// The names that queries may use.
     fn names(&self) -> BTreeSet<String> {
         let names = self.families.iter().flat_map(|(name, kind)| {
             let suffixes: &[&str] = match kind.as_str() {
@@ -283,7 +283,7 @@ async fn each_request_has_a_line_without_its_content() {
         })
     };
 
-    // A whole answer.
+    // A complete response.
     let answer = text(watched.call(chat(CONTENT)).await).await;
     let usage = usage_of(&answer);
     let expected = with(at_vertex(200, "complete"), usage.clone());
@@ -311,7 +311,7 @@ async fn each_request_has_a_line_without_its_content() {
         with(expected, json!({ "bytes_sent": answer.len(), "token_replay": "replayed" }));
     assert_eq!(log.steady().await, expected);
 
-    // A refusal, of a path with a key in its query.
+    // A refusal, for a path with a key in its query.
     let request = Request::post("/v1/images/generations?key=SECRET-IN-A-QUERY");
     let answer = watched.call(request.body(Full::from(CONTENT)).unwrap()).await;
     let answer = text(answer).await;
@@ -322,7 +322,7 @@ async fn each_request_has_a_line_without_its_content() {
     });
     assert_eq!(line, expected);
 
-    // An answer of the gateway's own that is no error, and one without a body.
+    // A response of the gateway itself that is no error, and one without a body.
     for (method, sent) in [("GET", true), ("HEAD", false)] {
         let request = Request::builder().method(method).uri("/v1/models").body(Full::default());
         let answer = text(watched.call(request.unwrap()).await).await;
@@ -349,7 +349,7 @@ async fn each_request_has_a_line_without_its_content() {
     let expected = with(at_vertex(200, "client_closed"), json!({ "bytes_sent": first.len() }));
     assert_eq!(log.steady().await, expected);
 
-    // One that leaves before there is an answer.
+    // A client that leaves before there is a response.
     vertex.reset_stats();
     let silent =
         StreamBehavior { first_byte_delay: Duration::from_secs(600), ..StreamBehavior::default() };
@@ -362,7 +362,7 @@ async fn each_request_has_a_line_without_its_content() {
     let expected = with(at_vertex(499, "client_closed"), json!({ "bytes_sent": 0 }));
     assert_eq!(log.steady().await, expected);
 
-    // One that leaves in the middle of its own request, of which nothing is sent.
+    // A client that leaves in the middle of its own request, which is not forwarded at all.
     vertex.set_faults(Faults::default());
     let mut socket = TcpStream::connect(watched.gateway.addr).await.unwrap();
     let head = format!(
@@ -374,9 +374,9 @@ async fn each_request_has_a_line_without_its_content() {
     let line = log.steady().await;
     assert_eq!((&line["status"], &line["error_code"]), (&json!(499), &json!("incomplete_request")));
     assert_eq!((&line["end"], &line["attempts"]), (&json!("client_closed"), &Value::Null));
-    assert!(!log.all.contains("no answer from upstream"), "{}", log.all);
+    assert!(!log.all.contains("no response from upstream"), "{}", log.all);
 
-    // A stream that breaks off.
+    // A stream that is closed early.
     let cut = StreamBehavior { cut_after: Some(2), ..StreamBehavior::default() };
     pace(&vertex, cut);
     let answer = watched.call(chat_stream(CONTENT)).await.into_body();
@@ -392,7 +392,7 @@ async fn each_request_has_a_line_without_its_content() {
     while let Some(line) = log.lines.line().await {
         log.all += &line;
     }
-    assert!(log.all.contains("access token fetched"), "it was a verbose log: {}", log.all);
+    assert!(log.all.contains("access token fetched"), "the log was not verbose: {}", log.all);
     for secret in [CONTENT, "SECRET-IN-A-QUERY", "sk-placeholder", "ya29.", "PRIVATE KEY", "Bearer"]
     {
         assert!(!log.all.contains(secret), "{secret:?} in {}", log.all);
@@ -400,7 +400,7 @@ async fn each_request_has_a_line_without_its_content() {
 }
 
 #[tokio::test]
-async fn the_name_of_a_key_is_seen_and_never_the_key() {
+async fn the_name_of_a_key_is_logged_and_never_the_key() {
     let vertex = Emulator::start().await.unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"team-a:the-key-of-team-a-0123456789\n").unwrap();
@@ -446,7 +446,7 @@ async fn the_text_log_has_the_same_fields() {
 }
 
 #[tokio::test]
-async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() {
+async fn only_log_peer_address_adds_the_peer_to_each_line() {
     let vertex = Emulator::start().await.unwrap();
     let pair = Authority::new().server();
     let folder = tempfile::tempdir().unwrap();
@@ -476,7 +476,7 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
             let line = loop {
                 let line = log.lines.until(message).await;
                 let line: Value = serde_json::from_str(&line).unwrap();
-                // The head that was too long may be given up only now.
+                // The request head that was too long may be refused only now.
                 if !earlier.iter().any(|(earlier, _)| line["peer_address"] == *earlier) {
                     break line;
                 }
@@ -484,7 +484,7 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
             let peer = asked.then(|| json!(peer.0));
             assert_eq!(line["peer_address"], peer.unwrap_or_default(), "{line}");
         }
-        // Over HTTP/2, of a client that does not tell its port.
+        // Over HTTP/2, where the test does not know the port of the client.
         text(watched.gateway.call_over(Http::Two, &mut chat("x")).await).await;
         let line = log.lines.until("/v1/chat/completions").await;
         assert_eq!(line.contains(r#""peer_address":"127.0.0.1:"#), asked, "{line}");
@@ -503,7 +503,7 @@ async fn who_asked_is_in_each_line_if_that_is_asked_for_and_in_none_otherwise() 
 }
 
 #[tokio::test]
-async fn the_line_of_an_error_says_why_and_quotes_nothing_of_the_conversation() {
+async fn the_line_of_an_error_has_its_reason_and_nothing_of_the_conversation() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--log-format", "short"]).await;
     let mut log = watched.log();
@@ -520,7 +520,7 @@ async fn the_line_of_an_error_says_why_and_quotes_nothing_of_the_conversation() 
 }
 
 #[tokio::test]
-async fn a_request_has_its_clients_id_or_a_new_one() {
+async fn a_request_keeps_a_valid_id_of_its_client_or_gets_a_new_one() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
     let mut log = watched.log();
@@ -554,7 +554,7 @@ async fn a_request_has_its_clients_id_or_a_new_one() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_client_writes_makes_a_line_long() {
+async fn long_values_of_a_client_are_shortened_in_the_log() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
     let mut log = watched.log();
@@ -606,7 +606,7 @@ async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
         }
         let request = request.body(Full::from(body.to_string())).unwrap();
         let answer = text(watched.call(request).await).await;
-        // Of a stream the last event with a usage.
+        // In a stream, the last event with a usage counts.
         let lines = answer.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line));
         let usage = lines
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -677,7 +677,7 @@ async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
 }
 
 #[tokio::test]
-async fn metrics_count_exactly_what_was_sent() {
+async fn metrics_count_each_request_exactly_once() {
     let vertex = Emulator::start().await.unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"[[model]]\nname = \"fast\"\nmodel = \"google/gemini-2.5-flash\"\n").unwrap();
@@ -697,13 +697,13 @@ async fn metrics_count_exactly_what_was_sent() {
             serde_json::from_str(&text(watched.call(chat("x")).await).await).unwrap();
         input += answer["usage"]["prompt_tokens"].as_u64().unwrap();
         output += billed(&answer["usage"]);
-        // The same once more, as a stream.
+        // The same request as a stream.
         text(watched.call(chat_stream("x")).await).await;
     }
     vertex.revoke_tokens();
     text(watched.call(ask("fast")).await).await;
     vertex.set_faults(Faults { api: Some(ApiFault::new(403)), ..Faults::default() });
-    // Of the table, and of nowhere.
+    // One model is in the table, the other is unknown.
     text(watched.call(ask("fast")).await).await;
     text(watched.call(ask("nowhere/\"},model=\"x")).await).await;
     vertex.clear_faults();
@@ -780,7 +780,7 @@ async fn retries_and_failovers_are_counted() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_not_there_has_a_code() {
+async fn an_unknown_model_has_an_error_code() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
     let mut log = watched.log();
@@ -793,7 +793,7 @@ async fn a_model_that_is_not_there_has_a_code() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_counted() {
+async fn requests_in_flight_are_counted() {
     let vertex = Emulator::start().await.unwrap();
     let options = ["--max-concurrent-requests", "2", "--workers", "1"];
     let watched = Watched::start(&vertex, &options).await;
@@ -820,7 +820,7 @@ async fn what_is_under_way_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_client_makes_labels_without_end() {
+async fn the_number_of_labels_is_bounded() {
     let long = format!("google/{}", "x".repeat(200));
     let models = (0..205).map(|number| format!("google/model-{number}"));
     let models: Vec<String> = [long].into_iter().chain(models).collect();
@@ -834,7 +834,7 @@ async fn no_client_makes_labels_without_end() {
     let metrics = watched.metrics_after(206.0).await;
     assert_eq!(metrics.labels("model").len(), 101);
     assert_eq!(metrics.sum("vertex_gateway_requests_total", &[("model", "other")]), 106.0);
-    // One that is used again and again is told from them.
+    // A model with repeated requests gets a label of its own.
     for _ in 0..10 {
         text(watched.call(ask("google/model-204")).await).await;
     }
@@ -843,8 +843,8 @@ async fn no_client_makes_labels_without_end() {
     assert_eq!(metrics.sum("vertex_gateway_requests_total", &again), 2.0);
 }
 
-/// The text format 0.0.4, as strictly as Prometheus' own checker reads it: a family begins with its help
-/// and its kind, has samples of its own names alone, and comes once.
+/// Checks the text format 0.0.4 as strictly as Prometheus' own checker: each family begins with its
+/// help and its type, has only samples of its own names, and occurs once.
 fn check_text_format(text: &str) -> BTreeMap<String, (String, usize)> {
     let mut families: BTreeMap<String, (String, usize)> = BTreeMap::new();
     let (mut help, mut current) = (None, String::new());
@@ -880,7 +880,7 @@ fn check_text_format(text: &str) -> BTreeMap<String, (String, usize)> {
 }
 
 #[tokio::test]
-async fn metrics_are_text_unless_the_scraper_likes_openmetrics_better() {
+async fn metrics_are_text_unless_the_scraper_prefers_openmetrics() {
     let vertex = Emulator::start().await.unwrap();
     let watched = Watched::start(&vertex, &[]).await;
     text(watched.call(chat("x")).await).await;
@@ -902,7 +902,7 @@ async fn metrics_are_text_unless_the_scraper_likes_openmetrics_better() {
 }
 
 #[tokio::test]
-async fn it_is_ready_while_it_has_a_token_that_lives() {
+async fn a_sidecar_is_ready_while_its_token_is_valid() {
     let vertex = Emulator::start().await.unwrap();
     let failing = TokenBehavior {
         expires_in: json!(2),
@@ -924,7 +924,7 @@ async fn it_is_ready_while_it_has_a_token_that_lives() {
 }
 
 #[tokio::test]
-async fn it_is_not_ready_while_it_drains_and_says_so_to_the_end() {
+async fn a_draining_sidecar_is_not_ready_and_reports_so_until_its_end() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--drain-timeout", "0"]).await;
     watched.until_readiness((200, "ready")).await;
@@ -944,7 +944,7 @@ async fn it_is_not_ready_while_it_drains_and_says_so_to_the_end() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_answers_what_it_has() {
+async fn the_admin_listener_serves_only_its_own_paths_and_methods() {
     let vertex = Emulator::start().await.unwrap();
     let watched = Watched::start(&vertex, &[]).await;
     for path in ["/metrics", "/healthz", "/readyz"] {
@@ -960,7 +960,7 @@ async fn the_admin_listener_answers_what_it_has() {
     for path in ["/", "/v1/models", "/metrics/", "/healthz/x"] {
         assert_eq!(watched.admin("GET", path).await.0, 404, "{path}");
     }
-    // And clients do not reach it.
+    // The listener for clients does not serve these paths.
     for path in ["/metrics", "/healthz", "/readyz"] {
         let request = Request::get(path).body(Full::default()).unwrap();
         assert_eq!(watched.call(request).await.status(), 404, "{path}");
@@ -968,7 +968,7 @@ async fn the_admin_listener_answers_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_page_that_was_pointed_at_the_admin_listener_by_its_name_reads_nothing() {
+async fn a_foreign_host_name_is_refused_by_the_admin_listener() {
     let vertex = Emulator::start().await.unwrap();
     let watched = Watched::start(&vertex, &["--allowed-host", "metrics.example"]).await;
     for (host, status) in [("evil.example", 403), ("metrics.example", 200), ("localhost", 200)] {
@@ -978,7 +978,7 @@ async fn a_page_that_was_pointed_at_the_admin_listener_by_its_name_reads_nothing
 }
 
 #[tokio::test]
-async fn an_admin_address_that_does_not_work_is_a_sentence() {
+async fn an_unusable_admin_address_is_one_sentence() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (addr, said) in [
@@ -986,7 +986,7 @@ async fn an_admin_address_that_does_not_work_is_a_sentence() {
         (&taken, "choose another address with --admin-listen"),
     ] {
         let args = ["--emulator", "--listen", "127.0.0.1:0", "--admin-listen", addr];
-        let output = in_time("its end", command(&args).output()).await.unwrap();
+        let output = in_time("the end of the process", command(&args).output()).await.unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.lines().last().unwrap().contains(said), "{stderr}");
@@ -994,7 +994,7 @@ async fn an_admin_address_that_does_not_work_is_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scrapes_under_load_are_whole_and_only_grow() {
+async fn scrapes_under_load_are_complete_and_only_grow() {
     let vertex = Emulator::start().await.unwrap();
     let watched = Watched::start(&vertex, &[]).await;
     let addr = watched.gateway.addr;
@@ -1026,8 +1026,8 @@ async fn scrapes_under_load_are_whole_and_only_grow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_nobody_reads_stalls_nobody() {
-    // A pipe holds 64 KiB, and so does the buffer before it.
+async fn a_log_without_a_reader_stalls_no_request() {
+    // A pipe holds 64 KiB, and so does the buffer in front of it.
     const REQUESTS: usize = 600;
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
@@ -1047,11 +1047,11 @@ async fn a_log_that_nobody_reads_stalls_nobody() {
     for _ in 0..REQUESTS {
         assert_eq!(log.request().await["status"], 404);
     }
-    assert!(log.all.len() > 2 * (64 << 10), "they did not fit: {}", log.all.len());
+    assert!(log.all.len() > 2 * (64 << 10), "the lines fit into the buffers: {}", log.all.len());
 }
 
 #[tokio::test]
-async fn a_closed_standard_error_stops_nothing() {
+async fn a_closed_standard_error_fails_no_request() {
     let vertex = Emulator::start().await.unwrap();
     let mut watched = Watched::start(&vertex, &[]).await;
     drop(watched.log());
@@ -1064,7 +1064,7 @@ async fn a_closed_standard_error_stops_nothing() {
     let mut command = command(&["--listen", "nowhere", "--project", "p", "--location", "global"]);
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     drop(child.stderr.take());
-    assert_eq!(in_time("its end", child.wait()).await.unwrap().code(), Some(2));
+    assert_eq!(in_time("the end of the process", child.wait()).await.unwrap().code(), Some(2));
 }
 
 /// Each string under a key of this name, anywhere in the document.
@@ -1085,7 +1085,7 @@ fn words(query: &str) -> impl Iterator<Item = &str> {
 }
 
 #[tokio::test]
-async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
+async fn the_dashboard_and_the_manual_name_exactly_the_existing_metrics() {
     let vertex = Emulator::start().await.unwrap();
     let watched = Watched::start(&vertex, &[]).await;
     vertex.revoke_tokens();
@@ -1098,7 +1098,7 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
         .iter()
         .flat_map(|(_, labels, _)| labels.keys().map(String::as_str))
         .collect();
-    // Prometheus adds it.
+    // Prometheus adds this label.
     labels.insert("instance");
 
     let dashboard = include_str!("../../../../deploy/grafana/vertex-gateway.json");
@@ -1136,7 +1136,7 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
             assert!(labels.contains(label), "no metric has the label {label}: {legend}");
         }
     }
-    // And nothing is watched in vain.
+    // Every metric has a panel.
     for (family, kind) in &metrics.families {
         let is_shown = shown.iter().any(|name| name.starts_with(family.as_str()));
         assert!(is_shown, "no panel shows the {kind} {family}");
@@ -1170,5 +1170,9 @@ async fn the_dashboard_and_the_manual_name_the_metrics_that_there_are() {
             assert_eq!(words(row[2]).collect::<BTreeSet<_>>(), has, "{name}");
         }
     }
-    assert_eq!(documented.len(), metrics.families.len(), "the manual has what there is not");
+    assert_eq!(
+        documented.len(),
+        metrics.families.len(),
+        "the manual has metrics that do not exist"
+    );
 }

@@ -1,7 +1,7 @@
-//! An hour of all that happens, compressed: tokens live for 5 s and are revoked, one request in a
-//! hundred has each kind of trouble, and each has the answer that it must have.
+//! An hour of mixed traffic, compressed: tokens live for 5 s and are revoked, one request in a
+//! hundred meets each kind of trouble, and each request must have the outcome of its kind.
 //!
-//! `GATEWAY_HOUR_SECONDS` makes it longer than the minute that it takes.
+//! By default the test takes about a minute; `GATEWAY_HOUR_SECONDS` makes it longer.
 
 use std::{
     collections::BTreeMap,
@@ -27,37 +27,38 @@ use crate::common::{
     vitals::{Admin, Vitals},
 };
 
-/// As long as a token lives. It is replaced at the half of its life, and up to an eighth later.
+/// The lifetime of a token. A token is replaced at half of its lifetime, or up to an eighth later.
 const LIFE: Duration = Duration::from_secs(5);
-/// SDKs at work, each on connections of its own.
+/// The number of SDKs at work, each on connections of its own.
 const CLIENTS: usize = 12;
 const MODEL: &str = "google/gemini-2.5-flash";
 const ALICE: &str = "sk-alice-0123456789abcdef";
 const BOB: &str = "sk-bob-0123456789abcdef";
 const CONFIG: &str = "[[client]]\nname = \"bob\"\nmodels = [\"google/gemini-*\"]\n";
 
-/// What is asked for, and so what must come of it.
+/// The kind of a request, which determines its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Ask {
     Chat,
     Stream,
     Embeddings,
-    /// One at a time, and each time it is sent.
+    /// Requests of this kind meet one trouble, the same on each attempt unless its name ends with
+    /// `-once`.
     Trouble(&'static str),
-    /// A stream that breaks.
+    /// A stream that the upstream aborts.
     Cut,
     Stranger,
-    /// A model that is not the key's.
+    /// A model that the rules of the key do not allow.
     Forbidden,
-    /// A model that nobody has.
+    /// A model that does not exist.
     Unknown,
     Garbage,
 }
 
 impl Ask {
-    /// Of a hundred in a row, each kind of trouble and of mistake has one.
+    /// Each kind of trouble and of mistake occurs once in a hundred requests in a row.
     fn of(number: usize) -> Self {
-        // Mixed, and each of the hundred once.
+        // The product mixes the kinds: each of the hundred remainders occurs once.
         match number * 37 % 100 {
             0 => Self::Trouble("busy"),
             1 => Self::Trouble("busy-once"),
@@ -77,7 +78,7 @@ impl Ask {
         }
     }
 
-    /// The status, the code of the error, and how often it was sent.
+    /// The status, the code of the error, and the number of attempts.
     fn outcome(self) -> (u16, &'static str, Option<&'static str>) {
         match self {
             Self::Chat | Self::Stream | Self::Embeddings | Self::Cut => (200, "", Some("1")),
@@ -100,7 +101,7 @@ struct Sdk {
     addr: SocketAddr,
     asked: usize,
     seen: BTreeMap<Ask, u64>,
-    /// The answers that were not what they must be.
+    /// Descriptions of the responses that differ from the expected outcome.
     wrong: Vec<String>,
 }
 
@@ -132,7 +133,7 @@ impl Sdk {
             Ask::Cut => format!("[cut] {question}"),
             _ => question,
         };
-        // Bob has only some models; a stranger has no key.
+        // Bob may use only some models. A stranger has no valid key.
         let key = match ask {
             Ask::Stranger => "sk-nobody-0123456789abcdef",
             Ask::Forbidden => BOB,
@@ -167,9 +168,9 @@ impl Sdk {
             .header("x-request-id", id)
             .body(ReplayBody::plain(Full::from(body)))
             .unwrap();
-        let answer = in_time("an answer", self.client.request(request)).await;
+        let answer = in_time("a response", self.client.request(request)).await;
         let (head, body) = answer.map_err(|error| format!("{error:?}"))?.into_parts();
-        let body = in_time("the rest of an answer", body.collect()).await;
+        let body = in_time("the rest of a response", body.collect()).await;
         let body = body.map_err(|error| format!("{error:?}"))?.to_bytes();
         let body = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
         let attempts = head.headers.get("x-vertex-gateway-attempts");
@@ -179,7 +180,7 @@ impl Sdk {
             return Err(format!("{} after {attempts:?} attempts: {body}", head.status));
         }
         let right = match ask {
-            // The beginning of the right answer, and then an error in OpenAI's form.
+            // The beginning of the right text, and then an error in OpenAI's form.
             Ask::Cut => said_until_the_break(body)
                 .is_some_and(|begun| !begun.is_empty() && echo(&content).starts_with(&begun)),
             Ask::Stream => said(body) == Some(echo(&content)),
@@ -199,7 +200,7 @@ impl Sdk {
     }
 }
 
-/// A vector of length 1, for as much text as was sent.
+/// Whether this is a vector of length 1 with the usage of the text that was sent.
 fn is_embedding(answer: &Value, content: &str) -> bool {
     let vector: Vec<f64> =
         serde_json::from_value(answer["data"][0]["embedding"].clone()).unwrap_or_default();
@@ -208,15 +209,16 @@ fn is_embedding(answer: &Value, content: &str) -> bool {
     vector.len() == 16 && (length - 1.0).abs() < 1e-3 && answer["usage"]["prompt_tokens"] == tokens
 }
 
-/// When tokens were minted and revoked, as the emulator has it.
+/// Tokens that were minted or revoked, according to the emulator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
     Mint,
     Revocation,
 }
 
-/// Writes it down, and revokes: three times soon after the start, then each 32 s, for one forced
-/// refresh is earned in 30. Always a token that was just minted, which nobody replaces by itself.
+/// Records both, and revokes tokens: three times soon after the start, then every 32 s, because one
+/// forced refresh is earned in 30 s. The token revoked is always one that was just minted and is
+/// not yet due for replacement.
 async fn watch_tokens(vertex: Arc<Emulator>, events: Arc<Mutex<Vec<(Instant, Event)>>>) {
     let began = Instant::now();
     let mut revoke_at = (1..=3).map(|n| n * 7).chain((1..).map(|n| 21 + n * 32));
@@ -228,7 +230,7 @@ async fn watch_tokens(vertex: Arc<Emulator>, events: Arc<Mutex<Vec<(Instant, Eve
             events.lock().unwrap().push((Instant::now(), Event::Mint));
         }
         if now > mints && began.elapsed() > next {
-            // In use, so that nobody waits for it any more.
+            // By now the token is in use, and no request still waits for it.
             tokio::time::sleep(Duration::from_millis(300)).await;
             vertex.revoke_tokens();
             events.lock().unwrap().push((Instant::now(), Event::Revocation));
@@ -240,7 +242,7 @@ async fn watch_tokens(vertex: Arc<Emulator>, events: Arc<Mutex<Vec<(Instant, Eve
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behind() {
+async fn an_hour_of_mixed_traffic_gets_the_expected_responses_and_leaks_nothing() {
     let seconds = std::env::var("GATEWAY_HOUR_SECONDS").ok();
     let length = Duration::from_secs(seconds.map_or(65, |seconds| seconds.parse().unwrap()));
     let vertex = Arc::new(Emulator::start().await.unwrap());
@@ -264,7 +266,7 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     let keys = file("keys", &format!("alice:{ALICE}\nbob:{BOB}\n"));
     let config = file("gateway.toml", CONFIG);
     let options = ["--admin-listen", "127.0.0.1:0", "--max-attempts", "2", "--config", &config];
-    // As many on each machine: what a sidecar holds depends on its workers.
+    // The number of workers is fixed because the memory of a sidecar depends on it.
     let options = [&options[..], &["--client-key-file", &keys, "--workers", "2"]].concat();
     let (mut command, _key) = before(&vertex, &format!("http://{}", way.addr), &options);
     let log = folder.path().join("log");
@@ -274,7 +276,7 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
 
     let mut sdks: Vec<Sdk> = (0..CLIENTS).map(|number| Sdk::new(number, gateway.addr)).collect();
     let mut vitals = Vec::new();
-    // Warm after a quarter; what it takes from then on, it would take for months.
+    // The sidecar is warm after a quarter. If it grows from then on, it would grow for months.
     for part in [length / 4, length / 2, length / 4] {
         let until = Instant::now() + part;
         let mut work: JoinSet<Sdk> = sdks.into_iter().map(|sdk| sdk.work(until)).collect();
@@ -289,7 +291,7 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     }
     watching.abort();
 
-    // Every answer is the one that it must be.
+    // Every response is the expected one.
     let wrong: Vec<_> = sdks.iter().flat_map(|sdk| &sdk.wrong).collect();
     if !wrong.is_empty() {
         let log = fs::read_to_string(log).unwrap();
@@ -302,15 +304,15 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
             .filter(|line| line.contains("WARN"))
             .take(20)
             .for_each(|line| println!("{line}"));
-        panic!("{} wrong answers", wrong.len());
+        panic!("{} wrong responses", wrong.len());
     }
     let mut seen = BTreeMap::<Ask, u64>::new();
     for (ask, number) in sdks.iter().flat_map(|sdk| &sdk.seen) {
         *seen.entry(*ask).or_default() += number;
     }
     let all: u64 = seen.values().sum();
-    assert_eq!(seen.len(), 15, "each kind was there: {seen:?}");
-    // The sidecar has counted the same.
+    assert_eq!(seen.len(), 15, "each kind occurred: {seen:?}");
+    // The sidecar has counted the same numbers.
     let metrics = admin.metrics().await;
     let mut statuses = BTreeMap::<u16, u64>::new();
     for (ask, number) in &seen {
@@ -323,8 +325,8 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     }
     assert_eq!(metrics.sum("vertex_gateway_requests_total", ""), all as f64);
 
-    // Each mint has its reason: the first, a token at half its life, a revocation; and no token
-    // was used to its end.
+    // Each mint has its reason: the first request, a token at half of its lifetime, or a
+    // revocation. No token was used until its expiry.
     let mints = vertex.stats().token_mints;
     let events = events.lock().unwrap().clone();
     let revocations = events.iter().filter(|(_, event)| *event == Event::Revocation).count() as u64;
@@ -346,7 +348,7 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
     assert_eq!(refreshes("new_token"), mints);
     assert!(revocations >= 3 && mints > length.as_secs() / LIFE.as_secs(), "{mints} tokens");
 
-    // And nothing is left behind.
+    // Nothing is left behind.
     let [(warm, first), .., (end, last)] = vitals[..] else { unreachable!() };
     println!(
         "{all} requests in {length:?}: {statuses:?}; {mints} tokens = 1 + {due} due + {revocations} \
@@ -357,11 +359,12 @@ async fn an_hour_of_everything_is_answered_as_it_must_be_and_leaves_nothing_behi
         warm.files,
         end.files,
     );
-    // Buffers of connections and of the allocator come and go, about a MiB of them. More than that,
-    // a KiB that is left of each request: some 3,900 of them came in between.
+    // Buffers of connections and of the allocator come and go, about a MiB of them. A leak of one
+    // KiB for each request would exceed this limit: the two measurements are some 3,900 requests
+    // apart.
     assert!(end.memory < warm.memory + (3 << 20), "{vitals:?}");
-    // There are as many connections to Vertex AI as there were requests at a time, which depends on
-    // the machine.
+    // There are as many connections to Vertex AI as there were concurrent requests, which depends
+    // on the machine.
     assert!(last <= CLIENTS as f64, "{last} connections");
     let besides = |files: usize, connections: f64| files as f64 - connections;
     assert!(besides(end.files, last) <= besides(warm.files, first) + 4.0, "{vitals:?}");

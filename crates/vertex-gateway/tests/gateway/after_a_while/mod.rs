@@ -1,7 +1,8 @@
-//! `vertex-gateway` for longer than a moment: a thousand streams of a minute, and an hour of all
-//! that happens, compressed by tokens that live for seconds.
+//! `vertex-gateway` under load for a longer time: a thousand streams of a minute, and an hour of
+//! mixed traffic, compressed by tokens that live for seconds.
 //!
-//! They take the longest, and a name in front of all others has the test harness begin with them.
+//! These tests take the longest. The name of this module sorts before all others, so that the test
+//! harness starts them first.
 
 mod everything;
 mod streams;

@@ -1,4 +1,4 @@
-//! A thousand streams at a time, over TLS on both sides.
+//! A thousand concurrent streams, over TLS on both sides.
 
 use std::{
     fs,
@@ -33,14 +33,14 @@ use crate::common::{
     vitals::{Admin, Vitals},
 };
 
-/// Half of them over HTTP/1.1, half over HTTP/2.
+/// Half of the streams use HTTP/1.1, half HTTP/2.
 const STREAMS: usize = 1000;
-/// On one connection of a client over HTTP/2.
+/// Streams on one connection of a client over HTTP/2.
 const SHARED: usize = 100;
-/// At a time on their way to a first chunk: a handshake that waits for a thousand others to be made
-/// by one processor may be given up.
+/// The number of streams that may wait for their first chunk at a time. With one processor, a
+/// handshake that waits for a thousand others may time out.
 const BEGINNING: usize = 100;
-/// As long as all of a stream's chunks take.
+/// The time between the first and the last chunk of a stream.
 const LENGTH: Duration = Duration::from_secs(60);
 const CHUNKS: usize = 7;
 
@@ -61,7 +61,7 @@ async fn ask(
 ) -> Response<Incoming> {
     let path = request.uri().path_and_query().unwrap();
     *request.uri_mut() = format!("https://localhost:{}{path}", addr.port()).parse().unwrap();
-    in_time("an answer", client.request(request)).await.unwrap()
+    in_time("a response", client.request(request)).await.unwrap()
 }
 
 async fn chunk(body: &mut Incoming) -> Option<Bytes> {
@@ -71,7 +71,7 @@ async fn chunk(body: &mut Incoming) -> Option<Bytes> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    // As Google does, it offers HTTP/2 with 100 streams for each connection.
+    // Like Google, the emulator offers HTTP/2 with 100 streams for each connection.
     let vertex = Emulator::builder().tls(true).start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -93,7 +93,7 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
     let one = client(&authority, Version::HTTP_11);
     let twos: Vec<Https> =
         (0..STREAMS / 2 / SHARED).map(|_| client(&authority, Version::HTTP_2)).collect();
-    // The token, and a connection of each client over HTTP/2.
+    // These requests fetch the token and open a connection of each client over HTTP/2.
     for client in twos.iter().chain([&one]) {
         let answer = ask(client, addr, chat("before")).await;
         assert_eq!(answer.status(), StatusCode::OK);
@@ -130,7 +130,7 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
             while let Some(next) = chunk(&mut body).await {
                 stream.extend(next);
             }
-            // None has come to its end before all had begun.
+            // No stream ends before all have begun.
             assert!(*all_began.borrow_and_update(), "{number} ended before all had begun");
             ended.fetch_add(1, Relaxed);
             assert_eq!(said(std::str::from_utf8(&stream).unwrap()), Some(echo(&question)));
@@ -148,13 +148,13 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
     assert_eq!(ended.load(Relaxed), 0);
     all_began.send_replace(true);
 
-    // All of them are open; others are served beside them.
+    // All streams are open. Other requests are served beside them.
     let open = Vitals::of(&gateway);
     let metrics = admin.metrics().await;
     assert_eq!(metrics.sum("vertex_gateway_requests_in_flight", ""), STREAMS as f64);
     let connections = metrics.sum("vertex_gateway_upstream_connections", "");
     for number in 0..20 {
-        let question = format!("beside them {number}");
+        let question = format!("beside the streams {number}");
         let client = if number % 2 == 0 { &one } else { &twos[0] };
         let answer = text(ask(client, addr, chat(&question)).await).await;
         assert!(answer.contains(&format!("{}\"", echo(&question))), "{answer}");
@@ -186,11 +186,12 @@ async fn a_thousand_streams_of_a_minute_do_not_wait_for_each_other() {
     assert_eq!(stats.by_status, [(200, STREAMS as u64 + 20)].into());
     assert_eq!((stats.streams.completed, stats.streams.aborted, stats.token_mints), (1000, 0, 0));
 
-    // Back to where it was: at once what is under way, then the connections, as they are idle.
+    // Usage falls to its level before the streams: requests end at once, connections after their
+    // idle timeout.
     admin.until("vertex_gateway_requests_in_flight", |number| number == 0.0).await;
     drop((one, twos));
     admin.until("vertex_gateway_client_connections", |number| number == 0.0).await;
-    // A pool looks at its idle connections when it is used.
+    // A pool checks its idle connections only when it is used.
     let last = client(&authority, Version::HTTP_11);
     for _ in 0..1500 {
         let answer = ask(&last, addr, chat("afterwards")).await;

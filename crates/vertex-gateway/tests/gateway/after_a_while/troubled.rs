@@ -1,5 +1,5 @@
-//! A server on the way to Vertex AI that does what a request asks for: the trouble is a word in
-//! what the user says, so whoever asks knows what must come of it.
+//! A server between the sidecar and Vertex AI that causes the trouble named in a request's message,
+//! so that each test knows the outcome of its request.
 
 use std::{
     collections::HashSet,
@@ -45,7 +45,7 @@ pub(crate) struct Troubled {
 struct Way {
     behind: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
-    /// Bodies that had their trouble and get an answer the next time.
+    /// Bodies that had their trouble once and succeed the next time.
     had: Mutex<HashSet<Bytes>>,
 }
 
@@ -110,7 +110,7 @@ impl Way {
         let request = Request::from_parts(head, Full::from(body));
         let (head, body) = self.client.request(request).await.map_err(|_| Broken)?.into_parts();
         if trouble == "slow" {
-            // The credential was looked at before.
+            // By now the sidecar has checked the credential.
             tokio::time::sleep(Duration::from_millis(1500)).await;
         }
         let body = match trouble {
@@ -120,7 +120,7 @@ impl Way {
                 let (mut sender, cut) = Channel::new(1);
                 tokio::spawn(async move {
                     let _ = sender.send(first).await;
-                    // hyper throws away what it has not written when a body breaks.
+                    // hyper discards unwritten data when a body fails.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     sender.abort(Broken);
                 });
@@ -132,7 +132,7 @@ impl Way {
     }
 }
 
-/// The word in brackets at the beginning of what was said.
+/// The word in brackets at the beginning of the message.
 fn trouble(body: &[u8]) -> String {
     let asked: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let said = asked["messages"][0]["content"].as_str().unwrap_or_default();

@@ -1,8 +1,9 @@
-//! `vertex-gateway check` and `vertex-gateway token`, as their users meet them, in worlds that are
-//! broken in one place each.
+//! `vertex-gateway check` and `vertex-gateway token` from a user's view, on simulated machines with
+//! one fault each.
 //!
-//! What `check` says in each is in `tests/gateway/snapshots/`, to be read. After a change, look at
-//! what `cargo insta review` shows, or run with `INSTA_UPDATE=always` and look at the difference.
+//! The expected output of `check` is in `tests/gateway/snapshots/`, to be read. After a change,
+//! review the difference with `cargo insta review`, or run with `INSTA_UPDATE=always` and look at
+//! the difference.
 
 mod secrets;
 mod token;
@@ -27,14 +28,14 @@ fn reason(status: u16, reason: &str) -> ApiFault {
 }
 
 #[tokio::test]
-async fn where_all_is_well_every_line_holds() {
+async fn without_a_fault_every_check_succeeds() {
     let mut world = World::new().await;
     let key = world.key();
     let run = world.check(&key, &[]).await;
     world.expect("good", 0, &run);
     assert_eq!(world.vertex.requests().len(), 1);
 
-    // Another file, and warnings that are no failure.
+    // Other credentials, with a warning that is no failure.
     let user = world.user();
     fs::set_permissions(&user, fs::Permissions::from_mode(0o644)).unwrap();
     let run = world.check(&user, &["--endpoint", "1234567890123456789"]).await;
@@ -45,7 +46,7 @@ async fn where_all_is_well_every_line_holds() {
 }
 
 #[tokio::test]
-async fn one_json_document_says_the_same() {
+async fn json_output_is_one_document_with_the_same_checks() {
     let mut world = World::new().await;
     let key = world.key();
     let run = world.check(&key, &["--json"]).await;
@@ -75,7 +76,7 @@ async fn one_json_document_says_the_same() {
 }
 
 #[tokio::test]
-async fn credentials_that_cannot_be_used() {
+async fn unusable_credentials_are_explained() {
     let mut world = World::new().await;
     let run = world.run(&["check"]).await;
     world.expect("no_credentials", 1, &run);
@@ -97,7 +98,7 @@ async fn credentials_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_refused() {
+async fn refused_tokens_are_explained() {
     let mut world = World::new().await;
     let revoked = UserGrantFault::Revoked;
     let user = world.user();
@@ -117,7 +118,7 @@ async fn tokens_that_are_refused() {
     world.vertex.set_token_behavior(behavior);
     let run = world.check(&key, &[]).await;
     world.expect("token_skewed_clock", 1, &run);
-    // A refresh token knows no time, but the answer does.
+    // A refresh token carries no time, but the response has a date.
     let user = world.user();
     let run = world.check(&user, &[]).await;
     world.expect("clock_of_the_server", 1, &run);
@@ -137,7 +138,7 @@ async fn tokens_that_are_refused() {
 }
 
 #[tokio::test]
-async fn impersonation_that_is_refused() {
+async fn refused_impersonation_is_explained() {
     let mut world = World::new().await;
     let (url, key) = (world.vertex.url(), world.key());
     let options = ["--impersonate-service-account", ACCOUNT, "--iam-endpoint", &url];
@@ -160,7 +161,7 @@ async fn impersonation_that_is_refused() {
     let run = world.check(&key, &options).await;
     world.expect("token_impersonation_denied", 1, &run);
 
-    // What is refused is the token of the one who asks.
+    // Here the token of the impersonating user is refused.
     let user = world.user();
     let revoked = Some(UserGrantFault::Revoked);
     let behavior = TokenBehavior { user_grant: revoked, ..TokenBehavior::default() };
@@ -170,22 +171,22 @@ async fn impersonation_that_is_refused() {
 }
 
 #[tokio::test]
-async fn settings_that_are_missing_are_all_told_at_once() {
+async fn missing_settings_are_all_reported_at_once() {
     let mut world = World::new().await;
     let mut key: Value = serde_json::from_str(&world.vertex.service_account_key()).unwrap();
     key["project_id"].take();
     let key = world.credentials(&key.to_string());
     let run = world.run(&["check", "--credentials", &key]).await;
     world.expect("settings_missing", 1, &run);
-    // The host is known without the project.
+    // The host is known even without the project.
     let url = world.vertex.url();
     let run = world.run(&["check", "--credentials", &key, "--upstream", &url]).await;
     world.expect("settings_missing_with_a_host", 1, &run);
-    // A whole base needs neither.
+    // A whole base URL needs neither.
     let base = format!("{url}/v1/projects/p1/locations/us-central1/endpoints/openapi");
     let run = world.run(&["check", "--credentials", &key, "--upstream", &base]).await;
     world.expect("good_whole_base", 0, &run);
-    // The credentials know the project.
+    // The credentials contain the project.
     let key = world.key();
     let args = ["check", "--credentials", &key, "--upstream", &url, "--location", "eu"];
     let run = world.run(&args).await;
@@ -193,7 +194,7 @@ async fn settings_that_are_missing_are_all_told_at_once() {
 }
 
 #[tokio::test]
-async fn what_vertex_ai_answers_is_explained() {
+async fn error_responses_of_vertex_ai_are_explained() {
     let mut world = World::with(Emulator::builder().models(["google/gemini-2.5-flash"])).await;
     let key = world.key();
     for (name, fault) in [
@@ -221,7 +222,7 @@ async fn what_vertex_ai_answers_is_explained() {
 }
 
 #[tokio::test]
-async fn the_model_that_is_asked_goes_where_the_table_says() {
+async fn the_request_to_a_model_follows_the_table_of_models() {
     let mut world = World::new().await;
     let key = world.key();
     let config = world.file(
@@ -253,7 +254,7 @@ async fn the_model_that_is_asked_goes_where_the_table_says() {
 }
 
 #[tokio::test]
-async fn hosts_that_are_wrong() {
+async fn wrong_hosts_are_explained() {
     let mut world = World::with(Emulator::builder().host_aware(true)).await;
     let key = world.key();
     let run = world.check(&key, &[]).await;
@@ -261,7 +262,7 @@ async fn hosts_that_are_wrong() {
 
     let unused = ClosedPort::new();
     let run = world.check(&key, &["--upstream", &format!("http://{unused}")]).await;
-    // Given twice, which is a wrong option.
+    // This gives --upstream twice, which is a wrong option.
     assert_eq!(run.code, 2, "{}", run.stderr);
     let args = ["check", "--project", "p1", "--location", "us-central1", "--credentials", &key];
     let at = |upstream: String| {
@@ -279,7 +280,7 @@ async fn hosts_that_are_wrong() {
         world.expect(name, 1, &run);
     }
 
-    // What answers is somebody else, or nobody.
+    // The server at this address is not Vertex AI, or closes the connection without a response.
     for (name, answer) in [
         ("host_not_vertex", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
         ("host_redirects", "HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n"),
@@ -290,7 +291,7 @@ async fn hosts_that_are_wrong() {
         world.expect(name, 1, &run);
     }
 
-    // The cloud that the key is of has another domain.
+    // The cloud of this key has another domain.
     let mut other: Value = serde_json::from_str(&world.vertex.service_account_key()).unwrap();
     other["universe_domain"] = "cloud.invalid".into();
     let other = world.credentials(&other.to_string());
@@ -299,13 +300,13 @@ async fn hosts_that_are_wrong() {
     world.expect("host_of_another_cloud", 1, &run);
 }
 
-/// A server that says the same to everybody.
+/// A server that sends the same response to every request.
 async fn always(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
-            // The request's head and its body come in one piece or two; the rest may be left.
+            // The request arrives in one or two pieces. Its rest may stay unread.
             let _ = socket.read(&mut [0; 4096]).await;
             let _ = socket.write_all(answer.as_bytes()).await;
             let _ = socket.shutdown().await;
@@ -316,7 +317,7 @@ async fn always(answer: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn certificates() {
+async fn a_certificate_of_an_unknown_issuer_is_explained_and_a_trusted_one_accepted() {
     let mut world = World::with(Emulator::builder().tls(true)).await;
     let key = world.key();
     let run = world.check(&key, &[]).await;
@@ -337,7 +338,7 @@ async fn certificates() {
 }
 
 #[tokio::test]
-async fn a_wrong_option_is_no_finding() {
+async fn a_wrong_option_ends_with_code_2_and_runs_no_check() {
     let world = World::new().await;
     for (args, words) in [
         (&["check", "--location", "evil.com/"][..], r#"invalid location "evil.com/""#),
@@ -365,9 +366,9 @@ async fn a_wrong_option_is_no_finding() {
 }
 
 #[tokio::test]
-async fn whatever_a_field_of_a_credential_file_holds_is_not_shown() {
+async fn no_field_of_a_credential_file_is_shown() {
     const MARK: &str = "MARKED-SECRET";
-    // Names, which are there to be shown.
+    // These names may be shown.
     const SHOWN: [&str; 2] = ["project_id", "universe_domain"];
     let mut world = World::new().await;
     let subject = world.vertex.subject_token();
@@ -400,7 +401,7 @@ async fn whatever_a_field_of_a_credential_file_holds_is_not_shown() {
 }
 
 #[test]
-fn every_broken_world_has_a_remedy_of_its_own() {
+fn every_fault_has_a_remedy_of_its_own() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/snapshots");
     let mut worlds: BTreeMap<String, String> = BTreeMap::new();
     for file in fs::read_dir(folder).unwrap() {
@@ -423,16 +424,16 @@ fn every_broken_world_has_a_remedy_of_its_own() {
     assert!(worlds.len() >= 10, "{worlds:?}");
 }
 
-/// The same fault, met in different ways.
+/// Snapshots of the same fault, found in different ways.
 const ALIKE: [[&str; 2]; 3] = [
     ["host_not_vertex", "host_redirects"],
     ["settings_missing", "settings_missing_with_a_host"],
     ["token_impersonator_refused", "token_revoked_login"],
 ];
 
-/// Variables that other tools set for something else, and those of this one.
+/// The cases cover variables that are shared with other tools, and variables of the sidecar.
 #[tokio::test]
-async fn a_setting_that_is_wrong_says_where_its_value_is_from() {
+async fn an_error_about_a_setting_names_the_source_of_its_value() {
     let mut world = World::new().await;
     let key = world.key();
     let wrong = world.file("wrong.toml", "location = \"Berlin\"\nlisten = \"nowhere\"");
@@ -496,7 +497,7 @@ async fn a_setting_that_is_wrong_says_where_its_value_is_from() {
         assert!(run.code == 2 && run.stderr.contains(words), "{words}: {}", run.stderr);
     }
 
-    // What is this sidecar's own counts more than what is anybody's.
+    // The sidecar's own variables take precedence over shared ones.
     let mut command = world.command(&["check", "--credentials", &key]);
     command.args(["--upstream", &world.vertex.url(), "--project", "p1", "--config", &right]);
     command.env("VERTEX_GATEWAY_LOCATION", "us-central1").env("LOCATION", "europe-west4");

@@ -1,7 +1,8 @@
-//! No setting repeats what could be a secret, whichever setting of whichever command it was given to.
+//! No setting repeats a possible secret in its output, regardless of the command and of the setting
+//! that holds the secret.
 //!
-//! Each run ends by itself: what is wrong is refused, what could be right meets an address that is
-//! taken, a Vertex AI next door, or the end of the report.
+//! Each run ends without help: wrong values are refused, and with acceptable ones the sidecar finds
+//! that its address is in use, calls the emulator, or ends its report.
 
 use std::{collections::BTreeMap, net::TcpListener, path::Path, sync::Arc};
 
@@ -19,7 +20,7 @@ use super::world::{Run, World};
 const API_KEY: &str = "AIzaSyD9tSrke72PouQMnMX-a7eZSW0jkFMBWY";
 const PASSWORD: &str = "hunter2-and-more";
 
-/// A value in the place of another, and what nobody may read of it.
+/// A value given in place of the right one, and the pieces of it that must not be shown.
 #[derive(Clone)]
 struct Secret {
     value: String,
@@ -27,7 +28,7 @@ struct Secret {
 }
 
 impl Secret {
-    /// No piece of it of twenty characters.
+    /// Forbids every piece of twenty characters.
     fn whole(value: String) -> Self {
         let one_line: String = value.split_whitespace().collect();
         let pieces = one_line.as_bytes().chunks_exact(20);
@@ -64,7 +65,7 @@ fn secrets(key: &str) -> Vec<Secret> {
     ]
 }
 
-/// Where a value is put.
+/// The position at which a value is given.
 #[derive(Clone, Debug)]
 enum Place {
     Option(String),
@@ -72,7 +73,7 @@ enum Place {
     Word,
 }
 
-/// What a command has: each option, and each variable.
+/// All positions of all commands: a word, each option, and each variable.
 fn places() -> Vec<(String, Place)> {
     let mut places = Vec::new();
     for command in Settings::command().get_subcommands() {
@@ -89,7 +90,7 @@ fn places() -> Vec<(String, Place)> {
             }
         }
     }
-    // Those that clap does not read.
+    // Variables that clap does not read.
     for variable in [
         "GOOGLE_APPLICATION_CREDENTIALS",
         "GOOGLE_CLOUD_PROJECT",
@@ -125,7 +126,7 @@ fn places() -> Vec<(String, Place)> {
     places
 }
 
-/// What makes a run of a command end by itself, by the names of options.
+/// Options, by their names, with which a run of a command ends without help.
 fn usual(command: &str, world: &World, key: &Path, taken: &str) -> BTreeMap<&'static str, String> {
     let key = key.to_str().unwrap().to_owned();
     let mut usual = BTreeMap::new();
@@ -143,7 +144,7 @@ fn usual(command: &str, world: &World, key: &Path, taken: &str) -> BTreeMap<&'st
     usual
 }
 
-/// What an option and its variables are called, so that none stands in the way of another.
+/// The option that a place sets, so that it is not set twice.
 fn option_of(place: &Place) -> Option<&str> {
     match place {
         Place::Option(name) => Some(name),
@@ -160,11 +161,11 @@ fn option_of(place: &Place) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn no_setting_of_any_command_repeats_what_could_be_a_secret() {
+async fn no_setting_of_any_command_repeats_a_possible_secret() {
     let mut world = World::new().await;
     let key = world.key();
     let secrets = secrets(&std::fs::read_to_string(&key).unwrap());
-    // What `World` looks for by itself is the same in another form.
+    // Clears the secrets of `World`: these runs look for the same ones in other forms.
     world.secrets.clear();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
@@ -185,7 +186,7 @@ async fn no_setting_of_any_command_repeats_what_could_be_a_secret() {
             arguments.push("--json".to_owned());
         }
         for (which, secret) in secrets.iter().enumerate() {
-            // What clap refuses is refused in this process, with the same words.
+            // Values that clap refuses are checked in this process, which prints the same messages.
             let value = match &place {
                 Place::Option(name) => Some(format!("--{name}={}", secret.value)),
                 Place::Word => Some(secret.value.clone()),
@@ -200,7 +201,8 @@ async fn no_setting_of_any_command_repeats_what_could_be_a_secret() {
                     continue;
                 }
             }
-            // A third of them: what shows a value does not know which setting it is of.
+            // Each place gets a third of the secrets, because the code that shows a value does not
+            // depend on its setting.
             if which % 3 != number % 3 {
                 continue;
             }
@@ -228,17 +230,17 @@ async fn no_setting_of_any_command_repeats_what_could_be_a_secret() {
     assert!(found.is_empty(), "{}", found.join("\n\n"));
 }
 
-/// What somebody could read of it.
+/// The first piece of the secret in the text, with its context.
 fn look(text: &str, place: &str, secret: &Secret) -> Option<String> {
-    // Escaped line breaks are none.
+    // Removes escaped line breaks too.
     let one_line: String = text.replace("\\n", "").split_whitespace().collect();
     let piece = secret.pieces.iter().find(|piece| one_line.contains(piece.as_str()))?;
     Some(format!("{place}: {piece:?} in {text}"))
 }
 
-/// The keys of the configuration file, and what is wrong with the file itself.
+/// Covers the keys of the configuration file, and errors of the file itself.
 #[tokio::test]
-async fn no_key_of_the_configuration_file_repeats_what_could_be_a_secret() {
+async fn no_key_of_the_configuration_file_repeats_a_possible_secret() {
     let mut world = World::new().await;
     let key = world.key();
     let secrets = secrets(&std::fs::read_to_string(&key).unwrap());
@@ -282,7 +284,7 @@ async fn no_key_of_the_configuration_file_repeats_what_could_be_a_secret() {
         for (which, secret) in
             secrets.iter().enumerate().filter(|(which, _)| which % 3 == number % 3)
         {
-            // A text of JSON is one of TOML.
+            // A JSON string is a TOML string, too.
             let quoted = serde_json::to_string(&secret.value).unwrap();
             let name = format!("{number}-{which}.toml");
             let path = world.file(&name, &line.replace('%', &quoted));
@@ -300,9 +302,9 @@ async fn no_key_of_the_configuration_file_repeats_what_could_be_a_secret() {
     assert!(found.is_empty(), "{}", found.join("\n\n"));
 }
 
-/// A key in the place of its path is what the variable of a secret manager often holds.
+/// The variable of a secret manager often holds a key in place of its path.
 #[tokio::test]
-async fn a_key_in_the_place_of_its_path_is_told_as_what_it_is() {
+async fn a_key_in_the_place_of_its_path_is_reported_as_content_of_a_file() {
     let mut world = World::new().await;
     let key = world.key();
     let content = std::fs::read_to_string(&key).unwrap();

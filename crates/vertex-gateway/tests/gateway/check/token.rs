@@ -10,7 +10,7 @@ use super::{ACCOUNT, world::World};
 use crate::common::{Http, client};
 
 #[tokio::test]
-async fn a_token_is_printed_and_nothing_else() {
+async fn the_token_is_the_only_output() {
     let mut world = World::new().await;
     let key = world.key();
     let run = world.run(&["token", "--credentials", &key]).await;
@@ -19,7 +19,7 @@ async fn a_token_is_printed_and_nothing_else() {
     assert!(!token.contains(char::is_whitespace), "{token}");
     assert_eq!(status_with(&world.vertex, token).await, StatusCode::OK);
 
-    // As JSON, of the account that the environment says is to be impersonated.
+    // With --json, and for the account to impersonate that the environment names.
     let mut command = world.command(&["token", "--json"]);
     let chain = format!("first@p1.iam.gserviceaccount.com, {ACCOUNT}");
     command
@@ -40,7 +40,7 @@ async fn a_token_is_printed_and_nothing_else() {
     let asked = world.vertex.requests();
     assert_eq!(asked.last().unwrap().principal.as_deref(), Some(ACCOUNT));
 
-    // Not every server tells when a token ends.
+    // Some servers do not report when a token expires.
     let user = world.user();
     let body = r#"{"access_token":"ya29.without-an-end","token_type":"Bearer"}"#;
     let literal = LiteralResponse { body: body.to_owned(), ..LiteralResponse::default() };
@@ -66,7 +66,7 @@ async fn status_with(vertex: &Emulator, token: &str) -> StatusCode {
 }
 
 #[tokio::test]
-async fn where_there_is_no_token_the_reason_is_on_standard_error() {
+async fn without_a_token_the_reason_is_on_standard_error() {
     let mut world = World::new().await;
     let run = world.run(&["token"]).await;
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));

@@ -1,4 +1,4 @@
-//! A machine to run the binary on.
+//! A simulated machine to run the binary on.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
@@ -7,14 +7,14 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tower_vertex_emulator::{ApiFault, Emulator, EmulatorBuilder, Faults};
 
-/// A machine with an empty home, no programs, no metadata server, and Vertex AI next door.
+/// A machine with an empty home, no programs, no metadata server, and an emulator of Vertex AI.
 pub(crate) struct World {
     pub(crate) home: TempDir,
     pub(crate) vertex: Emulator,
     pub(crate) secrets: Vec<String>,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -38,7 +38,7 @@ impl World {
         path.to_str().unwrap().to_owned()
     }
 
-    /// A credential file, whose secrets must never be seen.
+    /// Writes a credential file, whose secrets no output may contain.
     pub(crate) fn credentials(&mut self, content: &str) -> String {
         let json: Value = serde_json::from_str(content).unwrap();
         self.remember(&json);
@@ -108,7 +108,7 @@ impl World {
         self.vertex.set_faults(Faults { api: Some(fault), ..Faults::default() });
     }
 
-    /// What stands in `tests/gateway/snapshots/`, and the exit code.
+    /// Compares the output with its snapshot in `tests/gateway/snapshots/`, and the exit code.
     #[track_caller]
     pub(crate) fn expect(&self, name: &str, code: i32, run: &Run) {
         assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);

@@ -1,4 +1,4 @@
-//! The machine's clock is stepped while `vertex-gateway` serves: by two hours, ahead and back.
+//! Steps of the machine's clock while `vertex-gateway` serves: by two hours, forward and back.
 
 use std::{
     fs::{self, File},
@@ -20,16 +20,16 @@ use crate::common::{
 
 const TWO_HOURS: i64 = 7200;
 
-/// Whose tokens they are.
+/// The owner of the tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
     Key,
     User,
-    /// A service account's, by such a user.
+    /// A service account that such a user impersonates.
     Impersonated,
 }
 
-/// A sidecar with a clock of its own. Google's is right at all times, as is the monotonic one.
+/// A sidecar with a clock of its own. Google's clock and the monotonic clock are always right.
 struct Stepped {
     vertex: Emulator,
     gateway: Arc<Gateway>,
@@ -70,7 +70,7 @@ impl Stepped {
         Self { vertex, gateway: Arc::new(gateway), admin, clock, folder }
     }
 
-    /// What each start fetches.
+    /// Waits until the tokens that each start fetches are minted.
     async fn has_tokens(&self, number: u64) {
         eventually("a token", || self.vertex.stats().token_mints == number).await;
     }
@@ -83,8 +83,8 @@ impl Stepped {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Steps the clock under load, and says what was minted and asked for at the token endpoint
-    /// meanwhile. No request fails.
+    /// Steps the clock under load, and returns how many tokens were minted and how many requests
+    /// the token endpoint got meanwhile. No request fails.
     async fn steps(&self, what: &str, ahead: i64) -> (u64, u64) {
         let before = self.vertex.stats();
         let mut load = Load::start(&self.gateway);
@@ -94,16 +94,16 @@ impl Stepped {
             load.more(what, |status| status == 200).await;
         }
         let seen = load.end().await;
-        assert!(seen.is_well(), "{what}: {seen:?}");
+        assert!(seen.all_succeeded(), "{what}: {seen:?}");
         let after = self.vertex.stats();
         let (mints, asked) =
             (after.token_mints - before.token_mints, after.token_requests - before.token_requests);
-        println!("{what}: {seen:?}, {mints} tokens in {asked} requests for one");
+        println!("{what}: {seen:?}, {mints} tokens in {asked} token requests");
         (mints, asked)
     }
 }
 
-/// What steps a clock, made by the C compiler that links every Rust program.
+/// The library that steps a clock, built by the C compiler that links every Rust program.
 fn library(path: PathBuf) -> PathBuf {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/clock/step.c");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
@@ -115,13 +115,13 @@ fn library(path: PathBuf) -> PathBuf {
 
 #[tokio::test]
 async fn a_step_costs_one_token_of_each_account_at_most() {
-    // Two hours after its last one, this clock cannot know whether it slept. One is the user's, one
-    // the impersonated account's.
+    // Two hours after its last reading, this clock cannot know whether the machine slept. One token
+    // is the user's, one the impersonated account's.
     let stepped = Stepped::start(Whose::Impersonated, 0).await;
     stepped.has_tokens(2).await;
     assert_eq!(stepped.steps("no step", 0).await, (0, 0));
     assert_eq!(stepped.steps("two hours ahead", TWO_HOURS).await, (2, 2));
-    // They are as old as the monotonic clock says.
+    // The tokens are as old as the monotonic clock says.
     assert_eq!(stepped.steps("and back", 0).await, (0, 0));
     assert_eq!(stepped.steps("two hours back", -TWO_HOURS).await, (0, 0));
     assert_eq!(stepped.steps("and ahead", 0).await, (0, 0));
@@ -147,36 +147,36 @@ async fn a_step_costs_a_user_one_token() {
 }
 
 #[tokio::test]
-async fn with_a_wrong_clock_a_key_gets_no_token_and_the_old_one_serves() {
+async fn with_a_wrong_clock_a_key_gets_no_new_token_and_the_previous_one_is_still_used() {
     let stepped = Stepped::start(Whose::Key, 0).await;
     stepped.has_tokens(1).await;
-    // What a wrong clock signs is from the future: there is no new token, and the old one is as
-    // good as ever.
+    // An assertion signed by a wrong clock is from the future. The sidecar gets no new token, but
+    // the previous one is still valid.
     let (mints, asked) = stepped.steps("two hours ahead", TWO_HOURS).await;
     assert_eq!(mints, 0);
-    // After each that fails there is a pause, which doubles.
+    // After each failure there is a pause, which doubles.
     assert!((1..=8).contains(&asked), "{asked} requests for a token");
     assert!(stepped.log().contains("could not fetch an access token"), "{}", stepped.log());
-    // Right again, it is as if nothing had been.
+    // When the clock is right again, no token is fetched.
     stepped.step(0);
     assert_eq!(stepped.steps("and back", 0).await, (0, 0));
     assert_eq!(stepped.steps("two hours back", -TWO_HOURS).await, (0, 0));
     assert_eq!(stepped.steps("and ahead", 0).await, (0, 0));
-    // A token that Google revokes is replaced, as soon as the pause after the failures is over.
+    // A token that Google revokes is replaced as soon as the pause after the failures is over.
     let mut load = Load::start(&stepped.gateway);
     stepped.vertex.revoke_tokens();
     stepped.has_tokens(2).await;
     load.more("replaced", |status| status == 200).await;
     let seen = load.end().await;
-    // 401: the answers of Vertex AI to the one that is dead, until that pause is over.
+    // Until that pause is over, Vertex AI refuses the revoked token with 401.
     assert!(seen.has_only(&[200, 401]), "{seen:?}");
     assert_eq!(stepped.steps("revoked", 0).await, (0, 0));
     assert_eq!(stepped.vertex.stats().token_mints, 2);
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_right_gets_its_first_token() {
-    // As a machine that starts before it knows the time.
+async fn a_sidecar_gets_its_first_token_once_the_clock_is_set_right() {
+    // This is the state of a machine that starts before it knows the time.
     let stepped = Stepped::start(Whose::Key, -TWO_HOURS).await;
     let refused = Load::start(&stepped.gateway);
     eventually("a refusal", || stepped.log().contains("could not fetch an access token")).await;

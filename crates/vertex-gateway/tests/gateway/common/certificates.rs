@@ -1,4 +1,4 @@
-//! Certificates of an authority of the test's own, and clients that trust it.
+//! Certificates of a test authority, and clients that trust it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-/// One that signs certificates.
+/// An authority that signs certificates.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, in PEM.
@@ -28,7 +28,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A new certificate of localhost.
+    /// Issues a new certificate for localhost.
     pub(crate) fn server(&self) -> Pair {
         self.server_until(2100)
     }
@@ -41,7 +41,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A new certificate of a client.
+    /// Issues a new certificate of a client.
     pub(crate) fn client(&self) -> Pair {
         let mut params = CertificateParams::new(["client".to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -53,7 +53,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A client that trusts this authority, and may show a certificate.
+    /// The configuration of a client that trusts this authority, and may present a certificate.
     pub(crate) fn trusting_client(&self, shows: Option<Pair>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The binary `vertex-gateway`, running.
+//! The binary `vertex-gateway`, as a running process.
 
 use std::{
     io::Write as _,
@@ -22,21 +22,21 @@ use tower_vertex_emulator::Emulator;
 
 use super::{Http, client, in_time, text};
 
-/// The binary that `VERTEX_GATEWAY` names, as for the tests in Python and Node.js, or the one that was
-/// built with the tests.
+/// The binary that `VERTEX_GATEWAY` names, as in the tests in Python and Node.js, or else the one
+/// that was built with the tests.
 pub(crate) fn binary() -> std::ffi::OsString {
     std::env::var_os("VERTEX_GATEWAY")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_vertex-gateway").into())
 }
 
-/// A command without what this machine's environment would set.
+/// A command without variables that configure the sidecar on this machine.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars() {
         let ours = ["VERTEX_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "OTEL_"]
             .iter()
             .any(|p| name.starts_with(p));
-        // What would say that this machine is one of Google's.
+        // Variables by which a machine appears to be one of Google's.
         const PLACES: [&str; 7] = [
             "PROJECT_ID",
             "LOCATION",
@@ -67,8 +67,8 @@ impl Gateway {
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut emulator = None;
         loop {
-            let line = in_time("the line that it listens", stdout.next_line()).await;
-            let line = line.unwrap().expect("it says that it listens");
+            let line = in_time("the line with the address", stdout.next_line()).await;
+            let line = line.unwrap().expect("a line with the address");
             if let Some(url) = line.strip_prefix("emulator listening on ") {
                 emulator = Some(url.to_owned());
             } else if let Some(url) = line.strip_prefix("listening on ") {
@@ -78,10 +78,10 @@ impl Gateway {
         }
     }
 
-    /// In front of an emulator in this process, with a key of its.
+    /// Starts a sidecar in front of an emulator in this process, with a key of that emulator.
     pub(crate) async fn before(vertex: &Emulator, options: &[&str]) -> Self {
         let (command, _key) = before(vertex, &vertex.url(), options);
-        // The key was read when it listens, and the last good one is kept.
+        // The key is read before the sidecar listens, and the last good one is kept.
         Self::start(command).await
     }
 
@@ -99,15 +99,15 @@ impl Gateway {
         *sent.method_mut() = request.method().clone();
         *sent.headers_mut() = request.headers().clone();
         *sent.uri_mut() = format!("http://{}{path}", self.addr).parse().unwrap();
-        in_time("an answer", client(http).request(sent)).await.unwrap()
+        in_time("a response", client(http).request(sent)).await.unwrap()
     }
 
-    /// What answers to these bytes.
+    /// Sends these bytes, and returns the response up to its end.
     pub(crate) async fn raw(&self, request: &[u8]) -> String {
         let mut socket = TcpStream::connect(self.addr).await.unwrap();
         socket.write_all(request).await.unwrap();
         let mut answer = Vec::new();
-        let _ = in_time("the end of an answer", socket.read_to_end(&mut answer)).await;
+        let _ = in_time("the end of a response", socket.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
 
@@ -117,9 +117,10 @@ impl Gateway {
         assert!(killed.unwrap().success());
     }
 
-    /// The first signal has come; others are sent until it ends. One that comes at once is the same.
+    /// Call this after the first signal. It sends further signals until the process ends, because a
+    /// signal that follows too closely merges with the first.
     pub(crate) async fn ended_at_once(&mut self) -> ExitStatus {
-        in_time("its end", async {
+        in_time("the end of the process", async {
             loop {
                 self.terminate();
                 if let Ok(ended) =
@@ -145,12 +146,12 @@ impl Log {
         Self(BufReader::new(gateway.child.stderr.take().unwrap()).lines())
     }
 
-    /// The next line, if it is not at its end.
+    /// The next line, or none at the end of the log.
     pub(crate) async fn line(&mut self) -> Option<String> {
         in_time("a line of the log", self.0.next_line()).await.unwrap()
     }
 
-    /// The next line with this in it.
+    /// The next line that contains this text.
     pub(crate) async fn until(&mut self, what: &str) -> String {
         in_time(what, async {
             loop {
@@ -164,7 +165,8 @@ impl Log {
     }
 }
 
-/// The head of a request for a chat with a body of so many bytes, over a connection that is kept.
+/// The head of a request for a chat with a body of this many bytes, on a connection that is kept
+/// alive.
 pub(crate) fn head(length: usize) -> String {
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
@@ -172,14 +174,14 @@ pub(crate) fn head(length: usize) -> String {
     )
 }
 
-/// The bytes of a whole one.
+/// The bytes of a whole request for a chat.
 pub(crate) async fn bytes(chat: Request<Full<Bytes>>) -> Vec<u8> {
     let body = chat.into_body().collect().await.unwrap().to_bytes();
     [head(body.len()).as_bytes(), &body].concat()
 }
 
-/// Where Vertex AI should be, reads a `chat` to the end of its JSON, whose last key is `stream`; if one
-/// comes.
+/// Reads a `chat` on a connection to a stand-in for Vertex AI, up to the end of its JSON, whose
+/// last key is `stream`. Returns false if the connection is closed before.
 pub(crate) async fn request(socket: &mut TcpStream) -> bool {
     let mut read = Vec::new();
     while !read.ends_with(b"false}") {
@@ -190,8 +192,8 @@ pub(crate) async fn request(socket: &mut TcpStream) -> bool {
     true
 }
 
-/// A command that takes tokens from `vertex` and sends requests to `upstream`. The file is the key
-/// of the tokens, which must be there until it listens.
+/// A command that takes tokens from `vertex` and sends requests to `upstream`. The file holds the
+/// key for the tokens, and must exist until the sidecar listens.
 pub(crate) fn before(vertex: &Emulator, upstream: &str, options: &[&str]) -> (Command, TempPath) {
     let mut key = tempfile::NamedTempFile::new().unwrap();
     key.write_all(vertex.service_account_key().as_bytes()).unwrap();
@@ -202,7 +204,7 @@ pub(crate) fn before(vertex: &Emulator, upstream: &str, options: &[&str]) -> (Co
     (command(&args), key)
 }
 
-/// An error in OpenAI's form, or the test fails.
+/// Parses an error in OpenAI's form. Any other response fails the test.
 pub(crate) async fn openai_error(response: Response<Incoming>) -> (u16, String, String) {
     let status = response.status().as_u16();
     assert_eq!(response.headers()["content-type"], "application/json");

@@ -1,4 +1,4 @@
-//! Clients at work while something breaks, and is mended.
+//! Clients that send requests while something breaks and is mended.
 
 use std::{
     collections::BTreeMap,
@@ -19,32 +19,32 @@ use super::{
     LONGEST, chat, chat_stream, echo, gateway::Gateway, in_time, said, said_until_the_break, text,
 };
 
-/// Clients that ask without a pause, every second one for a stream.
+/// The number of clients. They send requests without a pause, every second client for streams.
 pub(crate) const CLIENTS: usize = 8;
-/// Answers that are waited for in each part of a row.
+/// The number of responses to wait for in each part of a row.
 const ENOUGH: usize = 40;
 
-/// What came of the requests of a load.
+/// The outcomes of the requests of a load.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// Whole answers and clean errors, by status.
+    /// Complete responses and clean errors, by status.
     pub(crate) statuses: BTreeMap<u16, usize>,
-    /// Streams that an error event ended.
+    /// Streams that ended with an error event.
     pub(crate) interrupted: usize,
 }
 
 impl Seen {
-    /// There are whole answers, and nothing else.
-    pub(crate) fn is_well(&self) -> bool {
+    /// Whether there are complete responses, and nothing else.
+    pub(crate) fn all_succeeded(&self) -> bool {
         self.interrupted == 0 && self.statuses.keys().eq([&200])
     }
 
-    /// No answer had another status.
+    /// Whether no response had another status.
     pub(crate) fn has_only(&self, statuses: &[u16]) -> bool {
         self.statuses.keys().all(|status| statuses.contains(status))
     }
 
-    /// With nothing, a stream was broken off.
+    /// No status means that a stream ended with an error event.
     fn add(&mut self, status: Option<StatusCode>) {
         match status {
             Some(status) => *self.statuses.entry(status.as_u16()).or_default() += 1,
@@ -57,7 +57,7 @@ impl Seen {
     }
 }
 
-/// Clients at work.
+/// Clients that send requests.
 pub(crate) struct Load {
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
@@ -72,7 +72,8 @@ impl Load {
         })
     }
 
-    /// With what the client of this number asks, given what it says and whether it wants a stream.
+    /// `ask` builds the request of a client from the client's number, the message, and whether it
+    /// is for a stream.
     pub(crate) fn of(
         gateway: &Arc<Gateway>,
         ask: impl Fn(usize, &str, bool) -> Request<Full<Bytes>> + Copy + Send + 'static,
@@ -93,7 +94,7 @@ impl Load {
                     let status = answer(&gateway, request, &question, streams).await;
                     seen.lock().unwrap().add(status);
                     if status != Some(StatusCode::OK) {
-                        // A client that is refused waits a little.
+                        // A client pauses after an error.
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 }
@@ -102,12 +103,12 @@ impl Load {
         Self { seen, stop, clients }
     }
 
-    /// Waits for [`ENOUGH`] more answers of these statuses.
+    /// Waits for [`ENOUGH`] more responses with these statuses.
     pub(crate) async fn more(&mut self, what: &str, wanted: impl Fn(u16) -> bool) {
-        self.so_many_more(ENOUGH, what, wanted).await;
+        self.wait_for(ENOUGH, what, wanted).await;
     }
 
-    pub(crate) async fn so_many_more(
+    pub(crate) async fn wait_for(
         &mut self,
         number: usize,
         what: &str,
@@ -125,36 +126,36 @@ impl Load {
         }
     }
 
-    /// Waits for one more good answer at a time, until the condition holds.
+    /// Waits until the condition holds, one good response at a time.
     pub(crate) async fn until(&mut self, what: &str, condition: impl Fn() -> bool) {
         in_time(what, async {
             while !condition() {
-                self.so_many_more(1, what, |status| status == 200).await;
+                self.wait_for(1, what, |status| status == 200).await;
             }
         })
         .await;
     }
 
-    /// What was answered in all.
+    /// Stops the clients, and returns all outcomes.
     pub(crate) async fn end(mut self) -> Seen {
         self.stop.store(true, Relaxed);
-        while let Some(ended) = in_time("the last answers", self.clients.join_next()).await {
+        while let Some(ended) = in_time("the last responses", self.clients.join_next()).await {
             ended.unwrap();
         }
         self.seen.lock().unwrap().clone()
     }
 
-    /// Clients at work for a while get whole answers, all of them.
-    pub(crate) async fn all_well(gateway: &Arc<Gateway>, what: &str) {
+    /// Runs clients for a while, and checks that all of them get complete responses.
+    pub(crate) async fn check_all_succeed(gateway: &Arc<Gateway>, what: &str) {
         let mut load = Self::start(gateway);
         load.more(what, |status| status == 200).await;
         let seen = load.end().await;
-        assert!(seen.is_well(), "{what}: {seen:?}");
+        assert!(seen.all_succeeded(), "{what}: {seen:?}");
     }
 }
 
-/// The status of a whole answer or a clean error; nothing of a stream that an event broke off. Any
-/// other answer fails the test.
+/// Sends a request and checks the response. Returns the status of a complete response or of a clean
+/// error, and none for a stream that ended with an error event. Any other response fails the test.
 async fn answer(
     gateway: &Gateway,
     request: Request<Full<Bytes>>,
@@ -169,7 +170,7 @@ async fn answer(
             assert!(echo(question).starts_with(&begun), "{body}");
             return None;
         }
-        // Not another's, and not a part of it.
+        // The text is complete, and not another client's.
         assert_eq!(said(&body), Some(echo(question)), "{body}");
         return Some(status);
     }
@@ -182,8 +183,8 @@ async fn answer(
     Some(status)
 }
 
-/// A row of the matrix: all is well, something breaks, `statuses` are seen, it is mended, all is
-/// well again, and for good.
+/// A row of the matrix: requests succeed, something breaks, `statuses` are seen, it is mended, and
+/// then requests succeed again and keep succeeding.
 pub(crate) async fn row(
     name: &str,
     gateway: &Arc<Gateway>,
@@ -199,7 +200,7 @@ pub(crate) async fn row(
     load.more(&format!("{name}: mended"), |status| status == 200).await;
     let seen = load.end().await;
     assert!(seen.has_only(&[&[200], statuses].concat()), "{name}: {seen:?}");
-    Load::all_well(gateway, &format!("{name}: afterwards")).await;
-    println!("{name}: whole answers or clean errors, and back: {seen:?}");
+    Load::check_all_succeed(gateway, &format!("{name}: afterwards")).await;
+    println!("{name}: complete responses or clean errors, and then recovery: {seen:?}");
     seen
 }

@@ -1,4 +1,4 @@
-//! What the tests of the sidecar share, besides what all tests on real sockets share.
+//! Helpers of the tests of the sidecar, in addition to those of all tests on real sockets.
 
 pub(crate) mod certificates;
 pub(crate) mod gateway;

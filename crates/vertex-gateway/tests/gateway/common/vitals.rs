@@ -1,4 +1,4 @@
-//! What a running sidecar takes of its machine, and what its metrics say.
+//! The resources that a running sidecar uses, and its metrics.
 
 use std::{fs, net::SocketAddr};
 
@@ -8,12 +8,12 @@ use tower_vertex::replay::ReplayBody;
 
 use super::{Http, client, gateway::Gateway, in_time, text};
 
-/// Taken at one moment.
+/// The resources in use at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vitals {
     /// Resident memory, in bytes.
     pub(crate) memory: u64,
-    /// The most that it ever was.
+    /// The highest value so far.
     pub(crate) peak: u64,
     /// Open file descriptors.
     pub(crate) files: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Vitals {
 
 impl Vitals {
     pub(crate) fn of(gateway: &Gateway) -> Self {
-        let process = format!("/proc/{}", gateway.child.id().expect("it runs"));
+        let process = format!("/proc/{}", gateway.child.id().expect("the process runs"));
         let status = fs::read_to_string(format!("{process}/status")).unwrap();
         let kib = |name: &str| -> u64 {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
@@ -40,7 +40,7 @@ impl Vitals {
 pub(crate) struct Admin(SocketAddr);
 
 impl Admin {
-    /// Once, right after the start.
+    /// Reads the address from standard output. Call this once, right after the start.
     pub(crate) async fn of(gateway: &mut Gateway) -> Self {
         let line = in_time("the admin listener", gateway.stdout.next_line()).await;
         let line = line.unwrap().unwrap();
@@ -60,7 +60,7 @@ impl Admin {
         Metrics(text(answer).await)
     }
 
-    /// Waits until a metric has a value, for as long as two and a half minutes.
+    /// Waits up to two and a half minutes until a metric has a value.
     pub(crate) async fn until(self, name: &str, wanted: impl Fn(f64) -> bool) {
         for _ in 0..1500 {
             if wanted(self.metrics().await.sum(name, "")) {
@@ -77,7 +77,7 @@ impl Admin {
 pub(crate) struct Metrics(String);
 
 impl Metrics {
-    /// The sum of all samples of a metric whose labels have this text in them.
+    /// The sum of all samples of a metric whose labels contain this text.
     pub(crate) fn sum(&self, name: &str, labels: &str) -> f64 {
         let samples = self.0.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;

@@ -1,4 +1,4 @@
-//! Where a request goes, with what, and which ones go nowhere.
+//! The destination and the headers of a request, and requests that are refused.
 
 use tower_vertex_emulator::{TokenBehavior, TokenFault};
 
@@ -30,7 +30,7 @@ async fn a_request_gets_the_token_the_host_and_the_path() {
         assert!(token.starts_with("Bearer ") && !token.contains("client"), "{path}");
         assert_eq!(set.remove("x-goog-user-project").unwrap(), "payer");
         assert!(set.is_empty(), "{set:?}");
-        // Those that were seen, and those that an Envoy might not have shown.
+        // The list has the headers that were seen, and headers that an Envoy might not have shown.
         for name in ["openai-beta", "x-goog-api-key", "cookie", "x-forwarded-for", "api-key"] {
             assert_eq!(removed.iter().filter(|removed| *removed == name).count(), 1, "{removed:?}");
         }
@@ -41,7 +41,7 @@ async fn a_request_gets_the_token_the_host_and_the_path() {
     }
     let (set, _) = envoy.pass(Asked::new("GET", "/v1/responses/r1")).await;
     assert_eq!(set[":path"], format!("{OPENAPI}/responses/r1"));
-    // The client's choice of who pays goes even if nobody else has one.
+    // The client's quota project is removed even if the sidecar has none.
     let (set, removed) = place.start(&[]).await.pass(Asked::chat()).await;
     assert!(!set.contains_key("x-goog-user-project"));
     assert!(removed.contains(&"x-goog-user-project".to_owned()));
@@ -50,7 +50,7 @@ async fn a_request_gets_the_token_the_host_and_the_path() {
 }
 
 #[tokio::test]
-async fn of_a_clients_headers_only_those_on_the_list_go_on() {
+async fn only_listed_headers_of_a_client_are_forwarded() {
     let place = Place::new().await;
     let config = place.write(
         "gateway.toml",
@@ -144,7 +144,7 @@ async fn the_full_path_of_an_endpoint_is_served_if_requests_can_go_there() {
 }
 
 #[tokio::test]
-async fn more_headers_than_there_is_room_for_are_an_answer() {
+async fn more_headers_than_there_is_room_for_are_refused_with_431() {
     let place = Place::new().await;
     let envoy = place.start(&[]).await;
     let mut asked = Asked::chat();
@@ -183,13 +183,13 @@ async fn a_path_that_could_be_another_one_is_refused() {
     }
     let (status, code, _) = envoy.refused(Asked::new("CONNECT", CHAT)).await;
     assert_eq!((status, code.as_str()), (400, "forward_proxy_request"));
-    // Whatever it calls itself, it is not where a request goes.
+    // The authority that the client names does not affect the destination.
     let asked = Asked::chat().with(":authority", "evil.com").with("host", "evil.com");
     assert_eq!(envoy.pass(asked).await.0[":authority"], place.host());
 }
 
 #[tokio::test]
-async fn whoever_must_have_a_key_and_has_none_gets_no_token() {
+async fn a_client_without_a_required_key_gets_no_token() {
     let place = Place::new().await;
     let keys = place.write("keys", &format!("alice:{ALICE}\nbob:{BOB}\n"));
     let rules = "[[client]]\nname = \"bob\"\nmodels = [\"google/gemini-2.5-flash\"]\n\
@@ -215,7 +215,7 @@ async fn whoever_must_have_a_key_and_has_none_gets_no_token() {
     envoy.pass(Asked::chat().key(BOB)).await;
     let (status, code, message) = envoy.refused(Asked::of_model("meta/llama").key(BOB)).await;
     assert_eq!((status, code.as_str()), (403, "model_not_allowed"), "{message}");
-    // What cannot be read may be any model.
+    // A body that cannot be read may be for any model.
     let (status, code, message) = envoy.refused(Asked::chat().unread().key(BOB)).await;
     assert_eq!((status, code.as_str()), (403, "model_not_allowed"), "{message}");
     let (status, code, _) = envoy.refused(Asked::new("POST", CHAT).body("{").key(BOB)).await;
@@ -227,7 +227,7 @@ async fn whoever_must_have_a_key_and_has_none_gets_no_token() {
         other => panic!("{other:?}"),
     }
 
-    // A key that goes is read again, and is good no more.
+    // After a reload, a removed key is refused.
     place.write("keys", &format!("alice:{ALICE}\n"));
     place.write("gateway.toml", "");
     let mut tries = 0;
@@ -240,7 +240,7 @@ async fn whoever_must_have_a_key_and_has_none_gets_no_token() {
 }
 
 #[tokio::test]
-async fn the_model_says_where_a_request_goes_and_is_not_renamed() {
+async fn the_model_selects_the_destination_and_is_not_renamed() {
     let place = Place::new().await;
     let config = r#"
 [[model]]
@@ -283,7 +283,7 @@ model = "gemini-2.5-pro"
     let (status, code, _) = envoy.refused(Asked::new("POST", CHAT).body(two)).await;
     assert_eq!((status, code.as_str()), (400, "ambiguous_model"));
 
-    // Without a body there is no model, and a name that is not read is not changed.
+    // Without a body no model is known, and a name that was not read is not checked.
     let (set, _) = envoy.pass(Asked::of_model("mine").unread()).await;
     assert_eq!(set[":path"], format!("{OPENAPI}/chat/completions"));
     let names: Vec<String> = match envoy.ask(Asked::new("GET", "/v1/models")).await {
@@ -301,7 +301,7 @@ model = "gemini-2.5-pro"
 async fn a_part_of_a_body_is_not_taken_for_the_whole() {
     let place = Place::new().await;
     let envoy = place.start(&["--max-request-bytes", "1000"]).await;
-    // As much as says that it is for another model than the whole.
+    // This part could be of a request for another model than the whole is for.
     let whole = r#"{"messages":[],"model":"google/gemini-2.5-flash"}"#;
     let part = Asked::new("POST", CHAT).body(&whole[..20]);
     let length = whole.len().to_string();
@@ -323,7 +323,7 @@ async fn a_part_of_a_body_is_not_taken_for_the_whole() {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_passes() {
+async fn without_a_token_a_request_is_refused() {
     let place = Place::new().await;
     let fail = Some(TokenFault { status: 503, times: None });
     place.vertex.set_token_behavior(TokenBehavior { fail, ..TokenBehavior::default() });
@@ -335,7 +335,7 @@ async fn without_a_token_nothing_passes() {
 }
 
 #[tokio::test]
-async fn a_page_gets_a_token_from_envoy_only_if_its_origin_may_ask() {
+async fn a_page_gets_a_token_from_envoy_only_if_its_origin_is_allowed() {
     let place = Place::new().await;
     let envoy = place.start(&["--cors-origin", "https://app.example"]).await;
     let page =
@@ -384,7 +384,7 @@ async fn a_foreign_name_at_envoys_loopback_address_gets_no_token() {
         assert_eq!((status, code.as_str()), (403, "host_not_allowed"), "{message}");
     }
     envoy.pass(Asked::chat().at("127.0.0.1", "localhost:8080")).await;
-    // Elsewhere the names are Envoy's affair, unless they are listed.
+    // At other addresses Envoy decides on the names, unless names are listed.
     envoy.pass(Asked::chat().at("10.0.0.7", "evil.example")).await;
     let envoy = place.start(&["--allowed-host", "gateway.example"]).await;
     envoy.pass(Asked::chat().at("10.0.0.7", "gateway.example")).await;

@@ -1,4 +1,4 @@
-//! Who may ask, by which socket, until when; and what is told of it.
+//! The clients, sockets and shutdown of `ext-authz`, and its log.
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::common::{
 };
 
 #[tokio::test]
-async fn only_this_machine_is_given_tokens_unless_envoy_shows_a_certificate() {
+async fn only_this_machine_gets_tokens_unless_envoy_presents_a_certificate() {
     let place = Place::new().await;
     let keys = place.write("keys", "alice:sk-alice-SECRET-0123456789");
     for options in [&[][..], &["--client-key-file", &keys]] {
@@ -40,10 +40,10 @@ async fn only_this_machine_is_given_tokens_unless_envoy_shows_a_certificate() {
 }
 
 #[tokio::test]
-async fn by_a_socket_file_too_which_goes_with_the_process() {
+async fn a_socket_file_serves_and_is_removed_at_the_end_of_the_process() {
     let place = Place::new().await;
     let path = place.path("envoy.sock");
-    // One that a process left that was killed.
+    // A socket file that a killed process left behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let listen = format!("unix:{path}");
     let mut child = place.command(&["--listen", &listen]).stdout(Stdio::piped()).spawn().unwrap();
@@ -61,7 +61,7 @@ async fn by_a_socket_file_too_which_goes_with_the_process() {
     let channel = endpoint.connect_with_connector(connector).await.unwrap();
     let mut check = AuthorizationClient::new(channel);
     let error = check.check(CheckRequest::default()).await.unwrap_err();
-    assert_eq!(error.code(), tonic::Code::InvalidArgument, "it answers");
+    assert_eq!(error.code(), tonic::Code::InvalidArgument, "the service responds");
     let id = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap();
@@ -70,20 +70,21 @@ async fn by_a_socket_file_too_which_goes_with_the_process() {
 }
 
 #[tokio::test]
-async fn a_socket_file_that_does_not_let_us_in_is_not_removed() {
+async fn a_socket_file_that_accepts_no_stream_is_not_removed() {
     let place = Place::new().await;
     let path = place.path("envoy.sock");
-    // Served, by what takes no streams: it does not refuse, but there is no connection either.
+    // A datagram socket serves this file: connecting to it as a stream fails, but not with
+    // "refused".
     let _served = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     let mut command = place.command(&["--listen", &format!("unix:{path}")]);
     let output = tokio::time::timeout(Duration::from_secs(20), command.output());
-    let output = output.await.expect("it does not serve").unwrap();
+    let output = output.await.expect("the process ends").unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(std::path::Path::new(&path).exists());
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_holds_up_no_end() {
+async fn an_idle_connection_does_not_delay_the_shutdown() {
     let place = Place::new().await;
     let (cert, key) = Authority::new().server();
     let (cert, key) = (place.write("cert", &cert), place.write("key", &key));
@@ -91,31 +92,33 @@ async fn a_connection_that_says_nothing_holds_up_no_end() {
         let options = [&["--drain-timeout", "0"], tls].concat();
         let mut gateway = Gateway::start(place.command(&options)).await;
         let mut sockets = Vec::new();
-        // Nothing, and less than the preface.
+        // The first client sends nothing, the second less than the preface.
         for said in [&b""[..], b"PRI * HTTP/2.0"] {
             let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
             socket.write_all(said).await.unwrap();
             sockets.push(socket);
         }
         gateway.terminate();
-        // It fails after 20 s.
+        // This fails after 20 s.
         assert!(gateway.ended().await.success());
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_is_closed() {
+async fn a_connection_that_sends_nothing_is_closed() {
     let place = Place::new().await;
     let gateway = Gateway::start(place.command(&[])).await;
     let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
     let mut rest = Vec::new();
     let closed = socket.read_to_end(&mut rest);
-    let closed = tokio::time::timeout(Duration::from_secs(60), closed).await.expect("it is closed");
+    let closed = tokio::time::timeout(Duration::from_secs(60), closed)
+        .await
+        .expect("the connection is closed");
     assert_eq!((closed.unwrap(), &*rest), (0, &b""[..]));
 }
 
 #[tokio::test]
-async fn a_call_whose_message_does_not_come_is_ended() {
+async fn a_call_without_a_message_is_ended() {
     let place = Place::new().await;
     let gateway = Gateway::start(place.command(&[])).await;
     let socket = TcpStream::connect(gateway.addr).await.unwrap();
@@ -143,12 +146,12 @@ async fn a_call_whose_message_does_not_come_is_ended() {
                 data.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it is ended");
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the call is ended");
     }
 }
 
 #[tokio::test]
-async fn by_mutual_tls_only_with_a_certificate() {
+async fn mutual_tls_requires_a_client_certificate() {
     let place = Place::new().await;
     let authority = Authority::new();
     let (cert, key) = authority.server();
@@ -176,15 +179,19 @@ async fn by_mutual_tls_only_with_a_certificate() {
         connect(authority.trusting_client(Some(authority.client()))).await.unwrap();
     let envoy = Envoy::new(gateway, channel);
     envoy.pass(Asked::chat()).await;
-    // In TLS 1.3 one learns that one's certificate was wanted when one reads.
+    // In TLS 1.3 a client learns from its first read that its certificate was required.
     if let Ok(channel) = connect(authority.trusting_client(None)).await {
         let error = AuthorizationClient::new(channel).check(CheckRequest::default()).await;
-        assert_ne!(error.unwrap_err().code(), tonic::Code::InvalidArgument, "it was answered");
+        assert_ne!(
+            error.unwrap_err().code(),
+            tonic::Code::InvalidArgument,
+            "the service responded"
+        );
     }
 }
 
 #[tokio::test]
-async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
+async fn sigterm_lets_calls_finish_and_no_token_is_in_the_log() {
     let place = Place::new().await;
     let options =
         ["--admin-listen", "127.0.0.1:0", "--log-format", "json", "--drain-timeout", "20"];
@@ -224,7 +231,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
         "vertex_gateway_local_replies_total{error_code=\"model_alias_not_supported\"} 1"
     ));
 
-    // A stream that waits for Vertex AI's answer.
+    // This stream waits for the response of Vertex AI.
     let (messages, stream) = tokio::sync::mpsc::channel(1);
     let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
     let mut answers = envoy.heal().process(stream).await.unwrap().into_inner();
@@ -232,7 +239,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
     let mut patience = 0;
     while TcpStream::connect(envoy.gateway.addr).await.is_ok() {
         patience += 1;
-        assert!(patience < 1000, "it still accepts connections");
+        assert!(patience < 1000, "the listener still accepts connections");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let request =
@@ -246,7 +253,7 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
         })
         .await
         .unwrap();
-    assert!(answers.message().await.unwrap().is_some(), "answered after SIGTERM");
+    assert!(answers.message().await.unwrap().is_some(), "the stream is served after SIGTERM");
     drop(messages);
     assert!(answers.message().await.unwrap().is_none());
     assert_eq!(envoy.gateway.ended().await.code(), Some(0));
@@ -262,11 +269,11 @@ async fn sigterm_lets_calls_end_and_no_token_is_in_the_log() {
         (&"model_alias_not_supported".into(), &400.into())
     );
     assert!(line["error_message"].as_str().unwrap().contains("use \""), "{line}");
-    assert!(!all.contains("2001:db8::7"), "who asked was not asked for: {all}");
+    assert!(!all.contains("2001:db8::7"), "the peer is logged without --log-peer-address: {all}");
 }
 
 #[tokio::test]
-async fn envoys_client_is_in_each_line_if_that_is_asked_for() {
+async fn log_peer_address_adds_envoys_client_to_each_line() {
     let place = Place::new().await;
     let mut command = place.command(&["--log-format", "json", "--log-peer-address"]);
     command.stderr(Stdio::piped());

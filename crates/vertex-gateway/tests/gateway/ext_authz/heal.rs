@@ -1,4 +1,4 @@
-//! A token that is rejected, as Envoy's router sees it: attempt after attempt.
+//! The replacement of a rejected token, attempt by attempt, as Envoy's router sees it.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ struct Changes {
 impl From<HeadersResponse> for Changes {
     fn from(response: HeadersResponse) -> Self {
         let response = response.response.unwrap();
-        assert_eq!(response.status, 0, "it goes on");
+        assert_eq!(response.status, 0, "the request continues");
         assert!(response.body_mutation.is_none() && !response.clear_route_cache);
         let HeaderMutation { set_headers, remove_headers } = response.header_mutation.unwrap();
         Self { set: set(set_headers), removed: remove_headers }
@@ -61,31 +61,31 @@ impl Attempt {
         Self { messages, answers: answers.into_inner() }
     }
 
-    async fn tell(&mut self, message: ProcessingRequest) -> Result<Response, Status> {
+    async fn exchange(&mut self, message: ProcessingRequest) -> Result<Response, Status> {
         self.messages.send(message).await.unwrap();
-        Ok(self.answers.message().await?.expect("an answer").response.unwrap())
+        Ok(self.answers.message().await?.expect("a response").response.unwrap())
     }
 
-    async fn sending(&mut self, headers: &[(&str, &str)]) -> Changes {
-        match self.tell(message(headers, true)).await.unwrap() {
+    async fn send_request_headers(&mut self, headers: &[(&str, &str)]) -> Changes {
+        match self.exchange(message(headers, true)).await.unwrap() {
             Response::RequestHeaders(response) => response.into(),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn answered(&mut self, headers: &[(&str, &str)]) -> Changes {
-        match self.tell(message(headers, false)).await.unwrap() {
+    async fn send_response_headers(&mut self, headers: &[(&str, &str)]) -> Changes {
+        match self.exchange(message(headers, false)).await.unwrap() {
             Response::ResponseHeaders(response) => response.into(),
             other => panic!("{other:?}"),
         }
     }
 }
 
-/// The first, or another one, with this token.
+/// Opens the attempt of this number, sent with this token.
 async fn attempt(envoy: &Envoy, host: &str, number: &str, token: &str) -> (Attempt, Changes) {
     let mut attempt = Attempt::open(envoy).await;
     let changes = attempt
-        .sending(&[
+        .send_request_headers(&[
             (":scheme", "http"),
             (":authority", host),
             ("x-envoy-attempt-count", number),
@@ -108,14 +108,14 @@ async fn a_rejected_token_is_replaced_once_and_the_next_attempt_has_the_new_one(
     let mut attempts = Vec::new();
     for _ in 0..20 {
         let (attempt, changes) = attempt(&envoy, &host, "1", &old).await;
-        assert_eq!(changes, Changes::default(), "it has the token in force");
+        assert_eq!(changes, Changes::default(), "the token is the one in force");
         attempts.push(attempt);
     }
     place.vertex.revoke_tokens();
     let mut late = attempts.pop().unwrap();
     let mut told = tokio::task::JoinSet::new();
     for mut attempt in attempts {
-        told.spawn(async move { attempt.answered(&[(":status", "401")]).await });
+        told.spawn(async move { attempt.send_response_headers(&[(":status", "401")]).await });
     }
     for changes in told.join_all().await {
         assert_eq!(changes, one(REPLAY, "1"));
@@ -125,32 +125,36 @@ async fn a_rejected_token_is_replaced_once_and_the_next_attempt_has_the_new_one(
     assert_ne!(new, old);
     let (mut again, changes) = attempt(&envoy, &host, "2", &old).await;
     assert_eq!(changes, one("authorization", &new));
-    assert_eq!(again.answered(&[(":status", "200")]).await, Changes::default());
+    assert_eq!(again.send_response_headers(&[(":status", "200")]).await, Changes::default());
 
-    // For the old one, which is gone.
-    assert_eq!(late.answered(&[(":status", "401")]).await, one(REPLAY, "1"));
-    // Not a third attempt, whatever the second one is answered with.
+    // This 401 is for the old token, which was replaced already.
+    assert_eq!(late.send_response_headers(&[(":status", "401")]).await, one(REPLAY, "1"));
+    // A second attempt that gets a 401 causes no third one.
     let (mut again, changes) = attempt(&envoy, &host, "2", &old).await;
     assert_eq!(changes, one("authorization", &new));
-    assert_eq!(again.answered(&[(":status", "401")]).await, Changes::default());
-    // One that was made for another reason has a replay of its own.
+    assert_eq!(again.send_response_headers(&[(":status", "401")]).await, Changes::default());
+    // A second attempt that Envoy made for another reason may cause a replay of its own.
     let (mut second, changes) = attempt(&envoy, &host, "2", &new).await;
     assert_eq!(changes, Changes::default());
-    assert_eq!(second.answered(&[(":status", "503")]).await, Changes::default());
-    // And nothing but a 401 is one.
+    assert_eq!(second.send_response_headers(&[(":status", "503")]).await, Changes::default());
+    // No other status than 401 causes a replay.
     for status in ["200", "400", "403", "429", "503"] {
         let (mut first, _) = attempt(&envoy, &host, "1", &new).await;
-        assert_eq!(first.answered(&[(":status", status)]).await, Changes::default(), "{status}");
+        assert_eq!(
+            first.send_response_headers(&[(":status", status)]).await,
+            Changes::default(),
+            "{status}"
+        );
     }
     assert_eq!(place.vertex.stats().token_mints, 2);
     assert_eq!(envoy.token().await, new);
     let (mut second, _) = attempt(&envoy, &host, "2", &new).await;
-    assert_eq!(second.answered(&[(":status", "401")]).await, one(REPLAY, "1"));
+    assert_eq!(second.send_response_headers(&[(":status", "401")]).await, one(REPLAY, "1"));
     assert_eq!(place.vertex.stats().token_mints, 3);
 }
 
 #[tokio::test]
-async fn a_permanent_401_stays_within_the_bucket_and_is_told_from_one_that_heals() {
+async fn a_permanent_401_causes_no_more_replays_than_its_bucket_allows() {
     let place = Place::new().await;
     let envoy = place.start(&[]).await;
     let host = place.host();
@@ -158,51 +162,51 @@ async fn a_permanent_401_stays_within_the_bucket_and_is_told_from_one_that_heals
     for _ in 0..10 {
         let token = envoy.token().await;
         let (mut first, _) = attempt(&envoy, &host, "1", &token).await;
-        let changes = first.answered(&[(":status", "401")]).await;
+        let changes = first.send_response_headers(&[(":status", "401")]).await;
         if changes == Changes::default() {
             continue;
         }
         healed += 1;
         assert_eq!(changes, one(REPLAY, "1"));
         let (mut again, _) = attempt(&envoy, &host, "2", &token).await;
-        assert_eq!(again.answered(&[(":status", "401")]).await, Changes::default());
+        assert_eq!(again.send_response_headers(&[(":status", "401")]).await, Changes::default());
     }
     assert_eq!((healed, place.vertex.stats().token_mints), (3, 4));
 }
 
 #[tokio::test]
-async fn when_no_new_token_can_be_had_there_is_no_second_attempt() {
+async fn without_a_new_token_there_is_no_second_attempt() {
     let place = Place::new().await;
     let envoy = place.start(&[]).await;
     let token = envoy.token().await;
     let fail = Some(TokenFault { status: 503, times: None });
     place.vertex.set_token_behavior(TokenBehavior { fail, ..TokenBehavior::default() });
     let (mut first, _) = attempt(&envoy, &place.host(), "1", &token).await;
-    // Vertex AI does not say this; whoever does, it does not count.
+    // Vertex AI does not send this header. If another server does, it has no effect and is removed.
     let headers = [(":status", "401"), (REPLAY, "1")];
-    let changes = first.answered(&headers).await;
+    let changes = first.send_response_headers(&headers).await;
     assert_eq!(changes, Changes { set: BTreeMap::new(), removed: vec![REPLAY.to_owned()] });
     let (mut first, changes) = attempt(&envoy, &place.host(), "1", &token).await;
-    assert_eq!(changes, Changes::default(), "it may be good yet");
-    let changes = first.answered(&[(":status", "200"), (REPLAY, "1")]).await;
+    assert_eq!(changes, Changes::default(), "the token may still be valid");
+    let changes = first.send_response_headers(&[(":status", "200"), (REPLAY, "1")]).await;
     assert_eq!(changes.removed, [REPLAY]);
 }
 
 #[tokio::test]
-async fn a_token_is_replaced_on_nobody_elses_request_and_not_in_clear_text() {
+async fn a_token_is_replaced_only_on_requests_that_carry_it_and_never_in_clear_text() {
     let place = Place::new().await;
     let envoy = place.start(&[]).await;
     let (host, old) = (place.host(), envoy.token().await);
-    for foreign in ["Bearer of-somebody-else", "", &old[..old.len() - 1], "Basic eDp5"] {
+    for foreign in ["Bearer of-another-client", "", &old[..old.len() - 1], "Basic eDp5"] {
         let (mut attempt, changes) = attempt(&envoy, "evil.com", "1", foreign).await;
         assert_eq!(changes, Changes::default(), "{foreign}");
-        assert_eq!(attempt.answered(&[(":status", "401")]).await, Changes::default());
+        assert_eq!(attempt.send_response_headers(&[(":status", "401")]).await, Changes::default());
     }
     let mut none = Attempt::open(&envoy).await;
-    assert_eq!(none.sending(&[(":authority", &host)]).await, Changes::default());
+    assert_eq!(none.send_request_headers(&[(":authority", &host)]).await, Changes::default());
     assert_eq!(place.vertex.stats().token_mints, 1);
 
-    // One from here, but on the way to a host that is not trusted, or not by TLS.
+    // The token is the sidecar's, but the host is not trusted, or is reached without TLS.
     for (scheme, authority) in [
         ("http", "us-central1-aiplatform.googleapis.com"),
         ("https", "evil.com"),
@@ -214,7 +218,7 @@ async fn a_token_is_replaced_on_nobody_elses_request_and_not_in_clear_text() {
         let mut attempt = Attempt::open(&envoy).await;
         let headers =
             [(":scheme", scheme), (":authority", authority), ("authorization", old.as_str())];
-        match attempt.tell(message(&headers, true)).await.unwrap() {
+        match attempt.exchange(message(&headers, true)).await.unwrap() {
             Response::ImmediateResponse(answer) => {
                 let body = String::from_utf8(answer.body).unwrap();
                 assert!(answer.status.unwrap().code >= 400 && !body.contains(&old[7..]), "{body}");
@@ -225,31 +229,31 @@ async fn a_token_is_replaced_on_nobody_elses_request_and_not_in_clear_text() {
     let mut attempt = Attempt::open(&envoy).await;
     let google = "us-central1-aiplatform.googleapis.com";
     let headers = [(":scheme", "https"), (":authority", google), ("authorization", &old)];
-    assert_eq!(attempt.sending(&headers).await, Changes::default());
+    assert_eq!(attempt.send_request_headers(&headers).await, Changes::default());
 }
 
 #[tokio::test]
-async fn what_it_is_not_for_is_refused() {
+async fn an_unsupported_message_is_refused() {
     let place = Place::new().await;
     let envoy = place.start(&[]).await;
     let mut attempt = Attempt::open(&envoy).await;
     let body = Request::RequestBody(HttpBody::default());
     let message = ProcessingRequest { request: Some(body), ..Default::default() };
-    let error = attempt.tell(message).await.unwrap_err();
+    let error = attempt.exchange(message).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
     envoy.pass(Asked::chat()).await;
 }
 
 #[tokio::test]
-async fn what_an_answer_says_of_googles_host_is_removed_and_a_stream_is_not_held_back() {
+async fn headers_about_googles_host_are_removed_and_a_stream_is_not_buffered() {
     let place = Place::new().await;
     let envoy = place.start(&[]).await;
     let token = envoy.token().await;
-    // Of those of others, too: they come from there as well.
+    // Responses to another client's token have these headers, too.
     for token in [token.as_str(), "Bearer another"] {
         let (mut attempt, _) = attempt(&envoy, &place.host(), "1", token).await;
         let changes = attempt
-            .answered(&[
+            .send_response_headers(&[
                 (":status", "200"),
                 ("content-type", "text/event-stream"),
                 ("alt-svc", "h3"),
@@ -277,5 +281,5 @@ async fn what_an_answer_says_of_googles_host_is_removed_and_a_stream_is_not_held
     }
     let (mut attempt, _) = attempt(&envoy, &place.host(), "1", &token).await;
     let plain = [(":status", "200"), ("content-type", "application/json"), ("vary", "origin")];
-    assert_eq!(attempt.answered(&plain).await, Changes::default());
+    assert_eq!(attempt.send_response_headers(&plain).await, Changes::default());
 }

@@ -1,4 +1,4 @@
-//! `vertex-gateway ext-authz`, asked as Envoy asks, over gRPC.
+//! `vertex-gateway ext-authz`, called over gRPC as Envoy calls it.
 
 mod check;
 mod door;
@@ -34,7 +34,7 @@ const CHAT: &str = "/v1/chat/completions";
 const BODY: &str = r#"{"model":"google/gemini-2.5-flash","messages":[]}"#;
 const OPENAPI: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
 
-/// The emulator, and a folder with a key of it.
+/// The emulator, and a folder with a key for it.
 struct Place {
     vertex: Emulator,
     folder: TempDir,
@@ -52,7 +52,7 @@ impl Place {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// In one step, as a careful operator does.
+    /// Replaces the file in one step, as a careful operator does.
     fn write(&self, name: &str, text: &str) -> String {
         fs::write(self.path("new"), text).unwrap();
         fs::rename(self.path("new"), self.path(name)).unwrap();
@@ -80,7 +80,7 @@ impl Place {
     }
 }
 
-/// What asks.
+/// An Envoy that calls the sidecar.
 struct Envoy {
     gateway: Gateway,
     channel: Channel,
@@ -152,7 +152,7 @@ impl Envoy {
         }
     }
 
-    /// The status, the code and the message.
+    /// The status, the code and the message of a refusal.
     async fn refused(&self, asked: Asked) -> (i32, String, String) {
         match self.ask(asked).await {
             Verdict::Answer { status, headers, body } => {
@@ -167,7 +167,7 @@ impl Envoy {
         }
     }
 
-    /// The token that requests are given now.
+    /// The token that requests get now.
     async fn token(&self) -> String {
         self.pass(Asked::chat()).await.0["authorization"].clone()
     }
@@ -178,7 +178,7 @@ enum Verdict {
     Pass {
         set: BTreeMap<String, String>,
         removed: Vec<String>,
-        /// What the client is to be told beside the answer of Vertex AI.
+        /// Headers that Envoy adds to the response of Vertex AI.
         told: BTreeMap<String, String>,
     },
     Answer {
@@ -188,7 +188,7 @@ enum Verdict {
     },
 }
 
-/// Each once, and in place of what is there.
+/// Checks that each header occurs once, and overwrites the one of the request.
 #[allow(deprecated)]
 fn set(headers: Vec<HeaderValueOption>) -> BTreeMap<String, String> {
     let mut set = BTreeMap::new();
@@ -202,7 +202,7 @@ fn set(headers: Vec<HeaderValueOption>) -> BTreeMap<String, String> {
     set
 }
 
-/// A request as Envoy tells of it.
+/// A request as Envoy describes it.
 #[derive(Clone)]
 struct Asked {
     method: &'static str,
@@ -210,7 +210,7 @@ struct Asked {
     headers: HashMap<String, String>,
     body: Vec<u8>,
     host: String,
-    /// The address of Envoy's at which it was asked.
+    /// The address of Envoy that the request came to.
     at: Option<&'static str>,
 }
 
@@ -234,7 +234,7 @@ impl Asked {
         }
     }
 
-    /// At this address of Envoy's, under this name.
+    /// Sets the address of Envoy and the host that the client names.
     fn at(mut self, address: &'static str, host: &str) -> Self {
         (self.at, self.host) = (Some(address), host.to_owned());
         self.with(":authority", host)
@@ -254,7 +254,7 @@ impl Asked {
             .with("content-length", &body.len().to_string())
     }
 
-    /// As Envoy does where it is not told to send bodies.
+    /// Omits the body, like an Envoy that is not configured to send bodies.
     fn unread(mut self) -> Self {
         self.body.clear();
         self.without("x-envoy-auth-partial-body")

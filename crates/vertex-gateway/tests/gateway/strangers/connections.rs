@@ -1,4 +1,4 @@
-//! Connections: what a stranger may hold of them, and for how long.
+//! The limits on the connections that clients without a key may hold, and for how long.
 
 use std::{process::Stdio, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::common::{
     vitals::{Admin, Vitals},
 };
 
-/// An HTTP/2 client that answers pings and counts bytes as it is told.
+/// An HTTP/2 client that acknowledges pings, and reads only as much as its window allows.
 pub(super) struct Two {
     requests: SendRequest<Bytes>,
     /// Sets the window of all streams.
@@ -31,7 +31,7 @@ pub(super) struct Two {
 }
 
 impl Two {
-    /// `window` is how many bytes it takes of each response.
+    /// `window` is the number of bytes that the client accepts of each response.
     pub(super) async fn connect(gateway: &Gateway, window: u32) -> Self {
         let socket = TcpStream::connect(gateway.addr).await.unwrap();
         let mut builder = client::Builder::new();
@@ -68,11 +68,11 @@ impl Two {
         *request.version_mut() = http::Version::HTTP_2;
         let (answer, mut sent) = self.requests.send_request(request, false).unwrap();
         sent.send_data(body.collect().await.unwrap().to_bytes(), true).unwrap();
-        in_time("an answer", answer).await.unwrap()
+        in_time("a response", answer).await.unwrap()
     }
 }
 
-/// What is left of a response, or how its stream was reset.
+/// The rest of a response, or the reason for which its stream was reset.
 async fn rest(mut body: h2::RecvStream) -> Result<String, Option<Reason>> {
     let mut rest = Vec::new();
     while let Some(data) = in_time("the rest of a stream", body.data()).await {
@@ -82,7 +82,7 @@ async fn rest(mut body: h2::RecvStream) -> Result<String, Option<Reason>> {
 }
 
 #[tokio::test]
-async fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back() {
+async fn a_stream_whose_client_reads_nothing_is_reset_and_frees_its_slot() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let options =
@@ -94,7 +94,7 @@ async fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back()
         request.headers_mut().insert("authorization", super::bearer(ALICE));
         request
     };
-    // The second takes the first bytes of each, which is less than hyper hands over at once.
+    // The second client reads the first bytes of each response, fewer than hyper sends at once.
     let (mut shut, mut small) = (Two::connect(&gateway, 0).await, Two::connect(&gateway, 10).await);
     let mut streams = Vec::new();
     for stream in [false, true, false] {
@@ -104,13 +104,13 @@ async fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back()
             streams.push(answer.into_body());
         }
     }
-    // All places are taken, and this one waits for one of them.
+    // All slots are taken, and this request waits for one of them.
     let other = gateway.call(chat_of(ALICE)).await;
     assert_eq!(other.status(), StatusCode::OK);
     for stream in streams {
         assert_eq!(rest(stream).await, Err(Some(Reason::CANCEL)));
     }
-    // Each by itself: the connection serves on.
+    // Each stream was reset on its own: the connection still serves.
     shut.window.send(1 << 16).unwrap();
     let answer = shut.ask(ask(false)).await;
     assert!(rest(answer.into_body()).await.unwrap().contains("You said: x"));
@@ -118,7 +118,7 @@ async fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back()
 }
 
 #[tokio::test]
-async fn a_large_response_over_http2_comes_whole_in_pieces() {
+async fn a_large_response_over_http2_arrives_complete_in_pieces() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
     let mut client = Two::connect(&gateway, (1 << 31) - 1).await;
@@ -131,9 +131,9 @@ async fn a_large_response_over_http2_comes_whole_in_pieces() {
         let over_one = said(&text(gateway.call(chat(&question)).await).await);
         let mut body = client.ask(chat(&question)).await.into_body();
         let mut all = Vec::new();
-        while let Some(data) = in_time("more of it", body.data()).await {
+        while let Some(data) = in_time("more of the response", body.data()).await {
             let data = data.unwrap();
-            // The window of the connection is as small as it begins.
+            // The window of the connection keeps its initial size.
             body.flow_control().release_capacity(data.len()).unwrap();
             all.extend(data);
         }
@@ -150,7 +150,7 @@ async fn an_idle_connection_over_http2_is_closed_after_the_keepalive_timeout() {
     let answer = once.ask(chat("x")).await;
     assert!(rest(answer.into_body()).await.unwrap().contains("You said: x"));
     for client in [silent, once] {
-        in_time("its end", client.ended).await.unwrap();
+        in_time("the end of the connection", client.ended).await.unwrap();
     }
 }
 
@@ -172,9 +172,9 @@ async fn a_401_closes_the_connection_unless_a_client_with_a_key_shares_it() {
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert!(!answer.headers().contains_key(header::CONNECTION));
     assert!(rest(answer.into_body()).await.unwrap().contains("invalid_api_key"));
-    in_time("its end", stranger.ended).await.unwrap();
+    in_time("the end of the connection", stranger.ended).await.unwrap();
 
-    // A proxy in front sends the requests of many over one connection.
+    // A proxy in front sends the requests of many clients over one connection.
     let all = [get(ALICE), get("wrong"), get(ALICE).replace("Host", "Connection: close\r\nHost")];
     let answers = gateway.raw(all.concat().as_bytes()).await;
     for (status, times) in [("200", 2), ("401", 1)] {
@@ -203,13 +203,13 @@ async fn strangers_that_hold_all_connections_make_room_for_a_client() {
     for _ in 0..3 {
         assert_eq!(gateway.call(chat_of(ALICE)).await.status(), StatusCode::OK);
     }
-    // However many of them there were.
+    // This is logged once, regardless of the number of connections.
     files.told(1, "--max-connections are open: further connections wait").await;
     assert_eq!(files.log().matches("further connections wait").count(), 1, "{}", files.log());
 }
 
 #[tokio::test]
-async fn strangers_that_ask_again_and_again_make_room_for_a_client() {
+async fn strangers_that_send_requests_without_a_key_make_room_for_a_client() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let options =
@@ -236,12 +236,12 @@ async fn strangers_that_ask_again_and_again_make_room_for_a_client() {
 }
 
 #[tokio::test]
-async fn strangers_that_take_none_of_their_refusals_are_dropped() {
+async fn strangers_that_do_not_read_their_refusals_are_closed() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let options = ["--client-key-file", &keys, "--send-timeout", "0", "--keepalive-timeout", "10m"];
     let gateway = files.start(&vertex, &options).await;
-    // Their windows let no byte of a body through.
+    // The windows of these clients admit no byte of a body.
     let (mut stranger, mut shared) =
         (Two::connect(&gateway, 0).await, Two::connect(&gateway, 0).await);
     let streams = [
@@ -250,7 +250,7 @@ async fn strangers_that_take_none_of_their_refusals_are_dropped() {
         shared.ask(chat_of("wrong")).await,
     ];
     assert_eq!(streams.each_ref().map(|answer| answer.status().as_u16()), [200, 401, 401]);
-    in_time("its end", stranger.ended).await.unwrap();
+    in_time("the end of the connection", stranger.ended).await.unwrap();
     shared.window.send(1 << 16).unwrap();
     let [answer, ..] = streams;
     assert!(rest(answer.into_body()).await.unwrap().contains("You said: x"));
@@ -258,7 +258,7 @@ async fn strangers_that_take_none_of_their_refusals_are_dropped() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn strangers_that_hold_all_descriptors_let_a_token_be_fetched_and_health_be_told() {
+async fn strangers_that_hold_all_descriptors_block_neither_tokens_nor_metrics() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     vertex.set_token_behavior(TokenBehavior { expires_in: 3.into(), ..TokenBehavior::default() });
     let keys = files.path("keys");
@@ -286,7 +286,7 @@ async fn strangers_that_hold_all_descriptors_let_a_token_be_fetched_and_health_b
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn whoever_holds_the_admin_listener_does_not_keep_others_out() {
+async fn open_connections_to_the_admin_listener_do_not_block_others() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let mut gateway = files.start(&vertex, &["--admin-listen", "127.0.0.1:0"]).await;
     let admin = Admin::of(&mut gateway).await;
@@ -297,25 +297,25 @@ async fn whoever_holds_the_admin_listener_does_not_keep_others_out() {
         socket.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
         held.push(socket);
     }
-    // Those of the others are closed by who comes after them: for a time-out these are too few.
+    // Each of these requests closes an older connection. There are too few of them for a time-out.
     for _ in 0..50 {
         admin.metrics().await;
     }
     let files = Vitals::of(&gateway).files;
     assert!(files < before + 30, "{files} descriptors, {before} before");
-    // A long head does not come in here either.
+    // A long request head is refused here, too.
     let mut socket = TcpStream::connect(admin.addr()).await.unwrap();
     let head =
         format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nx: {}\r\n\r\n", "y".repeat(70_000));
     let _ = socket.write_all(head.as_bytes()).await;
     let mut answer = String::new();
-    let ended = in_time("the end", socket.read_to_string(&mut answer)).await;
+    let ended = in_time("the end of the connection", socket.read_to_string(&mut answer)).await;
     assert!(ended.is_err() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_thousand_long_heads_take_96_kib_each() {
+async fn a_thousand_long_heads_of_requests_take_96_kib_each() {
     const HEADS: usize = 1000;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
@@ -325,7 +325,7 @@ async fn a_thousand_long_heads_take_96_kib_each() {
     let gateway = files.start(&vertex, &options).await;
     assert_eq!(gateway.call(chat_of(ALICE)).await.status(), StatusCode::OK);
     let start = Vitals::of(&gateway);
-    // One byte less than is refused, and never the last one.
+    // One byte less than the limit, and never the last byte.
     let head = format!("GET /v1/models HTTP/1.1\r\nHost: localhost\r\nx: {}", "y".repeat(64 << 10));
     let head = &head.as_bytes()[..(64 << 10) - 1];
     let mut held = Vec::new();
@@ -334,7 +334,7 @@ async fn a_thousand_long_heads_take_96_kib_each() {
         socket.write_all(head).await.unwrap();
         held.push(socket);
     }
-    // It has read all of them: what is left in the kernel's buffers is nothing.
+    // Waits until the sidecar has read all of them, and the kernel's buffers are empty.
     let unread = || {
         let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let port = format!(":{:04X}", gateway.addr.port());
@@ -343,14 +343,14 @@ async fn a_thousand_long_heads_take_96_kib_each() {
             fields[1].ends_with(&port) && !fields[4].ends_with(":00000000")
         })
     };
-    eventually("all heads are read", || !unread()).await;
+    eventually("all request heads are read", || !unread()).await;
     let each = (Vitals::of(&gateway).peak.saturating_sub(start.memory)) as usize / HEADS;
-    println!("{} KiB for each of them", each >> 10);
+    println!("{} KiB for each request head", each >> 10);
     assert!(each <= 96 << 10, "{each} bytes for each");
-    // One more byte, and it is refused.
+    // One more byte exceeds the limit.
     held[0].write_all(b"y").await.unwrap();
     let mut answer = String::new();
-    in_time("an answer", held[0].read_to_string(&mut answer)).await.unwrap();
+    in_time("a response", held[0].read_to_string(&mut answer)).await.unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 431") && answer.contains("--max-header-bytes"),
         "{answer}"
@@ -358,7 +358,7 @@ async fn a_thousand_long_heads_take_96_kib_each() {
 }
 
 #[tokio::test]
-async fn a_head_may_be_as_long_as_the_option_says_over_both_protocols() {
+async fn max_header_bytes_limits_the_request_head_over_both_protocols() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &["--max-header-bytes", "16KiB"]).await;
     for (length, status) in [(8_000, "200"), (20_000, "431")] {
@@ -375,13 +375,13 @@ async fn a_head_may_be_as_long_as_the_option_says_over_both_protocols() {
     }
     for wrong in ["0", "8191", "17MiB", "many"] {
         let args = ["--emulator", "--listen", "127.0.0.1:0", "--max-header-bytes", wrong];
-        let output = in_time("its end", command(&args).output()).await.unwrap();
+        let output = in_time("the end of the process", command(&args).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong}");
     }
 }
 
 #[tokio::test]
-async fn strangers_that_say_half_of_something_do_not_hold_up_the_end() {
+async fn strangers_with_unfinished_requests_do_not_delay_the_shutdown() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let options = ["--client-key-file", &keys, "--drain-timeout", "10m"];
@@ -395,7 +395,7 @@ async fn strangers_that_say_half_of_something_do_not_hold_up_the_end() {
         b"PRI * HTTP/2.0\r\n\r\n",
         b"GET /v1/models HT",
         b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nx: y",
-        // It answers no ping.
+        // This client acknowledges no ping.
         settings,
     ] {
         let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
@@ -409,7 +409,7 @@ async fn strangers_that_say_half_of_something_do_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn signals_that_come_together_are_one() {
+async fn signals_that_arrive_together_count_as_one() {
     use tower_vertex_emulator::StreamBehavior;
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let (chunks, chunk_delay) = (Some(20), Duration::from_millis(100));
@@ -429,7 +429,7 @@ async fn signals_that_come_together_are_one() {
 }
 
 #[tokio::test]
-async fn bytes_of_a_body_that_look_like_hypers_own_answer_stay_as_they_are() {
+async fn bytes_of_a_body_that_look_like_hypers_own_response_are_unchanged() {
     use std::sync::Arc;
     use tokio::sync::Notify;
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
@@ -465,7 +465,7 @@ async fn bytes_of_a_body_that_look_like_hypers_own_answer_stay_as_they_are() {
             while !answer.ends_with(second.as_bytes()) {
                 assert!(socket.read_buf(&mut answer).await.unwrap() > 0, "{answer:?}");
             }
-            // And the next answer is hyper's own.
+            // The next response is hyper's own.
             socket.write_all(b"GET /\x01 HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
             let mut own = String::new();
             socket.read_to_string(&mut own).await.unwrap();

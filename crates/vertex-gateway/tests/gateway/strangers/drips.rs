@@ -1,8 +1,9 @@
-//! Bodies and answers that come in small pieces, each of which is read by itself: what is kept of them
-//! takes at most twice its bytes and 16 KiB for each stream, by the resident memory of the process.
+//! Memory for bodies of requests and responses that arrive in small pieces, each of which is read
+//! on its own. A stream may take at most twice its bytes and 16 KiB, measured by the resident
+//! memory of the process.
 //!
-//! Without optimisations the sidecar's stacks and futures are larger, but they are there before it is
-//! measured: the same bound holds for every build.
+//! Without optimisations the sidecar's stacks and futures are larger, but they exist before the
+//! measurement, so the same limit holds for every build.
 
 use std::{
     fs,
@@ -35,30 +36,30 @@ use crate::common::{
     world::World,
 };
 
-/// So many that what else a process takes and gives back is little for each.
+/// With this many streams, other allocations of the process are small for each stream.
 const STREAMS: usize = 50;
-/// What a stream may take besides twice its bytes.
+/// The memory that a stream may take besides twice its bytes.
 const ALLOWANCE: u64 = 16 << 10;
-/// The pieces, and how many there are: 3,571 bytes were once kept for each byte of the first, and three
-/// and a half for each byte of the second.
+/// The lengths of pieces, and their numbers. Earlier versions kept 3,571 bytes for each byte of the
+/// first kind, and three and a half for each byte of the second.
 const DRIPS: [(usize, usize); 2] = [(1, 200), (1024, 100)];
 
-/// What is not there of an error after ten seconds is not waited for: these are through long before.
+/// The gateway waits ten seconds for the rest of an error, so these are fewer pieces.
 const FEW_DRIPS: [(usize, usize); 2] = [(1, 40), (1024, 20)];
 
-/// The first small pieces share the buffer that the head was read into. These fill it, so that each
-/// drip after them is read into a buffer of its own.
+/// The first small pieces share the buffer into which the request head was read. These pieces fill
+/// it, so that each later piece is read into a buffer of its own.
 const FILLING: (usize, usize) = (4000, 4);
 
-/// A network with a short table of sockets. The kernel walks through the whole table for each look at
-/// `/proc/net/tcp`, and the machine's has hundreds of thousands of places. Kernels before Linux 6.1
-/// have no other, and the test takes longer.
+/// A network namespace with a short table of sockets. The kernel walks through the whole table for
+/// each read of `/proc/net/tcp`, and the machine's table has hundreds of thousands of slots.
+/// Kernels before Linux 6.1 have only that one, and there the test takes longer.
 const SHORT_TABLE: &str =
     "if echo 256 2>/dev/null >/proc/sys/net/ipv4/tcp_child_ehash_entries; then
     exec unshare -n sh -ec 'ip link set lo up; exec \"$0\" \"$@\"' \"$0\" \"$@\"
 fi";
 
-/// Runs the test of this name again in such a network, and returns `true` in there.
+/// Runs the test of this name again in such a network namespace, and returns `true` inside of it.
 fn enter(name: &str) -> bool {
     let mut world = World::new().hosts("").network(SHORT_TABLE);
     if let Some(gateway) = std::env::var_os("VERTEX_GATEWAY") {
@@ -67,11 +68,11 @@ fn enter(name: &str) -> bool {
     world.enter(module_path!(), name)
 }
 
-/// Stands in for Vertex AI: reads whatever comes, and does not answer by itself.
+/// A stand-in for Vertex AI that reads all requests and does not respond by itself.
 struct Silent {
     addr: SocketAddr,
     read: Arc<AtomicUsize>,
-    /// A connection, once it has sent something.
+    /// Each connection, once it has sent something.
     connections: mpsc::UnboundedReceiver<tokio::net::tcp::OwnedWriteHalf>,
 }
 
@@ -85,7 +86,7 @@ impl Silent {
         tokio::spawn(async move {
             loop {
                 let socket = listener.accept().await.unwrap().0;
-                // Else the kernel holds a piece back, to send it with the next one.
+                // Otherwise the kernel delays a piece, to send it with the next one.
                 socket.set_nodelay(true).unwrap();
                 let (mut reader, writer) = socket.into_split();
                 let (connected, counter) = (connected.clone(), Arc::clone(&counter));
@@ -109,10 +110,10 @@ impl Silent {
     }
 }
 
-/// Until the sidecar has read all that was sent to it, by its clients and by `upstream`: a piece that
-/// waits in the kernel would be read with the next one.
+/// Waits until the sidecar has read all bytes that its clients and `upstream` sent. A piece that
+/// waits in the kernel would be read together with the next one.
 async fn all_is_read(gateway: &Gateway, upstream: SocketAddr) {
-    // What was just handed to a task of this runtime is sent first.
+    // Lets the tasks of this runtime send the data that they just got.
     for _ in 0..4 {
         tokio::task::yield_now().await;
     }
@@ -136,7 +137,7 @@ async fn all_is_read(gateway: &Gateway, upstream: SocketAddr) {
     .await;
 }
 
-/// An upload under way.
+/// An upload in progress.
 enum Upload {
     One(TcpStream),
     Two(Sender<Bytes, BoxError>),
@@ -178,8 +179,8 @@ fn chunk(data: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
 }
 
-/// Fails if more than twice the bytes, and the allowance, came to stay.
-fn took_little(what: &str, gateway: &Gateway, begin: Vitals, sent: usize) {
+/// Fails if each stream keeps more than twice its bytes and the allowance.
+fn check_memory(what: &str, gateway: &Gateway, begin: Vitals, sent: usize) {
     let memory = Vitals::of(gateway).memory;
     let each = memory.saturating_sub(begin.memory) / STREAMS as u64;
     println!("{what}: {each} bytes for {sent}");
@@ -187,7 +188,8 @@ fn took_little(what: &str, gateway: &Gateway, begin: Vitals, sent: usize) {
     assert!(each <= most, "{what}: {each} bytes for {sent} of each stream, {most} are allowed");
 }
 
-/// Uploads of this kind, by each protocol and in each kind of piece, to a sidecar with these options.
+/// Sends uploads with these headers, over each protocol and in each kind of piece, to a sidecar
+/// with these options.
 async fn uploads(what: &str, headers: &[(&str, &str)], options: &[&str], is_forwarded: bool) {
     let vertex = Emulator::start().await.unwrap();
     for http in [Http::One, Http::Two] {
@@ -197,15 +199,15 @@ async fn uploads(what: &str, headers: &[(&str, &str)], options: &[&str], is_forw
             let (command, _key) = before(&vertex, &url, options);
             let minted = vertex.stats().token_mints;
             let gateway = Gateway::start(command).await;
-            // Its first token takes memory too.
-            eventually("its first token", || vertex.stats().token_mints > minted).await;
+            // The first token takes memory, too.
+            eventually("the first token", || vertex.stats().token_mints > minted).await;
             let mut uploads = Vec::new();
             for _ in 0..STREAMS {
                 let mut upload = Upload::begin(http, gateway.addr, headers).await;
                 upload.send(&Bytes::from_static(br#"{"model":"m","messages":""#)).await;
                 uploads.push(upload);
             }
-            // Kept open.
+            // The connections stay open.
             let mut forwarded = Vec::new();
             while is_forwarded && forwarded.len() < STREAMS {
                 forwarded.push(upstream.next().await);
@@ -228,7 +230,7 @@ async fn uploads(what: &str, headers: &[(&str, &str)], options: &[&str], is_forw
             if is_forwarded {
                 eventually(&what, has_arrived).await;
             }
-            took_little(&what, &gateway, begin.unwrap(), length * times);
+            check_memory(&what, &gateway, begin.unwrap(), length * times);
             assert_eq!(is_forwarded, has_arrived(), "{what}");
         }
     }
@@ -273,7 +275,7 @@ async fn a_body_that_drips_takes_at_most_twice_its_bytes_if_no_rule_applies_to_i
     }
 }
 
-/// Answers with this head whose bodies drip.
+/// Sends responses with these headers, whose bodies arrive in small pieces.
 async fn answers(what: &str, head: &str, first: &str, drips: [(usize, usize); 2]) {
     let vertex = Emulator::start().await.unwrap();
     for (length, times) in drips {
@@ -293,7 +295,7 @@ async fn answers(what: &str, head: &str, first: &str, drips: [(usize, usize); 2]
             answers.push(answer);
         }
         all_is_read(&gateway, upstream.addr).await;
-        // The code that reads a piece is in memory from the first piece on.
+        // After the first piece, the code that reads a piece is in memory.
         for answer in &mut answers {
             answer.write_all(&chunk(b"x")).await.unwrap();
         }
@@ -306,8 +308,8 @@ async fn answers(what: &str, head: &str, first: &str, drips: [(usize, usize); 2]
             }
             all_is_read(&gateway, upstream.addr).await;
         }
-        took_little(&format!("{what} by {length}"), &gateway, begin, length * times);
-        // It was held back.
+        check_memory(&format!("{what} by {length}"), &gateway, begin, length * times);
+        // The client got none of these pieces.
         for client in &mut clients {
             let mut came = [0; 1024];
             let length = client.try_read(&mut came).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Keys: who has one, what it is good for, and how they come and go.
+//! Client keys: clients with and without one, the models of a key, and changes of keys.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
@@ -13,7 +13,7 @@ use super::{ALICE, BOB, Files, bearer, chat_of, chat_with, error_of, until_statu
 use crate::common::{Http, chat, gateway::openai_error, in_time, text};
 
 #[tokio::test]
-async fn whoever_has_no_key_is_told_so_and_nothing_goes_upstream() {
+async fn a_client_without_a_valid_key_gets_a_401_and_nothing_goes_upstream() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
     let (wrong, part) = (format!("{ALICE}x"), &ALICE[..20]);
@@ -60,7 +60,7 @@ async fn whoever_has_no_key_is_told_so_and_nothing_goes_upstream() {
 }
 
 #[tokio::test]
-async fn keys_in_a_variable_are_as_good_as_those_in_a_file() {
+async fn keys_in_a_variable_are_accepted_like_keys_in_a_file() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let (mut command, _key) = super::before(&vertex, &vertex.url(), &[]);
     command.env("VERTEX_GATEWAY_CLIENT_KEYS", format!("alice:{ALICE}, carol:sk-carol-0123456789"));
@@ -71,7 +71,7 @@ async fn keys_in_a_variable_are_as_good_as_those_in_a_file() {
     drop(files);
 }
 
-/// Answers each connection's first request; gives its bytes.
+/// Responds to the first request of a connection, and returns the bytes of the request.
 async fn one_request(listener: &TcpListener) -> String {
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut read = Vec::new();
@@ -84,7 +84,7 @@ async fn one_request(listener: &TcpListener) -> String {
 }
 
 #[tokio::test]
-async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
+async fn a_client_sets_neither_the_quota_project_nor_the_destination_of_the_token() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = listener.local_addr().unwrap();
@@ -114,7 +114,7 @@ async fn a_client_says_neither_who_pays_nor_where_the_token_goes() {
     assert_eq!(authorizations.len(), 1, "{sent}");
     assert!(!sent.contains("x-goog-user-project"), "{sent}");
 
-    // A whole URI names another host; so do two.
+    // A whole URI names another host, and so does a path that begins with two slashes.
     for target in ["http://evil.example/v1/chat/completions", "//evil.example/v1/chat/completions"]
     {
         let request = format!(
@@ -149,12 +149,12 @@ shared_responses = true
 "#;
 
 #[tokio::test]
-async fn a_key_asks_for_its_models_alone() {
+async fn a_key_may_use_only_its_own_models() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let (keys, config) = (files.path("keys"), files.write("config", RULES));
     let gateway = files.start(&vertex, &["--client-key-file", &keys, "--config", &config]).await;
     let models = ["slow", "gemini-2.5-flash", "google/gemini-2.5-flash", "Fast", "fast ", "llama"];
-    // What a server that makes a path of it would read as another one.
+    // Names that a server would read as another model if it made a path of them.
     let paths =
         ["llama-3/../../google/models/slow", "llama-3/.", "llama-3\\..", "llama-3/%2e%2e/slow"];
     let models = [&models[..], &paths].concat();
@@ -165,7 +165,7 @@ async fn a_key_asks_for_its_models_alone() {
         assert!(message.contains(&format!("{model:?}")), "{message}");
         assert!(message.ends_with("it is allowed to use fast, llama-*"), "{message}");
     }
-    // None that could be read.
+    // In these requests no model can be read.
     let post = |name: &'static str, value: &'static str, body: &'static str| {
         let request = Request::post("/v1/chat/completions").header("authorization", bearer(ALICE));
         request.header(name, value).body(Full::from(body)).unwrap()
@@ -192,7 +192,7 @@ async fn a_key_asks_for_its_models_alone() {
         assert_eq!(found, (403, "model_not_allowed".to_owned()), "{shown}");
     }
     files.told(models.len() + unread, "code=\"model_not_allowed\"").await;
-    // Two, of which Vertex AI might believe the other one.
+    // If a body has two models, Vertex AI might use the other one.
     let twice = post("content-type", "application/json", r#"{"model":"fast","model":"slow"}"#);
     assert_eq!(error_of(&gateway, twice).await.0, 400);
     assert_eq!(vertex.stats().api_requests, 0);
@@ -211,14 +211,14 @@ async fn a_key_asks_for_its_models_alone() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_held_to_a_list_is_sent_as_what_it_was_read_as() {
+async fn a_body_checked_against_a_list_is_forwarded_as_the_json_that_was_read() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (keys, config) = (files.path("keys"), files.write("config", RULES));
     let options = ["--client-key-file", &keys, "--config", &config];
     let upstream = format!("http://{}", listener.local_addr().unwrap());
     let gateway = files.start_to(&vertex, &upstream, &options).await;
-    // Read as forms, or in other letters, these would ask for another model.
+    // As a form, or in another charset, these would be for another model.
     let body = r#"{"model":"fast","messages":[{"x":"&model=slow&y="}]}"#;
     for content_type in [
         "",
@@ -241,7 +241,7 @@ async fn a_body_that_was_held_to_a_list_is_sent_as_what_it_was_read_as() {
 }
 
 #[tokio::test]
-async fn a_gateway_to_one_endpoint_reads_the_model_of_those_who_have_a_list() {
+async fn a_gateway_to_one_endpoint_reads_the_model_if_the_key_has_a_list() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let config = files.write("config", "[[client]]\nname = \"alice\"\nmodels = [\"mine\"]");
     let keys = files.path("keys");
@@ -253,7 +253,7 @@ async fn a_gateway_to_one_endpoint_reads_the_model_of_those_who_have_a_list() {
 }
 
 #[tokio::test]
-async fn requests_a_minute_are_counted_by_key_and_across_a_change() {
+async fn requests_per_minute_are_counted_by_key_and_across_a_reload() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let rules = |limit: &str, more: &str| {
         format!("[[client]]\nname = \"alice\"\nrequests_per_minute = {limit}\n{more}")
@@ -269,9 +269,13 @@ async fn requests_a_minute_are_counted_by_key_and_across_a_change() {
     let (status, code, message) = openai_error(answer).await;
     assert_eq!((status, code.as_str()), (429, "rate_limit_exceeded"));
     assert!(message.contains("\"alice\"") && message.contains("2 requests a minute"), "{message}");
-    assert_eq!(gateway.call(chat_of(BOB)).await.status(), 200, "others are not counted with it");
+    assert_eq!(
+        gateway.call(chat_of(BOB)).await.status(),
+        200,
+        "the other key has a limit of its own"
+    );
     assert_eq!(vertex.stats().api_requests, 3);
-    // What it may not ask for is seen as soon as the file is read again; its bucket stays empty.
+    // A new list of models applies after the reload, but the bucket stays empty.
     files.write("config", &rules("2", "models = []\n[[client]]\nname = \"bob\"\nmodels = []"));
     until_status(&gateway, 403, || chat_of(BOB)).await;
     assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 429);
@@ -280,7 +284,7 @@ async fn requests_a_minute_are_counted_by_key_and_across_a_change() {
 }
 
 #[tokio::test]
-async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
+async fn keys_change_at_run_time_and_a_broken_file_changes_nothing() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let gateway = files.start(&vertex, &["--client-key-file", &keys]).await;
@@ -292,7 +296,8 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
     assert_eq!(error_of(&gateway, chat_of(ALICE)).await.0, 401);
     assert_eq!(gateway.call(chat_of(BOB)).await.status(), 200);
 
-    // No key at all would open the door; nor is one broken line as good as none.
+    // A file without keys would admit all clients, so it is refused. A file with one broken line is
+    // refused, too.
     for broken in ["", "# all gone\n", "bob:SECRET\n", "SECRET"] {
         let before = files.log().matches("reload of client keys failed").count();
         files.write("keys", broken);
@@ -305,7 +310,7 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
     files.told(5, "reload of client keys failed").await;
     files.told(1, "keys: there is no such file").await;
     assert_eq!(gateway.call(chat_of(carol)).await.status(), 200);
-    // Told once each, however often it was looked at.
+    // Each failure is logged once, although the file is checked again and again.
     assert_eq!(files.log().matches("reload of client keys failed").count(), 5, "{}", files.log());
     files.write("keys", &format!("alice:{ALICE}"));
     until_status(&gateway, 200, || chat_of(ALICE)).await;
@@ -313,13 +318,13 @@ async fn keys_come_and_go_while_it_serves_and_a_broken_file_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_body_of_a_stranger_is_not_taken() {
+async fn the_body_of_a_stranger_is_not_read() {
     const LENGTH: usize = 30 << 20;
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
     for (key, length, status) in [
         ("sk-nobody-0123456789", LENGTH, "401 Unauthorized"),
-        // That it is too long, too, is nobody's business who has no key.
+        // A client without a key does not learn that its body is too long, too.
         ("sk-nobody-0123456789", LENGTH * 10, "401 Unauthorized"),
         (ALICE, LENGTH * 10, "413 Payload Too Large"),
     ] {
@@ -330,7 +335,7 @@ async fn the_body_of_a_stranger_is_not_taken() {
         );
         socket.write_all(head.as_bytes()).await.unwrap();
         let mut answer = vec![0; 4096];
-        let read = in_time("an answer", socket.read(&mut answer)).await.unwrap();
+        let read = in_time("a response", socket.read(&mut answer)).await.unwrap();
         let answer = String::from_utf8_lossy(&answer[..read]);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
         let (mut sent, piece) = (0, [b' '; 64 << 10]);
@@ -340,14 +345,14 @@ async fn the_body_of_a_stranger_is_not_taken() {
                 Err(_) => break,
             }
         }
-        // Some of it lies in the buffers of the kernel.
+        // A part of the body lies in the buffers of the kernel.
         assert_eq!(sent < 16 << 20, key != ALICE, "{sent} bytes of {length} taken");
     }
     assert_eq!(vertex.stats().api_requests, 0);
 }
 
 #[tokio::test]
-async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_upstream() {
+async fn stored_responses_are_only_for_keys_with_shared_responses() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let rules = "[[client]]\nname = \"alice\"\nshared_responses = true\n";
     let config = files.write("gateway.toml", rules);
@@ -362,7 +367,7 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
     let json = &[("content-type", "application/json")][..];
     let new = |field: &str| format!(r#"{{"model":"google/gemini-2.5-flash","input":"x"{field}}}"#);
 
-    // A key without a rule makes responses.
+    // A key without a rule creates responses.
     let answer = gateway.call(ask(BOB, "POST", "/v1/responses", json, &new(""))).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let answer: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
@@ -389,7 +394,7 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
     for method in ["GET", "DELETE"] {
         refused.push(ask(BOB, method, &stored, json, &new("")));
     }
-    // However the path is written.
+    // Other forms of the path are refused, too.
     let whole = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
     for path in [format!("{stored}/"), format!("{whole}/{}", &stored["/v1/".len()..])] {
         refused.push(ask(BOB, "GET", &path, json, ""));
@@ -423,13 +428,13 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
     assert_eq!(error_of(&gateway, post).await, (405, "method_not_allowed".to_owned()));
     assert_eq!(vertex.stats().api_requests, before);
     files.told(30, "stored_response_not_allowed").await;
-    // Nothing makes another method of this one.
+    // A header or a parameter does not change the method.
     let overridden = [("x-http-method-override", "GET")];
     let request = ask(BOB, "POST", &format!("{stored}?$httpMethod=GET"), &overridden, &new(""));
     assert_eq!(error_of(&gateway, request).await, (405, "method_not_allowed".to_owned()));
     assert_eq!(vertex.stats().api_requests, before);
 
-    // One that shares gets what others have stored.
+    // A key that shares gets responses that others have stored.
     assert_eq!(gateway.call(ask(ALICE, "GET", &stored, &[], "")).await.status(), StatusCode::OK);
     let body = new(r#","previous_response_id":"r""#);
     assert_eq!(
@@ -437,7 +442,7 @@ async fn stored_responses_are_for_keys_that_share_them_and_nothing_else_goes_ups
         StatusCode::OK
     );
 
-    // Without keys there is nobody to be kept apart.
+    // Without keys there are no clients to separate.
     let gateway = files.start(&vertex, &[]).await;
     assert_eq!(gateway.call(ask("any", "GET", &stored, &[], "")).await.status(), StatusCode::OK);
 }

@@ -1,5 +1,5 @@
-//! Strangers stay out: keys, what they are good for, requests that are no requests, and TLS. The
-//! records of the emulator say what went upstream.
+//! Protection against strangers: keys and their rules, malformed requests, and TLS. The records of
+//! the emulator show which requests went upstream.
 
 mod connections;
 #[cfg(target_os = "linux")]
@@ -26,11 +26,11 @@ use crate::common::{
     put,
 };
 
-/// No answer, no log and no request upstream may hold one of these.
+/// No response, no log and no request upstream may contain one of these.
 const ALICE: &str = "sk-alice-SECRET-0123456789";
 const BOB: &str = "sk-bob-SECRET-0123456789";
 
-/// Files of a sidecar, its log among them.
+/// The files of a sidecar, including its log.
 struct Files(TempDir);
 
 impl Files {
@@ -48,7 +48,7 @@ impl Files {
         put(self.0.path(), name, text)
     }
 
-    /// The files of a certificate and its key.
+    /// Writes the files of a certificate and its key, and returns their paths.
     fn write_pair(&self, name: &str, (cert, key): Pair) -> (String, String) {
         (self.write(&format!("{name}.pem"), &cert), self.write(&format!("{name}.key"), &key))
     }
@@ -61,13 +61,13 @@ impl Files {
         fs::read_to_string(Path::new(&self.path("log"))).unwrap()
     }
 
-    /// The log is written by a thread of its own.
+    /// Waits until the log contains a text this many times. A thread of its own writes the log.
     async fn told(&self, times: usize, what: &str) {
         let told = || self.log().matches(what).count();
-        eventually(&format!("the log tells it {times} times: {what}"), || told() >= times).await;
+        eventually(&format!("{times} times in the log: {what}"), || told() >= times).await;
     }
 
-    /// In front of `vertex`, with its log in a file.
+    /// Starts a sidecar in front of `vertex`, with its log in a file.
     async fn start(&self, vertex: &Emulator, options: &[&str]) -> Gateway {
         self.start_to(vertex, &vertex.url(), options).await
     }
@@ -84,14 +84,14 @@ fn bearer(key: &str) -> HeaderValue {
     HeaderValue::try_from(format!("Bearer {key}")).unwrap()
 }
 
-/// A chat of whoever has this key.
+/// A chat with this key.
 fn chat_of(key: &str) -> Request<Full<Bytes>> {
     let mut request = chat("x");
     request.headers_mut().insert("authorization", bearer(key));
     request
 }
 
-/// A chat of whoever has this key, with this model.
+/// A chat with this key and this model.
 fn chat_with(key: &str, model: &str) -> Request<Full<Bytes>> {
     let body = serde_json::json!({
         "model": model, "messages": [{ "role": "user", "content": "x" }],
@@ -100,14 +100,14 @@ fn chat_with(key: &str, model: &str) -> Request<Full<Bytes>> {
     request.body(Full::from(body.to_string())).unwrap()
 }
 
-/// Status and code.
+/// The status and the code of an error.
 async fn error_of(gateway: &Gateway, request: Request<Full<Bytes>>) -> (u16, String) {
     let (status, code, message) = openai_error(gateway.call(request).await).await;
     assert!(!message.contains("SECRET"), "{message}");
     (status, code)
 }
 
-/// Asks until the answer has this status.
+/// Repeats the request until the response has this status.
 async fn until_status(gateway: &Gateway, status: u16, request: impl Fn() -> Request<Full<Bytes>>) {
     for _ in 0..1000 {
         if gateway.call(request()).await.status() == status {
@@ -115,5 +115,5 @@ async fn until_status(gateway: &Gateway, status: u16, request: impl Fn() -> Requ
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    panic!("no answer had the status {status}");
+    panic!("no response had the status {status}");
 }

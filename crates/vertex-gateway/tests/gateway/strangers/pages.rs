@@ -1,4 +1,5 @@
-//! Web pages: which may ask, and what their browsers are told. Health checks, which have no key either.
+//! Web pages that may send requests, and the headers that their browsers get. Health checks, which
+//! have no key either.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
@@ -14,7 +15,7 @@ use crate::common::{
 
 const APP: &str = "https://app.example";
 
-/// A request with these headers beside its own.
+/// Adds these headers to a request.
 fn with(
     mut request: Request<Full<Bytes>>,
     headers: &[(&'static str, &str)],
@@ -25,7 +26,7 @@ fn with(
     request
 }
 
-/// What a browser asks before it lets a page of `origin` ask for a chat.
+/// The preflight request that a browser sends before a chat of a page of `origin`.
 fn preflight(origin: &str) -> Request<Full<Bytes>> {
     let request = Request::options("/v1/chat/completions").body(Full::default()).unwrap();
     with(
@@ -41,7 +42,7 @@ fn preflight(origin: &str) -> Request<Full<Bytes>> {
     )
 }
 
-/// All the requests that a page can make a browser send.
+/// All kinds of requests that a page can make a browser send.
 fn of_a_page() -> Vec<Request<Full<Bytes>>> {
     let get = |path: &str| Request::get(path).body(Full::default()).unwrap();
     let mut form = chat("x");
@@ -54,7 +55,8 @@ async fn is_refused(gateway: &Gateway, mut request: Request<Full<Bytes>>, with: 
         let (status, code, message) =
             openai_error(gateway.call_over(http, &mut request).await).await;
         if http == Http::Two && with == "host_not_allowed" {
-            // Another one than its `:authority`, which this client takes from the address.
+            // Over HTTP/2 this host differs from the `:authority`, which this client takes from the
+            // address.
             assert_eq!((status, code.as_str()), (400, "malformed_request"), "{message}");
             continue;
         }
@@ -65,7 +67,7 @@ async fn is_refused(gateway: &Gateway, mut request: Request<Full<Bytes>>, with: 
 }
 
 #[tokio::test]
-async fn a_page_that_was_pointed_here_by_its_name_is_refused_and_nothing_goes_upstream() {
+async fn a_foreign_host_name_is_refused_and_nothing_goes_upstream() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
     for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "0.0.0.0", "x"] {
@@ -127,7 +129,7 @@ async fn a_page_of_another_origin_is_refused_and_nothing_goes_upstream() {
     is_refused(&gateway, preflight("http://evil.example"), "origin_not_allowed").await;
     assert_eq!(vertex.stats().api_requests, 0);
     files.told(1, "origin_not_allowed").await;
-    // The user, a page of its own, and what is no browser.
+    // A request of the user, one of a page of this server, and one of a client that is no browser.
     let own = format!("http://{}", gateway.addr);
     for headers in [
         &[("sec-fetch-site", "none")][..],
@@ -140,7 +142,7 @@ async fn a_page_of_another_origin_is_refused_and_nothing_goes_upstream() {
 }
 
 #[tokio::test]
-async fn a_page_of_an_allowed_origin_asks_and_reads_answers_streams_and_refusals() {
+async fn a_page_of_an_allowed_origin_reads_responses_streams_and_refusals() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     for options in [&[][..], &["--client-key-file", &keys]] {
@@ -180,7 +182,7 @@ async fn a_page_of_an_allowed_origin_asks_and_reads_answers_streams_and_refusals
             let body = text(answer).await;
             assert!(!body.starts_with("data:") || said(&body).is_some(), "{body}");
         }
-        // A cache must not give this to a page.
+        // A cache must not return this response to a page.
         let answer =
             gateway.call(with(files_list, &[("authorization", &format!("Bearer {ALICE}"))])).await;
         assert_eq!(answer.headers()["vary"], "origin");
@@ -190,7 +192,7 @@ async fn a_page_of_an_allowed_origin_asks_and_reads_answers_streams_and_refusals
 }
 
 #[tokio::test]
-async fn options_goes_no_further_and_needs_no_key() {
+async fn options_is_not_forwarded_and_needs_no_key() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     for options in [&[][..], &["--client-key-file", &keys]] {
@@ -201,7 +203,7 @@ async fn options_goes_no_further_and_needs_no_key() {
         assert_eq!(answer.headers()["allow"], "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         is_refused(&gateway, preflight(APP), "origin_not_allowed").await;
     }
-    // With keys, every page that has one may use it.
+    // If clients need keys, `*` admits every page.
     let options = ["--client-key-file", &keys, "--cors-origin", "*"];
     let gateway = files.start(&vertex, &options).await;
     let answer = gateway.call(preflight("null")).await;
@@ -213,7 +215,7 @@ async fn options_goes_no_further_and_needs_no_key() {
 }
 
 #[tokio::test]
-async fn every_page_may_ask_only_where_clients_have_keys() {
+async fn every_origin_is_allowed_only_if_clients_need_keys() {
     for args in [
         ["--cors-origin", "*"],
         ["--cors-origin", "app.example"],
@@ -222,7 +224,7 @@ async fn every_page_may_ask_only_where_clients_have_keys() {
         ["--health-path", "healthz"],
     ] {
         let all = [&["--emulator", "--listen", "127.0.0.1:0"][..], &args].concat();
-        let output = in_time("its end", command(&all).output()).await.unwrap();
+        let output = in_time("the end of the process", command(&all).output()).await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(args[0]), "{said}");
@@ -278,6 +280,6 @@ async fn a_health_check_needs_no_key_and_has_no_line_in_the_log() {
             tokio::task::yield_now().await;
         }
     };
-    in_time("a health check that tells of the end", draining).await;
+    in_time("a failing health check", draining).await;
     assert!(gateway.ended_at_once().await.success());
 }

@@ -1,4 +1,4 @@
-//! What is no request, or might be two; and clients that never come to the point.
+//! Malformed and ambiguous requests, and clients that never complete a request.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,7 +10,7 @@ use super::{ALICE, Files, chat_of};
 use crate::common::in_time;
 
 #[tokio::test]
-async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
+async fn an_ambiguous_request_is_refused_and_nothing_goes_upstream() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
     let post = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
@@ -19,7 +19,7 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
     let (length, size) = (body.len(), format!("{:x}", body.len()));
     let chunks = format!("{size}\r\n{body}\r\n0\r\n\r\n");
     let hidden = "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n";
-    // What is well formed is served, so that it is not for the common part that all are refused.
+    // Well-formed requests are served, so the common part is not the reason for the refusals.
     let good = format!("{post}Host: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let good = format!(
         "{good}{post}Host: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -112,7 +112,7 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{what}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{what}: {answer}");
         assert!(answer.contains(r#""code":"malformed_request""#), "{what}: {answer}");
-        // The same behind a request that is served on this connection.
+        // The same request after one that is served on the same connection.
         let first =
             format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ALICE}\r\n\r\n");
         let answers = gateway.raw(format!("{first}{request}").as_bytes()).await;
@@ -120,16 +120,16 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
         assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{what}: {answers}");
         assert!(answers.contains("HTTP/1.1 400"), "{what}: {answers}");
     }
-    // Each alone, and behind another one.
+    // Each case occurs alone and after another request.
     files.told(cases.len() * 2, "status=400").await;
-    // In the chunks of a body, too: what is after them is not taken for a request.
+    // The chunks of a body are checked, too: the bytes after them are not taken for a request.
     for chunks in [
         format!("{size}\n{body}\r\n0\r\n\r\n{hidden}"),
         format!("{size};\n{body}\r\n0\r\n\r\n{hidden}"),
         format!("{size}\r\n{body}0\r\n\r\n{hidden}"),
         format!("+{size}\r\n{body}\r\n0\r\n\r\n{hidden}"),
         format!("0x{size}\r\n{body}\r\n0\r\n\r\n{hidden}"),
-        // Longer than the strict reader keeps of a line.
+        // More than the strict reader keeps of a line.
         format!("{}{size}\r\n{body}\r\n0\r\n\r\n{hidden}", "0".repeat(130)),
         format!("{size}{}\r\n{body}\r\n0\r\n\r\n{hidden}", " ".repeat(130)),
         format!("{size}\r\n{body}\r\n0\r\n\n{hidden}"),
@@ -145,11 +145,11 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_goes_upstream() {
         files.told(2, why).await;
     }
     assert!(!files.log().contains("SECRET"), "{}", files.log());
-    assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "and it is alive");
+    assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "the gateway still serves");
 }
 
 #[tokio::test]
-async fn a_bomb_of_headers_is_refused() {
+async fn a_flood_of_headers_is_refused() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
     let post = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
@@ -160,27 +160,27 @@ async fn a_bomb_of_headers_is_refused() {
     ];
     for bomb in &bombs {
         let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
-        // It need not take all of it.
+        // The gateway may close before it has read all of this.
         let _ = socket.write_all(format!("{post}{bomb}\r\n").as_bytes()).await;
         let mut answer = String::new();
-        // A reset may take the answer away from who is still sending.
-        let ended = in_time("the end", socket.read_to_string(&mut answer)).await;
+        // A reset may discard the response while the client is still sending.
+        let ended = in_time("the end of the connection", socket.read_to_string(&mut answer)).await;
         assert!(ended.is_err() || answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
     files.told(bombs.len(), "status=431").await;
     assert_eq!(vertex.stats().api_requests, 0);
-    assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "and it is alive");
+    assert_eq!(gateway.call(chat_of(ALICE)).await.status(), 200, "the gateway still serves");
 }
 
 #[tokio::test]
-async fn those_who_never_come_to_the_point_are_sent_away() {
+async fn clients_that_never_complete_a_request_are_closed() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let keys = files.path("keys");
     let gateway =
         files.start(&vertex, &["--client-key-file", &keys, "--request-header-timeout", "1"]).await;
     let start = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
     let mut slow = Vec::new();
-    // The first letters of HTTP/2's preface are those of other requests, too.
+    // HTTP/2's preface begins like other requests.
     for begun in ["", "P", "PRI * HTTP/2.0\r\n", "POST", &start] {
         let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
         socket.write_all(begun.as_bytes()).await.unwrap();
@@ -206,12 +206,12 @@ async fn those_who_never_come_to_the_point_are_sent_away() {
         assert_eq!(String::from_utf8(ended.unwrap().unwrap()).unwrap(), "");
     }
     assert_eq!(vertex.stats().api_requests, 1);
-    // But for the one that said nothing.
+    // The connection that sent nothing is not logged.
     files.told(4, "in the middle of a request head").await;
 }
 
 #[tokio::test]
-async fn what_is_no_http_has_a_line_in_the_log() {
+async fn a_malformed_request_has_a_line_in_the_log() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
     let long = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70_000));
@@ -252,7 +252,8 @@ async fn a_request_without_one_host_is_refused() {
     assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
     assert_eq!(vertex.stats().api_requests, 0);
 
-    // RFC 7541: GET, http and the path /v1/models; then `:authority: x` or `host: x`, or another host.
+    // HPACK (RFC 7541): GET, http and the path /v1/models. `:authority: x`, `host: x` or another
+    // host follows.
     let request = |fields: &[u8]| {
         let block = [b"\x82\x86\x04\x0a/v1/models", fields].concat();
         let length = u8::try_from(block.len()).unwrap();
@@ -270,7 +271,7 @@ async fn a_request_without_one_host_is_refused() {
     ] {
         let mut socket = TcpStream::connect(gateway.addr).await.unwrap();
         socket.write_all(&request(fields)).await.unwrap();
-        // Frames, up to the HEADERS of the stream; a status is the first of its fields.
+        // Reads frames up to the HEADERS of the stream. The status is its first field.
         let status_of = async {
             loop {
                 let mut head = [0; 9];
@@ -280,7 +281,7 @@ async fn a_request_without_one_host_is_refused() {
                 socket.read_exact(&mut payload).await.unwrap();
                 match head[3] {
                     1 => return payload[0],
-                    // A refusal closes its connection, without an error.
+                    // GOAWAY: a refusal closes its connection without an error.
                     7 if payload[4..8] == [0; 4] => {}
                     3 | 7 => panic!("reset: {payload:?}"),
                     _ => {}

@@ -1,4 +1,4 @@
-//! Who is let in at all, and what is said of settings that cannot be used.
+//! The clients that a sidecar serves with its settings, and errors of unusable settings.
 
 use tower_vertex_emulator::Emulator;
 
@@ -19,7 +19,7 @@ async fn without_keys_and_certificates_only_this_machine_is_served() {
     for listen in ["0.0.0.0:0", "[::]:0"] {
         for args in [&[][..], &["--tls-cert", &cert, "--tls-key", &key]] {
             let args = [&["--emulator", "--listen", listen], args].concat();
-            let output = in_time("its end", command(&args).output()).await.unwrap();
+            let output = in_time("the end of the process", command(&args).output()).await.unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{said}");
             for remedy in ["--client-key-file", "--tls-client-ca", "--allow-unauthenticated"] {
@@ -41,7 +41,7 @@ async fn without_keys_and_certificates_only_this_machine_is_served() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
+async fn an_unusable_setting_is_a_sentence_without_secrets() {
     let files = Files::with_keys();
     let (authority, other) = (Authority::new(), Authority::new());
     let (cert, key) = files.write_pair("server", authority.server());
@@ -103,7 +103,7 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
         (vec!["--http2-ping-timeout", "0"], "--http2-ping-timeout"),
     ] {
         let (mut command, _key) = super::before(&vertex, &vertex.url(), &args);
-        let output = in_time("its end", command.output()).await.unwrap();
+        let output = in_time("the end of the process", command.output()).await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(why), "{args:?}: {said}");
@@ -112,8 +112,10 @@ async fn what_cannot_be_used_is_a_sentence_without_any_secret() {
     }
     let (mut command, _key) = super::before(&vertex, &vertex.url(), &[]);
     command.env("VERTEX_GATEWAY_CLIENT_KEYS", "a:sk-SECRET-0123456789,,b:sk-SECRET-x123456789");
-    let said =
-        String::from_utf8(in_time("its end", command.output()).await.unwrap().stderr).unwrap();
+    let said = String::from_utf8(
+        in_time("the end of the process", command.output()).await.unwrap().stderr,
+    )
+    .unwrap();
     assert!(said.contains("VERTEX_GATEWAY_CLIENT_KEYS: entry 2: give"), "{said}");
     assert!(!said.contains("SECRET"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! TLS: the certificate that clients see, and those that they show.
+//! TLS: the certificate of the server, and the certificates of clients.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -28,22 +28,22 @@ async fn connect(addr: SocketAddr, config: &ClientConfig) -> io::Result<TlsStrea
     in_time("a handshake", connecting).await
 }
 
-/// The status line of an answer, or why there is none: in TLS 1.3 a client learns that its
-/// certificate was refused when it reads.
+/// The status line of a response, or the reason why there is none: in TLS 1.3 a client learns from
+/// its first read that its certificate was refused.
 async fn ask(addr: SocketAddr, config: &ClientConfig) -> io::Result<String> {
     let mut socket = connect(addr, config).await?;
     socket
         .write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await?;
     let mut answer = String::new();
-    let read = in_time("an answer", socket.read_to_string(&mut answer)).await;
+    let read = in_time("a response", socket.read_to_string(&mut answer)).await;
     if answer.is_empty() {
         read?;
     }
     Ok(answer.lines().next().unwrap_or_default().to_owned())
 }
 
-/// The first certificate that it shows.
+/// The first certificate that the server presents.
 async fn shown(addr: SocketAddr, config: &ClientConfig) -> Vec<u8> {
     let socket = connect(addr, config).await.unwrap();
     socket.get_ref().1.peer_certificates().unwrap()[0].to_vec()
@@ -73,10 +73,10 @@ async fn clients_choose_http1_or_http2_over_tls() {
         request.headers_mut().insert("authorization", bearer(ALICE));
         *request.uri_mut() =
             format!("https://localhost:{port}/v1/chat/completions").parse().unwrap();
-        let answer = in_time("an answer", client.request(request)).await.unwrap();
+        let answer = in_time("a response", client.request(request)).await.unwrap();
         assert_eq!((answer.status(), answer.version()), (StatusCode::OK, version));
     }
-    // Clear text, and whoever says nothing, are not served, and hold nobody up.
+    // Clear text and silent clients are not served, and do not block others.
     let mut silent = TcpStream::connect(gateway.addr).await.unwrap();
     assert!(!gateway.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.contains("HTTP/"));
     let status = ask(gateway.addr, &authority.trusting_client(None)).await.unwrap();
@@ -87,7 +87,7 @@ async fn clients_choose_http1_or_http2_over_tls() {
 }
 
 #[tokio::test]
-async fn whoever_never_shakes_hands_is_sent_away() {
+async fn a_client_that_starts_no_handshake_is_closed() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (cert, key) = files.write_pair("server", authority.server());
@@ -101,7 +101,7 @@ async fn whoever_never_shakes_hands_is_sent_away() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_read_again_when_it_changes() {
+async fn a_changed_certificate_is_reloaded() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (cert, key) = files.write_pair("server", authority.server_until(2001));
@@ -111,7 +111,7 @@ async fn a_certificate_is_read_again_when_it_changes() {
     assert!(connect(gateway.addr, &client).await.is_err());
 
     files.write_pair("server", authority.server());
-    // Of the pair one file is there first, which may be seen or not.
+    // One file of the pair exists first, and the sidecar may or may not see that state.
     files.told(1, "certificate reloaded").await;
     let second = der(&cert);
     assert_eq!(shown(gateway.addr, &client).await, second);
@@ -119,23 +119,23 @@ async fn a_certificate_is_read_again_when_it_changes() {
 
     files.write("server.pem", "nothing");
     files.told(1, "the file has no certificate").await;
-    assert_eq!(shown(gateway.addr, &client).await, second, "the old one stays");
+    assert_eq!(shown(gateway.addr, &client).await, second, "the previous certificate is kept");
     let before = files.log().matches("certificate reloaded").count();
     files.write_pair("server", authority.server());
     files.told(before + 1, "certificate reloaded").await;
     assert_eq!(shown(gateway.addr, &client).await, der(&cert));
     assert_ne!(der(&cert), second);
-    // Connections that were there go on.
+    // Open connections continue.
     let request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     open.write_all(request).await.unwrap();
     let mut answer = String::new();
-    in_time("an answer", open.read_to_string(&mut answer)).await.unwrap();
+    in_time("a response", open.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(!files.log().contains("PRIVATE KEY"), "{}", files.log());
 }
 
 #[tokio::test]
-async fn with_mutual_tls_a_stranger_does_not_get_past_the_handshake() {
+async fn mutual_tls_refuses_a_stranger_in_the_handshake() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (mine, other) = (Authority::new(), Authority::new());
@@ -150,7 +150,7 @@ async fn with_mutual_tls_a_stranger_does_not_get_past_the_handshake() {
     }
     assert_eq!(ask(Some(mine.client())).await.unwrap(), "HTTP/1.1 200 OK");
     files.told(3, "TLS handshake failed").await;
-    // Authorities change, too.
+    // The authorities of clients are reloaded, too.
     files.write("ca", &other.pem());
     files.told(1, "certificate reloaded").await;
     assert_eq!(ask(Some(other.client())).await.unwrap(), "HTTP/1.1 200 OK");
@@ -158,7 +158,7 @@ async fn with_mutual_tls_a_stranger_does_not_get_past_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_when_its_authority_is_taken_away() {
+async fn a_connection_ends_when_its_authority_is_removed() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (mine, other) = (Authority::new(), Authority::new());
@@ -171,22 +171,22 @@ async fn a_connection_ends_when_its_authority_is_taken_away() {
     let mut open = connect(gateway.addr, &client).await.unwrap();
     open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 15];
-    in_time("an answer", open.read_exact(&mut answer)).await.unwrap();
+    in_time("a response", open.read_exact(&mut answer)).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 200 OK");
-    // With another certificate and the same authorities, it stays.
+    // With another certificate and the same authorities, the connection stays open.
     files.write_pair("server", authority.server());
     files.told(1, "certificate reloaded").await;
     open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answers = Vec::new();
     while !answers.windows(15).any(|bytes| bytes == b"HTTP/1.1 200 OK") {
-        assert!(in_time("an answer", open.read_buf(&mut answers)).await.unwrap() > 0);
+        assert!(in_time("a response", open.read_buf(&mut answers)).await.unwrap() > 0);
     }
     files.write("ca", &other.pem());
-    let _ = in_time("its end", open.read_to_end(&mut answers)).await;
+    let _ = in_time("the end of the connection", open.read_to_end(&mut answers)).await;
 }
 
 #[tokio::test]
-async fn the_protocol_that_was_agreed_on_is_spoken() {
+async fn only_the_negotiated_protocol_is_served() {
     let (vertex, files, authority) =
         (Emulator::start().await.unwrap(), Files::new(), Authority::new());
     let (cert, key) = files.write_pair("server", authority.server());
@@ -204,7 +204,7 @@ async fn the_protocol_that_was_agreed_on_is_spoken() {
         assert_eq!(socket.get_ref().1.alpn_protocol(), Some(agreed));
         socket.write_all(spoken).await.unwrap();
         let mut answer = Vec::new();
-        let _ = in_time("the end", socket.read_to_end(&mut answer)).await;
+        let _ = in_time("the end of the connection", socket.read_to_end(&mut answer)).await;
         assert!(answer.starts_with(begins), "{answer:?}");
         assert!(!begins.is_empty() || answer.is_empty(), "{answer:?}");
         assert_eq!(answer.starts_with(b"HTTP/1.1 200"), agreed == b"http/1.1" && spoken == one);

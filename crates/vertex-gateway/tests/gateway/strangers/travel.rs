@@ -1,4 +1,5 @@
-//! What of a request travels to Vertex AI, and what of its answer travels back.
+//! The parts of a request that go to Vertex AI, and the parts of its response that go to the
+//! client.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +20,7 @@ use crate::common::{Http, chat, chat_stream, in_time, text};
 
 const OPENAPI: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
 
-/// A server that says the same to each request, and has written down what came.
+/// A server that sends the same response to each request, and records the requests.
 struct Upstream {
     addr: SocketAddr,
     came: Arc<Mutex<Vec<String>>>,
@@ -46,7 +47,7 @@ impl Upstream {
         format!("http://{}", self.addr)
     }
 
-    /// The only request that came.
+    /// The only request that arrived.
     fn only(&self) -> String {
         let mut came = std::mem::take(&mut *self.came.lock().unwrap());
         assert_eq!(came.len(), 1, "{came:?}");
@@ -63,7 +64,7 @@ fn is_whole(read: &[u8]) -> bool {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
 
-/// The names of the headers of a request as it came.
+/// The names of the headers of a request, as it arrived.
 fn names(came: &str) -> Vec<String> {
     let head = came.split_once("\r\n\r\n").unwrap().0;
     let names = head.lines().skip(1).map(|line| line.split(':').next().unwrap().to_lowercase());
@@ -73,7 +74,7 @@ fn names(came: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_clients_secrets_and_addresses_stay_here_over_both_protocols() {
+async fn secrets_and_addresses_of_a_client_are_not_forwarded_over_both_protocols() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let upstream = Upstream::answering(OK).await;
     let gateway = files.start_to(&vertex, &upstream.url(), &[]).await;
@@ -142,7 +143,7 @@ async fn a_clients_secrets_and_addresses_stay_here_over_both_protocols() {
 }
 
 #[tokio::test]
-async fn a_connection_header_takes_nothing_away_that_the_configuration_sets() {
+async fn a_connection_header_removes_no_header_of_the_configuration() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let upstream = Upstream::answering(OK).await;
     let config = files.write(
@@ -171,7 +172,7 @@ async fn a_connection_header_takes_nothing_away_that_the_configuration_sets() {
 }
 
 #[tokio::test]
-async fn a_setting_lets_more_headers_and_parameters_travel() {
+async fn a_setting_forwards_more_headers_and_parameters() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let upstream = Upstream::answering(OK).await;
     let config = files.write("gateway.toml", "forward_query = [\"tenant\"]\n");
@@ -201,7 +202,7 @@ async fn a_setting_lets_more_headers_and_parameters_travel() {
         ["--forward-header=host", "--forward-header=x-goog-api-key", "--forward-query=$key"]
     {
         let (mut command, _key) = super::before(&vertex, &upstream.url(), &[option]);
-        let output = in_time("its end", command.output()).await.unwrap();
+        let output = in_time("the end of the process", command.output()).await.unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{option}: {error}");
         assert!(error.contains("to forward"), "{option}: {error}");
@@ -209,7 +210,7 @@ async fn a_setting_lets_more_headers_and_parameters_travel() {
 }
 
 #[tokio::test]
-async fn googles_system_parameters_do_not_travel_however_they_are_spelled() {
+async fn googles_system_parameters_are_not_forwarded_in_any_spelling() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let upstream = Upstream::answering(OK).await;
     let options = ["--endpoint", "123"];
@@ -259,11 +260,14 @@ async fn googles_system_parameters_do_not_travel_however_they_are_spelled() {
     let mut request = chat("x");
     *request.uri_mut() = "/v1/invoke/x?a=b&c".parse().unwrap();
     assert_eq!(gateway.call(request).await.status(), StatusCode::OK);
-    assert!(upstream.only().contains("/endpoints/123/invoke/x?a=b&c "), "a container has its own");
+    assert!(
+        upstream.only().contains("/endpoints/123/invoke/x?a=b&c "),
+        "a container gets its own parameters"
+    );
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_have_is_405_and_goes_nowhere() {
+async fn a_method_that_a_path_does_not_have_is_405_and_is_not_forwarded() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &["--endpoint", "123"]).await;
     for (path, allowed) in [
@@ -308,7 +312,7 @@ async fn a_method_that_a_path_does_not_have_is_405_and_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn a_handshake_for_another_protocol_is_426_and_goes_nowhere() {
+async fn a_handshake_for_another_protocol_is_426_and_is_not_forwarded() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
     let key = super::ALICE;
@@ -335,7 +339,7 @@ async fn a_handshake_for_another_protocol_is_426_and_goes_nowhere() {
         assert!(answer_lower.contains("\r\nupgrade: http/1.1\r\n"), "{upgrade}: {answer}");
         assert!(answer_lower.contains("\r\nconnection: upgrade\r\n"), "{upgrade}: {answer}");
         assert!(answer.contains(r#""code":"upgrade_required""#), "{upgrade}: {answer}");
-        assert!(answer.contains("HTTP/1.1 200 OK"), "the connection goes on: {answer}");
+        assert!(answer.contains("HTTP/1.1 200 OK"), "the connection stays open: {answer}");
     }
     let stranger = "GET /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\n\
                     Upgrade: websocket\r\n\r\n";
@@ -344,7 +348,7 @@ async fn a_handshake_for_another_protocol_is_426_and_goes_nowhere() {
     assert_eq!(vertex.stats().api_requests, 0, "{:?}", vertex.requests());
     files.told(1, "code=\"upgrade_required\"").await;
 
-    // As Java's client offers it with each first request in clear text.
+    // Java's client offers this upgrade with each first request in clear text.
     let body = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
     let offer = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
@@ -360,7 +364,7 @@ async fn a_handshake_for_another_protocol_is_426_and_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn an_answer_with_a_length_and_chunks_ends_with_its_chunks() {
+async fn a_response_with_a_length_and_chunks_ends_with_its_chunks() {
     const BODY: &str = r#"{"an":"answer, and all of it is there"}"#;
     let chunks = format!("{:x}\r\n{BODY}\r\n0\r\n\r\n", BODY.len());
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
@@ -383,7 +387,9 @@ async fn an_answer_with_a_length_and_chunks_ends_with_its_chunks() {
                     if let Some(length) = answer.headers().get("content-length") {
                         assert_eq!(length, &*BODY.len().to_string(), "{order}");
                     }
-                    let body = in_time("the end", answer.into_body().collect()).await.unwrap();
+                    let body = in_time("the end of the response", answer.into_body().collect())
+                        .await
+                        .unwrap();
                     assert_eq!(body.to_bytes(), BODY, "{http:?} {order}");
                 }
             }
@@ -392,7 +398,7 @@ async fn an_answer_with_a_length_and_chunks_ends_with_its_chunks() {
 }
 
 #[tokio::test]
-async fn lengths_that_say_the_same_are_one_and_others_are_no_answer() {
+async fn equal_lengths_are_merged_and_conflicting_ones_are_a_502() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     for (headers, is_fine) in [
         ("content-length: 2\r\ncontent-length: 2\r\n", true),
@@ -420,7 +426,7 @@ async fn lengths_that_say_the_same_are_one_and_others_are_no_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_of_http_1_0_goes_on_as_one_of_http_1_1() {
+async fn a_response_over_http_1_0_is_forwarded_over_http_1_1() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let upstream =
         Upstream::answering("HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{}").await;
@@ -432,12 +438,16 @@ async fn an_answer_of_http_1_0_goes_on_as_one_of_http_1_1() {
         body.len()
     );
     let answers = gateway.raw(chat.as_bytes()).await;
-    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "the connection goes on: {answers}");
+    assert_eq!(
+        answers.matches("HTTP/1.1 200 OK").count(),
+        2,
+        "the connection stays open: {answers}"
+    );
     assert!(!answers.contains("HTTP/1.0"), "{answers}");
 }
 
 #[tokio::test]
-async fn what_the_upstream_says_of_its_own_host_stays_there() {
+async fn headers_about_the_upstreams_own_host_are_not_forwarded() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let of_the_host = [
         "Alt-Svc: h3=\":443\"",
@@ -492,7 +502,7 @@ async fn what_the_upstream_says_of_its_own_host_stays_there() {
 }
 
 #[tokio::test]
-async fn what_an_upstream_says_in_trailers_stays_there() {
+async fn trailers_of_the_upstream_are_not_forwarded() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     for trailers in
         ["Set-Cookie: NID=S\r\nX-Vertex-Gateway-Attempts: 77\r\n", "Connection: close\r\n"]
@@ -508,7 +518,7 @@ async fn what_an_upstream_says_in_trailers_stays_there() {
                 let mut request = chat("x");
                 request.headers_mut().insert("te", "trailers".parse().unwrap());
                 let answer = gateway.call_over(http, &mut request).await;
-                let body = in_time("all of it", answer.into_body().collect()).await.unwrap();
+                let body = in_time("the whole body", answer.into_body().collect()).await.unwrap();
                 assert_eq!(body.trailers(), None, "{http:?} {kind}");
                 assert_eq!(body.to_bytes(), "data: x\n\n", "{http:?} {kind}");
             }
@@ -517,7 +527,7 @@ async fn what_an_upstream_says_in_trailers_stays_there() {
 }
 
 #[tokio::test]
-async fn a_stream_of_events_asks_proxies_not_to_hold_it_back() {
+async fn a_stream_of_events_disables_buffering_in_proxies() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
     let answer = gateway.call(chat_stream("x")).await;
@@ -548,7 +558,7 @@ locations = ["us-east1", "us-west1"]
 "#;
 
 #[tokio::test]
-async fn the_full_path_of_an_endpoint_is_served_if_requests_can_go_there() {
+async fn the_full_path_of_a_configured_endpoint_is_served() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let config = files.write("gateway.toml", ENTRIES);
     let options = ["--config", &config, "--max-attempts", "2"];
@@ -565,7 +575,7 @@ async fn the_full_path_of_an_endpoint_is_served_if_requests_can_go_there() {
         (format!("/v1/{base}/chat/completions"), "google/gemini-2.5-flash", &base),
         (format!("/v1beta1/{base}/chat/completions"), "gemini-2.5-flash", &base),
         (format!("/v1/{base}/chat/completions/"), "gemini-2.5-flash", &base),
-        // The base is what all requests are sent to: the model says where they go.
+        // With the base path of all requests, the model selects the destination.
         (format!("/v1/{base}/chat/completions"), "mine", &mine),
         (format!("/v1/{mine}/chat/completions"), "mine", &mine),
         (format!("/v1/{mine}/chat/completions"), "", &mine),
@@ -604,7 +614,7 @@ async fn the_full_path_of_an_endpoint_is_served_if_requests_can_go_there() {
             "m",
             vec!["endpoints/77", &base],
         ),
-        // The model is served elsewhere than where the path wants it.
+        // The model has another destination than the path.
         (format!("/v1/{mine}/chat/completions"), "twice", vec![&*mine, "twice"]),
     ] {
         let (status, code, message) =
@@ -627,7 +637,7 @@ async fn the_full_path_of_an_endpoint_is_served_if_requests_can_go_there() {
 }
 
 #[tokio::test]
-async fn a_slash_too_many_is_forgiven_at_the_end_and_explained_elsewhere() {
+async fn an_extra_slash_is_accepted_at_the_end_and_explained_elsewhere() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
     let gateway = files.start(&vertex, &[]).await;
     for path in ["/v1/chat/completions/", "/chat/completions/"] {
@@ -646,7 +656,7 @@ async fn a_slash_too_many_is_forgiven_at_the_end_and_explained_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_model_that_there_is_not_is_told_with_the_remedy() {
+async fn a_404_for_an_unknown_model_has_a_remedy() {
     let models = ["google/gemini-2.5-flash"];
     let vertex = Emulator::builder().models(models).start().await.unwrap();
     let files = Files::new();

@@ -1,4 +1,4 @@
-//! A collector of traces, which takes OTLP as protobuf over HTTP.
+//! A collector of traces, which accepts OTLP as protobuf over HTTP.
 
 use std::{
     collections::BTreeMap,
@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 
 use crate::common::eventually;
 
-/// What a collector does with what it gets.
+/// The behaviour of a collector when it gets an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Takes,
-    /// But for two spans of each export.
+    /// Accepts all but two spans of each export.
     TakesAPart,
     Refuses,
-    /// The next export, and takes all that come after it.
+    /// Refuses the next export with 503, and accepts all exports after it.
     IsAwayOnce,
     Silent,
 }
@@ -91,7 +91,7 @@ impl Collector {
         Spans::of(&self.exports())
     }
 
-    /// The spans since the last time, as soon as there are so many.
+    /// The spans since the last call, once there are this many.
     pub(crate) async fn take(&self, number: usize) -> Spans {
         eventually(&format!("{number} spans"), || self.spans().0.len() >= number).await;
         let spans = Spans::of(&std::mem::take(&mut *self.seen.lock().unwrap()));
@@ -100,7 +100,7 @@ impl Collector {
     }
 }
 
-/// A span, easier to read.
+/// A span in a form that is easier to read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) name: String,
@@ -117,7 +117,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Its attributes, without one.
+    /// The attributes as JSON, without one of them.
     pub(crate) fn without(mut self, name: &str) -> Value {
         self.attributes.remove(name).expect(name);
         json!(self.attributes)
@@ -127,7 +127,7 @@ impl Seen {
         self.attributes.get(name).unwrap_or(&Value::Null)
     }
 
-    /// What a request has that belongs to it.
+    /// The `traceparent` header of a request that belongs to this span.
     pub(crate) fn traceparent(&self) -> String {
         format!("00-{}-{}-01", self.trace, self.id)
     }
@@ -158,7 +158,7 @@ impl Spans {
         span.clone()
     }
 
-    /// The model's operation.
+    /// The span of the model's operation.
     pub(crate) fn operation(&self) -> Seen {
         let is = |span: &&Seen| span.attributes.contains_key("gen_ai.operation.name");
         let mut found = self.0.iter().filter(is);
@@ -166,7 +166,7 @@ impl Spans {
         span.clone()
     }
 
-    /// Each time that it was sent.
+    /// The spans of all attempts, in their order.
     pub(crate) fn attempts(&self) -> Vec<Seen> {
         let is = |span: &&Seen| span.attributes.contains_key("url.full");
         let mut found: Vec<_> = self.0.iter().filter(is).cloned().collect();

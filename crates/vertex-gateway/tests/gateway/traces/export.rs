@@ -1,4 +1,4 @@
-//! The way of spans: what is sampled, what is in none of them, and what happens without a collector.
+//! The export of spans: sampling, secrets that no span may contain, and unavailable collectors.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -64,7 +64,7 @@ async fn nothing_secret_is_in_any_export() {
     let sent = traced.upstream.take();
     assert!(sent.iter().all(|head| head.all("x-collector-key").is_empty()));
 
-    // The log has the way to the collector, and no key of its.
+    // The log has the URL of the collector, but not its key.
     traced.gateway.terminate();
     assert!(traced.gateway.ended().await.success());
     let mut log = String::new();
@@ -76,7 +76,7 @@ async fn nothing_secret_is_in_any_export() {
 }
 
 #[tokio::test]
-async fn the_sampler_decides_and_contexts_travel_on_whatever_it_says() {
+async fn contexts_are_forwarded_with_the_decision_of_the_sampler() {
     let sampler = |name| ("OTEL_TRACES_SAMPLER", name);
     let ratio = |ratio| ("OTEL_TRACES_SAMPLER_ARG", ratio);
     let sampled = [("traceparent", PARENT)];
@@ -100,7 +100,7 @@ async fn the_sampler_decides_and_contexts_travel_on_whatever_it_says() {
             assert_eq!(parent[..35], theirs[..35]);
             assert_ne!(parent[36..52], theirs[36..52]);
         }
-        // All that there is has been exported when it ends.
+        // At the end of the process, all spans have been exported.
         traced.gateway.terminate();
         assert!(traced.gateway.ended().await.success());
         assert_eq!(collector.spans().0.len(), if is_sampled { 3 } else { 0 }, "{variables:?}");
@@ -108,7 +108,7 @@ async fn the_sampler_decides_and_contexts_travel_on_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn without_a_propagator_the_clients_context_is_its_own_affair() {
+async fn without_a_propagator_the_clients_context_is_forwarded_unchanged() {
     let collector = Collector::start().await;
     let traced = traced(&collector, &[("OTEL_PROPAGATORS", "none")], &[]).await;
     traced.ask_with(&CLIENTS).await;
@@ -122,7 +122,7 @@ async fn without_a_propagator_the_clients_context_is_its_own_affair() {
 }
 
 #[tokio::test]
-async fn the_resource_is_what_the_environment_says() {
+async fn the_environment_sets_the_resource() {
     let collector = Collector::start().await;
     let variables = [
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.version=7"),
@@ -140,7 +140,7 @@ async fn the_resource_is_what_the_environment_says() {
 #[tokio::test]
 async fn the_last_spans_are_exported_at_the_end() {
     let collector = Collector::start().await;
-    // Of itself, it would export in an hour.
+    // With this delay, the next export would be in an hour.
     let late = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
     let mut traced = traced(&collector, &[late], &["--drain-timeout", "1"]).await;
     traced.ask_with(&[]).await;
@@ -154,7 +154,7 @@ async fn the_last_spans_are_exported_at_the_end() {
     assert!(traced.gateway.ended().await.success());
     let spans = collector.take(6).await;
     let cut = spans.0.iter().filter(|span| span.is_error).collect::<Vec<_>>();
-    assert_eq!(cut.len(), 3, "those of the request that was cut: {spans:#?}");
+    assert_eq!(cut.len(), 3, "the spans of the request that was closed early: {spans:#?}");
 }
 
 pub(super) async fn metrics(admin: &str) -> String {
@@ -165,7 +165,7 @@ pub(super) async fn metrics(admin: &str) -> String {
     text(answer.unwrap()).await
 }
 
-/// How many spans were lost, as the metrics have it.
+/// The number of lost spans, according to the metrics.
 async fn lost(admin: &str) -> u64 {
     let metrics = metrics(admin).await;
     let line =
@@ -193,7 +193,7 @@ impl Traced {
 const ADMIN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
 
 #[tokio::test]
-async fn no_request_notices_a_collector_that_is_not_there() {
+async fn an_unreachable_collector_fails_no_request() {
     let (_socket, gone) = nowhere();
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*gone),
@@ -212,14 +212,14 @@ async fn no_request_notices_a_collector_that_is_not_there() {
     assert!(line["reason"].as_str().unwrap().contains("Connection refused"), "{line}");
     traced.gateway.terminate();
     assert!(traced.gateway.ended().await.success());
-    // It was told once, however often it happened.
+    // The loss was logged once, regardless of the number of failures.
     while let Some(line) = traced.log.line().await {
         assert!(!line.contains("spans dropped"), "{line}");
     }
 }
 
 #[tokio::test]
-async fn a_silent_collector_holds_up_nobody_and_what_has_no_room_is_lost() {
+async fn a_collector_that_does_not_respond_blocks_no_request_and_excess_spans_are_lost() {
     let collector = Collector::start().await;
     collector.turn(Mood::Silent);
     let variables = [("OTEL_BSP_MAX_QUEUE_SIZE", "5"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000")];
@@ -230,22 +230,22 @@ async fn a_silent_collector_holds_up_nobody_and_what_has_no_room_is_lost() {
     for _ in 0..20 {
         traced.ask_with(&[]).await;
     }
-    // Three of a first request are with the collector, or fewer; five wait.
+    // At most the three spans of a first request are with the collector, and five wait.
     traced.until_lost(&admin, 63 - 3 - 5).await;
     assert!(lost(&admin).await <= 63 - 1 - 5);
     let line = traced.told("spans dropped").await;
     assert!(line["reason"].as_str().unwrap().contains("OTEL_BSP_MAX_QUEUE_SIZE"), "{line}");
-    // The end does not wait for it for ever; `ended` fails after 20 s.
+    // The shutdown does not wait for the collector for ever: `ended` fails after 20 s.
     traced.gateway.terminate();
     assert!(traced.gateway.ended().await.success());
     traced.told("the last spans were not exported").await;
 }
 
 #[tokio::test]
-async fn what_a_collector_takes_but_for_a_part_is_lost_in_that_part() {
+async fn spans_that_a_collector_rejects_are_counted_as_lost() {
     let collector = Collector::start().await;
     collector.turn(Mood::TakesAPart);
-    // All three of a request go together.
+    // All three spans of a request are in one export.
     let late = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
     let three = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3");
     let mut traced = traced(&collector, &[late, three], &ADMIN).await;
@@ -261,7 +261,7 @@ async fn what_a_collector_takes_but_for_a_part_is_lost_in_that_part() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_for_a_moment_is_sent_the_same_again() {
+async fn an_export_that_gets_a_503_is_repeated() {
     let collector = Collector::start().await;
     collector.turn(Mood::IsAwayOnce);
     let late = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
@@ -269,14 +269,14 @@ async fn a_collector_that_is_away_for_a_moment_is_sent_the_same_again() {
     let mut traced = traced(&collector, &[late, three], &ADMIN).await;
     let admin = traced.admin().await;
     traced.ask_with(&[]).await;
-    eventually("it is sent again", || collector.exports().len() == 2).await;
+    eventually("the export is repeated", || collector.exports().len() == 2).await;
     let [first, second] = &collector.exports()[..] else { panic!("{:?}", collector.exports()) };
     assert_eq!(first.body, second.body);
     assert_eq!(lost(&admin).await, 0);
 }
 
 #[tokio::test]
-async fn headers_of_traces_that_are_empty_leave_the_general_ones_in_force() {
+async fn empty_headers_for_traces_do_not_override_the_general_ones() {
     let collector = Collector::start().await;
     let variables = [
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", ""),
@@ -289,7 +289,7 @@ async fn headers_of_traces_that_are_empty_leave_the_general_ones_in_force() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_back_is_told_of() {
+async fn the_recovery_of_a_collector_is_logged() {
     let collector = Collector::start().await;
     collector.turn(Mood::Refuses);
     let mut traced = traced(&collector, &[], &ADMIN).await;
@@ -315,17 +315,17 @@ async fn a_wrong_variable_is_a_sentence_and_status_2() {
         let mut command = command(&["--emulator", "--listen", "127.0.0.1:0"]);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env(name, value);
         let output = tokio::time::timeout(Duration::from_secs(20), command.output());
-        let output = output.await.expect("it ends").unwrap();
+        let output = output.await.expect("the process ends").unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(name) && error.contains(expected), "{error}");
-        assert!(output.stdout.is_empty(), "it began to serve");
+        assert!(output.stdout.is_empty(), "the process began to serve");
     }
 }
 
 #[tokio::test]
-async fn a_collector_over_tls_must_be_who_it_says() {
-    // The emulator is no collector, but it has TLS and writes down who came.
+async fn a_collector_over_tls_must_have_a_trusted_certificate() {
+    // The emulator is no collector, but it has TLS and records its requests.
     let collector = Emulator::builder().tls(true).start().await.unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let pem = collector.certificate_pem().unwrap();
@@ -344,7 +344,7 @@ async fn a_collector_over_tls_must_be_who_it_says() {
     let certificate = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file.path().to_str().unwrap());
     let known = Traced::start(&[&here[..], &[certificate]].concat(), &[]).await;
     known.ask_with(&[]).await;
-    eventually("it comes", || came() > 0).await;
+    eventually("the export arrives", || came() > 0).await;
 }
 
 #[tokio::test]
@@ -358,7 +358,7 @@ async fn other_commands_trace_nothing() {
 }
 
 #[tokio::test]
-async fn the_emulator_of_a_first_try_is_traced_too() {
+async fn a_sidecar_with_its_own_emulator_is_traced_too() {
     let collector = Collector::start().await;
     let mut command = command(&["--emulator", "--listen", "127.0.0.1:0"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url).env("OTEL_BSP_SCHEDULE_DELAY", "20");

@@ -1,4 +1,4 @@
-//! Traces of `vertex-gateway`, as a collector and Vertex AI see them.
+//! Traces of `vertex-gateway`, from the view of a collector and of Vertex AI.
 
 #[cfg(feature = "otel")]
 mod collector;
@@ -22,13 +22,13 @@ use crate::common::{
 };
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-/// In what is asked and so in what is answered; nowhere else.
+/// A text in requests, and so in responses, that must be nowhere else.
 const CONTENT: &str = "content-of-the-conversation";
 
-/// A gateway before a recorded emulator, and its log.
+/// A gateway in front of an emulator whose requests are recorded, and its log.
 struct Traced {
     gateway: Gateway,
-    #[cfg_attr(not(feature = "otel"), allow(dead_code))] // It must not end before.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code))] // Keeps the emulator running.
     vertex: Emulator,
     upstream: Upstream,
     log: Log,
@@ -50,12 +50,12 @@ impl Traced {
         Self { gateway, vertex, upstream, log, _key: key }
     }
 
-    /// The next line of the log with this in it.
+    /// The next line of the log that contains this text.
     async fn told(&mut self, what: &str) -> serde_json::Value {
         serde_json::from_str(&self.log.until(what).await).unwrap()
     }
 
-    /// Asks, as a part of a trace of the client's.
+    /// Sends a chat as a part of a trace of the client.
     async fn ask_with(&self, headers: &[(&'static str, &'static str)]) {
         let mut request = chat(CONTENT);
         for (name, value) in headers {
@@ -67,7 +67,7 @@ impl Traced {
     }
 }
 
-/// Where nobody listens, for as long as it is kept.
+/// An address without a listener, for as long as the socket is kept.
 #[cfg(feature = "otel")]
 fn nowhere() -> (tokio::net::TcpSocket, String) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -80,7 +80,7 @@ const CLIENTS: [(&str, &str); 3] =
     [("traceparent", PARENT), ("tracestate", "a=1, b=2"), ("baggage", "user=1;p=2, x=%20")];
 
 #[tokio::test]
-async fn without_an_endpoint_a_clients_context_travels_on_as_it_came() {
+async fn without_an_endpoint_a_clients_context_is_forwarded_unchanged() {
     let broken = ("traceparent", "broken");
     for variables in [
         &[][..],
@@ -93,7 +93,7 @@ async fn without_an_endpoint_a_clients_context_travels_on_as_it_came() {
             traced.ask_with(headers).await;
             let sent = traced.upstream.take();
             assert_eq!(sent.len(), 1);
-            // It may say who the user is.
+            // Baggage may identify the user.
             assert!(sent[0].all("baggage").is_empty());
             for name in ["traceparent", "tracestate"] {
                 let came = headers.iter().filter(|(came, _)| *came == name);
@@ -106,7 +106,7 @@ async fn without_an_endpoint_a_clients_context_travels_on_as_it_came() {
 
 #[cfg(not(feature = "otel"))]
 #[tokio::test]
-async fn who_expects_traces_of_a_build_without_them_is_told() {
+async fn a_build_without_traces_warns_if_an_endpoint_is_set() {
     let endpoint = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9");
     let mut traced = Traced::start(&[endpoint], &[]).await;
     let line = traced.told("traces are not exported").await;

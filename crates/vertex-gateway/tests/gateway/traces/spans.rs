@@ -1,4 +1,4 @@
-//! What a request becomes: which spans, whose children, with which attributes.
+//! The spans of a request: their number, their parents, and their attributes.
 
 use std::{fs, io::Write as _, time::Duration};
 
@@ -30,7 +30,8 @@ pub(super) async fn traced(
     Traced::start(&[&ours[..], variables].concat(), options).await
 }
 
-/// One trace: the spans are children of each other in this order, and the last ones of the one before.
+/// Checks that the spans are one trace: the request, its operation, and the attempts of the
+/// operation.
 fn assert_tree(spans: &Spans, parent: &str) {
     let (server, operation, attempts) = (spans.server(), spans.operation(), spans.attempts());
     assert_eq!(spans.0.len(), 2 + attempts.len(), "{spans:#?}");
@@ -59,7 +60,7 @@ impl Traced {
         self.upstream.url().rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
-    /// The attributes of a request's own span.
+    /// The attributes of the request's span.
     fn server(&self, more: Value) -> Value {
         let all = json!({
             "http.request.method": "POST", "http.route": "/v1/chat/completions",
@@ -97,7 +98,7 @@ impl Traced {
     }
 }
 
-/// What Google bills as output.
+/// The tokens that Google bills as output.
 fn output(usage: &Value) -> u64 {
     usage["total_tokens"].as_u64().unwrap() - usage["prompt_tokens"].as_u64().unwrap()
 }
@@ -138,14 +139,14 @@ async fn a_chat_is_a_request_an_operation_and_an_attempt() {
     assert_eq!(server.resource["service.name"], "vertex-gateway");
     assert_eq!(server.resource["service.version"], env!("CARGO_PKG_VERSION"));
 
-    // Vertex AI and the log are told.
+    // Vertex AI and the log get the trace.
     let sent = traced.upstream.take();
     assert_eq!(sent[0].all("traceparent"), [attempts[0].traceparent()]);
     assert_eq!(traced.told(r#""message":"request""#).await["trace_id"], json!(server.trace));
 }
 
 #[tokio::test]
-async fn a_stream_says_when_its_first_chunk_came_and_ends_with_its_last() {
+async fn the_span_of_a_stream_has_the_time_of_the_first_chunk_and_ends_with_the_last() {
     let collector = Collector::start().await;
     let traced = traced(&collector, &[], &[]).await;
     let answer = text(traced.gateway.call(chat_stream(CONTENT)).await).await;
@@ -206,10 +207,15 @@ async fn other_methods_are_operations_of_their_own() {
     assert_eq!(operation.name, format!("embeddings {model}"));
     assert_eq!(operation.get("gen_ai.operation.name"), "embeddings");
     assert!(operation.get("gen_ai.usage.input_tokens").as_u64().unwrap() > 0);
-    assert_eq!(operation.get("gen_ai.usage.output_tokens"), &Value::Null, "it has none");
+    assert_eq!(
+        operation.get("gen_ai.usage.output_tokens"),
+        &Value::Null,
+        "embeddings have no output"
+    );
     assert_eq!(spans.server().name, "POST /v1/embeddings");
 
-    // What needs no model has no operation, and what is answered here no attempt.
+    // A request without a model has no operation, and a request that the gateway itself serves has
+    // no attempt.
     let request = Request::get("/v1/models").body(Full::default()).unwrap();
     text(traced.gateway.call(request).await).await;
     let spans = collector.take(1).await;
@@ -225,7 +231,7 @@ async fn other_methods_are_operations_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_fetched_costs_no_tokens_once_more() {
+async fn the_tokens_of_a_fetched_response_are_not_counted_again() {
     let collector = Collector::start().await;
     let mut traced = traced(&collector, &[], &["--admin-listen", "127.0.0.1:0"]).await;
     let admin = traced.admin().await;
@@ -247,7 +253,8 @@ async fn a_response_that_is_fetched_costs_no_tokens_once_more() {
         metrics.lines().filter(line).map(str::to_owned).collect::<Vec<_>>()
     };
     let before = counted().await;
-    // Of the gateway, and by the conventions: all that there are, and those that were cached or thought.
+    // Two of these metrics are the gateway's. Four follow the conventions: all tokens, and the
+    // cached or reasoning part of them.
     assert_eq!(before.len(), 6, "{before:?}");
 
     let id = made["id"].as_str().unwrap();
@@ -271,7 +278,7 @@ async fn a_response_that_is_fetched_costs_no_tokens_once_more() {
 }
 
 #[tokio::test]
-async fn a_request_over_http_2_says_so() {
+async fn the_span_of_a_request_over_http_2_has_its_version() {
     let collector = Collector::start().await;
     let traced = traced(&collector, &[], &[]).await;
     text(traced.gateway.call_over(Http::Two, &mut chat(CONTENT)).await).await;
@@ -282,7 +289,7 @@ async fn a_request_over_http_2_says_so() {
 }
 
 #[tokio::test]
-async fn a_sampled_clients_span_is_the_parent_of_all() {
+async fn the_span_of_a_sampling_client_is_the_parent_of_all() {
     let collector = Collector::start().await;
     let traced = traced(&collector, &[], &[]).await;
     traced.ask_with(&CLIENTS).await;
@@ -297,14 +304,14 @@ async fn a_sampled_clients_span_is_the_parent_of_all() {
     assert!(sent[0].all("baggage").is_empty());
 }
 
-/// Version, trace and span.
+/// The version, the trace and the span.
 fn split(traceparent: &str) -> (&str, &str, &str) {
     assert_eq!(traceparent.len(), 55, "{traceparent}");
     (&traceparent[..2], &traceparent[3..35], &traceparent[36..52])
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_sample_is_not_sampled_and_its_trace_goes_on() {
+async fn a_client_that_does_not_sample_is_not_sampled_and_its_trace_is_forwarded() {
     let collector = Collector::start().await;
     let mut traced = traced(&collector, &[], &[]).await;
     let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -318,7 +325,7 @@ async fn a_client_that_does_not_sample_is_not_sampled_and_its_trace_goes_on() {
     assert_eq!(sent[0].all("tracestate"), [CLIENTS[1].1]);
     assert!(sent[0].all("baggage").is_empty());
     assert_eq!(traced.told(r#""message":"request""#).await["trace_id"], json!(trace));
-    // The next one is exported, and nothing came before it.
+    // The spans of the next request are exported, and none were exported before.
     traced.ask_with(&[]).await;
     assert_ne!(collector.take(3).await.server().trace, trace);
 }
@@ -342,7 +349,7 @@ async fn a_malformed_traceparent_begins_a_new_trace() {
         assert_eq!(spans.server().state, "");
         let sent = traced.upstream.take();
         assert_eq!(sent[0].all("traceparent"), [spans.attempts()[0].traceparent()]);
-        assert_eq!(sent[0].all("tracestate"), [""; 0], "of another trace");
+        assert_eq!(sent[0].all("tracestate"), [""; 0], "the state of another trace is dropped");
     }
 }
 
@@ -373,7 +380,7 @@ async fn a_failover_is_two_attempts_of_one_operation() {
     let second = json!({ "http.request.resend_count": 1 });
     assert_eq!(json!(attempts[1].attributes), traced.attempt("us-east4", second));
     assert_eq!([attempts[0].is_error, attempts[1].is_error], [true, false]);
-    assert!(attempts[0].end <= attempts[1].start, "the wait is in none of them");
+    assert!(attempts[0].end <= attempts[1].start, "the wait is in no attempt");
     let sent = traced.upstream.take();
     for (sent, attempt) in sent.iter().zip(&attempts) {
         assert_eq!(sent.all("traceparent"), [attempt.traceparent()]);
@@ -381,7 +388,7 @@ async fn a_failover_is_two_attempts_of_one_operation() {
 }
 
 #[tokio::test]
-async fn an_error_of_vertex_ai_is_one_of_the_operation_and_its_clients_mistake() {
+async fn an_error_of_vertex_ai_is_an_error_of_the_operation_and_a_4xx_none_of_the_request() {
     let collector = Collector::start().await;
     let traced = traced(&collector, &[], &["--max-attempts", "2"]).await;
     for (status, is_ours) in [(403, false), (503, true)] {
@@ -426,7 +433,7 @@ async fn a_replay_after_a_401_is_an_attempt_too() {
 }
 
 #[tokio::test]
-async fn what_is_refused_here_has_no_attempt() {
+async fn a_request_that_the_gateway_refuses_has_no_attempt() {
     let collector = Collector::start().await;
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");
@@ -447,7 +454,7 @@ async fn what_is_refused_here_has_no_attempt() {
 }
 
 #[tokio::test]
-async fn without_a_token_there_is_no_attempt_and_it_is_our_failure() {
+async fn without_a_token_there_is_no_attempt_and_the_request_is_an_error() {
     let collector = Collector::start().await;
     let vertex = Emulator::start().await.unwrap();
     let fail = Some(TokenFault { status: 403, times: None });
@@ -466,10 +473,10 @@ async fn without_a_token_there_is_no_attempt_and_it_is_our_failure() {
 }
 
 #[tokio::test]
-async fn without_a_connection_the_attempt_says_why() {
+async fn without_a_connection_the_attempt_has_the_reason() {
     let collector = Collector::start().await;
     let mut traced = traced(&collector, &[], &[]).await;
-    // Nobody listens there any more.
+    // This address has no listener any more.
     let vertex = Emulator::start().await.unwrap();
     let (_socket, gone) = nowhere();
     let (mut command, _key) = crate::common::gateway::before(&vertex, &gone, &[]);
@@ -487,7 +494,7 @@ async fn without_a_connection_the_attempt_says_why() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_taken_to_its_end_is_an_error_of_all() {
+async fn a_stream_that_does_not_complete_is_an_error_of_all_spans() {
     let collector = Collector::start().await;
     let traced = traced(&collector, &[], &["--stream-idle-timeout", "1"]).await;
     let slow = |chunk_delay, cut_after| {
@@ -519,14 +526,14 @@ async fn a_stream_that_is_not_taken_to_its_end_is_an_error_of_all() {
         assert_eq!(server.get("http.response.status_code"), 200);
     }
 
-    // A client that leaves before there is an answer.
+    // A client that leaves before there is a response.
     let stream = StreamBehavior { first_byte_delay: hour, ..StreamBehavior::default() };
     traced.vertex.set_faults(Faults { stream, ..Faults::default() });
     let before = traced.vertex.requests().len();
     let call = tokio::time::timeout(hour, traced.gateway.call(chat(CONTENT)));
     tokio::select! {
-        _ = call => panic!("answered"),
-        () = eventually("it arrives", || traced.vertex.requests().len() > before) => {}
+        _ = call => panic!("there is a response"),
+        () = eventually("the request arrives", || traced.vertex.requests().len() > before) => {}
     }
     let spans = collector.take(3).await;
     assert_tree(&spans, "");

@@ -1,4 +1,4 @@
-//! A way to the emulator on which the heads of requests are written down.
+//! A proxy in front of the emulator that records the heads of requests.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
 };
 
-/// The head of a request, as it was sent.
+/// The request head, as it was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Head(String);
 
@@ -54,7 +54,7 @@ impl Upstream {
         format!("http://{}", self.addr)
     }
 
-    /// What was sent since the last time.
+    /// The request heads since the last call.
     pub(crate) fn take(&self) -> Vec<Head> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
@@ -63,7 +63,7 @@ impl Upstream {
 async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, seen: Arc<Mutex<Vec<Head>>>) {
     let (mut text, mut chunk) = (String::new(), vec![0; 64 << 10]);
     while let Ok(length @ 1..) = from.read(&mut chunk).await {
-        // Bodies here have no such line, and no two requests come in one piece.
+        // Bodies in these tests contain no such line, and no two requests arrive in one piece.
         text += &String::from_utf8_lossy(&chunk[..length]);
         if let Some(end) = text.find("\r\n\r\n") {
             if text.starts_with("POST ") || text.starts_with("GET ") {
