@@ -237,14 +237,14 @@ impl Permit {
         if kind == PermitKind::Usual {
             circuit.succeeded();
         } else if circuit.close() {
-            tracing::info!(location = name(self.upstream()), "location serves again");
+            tracing::info!(location = name(self.upstream()), "location recovered");
         }
         for tried in tried.iter().filter(|tried| tried.index != self.index) {
             let Some(left) = self.locations.inner.candidates.get(tried.index) else { continue };
             let asked = tried.not_before.saturating_duration_since(Instant::now());
             if left.circuit.open_if_closed(self.until(asked, ejection)) {
                 let (from, to) = (name(&left.upstream), name(self.upstream()));
-                tracing::warn!(from, to, "another location serves now");
+                tracing::warn!(from, to, "another location is the first choice now");
             }
         }
     }
@@ -260,11 +260,7 @@ impl Permit {
         };
         if opened {
             let location = name(self.upstream());
-            tracing::warn!(
-                location,
-                failures = ejection.failure_threshold,
-                "location is left alone"
-            );
+            tracing::warn!(location, failures = ejection.failure_threshold, "location ejected");
         }
         // A time that an `Instant` cannot represent is replaced by one far in the future.
         let now = Instant::now();

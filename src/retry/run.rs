@@ -173,7 +173,7 @@ where
             self.attempts = Some(attempts);
         }
         let from = permit.as_ref().map(|permit| name(permit.upstream()).to_owned());
-        // An upload that failed midway says nothing about the location.
+        // An upload that failed midway is no failure of the location.
         let is_broken = self.broken.as_ref().is_some_and(Broken::is_set);
         if let Some(permit) = permit.filter(|_| !is_broken) {
             let tried = permit.failed(asked, ejection);

@@ -1,12 +1,11 @@
 //! Detects whether a request refers to something that an earlier one has stored: a response, a
 //! conversation, or an item of one.
 //!
-//! `previous_response_id` and `conversation` at the top level are references. So is an item of
-//! `input` with the type `item_reference`, or with an `id` and neither a type nor a role, which
+//! `previous_response_id` and `conversation` at the top level are references. An item of `input` is
+//! one if its type is `item_reference`, or if it has an `id` and neither a type nor a role, which
 //! OpenAI treats the same way. A type or a role that is empty, or is not text, is treated as
 //! missing. Keys match in any case and with or without underscores, since some parsers accept
 //! them so. If a key occurs several times, each of them is checked.
-
 /// The depth of the keys of an item of `input`, in an array within the object. Google's parsers
 /// accept a single item without the array, too.
 const ITEM: usize = 3;

@@ -175,7 +175,7 @@ async fn when_all_are_open_a_request_goes_to_the_one_whose_pause_ends_first() {
     // A success closes the circuit at once.
     assert_eq!(serve(&locations, &[]), "us-east4");
     assert_eq!(kind(&locations), ("us-east4".into(), PermitKind::Usual));
-    // The others stay open while the closed one can be waited for.
+    // The other circuits remain open while the closed one can be waited for.
     let tried = [fail(&locations)];
     assert!(locations.choose(&tried).is_none());
 }

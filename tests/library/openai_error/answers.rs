@@ -111,7 +111,7 @@ async fn an_answer_without_a_body_is_not_waited_for() {
     assert_eq!(form(&answer), Some("other"));
     let message = error(answer).await["message"].take();
     assert!(
-        message.as_str().unwrap().starts_with("Vertex AI answered 502 Bad Gateway"),
+        message.as_str().unwrap().starts_with("Vertex AI returned 502 Bad Gateway"),
         "{message}"
     );
 }
@@ -136,7 +136,7 @@ async fn a_body_over_the_limit_is_dropped_and_told() {
         assert_eq!(form(&answer), Some("other"));
         assert_eq!(
             error(answer).await["message"],
-            "Vertex AI answered 503 Service Unavailable, but the reason is longer than 1000 bytes"
+            "Vertex AI returned 503 Service Unavailable, but the body of the error is longer than 1000 bytes"
         );
     }
     // However it is cut up, its bytes alone count.
@@ -159,7 +159,7 @@ async fn a_body_that_breaks_off_is_told() {
         let answer = through(VertexErrorLayer::new(), response(500, &[], Script::new(steps))).await;
         assert_eq!(
             error(answer).await["message"],
-            "Vertex AI answered 500 Internal Server Error, but the reason broke off"
+            "Vertex AI returned 500 Internal Server Error, but the body of the error ended early"
         );
     }
 }
