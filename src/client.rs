@@ -83,8 +83,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] if there is no project or no location, if one of them cannot be part of a
-    ///   URL, or if the system has no root certificates.
+    /// - [`Error::Config`] if there is no project or no location, if one of them cannot be part of
+    ///   a URL, or if the system has no root certificates.
     /// - [`Error::Credentials`] if no credentials were found, or if those that were found cannot be
     ///   used.
     pub async fn from_env() -> Result<Self, Error> {

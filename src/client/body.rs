@@ -86,8 +86,8 @@ impl Body {
         Ok(std::str::from_utf8(&bytes)?.to_owned())
     }
 
-    /// The next piece of the body as it arrives, such as some events of a stream; `None` at the end.
-    /// A piece may end anywhere, even in the middle of an event.
+    /// The next piece of the body as it arrives, such as some events of a stream; `None` at the
+    /// end. A piece may end anywhere, even in the middle of an event.
     ///
     /// # Errors
     ///
@@ -133,8 +133,8 @@ impl HttpBody for Body {
     }
 }
 
-/// A body of any type as one of [`Bytes`]. Unlike `map_frame`, it keeps the length, which is sent as
-/// `content-length`.
+/// A body of any type as one of [`Bytes`]. Unlike `map_frame`, it keeps the length, which is sent
+/// as `content-length`.
 #[pin_project]
 struct AsBytes<B>(#[pin] B);
 

@@ -24,7 +24,7 @@ use crate::{
 /// such as an emulator's.
 ///
 /// It follows no redirects, and its only time limit is 10 s for a connection. The time limit for a
-/// response depends on the program, so it belongs into a layer of yours.
+/// response depends on the program, so it belongs in a layer of yours.
 ///
 /// `B` is the body of its requests. Inside the layers, that is a
 /// [`ReplayBody`](crate::replay::ReplayBody) of the body that the layers take. The compiler infers

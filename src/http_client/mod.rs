@@ -1,8 +1,8 @@
 //! HTTP clients to put inside the layers.
 //!
 //! [`VertexAuthLayer`](crate::auth::VertexAuthLayer) takes any
-//! `Service<http::Request<ReplayBody<B>>, Response = http::Response<_>>` that is `Clone`. These two are
-//! ready-made:
+//! `Service<http::Request<ReplayBody<B>>, Response = http::Response<_>>` that is `Clone`. These two
+//! are ready-made:
 //!
 //! | client | is | feature |
 //! |---|---|---|

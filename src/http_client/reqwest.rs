@@ -30,8 +30,7 @@ use crate::{BoxError, polled::AFTER_READY};
 /// # async fn main() -> Result<(), tower_vertex::BoxError> {
 /// # let _ = rustls::crypto::ring::default_provider().install_default();
 /// let builder = Client::builder();
-/// # // The host is resolved to this machine, which has no such server: the client fails to
-/// connect.
+/// # // The host resolves to this machine, which has no such server: the client cannot connect.
 /// # let builder = builder.no_proxy().resolve("aiplatform.googleapis.com", ([127, 0, 0, 1], 443).into());
 /// let vertex = ServiceBuilder::new()
 ///     .layer(VertexRouteLayer::new(Upstream::new("my-project", "global")?))

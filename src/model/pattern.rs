@@ -59,8 +59,8 @@ impl FromStr for Pattern {
 
     /// # Errors
     ///
-    /// [`ConfigError`] if the text is empty, has more than one `*`, a control character, or more than
-    /// 1,024 bytes.
+    /// [`ConfigError`] if the text is empty, has more than one `*`, a control character, or more
+    /// than 1,024 bytes.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         Self::parse(text)
     }

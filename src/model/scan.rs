@@ -11,7 +11,6 @@
 //! without that copy, accepts text after the end of an object. And the scanner runs during the
 //! upload. It reads long strings, which take most of the time, 64 bytes at a time, and the compiler
 //! turns this into vector instructions.
-//! instructions.
 
 mod grammar;
 mod references;
@@ -26,7 +25,7 @@ use self::{
 };
 use crate::error::ModelError;
 
-/// The longest name, in bytes after its escapes are decoded. Vertex AI's names are below 200.
+/// The longest name, in bytes after its escapes are decoded. Vertex AI's names have fewer than 200.
 pub(super) const LONGEST_NAME: usize = 1024;
 
 /// The most times that `model` may occur. Each one takes memory here at no cost to its sender.

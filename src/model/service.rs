@@ -54,8 +54,8 @@ impl fmt::Display for RequestedModel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadModel;
 
-/// Whether a request refers to something that an earlier request has stored (`previous_response_id`,
-/// `conversation`, `item_reference` and the like).
+/// Whether a request refers to something that an earlier request has stored
+/// (`previous_response_id`, `conversation`, `item_reference` and the like).
 ///
 /// A gateway that isolates its clients from each other puts [`StoredReferences::Unread`] into the
 /// extensions of a request. [`VertexModel`] then searches the body and replaces the value by its

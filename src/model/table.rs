@@ -144,7 +144,8 @@ impl ModelTable {
         !entries.is_empty() || publisher.is_some() && is_openapi(upstream())
     }
 
-    /// Ensures that a request is sent to the upstream that this table has looked at.
+    /// Puts the upstream that this table assumes for a request into its extensions, so that the
+    /// request goes there.
     pub(super) fn settle(&self, extensions: &mut Extensions) {
         if extensions.get::<Upstream>().is_none() || extensions.get::<Locations>().is_some() {
             let upstream = given(extensions).unwrap_or(&self.inner.base).clone();

@@ -8,8 +8,8 @@ pub(super) fn who(upstream: Option<&Upstream>) -> &str {
     upstream.map_or("Vertex AI", Upstream::origin)
 }
 
-/// Why the front end has no page at the URL of a request: the part of a sentence that follows "a web
-/// page instead of JSON: ".
+/// Why the front end has no page at the URL of a request: the part of a sentence that follows
+/// "a web page instead of JSON: ".
 pub(super) fn nowhere(upstream: Option<&Upstream>) -> String {
     let Some(upstream) = upstream else {
         return "the URL leads to no method of the API; check that host and location belong \

@@ -44,7 +44,7 @@
 //! ```
 //!
 //! The bytes of an incomplete event are held back until the rest arrives. If it never arrives, they
-//! are dropped, so that they cannot run into this event. No client acts on an event before its
+//! are dropped, so that they cannot run into the error event. No client acts on an event before its
 //! end, so nothing is delayed. A stream that ends cleanly stays as it is, with
 //! `[DONE]` or without. After `[DONE]`, a failure is taken as a clean end.
 //!

@@ -21,7 +21,7 @@ use super::{
 use crate::polled::AFTER_READY;
 use crate::{BoxError, replay::Coalesced, route::Upstream};
 
-/// The bytes of the limit that a frame uses. Empty frames use some, so that they cannot go on
+/// The bytes of the limit that a frame uses. Empty frames use some, so that they cannot continue
 /// forever.
 fn cost(data: &Bytes) -> usize {
     if data.is_empty() { size_of::<Bytes>() } else { data.len() }
@@ -119,7 +119,7 @@ where
                 },
                 Some(Err(error)) => {
                     let error: BoxError = error.into();
-                    tracing::debug!(error = &*error, "the body of an error answer broke off");
+                    tracing::debug!(error = &*error, "the body of an error response ended early");
                     return Poll::Ready(Err(UnreadReason::Broken));
                 }
             }

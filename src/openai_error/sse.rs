@@ -115,7 +115,7 @@ where
                         return Poll::Ready(Some(Err(error)));
                     }
                     let error: BoxError = error.into();
-                    tracing::warn!(error = &*error, "a stream from Vertex AI broke off");
+                    tracing::warn!(error = &*error, "a stream from Vertex AI ended early");
                     return Poll::Ready(Some(Ok(Frame::data(INTERRUPTED.into()))));
                 }
             }

@@ -1,4 +1,4 @@
-//! Sends a request that failed temporarily again, later or to another location.
+//! Retries requests that failed temporarily, later or at another location.
 //!
 //! [`VertexRetryLayer`] sends a request again, with its whole body, after a status that may be
 //! temporary (408, 429, 500, 502, 503, 504) and after a connection that failed before a response.

@@ -43,7 +43,7 @@ struct SavedRequest<S, B> {
     recording: Recording<B>,
 }
 
-/// The next attempt, which is certain to be made.
+/// The next attempt, as it was planned.
 pub(super) struct Next<S, B> {
     pub(super) service: S,
     request: Request<ReplayBody<B>>,

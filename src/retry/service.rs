@@ -15,7 +15,7 @@ use crate::{
     replay::ReplayBody,
 };
 
-/// Sends a request that failed temporarily again. [`VertexRetryLayer`](super::VertexRetryLayer)
+/// Retries requests that failed temporarily. [`VertexRetryLayer`](super::VertexRetryLayer)
 /// makes it. See the [module's docs](super).
 ///
 /// The inner service takes a [`ReplayBody`]. A clone of it is kept for the retry of each request,
