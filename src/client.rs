@@ -1,14 +1,14 @@
-//! A client of Vertex AI with everything in it: credentials, layers, and an HTTP client with TLS.
+//! A complete client of Vertex AI: credentials, layers, and an HTTP client with TLS.
 //!
 //! [`Client::from_env`] is one line for most programs. [`Client::new`] takes the upstream and the
 //! source of tokens from the program. Inside are [`VertexErrorLayer`],
-//! [`VertexRouteLayer`](crate::route::VertexRouteLayer) and [`VertexAuthLayer`], in their default
-//! settings, around [`HyperClient`]. A program that needs other settings, or another HTTP client, uses the layers
-//! themselves, which [`ServiceBuilderExt`] adds.
+//! [`VertexRouteLayer`](crate::route::VertexRouteLayer) and [`VertexAuthLayer`], with their default
+//! settings, around [`HyperClient`]. A program that needs other settings, or another HTTP client,
+//! uses the layers themselves, which [`ServiceBuilderExt`] adds.
 //!
-//! A client takes requests as an OpenAI client sends them, with the path alone in their URL.
+//! A client takes requests in the form of an OpenAI client, with only the path in their URL.
 //! [`Client::send`] takes simple bodies, and a response's [`Body`] is read by methods of its own. A
-//! client is a [`Service`] too, for bodies of any type, so that other layers can be around it.
+//! client is a [`Service`] too, for bodies of any type, so that other layers can wrap it.
 //!
 //! # Example
 //!
@@ -63,7 +63,7 @@ mod body;
 /// The layers and the HTTP client.
 pub(crate) type Stack = VertexError<VertexRoute<VertexAuth<HyperClient<ReplayBody<Body>>>>>;
 
-/// A client of Vertex AI with everything in it. See the [module](self) for an example.
+/// A complete client of Vertex AI. See the [module](self) for an example.
 ///
 /// Clones share connections and the access token, and are cheap to make.
 #[derive(Clone)]
@@ -83,14 +83,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] if there is no project or no location, if one of them cannot be part of a
-    ///   URL, or if the system has no root certificates.
+    /// - [`Error::Config`] if there is no project or no location, if one of them cannot be part of
+    ///   a URL, or if the system has no root certificates.
     /// - [`Error::Credentials`] if no credentials were found, or if those that were found cannot be
     ///   used.
     pub async fn from_env() -> Result<Self, Error> {
         let mut builder = UpstreamBuilder::from_env();
         let project_known = builder.has_project();
-        // The search for credentials can take seconds: what is wrong without them is reported first.
+        // The search for credentials can take seconds, so errors in other settings are reported
+        // first.
         match project_known {
             true => builder.clone().build()?,
             false => builder.clone().project("unknown").build()?,
@@ -128,13 +129,12 @@ impl Client {
     /// Sends a request with a body of a simple type: [`String`], `&'static str`, `Vec<u8>`,
     /// [`Bytes`](bytes::Bytes), `()` for none, or a [`Body`].
     ///
-    /// A response of Vertex AI is no error, whatever its status: that of an error has a body in
-    /// OpenAI's form.
+    /// An error status of Vertex AI is not an `Err`: its response has a body in OpenAI's form.
     ///
     /// # Errors
     ///
-    /// An [`Error`] if the request was not sent: no token, no such path; or the error of the HTTP
-    /// client.
+    /// An [`Error`] if the request was not sent, because there is no token or no such path; or the
+    /// error of the HTTP client.
     pub async fn send<B: Into<Body>>(
         &self,
         request: Request<B>,
@@ -143,19 +143,18 @@ impl Client {
         Ok(response.map(Body::new))
     }
 
-    /// The layers, whose response has a body that is `Sync`.
+    /// The layers. The body of their response is `Sync`.
     #[cfg(feature = "async-openai")]
     pub(crate) fn into_stack(self) -> Stack {
         self.stack
     }
 
-    /// Where requests go.
+    /// The upstream of the requests.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
     }
 
-    /// The cache that the access tokens come from: to [`warm_up`](TokenCache::warm_up), to share, to
-    /// observe.
+    /// The cache of the access tokens, to [`warm_up`](TokenCache::warm_up), to share or to observe.
     pub fn cache(&self) -> &TokenCache {
         &self.cache
     }

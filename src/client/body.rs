@@ -13,14 +13,14 @@ use pin_project::pin_project;
 
 use crate::{BoxError, replay::poll_bytes};
 
-/// 64 MiB: several times the longest response, which has images in base64.
+/// 64 MiB: several times the longest response, which contains images in base64.
 const LIMIT: usize = 64 << 20;
 
 /// The body of a request to a [`Client`](super::Client), or of its response.
 ///
-/// For a request it is made [`from`](From) a [`String`], a `&'static str`, a `Vec<u8>`, [`Bytes`] or
-/// `()`, or by [`new`](Self::new) of any other body. That of a response is read as a whole by
-/// [`text`](Self::text) and [`bytes`](Self::bytes), or in pieces, as it arrives, by
+/// The body of a request is made [`from`](From) a [`String`], a `&'static str`, a `Vec<u8>`,
+/// [`Bytes`] or `()`, or by [`new`](Self::new) from any other body. The body of a response is read
+/// as a whole by [`text`](Self::text) and [`bytes`](Self::bytes), or in pieces, as it arrives, by
 /// [`chunk`](Self::chunk).
 #[derive(Default)]
 pub struct Body(Kind);
@@ -37,7 +37,7 @@ impl Default for Kind {
 }
 
 impl Body {
-    /// A body of any type. A `Body` stays as it is; others are put in a box.
+    /// A body of any type. A `Body` stays as it is; any other is boxed.
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody + Send + 'static,
@@ -56,7 +56,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`BodyTooLong`] if there is more of it, or the error that ended it early.
+    /// [`BodyTooLong`] if it is longer, or the error that ended it early.
     pub async fn bytes(self) -> Result<Bytes, BoxError> {
         self.bytes_up_to(LIMIT).await
     }
@@ -65,7 +65,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`BodyTooLong`] if there is more of it, or the error that ended it early.
+    /// [`BodyTooLong`] if it is longer, or the error that ended it early.
     pub async fn bytes_up_to(self, limit: usize) -> Result<Bytes, BoxError> {
         match Limited::new(self, limit).collect().await {
             Ok(body) => Ok(body.to_bytes()),
@@ -78,15 +78,16 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// As for [`bytes`](Self::bytes), and a [`Utf8Error`](std::str::Utf8Error) if it is not UTF-8.
+    /// The errors of [`bytes`](Self::bytes), and a [`Utf8Error`](std::str::Utf8Error) if it is not
+    /// UTF-8.
     pub async fn text(self) -> Result<String, BoxError> {
         let bytes = self.bytes().await?;
-        // Not `String::from_utf8`, whose error shows the body.
+        // The error of `String::from_utf8` would show the body.
         Ok(std::str::from_utf8(&bytes)?.to_owned())
     }
 
-    /// The next piece of the body as it arrives, such as some events of a stream; `None` at the end.
-    /// The pieces are cut anywhere, in the middle of an event too.
+    /// The next piece of the body as it arrives, such as some events of a stream; `None` at the
+    /// end. A piece may end anywhere, even in the middle of an event.
     ///
     /// # Errors
     ///
@@ -132,8 +133,8 @@ impl HttpBody for Body {
     }
 }
 
-/// A body of any type as one of [`Bytes`]. Unlike `map_frame`, it keeps the length, which is sent as
-/// `content-length`.
+/// A body of any type as one of [`Bytes`]. Unlike `map_frame`, it keeps the length, which is sent
+/// as `content-length`.
 #[pin_project]
 struct AsBytes<B>(#[pin] B);
 
@@ -162,7 +163,7 @@ where
 }
 
 impl fmt::Debug for Body {
-    /// Shows nothing of the body, which is what people say to a model.
+    /// Shows nothing of the body, which may contain private text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").finish_non_exhaustive()
     }
@@ -192,7 +193,7 @@ pub struct BodyTooLong {
 }
 
 impl BodyTooLong {
-    /// The bytes that were allowed.
+    /// The limit, in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_this_type_is_not_put_in_a_box() {
+    fn a_body_of_this_type_is_not_boxed() {
         assert!(matches!(Body::new(Body::from("hello")).0, Kind::Full(_)));
     }
 

@@ -1,5 +1,5 @@
-//! What Vertex AI says of an endpoint. Fields that are missing are empty, fields that are unknown
-//! are passed over: both come with versions of the API.
+//! Vertex AI's description of an endpoint. A missing field is empty, and an unknown field is
+//! ignored: both come with versions of the API.
 
 use serde_json::Value;
 
@@ -10,24 +10,23 @@ use crate::route::{Endpoint, Location, Upstream};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointDescription {
-    /// The last segment of its name: a number, or like `mg-endpoint-…`. Letters, digits, hyphens
-    /// and underscores.
+    /// The last segment of its name: a number, or a text such as `mg-endpoint-…`. Letters, digits,
+    /// hyphens and underscores.
     pub id: String,
-    /// What people call it; need not be unique. Empty if it has none.
+    /// The display name, which need not be unique. Empty if there is none.
     pub display_name: String,
-    /// The project in its name, which is the project's number whatever the request had. Empty if
-    /// it was not told.
+    /// The project in its name. This is the project's number, even if the request had its id. Empty
+    /// if it is missing.
     pub project: String,
-    /// The location in its name; the one that was asked, if it was not told.
+    /// The location in its name; if it is missing, the location of the request.
     pub location: Location,
-    /// What is deployed there, in Vertex AI's order. Often one model; none before the first
-    /// deployment.
+    /// The deployed models, in Vertex AI's order. Often one; none before the first deployment.
     pub models: Vec<DeployedModel>,
-    /// Whether it is dedicated: it answers at a host of its own and not at the shared one.
+    /// Whether it is dedicated: it serves at a host of its own and not at the shared one.
     pub is_dedicated: bool,
-    /// `dedicatedEndpointDns`, trimmed of blanks, a scheme and a slash at its end. `None` for an
-    /// endpoint on the shared host, and for a dedicated one before its first deployment. As it was
-    /// told: [`endpoint`](Self::endpoint) checks it.
+    /// `dedicatedEndpointDns`, without blanks, a scheme and a slash at its end. `None` for an
+    /// endpoint on the shared host, and for a dedicated one before its first deployment. The value
+    /// is not checked; [`endpoint`](Self::endpoint) does that.
     pub dedicated_dns: Option<String>,
 }
 
@@ -39,7 +38,7 @@ pub struct DeployedModel {
     pub id: String,
     /// The model's resource name, `projects/NUMBER/locations/L/models/ID`, maybe with `@VERSION`.
     pub model: String,
-    /// What people call the deployment. Empty if it has no name.
+    /// The display name of the deployment. Empty if there is none.
     pub display_name: String,
 }
 
@@ -51,12 +50,12 @@ impl DeployedModel {
 }
 
 impl EndpointDescription {
-    /// The endpoint as an [`Upstream`] takes it: [`Endpoint::Dedicated`] if it is at a host of its
+    /// The endpoint as an [`Upstream`] takes it: [`Endpoint::Dedicated`] if it has a host of its
     /// own, else [`Endpoint::Deployed`].
     ///
     /// # Errors
     ///
-    /// - [`DiscoverError::NotDeployed`] if it is dedicated and its host was not told.
+    /// - [`DiscoverError::NotDeployed`] if it is dedicated and its host is missing.
     /// - [`DiscoverError::UntrustedHost`] if the host is not one of Vertex AI's for endpoints, at
     ///   which an access token would not be safe.
     pub fn endpoint(&self) -> Result<Endpoint, DiscoverError> {
@@ -69,7 +68,7 @@ impl EndpointDescription {
         };
         let dns = dns.to_ascii_lowercase();
         let endpoint = Endpoint::Dedicated { id, dns: dns.clone() };
-        // Only a host that stands every check of a setting gets as far as the suffix.
+        // The suffix is compared only if the host is valid as a setting.
         let built = Upstream::builder().project("p").location(self.location.as_str());
         if built.endpoint(endpoint.clone()).build().is_err() || !is_prediction_host(&dns) {
             let host = super::error::line(&dns);
@@ -78,7 +77,7 @@ impl EndpointDescription {
         Ok(endpoint)
     }
 
-    /// `None` without a name that has an id in it.
+    /// Parses a description. `None` if its name has no id.
     pub(super) fn parse(value: &Value, asked: &Location) -> Option<Self> {
         // projects/NUMBER/locations/L/endpoints/ID
         let name: Vec<&str> = value.get("name")?.as_str()?.split('/').collect();
@@ -125,14 +124,14 @@ fn bare_host(dns: &str) -> &str {
     dns.trim_end_matches('/').trim()
 }
 
-/// As the ids that a request may name, so that one from a list can be asked for.
+/// Whether the id is one that a request may name, so that a listed endpoint can be requested.
 fn is_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-/// `{endpoint}.{region}-{uid}.prediction.vertexai.goog`, or one label under
-/// `prediction.p.vertexai.goog` for Private Service Connect. The layer `auth` trusts the same two;
-/// of Vertex AI's shared hosts none is an endpoint's own.
+/// Whether the host is `{endpoint}.{region}-{uid}.prediction.vertexai.goog`, or one label under
+/// `prediction.p.vertexai.goog` for Private Service Connect. The layer `auth` trusts the same two.
+/// None of Vertex AI's shared hosts is an endpoint's own.
 fn is_prediction_host(host: &str) -> bool {
     let labels = |suffix| host.strip_suffix(suffix).map(|name| name.split('.').count());
     labels(".prediction.p.vertexai.goog") == Some(1)
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_empty_and_what_is_unknown_is_passed_over() {
+    fn missing_fields_are_empty_and_unknown_fields_are_ignored() {
         let whole = parse(&json!({
             "name": "projects/123/locations/us-central1/endpoints/mg-endpoint-1",
             "displayName": "my-llama",
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_good_id_it_is_nothing() {
+    fn a_description_without_a_valid_id_is_left_out() {
         for name in [
             json!(null),
             json!(1),

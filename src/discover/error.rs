@@ -10,11 +10,11 @@ use crate::{
     shown,
 };
 
-/// In characters: more than Google's longest message, and less than a page.
+/// The most characters of a message: more than Google's longest message, and less than a page.
 const LONGEST: usize = 500;
 
-/// Why endpoints could not be listed, or none was found. Cheap to clone: one lookup may fail for
-/// many who wait for it.
+/// Why endpoints could not be listed, or none was found. Cheap to clone: one failed lookup may be
+/// the result of many concurrent calls.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum DiscoverError {
@@ -24,48 +24,48 @@ pub enum DiscoverError {
     Layer(Error),
     /// The service below failed; its error is the source of this one.
     Transport(Arc<dyn StdError + Send + Sync>),
-    /// No whole answer came in time.
+    /// No complete response arrived in time.
     TimedOut(Duration),
-    /// Vertex AI, or whatever answered in its place, said no.
+    /// Vertex AI, or a server in its place, returned an error.
     Api {
-        /// The status of the answer.
+        /// The status of the response.
         status_code: StatusCode,
-        /// Google's `error.status`, such as `PERMISSION_DENIED`. `None` if the body was none of
+        /// Google's `error.status`, such as `PERMISSION_DENIED`. `None` if the body is not one of
         /// Google's errors.
         status: Option<String>,
         /// Google's message: one line of at most 500 characters, without access tokens.
         message: Option<String>,
     },
-    /// An answer of 200 that is no description of endpoints.
+    /// A response of 200 that is not a description of endpoints.
     Unreadable {
-        /// What is wrong with it.
+        /// Why the response is unusable.
         reason: &'static str,
     },
-    /// An answer was longer than it may be.
+    /// A response was longer than the limit.
     TooLarge {
-        /// In bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The pages of a list do not end: one came twice, or there were too many.
+    /// The pages of a list do not end: one page token came twice, or there were too many pages.
     PaginationLoop {
-        /// How many were read.
+        /// The number of pages that were read.
         pages: usize,
     },
-    /// No endpoint is the one that was looked for.
+    /// There is no such endpoint.
     NotFound {
-        /// What was looked for, as it was given.
+        /// The entry of the lookup, unchanged.
         wanted: String,
-        /// Where.
+        /// The location of the lookup.
         location: Location,
-        /// Up to ten that are there: ids if an id was looked for, display names if a name was.
-        /// Empty too if they could not be listed.
+        /// Up to ten existing endpoints: their ids for a lookup by id, their display names for one
+        /// by name. Also empty if they could not be listed.
         present: Vec<String>,
     },
-    /// Several endpoints have the display name that was looked for.
+    /// Several endpoints have the requested display name.
     Ambiguous {
-        /// What was looked for, as it was given.
+        /// The entry of the lookup, unchanged.
         wanted: String,
-        /// The ids of all that have it.
+        /// The ids of all endpoints with this name.
         ids: Vec<String>,
     },
     /// A dedicated endpoint has no host yet.
@@ -77,13 +77,13 @@ pub enum DiscoverError {
     UntrustedHost {
         /// The endpoint's id.
         id: String,
-        /// The host, as it was told.
+        /// The host in the endpoint's description.
         host: String,
     },
 }
 
 impl DiscoverError {
-    /// The status of Vertex AI's answer, if it said no.
+    /// The status of Vertex AI's response, if it was an error.
     pub fn status_code(&self) -> Option<StatusCode> {
         match self {
             Self::Api { status_code, .. } => Some(*status_code),
@@ -98,7 +98,7 @@ impl DiscoverError {
         }
     }
 
-    /// What an answer other than a 200 says. Most errors are an object, some an array of one.
+    /// The error in a response other than a 200. Most are an object, some an array of one.
     pub(super) fn api(status_code: StatusCode, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let error = body.get(0).unwrap_or(&body).get("error");
@@ -115,7 +115,7 @@ impl DiscoverError {
     }
 }
 
-/// One line of somebody else's text, without what looks like an access token.
+/// One line of a text from outside, with access tokens redacted.
 pub(super) fn line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let is_token = |word: &str| {
@@ -141,10 +141,10 @@ fn remedy(status: StatusCode, is_googles: bool) -> &'static str {
             "listing and describing need the permissions aiplatform.endpoints.list and \
              aiplatform.endpoints.get, which the role roles/aiplatform.viewer has"
         }
-        404 if !is_googles => "no Vertex AI is there: look at the location",
+        404 if !is_googles => "there is no Vertex AI at this host: check the location",
         408 | 429 | 500..=599 => "try again later",
-        300..=399 => "something between answers in Vertex AI's place",
-        _ => "look at the project and the location",
+        300..=399 => "a server in between responds in place of Vertex AI",
+        _ => "check the project and the location",
     }
 }
 
@@ -153,9 +153,9 @@ impl fmt::Display for DiscoverError {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Layer(error) => error.fmt(f),
-            Self::Transport(error) => write!(f, "no answer of Vertex AI: {error}"),
+            Self::Transport(error) => write!(f, "no response from Vertex AI: {error}"),
             Self::TimedOut(limit) => {
-                write!(f, "no answer of Vertex AI within {limit:?}; check the network")
+                write!(f, "no response from Vertex AI within {limit:?}; check the network")
             }
             Self::Api { status_code, status, message } => {
                 let named = status.as_deref().or(status_code.canonical_reason()).unwrap_or("error");
@@ -167,11 +167,12 @@ impl fmt::Display for DiscoverError {
                 }
             }
             Self::Unreadable { reason } => {
-                write!(f, "what answers is not Vertex AI's list of endpoints: {reason}")
+                write!(f, "the response is not Vertex AI's list of endpoints: {reason}")
             }
             Self::TooLarge { limit } => write!(
                 f,
-                "an answer of more than {limit} bytes; ask for smaller pages, or allow more"
+                "the response is longer than {limit} bytes; set a smaller page size or a larger \
+                 limit"
             ),
             Self::PaginationLoop { pages } => {
                 write!(f, "the list of endpoints does not end: stopped after page {pages}")
@@ -179,7 +180,7 @@ impl fmt::Display for DiscoverError {
             Self::NotFound { wanted, location, present } => {
                 write!(f, "no endpoint {wanted:?} in {location}")?;
                 match present.as_slice() {
-                    [] => f.write_str("; look at the location and the project"),
+                    [] => f.write_str("; check the location and the project"),
                     present => {
                         f.write_str("; there is ")?;
                         list(f, present)
@@ -187,7 +188,7 @@ impl fmt::Display for DiscoverError {
                 }
             }
             Self::Ambiguous { wanted, ids } => {
-                write!(f, "{} endpoints are {wanted:?}; give the id of one: ", ids.len())?;
+                write!(f, "{} endpoints are {wanted:?}; use one of their ids: ", ids.len())?;
                 list(f, ids)
             }
             Self::NotDeployed { id } => {
@@ -212,7 +213,7 @@ fn list(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
 readable_debug!(DiscoverError);
 
 impl StdError for DiscoverError {
-    // What is displayed as part of this error is not a source of it: the chain goes on below.
+    // The displayed part of this error is not a source; the chain continues below it.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Config(error) => error.source(),
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_of_a_message_is_one_line_without_tokens() {
+    fn a_message_is_shown_as_one_line_without_tokens() {
         assert_eq!(line("a\n\u{1b}[31mb  c"), "a [31mb c");
         assert_eq!(line("token=ya29.SECRET is YA29.SECRET"), "[redacted] is [redacted]");
         assert_eq!(line(&format!("eyJ{}", "x".repeat(50))), "[redacted]");

@@ -1,8 +1,9 @@
-//! An endpoint by its id or its name, and what is remembered of it.
+//! Finds an endpoint by its id or its name, and caches the result.
 //!
-//! Each entry has a lock that is held while it is looked up: who comes meanwhile waits, and finds
-//! what was found. When the one who looks goes away, the next in line looks: nothing hangs on a
-//! request that was dropped. A lookup ends, because each of its requests has a time-out.
+//! Each entry of the cache has a lock that is held during its lookup. A concurrent call for the
+//! same entry waits and gets the same result. If the call that looks up is dropped, the next one in
+//! line looks up: no call depends on one that was dropped. A lookup always ends, because each of
+//! its requests has a time-out.
 
 use std::{
     collections::HashMap,
@@ -20,17 +21,17 @@ use crate::{
 };
 
 const BY_NAME: &str = "display-name:";
-/// As many of the endpoints that are there as an error names.
+/// The most existing endpoints that an error names.
 const PRESENT_SHOWN: usize = 10;
-/// Entries come out of configurations, which have a few. If they came out of requests, they would
-/// not fill the memory.
+/// Entries come from configurations, which have a few. If they came from requests, this limit would
+/// bound the memory.
 const MOST_KNOWN: usize = 1024;
-/// A year, which is for ever: longer lives overflow some clocks.
+/// A year. A much longer time to live would overflow some clocks.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 86_400);
 
 type Slot = Arc<tokio::sync::Mutex<Option<Lookup>>>;
 
-/// What was found, by entry.
+/// The results of lookups, by entry.
 #[derive(Default)]
 pub(super) struct Known {
     slots: Mutex<HashMap<String, Slot>>,
@@ -54,7 +55,7 @@ impl Known {
         }
         if slots.len() >= MOST_KNOWN {
             let now = Instant::now();
-            // What is locked is being looked up.
+            // A locked entry is being looked up, so it is kept.
             slots.retain(|_, slot| {
                 slot.try_lock()
                     .map_or(true, |known| known.as_ref().is_some_and(|lookup| now < lookup.until))
@@ -69,17 +70,18 @@ impl Known {
 
 impl Endpoints {
     /// The endpoint that `entry` names: an id, `display-name:` and a display name, or `openapi`.
-    /// White space around it does not count.
+    /// White space around it is ignored.
     ///
-    /// What was found is remembered for [`ttl`](Self::ttl), a failure for
-    /// [`failure_ttl`](Self::failure_ttl); one lookup serves all who wait for the same entry.
+    /// An endpoint is cached for [`ttl`](Self::ttl), a failure for
+    /// [`failure_ttl`](Self::failure_ttl). One lookup serves all concurrent calls for the same
+    /// entry.
     ///
     /// # Errors
     ///
-    /// [`DiscoverError`]: [`NotFound`](DiscoverError::NotFound) with what is there,
+    /// [`DiscoverError`]: [`NotFound`](DiscoverError::NotFound) with existing endpoints,
     /// [`Ambiguous`](DiscoverError::Ambiguous) with the ids, [`Config`](DiscoverError::Config) if
-    /// the entry can be neither, and whatever a request or
-    /// [`EndpointDescription::endpoint`](super::EndpointDescription::endpoint) can fail with.
+    /// the entry is neither an id nor a display name, and the errors of a request and of
+    /// [`EndpointDescription::endpoint`](super::EndpointDescription::endpoint).
     pub async fn find(&self, entry: &str) -> Result<Endpoint, DiscoverError> {
         let entry = entry.trim();
         if entry == OPENAPI {
@@ -92,7 +94,7 @@ impl Endpoints {
         }
         let outcome = self.look_up(entry).await;
         if let Err(DiscoverError::Config(error)) = &outcome {
-            // It cost nothing, and never will.
+            // This failure needed no request, so it is not cached.
             self.forget(entry);
             return Err(error.clone().into());
         }
@@ -102,8 +104,8 @@ impl Endpoints {
         outcome
     }
 
-    /// Forgets what [`find`](Self::find) remembers of `entry`: for when an endpoint turns out to be
-    /// gone. A lookup under way goes on for those who wait for it.
+    /// Removes `entry` from the cache of [`find`](Self::find), for when an endpoint turns out not
+    /// to exist any more. A lookup in progress continues for the calls that wait for it.
     pub fn forget(&self, entry: &str) {
         self.known.slots().remove(entry.trim());
     }
@@ -132,7 +134,7 @@ impl Endpoints {
         }
     }
 
-    /// With what is there, if that can be seen: one page has enough of it.
+    /// The error with existing endpoints, if they can be listed; one page is enough.
     async fn not_found(&self, entry: &str, by_name: bool) -> DiscoverError {
         let page = self.page(None, None).await;
         let endpoints = page.map(|page| page.endpoints).unwrap_or_default();
@@ -148,7 +150,7 @@ impl Endpoints {
     }
 }
 
-/// A 404 in Google's words: a page for people comes from a host that has no endpoints at all.
+/// Whether this is a 404 in Google's form. A web page comes from a host without any endpoints.
 fn is_no_such_endpoint(error: &DiscoverError) -> bool {
     let is_googles = matches!(error, DiscoverError::Api { status: Some(_), .. });
     is_googles && error.status_code() == Some(StatusCode::NOT_FOUND)
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_has_a_bound() {
+    async fn the_cache_has_a_bound() {
         let known = Known::default();
         let remember = async |entry: String, life: u64| {
             let until = Instant::now() + Duration::from_secs(life);

@@ -1,20 +1,20 @@
-//! Which endpoints there are: Vertex AI's `endpoints.list` and `endpoints.get`, and an endpoint by
-//! the name that people gave it.
+//! Lists and describes endpoints with Vertex AI's `endpoints.list` and `endpoints.get`, and finds
+//! an endpoint by its display name.
 //!
 //! A deployed model is addressed by an id, and often by a host that only Vertex AI knows.
-//! [`Endpoints`] asks for both through the services that requests take anyway: an HTTP client with
-//! [`VertexAuth`](crate::auth::VertexAuth) around it. `VertexRoute` has no part in it: the URLs
+//! [`Endpoints`] looks up both through the services that requests use anyway: an HTTP client with
+//! [`VertexAuth`](crate::auth::VertexAuth) around it. `VertexRoute` is not needed: the URLs
 //! here are Vertex AI's own. [`find`](Endpoints::find) turns an entry of a configuration into an
-//! [`Endpoint`], and remembers it:
+//! [`Endpoint`], and caches it:
 //!
-//! | entry | what it is |
+//! | entry | meaning |
 //! |---|---|
 //! | `1234567890`, `mg-endpoint-…` | an endpoint's id |
 //! | `display-name:my-llama` | the one endpoint with this display name |
-//! | `openapi` | the models that Google runs, about which nobody is asked |
+//! | `openapi` | the models that Google runs; no request is sent for it |
 //!
-//! Ids, names and page tokens are checked or encoded before they are part of a URL. Nothing here
-//! repeats a request that was refused; a retry layer below may.
+//! Ids, names and page tokens are checked or encoded before they become part of a URL. This module
+//! never repeats a request that was refused; a retry layer below may.
 //!
 //! # Example
 //!
@@ -84,36 +84,37 @@ use crate::{
     route::{Endpoint, Location, Upstream},
 };
 
-/// What Vertex AI gives unless it is asked for another size.
+/// Vertex AI's own default.
 const PAGE_SIZE: u16 = 100;
 const LARGEST_PAGE: u16 = 1000;
-/// Far more than a project may have.
+/// Far more pages than a project can have.
 const MOST_PAGES: usize = 1000;
 /// 8 MiB: a page of a thousand endpoints with several models each.
 const PAGE_BYTES: usize = 8 << 20;
-/// As long as Google's clients wait for methods of management, and longer than these take.
+/// The time-out of Google's clients for methods of management, and more than these take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Five minutes: the host of an endpoint changes when it is made anew, its name when people say so.
+/// Five minutes. The host of an endpoint changes only if the endpoint is created again, and its
+/// name if a person changes it.
 const TTL: Duration = Duration::from_secs(300);
-/// Long enough that a burst of requests asks once, short enough that nobody waits for a name that
-/// was just given.
+/// Long enough that a burst of requests causes one lookup, and short enough that a name that was
+/// just assigned is found without a noticeable wait.
 const FAILURE_TTL: Duration = Duration::from_secs(5);
-/// What Google allows, in characters.
+/// Google's limit, in characters.
 const LONGEST_DISPLAY_NAME: usize = 128;
-/// Google's are some hundred bytes.
+/// In bytes. Google's page tokens have some hundred.
 const LONGEST_PAGE_TOKEN: usize = 8192;
 
 /// The endpoints of one project at one location. See the [module's documentation](self).
 ///
-/// Cheap to clone; clones share what [`find`](Self::find) remembers. The type of the service is not
-/// part of this one, so that it can be kept anywhere: what is asked rarely may cost an allocation.
-/// Needs a Tokio runtime with its timer, as the token cache does.
+/// Cheap to clone; clones share the cache of [`find`](Self::find). The type of the service is not
+/// part of this type, so that it can be kept anywhere. This costs an allocation for each lookup,
+/// and lookups are rare. Needs a Tokio runtime with its timer, as the token cache does.
 #[doc(alias = "list endpoints")]
 #[doc(alias = "model garden")]
 #[derive(Clone)]
 pub struct Endpoints {
     transport: Arc<dyn Transport>,
-    /// With the endpoint `openapi`, which does not matter.
+    /// Has the endpoint `openapi`, which does not matter.
     upstream: Upstream,
     location: Location,
     page_size: u16,
@@ -125,11 +126,11 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Asks through `service`, at the host of `location`.
+    /// Looks up endpoints through `service`, at the host of `location`.
     ///
     /// The service is any that takes `http` requests with a body that has a default, which is the
-    /// empty one for `http_body_util`'s `Full` and `Empty`. It has to put the access token on, so
-    /// it is a client in a [`VertexAuth`](crate::auth::VertexAuth), maybe with more around.
+    /// empty body for `http_body_util`'s `Full` and `Empty`. It has to add the access token, so it
+    /// is a client in a [`VertexAuth`](crate::auth::VertexAuth), maybe with more layers around it.
     ///
     /// # Errors
     ///
@@ -151,10 +152,10 @@ impl Endpoints {
         Self::from_upstream(service, &Upstream::new(project, location)?)
     }
 
-    /// Asks where `upstream` is: by its project, location, API version and cloud, and at its
-    /// [`origin`](crate::route::UpstreamBuilder::origin) if it has one, such as an emulator's or
-    /// that of Private Service Connect for Google APIs. Its endpoint does not matter: descriptions
-    /// are given at the shared host alone, those of dedicated endpoints too.
+    /// Looks up endpoints for the project, location, API version and cloud of `upstream`. Requests
+    /// go to its [`origin`](crate::route::UpstreamBuilder::origin) if it has one, such as an
+    /// emulator's or that of Private Service Connect for Google APIs. Its endpoint does not matter:
+    /// only the shared host describes endpoints, including dedicated ones.
     ///
     /// # Errors
     ///
@@ -188,76 +189,76 @@ impl Endpoints {
         })
     }
 
-    /// How many endpoints are asked for at once, 1 to 1,000; a number outside is taken as the nearest
-    /// one inside. Default: 100, as Vertex AI does.
+    /// Page size of the list request, 1 to 1,000. A number outside is taken as the nearest one
+    /// inside. Default: 100, as in Vertex AI.
     #[must_use]
     pub fn page_size(mut self, endpoints: u16) -> Self {
         self.page_size = endpoints.clamp(1, LARGEST_PAGE);
         self
     }
 
-    /// The longest answer that is read, in bytes. Default: 8 MiB.
+    /// The longest response that is read, in bytes. Default: 8 MiB.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
     }
 
-    /// How long one request may take, with its whole answer. Default: 30 s. It includes the wait
-    /// for a token and whatever else the service does.
+    /// The time limit of one request with its complete response. Default: 30 s. It includes the
+    /// wait for a token and any other work of the service.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long [`find`](Self::find) remembers what it found: the time to live of an entry of its
-    /// cache, not the lifetime of a token. Default: 5 min. Zero: not at all. More than a year counts as a
-    /// year.
+    /// How long [`find`](Self::find) caches an endpoint. This is the time to live of an entry of
+    /// the cache, not the lifetime of a token. Default: 5 min. Zero: no caching. More than a year
+    /// counts as a year.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// How long [`find`](Self::find) remembers that it failed. Default: 5 s. Zero: not at all. More than
-    /// a year counts as a year.
+    /// How long [`find`](Self::find) caches a failure. Default: 5 s. Zero: no caching. More than a
+    /// year counts as a year.
     #[must_use]
     pub fn failure_ttl(mut self, ttl: Duration) -> Self {
         self.failure_ttl = ttl;
         self
     }
 
-    /// The project that is asked about.
+    /// The project of the endpoints.
     pub fn project(&self) -> &str {
         self.upstream.project().unwrap_or_default()
     }
 
-    /// The location that is asked about.
+    /// The location of the endpoints.
     pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// All endpoints, in Vertex AI's order, page by page. What has no name with an id in it is left
+    /// All endpoints, in Vertex AI's order, page by page. An entry whose name has no id is left
     /// out.
     ///
     /// # Errors
     ///
-    /// [`DiscoverError`]: whatever goes wrong with one page. What the others had is lost.
+    /// [`DiscoverError`] for the first page that fails. The endpoints of the other pages are lost.
     pub async fn list(&self) -> Result<Vec<EndpointDescription>, DiscoverError> {
         self.all_pages(None).await
     }
 
     /// The endpoints with exactly this display name: none, one or several.
     ///
-    /// Vertex AI filters. How it reads a quotation mark or a backslash in a filter is not
-    /// documented, so for a name with one of these an empty answer or a 400 is not believed: then
-    /// all endpoints are looked at.
+    /// Vertex AI filters. Google does not document how a filter reads a quotation mark or a
+    /// backslash. So for a name with one of these, an empty result or a 400 is not trusted: all
+    /// endpoints are listed and compared.
     ///
     /// # Errors
     ///
-    /// As [`list`](Self::list), and [`DiscoverError::Config`] if no endpoint can have such a name,
-    /// because it is empty or longer than 128 characters.
+    /// The errors of [`list`](Self::list), and [`DiscoverError::Config`] if no endpoint can have
+    /// such a name, because it is empty or longer than 128 characters.
     pub async fn list_named(
         &self,
         display_name: &str,
@@ -292,7 +293,7 @@ impl Endpoints {
     ///
     /// # Errors
     ///
-    /// [`DiscoverError`]. [`Config`](DiscoverError::Config) if it is no id;
+    /// [`DiscoverError`]. [`Config`](DiscoverError::Config) if the id is invalid;
     /// [`Api`](DiscoverError::Api) with a 404 if there is no such endpoint.
     pub async fn get(&self, id: &str) -> Result<EndpointDescription, DiscoverError> {
         let endpoint = Endpoint::Deployed { id: id.to_owned() };
@@ -300,7 +301,7 @@ impl Endpoints {
         let answer = self.ask(named.uri().clone()).await?;
         let endpoint = EndpointDescription::parse(&answer, &self.location);
         endpoint.filter(|endpoint| endpoint.id == id).ok_or(DiscoverError::Unreadable {
-            reason: "it does not describe the endpoint that was asked for",
+            reason: "it does not describe the requested endpoint",
         })
     }
 
@@ -331,7 +332,7 @@ impl Endpoints {
         let uri = format!("{parent}?{}", query::query(&pairs));
         let uri = uri.parse::<Uri>();
         let uri =
-            uri.map_err(|_| DiscoverError::Unreadable { reason: "its page token is none" })?;
+            uri.map_err(|_| DiscoverError::Unreadable { reason: "its page token is invalid" })?;
         let answer = self.ask(uri).await?;
         let list = answer.get("endpoints").map(|list| {
             list.as_array().ok_or(DiscoverError::Unreadable { reason: "`endpoints` is no array" })
@@ -341,12 +342,12 @@ impl Endpoints {
         let next = answer.get("nextPageToken").and_then(Value::as_str);
         let next = next.filter(|token| !token.is_empty());
         if next.is_some_and(|token| token.len() > LONGEST_PAGE_TOKEN) {
-            return Err(DiscoverError::Unreadable { reason: "its page token is none" });
+            return Err(DiscoverError::Unreadable { reason: "its page token is invalid" });
         }
         Ok(Page { endpoints: list.filter_map(parse).collect(), next: next.map(str::to_owned) })
     }
 
-    /// The JSON object that a GET of `uri` gets.
+    /// The JSON object that a GET of `uri` returns.
     async fn ask(&self, uri: Uri) -> Result<Value, DiscoverError> {
         let answer = self.transport.get(uri, self.body_limit);
         let answer = tokio::time::timeout(self.timeout, answer).await;

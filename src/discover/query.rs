@@ -1,9 +1,9 @@
-//! Queries: whatever a name holds, it stays one value of one parameter.
+//! Queries: any text in a name stays one value of one parameter.
 
 use std::fmt::Write as _;
 
-/// `display_name="…"`. Which escapes Google's filters know is not documented; those of AIP-160 and
-/// of all languages like it are a backslash before a quotation mark and before a backslash.
+/// `display_name="…"`. Google does not document the escapes of its filters; AIP-160 and all similar
+/// languages put a backslash before a quotation mark and before a backslash.
 pub(super) fn display_name_filter(name: &str) -> String {
     let mut filter = String::from("display_name=\"");
     for c in name.chars() {
@@ -16,7 +16,7 @@ pub(super) fn display_name_filter(name: &str) -> String {
     filter
 }
 
-/// Whether a service that knows other escapes would not find `name`.
+/// Whether a service with other escapes would not find `name`.
 pub(super) fn has_escapes(name: &str) -> bool {
     name.contains(is_escaped)
 }

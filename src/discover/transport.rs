@@ -1,4 +1,4 @@
-//! One GET through the caller's service, whatever its type, and its whole answer.
+//! One GET through the caller's service of any type, with its complete response.
 
 use std::{
     future::{Future, poll_fn},
@@ -15,7 +15,7 @@ use tower::Service;
 use super::DiscoverError;
 use crate::BoxError;
 
-/// A status and a body of at most as many bytes as were allowed.
+/// A status and a body of at most the allowed length.
 pub(super) type Answered = Result<(StatusCode, Vec<u8>), DiscoverError>;
 
 pub(super) trait Transport: Send + Sync {
@@ -24,7 +24,7 @@ pub(super) trait Transport: Send + Sync {
 
 /// A service that takes requests with bodies `B`.
 pub(super) struct ServiceTransport<S, B> {
-    /// Only locked to be cloned: not every service can be shared between threads.
+    /// Locked only for a clone: not every service can be shared between threads.
     service: Mutex<S>,
     body: PhantomData<fn() -> B>,
 }
@@ -71,7 +71,7 @@ where
     let mut body = pin!(body);
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let frame = frame.map_err(|error| DiscoverError::transport(error.into()))?;
-        // Trailers say nothing about endpoints.
+        // Trailers are ignored.
         let Ok(mut data) = frame.into_data() else { continue };
         if data.remaining() > limit - collected.len() {
             return Err(DiscoverError::TooLarge { limit });

@@ -19,14 +19,16 @@ use crate::{
     error::{ConfigError, Error},
 };
 
-/// hyper-util's client, with TLS by rustls and `ring`, and the system's root certificates. HTTP/1.1
-/// over pooled connections, which clones share; it also asks `http` URLs, such as an emulator's.
+/// hyper-util's client, with TLS by rustls and `ring`, and the system's root certificates. It uses
+/// HTTP/1.1 over pooled connections, which clones share. It also sends requests to `http` URLs,
+/// such as an emulator's.
 ///
-/// It follows no redirects, and has no time limit but one of 10 s for a connection: how long an answer
-/// may take, a layer of yours knows.
+/// It follows no redirects, and its only time limit is 10 s for a connection. The time limit for a
+/// response depends on the program, so it belongs in a layer of yours.
 ///
-/// `B` is the body of the requests that it is given. Inside the layers that is a
-/// [`ReplayBody`](crate::replay::ReplayBody) of the one that they are given, which the compiler infers.
+/// `B` is the body of its requests. Inside the layers, that is a
+/// [`ReplayBody`](crate::replay::ReplayBody) of the body that the layers take. The compiler infers
+/// it.
 pub struct HyperClient<B> {
     inner: Client<HttpsConnector<HttpConnector>, B>,
 }
@@ -40,7 +42,7 @@ impl<B: Body<Data: Send> + Send> HyperClient<B> {
     pub fn new() -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
-        // Without it, the small frames of a request wait for acknowledgements.
+        // With Nagle's algorithm, the small frames of a request would wait for acknowledgements.
         http.set_nodelay(true);
         http.set_connect_timeout(Some(Duration::from_secs(10)));
         let https = HttpsConnectorBuilder::new()

@@ -1,21 +1,21 @@
 //! HTTP clients to put inside the layers.
 //!
 //! [`VertexAuthLayer`](crate::auth::VertexAuthLayer) takes any
-//! `Service<http::Request<ReplayBody<B>>, Response = http::Response<_>>` that is `Clone`. These two are
-//! ready-made:
+//! `Service<http::Request<ReplayBody<B>>, Response = http::Response<_>>` that is `Clone`. These two
+//! are ready-made:
 //!
 //! | client | is | feature |
 //! |---|---|---|
 //! | `HyperClient` | hyper-util's client with TLS by rustls and the system's root certificates | `credentials` or `credentials-federation` |
 //! | `ReqwestClient` | a `reqwest::Client` of yours, version 0.13 | `reqwest` |
 //!
-//! Neither depends on a default of the process: `HyperClient` brings its provider of cryptography, and
-//! a `reqwest::Client` has that of its own features.
+//! Neither depends on a default of the process: `HyperClient` brings its provider of cryptography,
+//! and a `reqwest::Client` has the one of its own features.
 //!
 //! # In a field of a struct
 //!
-//! The type of a whole stack is long, and that of a closure has no name. Tower's boxes have a short
-//! one, and `BoxCloneSyncService` can still be cloned and shared:
+//! The type of a whole stack is long, and the type of a closure has no name. Tower's boxes have a
+//! short type, and `BoxCloneSyncService` can still be cloned and shared:
 //!
 //! ```
 //! # #[cfg(any(feature = "credentials", feature = "credentials-federation"))] mod example {
@@ -50,12 +50,12 @@
 //! # }
 //! ```
 //!
-//! Boxing a stack is also the way to learn why it is no service: where `.ready()` "exists but its trait
-//! bounds were not satisfied", `BoxCloneSyncService::new` names the type and what it lacks.
+//! Boxing a stack also shows why it is not a service. If `.ready()` "exists but its trait
+//! bounds were not satisfied", `BoxCloneSyncService::new` names the type and the missing bound.
 //!
 //! # A client that is not `Clone`
 //!
-//! The layers that may send a request twice do not take it:
+//! The layers that may send a request twice do not accept it:
 //!
 //! ```compile_fail,E0277
 //! use tower::Layer;
@@ -66,12 +66,12 @@
 //! let _ = layer.layer(NotClone);
 //! ```
 //!
-//! Put `tower::buffer::BufferLayer` between: what it makes is `Clone`, and asks the one client in turn. A
-//! client of another kind of request, such as reqwest's own `Service`, is wrapped
-//! in a type of yours that turns one into the other, as `ReqwestClient` is.
+//! Put `tower::buffer::BufferLayer` in between: its service is `Clone` and sends one request after
+//! the other to the client. A client for another kind of request, such as reqwest's own `Service`,
+//! is wrapped in a type of yours that converts the requests, as `ReqwestClient` is.
 
-/// What the layers of this crate can be around that send a request twice or later: anything that is
-/// `Clone`, because a clone is kept for that. It is here so that the compiler says so.
+/// A service for the layers of this crate that send a request twice or later: any service that is
+/// `Clone`, because they keep a clone for that. The trait exists for its message from the compiler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `Clone`, and this layer needs clones of its service",
     label = "not `Clone`",
@@ -82,7 +82,7 @@ pub trait InnerService {}
 #[diagnostic::do_not_recommend]
 impl<S: Clone> InnerService for S {}
 
-/// Makes `ring` the process's provider of cryptography, if it has none yet: for clients that would
+/// Makes `ring` the process's provider of cryptography, if it has none yet, for clients that would
 /// panic without one.
 #[cfg(any(feature = "async-openai", feature = "credentials-federation"))]
 pub(crate) fn install_default_provider() {

@@ -30,7 +30,7 @@ use crate::{BoxError, polled::AFTER_READY};
 /// # async fn main() -> Result<(), tower_vertex::BoxError> {
 /// # let _ = rustls::crypto::ring::default_provider().install_default();
 /// let builder = Client::builder();
-/// # // At this machine, where no such server is: the request gets to the client and no further.
+/// # // The host resolves to this machine, which has no such server: the client cannot connect.
 /// # let builder = builder.no_proxy().resolve("aiplatform.googleapis.com", ([127, 0, 0, 1], 443).into());
 /// let vertex = ServiceBuilder::new()
 ///     .layer(VertexRouteLayer::new(Upstream::new("my-project", "global")?))
@@ -44,36 +44,36 @@ use crate::{BoxError, polled::AFTER_READY};
 /// # }
 /// ```
 ///
-/// Its bodies are reqwest's, and its answers turn into a [`reqwest::Response`](::reqwest::Response) by
-/// `into()`, for `json()` and the like. The body of a request must be `Sync`, as a
-/// [`ReplayBody`](crate::replay::ReplayBody) is if the body in it is.
+/// Its bodies are reqwest's, and its responses turn into a
+/// [`reqwest::Response`](::reqwest::Response) by `into()`, for `json()` and the like. The body of a
+/// request must be `Sync`, as a [`ReplayBody`](crate::replay::ReplayBody) is if the body in it is.
 ///
-/// Its errors do not name the URL, as reqwest's own do: with the project and the query in it, it would
-/// get into logs.
+/// Its errors do not name the URL, as reqwest's own do: the URL contains the project and the query,
+/// and these would get into logs.
 ///
-/// `B` is the body of the requests that it is given, which the compiler infers.
+/// `B` is the body of its requests. The compiler infers it.
 pub struct ReqwestClient<B> {
     client: Client,
     body: PhantomData<fn(B)>,
 }
 
 impl<B> ReqwestClient<B> {
-    /// Builds the client, without redirects: reqwest would follow them out of the layers' sight, with
-    /// the token to another path of the host, and to hosts that they do not trust.
+    /// Builds the client, without redirects. reqwest would follow them without the layers, and send
+    /// the token to another path of the host, and to hosts that the layers do not trust.
     ///
     /// # Errors
     ///
-    /// What [`ClientBuilder::build`] says.
+    /// The errors of [`ClientBuilder::build`].
     pub fn build(builder: ClientBuilder) -> Result<Self, Error> {
         Ok(Self::new(builder.redirect(Policy::none()).build()?))
     }
 
-    /// A client that is there already. It should have [`Policy::none`], see [`build`](Self::build).
+    /// Wraps an existing client. It should have [`Policy::none`], see [`build`](Self::build).
     pub fn new(client: Client) -> Self {
         Self { client, body: PhantomData }
     }
 
-    /// The client in it.
+    /// The wrapped client.
     pub fn get_ref(&self) -> &Client {
         &self.client
     }
@@ -119,7 +119,7 @@ pub struct ReqwestFuture(#[pin] State);
 #[pin_project(project = StateProj)]
 enum State {
     Sent(#[pin] <Client as Service<::reqwest::Request>>::Future),
-    /// reqwest knows no such URL.
+    /// reqwest does not support such a URL.
     Failed(Option<Error>),
 }
 
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// The project, the endpoint and what a client wrote are in it.
+    /// The URL has the project, the endpoint and text of a client.
     #[tokio::test]
     async fn an_error_does_not_name_the_url() {
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,4 +1,4 @@
-//! A body on its way through: as it came, or read and put together again.
+//! The body of a request: unread, or read and reassembled.
 
 use std::{
     fmt,
@@ -19,32 +19,32 @@ use crate::{
     replay::{Coalesced, poll_bytes},
 };
 
-/// The body of a request that has passed [`VertexModel`](super::VertexModel): the original one, or
-/// what was read of it, in pieces around the new name. `Send` and `Sync` if `B` is.
+/// The body of a request after [`VertexModel`](super::VertexModel): the original body if it was not
+/// read, or else its pieces around the new name. `Send` and `Sync` if `B` is.
 #[pin_project]
 pub struct ModelBody<B>(#[pin] Kind<B>);
 
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     Unread(#[pin] B),
-    /// In a box, because many hands pass a body on.
+    /// Boxed, because a body is moved through many layers.
     Read(Box<Whole>),
 }
 
 impl<B> ModelBody<B> {
-    /// The body was not read.
+    /// Wraps a body that was not read.
     pub(super) fn unread(body: B) -> Self {
         Self(Kind::Unread(body))
     }
 
-    /// The body was read.
+    /// Wraps a body that was read.
     pub(super) fn read(whole: Whole) -> Self {
-        // Whoever keeps it further in needs no copy of a single piece.
+        // Joined, so that a layer further in that keeps the body needs no copy of a single piece.
         Self(Kind::Read(Box::new(Whole { pieces: whole.pieces.join(), ..whole })))
     }
 }
 
-/// A body while it is read.
+/// A body that is being read.
 pub(super) struct Gathering {
     scanner: Scanner,
     pieces: Coalesced,
@@ -52,9 +52,9 @@ pub(super) struct Gathering {
     trailers: Option<HeaderMap>,
 }
 
-/// What was read in a body.
+/// The result of scanning a body.
 pub(super) struct Read {
-    /// It is JSON that everybody reads alike.
+    /// The body is JSON that every parser reads alike.
     pub(super) is_json: bool,
     pub(super) model: Option<Model>,
 }
@@ -66,7 +66,7 @@ pub(super) struct Whole {
 }
 
 impl Gathering {
-    /// Takes at most `limit` bytes.
+    /// Accepts at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         Self { scanner: Scanner::new(), pieces: Coalesced::default(), limit, trailers: None }
     }
@@ -87,7 +87,7 @@ impl Gathering {
         if length.is_none_or(|length| length > self.limit) {
             return Err(ModelError::TooLarge { limit: self.limit });
         }
-        // For free if it is a `Bytes`.
+        // This copies nothing if the data is a `Bytes`.
         let data = data.copy_to_bytes(data.remaining());
         self.scanner.feed(&data);
         self.pieces.push_whole(data);
@@ -99,7 +99,7 @@ impl Gathering {
         self.scanner.refers_to_stored()
     }
 
-    /// The body, and what was read in it. See [`Scanner::finish`].
+    /// The body and the result of its scan. See [`Scanner::finish`].
     pub(super) fn finish(self) -> Result<(Whole, Read), ModelError> {
         let Self { scanner, pieces, trailers, .. } = self;
         let is_json = scanner.is_json();
@@ -108,12 +108,12 @@ impl Gathering {
 }
 
 impl Whole {
-    /// The bytes that it has.
+    /// The length in bytes.
     pub(super) fn len(&self) -> usize {
         self.pieces.len()
     }
 
-    /// The same with `new` at each of `spans`, which are in order and apart.
+    /// The same body with `new` in place of each of `spans`, which are in order and do not overlap.
     pub(super) fn splice(self, spans: &[Range<usize>], new: &Bytes) -> Self {
         let old: usize = spans.iter().map(ExactSizeIterator::len).sum();
         let length = self.pieces.len() - old + spans.len() * new.len();
@@ -123,7 +123,7 @@ impl Whole {
         let mut at = 0;
         for piece in self.pieces {
             let end = at + piece.len();
-            // What is before it is pushed, or replaced.
+            // The bytes of this piece before `from` have been pushed or replaced.
             let mut from = at;
             while let Some(span) = spans.next_if(|span| span.end <= end) {
                 if span.start >= at {
@@ -133,7 +133,7 @@ impl Whole {
                 from = span.end;
             }
             let rest = match spans.peek() {
-                // It goes on in the next piece, and may have begun before this one.
+                // The span continues in the next piece, and may have begun before this one.
                 Some(span) if span.start < end => {
                     let before = span.start.max(from);
                     push(piece.slice(from - at..before - at));
@@ -185,8 +185,8 @@ where
             Kind::Read(whole) => {
                 let mut hint = SizeHint::with_exact(whole.len() as u64);
                 if whole.trailers.is_some() {
-                    // Of an exact one, HTTP/1 clients make a Content-Length, and trailers have no
-                    // place after that.
+                    // HTTP/1 clients turn an exact hint into a Content-Length, and a message with
+                    // that header cannot carry trailers.
                     hint = SizeHint::new();
                     hint.set_lower(whole.len() as u64);
                 }

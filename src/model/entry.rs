@@ -1,4 +1,4 @@
-//! The entries of a table, as they are used.
+//! The entries of a table after their checks.
 
 use std::{borrow::Cow, fmt};
 
@@ -19,12 +19,13 @@ pub struct ModelEntry {
     pub(super) model: Option<String>,
     pub(super) publisher: Option<String>,
     pub(super) headers: HeaderMap,
-    /// Their names, for [`VertexRoute`](crate::route::VertexRoute), which would strip them.
+    /// Names of these headers, for [`VertexRoute`](crate::route::VertexRoute), which would
+    /// otherwise strip them.
     pub(super) own_headers: OwnHeaders,
 }
 
 impl ModelEntry {
-    /// The name that it is for, or a pattern of names with a `*`.
+    /// The name, or the pattern of names with a `*`, that the entry is for.
     pub fn pattern(&self) -> &str {
         self.pattern.as_str()
     }
@@ -34,34 +35,34 @@ impl ModelEntry {
         self.pattern.prefix().is_some()
     }
 
-    /// The model that the entry names; `None` if it is the one that was asked for.
+    /// The model that the entry names; `None` to keep the requested one.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// The publisher of a bare name, the entry's or else the table's.
+    /// The publisher for a bare name: the entry's or else the table's.
     pub fn publisher(&self) -> Option<&str> {
         self.publisher.as_deref()
     }
 
-    /// Where it leads; `None` if it leaves requests where they go anyway: to the upstream in their
-    /// extensions, or else to the table's.
+    /// The upstream that the entry sets. `None` if it sets none: requests go to the upstream in
+    /// their extensions, or else to the table's.
     pub fn upstream(&self) -> Option<&Upstream> {
         self.upstream.as_ref()
     }
 
-    /// Where else it leads when that fails; the first of them is [`upstream`](Self::upstream).
+    /// The locations to try in order; the first of them is [`upstream`](Self::upstream).
     /// `None` without a list.
     pub fn locations(&self) -> Option<&Locations> {
         self.locations.as_ref()
     }
 
-    /// The headers that it sets.
+    /// The headers that the entry sets.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// What a request for `requested` asks `upstream` for.
+    /// The name of the model that a request for `requested` is sent to `upstream` with.
     #[doc(alias = "model name")]
     #[doc(alias = "rewrite")]
     pub fn upstream_model<'a>(&'a self, requested: &'a str, upstream: &Upstream) -> Cow<'a, str> {
@@ -84,7 +85,7 @@ impl fmt::Debug for ModelEntry {
     }
 }
 
-/// `name`, with `publisher` if it is bare and `upstream` wants one.
+/// `name`, with `publisher` if it is bare and the models at `upstream` have publishers.
 pub(super) fn published<'a>(
     publisher: Option<&str>,
     name: &'a str,
@@ -96,12 +97,12 @@ pub(super) fn published<'a>(
     }
 }
 
-/// Google's samples for deployed models send an empty name, which is no model of anybody's.
+/// An empty name is not bare: Google's samples for deployed models send one, and it names no model.
 pub(super) fn is_bare(name: &str) -> bool {
     !name.is_empty() && !name.contains('/')
 }
 
-/// Whether the models at `upstream` have publishers. It may be a base URL.
+/// Whether the models at `upstream` have publishers. `upstream` may be a base URL.
 pub(super) fn is_openapi(upstream: &Upstream) -> bool {
     upstream.uri().path().ends_with("/endpoints/openapi")
 }

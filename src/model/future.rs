@@ -37,7 +37,7 @@ where
 #[pin_project(project = StateProj)]
 enum State<S, B, F> {
     Failed(Option<BoxError>),
-    /// The body is read; the ready service waits with us.
+    /// The body is being read. The service that was ready is kept for it.
     Reading(#[pin] B, Option<Box<Waiting<S>>>),
     Sending(#[pin] F),
     Done,
@@ -77,7 +77,7 @@ where
 }
 
 impl<S> Waiting<S> {
-    /// The body is there: picks where it goes, and sends it.
+    /// Picks the upstream once the body is complete, and sends the request.
     fn send<B>(self) -> Result<S::Future, ModelError>
     where
         S: Service<Request<ModelBody<B>>>,
@@ -112,7 +112,7 @@ impl<S> Waiting<S> {
     }
 }
 
-/// What headers say of a body that was changed.
+/// Corrects the headers that describe a body that was changed.
 fn describe_anew(headers: &mut HeaderMap, length: usize) {
     remove_digests(headers);
     if headers.contains_key(header::CONTENT_LENGTH) {
@@ -160,7 +160,7 @@ where
             };
             state.set(match sent {
                 Ok(future) => State::Sending(future),
-                // What was read, and the service, are let go with the state.
+                // Setting the state drops the bytes that were read, and the service.
                 Err(error) => State::Failed(Some(error)),
             });
         }

@@ -6,14 +6,14 @@ use tower::Layer;
 use super::{ModelTable, VertexModel, table::Rules};
 use crate::http_client::InnerService;
 
-/// 32 MiB: more than the 20 MiB that Gemini's endpoint takes.
+/// 32 MiB: more than the 20 MiB that Gemini's endpoint accepts.
 const BODY_LIMIT: usize = 32 << 20;
 
 /// Applies [`VertexModel`]: `model` picks the upstream and the name. See the [module](super).
 ///
-/// Clones, and all services made by them, share one table, which can be replaced while they run. A
-/// [`ModelTable`] in the extensions of a request wins over it, for a service further out that has looked
-/// something up in one already.
+/// Clones, and all services that they make, share one table, which can be replaced while they run.
+/// A [`ModelTable`] in the extensions of a request takes precedence over it. This is for a service
+/// further out that has already looked something up in a table.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct VertexModelLayer {
@@ -28,12 +28,12 @@ impl VertexModelLayer {
     }
 
     /// The longest body, in bytes, that is read for its `model`. Default 32 MiB. A longer one is
-    /// refused with [`ModelError::TooLarge`](crate::error::ModelError::TooLarge): sent unread, it
-    /// would go where its model is not.
+    /// refused with [`ModelError::TooLarge`](crate::error::ModelError::TooLarge): if it were sent
+    /// unread, it could reach an upstream that does not serve its model.
     ///
-    /// A request holds its body in memory until it is sent, so this and the number of requests
-    /// at a time bound the memory that is needed: at most twice as much. The replay of an auth layer
-    /// below holds the same bytes, not a copy.
+    /// A request holds its body in memory until it is sent. So this limit and the number of
+    /// concurrent requests bound the memory that is needed: at most twice their product. The replay
+    /// of an auth layer below holds the same bytes, not a copy.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
@@ -44,8 +44,8 @@ impl VertexModelLayer {
         ModelTable { inner: self.rules.load_full() }
     }
 
-    /// Replaces the table, here and in all clones and services. Requests that are being read keep
-    /// the one that they began with.
+    /// Replaces the table, here and in all clones and services. Requests whose bodies are being
+    /// read keep the previous one.
     pub fn set_table(&self, table: ModelTable) {
         self.rules.store(table.inner);
     }

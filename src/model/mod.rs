@@ -1,45 +1,49 @@
-//! `model` in the body → which upstream, which name.
+//! Routes a request by the `model` in its body: picks the upstream, and the name of the model
+//! there.
 //!
-//! [`VertexModel`] reads the `model` of a request and looks it up in a [`ModelTable`]: an alias
-//! becomes the name that Vertex AI knows, a bare name gets its publisher (`gemini-2.5-flash` is
-//! sent as `google/gemini-2.5-flash`), and the request is sent to the location, the endpoint or
-//! the host that serves the model. The chosen [`Upstream`] goes into the extensions of the request,
-//! where [`VertexRouteLayer`] looks first; without a choice it is the one that was there, or the
-//! table's. Only the value of `model` is changed; every other byte of the body stays as it was. What
-//! was asked for is in the extensions too, as [`RequestedModel`].
+//! [`VertexModel`] reads the `model` of a request and looks it up in a [`ModelTable`]. An alias
+//! becomes the name that Vertex AI knows, and a bare name gets its publisher (`gemini-2.5-flash` is
+//! sent as `google/gemini-2.5-flash`). The request is sent to the location, the endpoint or the
+//! host that serves the model. The chosen [`Upstream`] goes into the extensions of the request,
+//! where [`VertexRouteLayer`] looks first. If no entry chooses one, the upstream that is already in
+//! the extensions is used, or else the table's. Only the value of `model` is changed; every other
+//! byte of the body stays as it was. The requested name is in the extensions too, as
+//! [`RequestedModel`].
 //!
-//! # What is read
+//! # Which requests are read
 //!
-//! POST requests with a body of the type `application/json`, of none, or of the type that `curl -d` gives
-//! to everything (`application/x-www-form-urlencoded`), that is not compressed. If such a body is JSON, it
-//! is sent as `application/json`.
-//! All others go to where they would go anyway, unread, and so does everything while there is no
-//! rule. A stored response (`/responses/{id}`) is not found by its model.
+//! [`VertexModel`] reads POST requests whose body is not compressed and has the type
+//! `application/json`, no type, or the type that `curl -d` sets by default
+//! (`application/x-www-form-urlencoded`). If such a body is JSON, it is sent as `application/json`.
+//! Any other request is sent unread to its upstream, and so is every request while the table has no
+//! rule that could apply to it. A stored response (`/responses/{id}`) is not found by its model.
 //!
 //! The body is read to its end before it is sent: a `model` may come last, and may come twice. So
-//! the upload no longer overlaps with the sending of it, and its bytes stay in memory meanwhile
-//! (see [`body_limit`](VertexModelLayer::body_limit)). Frames of 32 KiB and more are not copied,
-//! smaller ones are, together, so that a body takes at most twice its length however it is cut up. They
-//! are looked at while they arrive: a body of 20 MiB takes some two milliseconds of processor time.
+//! the upload from the client no longer overlaps with the upload to Vertex AI, and the bytes stay
+//! in memory meanwhile (see [`body_limit`](VertexModelLayer::body_limit)). Frames of 32 KiB and
+//! more are not copied. Smaller ones are copied together, so that a body takes at most twice its
+//! length regardless of the size of its frames. The frames are scanned while they arrive: a body of
+//! 20 MiB takes some two milliseconds of processor time.
 //!
 //! # What counts as the model
 //!
-//! No request goes somewhere for one name and is served by another:
+//! No request is routed by one name and served under another:
 //!
 //! | in the body | what happens |
 //! |---|---|
 //! | a string, at the top level | it is looked up, with its escapes decoded |
 //! | the same again | all are replaced |
-//! | another one again, or a key such as `Model` beside it | [`Ambiguous`](crate::error::ModelError::Ambiguous), 400 |
+//! | a different value again, or a key such as `Model` beside it | [`Ambiguous`](crate::error::ModelError::Ambiguous), 400 |
 //! | a number, an array, an object, a boolean | [`NotAString`](crate::error::ModelError::NotAString), 400 |
 //! | a name of more than 1,024 bytes | [`TooLong`](crate::error::ModelError::TooLong), 400 |
 //! | more bytes than the limit | [`TooLarge`](crate::error::ModelError::TooLarge), 413 |
-//! | none, `null`, or one that is nested deeper | no rule: unchanged |
-//! | anything but one JSON object by the letter of RFC 8259 | no rule: unchanged, whatever a lenient parser makes of it |
+//! | no `model`, `null`, or a `model` only at a deeper level | no rule: unchanged |
+//! | anything but one JSON object that strictly follows RFC 8259 | no rule: unchanged, even if a lenient parser accepts it |
 //!
-//! Strict means: no byte order mark, no comma too many, no text after the end, only UTF-8, no half
-//! of a surrogate pair in a key at the top level or in the name, at most 1,024 levels. Vertex AI
-//! answers such a request itself. The table is not a fence: what it does not list is sent as it is.
+//! Strict means: no byte order mark, no superfluous comma, no text after the end, only UTF-8, no
+//! half of a surrogate pair in a key at the top level or in the name, at most 1,024 levels. Vertex
+//! AI itself responds to such a request. The table is not an access control: a model that it does
+//! not list is sent unchanged.
 //!
 //! # Example
 //!
@@ -55,7 +59,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! // Stands in for Vertex AI: answers with the path and the body that it was sent.
+//! // Stands in for Vertex AI: returns the path and the body of the request.
 //! let client = service_fn(|request: Request<ModelBody<String>>| async move {
 //!     let path = request.uri().path().to_owned();
 //!     let body = request.into_body().collect().await?.to_bytes();
@@ -79,7 +83,7 @@
 //!
 //! let (path, body) = vertex.ready().await?.call(chat(r#"{"model":"mine"}"#)?).await?.into_body();
 //! assert_eq!(path, "/v1/projects/p/locations/us-central1/endpoints/123/chat/completions");
-//! assert_eq!(body, r#"{"model":"mine"}"#); // An endpoint of your own does not look at it.
+//! assert_eq!(body, r#"{"model":"mine"}"#); // An endpoint of your own ignores the name.
 //!
 //! let request = chat(r#"{"model":"mine","model":"another"}"#)?;
 //! let error = vertex.ready().await?.call(request).await.unwrap_err();

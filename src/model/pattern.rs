@@ -6,7 +6,7 @@ use super::scan::LONGEST_NAME;
 use crate::error::ConfigError;
 
 /// The name of a model, or a name with one `*`, which stands for any text: `gemini-2.5-flash`,
-/// `llama-*`, `*-lite`, `*`. Capitals count.
+/// `llama-*`, `*-lite`, `*`. Matching is case-sensitive.
 ///
 /// ```
 /// use tower_vertex::model::Pattern;
@@ -36,17 +36,17 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), star })
     }
 
-    /// What of a name is given before the `*`; `None` without one.
+    /// The part of the name before the `*`; `None` without a `*`.
     pub(super) fn prefix(&self) -> Option<&str> {
         self.star.map(|star| &self.text[..star])
     }
 
-    /// As it was written.
+    /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether a model of this `name` is meant.
+    /// Whether the pattern matches this `name`.
     pub fn matches(&self, name: &str) -> bool {
         let Some(star) = self.star else { return name == self.text };
         let (prefix, suffix) = (&self.text[..star], &self.text[star + 1..]);
@@ -59,8 +59,8 @@ impl FromStr for Pattern {
 
     /// # Errors
     ///
-    /// [`ConfigError`] if the text is empty, has more than one `*`, a control character, or more than
-    /// 1,024 bytes.
+    /// [`ConfigError`] if the text is empty, has more than one `*`, a control character, or more
+    /// than 1,024 bytes.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         Self::parse(text)
     }

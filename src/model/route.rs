@@ -1,4 +1,4 @@
-//! The entries of a table, as they are written.
+//! The settings of a table's entries, before their checks.
 
 use std::fmt;
 
@@ -17,11 +17,12 @@ use crate::{
     shown,
 };
 
-/// Where requests for a model go and what they ask for there: an entry of a [`ModelTable`] to be.
-/// Every setting is optional; without any, the entry gives a bare name the default publisher, as if
-/// it were not there, and shows the name in [`ModelTable::entries`].
+/// The settings of an entry of a [`ModelTable`]: the upstream for requests for a model, and the
+/// name that the model has there. Every setting is optional. An entry without any gives a bare name
+/// the default publisher, as if the entry did not exist, and shows the name in
+/// [`ModelTable::entries`].
 ///
-/// Nothing is checked before [`ModelTableBuilder::build`].
+/// [`ModelTableBuilder::build`] checks the settings.
 ///
 /// ```
 /// use tower_vertex::model::ModelRoute;
@@ -31,7 +32,7 @@ use crate::{
 ///     .model("gemini-2.5-flash")
 ///     .location("europe-west4")
 ///     .header("X-Vertex-AI-LLM-Request-Type", "dedicated");
-/// // A model of your own, whatever name it is asked for by.
+/// // A model of your own; the endpoint ignores the requested name.
 /// let mine = ModelRoute::new().location("us-central1").endpoint_id("1234567890");
 /// # let _ = (gemini, mine);
 /// ```
@@ -54,26 +55,26 @@ pub struct ModelRoute {
 }
 
 impl ModelRoute {
-    /// No setting at all.
+    /// An entry without settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The model to ask for: `publisher/name`, or a name that gets the publisher as a bare name
-    /// of a request does. Default: the one that the request asks for.
+    /// The name of the model upstream: `publisher/name`, or a bare name, which gets the publisher
+    /// just as a bare name in a request does. Default: the requested name.
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self
     }
 
-    /// The publisher that a bare name gets, such as `meta`. Default: the table's. Only for the
-    /// models that Google runs: an endpoint of your own has none.
+    /// The publisher that a bare name gets, such as `meta`. Default: the table's. Only models that
+    /// Google runs have a publisher; with an endpoint of your own, this setting is an error.
     pub fn publisher(mut self, publisher: impl Into<String>) -> Self {
         self.publisher = Some(publisher.into());
         self
     }
 
-    /// The upstream that the settings below change: for another project, a private endpoint or a
+    /// The upstream that the settings below change, for another project, a private endpoint or a
     /// base URL. Default: the table's.
     pub fn upstream(mut self, upstream: Upstream) -> Self {
         self.upstream = Some(upstream);
@@ -86,10 +87,11 @@ impl ModelRoute {
         self
     }
 
-    /// The locations in order, instead of [`location`](Self::location): the first one, and where
-    /// [`VertexRetry`](crate::retry::VertexRetry), if it is there, sends a request that fails there.
-    /// Nothing goes to one that is not listed, such as `global` or the upstream's own. Not for
-    /// an endpoint with a host of its own, nor for a base URL. Default: one location.
+    /// The locations in order, instead of [`location`](Self::location). Requests go to the first
+    /// one; [`VertexRetry`](crate::retry::VertexRetry), if it is installed, sends a request that
+    /// fails there to the others. No request goes to a location that is not listed, such as
+    /// `global` or the upstream's own. This setting is an error for an endpoint with a host of its
+    /// own and for a base URL. Default: one location.
     pub fn locations<I>(mut self, locations: I) -> Self
     where
         I: IntoIterator,
@@ -99,16 +101,16 @@ impl ModelRoute {
         self
     }
 
-    /// The endpoint of a model that you deployed, or `openapi` for those that Google runs.
-    /// Default: the upstream's.
+    /// The id of an endpoint with a model that you deployed, or `openapi` for the models that
+    /// Google runs. Default: the upstream's.
     pub fn endpoint_id(mut self, id: impl Into<String>) -> Self {
         self.endpoint_id = Some(id.into());
         self
     }
 
-    /// The endpoint's `dedicatedEndpointDns`, if it has one; needs
+    /// The endpoint's `dedicatedEndpointDns`, if it has one. This setting requires
     /// [`endpoint_id`](Self::endpoint_id). An origin of the upstream
-    /// ([`UpstreamBuilder::origin`](crate::route::UpstreamBuilder::origin)) counts more.
+    /// ([`UpstreamBuilder::origin`](crate::route::UpstreamBuilder::origin)) takes precedence.
     pub fn dedicated_host(mut self, dns: impl Into<String>) -> Self {
         self.dedicated_host = Some(dns.into());
         self
@@ -120,14 +122,15 @@ impl ModelRoute {
         self
     }
 
-    /// A header for these requests, instead of any by that name that they have. May be called for
-    /// several. Not for those that describe the body or the connection, nor for `Authorization`.
+    /// Sets a header of these requests, in place of any header of that name that they have. Each
+    /// call adds a header. A header that describes the body or the connection is an error, and so
+    /// is `Authorization`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Checks everything, over `base` and for requests that match `pattern`.
+    /// Checks the settings on top of `base`, for requests that match `pattern`.
     pub(super) fn resolve(
         self,
         pattern: &str,
@@ -174,7 +177,7 @@ impl ModelRoute {
         })
     }
 
-    /// `upstream` at the locations, if there is a list of them.
+    /// `upstream` in each of the locations, if the entry has a list of them.
     fn located(&self, upstream: &Upstream) -> Result<Option<Locations>, ConfigError> {
         let Some(locations) = &self.locations else { return Ok(None) };
         if let Some(location) = &self.location {
@@ -184,7 +187,7 @@ impl ModelRoute {
         Locations::for_locations(upstream, locations).map(Some)
     }
 
-    /// The upstream, if it is not just the table's.
+    /// The upstream, if it differs from the table's.
     fn moved(&self, base: &Upstream) -> Result<Option<Upstream>, ConfigError> {
         let Self { upstream, location, endpoint_id, dedicated_host, api_version, .. } = self;
         let mut builder = upstream.as_ref().unwrap_or(base).to_builder();
@@ -223,8 +226,8 @@ impl ModelRoute {
 }
 
 impl fmt::Debug for ModelRoute {
-    /// Shows no value of a header, no host and nothing that could be a secret: nothing has been
-    /// checked yet.
+    /// Shows no value of a header, no host and nothing that could be a secret: the settings have
+    /// not been checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |text: &String| shown::value(text).into_owned();
         let all = |texts: &Vec<String>| texts.iter().map(shown).collect::<Vec<_>>();
@@ -256,7 +259,7 @@ pub(super) fn check_publisher(publisher: &str) -> Result<(), ConfigError> {
 }
 
 fn checked_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), ConfigError> {
-    // They say how the body is framed and written, or are other layers' to set.
+    // These headers describe the framing and the encoding of the body, or other layers set them.
     const OTHERS: [HeaderName; 10] = [
         header::AUTHORIZATION,
         header::CONNECTION,

@@ -1,16 +1,16 @@
-//! Finding `model` in JSON as its bytes arrive.
+//! A scanner that finds `model` in JSON as its bytes arrive.
 //!
-//! [`Scanner`] is a checker of RFC 8259 which takes chunks of any length and remembers nothing but
-//! where it is and the top-level `model`. Its result counts only if the whole text is JSON that
-//! everybody reads alike: what is accepted by lenient parsers alone (comments, single quotes, a
-//! trailing comma, a byte order mark, text after the end) has no `model` here, so that no request
-//! is sent elsewhere for a name that its receiver does not see.
+//! [`Scanner`] checks a text by RFC 8259. It takes chunks of any length and remembers only its
+//! position and the top-level `model`. Its result is valid only if the whole text is JSON that
+//! every parser reads alike. A text that only lenient parsers accept (comments, single quotes, a
+//! trailing comma, a byte order mark, text after the end) has no `model` here. So no request is
+//! sent elsewhere for a name that its receiver does not see.
 //!
-//! An own scanner, because the chunks of a body are not contiguous and a parser would need them
-//! copied together first; because the lazy iterator of `sonic_rs` 0.5.10, no faster even without
-//! that copy, takes text after the end of an object; and because it runs while the upload does.
-//! It reads what matters, long strings, 64 bytes at a time, which the compiler turns into vector
-//! instructions.
+//! The scanner is our own for three reasons. The chunks of a body are not contiguous, and a parser
+//! would need them copied together first. The lazy iterator of `sonic_rs` 0.5.10, no faster even
+//! without that copy, accepts text after the end of an object. And the scanner runs during the
+//! upload. It reads long strings, which take most of the time, 64 bytes at a time, and the compiler
+//! turns this into vector instructions.
 
 mod grammar;
 mod references;
@@ -25,13 +25,13 @@ use self::{
 };
 use crate::error::ModelError;
 
-/// The longest name, in bytes once its escapes are decoded. Vertex AI's have below 200.
+/// The longest name, in bytes after its escapes are decoded. Vertex AI's names have fewer than 200.
 pub(super) const LONGEST_NAME: usize = 1024;
 
-/// How often `model` may be given. Each time takes room here that its sender does not pay for.
+/// The most times that `model` may occur. Each one takes memory here at no cost to its sender.
 const MOST_OFTEN: usize = 64;
 
-/// Bytes that are checked for UTF-8 and then scanned, while they are in the processor's cache.
+/// The number of bytes that are checked for UTF-8 and then scanned while in the processor's cache.
 const BLOCK: usize = 32 << 10;
 
 /// The `model` of a request.
@@ -39,32 +39,32 @@ const BLOCK: usize = 32 << 10;
 pub(super) struct Model {
     /// Its value, with escapes decoded.
     pub(super) name: String,
-    /// Where that stands in the text, quotation marks included: in every `model` at the top level.
+    /// The position of each `model` value at the top level, including its quotation marks.
     pub(super) spans: Vec<Range<usize>>,
 }
 
-/// Takes a JSON text piece by piece.
+/// Scans a JSON text piece by piece.
 #[derive(Debug)]
 pub(super) struct Scanner {
     state: State,
     levels: Levels,
-    /// The length of the blocks that were scanned.
+    /// The total length of the blocks that were scanned.
     at: usize,
     utf8: Utf8,
-    /// What the string under way is.
+    /// The role of the string that is being read.
     role: Role,
     captured: Captured,
-    /// Where the string under way began.
+    /// The position at which the string that is being read begins.
     start: usize,
     /// The key that was just read is `model`.
     model_next: bool,
-    /// A top-level key is `model` but for the case of its letters.
+    /// A top-level key differs from `model` only in the case of its letters.
     other_case: bool,
     /// The value of the first top-level `model`; `Some(None)` is `null`.
     asked: Option<Option<String>>,
     spans: Vec<Range<usize>>,
     problem: Option<ModelError>,
-    /// Beside the model, in the same pass.
+    /// The search for stored references, which runs beside the search for the model.
     search: Search,
 }
 
@@ -105,7 +105,7 @@ impl Scanner {
         }
     }
 
-    /// The next bytes of the text.
+    /// Scans the next bytes of the text.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for block in bytes.chunks(BLOCK) {
             if matches!(self.state, State::Broken) {
@@ -117,21 +117,22 @@ impl Scanner {
         }
     }
 
-    /// Whether the text is JSON and at its end. One that is a number alone could go on.
+    /// Whether the text is complete JSON. `false` for a number alone, which could continue.
     pub(super) fn is_json(&self) -> bool {
         matches!(self.state, State::After) && self.levels.depth == 0
     }
 
-    /// Whether the text, which is whole, refers to something that was stored; `None` if it is not JSON.
+    /// Whether the text, which is complete, refers to something that was stored; `None` if it is
+    /// not JSON.
     pub(super) fn refers_to_stored(&self) -> Option<bool> {
         self.is_json().then(|| self.search.found())
     }
 
-    /// The `model` of the text; `None` if it has none, if that is `null`, and if the text is not
-    /// JSON.
+    /// The `model` of the text. `None` if the text has none, if it is `null`, and if the text is
+    /// not JSON.
     ///
     /// # Errors
-    /// When the text is JSON, but its `model` is no name, or not one name.
+    /// The text is JSON, but its `model` is not a name, or there are several.
     pub(super) fn finish(self) -> Result<Option<Model>, ModelError> {
         // A text that is a number alone has no `model` either.
         if !self.is_json() {
@@ -148,7 +149,7 @@ impl Scanner {
         Ok(asked.map(|name| Model { name, spans: self.spans }))
     }
 
-    /// The state after `block`; `None` when it is broken.
+    /// The state after `block`; `None` if the text is not JSON.
     fn scan(&mut self, block: &[u8]) -> Option<State> {
         let mut state = self.state;
         let mut i = 0;
@@ -162,7 +163,7 @@ impl Scanner {
                 State::Number(number) => match number.next(byte) {
                     Some(number) => State::Number(number),
                     None if number.is_whole() => {
-                        // This byte comes after it.
+                        // This byte comes after the number.
                         state = State::After;
                         continue;
                     }
@@ -200,7 +201,7 @@ impl Scanner {
         Some(state)
     }
 
-    /// Bytes within a string, at `at`: the state after them, and how many there are.
+    /// Reads bytes of a string, at `at`. Returns the state after them, and their number.
     fn string(&mut self, bytes: &[u8], at: usize) -> Option<(State, usize)> {
         let captured = self.role.is_captured();
         let mut i = 0;
@@ -228,7 +229,7 @@ impl Scanner {
         }
     }
 
-    /// The first byte of a value.
+    /// Reads the first byte of a value.
     fn value(&mut self, byte: u8, at: usize) -> Option<State> {
         let is_model = std::mem::take(&mut self.model_next);
         let item = self.search.value(byte);
@@ -252,7 +253,7 @@ impl Scanner {
         })
     }
 
-    /// A string begins.
+    /// Begins a string.
     fn begin(&mut self, role: Role, at: usize) -> State {
         (self.role, self.start) = (role, at);
         self.captured.clear();
@@ -276,7 +277,7 @@ impl Scanner {
         Some(State::Text)
     }
 
-    /// A digit of `\u` and four digits.
+    /// Reads one of the four digits after `\u`.
     fn digit(&mut self, left: u8, unit: u16, byte: u8) -> Option<State> {
         let digit = char::from(byte).to_digit(16)?;
         let unit = unit << 4 | digit as u16;
@@ -289,7 +290,7 @@ impl Scanner {
         Some(State::Text)
     }
 
-    /// The string under way ends before `end`.
+    /// Ends the string that is being read, which ends before `end`.
     fn end_of_string(&mut self, end: usize) -> Option<State> {
         match self.role {
             Role::Value => return Some(State::After),
@@ -305,7 +306,7 @@ impl Scanner {
             }
             Role::TopKey | Role::Model => {}
         }
-        // What parsers make of half a surrogate pair differs.
+        // Parsers differ in their treatment of half a surrogate pair.
         let text = self.captured.text().ok()?;
         if self.role == Role::TopKey {
             let key = text.unwrap_or_default();
@@ -331,7 +332,7 @@ impl Scanner {
         self.levels.pop(Level::Object)
     }
 
-    /// A `model` at the top level.
+    /// Records a `model` at the top level.
     fn note(&mut self, name: Option<String>) {
         match &self.asked {
             None => self.asked = Some(name),

@@ -14,9 +14,9 @@ use crate::{
     error::ModelError,
 };
 
-/// The model that a request asks for, as the client wrote it, in the extensions of a request that
-/// [`VertexModel`] has read: for layers inside, which may count by it, or refuse it. Missing where no
-/// model was found.
+/// The requested model, as the client wrote it. [`VertexModel`] puts it into the extensions of a
+/// request that it has read, for layers further in, which may count by the model or refuse it. The
+/// extension is missing if no model was found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestedModel(Arc<str>);
 
@@ -49,16 +49,17 @@ impl fmt::Display for RequestedModel {
     }
 }
 
-/// Put into the extensions of a request, it makes [`VertexModel`] read the model of the request even
-/// where no entry of the table depends on it: for layers that need [`RequestedModel`].
+/// In the extensions of a request, this makes [`VertexModel`] read the model of the request even
+/// if no entry of the table depends on it, for layers that need [`RequestedModel`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadModel;
 
-/// Whether a request refers to something that an earlier request has stored (`previous_response_id`,
-/// `conversation`, `item_reference` and the like).
+/// Whether a request refers to something that an earlier request has stored
+/// (`previous_response_id`, `conversation`, `item_reference` and the like).
 ///
-/// A gateway that keeps its clients apart puts [`StoredReferences::Unread`] into the extensions of a
-/// request. [`VertexModel`] then searches the body and replaces the value by what it has found.
+/// A gateway that isolates its clients from each other puts [`StoredReferences::Unread`] into the
+/// extensions of a request. [`VertexModel`] then searches the body and replaces the value by its
+/// result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredReferences {
     /// The body was not read, or it is not JSON that every parser reads alike.
@@ -69,13 +70,13 @@ pub enum StoredReferences {
     Found,
 }
 
-/// Reads `model` and picks the upstream and the name. Made by [`VertexModelLayer`]. See the
+/// Reads `model` and picks the upstream and the name. [`VertexModelLayer`] makes it. See the
 /// [module](super).
 ///
 /// The inner service takes a [`ModelBody`]. While a body is read, the inner service that was ready
-/// waits with it, and a clone of it takes the next request: it should be cheap to clone, as HTTP
-/// clients are, and what its readiness reserves (a permit of a concurrency limit, for instance) is
-/// reserved for as long as the upload takes.
+/// waits for it, and a clone takes the next request. So the inner service should be cheap to clone,
+/// as HTTP clients are. Anything that its readiness reserves (such as a permit of a concurrency
+/// limit) stays reserved for as long as the upload takes.
 #[derive(Clone, Debug)]
 pub struct VertexModel<S> {
     pub(super) inner: S,
@@ -125,14 +126,15 @@ where
         if usize::try_from(request.body().size_hint().lower()).map_or(true, |lower| lower > limit) {
             return ResponseFuture::failed(ModelError::TooLarge { limit });
         }
-        // The ready service goes along; the clone stays, to be made ready by the next caller.
+        // The future takes the ready service. The clone stays; the next caller polls it until
+        // ready.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::reading(ready, table, limit, request)
     }
 }
 
-/// Whether the body could be a JSON object, as far as the head of the request tells.
+/// Whether the body could be a JSON object, judging by the request head.
 fn may_have_model<B: Body>(request: &Request<B>) -> bool {
     request.method() == Method::POST
         && !request.body().is_end_stream()
@@ -140,17 +142,17 @@ fn may_have_model<B: Body>(request: &Request<B>) -> bool {
         && !is_encoded(request.headers())
 }
 
-/// As JSON is called, or as nobody called it: without any type the body decides, and with that of a form
-/// too, which curl's `-d` gives to all that it sends.
+/// Whether the type is JSON, missing, or the type of a form. In the last two cases the body
+/// decides: curl's `-d` sets the type of a form for any body.
 fn may_be_json(headers: &HeaderMap) -> bool {
     types(headers).all(|name| is_json(name) || name.eq_ignore_ascii_case(FORM))
 }
 
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
-/// Makes the type of a body that was read as JSON say so: where it said something else, a receiver might
-/// read another `model` in it. Where a rule depends on the model, no parameter, such as a `charset`, is
-/// left to be made something of.
+/// Sets the type of a body that was read as JSON. With another type, a receiver might find another
+/// `model` in the body. If a rule depends on the model, parameters such as `charset` are removed
+/// too, so that a receiver cannot interpret them.
 pub(super) fn say_json(headers: &mut HeaderMap, strictly: bool) {
     if strictly || types(headers).next().is_none() || !types(headers).all(is_json) {
         let json = const { HeaderValue::from_static("application/json") };
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_as_json_says_so() {
+    fn a_body_that_was_read_as_json_is_sent_as_json() {
         const JSON: &str = "application/json";
         for (values, strictly, after) in [
             (&[][..], false, &[JSON][..]),

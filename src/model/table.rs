@@ -1,4 +1,4 @@
-//! The rules: which name goes where, by which name.
+//! The rules that map a requested name to an upstream and a name there.
 
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
@@ -14,16 +14,16 @@ use crate::{error::ConfigError, retry::Locations, route::Upstream};
 /// The publisher of Gemini, which most bare names mean.
 const GOOGLE: &str = "google";
 
-/// Which model goes where, by which name. Cheap to clone.
+/// Maps the requested model to an upstream and to the name of the model there. Cheap to clone.
 ///
 /// The first of these rules that fits a name decides:
 ///
-/// 1. an entry for just this name;
+/// 1. an entry for exactly this name;
 /// 2. an entry with a `*`: the one with the most characters before the `*`, and among equals the
 ///    one that was added first;
-/// 3. a bare name, one without a `/`, gets the default publisher, `google`, if it is for one of the
-///    models that Google runs (an endpoint named `openapi`);
-/// 4. any other stays as it is.
+/// 3. a bare name (a name without a `/`) gets the default publisher, `google`, if the request goes
+///    to the models that Google runs (an endpoint named `openapi`);
+/// 4. any other name stays as it is.
 ///
 /// ```
 /// use tower_vertex::{
@@ -57,16 +57,16 @@ pub struct ModelTable {
     pub(super) inner: Arc<Rules>,
 }
 
-/// What a [`ModelTable`] shares.
+/// The shared part of a [`ModelTable`].
 pub(super) struct Rules {
     base: Upstream,
     publisher: Option<String>,
     entries: Vec<ModelEntry>,
     /// The entries without a `*`, by their names.
     exact: HashMap<String, usize>,
-    /// The entries with one, by what comes before it, each in the order of the table.
+    /// The entries with a `*`, by the text before it, each in the order of the table.
     wildcards: HashMap<String, Vec<usize>>,
-    /// How long that is, each length once, the longest first.
+    /// The lengths of these texts, each length once, the longest first.
     prefix_lengths: Vec<usize>,
 }
 
@@ -77,8 +77,8 @@ impl ModelTable {
         Self::assemble(base, Some(GOOGLE.to_owned()), Vec::new())
     }
 
-    /// A table over `base`: where requests go that no entry sends elsewhere, and what the settings
-    /// of entries are changes to.
+    /// A table over `base`, the upstream of requests that no entry sends elsewhere. The settings of
+    /// entries are changes to it.
     pub fn builder(base: Upstream) -> ModelTableBuilder {
         ModelTableBuilder { base, publisher: Some(GOOGLE.to_owned()), routes: Vec::new() }
     }
@@ -101,12 +101,12 @@ impl ModelTable {
         Self { inner: Arc::new(rules) }
     }
 
-    /// Where requests go that no entry sends elsewhere.
+    /// The upstream of requests that no entry sends elsewhere.
     pub fn base(&self) -> &Upstream {
         &self.inner.base
     }
 
-    /// What a bare name gets by rule 3.
+    /// The publisher that a bare name gets by rule 3.
     pub fn default_publisher(&self) -> Option<&str> {
         self.inner.publisher.as_deref()
     }
@@ -119,7 +119,7 @@ impl ModelTable {
     /// The entry that decides about `name`. Allocates nothing.
     pub fn find(&self, name: &str) -> Option<&ModelEntry> {
         let Rules { entries, exact, wildcards, prefix_lengths, .. } = &*self.inner;
-        // As many lookups as there are lengths, however many entries there are.
+        // One lookup for each length, regardless of the number of entries.
         let by_prefix = || {
             let prefixes = prefix_lengths.iter().filter_map(|&length| name.get(..length));
             let alike = prefixes.filter_map(|prefix| wildcards.get(prefix)).flatten();
@@ -129,7 +129,7 @@ impl ModelTable {
         entries.get(index?)
     }
 
-    /// What a request for `requested` asks `upstream` for, by the rules.
+    /// The name of the model that the rules send to `upstream` for `requested`.
     pub fn upstream_model<'a>(&'a self, requested: &'a str, upstream: &Upstream) -> Cow<'a, str> {
         match self.find(requested) {
             Some(entry) => entry.upstream_model(requested, upstream),
@@ -144,7 +144,8 @@ impl ModelTable {
         !entries.is_empty() || publisher.is_some() && is_openapi(upstream())
     }
 
-    /// Makes sure that a request goes where this table was asked about.
+    /// Puts the upstream that this table assumes for a request into its extensions, so that the
+    /// request goes there.
     pub(super) fn settle(&self, extensions: &mut Extensions) {
         if extensions.get::<Upstream>().is_none() || extensions.get::<Locations>().is_some() {
             let upstream = given(extensions).unwrap_or(&self.inner.base).clone();
@@ -152,8 +153,8 @@ impl ModelTable {
         }
     }
 
-    /// Sends the request with these extensions and headers where `requested` goes. The name by which
-    /// it goes there, if it is another one.
+    /// Sends the request with these extensions and headers to the upstream for `requested`. Returns
+    /// the name of the model there, if it differs.
     pub(super) fn apply(
         &self,
         requested: &str,
@@ -167,7 +168,7 @@ impl ModelTable {
             extensions.insert(upstream.clone());
             match entry.locations() {
                 Some(locations) => drop(extensions.insert(locations.clone())),
-                // They would count more.
+                // The locations of the request would take precedence.
                 None => drop(extensions.remove::<Locations>()),
             }
         }
@@ -192,7 +193,7 @@ impl ModelTable {
     }
 }
 
-/// Where a request with these extensions goes first.
+/// The first upstream for a request with these extensions, if they name one.
 fn given(extensions: &Extensions) -> Option<&Upstream> {
     let locations = extensions.get::<Locations>().map(Locations::first);
     locations.or_else(|| extensions.get())
@@ -208,7 +209,7 @@ impl fmt::Debug for ModelTable {
     }
 }
 
-/// The settings of a [`ModelTable`]. Nothing is checked before [`build`](Self::build).
+/// The settings of a [`ModelTable`]. [`build`](Self::build) checks them.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ModelTableBuilder {
@@ -218,30 +219,30 @@ pub struct ModelTableBuilder {
 }
 
 impl ModelTableBuilder {
-    /// An entry for `pattern`: a name as requests have it, or one with a single `*`, which stands
-    /// for anything or nothing.
+    /// Adds an entry for `pattern`: a requested name, or a name with a single `*`, which stands for
+    /// any text, including none.
     pub fn route(mut self, pattern: impl Into<String>, route: ModelRoute) -> Self {
         self.routes.push((pattern.into(), route));
         self
     }
 
-    /// What bare names get when they go to the models that Google runs. Default: `google`, because
-    /// that is Gemini's.
+    /// The publisher for bare names that go to the models that Google runs. Default: `google`, the
+    /// publisher of Gemini.
     pub fn default_publisher(mut self, publisher: impl Into<String>) -> Self {
         self.publisher = Some(publisher.into());
         self
     }
 
-    /// Bare names stay bare, unless an entry has a publisher for them.
+    /// Keeps bare names bare, unless an entry has a publisher for them.
     pub fn without_default_publisher(mut self) -> Self {
         self.publisher = None;
         self
     }
 
-    /// Checks everything and resolves each entry.
+    /// Checks all settings and resolves each entry.
     ///
     /// # Errors
-    /// The first setting that cannot be used; its [`entry`](ConfigError::entry) is the pattern.
+    /// The first unusable setting; its [`entry`](ConfigError::entry) is the pattern.
     pub fn build(self) -> Result<ModelTable, ConfigError> {
         let Self { base, publisher, routes } = self;
         if let Some(publisher) = &publisher {

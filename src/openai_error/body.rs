@@ -11,8 +11,9 @@ use pin_project::pin_project;
 use super::{chunks::Chunks, sse::Events};
 use crate::BoxError;
 
-/// The body of an answer of [`VertexError`](super::VertexError): the inner service's, that of a
-/// translated error, or a stream of events whose break is told. `Send` and `Sync` if `B` is.
+/// The body of a response of [`VertexError`](super::VertexError): the inner service's, the body of
+/// a translated error, or a stream that reports its failure as an event. `Send` and `Sync` if `B`
+/// is.
 #[pin_project]
 pub struct ErrorBody<B>(#[pin] Kind<B>);
 
@@ -20,7 +21,7 @@ pub struct ErrorBody<B>(#[pin] Kind<B>);
 enum Kind<B> {
     Inner(#[pin] B),
     Events(#[pin] Events<B>),
-    /// An error, translated or as it came.
+    /// An error, translated or unchanged.
     Chunks(Chunks),
 }
 

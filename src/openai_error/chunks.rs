@@ -1,4 +1,4 @@
-//! [`Chunks`]: an error's body, whole.
+//! [`Chunks`]: the complete body of an error.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -6,7 +6,7 @@ use http_body::Frame;
 
 use crate::replay::Coalesced;
 
-/// A body that is there.
+/// A body that was read to its end.
 #[derive(Default)]
 pub(super) struct Chunks {
     pub(super) data: Coalesced,
@@ -29,7 +29,7 @@ impl Chunks {
         self.data.is_empty() && self.trailers.is_none()
     }
 
-    /// In bytes, without the trailers.
+    /// The length in bytes, without the trailers.
     pub(super) fn len(&self) -> u64 {
         self.data.len() as u64
     }

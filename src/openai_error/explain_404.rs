@@ -1,14 +1,15 @@
-//! What a page instead of an answer means: where the request went, and what may be wrong there.
+//! Explains a web page in place of a response: the URL of the request, and the likely mistake in
+//! it.
 
 use crate::route::{Endpoint, Upstream};
 
-/// Who answered, for a sentence.
+/// The sender of the response, for a sentence.
 pub(super) fn who(upstream: Option<&Upstream>) -> &str {
     upstream.map_or("Vertex AI", Upstream::origin)
 }
 
-/// Why the front end has no page at the URL of a request: the part of a sentence that follows "a web
-/// page instead of JSON: ".
+/// Why the front end has no page at the URL of a request: the part of a sentence that follows
+/// "a web page instead of JSON: ".
 pub(super) fn nowhere(upstream: Option<&Upstream>) -> String {
     let Some(upstream) = upstream else {
         return "the URL leads to no method of the API; check that host and location belong \
@@ -24,7 +25,7 @@ pub(super) fn nowhere(upstream: Option<&Upstream>) -> String {
         }
         _ => String::new(),
     };
-    text.push_str(&format!("no method of the API is at {upstream} and the path asked for; "));
+    text.push_str(&format!("no API method exists at {upstream} and the requested path; "));
     let host = upstream.uri().host().unwrap_or_default();
     if let (Some(at), Some(location)) = (location_of(host), location)
         && at != location
@@ -36,7 +37,7 @@ pub(super) fn nowhere(upstream: Option<&Upstream>) -> String {
     }
     if let Some(multi @ ("us" | "eu" | "global")) = host.strip_suffix("-aiplatform.googleapis.com")
     {
-        text.push_str(&format!("the location {multi} has no such host: leave the origin away"));
+        text.push_str(&format!("the location {multi} has no such host: remove the origin"));
         return text;
     }
     text.push_str("check ");
@@ -68,7 +69,7 @@ fn after<'a>(path: &'a str, name: &str) -> Option<&'a str> {
     path.split('/').skip_while(|segment| *segment != name).nth(1).filter(|next| !next.is_empty())
 }
 
-/// The location that a shared host of Google's is for, by its name.
+/// The location of a shared host of Google's, by its name.
 fn location_of(host: &str) -> Option<&str> {
     match host.strip_suffix(".googleapis.com")? {
         "aiplatform" => Some("global"),

@@ -29,9 +29,9 @@ enum State<F, B> {
         settings: ErrorSettings,
         head_only: bool,
     },
-    /// Nothing was sent.
+    /// The order of the layers is wrong, so nothing was sent.
     Refused(Option<Error>),
-    /// An error's body is read, so that it can be translated.
+    /// The body of an error is being read for its translation.
     Reading(Pin<Box<Reading<B>>>),
     Done,
 }
@@ -101,21 +101,22 @@ fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
     } else if status.is_success() {
         if is_endless(headers) { Kind::Events } else { Kind::Other }
     } else if status.is_informational() || status == StatusCode::NOT_MODIFIED {
-        // Neither has a body, whatever its headers say.
+        // These have no body, regardless of their headers.
         Kind::Other
     } else {
         Kind::Error
     }
 }
 
-/// Whether these are the headers of a stream of events. One with a length is none: the client
-/// would count the bytes of another event at its end, and it notices by itself if some are missing.
+/// Whether these are the headers of a stream of events that may end with another event. A stream
+/// with a length may not: the client would take the bytes of an added event as part of that length,
+/// and it notices missing bytes by itself.
 fn is_endless(headers: &HeaderMap) -> bool {
     translate::has_type(headers, "text/event-stream")
         && !headers.contains_key(header::CONTENT_LENGTH)
 }
 
-/// RFC 9112 §6.3: beside a Transfer-Encoding a Content-Length says nothing, and must not go on.
+/// RFC 9112 §6.3: a Transfer-Encoding overrides a Content-Length, which must not be forwarded.
 fn void_length(headers: &mut HeaderMap) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);

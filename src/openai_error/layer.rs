@@ -4,7 +4,7 @@ use tower::Layer;
 
 use super::VertexError;
 
-/// Gives errors OpenAI's form. See the [module](super).
+/// Translates errors into OpenAI's form. See the [module](super).
 #[doc(alias = "error translation")]
 #[doc(alias = "RetryInfo")]
 #[derive(Clone, Copy, Debug)]
@@ -31,33 +31,33 @@ impl Default for ErrorSettings {
 }
 
 impl VertexErrorLayer {
-    /// The settings that fit Vertex AI.
+    /// The default settings, which fit Vertex AI.
     pub fn new() -> Self {
         Self { settings: ErrorSettings::default() }
     }
 
     /// The longest error body, in bytes, that is read to be translated. A longer one is dropped
-    /// and replaced by a sentence. Default 256 KiB: Google's have about 600 bytes, and a few KiB
-    /// with every detail.
+    /// and replaced by a sentence. Default 256 KiB: Google's errors have about 600 bytes, and a few
+    /// KiB with every detail.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.settings.body_limit = bytes;
         self
     }
 
-    /// How long the rest of an error body may take once its head is there. What came by then is
-    /// dropped and replaced by a sentence. Default 10 s: the body of an error comes with its head,
-    /// and one that does not tells less than the status does.
+    /// The time for the rest of an error body after its headers. A body that is not complete by
+    /// then is dropped and replaced by a sentence. Default 10 s: the body of an error comes with
+    /// its headers, and a later one is worth less than the status.
     ///
-    /// Measured by Tokio's timer, which the runtime must have enabled; outside a Tokio runtime there
-    /// is no limit.
+    /// Tokio's timer measures the time, so the runtime must have enabled it. Outside a Tokio
+    /// runtime there is no limit.
     pub fn body_timeout(mut self, time: Duration) -> Self {
         self.settings.body_timeout = time;
         self
     }
 
-    /// Whether the service may compress its answers if the client accepts that. Default `false`:
+    /// Whether the service may compress its responses if the client accepts that. Default `false`:
     /// `Accept-Encoding` is removed from requests, because a compressed error cannot be
-    /// translated. With `true`, compressed errors and streams pass as they are.
+    /// translated. With `true`, compressed errors and streams are forwarded unchanged.
     pub fn accept_compressed(mut self, accept: bool) -> Self {
         self.settings.accept_compressed = accept;
         self

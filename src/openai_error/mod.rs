@@ -1,9 +1,9 @@
-//! Google's error body → OpenAI's.
+//! Translates Google's error body into OpenAI's form.
 //!
-//! Vertex AI answers errors as Google does, with an integer `code`, often inside an array, and
-//! sometimes with a web page. OpenAI clients read none of these: they lose the message, and some
-//! even the retry. [`VertexErrorLayer`] turns such a body into OpenAI's form, and keeps the status
-//! and what Google said:
+//! Vertex AI returns errors in Google's form, with an integer `code`, often inside an array, and
+//! sometimes as a web page. OpenAI clients cannot read any of these: they lose the message, and
+//! some even the retry. [`VertexErrorLayer`] turns such a body into OpenAI's form, and keeps the
+//! status and the rest of Google's error:
 //!
 //! ```json
 //! {"error": {
@@ -13,47 +13,47 @@
 //! }}
 //! ```
 //!
-//! | what came, with a status that is no success | `x-vertex-error-type` | what goes on |
+//! | the response, with a status that is not a success | `x-vertex-error-type` | the client gets |
 //! |---|---|---|
 //! | Google's error in an array of one | `array` | its message, in OpenAI's form |
 //! | Google's error as an object | `object` | the same |
 //! | a web page | `html` | a sentence; for a 404 it names location and endpoint, and what to check |
 //! | other text, nothing, broken JSON | `other` | a sentence, with the beginning of `text/plain` |
-//! | a body that is too long, too late or breaks off | `html` or `other` | a sentence |
+//! | a body that is too long, too late or ends early | `html` or `other` | a sentence |
 //! | OpenAI's form already, or other JSON | (none) | the same bytes |
 //! | a compressed body, `HEAD`, 304 | (none) | the same bytes, unread |
 //!
-//! `type` is what OpenAI answers with the same status: `server_error` from 500 on, and
-//! `invalid_request_error` below, for 401 and 403 too, where OpenAI tells the cases apart by `code`.
+//! `type` is the one that OpenAI uses with the same status: `server_error` from 500 on, and
+//! `invalid_request_error` below, for 401 and 403 too, which OpenAI distinguishes by `code`.
 //! A 429 is a `rate_limit_error`: OpenAI names the limit that was hit there (`tokens`, `requests`),
 //! which Google does not say. The SDKs choose their exception by the status and show `type` as it
-//! is. A server of your own that gives `type` and `param` with an integer `code`, such as vLLM,
+//! is. A server of your own that sets `type` and `param` with an integer `code`, such as vLLM,
 //! keeps both.
 //!
-//! A `RetryInfo` among the details becomes `Retry-After`, in whole seconds, if there is none yet:
-//! so a layer that retries belongs outside this one, and [`VertexRoute`](crate::route::VertexRoute)
-//! inside, which tells this one where a request went.
+//! A `RetryInfo` among the details becomes `Retry-After`, in whole seconds, if there is none yet.
+//! So a layer that retries belongs outside this one. [`VertexRoute`](crate::route::VertexRoute)
+//! belongs inside: it reports the upstream of a request to this layer.
 //!
-//! # Answers that succeed
+//! # Successful responses
 //!
 //! They are neither read nor changed, with one exception. A stream of server-sent events that
-//! breaks off ends with an event which the OpenAI SDKs raise, and then ends cleanly:
+//! fails midway ends with an event that the OpenAI SDKs raise as an error, and then ends cleanly:
 //!
 //! ```text
 //! data: {"error":{"message":"…","type":"server_error","param":null,"code":"stream_interrupted"}}
 //! ```
 //!
-//! What came of an event that is not complete is held back until the rest is there, and is dropped
-//! if that never comes, so that it cannot run into this one. No client acts on an event before its
-//! end, so nothing comes later than before. A stream that ends cleanly stays as it is, with
-//! `[DONE]` or without; after `[DONE]`, a break is a clean end.
+//! The bytes of an incomplete event are held back until the rest arrives. If it never arrives, they
+//! are dropped, so that they cannot run into the error event. No client acts on an event before its
+//! end, so nothing is delayed. A stream that ends cleanly stays as it is, with
+//! `[DONE]` or without. After `[DONE]`, a failure is taken as a clean end.
 //!
 //! # Compression
 //!
-//! A compressed body cannot be translated, and OpenAI's SDKs ask for compression. So this layer
+//! A compressed body cannot be translated, and OpenAI's SDKs accept compression. So this layer
 //! removes `Accept-Encoding` from requests, unless
-//! [`accept_compressed`](VertexErrorLayer::accept_compressed) says otherwise. A layer further in
-//! that asks for compression by itself and undoes it, as tower-http's `Decompression` does, works.
+//! [`accept_compressed`](VertexErrorLayer::accept_compressed) is set. A layer further in that
+//! requests compression by itself and undoes it, as tower-http's `Decompression` does, works.
 //!
 //! # Example
 //!

@@ -21,7 +21,8 @@ use super::{
 use crate::polled::AFTER_READY;
 use crate::{BoxError, replay::Coalesced, route::Upstream};
 
-/// What a frame takes of the limit. Endless empty ones end too.
+/// The bytes of the limit that a frame uses. Empty frames use some, so that they cannot continue
+/// forever.
 fn cost(data: &Bytes) -> usize {
     if data.is_empty() { size_of::<Bytes>() } else { data.len() }
 }
@@ -29,16 +30,16 @@ fn cost(data: &Bytes) -> usize {
 /// Reads the body of an error, within its limits, and translates it.
 #[pin_project]
 pub(super) struct Reading<B> {
-    /// Taken when the answer is made.
+    /// `None` after the response was made from it.
     head: Option<Parts>,
     #[pin]
     body: Option<B>,
     data: Coalesced,
     trailers: Option<HeaderMap>,
     settings: ErrorSettings,
-    /// How many more bytes may come.
+    /// The number of bytes that may still come.
     room: usize,
-    /// Set by the first wait: most bodies come with their head and need none.
+    /// Set by the first wait: most bodies come with their headers and need none.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -62,14 +63,14 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// The translated answer. Must not be polled again after that.
+    /// Returns the translated response. Must not be polled again after that.
     pub(super) fn poll(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Response<ErrorBody<B>>> {
         let read = ready!(self.as_mut().poll_read(cx));
         let mut this = self.project();
-        // Its connection is free, or closed, before the answer is looked at.
+        // Frees or closes the connection before the body is translated.
         this.body.set(None);
         let mut head = this.head.take().expect(AFTER_READY);
         let upstream = head.extensions.get::<Upstream>();
@@ -118,7 +119,7 @@ where
                 },
                 Some(Err(error)) => {
                     let error: BoxError = error.into();
-                    tracing::debug!(error = &*error, "the body of an error answer broke off");
+                    tracing::debug!(error = &*error, "the body of an error response ended early");
                     return Poll::Ready(Err(UnreadReason::Broken));
                 }
             }
@@ -139,7 +140,7 @@ fn poll_timer(
     timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(cx)
 }
 
-/// The pieces must be sealed.
+/// All pieces as one slice. The pieces must be sealed.
 fn contiguous(data: &Coalesced) -> Cow<'_, [u8]> {
     match (data.get(0), data.get(1)) {
         (Some(only), None) => Cow::Borrowed(only),

@@ -14,8 +14,8 @@ use crate::{
 
 /// The service of [`VertexErrorLayer`](super::VertexErrorLayer). See the [module](super).
 ///
-/// Its errors are those of the inner service: it makes none. Where a layer is inside that belongs
-/// outside, it answers 500 in OpenAI's form.
+/// Its errors are those of the inner service; it makes none of its own. If a layer that belongs
+/// outside is inside, it returns a 500 in OpenAI's form.
 #[doc(alias = "error translation")]
 #[doc(alias = "RetryInfo")]
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct VertexError<S> {
 }
 
 impl<S> VertexError<S> {
-    /// With the default settings of [`VertexErrorLayer`](super::VertexErrorLayer).
+    /// Uses the default settings of [`VertexErrorLayer`](super::VertexErrorLayer).
     pub fn new(inner: S) -> Self {
         Self::with(inner, ErrorSettings::default())
     }
@@ -57,11 +57,11 @@ where
             return ResponseFuture::refused(error);
         }
         if !self.settings.accept_compressed {
-            // Removed, not `identity`: a layer further in that undoes compression may still ask
-            // for it, which it does only where nobody has said anything.
+            // The header is removed and not set to `identity`: a layer further in that undoes
+            // compression sets the header itself, but only if it is missing.
             request.headers_mut().remove(header::ACCEPT_ENCODING);
         }
-        // The headers of its answer speak of a body that does not come.
+        // The headers of its response describe a body that does not come.
         let head_only = request.method() == Method::HEAD;
         ResponseFuture::new(self.inner.call(request), self.settings, head_only)
     }

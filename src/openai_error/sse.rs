@@ -1,4 +1,4 @@
-//! A stream of server-sent events whose break is told by an event.
+//! A stream of server-sent events that reports its failure as an event.
 
 use std::{
     pin::Pin,
@@ -12,36 +12,37 @@ use pin_project::pin_project;
 
 use crate::{BoxError, replay::Coalesced};
 
-/// What a broken stream ends with. openai-python 3.54 and openai-node 7.57 raise an `APIError` for
-/// data with an `error`, whatever the event is called; async-openai 0.43 cannot take it for a chunk.
+/// The last event of a stream that failed. openai-python 3.54 and openai-node 7.57 raise an
+/// `APIError` for data with an `error`, regardless of the event's name. async-openai 0.43 cannot
+/// take it for a chunk.
 const INTERRUPTED: &str = concat!(
-    r#"data: {"error":{"message":"the connection to Vertex AI broke in the middle of the answer, "#,
-    r#"and the rest of it is missing; send the request again","type":"server_error","#,
+    r#"data: {"error":{"message":"the connection to Vertex AI broke in the middle of the response"#,
+    r#", and the rest of it is missing; send the request again","type":"server_error","#,
     r#""param":null,"code":"stream_interrupted"}}"#,
     "\n\n",
 );
 
-/// As much of an incomplete event as is held back, in bytes: an image of a few hundred KiB, inline
-/// in base64, is one event. The rest of a longer one passes as it comes.
+/// The most bytes of an incomplete event that are held back. An image of a few hundred KiB, inline
+/// in base64, is one event. The rest of a longer event is forwarded as it arrives.
 const HOLD_LIMIT: usize = 1 << 20;
 
-/// Passes complete events at once, and holds back what came of an incomplete one.
+/// Forwards complete events at once, and holds back the bytes of an incomplete one.
 ///
-/// Whole lines of it too: parsers join the `data` lines of an event, so an error behind one such
-/// line would be read as part of it, and a blank line between the two would complete an event of
-/// which the rest is missing.
+/// Complete lines of an incomplete event are held back too. Parsers join the `data` lines of an
+/// event, so they would read an error behind such a line as part of that event. A blank line
+/// between the two would complete an event whose rest is missing.
 #[pin_project]
 pub(super) struct Events<B> {
-    /// `None` once it has ended.
+    /// `None` after its end.
     #[pin]
     body: Option<B>,
     lines: Lines,
-    /// What may go.
+    /// The bytes that may be forwarded.
     ready: Coalesced,
-    /// What is held back, and comes next.
+    /// The bytes that are held back. They come after `ready`.
     held: Coalesced,
     trailers: Option<HeaderMap>,
-    /// The incomplete event was over the limit, and its beginning is gone.
+    /// The incomplete event was over the limit, and its beginning has been forwarded.
     let_go: bool,
 }
 
@@ -82,7 +83,7 @@ where
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(mut data) => {
                         let complete = this.lines.read(&data);
-                        // An empty frame need not wait for its turn.
+                        // An empty frame need not wait behind the held bytes.
                         let at_once = this.held.is_empty() || data.is_empty();
                         if at_once && complete == data.len() {
                             *this.let_go &= complete == 0;
@@ -109,11 +110,12 @@ where
                         continue;
                     }
                     if *this.let_go {
-                        // The client has half an event already: only an error can tell it.
+                        // The client has half an event already, so only an error can report the
+                        // failure.
                         return Poll::Ready(Some(Err(error)));
                     }
                     let error: BoxError = error.into();
-                    tracing::warn!(error = &*error, "a stream from Vertex AI broke off");
+                    tracing::warn!(error = &*error, "a stream from Vertex AI ended early");
                     return Poll::Ready(Some(Ok(Frame::data(INTERRUPTED.into()))));
                 }
             }
@@ -126,7 +128,7 @@ where
             && self.body.as_ref().is_none_or(B::is_end_stream)
     }
 
-    /// Bytes that have come and not gone.
+    /// The number of bytes that have arrived and were not forwarded.
     fn waiting(&self) -> usize {
         self.ready.len() + self.held.len()
     }
@@ -135,17 +137,17 @@ where
         if self.body.as_ref().is_none_or(B::is_end_stream) {
             return SizeHint::with_exact(self.waiting() as u64);
         }
-        // What is promised inside may still break off, and an event more may come.
+        // The inner body may still fail before its promised end, and then an event is added.
         SizeHint::default()
     }
 }
 
-/// Finds the ends of events. Lines end with LF, CR LF or CR, and an event with an empty line.
+/// Finds the ends of events. A line ends with LF, CR LF or CR; an event ends with an empty line.
 /// <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
 #[derive(Debug, Default)]
 struct Lines {
     place: Place,
-    /// The event that is not complete has a line which is no comment.
+    /// The incomplete event has a line that is not a comment.
     fields: bool,
     /// One of its lines is the end mark.
     done_line: bool,
@@ -159,17 +161,17 @@ enum Place {
     LineStart,
     /// The same, if no LF follows.
     AfterCr,
-    /// In a line that has begun like `DONE`, for so many bytes.
+    /// Within a line whose first bytes are those of `DONE`; this many match.
     DoneSoFar(usize),
     Line,
 }
 
 const DONE: &[u8] = b"data:[DONE]";
-/// Where its value begins, which may have a space before it.
+/// The position of the value in [`DONE`]; spaces may come before it.
 const VALUE: usize = 5;
 
 impl Lines {
-    /// Takes the next bytes. Returns how many of them, from the first, leave no event incomplete.
+    /// Reads the next bytes. Returns how many of them, from the first, leave no event incomplete.
     fn read(&mut self, data: &[u8]) -> usize {
         let (mut complete, mut at) = (0, 0);
         while let Some(&byte) = data.get(at) {
@@ -268,7 +270,7 @@ mod tests {
             ("event: x\n\n", 10),
         ] {
             assert_eq!(Lines::default().read(text.as_bytes()), complete, "{text:?}");
-            // The same, byte by byte.
+            // The result is the same byte by byte.
             let mut lines = Lines::default();
             let ends = text.bytes().enumerate().filter(|(_, byte)| lines.read(&[*byte]) == 1);
             assert_eq!(ends.last().map_or(0, |(at, _)| at + 1), complete, "{text:?}");

@@ -1,4 +1,4 @@
-//! The translation: status, headers and body of an error → an error in OpenAI's form.
+//! Translates the status, headers and body of an error into an error in OpenAI's form.
 
 use std::{fmt, time::Duration};
 
@@ -18,21 +18,21 @@ use crate::{
     route::Upstream,
 };
 
-/// Tells of a translated answer which form it had.
+/// The header of a translated response that names the form of the original.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-vertex-error-type");
 
-/// What helps a client that asks for a model by a name that it cannot be told to change.
+/// Advice for a client that requests a model by a fixed name.
 const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-4o-mini, map \
      it: an entry [[model]] with name = \"gpt-*\" and model = \"gemini-2.5-flash\" in the gateway's \
      configuration file, or a ModelRoute in Rust.";
 
-/// As much of a text as a message shows, in characters.
+/// The most characters of a text that a message shows.
 const EXCERPT: usize = 200;
 
 /// The longest `google.protobuf.Duration`, in seconds: ten thousand years.
 const LONGEST_DELAY: u64 = 315_576_000_000;
 
-/// The form that an error had.
+/// The form of the original error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `[{"error":{…}}]`
@@ -41,7 +41,7 @@ pub(crate) enum Form {
     Object,
     /// A web page.
     Html,
-    /// Other text, nothing, or what could not be read.
+    /// Other text, an empty body, or a body that could not be read.
     Other,
 }
 
@@ -56,14 +56,14 @@ impl Form {
     }
 }
 
-/// Why there is no whole body to translate.
+/// Why there is no complete body to translate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnreadReason {
-    /// It is longer than so many bytes.
+    /// The body is longer than this many bytes.
     TooLong(usize),
-    /// It broke off.
+    /// The body ended early.
     Broken,
-    /// It was not there after this time.
+    /// The body was not complete after this time.
     Late(Duration),
 }
 
@@ -71,8 +71,8 @@ impl fmt::Display for UnreadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong(limit) => write!(f, "is longer than {limit} bytes"),
-            Self::Broken => f.write_str("broke off"),
-            Self::Late(time) => write!(f, "did not come within {time:?}"),
+            Self::Broken => f.write_str("ended early"),
+            Self::Late(time) => write!(f, "did not arrive within {time:?}"),
         }
     }
 }
@@ -80,33 +80,34 @@ impl fmt::Display for UnreadReason {
 /// An error in OpenAI's form.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OpenAiError {
-    /// What happened, for a person.
+    /// A sentence for people.
     pub(crate) message: String,
     /// `type`: see the [module's docs](super).
     pub(crate) kind: String,
     pub(crate) param: Option<String>,
-    /// Google's code, which is a status, as text; without one, the answer's status.
+    /// Google's code, which is a status, as text; without one, the status of the response.
     pub(crate) code: String,
-    /// What Google said besides the message.
+    /// The rest of Google's error.
     pub(crate) google: Option<Google>,
-    /// The form that it had.
+    /// The form of the original error.
     pub(crate) form: Form,
-    /// When to try again, in whole seconds, at least 1.
+    /// The time until the next attempt, in whole seconds, at least 1.
     pub(crate) retry_after: Option<u64>,
 }
 
-/// Of a `google.rpc.Status`.
+/// The fields of a `google.rpc.Status`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Google {
     pub(crate) code: Option<i64>,
-    /// Such as `RESOURCE_EXHAUSTED`.
+    /// A name such as `RESOURCE_EXHAUSTED`.
     pub(crate) status: Option<String>,
     pub(crate) details: Vec<Value>,
 }
 
-/// The error that an answer with this `status`, which is no success, tells of. `body` is whole.
+/// The error in a response with this `status`, which is not a success. `body` is complete.
 ///
-/// `None` for what must stay as it is: OpenAI's form, JSON of another form, and compressed bodies.
+/// `None` for a body that must stay as it is: OpenAI's form, JSON of another form, and compressed
+/// bodies.
 pub(crate) fn translate(
     status: StatusCode,
     headers: &HeaderMap,
@@ -122,7 +123,7 @@ pub(crate) fn translate(
         }
         Ok(value @ Value::Object(_)) => return from_google(status, value, Form::Object, upstream),
         Ok(Value::Array(_)) => return None,
-        // A text may look like a number, but what is called JSON is JSON.
+        // A text may look like a number, but a body of this type is JSON.
         Ok(_) if has_type(headers, "application/json") => return None,
         Ok(_) | Err(_) => {}
     }
@@ -135,7 +136,7 @@ pub(crate) fn translate(
     })
 }
 
-/// The error that an answer tells of whose body could not be read, for this reason.
+/// The error in a response whose body could not be read, for this reason.
 pub(crate) fn unread(
     status: StatusCode,
     headers: &HeaderMap,
@@ -143,10 +144,10 @@ pub(crate) fn unread(
     upstream: Option<&Upstream>,
 ) -> OpenAiError {
     if has_type(headers, "text/html") {
-        // What it says can be known without it.
+        // The message for a page does not depend on its text.
         return OpenAiError::of_page(status, upstream);
     }
-    let message = format!("{}, but the reason {why}", answered(status, upstream));
+    let message = format!("{}, but the body of the error {why}", answered(status, upstream));
     OpenAiError::new(status, Form::Other, message)
 }
 
@@ -178,7 +179,7 @@ impl OpenAiError {
         Self::new(status, Form::Html, message)
     }
 
-    /// Adds what to do about a model that Vertex AI does not have, which its own words do not say.
+    /// Adds advice about a model that Vertex AI does not have, because Google's message has none.
     pub(super) fn with_advice(mut self, status: StatusCode) -> Self {
         if status == StatusCode::NOT_FOUND && self.message.starts_with("Publisher Model ") {
             self.message = format!("{} {NAME_OF_ANOTHER}", self.message.trim_end());
@@ -186,7 +187,7 @@ impl OpenAiError {
         self
     }
 
-    /// As JSON.
+    /// The error as JSON.
     pub(crate) fn to_json(&self) -> Value {
         let mut error = json!({
             "message": self.message,
@@ -200,7 +201,7 @@ impl OpenAiError {
         json!({ "error": error })
     }
 
-    /// The body, with the headers made to fit it.
+    /// Returns the body, and changes the headers to fit it.
     pub(super) fn into_body(self, headers: &mut HeaderMap) -> Bytes {
         let body = Bytes::from(self.to_json().to_string());
         remove_digests(headers);
@@ -217,7 +218,7 @@ impl OpenAiError {
     }
 }
 
-/// `None` if `value` is not an error of Google's.
+/// Translates an error of Google's. `None` if `value` is not one.
 fn from_google(
     status: StatusCode,
     value: Value,
@@ -241,7 +242,7 @@ fn from_google(
         Some(message) => OpenAiError::new(status, form, message),
         None => OpenAiError { form, ..OpenAiError::of_text(status, "", upstream) },
     };
-    // Google's own have neither; a server behind an endpoint may.
+    // Google's own errors have neither; a server behind an endpoint may set them.
     if let Some(kind) = take_text(&mut error, "type") {
         translated.kind = kind;
     }
@@ -283,7 +284,7 @@ fn whole_seconds(text: &str) -> Option<u64> {
     Some((seconds + u64::from(more)).max(1))
 }
 
-/// What OpenAI calls an error with this status.
+/// OpenAI's `type` for an error with this status.
 fn kind(status: StatusCode) -> &'static str {
     if status.as_u16() >= 500 {
         "server_error"
@@ -297,10 +298,10 @@ fn kind(status: StatusCode) -> &'static str {
 /// The beginning of a sentence.
 fn answered(status: StatusCode, upstream: Option<&Upstream>) -> String {
     let reason = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
-    format!("{} answered {}{reason}", who(upstream), status.as_str())
+    format!("{} returned {}{reason}", who(upstream), status.as_str())
 }
 
-/// What to do about a status, as the end of a sentence.
+/// Advice about a status, as the end of a sentence.
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 => "; check the credentials",
@@ -320,7 +321,7 @@ fn is_page(body: &[u8]) -> bool {
 
 /// The beginning of a text, on one line and without control characters.
 fn excerpt(body: &[u8]) -> String {
-    // No character has more than four bytes; twice as much, for white space.
+    // No character has more than four bytes; the factor is doubled to allow for white space.
     let begin = body.get(..8 * EXCERPT).unwrap_or(body);
     let text = String::from_utf8_lossy(begin).replace(char::is_control, " ");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -330,7 +331,7 @@ fn excerpt(body: &[u8]) -> String {
     }
 }
 
-/// Whether the body's media type is this one, whatever its parameters.
+/// Whether the body has this media type; parameters are ignored.
 pub(super) fn has_type(headers: &HeaderMap, name: &str) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return false };
     let name_given = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();

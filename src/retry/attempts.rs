@@ -7,12 +7,12 @@ use http::StatusCode;
 
 use crate::route::Upstream;
 
-/// What became of a request: each attempt, and why there was not another one.
+/// The attempts of a request with their outcomes, and the reason why there was not another one.
 ///
-/// In the extensions of a response whose request was sent more than once, or failed in a way that
-/// is retried; a response without it was the answer to the first attempt. To know it of errors
-/// too, or of a request that is given up, put one into the extensions of the request and keep a
-/// clone: that one is then used, whatever comes of the request.
+/// A response has it in its extensions if its request was sent more than once, or failed in a way
+/// that is retried. Without it, the response belongs to the first attempt. To see the attempts also
+/// after an error, or of a request that is cancelled, put a value into the extensions of the
+/// request and keep a clone: the layer then always records the attempts there.
 ///
 /// ```
 /// use tower_vertex::retry::Attempts;
@@ -20,7 +20,7 @@ use crate::route::Upstream;
 /// let attempts = Attempts::new();
 /// let request = http::Request::builder().extension(attempts.clone()).body(())?;
 /// # drop(request);
-/// // … and once it has been answered, or has failed:
+/// // … and after it has got a response, or has failed:
 /// println!("{} attempts", attempts.count());
 /// # Ok::<_, http::Error>(())
 /// ```
@@ -35,25 +35,25 @@ struct AttemptLog {
     gave_up: Option<GaveUp>,
 }
 
-/// One time that a request was sent. A request that this crate refuses is not sent: for its path, or
-/// because there is no access token.
+/// One attempt to send a request. A request that this crate refuses, because of its path or because
+/// there is no access token, is not sent and is no attempt.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// Where it went, if that was in the request's extensions or was chosen among
+    /// The upstream, if it was in the request's extensions or was chosen among
     /// [`Locations`](super::Locations).
     pub upstream: Option<Upstream>,
-    /// How long it was held back before.
+    /// The wait before the attempt.
     pub waited: Duration,
-    /// What came of it.
+    /// The outcome.
     pub outcome: AttemptOutcome,
 }
 
-/// What came of an [`Attempt`].
+/// The outcome of an [`Attempt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptOutcome {
-    /// Nothing yet.
+    /// The attempt has not ended.
     Pending,
     /// A response with this status.
     Response(StatusCode),
@@ -66,56 +66,56 @@ pub enum AttemptOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GaveUp {
-    /// It was sent as often as [`max_attempts`](super::VertexRetryLayer::max_attempts) allows.
+    /// It was sent [`max_attempts`](super::VertexRetryLayer::max_attempts) times.
     MaxAttempts,
     /// Its body was not kept: it is longer than the replay limit, the replay budget was used up,
-    /// or it broke.
+    /// or the body failed with an error.
     NotReplayable,
-    /// The service asked for a longer wait than
-    /// [`max_delay`](super::VertexRetryLayer::max_delay): this long.
+    /// The service named a longer wait than [`max_delay`](super::VertexRetryLayer::max_delay):
+    /// this long.
     WaitTooLong(Duration),
     /// The retry budget was used up.
     BudgetExhausted,
-    /// The call was made outside a Tokio runtime, so there is no timer to wait by.
+    /// The call was made outside a Tokio runtime, so there is no timer for the wait.
     NoRuntime,
     /// The service for the next attempt failed before it was ready; the caller gets its error.
     NotReady,
 }
 
 impl Attempts {
-    /// None yet.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How often the request was sent.
+    /// The number of attempts.
     pub fn count(&self) -> usize {
         self.log().attempts.len()
     }
 
-    /// Each attempt, the first one first.
+    /// All attempts in order.
     pub fn list(&self) -> Vec<Attempt> {
         self.log().attempts.clone()
     }
 
-    /// Gives `read` the attempts, without a copy of them. The list is locked meanwhile.
+    /// Calls `read` with the attempts, without copying them. The list is locked meanwhile.
     pub fn with<T>(&self, read: impl FnOnce(&[Attempt]) -> T) -> T {
         read(&self.log().attempts)
     }
 
-    /// Why a failure was the last word; `None` if there was no failure, or a retry came after it.
+    /// The reason why a failure was not retried; `None` if there was no failure, or it was retried.
     pub fn gave_up(&self) -> Option<GaveUp> {
         self.log().gave_up
     }
 
-    /// Adds an attempt, which went to `upstream` after a wait of `waited`: for a gateway that does not
-    /// send its requests by [`VertexRetry`](super::VertexRetry).
+    /// Adds an attempt that is sent to `upstream` after a wait of `waited`. This is for a gateway
+    /// that does not send its requests by [`VertexRetry`](super::VertexRetry).
     pub fn begin(&self, upstream: Option<&Upstream>, waited: Duration) {
         let upstream = upstream.cloned();
         self.log().attempts.push(Attempt { upstream, waited, outcome: AttemptOutcome::Pending });
     }
 
-    /// The attempt that just began was refused by this crate, and not sent.
+    /// Removes the attempt that just began: this crate refused it and did not send it.
     pub(super) fn take_back(&self) {
         self.log().attempts.pop();
     }
@@ -130,7 +130,7 @@ impl Attempts {
         self.log().gave_up = Some(why);
     }
 
-    /// No statement under the lock can panic halfway.
+    /// Locks the log. A poisoned lock is fine: no statement under the lock can panic halfway.
     fn log(&self) -> MutexGuard<'_, AttemptLog> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,10 +1,10 @@
-//! How long to wait before a request is sent again.
+//! The wait before a request is sent again.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Exponential, with full jitter on top of a floor.
+/// Exponential back-off, with full jitter on top of a floor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
     pub(super) base: Duration,
@@ -12,26 +12,26 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait before the retry after `waits` others, at least what the service `asked` for.
-    /// `None` if that is more than the most. `random` is from 0 to 1.
+    /// The wait before the retry after `waits` others: at least `asked`, the wait that the service
+    /// named. `None` if that is longer than `max`. `random` is from 0 to 1.
     pub(super) fn wait(&self, waits: u32, asked: Duration, random: f64) -> Option<Duration> {
         if asked > self.max {
             return None;
         }
         let span = self.base.saturating_mul(2u32.saturating_pow(waits)).min(self.max);
-        // On top, so that those who were told the same do not come at the same moment.
+        // On top, so that clients that were given the same wait do not return at the same moment.
         Some(asked.max(self.base).saturating_add(span.mul_f64(random)).min(self.max))
     }
 }
 
-/// What `Retry-After` asks for; `None` if it is not there or cannot be read.
+/// The wait in `Retry-After`; `None` if the header is missing or invalid.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
     }
     let then = httpdate::parse_http_date(text).ok()?;
-    // By the clock of the service, which gave the date; ours may differ.
+    // The service gave the date, so its clock is the reference; ours may differ.
     let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
     let now = headers.get(header::DATE).and_then(date).unwrap_or_else(SystemTime::now);
     Some(then.duration_since(now).unwrap_or_default())
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_the_floor_and_a_doubled_jitter_up_to_the_most() {
+    fn a_wait_is_the_floor_and_a_doubled_jitter_up_to_the_maximum() {
         for (waits, asked, shortest, longest) in [
             (0, 0, 1, 2),
             (1, 0, 1, 3),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_longer_than_the_most_or_shorter_than_asked() {
+    fn a_wait_is_never_longer_than_the_maximum_or_shorter_than_retry_after() {
         for asked in [31 * SECOND, Duration::MAX, Duration::from_millis(30_001)] {
             assert_eq!(backoff().wait(0, asked, 0.5), None);
         }
@@ -102,7 +102,7 @@ mod tests {
         ] {
             assert_eq!(read(&[date, ("retry-after", then)]), Some(39 * SECOND), "{then}");
         }
-        // In the past.
+        // A date in the past.
         assert_eq!(after(date.1), Some(Duration::ZERO));
     }
 }

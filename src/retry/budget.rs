@@ -1,18 +1,18 @@
-//! [`RetryBudget`]: how many retries there may be.
+//! [`RetryBudget`]: the limit on the number of retries.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tower::retry::budget::{Budget as _, TpsBudget};
 
-/// The bounds of a window, which [`TpsBudget`] insists on.
+/// The bounds of a window, which [`TpsBudget`] enforces by a panic.
 const WINDOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// The most retries for a request, likewise.
+/// The most retries for a request; [`TpsBudget`] enforces this, too.
 const LARGEST_RATIO: f32 = 1000.0;
 /// More retries in a second than any process makes.
 const LARGEST_RESERVE: u32 = 1_000_000;
 
-/// How many retries there may be, as a share of the requests. Clones share it, so one budget can be that of
-/// several layers.
+/// A limit on the number of retries, as a share of the requests. Clones share the budget, so
+/// several layers can use the same one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,23 +31,23 @@ pub struct RetryBudget {
 
 impl RetryBudget {
     /// A budget of `ratio` retries for each request of the last `window`, and `per_second` retries
-    /// for each second of it, so that few requests can be retried too.
+    /// for each second of it, so that retries work at a low rate of requests too.
     ///
-    /// A window is 1 s to 60 s long, a ratio is 0 to 1,000, and there are at most 1,000,000 retries a
-    /// second; a value outside is taken as the nearest one inside. A ratio that is not a number is
-    /// taken as 0.
+    /// `window` is 1 s to 60 s, `ratio` is 0 to 1,000, and `per_second` is at most 1,000,000. A
+    /// value outside these bounds is taken as the nearest one inside. A ratio that is not a number
+    /// is taken as 0.
     pub fn new(window: Duration, per_second: u32, ratio: f32) -> Self {
         let ratio = if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, LARGEST_RATIO) };
         let window = window.clamp(WINDOW.0, WINDOW.1);
         Self { shared: Arc::new(TpsBudget::new(window, per_second.min(LARGEST_RESERVE), ratio)) }
     }
 
-    /// A request was answered at its first attempt.
+    /// Records a request whose first attempt was not a failure that is retried.
     pub(super) fn deposit(&self) {
         self.shared.deposit();
     }
 
-    /// Whether there may be a retry, which is then taken from the budget.
+    /// Whether a retry is allowed. If so, it is taken from the budget.
     pub(super) fn withdraw(&self) -> bool {
         self.shared.withdraw()
     }

@@ -1,25 +1,25 @@
-//! Whether a location is left alone for a while.
+//! Whether a location is ejected for a while.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Closed, open or half-open. One atomic word: nothing else is published by it.
+/// Closed, open or half-open. A relaxed atomic word is enough: it publishes no other data.
 #[derive(Debug)]
 pub(super) struct Circuit(AtomicU64);
 
-/// What the word says. Times are milliseconds by a clock of the owner's.
+/// The meaning of the word. Times are in milliseconds of the owner's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CircuitState {
-    /// Requests go there; so many failed in a row.
+    /// Requests go to the location; this many have failed in a row.
     Closed(u32),
-    /// None go there until then.
+    /// No requests go to the location until this time.
     Open(u64),
-    /// Half-open: one request finds out.
+    /// Half-open: one request probes the location.
     Probing,
 }
 
 const OPEN: u64 = 1 << 63;
 const PROBING: u64 = u64::MAX;
-/// Later than this, all are alike.
+/// All later times are stored as this one.
 const LATEST: u64 = PROBING - 1 - OPEN;
 
 impl CircuitState {
@@ -49,7 +49,7 @@ impl Circuit {
         CircuitState::unpack(self.0.load(Relaxed))
     }
 
-    /// The state before and after, if `next` gave one.
+    /// Sets the state that `next` returns. Returns the states before and after, if it was set.
     fn update(
         &self,
         next: impl Fn(CircuitState) -> Option<CircuitState>,
@@ -65,50 +65,50 @@ impl Circuit {
         }
     }
 
-    /// Takes the place of the one request that finds out, if it is open and its pause is over.
+    /// Starts the probe by one request, if the circuit is open and its pause is over.
     pub(super) fn start_probe(&self, now: u64) -> bool {
         let due = |state| matches!(state, CircuitState::Open(until) if until <= now);
         self.update(|state| due(state).then_some(CircuitState::Probing)).is_some()
     }
 
-    /// Gives that place back: the next request may take it.
+    /// Ends that probe without a result: the next request may start another one.
     pub(super) fn give_up_probe(&self) {
         self.update(|state| (state == CircuitState::Probing).then_some(CircuitState::Open(0)));
     }
 
-    /// Forgets failures; does not close.
+    /// Forgets the failures of a closed circuit. An open one stays open.
     pub(super) fn succeeded(&self) {
         self.update(|state| {
             matches!(state, CircuitState::Closed(1..)).then_some(CircuitState::Closed(0))
         });
     }
 
-    /// Whether it was not closed before.
+    /// Closes the circuit. Returns whether it was not closed before.
     pub(super) fn close(&self) -> bool {
         let close = |state| (state != CircuitState::Closed(0)).then_some(CircuitState::Closed(0));
         self.update(close).is_some_and(|(before, _)| !matches!(before, CircuitState::Closed(_)))
     }
 
-    /// Counts a failure. Whether it opened with this one, until then.
+    /// Counts a failure. Returns whether this one opened the circuit, until that time.
     pub(super) fn failed(&self, allowed: u32, until: u64) -> bool {
         let count = |state| match state {
             CircuitState::Closed(failures) if failures.saturating_add(1) < allowed => {
                 Some(CircuitState::Closed(failures + 1))
             }
             CircuitState::Closed(_) => Some(CircuitState::Open(until)),
-            // Sent before it opened; it says nothing new.
+            // The request was sent before the circuit opened; its failure is not news.
             CircuitState::Open(_) | CircuitState::Probing => None,
         };
         matches!(self.update(count), Some((_, CircuitState::Open(_))))
     }
 
-    /// Opens, or stays open, until then. Whether it was closed before.
+    /// Opens the circuit, or keeps it open, until that time. Returns whether it was closed before.
     pub(super) fn open(&self, until: u64) -> bool {
         let opened = self.update(|_| Some(CircuitState::Open(until)));
         matches!(opened, Some((CircuitState::Closed(_), _)))
     }
 
-    /// Opens it if it is closed, and says whether it was.
+    /// Opens the circuit if it is closed, and returns whether it was.
     pub(super) fn open_if_closed(&self, until: u64) -> bool {
         let open =
             |state| matches!(state, CircuitState::Closed(_)).then_some(CircuitState::Open(until));
@@ -138,21 +138,21 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_open_it_and_a_success_between_starts_anew() {
+    fn failures_in_a_row_open_a_circuit_and_a_success_between_resets_the_count() {
         let circuit = Circuit::closed();
         assert!(!circuit.failed(3, 100) && !circuit.failed(3, 100));
         circuit.succeeded();
         assert!(!circuit.failed(3, 100) && !circuit.failed(3, 100));
         assert!(circuit.failed(3, 100));
         assert_eq!(circuit.state(), CircuitState::Open(100));
-        // Stragglers change nothing.
+        // Requests that were sent earlier change nothing.
         assert!(!circuit.failed(3, 200));
         circuit.succeeded();
         assert_eq!(circuit.state(), CircuitState::Open(100));
     }
 
     #[test]
-    fn one_probe_at_a_time_once_the_pause_is_over() {
+    fn one_probe_at_a_time_starts_once_the_pause_is_over() {
         let circuit = Circuit::closed();
         assert!(!circuit.start_probe(1000));
         assert!(circuit.failed(1, 100));
@@ -166,7 +166,7 @@ mod tests {
         assert!(circuit.close());
         assert_eq!(circuit.state(), CircuitState::Closed(0));
         assert!(!circuit.close());
-        // Nothing to give back: it was closed meanwhile.
+        // There is no probe to give up: the circuit was closed meanwhile.
         circuit.give_up_probe();
         assert_eq!(circuit.state(), CircuitState::Closed(0));
     }

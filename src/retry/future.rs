@@ -35,7 +35,7 @@ enum State<F> {
     Failed(Option<BoxError>),
     Sending(#[pin] F),
     Waiting(Pin<Box<Sleep>>),
-    /// The service for the next attempt gets ready.
+    /// The service for the next attempt is not ready yet.
     Readying,
     Done,
 }

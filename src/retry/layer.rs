@@ -8,10 +8,10 @@ use crate::{
     replay::{MemoryBudget, REPLAY_BUDGET, REPLAY_LIMIT},
 };
 
-/// Applies [`VertexRetry`]: what failed for the moment is sent again. See the
+/// Applies [`VertexRetry`]: a request that failed temporarily is sent again. See the
 /// [module's docs](super).
 ///
-/// Clones, and all services made by them, share both budgets.
+/// Clones, and all services that they make, share both budgets.
 #[doc(alias = "failover")]
 #[doc(alias = "circuit breaker")]
 #[doc(alias = "backoff")]
@@ -45,15 +45,15 @@ impl Default for RetrySettings {
 }
 
 impl VertexRetryLayer {
-    /// The settings that fit Vertex AI: Google advises at most two retries, at least a second
-    /// apart, with exponential back-off and jitter.
+    /// The default settings, which fit Vertex AI: Google advises at most two retries, at least a
+    /// second apart, with exponential back-off and jitter.
     pub fn new() -> Self {
         Self { settings: Arc::default() }
     }
 
-    /// How often a request is sent at most, at all its locations together. Default 3, as Google
-    /// advises; more only to reach a longer list of locations. With 1, and 0 is the same, nothing
-    /// is sent again, but a location that keeps failing is still left alone.
+    /// The maximum number of attempts of a request, at all its locations together. Default 3, as
+    /// Google advises. Set more only to reach a longer list of locations. With 1 (0 means the
+    /// same), no request is sent again, but a location that keeps failing is still ejected.
     #[doc(alias = "max_retries")]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.edit().max_attempts = attempts.max(1);
@@ -61,46 +61,47 @@ impl VertexRetryLayer {
     }
 
     /// The shortest wait before a retry at the same location. Default 1 s, as Google advises. A
-    /// random time is added, of at most as much again, twice as much the next time, and so on.
+    /// random time is added: up to the same length, up to twice as much the next time, and so on.
     pub fn base_delay(mut self, delay: Duration) -> Self {
         self.edit().backoff.base = delay;
         self
     }
 
-    /// The longest wait. Default 30 s, as few clients wait longer for the beginning of an answer. A
-    /// service that asks for a longer one is not asked again: its answer goes to the caller at
-    /// once, with its `Retry-After`.
+    /// The longest wait. Default 30 s, as few clients wait longer for the beginning of a response.
+    /// If a service names a longer wait, no retry is sent: its response goes to the caller at once,
+    /// with its `Retry-After`.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.edit().backoff.max = delay;
         self
     }
 
-    /// What all retries together may take, failover too. A request whose first answer is no
-    /// failure is a deposit, each retry a withdrawal; without balance the failure goes to the
-    /// caller. Default: one retry for every five requests of the last ten seconds, and ten more, so
-    /// that few requests can be retried too, and an outage is not multiplied.
+    /// The budget that all retries share, including failovers. A request whose first attempt does
+    /// not fail is a deposit, and each retry is a withdrawal. Without balance the failure goes to
+    /// the caller. Default: one retry for every five requests of the last ten seconds, and ten
+    /// more. So retries work at a low rate of requests too, and an outage is not multiplied.
     pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
         self.edit().retry_budget = budget;
         self
     }
 
     /// The longest request body, in bytes, that is kept so that it can be sent again. Default
-    /// 32 MiB: more than the 20 MiB that Gemini's endpoint takes. A longer one is sent, and its
-    /// failure goes to the caller. 0 keeps none.
+    /// 32 MiB: more than the 20 MiB that Gemini's endpoint accepts. A longer body is sent, and its
+    /// failure goes to the caller. With 0, no body is kept.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.edit().replay_limit = bytes;
         self
     }
 
-    /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
-    /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. An auth layer further in keeps nothing of its own beside it.
+    /// The bytes of memory that all requests in flight may keep together. Default 256 MiB. The kept
+    /// copy of a body takes at most twice its length, and counts as at least 8 KiB if it is a
+    /// single frame. An auth layer further in keeps no copy of its own beside it.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
         self.edit().replay_budget = MemoryBudget::new(bytes);
         self
     }
 
-    /// After how many failures in a row a location is left alone, if no other one serves the
-    /// requests that it failed. Default 5: fewer may be chance. 0 is taken as 1.
+    /// The number of failures in a row after which a location is ejected, if no other one serves
+    /// the requests that it failed. Default 5, because fewer may be chance. 0 is taken as 1.
     #[doc(alias = "circuit breaker")]
     #[doc(alias = "outlier detection")]
     #[doc(alias = "consecutive_5xx")]
@@ -109,9 +110,9 @@ impl VertexRetryLayer {
         self
     }
 
-    /// How long a location is left alone, before one request finds out whether it serves again;
-    /// longer, up to ten minutes, if it asked for that. Default 30 s: the quotas of Vertex AI are by
-    /// the minute, and a request in vain every 30 s costs little.
+    /// The time for which a location is ejected before one request probes it. It is longer, up to
+    /// ten minutes, if the location named a longer wait. Default 30 s: the quotas of Vertex AI are
+    /// per minute, and a failed probe every 30 s costs little.
     #[doc(alias = "circuit breaker")]
     #[doc(alias = "outlier detection")]
     #[doc(alias = "base_ejection_time")]

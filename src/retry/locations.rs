@@ -5,16 +5,16 @@ use tokio::time::Instant;
 use super::circuit::{Circuit, CircuitState};
 use crate::{error::ConfigError, route::Upstream};
 
-/// The longest that a location is left alone because it asked for that: ten minutes.
+/// The longest ejection that a location can request with `Retry-After`: ten minutes.
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
-/// Where a request may go, in order: the first location that is not left alone just now, and when
-/// it fails there, the next one. Cheap to clone; clones share what is known of the locations.
+/// The upstreams of a request, in order: the first location that is not ejected, and after a
+/// failure there, the next one. Cheap to clone; clones share the state of the locations.
 ///
-/// Only what is listed is used, `global` too. In the extensions of a request it is what
-/// [`VertexRetry`](super::VertexRetry) follows; [`ModelRoute::locations`] puts it there.
+/// No location outside the list is used, not even `global`. [`VertexRetry`](super::VertexRetry)
+/// follows the list in the extensions of a request; [`ModelRoute::locations`] puts it there.
 ///
-/// See the [module's docs](super#locations) for how one is chosen.
+/// The [module's docs](super#locations) describe how a location is chosen.
 ///
 /// ```
 /// use tower_vertex::{retry::Locations, route::Upstream};
@@ -36,9 +36,9 @@ pub struct Locations {
 }
 
 struct LocationList {
-    /// At least one.
+    /// Never empty.
     candidates: Box<[Candidate]>,
-    /// What the times of the circuits count from.
+    /// The start of the circuits' clock.
     epoch: Instant,
 }
 
@@ -47,7 +47,7 @@ struct Candidate {
     circuit: Circuit,
 }
 
-/// When a location is left alone, and for how long.
+/// When a location is ejected, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ejection {
     pub(super) failure_threshold: u32,
@@ -55,10 +55,10 @@ pub(super) struct Ejection {
 }
 
 impl Locations {
-    /// These upstreams, the preferred one first. All must know the models by the same names.
+    /// A list of these upstreams, the preferred one first. All must use the same names for models.
     ///
     /// # Errors
-    /// When there are none, or two that send to the same URLs.
+    /// The list is empty, or two of them send to the same URLs.
     pub fn new(upstreams: impl IntoIterator<Item = Upstream>) -> Result<Self, ConfigError> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for upstream in upstreams {
@@ -76,12 +76,13 @@ impl Locations {
         Ok(Self { inner: Arc::new(LocationList { candidates, epoch: Instant::now() }) })
     }
 
-    /// `base` at each of these locations, the preferred one first; its own counts only if it is
-    /// among them.
+    /// A list of `base` at each of these locations, the preferred one first. The location of `base`
+    /// itself is used only if it is among them.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and when one is not a location, or `base` has the same URL whatever
-    /// its location: an [`Endpoint`](crate::route::Endpoint) with a host of its own, or a base URL.
+    /// The errors of [`new`](Self::new); a text that is not a location; a `base` whose URL does not
+    /// depend on its location: an [`Endpoint`](crate::route::Endpoint) with a host of its own, or a
+    /// base URL.
     pub fn for_locations<I>(base: &Upstream, locations: I) -> Result<Self, ConfigError>
     where
         I: IntoIterator,
@@ -105,14 +106,14 @@ impl Locations {
         self.inner.candidates.iter().map(|candidate| &candidate.upstream)
     }
 
-    /// The preferred one.
+    /// The preferred upstream.
     pub fn first(&self) -> &Upstream {
         // `new` refuses an empty list.
         &self.inner.candidates[0].upstream
     }
 
-    /// Somewhere that was not `tried` yet: the first candidate that is not left alone; if all are, the
-    /// one whose pause ends first. `None` if a candidate that is not left alone was tried.
+    /// Chooses a candidate that was not `tried` yet: the first one that is not ejected, or, if all
+    /// are, the one whose ejection ends first. `None` if a candidate that is not ejected was tried.
     pub(super) fn choose(&self, tried: &[Tried]) -> Option<Permit> {
         let permit = |index, kind| Some(Permit { locations: self.clone(), index, kind });
         let (mut open_elsewhere, mut soonest) = (true, None);
@@ -141,8 +142,8 @@ impl Locations {
         permit(index, PermitKind::Anyway)
     }
 
-    /// Which of the `tried` to try again, and how long it asked to wait: one that is not left
-    /// alone, with the shortest wait, whose turn was the longest ago.
+    /// Chooses which of the `tried` to try again, and returns the rest of the wait that it named:
+    /// one that is not ejected, with the shortest wait, whose turn was the longest ago.
     pub(super) fn choose_again(&self, tried: &[Tried]) -> Option<(usize, Duration)> {
         let now = Instant::now();
         let key = |tried: &&Tried| {
@@ -155,7 +156,7 @@ impl Locations {
         Some((tried.index, tried.not_before.saturating_duration_since(now)))
     }
 
-    /// To the place at `index`, which [`choose_again`](Self::choose_again) gave.
+    /// A permit for the candidate at `index`, which [`choose_again`](Self::choose_again) returned.
     pub(super) fn enter(&self, index: usize) -> Permit {
         let circuit = &self.inner.candidates[index].circuit;
         let kind = match circuit.state() {
@@ -175,7 +176,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What the log calls it.
+/// The name of an upstream in the log.
 pub(super) fn name(upstream: &Upstream) -> &str {
     upstream.location().map_or(upstream.origin(), |location| location.as_str())
 }
@@ -191,11 +192,11 @@ impl fmt::Debug for Locations {
     }
 }
 
-/// A place where a request failed.
+/// A candidate at which a request failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
     index: usize,
-    /// It asked not to be asked again before.
+    /// The candidate named this as the earliest time of a retry.
     not_before: Instant,
 }
 
@@ -205,8 +206,8 @@ impl Tried {
     }
 }
 
-/// Leave to send one request to one candidate. What comes of it must be told; if it is dropped
-/// instead, nothing is known, and another request may find out.
+/// A permit to send one request to one candidate. Its holder reports the outcome. If it is dropped
+/// instead, the outcome is unknown, and another request may probe.
 #[derive(Debug)]
 pub(super) struct Permit {
     locations: Locations,
@@ -218,9 +219,9 @@ pub(super) struct Permit {
 enum PermitKind {
     /// The circuit is closed.
     Usual,
-    /// The circuit is half-open, and this request finds out.
+    /// The circuit is half-open, and this request probes it.
     Probe,
-    /// It is open, as are all others.
+    /// The circuit is open, and so are all others.
     Anyway,
 }
 
@@ -229,26 +230,26 @@ impl Permit {
         &self.candidate().upstream
     }
 
-    /// It was served here, after it failed at the `tried`, which are left alone from now on.
+    /// Records a success here, after failures at the `tried`, which are ejected from now on.
     pub(super) fn succeeded(mut self, tried: &[Tried], ejection: Ejection) {
         let kind = std::mem::replace(&mut self.kind, PermitKind::Usual);
         let circuit = &self.candidate().circuit;
         if kind == PermitKind::Usual {
             circuit.succeeded();
         } else if circuit.close() {
-            tracing::info!(location = name(self.upstream()), "location serves again");
+            tracing::info!(location = name(self.upstream()), "location recovered");
         }
         for tried in tried.iter().filter(|tried| tried.index != self.index) {
             let Some(left) = self.locations.inner.candidates.get(tried.index) else { continue };
             let asked = tried.not_before.saturating_duration_since(Instant::now());
             if left.circuit.open_if_closed(self.until(asked, ejection)) {
                 let (from, to) = (name(&left.upstream), name(self.upstream()));
-                tracing::warn!(from, to, "another location serves now");
+                tracing::warn!(from, to, "another location is the first choice now");
             }
         }
     }
 
-    /// It failed here, and was asked not to come back for so long.
+    /// Records a failure here; `asked` is the wait that the service named.
     pub(super) fn failed(mut self, asked: Duration, ejection: Ejection) -> Tried {
         let kind = std::mem::replace(&mut self.kind, PermitKind::Usual);
         let circuit = &self.candidate().circuit;
@@ -259,13 +260,9 @@ impl Permit {
         };
         if opened {
             let location = name(self.upstream());
-            tracing::warn!(
-                location,
-                failures = ejection.failure_threshold,
-                "location is left alone"
-            );
+            tracing::warn!(location, failures = ejection.failure_threshold, "location ejected");
         }
-        // A time that cannot be told is as good as one far away.
+        // A time that an `Instant` cannot represent is replaced by one far in the future.
         let now = Instant::now();
         let not_before = now.checked_add(asked).unwrap_or(now + 10 * LONGEST_ASKED);
         Tried { index: self.index, not_before }

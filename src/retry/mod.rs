@@ -1,63 +1,66 @@
-//! What failed for the moment → the same request again, later or elsewhere.
+//! Retries requests that failed temporarily, later or at another location.
 //!
-//! [`VertexRetryLayer`] sends a request again, with its whole body, after a status that may pass
-//! (408, 429, 500, 502, 503, 504) and after a connection that failed before there was an answer. It
-//! decides by the head of an answer, so nothing is retried once a byte of a body has gone to the
-//! caller. It changes nothing else: when it sends nothing again, the failure goes to the caller
-//! untouched, and [`Attempts`] in its extensions say why.
+//! [`VertexRetryLayer`] sends a request again, with its whole body, after a status that may be
+//! temporary (408, 429, 500, 502, 503, 504) and after a connection that failed before a response.
+//! It decides by the headers of a response, so nothing is retried once a byte of a body has gone to
+//! the caller. It changes nothing else: a failure that is not retried goes to the caller unchanged,
+//! and [`Attempts`] in its extensions give the reason.
 //!
-//! # When
+//! # When a retry is sent
 //!
-//! Not before the service says, in `Retry-After`; a `RetryInfo` of Google's becomes one in
-//! [`VertexErrorLayer`](crate::openai_error::VertexErrorLayer), so this layer belongs outside that
-//! one. Never sooner than the [base delay](VertexRetryLayer::base_delay), and at a random time of a
-//! span that doubles, so that clients which failed together do not come back together. If the
-//! service asks for more than the [longest delay](VertexRetryLayer::max_delay), its answer goes to
-//! the caller at once: to come earlier would be in vain, and the caller may know better what to do
-//! with the time.
+//! A retry is never sent before the time that the service names in `Retry-After`. A `RetryInfo` of
+//! Google's becomes that header in [`VertexErrorLayer`](crate::openai_error::VertexErrorLayer), so
+//! this layer belongs outside that one. A retry is also never sent sooner than the
+//! [base delay](VertexRetryLayer::base_delay). A random part of a span that doubles each time is
+//! added, so that clients that failed together do not return together. If the service names a
+//! longer wait than the [longest delay](VertexRetryLayer::max_delay), its response goes to the
+//! caller at once: an earlier retry would be in vain, and the caller may have a better use for the
+//! time.
 //!
-//! Not more often than the [retry budget](VertexRetryLayer::retry_budget) has: an outage is
-//! answered by few retries, not by three times the load.
+//! The [retry budget](VertexRetryLayer::retry_budget) limits the number of retries, so that an
+//! outage causes few retries and not three times the load.
 //!
-//! A connection that failed may have done so after the service had done its work: the request is
-//! then served, and paid for, twice.
+//! A connection may fail after the service has done its work. The request is then served, and paid
+//! for, twice.
 //!
-//! Errors of this crate are not retried: they are refusals that stay, or, for a token that cannot
-//! be fetched, have a back-off of their own. Nor is a request whose body was not kept, because it is
-//! [too long](VertexRetryLayer::replay_limit).
+//! Errors of this crate are not retried. They are permanent refusals; only the failure to fetch a
+//! token is not, and the token cache has a back-off of its own. A request whose body was not kept,
+//! because it is [too long](VertexRetryLayer::replay_limit), is not retried either.
 //!
 //! # Locations
 //!
-//! Where a request goes is the [`Upstream`](crate::route::Upstream) in its extensions, or the
-//! routing layer's, and a retry goes there too. With [`Locations`] in its extensions it goes to
-//! the first one of their list. If it fails there, it goes to the next one at once, without a wait;
-//! that counts as an attempt and takes from the budget, like any retry. Only when none is left to
-//! try, it waits, and goes back to the one that asked for the shortest wait.
+//! A request goes to the [`Upstream`](crate::route::Upstream) in its extensions, or else to the
+//! routing layer's, and so does its retry. With [`Locations`] in its extensions, a request goes to
+//! the first one of their list. If it fails there, it goes to the next one at once, without a wait.
+//! This counts as an attempt and uses the budget, like any retry. Once it has failed at all of
+//! them, it waits, and returns to the location that named the shortest wait.
 //!
 //! Each location has a circuit:
 //!
 //! | circuit | requests | becomes |
 //! |---|---|---|
-//! | closed | go there | open when another location serves a request that failed here, or after [some failures](VertexRetryLayer::failure_threshold) in a row |
-//! | open | go to the next in the list | half-open after [the ejection time](VertexRetryLayer::ejection_time), or later if the location asked for that |
-//! | half-open | one goes there, the others to the next | closed if that one succeeds, open if it fails |
+//! | closed | go to the location | open when another location serves a request that failed here, or after [some failures](VertexRetryLayer::failure_threshold) in a row |
+//! | open | go to the next in the list | half-open after [the ejection time](VertexRetryLayer::ejection_time), or later if the location named a longer wait |
+//! | half-open | one goes to the location, the others to the next | closed if that one succeeds, open if it fails |
 //!
-//! So the location that served last stays the first choice, and the way back is tried by one
-//! request for each pause: if that succeeds, the list counts again from its top. If that one fails,
-//! it is served by the next location like any other. When all are open, the one whose pause ends
-//! first is asked all the same: this layer never refuses a request.
+//! So the location that served last stays the first choice, and after each ejection time one
+//! request probes the earlier one. If the probe succeeds, that location is the first choice again.
+//! If it fails, the next location serves the probe like any other request. When all circuits are
+//! open, the request still goes to the location whose ejection ends first: this layer never refuses
+//! a request.
 //!
-//! A failure is what is retried. Any other status of 400 and above says nothing about a location, nor does
-//! a request whose body broke off.
-//! What is known is shared by the clones of a `Locations`, and by nobody else: each entry of a
-//! [`ModelTable`](crate::model::ModelTable) has its own, because each model has its own quota.
+//! A failure is a result that is retried. Any other status of 400 and above leaves the circuit
+//! unchanged, and so does a request whose body failed midway.
+//! The clones of a `Locations` share the state of their circuits; nothing else does. Each entry of
+//! a [`ModelTable`](crate::model::ModelTable) has its own, because each model has its own quota.
 //! Without a table, tower-http's `AddExtensionLayer` gives one list to all requests.
 //!
-//! # What the log says
+//! # Logs
 //!
-//! `DEBUG` each attempt, `INFO` a retry or why there was none, `WARN` a failover, a location that is
-//! left alone, `INFO` one that serves again. Never a body, a header or a URL, unless the text of an error
-//! of the client has one; those of this crate's [clients](crate::http_client) have none.
+//! Each attempt is logged at `DEBUG`, a retry or the reason against one at `INFO`, a failover and
+//! the ejection of a location at `WARN`, and its recovery at `INFO`. The log never contains a body,
+//! a header or a URL, unless the text of an error of the client contains one; the errors of this
+//! crate's [clients](crate::http_client) contain none.
 //!
 //! # Example
 //!
@@ -93,7 +96,7 @@
 //! assert_eq!(answer.status(), 200);
 //! assert_eq!(answer.extensions().get::<Attempts>().unwrap().count(), 2);
 //!
-//! // From now on the other one is the first choice.
+//! // From now on, the other location is the first choice.
 //! let answer = vertex.ready().await?.call(ask().body("{}".to_owned())?).await?;
 //! assert_eq!(answer.status(), 200);
 //! assert!(answer.extensions().get::<Attempts>().is_none());

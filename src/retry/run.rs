@@ -1,4 +1,4 @@
-//! [`Run`]: what becomes of a request, from its first attempt to its last.
+//! [`Run`]: a request from its first attempt to its last.
 
 use std::{fmt, ops::ControlFlow, sync::Arc, task::Context, time::Duration};
 
@@ -19,20 +19,20 @@ use crate::{
     route::Upstream,
 };
 
-/// What there is to know of a request, from its first attempt to its last.
+/// The state of a request from its first attempt to its last.
 pub(super) struct Run<S, B> {
     settings: Arc<RetrySettings>,
     locations: Option<Locations>,
-    /// The request's own, or made at the first failure.
+    /// The request's own list, or one that is made at the first failure.
     attempts: Option<Attempts>,
     made: u32,
     waits: u32,
     tried: Vec<Tried>,
-    /// Of the attempt in flight.
+    /// The permit of the attempt in flight.
     permit: Option<Permit>,
-    /// Of the body in every attempt; looked at only where a permit is at stake.
+    /// Records an error of the body in any attempt. It is checked only if there is a permit.
     broken: Option<Broken>,
-    /// What the next attempt is made of, if there can be one.
+    /// The request and the service for the next attempt, if there can be one.
     kept: Option<SavedRequest<S, B>>,
     pub(super) next: Option<Next<S, B>>,
 }
@@ -43,19 +43,19 @@ struct SavedRequest<S, B> {
     recording: Recording<B>,
 }
 
-/// The next attempt, which has been decided on.
+/// The next attempt, as it was planned.
 pub(super) struct Next<S, B> {
     pub(super) service: S,
     request: Request<ReplayBody<B>>,
-    /// For the attempt after it, if there can be one.
+    /// The request for the attempt after it, if there can be one.
     kept: Option<(SavedHead, Recording<B>)>,
     target: Target,
 }
 
 enum Target {
-    /// To the same upstream as before, or to the place at an index, after a wait.
+    /// The same upstream as before, or the candidate at an index, after a wait.
     Again(Option<usize>, Duration),
-    /// To another place, at once.
+    /// Another candidate, at once.
     Failover(Permit),
 }
 
@@ -127,7 +127,7 @@ where
         if let Some(permit) = &self.permit {
             request.extensions_mut().insert(permit.upstream().clone());
         }
-        // What an auth layer further in would keep is kept here already.
+        // An auth layer further in needs no copy of its own: it can rewind this one.
         if let Some(rewind) = self.kept.as_ref().and_then(|kept| kept.recording.rewind()) {
             request.extensions_mut().insert(rewind);
         }
@@ -138,8 +138,8 @@ where
         service.call(request)
     }
 
-    /// After an answer or an error: what the caller gets, or how long to wait before the next
-    /// attempt.
+    /// Decides after a response or an error: returns the result for the caller, or the wait before
+    /// the next attempt.
     pub(super) fn settle<R: Body>(
         &mut self,
         result: Result<Response<R>, BoxError>,
@@ -166,14 +166,14 @@ where
         if self.attempts.is_none() {
             let attempts = Attempts::new();
             let sent = self.kept.as_ref().map(|kept| kept.head.extensions());
-            // Where nothing was kept, the routing layer says where it went.
+            // If nothing was kept, the routing layer reports the upstream in the response.
             let sent = sent.or(result.as_ref().ok().map(Response::extensions));
             let upstream = permit.as_ref().map(Permit::upstream);
             attempts.begin(upstream.or(sent.and_then(|sent| sent.get())), Duration::ZERO);
             self.attempts = Some(attempts);
         }
         let from = permit.as_ref().map(|permit| name(permit.upstream()).to_owned());
-        // The place has nothing to do with an upload that broke off.
+        // An upload that failed midway is no failure of the location.
         let is_broken = self.broken.as_ref().is_some_and(Broken::is_set);
         if let Some(permit) = permit.filter(|_| !is_broken) {
             let tried = permit.failed(asked, ejection);
@@ -211,8 +211,9 @@ where
         }
     }
 
-    /// The next attempt, or why there is none. All that can be known is decided before the answer
-    /// that failed is let go; the budget is asked last, so that it pays for what is sent alone.
+    /// The next attempt, or the reason why there is none. Everything that can be known is decided
+    /// before the failed response is dropped. The budget comes last, so that only retries that are
+    /// sent use it.
     fn plan(&mut self, asked: Duration) -> Result<Next<S, B>, GaveUp> {
         let settings = &self.settings;
         if self.made >= settings.max_attempts {
@@ -228,7 +229,7 @@ where
                 let (index, asked) = place.map_or((None, asked), |(i, asked)| (Some(i), asked));
                 let wait = settings.backoff.wait(self.waits, asked, fastrand::f64());
                 let wait = wait.ok_or(GaveUp::WaitTooLong(asked))?;
-                // Tokio's timer panics without one.
+                // Tokio's timer panics outside a runtime.
                 Handle::try_current().map_err(|_| GaveUp::NoRuntime)?;
                 Target::Again(index, wait)
             }
@@ -238,7 +239,7 @@ where
         }
         let is_last = self.made + 1 >= settings.max_attempts;
         let request = head.clone().into_request(()).ok_or(GaveUp::NotReplayable)?;
-        // From here on the body of the attempt before has ended.
+        // From here on, the body of the previous attempt has ended.
         let (body, kept) = if is_last {
             recording.replay().map(|body| (body, None))
         } else {
@@ -270,7 +271,7 @@ where
         Some(self.call(&mut service, request, waited))
     }
 
-    /// The next attempt cannot be made: its service has failed before.
+    /// Gives up, because the service for the next attempt failed before it was ready.
     pub(super) fn not_ready(&mut self, error: BoxError) -> BoxError {
         let why = GaveUp::NotReady;
         tracing::info!(attempts = self.made, reason = %error, ?why, "not sent again");
@@ -286,7 +287,7 @@ where
         mut result: Result<Response<R>, BoxError>,
         outcome: AttemptOutcome,
     ) -> Result<Response<R>, BoxError> {
-        // What could have been sent again is not needed any more.
+        // The copy for a retry is no longer needed.
         self.kept = None;
         if let Some(attempts) = self.attempts.take() {
             match &result {
@@ -312,8 +313,8 @@ fn outcome<R>(result: &Result<Response<R>, BoxError>) -> AttemptOutcome {
         .map_or(AttemptOutcome::Failed, |response| AttemptOutcome::Response(response.status()))
 }
 
-/// Whether the same request may succeed a little later, or elsewhere. Our own errors are refusals
-/// that stay; the token cache, whose error one of them is, has a back-off of its own.
+/// Whether the same request may succeed a little later, or elsewhere. Our own errors are permanent
+/// refusals; the token cache, whose error one of them is, has a back-off of its own.
 fn is_retryable<R>(result: &Result<Response<R>, BoxError>) -> bool {
     match result {
         Ok(response) => matches!(response.status().as_u16(), 408 | 429 | 500 | 502 | 503 | 504),
@@ -325,7 +326,7 @@ fn is_success(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
-/// A failure in the log: its status, or the error.
+/// A failure for the log: its status, or the error.
 struct FailureReason<'a, R>(&'a Result<Response<R>, BoxError>);
 
 impl<R> fmt::Display for FailureReason<'_, R> {

@@ -15,11 +15,11 @@ use crate::{
     replay::ReplayBody,
 };
 
-/// Sends again what failed for the moment. Made by
-/// [`VertexRetryLayer`](super::VertexRetryLayer). See the [module's docs](super).
+/// Retries requests that failed temporarily. [`VertexRetryLayer`](super::VertexRetryLayer)
+/// makes it. See the [module's docs](super).
 ///
 /// The inner service takes a [`ReplayBody`]. A clone of it is kept for the retry of each request,
-/// so it should be cheap to clone, as HTTP clients are. Its errors are passed on unchanged.
+/// so it should be cheap to clone, as HTTP clients are. Its errors are returned unchanged.
 #[doc(alias = "failover")]
 #[doc(alias = "circuit breaker")]
 #[doc(alias = "backoff")]
@@ -31,7 +31,7 @@ pub struct VertexRetry<S> {
 }
 
 impl<S> VertexRetry<S> {
-    /// With the default settings of [`VertexRetryLayer`](super::VertexRetryLayer), and budgets of
+    /// Uses the default settings of [`VertexRetryLayer`](super::VertexRetryLayer), and budgets of
     /// its own.
     pub fn new(inner: S) -> Self {
         Self::with(inner, Arc::default())
@@ -64,7 +64,7 @@ where
         if let Err(error) = self.order.check() {
             return ResponseFuture::failed(error);
         }
-        // The service that is ready is used in place; the future keeps an unready clone.
+        // The service that is ready is called in place; the future keeps an unready clone.
         ResponseFuture::send(&mut self.inner, &self.settings, request)
     }
 }

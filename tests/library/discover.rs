@@ -144,7 +144,7 @@ async fn an_endpoint_is_found_by_its_id_and_by_its_name() {
     let error = endpoints.find("display-name:twice").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"2 endpoints are "display-name:twice"; give the id of one: "81", "82""#
+        r#"2 endpoints are "display-name:twice"; use one of their ids: "81", "82""#
     );
     let error = endpoints.find("display-name:my").await.unwrap_err();
     let DiscoverError::NotFound { present, .. } = &error else { panic!("{error}") };
@@ -249,7 +249,10 @@ async fn errors_have_googles_status_and_message() {
     }
     fail(&vertex, ApiFault { shape: Some(ErrorShape::Html), ..ApiFault::new(404) });
     let error = endpoints.get("1").await.unwrap_err();
-    assert_eq!(error.to_string(), "404 Not Found: no Vertex AI is there: look at the location");
+    assert_eq!(
+        error.to_string(),
+        "404 Not Found: there is no Vertex AI at this host: check the location"
+    );
 
     // An id that does not exist: the error lists the existing ones.
     fail(&vertex, ApiFault { times: Some(1), ..ApiFault::new(404) });

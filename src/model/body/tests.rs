@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// Is not copied, and two of them are not joined.
+/// The size from which a piece is not copied and two pieces are not joined.
 const LARGE: usize = 32 << 10;
 
 fn gathered(pieces: &[&[u8]]) -> Gathering {
@@ -25,7 +25,7 @@ fn text(whole: Whole) -> Vec<u8> {
     text
 }
 
-/// As the scanner and the splice change it, in `pieces`.
+/// The text in `pieces` after the scanner and the splice have renamed its model.
 fn renamed(pieces: &[&[u8]], new: &str) -> Vec<u8> {
     let (whole, Read { model, .. }) = gathered(pieces).finish().unwrap();
     let new = Bytes::from(Value::from(new).to_string());
@@ -33,7 +33,7 @@ fn renamed(pieces: &[&[u8]], new: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_name_is_replaced_wherever_the_chunks_are_cut() {
+fn a_name_is_replaced_regardless_of_the_chunk_boundaries() {
     let old = br#"{"model":"a\u0062c" ,"b":[{"model":"abc"}],"model":"abc"}"#;
     for new in ["x", "a much longer name\n", ""] {
         let json = Value::from(new);
@@ -50,9 +50,9 @@ fn a_name_is_replaced_wherever_the_chunks_are_cut() {
 }
 
 #[test]
-fn splices_touch_each_other_the_start_and_the_end() {
+fn adjacent_splices_at_the_start_and_the_end_are_replaced() {
     for cuts in 0_u32..1 << 8 {
-        // Every way to cut nine bytes, without the merging of small pieces.
+        // Every split of nine bytes, without the merging of small pieces.
         let mut pieces = vec![Vec::new()];
         for (at, byte) in b"aaabbbcdd".iter().enumerate() {
             pieces.last_mut().unwrap().push(*byte);
@@ -160,7 +160,7 @@ fn a_body_is_as_thread_safe_as_the_one_within() {
     check::<ModelBody<String>>();
 }
 
-/// `text` as a JSON string, each character written as the next of `how` says.
+/// `text` as a JSON string, with each character written in the style of the next number in `how`.
 fn written(text: &str, how: &[u8]) -> String {
     let mut json = String::from('"');
     for (at, character) in text.chars().enumerate() {
@@ -219,7 +219,7 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Every byte around the names stays, whatever is around them, however it is written and cut.
+    /// Every other byte stays the same, regardless of its content, its spelling and the chunks.
     #[test]
     fn only_the_name_changes(
         name in prop_oneof!["[a-z/.-]{0,20}", any::<String>()],
@@ -229,7 +229,7 @@ proptest! {
         spaces in prop::collection::vec(space(), 8),
         cuts in prop::collection::vec(any::<Index>(), 0..6),
     ) {
-        // Members of the object: what stands before the value, the value if it is not the name.
+        // Members of the object: the text before the value, and the value unless it is the name.
         let mut members: Vec<(String, Option<String>)> = others
             .into_iter()
             .filter(|(key, _)| {

@@ -1,9 +1,9 @@
-//! RFC 8259: what may come next, and in what it stands.
+//! The grammar of RFC 8259: the state of a scan, and the levels around it.
 
-/// How deep arrays and objects may nest; the parsers of Google's front end stop at 100.
+/// The maximum nesting of arrays and objects. The parsers of Google's front end stop at 100.
 pub(super) const DEEPEST: usize = 1024;
 
-/// What may come next.
+/// The token that may come next.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum State {
     Value,
@@ -13,18 +13,18 @@ pub(super) enum State {
     FirstKey,
     Key,
     Colon,
-    /// After a value: a comma, or the end of what the value is in.
+    /// After a value: a comma, or the end of the array or object.
     After,
     /// Within a string.
     Text,
     /// After a backslash.
     Escape,
-    /// Within `\u` and four digits: how many digits are to come, and the value of those before.
+    /// Within `\u` and four digits: the number of missing digits, and the value of the others.
     Unicode(u8, u16),
     Number(Number),
-    /// Within `true`, `false` or `null`: how many bytes of it were there.
+    /// Within `true`, `false` or `null`: the number of bytes of it that were read.
     Literal(Literal, u8),
-    /// This is not JSON that everybody reads alike.
+    /// The text is not JSON that every parser reads alike.
     Broken,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Number {
 }
 
 impl Literal {
-    /// The state after the next byte, when `length` of them were there.
+    /// The state after the next byte, when `length` bytes were read.
     #[inline]
     pub(super) fn next(self, length: u8, byte: u8) -> Option<State> {
         let text: &[u8] = match self {
@@ -92,7 +92,7 @@ pub(super) enum Level {
     Object,
 }
 
-/// The arrays and objects around, a bit for each: no text makes it allocate.
+/// The arrays and objects around the position, a bit for each, so that no text makes it allocate.
 #[derive(Debug)]
 pub(super) struct Levels {
     pub(super) depth: usize,

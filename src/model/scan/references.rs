@@ -1,40 +1,40 @@
-//! Whether a request refers to what an earlier one has stored: a response or a conversation, or an item
-//! of one.
+//! Detects whether a request refers to something that an earlier one has stored: a response, a
+//! conversation, or an item of one.
 //!
-//! `previous_response_id` and `conversation` do at the top level, and so does an item of `input` of the
-//! type `item_reference`, or with an `id` and without a type and a role, which is the same to OpenAI. A
-//! type or a role that is empty, or no text at all, is none. Keys count in any case and with or without
-//! underscores, since some parsers take them so; each of them counts, however often it is there.
-
-/// Where items of `input` stand: in an array within the object. Google's parsers take a single one
-/// without the array, too.
+//! `previous_response_id` and `conversation` at the top level are references. An item of `input` is
+//! one if its type is `item_reference`, or if it has an `id` and neither a type nor a role, which
+//! OpenAI treats the same way. A type or a role that is empty, or is not text, is treated as
+//! missing. Keys match in any case and with or without underscores, since some parsers accept
+//! them so. If a key occurs several times, each of them is checked.
+/// The depth of the keys of an item of `input`, in an array within the object. Google's parsers
+/// accept a single item without the array, too.
 const ITEM: usize = 3;
 const ONLY_ITEM: usize = 2;
 
-/// What was seen so far.
+/// The state of the search.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     found: bool,
-    /// The value of such a key comes next: any but `null` refers to something.
+    /// The value of such a key comes next. Any value but `null` is a reference.
     reference_next: bool,
     in_input: bool,
     /// The value of `input` comes next.
     input_next: bool,
-    /// It is an object.
+    /// The value of `input` is an object.
     is_only_item: bool,
     item: Item,
     /// The value of this key of an item comes next.
     next: Option<ItemKey>,
 }
 
-/// What an item of `input` has.
+/// The keys that were found in an item of `input`.
 #[derive(Debug, Default)]
 struct Item {
     id: bool,
-    /// A `role` that is text, and one that is not or is empty.
+    /// There is a `role` that is text, and there is one that is not text or is empty.
     roled: bool,
     unroled: bool,
-    /// The same of a `type`.
+    /// The same for `type`.
     typed: bool,
     untyped: bool,
 }
@@ -46,7 +46,7 @@ enum ItemKey {
     Role,
 }
 
-/// A value of an item that is text to look at.
+/// A value of an item whose text is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ItemText {
     Type,
@@ -58,19 +58,19 @@ impl Search {
         self.found
     }
 
-    /// A key at the top level.
+    /// Reads a key at the top level.
     pub(super) fn key(&mut self, key: &str) {
         self.reference_next = is(key, "previousresponseid") || is(key, "conversation");
         self.in_input = is(key, "input");
         self.input_next = self.in_input;
     }
 
-    /// Whether keys at this depth are an item's.
+    /// Whether keys at this depth belong to an item.
     pub(super) fn looks_at(&self, depth: usize) -> bool {
         self.in_input && depth == if self.is_only_item { ONLY_ITEM } else { ITEM }
     }
 
-    /// A key of an item.
+    /// Reads a key of an item.
     pub(super) fn item_key(&mut self, key: &str) {
         self.next = match key {
             key if is(key, "id") => Some(ItemKey::Id),
@@ -80,7 +80,7 @@ impl Search {
         };
     }
 
-    /// The first byte of a value. What it is, if that is a text of an item to look at.
+    /// Reads the first byte of a value. Returns its kind, if it is text of an item to check.
     pub(super) fn value(&mut self, byte: u8) -> Option<ItemText> {
         self.found |= std::mem::take(&mut self.reference_next) && byte != b'n';
         if std::mem::take(&mut self.input_next) {
@@ -105,7 +105,7 @@ impl Search {
         }
     }
 
-    /// The type or the role of an item.
+    /// Reads the type or the role of an item.
     pub(super) fn item_text(&mut self, what: ItemText, text: &str) {
         match what {
             ItemText::Type => {
@@ -116,7 +116,7 @@ impl Search {
         }
     }
 
-    /// An object ends that is so deep.
+    /// Ends an object at this depth.
     pub(super) fn end_of_object(&mut self, depth: usize) {
         if self.looks_at(depth) {
             let Item { id, roled, unroled, typed, untyped } = std::mem::take(&mut self.item);
@@ -125,7 +125,7 @@ impl Search {
     }
 }
 
-/// Whether this is the name, whatever its case and its underscores.
+/// Whether the text is this name, regardless of case and underscores.
 fn is(text: &str, name: &str) -> bool {
     let letters = text.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase());
     letters.eq(name.bytes())
@@ -135,7 +135,7 @@ fn is(text: &str, name: &str) -> bool {
 mod tests {
     use super::super::Scanner;
 
-    /// In one piece, and byte by byte.
+    /// Scans the text in one piece, and again byte by byte.
     fn refers(text: &str) -> Option<bool> {
         let mut whole = Scanner::new();
         whole.feed(text.as_bytes());
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_refers_to_nothing_is_not_taken_for_a_reference() {
+    fn a_body_without_references_has_none() {
         for text in [
             "{}",
             "[]",

@@ -11,7 +11,7 @@ fn scan(pieces: impl IntoIterator<Item: AsRef<[u8]>>) -> Found {
     scanner.finish()
 }
 
-/// The name, and the text at each place where it was found.
+/// The name, and the text of each value of `model`.
 fn found(text: &[u8]) -> Result<Option<(String, Vec<String>)>, ModelError> {
     scan([text]).map(|model| {
         model.map(|Model { name, spans }| {
@@ -21,7 +21,7 @@ fn found(text: &[u8]) -> Result<Option<(String, Vec<String>)>, ModelError> {
     })
 }
 
-/// Bodies that have one name, with it and how it is written.
+/// Bodies with one name, with the name and its spellings.
 fn readable() -> Vec<(Vec<u8>, &'static str, Vec<&'static str>)> {
     let case = |text: &str, name, raw: &[&'static str]| (text.into(), name, raw.to_vec());
     vec![
@@ -48,7 +48,7 @@ fn readable() -> Vec<(Vec<u8>, &'static str, Vec<&'static str>)> {
             "a",
             &[r#""a""#],
         ),
-        // Other keys, however alike.
+        // Other keys, even similar ones.
         case(r#"{"models":"x","mode":"x","model ":"x","":"x","model":"a"}"#, "a", &[r#""a""#]),
     ]
 }
@@ -89,7 +89,7 @@ fn refused() -> Vec<(String, ModelError)> {
     ]
 }
 
-/// Bodies that some parser may take, or take in another way.
+/// Bodies that some parsers accept, or read in another way.
 fn unreadable() -> Vec<Vec<u8>> {
     let mut texts: Vec<Vec<u8>> = [
         "",
@@ -170,7 +170,7 @@ fn unreadable() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_name_is_found_and_decoded_where_json_has_it() {
+fn a_name_is_found_and_decoded_anywhere_in_the_object() {
     for (text, name, raw) in readable() {
         let raw = raw.into_iter().map(str::to_owned).collect();
         assert_eq!(found(&text), Ok(Some((name.to_owned(), raw))), "{}", text.escape_ascii());
@@ -185,32 +185,32 @@ fn a_name_is_found_and_decoded_where_json_has_it() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn a_body_without_a_name_has_none() {
     for text in NAMELESS {
         assert_eq!(scan([text]), Ok(None), "{text}");
     }
 }
 
 #[test]
-fn what_cannot_be_one_name_is_refused() {
+fn a_body_without_exactly_one_name_is_refused() {
     for (text, error) in refused() {
         assert_eq!(scan([&text]), Err(error), "{text}");
     }
 }
 
 #[test]
-fn what_is_not_strictly_json_has_no_name_and_no_error() {
+fn a_body_that_is_not_strictly_json_has_no_name_and_no_error() {
     for text in unreadable() {
         let shown = text.escape_ascii().to_string();
         assert_eq!(scan([&text]), Ok(None), "{shown}");
-        // Nor if it is refused as long as it is JSON.
+        // The same goes for a text that would be refused if it were JSON.
         let twice = [&b"{\"model\":1,"[..], text.strip_prefix(b"{").unwrap_or(b"?")].concat();
         assert_eq!(scan([twice]), Ok(None), "{shown}");
     }
 }
 
 #[test]
-fn the_chunks_make_no_difference() {
+fn the_chunks_do_not_change_the_result() {
     let mut texts: Vec<_> = readable().into_iter().map(|(text, ..)| text).collect();
     texts.extend(NAMELESS.map(|text| text.as_bytes().to_vec()));
     texts.extend(refused().into_iter().map(|(text, _)| text.into_bytes()));
@@ -228,15 +228,15 @@ fn the_chunks_make_no_difference() {
 }
 
 #[test]
-fn places_beyond_the_first_block_are_right() {
+fn positions_beyond_the_first_block_are_right() {
     for padding in [BLOCK - 20, BLOCK - 8, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK] {
         let text = format!(r#"{{"b":"{}","model":"a\u0062"}}"#, "x".repeat(padding));
         assert_eq!(found(text.as_bytes()), Ok(Some(("ab".into(), vec![r#""a\u0062""#.into()]))));
     }
 }
 
-/// What `serde_json` makes of a text, unless it refuses what is JSON all the same: numbers that it
-/// cannot hold and halves of surrogate pairs.
+/// The value that `serde_json` reads. `None` for texts that it refuses although they are JSON:
+/// numbers that it cannot hold and halves of surrogate pairs.
 fn by_serde(text: &[u8]) -> Option<Option<Value>> {
     match serde_json::from_slice(text) {
         Ok(value) => Some(Some(value)),
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_looks_like_json_is_read_as_serde_json_reads_it(
+    fn a_text_like_json_is_read_as_serde_json_reads_it(
         tokens in prop::collection::vec(prop::sample::select(vec![
             "{", "}", "[", "]", ",", ":", "\"", "\\", " ", "\n", "\"model\"", "\"Model\"", "\"a\"",
             "\"mod\\u0065l\"", "\"model\":\"a\"", "\"model\":", "\"b\":", "null", "true", "1", "-0.5e3",

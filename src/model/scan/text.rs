@@ -1,11 +1,11 @@
-//! Strings: the bytes that need no look, UTF-8 across chunks, and decoded text.
+//! Strings: bytes that need no decoding, UTF-8 across chunks, and decoded text.
 
 use super::LONGEST_NAME;
 
-/// Bytes that are looked at together once a string has proved to be longer than that.
+/// The number of bytes that are checked together in a string that is at least this long.
 const BLOCK: usize = 64;
 
-/// How many bytes at the start of `bytes` are part of a string as they are: no quotation mark, no
+/// The number of bytes at the start of `bytes` that need no decoding: no quotation mark, no
 /// backslash, no control character.
 pub(super) fn plain(bytes: &[u8]) -> usize {
     let start = &bytes[..bytes.len().min(BLOCK)];
@@ -23,15 +23,15 @@ pub(super) fn plain(bytes: &[u8]) -> usize {
     length + plain_words(&bytes[length..])
 }
 
-/// The same by words of 8 bytes, which suits short strings.
+/// The same as [`plain`], by words of 8 bytes, which suits short strings.
 fn plain_words(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        // The high bit of each byte below `n`, for `n` up to 128; that of the bytes behind the
-        // first one may be wrong, for what it borrowed.
+        // The high bit of each byte below `n`, for `n` up to 128. The bits after the first such
+        // byte may be wrong, because of a borrow.
         let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
         let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
         let special = below(word, 0x20) | equal(b'"') | equal(b'\\');
@@ -50,13 +50,13 @@ fn is_special(byte: u8) -> bool {
 /// Checks that pieces of a text are UTF-8 together.
 #[derive(Debug, Default)]
 pub(super) struct Utf8 {
-    /// The first bytes of a character whose last ones are to come.
+    /// The first bytes of a character whose last bytes are still missing.
     begun: [u8; 4],
     length: usize,
 }
 
 impl Utf8 {
-    /// Whether the text is good so far.
+    /// Whether the text is valid so far.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> bool {
         while self.length > 0 {
             let Some((first, rest)) = bytes.split_first() else { return true };
@@ -80,18 +80,18 @@ impl Utf8 {
     }
 }
 
-/// The decoded text of a string, as far as it may matter.
+/// The decoded text of a string, up to the length that matters.
 #[derive(Debug, Default)]
 pub(super) struct Captured {
     text: Vec<u8>,
     too_long: bool,
-    /// The first half of a surrogate pair, whose second must follow.
+    /// The first half of a surrogate pair, whose second half must follow.
     half: Option<u16>,
-    /// A half without the other.
+    /// The string has one half of a pair without the other.
     unpaired: bool,
 }
 
-/// A string with half a surrogate pair.
+/// The error for a string with half a surrogate pair.
 #[derive(Debug)]
 pub(super) struct Unpaired;
 
@@ -101,7 +101,7 @@ impl Captured {
         (self.too_long, self.half, self.unpaired) = (false, None, false);
     }
 
-    /// Text without escapes, or what one stands for.
+    /// Appends text without escapes, or the character that an escape stands for.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.unpaired |= self.half.take().is_some();
         if self.text.len() + bytes.len() > LONGEST_NAME {
@@ -111,7 +111,7 @@ impl Captured {
         }
     }
 
-    /// A `\u` and four digits.
+    /// Appends the unit of a `\u` and its four digits.
     pub(super) fn push_unit(&mut self, unit: u16) {
         let units = [self.half.unwrap_or(unit), unit];
         if self.half.is_none() && matches!(unit, 0xd800..0xdc00) {
@@ -126,7 +126,7 @@ impl Captured {
         }
     }
 
-    /// All of it; `None` if it was too long to keep.
+    /// The whole text; `None` if it was too long to keep.
     pub(super) fn text(&self) -> Result<Option<&str>, Unpaired> {
         if self.unpaired || self.half.is_some() {
             return Err(Unpaired);
@@ -134,7 +134,7 @@ impl Captured {
         if self.too_long {
             return Ok(None);
         }
-        // The text around it was checked, and escapes stand for characters.
+        // The bytes come from text that was checked, or from escapes for whole characters.
         std::str::from_utf8(&self.text).map(Some).map_err(|_| Unpaired)
     }
 }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn utf8_is_judged_alike_however_it_is_cut() {
+    fn utf8_is_judged_alike_regardless_of_the_chunks() {
         for (text, good) in [
             (&b"abc"[..], true),
             ("a\u{e9}\u{20ac}\u{1f600}z".as_bytes(), true),

@@ -15,7 +15,7 @@ fn at(url: &str) -> Upstream {
     Upstream::builder().endpoint(endpoint).build().unwrap()
 }
 
-/// The upstream and the name that `asked` is sent with.
+/// The upstream and the name to which a request for `asked` is sent.
 fn sent(table: &ModelTable, asked: &str) -> (Upstream, String) {
     let (mut extensions, mut headers) = (Extensions::new(), HeaderMap::new());
     let name = table.apply(asked, &mut extensions, &mut headers);
@@ -64,7 +64,7 @@ fn only_an_endpoint_named_openapi_has_publishers() {
 }
 
 #[test]
-fn an_exact_entry_goes_before_the_longest_prefix_and_that_before_the_order() {
+fn an_exact_entry_precedes_the_longest_prefix_which_precedes_the_order() {
     let to = |name: &str| ModelRoute::new().model(format!("to/{name}"));
     let table = ModelTable::builder(base())
         .route("*", to("any"))
@@ -94,7 +94,7 @@ fn an_exact_entry_goes_before_the_longest_prefix_and_that_before_the_order() {
 }
 
 #[test]
-fn an_entry_changes_what_it_names_and_nothing_else() {
+fn an_entry_changes_only_the_settings_that_the_entry_names() {
     let url = |location: &str, version: &str, endpoint: &str| {
         let host = if location == "global" { "" } else { &format!("{location}-") };
         format!(
@@ -163,7 +163,7 @@ fn an_upstream_of_the_request_stays_unless_the_entry_leads_elsewhere() {
 }
 
 #[test]
-fn a_list_of_locations_goes_along_and_its_first_one_is_the_upstream() {
+fn a_list_of_locations_goes_into_the_extensions_and_its_first_one_is_the_upstream() {
     let list = ["us-central1", "us-east4"];
     let table = ModelTable::builder(base())
         .route("listed", ModelRoute::new().locations(list).api_version(ApiVersion::V1Beta1))
@@ -189,9 +189,9 @@ fn a_list_of_locations_goes_along_and_its_first_one_is_the_upstream() {
     for (asked, locations, upstream, name) in [
         ("listed", Some(&list[..]), "us-central1", Some("google/listed")),
         ("deployed", Some(&list[..]), "us-central1", None),
-        // Locations of the request would count more than where the entry leads.
+        // Locations of the request would take precedence over the entry's upstream.
         ("moved", None, "us-west1", Some("google/moved")),
-        // These stay where they are, which is an endpoint without publishers.
+        // These keep the upstream of the request, an endpoint without publishers.
         ("renamed", Some(&["eu", "us"][..]), "eu", Some("m")),
         ("other", Some(&["eu", "us"][..]), "eu", None),
     ] {
@@ -207,7 +207,7 @@ fn a_list_of_locations_goes_along_and_its_first_one_is_the_upstream() {
 }
 
 #[test]
-fn every_mistake_is_named_with_its_entry() {
+fn every_mistake_is_reported_with_its_entry() {
     let route = ModelRoute::new;
     let long = "x".repeat(2000);
     let cases = [
@@ -255,7 +255,7 @@ fn every_mistake_is_named_with_its_entry() {
         assert!(!format!("{builder:?}").contains("secret"));
         let error = builder.build().unwrap_err();
         assert_eq!(error.setting(), setting, "{error}");
-        // One that is too long is not repeated.
+        // The error does not repeat a pattern that is too long.
         let named = error.entry();
         assert_eq!(named, Some(pattern).filter(|pattern| *pattern != long), "{error}");
         let named = named.map(|named| format!("model {named:?}: ")).unwrap_or_default();
@@ -291,7 +291,7 @@ fn the_headers_of_an_entry_replace_those_of_the_request() {
 }
 
 #[test]
-fn a_table_without_rules_knows_it() {
+fn a_table_without_rules_has_no_rules_for_any_request() {
     let mut extensions = Extensions::new();
     let none = || ModelTable::builder(base()).without_default_publisher();
     assert!(ModelTable::new(base()).has_rules_for(&extensions));

@@ -24,7 +24,7 @@ fn text(code: u16, content_type: &str, body: &str) -> OpenAiError {
 }
 
 #[test]
-fn googles_error_becomes_openais_whichever_way_it_is_wrapped() {
+fn an_error_of_google_is_translated_with_and_without_an_array() {
     let error = r#"{"error":{"code":429,"message":"Resource exhausted.","status":"RESOURCE_EXHAUSTED",
         "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"R"}]}}"#;
     for (body, form) in [
@@ -32,7 +32,7 @@ fn googles_error_becomes_openais_whichever_way_it_is_wrapped() {
         (format!("[{error}]"), Form::Array),
         (format!(" \r\n [\n{error}\n]\n"), Form::Array),
     ] {
-        // Whatever it is called.
+        // The result is the same for any content type.
         for content_type in ["application/json; charset=UTF-8", "text/plain", "text/html", ""] {
             let translated = text(429, content_type, &body);
             assert_eq!((translated.form, translated.retry_after), (form, None));
@@ -79,12 +79,12 @@ fn a_status_has_the_type_that_openai_gives_it() {
 }
 
 #[test]
-fn what_is_missing_is_made_up_for() {
+fn missing_fields_get_defaults() {
     for (body, code, message, kind, param, google) in [
         (
             r#"{"error":{"code":400}}"#,
             "400",
-            "Vertex AI answered 400 Bad Request and gave no reason; check the URL and the request",
+            "Vertex AI returned 400 Bad Request and gave no reason; check the URL and the request",
             "invalid_request_error",
             None,
             (Some(400), None),
@@ -97,7 +97,7 @@ fn what_is_missing_is_made_up_for() {
             None,
             (None, Some("S")),
         ),
-        // Not a status.
+        // The code is not a status.
         (
             r#"{"error":{"code":5,"status":"NOT_FOUND","message":"m"}}"#,
             "400",
@@ -106,7 +106,7 @@ fn what_is_missing_is_made_up_for() {
             None,
             (Some(5), Some("NOT_FOUND")),
         ),
-        // The body's code is Google's word.
+        // Google's code takes precedence over the status.
         (
             r#"{"error":{"code":412,"message":"m"}}"#,
             "412",
@@ -115,7 +115,7 @@ fn what_is_missing_is_made_up_for() {
             None,
             (Some(412), None),
         ),
-        // A server of one's own.
+        // A server behind an endpoint of your own.
         (
             r#"{"error":{"message":"m","type":"BadRequestError","param":"model","code":400}}"#,
             "400",
@@ -127,7 +127,7 @@ fn what_is_missing_is_made_up_for() {
         (
             r#"{"error":{"code":400,"message":7,"type":null,"param":{},"status":9}}"#,
             "400",
-            "Vertex AI answered 400 Bad Request and gave no reason; check the URL and the request",
+            "Vertex AI returned 400 Bad Request and gave no reason; check the URL and the request",
             "invalid_request_error",
             None,
             (Some(400), None),
@@ -144,7 +144,7 @@ fn what_is_missing_is_made_up_for() {
 }
 
 #[test]
-fn json_of_another_form_is_left_alone() {
+fn json_of_another_form_is_not_translated() {
     for body in [
         r#"{"error":{"message":"m","type":"t","param":null,"code":"invalid_api_key"}}"#,
         r#"{"error":{"message":"m","type":"t","param":null,"code":null}}"#,
@@ -167,17 +167,17 @@ fn json_of_another_form_is_left_alone() {
         assert_eq!(json(400, body), None, "{body}");
     }
     let google = br#"{"error":{"code":400,"message":"m"}}"#;
-    for (encoding, left_alone) in
+    for (encoding, is_unchanged) in
         [("gzip", true), ("identity, br", true), ("identity", false), ("", false)]
     {
         let mut headers = headers("application/json");
         headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
-        assert_eq!(translate(status(400), &headers, google, None).is_none(), left_alone);
+        assert_eq!(translate(status(400), &headers, google, None).is_none(), is_unchanged);
     }
 }
 
 #[test]
-fn what_is_no_json_becomes_a_sentence() {
+fn a_body_that_is_not_json_becomes_a_sentence() {
     let deep = "[".repeat(200_000);
     for (code, content_type, body, form, message) in [
         (
@@ -185,57 +185,57 @@ fn what_is_no_json_becomes_a_sentence() {
             "",
             "",
             Form::Other,
-            "Vertex AI answered 503 Service Unavailable and gave no reason; try again in a while",
+            "Vertex AI returned 503 Service Unavailable and gave no reason; try again in a while",
         ),
         (
             599,
             "",
             "",
             Form::Other,
-            "Vertex AI answered 599 and gave no reason; try again in a while",
+            "Vertex AI returned 599 and gave no reason; try again in a while",
         ),
         (
             500,
             "application/json",
             r#"{"error":{"code":500,"mess"#,
             Form::Other,
-            "Vertex AI answered 500 Internal Server Error and gave no reason; try again in a while",
+            "Vertex AI returned 500 Internal Server Error and gave no reason; try again in a while",
         ),
         (
             400,
             "application/json",
             &deep,
             Form::Other,
-            "Vertex AI answered 400 Bad Request and gave no reason; check the URL and the request",
+            "Vertex AI returned 400 Bad Request and gave no reason; check the URL and the request",
         ),
         (
             503,
             "Text/Plain ; charset=utf-8",
             " no healthy\r\n\tupstream\u{1b}[31m \n",
             Form::Other,
-            "Vertex AI answered 503 Service Unavailable: no healthy upstream [31m",
+            "Vertex AI returned 503 Service Unavailable: no healthy upstream [31m",
         ),
-        (404, "text/plain", "404", Form::Other, "Vertex AI answered 404 Not Found: 404"),
+        (404, "text/plain", "404", Form::Other, "Vertex AI returned 404 Not Found: 404"),
         (
             413,
             "application/xml",
             "<secret/>",
             Form::Other,
-            "Vertex AI answered 413 Payload Too Large and gave no reason; send a shorter request",
+            "Vertex AI returned 413 Payload Too Large and gave no reason; send a shorter request",
         ),
         (
             502,
             "text/html; charset=UTF-8",
             "<p>",
             Form::Html,
-            "Vertex AI answered 502 Bad Gateway with a web page instead of JSON; try again in a while",
+            "Vertex AI returned 502 Bad Gateway with a web page instead of JSON; try again in a while",
         ),
         (
             400,
             "",
             "\n<!DOCTYPE HTML><p>",
             Form::Html,
-            "Vertex AI answered 400 Bad Request with a web page instead of JSON; check the URL and \
+            "Vertex AI returned 400 Bad Request with a web page instead of JSON; check the URL and \
              the request",
         ),
     ] {
@@ -247,17 +247,17 @@ fn what_is_no_json_becomes_a_sentence() {
 }
 
 #[test]
-fn a_404_page_names_the_place_that_was_asked() {
+fn the_message_for_a_404_page_names_the_upstream() {
     let upstream = Upstream::new("p", "us-central1").unwrap();
     for (body, content_type) in [("<p>", "text/html"), ("<HTML lang=en>", "")] {
         let headers = headers(content_type);
         let error = translate(status(404), &headers, body.as_bytes(), Some(&upstream)).unwrap();
         assert_eq!(
             error.message,
-            "https://us-central1-aiplatform.googleapis.com answered 404 Not Found with a web page \
-             instead of JSON: location us-central1, endpoint openapi: no method of the API is at \
+            "https://us-central1-aiplatform.googleapis.com returned 404 Not Found with a web page \
+             instead of JSON: location us-central1, endpoint openapi: no API method exists at \
              https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1\
-             /endpoints/openapi and the path asked for; check that the path is one of openapi's \
+             /endpoints/openapi and the requested path; check that the path is one of openapi's \
              methods, and the project p"
         );
     }
@@ -278,15 +278,16 @@ fn an_excerpt_is_short() {
 }
 
 #[test]
-fn a_body_that_was_not_read_is_a_sentence_too() {
+fn a_body_that_was_not_read_becomes_a_sentence() {
     let json = headers("application/json");
     for (why, end) in [
-        (UnreadReason::TooLong(9), "but the reason is longer than 9 bytes"),
-        (UnreadReason::Broken, "but the reason broke off"),
-        (UnreadReason::Late(Duration::from_secs(10)), "but the reason did not come within 10s"),
+        (UnreadReason::TooLong(9), "is longer than 9 bytes"),
+        (UnreadReason::Broken, "ended early"),
+        (UnreadReason::Late(Duration::from_secs(10)), "did not arrive within 10s"),
     ] {
         let error = unread(status(503), &json, why, None);
-        assert_eq!(error.message, format!("Vertex AI answered 503 Service Unavailable, {end}"));
+        let message = error.message.strip_prefix("Vertex AI returned 503 Service Unavailable, ");
+        assert_eq!(message, Some(&*format!("but the body of the error {end}")));
         assert_eq!(error.form, Form::Other);
         let page = unread(status(404), &headers("text/html"), why, None);
         assert!(page.message.contains("web page") && page.form == Form::Html);
@@ -372,7 +373,7 @@ fn the_headers_fit_the_new_body() {
     assert_eq!(with_retry_after["retry-after"], "Fri, 31 Dec 1999 23:59:59 GMT");
 }
 
-/// JSON that is close to what is looked for.
+/// JSON that is similar to an error of Google's.
 fn near_google() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "error",
@@ -429,7 +430,7 @@ proptest! {
             prop_assert!(value["error"]["message"].is_string());
             prop_assert!(value["error"]["type"].is_string());
             prop_assert!(value["error"]["code"].is_string());
-            // What came out is in OpenAI's form.
+            // A translated error is in OpenAI's form.
             prop_assert_eq!(translate(status(code), &headers, &body, Some(&upstream)), None);
         }
     }

@@ -12,7 +12,7 @@ fn three() -> Locations {
     Locations::new(["us-central1", "us-east4", "global"].map(at)).unwrap()
 }
 
-/// The location that a new request goes to. It comes to nothing.
+/// The location that a new request goes to. Its permit is dropped without an outcome.
 fn first(locations: &Locations) -> String {
     name(locations.choose(&[]).unwrap().upstream()).to_owned()
 }
@@ -81,17 +81,17 @@ async fn the_first_serves_and_each_failure_leads_to_the_next() {
         assert_eq!(name(permit.upstream()), expected);
         tried.push(permit.failed(Duration::ZERO, EJECTION));
     }
-    // All were tried, and none is left alone after one failure.
+    // All were tried, and none is ejected after one failure.
     assert!(locations.choose(&tried).is_none());
     assert_eq!(first(&locations), "us-central1");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back() {
+async fn the_location_that_served_last_stays_first_until_a_probe_succeeds_at_an_earlier_one() {
     let locations = three();
     assert_eq!(serve(&locations, &["us-central1"]), "us-east4");
     assert_eq!(kind(&locations), ("us-east4".into(), PermitKind::Usual));
-    // Now the second one, too.
+    // Now the second location fails, too.
     advance(Duration::from_secs(20)).await;
     assert_eq!(serve(&locations, &["us-east4"]), "global");
     assert_eq!(first(&locations), "global");
@@ -101,15 +101,15 @@ async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back()
     advance(Duration::from_millis(1)).await;
     let probe = locations.choose(&[]).unwrap();
     assert_eq!((name(probe.upstream()), probe.kind), ("us-central1", PermitKind::Probe));
-    // One at a time.
+    // There is one probe at a time.
     assert_eq!(kind(&locations), ("global".into(), PermitKind::Usual));
-    // In vain: it goes on to the one that serves, and the pause begins anew.
+    // The probe fails: the request is sent to the first choice, and the pause begins again.
     let tried = [probe.failed(Duration::ZERO, EJECTION)];
     let second = locations.choose(&tried).unwrap();
     assert_eq!(name(second.upstream()), "global");
     second.succeeded(&tried, EJECTION);
     advance(Duration::from_secs(29)).await;
-    // The second one's pause has ended meanwhile.
+    // The pause of the second location has ended meanwhile.
     assert_eq!(serve(&locations, &[]), "us-east4");
     assert_eq!(kind(&locations), ("us-east4".into(), PermitKind::Usual));
     advance(Duration::from_secs(1)).await;
@@ -119,7 +119,7 @@ async fn the_one_that_served_last_stays_first_until_a_probe_finds_the_way_back()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_comes_to_nothing_is_given_back() {
+async fn a_probe_without_an_outcome_is_given_back() {
     let locations = three();
     serve(&locations, &["us-central1"]);
     advance(EJECTION.time).await;
@@ -131,7 +131,7 @@ async fn a_probe_that_comes_to_nothing_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_in_a_row_open_a_circuit_when_nobody_else_serves() {
+async fn failures_in_a_row_open_a_circuit_when_no_other_location_serves() {
     let locations = three();
     for _ in 0..2 {
         fail(&locations);
@@ -144,7 +144,7 @@ async fn failures_in_a_row_open_a_circuit_when_nobody_else_serves() {
     fail(&locations);
     assert_eq!(first(&locations), "us-east4");
     assert!(format!("{locations:?}").contains("Open"));
-    // A request that was sent before says nothing new, whatever comes of it.
+    // A request that was sent earlier changes nothing, regardless of its outcome.
     advance(Duration::from_secs(1)).await;
     let late = || Permit { locations: locations.clone(), index: 0, kind: PermitKind::Usual };
     late().succeeded(&[], EJECTION);
@@ -156,7 +156,7 @@ async fn failures_in_a_row_open_a_circuit_when_nobody_else_serves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_are_open_the_one_whose_pause_ends_first_is_asked() {
+async fn when_all_are_open_a_request_goes_to_the_one_whose_pause_ends_first() {
     let locations = three();
     for location in ["us-central1", "us-east4", "global"] {
         for _ in 0..3 {
@@ -166,22 +166,22 @@ async fn when_all_are_open_the_one_whose_pause_ends_first_is_asked() {
         advance(Duration::from_secs(1)).await;
     }
     assert_eq!(kind(&locations), ("us-central1".into(), PermitKind::Anyway));
-    // In vain: then the others come first, for this request and for new ones.
+    // The request fails. Now the others come first, for this request and for new ones.
     let tried = [fail(&locations)];
     let next = locations.choose(&tried).unwrap();
     assert_eq!((name(next.upstream()), next.kind), ("us-east4", PermitKind::Anyway));
     drop(next);
     assert_eq!(first(&locations), "us-east4");
-    // An answer closes it at once.
+    // A success closes the circuit at once.
     assert_eq!(serve(&locations, &[]), "us-east4");
     assert_eq!(kind(&locations), ("us-east4".into(), PermitKind::Usual));
-    // And what is open stays so while that one can be waited for.
+    // The other circuits remain open while the closed one can be waited for.
     let tried = [fail(&locations)];
     assert!(locations.choose(&tried).is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
+async fn a_wait_leads_back_to_the_location_with_the_shortest_retry_after() {
     let locations = three();
     let second = Duration::from_secs(1);
     let mut tried = Vec::new();
@@ -194,7 +194,7 @@ async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
     assert_eq!(locations.choose_again(&[far, near]), Some((2, 5 * second)));
     advance(4 * second).await;
     assert_eq!(locations.choose_again(&[far, near]), Some((2, second)));
-    // One that is left alone comes last, whatever it asked for.
+    // A location that is ejected comes last, regardless of its wait.
     for _ in 0..2 {
         locations.enter(2).failed(Duration::ZERO, EJECTION);
     }
@@ -207,7 +207,7 @@ async fn a_wait_leads_back_to_who_asked_for_the_shortest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_location_that_asks_for_longer_is_left_alone_for_longer() {
+async fn a_location_with_a_longer_retry_after_is_ejected_for_longer() {
     for (asked, left_alone) in [(0, 30), (29, 30), (45, 45), (600, 600), (u64::MAX, 600)] {
         let locations = three();
         let failed = locations.choose(&[]).unwrap().failed(Duration::from_secs(asked), EJECTION);
@@ -220,7 +220,7 @@ async fn a_location_that_asks_for_longer_is_left_alone_for_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_single_location_is_always_asked() {
+async fn a_single_location_is_always_chosen() {
     let locations = Locations::new([at("eu")]).unwrap();
     for _ in 0..10 {
         assert_eq!(first(&locations), "eu");

@@ -113,7 +113,7 @@ async fn the_layer_does_not_wait_for_a_body_of_a_response_without_one() {
     assert_eq!(form(&answer), Some("other"));
     let message = error(answer).await["message"].take();
     assert!(
-        message.as_str().unwrap().starts_with("Vertex AI answered 502 Bad Gateway"),
+        message.as_str().unwrap().starts_with("Vertex AI returned 502 Bad Gateway"),
         "{message}"
     );
 }
@@ -138,7 +138,7 @@ async fn a_body_over_the_limit_is_dropped_and_reported() {
         assert_eq!(form(&answer), Some("other"));
         assert_eq!(
             error(answer).await["message"],
-            "Vertex AI answered 503 Service Unavailable, but the reason is longer than 1000 bytes"
+            "Vertex AI returned 503 Service Unavailable, but the body of the error is longer than 1000 bytes"
         );
     }
     // Only the bytes count towards the limit, regardless of their frames.
@@ -161,7 +161,7 @@ async fn a_body_that_fails_is_reported() {
         let answer = through(VertexErrorLayer::new(), response(500, &[], Script::new(steps))).await;
         assert_eq!(
             error(answer).await["message"],
-            "Vertex AI answered 500 Internal Server Error, but the reason broke off"
+            "Vertex AI returned 500 Internal Server Error, but the body of the error ended early"
         );
     }
 }

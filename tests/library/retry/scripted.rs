@@ -473,9 +473,9 @@ async fn every_attempt_is_logged_without_its_content() {
         ("DEBUG", "attempt ended attempt=3 location=\"us-central1\" outcome=Response(503)"),
         ("INFO", "sending again wait="),
         ("DEBUG", "attempt ended attempt=4 location=\"us-east4\" outcome=Response(200)"),
-        ("WARN", "another location serves now from=\"us-central1\" to=\"us-east4\""),
+        ("WARN", "another location is the first choice now from=\"us-central1\" to=\"us-east4\""),
         ("DEBUG", "attempt ended attempt=1 location=\"us-central1\" outcome=Response(200)"),
-        ("INFO", "location serves again location=\"us-central1\""),
+        ("INFO", "location recovered location=\"us-central1\""),
     ];
     assert_eq!(lines.len(), expected.len(), "{log}");
     for (line, expected) in lines.iter().zip(expected) {
