@@ -51,10 +51,10 @@ pub(crate) struct Activity {
     /// Whether the client is sending a request head.
     in_head: AtomicBool,
     /// Number of requests in flight of admitted clients.
-    good: AtomicUsize,
+    admitted: AtomicUsize,
     /// When the last of these requests was admitted or ended, in milliseconds since the connection
     /// was opened, plus one; 0 if there was none.
-    let_in: AtomicU64,
+    admitted_at: AtomicU64,
     /// Notified when the connection has to be closed after the requests in flight.
     close: Notify,
     /// Notified when the connection has to be dropped.
@@ -74,8 +74,8 @@ impl Activity {
             is_http2: AtomicBool::new(false),
             in_request_line: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
-            good: AtomicUsize::new(0),
-            let_in: AtomicU64::new(0),
+            admitted: AtomicUsize::new(0),
+            admitted_at: AtomicU64::new(0),
             close: Notify::new(),
             evict: Notify::new(),
         })
@@ -194,14 +194,14 @@ impl Activity {
         self.quiet(time).await;
     }
 
-    /// The time for which the connection has been a stranger's: since it was opened, or since it
-    /// was no longer shared with an admitted client. `None` while a request of such a client is in
-    /// flight, and for [`SHARED`] after that.
+    /// The time for which the connection has had no admitted client: since it was opened, or since
+    /// [`SHARED`] after the last request of such a client. `None` while a request of such a client
+    /// is in flight, and for [`SHARED`] after that.
     pub(crate) fn strange_for(&self) -> Option<Duration> {
-        if self.good.load(Relaxed) > 0 {
+        if self.admitted.load(Relaxed) > 0 {
             return None;
         }
-        match self.let_in.load(Relaxed) {
+        match self.admitted_at.load(Relaxed) {
             0 => Some(self.opened.elapsed()),
             at => Duration::from_millis(self.now().saturating_sub(at)).checked_sub(SHARED),
         }
@@ -209,11 +209,11 @@ impl Activity {
 
     /// Whether there was never a request of an admitted client.
     pub(crate) fn is_strangers(&self) -> bool {
-        self.let_in.load(Relaxed) == 0
+        self.admitted_at.load(Relaxed) == 0
     }
 
-    /// Waits until the connection has been closing for `time` and is a stranger's. The requests of
-    /// a stranger are not worth more time.
+    /// Waits until the connection has been closing for `time` and has no admitted client. Requests
+    /// of other clients are not worth more time.
     pub(crate) async fn outstayed(&self, time: Duration) {
         sleep(time).await;
         while self.strange_for().is_none() {
@@ -269,9 +269,9 @@ impl InFlightRequest {
     pub(crate) fn let_in(&self) {
         let activity = &self.activity;
         if !self.is_authenticated.swap(true, Relaxed) {
-            activity.good.fetch_add(1, Relaxed);
+            activity.admitted.fetch_add(1, Relaxed);
         }
-        activity.let_in.store(activity.now().saturating_add(1), Relaxed);
+        activity.admitted_at.store(activity.now().saturating_add(1), Relaxed);
     }
 
     pub(crate) fn is_authenticated(&self) -> bool {
@@ -283,15 +283,15 @@ impl Drop for InFlightRequest {
     fn drop(&mut self) {
         let activity = &self.activity;
         if self.is_authenticated() {
-            activity.let_in.store(activity.now().saturating_add(1), Relaxed);
-            activity.good.fetch_sub(1, Relaxed);
+            activity.admitted_at.store(activity.now().saturating_add(1), Relaxed);
+            activity.admitted.fetch_sub(1, Relaxed);
         }
         activity.ended.fetch_add(1, Relaxed);
     }
 }
 
 /// The size of a piece of a response. Over HTTP/2, a client that takes less than a piece within
-/// `--send-timeout` is taken for one that reads nothing. A DATA frame is not longer either.
+/// `--send-timeout` counts as reading nothing. A DATA frame is not longer either.
 const PIECE: usize = 16 << 10;
 /// hyper 1.12 passes a piece to h2 as soon as one byte of it may be sent, and then polls for the
 /// next one. If the last byte of a piece is held back, that poll shows that the rest of the piece
