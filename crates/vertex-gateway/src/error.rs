@@ -1,4 +1,4 @@
-//! Why a command did not do what it is for, and what is behind an error.
+//! Errors of commands, and the causes of errors.
 
 use std::{error::Error as StdError, fmt, path::Path};
 
@@ -11,7 +11,7 @@ pub(crate) const NO_PROJECT: &str = "no project set: pass --project or set GOOGL
 pub(crate) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
      or `eu`) or set GOOGLE_CLOUD_LOCATION";
 
-/// Why a command did not do what it is for, as a sentence for its user.
+/// The error of a command, as a sentence for its user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     text: String,
@@ -19,12 +19,12 @@ pub struct Error {
 }
 
 impl Error {
-    /// A setting that is missing or wrong, or a machine that is not as it must be.
+    /// A setting that is missing or wrong, or a fault of the machine.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit_code: 2 }
     }
 
-    /// A file cannot be used, which an option of `O` names.
+    /// A file that cannot be used, and which an option of `O` names.
     pub(crate) fn of_file<O: Args>(option: &str, path: &Path, why: impl fmt::Display) -> Self {
         let option = option_source::<O>(option);
         if shown::is_content_of_a_file(path) {
@@ -36,20 +36,20 @@ impl Error {
         Self::new(format!("{option} {}: {why}", shown::path(path)))
     }
 
-    /// All settings are right, and the answer is no.
+    /// A negative result of a command whose settings are right.
     pub(crate) fn negative(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit_code: 1 }
     }
 
-    /// What the process should end with: 1 if `check` found a fault, there is no token for `token`
-    /// or `endpoints`, or a location did not answer `endpoints`; 2 for everything that stands in
-    /// the way of a command.
+    /// The exit code of the process: 1 if `check` found a fault, `token` or `endpoints` got no
+    /// token, or a location did not respond to `endpoints`; 2 for anything that prevents a command
+    /// from running.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
 }
 
-/// For a terminal, which takes nothing of it for a command: it may have the text of others in it.
+/// Escapes what a terminal would take for commands: the text may come from others.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.text.split_inclusive('\n').try_for_each(|line| match line.strip_suffix('\n') {
@@ -59,7 +59,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// As [`Display`](fmt::Display): it is what `main` shows.
+/// The same as [`Display`](fmt::Display), because a `main` that returns this error prints its
+/// `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,4 +1,4 @@
-//! A timer for what ends again and again, almost always in time.
+//! A timer for limits that begin again and again, and almost never expire.
 
 use std::{
     future::Future,
@@ -9,8 +9,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A time limit that is cleared whenever something happens. The timer beneath is not set again each time,
-/// but only when it fires and the limit has moved on.
+/// A time limit that is cleared whenever something happens. The timer beneath is not reset each
+/// time, but only when it fires before the current end of the limit.
 #[derive(Debug, Default)]
 pub(crate) struct LazyTimer {
     end: Option<Instant>,
@@ -18,7 +18,7 @@ pub(crate) struct LazyTimer {
 }
 
 impl LazyTimer {
-    /// Something happened: the limit begins anew with the next poll.
+    /// Something has happened: the limit begins again with the next poll.
     pub(crate) fn clear(&mut self) {
         self.end = None;
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_that_is_cleared_begins_anew() {
+    async fn a_cleared_limit_begins_again() {
         const LIMIT: Duration = Duration::from_secs(10);
         let (mut timer, began) = (LazyTimer::default(), Instant::now());
         for _ in 0..3 {

@@ -3,18 +3,19 @@
 //! | folder | what it does |
 //! |---|---|
 //! | `cli` | the commands: [`run`] |
-//! | `envoy` | gives Envoy the token and the way of each request (feature `ext-authz`) |
-//! | `server` | the listeners, and what they stand on |
-//! | `proxy` | the way of a request to Vertex AI, and of its response back |
-//! | `models` | the models that clients may ask for |
-//! | `access` | who may ask, which models, how often, how many at a time |
+//! | `envoy` | gives Envoy the token, host and path of each request (feature `ext-authz`) |
+//! | `server` | the listeners, and the parts that they share |
+//! | `proxy` | forwards requests to Vertex AI, and responses to clients |
+//! | `models` | the models that clients may use |
+//! | `access` | the keys of clients, the models that each may use, and its limits |
 //! | `outbound` | the connections to Vertex AI |
-//! | `inbound` | what a client sends, and what is refused at the door |
-//! | `telemetry` | what operators see: log, metrics, traces |
-//! | `config` | what can be set, and where a value came from |
+//! | `inbound` | connections and requests of clients, and the checks that precede the handling |
+//! | `telemetry` | log, metrics and traces |
+//! | `config` | settings, and the sources of their values |
 //!
 //! Each folder uses only those below it, and all use the files beside this one: `error`, `values`,
-//! `lazy_timer`, `local_reply`, `printable`, `redact`, `output`, `seldom`. `tests/architecture.rs` holds that.
+//! `lazy_timer`, `local_reply`, `printable`, `redact`, `output`, `seldom`. `tests/architecture.rs`
+//! checks this.
 //!
 //! ```no_run
 //! use clap::Parser;

@@ -1,4 +1,4 @@
-//! The OpenAI-shaped answers to requests that got none from Vertex AI.
+//! OpenAI-shaped responses to requests that got no response from Vertex AI.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use tower_vertex::{
     error::{RouteError, openai_response},
 };
 
-/// All codes of errors that are made here, which `docs/errors.md` explains.
+/// All codes of the gateway's own errors, which `docs/errors.md` explains.
 const CODES: [&str; 33] = [
     "ambiguous_model",
     "forward_proxy_request",
@@ -48,26 +48,26 @@ const CODES: [&str; 33] = [
     "uri_too_long",
 ];
 
-/// The code of a request whose body did not come to its end.
+/// The code of a request whose body did not arrive completely.
 pub(crate) const INCOMPLETE: &str = "incomplete_request";
 
-/// The longest text of a client's that an error repeats, in characters.
+/// The longest part of a client's text that an error repeats, in characters.
 const LONGEST_REPEATED: usize = 200;
 
-/// What an error may repeat of a client's text.
+/// The part of a client's text that an error may repeat.
 pub(crate) fn clip(text: &str) -> String {
     text.chars().filter(|c| !is_unfit(*c)).take(LONGEST_REPEATED).collect()
 }
 
-/// Why a request is answered here.
+/// A response of the gateway itself.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalReply {
     status: StatusCode,
     code: &'static str,
     message: String,
-    /// When it is worth asking again.
+    /// Time after which a retry makes sense.
     retry_after: Option<Duration>,
-    /// What the status asks for besides.
+    /// Other headers that the status requires.
     headers: Vec<(HeaderName, &'static str)>,
 }
 
@@ -94,7 +94,7 @@ impl LocalReply {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         if let Some(wait) = self.retry_after {
-            // In whole seconds, and never none.
+            // The header has whole seconds, and at least one.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             let value = HeaderValue::from(seconds.max(1));
             response.headers_mut().insert(header::RETRY_AFTER, value);
@@ -116,13 +116,14 @@ impl LocalReply {
         let message = "this gateway supports no WebSockets: send a POST, and for a stream \
              \"stream\": true";
         let mut refusal = Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
-        // RFC 9110 §15.5.22 wants the protocol named that is spoken here, and §7.8 then `Connection`.
+        // RFC 9110 §15.5.22 requires the name of the supported protocol, and §7.8 then
+        // `Connection`.
         let headers = [(header::UPGRADE, "HTTP/1.1"), (header::CONNECTION, "upgrade")];
         refusal.headers.extend(headers);
         refusal
     }
 
-    /// A request whose head hyper or this gateway could not read.
+    /// A request head that hyper or this gateway could not read.
     pub(crate) fn malformed(status: StatusCode, message: &str) -> Self {
         match status {
             StatusCode::URI_TOO_LONG => Self::new(status, "uri_too_long", message),
@@ -133,13 +134,13 @@ impl LocalReply {
         }
     }
 
-    /// A mistake of this program.
+    /// A bug in this program.
     pub(crate) fn failed() -> Self {
         let message = "the gateway has an internal error; its log has the details";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
-    /// Whether the client left while it was still asking.
+    /// Whether the client left before its request was complete.
     pub(crate) fn is_incomplete_request(&self) -> bool {
         self.code == INCOMPLETE
     }
@@ -165,7 +166,7 @@ impl fmt::Display for LocalReply {
     }
 }
 
-/// Out of a layer of the stack, it is what the client is told.
+/// If a layer of the stack fails with this error, the client gets it as the response.
 impl StdError for LocalReply {}
 
 #[cfg(test)]
@@ -174,7 +175,8 @@ mod tests {
 
     use super::*;
 
-    /// The text of all files below a folder of the repository with one of these endings, but for this one.
+    /// The texts of all files with one of these endings below a folder of the repository, except
+    /// this file.
     fn texts(folder: &str, endings: &[&str]) -> Vec<String> {
         fn walk(folder: &Path, endings: &[&str], texts: &mut Vec<String>) {
             for entry in fs::read_dir(folder).unwrap() {
@@ -199,7 +201,7 @@ mod tests {
         found
     }
 
-    /// What is no test, with single blanks.
+    /// The code without its tests, with single blanks.
     fn code_of(text: &str) -> String {
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
         code.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -230,14 +232,14 @@ mod tests {
     #[test]
     fn every_code_that_is_listed_is_in_the_source_and_no_other() {
         let mut made = BTreeSet::from([INCOMPLETE.to_owned()]);
-        // As `LocalReply::new` takes them: after a status.
+        // A code is the argument after the status in a call of `LocalReply::new`.
         let sources = texts("crates/vertex-gateway/src", &["rs"]);
         for source in sources.iter().map(String::as_str).chain([include_str!("local_reply.rs")]) {
             let source = code_of(source);
             for (at, status) in source.match_indices("StatusCode::") {
                 let rest = source[at + status.len()..]
                     .trim_start_matches(|c: char| c.is_ascii_uppercase() || c == '_');
-                // The admin listener answers in plain text.
+                // The admin listener responds in plain text.
                 if let Some(rest) = rest.strip_prefix(", \"")
                     && !source[..at].ends_with("text(")
                 {

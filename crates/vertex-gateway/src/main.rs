@@ -8,7 +8,8 @@ use std::{
 use clap::Parser;
 use vertex_gateway::{Command, run, start_log};
 
-/// glibc's keeps for good what a burst of large bodies took: 1.7 GiB after 100 of 20 MiB.
+/// glibc's allocator never returns the memory of a burst of large bodies: 1.7 GiB after 100 of 20
+/// MiB.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -17,12 +18,13 @@ fn main() -> ExitCode {
     let command = Command::parse();
     let log = match start_log(&command) {
         Ok(log) => log,
-        Err(failure) => return told(&failure.to_string(), failure.exit_code()),
+        Err(failure) => return fail(&failure.to_string(), failure.exit_code()),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = runtime.map(|runtime| {
         let ended = runtime.block_on(run(command));
-        // Lookups of names may hang in the system's resolver: nobody waits for them.
+        // Lookups of names may hang in the system's resolver, so the process does not wait for
+        // them.
         runtime.shutdown_background();
         ended
     });
@@ -31,12 +33,12 @@ fn main() -> ExitCode {
         Ok(Err(failure)) => (failure.to_string(), failure.exit_code()),
         Err(error) => (error.to_string(), 2),
     };
-    // The last word comes last; standard error may be closed.
+    // The error is printed after the last line of the log. Standard error may be closed.
     drop(log);
-    told(&text, exit_code)
+    fail(&text, exit_code)
 }
 
-fn told(text: &str, exit_code: u8) -> ExitCode {
+fn fail(text: &str, exit_code: u8) -> ExitCode {
     let _ = writeln!(io::stderr(), "vertex-gateway: {text}");
     ExitCode::from(exit_code)
 }

@@ -1,8 +1,8 @@
-//! What a command says on standard output.
+//! Standard output of the commands.
 
 use std::io::Write;
 
-/// To standard output, which may be closed: that is no reason to stop serving.
+/// Prints to standard output, which may be closed: that is no reason to stop serving.
 pub(crate) fn print_lines(lines: &[String]) {
     let mut out = std::io::stdout().lock();
     for line in lines {
@@ -11,8 +11,8 @@ pub(crate) fn print_lines(lines: &[String]) {
     let _ = out.flush();
 }
 
-/// One document on one line.
+/// Prints one document on one line.
 pub(crate) fn print_json(document: &impl serde::Serialize) {
-    // Nothing here has a key that is not text, which alone could fail.
+    // Only a key that is not text could fail, and no document has one.
     print_lines(&[serde_json::to_string(document).unwrap_or_default()]);
 }

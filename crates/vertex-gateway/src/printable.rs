@@ -1,13 +1,14 @@
-//! What of a text may be shown as it is: in a line of the log it must not end the line, move the cursor
-//! or turn the order of what is around it.
+//! Characters that may be shown unchanged. In a line of the log, a text must not end the line, move
+//! the cursor or reverse the order of the text around it.
 
 use std::fmt::{self, Write};
 
-/// As much of a model's name, or of a path, as is told: a client may send any.
+/// Longest part of a model's name or of a path that is logged, in characters: a client may send
+/// more.
 const LONGEST: usize = 200;
 
-/// Controls (C0, DEL, C1 with U+0085), what else ends a line (U+2028, U+2029), and what changes how text
-/// around it is shown without being seen itself.
+/// Whether a character must be escaped: controls (C0, DEL, C1 with U+0085), other line ends
+/// (U+2028, U+2029), and invisible characters that change how the text around them is shown.
 pub(crate) fn is_unfit(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -24,7 +25,7 @@ pub(crate) fn is_unfit(c: char) -> bool {
         )
 }
 
-/// Of a text.
+/// A piece of a text.
 pub(crate) enum Piece<'a> {
     Fit(&'a str),
     Unfit(char),
@@ -43,7 +44,7 @@ pub(crate) fn pieces(mut rest: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// A writer that escapes as Rust does, `\n` and `\u{2028}`.
+/// A writer that escapes as Rust does, such as `\n` and `\u{2028}`.
 pub(crate) struct Escaping<'a, W>(pub(crate) &'a mut W);
 
 impl<W: Write> Write for Escaping<'_, W> {
@@ -55,7 +56,7 @@ impl<W: Write> Write for Escaping<'_, W> {
     }
 }
 
-/// The same as a text of its own, for a label or a line.
+/// Escapes a text, for a label or a line.
 pub(crate) fn fit(text: &str) -> String {
     let mut fit = String::with_capacity(text.len());
     // A `String` takes all that is written.
@@ -63,7 +64,7 @@ pub(crate) fn fit(text: &str) -> String {
     fit
 }
 
-/// As much of it as is told.
+/// The part of a client's text that is logged.
 pub(crate) fn clip(text: &str) -> &str {
     if text.len() <= LONGEST {
         return text;
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_a_line_or_turns_it_is_escaped() {
+    fn line_ends_and_direction_marks_are_escaped() {
         assert_eq!(fit("a\nb\r\u{1b}[2J"), r"a\nb\r\u{1b}[2J");
         assert_eq!(fit("\u{85}\u{2028}\u{2029}\u{202e}"), r"\u{85}\u{2028}\u{2029}\u{202e}");
         assert_eq!(

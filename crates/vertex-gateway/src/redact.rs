@@ -1,22 +1,22 @@
-//! Text of others, made fit to be shown.
+//! Text of others, redacted for display.
 
 use super::printable::is_unfit;
 use tower_vertex::shown;
 
 const REDACTED: &str = "[redacted]";
-/// In characters.
+/// The longest line that is shown, in characters.
 const LONGEST: usize = 300;
-/// What an access token, or a header with one, begins with.
+/// The beginning of an access token, or of a header value with one.
 const MARKS: [&str; 2] = ["ya29.", "bearer "];
 
-/// One line of at most 300 characters, without `token` and whatever looks like one.
+/// One line of at most 300 characters, without `token` and without anything like a token.
 pub(crate) fn shown(text: &str, token: &str) -> String {
     let mut text = redacted(text);
     if !token.is_empty() {
         text = text.replace(token, REDACTED);
     }
     let line = text.split(|c: char| c.is_whitespace() || is_unfit(c));
-    // Google repeats names, and a key may have been given for one.
+    // Google repeats names, and a user may have set a key as a name.
     let word = |word: &'_ str| -> String {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"/{".contains(c));
         match shown::could_be_secret(bare) {
@@ -33,7 +33,7 @@ pub(crate) fn shown(text: &str, token: &str) -> String {
 }
 
 fn redacted(text: &str) -> String {
-    // Of the same length: only ASCII letters change.
+    // Both texts have the same length, because only ASCII letters change.
     let lower = text.to_ascii_lowercase();
     let (mut out, mut from) = (String::new(), 0);
     while let Some((start, mark)) = MARKS
@@ -52,7 +52,7 @@ fn redacted(text: &str) -> String {
     out
 }
 
-/// RFC 6750 §2.1, `b64token`.
+/// Whether a byte can be part of a token: RFC 6750 §2.1, `b64token`.
 fn is_of_a_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_its_end() {
+    fn a_long_line_is_truncated() {
         assert_eq!(shown(&"é".repeat(301), "").chars().count(), 301);
         assert!(shown(&"é".repeat(301), "").ends_with('…'));
         assert_eq!(shown(&"é".repeat(300), "").chars().count(), 300);

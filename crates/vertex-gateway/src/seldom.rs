@@ -1,19 +1,20 @@
-//! Warnings that are not repeated for each of a thousand connections.
+//! A throttle for warnings that would be repeated for each of a thousand connections.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// How often the same thing is worth a line of the log.
+/// Shortest time between two log lines about the same event.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Says when something that happens often is to be logged.
+/// Decides when a frequent event is logged.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Mutex<Option<(Instant, u64)>>);
 
 impl LogThrottle {
-    /// It has happened at `now`. If it is to be logged: how often it has, since that was so before.
+    /// Counts an event at `now`. If it has to be logged, returns the number of events since the
+    /// last one that was logged.
     pub(crate) fn happened(&self, now: Instant) -> Option<u64> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let times = match *last {
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_all_the_time_is_logged_once_a_minute() {
+    fn a_constant_event_is_logged_once_a_minute() {
         let (seldom, start) = (LogThrottle::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(seldom.happened(at(0)), Some(1));

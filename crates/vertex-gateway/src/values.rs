@@ -1,7 +1,7 @@
-//! How times, sizes and numbers are written, on the command line, in the environment and in the
-//! configuration file; and how large each may be.
+//! The form of times, sizes and numbers on the command line, in the environment and in the
+//! configuration file, and their limits.
 //!
-//! A message never repeats a value: whoever mixes two settings up may have put a secret there.
+//! A message never repeats a value: a user who mixes up two settings may have put a secret there.
 
 use std::{ffi::OsStr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -13,17 +13,17 @@ use clap::{
 
 use tower_vertex::shown::{self, Shown};
 
-/// The longest time of all. A point in time that is so far from now can be reckoned with
-/// everywhere: Tokio's timers end after two years, and a sum of two `Instant`s panics much later.
+/// The longest time. A point in time this far from now is safe everywhere: Tokio's timers end after
+/// two years, and a sum of two `Instant`s panics much later.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The largest size: 1 TiB, or 1 GiB where addresses have 32 bits.
+/// The largest size: 1 TiB, or 1 GiB on machines with 32-bit addresses.
 const LARGEST: u64 = if usize::BITS < 64 { 1 << 30 } else { 1 << 40 };
 
-/// The largest number of things that are counted.
+/// The largest count.
 pub(crate) const MOST: u64 = 1_000_000;
 
-/// The longest of all files that people write: none is longer.
+/// The largest size of a file that users write, in bytes.
 pub(crate) const LONGEST_FILE: u64 = 4 << 20;
 
 const TIMES: [(&str, Duration); 5] = [
@@ -46,7 +46,7 @@ const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
 ];
 
-/// A whole number, and the unit behind it.
+/// A whole number and the unit after it.
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -60,7 +60,7 @@ fn parse_time(text: &str) -> Option<Duration> {
         "" => Duration::from_secs(1),
         _ => TIMES.iter().find(|(name, _)| *name == unit)?.1,
     };
-    // All units are whole milliseconds, and none has more than u64 holds.
+    // All units are whole milliseconds, and u64 can hold the milliseconds of each.
     let millis = u64::try_from(one.as_millis()).ok()?.checked_mul(number)?;
     Some(Duration::from_millis(millis))
 }
@@ -74,7 +74,7 @@ fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(one)
 }
 
-/// A time with the largest unit in which it is a whole number, so that it can be written back.
+/// A time in the largest unit in which it is a whole number, in a form that can be parsed again.
 pub(crate) fn shown(time: Duration) -> String {
     let millis = time.as_millis();
     let fits = |(_, one): &&(&str, Duration)| {
@@ -86,12 +86,12 @@ pub(crate) fn shown(time: Duration) -> String {
     }
 }
 
-/// What an option takes, and a sentence that says so.
+/// The values that an option takes, and a sentence that says so.
 #[derive(Clone, Debug)]
 pub(crate) struct Values<T> {
     parse: fn(&str) -> Option<T>,
     range: RangeInclusive<T>,
-    /// Whether 0 is taken, too.
+    /// Whether 0 is accepted too.
     or_zero: bool,
     form: &'static str,
     show: fn(T) -> String,
@@ -130,7 +130,7 @@ pub(crate) fn size_within(range: RangeInclusive<u64>) -> impl TypedValueParser<V
     values.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// A number of something, as a type that holds all of the range.
+/// A count, in a type that holds all of the range.
 pub(crate) fn number<T>(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = T>
 where
     T: TryFrom<u64, Error: std::error::Error + Send + Sync + 'static>
@@ -151,7 +151,7 @@ impl<T: PartialOrd + Default + Copy> Values<T> {
             .filter(|value| self.range.contains(value) || self.or_zero && *value == T::default())
     }
 
-    /// What to give, as the end of a sentence.
+    /// The values to give, as the end of a sentence.
     fn advice(&self) -> String {
         let Self { range, form, show, .. } = self;
         let zero = if self.or_zero { ", or 0" } else { "" };
@@ -171,7 +171,7 @@ where
     }
 }
 
-/// Text that a function reads, whose error says what to give.
+/// Text that a function parses. Its error says which text to give.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parsed<T>(fn(&str) -> Result<T, String>);
 
@@ -188,17 +188,17 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Parsed<T> {
     }
 }
 
-/// Whether the text of a variable is this value, or has it between commas.
+/// Whether a variable has this value, alone or in a list.
 fn has(arg: Option<&Arg>, set: &OsStr, value: &OsStr) -> bool {
     let delimiter = arg.and_then(Arg::get_value_delimiter);
     let (text, part) = (set.to_string_lossy(), value.to_string_lossy());
     set == value || delimiter.is_some_and(|delimiter| text.split(delimiter).any(|of| of == part))
 }
 
-/// The error of an option that has a value it cannot have.
+/// The error of an option with an invalid value.
 fn refused(arg: Option<&Arg>, value: &OsStr, advice: &str) -> Error {
     let option = arg.and_then(Arg::get_long).unwrap_or_default();
-    // Nothing tells where a value is from; but the variable has it or has it not.
+    // clap does not report the source of a value, so the value is compared with the variable.
     let variable = arg
         .and_then(Arg::get_env)
         .filter(|name| std::env::var_os(name).is_some_and(|set| has(arg, &set, value)))
@@ -209,7 +209,7 @@ fn refused(arg: Option<&Arg>, value: &OsStr, advice: &str) -> Error {
     error
 }
 
-/// The advice in an error of a value parser, if it is one of this room's.
+/// The advice in an error of a value parser, if the parser is from this module.
 pub(crate) fn advice(error: &Error) -> Option<&str> {
     match error.get(ContextKind::Custom)? {
         ContextValue::String(advice) => Some(advice),
@@ -217,22 +217,22 @@ pub(crate) fn advice(error: &Error) -> Option<&str> {
     }
 }
 
-/// An option given as nothing is not given: that is what an empty variable means.
+/// The value of an option; `None` if it is empty, which is how a variable is unset.
 pub(crate) fn non_empty(option: &Option<String>) -> Option<&str> {
     option.as_deref().map(str::trim).filter(|value| !value.is_empty())
 }
 
-/// A time of which 0 is none.
+/// A time limit; `None` for 0, which means no limit.
 pub(crate) fn timeout(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }
 
-/// What an option of `O` has its value from, for an error: the option or its variable.
+/// The source of an option's value, for an error: the option of `O` or its variable.
 pub(crate) fn option_source<O: Args>(option: &str) -> String {
     given_in::<O>(option).unwrap_or_else(|| option.to_owned())
 }
 
-/// The same; `None` for one that is neither on the command line nor in its variable.
+/// The same; `None` if neither the command line nor the variable sets the option.
 pub(crate) fn given_in<O: Args>(option: &str) -> Option<String> {
     let long = option.trim_start_matches("--");
     let is_given = std::env::args_os().any(|arg| {
@@ -252,8 +252,8 @@ pub(crate) fn given_in<O: Args>(option: &str) -> Option<String> {
     variables.next().map(|variable| variable.to_string_lossy().into_owned())
 }
 
-/// `Debug` of options whose values may hold what they should not: each is shown as errors show it.
-/// Those after the semicolon show themselves.
+/// `Debug` of options whose values may be secrets in the wrong place: each is shown as in an error.
+/// The fields after the semicolon have a safe `Debug` of their own.
 macro_rules! shown_debug {
     ($options:ident: $($field:ident),+ $(; $($other:ident),+)?) => {
         impl std::fmt::Debug for $options {
@@ -271,7 +271,7 @@ macro_rules! shown_debug {
 }
 pub(crate) use shown_debug;
 
-/// The value of an option, fit to be shown.
+/// The value of an option in a form that is safe to show.
 pub(crate) trait Show {
     fn show(&self) -> Option<Shown<'_>>;
 }
@@ -412,7 +412,7 @@ mod tests {
                     assert!(!text.contains("secret") && !text.contains("99999"), "{text}");
                     assert!(advice(&error).is_some_and(|advice| text.contains(advice)), "{text}");
                 }
-                // As far as the sentence says, and no farther.
+                // The range in the sentence is exact.
                 let text = parse("-1").unwrap_err().to_string();
                 let (_, range) = text.split_once(", from ").unwrap();
                 let (least, most) = range.trim_end().split_once(" to ").unwrap();

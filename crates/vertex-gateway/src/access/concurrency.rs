@@ -1,4 +1,4 @@
-//! How many requests are under way at Vertex AI at a time, and how long others wait for their turn.
+//! Limits on the requests in flight to Vertex AI, and the queue in which further requests wait.
 
 use std::{
     fmt,
@@ -69,8 +69,8 @@ pub struct LimitOptions {
 }
 
 impl LimitOptions {
-    /// The same, with what `share` allows where nothing was given: so many connections, and so many
-    /// requests under way.
+    /// The same options, with `share` for each limit that is not set: as the number of connections
+    /// and as the number of requests in flight.
     pub(crate) fn or(&self, share: usize) -> Self {
         Self {
             max_connections: self.max_connections.or(Some(share)),
@@ -80,13 +80,13 @@ impl LimitOptions {
     }
 }
 
-/// Room for so many; `None` for any number, which 0 or nothing stands for.
+/// A semaphore of `most` permits; `None` for no limit, which is what 0 or an unset option means.
 pub(crate) fn room(most: Option<usize>) -> Option<Arc<Semaphore>> {
     let most = most.unwrap_or(0).min(Semaphore::MAX_PERMITS);
     (most > 0).then(|| Arc::new(Semaphore::new(most)))
 }
 
-/// Shared by all that serve.
+/// The limits of this process, shared by all its connections.
 #[derive(Debug)]
 pub(crate) struct Limits {
     all: Option<Arc<Semaphore>>,
@@ -95,7 +95,7 @@ pub(crate) struct Limits {
     longest_wait: Duration,
 }
 
-/// The right to be under way, until it is dropped.
+/// The permits of a request in flight, released when they are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Permits {
     _all: Option<OwnedSemaphorePermit>,
@@ -112,11 +112,12 @@ impl Limits {
         }
     }
 
-    /// Waits for its turn; of the client first, so that one with many requests holds up its own.
+    /// Waits for a permit of the client, then for one of the whole gateway. In this order, a client
+    /// with many requests in flight delays only its own.
     ///
     /// # Errors
     ///
-    /// 429 if the client has too many requests under way, 503 if all together have.
+    /// 429 if the client has its maximum of requests in flight, 503 if the gateway has.
     pub(crate) async fn enter(&self, client: Option<&Client>) -> Result<Permits, LocalReply> {
         let until = Instant::now() + self.longest_wait;
         let of_client = match client.and_then(Client::concurrency) {
@@ -132,7 +133,7 @@ impl Limits {
         Ok(Permits { _all: of_all, _client: of_client })
     }
 
-    /// The same for who need not wait; `None` for who has to.
+    /// The same without a wait; `None` if the request has to wait.
     pub(crate) fn enter_at_once(&self, client: Option<&Client>) -> Option<Permits> {
         let free = |limit: &Arc<Semaphore>| Arc::clone(limit).try_acquire_owned().ok();
         let of_client = match client.and_then(Client::concurrency) {
@@ -146,7 +147,7 @@ impl Limits {
         Some(Permits { _all: of_all, _client: of_client })
     }
 
-    /// How many wait for their turn, now and later.
+    /// The number of requests in the queue. The counter is updated as requests enter and leave.
     pub(crate) fn waiting(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.waiting)
     }
@@ -156,7 +157,7 @@ impl Limits {
         limit: &Arc<Semaphore>,
         until: Instant,
     ) -> Result<OwnedSemaphorePermit, QueueError> {
-        // Of the two limits one may have room.
+        // One of the two limits may have room, and then the request needs no place in the queue.
         if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
             return Ok(permit);
         }
@@ -164,12 +165,12 @@ impl Limits {
         let _place =
             QueueSlot::take(&self.waiting, most).ok_or(QueueError::QueueIsFull { most })?;
         let permit = timeout_at(until, Arc::clone(limit).acquire_owned()).await;
-        // It is never closed.
+        // The semaphore is never closed, so the inner error cannot occur.
         permit.ok().and_then(Result::ok).ok_or(QueueError::Waited(self.longest_wait))
     }
 }
 
-/// Why its turn does not come.
+/// The reason why a request got no permit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum QueueError {
     QueueIsFull { most: usize },
@@ -177,14 +178,14 @@ pub(crate) enum QueueError {
 }
 
 impl QueueError {
-    /// More requests than may be under way.
+    /// The response to a request over `--max-concurrent-requests`.
     fn overloaded(self) -> LocalReply {
         let message = format!("--max-concurrent-requests are in flight, and {self}; retry later");
         LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
             .retry_after(Duration::from_secs(1))
     }
 
-    /// The same for the requests of one client.
+    /// The response to a request over the limit of its client.
     fn too_many_concurrent(self) -> LocalReply {
         let message = format!(
             "this key has its maximum of concurrent requests in flight, and {self}; retry later"
@@ -215,7 +216,8 @@ struct QueueSlot<'a>(&'a AtomicUsize);
 impl<'a> QueueSlot<'a> {
     fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         let next = |waiting: usize| (waiting < most).then_some(waiting + 1);
-        // Not `then_some`: it would make the place, and drop it, where there is none.
+        // `then_some` would create the slot for a full queue too, and its drop would lower the
+        // count.
         waiting.fetch_update(Relaxed, Relaxed, next).is_ok().then(|| Self(waiting))
     }
 }
@@ -232,7 +234,7 @@ mod tests {
     use crate::{access::Clients, config::file::ClientRules};
 
     #[tokio::test(start_paused = true)]
-    async fn both_turns_have_one_time_together() {
+    async fn both_waits_share_one_queue_timeout() {
         let limits = Limits::new(&LimitOptions {
             max_connections: None,
             max_concurrent_requests: Some(1),
@@ -260,7 +262,7 @@ mod tests {
         assert!(limits.enter(Some(&client)).await.is_ok());
     }
     #[test]
-    fn a_full_queue_that_refuses_keeps_its_places() {
+    fn a_full_queue_keeps_its_count_after_refusals() {
         let waiting = AtomicUsize::new(0);
         let places: Vec<_> = (0..2).filter_map(|_| QueueSlot::take(&waiting, 2)).collect();
         assert_eq!(places.len(), 2);

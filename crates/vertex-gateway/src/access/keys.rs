@@ -1,4 +1,4 @@
-//! The keys: as they are written, `name:key`, and as they are kept, which is not at all.
+//! The keys of clients: they are written as `name:key`, and only their HMACs are kept.
 
 use std::{collections::HashMap, fmt, path::PathBuf};
 
@@ -11,23 +11,23 @@ use crate::{error::Error, local_reply::LocalReply, values::LONGEST_FILE};
 use tower_vertex::{regular_file, shown};
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
-/// Of shorter ones too many can be tried.
+/// Shorter keys could be found by trying.
 const SHORTEST_KEY: usize = 16;
 const LONGEST_NAME: usize = 64;
 
 type Tag = [u8; 32];
 
-/// Where keys are from.
+/// The sources of client keys besides the variable [`VARIABLE`].
 #[derive(Clone, Debug)]
 pub(super) struct KeySources {
     pub(super) file: Option<PathBuf>,
 }
 
-/// Which key is whose.
+/// The names of the clients by their keys.
 ///
-/// A key is kept as its HMAC under a secret of this process. Nobody outside can tell what the tag
-/// of a key would be, so how long it takes to look one up, which depends on the tags alone, says
-/// nothing about any key; a memory dump or a log of tags does not either.
+/// The map holds the HMAC of each key under a secret of this process, not the key. No client can
+/// compute the tag of a key. The time of a lookup depends on the tags alone, so it reveals nothing
+/// about a key, and neither does a memory dump or a log of tags.
 pub(super) struct Keys {
     secret: hmac::Key,
     names: HashMap<Tag, String>,
@@ -40,7 +40,7 @@ impl fmt::Debug for Keys {
 }
 
 impl KeySources {
-    /// All keys, or `None` if nobody has to have one.
+    /// All keys, or `None` if no source is set, so that clients need none.
     pub(super) fn load(&self) -> Result<Option<Keys>, Error> {
         let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         if self.file.is_none() && variable.is_none() {
@@ -53,13 +53,13 @@ impl KeySources {
             let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
             let text = text.map_err(|error| refused(error.to_string()))?;
             let text = str::from_utf8(&text).map_err(|_| refused("not UTF-8".to_owned()))?;
-            // Some editors put a mark before the text.
+            // Some editors write a byte order mark.
             let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             for (number, line) in text.lines().enumerate() {
                 let line = line.trim();
                 if !line.is_empty() && !line.starts_with('#') {
-                    let told = |why| refused(format!("line {}: {why}", number + 1));
-                    keys.add(line).map_err(told)?;
+                    let refused_line = |why| refused(format!("line {}: {why}", number + 1));
+                    keys.add(line).map_err(refused_line)?;
                 }
             }
             if keys.names.is_empty() {
@@ -71,8 +71,8 @@ impl KeySources {
             let text = text.into_string().map_err(|_| refused("not UTF-8".to_owned()))?;
             let text = Zeroizing::new(text);
             for (number, entry) in text.split(',').enumerate() {
-                let told = |why| refused(format!("entry {}: {why}", number + 1));
-                keys.add(entry.trim()).map_err(told)?;
+                let refused_entry = |why| refused(format!("entry {}: {why}", number + 1));
+                keys.add(entry.trim()).map_err(refused_entry)?;
             }
         }
         Ok(Some(keys))
@@ -91,14 +91,14 @@ impl Keys {
         Ok(Self { secret, names: HashMap::new() })
     }
 
-    /// Adds `name:key`. What is wrong with it is told without the key.
+    /// Adds an entry `name:key`. The error never contains the key.
     fn add(&mut self, entry: &str) -> Result<(), String> {
-        // Without a colon all of it may be a key.
+        // Without a colon, the whole entry may be a key.
         let Some((name, key)) = entry.split_once(':') else {
             return Err("give `name:key`".to_owned());
         };
         let (name, key) = (name.trim_end(), key.trim_start());
-        // Whoever writes them in the other order has a key in the place of a name.
+        // In an entry in the wrong order, the key is in the place of the name.
         let shown = shown::value(name);
         let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fit) {
@@ -141,7 +141,7 @@ impl Keys {
         self.names.values().map(String::as_str)
     }
 
-    /// Whose key is in `Authorization`.
+    /// The name of the key in `Authorization`.
     pub(super) fn owner(&self, headers: &HeaderMap) -> Result<&str, LocalReply> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else {
@@ -169,7 +169,7 @@ fn refused(why: &str) -> LocalReply {
 }
 
 pub(super) fn unknown() -> LocalReply {
-    refused("the API key is not a key of this gateway: ask its operator for one")
+    refused("the API key is not a key of this gateway: get one from its operator")
 }
 
 #[cfg(test)]
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_entry_is_told_without_its_key() {
+    fn the_error_of_an_entry_does_not_contain_its_key() {
         for (entries, why) in [
             (vec![ONE.to_owned()], "give `name:key`"),
             (vec![format!(":{ONE}")], "is not a name"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_known_by_its_owner_and_by_nothing_else() {
+    fn each_key_has_its_name_and_other_keys_are_rejected() {
         let keys = keys(&[format!("one:{ONE}"), format!("two : {TWO}")]).unwrap();
         assert!(!format!("{keys:?}").contains("sk-"));
         let owner = |values: &[&str]| {

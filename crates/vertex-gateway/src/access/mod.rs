@@ -1,11 +1,11 @@
-//! Who may ask, which models, how often, and how many at a time.
+//! Access control: the keys of clients, the models that each may use, and its limits.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `keys` | the keys of clients |
-//! | `rate` | how often a client may ask |
-//! | `concurrency` | how many requests are in flight at a time, and how long others wait |
-//! | `stored` | who may use a stored response |
+//! | `rate` | the limit of a client's requests a minute |
+//! | `concurrency` | the limits of requests in flight, and the queue |
+//! | `stored` | the clients that may use stored responses |
 
 pub(crate) mod concurrency;
 mod keys;
@@ -34,7 +34,7 @@ use super::{
 };
 use tower_vertex::{model::Pattern, shown};
 
-/// The options about who may ask.
+/// The options about clients.
 #[derive(Clone, Args)]
 pub struct ClientOptions {
     /// File of the keys that clients must send, one `name:key` a line; it is read again when it
@@ -51,31 +51,31 @@ pub struct ClientOptions {
 
 shown_debug!(ClientOptions: client_key_file; allow_unauthenticated);
 
-/// Where clients are from.
+/// The sources from which clients are loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientSources {
     keys: KeySources,
-    /// What it may set goes with it.
+    /// The configuration file, and the options that it may set.
     config: Option<(PathBuf, FileOptions)>,
 }
 
-/// All clients that are known. Without keys, nobody has to say who asks.
+/// All clients. Without keys, requests need no authentication.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     keys: Option<Keys>,
     by_name: HashMap<String, Arc<Client>>,
 }
 
-/// One of them: whoever has its key.
+/// A client: the holder of one key.
 #[derive(Debug)]
 pub(crate) struct Client {
     name: Arc<str>,
-    /// `None` for all.
+    /// `None` allows all models.
     models: Option<Vec<Pattern>>,
     requests_per_minute: Option<NonZeroU32>,
     rate_limiter: Arc<RateLimiter>,
     concurrency: Option<Concurrency>,
-    /// Whether it may use responses that other keys have stored.
+    /// Whether the client may use responses that other keys have stored.
     shared_responses: bool,
 }
 
@@ -93,13 +93,13 @@ impl ClientSources {
         Self { keys: KeySources { file }, config }
     }
 
-    /// What to look at for changes.
+    /// The files to watch for changes.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let config = self.config.iter().map(|(path, _)| path);
         self.keys.file.iter().chain(config).cloned().collect()
     }
 
-    /// Reads everything anew. What `before` has counted of a client still counts.
+    /// Loads all clients again. The counts of the clients in `before` are kept.
     pub(crate) fn load(&self, before: &Clients) -> Result<Clients, Error> {
         let file = match &self.config {
             Some((path, known)) => ConfigFile::load::<TargetOptions>(path, known)?,
@@ -146,7 +146,7 @@ impl Clients {
         Ok(Self { keys, by_name })
     }
 
-    /// Whether whoever asks must have a key.
+    /// Whether requests must have a key.
     pub(crate) fn have_keys(&self) -> bool {
         self.keys.is_some()
     }
@@ -155,18 +155,18 @@ impl Clients {
         self.by_name.len()
     }
 
-    /// Who asks, by the key in `Authorization`.
+    /// The client whose key is in `Authorization`; `None` if no keys are configured.
     ///
     /// # Errors
     ///
-    /// 401 without a key that is known.
+    /// 401 if the request has no valid key.
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Client>>, LocalReply> {
         let Some(keys) = &self.keys else { return Ok(None) };
         let name = keys.owner(headers)?;
-        // Each key has a client; were there none, it would be a stranger's.
+        // Each key has a client. A key without one would be rejected as unknown.
         self.by_name.get(name).cloned().map(Some).ok_or_else(keys::unknown)
     }
 }
@@ -191,7 +191,8 @@ impl Client {
             models.iter().map(|text| text.parse::<Pattern>().map_err(|e| e.to_string())).collect()
         };
         let models = rules.models.as_ref().map(patterns).transpose()?;
-        // Requests under way keep their permits; those of another limit are not counted.
+        // Requests in flight keep their permits. A changed limit gets a new semaphore, which does
+        // not count the requests under the previous limit.
         let kept = |limit: NonZeroU32| {
             let old = before.by_name.get(&rules.name)?.concurrency.clone()?;
             (old.limit == limit).then_some(old)
@@ -213,7 +214,7 @@ impl Client {
         })
     }
 
-    /// For the log and the metrics.
+    /// The client's name in the log and in the metrics.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -222,7 +223,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// 429, with the time until the next one may come.
+    /// 429, with the time until the next request is allowed.
     pub(crate) fn count_request(&self) -> Result<(), LocalReply> {
         let Some(limit) = self.requests_per_minute else { return Ok(()) };
         self.rate_limiter.take(limit, Instant::now()).map_err(|wait| {
@@ -235,14 +236,14 @@ impl Client {
         })
     }
 
-    /// Whether it may ask for certain models alone.
+    /// Whether the client may use certain models only.
     pub(crate) fn has_list(&self) -> bool {
         self.models.is_some()
     }
 
     /// # Errors
     ///
-    /// 403 if it may not ask for this model. `None` is a request without one that could be read.
+    /// 403 if the client may not use this model. `None` is a request without a readable model.
     pub(crate) fn allow(&self, model: Option<&str>) -> Result<(), LocalReply> {
         let Some(patterns) = &self.models else { return Ok(()) };
         let fits = |pattern: &Pattern, model: &str| {
@@ -268,14 +269,14 @@ impl Client {
         Err(LocalReply::new(StatusCode::FORBIDDEN, "model_not_allowed", message))
     }
 
-    /// How many of its requests may be under way.
+    /// The permits for the client's requests in flight, if their number is limited.
     pub(crate) fn concurrency(&self) -> Option<&Arc<Semaphore>> {
         self.concurrency.as_ref().map(|concurrency| &concurrency.permits)
     }
 }
 
-/// Whether nobody who makes a path of `model` could read another one in it: a `*` stands for a part
-/// of a name, and not for a way to other names.
+/// Whether `model` stays one name when it becomes a part of a path. A `*` in a pattern stands for a
+/// part of a name, so it must not match text that leads to other names.
 fn is_one_name(model: &str) -> bool {
     !model.contains(['%', '\\']) && !model.split('/').any(|part| matches!(part, "." | ".."))
 }

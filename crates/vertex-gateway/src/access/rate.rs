@@ -1,4 +1,4 @@
-//! How often a client may ask.
+//! The limit of a client's requests a minute.
 
 use std::{
     num::NonZeroU32,
@@ -8,9 +8,9 @@ use std::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A token bucket: as many requests at once as may come in a minute, and each comes back after its
-/// share of one. All that it keeps is when it will be full again (the generic cell rate algorithm),
-/// so a limit that changes needs no other bucket.
+/// A token bucket: it holds the requests of one minute, and each token returns after its share of a
+/// minute. The bucket stores only the time when it will be full again (the generic cell rate
+/// algorithm), so a limit that changes needs no new bucket.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     full_at: Mutex<Instant>,
@@ -21,7 +21,7 @@ impl RateLimiter {
         Self { full_at: Mutex::new(Instant::now()) }
     }
 
-    /// Takes a token at `now`; or says how long it takes until there is one.
+    /// Takes a token at `now`. The error is the time until there is one.
     pub(super) fn take(&self, per_minute: NonZeroU32, now: Instant) -> Result<(), Duration> {
         let share = MINUTE / per_minute.get();
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_gives_a_minutes_worth_at_once_and_then_one_by_one() {
+    fn a_bucket_allows_a_minutes_worth_at_once_and_then_one_by_one() {
         let (rate_limiter, start) = (RateLimiter::full(), Instant::now() + MINUTE);
         let limit = NonZeroU32::new(6).unwrap();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
@@ -51,7 +51,8 @@ mod tests {
         assert_eq!(rate_limiter.take(limit, at(4)), Err(Duration::from_secs(6)));
         assert_eq!(rate_limiter.take(limit, at(10)), Ok(()));
         assert_eq!(rate_limiter.take(limit, at(10)), Err(Duration::from_secs(10)));
-        // Never more than full, however long nobody asks; and it goes on under another limit.
+        // After a long pause the bucket is full and no more than that. Its state is kept when the
+        // limit changes.
         for _ in 0..6 {
             assert_eq!(rate_limiter.take(limit, at(1000)), Ok(()));
         }

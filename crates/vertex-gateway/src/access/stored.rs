@@ -1,5 +1,5 @@
-//! Stored responses: Vertex AI keeps them for the project, so that all who share its credentials share
-//! them too. A key may use them only if its rule says so.
+//! Stored responses: Vertex AI keeps them for the project, so all clients that use its credentials
+//! share them. A key may use them only if its rule says so.
 
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -8,20 +8,20 @@ use super::Client;
 use crate::local_reply::LocalReply;
 use tower_vertex::model::StoredReferences;
 
-/// What stands in the place of an id and is none.
+/// Path segments in the place of an id that are not ids.
 const NO_IDS: [&str; 2] = ["compact", "input_tokens"];
 
-/// What a path is about.
+/// The relation of a path to stored responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
     Nothing,
-    /// A response that is made, from what its body refers to.
+    /// A new response. Its body may refer to stored ones.
     New,
-    /// One that is stored, or all of them.
+    /// A stored response, or all of them.
     Stored,
 }
 
-/// Wherever the path has it, since a model of one's own may serve it below `/invoke/`.
+/// Finds the segment anywhere in the path, because a custom model may serve it below `/invoke/`.
 fn about(method: &Method, path: &str) -> About {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let is_stored = |segment: &str| {
@@ -40,11 +40,12 @@ fn about(method: &Method, path: &str) -> About {
 }
 
 impl Client {
-    /// What has to be found out about the body of a request before it may go on.
+    /// Checks the path of a request. Returns the state in which the check of its body begins, or
+    /// `None` if the body needs no check.
     ///
     /// # Errors
     ///
-    /// 403 if it asks for what is stored, and this key may not.
+    /// 403 if the path is that of stored responses, and this key may not use them.
     pub(crate) fn allow_stored(
         &self,
         method: &Method,
@@ -62,7 +63,8 @@ impl Client {
 
     /// # Errors
     ///
-    /// 403 if the body refers to what is stored, and this key may not, or if that cannot be read.
+    /// 403 if the body refers to a stored response and this key may not use them, or if the gateway
+    /// cannot read whether it does.
     pub(crate) fn allow_references(
         &self,
         found: Option<&StoredReferences>,
@@ -95,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_about_what_is_stored_however_it_is_written() {
+    fn a_path_to_stored_responses_is_found_in_every_spelling() {
         for (method, path, expected) in [
             ("POST", "/v1/chat/completions", About::Nothing),
             ("GET", "/v1/models", About::Nothing),

@@ -1,4 +1,4 @@
-//! The command line. A setting that is missing or wrong is a sentence with its remedy.
+//! The command line. An error about a setting is a sentence with its remedy.
 
 use std::ffi::OsString;
 
@@ -39,7 +39,7 @@ pub struct Command {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub subcommand: Option<Subcommand>,
-    /// The options of `serve`, which is what is done without a subcommand.
+    /// The options of `serve`, which is the command without a subcommand.
     #[command(flatten)]
     pub options: Options,
 }
@@ -54,7 +54,7 @@ impl CommandFactory for Command {
     }
 }
 
-/// Reads the configuration file, if one is named: its options are defaults of the command line.
+/// Reads the configuration file, if one is set: its options are defaults of the command line.
 impl Parser for Command {
     fn parse() -> Self {
         Self::parse_from(std::env::args_os())
@@ -99,8 +99,8 @@ impl Parser for Command {
     }
 }
 
-/// An error of clap without what could be a secret: the value of an option, and a word that no option
-/// takes. What could be meant, and what an option takes, stays.
+/// Removes from an error of clap all that could be a secret: the value of an option, and a word
+/// that is no option. Suggestions, and the values that an option takes, are kept.
 fn without_values(mut error: clap::Error) -> clap::Error {
     const HIDDEN: &str = "…";
     let text = |error: &clap::Error, kind| match error.get(kind) {
@@ -109,7 +109,7 @@ fn without_values(mut error: clap::Error) -> clap::Error {
     };
     if text(&error, ContextKind::InvalidValue).is_some_and(|value| !value.is_empty()) {
         error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.to_owned()));
-        // An option that has a value is named as it was given.
+        // An option with a wrong value is named by its source, the option or its variable.
         if let Some(option) = text(&error, ContextKind::InvalidArg) {
             let long = option.split(' ').next().unwrap_or_default();
             let named = match option_source::<Command>(long) {
@@ -125,20 +125,20 @@ fn without_values(mut error: clap::Error) -> clap::Error {
     };
     for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
         let Some(word) = text(&error, kind).filter(|word| !is_a_word(word)) else { continue };
-        // `--option=value` is named by its option.
+        // Only the option of `--option=value` is shown.
         let shown = word.split_once('=').map(|(option, _)| option).filter(|name| is_a_word(name));
         let is_known = word.starts_with('-') && word.contains(' ');
         if is_known && error.kind() != ErrorKind::UnknownArgument {
             continue;
         }
         error.insert(kind, ContextValue::String(shown.unwrap_or(HIDDEN).to_owned()));
-        // A tip that repeats it.
+        // A tip would repeat the word.
         error.remove(ContextKind::Suggested);
     }
     error
 }
 
-/// A variable that is empty is as one that is not set.
+/// Ignores empty variables, as if they were not set.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let clear = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
         Some(value) if value.is_empty() => arg.env(Resettable::Reset),
@@ -148,7 +148,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 impl Command {
-    /// Of the commands that may have a configuration file.
+    /// The target of a command that may have a configuration file.
     pub(crate) fn target(&mut self) -> Option<&mut TargetOptions> {
         match &mut self.subcommand {
             None => Some(&mut self.options.serving.target),
@@ -161,7 +161,7 @@ impl Command {
     }
 }
 
-/// What `vertex-gateway` can do.
+/// The subcommands of `vertex-gateway`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Subcommand {
     /// Forward OpenAI requests to Vertex AI (the default)

@@ -1,6 +1,7 @@
-//! `vertex-gateway endpoints`: what is deployed in one location or several, and at which hosts.
+//! `vertex-gateway endpoints`: the endpoints that are deployed in one or more locations, and their
+//! hosts.
 //!
-//! As `gcloud ai endpoints list`, and the host of a dedicated endpoint, which that does not tell.
+//! The list is that of `gcloud ai endpoints list`, and adds the hosts of dedicated endpoints.
 
 use bytes::Bytes;
 use clap::{Args, builder::FalseyValueParser};
@@ -71,18 +72,18 @@ pub struct EndpointsOptions {
 
 shown_debug!(EndpointsOptions: project, location, display_name, api_version, upstream; credentials);
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: &str = "  ";
 const NONE: &str = "-";
 
-/// Exit code 1 says that there is no token or that a location did not answer, 2 that an option is
-/// wrong.
+/// Lists the endpoints. Exit code 1 means that there is no token or that a location did not
+/// respond, 2 that an option is wrong.
 pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
     let emulator = options.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
     let targets: Vec<TargetOptions> = options.targets();
-    // A wrong option is found before anybody is asked.
-    let anybody =
+    // A wrong option is found before any request is sent.
+    let no_auth =
         VertexAuthLayer::new(StaticToken::new("none").map_err(tower_vertex::Error::from)?);
     for target in &targets {
         let settings = target.settings(emulator, None)?;
@@ -92,7 +93,7 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
                      the scheme and the host",
             ));
         }
-        let _ = target.trusting(anybody.clone(), &settings.with_some_project()?, emulator, None)?;
+        let _ = target.trusting(no_auth.clone(), &settings.with_some_project()?, emulator, None)?;
     }
     let identity = match find(options.credentials.search(&ConfigFile::default())?, emulator).await {
         Err(error @ tower_vertex::Error::Credentials(_)) => {
@@ -150,8 +151,8 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
 }
 
 impl EndpointsOptions {
-    /// The options of one location each. What is about one endpoint is left out, and the variables
-    /// for it have no say.
+    /// The options for each location. Options of a single endpoint are not set, and their variables
+    /// have no effect.
     fn targets(&self) -> Vec<TargetOptions> {
         let target = |location: Option<&str>| TargetOptions {
             project: self.project.clone(),
@@ -181,7 +182,7 @@ impl EndpointsOptions {
     }
 }
 
-/// Aligned columns under their names, `-` for what there is not.
+/// Aligned columns below their headings, with `-` for a missing value.
 fn table(endpoints: &[EndpointDescription], with_location: bool) -> Vec<String> {
     let mut header = vec!["ENDPOINT_ID", "DISPLAY_NAME", "MODEL", "DEDICATED HOST"];
     if with_location {
@@ -212,7 +213,7 @@ fn table(endpoints: &[EndpointDescription], with_location: bool) -> Vec<String> 
     rows.iter().map(line).collect()
 }
 
-/// Text of others: a terminal must not take it for commands.
+/// Replaces characters of others that a terminal would take for commands.
 fn cell(text: &str) -> String {
     let text: String =
         text.chars().map(|c| if is_unfit(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
@@ -227,7 +228,7 @@ struct Document<'a> {
     project: &'a str,
     models: Vec<Model<'a>>,
     dedicated: bool,
-    /// `null` on the shared host.
+    /// `null` for an endpoint on the shared host.
     dedicated_host: Option<&'a str>,
 }
 

@@ -5,9 +5,9 @@
 //! | `command` | the command line |
 //! | `serve` | the sidecar |
 //! | `emulator` | the emulator of Vertex AI |
-//! | `check` | what works and what does not, one line each, with the remedy |
-//! | `token` | a token, printed |
-//! | `endpoints` | what is deployed where, as a table |
+//! | `check` | the checks, one line each, with the remedy for each failure |
+//! | `token` | an access token, printed |
+//! | `endpoints` | the deployed endpoints, as a table |
 
 pub(crate) mod check;
 pub(crate) mod command;
@@ -27,13 +27,12 @@ use super::{
     telemetry::log::{self, LEVEL, LogFormat, LogGuard},
 };
 
-/// Does what the command line says; what serves does so until Ctrl-C or SIGTERM. Needs a Tokio
-/// runtime.
+/// Runs a command. A command that serves ends with Ctrl-C or SIGTERM. Needs a Tokio runtime.
 ///
 /// # Errors
 ///
 /// [`Error`], a sentence with its remedy, if a setting is missing or wrong, there are no
-/// credentials, the address is taken, a check found a fault, or a location did not answer.
+/// credentials, the address is in use, a check failed, or a location did not respond.
 pub async fn run(mut command: Command) -> Result<(), Error> {
     if let Some(target) = command.target() {
         target.load(&FileOptions::of(&Command::command()))?;
@@ -50,19 +49,19 @@ pub async fn run(mut command: Command) -> Result<(), Error> {
     }
 }
 
-/// Starts the log of the process, as the command line and `VERTEX_GATEWAY_LOG` (a filter of
-/// `tracing`, such as `warn,vertex_gateway=info`) say. Call it once, before [`run`].
+/// Starts the log of the process, according to the command line and `VERTEX_GATEWAY_LOG` (a filter
+/// of `tracing`, such as `warn,vertex_gateway=info`). Call it once, before [`run`].
 ///
 /// # Errors
 ///
-/// [`Error`], if the variable is no such filter.
+/// [`Error`], if the variable is not a valid filter.
 ///
 /// # Panics
 ///
 /// If the process has a global `tracing` subscriber already.
 pub fn start_log(command: &Command) -> Result<LogGuard, Error> {
     let (level, format) = match &command.subcommand {
-        // They report what is worth knowing themselves.
+        // These commands report errors themselves.
         Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
             ("off", LogFormat::Auto)
         }

@@ -1,4 +1,5 @@
-//! `vertex-gateway serve`, the sidecar: who is being served when a signal comes is served to the end.
+//! `vertex-gateway serve`, the sidecar. Requests in flight when a signal arrives are served to
+//! their end.
 
 use std::{
     net::SocketAddr,
@@ -190,7 +191,7 @@ pub struct Options {
 
 shown_debug!(Options: listen; serving, outbound, retry, limits);
 
-/// A path as requests have it.
+/// Parses the path of health checks, which has to be in the form that requests have.
 fn health_path(text: &str) -> Result<String, String> {
     let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
     if text.starts_with('/') && text.bytes().all(is_fit) {
@@ -250,7 +251,8 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
         request_body_timeout: timeout(options.request_body_timeout),
         send_timeout: timeout(options.send_timeout),
     });
-    // Both before anybody is told that it serves, and may send one.
+    // The handlers come before the report that the gateway serves: from then on, a signal may
+    // arrive.
     let (stop, sighup) = (stop_signal()?, sighup()?);
     let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
@@ -265,14 +267,15 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
                  terminates TLS");
         }
     }
-    // Requests that come before the first token wait for it; a failure is logged, and tried again.
+    // Requests that arrive before the first token wait for it. A failure is logged, and the fetch
+    // is tried again.
     backend.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
     if let Some(admin) = admin {
         let browsers = Arc::clone(&access.browsers);
         tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
     }
     greet(addr, admin_addr, &shared, backend.emulator.as_deref(), &backend.identity);
-    // In this process, it serves until the end.
+    // The emulator runs in this process, so it has to live as long as this function.
     let _emulator = backend.emulator.clone();
     backend.spawn_reloads(access, serving, &telemetry, sighup);
     notify_systemd("READY=1");
@@ -294,7 +297,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// Without a way to tell who asks, only this machine is served.
+/// Without keys or client certificates, only this machine is served.
 fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), Error> {
     if !open || allowed || addr.ip().is_loopback() {
         return Ok(());

@@ -16,7 +16,7 @@ use crate::{
 /// The options of `vertex-gateway token`.
 #[derive(Clone, Debug, Args)]
 pub struct TokenOptions {
-    /// Whose token it is.
+    /// Credentials for the token.
     #[command(flatten)]
     pub credentials: CredentialOptions,
 
@@ -25,7 +25,7 @@ pub struct TokenOptions {
     pub json: bool,
 }
 
-/// Exit code 1 says that there is no token to be had, 2 that an option is wrong.
+/// Prints a token. Exit code 1 means that no token could be fetched, 2 that an option is wrong.
 pub(crate) async fn print(options: &TokenOptions) -> Result<(), Error> {
     let credentials = &options.credentials;
     let emulator = credentials.start_emulator().await?;
@@ -58,7 +58,7 @@ pub(crate) async fn print(options: &TokenOptions) -> Result<(), Error> {
 #[derive(Serialize)]
 struct Document<'a> {
     access_token: &'a str,
-    /// In seconds; `null` if the source does not tell.
+    /// In seconds; `null` if the source does not report it.
     expires_in: Option<u64>,
     expires_at: Option<String>,
     token_type: &'static str,

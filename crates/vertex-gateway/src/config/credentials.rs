@@ -1,4 +1,4 @@
-//! Whose tokens: the options, what they find on this machine, and the first token.
+//! Credentials: the options, the search for them, and the first token.
 
 use std::{
     fmt,
@@ -77,14 +77,14 @@ shown_debug!(
     emulator
 );
 
-/// Who asks Vertex AI.
+/// The account whose tokens requests carry.
 pub(crate) struct Identity {
     pub(crate) source: Arc<dyn TokenSource>,
     /// `None` for the emulator's own service account.
     pub(crate) info: Option<CredentialsInfo>,
 }
 
-/// One line, without secrets.
+/// Writes one line without secrets.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.info {
@@ -95,7 +95,7 @@ impl fmt::Display for Identity {
 }
 
 impl CredentialOptions {
-    /// The emulator, if it was asked for.
+    /// Starts the emulator, if `--emulator` is set.
     pub(crate) async fn start_emulator(&self) -> Result<Option<Emulator>, Error> {
         if !self.emulator {
             return Ok(None);
@@ -121,7 +121,7 @@ impl CredentialOptions {
         self.file.as_ref().filter(|path| !path.as_os_str().is_empty())
     }
 
-    /// The search that the options ask for.
+    /// The search for credentials with these options.
     pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Error> {
         let mut search = Credentials::builder()
             .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
@@ -150,7 +150,7 @@ impl CredentialOptions {
     }
 }
 
-/// Not by clap's `conflicts_with`, for which a variable that says no is a conflict too.
+/// clap's `conflicts_with` does not fit: it takes a variable that is set to false for a conflict.
 pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Error> {
     match options.iter().find(|(_, given)| *given) {
         Some((name, _)) => {
@@ -160,7 +160,7 @@ pub(crate) fn not_with_the_emulator(options: &[(&str, bool)]) -> Result<(), Erro
     }
 }
 
-/// What `search` finds, or the emulator's own service account.
+/// Returns the credentials that `search` finds, or the emulator's own service account.
 pub(crate) async fn find(
     search: CredentialsBuilder,
     emulator: Option<&Emulator>,
@@ -174,23 +174,23 @@ pub(crate) async fn find(
     Ok(Identity { source: Arc::new(credentials), info })
 }
 
-/// A first token, and the cache that keeps it.
+/// A first token, and the cache that holds it.
 pub(crate) struct FetchedToken {
     pub(crate) cache: TokenCache,
     token: CachedToken,
-    /// `None` if the source does not tell.
+    /// `None` if the source does not report it.
     pub(crate) life: Option<Duration>,
 }
 
 impl FetchedToken {
-    /// The bare token. Whoever shows it does so on purpose.
+    /// The bare token. The name marks each use of it as intended.
     pub(crate) fn in_clear(&self) -> &str {
         let header = self.token.authorization().to_str().unwrap_or_default();
         header.strip_prefix("Bearer ").unwrap_or(header)
     }
 }
 
-/// Fetches a token as requests do: in time, and whatever the source does.
+/// Fetches a token as requests do. The cache limits the time of the fetch for any source.
 pub(crate) async fn fetch_token(
     source: Arc<dyn TokenSource>,
 ) -> Result<FetchedToken, tower_vertex::Error> {
@@ -201,8 +201,8 @@ pub(crate) async fn fetch_token(
     Ok(FetchedToken { cache, token, life })
 }
 
-/// A source, and the life of its latest token as the source told it: a cache assumes one where
-/// none was told.
+/// A source that records the lifetime of its latest token as reported, because the cache assumes a
+/// lifetime if none is reported.
 struct Watched {
     source: Arc<dyn TokenSource>,
     life: Arc<Mutex<Option<Duration>>>,

@@ -1,4 +1,5 @@
-//! Endpoints that were looked up by their names, as data: [`ConfigFile::table`] needs their ids and hosts.
+//! Endpoints that were looked up by their names, as data: [`ConfigFile::table`] needs their ids and
+//! hosts.
 //!
 //! [`ConfigFile::table`]: super::file::ConfigFile::table
 
@@ -10,10 +11,10 @@ use tower_vertex::{
     route::Endpoint,
 };
 
-/// What Vertex AI said of endpoints.
+/// Endpoints as Vertex AI describes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Discovered {
-    /// By what the file says of it.
+    /// The endpoints that the configuration file names.
     pub(crate) named: HashMap<Named, Endpoint>,
     pub(crate) deployed: Vec<Deployed>,
 }
@@ -25,7 +26,7 @@ pub(crate) struct Deployed {
     pub(crate) endpoint: Endpoint,
 }
 
-/// How many were found.
+/// Writes how many endpoints were found.
 impl fmt::Display for Discovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} found by name", self.named.len())?;
@@ -41,7 +42,7 @@ impl Discovered {
         self.named.get(named)
     }
 
-    /// Adds what is deployed and has no name in `taken`.
+    /// Adds a route for each deployed endpoint whose name is not `taken`.
     pub(crate) fn add_deployed(
         &self,
         mut table: ModelTableBuilder,
@@ -56,12 +57,12 @@ impl Discovered {
     }
 }
 
-/// The route to this endpoint.
+/// Adds the endpoint to a route.
 pub(crate) fn at(route: ModelRoute, endpoint: &Endpoint) -> ModelRoute {
     match endpoint {
         Endpoint::Deployed { id } => route.endpoint_id(id),
         Endpoint::Dedicated { id, dns } => route.endpoint_id(id).dedicated_host(dns),
-        // Vertex AI describes no others.
+        // Vertex AI describes no other kinds of endpoints.
         _ => route,
     }
 }

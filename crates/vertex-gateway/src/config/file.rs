@@ -28,10 +28,11 @@ use tower_vertex::{
     shown,
 };
 
-/// What a configuration file sets. An option, and a variable of its meaning, count more.
+/// The settings of a configuration file. An option, or a variable for the same setting, takes
+/// precedence.
 ///
-/// What has a field here can change while it serves; all other options are [defaults](Self::as_defaults)
-/// of the command line.
+/// A setting that has a field here can change while the gateway runs; all other options are
+/// [defaults](Self::as_defaults) of the command line.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct ConfigFile {
@@ -50,15 +51,15 @@ pub(crate) struct ConfigFile {
     models: Vec<Model>,
     #[serde(rename = "client")]
     clients: Vec<ClientRules>,
-    /// By the names of their options.
+    /// The values of all other options, by the names of the options.
     #[serde(skip)]
     options: BTreeMap<String, Vec<String>>,
-    /// Those that it may set.
+    /// The options that the file may set.
     #[serde(skip)]
     known: FileOptions,
 }
 
-/// Shows no value: whatever a file holds may be in the wrong place.
+/// Shows no value, because any value in a file may be a secret in the wrong place.
 impl fmt::Debug for ConfigFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConfigFile").finish_non_exhaustive()
@@ -79,10 +80,10 @@ struct Model {
     headers: BTreeMap<String, String>,
 }
 
-/// How an entry of the file says that it has no id.
+/// The prefix of an endpoint that is set by its display name and not by its id.
 pub(crate) const BY_NAME: &str = "display-name:";
 
-/// `[[client]]` of the configuration file: what the holder of a key may do.
+/// `[[client]]` of the configuration file: the permissions and the limits of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct ClientRules {
     pub(crate) name: String,
@@ -93,20 +94,20 @@ pub(crate) struct ClientRules {
     pub(crate) shared_responses: bool,
 }
 
-/// An endpoint that the file knows by name.
+/// An endpoint that the file sets by its display name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Named {
-    /// `None` is that of all requests.
+    /// `None` for the location of the gateway.
     pub(crate) location: Option<String>,
-    /// With its `display-name:`.
+    /// The entry with its prefix `display-name:`.
     pub(crate) entry: String,
 }
 
-/// The variables of options that clap does not read, because they have others beside it.
+/// The variables of options that clap does not read, because the search for credentials reads them.
 const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_CREDENTIALS")];
 
 impl ConfigFile {
-    /// `O` has the option that names it.
+    /// Reads the file. Errors name it by the option of `O`.
     pub(crate) fn load<O: Args>(path: &Path, known: &FileOptions) -> Result<Self, Error> {
         let refused = |why: String| Error::of_file::<O>("--config", path, why);
         let text = regular_file::read_to_string(path, LONGEST_FILE)
@@ -114,18 +115,18 @@ impl ConfigFile {
         Self::parse(&text, known).map_err(refused)
     }
 
-    /// The options that it may set.
+    /// The options that the file may set.
     pub(crate) fn known_options(&self) -> &FileOptions {
         &self.known
     }
 
     fn parse(text: &str, known: &FileOptions) -> Result<Self, String> {
-        // Of the parser's errors the message alone: the rest quotes the file.
-        let told = |error: toml::de::Error| match error.span() {
+        // Only the message of the parser's error is used, because the rest quotes the file.
+        let parse_error = |error: toml::de::Error| match error.span() {
             Some(at) => FileError::new(at, error.message()).with_line(text),
             None => error.message().to_owned(),
         };
-        let table = DeTable::parse(text).map_err(told)?;
+        let table = DeTable::parse(text).map_err(parse_error)?;
         let (table, of_options) = (table.get_ref(), &*known.0);
         let mut options = BTreeMap::new();
         let read = (|| {
@@ -142,12 +143,12 @@ impl ConfigFile {
             check_entries(text, table, "client", "give the name of a client's key")
         })();
         read.map_err(|wrong: FileError| wrong.with_line(text))?;
-        let file: Self = toml::from_str(text).map_err(told)?;
+        let file: Self = toml::from_str(text).map_err(parse_error)?;
         Ok(Self { options, known: known.clone(), ..file })
     }
 
-    /// Makes the options of the file defaults of a command line: what is given there, or in a
-    /// variable, counts more.
+    /// Makes the options of the file defaults of a command line, so that the command line and its
+    /// variables take precedence.
     pub(crate) fn as_defaults(&self, command: clap::Command) -> clap::Command {
         let set = |arg: Arg| {
             let Some(long) = arg.get_long() else { return arg };
@@ -168,7 +169,7 @@ impl ConfigFile {
         self.options.contains_key(long).then(|| key_of(long))
     }
 
-    /// What an option of `O` has its value from, for an error: the option, its variable, or this
+    /// The source of an option's value, for an error: the option of `O`, its variable, or this
     /// file.
     pub(crate) fn option_source<O: Args>(&self, option: &str) -> String {
         let key = || self.key_of_option(option.trim_start_matches("--"));
@@ -176,7 +177,7 @@ impl ConfigFile {
         given_in::<O>(option).or_else(in_file).unwrap_or_else(|| option.to_owned())
     }
 
-    /// The keys of options that are not as they were.
+    /// The keys of options whose values differ from those in `before`.
     pub(crate) fn changed_options(&self, before: &Self) -> Vec<String> {
         let all = self.options.keys().chain(before.options.keys());
         let changed = all.filter(|name| self.options.get(*name) != before.options.get(*name));
@@ -189,17 +190,17 @@ impl ConfigFile {
         changed
     }
 
-    /// What the holders of keys may do.
+    /// The permissions and the limits of clients.
     pub(crate) fn clients(&self) -> &[ClientRules] {
         &self.clients
     }
 
-    /// The models whose endpoints go by name, and these.
+    /// The names of the models whose endpoint is set by its display name, each with that endpoint.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&str, Named)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.named()?)))
     }
 
-    /// The locations of the models that have their own.
+    /// The locations that models set for themselves.
     pub(crate) fn locations(&self) -> impl Iterator<Item = &str> {
         self.models.iter().flat_map(|model| {
             let listed = model.locations.iter().flatten().map(String::as_str);
@@ -207,9 +208,9 @@ impl ConfigFile {
         })
     }
 
-    /// The models, over the upstream of those that no entry moves. An endpoint that goes by name
-    /// and was not found has not been looked up yet: the table then serves to check the
-    /// rest.
+    /// The table of models, over the upstream of all models that have no entry. An endpoint with a
+    /// display name that was not looked up yet gets a placeholder. Such a table serves to check the
+    /// rest of the file.
     pub(crate) fn table(
         &self,
         base: Upstream,
@@ -279,13 +280,13 @@ impl Model {
     }
 }
 
-/// An address to listen on, which is the value of an option of `O`.
+/// Parses an address to listen on, the value of an option of `O`.
 pub(crate) fn address<O: Args>(
     option: &str,
     text: &str,
     file: &ConfigFile,
 ) -> Result<SocketAddr, Error> {
-    // `localhost:8080` is what people write; a name that needs DNS is not for a socket to bind.
+    // Users write `localhost:8080`, so it is accepted. Another name would need DNS, so it is not.
     let numeric = text.replace("localhost:", "127.0.0.1:");
     numeric.parse().map_err(|_| {
         Error::new(format!(

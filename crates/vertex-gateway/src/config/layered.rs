@@ -1,18 +1,19 @@
 //! [`Layered`]: one setting, and the places that it may come from.
 
-/// The places of one setting, the first of which takes precedence: an option (or the variable of that
-/// option), variables that other programs read too, the configuration file, and a fallback.
+/// The sources of one setting. The first of them that has a value takes precedence: an option (or
+/// the variable of that option), variables that other programs read too, the configuration file,
+/// and a fallback.
 pub(crate) struct Layered<'a> {
     /// The value of the option, and what gave it: the option or its variable.
     pub(crate) option: Option<(&'a str, String)>,
-    /// Names of variables, in their order.
+    /// Names of variables, in the order of precedence.
     pub(crate) variables: &'a [&'a str],
     pub(crate) file: Option<&'a str>,
-    /// A value, and what it is taken from.
+    /// A value and its source.
     pub(crate) fallback: Option<(&'a str, &'a str)>,
 }
 
-/// The value of a setting, and where it is from, for errors and reports.
+/// The value of a setting and its source, for errors and reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) value: String,

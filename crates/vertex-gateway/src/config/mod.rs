@@ -1,12 +1,12 @@
-//! What can be set, and where a value came from.
+//! Settings, and the sources of their values.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `file` | the configuration file |
-//! | `upstream` | where requests go, and who may see the token |
-//! | `credentials` | whose token it is |
-//! | `retry` | what is sent again, and how often |
-//! | `suggest` | what was meant by a name that there is not |
+//! | `upstream` | the upstream, and the hosts to which the token is sent |
+//! | `credentials` | the credentials, and the first token |
+//! | `retry` | the options of the retry layer |
+//! | `suggest` | suggestions for unknown names |
 //! | `discovered` | endpoints that were looked up by their names, as data |
 
 pub(crate) mod credentials;

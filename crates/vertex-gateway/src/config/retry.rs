@@ -1,4 +1,4 @@
-//! What is sent again, and how often: the options of the retry layer.
+//! The options of the retry layer.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use tower_vertex::{model::ModelTable, retry::VertexRetryLayer, shown};
 /// The options about retries.
 #[derive(Clone, Debug, Args)]
 pub struct RetryOptions {
-    /// Largest number of times that a request is sent, to all its locations together, if Vertex AI
-    /// responds with 408, 429, 500, 502, 503 or 504, or the connection fails, from 1 to 100; with 1
-    /// it is never sent again
+    /// Largest number of times that a request is sent, to all its locations together, from 1 to
+    /// 100. It is sent again if Vertex AI responds with 408, 429, 500, 502, 503 or 504, or the
+    /// connection fails; with 1 it is never sent again
     #[arg(
         long,
         value_name = "NUMBER",
@@ -45,7 +45,7 @@ impl RetryOptions {
             .replay_limit(replay_limit)
     }
 
-    /// Refuses a list of locations that would never be used.
+    /// Refuses a model with more locations than attempts, because some would never be used.
     pub(crate) fn check(&self, table: &ModelTable) -> Result<(), Error> {
         let most = self.max_attempts;
         for entry in table.entries() {

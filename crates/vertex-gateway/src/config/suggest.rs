@@ -1,6 +1,6 @@
-//! What was meant by a name that there is not.
+//! Suggestions for unknown names.
 
-/// What was meant, if one of the known is like what was written.
+/// The known name that is most like the written one, if any is like it.
 pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|known| (strsim::jaro_winkler(written, known), known))

@@ -1,4 +1,4 @@
-//! Where requests go, and who may see the token on the way.
+//! The upstream of requests, and the hosts to which the token is sent.
 
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,7 @@ pub struct TargetOptions {
     #[arg(long, value_name = "NAME", env = "VERTEX_GATEWAY_FORWARD_QUERY", value_delimiter = ',')]
     pub forward_query: Vec<String>,
 
-    /// Whose credentials requests carry.
+    /// Credentials for the requests.
     #[command(flatten)]
     pub credentials: CredentialOptions,
 
@@ -89,7 +89,7 @@ pub struct TargetOptions {
     #[arg(long, value_name = "FILE", env = "VERTEX_GATEWAY_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// What is in that file.
+    /// The content of that file.
     #[arg(skip)]
     pub(crate) file: ConfigFile,
 }
@@ -107,9 +107,9 @@ pub(crate) struct UpstreamSettings {
     endpoint: Option<Given>,
     dedicated_host: Option<Given>,
     upstream: Option<Given>,
-    /// Whether the base is given whole, and not made of a project and a location.
+    /// Whether the whole base URL is set, so that no project and no location are needed.
     pub(crate) whole_base: bool,
-    /// Whether the host does not follow from the location.
+    /// Whether the host is set, and does not follow from the location.
     pub(crate) own_host: bool,
 }
 
@@ -126,7 +126,7 @@ impl UpstreamSettings {
         self.build(self.builder.clone())
     }
 
-    /// An error names the place that the setting is from.
+    /// Builds the upstream. An error names the source of the setting.
     fn build(&self, builder: UpstreamBuilder) -> Result<Upstream, Error> {
         builder.build().map_err(|error| {
             let given = match error.setting() {
@@ -144,13 +144,13 @@ impl UpstreamSettings {
         })
     }
 
-    /// The upstream if there were a project: whatever else is wrong is found before the search for
-    /// credentials, which may name the project.
+    /// The upstream with a placeholder for a missing project. It shows all other errors before the
+    /// search for credentials, which may name the project.
     pub(crate) fn with_some_project(&self) -> Result<Upstream, Error> {
         self.build(self.some_project())
     }
 
-    /// The upstream if there were a project and a location, too.
+    /// The upstream with placeholders for a missing project and a missing location.
     pub(crate) fn with_some_names(&self) -> Result<Upstream, Error> {
         let builder = self.some_project();
         self.build(match self.location() {
@@ -168,7 +168,7 @@ impl UpstreamSettings {
 }
 
 impl TargetOptions {
-    /// Reads the configuration file, if one was named, which may set these options.
+    /// Reads the configuration file, if one is set. It may set these options.
     pub(crate) fn load(&mut self, known: &FileOptions) -> Result<(), Error> {
         if let Some(path) = self.config() {
             self.file = ConfigFile::load::<Self>(path, known)?;
@@ -176,7 +176,7 @@ impl TargetOptions {
         Ok(())
     }
 
-    /// Reads it again.
+    /// Reads the configuration file again.
     pub(crate) fn reload(&mut self) -> Result<(), Error> {
         let known = self.file.known_options().clone();
         self.load(&known)
@@ -198,18 +198,18 @@ impl TargetOptions {
         non_empty(&self.credentials.quota_project).or(non_empty(&self.file.quota_project))
     }
 
-    /// Refuses what is wrong whatever the credentials are: hosts, and models.
+    /// Refuses hosts and models that are wrong with any credentials.
     pub(crate) fn validate(
         &self,
         upstream: &Upstream,
         emulator: Option<&Emulator>,
     ) -> Result<(), Error> {
-        let anybody = StaticToken::new("none").map_err(tower_vertex::Error::from)?;
-        let auth = self.trusting(VertexAuthLayer::new(anybody), upstream, emulator, None)?;
+        let dummy = StaticToken::new("none").map_err(tower_vertex::Error::from)?;
+        let auth = self.trusting(VertexAuthLayer::new(dummy), upstream, emulator, None)?;
         self.models(upstream, &auth, &Discovered::default()).map(drop)
     }
 
-    /// Whether there is anything to look up.
+    /// Whether endpoints have to be looked up.
     pub(crate) fn has_names(&self) -> bool {
         self.discovers() || self.file.named().next().is_some()
     }
@@ -218,7 +218,8 @@ impl TargetOptions {
         self.discover_endpoints || self.file.discover_endpoints
     }
 
-    /// The models that clients may ask for, at the endpoints that were found, none of them at a host that would not be sent a token.
+    /// The models that clients may use, at the endpoints that were found. A model at a host to
+    /// which the token would not be sent is an error.
     pub(crate) fn models(
         &self,
         upstream: &Upstream,
@@ -238,8 +239,8 @@ impl TargetOptions {
         Ok(table)
     }
 
-    /// Each setting from its option, else from its variables, else from the configuration file, else
-    /// from the emulator or the credentials.
+    /// Takes each setting from its option, or else from its variables, the configuration file, and
+    /// the emulator or the credentials.
     pub(crate) fn settings(
         &self,
         emulator: Option<&Emulator>,
@@ -271,7 +272,7 @@ impl TargetOptions {
             fallback: None,
         };
         let (project, location, endpoint) = (project.first(), location.first(), endpoint.first());
-        // What a file says of hosts is not for the emulator, which has one.
+        // The hosts of a configuration file do not apply to the emulator, which has its own.
         let own_host = |own: Option<&str>, option: &Option<String>, name| {
             let own = own.filter(|_| emulator.is_none())?;
             Some(Given::new(own, self.place(option, name)))
@@ -348,7 +349,7 @@ impl TargetOptions {
         ])
     }
 
-    /// What an option has its value from, if it is one that the configuration file may have, too.
+    /// The source of a setting that is set by an option or in the configuration file.
     fn place(&self, value: &Option<String>, option: &str) -> String {
         match non_empty(value) {
             Some(_) => option_source::<Self>(option),
@@ -379,7 +380,8 @@ impl TargetOptions {
         Ok(uri)
     }
 
-    /// The layer that also trusts what the options name, if it trusts the upstream then.
+    /// Makes the layer trust the hosts that the options name. It is an error if the layer does not
+    /// trust the upstream then.
     pub(crate) fn trusting(
         &self,
         mut layer: VertexAuthLayer,
@@ -387,7 +389,8 @@ impl TargetOptions {
         emulator: Option<&Emulator>,
         credentials: Option<&CredentialsInfo>,
     ) -> Result<VertexAuthLayer, Error> {
-        // The host of another cloud follows from its domain, that of a dedicated endpoint does not.
+        // The host of another cloud follows from its domain, and that of a dedicated endpoint does
+        // not.
         let other_cloud = credentials.and_then(CredentialsInfo::universe_domain).is_some()
             && !matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
         if emulator.is_some() || self.upstream().is_some() || other_cloud {
@@ -405,7 +408,7 @@ impl TargetOptions {
     }
 }
 
-/// What the options list, or else the file. An empty variable lists nothing.
+/// The names that the options list, or else those of the file. An empty variable lists none.
 fn given_or<'a>(options: &'a [String], file: &'a [String]) -> impl Iterator<Item = &'a String> {
     let is_given = options.iter().any(|name| !name.trim().is_empty());
     let names = if is_given { options } else { file };
@@ -448,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_emulator_has_no_use_for_is_refused() {
+    async fn options_that_do_not_fit_the_emulator_are_refused() {
         let emulator = Emulator::start().await.unwrap();
         let options = parse(&["--emulator", "--upstream", "http://127.0.0.1:9"]);
         let failure = options.settings(Some(&emulator), None).err().unwrap().to_string();

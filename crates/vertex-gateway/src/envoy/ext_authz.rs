@@ -30,21 +30,20 @@ use crate::{
         browser::{Cors, Listener, answer_options, is_options},
     },
     local_reply::{LocalReply, clip},
-    models::list,
     proxy::{
+        admission::{admit_head, admit_model},
         errors,
         handler::{QUOTA_PROJECT, request_id, strip_client},
         recorded_body::RequestRecord,
-        resource::{PREFIX, check_named, shorten},
     },
     telemetry::request_log::End,
 };
 use tower_vertex::{
     BoxError, Error,
     error::RouteError,
-    model::{ModelTable, ReadModel, RequestedModel, VertexModelLayer},
+    model::{ModelTable, RequestedModel, VertexModelLayer},
     retry::Attempts,
-    route::{Upstream, VertexRouteLayer, check_method_for_path},
+    route::{Upstream, VertexRouteLayer},
 };
 
 /// `true` if Envoy sends a part of the body, and `false` if it sends all of it. The header is
@@ -177,45 +176,21 @@ impl ExtAuthzState {
         let mut request = Request::new(());
         *request.method_mut() = record.log.method.clone();
         *request.uri_mut() = uri;
-        shorten(&mut request, &table)?;
-        let path = request.uri().path();
-        let may =
-            |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
-        if let Some(answer) = list::answer(&record.log.method, path, &table, may, self.since) {
-            return answer.map(Decision::Reply);
+        if let Some(models) = admit_head(&mut request, &table, client.as_deref(), self.since)? {
+            return Ok(Decision::Reply(models));
         }
-        check_method_for_path(&record.log.method, path, PREFIX)?;
         let body = whole_body(asked, &came)?;
         let mut request = request.map(|()| Full::new(body));
         request.headers_mut().clone_from(&came);
         strip_client(request.headers_mut(), table.base());
-        if let Some(client) = &client {
-            client.count_request()?;
-            let references = client.allow_stored(&record.log.method, request.uri().path())?;
-            if let Some(references) = references {
-                request.extensions_mut().insert(references);
-            }
-            if client.has_list() {
-                request.extensions_mut().insert(ReadModel);
-            }
-        }
         // The request uses this table, even if a reload replaces it meanwhile.
         let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);
         let request = models.layer(service_fn(echo)).oneshot(request).await.map_err(refused)?;
         let request = request.into_body().map(drop);
-        check_named(request.extensions())?;
-        let model = request.extensions().get::<RequestedModel>().cloned();
-        let model = model.as_ref().map(RequestedModel::as_str);
-        if let Some(model) = model {
-            let _ = record.context.model.set(model.into());
-        }
-        if let Some(client) = &client {
-            client.allow(model)?;
-            client.allow_references(request.extensions().get())?;
-        }
+        admit_model(request.extensions(), &record.context)?;
         let upstream = request.extensions().get::<Upstream>().unwrap_or(&self.upstream).clone();
-        if let Some(model) = model {
-            same_name(model, &upstream, &table)?;
+        if let Some(model) = request.extensions().get::<RequestedModel>() {
+            same_name(model.as_str(), &upstream, &table)?;
         }
         let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(echo));
         let routed = route.oneshot(request).await.map_err(refused)?.into_body();

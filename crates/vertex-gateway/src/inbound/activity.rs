@@ -1,5 +1,5 @@
-//! What a connection of a client is doing: whether a request is in flight on it, since when none is,
-//! and whether it is to be closed.
+//! The state of a client's connection: whether a request is in flight on it, how long it has been
+//! idle, and whether it has to be closed.
 
 use std::{
     net::SocketAddr,
@@ -24,39 +24,40 @@ use tracing::field::{DisplayValue, display};
 
 use super::send_timeout::Stalls;
 
-/// A request that was refused for want of a key closes its connection, unless one with a key came
-/// on it in this time: a proxy in front sends the requests of many clients over one connection.
+/// A request without a valid key closes its connection, unless a request with a valid key has used
+/// the connection within this time: a proxy in front sends the requests of many clients over one
+/// connection.
 const SHARED: Duration = Duration::from_secs(30);
 
-/// Of one connection. What reads, what serves and what writes it share this.
+/// The state of one connection, shared by the code that reads, serves and writes it.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    /// Who is at the other end, if the log is to tell.
+    /// The address of the client, if the log should have it.
     peer_address: OnceLock<SocketAddr>,
     opened: Instant,
-    /// Requests that were given to the service.
+    /// Number of requests that the service has received.
     begun: AtomicUsize,
-    /// Those whose responses hyper has taken to the last byte, or given up.
+    /// Number of requests whose responses hyper has taken to the last byte, or dropped.
     ended: AtomicUsize,
-    /// Those of them whose responses the socket has taken to the last byte.
+    /// Number of these requests whose responses the socket has taken to the last byte.
     sent: AtomicUsize,
-    /// When the last of these was sent, in milliseconds since it was opened.
+    /// When the last of these responses was sent, in milliseconds since the connection was opened.
     quiet_since: AtomicU64,
-    /// Whether the socket takes nothing at the moment.
+    /// Whether the socket takes no bytes at the moment.
     is_blocked: AtomicBool,
     is_http2: AtomicBool,
-    /// Whether what is being read is the first line of a request.
+    /// Whether the client is sending the first line of a request.
     in_request_line: AtomicBool,
-    /// Whether what is being read is the head of a request.
+    /// Whether the client is sending a request head.
     in_head: AtomicBool,
-    /// Requests in flight of clients that may ask.
-    good: AtomicUsize,
-    /// When the last of these came or ended, in milliseconds since it was opened, and one more; 0 for
-    /// never.
-    let_in: AtomicU64,
-    /// It is to be closed when its requests have ended.
+    /// Number of requests in flight of admitted clients.
+    admitted: AtomicUsize,
+    /// When the last of these requests was admitted or ended, in milliseconds since the connection
+    /// was opened, plus one; 0 if there was none.
+    admitted_at: AtomicU64,
+    /// Notified when the connection has to be closed after the requests in flight.
     close: Notify,
-    /// It is to be dropped.
+    /// Notified when the connection has to be dropped.
     evict: Notify,
 }
 
@@ -73,25 +74,25 @@ impl Activity {
             is_http2: AtomicBool::new(false),
             in_request_line: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
-            good: AtomicUsize::new(0),
-            let_in: AtomicU64::new(0),
+            admitted: AtomicUsize::new(0),
+            admitted_at: AtomicU64::new(0),
             close: Notify::new(),
             evict: Notify::new(),
         })
     }
 
-    /// The log is to tell who is at the other end.
+    /// Sets the address of the client for the log.
     pub(crate) fn comes_from(&self, peer: SocketAddr) {
-        // An IPv4 address is shown as one, whatever the listener is.
+        // An IPv4 address is logged as one, even if the listener is IPv6.
         let _ = self.peer_address.set(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
     }
 
-    /// Who is at the other end, if the log is to tell.
+    /// The address of the client, if the log should have it.
     pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
         self.peer_address.get().copied()
     }
 
-    /// The same as a field of a line.
+    /// The same address as a field of a log line.
     pub(crate) fn shown_peer_address(&self) -> Option<DisplayValue<SocketAddr>> {
         self.peer_address().map(display)
     }
@@ -100,8 +101,8 @@ impl Activity {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A request is given to the service. It is in flight until the call is dropped, which is to
-    /// live as long as the body of its response.
+    /// Counts a request that the service has received. It is in flight until the returned value is
+    /// dropped, which therefore has to live as long as the body of the response.
     pub(crate) fn call(self: &Arc<Self>, version: Version) -> InFlightRequest {
         self.begun.fetch_add(1, Relaxed);
         if version == Version::HTTP_2 {
@@ -130,12 +131,12 @@ impl Activity {
         self.in_request_line.load(Relaxed)
     }
 
-    /// The socket takes nothing more for now.
+    /// The socket takes no more bytes for now.
     pub(crate) fn blocked(&self) {
         self.is_blocked.store(true, Relaxed);
     }
 
-    /// The socket has taken all that hyper wanted to write.
+    /// The socket has taken all bytes that hyper had to write.
     pub(crate) fn flushed(&self) {
         self.is_blocked.store(false, Relaxed);
         let ended = self.ended.load(Relaxed);
@@ -144,37 +145,39 @@ impl Activity {
         }
     }
 
-    /// Whether no request has come yet.
+    /// Whether there was no request yet.
     pub(crate) fn is_new(&self) -> bool {
         self.begun.load(Relaxed) == 0
     }
 
-    /// Whether all responses were sent to their ends.
+    /// Whether all responses were sent to their last byte.
     pub(crate) fn is_quiet(&self) -> bool {
         self.sent.load(Relaxed) == self.begun.load(Relaxed)
     }
 
-    /// For how long it has been so; `None` if a request is in flight, or the socket is blocked.
+    /// The time for which the connection has been quiet; `None` if a request is in flight, or the
+    /// socket is blocked.
     pub(crate) fn quiet_for(&self) -> Option<Duration> {
         let since = Duration::from_millis(self.quiet_since.load(Relaxed));
         let is_quiet = self.is_quiet() && !self.is_blocked.load(Relaxed);
         is_quiet.then(|| self.opened.elapsed().saturating_sub(since))
     }
 
-    /// Waits until it has been quiet for so long.
+    /// Waits until the connection has been quiet for `time`.
     async fn quiet(&self, time: Duration) {
         loop {
             match self.quiet_for().map(|quiet| time.saturating_sub(quiet)) {
                 Some(Duration::ZERO) => return,
                 Some(left) => sleep(left).await,
-                // Nothing announces the end of a response.
+                // No notification announces the end of a response, so this polls.
                 None => sleep(time.min(Duration::from_millis(100))).await,
             }
         }
     }
 
-    /// Waits until it has been quiet for so long between requests. Over HTTP/1.1 the wait for the
-    /// first request, and a head that has begun, have a timeout of their own in `StrictIo`.
+    /// Waits until the connection has been quiet for `time` between requests. Over HTTP/1.1 the
+    /// wait for the first request, and a request head that has begun, have a timeout of their own
+    /// in `StrictIo`.
     pub(crate) async fn idle(&self, time: Duration) {
         let is_idle = || self.is_http2() || !self.is_new() && !self.in_head.load(Relaxed);
         loop {
@@ -184,33 +187,33 @@ impl Activity {
         }
     }
 
-    /// Of a connection that is closing: waits until it has been quiet for so long from now on. What the
-    /// client had sent before it read of the closing is still served (RFC 9113 §6.8).
+    /// Waits until a closing connection has been quiet for `time` from now on. Requests that the
+    /// client had sent before it read of the closing are still served (RFC 9113 §6.8).
     pub(crate) async fn lingered(&self, time: Duration) {
         self.quiet_since.fetch_max(self.now(), Relaxed);
         self.quiet(time).await;
     }
 
-    /// For how long the connection has been a stranger's: since it was opened, or since it was no longer
-    /// shared with a client that may ask. `None` while such a client's request is in flight on it, and
-    /// for [`SHARED`] after that.
+    /// The time for which the connection has had no admitted client: since it was opened, or since
+    /// [`SHARED`] after the last request of such a client. `None` while a request of such a client
+    /// is in flight, and for [`SHARED`] after that.
     pub(crate) fn strange_for(&self) -> Option<Duration> {
-        if self.good.load(Relaxed) > 0 {
+        if self.admitted.load(Relaxed) > 0 {
             return None;
         }
-        match self.let_in.load(Relaxed) {
+        match self.admitted_at.load(Relaxed) {
             0 => Some(self.opened.elapsed()),
             at => Duration::from_millis(self.now().saturating_sub(at)).checked_sub(SHARED),
         }
     }
 
-    /// Whether no request of a client that may ask has ever come.
+    /// Whether there was never a request of an admitted client.
     pub(crate) fn is_strangers(&self) -> bool {
-        self.let_in.load(Relaxed) == 0
+        self.admitted_at.load(Relaxed) == 0
     }
 
-    /// Waits until the connection has been closing for so long, and is a stranger's: nothing that is in
-    /// flight for a stranger is worth more time.
+    /// Waits until the connection has been closing for `time` and has no admitted client. Requests
+    /// of other clients are not worth more time.
     pub(crate) async fn outstayed(&self, time: Duration) {
         sleep(time).await;
         while self.strange_for().is_none() {
@@ -218,11 +221,12 @@ impl Activity {
         }
     }
 
-    /// A request was refused before its client was let in. Whether the connection is to be closed.
+    /// Notes that a request was rejected before its client was admitted. Returns whether the
+    /// connection has to be closed.
     pub(crate) fn refused(&self) -> bool {
         let closes = self.strange_for().is_some();
         if closes && self.is_http2() {
-            // An HTTP/1.1 client is told by its response.
+            // Over HTTP/1.1 the response itself announces the closing.
             self.close.notify_one();
         }
         closes
@@ -232,12 +236,13 @@ impl Activity {
         self.close.notified().await;
     }
 
-    /// Drops the connection.
+    /// Has the connection dropped, unless a client is admitted on it before that.
     pub(crate) fn evict(&self) {
         self.evict.notify_one();
     }
 
-    /// Waits until the connection is to be dropped. A client that was let in meanwhile keeps it.
+    /// Waits until the connection has to be dropped. If a client was admitted in the meantime, the
+    /// connection is kept.
     pub(crate) async fn evicted(&self) {
         loop {
             self.evict.notified().await;
@@ -260,13 +265,13 @@ impl InFlightRequest {
         &self.activity
     }
 
-    /// The client has shown a good key, or need not have one.
+    /// Admits the client: its key is valid, or it needs none.
     pub(crate) fn let_in(&self) {
         let activity = &self.activity;
         if !self.is_authenticated.swap(true, Relaxed) {
-            activity.good.fetch_add(1, Relaxed);
+            activity.admitted.fetch_add(1, Relaxed);
         }
-        activity.let_in.store(activity.now().saturating_add(1), Relaxed);
+        activity.admitted_at.store(activity.now().saturating_add(1), Relaxed);
     }
 
     pub(crate) fn is_authenticated(&self) -> bool {
@@ -278,42 +283,43 @@ impl Drop for InFlightRequest {
     fn drop(&mut self) {
         let activity = &self.activity;
         if self.is_authenticated() {
-            activity.let_in.store(activity.now().saturating_add(1), Relaxed);
-            activity.good.fetch_sub(1, Relaxed);
+            activity.admitted_at.store(activity.now().saturating_add(1), Relaxed);
+            activity.admitted.fetch_sub(1, Relaxed);
         }
         activity.ended.fetch_add(1, Relaxed);
     }
 }
 
-/// A piece of a response: over HTTP/2 a client that takes less of it within `--send-timeout` takes
-/// nothing. A DATA frame is not longer either.
+/// The size of a piece of a response. Over HTTP/2, a client that takes less than a piece within
+/// `--send-timeout` counts as reading nothing. A DATA frame is not longer either.
 const PIECE: usize = 16 << 10;
-/// hyper 1.12 hands a piece to h2 as soon as one byte of it may be sent, and asks for the next. With
-/// its last byte held back, it knows that the rest may be sent, too. Short pieces go whole: they wait
-/// for no memory's sake.
+/// hyper 1.12 passes a piece to h2 as soon as one byte of it may be sent, and then polls for the
+/// next one. If the last byte of a piece is held back, that poll shows that the rest of the piece
+/// may be sent too. Pieces up to this size are sent whole, unless they are the last: they occupy
+/// little memory.
 const SHORT: usize = 4 << 10;
 
-/// The body of a response, whose request is in flight until its end.
+/// The body of a response. The request is in flight until the end of this body.
 #[pin_project]
 pub(crate) struct SentBody<B> {
     #[pin]
     body: B,
-    /// Of the last frame.
+    /// The rest of the last frame.
     rest: Bytes,
-    /// Where HTTP/2 sends it.
+    /// Set for a stream of HTTP/2 with a `--send-timeout`.
     stalls: Option<Stalls>,
     _call: InFlightRequest,
 }
 
 impl<B> SentBody<B> {
-    /// To be called by the future that answers the request.
+    /// Must be called within the future that produces the response, for `Stalls::of_this_stream`.
     pub(crate) fn new(body: B, call: InFlightRequest) -> Self {
         let stalls = call.activity().is_http2().then(Stalls::of_this_stream).flatten();
         Self { body, rest: Bytes::new(), stalls, _call: call }
     }
 }
 
-/// Takes the next piece off.
+/// Splits off the next piece.
 fn piece(rest: &mut Bytes, is_last: bool) -> Bytes {
     let length = match rest.len() {
         length if length > PIECE => PIECE,
@@ -334,12 +340,12 @@ impl<B: Body<Data = Bytes>> Body for SentBody<B> {
         let mut this = self.project();
         let Some(stalls) = this.stalls else { return this.body.poll_frame(cx) };
         if !this.rest.is_empty() {
-            stalls.handed_over(true);
+            stalls.polled(true);
             let is_last = this.body.is_end_stream();
             return Poll::Ready(Some(Ok(Frame::data(piece(this.rest, is_last)))));
         }
         let frame = this.body.as_mut().poll_frame(cx);
-        stalls.handed_over(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        stalls.polled(matches!(frame, Poll::Ready(Some(Ok(_)))));
         match frame {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
                 Ok(data) => {

@@ -1,4 +1,4 @@
-//! What is refused at the door, and what becomes of a body that nobody reads.
+//! The first checks of a request, and the bodies of requests that are not read to their end.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use crate::local_reply::LocalReply;
 use tower_vertex::{BoxError, replay::detached};
 
-/// How much of a body is read on after an early answer, and for how long.
+/// The limits within which the rest of a body is read after an early response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     bytes: usize,
@@ -27,12 +27,12 @@ pub(crate) struct Drain {
 
 impl Drain {
     pub(crate) const OF_A_CLIENT: Self = Self { bytes: 64 << 20, time: Duration::from_secs(10) };
-    /// Whoever has no key, or a wrong one: enough to learn that from the answer to a usual request.
+    /// For a client without a valid key: enough to receive the rejection of a usual request.
     pub(crate) const OF_A_STRANGER: Self = Self { bytes: 256 << 10, time: Duration::from_secs(2) };
 }
 
-/// A request that may come in, its body held to `limit` bytes and to `patience`; or the answer of the
-/// door.
+/// Checks a request, and limits its body to `limit` bytes and to the time `patience`. The error is
+/// the response to a request that is rejected.
 pub(crate) fn admit(
     request: Request<Incoming>,
     limit: usize,
@@ -49,7 +49,7 @@ pub(crate) fn admit(
         drain,
     });
     if absolute || request.method() == Method::CONNECT {
-        // Over HTTP/1 only a client that takes this for a forward proxy sends a whole URI.
+        // Over HTTP/1, only a client that takes this for a forward proxy sends an absolute URI.
         return Err(LocalReply::forward_proxy_request());
     }
     match usize::try_from(request.body().size_hint().lower()) {
@@ -58,12 +58,12 @@ pub(crate) fn admit(
     }
 }
 
-/// The host that a request is for; HTTP/1.0 need not say.
+/// The host of a request; `None` for a request over HTTP/1.0 without one.
 ///
 /// # Errors
 ///
-/// 400 if it does not say, says it twice, or what it says is no host: RFC 9112 §3.2, and RFC 9113
-/// §8.3.1 for HTTP/2, where `Host` may stand for `:authority`.
+/// 400 if there is no host, more than one, or a value that is not a host: RFC 9112 §3.2, and RFC
+/// 9113 §8.3.1 for HTTP/2, where `Host` may replace `:authority`.
 pub(crate) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, LocalReply> {
     let refused = |why: &str| LocalReply::malformed(StatusCode::BAD_REQUEST, why);
     let of_uri = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
@@ -90,12 +90,12 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, LocalRe
     Ok(Some(host))
 }
 
-/// Whether a request is a handshake for another protocol, which a plain request is no substitute for: it
-/// would go on as a GET that nobody meant.
+/// Whether a request is a handshake for another protocol. Such a request cannot be forwarded as a
+/// plain one: it would become a GET that the client did not intend.
 ///
-/// Of `h2c` that is not so. Java's client offers it with usual requests, and whoever does not want it
-/// answers as if it had not (RFC 9110 §7.8). HTTP/1.0 has no such handshake, and HTTP/2 none that is
-/// made without being asked for (RFC 8441).
+/// A handshake for `h2c` is an exception. Java's client offers it with usual requests, and a server
+/// without it responds as if there were no offer (RFC 9110 §7.8). HTTP/1.0 has no such handshake,
+/// and over HTTP/2 a client sends one only after the server has announced support (RFC 8441).
 pub(crate) fn is_upgrade<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_11 && asks_for_upgrade(request.headers())
 }
@@ -109,23 +109,23 @@ pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The body of a request that came in, apart from the buffers that it was read into.
+/// The body of a request, copied out of the buffers that it was read into.
 ///
-/// When it is dropped before its end (an answer came first), the rest is read and thrown away for
-/// a while: closing an HTTP/1.1 connection with unread bytes resets it, and the reset destroys the
-/// answer in the client's receive buffer.
+/// If it is dropped before its end, because a response was sent early, the rest is read and
+/// discarded for a while. Closing an HTTP/1.1 connection with unread bytes resets it, and the reset
+/// destroys the response in the client's receive buffer.
 #[derive(Debug)]
 pub(crate) struct InboundBody {
     body: Option<Incoming>,
     limit: usize,
     left: usize,
-    /// For the whole body, from when it is first waited for.
+    /// Time limit for the whole body, from the first wait for a part of it.
     patience: Option<Duration>,
     deadline: Option<Pin<Box<Sleep>>>,
     drain: Drain,
 }
 
-/// The error of a body that does not come to its end.
+/// The error of a body that did not arrive in time.
 #[derive(Debug)]
 pub(crate) struct BodyTimeout {
     patience: Duration,
@@ -143,7 +143,7 @@ impl fmt::Display for BodyTimeout {
 
 impl std::error::Error for BodyTimeout {}
 
-/// The error of a body whose client broke off, or sent what is no body.
+/// The error of a body that the client did not finish, or whose framing is invalid.
 #[derive(Debug)]
 pub(crate) struct IncompleteBody(hyper::Error);
 
@@ -159,7 +159,7 @@ impl std::error::Error for IncompleteBody {
     }
 }
 
-/// The error of a body that turned out longer than it may be.
+/// The error of a body that is longer than the limit.
 #[derive(Debug)]
 pub(crate) struct BodyTooLarge {
     limit: usize,
@@ -232,8 +232,8 @@ impl Drop for InboundBody {
         runtime.spawn(async move {
             let drain = async {
                 let mut left = bytes;
-                // Asked for its end, not awaited: after an early answer hyper 1.12 ends the
-                // channel of a body with a length only with the connection's next request.
+                // The end is checked and not awaited: after an early response, hyper 1.12 closes
+                // the channel of a body with a length only with the connection's next request.
                 while !body.is_end_stream() {
                     let Some(Ok(frame)) = body.frame().await else { break };
                     let read = frame.data_ref().map_or(0, Bytes::len);

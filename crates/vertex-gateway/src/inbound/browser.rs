@@ -1,10 +1,10 @@
-//! Browsers: which web pages may ask, and what they are told (CORS).
+//! Browsers: the web pages that may send requests, and CORS.
 //!
-//! Without keys whoever reaches the sidecar is served, and a browser on this machine reaches it for each
-//! page that it shows. So requests under a name that is not the sidecar's, and requests that a page of
-//! another origin has made, are refused, unless the settings name the host or the origin. With keys
-//! neither is looked at: a page that has a key may use it, as far as its browser lets it ask, which is
-//! what preflights are for.
+//! Without keys, the sidecar serves every client that can reach it, and a browser on this machine
+//! can reach it for each page that it shows. So a request under a name that is not the sidecar's is
+//! rejected, and so is a request that a page of another origin has made, unless the settings name
+//! the host or the origin. With keys, neither is checked: a page that has a key may use it, within
+//! the limits of its browser, which uses preflights to find them out.
 
 use std::{net::IpAddr, str::FromStr};
 
@@ -29,11 +29,11 @@ use tower_vertex_emulator::cross_origin::{Host, Initiator, authorities, initiato
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 const ALLOWED: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-/// What a page may read of a response beside its body and what every page may read.
+/// Headers of a response that a page may read, in addition to those that every page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "retry-after, www-authenticate, x-request-id, x-vertex-error-type, x-vertex-gateway-attempts",
 );
-/// Seconds for which a browser need not ask again; Chromium's longest.
+/// Seconds for which a browser may cache the response to a preflight; Chromium's maximum.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const REQUEST_PRIVATE_NETWORK: HeaderName =
@@ -44,7 +44,7 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
 /// The options about browsers.
 #[derive(Clone, Debug, Args)]
 pub struct BrowserOptions {
-    /// Origin of web pages that may send requests, such as https://app.example.com; repeatable, or
+    /// Origin of web pages that may send requests, such as `https://app.example.com`; repeatable, or
     /// separated by commas. `*` allows all pages, and requires that clients have keys [default:
     /// none]
     #[arg(long, value_name = "ORIGIN", env = "VERTEX_GATEWAY_CORS_ORIGIN", value_delimiter = ',', value_parser = parsed(CorsOrigin::from_str))]
@@ -57,11 +57,11 @@ pub struct BrowserOptions {
     pub allowed_host: Vec<AllowedHost>,
 }
 
-/// The origin of web pages that may ask.
+/// The origin of web pages that may send requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorsOrigin(HeaderValue);
 
-/// A host that clients may ask under.
+/// A host under which clients may send requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHost(Pattern);
 
@@ -69,36 +69,37 @@ pub struct AllowedHost(Pattern);
 enum Pattern {
     Any,
     Host(Host),
-    /// The names that end with this, which starts with a dot.
+    /// All names that end with this suffix, which starts with a dot.
     Below(String),
 }
 
-/// Where clients come in, as far as it says under which names.
+/// The listener of a request, as far as it determines the names of this gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listener {
-    /// An address that only this machine reaches.
+    /// An address that only this machine can reach.
     Loopback,
-    /// Any other one.
+    /// Any other address.
     Open,
-    /// Envoy's, which may have names and guards of its own.
+    /// Envoy's listener, which may have names and guards of its own.
     #[cfg_attr(not(feature = "ext-authz"), allow(dead_code))]
     Foreign,
 }
 
-/// What is asked of browsers.
+/// The rules for requests from browsers.
 #[derive(Debug)]
 pub(crate) struct Browsers {
     options: BrowserOptions,
-    /// Clients show certificates, which the name of this server is a part of.
+    /// Whether clients must present certificates. Such a client has verified the name of this
+    /// server.
     mutual: bool,
 }
 
-/// What the response to a page has for its browser.
+/// The CORS headers of a response.
 #[derive(Clone, Debug)]
 pub(crate) struct Cors {
-    /// The origin that may read it.
+    /// The origin that may read the response.
     origin: Option<HeaderValue>,
-    /// Whether another origin would have been told something else.
+    /// Whether a request of another origin would have got other headers.
     varies: bool,
 }
 
@@ -126,7 +127,7 @@ impl FromStr for CorsOrigin {
         if !is_scheme || Host::parse(host).is_none() {
             return Err(advice.to_owned());
         }
-        // Browsers leave it out.
+        // Browsers omit the default port.
         let port = match scheme {
             "http" => ":80",
             "https" => ":443",
@@ -182,7 +183,7 @@ impl Listener {
 }
 
 impl Browsers {
-    /// `keys` is whether clients must have keys, `mutual` whether they must show certificates.
+    /// `keys` says whether clients must have keys, `mutual` whether they must present certificates.
     pub(crate) fn new(options: &BrowserOptions, keys: bool, mutual: bool) -> Result<Self, Error> {
         if !keys && options.cors_origin.iter().any(CorsOrigin::is_any) {
             return Err(Error::new(
@@ -193,11 +194,11 @@ impl Browsers {
         Ok(Self { options: options.clone(), mutual })
     }
 
-    /// Whether a request may come in where clients need no key.
+    /// Checks a request for which the client needs no key.
     ///
     /// # Errors
     ///
-    /// 403 if it asks under a foreign name, or a page of another origin has made it.
+    /// 403 if the request is for a foreign host, or a page of another origin has made it.
     pub(crate) fn admit(
         &self,
         uri: &Uri,
@@ -216,7 +217,7 @@ impl Browsers {
 
     /// # Errors
     ///
-    /// 403 if the request asks under a foreign name.
+    /// 403 if the request is for a foreign host.
     pub(crate) fn check_host(
         &self,
         uri: &Uri,
@@ -239,14 +240,15 @@ impl Browsers {
         }
     }
 
-    /// What the response to this request has for browsers.
+    /// The CORS headers of the response to this request.
     pub(crate) fn cors(&self, headers: &HeaderMap) -> Cors {
         let origins = &self.options.cors_origin;
         let mut sent = headers.get_all(ORIGIN).iter();
         let origin = sent.next().filter(|origin| sent.next().is_none() && self.allows(origin));
         let any = origins.iter().any(CorsOrigin::is_any);
         Cors {
-            // Fetch, "CORS protocol and HTTP caches": a cache may keep it for a page that asks later.
+            // Fetch, "CORS protocol and HTTP caches": a cache may keep the response for a later
+            // page.
             origin: if any { Some(ANY) } else { origin.cloned() },
             varies: !origins.is_empty() && !any,
         }
@@ -257,12 +259,12 @@ impl Browsers {
     }
 }
 
-/// The response to a request with the method OPTIONS, which never goes any further: a browser sends it
-/// without the key, to ask what a page may do.
+/// The response to a request with the method OPTIONS, which is never forwarded: a browser sends it
+/// without the key, to find out what a page may do.
 ///
 /// # Errors
 ///
-/// 403 if it asks for a page that may not.
+/// 403 if the page may not send requests.
 pub(crate) fn answer_options(
     headers: &HeaderMap,
     cors: &Cors,
@@ -279,7 +281,8 @@ pub(crate) fn answer_options(
     }
     answered.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     answered.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    // All that it asks for: SDKs have headers of their own, and what must not travel is removed later.
+    // All requested headers are allowed: SDKs have headers of their own, and headers that must not
+    // be forwarded are removed later.
     for asked in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
         answered.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
@@ -290,10 +293,10 @@ pub(crate) fn answer_options(
 }
 
 impl Cors {
-    /// Tells the browser, whatever the response is, that the page may read it.
+    /// Adds the headers that let the page read the response, which may also be an error.
     pub(crate) fn put_on(&self, headers: &mut HeaderMap) {
         if self.varies {
-            // Beside what Vertex AI says of it.
+            // Vertex AI's response may have a `Vary` of its own.
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
         if let Some(origin) = &self.origin {
@@ -303,7 +306,7 @@ impl Cors {
     }
 }
 
-/// Whether this asks what a page may do, or which methods there are.
+/// Whether a request is a preflight, or a query of the allowed methods.
 pub(crate) fn is_options(method: &Method) -> bool {
     method == Method::OPTIONS
 }
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_taken_as_browsers_send_it() {
+    fn an_origin_has_the_form_that_browsers_send() {
         for (text, origin) in [
             ("https://app.example.com", "https://app.example.com"),
             (" https://App.Example.com/ ", "https://app.example.com"),
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_may_be_asked_under_by_the_place_that_is_listened_at_and_by_the_list() {
+    fn a_host_is_allowed_by_its_listener_or_by_the_list() {
         let (none, list) =
             (browsers(&[], &[]), browsers(&[], &["gateway.example.com:8080", "*.b.example"]));
         let any = browsers(&[], &["*"]);
@@ -424,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_page_is_told_what_it_may_and_another_one_is_not() {
+    fn a_preflight_of_an_allowed_page_succeeds_and_others_are_rejected() {
         let named = browsers(&["https://app.example", "http://localhost:3000"], &[]);
         let asked = |origin: &'static str| {
             headers(&[

@@ -1,8 +1,9 @@
-//! Where requests begin and end in what a client sends, as RFC 9112 has it and no other way.
+//! The framing of a client's requests: where each begins and ends, strictly according to RFC 9112.
 
 use memchr::memchr;
 
-/// As much of a line as is kept: enough for each field that says where a request ends.
+/// Number of bytes of a line that are kept: enough for each field that determines where a request
+/// ends.
 const LONGEST: usize = 128;
 
 /// The lines with which HTTP/2 begins (RFC 9113 §3.4).
@@ -12,19 +13,19 @@ const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
 #[derive(Debug)]
 pub(super) struct Framing {
     at: At,
-    /// The one that is under way.
+    /// The current line.
     line: Line,
     fields: FramingHeaders,
-    /// How many heads were complete.
+    /// Number of complete request heads.
     heads: u64,
 }
 
-/// What came of a line.
+/// A line, as far as it has been read.
 #[derive(Debug, Default)]
 struct Line {
-    /// As much of it as is kept.
+    /// The first bytes of the line, at most [`LONGEST`].
     begin: Vec<u8>,
-    /// How long it is in fact.
+    /// The length of the line, including the bytes that are not kept.
     length: u64,
     last_byte: u8,
 }
@@ -54,24 +55,24 @@ enum At {
         left: u64,
         chunked: bool,
     },
-    /// The line's end after a chunk's data.
+    /// The end of the line after a chunk's data.
     ChunkEnd,
     Trailer,
     /// The rest of HTTP/2's preface.
     Preface(usize),
-    /// Not in lines.
+    /// HTTP/2, which has no lines.
     Http2,
 }
 
-/// A line that is not as it should be.
+/// A line that violates the framing rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FramingError {
-    /// Where it ends, in the bytes that were to be followed.
+    /// The position of the line's end in the bytes that were followed.
     pub(super) at: usize,
     pub(super) why: &'static str,
 }
 
-/// What the fields of a request said so far.
+/// The framing fields of a request, as far as they have been read.
 #[derive(Debug, Default)]
 struct FramingHeaders {
     host: bool,
@@ -89,7 +90,7 @@ impl Framing {
         matches!(self.at, At::First | At::RequestLine) && self.line.length > 0
     }
 
-    /// Whether what comes next is the head of a request, or a part of it.
+    /// Whether the next byte belongs to a request head.
     pub(super) fn is_before_body(&self) -> bool {
         matches!(self.at, At::First | At::RequestLine | At::Field)
     }
@@ -98,12 +99,12 @@ impl Framing {
         self.at == At::Http2
     }
 
-    /// How many heads of requests were complete so far.
+    /// Number of complete request heads so far.
     pub(super) fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Whether a request has begun and its head has not ended.
+    /// Whether a request head has begun and is not complete.
     pub(super) fn is_in_head(&self) -> bool {
         match self.at {
             At::First | At::RequestLine => self.line.length > 0,
@@ -112,7 +113,7 @@ impl Framing {
         }
     }
 
-    /// Follows the next bytes. None must come after those that were refused.
+    /// Follows the next bytes. After an error it must not be called again.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -133,7 +134,7 @@ impl Framing {
                         self.line.keep(rest);
                         return Ok(());
                     };
-                    // One that came in one piece, as most do, is looked at where it is.
+                    // A line that arrived in one piece, as most do, is checked in place.
                     let ended = if self.line.length == 0 {
                         self.line_ended(&rest[..end.min(LONGEST)], end as u64, rest[..end].last())
                     } else {
@@ -155,7 +156,7 @@ impl Framing {
         Ok(())
     }
 
-    /// Of a line: its first bytes, how long it is, and its last byte.
+    /// Processes a line, given its first bytes, its length and its last byte.
     fn line_ended(
         &mut self,
         begin: &[u8],
@@ -240,7 +241,7 @@ impl FramingHeaders {
     }
 }
 
-/// The size must end within what is kept of its line; what comes after its `;` need not.
+/// The size must end within the kept part of its line; the text after a `;` need not.
 fn chunk_size(line: &[u8], whole: bool) -> Result<u64, &'static str> {
     let end = line.iter().position(|byte| *byte == b';');
     if end.is_none() && !whole {
@@ -250,7 +251,7 @@ fn chunk_size(line: &[u8], whole: bool) -> Result<u64, &'static str> {
     number(size, 16).ok_or("a chunk size that is not a number")
 }
 
-/// Without the blanks of RFC 9110 §5.6.3, which are no other bytes.
+/// Removes the blanks of RFC 9110 §5.6.3, and no other bytes.
 fn trim_end(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|byte| !matches!(byte, b' ' | b'\t'));
     &text[..end.map_or(0, |last| last + 1)]
@@ -261,7 +262,7 @@ fn trim(text: &[u8]) -> &[u8] {
     trim_end(&text[begin.unwrap_or(text.len())..])
 }
 
-/// Digits and nothing else: `parse` would take a sign.
+/// Only digits are valid: `from_str_radix` alone would accept a sign.
 fn number(text: &[u8], radix: u32) -> Option<u64> {
     let digits = text.iter().all(|byte| char::from(*byte).is_digit(radix));
     u64::from_str_radix(str::from_utf8(text).ok().filter(|_| digits)?, radix).ok()
@@ -271,7 +272,7 @@ fn number(text: &[u8], radix: u32) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// What comes of these bytes, however they are cut.
+    /// Follows the text in one piece and byte by byte, and compares the results.
     fn follow(text: &str) -> Result<Framing, &'static str> {
         let whole = {
             let mut framing = Framing::new();
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_followed_to_their_ends() {
+    fn requests_are_followed_to_their_last_byte() {
         const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         let long = format!("GET /{} HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(500), "b".repeat(500));
         for text in [
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_not_read() {
+    fn ambiguous_framing_is_rejected() {
         let long = "1".repeat(200);
         for (fields, why) in [
             ("a: b\nc: d\r\n", "a line ends without"),
@@ -348,8 +349,8 @@ mod tests {
         assert_eq!(refused.at, 23);
     }
 
-    /// The same rules, read from the whole text and without any cut; where it stands at the end. Slow,
-    /// and short enough to be compared with RFC 9112 by eye.
+    /// The same rules for a whole text at once; returns the state at its end. This is slow, and
+    /// short enough to be compared with RFC 9112 by eye.
     fn reference(mut text: &[u8]) -> Option<At> {
         fn line<'a>(text: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
             let Some(end) = text.iter().position(|byte| *byte == b'\n') else {
@@ -430,7 +431,7 @@ mod tests {
         }
     }
 
-    /// Of a line that begins with them, one more byte is kept.
+    /// After these zeros, one more byte of the line is kept.
     const ZEROS: &str = match str::from_utf8(&[b'0'; LONGEST - 1]) {
         Ok(zeros) => zeros,
         Err(_) => unreachable!(),
@@ -441,10 +442,10 @@ mod tests {
     };
 
     proptest::proptest! {
-        /// It may refuse what is longer than it keeps. What it takes, the reference takes, and both
-        /// are at the same place then.
+        /// The strict reader may reject lines that are longer than it keeps. The reference accepts
+        /// all that the strict reader accepts, and their states are the same then.
         #[test]
-        fn the_strict_reader_takes_only_what_it_reads_to_its_end(
+        fn the_reference_accepts_all_that_the_strict_reader_accepts(
             parts in proptest::collection::vec(proptest::sample::select(&[
                 "POST / HTTP/1.1\r\n", "POST / HTTP/1.1\r\n", "Host: x\r\n", "\r\n", "\r\n", "\n", "\r",
                 "Content-Length: 3\r\n", "Content-Length: 0\r\n", "Content-Length:", "4", "\r\n",

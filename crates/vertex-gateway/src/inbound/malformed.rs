@@ -1,8 +1,8 @@
-//! Requests that are not HTTP: a path with a raw control byte, or of 64 KiB.
+//! Responses to requests that are not HTTP, such as a path with a raw control byte, or of 64 KiB.
 //!
-//! hyper answers them by itself, before any service sees them, with a status and no body. Clients
-//! that parse each error as OpenAI's would stumble over that, so the body is put in on the way to
-//! the socket.
+//! hyper responds to them itself, before any service sees them, with a status and no body. Clients
+//! that parse each error as OpenAI's would fail, so the body is inserted before the response
+//! reaches the socket.
 
 use std::{
     io::{self, IoSlice},
@@ -18,8 +18,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use super::activity::Activity;
 use crate::local_reply::LocalReply;
 
-/// How hyper 1.12 begins its own answers. They end the connection.
-const OWN_ANSWERS: [(&[u8], StatusCode); 3] = [
+/// The first bytes of hyper 1.12's own responses. They end the connection.
+const OWN_RESPONSES: [(&[u8], StatusCode); 3] = [
     (b"HTTP/1.1 400 ", StatusCode::BAD_REQUEST),
     (b"HTTP/1.1 414 ", StatusCode::URI_TOO_LONG),
     (b"HTTP/1.1 431 ", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -30,11 +30,11 @@ const URI_TOO_LONG: &str = "the request's URI is too long";
 const HEAD_TOO_LONG: &str = "the request's first line and headers are longer than \
      --max-header-bytes, or there are more than 100 headers";
 
-/// A connection whose unreadable requests get an OpenAI-shaped answer.
+/// A connection whose unreadable requests get an OpenAI-shaped response.
 ///
-/// What hyper writes by itself is known by when it does: no request is in flight, the socket has taken
-/// all that was written before, and no new one was given to the service. What is written then is
-/// nobody's answer but hyper's own. HTTP/2 has frames for such cases.
+/// The time of a write shows that it is hyper's own response: no request is in flight, the socket
+/// has taken all earlier responses, and the service has received no new request. Only hyper itself
+/// can write then. HTTP/2 is excluded, because it has frames for such cases.
 #[derive(Debug)]
 pub(crate) struct LocalReplyIo<I> {
     io: I,
@@ -47,16 +47,16 @@ impl<I> LocalReplyIo<I> {
         Self { io, activity, instead: Bytes::new() }
     }
 
-    /// Our answer, if these bytes are an answer of hyper's own.
+    /// The gateway's response, if these bytes are a response of hyper's own.
     fn instead_of(&mut self, bytes: &[u8]) -> Option<Bytes> {
         if self.activity.is_http2() || !self.activity.is_quiet() {
             return None;
         }
-        let &(_, status) = OWN_ANSWERS.iter().find(|(head, _)| bytes.starts_with(head))?;
+        let &(_, status) = OWN_RESPONSES.iter().find(|(head, _)| bytes.starts_with(head))?;
         let (status, message) = match status {
             StatusCode::BAD_REQUEST => (status, NOT_HTTP),
             StatusCode::URI_TOO_LONG => (status, URI_TOO_LONG),
-            // The first line alone is longer than a head may be.
+            // The first line alone is longer than a request head may be.
             _ if self.activity.is_in_request_line() => (StatusCode::URI_TOO_LONG, URI_TOO_LONG),
             _ => (status, HEAD_TOO_LONG),
         };
@@ -116,7 +116,7 @@ impl<I: Write + Unpin> Write for LocalReplyIo<I> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_instead(cx))?;
-        // An answer of hyper's own is one slice.
+        // A response of hyper's own is one slice.
         let first = slices.first().map_or(&[][..], |slice| slice);
         if let Some(instead) = self.instead_of(first) {
             self.instead = instead;
@@ -130,7 +130,7 @@ impl<I: Write + Unpin> Write for LocalReplyIo<I> {
         self.io.is_write_vectored()
     }
 
-    /// hyper 1.12 and h2 0.4 come here when they have nothing left to write.
+    /// hyper 1.12 and h2 0.4 call this when they have nothing left to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
         let flushed = Pin::new(&mut self.io).poll_flush(cx);

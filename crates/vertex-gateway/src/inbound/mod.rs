@@ -1,15 +1,15 @@
-//! What a client sends, and what is refused at the door.
+//! Connections and requests of clients, and the checks that precede the handling of a request.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `body` | the first checks of a request, and the body of one that nobody reads |
-//! | `framing` | the framing of HTTP/1.1 by the letter of RFC 9112 |
-//! | `strict_io` | a connection on which ambiguous framing is not read at all |
-//! | `malformed` | replies to what is not even HTTP |
-//! | `tls` | the certificate that clients see, and those that they must show |
-//! | `activity` | what a connection of a client is doing, and since when it does nothing |
-//! | `send_timeout` | streams of HTTP/2 whose client takes nothing |
-//! | `browser` | web pages: under which hosts and of which origins they may ask, and CORS |
+//! | `body` | the first checks of a request, and the bodies that are not read to their end |
+//! | `framing` | the framing of HTTP/1.1, strictly according to RFC 9112 |
+//! | `strict_io` | a connection on which ambiguous framing is rejected |
+//! | `malformed` | responses to requests that are not HTTP |
+//! | `tls` | the certificate of the server, and those that clients must present |
+//! | `activity` | the state of a client's connection, and how long it has been idle |
+//! | `send_timeout` | the reset of HTTP/2 streams whose client reads nothing |
+//! | `browser` | web pages: the hosts and origins that are allowed, and CORS |
 
 pub(crate) mod activity;
 pub(crate) mod body;

@@ -1,10 +1,11 @@
-//! Over HTTP/2 a client may take nothing of one response and go on with others: its stream is reset
-//! after `--send-timeout`. Over HTTP/1.1 the socket itself tells that it takes nothing.
+//! Over HTTP/2, a client may read nothing of one response while it reads others. Its stream is
+//! reset after `--send-timeout`. Over HTTP/1.1, the socket itself shows that the client reads
+//! nothing.
 //!
-//! hyper 1.12 waits for the window of a stream without asking the body, so that a body cannot end the
+//! hyper 1.12 waits for the window of a stream without polling the body, so a body cannot end its
 //! stream. But each stream is a future that hyper gives to its executor, and dropping that future
-//! resets the stream with CANCEL and drops the body. So the executor is ours: it knows from the body
-//! whether a stream waits for its client or for what is to be sent.
+//! resets the stream with CANCEL and drops the body. So this module provides the executor: it
+//! learns from the body whether a stream waits for its client or for data.
 
 use std::{
     pin::Pin,
@@ -25,7 +26,7 @@ use crate::lazy_timer::LazyTimer;
 /// Runs the streams of HTTP/2 connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Streams {
-    /// How long a client may take nothing; `None` for ever.
+    /// Longest time for which a client may read nothing; `None` for no limit.
     pub(crate) send_timeout: Option<Duration>,
 }
 
@@ -40,7 +41,7 @@ where
                 stream,
                 stalls: Stalls::default(),
                 limit,
-                handed_over: 0,
+                polls_seen: 0,
                 timer: LazyTimer::default(),
             })),
         }
@@ -51,28 +52,29 @@ task_local! {
     static STALLS: Stalls;
 }
 
-/// What the body of a response tells the stream that sends it.
+/// The state that the body of a response shares with its stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stalls(Arc<StallsShared>);
 
 #[derive(Debug, Default)]
 struct StallsShared {
-    /// Whether hyper has a piece, and has not asked for another since.
+    /// Whether hyper has a piece of the body, and has not polled for another one since.
     has_piece: AtomicBool,
-    /// How often it has asked.
-    asked: AtomicUsize,
+    /// Number of polls by hyper.
+    polls: AtomicUsize,
 }
 
 impl Stalls {
-    /// To be called within the stream's future; `None` outside, and where nothing is watched.
+    /// The state of the current stream. It must be called within the stream's future, and is `None`
+    /// outside, and for streams without a time limit.
     pub(crate) fn of_this_stream() -> Option<Self> {
         STALLS.try_with(Self::clone).ok()
     }
 
-    /// hyper has asked for a piece, and gets one or not.
-    pub(crate) fn handed_over(&self, a_piece: bool) {
+    /// hyper has polled the body, and gets a piece or not.
+    pub(crate) fn polled(&self, a_piece: bool) {
         self.0.has_piece.store(a_piece, Relaxed);
-        self.0.asked.fetch_add(1, Relaxed);
+        self.0.polls.fetch_add(1, Relaxed);
     }
 }
 
@@ -82,8 +84,8 @@ struct Stream<F> {
     stream: F,
     stalls: Stalls,
     limit: Duration,
-    /// How often hyper had asked when this was polled last.
-    handed_over: usize,
+    /// The number of polls by hyper when this future was last polled.
+    polls_seen: usize,
     /// Runs while the stream waits for its client.
     timer: LazyTimer,
 }
@@ -101,8 +103,8 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             this.timer.clear();
             return Poll::Pending;
         }
-        let asked = stalls.asked.load(Relaxed);
-        if std::mem::replace(this.handed_over, asked) != asked {
+        let polls = stalls.polls.load(Relaxed);
+        if std::mem::replace(this.polls_seen, polls) != polls {
             this.timer.clear();
         }
         ready!(this.timer.poll_over(cx, *this.limit));

@@ -1,10 +1,10 @@
-//! What two servers might read in two ways is not read at all.
+//! A connection on which ambiguous framing is rejected.
 //!
-//! hyper 1.12 is lenient where a standard lets it: it ends lines without a carriage return, and of
-//! a request with both a length and chunks it believes the chunks. A proxy in front of this one
-//! that reads such bytes in the other way would take a part of one client's request for another
-//! client's, with its key. So all that comes is followed here first, and what is ambiguous ends in
-//! bytes that are no HTTP: hyper answers 400 and closes the connection.
+//! hyper 1.12 is lenient where a standard permits it: it accepts lines that end without a carriage
+//! return, and in a request with both a length and chunks it uses the chunks. A proxy in front that
+//! reads such bytes differently would take a part of one client's request for another client's,
+//! with its key. So all bytes are followed here first. Instead of an ambiguous line, hyper reads
+//! bytes that are not HTTP: it responds with 400 and closes the connection.
 
 use std::{
     io::{self, IoSlice},
@@ -24,37 +24,37 @@ use super::{
     framing::{Framing, FramingError},
 };
 
-/// What is read instead of an ambiguous line's end and all that comes after it: no line of HTTP has
-/// a zero, and hyper looks at a head when it has its end.
+/// The bytes that hyper reads instead of the end of an ambiguous line and of all that follows: no
+/// line of HTTP has a zero byte, and hyper parses a request head when it has its end.
 const INSTEAD: &[u8] = b"\0\r\n\r\n";
 
-/// As much of a head as is read at a time. hyper 1.12 begins with so much and doubles its buffer when
-/// it is full, so that the buffer never outgrows a power of two. Reads that fill it more than once in a
-/// row would make it ask for more than the longest head.
+/// Number of bytes of a request head that are read at a time. hyper 1.12 begins with a buffer of
+/// this size and doubles it when it is full, so its size stays a power of two. Reads that fill the
+/// buffer more than once in a row would make it larger than the longest request head.
 const OF_A_HEAD: u64 = 8 << 10;
 
-/// A connection that reads requests by the letter of RFC 9112.
+/// A connection that reads requests strictly according to RFC 9112.
 #[derive(Debug)]
 pub(crate) struct StrictIo<I> {
-    /// Tokio's own limit of a read leaves the buffer as it is. Any other one would have to fill it with
-    /// zeroes before each read: 8 KiB, five times for a request.
+    /// Tokio's own limit of a read leaves the buffer uninitialised. Any other limit would have to fill
+    /// the buffer with zeroes before each read: 8 KiB, five times for a request.
     io: Take<I>,
     framing: Framing,
-    /// What is left to be read, once a line was refused.
+    /// The rest of [`INSTEAD`], once a line was rejected.
     refused: Option<&'static [u8]>,
-    /// How long the head of a request may take to arrive.
+    /// Time for a request head to arrive.
     header_timeout: Duration,
-    /// When the head that has begun must be complete, or the first one of the connection: hyper-util
-    /// 0.1 waits for ever for the bytes that distinguish HTTP/2 from HTTP/1.
+    /// The deadline of the current request head, or of the first one of the connection: hyper-util
+    /// 0.1 waits without limit for the bytes that distinguish HTTP/2 from HTTP/1.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// How many heads were complete when the deadline was set.
+    /// Number of complete request heads when the deadline was last lifted.
     heads: u64,
     activity: Arc<Activity>,
 }
 
 impl<I: AsyncRead> StrictIo<I> {
-    /// The head of a request must arrive within `header_timeout` of its first byte, and the first
-    /// one of a connection within `header_timeout` of its start.
+    /// A request head must arrive within `header_timeout` of its first byte, and the first one of a
+    /// connection within `header_timeout` of the start of the connection.
     pub(crate) fn new(io: I, header_timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
             io: io.take(OF_A_HEAD),
@@ -67,7 +67,7 @@ impl<I: AsyncRead> StrictIo<I> {
         }
     }
 
-    /// Sets the deadline for a head that has begun, and lifts that of one that is complete.
+    /// Sets the deadline of a request head that has begun, and lifts that of a complete one.
     fn update_deadline(&mut self) {
         let is_complete = self.framing.heads() != self.heads || self.framing.is_http2();
         if is_complete {
@@ -122,7 +122,7 @@ fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
     *left = rest;
 }
 
-/// Those who never come to the point are told to the log.
+/// Logs a connection that is closed in the middle of a request head.
 impl<I> Drop for StrictIo<I> {
     fn drop(&mut self) {
         if self.refused.is_none() && self.framing.is_in_head() {

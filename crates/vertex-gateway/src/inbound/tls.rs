@@ -1,4 +1,4 @@
-//! TLS for clients: the certificate that they see, and those that they must show.
+//! TLS for clients: the certificate of the server, and those that clients must present.
 
 use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
@@ -51,22 +51,22 @@ pub struct TlsOptions {
 
 shown_debug!(TlsOptions: tls_cert, tls_key, tls_client_ca);
 
-/// TLS as the options ask for it. Handshakes take what was read last.
+/// TLS according to the options. A handshake uses the files as they were last read.
 #[derive(Debug)]
 pub(crate) struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     client_authorities: Option<PathBuf>,
     config: ArcSwap<ServerConfig>,
-    /// The client authorities in force: connections that were made under others are closed.
+    /// The client authorities in force. Connections that were accepted under others are closed.
     authorities: watch::Sender<Vec<CertificateDer<'static>>>,
 }
 
-/// Tells when the authorities change under which a connection is made.
+/// Notices that the authorities under which a connection was accepted have changed.
 pub(crate) struct Authorities(watch::Receiver<Vec<CertificateDer<'static>>>);
 
 impl Authorities {
-    /// Waits until they do.
+    /// Waits until the authorities change.
     pub(crate) async fn changed(mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await
@@ -75,7 +75,7 @@ impl Authorities {
 }
 
 impl TlsOptions {
-    /// TLS, if it was asked for.
+    /// Loads TLS, if the options set it.
     pub(crate) fn load(&self) -> Result<Option<Tls>, Error> {
         let given =
             |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
@@ -101,7 +101,7 @@ impl TlsOptions {
         }))
     }
 
-    /// What to look at for changes.
+    /// The files to watch for changes.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let files = [&self.tls_cert, &self.tls_key, &self.tls_client_ca];
         files.into_iter().flatten().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
@@ -109,12 +109,12 @@ impl TlsOptions {
 }
 
 impl Tls {
-    /// Whether clients must show a certificate.
+    /// Whether clients must present a certificate.
     pub(crate) fn is_mutual(&self) -> bool {
         self.client_authorities.is_some()
     }
 
-    /// Reads the files again. On an error the old certificate stays.
+    /// Reads the files again. On an error, the previous certificate stays in use.
     pub(crate) fn reload(&self) -> Result<(), Error> {
         let (config, authorities) =
             read(&self.certificate, &self.key, self.client_authorities.as_deref())?;
@@ -127,7 +127,7 @@ impl Tls {
         Ok(())
     }
 
-    /// To be taken before [`accept`](Self::accept): a change in between is seen then.
+    /// Must be called before [`accept`](Self::accept), so that a change in between is noticed.
     pub(crate) fn authorities(&self) -> Authorities {
         Authorities(self.authorities.subscribe())
     }
@@ -193,7 +193,7 @@ fn read(
             builder.with_client_cert_verifier(verifier)
         }
     };
-    warn_of_its_time(certificate, &chain, provider);
+    warn_if_invalid(certificate, &chain, provider);
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
         tokio_rustls::rustls::Error::InconsistentKeys(_) => {
             let why =
@@ -209,10 +209,11 @@ fn read(
     Ok((config, of_clients))
 }
 
-/// Clients will refuse a certificate that is too old or too new, which is not for us to decide.
-fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) {
+/// Logs that clients will reject a certificate that has expired or is not valid yet. The
+/// certificate is still used, because that decision is the clients'.
+fn warn_if_invalid(path: &Path, chain: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) {
     let file = shown::path(path);
-    match error_of_its_time(chain, provider) {
+    match validity_error(chain, provider) {
         Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             tracing::warn!(%file, "the certificate has expired: clients will reject it");
         }
@@ -223,9 +224,9 @@ fn warn_of_its_time(path: &Path, chain: &[CertificateDer<'static>], provider: Ar
     }
 }
 
-/// What a client that looks at the time first says of the certificate: webpki 0.103 does so before
-/// it asks who issued it, so that itself serves as the authority.
-fn error_of_its_time(
+/// The error of a client that checks the validity period first. webpki 0.103 does so before it
+/// looks for the issuer, so the certificate itself can serve as the authority here.
+fn validity_error(
     chain: &[CertificateDer<'static>],
     provider: Arc<CryptoProvider>,
 ) -> Option<CertificateError> {

@@ -1,5 +1,5 @@
-//! Admission of a request to its model: whether the client may use the model, and when the request
-//! may be sent.
+//! Admission of a request, for the sidecar and for Envoy alike: which path and method it may have, whether
+//! the client may use the model, and when the request may be sent.
 
 use std::{
     fmt,
@@ -10,12 +10,77 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use bytes::Bytes;
+use http::{Extensions, Request, Response};
 use tower::Service;
+use tower_vertex::{
+    BoxError,
+    model::{ModelTable, ReadModel, RequestedModel},
+    route::check_method_for_path,
+};
 
-use super::{context::RequestContext, resource::check_named};
-use crate::{access::concurrency::Limits, local_reply::LocalReply};
-use tower_vertex::{BoxError, model::RequestedModel};
+use super::{
+    context::RequestContext,
+    resource::{PREFIX, check_named, shorten},
+};
+use crate::{
+    access::{Client, concurrency::Limits},
+    local_reply::LocalReply,
+    models::list,
+};
+
+/// Checks a request of a client that was let in, as far as that is possible before its body is read: the
+/// path, the method, and the rate and the rules of the client. Tells the layers further in what they have
+/// to look for in the body. Returns the response of `/v1/models`, if that is the request.
+///
+/// # Errors
+///
+/// The refusal: 404 or 405 by the path, 403 or 429 by the client.
+pub(crate) fn admit_head<B>(
+    request: &mut Request<B>,
+    table: &ModelTable,
+    client: Option<&Client>,
+    since: u64,
+) -> Result<Option<Response<Bytes>>, LocalReply> {
+    shorten(request, table)?;
+    let (method, path) = (request.method(), request.uri().path());
+    let may = |model: &str| client.is_none_or(|client| client.allow(Some(model)).is_ok());
+    if let Some(response) = list::answer(method, path, table, may, since) {
+        return response.map(Some);
+    }
+    check_method_for_path(method, path, PREFIX)?;
+    let Some(client) = client else { return Ok(None) };
+    client.count_request()?;
+    let references = client.allow_stored(method, path)?;
+    let extensions = request.extensions_mut();
+    if let Some(references) = references {
+        extensions.insert(references);
+    }
+    if client.has_list() {
+        extensions.insert(ReadModel);
+    }
+    Ok(None)
+}
+
+/// Checks what was found in the body: that the client may use the model and what was stored before, and
+/// that the resource in the path is the model's. Writes the model into the context.
+///
+/// # Errors
+///
+/// The refusal: 403 or 404.
+pub(crate) fn admit_model(
+    extensions: &Extensions,
+    context: &RequestContext,
+) -> Result<(), LocalReply> {
+    check_named(extensions)?;
+    let model = extensions.get::<RequestedModel>();
+    if let Some(model) = model {
+        let _ = context.model.set(model.clone().into());
+    }
+    let Some(client) = context.client.get() else { return Ok(()) };
+    client.allow(model.map(RequestedModel::as_str))?;
+    client.allow_references(extensions.get())
+}
 
 /// Forwards requests whose client may use the model, at most as many at a time as the limits allow.
 /// A request arrives here after its model has been read, so a client that sends its body slowly
@@ -62,21 +127,10 @@ where
             tracing::error!("a request without a record");
             return Box::pin(ready(Err(LocalReply::failed().into())));
         };
-        if let Err(refusal) = check_named(extensions) {
+        if let Err(refusal) = admit_model(extensions, &routed) {
             return Box::pin(ready(Err(refusal.into())));
-        }
-        let model = extensions.get::<RequestedModel>();
-        if let Some(model) = model {
-            let _ = routed.model.set(model.clone().into());
         }
         let client = routed.client.get();
-        if let Some(client) = client
-            && let Err(refusal) = client
-                .allow(model.map(RequestedModel::as_str))
-                .and_then(|()| client.allow_references(extensions.get()))
-        {
-            return Box::pin(ready(Err(refusal.into())));
-        }
         if let Some(permits) = self.limits.enter_at_once(client.map(Arc::as_ref)) {
             routed.admit(permits, extensions);
             return Box::pin(in_time(self.response_header_timeout, self.inner.call(request)));

@@ -14,11 +14,10 @@ use hyper::body::Incoming;
 use tower::{Layer, ServiceExt};
 
 use super::{
-    admission::Admission,
+    admission::{Admission, admit_head},
     errors,
     idle_timeout::{IdleTimeout, IdleTimeoutBody},
     recorded_body::{RecordedBody, RequestRecord},
-    resource::{PREFIX, shorten},
 };
 use crate::{
     access::{Client, Clients, concurrency::Limits},
@@ -30,7 +29,6 @@ use crate::{
         tls::Tls,
     },
     local_reply::LocalReply,
-    models::list,
     outbound::{self, Outbound, stream_headers},
     telemetry::{
         Telemetry,
@@ -39,14 +37,11 @@ use crate::{
 };
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
-    model::{ModelBody, ReadModel, VertexModel, VertexModelLayer},
+    model::{ModelBody, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
-    route::{
-        Upstream, VertexRoute, VertexRouteLayer, check_method_for_path,
-        headers::strip_client_headers,
-    },
+    route::{Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
 };
 
 /// The header that names the project to bill and to charge quota to.
@@ -202,21 +197,8 @@ async fn answer(
         return Err(LocalReply::upgrade_required());
     }
     let table = shared.models.table();
-    shorten(&mut request, &table)?;
-    let may = |model: &str| client.as_ref().is_none_or(|client| client.allow(Some(model)).is_ok());
-    let path = request.uri().path();
-    if let Some(answer) = list::answer(&record.log.method, path, &table, may, shared.since) {
-        return answer.map(local);
-    }
-    check_method_for_path(&record.log.method, path, PREFIX)?;
-    if let Some(client) = &client {
-        client.count_request()?;
-        if let Some(references) = client.allow_stored(&record.log.method, request.uri().path())? {
-            request.extensions_mut().insert(references);
-        }
-        if client.has_list() {
-            request.extensions_mut().insert(ReadModel);
-        }
+    if let Some(models) = admit_head(&mut request, &table, client.as_deref(), shared.since)? {
+        return Ok(local(models));
     }
     strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());

@@ -1,10 +1,10 @@
-//! The errors of credentials and tokens, parted into what is and what to do.
+//! Errors of credentials and tokens, split into a fault and a remedy.
 
 use super::report::Check;
 use crate::config::credentials::Identity;
 use tower_vertex::error::{CredentialsError, Error};
 
-/// Credentials that are not there, or cannot be used.
+/// Credentials that do not exist or cannot be used.
 pub(super) fn no_credentials(error: &CredentialsError) -> Check {
     const NAME: &str = "credentials";
     if error.is_not_found() {
@@ -19,7 +19,7 @@ pub(super) fn no_credentials(error: &CredentialsError) -> Check {
     Check::failed(NAME, error.what().unwrap_or_default(), error.remedy().unwrap_or_default())
 }
 
-/// A token that could not be had.
+/// A token that could not be fetched.
 pub(super) fn no_token(error: &Error, identity: &Identity) -> Check {
     let (detail, remedy) = match error {
         Error::Token(error) => (error.what().into_owned(), error.remedy()),
@@ -40,7 +40,7 @@ pub(super) fn no_token(error: &Error, identity: &Identity) -> Check {
     Check::failed("token", detail, format!("{remedy}{}", command.unwrap_or_default()))
 }
 
-/// A principal as IAM's commands name it.
+/// A principal in the form that IAM's commands take.
 pub(super) fn member(principal: Option<&str>) -> String {
     match principal {
         Some(name) if name.contains("://") => name.to_owned(),

@@ -1,4 +1,4 @@
-//! The way to the upstream's host: its name, and its certificate.
+//! The connection to the upstream's host: its name, and its certificate.
 
 use std::{future::Future, io, sync::Arc};
 
@@ -12,7 +12,7 @@ use tokio_rustls::{
 use super::report::Check;
 use crate::outbound::CONNECT_TIMEOUT;
 
-/// As many of a name's addresses as are shown.
+/// Number of a name's addresses that are shown.
 const ADDRESSES_SHOWN: usize = 3;
 
 /// Looks up the addresses of a host.
@@ -49,7 +49,7 @@ pub(super) async fn dns(host: &str, port: u16, own_host: bool) -> Check {
     Check::failed(NAME, format!("{bare} cannot be resolved ({why})"), remedy)
 }
 
-/// Shakes hands with a host, trusting whom the system trusts.
+/// Performs a TLS handshake with a host, and trusts the authorities that the system trusts.
 pub(super) async fn tls(host: &str, port: u16, own_host: bool) -> Check {
     const NAME: &str = "TLS";
     let bare = unbracketed(host);
@@ -138,7 +138,7 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
     }
 }
 
-/// An IPv6 address has brackets in a URI alone.
+/// Removes the brackets of an IPv6 address, which only a URI has.
 fn unbracketed(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -1,4 +1,4 @@
-//! What Vertex AI's answer to one small request means, and what to do about it.
+//! Explains Vertex AI's response to one small request, with the remedy for an error.
 
 #[cfg(test)]
 mod tests;
@@ -9,27 +9,27 @@ use serde_json::Value;
 use super::advice::member;
 use crate::redact::shown;
 
-/// An answer, as far as it is looked at.
+/// The parts of a response that the explanation needs.
 pub(super) struct ResponseSummary<'a> {
     pub(super) status: StatusCode,
     pub(super) is_html: bool,
     pub(super) body: &'a [u8],
 }
 
-/// What was asked, where, and by whom.
+/// The request: its target, its model and its principal.
 pub(super) struct Facts<'a> {
     pub(super) project: Option<&'a str>,
     pub(super) location: Option<&'a str>,
     /// The id of a deployed endpoint.
     pub(super) endpoint: Option<&'a str>,
-    /// Empty where the endpoint has one of its own.
+    /// Empty if the endpoint has a model of its own.
     pub(super) model: &'a str,
     pub(super) origin: &'a str,
-    /// Whether the host was given, and did not follow from the location.
+    /// Whether the host is set, and does not follow from the location.
     pub(super) own_host: bool,
     pub(super) principal: Option<&'a str>,
     pub(super) quota_project: Option<&'a str>,
-    /// Never to be shown.
+    /// Must never be shown.
     pub(super) token: &'a str,
 }
 
@@ -57,7 +57,7 @@ impl Facts<'_> {
     }
 }
 
-/// `None` for an answer of a model; else the fault and its remedy.
+/// Returns `None` for the response of a model, or else the fault and its remedy.
 pub(super) fn explain(answer: &ResponseSummary<'_>, facts: &Facts<'_>) -> Option<(String, String)> {
     let json: Option<Value> = serde_json::from_slice(answer.body).ok();
     if answer.status.is_success() {
@@ -108,7 +108,7 @@ impl<'a> GoogleError<'a> {
     }
 }
 
-/// A word in capitals; anything else is nothing.
+/// A word in capitals; empty for anything else.
 fn word(value: Option<&Value>) -> &str {
     let is_word = |text: &&str| {
         text.len() <= 60
@@ -123,7 +123,7 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
 }
 
-/// The answer in one line.
+/// Describes the response in one line.
 fn describe(
     answer: &ResponseSummary<'_>,
     error: Option<&GoogleError<'_>>,
@@ -149,8 +149,8 @@ fn describe(
 fn of_google(status: StatusCode, error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
     match status.as_u16() {
         400 => bad_request(error, facts),
-        401 => "the token is new, but it was rejected: check that its account is neither disabled \
-                 nor deleted, that it is not of another cloud (`universe_domain`), that this \
+        401 => "the token is new, but it was rejected: check that its account is not disabled, \
+                 deleted or of another cloud (`universe_domain`), that this \
                  machine's clock is right, and that no proxy on the path changes the \
                  Authorization header"
             .to_owned(),
@@ -190,7 +190,8 @@ fn bad_request(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
     }
 }
 
-/// The name of a dedicated endpoint's host in a message; not the pattern that stands there often.
+/// The host of a dedicated endpoint in a message, but not the pattern that such messages often
+/// have.
 fn dedicated_host(message: &str) -> Option<&str> {
     let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.'));
     words.map(|word| word.trim_end_matches('.')).find(|word| {
@@ -222,7 +223,7 @@ fn forbidden(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
                 .to_owned();
         }
         "SECURITY_POLICY_VIOLATED" => {
-            return "a perimeter of VPC Service Controls blocks this machine: ask its administrator"
+            return "VPC Service Controls blocks this machine: ask the administrator of the perimeter"
                 .to_owned();
         }
         _ => {}
@@ -259,7 +260,8 @@ fn not_found(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
     )
 }
 
-/// What is not in Google's form did not come from Vertex AI, or not from behind its front door.
+/// The remedy for a response that is not in Google's form: it is not from Vertex AI, or only from
+/// its front end.
 fn of_others(answer: &ResponseSummary<'_>, facts: &Facts<'_>) -> String {
     match answer.status.as_u16() {
         404 if answer.is_html => match facts.own_host {
@@ -269,8 +271,8 @@ fn of_others(answer: &ResponseSummary<'_>, facts: &Facts<'_>) -> String {
             false => "this host has no such path: check --location and --endpoint".to_owned(),
         },
         407 => "a proxy requires a login: exempt this host from the proxy".to_owned(),
-        502..=504 => "a proxy on the path got no response: try again, then ask its \
-             administrator"
+        502..=504 => "a proxy on the path got no response: try again, then ask the \
+             administrator of the proxy"
             .to_owned(),
         _ => not_vertex(facts),
     }

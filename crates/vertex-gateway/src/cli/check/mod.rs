@@ -1,14 +1,14 @@
-//! `vertex-gateway check`: every step from the credentials to an answer of the model, one line
-//! each, with the remedy for what fails.
+//! `vertex-gateway check`: every step from the credentials to a response of the model, one line
+//! each, with the remedy for each failure.
 //!
-//! A step that fails stops only those that need it, so that one run shows all there is to mend.
+//! A step that fails stops only the steps that depend on it, so one run reports all faults.
 //!
-//! | room | what it does |
+//! | file | what it does |
 //! |---|---|
-//! | `advice` | errors of credentials and tokens, parted into fault and remedy |
+//! | `advice` | errors of credentials and tokens, split into fault and remedy |
 //! | `connect` | the host's name and certificate |
-//! | `model` | a request by the way of every request, and the server's clock |
-//! | `explain` | what Vertex AI's answer means |
+//! | `model` | a request on the path of every request, and the server's clock |
+//! | `explain` | the meaning of Vertex AI's response |
 //! | `report` | lines, or JSON |
 
 mod advice;
@@ -46,7 +46,7 @@ use tower_vertex::{
 /// The options of `vertex-gateway check`.
 #[derive(Clone, Args)]
 pub struct CheckOptions {
-    /// Where requests go, and whose credentials they carry.
+    /// The upstream and the credentials of the request.
     #[command(flatten)]
     pub target: TargetOptions,
 
@@ -70,7 +70,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     let target = &options.target;
     let emulator = target.credentials.start_emulator().await?;
     let emulator = emulator.as_ref();
-    // A wrong option is no finding.
+    // A wrong option is an error and not a finding.
     let guess = target.settings(emulator, None)?.with_some_names()?;
     target.validate(&guess, emulator)?;
     let search = target.credentials.search(&target.file)?;
@@ -115,7 +115,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     let asked = match (non_empty(&options.model), base.endpoint()) {
         (Some(model), _) => model,
         (None, Endpoint::OpenApi | Endpoint::BaseUrl { .. }) => DEFAULT_MODEL,
-        // It has one, whatever the name.
+        // The endpoint has a model of its own, and ignores the name.
         (None, _) => "",
     };
     let entry = table.find(asked);
@@ -197,7 +197,7 @@ async fn check_token(report: &mut Report, identity: Option<&Identity>) -> Option
     }
 }
 
-/// The project, the location, and the URL that they make.
+/// Checks the project, the location, and the URL that they make.
 fn check_names(report: &mut Report, settings: &UpstreamSettings) -> Option<Upstream> {
     for (name, taken, missing) in [
         ("project", settings.project(), NO_PROJECT),
@@ -227,7 +227,8 @@ fn check_names(report: &mut Report, settings: &UpstreamSettings) -> Option<Upstr
     }
 }
 
-/// The table of models, with what is known only by name looked up: without any such, not a line.
+/// The table of models, after the lookup of the endpoints that are set by name. Without such
+/// endpoints, the report has no line about them.
 async fn models(
     report: &mut Report,
     target: &TargetOptions,
@@ -250,7 +251,7 @@ async fn models(
     Ok(Some(table))
 }
 
-/// Whether there is a way to the host, which does not depend on the project.
+/// Checks whether the host can be reached, which does not depend on the project.
 async fn check_host(report: &mut Report, upstream: &Upstream, own_host: bool) -> bool {
     let uri = upstream.uri();
     let host = uri.host().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The last check: one token of a model, by the way of every request.
+//! The last check: a request for one token of a model, on the path of every request.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,14 +25,15 @@ use tower_vertex::{
 };
 
 const NAME: &str = "model";
-/// For the whole answer.
+/// Limit for the whole response.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// More than one token takes, and more than an error.
+/// Longest body, in bytes: more than a response with one token needs, and more than an error.
 const LONGEST: usize = 1024 * 1024;
-/// Google takes signed claims within five minutes.
+/// Google accepts signed claims whose time is up to five minutes off.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
-/// Asks, and says what came of it; and what the answer tells of this machine's clock.
+/// Sends the request and reports the outcome, and also the state of this machine's clock, if the
+/// response shows that it is wrong.
 pub(super) async fn request_model(
     model: &str,
     table: &ModelTable,
@@ -120,7 +121,7 @@ fn explain_no_response(error: &BoxError, facts: &Facts<'_>) -> Check {
     Check::failed(NAME, format!("no connection to {origin}: {causes}"), remedy)
 }
 
-/// A line if this machine's clock is not the server's.
+/// A failed check, if this machine's clock differs from the server's.
 fn clock(headers: &HeaderMap, here: SystemTime) -> Option<Check> {
     let date = headers.get(header::DATE)?.to_str().ok()?;
     let there = SystemTime::from(DateTime::parse_from_rfc2822(date).ok()?);
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_five_minutes_off_is_told() {
+    fn a_clock_that_is_over_five_minutes_off_is_reported() {
         let mut headers = HeaderMap::new();
         headers.insert(header::DATE, "Sun, 22 Nov 2026 19:00:00 GMT".parse().unwrap());
         let there = DateTime::parse_from_rfc3339("2026-11-22T19:00:00Z").unwrap().into();

@@ -1,4 +1,4 @@
-//! What the checks found, in lines for people or as one JSON document.
+//! The results of the checks, as lines for people or as one JSON document.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::{
     output::{print_json, print_lines},
 };
 
-/// As wide as `credentials`.
+/// The width of `credentials`.
 const NAME_WIDTH: usize = 11;
 const INDENT: &str = "    ";
 
@@ -15,10 +15,10 @@ const INDENT: &str = "    ";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     name: &'static str,
-    /// `None` if it was not tried.
+    /// `None` if the check was not run.
     ok: Option<bool>,
     detail: String,
-    /// What to do, in one or several lines; for what holds, what should be different.
+    /// The remedy, in one or more lines. A check that passed may have advice instead.
     remedy: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl Check {
         Self { name, ok: None, detail: format!("not tried: {because}"), remedy: None }
     }
 
-    /// With what is not wrong, and should be different.
+    /// Adds advice to a check that passed.
     pub(super) fn advised(mut self, advice: &[String]) -> Self {
         if !advice.is_empty() {
             self.remedy = Some(advice.join("\n"));
@@ -63,7 +63,7 @@ impl Check {
     }
 }
 
-/// All lines, said as they come unless they are to be one document.
+/// All results. They are printed as they come, unless they make one document.
 pub(super) struct Report {
     json: bool,
     checks: Vec<Check>,

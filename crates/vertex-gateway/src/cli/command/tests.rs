@@ -4,7 +4,7 @@ use super::*;
 
 /// A row of the manual's tables of options.
 struct Row {
-    /// The subcommand in whose section it is; `serve` where the section names none.
+    /// The subcommand whose section has the row; `serve` if the section names none.
     command: &'static str,
     options: BTreeSet<&'static str>,
     variables: BTreeSet<&'static str>,
@@ -68,7 +68,7 @@ fn the_manual_has_every_option_of_every_command_and_its_variable() {
     for subcommand in command.get_subcommands() {
         let section = subcommand.get_name();
         for option in options(subcommand) {
-            // What is as for `serve` stands there alone.
+            // An option that is the same for `serve` is only in the section of `serve`.
             let section = if of_serve.contains(&option) { "serve" } else { section };
             let (name, variable) = option;
             let is_there = rows.iter().any(|row| {
@@ -82,7 +82,7 @@ fn the_manual_has_every_option_of_every_command_and_its_variable() {
 }
 
 #[test]
-fn the_manual_has_no_option_that_there_is_not() {
+fn the_manual_has_no_unknown_option() {
     let (rows, command) = (rows(), Command::command());
     let seen: BTreeSet<_> = rows.iter().map(|row| row.command).collect();
     assert_eq!(
@@ -103,7 +103,7 @@ fn the_manual_has_no_option_that_there_is_not() {
 }
 
 #[test]
-fn a_failure_has_lines_and_nothing_else_that_moves_a_cursor() {
+fn an_error_has_line_ends_and_no_other_control_characters() {
     let failure = Error::new("one: \u{1b}[2J\u{202e}\ntwo: a\rb\u{2028}\n");
     let expected = "one: \\u{1b}[2J\\u{202e}\ntwo: a\\rb\\u{2028}\n";
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The keys that the configuration file can have, and what is wrong with one.
+//! The keys of the configuration file, and errors about them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use crate::{config::suggest::nearest, values::MOST};
 use tower_vertex::shown;
 
-/// What the value of a key is.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ValueType {
     Text,
@@ -20,13 +20,13 @@ pub(super) enum ValueType {
     Named,
     Truth,
     Count,
-    /// `[[key]]`, each with such keys.
+    /// Tables `[[key]]`, each with these keys.
     Entries(&'static [Key]),
 }
 
 pub(super) type Key = (&'static str, ValueType);
 
-/// What is no option, and options that can change while it serves.
+/// Keys that are not options, and options that can change while the gateway runs.
 pub(super) const KEYS: [Key; 13] = [
     ("project", ValueType::Text),
     ("location", ValueType::Text),
@@ -96,7 +96,8 @@ impl ValueType {
     }
 }
 
-/// What is wrong, and where. Values are not repeated: one may be a secret in the wrong place.
+/// An error and its position in the file. Values are not repeated: one may be a secret in the wrong
+/// place.
 pub(super) struct FileError {
     at: Range<usize>,
     what: String,
@@ -116,12 +117,12 @@ fn line(text: &str, at: &Range<usize>) -> usize {
     text.get(..at.start).unwrap_or_default().matches('\n').count() + 1
 }
 
-/// The key of an option.
+/// The key that sets an option.
 pub(super) fn key_of(option: &str) -> String {
     option.replace('-', "_")
 }
 
-/// Each `[[kind]]` has a name of its own, and no key but the known ones.
+/// Checks that each `[[kind]]` has a name of its own and only known keys.
 pub(super) fn check_entries(
     text: &str,
     table: &DeTable<'_>,
@@ -177,7 +178,7 @@ pub(super) fn check_keys(
             None => {
                 let names = known.iter().map(|(name, _)| *name);
                 let shown = shown::value(key);
-                // Options are written with hyphens.
+                // Options have hyphens, so users write keys with hyphens too.
                 let written = key_of(key).to_lowercase();
                 let near =
                     nearest(&written, names.clone().chain(options.keys().map(String::as_str)));

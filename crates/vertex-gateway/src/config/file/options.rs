@@ -12,12 +12,12 @@ use toml::de::DeValue;
 use super::keys::{KEYS, ValueType, key_of};
 use crate::values;
 
-/// The options that can be set in a file and have no key above, by the keys that they have there.
+/// The options that can be set in a file and are not in `KEYS`, by their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileOptions(pub(super) Arc<BTreeMap<String, Arg>>);
 
 impl FileOptions {
-    /// Those of what serves: of the command itself, and of `ext-authz`.
+    /// The options of `serve`, which are those of the command itself, and those of `ext-authz`.
     pub(crate) fn of(command: &clap::Command) -> Self {
         let of_serve = command.get_arguments();
         let of_envoy = command.find_subcommand("ext-authz").into_iter();
@@ -31,8 +31,7 @@ impl FileOptions {
     }
 }
 
-/// The values of an option, as they would be on the command line; `None` for one that is given as
-/// nothing.
+/// The values of an option as they would be on the command line; `None` for an empty value.
 pub(super) fn values_of(arg: &Arg, value: &DeValue<'_>) -> Result<Option<Vec<String>>, String> {
     if !arg.get_action().takes_values() {
         let truth = value.as_bool().ok_or_else(|| ValueType::Truth.advice(""))?;

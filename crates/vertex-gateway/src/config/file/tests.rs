@@ -1,4 +1,4 @@
-//! What a file sets, and what is wrong with one.
+//! Tests of the configuration file: its settings and its errors.
 
 use clap::CommandFactory as _;
 
@@ -60,7 +60,7 @@ fn the_table_of_the_manual_loads() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_the_remedy() {
+fn an_error_names_the_fault_and_the_remedy() {
     for (text, why) in [
         ("projct = \"p\"", "unknown key `projct`: did you mean `project`?"),
         ("dedicated-host = \"p\"", "did you mean `dedicated_host`?"),

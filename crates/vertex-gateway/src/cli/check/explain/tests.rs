@@ -34,7 +34,7 @@ fn each_error_has_its_remedy() {
     let none = Value::Null;
     let user = Facts { principal: Some("me@example.com"), ..FACTS };
     let payer = Facts { quota_project: Some("payer"), ..FACTS };
-    let nobody = Facts { principal: None, ..FACTS };
+    let unknown = Facts { principal: None, ..FACTS };
     let global = Facts { location: Some("global"), ..FACTS };
     let deployed = Facts { endpoint: Some("123"), model: "", ..FACTS };
     let own = Facts { own_host: true, origin: "http://h", ..FACTS };
@@ -91,7 +91,7 @@ fn each_error_has_its_remedy() {
             &user,
             "`gcloud projects add-iam-policy-binding p1 --member=user:me@example.com --role=roles/aiplatform.user`",
         ),
-        (403, error(403, "m", "", none.clone()), &nobody, "--member=user:EMAIL"),
+        (403, error(403, "m", "", none.clone()), &unknown, "--member=user:EMAIL"),
         (
             404,
             error(404, "Publisher Model `x` was not found", "", none.clone()),
@@ -158,7 +158,7 @@ fn each_error_has_its_remedy() {
 }
 
 #[test]
-fn what_is_shown_is_googles_message_and_no_token() {
+fn a_fault_has_googles_message_and_no_token() {
     let message = format!("a\nSECRET Bearer x ya29.y {}", "zz ".repeat(200));
     let (detail, _) =
         explained(403, &error(403, &message, "a secret", Value::Null), &FACTS).unwrap();
