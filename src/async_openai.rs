@@ -44,7 +44,7 @@ use ::async_openai::{
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::{Client, Error, http_client::install_default_provider};
+use crate::{client::Client, crypto_provider, error::Error};
 
 /// async-openai's client for the credentials, the project and the location of the environment, as
 /// [`Client::from_env`] finds them.
@@ -68,7 +68,7 @@ pub async fn from_env() -> Result<OpenAiClient<OpenAIConfig>, Error> {
 pub fn client(vertex: Client) -> OpenAiClient<OpenAIConfig> {
     // Requests are made by reqwest's client and not sent by it, so its TLS is of no use. But if another
     // crate has turned that on without a provider of cryptography, making the client would panic.
-    install_default_provider();
+    crypto_provider::install_default();
     // The key never travels, and of the base URL only the path counts.
     let config =
         OpenAIConfig::new().with_api_key("unused").with_api_base("https://api.openai.com/v1");

@@ -132,6 +132,8 @@ mod body_headers;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
+#[cfg(any(feature = "async-openai", feature = "credentials-federation"))]
+mod crypto_provider;
 pub mod discover;
 pub mod error;
 pub mod ext;

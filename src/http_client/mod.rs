@@ -82,18 +82,6 @@ pub trait InnerService {}
 #[diagnostic::do_not_recommend]
 impl<S: Clone> InnerService for S {}
 
-/// Makes `ring` the process's provider of cryptography, if it has none yet, for clients that would
-/// panic without one.
-#[cfg(any(feature = "async-openai", feature = "credentials-federation"))]
-pub(crate) fn install_default_provider() {
-    use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-
-    if CryptoProvider::get_default().is_none() {
-        // Another thread may be first; either provider will do.
-        let _ = ring::default_provider().install_default();
-    }
-}
-
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod hyper;
 #[cfg(feature = "reqwest")]

@@ -38,9 +38,8 @@ use super::{
     impersonated::check_lifetime,
 };
 use crate::{
-    BoxError,
+    BoxError, crypto_provider,
     error::{ConfigError, Fault},
-    http_client::install_default_provider,
 };
 
 /// Access tokens by Google's crate `google-cloud-auth`: for identity federation, impersonation,
@@ -215,7 +214,7 @@ impl fmt::Debug for GoogleCloudAuth {
 
 impl Built {
     fn new(content: Option<&CredentialFile>, lifetime: Option<Duration>) -> Result<Self, BoxError> {
-        install_default_provider();
+        crypto_provider::install_default();
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("google-cloud-auth")

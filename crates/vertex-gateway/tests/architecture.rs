@@ -51,6 +51,7 @@ const LIBRARY: Plan = Plan {
         "Error",
         "accessors",
         "body_headers",
+        "crypto_provider",
         "error",
         "polled",
         "regular_file",
