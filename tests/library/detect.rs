@@ -73,7 +73,7 @@ async fn nothing_at_all_is_said_place_by_place() {
     for words in [
         "not set",
         "application_default_credentials.json: run `gcloud auth application-default login`",
-        "not asked, because NO_GCE_CHECK is set",
+        "not contacted, because NO_GCE_CHECK is set",
         "no such command; install it",
     ] {
         assert!(text.contains(words), "{words}: {text}");
@@ -145,7 +145,7 @@ async fn a_token_of_what_does_not_say_that_it_is_a_metadata_server_is_not_taken(
     }));
     let found = Credentials::detect().await.unwrap();
     let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
-    assert!(error.contains("127.0.0.1:8123 does not say that it is a metadata server"), "{error}");
+    assert!(error.contains("127.0.0.1:8123 is not that of a metadata server"), "{error}");
 }
 
 /// Whom it sends to is there, and what is sent gets lost.
@@ -448,7 +448,7 @@ async fn a_refusal_says_what_to_do() {
     let source = GoogleCloudAuth::from_file(&impersonated).unwrap();
     for _ in 0..2 {
         let error = source.fetch(FetchReason::Cold).await.unwrap_err().to_string();
-        assert!(error.contains("look at this machine's clock"), "{error}");
+        assert!(error.contains("check this machine's clock"), "{error}");
     }
     vertex.set_token_behavior(TokenBehavior::default());
     source.fetch(FetchReason::Cold).await.unwrap();
