@@ -11,7 +11,6 @@ use http::{
 /// than counting a reference to each name, each value and the URI, and dropping it again. (The
 /// first clone of a value that a server has just read would also allocate its counter.) The type is
 /// small, because each layer that wraps a future moves it with the future.
-/// It is small, because the future that keeps it is moved by every layer that wraps it.
 #[derive(Clone)]
 pub(crate) struct SavedHead {
     /// Pairs in one buffer: method and scheme, authority and path, then each header's name and

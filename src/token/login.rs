@@ -5,7 +5,6 @@
 //! fields of the form. `external_account_authorized_user` is a login through workforce identity
 //! federation, with both in HTTP Basic authentication; no Rust library supports it. Both work as in
 //! Google's own libraries.
-//! in HTTP Basic authentication; no Rust library knows it. Both as Google's own libraries do it.
 
 use std::{
     fmt,
