@@ -331,7 +331,7 @@ async fn no_answer_of_a_token_endpoint_panics_hangs_or_loops() {
         (
             "not a code",
             literal(400, "application/json", r#"{"error":"SECRETBODY"}"#),
-            "answered 400",
+            "returned 400",
         ),
     ] {
         let vertex = emulator().await;
