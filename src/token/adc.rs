@@ -31,7 +31,7 @@ use crate::{
     shown,
 };
 
-/// The time that two runs of a Python program take: gcloud is one.
+/// The time limit of gcloud: enough for two runs of a Python program.
 #[cfg(feature = "credentials")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 

@@ -136,8 +136,8 @@ pub(super) fn request_error(error: &(dyn StdError + 'static), of_connecting: boo
 }
 
 /// The remedy if a token endpoint cannot be reached.
-pub(super) const UNREACHABLE: &str = "check that no firewall or proxy keeps this machine from the \
-                                      token endpoint, and try again";
+pub(super) const UNREACHABLE: &str =
+    "check that no firewall or proxy blocks the token endpoint, and try again";
 /// The remedy if the issuer of the certificate is unknown here.
 pub(super) const UNKNOWN_ISSUER: &str = "a proxy that reads TLS may be between: add its \
                                          certificate to this system's, or name a file with it in \
