@@ -54,7 +54,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! Replaces Vertex AI and an HTTP client. It accepts only the second token.
+//! // Replaces Vertex AI and an HTTP client. It accepts only the second token.
 //! let client = service_fn(|request: Request<ReplayBody<String>>| async move {
 //!     assert_eq!(request.uri().host(), Some("aiplatform.googleapis.com"));
 //!     let mut response = Response::new(String::new());
