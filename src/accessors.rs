@@ -1,19 +1,19 @@
-//! The way to the inner service, alike for every service of this crate.
+//! Access to the inner service, the same for every service of this crate.
 
-/// `get_ref`, `get_mut` and `into_inner` for a service that has a field `inner: S`.
+/// Defines `get_ref`, `get_mut` and `into_inner` for a service that has a field `inner: S`.
 macro_rules! define_inner_service_accessors {
     () => {
-        /// A reference to the inner service.
+        /// Returns a reference to the inner service.
         pub fn get_ref(&self) -> &S {
             &self.inner
         }
 
-        /// A mutable reference to the inner service.
+        /// Returns a mutable reference to the inner service.
         pub fn get_mut(&mut self) -> &mut S {
             &mut self.inner
         }
 
-        /// The inner service, without this one.
+        /// Returns the inner service and drops this one.
         pub fn into_inner(self) -> S {
             self.inner
         }

@@ -1,9 +1,9 @@
-//! [async-openai](::async_openai), with Vertex AI behind it: its client over the layers of this crate.
+//! [async-openai](::async_openai) for Vertex AI: its client over the layers of this crate.
 //!
-//! [`from_env`] is one line for most programs; [`client`] takes a [`Client`] that the program made. The
-//! layers put the access token on, send to Vertex AI what was meant for OpenAI, and give Google's errors
-//! the form that async-openai reads. Its own retries are around them, as in every client of
-//! async-openai.
+//! [`from_env`] is one line for most programs, and [`client`] takes a [`Client`] that the program
+//! made. The layers add the access token, send OpenAI's requests to Vertex AI, and give Google's
+//! errors the form that async-openai reads. async-openai's own retries are around the layers, as in
+//! every client of async-openai.
 //!
 //! # Example
 //!
@@ -33,8 +33,8 @@
 //! # }
 //! ```
 //!
-//! Which groups of the API there are, such as `chat()`, is a matter of async-openai's features. The version
-//! is 0.43: a client of another version has other types.
+//! The groups of the API, such as `chat()`, depend on async-openai's features. The version is 0.43:
+//! a client of another version has other types.
 
 use ::async_openai::{
     Client as OpenAiClient,
@@ -46,34 +46,35 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::{client::Client, crypto_provider, error::Error};
 
-/// async-openai's client for the credentials, the project and the location of the environment, as
-/// [`Client::from_env`] finds them.
+/// Creates async-openai's client for the credentials, the project and the location of the
+/// environment, like [`Client::from_env`].
 ///
 /// # Errors
 ///
-/// Those of [`Client::from_env`].
+/// The errors of [`Client::from_env`].
 #[doc(alias = "adc")]
 pub async fn from_env() -> Result<OpenAiClient<OpenAIConfig>, Error> {
     Ok(client(Client::from_env().await?))
 }
 
-/// async-openai's client over `vertex`.
+/// Creates async-openai's client over `vertex`.
 ///
-/// No variable of OpenAI's library counts, such as `OPENAI_API_KEY` and `OPENAI_BASE_URL`: where requests
-/// go, and by which token, is what `vertex` says.
+/// No variable of OpenAI's library has an effect, such as `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
+/// `vertex` decides the destination and the token of requests.
 ///
-/// An error of this crate, such as that there is no access token, is an [`Error`] inside
+/// An error of this crate, such as a missing access token, is an [`Error`] inside
 /// [`OpenAIError::Boxed`].
 #[must_use]
 pub fn client(vertex: Client) -> OpenAiClient<OpenAIConfig> {
-    // Requests are made by reqwest's client and not sent by it, so its TLS is of no use. But if another
-    // crate has turned that on without a provider of cryptography, making the client would panic.
+    // reqwest's client builds the requests but does not send them, so its TLS is of no use. But if
+    // another crate has turned that on without a provider of cryptography, creating the client
+    // would panic.
     crypto_provider::install_default();
-    // The key never travels, and of the base URL only the path counts.
+    // The key is never sent, and only the path of the base URL has an effect.
     let config =
         OpenAIConfig::new().with_api_key("unused").with_api_base("https://api.openai.com/v1");
     let stack = vertex.into_stack();
-    // What it makes and what it takes are reqwest's, so they are turned into `http`'s and back.
+    // The requests and responses are reqwest's, so they are converted to and from those of `http`.
     let service = service_fn(move |factory: HttpRequestFactory| {
         let stack = stack.clone();
         async move {
@@ -82,7 +83,7 @@ pub fn client(vertex: Client) -> OpenAiClient<OpenAIConfig> {
             Ok::<_, OpenAIError>(response.map(::reqwest::Body::wrap).into())
         }
     });
-    // A service that async-openai is given is without its retries, unless they are put around it.
+    // A service that is passed to async-openai has no retries, unless they are put around it.
     OpenAiClient::build(::reqwest::Client::new(), config)
         .with_http_service(OpenAIRetryLayer::default().layer(service))
 }

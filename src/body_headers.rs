@@ -1,8 +1,8 @@
-//! What headers say of a body.
+//! The headers that describe a body.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_ENCODING};
 
-/// Of its bytes: RFC 9530, and what was before it.
+/// Digests of the bytes of a body: those of RFC 9530, and their predecessors.
 const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("content-md5"),
@@ -10,7 +10,7 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("repr-digest"),
 ];
 
-/// Whether it is compressed.
+/// Whether the body is compressed.
 pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     let identity = |value: &HeaderValue| {
         let coding = value.as_bytes().trim_ascii();
@@ -19,7 +19,7 @@ pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     !headers.get_all(CONTENT_ENCODING).iter().all(identity)
 }
 
-/// Takes out what does not hold for other bytes.
+/// Removes the headers that are wrong for other bytes.
 pub(crate) fn remove_digests(headers: &mut HeaderMap) {
     for name in &DIGESTS {
         headers.remove(name);

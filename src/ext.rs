@@ -56,8 +56,8 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed + Sized {
     ///
     /// The token is sent to Vertex AI's hosts and to the [origin](Upstream::origin) of `upstream`,
     /// such as a private address, a proxy or an emulator. There is one exception: the host of an
-    /// [`Endpoint::Dedicated`](crate::route::Endpoint::Dedicated) has to be one of Vertex AI's.
-    /// Where the origin starts with `http`, the token travels in clear text.
+    /// [`Endpoint::Dedicated`](crate::route::Endpoint::Dedicated) has to be one of Vertex AI's. If
+    /// the origin starts with `http`, the token travels in clear text.
     ///
     /// [`VertexModelLayer`](crate::model::VertexModelLayer) and
     /// [`VertexRetryLayer`](crate::retry::VertexRetryLayer) go before this method.
@@ -88,8 +88,8 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
 /// The same layer, which also trusts the origin that the program has chosen.
 pub(crate) fn trusting(auth: VertexAuthLayer, upstream: &Upstream) -> VertexAuthLayer {
     match upstream.chosen_origin() {
-        // An upstream has checked its origin. If the layer does not understand it all the same, it
-        // refuses the requests, and no token leaves.
+        // An upstream has checked its origin. If the layer still cannot parse it, the layer refuses
+        // the requests, and no token is sent.
         Some(origin) => auth.clone().trust_origin(origin).unwrap_or(auth),
         None => auth,
     }

@@ -1,42 +1,42 @@
 //! Google Vertex AI for every OpenAI client, as Tower layers.
 //!
-//! Vertex AI understands OpenAI's Chat Completions, but at URLs made of project, location and
-//! endpoint, and behind access tokens that die after an hour. Two layers hide both from any
-//! Tower HTTP client, and a third translates its errors:
+//! Vertex AI supports OpenAI's Chat Completions, but at URLs with the project, the location and the
+//! endpoint, and with access tokens that expire after an hour. Two layers hide both from any Tower
+//! HTTP client, and a third translates the errors:
 //!
-//! - [`VertexRouteLayer`](route::VertexRouteLayer) turns the path of an OpenAI request into the
-//!   URL of a Vertex AI endpoint, and removes what must not travel;
-//! - [`VertexAuthLayer`](auth::VertexAuthLayer) puts the access token on, refreshes it ahead of
-//!   time, and after a 401 refreshes it and sends the request once more, with its whole body;
-//! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that OpenAI
-//!   clients read, and ends a stream that broke with an event that they raise.
+//! - [`VertexRouteLayer`](route::VertexRouteLayer) turns the path of an OpenAI request into the URL
+//!   of a Vertex AI endpoint, and removes the headers that must not be forwarded;
+//! - [`VertexAuthLayer`](auth::VertexAuthLayer) adds the access token and refreshes it ahead of
+//!   time. After a 401 it refreshes the token and sends the request again with its whole body;
+//! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that
+//!   OpenAI clients read, and ends a stream that was reset with an event that they raise.
 //!
-//! Two more, outside them, are optional: [`VertexModelLayer`](model::VertexModelLayer) picks the URL
-//! and the name by the `model` that a request asks for, and
-//! [`VertexRetryLayer`](retry::VertexRetryLayer) sends again what failed for the moment, at another
-//! location if it may.
+//! Two more, outside of these, are optional: [`VertexModelLayer`](model::VertexModelLayer) selects
+//! the URL and the name of a model by the `model` of a request, and
+//! [`VertexRetryLayer`](retry::VertexRetryLayer) sends a request again after a transient failure,
+//! at another location if that is allowed.
 //!
 //! # Order
 //!
 //! ```text
 //! your own layers            trace, timeout, limits
-//!   VertexModelLayer         optional: `model` -> which upstream, which name
-//!     VertexRetryLayer       optional: after 429, 503 and the like again, or elsewhere
+//!   VertexModelLayer         optional: `model` -> upstream and name
+//!     VertexRetryLayer       optional: sends again after 429, 503 and the like
 //!       VertexErrorLayer     optional: Google's error body -> OpenAI's
 //!         VertexRouteLayer   OpenAI path -> Vertex AI URL
-//!           VertexAuthLayer  access token; after a 401 a new one, and the request again
+//!           VertexAuthLayer  access token; after a 401 a new token and a replay
 //!             HTTP client    http_client's, or any Service<http::Request<_>> that is Clone
 //! ```
 //!
-//! Model is outside route, which goes where model says. Route is outside auth: auth sees the final
-//! host, which it checks before it shows the token, and a request that is sent again is not routed
-//! again. Errors are translated outside both: route says where a request went, and auth needs its
-//! 401 as it came. Retry is between model, which says what the locations are, and error, so that it
-//! sees `Retry-After` where Google says `RetryInfo`.
+//! Model is outside of route, because it selects the upstream for route. Route is outside of auth:
+//! auth checks the final host before it sends the token to it, and a replayed request is not routed
+//! again. Errors are translated outside of both: route records the upstream of a request, and auth
+//! needs the original 401. Retry is inside of model, which sets the locations, and outside of
+//! error, so that it sees `Retry-After` in place of Google's `RetryInfo`.
 //!
-//! In another order they would compile too, and send requests where they should not go. Each layer
-//! therefore refuses every request, with [`Error::Config`], if one is inside it that belongs outside, as
-//! far as the types show it: a boxed service shows nothing.
+//! Another order would compile too, and send requests to wrong places. Each layer therefore refuses
+//! every request, with [`Error::Config`], if a layer that belongs outside is inside of it. It finds
+//! such a layer by the types, which a boxed service hides.
 //!
 //! # Example
 //!
@@ -54,14 +54,14 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! // Stands in for Vertex AI and an HTTP client. It takes only the second token.
+//! // Replaces Vertex AI and an HTTP client. It accepts only the second token.
 //! let client = service_fn(|request: Request<ReplayBody<String>>| async move {
 //!     assert_eq!(request.uri().host(), Some("aiplatform.googleapis.com"));
-//!     let mut answer = Response::new(String::new());
+//!     let mut response = Response::new(String::new());
 //!     if request.headers()["authorization"] != "Bearer token-2" {
-//!         *answer.status_mut() = StatusCode::UNAUTHORIZED;
+//!         *response.status_mut() = StatusCode::UNAUTHORIZED;
 //!     }
-//!     Ok::<_, BoxError>(answer)
+//!     Ok::<_, BoxError>(response)
 //! });
 //!
 //! // With a feature for Google's credentials this is `Credentials::detect().await?`.
@@ -79,46 +79,47 @@
 //!     .service(client);
 //!
 //! let request = Request::post("/v1/chat/completions").body("{}".to_owned())?;
-//! let answer = vertex.ready().await?.call(request).await?;
-//! assert_eq!(answer.status(), StatusCode::OK);
+//! let response = vertex.ready().await?.call(request).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! With the feature `client`, `Client::from_env` puts credentials, layers and an HTTP client together.
-//! `examples/hyper_client.rs` does it over sockets, `examples/axum_gateway.rs` inside a server.
+//! With the feature `client`, `Client::from_env` combines credentials, layers and an HTTP client.
+//! `examples/hyper_client.rs` does so with real sockets, and `examples/axum_gateway.rs` inside a
+//! server.
 //!
 //! # Settings
 //!
-//! A builder takes any value, and its `build` says what cannot be used. Where there is no `build`, a
-//! setter whose value can be wrong returns a `Result`. A number that is out of its range is taken as
-//! the nearest one in it, where the setter says so.
+//! A builder accepts any value, and its `build` reports unusable ones. If there is no `build`, a
+//! setter whose value can be wrong returns a `Result`. A number out of its range is replaced by the
+//! nearest one in it, if the setter's documentation says so.
 //!
 //! # Modules and features
 //!
 //! | module | what it does | feature |
 //! |---|---|---|
-//! | [`route`] | OpenAI path to Vertex AI URL | |
-//! | [`model`] | `model` in the body to which upstream, which name | |
+//! | [`route`] | from OpenAI's path to Vertex AI's URL | |
+//! | [`model`] | from the `model` in the body to an upstream and a name | |
 //! | [`auth`] | the access token on requests | |
-//! | [`token`] | a valid access token, always | |
-//! | `token::Credentials` | whichever Google credentials the machine has | `credentials` or `credentials-federation` |
-//! | `token::GcpAuth` | tokens by a service account's key | `credentials`, on by default |
-//! | `token::GoogleCloudAuth` | the same and federation, by Google's own crate | `credentials-federation` |
-//! | `token::Impersonated` | another service account's tokens, of up to 12 hours | either of the two |
-//! | [`openai_error`] | Google's error body to OpenAI's | |
-//! | [`retry`] | what failed for the moment again, or elsewhere | |
+//! | [`token`] | a cached access token that is always valid | |
+//! | `token::Credentials` | the Google credentials that the machine has | `credentials` or `credentials-federation` |
+//! | `token::GcpAuth` | tokens of a service account's key | `credentials`, on by default |
+//! | `token::GoogleCloudAuth` | the same and federation, with Google's own crate | `credentials-federation` |
+//! | `token::Impersonated` | tokens of another service account, valid for up to 12 hours | either of the two |
+//! | [`openai_error`] | from Google's error body to OpenAI's | |
+//! | [`retry`] | retries after transient failures, also at other locations | |
 //! | [`replay`] | a body that can be sent again | |
-//! | [`http_client`] | hyper-util's client and reqwest's, for inside the layers | `credentials` or `credentials-federation`; `reqwest` |
-//! | [`discover`] | which endpoints there are, and where | |
+//! | [`http_client`] | hyper-util's client and reqwest's, as inner services | `credentials` or `credentials-federation`; `reqwest` |
+//! | [`discover`] | finds endpoints and their hosts | |
 //! | `client` | all of these in one: credentials, the layers, an HTTP client | `client` |
-//! | `async_openai` | async-openai's client over these | `async-openai` |
+//! | `async_openai` | async-openai's client over the layers | `async-openai` |
 //! | [`ext`] | methods of `tower::ServiceBuilder` for the layers | |
-//! | [`error`] | what can go wrong, as statuses and OpenAI's error bodies | |
-//! | `regular_file`, [`shown`] | files that settings name, and settings in error messages | |
+//! | [`error`] | all errors, with their statuses and bodies in OpenAI's form | |
+//! | `regular_file`, [`shown`] | reads files that settings name; shows settings in error messages | |
 //!
-//! Two crates belong to this one: `tower-vertex-emulator` is Vertex AI on loopback, for tests, and
-//! `vertex-gateway` is a sidecar made of these layers.
+//! Two crates belong to this one: `tower-vertex-emulator` emulates Vertex AI on loopback for tests,
+//! and `vertex-gateway` is a sidecar made of these layers.
 //!
 //! The feature `full` turns everything on.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -156,10 +157,10 @@ pub mod token;
 pub use client::Client;
 pub use error::Error;
 pub use ext::ServiceBuilderExt;
-/// The error type of a service, as everywhere in Tower.
+/// The error type of a service, as usual in Tower.
 pub use tower::BoxError;
 
-// Compiles and runs what the README and the manual show.
+// Compiles and runs the examples of the README and the manual.
 #[cfg(all(doctest, feature = "client"))]
 mod manual {
     #[doc = include_str!("../README.md")]

@@ -1,11 +1,11 @@
-//! The order of the layers. Any order compiles, and a wrong one would do something else than it seems to:
-//! a [`VertexModelLayer`](crate::model::VertexModelLayer) inside a
-//! [`VertexRouteLayer`](crate::route::VertexRouteLayer) chooses a location when the request has its URL
-//! already. So each layer looks at the names of the types inside it when it is applied, and refuses all
-//! requests if one of them belongs outside.
+//! The order of the layers. Any order compiles, and a wrong one would not do what it seems to do.
+//! For example, a [`VertexModelLayer`](crate::model::VertexModelLayer) inside a
+//! [`VertexRouteLayer`](crate::route::VertexRouteLayer) would select a location after the request
+//! has its URL. So each layer inspects the names of the types inside of it when it is applied, and
+//! refuses all requests if one of them belongs outside.
 //!
-//! Stable Rust has no other way to say "any service but this one". Nothing depends on a name being found:
-//! what a `BoxService` hides is served as it was built.
+//! Stable Rust has no other way to express "any service but this one". Nothing depends on finding a
+//! name: a service in a `BoxService` is used without a check.
 
 use std::any::type_name;
 
@@ -54,25 +54,27 @@ impl LayerKind {
     }
 }
 
-/// Whether what is inside a layer may be there.
+/// Whether the layers inside a layer may be there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     outer: LayerKind,
-    /// What is inside and belongs outside.
+    /// A layer that is inside but belongs outside.
     inner: Option<LayerKind>,
 }
 
 impl Order {
-    /// Of the service `S` inside `outer`.
+    /// The order for a layer `outer` around the service `S`.
     pub(crate) fn of<S>(outer: LayerKind) -> Self {
         let name = type_name::<S>();
         let outside = LayerKind::ALL.into_iter().filter(|layer| *layer < outer);
         Self { outer, inner: outside.into_iter().find(|layer| layer.is_in(name)) }
     }
 
+    /// Checks the order.
+    ///
     /// # Errors
     ///
-    /// When something is inside that belongs outside.
+    /// [`Error::Config`] if a layer is inside that belongs outside.
     #[inline]
     pub(crate) fn check(self) -> Result<(), Error> {
         match self.inner {
@@ -86,7 +88,7 @@ impl Order {
         let found = format!("{} inside {}", inner.layer(), self.outer.layer());
         let advice = "from the outside in, it is VertexModelLayer, VertexRetryLayer, \
                       VertexErrorLayer, VertexRouteLayer, VertexAuthLayer; where another order is \
-                      meant, box the inner service: what is in a box is not looked at";
+                      meant, box the inner service: the contents of a box are not checked";
         ConfigError::invalid("order of layers", &found, advice).into()
     }
 }
@@ -111,7 +113,7 @@ mod tests {
         token::StaticToken,
     };
 
-    /// Takes whatever comes.
+    /// A service that accepts any request.
     #[derive(Clone)]
     struct Client;
 
@@ -129,7 +131,7 @@ mod tests {
         }
     }
 
-    /// What comes of a request: the text of the answer, or the error.
+    /// Returns the result of a request: the text of the response, or the error.
     async fn of<S, R>(service: S) -> String
     where
         S: Service<Request<Full<Bytes>>, Response = Response<R>, Error: Into<BoxError>>,
@@ -176,12 +178,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_layer_inside_another_one_that_belongs_inside_it_is_an_error_that_tells_the_order() {
+    async fn a_layer_inside_another_one_that_belongs_inside_it_is_an_error_with_the_right_order() {
         macro_rules! wrong {
             ($($outer:ident > $inner:ident: $found:literal),* $(,)?) => {$(
                 for told in [
                     of($outer().layer($inner().layer(Client))).await,
-                    // Not side by side.
+                    // Other layers are between the two.
                     of($outer().layer(Identity::new().layer(
                         tower::timeout::Timeout::new(
                             auth().layer($inner().layer(Client)),
@@ -219,7 +221,7 @@ mod tests {
         assert_eq!(of((retry(), route()).layer(Client)).await, "sent");
         assert_eq!(of((retry(), retry()).layer(Client)).await, "sent");
         assert_eq!(of((model(), auth()).layer(Client)).await, "sent");
-        // A box hides what is in it.
+        // A box hides the layers in it.
         let boxed = tower::util::BoxCloneService::new(model().layer(Client));
         assert_eq!(of(route().layer(boxed)).await, "sent");
     }

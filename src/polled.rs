@@ -1,7 +1,7 @@
-//! What a future does that is polled once more after it was ready.
+//! The behaviour of a future that is polled again after it was ready.
 
-/// Every future of this crate panics with this then, as that of an `async fn` does: one that stayed
-/// pending would hang its caller without a word.
+/// Every future of this crate panics with this message in that case, like that of an `async fn`. A
+/// future that stayed pending would block its caller without any message.
 pub(crate) const AFTER_READY: &str = "a future was polled after it was ready";
 
 #[cfg(test)]
@@ -26,7 +26,7 @@ mod tests {
         token::{StaticToken, TokenCache},
     };
 
-    /// Polls until it is ready, and once more.
+    /// Polls a future until it is ready, and then again.
     async fn panics_after_ready(future: impl Future) {
         let mut future = pin!(future);
         poll_fn(|cx| future.as_mut().poll(cx)).await;
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_future_panics_with_the_same_words_when_it_is_polled_after_its_end() {
+    async fn every_future_panics_with_the_same_message_when_polled_after_its_end() {
         let upstream = Upstream::new("project", "global").unwrap();
         let table = ModelTable::builder(upstream.clone()).build().unwrap();
         let source = || StaticToken::new("token").unwrap();

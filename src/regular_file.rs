@@ -1,8 +1,8 @@
-//! One reader for small files that settings name: keys, certificates, configuration, credentials.
+//! Reads the small files that settings name: keys, certificates, configuration, credentials.
 //!
-//! A path may name anything. A FIFO that nobody writes to would hold its reader for ever, and a
-//! device or a log file could fill the memory. So the file is opened without waiting, looked at by
-//! its open handle, and read up to a limit.
+//! A path may name anything. A FIFO without a writer would block its reader forever, and a device
+//! or a log file could fill the memory. So the file is opened without waiting, checked by its open
+//! handle, and read up to a limit.
 
 use std::{
     fmt,
@@ -11,12 +11,12 @@ use std::{
     path::Path,
 };
 
-/// Why a file was not read. `Display` is the rest of a sentence that names the file.
+/// Why a file was not read. `Display` prints the rest of a sentence that names the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileError {
-    /// There is nothing by this name.
+    /// There is no file with this name.
     NotFound,
-    /// This process may not read it, or may not pass a directory above it.
+    /// This process may not read the file, or may not enter a directory above it.
     PermissionDenied,
     /// It is a directory.
     Directory,
@@ -24,9 +24,9 @@ pub enum FileError {
     NotRegular,
     /// It has more bytes than the limit.
     TooLong,
-    /// It is not UTF-8, which [`read_to_string`] asks for.
+    /// The file is not UTF-8, which [`read_to_string`] requires.
     NotText,
-    /// Anything else that the system says.
+    /// Any other error of the system.
     Other(ErrorKind),
 }
 
@@ -40,24 +40,24 @@ impl FileError {
         }
     }
 
-    /// What is wrong. Nothing of the path or of the content is part of it.
+    /// The reason. It contains nothing of the path or of the content.
     pub fn what(self) -> &'static str {
         match self {
             Self::NotFound => "there is no such file",
             Self::PermissionDenied => "this user may not read it",
             Self::Directory => "it is a directory",
             Self::NotRegular => "it is a pipe, a socket or a device",
-            Self::TooLong => "it is too long for what it should be",
+            Self::TooLong => "it is too long for its purpose",
             Self::NotText => "it is not UTF-8 text",
             Self::Other(_) => "it cannot be read",
         }
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::NotFound => "write the path as the file has it",
-            Self::PermissionDenied => "let this user read it, with `chmod` or `chown`",
+            Self::NotFound => "check the path",
+            Self::PermissionDenied => "allow this user to read it, with `chmod` or `chown`",
             Self::Directory => "name the file in it",
             Self::NotRegular => "name a regular file",
             Self::TooLong | Self::NotText | Self::Other(_) => "name another file",
@@ -77,17 +77,18 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// All bytes of a regular file of at most `limit` bytes; symbolic links are followed.
+/// Reads all bytes of a regular file of at most `limit` bytes; symbolic links are followed.
 ///
-/// Whoever must wipe the content wraps the result in `Zeroizing`: the buffer is as large as the
-/// file from the beginning, so no copy of it stays behind unless the file grows meanwhile.
+/// A caller that must wipe the content wraps the result in `Zeroizing`. The buffer is as large as
+/// the file from the beginning, so no copy of the content remains elsewhere in memory, unless the
+/// file grows while it is read.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let length = file.metadata().map_err(|error| FileError::from_io(&error))?.len();
     if length > limit {
         return Err(FileError::TooLong);
     }
-    // Files below /proc and /sys say that they are empty.
+    // Files below /proc and /sys report a length of zero.
     let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     file.take(limit + 1).read_to_end(&mut content).map_err(|error| FileError::from_io(&error))?;
     if content.len() as u64 > limit {
@@ -96,19 +97,20 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     Ok(content)
 }
 
-/// As [`read`], for text.
+/// Like [`read`], for text.
 pub fn read_to_string(path: &Path, limit: u64) -> Result<String, FileError> {
     String::from_utf8(read(path, limit)?).map_err(|_| FileError::NotText)
 }
 
-/// A regular file, open for reading. Never waits for somebody who writes.
+/// Opens a regular file for reading. It never waits for a writer.
 pub fn open(path: &Path) -> Result<File, FileError> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
-        // Of no effect on regular files. Opening a FIFO returns at once, and so does a terminal.
+        // The flags have no effect on regular files. With them, opening a FIFO or a terminal
+        // returns at once.
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
         options.custom_flags(flags.bits().cast_signed());
     }
@@ -143,7 +145,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_file_is_refused_without_waiting() {
+    fn a_fifo_a_socket_and_a_device_are_refused_without_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
@@ -157,7 +159,7 @@ mod tests {
         }
     }
 
-    /// They say that they are empty, and some never end.
+    /// Such files report a length of zero, and some never end.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_that_hides_its_length_is_bounded_too() {

@@ -1,8 +1,8 @@
-//! Values of settings, as errors, logs and reports may show them.
+//! The form of settings' values that errors, logs and reports may show.
 //!
-//! A setting can hold what was never meant for it: the text of a key where its path belongs, a
-//! password in a URL, a token in the place of a name. Such a value is never repeated, because errors
-//! and logs are kept and passed on. Everything that shows the value of a setting shows it by this.
+//! A setting can hold a text that was never meant for it: the text of a key in place of its path, a
+//! password in a URL, a token in place of a name. Such a value is never repeated, because errors
+//! and logs are stored and shared. All code that shows the value of a setting uses this module.
 
 // Paths are settings of credentials and of the sidecar.
 #![cfg_attr(
@@ -12,13 +12,13 @@
 
 use std::{borrow::Cow, fmt, path::Path};
 
-/// In bytes. No name is longer, and no URL that has to be read in an error.
+/// In bytes. No name is longer, and no URL that is worth showing in an error.
 const LONGEST: usize = 256;
-/// Of a path, and of one of its segments, on Linux and macOS.
+/// The longest path and, below, the longest segment of a path on Linux and macOS.
 const LONGEST_PATH: usize = 4096;
 const LONGEST_SEGMENT: usize = 255;
-/// What keys and tokens begin with: of Google, OpenAI, Anthropic, AWS, GitHub, GitLab, Slack, Hugging
-/// Face, and those that are JSON in base64.
+/// The beginnings of keys and tokens: of Google, OpenAI, Anthropic, AWS, GitHub, GitLab, Slack,
+/// Hugging Face, and of those that are JSON in base64.
 const MARKS: [&str; 19] = [
     "AIza",
     "ya29.",
@@ -40,9 +40,9 @@ const MARKS: [&str; 19] = [
     "xoxp-",
     "hf_",
 ];
-/// What the value of a header begins with that is a secret, in small letters.
+/// The beginnings, in lower case, of header values that are secrets.
 const SCHEMES: [&str; 2] = ["bearer ", "basic "];
-/// What stands before a secret in a header or in a list of settings, in small letters.
+/// The texts, in lower case, that precede a secret in a header or in a list of settings.
 const NAMES: [&str; 9] = [
     "authorization:",
     "api-key:",
@@ -54,25 +54,26 @@ const NAMES: [&str; 9] = [
     "pwd=",
     "secret=",
 ];
-/// A shorter run of characters is a word.
+/// A shorter run of characters is taken as a word.
 const SHORTEST_RANDOM: usize = 20;
 const SHORTEST_HEX: usize = 32;
 
-/// A value, or why it is not there. `Debug` puts the value into quotes, `Display` does not.
+/// A value, or the reason why it is not shown. `Debug` puts the value into quotes, `Display` does
+/// not.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Shown<'a> {
     /// The value, without a password and a query.
     Value(Cow<'a, str>),
-    /// Nothing of the value.
+    /// The reason why no part of the value is shown.
     Hidden(Hidden),
 }
 
 /// Why a value is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hidden {
-    /// It is what a file with a key or with credentials holds.
+    /// The value is the content of a file with a key or with credentials.
     Content,
-    /// It could be a key, a token or a password.
+    /// The value could be a key, a token or a password.
     Secret,
 }
 
@@ -105,7 +106,7 @@ impl fmt::Debug for Shown<'_> {
 }
 
 impl Shown<'_> {
-    /// The same without a borrow.
+    /// Returns the same without a borrow.
     pub fn into_owned(self) -> Shown<'static> {
         match self {
             Self::Value(text) => Shown::Value(text.into_owned().into()),
@@ -114,7 +115,8 @@ impl Shown<'_> {
     }
 }
 
-/// A name, a number, an address or a URL: a URL without its user, its password and its query.
+/// Shows a name, a number, an address or a URL. A URL is shown without its user, its password and
+/// its query.
 pub fn value(text: &str) -> Shown<'_> {
     if is_content(text) {
         return Shown::Hidden(Hidden::Content);
@@ -127,11 +129,11 @@ pub fn value(text: &str) -> Shown<'_> {
             false => Shown::Value(text.into()),
         };
     };
-    // A password may stand there, too.
+    // The text before `://` may be a password, too.
     if !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
         return Shown::Hidden(Hidden::Secret);
     }
-    // A password may have any character, a slash and an `@` too: what counts is the last one.
+    // A password may contain any character, even a slash and an `@`, so the last `@` counts.
     let (before, after) = match rest.rsplit_once('@') {
         Some((_, after)) => ("…@", after),
         None => ("", rest),
@@ -149,7 +151,7 @@ pub fn value(text: &str) -> Shown<'_> {
     })
 }
 
-/// The path of a file.
+/// Shows the path of a file.
 pub fn path(path: &Path) -> Shown<'_> {
     let text = path.to_string_lossy();
     let segments = || text.split(['/', '\\']);
@@ -160,11 +162,11 @@ pub fn path(path: &Path) -> Shown<'_> {
         return Shown::Hidden(Hidden::Content);
     }
     let rooted = text.starts_with(['/', '.', '~', '\\']) || text.get(1..3) == Some(":\\");
-    // Base64 has slashes, and a URL and `name:key` have colons, where a path has not.
+    // Base64 has slashes, and a URL and `name:key` have colons, where a path has none.
     let is_bare = !rooted && !text.contains(['/', '\\']);
     let ending = text.rsplit_once('.').map(|(_, ending)| ending);
     let has_ending = ending.is_some_and(|ending| (1..=8).contains(&ending.len()));
-    // A URL that is none, such as `https:/user:password@host`.
+    // A text that resembles a URL, such as `https:/user:password@host`.
     let has_password =
         segments().any(|part| part.rsplit_once('@').is_some_and(|p| p.0.contains(':')));
     let hidden = if has_password || text.contains("://") {
@@ -179,18 +181,18 @@ pub fn path(path: &Path) -> Shown<'_> {
     if hidden { Shown::Hidden(Hidden::Secret) } else { Shown::Value(text) }
 }
 
-/// Whether a setting that should be a path holds what the file should hold.
+/// Whether a setting for a path holds the content of a file instead.
 pub fn is_content_of_a_file(path: &Path) -> bool {
     matches!(self::path(path), Shown::Hidden(Hidden::Content))
 }
 
-/// Whether a word of somebody else's text could be a key, a token or a password.
+/// Whether a word of another program's text could be a key, a token or a password.
 pub fn could_be_secret(word: &str) -> bool {
     let user = word.rsplit_once('@').map(|(user, _)| user);
     is_content(word) || is_secret(word) || user.is_some_and(|user| user.contains(':'))
 }
 
-/// Whether it is JSON or PEM, in clear, in base64 or as a URL has it.
+/// Whether the text is JSON or PEM, in clear, in base64 or in URL encoding.
 fn is_content(text: &str) -> bool {
     let text = text.trim().trim_matches(['"', '\'']).trim();
     let opens = |text: &str| text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
@@ -210,7 +212,7 @@ fn is_content(text: &str) -> bool {
         })
 }
 
-/// The first bytes of what may be base64 of either alphabet.
+/// Returns the first bytes of a text that may be base64 of either alphabet.
 fn decoded_start(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -230,7 +232,7 @@ fn decoded_start(text: &str) -> Option<Vec<u8>> {
     Some(bytes.collect())
 }
 
-/// Whether a key, a token or a random password can be in it.
+/// Whether the text can contain a key, a token or a random password.
 fn is_secret(text: &str) -> bool {
     let of_a_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '=');
     let (mut marks, lower) = (MARKS.iter(), text.to_ascii_lowercase());
@@ -242,7 +244,7 @@ fn is_secret(text: &str) -> bool {
         || text.split(|c| !of_a_word(c)).any(is_random)
 }
 
-/// Whether letters and digits are mixed as nobody writes them.
+/// Whether letters and digits are mixed as in random text.
 fn is_random(word: &str) -> bool {
     let hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f' | b'A'..=b'F');
     if word.len() >= SHORTEST_HEX && word.bytes().all(hex) {
@@ -255,7 +257,7 @@ fn is_random(word: &str) -> bool {
     is_mixed(word, 3) || word.split(['-', '_']).any(two)
 }
 
-/// Whether capitals, small letters and digits, or at least `kinds` of them, take turns.
+/// Whether capitals, small letters and digits, or at least `kinds` of them, alternate often.
 fn is_mixed(word: &str, kinds: usize) -> bool {
     let class = |byte: u8| match byte {
         b'a'..=b'z' => 0,
@@ -277,7 +279,7 @@ mod tests {
         r#"{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nSECRET\n"}"#;
 
     #[test]
-    fn what_a_file_holds_is_never_shown_for_its_path_or_a_name() {
+    fn the_content_of_a_file_is_never_shown_as_its_path_or_a_name() {
         // `printf '{"type": "service_account"' | base64`, and of a PEM.
         for text in [
             JSON,
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_a_secret_is_not_shown() {
+    fn a_possible_secret_is_not_shown() {
         for text in [
             "AIzaSyD9tSrke72PouQMnMX-a7eZSW0jkFMBWY",
             "sk-proj-aaaaaaaaaaaaaaaaaaaa",
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_is_shown() {
+    fn the_usual_values_of_settings_are_shown() {
         for text in [
             "Berlin",
             "experiments",

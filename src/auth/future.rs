@@ -34,13 +34,13 @@ where
 #[pin_project(project = StateProj)]
 enum State<S, B, R, F> {
     Failed(Option<BoxError>),
-    /// There is no token at once; the ready service and the request wait with us.
+    /// There is no token at once; the ready service and the request wait here.
     AwaitingToken(CachedTokenFuture, Option<Box<Waiting<S, B>>>),
-    /// The request is on its way; `Some` for its first try.
+    /// The request is in flight; `Some` for its first try.
     Sending(#[pin] F, Option<First<S, B>>),
     /// The 401 is held until the refresh is decided.
     Refreshing(RejectionFuture, Option<Box<Held<S, B, R>>>),
-    /// The service for the second try gets ready.
+    /// The service for the second try becomes ready.
     Readying(Option<Box<Again<S, B>>>),
     Done,
 }
@@ -57,7 +57,7 @@ struct First<S, B> {
     retry: Option<Retry<S, B>>,
 }
 
-/// What a second try is made of.
+/// The parts that a second try needs.
 struct Retry<S, B> {
     service: S,
     head: SavedHead,
@@ -120,7 +120,7 @@ where
             request.headers_mut().insert(USER_PROJECT, project.clone());
         }
         let mut recording = None;
-        // A retry layer further out keeps the body already.
+        // An outer retry layer already keeps the body.
         let rewind = request.extensions_mut().remove::<Rewind>();
         if !settings.forward_extensions {
             *request.extensions_mut() = Extensions::new();
@@ -161,7 +161,7 @@ where
     }
 }
 
-/// From one state to the next, until there is something to wait for, or the end.
+/// Advances from one state to the next, until it has to wait or ends.
 fn advance<S, B, R>(
     mut state: Pin<&mut State<S, B, R, S::Future>>,
     cx: &mut Context<'_>,
@@ -207,7 +207,7 @@ where
                     Ok(response) if response.status() == StatusCode::UNAUTHORIZED => response,
                     other => return Poll::Ready(other.map_err(Into::into)),
                 };
-                // Starts the refresh, whatever becomes of this request.
+                // This starts the refresh, even if this request is dropped.
                 let rejection = settings.cache.rejected(generation);
                 match retry.filter(|retry| retry.recording.is_replayable()) {
                     Some(retry) => {
@@ -226,7 +226,7 @@ where
                 let Held { mut response, retry } = *held;
                 let Retry { service, head, recording } = retry;
                 let outcome = match rejection {
-                    // The body last: from then on the first one has ended.
+                    // The body is taken last, because the first body fails from then on.
                     Ok(token) => match head
                         .into_request(())
                         .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
@@ -235,7 +235,7 @@ where
                             let authorization = token.into_authorization();
                             request.headers_mut().insert(header::AUTHORIZATION, authorization);
                             let again = Box::new(Again { service, request });
-                            // The connection of the 401 is freed.
+                            // Draining the 401 frees its connection.
                             drain(response.into_body(), cx);
                             state.set(State::Readying(Some(again)));
                             continue;

@@ -15,7 +15,7 @@ use crate::{
 
 /// Applies [`VertexAuth`]: the access token on every request. See the [module's docs](super).
 ///
-/// Clones, and all services made by them, share one [`TokenCache`].
+/// Clones of a layer, and all services made by them, share one [`TokenCache`].
 #[doc(alias = "401")]
 #[doc(alias = "bearer")]
 #[doc(alias = "authorization")]
@@ -26,12 +26,12 @@ pub struct VertexAuthLayer {
 }
 
 impl VertexAuthLayer {
-    /// Tokens of `source`, cached with the default settings.
+    /// Uses tokens of `source`, cached with the default settings.
     pub fn new(source: impl TokenSource) -> Self {
         Self::with_cache(TokenCache::new(source))
     }
 
-    /// Tokens of `cache`, which others may share.
+    /// Uses tokens of `cache`, which other layers may share.
     pub fn with_cache(cache: TokenCache) -> Self {
         Self { settings: Arc::new(AuthSettings::new(cache)) }
     }
@@ -51,14 +51,14 @@ impl VertexAuthLayer {
         Ok(self)
     }
 
-    /// The project that pays and whose quota counts: sent as `x-goog-user-project`, instead of
-    /// any that the request has. Default: what the source's
-    /// [`quota_project`](TokenSource::quota_project) says; if that is nothing, the request's own
-    /// stays.
+    /// The project to bill and to charge quota to. It is sent as `x-goog-user-project` and replaces
+    /// the header of a request. Default: the source's
+    /// [`quota_project`](TokenSource::quota_project); if the source has none, the request's own
+    /// header is kept.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if no header can carry it.
+    /// [`ConfigError`] if no header can carry the project.
     #[doc(alias = "x-goog-user-project")]
     #[doc(alias = "billing")]
     pub fn quota_project(mut self, project: impl AsRef<str>) -> Result<Self, ConfigError> {
@@ -71,22 +71,24 @@ impl VertexAuthLayer {
     }
 
     /// The longest request body, in bytes, that is kept so that it can be sent again after a 401.
-    /// Default 32 MiB. A longer one is sent, and its 401 goes to the caller. 0 turns replay off.
+    /// Default 32 MiB. A longer body is sent, but the caller gets its 401. 0 turns replay off.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         Arc::make_mut(&mut self.settings).replay_limit = bytes;
         self
     }
 
-    /// The bytes of memory that all requests under way may keep together. Default 256 MiB. What is kept of
-    /// a body takes at most twice its length, and counts for 8 KiB if it is one frame that is shorter. What a retry layer further out keeps already is not kept
-    /// again, and counts there. What does not fit is sent, and its 401 goes to the caller.
+    /// The memory, in bytes, that the recorded bodies of all requests in flight may take together.
+    /// Default 256 MiB. The recording of a body takes at most twice the body's length; a body of
+    /// one short frame counts for 8 KiB. A body that an outer retry layer keeps already is not kept
+    /// again, and counts there. A body that exceeds the budget is sent, but the caller gets its
+    /// 401.
     pub fn replay_budget(mut self, bytes: usize) -> Self {
         Arc::make_mut(&mut self.settings).replay_budget = MemoryBudget::new(bytes);
         self
     }
 
-    /// Whether the extensions of a request reach the inner service. Default: yes. A replay needs a copy
-    /// of each of them, so a program whose inner service reads none saves that copy.
+    /// Whether the extensions of a request reach the inner service. Default: yes. A replay needs a
+    /// copy of each of them, so a program whose inner service reads none can save that copy.
     pub fn forward_extensions(mut self, forward: bool) -> Self {
         Arc::make_mut(&mut self.settings).forward_extensions = forward;
         self
@@ -96,13 +98,13 @@ impl VertexAuthLayer {
     ///
     /// # Errors
     ///
-    /// [`UntrustedHost`](crate::error::UntrustedHost) if it does not.
+    /// [`UntrustedHost`](crate::error::UntrustedHost) if the layer does not send it.
     pub fn check_host(&self, uri: &http::Uri) -> Result<(), crate::error::UntrustedHost> {
         self.settings.trust.check(uri)
     }
 
-    /// Puts the token, and the quota project if there is one, on the headers of a request for `uri`
-    /// that something else sends, such as Envoy. Returns the generation of the token, which
+    /// Sets the token, and the quota project if there is one, in the headers of a request for `uri`
+    /// that another program sends, such as Envoy. Returns the generation of the token, which
     /// [`TokenCache::rejected`] takes if the response is a 401.
     ///
     /// # Errors
@@ -125,7 +127,8 @@ impl VertexAuthLayer {
         Ok(generation)
     }
 
-    /// The cache behind this layer: to [`warm_up`](TokenCache::warm_up), to share, to observe.
+    /// The cache behind this layer, for [`warm_up`](TokenCache::warm_up), for sharing and for
+    /// metrics.
     pub fn cache(&self) -> &TokenCache {
         &self.settings.cache
     }

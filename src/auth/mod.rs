@@ -1,18 +1,18 @@
-//! Puts the access token on requests, and keeps it good.
+//! Puts a valid access token on requests.
 //!
-//! [`VertexAuth`] sets `Authorization: Bearer …` on every request, whatever was there before, and
-//! `x-goog-user-project` if a quota project is known. The token comes out of a [`TokenCache`],
-//! which refreshes it ahead of time.
+//! [`VertexAuth`] sets `Authorization: Bearer …` on every request, in place of any value that the
+//! request has, and `x-goog-user-project` if a quota project is known. The token comes from a
+//! [`TokenCache`], which refreshes it ahead of time.
 //!
-//! If the service answers 401 all the same (a revoked token, a clock that was wrong), the token is
-//! refreshed and the request sent once more, with its whole body, by one fetch however many
-//! requests were hit. When that is not possible, the original 401 goes to the caller untouched, and
-//! a [`RefreshOutcome`] in its extensions says why. A 403 is never a reason to refresh.
+//! If the service still returns 401 (for a revoked token, or after a wrong clock), the token is
+//! refreshed and the request is sent again with its whole body. One fetch serves all requests that
+//! got a 401. If that is not possible, the caller gets the original 401 unchanged, and a
+//! [`RefreshOutcome`] in its extensions gives the reason. A 403 is never a reason to refresh.
 //!
-//! The token goes to no stranger: only https on the hosts of Vertex AI is trusted, and what
+//! The token is sent to trusted hosts only: the hosts of Vertex AI over https, and the origins that
 //! [`trust_origin`](VertexAuthLayer::trust_origin) adds. A request for another host fails before a
-//! byte of it is sent. Redirects are not followed here, and an inner client that follows them must
-//! not carry the header to another host.
+//! byte of it is sent. This layer does not follow redirects, and an inner client that follows them
+//! must not send the header to another host.
 //!
 //! # Example
 //!

@@ -16,11 +16,11 @@ use crate::{
     token::{TokenCache, TokenSource},
 };
 
-/// Puts the access token on requests; on a 401 refreshes it and sends the request once more. Made
-/// by [`VertexAuthLayer`](super::VertexAuthLayer). See the [module's docs](super).
+/// Puts the access token on requests. After a 401, refreshes the token and sends the request again.
+/// Made by [`VertexAuthLayer`](super::VertexAuthLayer). See the [module's docs](super).
 ///
-/// The inner service takes a [`ReplayBody`]. A clone of it is kept for the replay of each request,
-/// so it should be cheap to clone, as HTTP clients are.
+/// The inner service takes a [`ReplayBody`]. The layer keeps a clone of the service for the replay
+/// of each request, so it should be cheap to clone, like HTTP clients are.
 #[doc(alias = "401")]
 #[doc(alias = "bearer")]
 #[doc(alias = "authorization")]
@@ -32,7 +32,8 @@ pub struct VertexAuth<S> {
 }
 
 impl<S> VertexAuth<S> {
-    /// Tokens of `source`, with the default settings of [`VertexAuthLayer`](super::VertexAuthLayer).
+    /// Uses tokens of `source`, with the default settings of
+    /// [`VertexAuthLayer`](super::VertexAuthLayer).
     pub fn new(inner: S, source: impl TokenSource) -> Self {
         Self::with(inner, Arc::new(AuthSettings::new(TokenCache::new(source))))
     }
@@ -60,8 +61,8 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S, B, R>;
 
-    /// Ready when the inner service is. A token that is missing fails the request it is for, never
-    /// the service: an error here would end a `tower::buffer` for good.
+    /// Ready when the inner service is. A missing token fails the request that needs it, never the
+    /// service: an error here would end a `tower::buffer` for good.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
@@ -79,7 +80,8 @@ where
                 ResponseFuture::send(&mut self.inner, &self.settings, request, generation)
             }
             None => {
-                // The ready service goes along; the clone stays, to be made ready by the next caller.
+                // The future takes the ready service. The clone stays here, and the next caller
+                // makes it ready.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
                 ResponseFuture::wait(ready, Arc::clone(&self.settings), request)

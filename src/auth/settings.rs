@@ -1,4 +1,4 @@
-//! What an auth layer is told, shared by its services.
+//! The settings of an auth layer, shared by its services.
 
 use http::{HeaderName, HeaderValue};
 
@@ -34,11 +34,12 @@ impl AuthSettings {
     }
 }
 
-/// `None` if no header can carry `project`.
+/// Returns `None` if no header can carry `project`.
 pub(super) fn quota_header(project: &str) -> Option<HeaderValue> {
     let graphic = !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_graphic());
     let value = HeaderValue::try_from(project.to_owned()).ok().filter(|_| graphic)?;
-    // The first clone of it allocates a counter. Here, not in a request.
+    // The first clone of the value allocates a counter. This clone keeps the allocation out of
+    // requests.
     drop(value.clone());
     Some(value)
 }

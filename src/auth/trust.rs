@@ -1,8 +1,8 @@
-//! Which hosts may see the access token.
+//! The hosts to which the access token may be sent.
 //!
-//! The forms of Vertex AI's own host names are those that Google's documentation and client
-//! libraries use; other labels under the same domains belong to other services, and other domains
-//! to other people.
+//! The forms of Vertex AI's own host names are those in Google's documentation and client
+//! libraries. Other labels under the same domains belong to other services, and other domains to
+//! other owners.
 
 use http::{Uri, uri::Scheme};
 
@@ -56,8 +56,9 @@ impl Trust {
     }
 }
 
-/// Whether it is `aiplatform` or `{region}-aiplatform`, in lower case, without a port: what almost
-/// every request has, recognized without taking it apart. [`is_vertex`] takes these too.
+/// Whether it is `aiplatform` or `{region}-aiplatform`, in lower case and without a port. Almost
+/// every request has such a host, and this recognizes it without parsing. [`is_vertex`] accepts
+/// these too.
 fn is_usual(authority: &str) -> bool {
     match authority.strip_suffix("aiplatform.googleapis.com") {
         Some("") => true,
@@ -66,7 +67,7 @@ fn is_usual(authority: &str) -> bool {
     }
 }
 
-/// Whether it is https, the host, the port: of an http(s) URI without a user name.
+/// Returns whether it is https, the host and the port of an http(s) URI without a user name.
 fn parts(uri: &Uri) -> Option<(bool, &str, u16)> {
     let https = match uri.scheme()? {
         scheme if *scheme == Scheme::HTTPS => true,
@@ -84,7 +85,7 @@ fn parts(uri: &Uri) -> Option<(bool, &str, u16)> {
             }
         }
         Some(port) => port.strip_prefix(':')?.parse().ok()?,
-        // A user name stands before the host.
+        // A user name precedes the host.
         None => return None,
     };
     (!host.is_empty() && !text.contains('@')).then_some((https, host, port))
@@ -98,7 +99,7 @@ fn refuse(uri: &Uri) -> UntrustedHost {
     let scheme = uri.scheme_str().unwrap_or("no scheme");
     let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
     let origin = format!("{scheme}://{host}{port}");
-    // What OpenAI clients ask unless they are told of another.
+    // The default host of OpenAI clients: the request was not routed.
     match is(host, "api.openai.com") {
         true => UntrustedHost::unrouted(Some(origin)),
         false => UntrustedHost::new(origin),
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_trusted() {
+    fn hosts_of_other_services_are_not_trusted() {
         for uri in [
             "https://evil.com/",
             "https://storage.googleapis.com/",
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_none_is_refused_by_name() {
+    fn a_text_that_is_no_origin_is_refused_by_name() {
         for origin in [
             "",
             "example.com",

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, iter::successors};
 
-/// An error and its causes, on one line: the outer ones often say little.
+/// An error and its causes, on one line, because the outer errors often say little.
 pub(crate) struct ErrorChain<'a>(&'a (dyn StdError + 'static));
 
 impl<'a> ErrorChain<'a> {
@@ -10,7 +10,7 @@ impl<'a> ErrorChain<'a> {
         Self(error)
     }
 
-    /// The error, and then each cause.
+    /// Iterates over the error and then each cause.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'a (dyn StdError + 'static)> + use<'a> {
         successors(Some(self.0), |&error| error.source())
     }

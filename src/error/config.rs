@@ -1,4 +1,4 @@
-//! [`ConfigError`]: a setting cannot be used.
+//! [`ConfigError`]: a setting is unusable.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -7,11 +7,11 @@ use super::readable_debug;
 use super::{Fault, WRITE_IT};
 use crate::shown::{self, Shown};
 
-/// A setting that cannot be used, named with its value and what would do. A value that could be a
-/// secret is not part of it.
+/// A setting that cannot be used, with its name, its value and advice on valid values. The error
+/// contains no value that could be a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// What the setting is part of, where there are many alike.
+    /// The entry that the setting belongs to, if there are several entries with such a setting.
     entry: Option<Shown<'static>>,
     setting: &'static str,
     value: Option<Shown<'static>>,
@@ -23,7 +23,7 @@ pub struct ConfigError {
 readable_debug!(ConfigError);
 
 impl ConfigError {
-    /// `value` was given for `setting` and cannot be used.
+    /// Creates an error for a `value` of `setting` that cannot be used.
     pub(crate) fn invalid(
         setting: &'static str,
         value: &str,
@@ -33,7 +33,7 @@ impl ConfigError {
         Self { entry: None, setting, value, origin: None, advice: advice.into() }
     }
 
-    /// `path` was given for `setting`, and the file cannot be used.
+    /// Creates an error for a `setting` whose file at `path` cannot be used.
     #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
     pub(crate) fn unusable(setting: &'static str, path: &std::path::Path, fault: &Fault) -> Self {
         let value = Some(shown::path(path).into_owned());
@@ -44,31 +44,31 @@ impl ConfigError {
         Self { entry: None, setting, value, origin: None, advice }
     }
 
-    /// The content of a file was given for `setting`, and cannot be used.
+    /// Creates an error for a `setting` whose value is the content of a file, and cannot be used.
     #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
     pub(crate) fn unusable_content(setting: &'static str, fault: &Fault) -> Self {
         let value = Some(Shown::Hidden(shown::Hidden::Content));
         Self { entry: None, setting, value, origin: None, advice: fault.to_string().into() }
     }
 
-    /// Nothing was given for `setting`.
+    /// Creates an error for a `setting` without a value.
     pub(crate) fn missing(setting: &'static str, advice: impl Into<Cow<'static, str>>) -> Self {
         Self { entry: None, setting, value: None, origin: None, advice: advice.into() }
     }
 
-    /// The same for the entry of a table.
+    /// The same error for the entry of a table.
     pub(crate) fn within(self, entry: String) -> Self {
         Self { entry: Some(shown::value(&entry).into_owned()), ..self }
     }
 
-    /// The same error, which also says where the value is from, such as the name of an option.
+    /// The same error, which also names the origin of the value, such as an option.
     #[must_use]
     pub fn given_in(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }
 
-    /// The entry whose setting it is, such as a pattern of a
-    /// [`ModelTable`](crate::model::ModelTable); `None` for a setting that there is but once, and
+    /// The entry that the setting belongs to, such as a pattern of a
+    /// [`ModelTable`](crate::model::ModelTable). `None` for a setting that exists only once, and
     /// for an entry whose name could be a secret.
     pub fn entry(&self) -> Option<&str> {
         match self.entry.as_ref()? {
@@ -77,17 +77,17 @@ impl ConfigError {
         }
     }
 
-    /// The setting, by the name it has in the builder.
+    /// The name of the setting in the builder.
     pub fn setting(&self) -> &'static str {
         self.setting
     }
 
-    /// Whether nothing was given, rather than something that cannot be used.
+    /// Whether the setting has no value, rather than one that cannot be used.
     pub fn is_missing(&self) -> bool {
         self.value.is_none()
     }
 
-    /// What would do.
+    /// Advice on valid values.
     pub fn remedy(&self) -> &str {
         &self.advice
     }

@@ -1,4 +1,4 @@
-//! [`CredentialsError`]: there are no Google credentials that can be used.
+//! [`CredentialsError`]: there are no usable Google credentials.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -8,11 +8,11 @@ use super::{Fault, readable_debug};
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 use crate::shown;
 
-/// Why this machine's Google credentials cannot be used. Found by `Credentials::detect`.
+/// Why this machine's Google credentials cannot be used. `Credentials::detect` returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CredentialsError {
     places: Vec<(Cow<'static, str>, String)>,
-    /// What is wrong with the one that is there.
+    /// The reason why the credentials that exist cannot be used.
     pub(super) fault: Option<Fault>,
 }
 
@@ -20,13 +20,13 @@ readable_debug!(CredentialsError);
 
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 impl CredentialsError {
-    /// What was looked at, each with what is missing there.
+    /// Creates an error from the places of the search, each with the thing that is missing there.
     pub(crate) fn not_found(places: Vec<(&'static str, String)>) -> Self {
         let places = places.into_iter().map(|(place, why)| (place.into(), why)).collect();
         Self { places, fault: None }
     }
 
-    /// What is at `path`, which `place` names, cannot be used.
+    /// Creates an error for a file at `path`, which `place` names, that cannot be used.
     pub(crate) fn unusable(place: Cow<'static, str>, path: &std::path::Path, fault: Fault) -> Self {
         if shown::is_content_of_a_file(path) {
             let text = format!("{place} holds the content of a file, not its path");
@@ -39,22 +39,22 @@ impl CredentialsError {
     }
 }
 
-/// What to do with a key in the place of a path.
+/// The remedy for a key in the place of a path.
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 pub(crate) const WRITE_IT: &str = "write the content to a file and give the path of that file";
 
 impl CredentialsError {
-    /// Whether there are none at all, rather than some that cannot be used.
+    /// Whether no credentials exist, rather than unusable ones.
     pub fn is_not_found(&self) -> bool {
         self.fault.is_none()
     }
 
-    /// The places that were looked at, each with what is wrong or missing there.
+    /// The places of the search, each with the thing that is wrong or missing there.
     pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
         self.places.iter().map(|(place, why)| (&**place, why.as_str()))
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub fn remedy(&self) -> Option<&str> {
         Some(match &self.fault {
             Some(fault) => fault.remedy(),
@@ -65,7 +65,8 @@ impl CredentialsError {
         })
     }
 
-    /// What is wrong with the credentials that are there, without the remedy; `None` if there are none.
+    /// The reason why the existing credentials cannot be used, without the remedy; `None` if there
+    /// are no credentials.
     pub fn what(&self) -> Option<&str> {
         self.fault.as_ref().map(Fault::what)
     }

@@ -1,10 +1,10 @@
-//! What the sources of tokens say of a failure: what is wrong, of which kind, and what to do.
+//! A failure in a source of tokens: its kind, its cause and the remedy.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use super::readable_debug;
 
-/// What stands in the way of a token, parted into what is wrong and what to do about it. Holds no
+/// The reason why there is no token, with the cause and the remedy as separate texts. It holds no
 /// secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -15,19 +15,19 @@ pub(crate) struct Fault {
 
 readable_debug!(Fault);
 
-/// What a [`Fault`] is, for code that goes on from it.
+/// The kind of a [`Fault`], for code that depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(any(feature = "credentials", feature = "credentials-federation")), allow(dead_code))]
 pub(crate) enum FaultKind {
-    /// The credentials themselves: a file, or a field of it.
+    /// The credentials are unusable: a file, or a field of it.
     Credentials,
-    /// No answer of what gives tokens.
+    /// The token endpoint sent no response.
     Unreachable,
-    /// It answered, and said no.
+    /// The token endpoint refused the request.
     Refused,
-    /// It said that this identity may not have another one's tokens.
+    /// Google's IAM refused the impersonation of the service account.
     MayNotImpersonate,
-    /// It answered with something that is not a token.
+    /// The token endpoint returned something that is not a token.
     NotAToken,
 }
 
@@ -47,7 +47,7 @@ impl Fault {
         Self { remedy: remedy.into(), ..self }
     }
 
-    /// The same fault of `whose`.
+    /// The same fault with `whose` before its cause.
     pub(crate) fn of(self, whose: &str) -> Self {
         Self { what: format!("{whose}: {}", self.what).into(), ..self }
     }

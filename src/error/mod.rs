@@ -1,22 +1,22 @@
-//! Every error that a caller of this crate can see.
+//! All errors that a caller of this crate can see.
 //!
-//! The services of this crate fail with [`BoxError`](crate::BoxError), as Tower middleware does;
-//! an error that this crate made is an [`Error`] inside it, found by `downcast_ref`. Errors of the
-//! inner service pass through unchanged.
+//! The services of this crate fail with [`BoxError`](crate::BoxError), as Tower middleware does. An
+//! error of this crate is an [`Error`] inside it, found by `downcast_ref`. Errors of the inner
+//! service are returned unchanged.
 //!
-//! Nothing here can print a token, a key or a body.
+//! No error can print a token, a key or a body.
 //!
 //! ```
 //! use tower_vertex::{BoxError, Error};
 //!
-//! fn answer(error: &BoxError) -> http::Response<bytes::Bytes> {
+//! fn respond(error: &BoxError) -> http::Response<bytes::Bytes> {
 //!     match error.downcast_ref::<Error>() {
 //!         Some(error) => error.to_response(),
 //!         None => http::Response::builder().status(502).body("{}".into()).unwrap(),
 //!     }
 //! }
 //! # let error: BoxError = Error::from(tower_vertex::error::RouteError::TooLong).into();
-//! # assert_eq!(answer(&error).status(), 414);
+//! # assert_eq!(respond(&error).status(), 414);
 //! ```
 
 mod chain;
@@ -48,29 +48,29 @@ pub use self::{
     response::openai_response, route::RouteError, token::TokenError, untrusted_host::UntrustedHost,
 };
 
-/// An error made by this crate. Cheap to clone: many requests may fail for one cause. `Debug` reads
-/// as `Display`, with the causes below.
+/// An error of this crate. It is cheap to clone, because many requests may fail for one cause.
+/// `Debug` prints the same text as `Display`, with the causes below.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no usable access token. 503.
     Token(TokenError),
-    /// There are no Google credentials that can be used. 500.
+    /// There are no usable Google credentials. 500.
     Credentials(CredentialsError),
-    /// A setting cannot be used; it was refused when the layer was built. 500.
+    /// A setting cannot be used, and was refused when the layer was built. 500.
     Config(ConfigError),
-    /// The request's path or method has no place on Vertex AI. 400, 404, 405 or 414.
+    /// Vertex AI has no such path or method. 400, 404, 405 or 414.
     Route(RouteError),
-    /// The request's `model` cannot be read. 400 or 413.
+    /// The request's `model` is invalid. 400 or 413.
     Model(ModelError),
-    /// The request was for a host that must not see the access token; nothing was sent. 500.
+    /// The access token must not be sent to the host of the request; nothing was sent. 500.
     UntrustedHost(UntrustedHost),
 }
 
 readable_debug!(Error);
 
 impl Error {
-    /// The HTTP status that tells a client of this error.
+    /// The HTTP status of a response to this error.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Token(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -88,7 +88,7 @@ impl Error {
         }
     }
 
-    /// The `code` of the OpenAI-shaped body.
+    /// The `code` in the body in OpenAI's form.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Token(_) => "token_unavailable",
@@ -106,8 +106,8 @@ impl Error {
         }
     }
 
-    /// What to do about it, apart from what is wrong: the advice that the text ends with. `None` if
-    /// nothing is known that would help, or if it is the client's to do.
+    /// The remedy alone, with which the text of the error ends. `None` if no remedy is known, or if
+    /// the client has to change its request.
     ///
     /// ```
     /// let error = tower_vertex::route::Upstream::new("my-project", "Berlin").unwrap_err();
@@ -125,7 +125,7 @@ impl Error {
     }
 
     /// A response with [`status`](Self::status) and a body in OpenAI's form,
-    /// `{"error":{"message","type","param","code"}}`; with `Allow` if the status is 405.
+    /// `{"error":{"message","type","param","code"}}`, and an `Allow` header if the status is 405.
     pub fn to_response(&self) -> Response<Bytes> {
         let param = match self {
             Self::Model(ModelError::TooLarge { .. }) => None,
@@ -139,7 +139,7 @@ impl Error {
         response
     }
 
-    /// The methods for the `Allow` header of a 405, if the path does not have the method.
+    /// The methods for the `Allow` header of a 405; `None` for any other error.
     pub fn allowed_methods(&self) -> Option<&'static str> {
         match self {
             Self::Route(RouteError::MethodNotAllowed { allowed, .. }) => Some(allowed),
@@ -162,7 +162,8 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {
-    // The variants are transparent: their text is this error's text, so the chain goes on below.
+    // The variants are transparent: their text is this error's text, so the source is that of the
+    // inner error.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Token(error) => error.source(),

@@ -1,23 +1,23 @@
-//! [`ModelError`]: a request's `model` cannot be read.
+//! [`ModelError`]: a request's `model` is invalid.
 
 use std::{error::Error as StdError, fmt};
 
 use super::readable_debug;
 
-/// Why a request's `model` cannot be read. None of the request's content is part of it.
+/// Why a request's `model` cannot be read. The error contains nothing of the request's content.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// There is more than one `model`, and they are not the same, or more than 64: which one
-    /// counts is up to whoever reads them.
+    /// There are several different `model`s, or more than 64 of them: each parser might use another
+    /// one.
     Ambiguous,
-    /// It is a number, an array or an object, `true` or `false`.
+    /// The value is a number, an array or an object, `true` or `false`.
     NotAString,
-    /// It is longer than 1,024 bytes.
+    /// The value is longer than 1,024 bytes.
     TooLong,
-    /// The body that it is read from is longer than the layer takes.
+    /// The body that contains the `model` is longer than the layer accepts.
     TooLarge {
-        /// The most that it takes, in bytes.
+        /// The maximum length of the body, in bytes.
         limit: usize,
     },
 }

@@ -1,11 +1,11 @@
-//! `Debug` of errors, as people read it.
+//! A readable `Debug` for errors.
 
 use std::{error::Error as StdError, fmt};
 
 use super::chain::ErrorChain;
 
-/// `Debug` as people read it, because it is what `main` shows of an error: the text, and below it
-/// the causes that the text does not hold.
+/// Implements a readable `Debug`, because `main` prints an error with it: the text, and below it
+/// the causes that the text does not contain.
 macro_rules! readable_debug {
     ($($error:ty),*) => { $(
         impl fmt::Debug for $error {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// A response with an error in OpenAI's form, for the refusals of a gateway: `code` and `message` are
-/// as given, `type` follows from the status as it does at OpenAI, and `param` is null.
+/// A response with an error in OpenAI's form, for the refusals of a gateway. `code` and `message`
+/// are the given ones, `type` follows from the status as it does at OpenAI, and `param` is null.
 ///
 /// ```
 /// use http::StatusCode;

@@ -1,40 +1,40 @@
-//! [`RouteError`]: a request's path or method has no place on Vertex AI.
+//! [`RouteError`]: Vertex AI has no such path or method.
 
 use std::{error::Error as StdError, fmt};
 
 use super::readable_debug;
 
-/// Why a request's path has no place on Vertex AI.
+/// Why a request's path or method has no counterpart on Vertex AI.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// The path could leave the endpoint, or is not a path at all.
+    /// The path could be read as one outside the endpoint, or is not a path at all.
     InvalidPath {
-        /// What is wrong with it.
+        /// The reason, as the end of a sentence about the path.
         reason: &'static str,
     },
-    /// The endpoint has no such method.
+    /// The endpoint has no such path.
     UnsupportedPath {
-        /// The path that was asked for, without its query; at most 200 bytes of it.
+        /// The requested path, without its query; at most 200 bytes of it.
         path: String,
-        /// What the endpoint does have.
+        /// The paths that the endpoint has.
         supported: &'static str,
     },
     /// The path is that of another endpoint.
     OtherResource {
-        /// The resource that was asked for, `projects/…`; at most 200 bytes of it.
+        /// The requested resource, `projects/…`; at most 200 bytes of it.
         asked: String,
-        /// The one that is there; `None` if the upstream's path is not that of a resource.
+        /// The endpoint's own resource; `None` if the upstream's path is not that of a resource.
         served: Option<String>,
     },
-    /// The path cannot be asked by this method.
+    /// The path does not allow this method.
     MethodNotAllowed {
         /// The method; at most 200 bytes of it.
         method: String,
-        /// Those that the path has, as `Allow` lists them.
+        /// The methods that the path allows, as listed in `Allow`.
         allowed: &'static str,
     },
-    /// The rewritten URI would be longer than the 65,534 bytes that [`http::Uri`] takes.
+    /// The rewritten URI would be longer than the 65,534 bytes that [`http::Uri`] accepts.
     TooLong,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for RouteError {
             ),
             Self::OtherResource { asked, served: Some(served) } => write!(
                 f,
-                "{asked:?} is not served here: ask for {served}, or leave the resource out of the \
+                "{asked:?} is not served here: request {served}, or leave the resource out of the \
                  path, as in /v1/chat/completions"
             ),
             Self::OtherResource { asked, served: None } => write!(

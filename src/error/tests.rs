@@ -4,7 +4,7 @@ use super::*;
 use crate::BoxError;
 
 #[test]
-fn an_error_answers_in_openai_form() {
+fn an_error_has_a_response_in_openais_form() {
     let error = Error::from(RouteError::UnsupportedPath {
         path: "/v1/\"models\"".into(),
         supported: "/chat/completions",
@@ -19,19 +19,19 @@ fn an_error_answers_in_openai_form() {
 }
 
 #[test]
-fn a_setting_that_cannot_be_used_is_an_error_of_this_side() {
+fn an_unusable_setting_is_a_server_error() {
     let error = Error::from(ConfigError::invalid("location", "Berlin", "give a region"));
     assert_eq!((error.status().as_u16(), error.code()), (500, "invalid_configuration"));
 }
 
 #[test]
 fn debug_of_an_error_reads_as_its_text_with_the_causes_below() {
-    let cause = std::io::Error::other("the cable is cut");
+    let cause = std::io::Error::other("the cable is unplugged");
     let failed = TokenError::fetch(Outer(cause).into());
     let error: BoxError = Error::from(failed).into();
     assert_eq!(
         format!("{error:?}"),
-        "no access token for Vertex AI: outer\n  caused by: the cable is cut"
+        "no access token for Vertex AI: outer\n  caused by: the cable is unplugged"
     );
     let error = ConfigError::invalid("location", "Berlin", "give a region");
     assert_eq!(format!("{error:?}"), "invalid location \"Berlin\": give a region");
@@ -54,7 +54,7 @@ impl StdError for Outer {
 }
 
 #[test]
-fn a_remedy_is_what_the_text_ends_with() {
+fn the_text_of_an_error_ends_with_its_remedy() {
     for error in [
         Error::from(ConfigError::invalid("location", "Berlin", "give a region")),
         Error::from(ConfigError::missing("location", "give a region")),
@@ -70,7 +70,7 @@ fn a_remedy_is_what_the_text_ends_with() {
 
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 #[test]
-fn the_remedy_of_credentials_is_the_remedy_of_the_token_that_they_do_not_give() {
+fn a_token_error_has_the_remedy_of_its_credentials() {
     let fault = Fault::new(FaultKind::Credentials, "it is not JSON", "use the file as it was made");
     let path = std::path::Path::new("/etc/key.json");
     let unusable = CredentialsError::unusable("the credential file".into(), path, fault);

@@ -11,15 +11,15 @@ use crate::BoxError;
 pub enum TokenError {
     /// The source failed. Its own error is the source of this one.
     Fetch(Arc<dyn StdError + Send + Sync>),
-    /// The source did not answer within the time it has.
+    /// The source returned nothing within its time-out.
     Timeout(Duration),
-    /// The source panicked; the panic went no further.
+    /// The source panicked; the panic was contained.
     Panicked,
-    /// The source gave something that is not an access token.
+    /// The source returned something that is not an access token.
     Invalid(&'static str),
-    /// The runtime that ran the fetch was shut down before it ended.
+    /// The runtime of the fetch was shut down before the fetch ended.
     RuntimeGone,
-    /// The call was made outside a Tokio runtime, so nothing can be fetched.
+    /// The call was made outside of a Tokio runtime, so nothing can be fetched.
     NoRuntime,
 }
 
@@ -27,7 +27,7 @@ readable_debug!(TokenError);
 
 impl TokenError {
     pub(crate) fn fetch(error: BoxError) -> Self {
-        // Not as an error within an error of the same words.
+        // A token error is not nested in another one with the same text.
         let error = match error.downcast::<TokenError>() {
             Ok(error) => return *error,
             Err(error) => error,
@@ -39,7 +39,7 @@ impl TokenError {
         }
     }
 
-    /// What the source says of its failure, if it is of this crate.
+    /// The fault that the source reports, if the source is of this crate.
     fn fault(&self) -> Option<&Fault> {
         let Self::Fetch(error) = self else { return None };
         let credentials = || match error.downcast_ref() {
@@ -49,8 +49,7 @@ impl TokenError {
         error.downcast_ref().or_else(|| credentials()?.fault.as_ref())
     }
 
-    /// What to do about it, if that is known. A source that is not of this crate says so in its own
-    /// text.
+    /// The remedy, if it is known. A source of another crate has it in its own text.
     pub fn remedy(&self) -> Option<&str> {
         Some(match self {
             Self::Fetch(error) => {
@@ -60,14 +59,14 @@ impl TokenError {
                 let of_a_fault = self.fault().map(Fault::remedy);
                 of_a_fault.or_else(of_credentials).or_else(of_a_setting).or_else(of_another)?
             }
-            Self::Timeout(_) => "check the way to the token endpoint",
+            Self::Timeout(_) => "check the network path to the token endpoint",
             Self::RuntimeGone => "try again",
             Self::NoRuntime => "call from within a Tokio runtime",
             Self::Panicked | Self::Invalid(_) => return None,
         })
     }
 
-    /// What is wrong, without the remedy and without saying that there is no token.
+    /// The cause, without the remedy and without the words that there is no token.
     pub fn what(&self) -> Cow<'_, str> {
         match self {
             Self::Fetch(error) => match self.fault() {
@@ -75,7 +74,7 @@ impl TokenError {
                 None => error.to_string().into(),
             },
             Self::Timeout(after) => {
-                format!("the token source did not answer within {after:?}").into()
+                format!("the token source did not respond within {after:?}").into()
             }
             Self::Panicked => "the token source panicked".into(),
             Self::Invalid(why) => format!("the token source returned {why}").into(),
@@ -84,7 +83,7 @@ impl TokenError {
         }
     }
 
-    /// Whether the credentials may not impersonate the service account that they should.
+    /// Whether the credentials may not impersonate the configured service account.
     pub fn is_impersonation_denied(&self) -> bool {
         self.fault().is_some_and(|fault| fault.kind() == FaultKind::MayNotImpersonate)
     }
@@ -104,7 +103,7 @@ impl fmt::Display for TokenError {
 impl StdError for TokenError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            // Displayed as part of this error, so the chain goes on below it.
+            // The text of the error contains that of the source, so the chain continues below it.
             Self::Fetch(error) => error.source(),
             _ => None,
         }
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_error_within_a_token_error_is_said_once() {
+    fn a_token_error_within_a_token_error_is_printed_once() {
         let inner = Error::from(TokenError::Panicked);
         let text = inner.to_string();
         assert_eq!(Error::from(TokenError::fetch(inner.into())).to_string(), text);

@@ -1,4 +1,4 @@
-//! [`UntrustedHost`]: a host that must not see the access token.
+//! [`UntrustedHost`]: a host to which the access token must not be sent.
 
 use std::{error::Error as StdError, fmt};
 
@@ -11,9 +11,9 @@ const TRUST_IT: &str = "to trust another, add its origin to the layer";
 /// A host that is not trusted with the access token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UntrustedHost {
-    /// `None` if the request has none.
+    /// `None` if the request has no host.
     origin: Option<String>,
-    /// Whether the request looks as it was before it was routed.
+    /// Whether the request seems not to have been routed.
     unrouted: bool,
 }
 
@@ -24,12 +24,12 @@ impl UntrustedHost {
         Self { origin: Some(origin), unrouted: false }
     }
 
-    /// A request that has not been through `VertexRouteLayer`.
+    /// Creates an error for a request that has not been through `VertexRouteLayer`.
     pub(crate) fn unrouted(origin: Option<String>) -> Self {
         Self { origin, unrouted: true }
     }
 
-    /// The scheme, the host and the port, as the request had them; `None` if it had no host.
+    /// The scheme, the host and the port of the request; `None` if it has no host.
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }

@@ -1,4 +1,4 @@
-//! [`ReplayBody`]: what goes on the wire.
+//! [`ReplayBody`]: the body that is sent.
 
 use std::{
     fmt,
@@ -22,14 +22,15 @@ use super::{
 };
 use crate::BoxError;
 
-/// How much of a failed response's body is read so that its connection can be used again; Google's
-/// have about 600 bytes.
+/// How much of a failed response's body is read so that its connection can be used again. Google's
+/// error bodies have about 600 bytes.
 const DRAIN_LIMIT: usize = 64 << 10;
 
-/// What a frame counts for besides its data, so that endless empty ones end too.
+/// The cost of a frame besides its data, so that an endless series of empty frames ends too.
 const FRAME_COST: usize = size_of::<Bytes>();
 
-/// A body that may be recorded, or a recording that is sent again. `Send` and `Sync` if `B` is.
+/// A body that may be recorded, or a recording that is sent again. It is `Send` and `Sync` if `B`
+/// is.
 #[doc(alias = "rewind")]
 #[pin_project]
 pub struct ReplayBody<B> {
@@ -38,7 +39,7 @@ pub struct ReplayBody<B> {
     broken: Option<Broken>,
 }
 
-/// Whether a body failed by itself, which is nobody's fault but its sender's. Clones are told alike.
+/// Whether a body failed by itself, because of its sender. Clones share the mark.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Broken(Arc<AtomicBool>);
 
@@ -50,10 +51,10 @@ impl Broken {
 
 #[pin_project(project = BodyKindProj)]
 pub(super) enum BodyKind<B> {
-    /// Neither recorded nor replayed: no allocation, no lock.
+    /// The body is neither recorded nor replayed: no allocation, no lock.
     Plain(#[pin] B),
     Recorded(Arc<Mutex<Tape<B>>>),
-    /// In a box, because many hands pass a body on.
+    /// This variant is boxed because a body is moved many times.
     Replayed(Box<Replayed<B>>),
 }
 
@@ -76,14 +77,14 @@ impl<B> ReplayBody<B> {
 }
 
 impl<B: Body> ReplayBody<B> {
-    /// Sends `body` without recording it.
+    /// Creates a body that is not recorded.
     pub fn plain(body: B) -> Self {
         Self::of(BodyKind::Plain(body))
     }
 
-    /// Sends `body` and records at most `cap` bytes of it, if `budget` has them.
+    /// Creates a body that records at most `cap` bytes of `body`, if `budget` allows them.
     ///
-    /// There is no recording of a body that says that it is longer than `cap`.
+    /// A body whose size hint is longer than `cap` is not recorded.
     pub fn record(body: B, cap: usize, budget: &MemoryBudget) -> (Self, Option<Recording<B>>) {
         if usize::try_from(body.size_hint().lower()).map_or(true, |lower| lower > cap) {
             return (Self::plain(body), None);
@@ -96,7 +97,8 @@ impl<B: Body> ReplayBody<B> {
         Self::tape(body, Frames::Own(own), cap)
     }
 
-    /// The same, or without a second recording of its own if `rewind` is of this body.
+    /// Like [`record`](Self::record), but without a second recording of its own if `rewind` is of
+    /// this body.
     pub(crate) fn record_once(
         body: B,
         cap: usize,
@@ -130,7 +132,7 @@ where
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             let trailers = frames.trailers.take();
-            // Sent: its share of the budget goes back.
+            // All frames have been sent, so their share of the budget is freed.
             self.frames = None;
             if let Some(trailers) = trailers {
                 // Trailers are a body's last frame.
@@ -160,8 +162,8 @@ where
     }
 }
 
-/// The next frame, its data as `Bytes`: for free if they are, by one copy if they are another
-/// kind of buffer.
+/// Polls the next frame, with its data as `Bytes`. The conversion is free if the data is `Bytes`
+/// already, and costs one copy for any other buffer.
 pub(crate) fn poll_bytes<B>(
     body: Pin<&mut B>,
     cx: &mut Context<'_>,
@@ -178,8 +180,8 @@ where
     })
 }
 
-/// Reads what is there of the body of a response that nobody will see, so that its connection can
-/// be used again. Nobody waits for the rest.
+/// Reads and discards the available part of a response's body, so that its connection can be used
+/// again. It does not wait for the rest.
 pub(crate) fn drain<B: Body>(body: B, cx: &mut Context<'_>) {
     let (mut body, mut left) = (pin!(body), DRAIN_LIMIT);
     while let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(cx) {
@@ -234,7 +236,7 @@ where
     }
 }
 
-/// Shows the kind of body, never its content.
+/// `Debug` shows the kind of body, never its content.
 impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {

@@ -1,11 +1,12 @@
-//! How much memory recordings may hold together.
+//! The memory that recordings may hold together.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Bytes of memory that all recordings made with it may hold together. Clones share it.
+/// A limit, in bytes, of the memory that all recordings made with this budget may hold together.
+/// Clones share it.
 #[derive(Clone, Debug)]
 pub struct MemoryBudget {
     shared: Arc<MemoryBudgetShared>,
@@ -18,7 +19,7 @@ struct MemoryBudgetShared {
 }
 
 impl MemoryBudget {
-    /// A budget of `limit` bytes.
+    /// Creates a budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { shared: Arc::new(MemoryBudgetShared { limit, used: AtomicUsize::new(0) }) }
     }
@@ -34,7 +35,7 @@ impl MemoryBudget {
     }
 }
 
-/// A share of a [`MemoryBudget`], given back when it is dropped.
+/// A share of a [`MemoryBudget`], which is freed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reserved {
     budget: MemoryBudget,
@@ -42,12 +43,12 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
-    /// Nothing yet.
+    /// Creates a share of zero bytes.
     pub(super) fn of(budget: &MemoryBudget) -> Self {
         Self { budget: budget.clone(), bytes: 0 }
     }
 
-    /// Whether there is room for so many bytes in all.
+    /// Grows the share to this many bytes in total. Returns whether the budget allows it.
     pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let fits = self.budget.take(more);

@@ -1,33 +1,36 @@
-//! Bytes that are kept for a while, in at most twice the memory that they need, or in one buffer.
+//! Bytes that are kept for a while, in one buffer or in at most twice the memory that they need.
 //!
 //! A [`Bytes`] keeps the whole buffer alive that it is a part of. hyper reads an HTTP/1 body into
-//! buffers of at least 8 KiB, and takes a new one while the last one is in use: a client that sends
-//! a byte at a time would hold 8 KiB for each. A single `Bytes` of its own takes some 100 bytes of
-//! memory besides its data. So whatever keeps frames (a recording, a body that is read for its model,
-//! an error body, an event that is not complete) keeps them here.
+//! buffers of at least 8 KiB, and allocates a new one while the last one is in use. A client that
+//! sends a byte at a time would pin 8 KiB for each byte. A single `Bytes` with its own buffer takes
+//! some 100 bytes of memory besides its data. So this type stores the frames of a recording, of a
+//! body that is read for its model, of an error body and of an incomplete event.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// A shorter frame is copied when it is kept. A longer one is kept as it is: a buffer of HTTP/1 has
-/// at most [`READ_BUFFER`] bytes in the sidecar, and hyper's default of 408 KiB only while a sender
-/// fills it.
+/// A shorter frame is copied when it is stored. A longer one is stored as it is: a buffer of HTTP/1
+/// has at most [`READ_BUFFER`] bytes in the sidecar, and hyper's default of 408 KiB only while a
+/// sender fills it.
 const LARGE: usize = 32 << 10;
 
 /// The longest buffer, in bytes, that a server or client should read a connection into (hyper's
-/// `max_buf_size`), so that what is recorded of a body pins at most twice its length. hyper's own
-/// default is 408 KiB.
+/// `max_buf_size`), so that the recording of a body pins at most twice the body's length. hyper's
+/// own default is 408 KiB.
 pub const READ_BUFFER: usize = 2 * LARGE;
 
-/// What hyper reads into at least: as much stays with the only frame of a body, however short it is.
+/// The shortest buffer that hyper reads into. The only frame of a body pins this much, however
+/// short it is.
 const READ_INTO: usize = 8 << 10;
 
-/// What is copied goes into chunks, each as long as all before it together, within these bounds.
+/// Bounds of the chunks that frames are copied into. Each chunk is as long as all chunks before it
+/// together.
 const SHORTEST_CHUNK: usize = 512;
 const LONGEST_CHUNK: usize = 64 << 10;
 
-/// What a piece takes besides its data: the `Bytes`, its counter, and what an allocator adds.
+/// The memory that a piece takes besides its data: the `Bytes`, its counter, and the allocator's
+/// overhead.
 const PIECE_COST: usize = 96;
 
 /// Frames of a body, joined into few pieces.
@@ -36,17 +39,17 @@ pub(crate) struct Coalesced {
     /// The only frame so far, which is not copied.
     only: Option<Bytes>,
     pieces: VecDeque<Bytes>,
-    /// The chunk that small frames are appended to; what it has comes after the pieces.
+    /// The chunk that small frames are appended to. Its content follows the pieces.
     chunk: BytesMut,
-    /// Bytes that were copied.
+    /// Number of bytes copied.
     copied: usize,
     length: usize,
     pinned: usize,
 }
 
 impl Coalesced {
-    /// For a body of so many bytes. One that is longer than a chunk has long pieces, which are kept as
-    /// they are.
+    /// Creates a buffer for a body of this many bytes. A body that is longer than a chunk has long
+    /// frames, which are stored as they are.
     pub(crate) fn with_length(length: usize) -> Self {
         let mut this = Self::default();
         if length <= LONGEST_CHUNK {
@@ -55,8 +58,8 @@ impl Coalesced {
         this
     }
 
-    /// As [`push`](Self::push), but the first frame stays as it is until there is another one: most
-    /// bodies have one frame.
+    /// Like [`push`](Self::push), but the first frame is not copied until there is another one:
+    /// most bodies have one frame.
     pub(crate) fn push_whole(&mut self, data: Bytes) {
         if self.length > 0 || data.is_empty() {
             return self.push(data);
@@ -66,7 +69,7 @@ impl Coalesced {
         self.only = Some(data);
     }
 
-    /// Appends a frame: a copy of it if it is small.
+    /// Appends a frame, as a copy if it is small.
     pub(crate) fn push(&mut self, data: Bytes) {
         if data.is_empty() {
             return;
@@ -109,18 +112,19 @@ impl Coalesced {
         self.pinned += self.chunk.capacity() + PIECE_COST;
     }
 
-    /// What the chunk has becomes a piece; what comes next still goes into the rest of it.
+    /// Turns the content of the chunk into a piece. The rest of the chunk is still used for the
+    /// next frames.
     pub(crate) fn seal(&mut self) {
         if !self.chunk.is_empty() {
             self.pieces.push_back(self.chunk.split().freeze());
         }
     }
 
-    /// The next piece, taken out.
+    /// Removes and returns the next piece.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let piece = self.only.take().or_else(|| self.pieces.pop_front());
         let piece = piece.or_else(|| {
-            // Not split off: its memory goes with the piece.
+            // The chunk is not split, so that its memory is freed with the piece.
             let last = std::mem::take(&mut self.chunk).freeze();
             (!last.is_empty()).then_some(last)
         });
@@ -131,7 +135,7 @@ impl Coalesced {
         piece
     }
 
-    /// All pieces of `other` too, which is empty afterwards.
+    /// Moves all pieces of `other` to the end, and leaves `other` empty.
     pub(crate) fn append_all(&mut self, other: &mut Self) {
         if self.is_empty() {
             return std::mem::swap(self, other);
@@ -141,7 +145,7 @@ impl Coalesced {
         }
     }
 
-    /// The same bytes in one piece, if they are few enough for one chunk.
+    /// Returns the same bytes in one piece, if they fit into one chunk.
     pub(crate) fn join(self) -> Self {
         if self.pieces.len() + usize::from(!self.chunk.is_empty()) < 2
             || self.length > LONGEST_CHUNK
@@ -154,12 +158,12 @@ impl Coalesced {
         joined
     }
 
-    /// The pieces, once they are [sealed](Self::seal).
+    /// The pieces, after a call of [`seal`](Self::seal).
     pub(crate) fn sealed(&self) -> impl Iterator<Item = &Bytes> {
         self.only.iter().chain(&self.pieces)
     }
 
-    /// The piece with this index, once they are [sealed](Self::seal).
+    /// The piece with this index, after a call of [`seal`](Self::seal).
     pub(crate) fn get(&self, index: usize) -> Option<&Bytes> {
         match &self.only {
             Some(only) => (index == 0).then_some(only),
@@ -167,7 +171,7 @@ impl Coalesced {
         }
     }
 
-    /// How many bytes there are.
+    /// Number of bytes.
     pub(crate) fn len(&self) -> usize {
         self.length
     }
@@ -176,7 +180,7 @@ impl Coalesced {
         self.length == 0
     }
 
-    /// How many bytes of memory they take.
+    /// Number of bytes of memory that the pieces take.
     pub(crate) fn pinned(&self) -> usize {
         self.pinned
     }
@@ -199,7 +203,7 @@ impl IntoIterator for Coalesced {
     }
 }
 
-/// The pieces, each taken out.
+/// An iterator that removes the pieces.
 pub(crate) struct IntoIter(Coalesced);
 
 impl Iterator for IntoIter {
@@ -210,9 +214,9 @@ impl Iterator for IntoIter {
     }
 }
 
-/// The same bytes, copied out of the buffer that they were read into if they are fewer than 32 KiB. A
-/// queue to a slow reader keeps frames for a while, and a short [`Bytes`] would pin a buffer of
-/// [`READ_BUFFER`] bytes.
+/// Returns the same bytes, copied out of the buffer that they were read into if they are fewer than
+/// 32 KiB. A queue to a slow reader keeps frames for a while, and a short [`Bytes`] would pin a
+/// buffer of [`READ_BUFFER`] bytes.
 pub fn detached(data: Bytes) -> Bytes {
     if data.len() < LARGE { Bytes::copy_from_slice(&data) } else { data }
 }
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_one_chunk_becomes_one_piece_of_its_length() {
+    fn bytes_that_fit_one_chunk_become_one_piece_of_their_length() {
         let mut kept = Coalesced::default();
         (0..LONGEST_CHUNK / 1024).for_each(|_| kept.push(frame(1024)));
         let mut joined = kept.join();
@@ -310,7 +314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_frames_the_bytes_are_the_same(
+        fn the_bytes_are_the_same_for_any_frames(
             lengths in proptest::collection::vec(prop_oneof![0_usize..5, 0_usize..2000, LARGE - 2..LARGE + 2], 0..30),
             seals in proptest::collection::vec(any::<bool>(), 30),
             whole in any::<bool>(),

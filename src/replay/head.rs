@@ -1,4 +1,4 @@
-//! [`SavedHead`]: what a request is besides its body, kept for another try.
+//! [`SavedHead`]: the request head without the body, kept for another try.
 
 use http::{
     Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
@@ -7,20 +7,20 @@ use http::{
 
 /// A request's head, kept for another try.
 ///
-/// Made for every request, wanted only after a failure, so it is made by copying: that is cheaper than
-/// to count a reference to each name, each value and the URI, and to drop it again. (And what was
-/// never cloned before, as all that a server has just read, would allocate its counter for that.)
-/// It is small, because the future that keeps it is moved by every layer that wraps it.
+/// It is made for every request and needed only after a failure, so it is a copy. A copy is cheaper
+/// than counting a reference to each name, each value and the URI, and dropping it again. (The
+/// first clone of a value that a server has just read would also allocate its counter.) The type is
+/// small, because each layer that wraps a future moves it with the future.
 #[derive(Clone)]
 pub(crate) struct SavedHead {
-    /// Pairs, one behind the other: method and scheme, authority and path, then each header's name
-    /// and value.
+    /// Pairs in one buffer: method and scheme, authority and path, then each header's name and
+    /// value.
     pairs: Vec<u8>,
     version: Version,
     extensions: Extensions,
 }
 
-/// How long a pair is thought to be; those of OpenAI clients are shorter.
+/// The estimated length of a pair; those of OpenAI clients are shorter.
 const USUAL: usize = 64;
 
 impl SavedHead {
@@ -28,7 +28,7 @@ impl SavedHead {
         Self::copy(request, |_| true)
     }
 
-    /// For a second try with another one, which is long.
+    /// Copies the request head for a second try with another `Authorization`; the old one is long.
     pub(crate) fn without_authorization<B>(request: &Request<B>) -> Self {
         Self::copy(request, |name| name != header::AUTHORIZATION)
     }
@@ -52,7 +52,7 @@ impl SavedHead {
         Self { pairs, version: request.version(), extensions: request.extensions().clone() }
     }
 
-    /// `None` if a part is not what its type takes.
+    /// Returns `None` if a part is invalid for its type.
     pub(crate) fn into_request<B>(self, body: B) -> Option<Request<B>> {
         let mut pairs = self.pairs.as_slice();
         let (method, scheme, _) = pop(&mut pairs)?;
@@ -81,22 +81,22 @@ impl SavedHead {
     }
 }
 
-/// A part of a URI that may be missing; `None` if it is broken.
+/// Parses a part of a URI that may be missing; returns `None` if it is invalid.
 fn part<'a, T, E>(text: &'a [u8], parse: impl Fn(&'a [u8]) -> Result<T, E>) -> Option<Option<T>> {
     if text.is_empty() { Some(None) } else { parse(text).ok().map(Some) }
 }
 
-/// Appends a pair and a mark. [`pop`] reads it.
+/// Appends a pair and a mark, which [`pop`] reads.
 #[inline]
 fn push(pairs: &mut Vec<u8>, first: &[u8], second: &[u8], mark: bool) {
-    // No slice is so long that the shift could lose a bit.
+    // No slice is long enough for the shift to lose a bit.
     let lengths = [(first.len() as u64) << 1 | u64::from(mark), second.len() as u64];
     pairs.extend_from_slice(lengths.map(u64::to_le_bytes).as_flattened());
     pairs.extend_from_slice(first);
     pairs.extend_from_slice(second);
 }
 
-/// Takes the next pair off.
+/// Removes the next pair from the front.
 fn pop<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], bool)> {
     let (first, rest) = pairs.split_first_chunk()?;
     let (second, rest) = rest.split_first_chunk()?;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_comes_back_whole() {
+    fn a_request_head_is_restored() {
         let mut secret = HeaderValue::from_static("secret");
         secret.set_sensitive(true);
         let sent = Request::builder()
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_without_headers_comes_back() {
+    fn a_request_head_without_headers_is_restored() {
         let star = Uri::builder().scheme("https").authority("a.b").path_and_query("*");
         for uri in [
             Uri::from_static("/"),

@@ -1,18 +1,20 @@
 //! A body that is recorded while it is sent, so that it can be sent again.
 //!
-//! [`ReplayBody::record`] splits a body in two: what goes on the wire now, and a [`Recording`].
-//! Dropping the recording stops it and frees what it holds; [`Recording::replay`] makes a second
-//! body of it, which is complete even if the first one was still being sent: the replay takes over
-//! what is left of the original, and the first body fails when it is polled next.
-//! [`Recording::replay_and_record`] does the same and records on, for more than one replay.
+//! [`ReplayBody::record`] returns the body to send and a [`Recording`] of it. Dropping the
+//! recording stops it and frees its memory. [`Recording::replay`] makes a second body from the
+//! recording, which is complete even if the first one was still being sent. The replay takes over
+//! the rest of the original, and the first body fails when it is polled next.
+//! [`Recording::replay_and_record`] does the same and continues to record, for more than one
+//! replay.
 //!
-//! Nothing waits. A body of one frame, and frames of 32 KiB and more, are not copied (they are
-//! reference counted). Smaller ones are copied together, because each would keep the buffer alive that
-//! it was read into: so a recording takes at most twice the bytes of its body and half a KiB,
-//! however the body is cut up. A recording of one frame keeps the buffer that the frame was read into, and
-//! counts for 8 KiB at least; the buffer is longer, up to the longest of the server (hyper's is 408 KiB),
-//! where long bodies came over the same connection before. What is sent again has the same bytes, in fewer frames. A recording that
-//! grows over its cap, or over the [`MemoryBudget`] that it shares with others, is dropped; the body goes on.
+//! No call waits. The only frame of a body, and frames of 32 KiB and more, are not copied but
+//! reference counted. Smaller frames are copied together, because each would keep the buffer alive
+//! that it was read into. So a recording takes at most twice the bytes of its body and half a KiB,
+//! in any division into frames. A recording of one frame keeps the buffer that the frame was read
+//! into, and counts for at least 8 KiB. The buffer is longer, up to the maximum of the server
+//! (hyper's is 408 KiB), after long bodies on the same connection. The replay has the same bytes,
+//! in fewer frames. A recording that exceeds its cap, or the [`MemoryBudget`] that it shares with
+//! others, is dropped. The body is still sent.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -52,7 +54,8 @@ pub(crate) use self::{
     recording::Rewind,
 };
 
-/// 32 MiB: more than the 20 MiB that Gemini's endpoint takes. Layers' default for a request.
+/// 32 MiB: more than the 20 MiB that Gemini's endpoint accepts. The default of the layers for one
+/// request.
 pub(crate) const REPLAY_LIMIT: usize = 32 << 20;
-/// 256 MiB: what a process can spare for requests that wait for their answer. Layers' default.
+/// 256 MiB: the memory that a process can spare for requests in flight. The default of the layers.
 pub(crate) const REPLAY_BUDGET: usize = 256 << 20;

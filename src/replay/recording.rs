@@ -1,4 +1,4 @@
-//! [`Recording`]: what makes a body once more.
+//! [`Recording`]: the source of a replayed body.
 
 use std::{
     any::Any,
@@ -11,21 +11,22 @@ use super::{
     tape::{Taken, Tape, lock, supersede},
 };
 
-/// The recording of a body under way. See the [module's docs](super).
+/// The recording of a body that is being sent. See the [module's docs](super).
 #[must_use = "a recording that is dropped is stopped"]
 pub struct Recording<B>(pub(super) Source<B>);
 
 pub(super) enum Source<B> {
-    /// Taken by `replay`.
+    /// `replay` has taken the source.
     Gone,
-    /// The body is empty: there is nothing to record, and any number of them is alike.
+    /// The body is empty. There is nothing to record, and it can be replayed any number of times.
     Empty,
     Tape(Arc<Mutex<Tape<B>>>),
 }
 
 impl<B> Recording<B> {
-    /// The whole body again, from its first byte; the first body fails from now on, if it has not
-    /// ended. `None` if the recording was let go; the first body then goes on.
+    /// Returns the whole body again, from its first byte. From now on the first body fails, if it
+    /// has not ended. Returns `None` if the recording was dropped for its size; the first body is
+    /// then still sent.
     pub fn replay(mut self) -> Option<ReplayBody<B>> {
         let replayed = match std::mem::replace(&mut self.0, Source::Gone) {
             Source::Gone => return None,
@@ -38,7 +39,8 @@ impl<B> Recording<B> {
         Some(ReplayBody::of(BodyKind::Replayed(Box::new(replayed))))
     }
 
-    /// The same, and a recording of the second body, within the cap and the budget of the first.
+    /// Like [`replay`](Self::replay), with a recording of the second body, within the cap and the
+    /// budget of the first.
     pub fn replay_and_record(mut self) -> Option<(ReplayBody<B>, Self)> {
         match std::mem::replace(&mut self.0, Source::Gone) {
             Source::Gone => None,
@@ -58,7 +60,7 @@ impl<B> Recording<B> {
         }
     }
 
-    /// Whether [`replay`](Self::replay) would give a body now.
+    /// Whether [`replay`](Self::replay) would return a body now.
     pub fn is_replayable(&self) -> bool {
         match &self.0 {
             Source::Gone => false,
@@ -67,8 +69,8 @@ impl<B> Recording<B> {
         }
     }
 
-    /// For a layer further in: sends the first body from its first byte again. `None` if there is
-    /// nothing to record.
+    /// Lets an inner layer send the first body again from its first byte. Returns `None` if there
+    /// is nothing to record.
     pub(crate) fn rewind(&self) -> Option<Rewind>
     where
         B: Send + 'static,
@@ -80,10 +82,10 @@ impl<B> Recording<B> {
     }
 }
 
-/// Stops the recording and frees it; the body goes on.
+/// Stops the recording and frees it. The body is still sent.
 impl<B> Drop for Recording<B> {
     fn drop(&mut self) {
-        // If the body is gone already, its tape goes with this.
+        // If the body has been dropped already, the tape is dropped with this recording.
         if let Source::Tape(tape) = &self.0
             && Arc::strong_count(tape) > 1
         {
@@ -102,15 +104,16 @@ impl<B> fmt::Debug for Recording<B> {
     }
 }
 
-/// request, for a layer further in that would record the same body once more.
+/// Access to a recording in the extensions of a request, for an inner layer that would record the
+/// same body again.
 #[derive(Clone)]
 pub(crate) struct Rewind(pub(super) Arc<dyn Rewinds + Send + Sync>);
 
 pub(super) trait Rewinds {
-    /// Whether `body` is sent from this recording, which takes `cap` bytes or more.
+    /// Whether `body` is sent from this recording, and the recording accepts `cap` bytes or more.
     fn is_of(&self, body: &dyn Any, cap: usize) -> bool;
     fn is_kept(&self) -> bool;
-    /// `false`, and nothing happens, if the recording was let go.
+    /// Returns `false`, and does nothing, if the recording was dropped.
     fn rewind(&self) -> bool;
 }
 
@@ -129,7 +132,7 @@ impl<B: 'static> Rewinds for Mutex<Tape<B>> {
 
     fn rewind(&self) -> bool {
         let mut tape = lock(self);
-        // One that is recorded by its body has nothing of its own to send.
+        // A tape that is recorded by its body has no frames of its own to send.
         let kept = tape.own().is_some() && !tape.superseded;
         if kept {
             tape.seal();

@@ -1,4 +1,4 @@
-//! What a body has sent, and what is left of it.
+//! The frames that a body has sent, and the rest of the body.
 
 use std::{
     fmt,
@@ -14,30 +14,30 @@ use http_body::{Body, Frame, SizeHint};
 use super::{Coalesced, body::poll_bytes, budget::Reserved, recording::Rewind};
 use crate::BoxError;
 
-/// A body on its way and what was sent of it.
+/// A body that is being sent, and the frames that were sent of it.
 pub(super) struct Tape<B> {
-    /// Gone at its end, or once the replay has taken it over.
+    /// `None` at the end of the body, or after the replay has taken it over.
     body: Option<Pin<Box<B>>>,
-    /// Its end was seen.
+    /// Whether the end of the body was reached.
     ended: bool,
     pub(super) superseded: bool,
-    /// `None` once the recording was let go.
+    /// `None` after the recorded frames were dropped.
     pub(super) frames: Option<Frames>,
-    /// The recorded frame that is sent next, before what is left of the body. While there is one,
-    /// `frames` stay.
+    /// The recorded frame that is sent next, before the rest of the body. While it is set, `frames`
+    /// are kept.
     pub(super) resend: Option<usize>,
-    /// The recording was dropped: `frames` go when they have been sent.
+    /// Whether the recording was dropped. If so, `frames` are dropped when they have been sent.
     pub(super) let_go: bool,
     /// How many more bytes of data the recording may take.
     pub(super) room: usize,
-    /// Wakes whoever sends the first body, so that it notices that it was superseded.
+    /// Wakes the task that sends the first body, so that it notices that the body was superseded.
     sender: Option<Waker>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "the usual one is the large one")]
 pub(super) enum Frames {
     Own(Own),
-    /// The body is recorded by itself, and can go back to its beginning.
+    /// The body is recorded by itself, and can be sent from its beginning again.
     OfBody(Rewind),
 }
 
@@ -55,7 +55,7 @@ impl Frames {
         }
     }
 
-    /// What is sent again, before the rest of the body.
+    /// The recorded frames, which are sent again before the rest of the body.
     pub(super) fn into_own(self) -> Option<Own> {
         match self {
             Self::Own(own) => Some(own),
@@ -64,22 +64,22 @@ impl Frames {
     }
 }
 
-/// What [`supersede`] takes from a body.
+/// The parts that [`supersede`] takes from a body.
 pub(super) struct Taken<B> {
-    /// What it has recorded.
+    /// The recorded frames.
     pub(super) frames: Frames,
-    /// What is left of it.
+    /// The rest of the body.
     pub(super) rest: Option<Pin<Box<B>>>,
     /// How many more bytes of data the recording may take.
     pub(super) room: usize,
 }
 
-/// Ends a body, whose replay takes over from it. `None`, and nothing happens, if the recording was
-/// let go.
+/// Ends a body, whose replay takes over from it. Returns `None`, and does nothing, if there is no
+/// recording.
 pub(super) fn supersede<B>(tape: &Mutex<Tape<B>>) -> Option<Taken<B>> {
     let mut tape = lock(tape);
     match &tape.frames {
-        // The body is taken over below, so that nobody sends the beginning of it twice.
+        // The body is taken over below, so that its beginning is not sent twice.
         Some(Frames::OfBody(rewind)) if !rewind.0.rewind() => return None,
         Some(_) => tape.seal(),
         None => return None,
@@ -95,7 +95,8 @@ pub(super) fn supersede<B>(tape: &Mutex<Tape<B>>) -> Option<Taken<B>> {
     Some(Taken { frames, rest, room })
 }
 
-/// A poisoned lock is the inner body's panic; the tape itself is whole between its statements.
+/// A poisoned lock means that the inner body panicked. The tape itself is consistent between its
+/// statements.
 pub(super) fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
     tape.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -118,9 +119,10 @@ where
         let polled = poll_bytes(body.as_mut(), cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.record(frame),
-            // A broken body cannot be sent again.
+            // A body that failed cannot be sent again.
             Poll::Ready(Some(Err(_))) => self.frames = None,
-            // The replay must not poll it past its end. One that can go back to its beginning is kept.
+            // The replay must not poll a body past its end. A body that can be sent from its
+            // beginning again is kept.
             Poll::Ready(None) => {
                 self.ended = true;
                 if !matches!(self.frames, Some(Frames::OfBody(_))) {
@@ -137,7 +139,7 @@ where
         polled
     }
 
-    /// The next of the frames that were recorded before.
+    /// Returns the next recorded frame.
     fn resent(&mut self) -> Option<Frame<Bytes>> {
         let (next, own) = (self.resend?, self.own()?);
         if let Some(data) = own.data.get(next) {
@@ -201,7 +203,7 @@ impl<B> Tape<B> {
         }
     }
 
-    /// Makes it possible to send the frames again.
+    /// Prepares the recorded frames for being sent again.
     pub(super) fn seal(&mut self) {
         if let Some(Frames::Own(own)) = &mut self.frames {
             own.data.seal();
@@ -218,14 +220,14 @@ impl<B: Body> Tape<B> {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        // Superseded: the error is still to come.
+        // A superseded body still has to return its error.
         let ended =
             self.ended || self.body.as_ref().map_or(!self.superseded, |body| body.is_end_stream());
         let trailers = || self.own().is_some_and(|own| own.trailers.is_some());
         ended && self.left_to_resend() == 0 && !(self.resend.is_some() && trailers())
     }
 
-    /// In bytes, which every recorded frame has.
+    /// In bytes; every recorded frame has some.
     fn left_to_resend(&self) -> u64 {
         let (Some(next), Some(own)) = (self.resend, self.own()) else { return 0 };
         own.data.sealed().skip(next).map(|data| data.len() as u64).sum()
@@ -236,7 +238,7 @@ pub(super) fn rest_hint<B: Body>(rest: Option<&Pin<Box<B>>>) -> SizeHint {
     rest.map_or(SizeHint::with_exact(0), |rest| rest.size_hint())
 }
 
-/// The hint of a body that sends so many `recorded` bytes first.
+/// The size hint of a body that sends this many `recorded` bytes first.
 pub(super) fn and_recorded(rest: SizeHint, recorded: u64) -> SizeHint {
     let mut hint = SizeHint::new();
     hint.set_lower(rest.lower().saturating_add(recorded));
@@ -246,7 +248,7 @@ pub(super) fn and_recorded(rest: SizeHint, recorded: u64) -> SizeHint {
     hint
 }
 
-/// The error of a body whose replay took over.
+/// The error of a body that a replay has taken over.
 #[derive(Clone, Copy, Debug)]
 pub struct Superseded(());
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{error::ConfigError, shown};
 
-/// The name under which Vertex AI serves the models that Google runs.
+/// The id of the endpoint at which Vertex AI serves the models that Google runs.
 pub(crate) const OPENAPI: &str = "openapi";
 
 /// The settings of an [`Upstream`]. Nothing is checked before [`build`](Self::build).
@@ -50,13 +50,13 @@ impl Default for UpstreamBuilder {
 }
 
 impl UpstreamBuilder {
-    /// The settings that the environment names. See [`Upstream::from_env`].
+    /// The settings in the environment. See [`Upstream::from_env`].
     pub fn from_env() -> Self {
-        // What is not Unicode becomes a replacement character, which `build` refuses.
+        // Each part that is not Unicode becomes a replacement character, which `build` refuses.
         Self::from_lookup(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
-    /// [`from_env`](Self::from_env) over any source of variables.
+    /// [`from_env`](Self::from_env) with any source of variables.
     pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: &[&str]| {
             names.iter().filter_map(|name| lookup(name)).find(|value| !value.is_empty())
@@ -91,59 +91,59 @@ impl UpstreamBuilder {
         self
     }
 
-    /// What answers there. Default: [`Endpoint::OpenApi`].
+    /// The endpoint at the location. Default: [`Endpoint::OpenApi`].
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = endpoint;
         self
     }
 
-    /// Default: [`ApiVersion::V1`].
+    /// The version of the API. Default: [`ApiVersion::V1`].
     pub fn api_version(mut self, version: ApiVersion) -> Self {
         self.api_version = version;
         self
     }
 
-    /// The domain of Google's services. Default: `googleapis.com`; another one only in a sovereign
-    /// or air-gapped cloud.
+    /// The domain of Google's services. Default: `googleapis.com`. Only sovereign and air-gapped
+    /// clouds have another one.
     pub fn universe_domain(mut self, domain: impl Into<String>) -> Self {
         self.universe_domain = domain.into();
         self
     }
 
-    /// Another scheme, host and port for the same paths, whatever the endpoint: Private Service
-    /// Connect for Google APIs (`https://aiplatform-NAME.p.googleapis.com`), mutual TLS
+    /// Another scheme, host and port for the same paths of any endpoint: Private Service Connect
+    /// for Google APIs (`https://aiplatform-NAME.p.googleapis.com`), mutual TLS
     /// (`https://us-central1-aiplatform.mtls.googleapis.com`), or an emulator.
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());
         self
     }
 
-    /// What OpenAI clients put before the path of a method; it is taken off. Default: `/v1`. A path
-    /// without it is taken too. Empty for none.
+    /// The prefix that OpenAI clients put before the path of a method; it is removed. Default:
+    /// `/v1`. A path without the prefix is accepted too. An empty text means no prefix.
     pub fn path_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.path_prefix = prefix.into();
         self
     }
 
-    /// Whether a path that the endpoint is not known to have is appended to the base all the same,
-    /// if it cannot leave it. Default: no, because Vertex AI would answer with a page of HTML.
+    /// Whether a path that the endpoint is not known to have is appended to the base too, if it
+    /// cannot leave the base. Default: no, because Vertex AI would return a page of HTML.
     pub fn pass_through(mut self, pass_through: bool) -> Self {
         self.pass_through = pass_through;
         self
     }
 
-    /// A header of requests that travels to Vertex AI besides [those that always
-    /// do](super#which-headers-travel), such as one that a container of yours looks at. May be called
-    /// for several. Not for `Host`, those of the connection, `x-goog-api-key` and those that make
-    /// another method of a request's.
+    /// Forwards a request header to Vertex AI besides [those that are always
+    /// forwarded](super#which-headers-travel), such as one that your container reads. Each call
+    /// adds a header. Refused are `Host`, the headers of the connection, `x-goog-api-key` and the
+    /// headers that override the method of a request.
     pub fn forward_header(mut self, name: impl Into<String>) -> Self {
         self.forward_headers.push(name.into());
         self
     }
 
-    /// A parameter of the query that travels besides `alt`; see [`rewrite`](super::rewrite). May be
-    /// called for several. Not for credentials, nor for those that make another method or another type
-    /// of a request's.
+    /// Forwards a query parameter besides `alt`; see [`rewrite`](super::rewrite). Each call adds a
+    /// parameter. Refused are credentials, and parameters that change the method or the type of a
+    /// request.
     pub fn forward_query(mut self, name: impl Into<String>) -> Self {
         self.forward_query.push(name.into());
         self
@@ -152,8 +152,8 @@ impl UpstreamBuilder {
     /// Checks every setting.
     ///
     /// # Errors
-    /// The first setting that is missing or cannot be used, with its value. A value that
-    /// could be a secret is left out of the text.
+    /// The first setting that is missing or cannot be used, with its value. The text does not
+    /// contain a value that could be a secret.
     pub fn build(self) -> Result<Upstream, ConfigError> {
         let project = self.project.as_deref().filter(|project| !project.is_empty());
         if let Some(project) = project
@@ -195,13 +195,13 @@ impl UpstreamBuilder {
                 }
             };
             if !is_endpoint_id(id) {
-                let advice = "give the id alone, such as 1234567890: letters, digits, hyphens and \
+                let advice = "set only the id, such as 1234567890: letters, digits, hyphens and \
                               underscores";
                 return Err(ConfigError::invalid("endpoint id", id, advice));
             }
             let version = self.api_version;
             let path = format!("/{version}/projects/{project}/locations/{location}/endpoints/{id}");
-            // The name makes the endpoint, at whatever host.
+            // The id alone decides which methods the endpoint has, at any host.
             (origin, path, if id == OPENAPI { Methods::OpenApi } else { Methods::Deployed })
         };
         let forward = self.forward()?;
@@ -247,7 +247,7 @@ impl UpstreamBuilder {
 }
 
 impl fmt::Debug for UpstreamBuilder {
-    /// Shows no value that could be a secret: nothing has been checked yet.
+    /// Shows no value that could be a secret, because no value has been checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = |texts: &[String]| {
             texts.iter().map(|text| shown::value(text).into_owned()).collect::<Vec<_>>()
@@ -283,7 +283,7 @@ impl Origin {
         Self { scheme, authority: parsed.authority }
     }
 
-    /// An origin and nothing else; a slash at its end is forgiven.
+    /// Parses an origin and nothing else; a slash at its end is accepted.
     fn parse(setting: &'static str, value: &str) -> Result<Self, ConfigError> {
         let parsed = host::parse(setting, value)?;
         if !parsed.rest.trim_end_matches('/').is_empty() {
@@ -304,12 +304,12 @@ fn dedicated(dns: &str) -> Result<Origin, ConfigError> {
         return refuse("a dedicated endpoint is reached by https only; leave the scheme out");
     }
     if parsed.has_port || !parsed.rest.trim_end_matches('/').is_empty() {
-        return refuse("give the host alone, as dedicatedEndpointDns shows it");
+        return refuse("set only the host, as in dedicatedEndpointDns");
     }
     Ok(Origin::new(parsed))
 }
 
-/// The origin of a base URL, and its path without a slash at the end.
+/// Returns the origin of a base URL, and its path without a slash at the end.
 fn base_url(url: &str) -> Result<(Origin, String), ConfigError> {
     if url.trim().is_empty() {
         return Err(ConfigError::missing(
@@ -329,7 +329,7 @@ fn base_url(url: &str) -> Result<(Origin, String), ConfigError> {
     Ok((Origin::new(parsed), path))
 }
 
-/// `example.com:project` is one too: a project of a domain.
+/// The project of a domain, `example.com:project`, is valid too.
 fn is_project(project: &str) -> bool {
     let first = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     project.bytes().next().is_some_and(first)

@@ -4,8 +4,8 @@ use crate::{error::ConfigError, shown};
 
 /// A Vertex AI location: a region such as `europe-west4`, a multi-region (`us`, `eu`), or `global`.
 ///
-/// Any name of the right form is taken, because Google adds regions; nothing else is, because the
-/// location becomes part of a host that is sent an access token.
+/// Any name of the right form is accepted, because Google adds regions. Other names are refused,
+/// because the location becomes part of a host to which an access token is sent.
 ///
 /// ```
 /// use tower_vertex::route::Location;
@@ -20,13 +20,13 @@ use crate::{error::ConfigError, shown};
 pub struct Location(Arc<str>);
 
 impl Location {
-    /// As it stands in a URL.
+    /// The location in the form that a URL has.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The host that every project shares at this location. `us` and `eu` have hosts of another
-    /// form, and `global` one without a prefix: the regional form does not work for them.
+    /// The host at this location that all projects share. `us` and `eu` have hosts of another form,
+    /// and `global` has one without a prefix: the regional form does not work for them.
     pub(super) fn shared_host(&self, universe_domain: &str) -> String {
         match self.as_str() {
             "global" => format!("aiplatform.{universe_domain}"),
@@ -76,7 +76,7 @@ impl AsRef<str> for Location {
     }
 }
 
-/// A map whose keys are locations can be asked by text: both have the same hash and order.
+/// Allows a lookup by text in a map whose keys are locations: both have the same hash and order.
 impl Borrow<str> for Location {
     fn borrow(&self) -> &str {
         self.as_str()
@@ -131,7 +131,7 @@ impl fmt::Display for Location {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ApiVersion {
-    /// `v1`, the default: it is the stable one.
+    /// `v1`, the default, because it is stable.
     #[default]
     V1,
     /// `v1beta1`.
@@ -139,7 +139,7 @@ pub enum ApiVersion {
 }
 
 impl ApiVersion {
-    /// As it stands in a URL.
+    /// The version in the form that a URL has.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V1 => "v1",
@@ -166,7 +166,7 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// What answers at a location. Checked when the [`Upstream`](super::Upstream) is built.
+/// The endpoint at a location. It is checked when the [`Upstream`](super::Upstream) is built.
 ///
 /// An `id` is the endpoint's id in Vertex AI, such as `1234567890` or `mg-endpoint-…`: letters,
 /// digits, hyphens and underscores.
@@ -179,7 +179,7 @@ pub enum Endpoint {
     /// The endpoint named `openapi`: Gemini and the other models that Google runs. The default.
     #[default]
     OpenApi,
-    /// A model that you deployed, at the host that every project shares.
+    /// A model that you deployed, at the host that all projects share.
     Deployed {
         /// The endpoint's id.
         id: String,
@@ -189,27 +189,28 @@ pub enum Endpoint {
         /// The endpoint's id.
         id: String,
         /// The endpoint's `dedicatedEndpointDns`. It cannot be derived from the other settings:
-        /// `gcloud ai endpoints describe` shows it. Always https.
+        /// `gcloud ai endpoints describe` shows it. The scheme is always https.
         dns: String,
     },
     /// A model that you deployed, behind Private Service Connect.
     Private {
         /// The endpoint's id.
         id: String,
-        /// `http://` or `https://`, an address or a host name, and a port if it needs one. Without
-        /// a scheme it is https. Over http the access token travels in clear text.
+        /// `http://` or `https://`, an address or a host name, and optionally a port. The default
+        /// scheme is https. Over http the access token travels in clear text.
         address: String,
     },
-    /// A complete base URL, to which `/chat/completions` and the rest are appended: a custom route
-    /// (`…/endpoints/ID/invoke/v1`), a proxy, or an emulator. Needs neither project nor location.
+    /// A complete base URL, to which `/chat/completions` and the other paths are appended: a custom
+    /// route (`…/endpoints/ID/invoke/v1`), a proxy, or an emulator. It needs neither a project nor
+    /// a location.
     BaseUrl {
-        /// `http` or `https`; without user name, query and fragment.
+        /// The URL, with `http` or `https`, and without user name, query and fragment.
         url: String,
     },
 }
 
 impl fmt::Debug for Endpoint {
-    /// Shows no value that could be a secret: the values may not have been checked yet.
+    /// Shows no value that could be a secret, because the values may not have been checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OpenApi => f.write_str("OpenApi"),

@@ -14,7 +14,7 @@ use crate::polled::AFTER_READY;
 
 /// The response of the inner service, or the error of a request that was not sent.
 ///
-/// The extensions of a response that is not a success say which [`Upstream`] gave it.
+/// The extensions of an unsuccessful response contain the [`Upstream`] that sent it.
 #[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<F> {
@@ -51,7 +51,7 @@ where
         let result = match kind.as_mut().project() {
             KindProj::Inner(future, upstream) => {
                 ready!(future.poll(cx)).map_err(Into::into).map(|mut response| {
-                    // An insertion allocates, which a success must not pay for.
+                    // An insertion allocates, which a success must not cost.
                     if !response.status().is_success() {
                         response.extensions_mut().insert(upstream.clone());
                     }

@@ -1,17 +1,17 @@
-//! Which headers of a request travel to Vertex AI: those on a list.
+//! The list of the request headers that are forwarded to Vertex AI.
 //!
-//! [`VertexRoute`](super::VertexRoute) applies it to each request. The functions are here for gateways
-//! that handle the requests of others.
+//! [`VertexRoute`](super::VertexRoute) applies it to each request. The functions are public for
+//! gateways that handle the requests of others.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// As many headers as usually stay.
+/// The number of headers that usually remain.
 const FEW: usize = 16;
 
-/// The names of headers that this program has set on a request, in its extensions. They travel,
-/// though no list has them, and no `Connection` header takes them away.
+/// The names of headers that this program has set on a request, in its extensions. These headers
+/// are forwarded even if they are on no list and a `Connection` header names them.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnHeaders(Arc<[HeaderName]>);
 
@@ -25,9 +25,9 @@ impl OwnHeaders {
     }
 }
 
-/// Whether a header with this lower-case name may travel without anybody's asking for it.
+/// Whether a header with this lower-case name is forwarded by default.
 ///
-/// By length first: almost every header of a request is told apart without comparing text.
+/// The length is checked first: it distinguishes almost all headers without a comparison of text.
 #[inline(always)]
 fn is_listed(name: &str) -> bool {
     let known = match name.len() {
@@ -35,7 +35,7 @@ fn is_listed(name: &str) -> bool {
         10 => name == "user-agent" || name == "tracestate",
         11 => name == "traceparent",
         12 => name == "content-type" || name == "x-request-id",
-        // A client's own is overwritten by `VertexAuth`.
+        // `VertexAuth` overwrites a client's own value.
         13 => name == "authorization",
         14 => name == "content-length",
         15 => name == "accept-encoding" || name == "idempotency-key",
@@ -48,14 +48,15 @@ fn is_listed(name: &str) -> bool {
     known || name.starts_with("x-vertex-ai-")
 }
 
-/// Whether a header is what an OpenAI SDK tells of the program that it is in. A program's own may
-/// travel, like its `User-Agent`: there are half a dozen of them, and to take them out of each request
-/// would cost more than all else that the layers do.
+/// Whether an OpenAI SDK describes its program with this header. The headers of this program's own
+/// SDK are forwarded, like its `User-Agent`. There are half a dozen of them, and removing them from
+/// each request would cost more than everything else that the layers do.
 fn is_of_an_sdk(name: &str) -> bool {
     name.starts_with("x-stainless-")
 }
 
-/// Whether a header with this lower-case name is about one connection alone (RFC 9110 §7.6.1).
+/// Whether a header with this lower-case name applies to a single connection only (RFC 9110
+/// §7.6.1).
 pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -73,39 +74,41 @@ pub fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether a header must not travel, whoever asks for it.
+/// Whether a header is never forwarded, even if a setting names it.
 pub(super) fn is_forbidden(name: &str) -> bool {
     is_hop_by_hop(name)
         || matches!(
             name,
-            // An inbound `Host` would be sent as it is by HTTP/1.1, and beside `:authority` by HTTP/2.
+            // HTTP/1.1 would send an inbound `Host` unchanged, and HTTP/2 would send it beside
+            // `:authority`.
             "host"
-            // A key beside a valid access token gives 401.
+            // A key beside a valid access token causes a 401.
             | "x-goog-api-key"
-            // The request would be another one than the one that was let through.
+            // The request would become another one than the one that was admitted.
             | "x-http-method"
             | "x-http-method-override"
             | "x-method-override"
         )
 }
 
-/// Removes what must not travel of a request of this program: all but what is on the list, what its SDK
-/// tells of it, and what is in `more` or set by the layers.
+/// Removes the headers of a request of this program that are not forwarded: all but those on the
+/// list, those in which its SDK describes it, those in `more` and those that the layers set.
 pub(super) fn strip(headers: &mut HeaderMap, more: &[HeaderName], own: Option<&OwnHeaders>) {
     strip_unless::<true>(headers, more, own);
 }
 
-/// Removes from a client's request all headers that must not travel to Vertex AI: all but those on the
-/// list, and those in `more`. Of these, hop-by-hop headers, `Host`, `x-goog-api-key` and the headers
-/// that override the method never stay.
+/// Removes the headers of a client's request that must not reach Vertex AI: all but those on the
+/// list and those in `more`. Hop-by-hop headers, `Host`, `x-goog-api-key` and the headers that
+/// override the method are always removed.
 pub fn strip_client_headers(headers: &mut HeaderMap, more: &[HeaderName]) {
     strip_unless::<false>(headers, more, None);
 }
 
-/// Whether a header may travel of itself, where those of an SDK may or may not.
+/// Whether a header is forwarded by default, with or without the headers in which an SDK describes
+/// itself.
 ///
-/// Inlined by force: by callgrind, [`strip`] takes 271 instructions for ten headers, and 448 with a call for
-/// each.
+/// It is always inlined: by callgrind, [`strip`] takes 271 instructions for ten headers, and 448 with
+/// a call for each.
 #[inline(always)]
 fn may_travel<const OF_AN_SDK: bool>(name: &str) -> bool {
     OF_AN_SDK && is_of_an_sdk(name) || is_listed(name)
@@ -144,7 +147,7 @@ fn strip_found<const OF_AN_SDK: bool>(
     }
     retain(headers, |name| {
         if may_travel::<OF_AN_SDK>(name) {
-            // RFC 9112 §6.3: beside a Transfer-Encoding, a Content-Length says nothing.
+            // RFC 9112 §6.3: a Transfer-Encoding overrides a Content-Length.
             !(is_chunked && name == "content-length")
         } else {
             !is_forbidden(name) && (is_own(name) || more.iter().any(|more| more.as_str() == name))
@@ -152,10 +155,10 @@ fn strip_found<const OF_AN_SDK: bool>(
     });
 }
 
-/// Keeps the headers whose names `keep` wants, each with all its values. Allocates nothing, unless very
-/// many stay.
+/// Keeps the headers whose names `keep` accepts, each with all its values. It allocates only if
+/// very many headers remain.
 ///
-/// All are taken out and some put back: each that is removed by its name costs more than that.
+/// All headers are drained and some put back, because removing each one by its name costs more.
 pub fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
     if headers.keys().all(|name| keep(name.as_str())) {
         return;
@@ -185,7 +188,7 @@ fn put_back(
     let mut kept = kept.peekable();
     while let Some((name, value)) = kept.next() {
         let Some(name) = name else { continue };
-        // There is room for it: it was there before.
+        // There is room for the header, because the map contained it before.
         let Ok(header::Entry::Vacant(entry)) = headers.try_entry(name) else { continue };
         let Ok(mut entry) = entry.try_insert_entry(value) else { continue };
         while let Some((_, value)) = kept.next_if(|(name, _)| name.is_none()) {
@@ -194,10 +197,10 @@ fn put_back(
     }
 }
 
-/// Removes every header that a `Connection` header names, but for that header itself and those that
-/// must `stay`.
+/// Removes every header that a `Connection` header names, except for `Connection` itself and those
+/// that must `stay`.
 ///
-/// Most clients send `keep-alive` or `close` there and nothing else, which allocates nothing.
+/// Most clients send only `keep-alive` or `close` in it, which costs no allocation.
 pub fn remove_named_by_connection(headers: &mut HeaderMap, stay: impl Fn(&str) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -208,7 +211,7 @@ pub fn remove_named_by_connection(headers: &mut HeaderMap, stay: impl Fn(&str) -
             !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close")
         })
         .filter_map(|name| HeaderName::from_bytes(name).ok())
-        // Itself is removed by the caller, which still needs it here to be found.
+        // The caller removes `Connection` itself, because it still has to find the header here.
         .filter(|name| name != header::CONNECTION && !stay(name.as_str()))
         .collect();
     for name in named {
@@ -229,7 +232,7 @@ mod tests {
         headers
     }
 
-    /// The names that are there, each of which must have kept both values.
+    /// The names of the headers, each of which must have kept both values.
     fn names(headers: &HeaderMap) -> Vec<&str> {
         let both = |name: &&str| headers.get_all(*name).iter().eq(["one", "two"]);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_on_no_list_stays_here() {
+    fn a_header_that_is_on_no_list_is_not_forwarded() {
         let mut sent = headers(&[
             "cookie",
             "accept",
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_travel_stays_here_whoever_asks_for_it() {
+    fn a_forbidden_header_is_not_forwarded_even_if_it_is_listed() {
         let forbidden = ["host", "te", "upgrade", "x-goog-api-key", "x-http-method-override"];
         let asked = forbidden.map(HeaderName::from_static);
         let mut sent = headers(&forbidden);

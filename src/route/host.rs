@@ -1,11 +1,11 @@
-//! Hosts and origins out of settings: nothing reaches an authority unchecked.
+//! Parses the hosts and origins of settings, so that only checked text becomes an authority.
 
 use std::net::Ipv6Addr;
 
 use crate::error::ConfigError;
 
-/// `host` is a DNS name or an IPv4 address, in lower case. An underscore is let through, as the
-/// names of containers have them.
+/// Whether `host` is a DNS name or an IPv4 address, in lower case. Underscores are allowed, because
+/// the names of containers have them.
 pub(super) fn is_host_name(host: &str) -> bool {
     host.len() <= 253
         && host.split('.').all(|label| {
@@ -16,17 +16,17 @@ pub(super) fn is_host_name(host: &str) -> bool {
         })
 }
 
-/// A setting that names an origin, taken apart: `https://host[:port]` and what follows.
+/// The parts of a setting that names an origin: `https://host[:port]`, and the text after it.
 pub(super) struct Parsed<'a> {
     pub(super) https: bool,
     /// `host[:port]`, in lower case.
     pub(super) authority: String,
     pub(super) has_port: bool,
-    /// From the first slash on; empty when there is none.
+    /// The text from the first slash on; empty if there is none.
     pub(super) rest: &'a str,
 }
 
-/// Takes an `http` or `https` URL apart. Without a scheme it is https, as everything at Google.
+/// Parses an `http` or `https` URL. The default scheme is https, as everywhere at Google.
 pub(super) fn parse<'a>(setting: &'static str, value: &'a str) -> Result<Parsed<'a>, ConfigError> {
     let refuse = |advice| Err(ConfigError::invalid(setting, value, advice));
     let text = value.trim();
@@ -62,7 +62,7 @@ pub(super) fn parse<'a>(setting: &'static str, value: &'a str) -> Result<Parsed<
             "give a host name or an IP address, such as https://10.0.0.7 or https://host:8443",
         );
     }
-    // `u16::from_str` takes a plus sign.
+    // `u16::from_str` accepts a plus sign.
     let port_is_good = |port: &str| {
         port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_taken_apart() {
+    fn an_origin_is_split_into_its_parts() {
         for (value, https, authority, rest) in [
             ("https://Host.Example", true, "host.example", ""),
             ("HTTP://10.0.0.7:8080/", false, "10.0.0.7:8080", "/"),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_origin_is_refused() {
+    fn a_text_that_is_not_an_origin_is_refused() {
         for value in [
             "",
             " ",

@@ -13,21 +13,21 @@ pub struct VertexRouteLayer {
 }
 
 impl VertexRouteLayer {
-    /// Routes to `upstream`, or to the [`Upstream`] in the extensions of a request that has one.
+    /// Routes to `upstream`, or to the [`Upstream`] in the extensions of a request, if it has one.
     pub fn new(upstream: Upstream) -> Self {
         Self { upstream: Some(upstream) }
     }
 
-    /// Routes to the upstream that the environment names. See [`Upstream::from_env`].
+    /// Routes to the upstream that is configured in the environment. See [`Upstream::from_env`].
     ///
     /// # Errors
-    /// When a variable is missing or cannot be used.
+    /// [`ConfigError`] if a variable is missing or cannot be used.
     pub fn from_env() -> Result<Self, ConfigError> {
         Upstream::from_env().map(Self::new)
     }
 
-    /// Routes only requests that carry an [`Upstream`] in their extensions; any other fails with
-    /// [`Error::Config`](crate::Error::Config).
+    /// Routes only requests that have an [`Upstream`] in their extensions. Any other request fails
+    /// with [`Error::Config`](crate::Error::Config).
     pub fn without_default() -> Self {
         Self { upstream: None }
     }

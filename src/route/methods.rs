@@ -1,10 +1,10 @@
-//! The paths that an endpoint has, and what clients may do with each.
+//! The paths that an endpoint has, and the methods that clients may use on each.
 
-/// What can be done with a route of a container. TRACE would show the token to the client (RFC 9110
-/// §9.3.8), CONNECT would be another way, and OPTIONS is a browser's question to whom it asks.
+/// The methods that a container's route allows. TRACE would show the token to the client (RFC 9110
+/// §9.3.8), CONNECT would open a tunnel, and OPTIONS is the preflight request of a browser.
 pub(super) const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
-/// What an endpoint has.
+/// The set of paths that an endpoint has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Methods {
     OpenApi,
@@ -13,7 +13,7 @@ pub(super) enum Methods {
 }
 
 impl Methods {
-    /// The paths without a variable part. [`fixed`] knows their order.
+    /// The paths without a variable part. [`fixed`] relies on their order.
     pub(super) const FIXED: [&str; 4] =
         ["/chat/completions", "/completions", "/embeddings", "/responses"];
 
@@ -29,7 +29,8 @@ impl Methods {
         }
     }
 
-    /// What clients may do with `sub`, as `Allow` says it; `None` if no endpoint has such a path.
+    /// The methods that clients may use on `sub`, in the form of `Allow`; `None` if no endpoint has
+    /// such a path.
     pub(super) fn allowed(sub: &str) -> Option<&'static str> {
         if fixed(sub).is_some() {
             Some("POST")
@@ -56,7 +57,7 @@ impl Methods {
     }
 }
 
-/// The position in [`Methods::FIXED`].
+/// Returns the position of a path in [`Methods::FIXED`].
 #[inline]
 pub(super) fn fixed(sub: &str) -> Option<usize> {
     match sub {

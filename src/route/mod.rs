@@ -1,14 +1,15 @@
-//! OpenAI path → Vertex AI URL.
+//! Rewrites the path of an OpenAI request to the URL of Vertex AI.
 //!
-//! [`VertexRouteLayer`] takes a request as an OpenAI client sends it (`/v1/chat/completions`, at
-//! whatever host) and gives it the host, the path and the version that Vertex AI expects. Of its
-//! headers and its query it lets through what is on a list, and it refuses a method that the path has
-//! not. It never reads or changes the body, and it never adds a credential: that is the next layer's
-//! work, which sees the final host and can decide whether to trust it.
+//! [`VertexRouteLayer`] takes a request of an OpenAI client (`/v1/chat/completions`, at any host)
+//! and sets the host, the path and the version that Vertex AI expects. It forwards only the headers
+//! and the query parameters that are on a list, and refuses a method that the path does not have.
+//! It never reads or changes the body, and never adds a credential. That is the task of the next
+//! layer, which sees the final host and can decide whether to trust it.
 //!
-//! An [`Upstream`] says where to: a project, a [`Location`] and an [`Endpoint`], validated when it
-//! is built, so that no setting can turn into another host or another path. One in the extensions
-//! of a request wins over the layer's. [`rewrite`] is the whole rule as a pure function.
+//! An [`Upstream`] is the destination: a project, a [`Location`] and an [`Endpoint`]. They are
+//! validated when it is built, so that no setting can turn into another host or another path. An
+//! upstream in the extensions of a request takes precedence over that of the layer. [`rewrite`] is
+//! the whole rule as a pure function.
 //!
 //! | endpoint | paths |
 //! |---|---|
@@ -16,26 +17,27 @@
 //! | [`Deployed`](Endpoint::Deployed), [`Dedicated`](Endpoint::Dedicated), [`Private`](Endpoint::Private) | `/chat/completions`, `/responses/{id}`, `/invoke/{route}` |
 //! | [`BaseUrl`](Endpoint::BaseUrl) | all of these |
 //!
-//! `/responses/{id}` takes GET and DELETE, `/invoke/{route}` GET, HEAD, POST, PUT, PATCH and DELETE, the
-//! others POST. Any other method is
+//! `/responses/{id}` accepts GET, HEAD and DELETE, `/invoke/{route}` accepts GET, HEAD, POST, PUT,
+//! PATCH and DELETE, and the others accept POST. Any other method is
 //! [`RouteError::MethodNotAllowed`](crate::error::RouteError::MethodNotAllowed), 405.
 //!
 //! # Which headers travel
 //!
-//! - what describes the body: `content-type`, `content-length`, `content-encoding`; and the answer that is
-//!   wanted: `accept`, `accept-encoding`;
+//! - headers that describe the body: `content-type`, `content-length`, `content-encoding`; and
+//!   those about the response: `accept`, `accept-encoding`;
 //! - `authorization`, which [`VertexAuth`](crate::auth::VertexAuth) overwrites;
-//! - who asks, in general: `user-agent`, `x-goog-api-client`, and what the SDKs of OpenAI tell of their
-//!   program, `x-stainless-…`, which the sidecar takes out; and which request it is: `idempotency-key`,
-//!   `x-request-id`, `traceparent`, `tracestate`;
-//! - what is for Vertex AI: `x-vertex-ai-…`, `x-server-timeout`, `x-goog-request-params`,
+//! - headers that describe the client in general: `user-agent`, `x-goog-api-client`, and
+//!   `x-stainless-…`, in which the SDKs of OpenAI describe their program and which the sidecar
+//!   removes; and those that identify the request: `idempotency-key`, `x-request-id`,
+//!   `traceparent`, `tracestate`;
+//! - headers for Vertex AI: `x-vertex-ai-…`, `x-server-timeout`, `x-goog-request-params`,
 //!   `x-goog-user-project`;
-//! - what an entry of a [`ModelTable`](crate::model::ModelTable) sets, and what
+//! - headers that an entry of a [`ModelTable`](crate::model::ModelTable) sets, and those that
 //!   [`forward_header`](UpstreamBuilder::forward_header) names.
 //!
-//! All others stay here: cookies, addresses and credentials of clients, whatever they are called; other
-//! system parameters of Google's, which choose who pays, or another method; and what only OpenAI
-//! understands.
+//! All other headers are removed: cookies, addresses and credentials of clients, under any name;
+//! the other system parameters of Google's APIs, which select the billed project or another method;
+//! and headers that only OpenAI understands.
 //!
 //! # Example
 //! ```
@@ -45,7 +47,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! // Any HTTP service of Tower goes here; this one answers with the URL that it was asked for.
+//! // Any HTTP service of Tower goes here; this one returns the URL of the request.
 //! let client = service_fn(|request: Request<String>| async move {
 //!     Ok::<_, BoxError>(Response::new(request.uri().to_string()))
 //! });

@@ -1,9 +1,9 @@
-//! Paths that a server cannot read as others.
+//! Checks that no server can read a path as another one.
 
 pub(super) const EMPTY_SEGMENT: &str =
     "has an empty segment: does the client's base URL end with a slash?";
 
-/// Refuses a path that a server, or a proxy on the way, could read as another path.
+/// Refuses a path that a server, or a proxy in between, could read as another path.
 pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
     let path = path.strip_prefix('/').ok_or("does not start with a slash")?;
     path.split('/').try_for_each(check_segment)
@@ -11,7 +11,7 @@ pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
 
 fn check_segment(segment: &str) -> Result<(), &'static str> {
     let mut rest = segment.as_bytes();
-    // The segment as far as its parameters: some servers read `..;x` as `..`.
+    // Counts the segment up to its parameters: some servers read `..;x` as `..`.
     let (mut length, mut dots, mut in_name) = (0, 0, true);
     while let [byte, after @ ..] = rest {
         rest = after;
@@ -23,7 +23,7 @@ fn check_segment(segment: &str) -> Result<(), &'static str> {
                 rest = after;
                 match hex(*high, *low).ok_or("has a broken percent escape")? {
                     b'/' => return Err("has an encoded slash"),
-                    // Decoded twice, it could be any of the others.
+                    // After a second decoding, this could become any of the others.
                     b'%' => return Err("has an encoded percent sign"),
                     byte => byte,
                 }

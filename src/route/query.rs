@@ -1,25 +1,27 @@
-//! Which pairs of a query travel.
+//! The pairs of a query that are forwarded.
 
 use std::borrow::Cow;
 
 use super::path::hex;
 
-/// The query parameters that travel by default. The list is short because most of Google's own are
-/// [`SYSTEM`] parameters; `alt` says in which form a stream comes.
+/// The query parameters that are forwarded by default. The list is short because most of Google's
+/// own are [`SYSTEM`] parameters. `alt` selects the form of a stream.
 const LISTED: [&str; 1] = ["alt"];
 
-/// OpenAI's parameters of [`GET /responses/{id}`], in each form in which its SDKs write a list. Its other
-/// calls have none.
+/// OpenAI's parameters of [`GET /responses/{id}`], in each form in which its SDKs write a list. Its
+/// other calls have no parameters.
 ///
 /// [`GET /responses/{id}`]: https://platform.openai.com/docs/api-reference/responses/get
 pub(super) const OF_RESPONSES: [&str; 6] =
     ["include", "include[]", "include%5B%5D", "include_obfuscation", "starting_after", "stream"];
 
-/// Query parameters of Google's that are credentials: a key beside a valid access token gives 401.
+/// Query parameters of Google's that are credentials: a key beside a valid access token causes a
+/// 401.
 const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
 
-/// Google's other [system parameters], which all of its APIs have, by the names without a `$`. They
-/// choose who pays, or make another answer, or another request, of it. New ones begin with a `$`.
+/// Google's other [system parameters], which all of its APIs have, by their names without a `$`.
+/// They select the billed project, or change the response or the request. New ones begin with a
+/// `$`.
 ///
 /// [system parameters]: https://cloud.google.com/apis/docs/system-parameters
 const SYSTEM: [&str; 12] = [
@@ -37,12 +39,13 @@ const SYSTEM: [&str; 12] = [
     "userproject",
 ];
 
-/// Of `query` the pairs that [`LISTED`], `own` and `more` name; `None` if there are none.
+/// Returns the pairs of `query` whose names are in [`LISTED`], `own` or `more`; `None` if there are
+/// none.
 pub(super) fn listed<'a>(query: &'a str, own: &[&str], more: &[String]) -> Option<Cow<'a, str>> {
     only(query, |pair| {
         let name = name(pair);
-        // Names are compared as they are written: a client that means one spells it so. A server may see
-        // two pairs where there is a semicolon.
+        // Names are compared without decoding: a client that needs a parameter sends its plain
+        // name. A server may read a pair with a semicolon as two.
         !pair.contains(';')
             && (LISTED.contains(&name)
                 || own.contains(&name)
@@ -50,7 +53,7 @@ pub(super) fn listed<'a>(query: &'a str, own: &[&str], more: &[String]) -> Optio
     })
 }
 
-/// Of `query` the pairs that are not for Google's front end; `None` if there are none.
+/// Returns the pairs of `query` that are not for Google's front end; `None` if there are none.
 pub(super) fn not_of_google<'a>(query: &'a str, more: &[String]) -> Option<Cow<'a, str>> {
     only(query, |pair| {
         let wanted = |pair: &str| !pair.contains(';') && more.iter().any(|more| more == name(pair));
@@ -58,7 +61,7 @@ pub(super) fn not_of_google<'a>(query: &'a str, more: &[String]) -> Option<Cow<'
     })
 }
 
-/// The pairs of `query` that `goes` lets through.
+/// Returns the pairs of `query` that `goes` accepts.
 fn only<'a>(query: &'a str, goes: impl Fn(&str) -> bool) -> Option<Cow<'a, str>> {
     let kept = if query.split('&').all(&goes) {
         Cow::Borrowed(query)
@@ -73,8 +76,8 @@ fn name(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// Whether some server could take `name` for that of a system parameter, or for several of which one
-/// is.
+/// Whether a server could read `name` as that of a system parameter, or as several names one of
+/// which is.
 fn is_of_google(name: &str) -> bool {
     let decoded = fully_decoded(name);
     decoded.split(|byte| matches!(byte, b'&' | b';' | b'=')).any(|name| {
@@ -87,8 +90,8 @@ fn is_of_google(name: &str) -> bool {
     })
 }
 
-/// `text` decoded until nothing changes, as the most lenient of servers would. One pass: each escape is
-/// decoded when its last byte has come, and what it gives may be the end of the next one.
+/// Decodes `text` until nothing changes, like the most lenient of servers. One pass is enough: each
+/// escape is decoded at its last byte, and the result may be the end of the next escape.
 pub(super) fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
     if !text.contains('%') {
         return Cow::Borrowed(text.as_bytes());
@@ -106,7 +109,7 @@ pub(super) fn fully_decoded(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(decoded)
 }
 
-/// Whether the setting `name` can be a query parameter that travels.
+/// Whether `name`, from a setting, can be a query parameter to forward.
 pub(super) fn may_be_forwarded(name: &str) -> bool {
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');

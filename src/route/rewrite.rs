@@ -18,35 +18,35 @@ const LONGEST: usize = (u16::MAX - 1) as usize;
 /// The longest path that an error carries, in bytes.
 const LONGEST_SHOWN: usize = 200;
 
-/// The URI at `upstream` for the `uri` of a request by an OpenAI client.
+/// Returns the URI at `upstream` for the `uri` of an OpenAI client's request.
 ///
-/// Scheme, host and port of `uri` are ignored: OpenAI clients send `https://api.openai.com`. Its
-/// path may have the upstream's path prefix or not, a slash at its end or not, and it may be the full
-/// path of the upstream's endpoint, `/v1/projects/P/locations/L/endpoints/E/chat/completions`, by `v1`
-/// or `v1beta1`; the version that is asked for is the upstream's.
+/// Scheme, host and port of `uri` are ignored: OpenAI clients send `https://api.openai.com`. The
+/// path may have the upstream's path prefix, and a slash at its end. It may also be the full path
+/// of the upstream's endpoint, `/v1/projects/P/locations/L/endpoints/E/chat/completions`, with `v1`
+/// or `v1beta1`. The version of the result is always the upstream's.
 ///
-/// Of its query travels the parameter `alt`, what OpenAI's API has for a stored response (`include`,
-/// `stream`, `starting_after`, `include_obfuscation`), and what
-/// [`forward_query`](super::UpstreamBuilder::forward_query) names; the others are dropped, because
-/// Google's APIs take [system parameters] there: credentials, who pays, another method. To the routes
-/// of a container (`/invoke/{route}`) all travels but system parameters, however they are spelled.
-/// What travels is kept byte for byte.
+/// These parameters of the query are forwarded: `alt`, OpenAI's parameters of a stored response
+/// (`include`, `stream`, `starting_after`, `include_obfuscation`), and those that
+/// [`forward_query`](super::UpstreamBuilder::forward_query) names. The others are dropped, because
+/// Google's APIs accept [system parameters] there, which are credentials, or select the billed
+/// project or another method. The routes of a container (`/invoke/{route}`) get all parameters but
+/// system parameters in any spelling. Forwarded parameters are kept byte for byte.
 ///
-/// Segments are compared, and compared as they are: `/v1chat/completions` and
-/// `/v1/chat/%63ompletions` are not `/v1/chat/completions`. Paths without a variable part cost
-/// no allocation, those with one, and a query that travels, cost one.
+/// Whole segments are compared, without decoding: `/v1chat/completions` and
+/// `/v1/chat/%63ompletions` are not `/v1/chat/completions`. Paths without a variable part cost no
+/// allocation. A path with a variable part, and a query that is forwarded, cost one.
 ///
-/// Methods are not looked at here: [`VertexRoute`](super::VertexRoute) does that.
+/// This function does not check the method; [`VertexRoute`](super::VertexRoute) does.
 ///
 /// # Errors
-/// - [`RouteError::InvalidPath`] for a path that a server might read as another one: with empty
-///   segments, dot segments, encoded slashes, backslashes, control characters, characters beyond
-///   ASCII, encoded percent signs or broken percent escapes; and for `*` and `host:port`, which are
-///   not paths.
-/// - [`RouteError::UnsupportedPath`] for a path that the endpoint does not have, unless the upstream
-///   passes such paths through.
+/// - [`RouteError::InvalidPath`] for a path that a server might read as another one. Such a path
+///   has empty segments, dot segments, encoded slashes, backslashes, control characters, characters
+///   beyond ASCII, encoded percent signs or broken percent escapes. The forms `*` and `host:port`
+///   are not paths, and are refused too.
+/// - [`RouteError::UnsupportedPath`] for a path that the endpoint does not have, unless the
+///   upstream forwards such paths.
 /// - [`RouteError::OtherResource`] for the full path of another endpoint.
-/// - [`RouteError::TooLong`] when the result would not fit into a URI.
+/// - [`RouteError::TooLong`] if the result would not fit into a URI.
 ///
 /// [system parameters]: https://cloud.google.com/apis/docs/system-parameters
 ///
@@ -70,7 +70,7 @@ pub fn rewrite(upstream: &Upstream, uri: &Uri) -> Result<Uri, RouteError> {
     resolve(upstream, None, uri)
 }
 
-/// [`rewrite`] for a request with this `method`, if that is one that the path has.
+/// [`rewrite`] for a request with this `method`, if the path allows it.
 pub(super) fn resolve(
     upstream: &Upstream,
     method: Option<&Method>,
@@ -108,8 +108,8 @@ pub(super) fn resolve(
     join(upstream, sub, query.as_deref())
 }
 
-/// What [`rewrite`] makes of almost all requests: a path without a variable part and without a
-/// query. It is there already, and moving a URI about costs more than to find it.
+/// Returns the URI for almost all requests of [`rewrite`]: those with a path without a variable
+/// part and without a query. The URI exists already, and moving it would cost more than finding it.
 pub(super) fn known<'a>(upstream: &'a Upstream, uri: &Uri) -> Option<&'a Uri> {
     let path_and_query = uri.path_and_query()?;
     if path_and_query.query().is_some() {
@@ -118,14 +118,14 @@ pub(super) fn known<'a>(upstream: &'a Upstream, uri: &Uri) -> Option<&'a Uri> {
     upstream.fixed(fixed(without_prefix(path_and_query.path(), upstream.prefix()))?)
 }
 
-/// Checks the `path` and the `method` of a request before its upstream is known: for gateways that
+/// Checks the `path` and the `method` of a request before its upstream is known, for gateways that
 /// refuse a request before they read its body. `prefix` is the prefix that clients may put before a
 /// path, such as `/v1`.
 ///
 /// # Errors
 ///
-/// [`RouteError::InvalidPath`], and then [`RouteError::MethodNotAllowed`] if no endpoint has the path
-/// with this method.
+/// [`RouteError::InvalidPath`], and then [`RouteError::MethodNotAllowed`] if no endpoint allows
+/// this method on the path.
 pub fn check_method_for_path(method: &Method, path: &str, prefix: &str) -> Result<(), RouteError> {
     let sub = without_prefix(path, prefix);
     if fixed(sub).is_none() {
@@ -146,9 +146,9 @@ pub(super) fn check_method(
     Err(RouteError::MethodNotAllowed { method: clip(method.as_str()), allowed })
 }
 
-/// The beginning of a text of ASCII.
+/// Returns the beginning of an ASCII text.
 fn clip(text: &str) -> String {
-    // It can be cut anywhere; `get` cannot panic if it were not ASCII.
+    // ASCII can be split at any byte. If the text were not ASCII, `get` still would not panic.
     text.get(..LONGEST_SHOWN).unwrap_or(text).to_owned()
 }
 
@@ -156,8 +156,8 @@ fn invalid(reason: &'static str) -> RouteError {
     RouteError::InvalidPath { reason }
 }
 
-/// The part of `path` that [`rewrite`] appends to the base of `upstream`, without a slash at its end,
-/// which some clients append. The endpoint need not have it.
+/// Returns the part of `path` that [`rewrite`] appends to the base of `upstream`, without the slash
+/// that some clients append. The endpoint need not have such a path.
 ///
 /// # Errors
 ///
@@ -182,7 +182,7 @@ pub fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str, Route
     match sub.strip_suffix('/').filter(|sub| !sub.is_empty()) {
         None => Ok(sub),
         Some(short) if fixed(short).is_some() || short.starts_with("/responses/") => Ok(short),
-        // To a container the slash may mean something.
+        // The slash may have a meaning for a container.
         Some(short) if short.starts_with("/invoke/") || upstream.pass_through() => {
             Err(invalid(EMPTY_SEGMENT))
         }
@@ -190,8 +190,8 @@ pub fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str, Route
     }
 }
 
-/// Refuses a path that could be read as another one, but for a slash at its end. Of the whole path, so
-/// that nothing hides in front of a prefix.
+/// Refuses a path that could be read as another one; a slash at its end is allowed. The whole path
+/// is checked, so that nothing hides before the prefix.
 fn check_whole(path: &str) -> Result<(), RouteError> {
     match path.strip_suffix('/') {
         Some("") => Ok(()),
@@ -199,21 +199,22 @@ fn check_whole(path: &str) -> Result<(), RouteError> {
     }
 }
 
-/// The part of `path` from `/projects/…` on, if the client names the resource itself. `sub` is the same
-/// path [without the prefix](without_prefix).
+/// Returns the part of `path` from `/projects/…` on, if the client names the resource itself. `sub`
+/// is the same path [without the prefix](without_prefix).
 pub fn resource_of<'a>(path: &'a str, sub: &'a str) -> Option<&'a str> {
     const START: &str = "/projects/";
     let versions = ["/v1", "/v1beta1"].into_iter().filter_map(|version| path.strip_prefix(version));
     [sub].into_iter().chain(versions).find(|path| path.starts_with(START))
 }
 
-/// `/projects/P/locations/L/endpoints/E`, or as much of it as there is.
+/// Returns `/projects/P/locations/L/endpoints/E`, or its beginning if `resource` is shorter.
 fn endpoint_of(resource: &str) -> &str {
     let end = resource.match_indices('/').nth(6).map_or(resource.len(), |(end, _)| end);
     resource.get(1..end).unwrap_or(resource)
 }
 
-/// `path` without `prefix`, if the prefix ends where a segment of the path ends; otherwise `path`.
+/// Returns `path` without `prefix`, if the prefix ends at the end of a segment of the path;
+/// otherwise `path`.
 pub fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
     match path.strip_prefix(prefix) {
         Some(sub) if sub.is_empty() || sub.starts_with('/') => sub,
@@ -221,7 +222,7 @@ pub fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
     }
 }
 
-/// The URI with `sub` and `query` behind the base.
+/// Builds the URI with `sub` and `query` after the base.
 fn join(upstream: &Upstream, sub: &str, query: Option<&str>) -> Result<Uri, RouteError> {
     let base = upstream.base_path();
     let length = base.len() + sub.len() + query.map_or(0, |query| 1 + query.len());
@@ -235,7 +236,7 @@ fn join(upstream: &Upstream, sub: &str, query: Option<&str>) -> Result<Uri, Rout
         text.push('?');
         text.push_str(query);
     }
-    // All of it came out of checked settings and a parsed URI, so neither step fails.
+    // All parts come from checked settings and a parsed URI, so neither step fails.
     let refused = || invalid("and query do not make a URI");
     let mut parts = Parts::default();
     parts.scheme = upstream.uri().scheme().cloned();

@@ -59,13 +59,13 @@ where
     }
 }
 
-/// Everything that this layer does to a request. Gives back where it goes.
+/// Applies all changes of this layer to a request, and returns its upstream.
 fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upstream, Error> {
-    // The extension stays where it is: layers further in may want to know the upstream too.
+    // The extension is kept, because inner layers may need the upstream too.
     let Some(upstream) = request.extensions().get::<Upstream>().or(default) else {
         return Err(Error::from(ConfigError::missing(
             "upstream",
-            "put an Upstream into the request's extensions, or give one to the layer",
+            "put an Upstream into the request's extensions, or pass one to the layer",
         )));
     };
     let upstream = upstream.clone();
@@ -73,10 +73,10 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upst
         Some(known) if *request.method() == Method::POST => known.clone(),
         _ => resolve(&upstream, Some(request.method()), request.uri())?,
     };
-    // Clients take HTTP/2 here as a demand and refuse a connection that negotiated HTTP/1.1; with
-    // HTTP/1.1 they use whatever was negotiated.
+    // Clients take HTTP/2 here as a requirement and refuse a connection that negotiated HTTP/1.1.
+    // With HTTP/1.1 they use the negotiated version.
     *request.version_mut() = Version::HTTP_11;
-    // What a model's entry has set travels in any case.
+    // Headers that the entry of a model has set are always forwarded.
     let own = request.extensions().get::<OwnHeaders>().cloned();
     headers::strip(request.headers_mut(), upstream.forward().headers(), own.as_ref());
     Ok(upstream)

@@ -9,9 +9,9 @@ use http::{HeaderName, Uri, uri::Scheme};
 use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, methods::Methods};
 use crate::error::ConfigError;
 
-/// Where requests go: a project, a location and an endpoint, checked and ready for use.
+/// The destination of requests: a project, a location and an endpoint, checked and ready for use.
 ///
-/// Cheap to clone. Put one into the extensions of a request to override the layer's for it.
+/// It is cheap to clone. An upstream in the extensions of a request overrides that of the layer.
 ///
 /// ```
 /// use tower_vertex::route::{Endpoint, Upstream};
@@ -37,9 +37,9 @@ pub struct Upstream {
     inner: Arc<Inner>,
 }
 
-/// What [`UpstreamBuilder::build`] has checked.
+/// The results of the checks in [`UpstreamBuilder::build`].
 pub(super) struct Checked {
-    /// What it was made from.
+    /// The settings that were checked.
     pub(super) settings: UpstreamBuilder,
     pub(super) location: Option<Location>,
     pub(super) scheme: Scheme,
@@ -52,7 +52,7 @@ pub(super) struct Checked {
     pub(super) forward: Forward,
 }
 
-/// What travels besides that which always does.
+/// The headers and query parameters that are forwarded besides the default ones.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Forward {
     pub(super) headers: Vec<HeaderName>,
@@ -78,10 +78,11 @@ struct Inner {
 }
 
 impl Upstream {
-    /// Gemini and the other models that Google runs, at `location`, by version `v1`.
+    /// Creates an upstream for Gemini and the other models that Google runs, at `location`, with
+    /// version `v1`.
     ///
     /// # Errors
-    /// When a value is empty or cannot be part of a URL.
+    /// [`ConfigError`] if a value is empty or cannot be part of a URL.
     pub fn new(
         project: impl Into<String>,
         location: impl Into<String>,
@@ -89,12 +90,13 @@ impl Upstream {
         Self::builder().project(project).location(location).build()
     }
 
-    /// All the settings, one by one.
+    /// Returns a builder for all settings.
     pub fn builder() -> UpstreamBuilder {
         UpstreamBuilder::default()
     }
 
-    /// The upstream that the environment names, by the first of these variables that is not empty:
+    /// Creates an upstream from the environment. Each setting has the value of the first of these
+    /// variables that is not empty:
     ///
     /// | setting | variables |
     /// |---|---|
@@ -102,11 +104,11 @@ impl Upstream {
     /// | location | `GOOGLE_CLOUD_LOCATION`, `LOCATION` |
     /// | endpoint | `ENDPOINT`: `openapi`, the default, or the id of an endpoint |
     ///
-    /// The first of each are the names that Google's libraries read; `PROJECT_ID`, `LOCATION` and
-    /// `ENDPOINT` are those of its guide to the OpenAI library.
+    /// Google's libraries read the first variable of the project and of the location. `PROJECT_ID`,
+    /// `LOCATION` and `ENDPOINT` are those of its guide to the OpenAI library.
     ///
     /// # Errors
-    /// When there is no project or no location, or a value that cannot be part of a URL.
+    /// [`ConfigError`] if there is no project or no location, or a value cannot be part of a URL.
     pub fn from_env() -> Result<Self, ConfigError> {
         UpstreamBuilder::from_env().build()
     }
@@ -139,7 +141,7 @@ impl Upstream {
         Ok(Self { inner: Arc::new(Inner { checked, origin, base, fixed }) })
     }
 
-    /// The settings of this upstream, to build a similar one: at another location, for instance.
+    /// The settings of this upstream, to build a similar one, for instance at another location.
     pub fn to_builder(&self) -> UpstreamBuilder {
         self.inner.checked.settings.clone()
     }
@@ -174,8 +176,9 @@ impl Upstream {
         self.inner.checked.settings.api_version
     }
 
-    /// The origin, if it is where the program wants the token to go: not the host of a dedicated
-    /// endpoint, which is copied from elsewhere and has to be one of Vertex AI's.
+    /// The origin, if the program has chosen it as a destination of the token. The host of a
+    /// dedicated endpoint does not count: it is copied from elsewhere and has to be one of Vertex
+    /// AI's.
     pub(crate) fn chosen_origin(&self) -> Option<&str> {
         let settings = &self.inner.checked.settings;
         let copied = matches!(settings.endpoint, Endpoint::Dedicated { .. });
@@ -201,7 +204,7 @@ impl Upstream {
         base.get(base.find("/projects/")?..)
     }
 
-    /// The names of the headers that travel besides those on the list. See
+    /// The names of the headers that are forwarded besides those on the list. See
     /// [`UpstreamBuilder::forward_header`](super::UpstreamBuilder::forward_header).
     pub fn forwarded_headers(&self) -> &[HeaderName] {
         self.forward().headers()
@@ -222,7 +225,7 @@ impl Upstream {
 }
 
 impl PartialEq for Upstream {
-    /// Whether both send every request to the same URL, and the same of it.
+    /// Whether both send every request to the same URL, with the same headers and query.
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (&self.inner.checked, &other.inner.checked);
         Arc::ptr_eq(&self.inner, &other.inner)
@@ -237,7 +240,7 @@ impl PartialEq for Upstream {
 impl Eq for Upstream {}
 
 impl Hash for Upstream {
-    /// Of what [`eq`](Self::eq) compares.
+    /// Hashes the fields that [`eq`](Self::eq) compares.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let checked = &self.inner.checked;
         self.inner.base.hash(state);
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_shows_where_it_leads() {
+    fn an_upstream_shows_its_url() {
         let upstream =
             with(Endpoint::OpenApi).origin("HTTPS://Host.Example:8443/").build().unwrap();
         assert_eq!(upstream.origin(), "https://host.example:8443");

@@ -1,8 +1,9 @@
-//! The search for credentials: which this machine offers, and who fetches their tokens.
+//! The search for the credentials of this machine, and for the source that fetches their tokens.
 //!
-//! The order is that of Google's Application Default Credentials, and after it gcloud's own login.
-//! A place that is taken decides: if what is there cannot be used, that is an error, not a reason to
-//! become somebody else. What was found stays for the life of the process.
+//! The order is that of Google's Application Default Credentials, followed by gcloud's own login.
+//! The first place that holds credentials decides. If they are unusable, the search fails, because
+//! other credentials could belong to another identity. The result is kept for the life of the
+//! process.
 
 mod builder;
 
@@ -30,7 +31,7 @@ use crate::{
     shown,
 };
 
-/// Two runs of a Python program.
+/// The time limit of gcloud: enough for two runs of a Python program.
 #[cfg(feature = "credentials")]
 const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 
@@ -57,9 +58,9 @@ const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 /// | metadata server | this crate |
 /// | gcloud's own login | `gcp_auth` |
 ///
-/// What this crate asks for itself is bounded, is read as Google's own libraries read it, and tells
-/// when a token expires. Where nothing that was compiled in can, the error names the feature to
-/// enable.
+/// The requests of this crate are bounded in time and size. Their responses are read in the same
+/// way as by Google's own libraries, and the tokens have their expiry. If no compiled feature can
+/// fetch tokens for the credentials, the error names the feature to enable.
 #[doc(alias = "adc")]
 #[doc(alias = "application default credentials")]
 #[doc(alias = "service account")]
@@ -71,22 +72,22 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The first of these that is there:
+    /// Returns the first of these that exists:
     ///
     /// 1. the file that `GOOGLE_APPLICATION_CREDENTIALS` names, of any type,
     /// 2. `application_default_credentials.json` in `$CLOUDSDK_CONFIG`, or in gcloud's usual folder,
-    /// 3. the metadata server, at `GCE_METADATA_HOST` or where Google Cloud has it,
+    /// 3. the metadata server, at `GCE_METADATA_HOST` or at its usual address on Google Cloud,
     /// 4. `gcloud auth print-access-token`.
     ///
-    /// Takes at most five seconds; and up to half a minute on Google Cloud, in Kubernetes and where
-    /// `GCE_METADATA_HOST` is set, while the metadata server is not up yet, as it is not in the first
-    /// seconds of a machine or a pod. `NO_GCE_CHECK=true` says that there is none. No token is fetched
-    /// but by gcloud, which has no other way to tell whether anybody is logged in.
+    /// The search takes at most five seconds. It takes up to half a minute on Google Cloud, in
+    /// Kubernetes and if `GCE_METADATA_HOST` is set, because the metadata server is not up yet in
+    /// the first seconds of a machine or a pod. `NO_GCE_CHECK=true` says that there is none. Only
+    /// gcloud fetches a token, because it has no other way to find out whether a user is logged in.
     ///
     /// # Errors
     ///
-    /// [`Error::Credentials`]: a file that cannot be used, with the reason; or, if there is nothing,
-    /// each place with what is missing there.
+    /// [`Error::Credentials`] if a file cannot be used, with the reason, or if no credentials are
+    /// found, with each place and the thing that is missing there.
     #[doc(alias = "adc")]
     #[doc(alias = "find_default_credentials")]
     #[doc(alias = "from_env")]
@@ -99,7 +100,7 @@ impl Credentials {
         CredentialsBuilder::default()
     }
 
-    /// What was found.
+    /// Description of the credentials that were found.
     pub fn info(&self) -> &CredentialsInfo {
         &self.info
     }
@@ -155,10 +156,10 @@ impl CredentialsBuilder {
         Err(CredentialsError::not_found(looked).into())
     }
 
-    /// Who this machine is, or why no metadata server says so.
+    /// Returns the identity of this machine, or the reason why no metadata server reports it.
     async fn machine(&self) -> Result<metadata::MachineIdentity, String> {
         if metadata::is_ruled_out() {
-            return Err(format!("not asked, because {} is set", metadata::NONE_VARIABLE));
+            return Err(format!("not contacted, because {} is set", metadata::NONE_VARIABLE));
         }
         let around = Surroundings::look();
         metadata::machine(around, !self.project_known).await.map_err(|error| match around {
@@ -194,7 +195,7 @@ impl CredentialsBuilder {
         info.universe_domain = content.universe_domain();
         if world_readable {
             info.warnings.push(format!(
-                "everybody on this machine can read {0}; run `chmod 600 {0}`",
+                "all users of this machine can read {0}; run `chmod 600 {0}`",
                 shown::path(&path)
             ));
         }

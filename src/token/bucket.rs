@@ -1,10 +1,10 @@
-//! How many refreshes 401s may force.
+//! The number of refreshes that 401s may force.
 
 use tokio::time::Instant;
 
 use super::builder::CacheSettings;
 
-/// Tokens for forced refreshes: some at once, then one each interval.
+/// Permits for forced refreshes: a burst at once, then one for each interval.
 #[derive(Debug)]
 pub(super) struct Bucket {
     available: u32,
@@ -25,7 +25,8 @@ impl Bucket {
             self.available = self.available.saturating_add(earned).min(burst);
         }
         if self.available == burst {
-            // A full bucket earns nothing; the wait for the next one starts with this one.
+            // A full bucket earns nothing. The wait for the next permit starts when this one is
+            // taken.
             self.refilled = now;
         }
         let taken = self.available > 0;

@@ -1,12 +1,12 @@
-//! When to refresh: the settings of a cache, and the pure arithmetic over them.
+//! The time of a refresh: the settings of a cache, and the pure arithmetic over them.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{TokenCache, TokenSource, clock::Schedule};
 
-/// Sets up a [`TokenCache`]. Every default suits Vertex AI; the methods say why it is what it is.
+/// Sets up a [`TokenCache`]. Every default suits Vertex AI; the methods give the reasons.
 ///
-/// Any duration is taken; one that is longer than a year counts as a year.
+/// Any duration is accepted. A duration of more than a year is treated as a year.
 #[derive(Debug)]
 #[must_use]
 pub struct TokenCacheBuilder {
@@ -45,7 +45,7 @@ impl Default for CacheSettings {
     }
 }
 
-/// Longer settings are taken as this: a year, so that no sum of times overflows.
+/// The maximum of every setting, a year, so that no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn sane(duration: Duration) -> Duration {
@@ -57,26 +57,26 @@ impl TokenCacheBuilder {
         Self { settings: CacheSettings::default() }
     }
 
-    /// How long before a token's death the next one is fetched while requests go on with the
-    /// current one; never more than half of its lifetime. Default 225 s: Google's metadata server
-    /// returns the same token until four to five minutes before its end, so asking earlier is in
-    /// vain.
+    /// How long before a token expires the next one is fetched, while requests still use the
+    /// current one. It is never more than half of the token's lifetime. Default 225 s: Google's
+    /// metadata server returns the same token until four to five minutes before its expiry, so an
+    /// earlier request would be in vain.
     #[doc(alias = "refresh_threshold")]
     pub fn refresh_before(mut self, margin: Duration) -> Self {
         self.settings.refresh_before = sane(margin);
         self
     }
 
-    /// The refresh starts up to this much later, at random, so that many processes started
-    /// together do not ask together. Default 30 s.
+    /// The refresh starts up to this much later, at random, so that many processes that were
+    /// started together do not send their requests at the same time. Default 30 s.
     pub fn refresh_jitter(mut self, jitter: Duration) -> Self {
         self.settings.refresh_jitter = sane(jitter);
         self
     }
 
-    /// How long before a token's death new requests wait for the next one, because this one might
-    /// not survive the way. Default 10 s; for short lifetimes at most a quarter of it. They go on with
-    /// this one if the next does not come until a second before the end.
+    /// How long before a token expires new requests wait for the next one, because this token might
+    /// expire in transit. Default 10 s, and at most a quarter of a short lifetime. Requests use the
+    /// current token if the next one has not arrived a second before the expiry.
     #[doc(alias = "leeway")]
     #[doc(alias = "clock_skew")]
     pub fn expiry_margin(mut self, margin: Duration) -> Self {
@@ -90,42 +90,44 @@ impl TokenCacheBuilder {
         self
     }
 
-    /// The pause after a failed fetch: `min`, doubled by each failure up to `max`, ±20 %. Default
-    /// 1 s to 60 s. In a pause nothing is fetched; it ends with the first request after it.
+    /// The pause after a failed fetch: `min`, doubled by each failure up to `max`, ±20 %. Default 1
+    /// s to 60 s. Nothing is fetched during a pause. The first request after the pause starts a
+    /// fetch.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.settings.backoff = (sane(min), sane(max));
         self
     }
 
-    /// The pause after a source returned the token that was to be replaced. Default 2 s, doubled
-    /// up to 15 s.
+    /// The pause after a source returned the token that was due for replacement. Default 2 s,
+    /// doubled up to 15 s.
     pub fn same_token_pause(mut self, min: Duration, max: Duration) -> Self {
         self.settings.same_token_pause = (sane(min), sane(max));
         self
     }
 
-    /// How many refreshes 401s may force at once, and how often one more. Default 3, and one each
-    /// 30 s: a revoked token heals at once even if it is young, and a permanent 401 costs two
-    /// tokens a minute.
+    /// How many refreshes 401s may force at once, and the time after which they may force another.
+    /// Default 3, and another every 30 s. A revoked token is replaced at once even if it is new,
+    /// and a permanent 401 costs two tokens a minute.
     pub fn forced_refreshes(mut self, burst: u32, every: Duration) -> Self {
         self.settings.forced = (burst, sane(every));
         self
     }
 
-    /// The lifetime of a token whose source does not know it. Default 240 s: `google-cloud-auth`, which
-    /// does not tell, replaces a token so long before its end.
+    /// The lifetime of a token whose source does not know it. Default 240 s, because
+    /// `google-cloud-auth`, which does not report the lifetime, replaces a token that long before
+    /// it expires.
     pub fn unknown_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.unknown_lifetime = sane(lifetime);
         self
     }
 
-    /// The longest lifetime that is believed. Default 24 h, twice what Google grants.
+    /// The longest lifetime that is believed. Default 24 h, twice the longest that Google grants.
     pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.max_lifetime = sane(lifetime);
         self
     }
 
-    /// The cache. Nothing is fetched before the first request, or
+    /// Builds the cache. Nothing is fetched before the first request or
     /// [`warm_up`](TokenCache::warm_up).
     pub fn build(self, source: impl TokenSource) -> TokenCache {
         TokenCache::from_parts(Arc::new(source), self.settings)
@@ -133,17 +135,17 @@ impl TokenCacheBuilder {
 }
 
 impl CacheSettings {
-    /// When the token of a lifetime of `lifetime` is refreshed, blocked and dead, counted from now.
+    /// The ages at which a token with this lifetime is refreshed, blocks requests and expires.
     pub(super) fn schedule(&self, lifetime: Duration) -> Schedule {
         let margin = self.refresh_before.min(lifetime / 2);
         let block = self.expiry_margin.min(margin / 2);
-        // Later, but never so late that requests have to wait.
+        // The refresh is delayed, but never so long that requests have to wait.
         let jitter = self.refresh_jitter.min((margin - block) / 2).mul_f64((self.random)());
         Schedule { refresh: lifetime - margin + jitter, block: lifetime - block, death: lifetime }
     }
 
-    /// As [`schedule`](Self::schedule), for a token that was asked to be replaced and came again:
-    /// if it is within its refresh window it stays there.
+    /// Like [`schedule`](Self::schedule), for a token that the source returned again instead of a
+    /// new one. A token within its refresh window stays in it.
     pub(super) fn schedule_again(&self, lifetime: Duration) -> Schedule {
         let schedule = self.schedule(lifetime);
         if lifetime <= self.refresh_before + self.refresh_jitter {

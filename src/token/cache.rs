@@ -1,4 +1,4 @@
-//! The cache that users hold: the doors to [`CacheState`].
+//! The cache that users hold: the public methods over [`CacheState`].
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ pub struct TokenCache {
     state: Arc<CacheState>,
 }
 
-/// A cache at a glance, for metrics.
+/// A snapshot of a cache, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenStats {
@@ -35,38 +35,39 @@ pub struct TokenStats {
     pub generation: u64,
     /// Time since the current token was fetched.
     pub age: Option<Duration>,
-    /// Time until the current token dies; zero if it has.
+    /// Time until the current token expires; zero if it has expired.
     pub expires_in: Option<Duration>,
-    /// Flights started.
+    /// Number of flights started.
     pub fetches: u64,
-    /// Flights that failed.
+    /// Number of flights that failed.
     pub failures: u64,
-    /// 401s reported, however many a flight.
+    /// Number of 401s reported; one flight may serve several of them.
     pub rejections: u64,
     ended: Ended<u64>,
 }
 
-/// What came of a flight.
+/// The outcome of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FetchOutcome {
-    /// A token that was not the current one.
+    /// The source returned a token that was not the current one.
     NewToken,
-    /// The current token once more, as a metadata server answers until shortly before its end.
+    /// The source returned the current token again, like a metadata server until shortly before the
+    /// token expires.
     SameToken,
-    /// No token, or one that was not alive.
+    /// The source returned no token, or an expired one.
     Failed,
 }
 
 impl TokenStats {
-    /// Flights that were started for `reason` and ended with `outcome`.
+    /// Number of flights that were started for `reason` and ended with `outcome`.
     pub fn refreshes(&self, reason: FetchReason, outcome: FetchOutcome) -> u64 {
         *self.ended.of(reason, outcome)
     }
 }
 
 impl TokenCache {
-    /// A cache over `source` with the default settings.
+    /// Creates a cache over `source` with the default settings.
     pub fn new(source: impl TokenSource) -> Self {
         Self::builder().build(source)
     }
@@ -80,13 +81,13 @@ impl TokenCache {
         Self { state: Arc::new(CacheState::new(source, settings)) }
     }
 
-    /// A token for one request: at once if there is a good one, else after the flight that
-    /// fetches it.
+    /// Returns a token for one request: at once if a valid one is cached, otherwise after the
+    /// flight that fetches it.
     ///
     /// # Errors
     ///
-    /// [`Error::Token`] if there is no token that is still alive and none could be fetched. After
-    /// a failure, callers get it at once until the back-off is over.
+    /// [`Error::Token`] if no valid token is cached and none could be fetched. After a failure,
+    /// callers get the error at once until the back-off is over.
     #[doc(alias = "token")]
     #[doc(alias = "access_token")]
     pub fn get(&self) -> CachedTokenFuture {
@@ -96,8 +97,8 @@ impl TokenCache {
         }
     }
 
-    /// Gives the `Authorization` header's value to `take`, if there is a good token without a lock;
-    /// returns the token's generation.
+    /// Passes the `Authorization` header's value to `take` if a valid token can be read without a
+    /// lock, and returns the token's generation.
     #[inline]
     pub(crate) fn at_once(&self, take: impl FnOnce(&HeaderValue)) -> Option<u64> {
         self.state.at_once(|entry| {
@@ -106,13 +107,14 @@ impl TokenCache {
         })
     }
 
-    /// Says that the service answered 401 to the token of `generation`, and asks for a newer one.
+    /// Reports that the service rejected the token of `generation` with a 401, and requests a newer
+    /// one.
     ///
-    /// The refresh starts with this call, not with the first poll of what it returns.
+    /// The refresh starts with this call, not with the first poll of the returned future.
     ///
     /// # Errors
     ///
-    /// The future's is why there is no newer token.
+    /// The future returns the reason why there is no newer token.
     #[doc(alias = "401")]
     #[doc(alias = "unauthorized")]
     #[doc(alias = "invalidate")]
@@ -124,14 +126,14 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get).
     pub async fn warm_up(&self) -> Result<(), Error> {
         self.get().await.map(drop)
     }
 
-    /// Refreshes the token ahead of time even while no request comes, until the last clone of
-    /// this cache is dropped. Opt-in, for processes whose first request after a quiet hour must
-    /// not wait; costs one task, however often this is called.
+    /// Refreshes the token ahead of time even if no requests arrive, until the last clone of this
+    /// cache is dropped. It is meant for processes whose first request after an idle hour must not
+    /// wait. It costs one task, however often this method is called.
     ///
     /// # Errors
     ///
@@ -139,7 +141,7 @@ impl TokenCache {
     pub fn keep_warm(&self) -> Result<(), Error> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
         let mut task = self.state.warm_task.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that has ended was lost with its runtime.
+        // A task that has finished was lost with its runtime.
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let (state, alive) = (Arc::downgrade(&self.state), self.state.alive.subscribe());
             *task = Some(runtime.spawn(waiters::keep_warm(state, alive)).abort_handle());
@@ -152,7 +154,7 @@ impl TokenCache {
         self.state.source.quota_project()
     }
 
-    /// The cache at a glance.
+    /// Returns a snapshot of the cache, for metrics.
     pub fn stats(&self) -> TokenStats {
         let state = &self.state;
         let entry = state.current.load();
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_dies_by_the_wall_clock_when_the_machine_slept() {
+    async fn a_token_expires_by_the_wall_clock_when_the_machine_slept() {
         let cache = counted();
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(3601, Relaxed);
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_dies_by_the_monotonic_clock_when_the_wall_clock_was_set_back() {
+    async fn a_token_expires_by_the_monotonic_clock_when_the_wall_clock_was_set_back() {
         let cache = counted();
         cache.state.clock.wall_step.store(7200, Relaxed);
         cache.warm_up().await.unwrap();
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_is_dead_by_the_wall_clock_alone_serves_when_there_is_no_other() {
+    async fn a_token_that_expired_by_the_wall_clock_alone_serves_when_there_is_no_other() {
         let count = AtomicU32::new(0);
         let cache = TokenCache::new(token_fn(move |_| {
             let first = count.fetch_add(1, Relaxed) == 0;
@@ -230,7 +232,8 @@ mod tests {
         }));
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(7200, Relaxed);
-        // After the flight that it starts, and in the pause that this one leaves.
+        // This is after the flight that the call starts, and within the pause that the failure
+        // causes.
         for _ in 0..2 {
             assert_eq!(cache.get().await.unwrap().generation(), 1);
         }
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_is_dead_by_the_wall_clock_alone_outlives_a_source_that_hangs() {
+    async fn a_token_that_expired_by_the_wall_clock_alone_outlives_a_source_that_hangs() {
         let count = AtomicU32::new(0);
         let cache = TokenCache::new(token_fn(move |_| {
             let first = count.fetch_add(1, Relaxed) == 0;
@@ -254,14 +257,15 @@ mod tests {
         cache.warm_up().await.unwrap();
         tokio::time::advance(Duration::from_secs(3370)).await;
         cache.state.clock.wall_step.store(7200, Relaxed);
-        // It waits for the flight, whose end is before the token's by the other clock.
+        // The call waits for the flight, whose deadline is before the token's expiry by the other
+        // clock.
         let began = tokio::time::Instant::now();
         assert_eq!(cache.get().await.unwrap().generation(), 1);
         assert_eq!(began.elapsed().as_secs(), 10);
         tokio::time::advance(Duration::from_secs(3595) - Duration::from_secs(3380)).await;
         let began = tokio::time::Instant::now();
         assert_eq!(cache.get().await.unwrap().generation(), 1);
-        assert_eq!(began.elapsed().as_secs(), 4, "until a second before its end");
+        assert_eq!(began.elapsed().as_secs(), 4, "until a second before the expiry");
     }
 
     #[tokio::test(start_paused = true)]
@@ -272,7 +276,7 @@ mod tests {
         cache.warm_up().await.unwrap();
         cache.state.clock.wall_step.store(7200, Relaxed);
         assert_eq!(cache.get().await.unwrap().generation(), 1);
-        assert!(cache.state.get_at_once().is_some(), "its life is counted from the new time");
+        assert!(cache.state.get_at_once().is_some(), "its lifetime starts at the new time");
         let stats = cache.stats();
         assert_eq!(stats.refreshes(FetchReason::Cold, FetchOutcome::NewToken), 1);
         assert_eq!(stats.refreshes(FetchReason::Expired, FetchOutcome::SameToken), 1);
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_can_be_shared() {
+    fn the_cache_is_sync_and_clone_and_its_futures_are_send() {
         fn check<T: Send + Sync + Clone + 'static>() {}
         check::<TokenCache>();
         fn check_future<T: Send + Unpin + 'static>() {}

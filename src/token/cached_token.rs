@@ -1,4 +1,4 @@
-//! What a request gets from the cache, and the futures that bring it.
+//! The token that a request gets from the cache, and the futures that return it.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ impl CachedToken {
         self.authorization
     }
 
-    /// The token's number: 1 for the first, one more for each different token.
+    /// The token's number: 1 for the first token, increased by one for each different token.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -44,31 +44,31 @@ impl fmt::Debug for CachedToken {
     }
 }
 
-/// What came of a refresh that a 401 asked for: in the extensions of the response that the caller
-/// of `VertexAuth` gets, and from [`TokenCache::rejected`](super::TokenCache::rejected) where there is
-/// no newer token, as one of `SameToken`, `Failed` and `Throttled`.
+/// The outcome of a refresh that a 401 caused. It is in the extensions of the response that the
+/// caller of `VertexAuth` gets. [`TokenCache::rejected`](super::TokenCache::rejected) returns
+/// `SameToken`, `Failed` or `Throttled` if there is no newer token.
 #[doc(alias = "401")]
 #[doc(alias = "unauthorized")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum RefreshOutcome {
-    /// The token was refreshed and this is the answer to the request's second try.
+    /// The token was refreshed, and this is the response to the replayed request.
     Replayed,
-    /// The source returned the same token, so a second try would be in vain. Google's metadata
-    /// server does, until minutes before the token's end.
+    /// The source returned the same token, so a replay would be in vain. Google's metadata server
+    /// does so until minutes before the token expires.
     SameToken,
     /// No token could be fetched.
     Failed(Error),
-    /// Too many 401s asked for a refresh lately; see
+    /// Too many 401s required a refresh lately; see
     /// [`forced_refreshes`](super::TokenCacheBuilder::forced_refreshes).
     Throttled,
     /// The refresh was started, but the request's body was not kept: it is longer than the replay
-    /// limit, the budget was used up, or it broke.
+    /// limit, the budget was used up, or the body failed.
     NotReplayable,
 }
 
 impl RefreshOutcome {
-    /// Its name in logs and metrics, such as `replayed`.
+    /// Name of the outcome in logs and metrics, such as `replayed`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Replayed => "replayed",
@@ -83,14 +83,14 @@ impl RefreshOutcome {
 /// The newer token after a 401, or why there is none.
 pub(super) type Rejected = Result<CachedToken, RefreshOutcome>;
 
-/// The future of [`TokenCache::get`](super::TokenCache::get). It is ready at once, without a
-/// box, when there is a good token; dropping it never ends a fetch that others wait for.
+/// The future of [`TokenCache::get`](super::TokenCache::get). It is ready at once, without a box,
+/// if a valid token is cached. Dropping it never ends a fetch that others wait for.
 #[must_use = "futures do nothing unless polled"]
 pub struct CachedTokenFuture(Waiting<Result<CachedToken, Error>>);
 
-/// The future of [`TokenCache::rejected`](super::TokenCache::rejected). The refresh goes on if it
-/// is dropped.
-#[must_use = "the refresh goes on, but what came of it is not seen"]
+/// The future of [`TokenCache::rejected`](super::TokenCache::rejected). The refresh continues if
+/// the future is dropped.
+#[must_use = "the refresh continues, but its outcome is not seen"]
 pub struct RejectionFuture(Waiting<Rejected>);
 
 enum Waiting<T> {

@@ -1,4 +1,4 @@
-//! How old a token is, and what it is good for at that age.
+//! The age of a token, and how requests may use the token at that age.
 
 #[cfg(test)]
 use std::sync::{
@@ -17,24 +17,24 @@ pub(super) struct Schedule {
     pub(super) death: Duration,
 }
 
-/// What a token is good for.
+/// How requests may use a token at its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// Used as it is.
+    /// Requests use the token as it is.
     Fresh,
-    /// Used, and the next one is fetched meanwhile.
+    /// Requests use the token while the next one is fetched.
     Stale,
-    /// Waits for the next one; used if that fails or does not come in time.
+    /// Requests wait for the next token, and use this one if the fetch fails or takes too long.
     Blocked,
-    /// Not used.
+    /// Requests do not use the token.
     Dead,
 }
 
-/// What a request takes at most to show its token to the service.
+/// The time allowed for a request to present its token to the service.
 const WAY: Duration = Duration::from_secs(1);
 
 impl Schedule {
-    /// The age up to which a request may hold back, and then still use the token.
+    /// The age up to which a request may wait and still use the token.
     pub(super) fn last_use(&self) -> Duration {
         self.death - (self.death.saturating_sub(self.block) / 2).min(WAY)
     }
@@ -49,12 +49,12 @@ impl Schedule {
     }
 }
 
-/// Both clocks. A suspended machine stops the monotonic one, a step fools the wall clock; a token
-/// is as old as the older of the two says.
+/// Both clocks. The monotonic clock stops while a machine is suspended, and the wall clock can be
+/// set. The age of a token is the greater of the two ages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) monotonic: Instant,
-    /// Since 1970.
+    /// Time since 1970.
     pub(super) wall: Duration,
 }
 
@@ -81,8 +81,8 @@ impl Clock {
     }
 }
 
-/// The wall clock as time since 1970, as of the last tick of the kernel: a few milliseconds late,
-/// at a fraction of what an exact reading costs each request.
+/// The wall clock as time since 1970, at the last tick of the kernel. It is a few milliseconds
+/// late, and costs each request a fraction of an exact reading.
 #[cfg(target_os = "linux")]
 #[inline]
 fn wall() -> Duration {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wall_clock_is_the_systems() {
+    fn the_wall_clock_is_that_of_the_system() {
         let exact = || std::time::UNIX_EPOCH.elapsed().unwrap();
         let before = exact() - Duration::from_millis(100);
         let now = wall();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_what_the_older_clock_says() {
+    fn an_age_is_the_greater_of_both_clocks() {
         let start = Clock::default().now();
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
         let slept = Now { monotonic: start.monotonic + minute, wall: start.wall + hour };

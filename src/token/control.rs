@@ -1,14 +1,14 @@
-//! [`Control`]: the flight, the pause and the counts by which fetches are decided on.
+//! [`Control`]: the flight, the pause and the counts that decide on fetches.
 
 use tokio::time::Instant;
 
 use super::{bucket::Bucket, clock::Now, flight::Flight};
 use crate::error::TokenError;
 
-/// What only the holder of the lock sees.
+/// The state that only the holder of the lock sees.
 pub(super) struct Control {
     pub(super) flight: Option<Flight>,
-    /// Counts flights: a flight that was given up must not land.
+    /// Number of the current flight. The result of a flight that was given up is ignored.
     pub(super) flight_number: u64,
     pub(super) pause: Option<Pause>,
     pub(super) failures: u32,
@@ -19,7 +19,7 @@ pub(super) struct Control {
 
 pub(super) struct Pause {
     pub(super) until: Instant,
-    /// `None` if the source was well, but had no newer token.
+    /// `None` if the source succeeded, but had no newer token.
     pub(super) error: Option<TokenError>,
 }
 

@@ -1,4 +1,4 @@
-//! [`Counters`]: what a cache has done, for metrics.
+//! [`Counters`]: the fetches and rejections of a cache, for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -55,7 +55,7 @@ impl<T> Ended<T> {
 }
 
 impl Ended<u64> {
-    /// Those with this outcome, whatever their reason.
+    /// Sum of the flights with this outcome over all reasons.
     pub(super) fn total(&self, outcome: FetchOutcome) -> u64 {
         [&self.cold, &self.proactive, &self.expired, &self.rejected]
             .map(|counts| counts.of(outcome))

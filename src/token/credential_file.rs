@@ -1,6 +1,6 @@
-//! Credential files: what they must have, and what is wrong with one that cannot be used.
+//! Credential files: their required fields, and the reasons why a file cannot be used.
 //!
-//! Reasons are fixed texts and names of fields: nothing that a file holds can get into a message,
+//! The reasons are fixed texts and names of fields. No content of a file can get into a message,
 //! because files with keys get mixed up.
 
 mod fields;
@@ -40,27 +40,27 @@ pub(super) struct CredentialFile {
     pub(super) text: Arc<str>,
 }
 
-/// Names the file of Application Default Credentials.
+/// The variable that names the file of Application Default Credentials.
 pub(super) const KEY_VARIABLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
-/// Names the project that pays.
+/// The variable that names the project to bill.
 pub(super) const QUOTA_VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
-/// Nobody's credentials are longer.
+/// The maximum size of a file in bytes. No real credential file is longer.
 const LONGEST: u64 = 1024 * 1024;
 const AS_MADE: &str = "use the file as it was made";
-/// Where a service account's key and a login are exchanged if their file does not say.
+/// Token endpoint for service account keys and logins whose file names none.
 pub(super) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
-/// Where secrets of a credential file may go.
+/// The destinations to which the secrets of a credential file may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum TransportPolicy {
-    /// By https; in clear text only to this machine.
+    /// https URLs, and `http://` URLs of this machine.
     #[default]
     Safe,
-    /// In clear text wherever a file says: its owner has said that the network is theirs.
+    /// Any `http://` URL in a file: its owner has said that the network is theirs.
     ClearTextToo,
 }
 
-/// What is wrong with a file. Nothing of its content is part of it.
+/// The reason why a file cannot be used. It contains nothing of the file's content.
 pub(super) fn fault(
     what: impl Into<Cow<'static, str>>,
     remedy: impl Into<Cow<'static, str>>,
@@ -68,7 +68,7 @@ pub(super) fn fault(
     Fault::new(FaultKind::Credentials, what, remedy)
 }
 
-/// What is wrong with a field: what it is, and what it should be.
+/// The reason why a field cannot be used: its state, and how to correct it.
 fn field_fault(name: &str, what: &str, remedy: impl Into<Cow<'static, str>>) -> Fault {
     fault(format!("its {name:?} {what}"), remedy)
 }
@@ -95,7 +95,7 @@ pub(super) fn parse(
             )
         })?;
     let field = |name: &str| json.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    // Keys of service accounts have been written by hand without it.
+    // Some hand-written keys of service accounts lack a `type`.
     let kind = match json.get("type") {
         None if field("private_key").is_some() => CredentialKind::ServiceAccount,
         None if json.get("installed").or_else(|| json.get("web")).is_some() => {
@@ -170,7 +170,7 @@ impl CredentialFile {
         self.json.get(name)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// Whose they are, as far as the file tells.
+    /// The principal that the file names, if any.
     pub(super) fn principal(&self) -> Option<String> {
         let principal = match self.kind {
             CredentialKind::ServiceAccount => self.text_of("client_email"),
@@ -186,19 +186,19 @@ impl CredentialFile {
         self.text_of(field).filter(|text| is_name(text)).map(str::to_owned)
     }
 
-    /// A file's cloud, if it is another one than Google's public one.
+    /// A file's cloud, if it is not Google's public one.
     pub(super) fn universe_domain(&self) -> Option<String> {
         let universe = self.text_of("universe_domain").map(str::trim);
         universe.filter(|domain| *domain != "googleapis.com" && is_name(domain)).map(str::to_owned)
     }
 }
 
-/// The account in `…/serviceAccounts/ACCOUNT:generateAccessToken`.
+/// Returns the account in `…/serviceAccounts/ACCOUNT:generateAccessToken`.
 fn impersonated(url: &str) -> Option<&str> {
     url.rsplit_once("/serviceAccounts/")?.1.strip_suffix(":generateAccessToken")
 }
 
-/// Where gcloud leaves a person's credentials; `None` without a home directory.
+/// The file in which gcloud stores a user's credentials; `None` without a home directory.
 pub(super) fn user_credentials() -> Option<PathBuf> {
     const NAME: &str = "application_default_credentials.json";
     if let Some(folder) = environment::path("CLOUDSDK_CONFIG") {
@@ -211,19 +211,20 @@ pub(super) fn user_credentials() -> Option<PathBuf> {
     Some(folder.join("gcloud").join(NAME))
 }
 
-/// Whether a search ends at this path: what cannot be looked at may be there.
+/// Whether a search ends at this path. A path that cannot be examined may exist.
 pub(super) fn may_be_there(path: &Path) -> bool {
     !matches!(path.try_exists(), Ok(false))
 }
 
-/// The project that pays, by the environment or else by the file.
+/// The project to bill: the one in the environment, otherwise the one in the file.
 pub(super) fn quota_project(file: Option<&Reread>) -> Option<String> {
     let variable = environment::text(QUOTA_VARIABLE);
     let of_file = || file?.last_good().project("quota_project_id");
     variable.filter(|value| is_name(value)).or_else(of_file)
 }
 
-/// Off the runtime's threads: files may be on a network, and keys take a while to parse.
+/// Runs `work` outside of the runtime's threads: files may be on a network, and keys take a while
+/// to parse.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BoxError> + Send + 'static,
 ) -> Result<T, BoxError> {
@@ -234,14 +235,14 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Whether it can be the name of a project, an account or a domain: names are shown, and what else
-/// a field may hold by mistake is not.
+/// Whether the text can be the name of a project, an account or a domain. Messages show names, but
+/// no other content that a field may hold by mistake.
 pub(super) fn is_name(text: &str) -> bool {
     (1..=254).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@._:+-".contains(&byte))
 }
 
-/// Whether everybody on this machine can read the file.
+/// Whether all users of this machine can read the file.
 pub(super) fn is_world_readable(path: &Path) -> bool {
     #[cfg(unix)]
     {

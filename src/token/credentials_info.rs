@@ -1,4 +1,4 @@
-//! What credentials are, in words and without their secrets.
+//! A description of credentials without their secrets.
 
 use std::{
     fmt,
@@ -7,8 +7,8 @@ use std::{
 
 use crate::shown;
 
-/// The kinds of credentials that Google's Application Default Credentials know, and `gcloud`'s own
-/// login.
+/// The kinds of credentials that Google's Application Default Credentials define, and `gcloud`'s
+/// own login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CredentialKind {
@@ -56,7 +56,7 @@ impl CredentialKind {
     }
 }
 
-/// In words: `service account key`, `metadata server`.
+/// The kind in words: `service account key`, `metadata server`.
 impl fmt::Display for CredentialKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -71,7 +71,8 @@ impl fmt::Display for CredentialKind {
     }
 }
 
-/// What was found, for people and for settings that follow from it. Holds no secret.
+/// A description of the credentials that were found, for users and for settings that depend on
+/// them. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialsInfo {
     pub(super) kind: CredentialKind,
@@ -100,54 +101,58 @@ impl CredentialsInfo {
         }
     }
 
-    /// Which kind of credentials.
+    /// The kind of the credentials.
     pub fn kind(&self) -> CredentialKind {
         self.kind
     }
 
-    /// Whose they are, if they tell: an e-mail address, or a federated `principal://…`.
+    /// The principal, if the credentials name it: an e-mail address, or a federated
+    /// `principal://…`.
     pub fn principal(&self) -> Option<&str> {
         self.principal.as_deref()
     }
 
-    /// The service account that they are exchanged for, if one was asked for.
+    /// The service account to impersonate, if one is configured.
     pub fn impersonates(&self) -> Option<&str> {
         self.impersonates.as_deref()
     }
 
-    /// The project that they belong to: a key file's `project_id`, or the metadata server's.
+    /// The project that the credentials belong to: a key file's `project_id`, or the metadata
+    /// server's.
     pub fn project_id(&self) -> Option<&str> {
         self.project_id.as_deref()
     }
 
-    /// The project that pays and whose quota counts: `GOOGLE_CLOUD_QUOTA_PROJECT`, else the
+    /// The project to bill and to charge quota to: `GOOGLE_CLOUD_QUOTA_PROJECT`, otherwise the
     /// file's `quota_project_id`.
     pub fn quota_project(&self) -> Option<&str> {
         self.quota_project.as_deref()
     }
 
-    /// The domain of the cloud that issued them, if it is not `googleapis.com`.
+    /// The domain of the cloud that issued the credentials, if it is not `googleapis.com`.
     pub fn universe_domain(&self) -> Option<&str> {
         self.universe_domain.as_deref()
     }
 
-    /// The file that they are in.
+    /// The path of the credential file.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Which code fetches their tokens: `gcp_auth`, `google-cloud-auth` or `tower-vertex`.
+    /// The code that fetches the tokens: `gcp_auth`, `google-cloud-auth` or `tower-vertex`.
     pub fn backend(&self) -> &'static str {
         self.backend
     }
 
-    /// What is not wrong, and should be different: a key file that everybody can read.
+    /// Problems that do not prevent the use of the credentials, such as a key file that all users
+    /// of the machine can read.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 }
 
-/// One line: `service account key of sa@p.iam.gserviceaccount.com in /etc/key.json`.
+/// The description in one line: `service account key of sa@p.iam.gserviceaccount.com in
+/// /etc/key.json`.
 impl fmt::Display for CredentialsInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;

@@ -1,4 +1,4 @@
-//! [`Entry`]: the current token, and what it is good for now.
+//! [`Entry`]: the current token, and how requests may use it now.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,11 +13,11 @@ use super::{
     flight::Flight,
 };
 
-/// How long a flight may take before other requests go on with a suspect token. Most flights end
-/// sooner, and a client that provokes 401s while the source hangs must not hold up the others.
+/// How long a flight may take before other requests continue with a suspect token. Most flights are
+/// faster, and a client that provokes 401s while the source hangs must not delay the other clients.
 const SUSPECT_WAIT: Duration = Duration::from_secs(1);
 
-/// A token and its place in time. Replaced as a whole, but for the mark that a 401 leaves.
+/// A token and its place in time. It is replaced as a whole, except for the mark that a 401 sets.
 pub(super) struct Entry {
     pub(super) token: AccessToken,
     pub(super) generation: u64,
@@ -38,18 +38,18 @@ impl Entry {
         self.schedule.phase(now.since(&self.obtained))
     }
 
-    /// Whether it is past its end by every clock.
+    /// Whether the token has expired by both clocks.
     pub(super) fn is_surely_dead(&self, now: &Now) -> bool {
         self.schedule.phase(self.sure_age(now)) == Phase::Dead
     }
 
-    /// Its age by the clock that no step fools.
+    /// The token's age by the monotonic clock, which cannot be set.
     fn sure_age(&self, now: &Now) -> Duration {
         now.monotonic.saturating_duration_since(self.obtained.monotonic)
     }
 
-    /// Until when a request may wait for the successor and then still use this one, which is not
-    /// surely dead.
+    /// The time until which a request may wait for the next token and still use this one. The
+    /// caller has checked that this one has not expired by both clocks.
     pub(super) fn patience(&self, now: &Now, flight: &Flight) -> Instant {
         let age = match self.phase(now) {
             Phase::Dead => self.sure_age(now),

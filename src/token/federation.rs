@@ -1,7 +1,7 @@
-//! Identity federation and impersonation by a file: `external_account` whose subject token is in a
-//! file or at a URL, and `impersonated_service_account`.
+//! Identity federation and impersonation with a credential file: `external_account` with a subject
+//! token in a file or at a URL, and `impersonated_service_account`.
 //!
-//! A subject token that a command or AWS gives is for Google's own crate; see
+//! Google's own crate handles subject tokens from a command or from AWS; see
 //! [`GoogleCloudAuth`](super::GoogleCloudAuth).
 
 use std::{fmt, path::Path, time::Duration};
@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{BoxError, error::Fault, regular_file, shown};
 
-/// What a token of the Security Token Service is for, if it goes to be exchanged at Google's IAM.
+/// Scope of a Security Token Service token that will be exchanged at Google's IAM.
 const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
-/// More than any identity provider gives.
+/// The maximum size of a subject token in bytes. No identity provider issues longer ones.
 const LONGEST_SUBJECT_TOKEN: u64 = 64 * 1024;
 
 pub(super) struct Federation {
@@ -31,7 +31,7 @@ pub(super) struct Federation {
 }
 
 impl Federation {
-    /// If all that the file needs is done here.
+    /// Whether this module supports all that the file needs.
     pub(super) fn knows(file: &CredentialFile) -> bool {
         match file.kind {
             CredentialKind::ExternalAccount => {
@@ -85,7 +85,7 @@ impl fmt::Debug for Federation {
 
 fn source_of(file: &CredentialFile) -> Result<CredentialFile, Fault> {
     let source = file.json.get("source_credentials").map(Value::to_string).unwrap_or_default();
-    // Where its secrets may go was looked at with the file around it.
+    // The destinations of its secrets were checked with the file that contains it.
     credential_file::parse(source, TransportPolicy::ClearTextToo)
 }
 
@@ -108,7 +108,7 @@ async fn impersonate(
     impersonated::generate(url, token.authorization(), &delegates, lifetime).await
 }
 
-/// The subject token for an access token: RFC 8693 §2.1.
+/// Exchanges the subject token for an access token: RFC 8693 §2.1.
 async fn exchange(file: &CredentialFile) -> Result<AccessToken, BoxError> {
     let field = |name| file.text_of(name).unwrap_or_default();
     let impersonation = file.text_of("service_account_impersonation_url");
@@ -150,23 +150,23 @@ async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
             Ok(regular_file::read_to_string(Path::new(&path), LONGEST_SUBJECT_TOKEN))
         });
         let text = read.await?.map_err(|unread| {
-            let remedy = "see that what writes it for this workload has run";
+            let remedy = "check that the program that writes it for this workload has run";
             fault(format!("{from} cannot be read: {}", unread.what()), remedy)
         })?;
         (from, text)
     } else {
         let url = named("url").unwrap_or_default();
-        let from = format!("what gives the subject token, {},", shown::value(url));
+        let from = format!("the source of the subject token, {},", shown::value(url));
         (from.clone(), ask_url(url, source.get("headers"), &from).await?)
     };
-    let remedy = "look at \"credential_source\", and at what it names";
+    let remedy = "check \"credential_source\" and the source that it names";
     let format = source.get("format");
     let of_format = |name: &str| format.and_then(|format| format.get(name)?.as_str());
     let token = match of_format("type") {
         Some("json") => {
             let name = of_format("subject_token_field_name").unwrap_or_default();
             let json: Option<Value> = serde_json::from_str(&text).ok();
-            let json = json.ok_or_else(|| fault(format!("{from} gives no JSON"), remedy))?;
+            let json = json.ok_or_else(|| fault(format!("{from} provides no JSON"), remedy))?;
             let token = json.get(name).and_then(Value::as_str).map(str::to_owned);
             let what = format!("{from} has no field {:?} that is text", shown::value(name));
             token.ok_or_else(|| fault(what, remedy))?
@@ -175,7 +175,7 @@ async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
     };
     let token = token.trim();
     if token.is_empty() {
-        return Err(fault(format!("{from} gives nothing"), remedy).into());
+        return Err(fault(format!("{from} provides nothing"), remedy).into());
     }
     Ok(token.to_owned())
 }
@@ -195,9 +195,9 @@ async fn ask_url(url: &str, headers: Option<&Value>, from: &str) -> Result<Strin
     }
     let answer = grant::send(request).await?;
     if answer.status != StatusCode::OK {
-        // Of its body nothing is said.
+        // The error holds nothing of the body.
         let refusal = OAuthError::new(answer.status.as_u16(), "");
-        let what = format!("{from} answered {}", answer.status.as_u16());
+        let what = format!("{from} returned {}", answer.status.as_u16());
         return Err(refusal.of_subject(what).into());
     }
     Ok(answer.text().to_owned())

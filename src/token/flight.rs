@@ -1,8 +1,8 @@
-//! The one detached fetch that everyone waits for.
+//! The detached fetch that all waiting requests share.
 //!
-//! A flight is a task of its own: dropping the request that started it changes nothing. It ends
-//! with an outcome, or, if its runtime goes away, with its channel closed; a flight whose runtime
-//! stands still is given up at its deadline. In none of these does a waiter hang.
+//! A flight is a task of its own, so dropping the request that started it changes nothing. It ends
+//! with an outcome, or with a closed channel if its runtime is shut down. A flight whose runtime
+//! stands still is given up at its deadline. A waiter never hangs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,10 +17,11 @@ use tokio::{sync::watch, time::Instant};
 use super::{AccessToken, FetchReason, TokenFuture, TokenSource};
 use crate::error::TokenError;
 
-/// How a flight ended for those who waited: the cache already holds what it brought.
+/// The outcome of a flight, for its waiters. The cache already holds the new token.
 pub(super) type FlightOutcome = Result<(), TokenError>;
 
-/// Beyond the source's own time-out: how long a waiter gives a flight that its runtime neglects.
+/// The extra time, after the source's own time-out, before waiters give up a flight whose runtime
+/// does not run it.
 const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Starts the fetch on the current runtime. `land` takes what came, before any waiter wakes.
+    /// Starts the fetch on the current runtime. `land` takes the result before any waiter wakes.
     pub(super) fn start(
         source: Arc<dyn TokenSource>,
         reason: FetchReason,
@@ -43,7 +44,8 @@ impl Flight {
         let (sender, outcome) = watch::channel(None);
         let started = Instant::now();
         let deadline = started + timeout + GRACE;
-        // The task does not keep the cache alive by its source alone: `land` holds it weakly.
+        // The task holds the source, which does not keep the cache alive; `land` holds the cache
+        // weakly.
         runtime.spawn(async move {
             let fetch = Contained(Box::pin(async move { source.fetch(reason).await }));
             let token = match tokio::time::timeout(timeout, fetch).await {
@@ -57,7 +59,8 @@ impl Flight {
         Ok(Self { reason, started, deadline, outcome })
     }
 
-    /// Why it was started; who joined it may have had another reason.
+    /// The reason for which the flight was started. Requests that joined it may have another
+    /// reason.
     pub(super) fn reason(&self) -> FetchReason {
         self.reason
     }
@@ -66,7 +69,7 @@ impl Flight {
         self.started
     }
 
-    /// Until when nobody needs to look whether this flight is still under way.
+    /// The time at which the flight is given up. No request needs to check the flight before it.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -75,7 +78,7 @@ impl Flight {
         now < self.deadline && self.outcome.has_changed().is_ok() && self.outcome.borrow().is_none()
     }
 
-    /// `None` if the flight was lost: its runtime was shut down or stands still.
+    /// Returns `None` if the flight was lost because its runtime was shut down or stands still.
     pub(super) async fn outcome(mut self) -> Option<FlightOutcome> {
         let ended = self.outcome.wait_for(Option::is_some);
         match tokio::time::timeout_at(self.deadline, ended).await {
@@ -88,7 +91,7 @@ impl Flight {
 
 struct Panicked;
 
-/// A panic of the source ends the fetch, not the task: `land` must run.
+/// A panic of the source ends the fetch, but not the task: `land` must run.
 struct Contained<'a>(TokenFuture<'a>);
 
 impl Future for Contained<'_> {

@@ -1,14 +1,15 @@
 //! Google's credentials, through the crate `gcp_auth`.
 //!
-//! `gcp_auth` 0.12 reads and checks service-account keys, signs with them, and runs gcloud. What it
-//! cannot do is done here:
+//! `gcp_auth` 0.12 reads and checks service-account keys, signs with them, and runs gcloud. This
+//! module works around its limits:
 //!
-//! - Its requests take an answer of any length, fail on an `expires_in` in quotes, and tell why a
-//!   token was refused only to the log, with the whole body. So what is signed is sent by
-//!   [`grant`], as every other source does it.
+//! - Its requests accept a response of any length and fail on an `expires_in` in quotes. If a token
+//!   is refused, they report the reason only in the log, with the whole body. So [`grant`] sends
+//!   the signed assertion, as it does for every other source.
 //! - It blocks its thread on `gcloud` and on files.
 //!
-//! Its search is not used: it does not tell what it found. See [`Credentials`](super::Credentials).
+//! Its search is not used, because it does not report what it found. See
+//! [`Credentials`](super::Credentials).
 
 use std::{fmt, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,13 +29,13 @@ use crate::{
 
 /// `gcloud` starts a Python interpreter and may refresh its own token.
 const GCLOUD_TIMEOUT: Duration = Duration::from_secs(5);
-/// In seconds. Google takes assertions of up to an hour.
+/// In seconds. Google accepts assertions of up to an hour.
 const ASSERTION_LIFE: i64 = 3595;
 
-/// Access tokens by a service-account key.
+/// Fetches access tokens with a service-account key.
 ///
-/// It searches for nothing: [`Credentials::detect`](super::Credentials::detect) finds what a machine
-/// has, and uses this for a key.
+/// This source searches for nothing. [`Credentials::detect`](super::Credentials::detect) finds the
+/// credentials of a machine and uses this source for a key.
 ///
 /// ```
 /// use tower_vertex::token::GcpAuth;
@@ -46,7 +47,7 @@ const ASSERTION_LIFE: i64 = 3595;
 #[derive(Clone)]
 pub struct GcpAuth {
     origin: Arc<Origin>,
-    /// Of the environment or of the file.
+    /// The quota project of the environment or of the file.
     quota_project: Option<String>,
 }
 
@@ -64,41 +65,43 @@ impl GcpAuth {
         Self { origin: Arc::new(origin), quota_project }
     }
 
-    /// `gcloud auth print-access-token`, and nothing else.
+    /// Uses `gcloud auth print-access-token`, and nothing else.
     pub(super) fn gcloud() -> Self {
         Self::of(Origin::Gcloud)
     }
 
-    /// A service account's key.
+    /// Uses the key of a service account.
     pub(super) fn key(file: Reread) -> Result<Self, Fault> {
         parse_key(&file.last_good())?;
         Ok(Self::of(Origin::Key(file)))
     }
 
-    /// Whether gcloud is there and somebody is logged in; gives the project that it is set to.
+    /// Checks that gcloud is installed and a user is logged in, and returns the project that gcloud
+    /// is configured for.
     pub(super) async fn probe_gcloud(limit: Duration) -> Result<Option<String>, String> {
         let provider = gcloud_provider(limit).await.map_err(|error| error.to_string())?;
         Ok(provider.project_id().await.ok().map(|project| project.to_string()))
     }
 
-    /// The text of a service-account key, as downloaded from Google Cloud.
+    /// Creates a source from the text of a service-account key, as downloaded from Google Cloud.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is not such a key; the text names the field, never its content.
+    /// [`ConfigError`] if the text is not such a key. The message names the field, never its
+    /// content.
     pub fn from_service_account_key(json: impl Into<String>) -> Result<Self, ConfigError> {
         credential_file::parse(json.into(), TransportPolicy::Safe)
             .and_then(|content| Self::key(Reread::fixed(content)))
             .map_err(|why| ConfigError::unusable_content("service-account key", &why))
     }
 
-    /// A file with a service-account key. It is read again for each token, so a key that is
-    /// rotated in place is picked up; while the file is missing or broken, the last good content
-    /// is used.
+    /// Creates a source from a file with a service-account key. The file is read again for each
+    /// token, so a key that is rotated in place is picked up. While the file is missing or broken,
+    /// the last good content is used.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it cannot be read now, or is not such a key.
+    /// [`ConfigError`] if the file cannot be read now, or is not such a key.
     pub fn from_service_account_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let path = path.into();
         Reread::open(&path, TransportPolicy::Safe)
@@ -134,7 +137,7 @@ impl fmt::Debug for GcpAuth {
     }
 }
 
-/// A token of a service account, by an assertion that its key signs: RFC 7523 §2.1.
+/// Fetches a token of a service account, with an assertion signed by its key: RFC 7523 §2.1.
 pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, BoxError> {
     let request = blocking(move || {
         let signer = parse_key(&content)?;
@@ -168,8 +171,8 @@ pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, Bo
     Ok(grant::ask(CredentialKind::ServiceAccount, request.await?).await?.token)
 }
 
-/// What signs with a key whose faults, which `gcp_auth` would hide, were looked for by
-/// [`credential_file::parse`].
+/// Returns the signer of a key. [`credential_file::parse`] has already looked for the faults of the
+/// key, which `gcp_auth` would hide.
 fn parse_key(content: &CredentialFile) -> Result<CustomServiceAccount, Fault> {
     if content.kind != CredentialKind::ServiceAccount {
         let what = "its \"type\" is not \"service_account\"";
@@ -180,7 +183,7 @@ fn parse_key(content: &CredentialFile) -> Result<CustomServiceAccount, Fault> {
             "the system's root certificates cannot be read",
             "install the package ca-certificates",
         ),
-        // The fields have the right types.
+        // [`credential_file::parse`] has checked the types of the fields.
         _ => credential_file::fault(
             "its \"private_key\" is not an RSA key in PKCS#8 PEM form",
             "make a new key with `gcloud iam service-accounts keys create`",
@@ -190,7 +193,7 @@ fn parse_key(content: &CredentialFile) -> Result<CustomServiceAccount, Fault> {
 
 async fn gcloud() -> Result<AccessToken, BoxError> {
     let provider = gcloud_provider(GCLOUD_TIMEOUT).await?;
-    // It was fetched by the constructor.
+    // The constructor has already fetched the token.
     let token =
         provider.token(&[CLOUD_PLATFORM_SCOPE]).await.map_err(|error| gcloud_fault(&error))?;
     let lifetime = token.expires_at() - chrono::Utc::now();
@@ -199,14 +202,19 @@ async fn gcloud() -> Result<AccessToken, BoxError> {
 
 async fn gcloud_provider(limit: Duration) -> Result<GCloudAuthorizedUser, BoxError> {
     let runtime = tokio::runtime::Handle::current();
-    // The command blocks; when the time is over, its thread ends with it and its answer is dropped.
+    // The command blocks. After the time-out, its thread runs until the command ends, and its
+    // result is dropped.
     let command = blocking(move || {
         Ok(runtime.block_on(GCloudAuthorizedUser::new()).map_err(|error| gcloud_fault(&error))?)
     });
     let provided = tokio::time::timeout(limit, command).await;
     provided.map_err(|_| {
-        let what = format!("it gave no token within {limit:?}");
-        Fault::new(FaultKind::Unreachable, what, "see what `gcloud auth print-access-token` does")
+        let what = format!("it returned no token within {limit:?}");
+        Fault::new(
+            FaultKind::Unreachable,
+            what,
+            "check the output of `gcloud auth print-access-token`",
+        )
     })?
 }
 
@@ -220,8 +228,8 @@ fn gcloud_fault(error: &GcpError) -> Fault {
         GcpError::Io(_, error) => Fault::new(
             FaultKind::Credentials,
             format!("it cannot be run ({})", error.kind()),
-            "see what `gcloud auth print-access-token` does",
+            "check the output of `gcloud auth print-access-token`",
         ),
-        _ => Fault::new(FaultKind::Refused, "it gives no token", "run `gcloud auth login`"),
+        _ => Fault::new(FaultKind::Refused, "it returned no token", "run `gcloud auth login`"),
     }
 }

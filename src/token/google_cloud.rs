@@ -1,17 +1,17 @@
 //! Google's own crate `google-cloud-auth` as a source.
 //!
-//! Its credentials keep a token and refresh it by a task of their own. That has five edges, which
-//! end here (as of 1.18):
+//! Its credentials keep a token and refresh it in a task of their own. This module works around
+//! five limits (as of 1.18):
 //!
-//! - They do not tell when a token expires. So its lifetime counts as unknown and they are asked every
-//!   few minutes, which costs nothing: they answer from memory, with a token that has four minutes
-//!   left unless its refresh fails.
-//! - They cannot be forced. After a 401 they are built again.
-//! - Each build leaves a task behind that sleeps for most of an hour. So each has a small runtime
-//!   of its own, which is shut down with it.
-//! - After one permanent error they fail for ever. So after any error they are built again.
-//! - They panic when their runtime is gone, and on an answer that has already expired. Theirs is
-//!   never gone before them, and a panic becomes an error.
+//! - They do not report when a token expires. So its lifetime is treated as unknown and the cache
+//!   fetches it every few minutes. That costs nothing: they return a token from memory, which has
+//!   four minutes left unless its refresh fails.
+//! - They cannot be forced to refresh. After a 401 they are built again.
+//! - Each build leaves a task behind that sleeps for most of an hour. So each build has a small
+//!   runtime of its own, which is shut down with it.
+//! - After one permanent error they fail forever. So after any error they are built again.
+//! - They panic when their runtime is gone, and on a response with a token that has already
+//!   expired. Here the runtime lives as long as they do, and a panic becomes an error.
 
 mod explain;
 
@@ -42,14 +42,14 @@ use crate::{
     error::{ConfigError, Fault},
 };
 
-/// Access tokens by Google's crate `google-cloud-auth`: for identity federation, impersonation,
-/// user credentials wherever they are, and a metadata server wherever it is.
+/// Fetches access tokens with Google's crate `google-cloud-auth`: for identity federation,
+/// impersonation, user credentials in any file, and a metadata server at any host.
 ///
-/// [`Credentials::detect`](super::Credentials::detect) uses it where it is needed. One thread
-/// belongs to each source once it has been used.
+/// [`Credentials::detect`](super::Credentials::detect) uses it where it is needed. Each source owns
+/// one thread once it has been used.
 ///
-/// The crate takes its cryptography from rustls's process-wide provider. If the process has none
-/// by the first fetch, this installs `ring`.
+/// The crate takes its cryptography from rustls's process-wide provider. If the process has none by
+/// the first fetch, this source installs `ring`.
 #[doc(alias = "workload identity federation")]
 #[doc(alias = "external_account")]
 #[derive(Clone)]
@@ -61,7 +61,7 @@ struct Shared {
     origin: Origin,
     lifetime: Option<Duration>,
     quota_project: Option<String>,
-    /// What answers now, and the content of the file that it was built from.
+    /// The credentials in use, and the content of the file that they were built from.
     built: Mutex<Option<(Arc<str>, Arc<Built>)>>,
 }
 
@@ -70,31 +70,33 @@ enum Origin {
     MetadataServer,
 }
 
-/// Credentials and the runtime that their task lives in.
+/// Credentials and the runtime of their task.
 struct Built {
     credentials: AccessTokenCredentials,
     runtime: Option<Runtime>,
 }
 
 impl GoogleCloudAuth {
-    /// The text of a credential file of any type but `external_account_authorized_user`.
+    /// Creates a source from the text of a credential file of any type but
+    /// `external_account_authorized_user`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is not such a file; the text names the field, never its content.
+    /// [`ConfigError`] if the text is not such a file. The message names the field, never its
+    /// content.
     pub fn from_json(json: impl Into<String>) -> Result<Self, ConfigError> {
         credential_file::parse(json.into(), TransportPolicy::Safe)
             .and_then(|content| Self::file(Reread::fixed(content)))
             .map_err(|why| ConfigError::unusable_content("credential file", &why))
     }
 
-    /// A credential file of any type but `external_account_authorized_user`. A change of it is
-    /// picked up with the next token; while it is missing or broken, the last good content is
-    /// used.
+    /// Creates a source from a credential file of any type but `external_account_authorized_user`.
+    /// A change of the file is picked up with the next token. While the file is missing or broken,
+    /// the last good content is used.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it cannot be read now, or is not such a file.
+    /// [`ConfigError`] if the file cannot be read now, or is not such a file.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let path = path.into();
         Reread::open(&path, TransportPolicy::Safe)
@@ -102,7 +104,7 @@ impl GoogleCloudAuth {
             .map_err(|why| ConfigError::unusable("credential file", &path, &why))
     }
 
-    /// The metadata server: the one that `GCE_METADATA_HOST` names, or that of this machine.
+    /// Uses the metadata server that `GCE_METADATA_HOST` names, or the one of this machine.
     pub fn metadata_server() -> Self {
         Self::of(Origin::MetadataServer)
     }
@@ -124,12 +126,13 @@ impl GoogleCloudAuth {
         Self { shared: Arc::new(Shared { origin, lifetime: None, quota_project, built }) }
     }
 
-    /// The lifetime to ask for where credentials impersonate a service account, 1 s to 12 h; others
-    /// ignore it. See [`Impersonated::lifetime`](super::Impersonated::lifetime).
+    /// Sets the lifetime to request for credentials that impersonate a service account, 1 s to 12
+    /// h. Other credentials ignore it. See
+    /// [`Impersonated::lifetime`](super::Impersonated::lifetime).
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is outside these bounds.
+    /// [`ConfigError`] if the lifetime is outside these bounds.
     pub fn lifetime(self, lifetime: Duration) -> Result<Self, ConfigError> {
         check_lifetime(lifetime)?;
         let quota_project = self.shared.quota_project.clone();
@@ -239,8 +242,8 @@ impl Built {
         }
     }
 
-    /// The token in memory, or the first one. Runs on its own runtime: this is also where a panic
-    /// of the crate ends.
+    /// Returns the token in memory, or the first one. The call runs on the credentials' own
+    /// runtime, which also contains a panic of the crate.
     async fn token(&self) -> Result<AccessToken, Failure> {
         let credentials = self.credentials.clone();
         let runtime = self.runtime.as_ref().ok_or(Failure::Gone)?;
@@ -257,7 +260,7 @@ impl Built {
 impl Drop for Built {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Does not wait, so it may be dropped anywhere.
+            // This does not wait, so the value may be dropped anywhere.
             runtime.shutdown_background();
         }
     }
@@ -270,7 +273,7 @@ fn build(
     let (json, scopes) = (content.json.clone(), [CLOUD_PLATFORM_SCOPE]);
     match content.kind {
         CredentialKind::AuthorizedUser => {
-            // Its own scopes are what the login granted; asking for one that is not among them fails.
+            // The scopes are those that the login granted. A request for any other scope fails.
             user_account::Builder::new(json).build_access_token_credentials()
         }
         CredentialKind::ExternalAccount => external_account::Builder::new(json)

@@ -1,8 +1,9 @@
-//! One request for a token, and what the answer has to be: RFC 6749 §5.1, RFC 8693 §2.2.1, and the
-//! metadata server's.
+//! A request for a token, and the required form of its response: RFC 6749 §5.1, RFC 8693 §2.2.1,
+//! and the metadata server's documentation.
 //!
-//! Every source whose tokens come over HTTP asks by this, so that all of them bound the answer, read
-//! it in the same way, try again after the same failures and tell of them in the same words.
+//! Every source whose tokens come over HTTP uses this module. So all sources limit the size of the
+//! response, read it in the same way, retry after the same failures and report them with the same
+//! messages.
 
 use std::time::Duration;
 
@@ -21,23 +22,23 @@ use crate::{
     error::{Fault, FaultKind},
 };
 
-/// Half of what a fetch may take. Where packets are dropped, it is up once: another try would end with
-/// the time of the fetch, and its error would not name the host.
+/// Half of the time of a fetch. If packets are dropped, the first try uses it up; a second try
+/// would end with the time of the fetch, and its error would not name the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A short overload of a token endpoint or of the metadata server ends within these.
+/// A short overload of a token endpoint or of the metadata server ends within these tries.
 pub(super) const TRIES: u32 = 4;
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// No token is sent for longer without a look at a newer one.
+/// The longest lifetime, in seconds, after which a newer token is fetched.
 const LONGEST_LIFE: u64 = 24 * 3600;
 
-/// What was granted.
+/// The tokens that a response grants.
 pub(super) struct Grant {
     pub(super) token: AccessToken,
-    /// A new refresh token, instead of the one that was shown.
+    /// A new refresh token, which replaces the one that was sent.
     pub(super) refresh_token: Option<String>,
 }
 
-/// A request of this form.
+/// Builds a POST request with these form fields.
 pub(super) fn form(url: &str, fields: &[(&str, &str)]) -> Result<Request<Full<Bytes>>, BoxError> {
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     Ok(Request::post(url)
@@ -46,7 +47,7 @@ pub(super) fn form(url: &str, fields: &[(&str, &str)]) -> Result<Request<Full<By
         .body(Full::from(form))?)
 }
 
-/// Asks for a token, for the owner of credentials of this kind.
+/// Requests a token for the owner of credentials of this kind.
 pub(super) async fn ask(
     kind: CredentialKind,
     request: Request<Full<Bytes>>,
@@ -55,7 +56,7 @@ pub(super) async fn ask(
     granted(kind, &send(request).await?, &host)
 }
 
-/// What the answer of `host` grants.
+/// Reads the grant from the response of `host`.
 pub(super) fn granted(
     kind: CredentialKind,
     answer: &Answer,
@@ -67,7 +68,7 @@ pub(super) fn granted(
     read(answer, host)
 }
 
-/// Sends it, and again if it could not be sent or the server has a problem.
+/// Sends the request, and retries it if it could not be sent or the server has a problem.
 pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
     let host = request.uri().host().unwrap_or_default().to_owned();
     let (mut tries, mut pause) = (1, FIRST_PAUSE);
@@ -92,7 +93,7 @@ pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault>
     }
 }
 
-/// The token in an answer of success.
+/// Reads the token of a successful response.
 fn read(answer: &Answer, host: &str) -> Result<Grant, BoxError> {
     let wrong = |what: String| not_a_token(host, &what);
     let json = answer.json().filter(Value::is_object);
@@ -103,7 +104,7 @@ fn read(answer: &Answer, host: &str) -> Result<Grant, BoxError> {
         Some(_) => Err(wrong(format!("has an {name:?} that is not text"))),
     };
     let token = text("access_token")?.ok_or_else(|| wrong("has no \"access_token\"".to_owned()))?;
-    // RFC 6749 §7.1: of another type it must not be used.
+    // RFC 6749 §7.1: a token of another type must not be used.
     if text("token_type")?.is_some_and(|kind| !kind.trim().eq_ignore_ascii_case("bearer")) {
         return Err(wrong("has a \"token_type\" that is not Bearer".to_owned()).into());
     }
@@ -114,12 +115,12 @@ fn read(answer: &Answer, host: &str) -> Result<Grant, BoxError> {
 }
 
 pub(super) fn not_a_token(host: &str, what: &str) -> Fault {
-    let what = format!("the answer of {host} {what}");
-    let remedy = "see that it is a token endpoint, and that no proxy answers in its place";
+    let what = format!("the response of {host} {what}");
+    let remedy = "check that it is a token endpoint, and that no proxy responds in its place";
     Fault::new(FaultKind::NotAToken, what, remedy)
 }
 
-/// A number of seconds, and with some servers in quotes; `Some(None)` if it is not told.
+/// Reads a number of seconds, which some servers put in quotes; `Some(None)` if it is missing.
 fn lifetime(value: &Value) -> Option<Option<Duration>> {
     let seconds = match value {
         Value::Null => return Some(None),
@@ -128,7 +129,7 @@ fn lifetime(value: &Value) -> Option<Option<Duration>> {
         _ => return None,
     };
     let seconds = Some(seconds).filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
-    // Saturates.
+    // The cast saturates.
     Some(Some(Duration::from_secs((seconds as u64).min(LONGEST_LIFE))))
 }
 
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_is_a_number_with_quotes_or_without() {
+    fn a_lifetime_is_a_number_with_or_without_quotes() {
         for (value, seconds) in [
             (json!(3600), Some(Some(3600))),
             (json!("3600"), Some(Some(3600))),

@@ -1,4 +1,4 @@
-//! One request to Google: what credentials need beyond the two libraries that fetch tokens.
+//! Single requests to Google that the two libraries for tokens do not make.
 
 use std::{
     error::Error as StdError,
@@ -30,10 +30,10 @@ use tower::Service;
 
 use crate::error::{ErrorChain, Fault, FaultKind};
 
-/// More than any token takes.
+/// The maximum size of a response in bytes. No response with a token is longer.
 const LONGEST: usize = 1024 * 1024;
 
-/// Why there was no answer. Its text has no header, no body and no query.
+/// The reason why there was no response. Its text has no header, no body and no query.
 #[derive(Clone, Debug)]
 pub(super) struct RequestError {
     pub(super) cause: RequestErrorKind,
@@ -42,23 +42,23 @@ pub(super) struct RequestError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestErrorKind {
-    /// The name has no address.
+    /// The host name has no address.
     Unresolved,
-    /// Nothing listens there.
+    /// The connection was refused.
     Refused,
-    /// No connection in the time that it may take: packets are dropped on the way.
+    /// The connection timed out: packets are dropped between this machine and the server.
     TimedOut,
-    /// No connection, for another reason.
+    /// The connection failed for another reason.
     Unconnected,
-    /// The certificate is of nobody whom this machine knows.
+    /// The certificate's issuer is not known to this machine.
     UnknownIssuer,
-    /// TLS could not be agreed on for another reason.
+    /// The TLS handshake failed for another reason.
     Tls,
-    /// The connection ended in the middle.
+    /// The connection closed before the response was complete.
     BrokeOff,
-    /// The answer is longer than anything that is asked for here.
+    /// The response is longer than that of any token endpoint.
     TooLong,
-    /// Nothing was sent: this machine or this process is not as it must be.
+    /// Nothing was sent, because of a problem of this machine or process.
     Here,
 }
 
@@ -71,7 +71,7 @@ impl RequestError {
         request_error(error, error.is_connect())
     }
 
-    /// The same for who waits for a token of `host`.
+    /// Converts the error into a fault, for a request for a token of `host`.
     pub(super) fn fault(self, host: &str) -> Fault {
         let Self { cause, text } = self;
         let what = match cause {
@@ -81,13 +81,13 @@ impl RequestError {
         };
         let remedy = match cause {
             RequestErrorKind::Unresolved => {
-                "see that this machine can look up names outside (`getent hosts googleapis.com`)"
+                "check that this machine can resolve external names (`getent hosts googleapis.com`)"
             }
             RequestErrorKind::UnknownIssuer => UNKNOWN_ISSUER,
             RequestErrorKind::Tls => {
-                "another server answers there: look at this machine's DNS and clock"
+                "another server responds there: check this machine's DNS and clock"
             }
-            RequestErrorKind::TooLong => "what answers there is no token endpoint: look at the URL",
+            RequestErrorKind::TooLong => "the server there is no token endpoint: check the URL",
             RequestErrorKind::Here => {
                 "install the package ca-certificates, or name a file in SSL_CERT_FILE"
             }
@@ -100,7 +100,8 @@ impl RequestError {
     }
 }
 
-/// Why a client had no answer, by the types of the causes and never by their texts.
+/// Finds the reason why a client got no response, by the types of the causes and never by their
+/// texts.
 pub(super) fn request_error(error: &(dyn StdError + 'static), of_connecting: bool) -> RequestError {
     let mut cause =
         if of_connecting { RequestErrorKind::Unconnected } else { RequestErrorKind::BrokeOff };
@@ -123,20 +124,21 @@ pub(super) fn request_error(error: &(dyn StdError + 'static), of_connecting: boo
                 _ => cause,
             };
         }
-        // What an I/O error was made of is not its source: that is the source of it.
+        // `source()` of an I/O error skips the error that it wraps and returns the source of that
+        // one.
         next = match io.and_then(std::io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
         };
     }
-    // None of them holds a header or a body.
+    // No text in the chain holds a header or a body.
     RequestError::new(cause, ErrorChain::new(error).to_string())
 }
 
-/// What to do where a token endpoint cannot be reached.
-pub(super) const UNREACHABLE: &str = "see that no firewall or proxy keeps this machine from the \
-                                      token endpoint, and try again";
-/// What to do where its certificate is of an authority that is not known here.
+/// The remedy if a token endpoint cannot be reached.
+pub(super) const UNREACHABLE: &str =
+    "check that no firewall or proxy blocks the token endpoint, and try again";
+/// The remedy if the issuer of the certificate is unknown here.
 pub(super) const UNKNOWN_ISSUER: &str = "a proxy that reads TLS may be between: add its \
                                          certificate to this system's, or name a file with it in \
                                          SSL_CERT_FILE";
@@ -149,7 +151,7 @@ impl fmt::Display for RequestError {
 
 impl StdError for RequestError {}
 
-/// The system's resolver, whose failures can be told from those of a connection.
+/// A failure of the system's resolver, in a type that distinguishes it from a failed connection.
 #[derive(Debug)]
 struct LookupError(std::io::Error);
 
@@ -191,7 +193,7 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap_or_default()
     }
 
-    /// The server's own clock, if it told.
+    /// The server's own clock, if the response has a `Date`.
     pub(super) fn date(&self) -> Option<SystemTime> {
         httpdate::parse_http_date(self.headers.get(header::DATE)?.to_str().ok()?).ok()
     }
@@ -201,10 +203,12 @@ impl Answer {
     }
 }
 
-/// Sends it over a connection of its own, which is closed afterwards: tokens are fetched once an
-/// hour, and a connection kept so long is a dead one. Redirects are not followed.
+/// Sends the request over a connection of its own, which is closed afterwards. Tokens are fetched
+/// once an hour, and a server would close a connection that was kept that long. Redirects are not
+/// followed.
 ///
-/// The time is the caller's to limit; a connection alone may take `connect`.
+/// The caller limits the time of the whole request; opening the connection may take at most
+/// `connect`.
 pub(super) async fn send(
     request: Request<Full<Bytes>>,
     connect: Duration,
@@ -214,7 +218,7 @@ pub(super) async fn send(
     connector.set_connect_timeout(Some(connect));
     connector.set_nodelay(true);
     let response = if request.uri().scheme() == Some(&Scheme::HTTPS) {
-        // Reads the system's certificates, which takes a while.
+        // This reads the system's certificates, which takes a while.
         let connector = tokio::task::spawn_blocking(move || {
             let provider = ring::default_provider();
             let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
@@ -234,10 +238,10 @@ pub(super) async fn send(
         if error.is::<LengthLimitError>() {
             return RequestError::new(
                 RequestErrorKind::TooLong,
-                "the answer is longer than any token's",
+                "the response is too long for a token",
             );
         }
-        RequestError::new(RequestErrorKind::BrokeOff, "the answer broke off")
+        RequestError::new(RequestErrorKind::BrokeOff, "the connection closed early")
     })?;
     Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
 }
@@ -248,9 +252,9 @@ fn once() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-/// Whether what is sent to this host of a URI stays on this machine: an address of the loopback network,
-/// or `localhost`. Names that end with `.localhost` do not count, because a DNS server may be asked for
-/// them.
+/// Whether data sent to this host of a URI stays on this machine: an address of the loopback
+/// network, or `localhost`. Names that end with `.localhost` do not count, because a DNS server may
+/// resolve them.
 pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -264,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_known_by_the_kind_of_the_error_within() {
+    fn a_cause_is_known_by_the_kind_of_the_inner_error() {
         for (kind, of_connecting, cause) in [
             (ErrorKind::ConnectionRefused, true, RequestErrorKind::Refused),
             (ErrorKind::TimedOut, true, RequestErrorKind::TimedOut),
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_this_machine_by_its_address_or_by_one_name() {
+    fn a_loopback_host_is_an_address_or_localhost() {
         for host in
             ["localhost", "LocalHost", "127.0.0.1", "127.9.8.7", "[::1]", "[::ffff:127.0.0.1]"]
         {
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_clock_is_read_in_each_form_that_http_has() {
+    fn a_servers_clock_is_read_in_each_format_of_http() {
         for date in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",

@@ -1,4 +1,4 @@
-//! Another service account's tokens, with a lifetime of up to twelve hours.
+//! Tokens of another service account, with a lifetime of up to twelve hours.
 
 use std::{
     fmt,
@@ -25,15 +25,16 @@ use crate::{
     error::{ConfigError, Fault},
 };
 
-/// What Google grants by default.
+/// The lifetime that Google grants by default.
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
-/// What it grants at most, where a policy of the organisation allows it.
+/// The longest lifetime that Google grants, if a policy of the organisation allows it.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// Tokens of a service account that the owner of other credentials may impersonate, by
+/// Fetches tokens of a service account that the owner of other credentials may impersonate, with
 /// `generateAccessToken` of Google's IAM Service Account Credentials API.
 ///
-/// The identity behind needs `roles/iam.serviceAccountTokenCreator` on the account.
+/// The identity of the other credentials needs `roles/iam.serviceAccountTokenCreator` on the
+/// account.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -59,12 +60,12 @@ pub struct Impersonated {
 }
 
 impl Impersonated {
-    /// `account` is the service account's e-mail address, or its numeric id. The tokens of `base`
-    /// show who asks; they are cached.
+    /// Impersonates `account`, the service account's e-mail address or its numeric id. The tokens
+    /// of `base` identify the caller; they are cached.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `account` cannot be one.
+    /// [`ConfigError`] if `account` cannot be the name of a service account.
     pub fn new(base: impl TokenSource, account: impl Into<String>) -> Result<Self, ConfigError> {
         let account = account.into();
         check_account(&account)?;
@@ -78,26 +79,26 @@ impl Impersonated {
         })
     }
 
-    /// The lifetime to ask for, 1 s to 12 h. Default 1 h, which is the most that Google grants unless
-    /// the organisation's policy `iam.allowServiceAccountCredentialLifetimeExtension` names the
-    /// account.
+    /// Sets the lifetime to request, 1 s to 12 h. Default 1 h, which is the most that Google grants
+    /// unless the organisation's policy `iam.allowServiceAccountCredentialLifetimeExtension` names
+    /// the account.
     ///
     /// Source: <https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken>.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is outside these bounds.
+    /// [`ConfigError`] if the lifetime is outside these bounds.
     pub fn lifetime(mut self, lifetime: Duration) -> Result<Self, ConfigError> {
         check_lifetime(lifetime)?;
         self.lifetime = lifetime;
         Ok(self)
     }
 
-    /// Service accounts between the base and the account: each may impersonate the next.
+    /// Sets the service accounts between the base and the account. Each may impersonate the next.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if one of them cannot be an account.
+    /// [`ConfigError`] if one of them cannot be the name of a service account.
     pub fn delegates(
         mut self,
         accounts: impl IntoIterator<Item = impl Into<String>>,
@@ -107,13 +108,14 @@ impl Impersonated {
         Ok(self)
     }
 
-    /// Where the API is, if not at `https://iamcredentials.googleapis.com`: Private Service
-    /// Connect (`https://iamcredentials-NAME.p.googleapis.com`), another universe, an emulator.
-    /// The base's token is sent there.
+    /// Sets the address of the API, if it is not `https://iamcredentials.googleapis.com`: Private
+    /// Service Connect (`https://iamcredentials-NAME.p.googleapis.com`), another universe, an
+    /// emulator. The base's token is sent there.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is not `https://HOST`, or `http://` and a host of this machine.
+    /// [`ConfigError`] if the address is neither `https://HOST` nor `http://` and a host of this
+    /// machine.
     pub fn endpoint(mut self, origin: impl AsRef<str>) -> Result<Self, ConfigError> {
         let origin = origin.as_ref().trim_end_matches('/');
         let advice = "give an origin such as https://iamcredentials-NAME.p.googleapis.com";
@@ -155,7 +157,8 @@ impl Impersonated {
     }
 }
 
-/// A service account as IAM names it, from its e-mail address or from that name itself.
+/// The resource name of a service account in IAM, from its e-mail address or from the resource name
+/// itself.
 pub(super) fn resource_name(account: &str) -> String {
     match account.contains('/') {
         true => account.to_owned(),
@@ -163,7 +166,8 @@ pub(super) fn resource_name(account: &str) -> String {
     }
 }
 
-/// A token of the service account that the URL names, for whoever shows `bearer`.
+/// Fetches a token of the service account that the URL names, for the identity of the token in
+/// `bearer`.
 pub(super) async fn generate(
     url: &str,
     bearer: &HeaderValue,
@@ -208,13 +212,13 @@ fn read(
         json["accessToken"].as_str().ok_or_else(|| wrong("has no \"accessToken\" that is text"))?;
     let end = end(&json["expireTime"])
         .ok_or_else(|| wrong("has an \"expireTime\" that is not a time"))?;
-    // Counted by the server's clock: this machine's may be wrong.
+    // The remaining lifetime is counted by the server's clock, because this machine's may be wrong.
     let now = answer.date().unwrap_or_else(SystemTime::now);
     let left = end.map(|end| (end - DateTime::<Utc>::from(now)).to_std().unwrap_or_default());
     Ok(AccessToken::new(token, left.map(|left| left.min(lifetime)))?)
 }
 
-/// A point in time as Google writes it; `Some(None)` if it is not told.
+/// Reads a point in time in Google's format; `Some(None)` if it is missing.
 fn end(value: &Value) -> Option<Option<DateTime<Utc>>> {
     match value {
         Value::Null => Some(None),
@@ -264,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_a_time_or_is_not_told() {
+    fn an_expire_time_is_a_time_or_missing() {
         let time = |text: &str| text.parse::<DateTime<Utc>>().ok();
         for text in
             ["2014-10-02T15:01:23Z", "2014-10-02T15:01:23.045123456Z", "2014-10-02T15:01:23+05:30"]

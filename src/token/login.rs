@@ -1,8 +1,10 @@
-//! A person's login: a refresh token, which is exchanged for access tokens as RFC 6749 §6 says.
+//! A person's login: a refresh token, which is exchanged for access tokens according to RFC 6749
+//! §6.
 //!
-//! Of two kinds. `authorized_user` is a login at Google, whose client's id and secret are part of the
-//! form. `external_account_authorized_user` is one through workforce identity federation, with both
-//! in HTTP Basic authentication; no Rust library knows it. Both as Google's own libraries do it.
+//! There are two kinds. `authorized_user` is a login at Google, whose client id and secret are
+//! fields of the form. `external_account_authorized_user` is a login through workforce identity
+//! federation, with both in HTTP Basic authentication; no Rust library supports it. Both work as in
+//! Google's own libraries.
 
 use std::{
     fmt,
@@ -23,7 +25,7 @@ use crate::BoxError;
 
 pub(super) struct Login {
     file: Reread,
-    /// The refresh token that came with the last access token, instead of the file's, and the
+    /// The refresh token that came with the last access token and replaces the file's, and the
     /// content of the file that it belongs to.
     rotated: Mutex<Option<(Arc<str>, String)>>,
     quota_project: Option<String>,
@@ -41,7 +43,7 @@ impl Login {
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
         let file = self.file.current().await?;
-        // After another login the file has another content, and a refresh token that counts.
+        // After another login the file has new content, and its refresh token takes precedence.
         let rotated = match &*self.rotated() {
             Some((text, token)) if *text == file.text => Some(token.clone()),
             _ => None,
@@ -55,7 +57,7 @@ impl Login {
     }
 }
 
-/// One token of a login that is part of other credentials.
+/// Fetches one token of a login that is part of other credentials.
 pub(super) async fn once(file: &CredentialFile) -> Result<AccessToken, BoxError> {
     Ok(grant::ask(file.kind, request(file, None)?).await?.token)
 }
@@ -76,7 +78,7 @@ fn request(file: &CredentialFile, rotated: Option<&str>) -> Result<Request<Full<
     Ok(request)
 }
 
-/// RFC 7617.
+/// Returns the `Basic` credentials of RFC 7617.
 pub(super) fn basic(id: &str, secret: &str) -> Result<HeaderValue, BoxError> {
     let client = STANDARD.encode(format!("{id}:{secret}"));
     let mut client = HeaderValue::try_from(format!("Basic {client}"))?;

@@ -1,5 +1,5 @@
-//! Tokens of the metadata server: those of the service account that a machine, a pod or a service of
-//! Google Cloud has.
+//! Tokens of the metadata server, for the service account of a machine, a pod or a service of
+//! Google Cloud.
 
 use std::{fmt, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     error::{Fault, FaultKind},
 };
 
-/// Off Google Cloud nobody answers.
+/// Off Google Cloud no server responds.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) struct MetadataServer {
@@ -25,13 +25,13 @@ pub(super) struct MetadataServer {
 }
 
 impl MetadataServer {
-    /// At the host that the environment names, or where Google Cloud has it.
+    /// Uses the host that the environment names, or the usual host on Google Cloud.
     pub(super) fn new() -> Self {
         Self { host: metadata::host(), quota_project: credential_file::quota_project(None) }
     }
 }
 
-/// One token.
+/// Fetches one token.
 pub(super) async fn token(host: &str) -> Result<AccessToken, BoxError> {
     let url = format!(
         "http://{host}/computeMetadata/v1/instance/service-accounts/default/token\
@@ -43,12 +43,12 @@ pub(super) async fn token(host: &str) -> Result<AccessToken, BoxError> {
         Fault::new(FaultKind::Credentials, what, "give a host, with a port or without")
     })?;
     let answered = tokio::time::timeout(TIMEOUT, grant::send(request)).await.map_err(|_| {
-        let what = format!("{host} did not answer within {TIMEOUT:?}");
-        Fault::new(FaultKind::Unreachable, what, "see that the metadata server is up")
+        let what = format!("{host} did not respond within {TIMEOUT:?}");
+        Fault::new(FaultKind::Unreachable, what, "check that the metadata server is up")
     })?;
     let answer = answered?;
     if !metadata::is_its_own(&answer) {
-        let what = "does not say that it is a metadata server's";
+        let what = "is not that of a metadata server";
         return Err(grant::not_a_token(host, what).into());
     }
     Ok(grant::granted(CredentialKind::MetadataServer, &answer, host)?.token)

@@ -1,8 +1,10 @@
-//! The metadata server, asked for what is no token: whether it is there, and who this machine is.
+//! Requests to the metadata server other than for a token: whether it exists, and the identity of
+//! this machine.
 //!
-//! In the first seconds of a machine, of a pod of GKE or of an instance of Cloud Run it may refuse,
-//! close, hang, or answer with an error that is not its own. Where there should be one, all of this
-//! passes, and it is asked again for as long as Google says that it may take.
+//! In the first seconds of a machine, of a pod of GKE or of an instance of Cloud Run, the server
+//! may refuse a connection, close it, hang, or return an error that is not its own. If a server is
+//! expected, these failures are transient, and requests are retried for as long as the start may
+//! take according to Google.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -20,22 +22,23 @@ use crate::BoxError;
 
 /// Names another host than [`HOST`], with or without a port.
 pub(super) const HOST_VARIABLE: &str = "GCE_METADATA_HOST";
-/// What Google's own libraries take as word that there is none, if it is `true`.
+/// If this variable is `true`, Google's own libraries assume that there is no metadata server.
 pub(super) const NONE_VARIABLE: &str = "NO_GCE_CHECK";
-/// Resolves on Google Cloud only.
+/// This name resolves on Google Cloud only.
 const HOST: &str = "metadata.google.internal";
-/// Set by Cloud Run for services, jobs and worker pools, by Cloud Functions, and by App Engine.
+/// Variables set by Cloud Run for services, jobs and worker pools, by Cloud Functions, and by App
+/// Engine.
 const PLATFORM_VARIABLES: [&str; 5] =
     ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL", "FUNCTION_TARGET", "GAE_SERVICE"];
 
-/// Where there is one, it answers within milliseconds.
+/// A metadata server that exists responds within milliseconds.
 const PROBE: Duration = Duration::from_secs(2);
 /// "The GKE metadata server needs a few seconds before it can run"; Google's own libraries try for
 /// about this long.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// After which a try hangs.
+/// The time after which a try is given up.
 const TRY: Duration = Duration::from_secs(3);
-/// Between two tries, doubled up to the second.
+/// The pause between two tries: the first, and the maximum up to which it is doubled.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,24 +48,25 @@ pub(super) struct MachineIdentity {
     pub(super) universe_domain: Option<String>,
 }
 
-/// Where it is: at the host that the environment names, or where Google Cloud has it.
+/// The host that the environment names, or the usual host on Google Cloud.
 pub(super) fn host() -> String {
     environment::text(HOST_VARIABLE).unwrap_or_else(|| HOST.to_owned())
 }
 
-/// Whether the environment says that there is none.
+/// Whether the environment says that there is no metadata server.
 pub(super) fn is_ruled_out() -> bool {
     environment::text(NONE_VARIABLE).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-/// What speaks for a metadata server.
+/// The evidence that there is a metadata server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Surroundings {
-    /// Nothing.
+    /// There is no evidence.
     Elsewhere,
-    /// A cluster of Kubernetes. If it is not Google's, the name does not resolve.
+    /// This is a Kubernetes cluster. If it is not Google's, the name does not resolve.
     Kubernetes,
-    /// The firmware or a variable of the platform says Google Cloud, or a variable names the server.
+    /// The firmware or a variable of the platform indicates Google Cloud, or a variable names the
+    /// server.
     GoogleCloud,
 }
 
@@ -72,7 +76,7 @@ impl Surroundings {
         Self::of(firmware.unwrap_or_default().trim(), |name| environment::path(name).is_some())
     }
 
-    /// `K_SERVICE` is Knative's too, in anybody's cluster.
+    /// Knative sets `K_SERVICE` too, in any cluster.
     fn of(firmware: &str, is_set: impl Fn(&str) -> bool) -> Self {
         if is_set(HOST_VARIABLE) || firmware.starts_with("Google") {
             Self::GoogleCloud
@@ -92,7 +96,7 @@ impl Surroundings {
         }
     }
 
-    /// Whether it may pass.
+    /// Whether the failure may be transient here.
     fn is_transient(self, why: &MetadataError) -> bool {
         match why {
             MetadataError::NoHost => false,
@@ -105,20 +109,20 @@ impl Surroundings {
     }
 }
 
-/// Why there is no answer of a metadata server.
+/// The reason why a metadata server returned no value.
 #[derive(Debug)]
 enum MetadataError {
-    /// The variable holds something else.
+    /// The variable does not hold a host.
     NoHost,
     /// The name does not resolve.
     NoName(BoxError),
-    /// An answer that does not say that it is a metadata server's.
+    /// The response does not say that it is from a metadata server.
     Stranger(StatusCode),
-    /// The metadata server says that it cannot answer now.
+    /// The metadata server returned an error of its own.
     Busy(StatusCode),
-    /// No connection, or it broke.
+    /// The connection failed or was closed early.
     Unreachable(BoxError),
-    /// Nothing within [`TRY`].
+    /// No response arrived within [`TRY`].
     Late,
 }
 
@@ -128,19 +132,19 @@ impl fmt::Display for MetadataError {
             Self::NoHost => write!(f, "{HOST_VARIABLE} is not a host"),
             Self::NoName(error) => write!(f, "its name does not resolve: {error}"),
             Self::Stranger(status) => {
-                write!(f, "what answers there, with {status}, is not a metadata server")
+                write!(f, "the server there, which returned {status}, is not a metadata server")
             }
-            Self::Busy(status) => write!(f, "it answers {status}"),
+            Self::Busy(status) => write!(f, "it returned {status}"),
             Self::Unreachable(error) => error.fmt(f),
-            Self::Late => f.write_str("it does not answer"),
+            Self::Late => f.write_str("it does not respond"),
         }
     }
 }
 
 impl StdError for MetadataError {}
 
-/// Who this machine is, if a metadata server says so. Only that it is there is needed for tokens; its
-/// project is asked for if that is wanted.
+/// Returns the identity of this machine, if a metadata server exists. For tokens the server only
+/// has to exist. Its project is requested only if it is wanted.
 pub(super) async fn machine(
     around: Surroundings,
     wants_project: bool,
@@ -151,7 +155,7 @@ pub(super) async fn machine(
     let value = |path| async move {
         let value = persist(around, deadline, || get(host, path)).await;
         value.unwrap_or_else(|why| {
-            tracing::warn!(host, path, %why, "the metadata server does not tell");
+            tracing::warn!(host, path, %why, "the metadata server returned no value");
             None
         })
     };
@@ -161,7 +165,8 @@ pub(super) async fn machine(
     Ok(MachineIdentity { email, project_id, universe_domain })
 }
 
-/// Of this machine's service account, if the server that is there tells it.
+/// Returns the e-mail address of this machine's service account, if the metadata server exists and
+/// has it.
 async fn email(
     around: Surroundings,
     host: &str,
@@ -169,7 +174,7 @@ async fn email(
 ) -> Result<Option<String>, BoxError> {
     let ask = || async {
         match get(host, "instance/service-accounts/default/email").await {
-            // It is there.
+            // The metadata server exists.
             Err(MetadataError::Busy(_)) => Ok(None),
             answered => answered,
         }
@@ -177,14 +182,14 @@ async fn email(
     let email = persist(around, Instant::now() + patience, ask).await;
     email.map_err(|why| {
         match around.is_transient(&why) {
-            true => format!("{host} did not answer within {patience:?}: {why}"),
+            true => format!("{host} did not respond within {patience:?}: {why}"),
             false => format!("{host}: {why}"),
         }
         .into()
     })
 }
 
-/// Tries until there is an answer, or a reason that does not pass, or the time is over.
+/// Retries until there is a response, a failure that is not transient, or no time left.
 async fn persist<T, F: Future<Output = Result<T, MetadataError>>>(
     around: Surroundings,
     deadline: Instant,
@@ -210,7 +215,7 @@ async fn persist<T, F: Future<Output = Result<T, MetadataError>>>(
     }
 }
 
-/// `None` if the server has no such value.
+/// Returns `None` if the server has no such value.
 async fn get(host: &str, path: &str) -> Result<Option<String>, MetadataError> {
     let request = Request::get(format!("http://{host}/computeMetadata/v1/{path}"))
         .header("metadata-flavor", "Google")
@@ -229,7 +234,7 @@ async fn get(host: &str, path: &str) -> Result<Option<String>, MetadataError> {
     }
 }
 
-/// Whether an answer says that it is a metadata server's.
+/// Whether the response says that it is from a metadata server.
 pub(super) fn is_its_own(answer: &Answer) -> bool {
     answer.headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google")
 }
@@ -274,7 +279,8 @@ mod tests {
         MetadataError::NoName(io::Error::other("not found").into())
     }
 
-    /// Whether an answer after `late` seconds of that is waited for, and for how long in vain.
+    /// Whether `persist` returns a response that comes after `late` seconds of failures, and the
+    /// seconds that it took.
     async fn waits(
         around: Surroundings,
         late: u64,
@@ -293,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whatever_passes_is_waited_for_where_a_server_is_expected() {
+    async fn transient_failures_are_waited_for_where_a_server_is_expected() {
         let busy = || MetadataError::Busy(StatusCode::SERVICE_UNAVAILABLE);
         let all: [&dyn Fn() -> MetadataError; 6] = [
             &refused,
@@ -328,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_try_that_hangs_is_given_up_and_made_again() {
+    async fn a_try_that_hangs_is_given_up_and_repeated() {
         let tries = Cell::new(0);
         let ask = || async {
             tries.set(tries.get() + 1);

@@ -1,16 +1,16 @@
-//! A valid access token, always.
+//! A cached access token that is always valid.
 //!
-//! A [`TokenSource`] fetches a token; a [`TokenCache`] decides when. The cache hands the same
-//! token to every request for as long as it is good, fetches the next one ahead of time while
-//! requests go on with the current one, and, however many requests wait, fetches once.
+//! A [`TokenSource`] fetches a token, and a [`TokenCache`] decides when. The cache returns the same
+//! token to every request for as long as the token is valid. It fetches the next one ahead of time,
+//! while requests still use the current one. However many requests wait, it fetches once.
 //!
-//! | source | gives |
+//! | source | tokens |
 //! |---|---|
-//! | `Credentials` | tokens of whichever Google credentials the machine has, found once (feature `credentials` or `credentials-federation`) |
+//! | `Credentials` | tokens of the Google credentials that the machine has, found once (feature `credentials` or `credentials-federation`) |
 //! | `GcpAuth` | tokens of a service account's key (feature `credentials`) |
-//! | `GoogleCloudAuth` | tokens by Google's own crate: of all of these, and of identity federation by a command or AWS (feature `credentials-federation`) |
+//! | `GoogleCloudAuth` | tokens fetched by Google's own crate: of all of these, and of identity federation with a command or AWS (feature `credentials-federation`) |
 //! | `Impersonated` | tokens of another service account, with a lifetime of up to 12 hours (either feature) |
-//! | [`token_fn`] | whatever a closure returns |
+//! | [`token_fn`] | tokens that a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
 //!
 //! # Example
@@ -22,7 +22,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_vertex::Error> {
 //! let cache = TokenCache::new(token_fn(|_reason| async {
-//!     // ask your own token service here
+//!     // call your own token service here
 //!     Ok(AccessToken::new("ya29.example", Some(Duration::from_secs(3600)))?)
 //! }));
 //!
@@ -47,7 +47,7 @@ mod state;
 mod static_token;
 mod waiters;
 
-// What finds and uses Google's credentials.
+// These modules find and use Google's credentials.
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod adc;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
@@ -106,19 +106,19 @@ pub use self::{
 };
 use crate::{BoxError, error::TokenError};
 
-/// The scope that Vertex AI asks for, and that every source of this crate requests.
+/// The scope that Vertex AI requires, and that every source of this crate requests.
 ///
 /// Source: <https://developers.google.com/identity/protocols/oauth2/scopes>.
 pub const CLOUD_PLATFORM_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// In bytes. Google's have up to 2 KiB (12 KiB for `downscoped` ones of federated identities), and
-/// servers take no longer header.
+/// In bytes. Google's tokens have up to 2 KiB (12 KiB for `downscoped` ones of federated
+/// identities), and servers accept no longer header.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
-/// An OAuth 2.0 access token and how long it will live.
+/// An OAuth 2.0 access token and its lifetime.
 ///
-/// It is kept as the header value that requests carry, and never printed: `Debug` shows only the
-/// lifetime.
+/// The token is kept as the header value that requests carry, and is never printed: `Debug` shows
+/// only the lifetime.
 #[doc(alias = "bearer")]
 #[doc(alias = "oauth")]
 #[derive(Clone)]
@@ -128,14 +128,15 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// `value` is the bare token, without `Bearer`. `expires_in` counts from now; `None` is for a
-    /// source that does not know, and [`TokenCache`] then asks it again before long.
+    /// Creates a token. `value` is the bare token, without `Bearer`. `expires_in` counts from now.
+    /// `None` means that the source does not know the lifetime; [`TokenCache`] then fetches the
+    /// next token soon.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Invalid`] if `value` is empty or has a character that no token can have (a
-    /// space, a line break, a control character, anything beyond ASCII), or more than 16 KiB: such
-    /// a value is a mistake, or an attempt to add a header.
+    /// [`TokenError::Invalid`] if `value` is empty, has more than 16 KiB, or has a character that
+    /// no token can have: a space, a line break, a control character, or any character beyond
+    /// ASCII. Such a value is a mistake, or an attempt to add a header.
     pub fn new(value: impl AsRef<str>, expires_in: Option<Duration>) -> Result<Self, TokenError> {
         let value = value.as_ref();
         if value.is_empty() {
@@ -152,7 +153,8 @@ impl AccessToken {
         let mut header = HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {value}")))
             .map_err(|_| TokenError::Invalid("an access token that no header can carry"))?;
         header.set_sensitive(true);
-        // The first clone of a `Bytes` made from a `Vec` allocates its counter. Here, not in a request.
+        // The first clone of a `Bytes` made from a `Vec` allocates its counter. This clone keeps
+        // the allocation out of requests.
         drop(header.clone());
         Ok(Self { header, expires_in })
     }
@@ -162,14 +164,15 @@ impl AccessToken {
         &self.header
     }
 
-    /// The same token with another lifetime, counted from now. `None` is for one that is not known.
+    /// Returns the same token with another lifetime, counted from now. `None` means that the
+    /// lifetime is not known.
     #[must_use]
     pub fn with_expires_in(mut self, expires_in: Option<Duration>) -> Self {
         self.expires_in = expires_in;
         self
     }
 
-    /// How long the token lives, counted from when it was made.
+    /// The token's lifetime, counted from the token's creation.
     pub fn expires_in(&self) -> Option<Duration> {
         self.expires_in
     }
@@ -178,12 +181,13 @@ impl AccessToken {
 impl TryFrom<HeaderValue> for AccessToken {
     type Error = TokenError;
 
-    /// Takes the value of an `Authorization` header, `Bearer …`, and marks it sensitive. How long it
-    /// lives is not known; see [`with_expires_in`](Self::with_expires_in).
+    /// Takes the value of an `Authorization` header, `Bearer …`, and marks it sensitive. The
+    /// lifetime of the token is not known; see [`with_expires_in`](Self::with_expires_in).
     ///
     /// # Errors
     ///
-    /// [`TokenError::Invalid`] if it has another scheme, and as for [`AccessToken::new`].
+    /// [`TokenError::Invalid`] if the value has another scheme, or in the cases of
+    /// [`AccessToken::new`].
     fn try_from(authorization: HeaderValue) -> Result<Self, TokenError> {
         let other = TokenError::Invalid("an authorization that is not `Bearer` and a token");
         let (scheme, token) = authorization
@@ -205,28 +209,29 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Why a token is fetched.
+/// The reason why a token is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FetchReason {
-    /// There is none yet. The only reason for which a source may answer from a cache of its own.
+    /// There is no token yet. Only for this reason may a source return a token from a cache of its
+    /// own.
     Cold,
-    /// The current one is still good and will not be for long.
+    /// The current token is still valid, but will expire soon.
     Proactive,
-    /// The current one has expired, or is about to.
+    /// The current token has expired, or is about to expire.
     Expired,
-    /// The service answered 401 to the current one.
+    /// The service rejected the current token with a 401.
     Rejected,
 }
 
-/// What [`TokenSource::fetch`] returns.
+/// The future that [`TokenSource::fetch`] returns.
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, BoxError>> + Send + 'a>>;
 
 /// Fetches access tokens. Implement it for a token service of your own, or use [`token_fn`].
 ///
-/// [`TokenCache`] calls it at most once at a time, on a task of its own, with a time-out. A panic
-/// is contained. Unless the reason is [`FetchReason::Cold`], an implementation must not answer
-/// from a cache: the cache above has decided that a new token is needed.
+/// [`TokenCache`] makes at most one call at a time, on a task of its own, with a time-out, and
+/// contains a panic. Unless the reason is [`FetchReason::Cold`], an implementation must not return
+/// a token from a cache, because the token cache has decided that a new token is needed.
 #[doc(alias = "TokenProvider")]
 #[doc(alias = "CredentialsProvider")]
 pub trait TokenSource: Send + Sync + 'static {
@@ -234,11 +239,11 @@ pub trait TokenSource: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whatever went wrong, without secrets in its text: it is shown to callers and logged.
+    /// The error of the source, without secrets in its text: it is shown to callers and logged.
     fn fetch(&self, reason: FetchReason) -> TokenFuture<'_>;
 
-    /// The project that pays for requests with these tokens and whose quota counts, if the
-    /// credentials name one. `VertexAuthLayer` sends it along.
+    /// The project to bill and to charge quota to for requests with these tokens, if the
+    /// credentials name one. `VertexAuthLayer` sends it with each request.
     fn quota_project(&self) -> Option<&str> {
         None
     }
@@ -267,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_that_could_not_travel_is_refused() {
+    fn a_token_that_no_header_can_carry_is_refused() {
         for value in ["", " ", "a b", "a\n", "a\r\nx-evil: 1", "a\0", "ключ", "a\u{7f}"] {
             let error = AccessToken::new(value, None).unwrap_err();
             assert!(matches!(error, TokenError::Invalid(_)), "{value:?}");

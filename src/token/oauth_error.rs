@@ -1,20 +1,22 @@
-//! What a token endpoint means when it gives no token, and what to do about it.
+//! The meaning of a response in which a token endpoint refuses a token, and the remedy.
 //!
-//! Bodies of refusals may repeat what was sent, secrets included. So only this much of one is kept:
-//! its status, the error code of RFC 6749 §5.2, and which of a few known causes it names.
+//! Bodies of refusals may repeat parts of the request, secrets included. So only these parts are
+//! kept: the status, the error code of RFC 6749 §5.2, and which of a few known causes the body
+//! names.
 
 use serde_json::Value;
 
 use super::CredentialKind;
 use crate::error::{Fault, FaultKind};
 
-/// A refusal, without anything that its sender wrote freely.
+/// A refusal, without any free text of its sender.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct OAuthError {
     status: Option<u16>,
     code: Option<String>,
     cause: Option<Cause>,
-    /// A `google.rpc.Status`, which Google's APIs answer with, and not its OAuth endpoints.
+    /// Whether the body is a `google.rpc.Status`, which Google's APIs return but its OAuth
+    /// endpoints do not.
     api: bool,
 }
 
@@ -28,7 +30,7 @@ enum Cause {
     ApiDisabled,
 }
 
-/// Words of Google's descriptions that tell one `invalid_grant` from another.
+/// Phrases of Google's descriptions that distinguish the causes of an `invalid_grant`.
 const CAUSES: [(&str, Cause); 9] = [
     ("reasonable timeframe", Cause::Clock),
     ("JWT must be a short-lived token", Cause::Clock),
@@ -56,12 +58,12 @@ impl OAuthError {
         }
     }
 
-    /// For the owner of credentials of this kind.
+    /// Converts the refusal into a fault, for the owner of credentials of this kind.
     pub(super) fn fault(&self, kind: CredentialKind) -> Fault {
         let mut what = match (self.status, self.api) {
-            (Some(status), false) => format!("the token endpoint answered {status}"),
-            (Some(status), true) => format!("Google's IAM answered {status}"),
-            (None, _) => "the token endpoint refused".to_owned(),
+            (Some(status), false) => format!("the token endpoint returned {status}"),
+            (Some(status), true) => format!("Google's IAM returned {status}"),
+            (None, _) => "the token endpoint refused the request".to_owned(),
         };
         if let Some(code) = &self.code {
             what.push_str(&format!(" with {code:?}"));
@@ -71,11 +73,11 @@ impl OAuthError {
         Fault::new(fault, what, self.remedy(kind).unwrap_or(OTHERWISE))
     }
 
-    /// For what gives a subject token.
+    /// Converts the refusal into a fault, for the source of a subject token.
     pub(super) fn of_subject(&self, what: String) -> Fault {
         let remedy = match self.status {
             Some(429 | 500..) => "try again in a moment",
-            _ => "look at \"credential_source\", and at whether this workload may ask there",
+            _ => "check \"credential_source\", and that this workload may use the source",
         };
         Fault::new(FaultKind::Refused, what, remedy)
     }
@@ -97,11 +99,11 @@ impl OAuthError {
                      with `gcloud iam service-accounts keys create`"
                 }
                 Cause::UnknownAccount => {
-                    "the service account was deleted or disabled; look with \
+                    "the service account was deleted or disabled; check with \
                      `gcloud iam service-accounts describe`"
                 }
                 Cause::Lifetime => {
-                    "no policy of the organisation allows tokens of this life; ask for at most \
+                    "no policy of the organisation allows tokens of this lifetime; request at most \
                      3600 seconds, or have the service account added to \
                      constraints/iam.allowServiceAccountCredentialLifetimeExtension"
                 }
@@ -141,22 +143,23 @@ impl OAuthError {
                 "this identity may not impersonate the service account; grant it \
                  roles/iam.serviceAccountTokenCreator on that account"
             }
-            (404, _, _) if self.api => "there is no such service account; look at its e-mail",
+            (404, _, _) if self.api => "there is no such service account; check its e-mail",
             (404, _, Kind::MetadataServer) => {
                 "this machine has no service account; attach one with the scope cloud-platform"
             }
-            (429, ..) => "asked too often; try again in a moment",
+            (429, ..) => "too many requests; try again in a moment",
             (500.., ..) => "the service has a problem; try again in a moment",
             _ => return None,
         })
     }
 }
 
-/// What to do about a refusal of which no more is known.
-const OTHERWISE: &str = "look at what the credentials name, and if it stays so make new ones";
+/// The remedy for a refusal whose cause is not known.
+const OTHERWISE: &str =
+    "check the names in the credentials, and create new ones if this error persists";
 
 /// The codes of RFC 6749 §5.2, RFC 8693 §2.2.2, Google's token endpoint and `google.rpc.Code`. Any
-/// other word may be what was sent, and is not shown.
+/// other word may be part of the request, and is not shown.
 const CODES: [&str; 25] = [
     "access_denied",
     "internal_failure",
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_was_written_freely_is_shown() {
+    fn free_text_of_a_refusal_is_not_shown() {
         for body in [
             r#"{"error":"SECRET-1","error_description":"SECRET"}"#,
             r#"{"error":{"status":"secret SECRET","message":"SECRET"}}"#,

@@ -1,24 +1,25 @@
-//! The token that requests carry, and when it is replaced.
+//! The token that requests carry, and its replacement.
 //!
 //! | state | when | a new request | and |
 //! |---|---|---|---|
-//! | empty | no token yet | waits for the flight | it is started |
-//! | fresh | until shortly before its end | gets the token | nothing |
-//! | stale | then | gets the token | one flight is started |
-//! | suspect | a 401 came back for it | waits; gets it if the flight fails or takes a second | a flight is forced |
-//! | blocked | seconds before its end | waits; gets it if the flight fails, or just before its end | a flight is started |
-//! | dead | past its end | waits; fails if the flight fails | a flight is started |
-//! | doubtful | past its end by the wall clock alone | as blocked, by the other clock | a flight is started |
-//! | pausing | after a failed flight, or one that brought the same token | gets it unless dead, else the last error, at once | nothing |
+//! | empty | no token yet | waits for the flight | a flight is started |
+//! | fresh | until shortly before its expiry | gets the token | nothing |
+//! | stale | shortly before its expiry | gets the token | one flight is started |
+//! | suspect | the service returned 401 for it | waits; gets the token if the flight fails or takes a second | a flight is forced |
+//! | blocked | seconds before its expiry | waits; gets the token if the flight fails, or just before its expiry | a flight is started |
+//! | expired (`Dead`) | after its expiry | waits; fails if the flight fails | a flight is started |
+//! | doubtful | after its expiry by the wall clock alone | as if blocked, by the other clock | a flight is started |
+//! | pausing | after a failed flight, or one that returned the same token | gets the token, or the last error if it has expired, at once | nothing |
 //!
-//! While a token lives, a source that hangs fails no request: each wait has an end before the
-//! token's. The request that got the 401 alone waits for the whole flight, because the token that is
-//! there is of no use to it.
+//! While a token is valid, a source that hangs fails no request: each wait ends before the token
+//! expires. Only the request that got the 401 waits for the whole flight, because the current token
+//! is of no use to it.
 //!
-//! Doubtful is a token after a sleep of the machine, when it is dead, and after a step of its clock,
-//! when it is as good as ever and a key signs nothing that Google takes: only the service knows.
+//! A token is doubtful in two cases, which only the service can distinguish. After a sleep of the
+//! machine, the token has expired. After a step of the clock, the token is still valid, and Google
+//! would reject any assertion signed with a key.
 //!
-//! The fresh state, and the stale one while a flight or a pause is on, read two clocks and a few
+//! The fresh state, and the stale one during a flight or a pause, read two clocks and a few
 //! atomics: no lock, no allocation. Everything else is decided under one lock that is never held
 //! across an `await`.
 
@@ -52,13 +53,13 @@ pub(super) struct CacheState {
     settings: CacheSettings,
     pub(super) clock: Clock,
     pub(super) current: ArcSwapOption<Entry>,
-    /// Before this time no flight can start: one is under way, or a pause is on. In nanoseconds
-    /// since `started`; written under the lock, read without it.
+    /// No flight can start before this time, because one is in flight or a pause is on. In
+    /// nanoseconds since `started`; written under the lock, read without it.
     quiet_until: AtomicU64,
     started: Instant,
     control: Mutex<Control>,
     pub(super) counters: Counters,
-    /// Closes when the last clone goes, so that `keep_warm` ends then.
+    /// Closes when the last clone is dropped, so that `keep_warm` ends then.
     pub(super) alive: watch::Sender<()>,
     /// The task of `keep_warm`.
     pub(super) warm_task: Mutex<Option<AbortHandle>>,
@@ -87,8 +88,8 @@ impl CacheState {
         self.at_once(Entry::cached_token)
     }
 
-    /// What `take` makes of the token, if that takes no lock. A token that is moved about costs
-    /// more than the clone of the header in it.
+    /// Applies `take` to the token, if no lock is needed for it. Moving a token costs more than
+    /// cloning the header in it.
     #[inline]
     pub(super) fn at_once<T>(&self, take: impl FnOnce(&Entry) -> T) -> Option<T> {
         let entry = self.current.load();
@@ -101,7 +102,7 @@ impl CacheState {
         (entry.is_fresh(&now) || entry.phase(&now) == Phase::Stale && quiet()).then(|| take(entry))
     }
 
-    /// The table of this module's docs.
+    /// Decides according to the table in this module's docs.
     pub(super) fn decide(self: &Arc<Self>) -> Decision {
         let now = self.clock.now();
         let mut control = self.control();
@@ -113,7 +114,8 @@ impl CacheState {
         };
         let phase = entry.phase(&now);
         match phase {
-            // A source that was well but had no newer token is asked again: this one has died.
+            // A source that succeeded but had no newer token is called again, because this token
+            // has expired.
             Phase::Dead => match control.pause_error(&now) {
                 Some(error) if entry.is_surely_dead(&now) => Decision::Fail(error),
                 Some(_) => Decision::Use(entry.cached_token()),
@@ -128,7 +130,7 @@ impl CacheState {
                 self.join_or_use(&mut control, &now, FetchReason::Rejected, &entry)
             }
             Phase::Stale => {
-                // Its failure is in the pause that it leaves; this request needs no answer.
+                // A failure is recorded in the pause; this request does not wait for the flight.
                 self.join(&mut control, &now, FetchReason::Proactive);
                 Decision::Use(entry.cached_token())
             }
@@ -136,8 +138,8 @@ impl CacheState {
         }
     }
 
-    /// The flight under way, or a new one, for a request that can do with the token of `entry`
-    /// unless it is surely dead.
+    /// Joins the current flight or starts one, for a request that can use the token of `entry`
+    /// unless that has expired by both clocks.
     fn join_or_use(
         self: &Arc<Self>,
         control: &mut Control,
@@ -158,7 +160,7 @@ impl CacheState {
         }
     }
 
-    /// The flight under way, or a new one.
+    /// Joins the current flight or starts one.
     fn join(self: &Arc<Self>, control: &mut Control, now: &Now, reason: FetchReason) -> Decision {
         if let Some(flight) = control.under_way(now) {
             return Decision::Wait(flight.clone(), None);
@@ -186,7 +188,7 @@ impl CacheState {
         }
     }
 
-    /// Takes in what a flight brought. A failure never displaces a live token.
+    /// Stores the result of a flight. A failure never replaces a valid token.
     fn land(
         &self,
         number: u64,
@@ -196,7 +198,7 @@ impl CacheState {
         let now = self.clock.now();
         let mut control = self.control();
         if control.flight_number != number {
-            // Given up at its deadline; another flight has the word.
+            // This flight was given up at its deadline; a later flight decides.
             return result.map(drop);
         }
         control.flight = None;
@@ -226,7 +228,7 @@ impl CacheState {
         outcome
     }
 
-    /// Puts the token in place and says until when nothing is to be fetched.
+    /// Installs the token, and returns the time before which no flight is needed.
     fn install(
         &self,
         control: &mut Control,
@@ -243,7 +245,8 @@ impl CacheState {
         self.counters.count(reason, outcome);
         let (schedule, generation, rejected) = match same {
             Some(entry) => (
-                // A source that knows no lifetime says with each answer that the token still has one.
+                // A source that knows no lifetime indicates with each token that the token still
+                // has one.
                 if unknown_lifetime {
                     self.settings.schedule(lifetime)
                 } else {
@@ -268,7 +271,7 @@ impl CacheState {
             schedule,
             rejected: AtomicBool::new(rejected),
         };
-        // A flight that was under way when the 401 came was not asked for another one.
+        // A flight that was in flight before the 401 was not meant to return another token.
         let forced = rejected && reason == FetchReason::Rejected;
         let wanted_another = forced || schedule.refresh.is_zero();
         self.current.store(Some(Arc::new(entry)));
@@ -287,8 +290,8 @@ impl CacheState {
         }
     }
 
-    /// Notes a 401 for the token of `generation`: the flight that brings a newer token, or what came
-    /// of it already.
+    /// Records a 401 for the token of `generation`. Returns the flight that fetches a newer token,
+    /// or the outcome if it is known already.
     pub(super) fn reject(self: &Arc<Self>, generation: u64) -> Result<Flight, Rejected> {
         self.counters.rejections.fetch_add(1, Relaxed);
         let now = self.clock.now();
@@ -317,13 +320,13 @@ impl CacheState {
         }
     }
 
-    /// The lock is only ever held for arithmetic; a panic in there leaves nothing half done.
+    /// The lock is only ever held for arithmetic; a panic under it leaves no partial change.
     fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn nanos(&self, at: Instant) -> u64 {
-        // 584 years fit.
+        // An `u64` holds 584 years.
         u64::try_from(at.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -331,7 +334,8 @@ impl CacheState {
         self.quiet_until.store(self.nanos(until), Relaxed);
     }
 
-    /// What a waiter gets after its flight: the token unless it is dead, else why it is.
+    /// The result for a waiter after its flight: the token, or an error if it has expired by both
+    /// clocks.
     pub(super) fn after(&self, outcome: FlightOutcome) -> Result<CachedToken, TokenError> {
         let now = self.clock.now();
         match self.current.load().as_ref().filter(|entry| !entry.is_surely_dead(&now)) {

@@ -1,24 +1,24 @@
-//! Sources without a service behind them: one fixed token, and a closure.
+//! Sources without a token service: one fixed token, and a closure.
 
 use std::{fmt, future::Future};
 
 use super::{AccessToken, FetchReason, TokenFuture, TokenSource};
 use crate::{BoxError, error::TokenError};
 
-/// One token for ever, for tests and for scripts that end before it does.
+/// One fixed token, for tests and for scripts that end before it expires.
 ///
-/// It cannot be refreshed: after the service has answered 401 to it, that 401 goes to the caller.
+/// The token cannot be refreshed. If the service rejects it with a 401, the caller gets that 401.
 #[derive(Clone, Debug)]
 pub struct StaticToken {
     token: AccessToken,
 }
 
 impl StaticToken {
-    /// `value` is the bare token, without `Bearer`.
+    /// Creates a source. `value` is the bare token, without `Bearer`.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Invalid`], as for [`AccessToken::new`].
+    /// [`TokenError::Invalid`], in the cases of [`AccessToken::new`].
     pub fn new(value: impl AsRef<str>) -> Result<Self, TokenError> {
         Ok(Self { token: AccessToken::new(value, None)? })
     }
@@ -31,13 +31,13 @@ impl TokenSource for StaticToken {
     }
 }
 
-/// A source made of a closure that returns a future. See [`token_fn`].
+/// A source that calls a closure, which returns a future. See [`token_fn`].
 #[derive(Clone, Copy)]
 pub struct TokenFn<F> {
     f: F,
 }
 
-/// Makes a [`TokenSource`] of a closure: `token_fn(|reason| async { Ok(token) })`.
+/// Creates a [`TokenSource`] from a closure: `token_fn(|reason| async { Ok(token) })`.
 pub fn token_fn<F, Fut>(f: F) -> TokenFn<F>
 where
     F: Fn(FetchReason) -> Fut + Send + Sync + 'static,

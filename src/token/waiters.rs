@@ -1,5 +1,5 @@
-//! Those who wait for a token: a request, a request after a 401, and the task that keeps the
-//! cache warm.
+//! The waiters for a token: a request, a request after a 401, and the task that keeps the cache
+//! warm.
 
 use std::{
     sync::{Arc, Weak},
@@ -17,14 +17,14 @@ use super::{
 };
 use crate::error::{Error, TokenError};
 
-/// How often a waiter looks again after a flight was lost with its runtime, or took too long.
+/// How often a waiter decides again after a flight was lost with its runtime, or took too long.
 const ELECTIONS: usize = 3;
-/// How long `keep_warm` sleeps at most: a suspended machine stops its timer.
+/// The longest sleep of `keep_warm`: a suspended machine stops its timer.
 const WARM_TICK: Duration = Duration::from_secs(30);
-/// How soon it looks again while a token is on its way, or a pause is on.
+/// The sleep of `keep_warm` during a flight or a pause.
 const WARM_RETRY: Duration = Duration::from_secs(1);
 
-/// A token at once if there is one, else by the flight that is decided on.
+/// Returns a token at once if the cache can, or waits for the flight that it decides on.
 pub(super) fn get_or_wait(cache: &Arc<CacheState>) -> CachedTokenFuture {
     match cache.decide() {
         Decision::Use(token) => CachedTokenFuture::ready(Ok(token)),
@@ -35,7 +35,7 @@ pub(super) fn get_or_wait(cache: &Arc<CacheState>) -> CachedTokenFuture {
     }
 }
 
-/// A newer token than the one of `generation`, for a request that got a 401.
+/// Returns a newer token than the one of `generation`, for a request that got a 401.
 pub(super) fn reject(cache: &Arc<CacheState>, generation: u64) -> RejectionFuture {
     match cache.reject(generation) {
         Ok(flight) => {
@@ -45,8 +45,8 @@ pub(super) fn reject(cache: &Arc<CacheState>, generation: u64) -> RejectionFutur
     }
 }
 
-/// Waits for the flight, at most until the time that is given; after that, and if the flight was
-/// lost with its runtime, it is decided anew.
+/// Waits for the flight, at most until the given time. After that, or if the flight was lost with
+/// its runtime, the cache decides again.
 async fn wait(
     cache: Arc<CacheState>,
     mut flight: Flight,
@@ -69,7 +69,7 @@ async fn wait(
     Ok(cache.after(Err(TokenError::RuntimeGone))?)
 }
 
-/// As [`wait`], for a request that is served by nothing but another token.
+/// Like [`wait`], for a request that only another token can help.
 async fn wait_for_newer(cache: Arc<CacheState>, mut flight: Flight, generation: u64) -> Rejected {
     let mut reason = flight.reason();
     let newer = || {
@@ -82,7 +82,8 @@ async fn wait_for_newer(cache: Arc<CacheState>, mut flight: Flight, generation: 
     let mut outcome = None;
     for _ in 0..ELECTIONS {
         outcome = flight.outcome().await;
-        // One that was under way before the 401 may have asked a source that answers from memory.
+        // A flight that started before the 401 may have called a source that returns tokens from
+        // memory.
         let in_vain = outcome.as_ref().is_some_and(Result::is_ok) && newer().is_none();
         if outcome.is_some() && !(in_vain && reason != FetchReason::Rejected) {
             break;
@@ -118,7 +119,7 @@ pub(super) async fn keep_warm(cache: Weak<CacheState>, mut alive: watch::Receive
             }
         };
         drop(inner);
-        // The channel never carries anything; it closes with the cache.
+        // The channel never carries a value; it closes with the cache.
         if timeout_at(wake, alive.changed()).await.is_ok() {
             return;
         }

@@ -73,7 +73,7 @@ async fn without_credentials_the_error_lists_every_place() {
     for words in [
         "not set",
         "application_default_credentials.json: run `gcloud auth application-default login`",
-        "not asked, because NO_GCE_CHECK is set",
+        "not contacted, because NO_GCE_CHECK is set",
         "no such command; install it",
     ] {
         assert!(text.contains(words), "{words}: {text}");
@@ -139,7 +139,7 @@ async fn a_token_of_a_server_without_the_metadata_header_is_refused() {
     }));
     let found = Credentials::detect().await.unwrap();
     let error = found.fetch(FetchReason::Cold).await.unwrap_err().to_string();
-    assert!(error.contains("127.0.0.1:8123 does not say that it is a metadata server"), "{error}");
+    assert!(error.contains("127.0.0.1:8123 is not that of a metadata server"), "{error}");
 }
 
 /// The neighbour is known, but packets to it are lost.
@@ -445,7 +445,7 @@ async fn a_refusal_has_a_remedy() {
     let source = GoogleCloudAuth::from_file(&impersonated).unwrap();
     for _ in 0..2 {
         let error = source.fetch(FetchReason::Cold).await.unwrap_err().to_string();
-        assert!(error.contains("look at this machine's clock"), "{error}");
+        assert!(error.contains("check this machine's clock"), "{error}");
     }
     vertex.set_token_behavior(TokenBehavior::default());
     source.fetch(FetchReason::Cold).await.unwrap();
@@ -646,7 +646,7 @@ async fn every_source_refuses_an_oversized_token_and_an_oversized_response() {
     let body = format!(r#"{{"access_token":"{}","expires_in":3600}}"#, "a".repeat(3 << 20));
     for (name, found) in each_with(&body).await {
         let error = found.unwrap_err();
-        assert!(error.contains("longer than any token's"), "{name}: {error}");
+        assert!(error.contains("too long for a token"), "{name}: {error}");
     }
 }
 
@@ -731,7 +731,7 @@ async fn the_error_of_an_aws_source_names_the_failed_step() {
         found.fetch(FetchReason::Cold).await.unwrap_err().to_string()
     };
     let error = fetch(&file).await;
-    assert!(error.contains("availability-zone, answered 4"), "{error}");
+    assert!(error.contains("availability-zone, returned 4"), "{error}");
     assert!(error.contains("AWS_REGION"), "{error}");
     file["credential_source"].as_object_mut().unwrap().remove("region_url");
     let error = fetch(&file).await;

@@ -331,7 +331,7 @@ async fn no_response_of_a_token_endpoint_causes_a_panic_a_hang_or_a_loop() {
         (
             "not a code",
             literal(400, "application/json", r#"{"error":"SECRETBODY"}"#),
-            "answered 400",
+            "returned 400",
         ),
     ] {
         let vertex = emulator().await;

@@ -238,7 +238,7 @@ async fn without_an_upstream_the_error_has_a_remedy() {
     assert!(error.is_missing());
     assert_eq!(
         error.to_string(),
-        "no upstream set: put an Upstream into the request's extensions, or give one to the layer"
+        "no upstream set: put an Upstream into the request's extensions, or pass one to the layer"
     );
 }
 

@@ -145,7 +145,7 @@ fn a_secret_in_the_place_of_a_setting_is_never_printed() {
 }
 
 #[test]
-fn what_is_missing_is_named_with_the_remedy() {
+fn a_missing_setting_is_named_with_the_remedy() {
     for (builder, advice) in [
         (
             Upstream::builder().location("eu"),
@@ -213,7 +213,7 @@ fn values_of_64_kilobytes_are_refused_without_a_panic() {
         with(Endpoint::Deployed { id: long.clone() }),
         with(Endpoint::BaseUrl { url: format!("http://h/{long}") }),
         with(Endpoint::BaseUrl { url: format!("http://{long}/") }),
-        // The base fits, a method behind it does not.
+        // The base fits, but not with the path of a method behind it.
         with(Endpoint::BaseUrl { url: format!("http://h/{}", &long[..65_525]) }),
     ] {
         assert!(builder.build().unwrap_err().to_string().len() < 500);
@@ -221,7 +221,7 @@ fn values_of_64_kilobytes_are_refused_without_a_panic() {
 }
 
 #[test]
-fn the_environment_is_read_by_the_first_name_that_is_not_empty() {
+fn the_first_variable_that_is_not_empty_is_read() {
     let read = |vars: &[(&str, &str)]| {
         let vars: Vec<(String, String)> =
             vars.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();

@@ -55,7 +55,7 @@ fn every_location_mode_and_method_has_its_url() {
         (at("u-north1").universe_domain("apis.example.cloud"), chat, "https://u-north1-aiplatform.apis.example.cloud/v1/projects/p/locations/u-north1/endpoints/openapi/chat/completions".into()),
         (at("global").universe_domain("apis.example.cloud"), chat, "https://aiplatform.apis.example.cloud/v1/projects/p/locations/global/endpoints/openapi/chat/completions".into()),
         (at("eu").universe_domain("apis.example.cloud"), chat, "https://aiplatform.eu.rep.apis.example.cloud/v1/projects/p/locations/eu/endpoints/openapi/chat/completions".into()),
-        // A project of a domain.
+        // The project of a domain.
         (at("global").project("example.com:proj"), chat, "https://aiplatform.googleapis.com/v1/projects/example.com:proj/locations/global/endpoints/openapi/chat/completions".into()),
         // Methods of `openapi`, with the prefix and without it.
         (at("us-central1"), "/chat/completions", us("openapi/chat/completions")),
@@ -68,7 +68,7 @@ fn every_location_mode_and_method_has_its_url() {
         (at("us-central1"), "/v1/responses/resp_1-2.3~4", us("openapi/responses/resp_1-2.3~4")),
         (at("us-central1"), "/responses/a%20b", us("openapi/responses/a%20b")),
         (at("us-central1"), "/responses/...", us("openapi/responses/...")),
-        // Absolute URIs: their host says nothing.
+        // Absolute URIs, whose host is ignored.
         (at("us-central1"), "https://api.openai.com/v1/chat/completions", us("openapi/chat/completions")),
         (at("us-central1"), "http://127.0.0.1:8080/chat/completions?alt=sse", us("openapi/chat/completions?alt=sse")),
         (at("us-central1"), "http://user:pw@evil.com:1/v1/embeddings", us("openapi/embeddings")),
@@ -133,7 +133,7 @@ fn every_location_mode_and_method_has_its_url() {
 }
 
 #[test]
-fn of_a_query_travels_what_is_listed_and_nothing_else() {
+fn only_listed_query_parameters_are_forwarded() {
     for (query, expected) in [
         ("", ""),
         ("?", ""),
@@ -144,7 +144,7 @@ fn of_a_query_travels_what_is_listed_and_nothing_else() {
         ("?a=b&alt=sse&c", "?alt=sse"),
         ("?alt=json&alt=sse", "?alt=json&alt=sse"),
         ("?alt=%73se", "?alt=%73se"),
-        // Only by the letter, and never beside what a server could take for a second one.
+        // Names must match exactly, and a pair that a server could read as two is dropped.
         ("?ALT=sse", ""),
         ("?%61lt=sse", ""),
         ("?+alt=sse", ""),
@@ -164,7 +164,7 @@ fn of_a_query_travels_what_is_listed_and_nothing_else() {
 }
 
 #[test]
-fn a_stored_response_can_be_asked_for_as_openai_has_it() {
+fn a_stored_response_has_the_query_parameters_of_openai() {
     let query = "?include[]=a&include%5B%5D=b&include=c&stream=true&starting_after=3&include_obfuscation=false";
     let found = run(&at("eu"), &format!("/v1/responses/r{query}&limit=1")).unwrap();
     assert!(found.ends_with(&format!("/responses/r{query}")), "{found}");
@@ -173,7 +173,7 @@ fn a_stored_response_can_be_asked_for_as_openai_has_it() {
 }
 
 #[test]
-fn a_container_gets_its_query_without_what_is_for_google() {
+fn a_container_gets_its_query_without_googles_parameters() {
     let builder = deployed().forward_query("fields");
     for query in ["?a=b&a=b&&c", "?a=%2F..%2f&b=//../x", "?a=?b?", "?a=\u{fc}&b=%c3%bc", "?a;b=c"] {
         assert!(run(&builder, &format!("/invoke/x{query}")).unwrap().ends_with(query), "{query}");
@@ -202,7 +202,7 @@ fn a_container_gets_its_query_without_what_is_for_google() {
 }
 
 #[test]
-fn the_full_path_of_another_endpoint_is_refused_with_the_one_that_is_there() {
+fn the_full_path_of_another_endpoint_is_refused_with_the_one_that_is_served() {
     const OWN: &str = "projects/p/locations/us-central1/endpoints/openapi";
     for (builder, path, asked, served) in [
         (
@@ -248,7 +248,7 @@ fn the_full_path_of_another_endpoint_is_refused_with_the_one_that_is_there() {
             RouteError::OtherResource { asked: asked.into(), served: served.map(Into::into) };
         assert_eq!(error, expected, "{path}");
     }
-    // The path behind it is looked at as always.
+    // The path after the endpoint is checked as always.
     let own = format!("/v1/{OWN}");
     for sub in ["/models", "", "/", "/v1/chat/completions", "/chat"] {
         let error = run(&at("us-central1"), &format!("{own}{sub}")).unwrap_err();
@@ -384,7 +384,7 @@ fn a_backslash_or_a_control_byte_that_gets_past_the_parser_is_refused() {
 }
 
 #[test]
-fn a_path_that_the_endpoint_does_not_have_is_named_with_what_it_has() {
+fn an_unsupported_path_is_named_with_the_paths_of_the_endpoint() {
     for (builder, path) in [
         (at("eu"), "/"),
         (at("eu"), "https://api.openai.com"),
@@ -437,7 +437,7 @@ fn sixty_four_kilobytes_are_an_error_and_no_panic() {
     for builder in [at("eu"), at("eu").pass_through(true), base_url("http://h/a")] {
         let upstream = builder.build().unwrap();
         assert_eq!(rewrite(&upstream, &long(most)), Err(RouteError::TooLong));
-        // The longest that fits, and one more.
+        // The longest path that fits, and one that is a byte longer.
         let fits = most - upstream.origin().len() - upstream.base_path().len() + "/v1".len();
         let uri = rewrite(&upstream, &long(fits)).unwrap();
         assert_eq!(uri.to_string().len(), most);

@@ -1,4 +1,4 @@
-//! [`CredentialsBuilder`]: the settings of a search, and what they make of what was found.
+//! [`CredentialsBuilder`]: the settings of a search, and their effect on the credentials found.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ pub struct CredentialsBuilder {
     pub(super) lifetime: Option<Duration>,
     iam_endpoint: Option<String>,
     quota_project: Option<String>,
-    /// What named the file.
+    /// The setting that named the file.
     pub(super) place: Option<String>,
     pub(super) transport: TransportPolicy,
     pub(super) project_known: bool,
 }
 
-/// Shows no value that could be a secret: nothing has been checked yet.
+/// `Debug` shows no value that could be a secret, because no value has been checked yet.
 impl fmt::Debug for CredentialsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown =
@@ -45,16 +45,16 @@ impl fmt::Debug for CredentialsBuilder {
 }
 
 impl CredentialsBuilder {
-    /// This credential file, of any type, instead of a search.
+    /// Uses this credential file, of any type, instead of a search.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
     }
 
-    /// Whether a credential file may name token endpoints that are asked in clear text, over a
-    /// network that is yours, and an IAM that is not Google's. Default: no, because secrets and
-    /// tokens would travel in clear text; `http://` is for this machine alone, and for the metadata
-    /// servers of clouds, which know nothing else.
+    /// Whether a credential file may name token endpoints with `http://` URLs on a network that you
+    /// trust, and an IAM endpoint that is not Google's. Default: no, because secrets and tokens
+    /// would travel in clear text. Without this setting, `http://` is allowed only for this machine
+    /// and for the metadata servers of clouds, which speak no TLS.
     pub fn allow_insecure_token_endpoints(mut self, allow: bool) -> Self {
         self.transport = if allow { TransportPolicy::ClearTextToo } else { TransportPolicy::Safe };
         self
@@ -66,50 +66,52 @@ impl CredentialsBuilder {
         self
     }
 
-    /// Tokens of this service account, which what is found may impersonate. See [`Impersonated`].
+    /// Fetches tokens of this service account, which the credentials found may impersonate. See
+    /// [`Impersonated`].
     pub fn impersonate(mut self, account: impl Into<String>) -> Self {
         self.account = Some(account.into());
         self
     }
 
-    /// Service accounts between what is found and the one to impersonate.
+    /// The chain of service accounts between the credentials found and the account to impersonate.
     pub fn delegates(mut self, accounts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.delegates = accounts.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The lifetime to ask for, up to 12 hours; only where a service account is impersonated. See
-    /// [`Impersonated::lifetime`].
+    /// The lifetime of the tokens to request, up to 12 hours. It works only if a service account is
+    /// impersonated. See [`Impersonated::lifetime`].
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// Where Google's IAM Service Account Credentials API is. See [`Impersonated::endpoint`].
+    /// Address of Google's IAM Service Account Credentials API. See [`Impersonated::endpoint`].
     pub fn iam_endpoint(mut self, origin: impl Into<String>) -> Self {
         self.iam_endpoint = Some(origin.into());
         self
     }
 
-    /// The project that pays and whose quota counts, instead of the one that the environment or
-    /// the file names.
+    /// The project to bill and to charge quota to, instead of the one that the environment or the
+    /// file names.
     pub fn quota_project(mut self, project: impl Into<String>) -> Self {
         self.quota_project = Some(project.into());
         self
     }
 
-    /// Whether the program knows its project already. A metadata server is then not asked for the
-    /// project, which saves a request at start. Default: no.
+    /// Whether the program knows its project already. If so, the search does not request the
+    /// project from a metadata server, which saves a request at start. Default: no.
     pub fn project_known(mut self, known: bool) -> Self {
         self.project_known = known;
         self
     }
 
-    /// Searches. See [`Credentials::detect`].
+    /// Starts the search. See [`Credentials::detect`].
     ///
     /// # Errors
     ///
-    /// As [`Credentials::detect`], and [`Error::Config`] for a setting that cannot be used.
+    /// The errors of [`Credentials::detect`], and [`Error::Config`] for a setting that cannot be
+    /// used.
     pub async fn detect(self) -> Result<Credentials, Error> {
         let found = match &self.file {
             Some(path) => {

@@ -1,11 +1,11 @@
-//! The fields that each type of file has.
+//! The fields of each type of credential file.
 
 use serde_json::Value;
 
 use super::{AS_MADE, field_fault};
 use crate::{error::Fault, token::CredentialKind};
 
-/// What a field has to be.
+/// The type that a field must have.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     Text,
@@ -44,7 +44,7 @@ impl Shape {
 
 pub(super) type Shapes = &'static [(&'static str, Shape)];
 
-/// The fields of a type. Others are not looked at.
+/// The fields of a type of file. Other fields are not read.
 pub(super) struct Fields {
     pub(super) needed: Shapes,
     pub(super) optional: Shapes,

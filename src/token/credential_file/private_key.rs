@@ -1,12 +1,12 @@
-//! A service account's key, as files and variables have it.
+//! Repairs a service account's key from a file or a variable.
 
 use serde_json::Value;
 
 use super::{field_fault, field_of};
 use crate::error::Fault;
 
-/// A key as it should be: with line breaks where it has them as two characters, as variables and
-/// templates leave it, and without quotes around it.
+/// Restores the form of a key: literal `\n` from variables and templates becomes a line break, and
+/// quotes around the key are removed.
 pub(super) fn mend_key(json: &mut Value) -> Result<(), Fault> {
     const NAME: &str = "private_key";
     const AGAIN: &str = "use the file as it was made, or make a new key with \
@@ -25,7 +25,7 @@ pub(super) fn mend_key(json: &mut Value) -> Result<(), Fault> {
         return wrong("is an EC key, and Google's service accounts have RSA keys", AGAIN);
     }
     if mended.contains("BEGIN PUBLIC KEY") || mended.contains("BEGIN CERTIFICATE") {
-        return wrong("is not the private one: it can be seen by everybody", AGAIN);
+        return wrong("is not the private one but public", AGAIN);
     }
     let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
     let Some((_, rest)) = mended.split_once(begin) else {
@@ -34,7 +34,8 @@ pub(super) fn mend_key(json: &mut Value) -> Result<(), Fault> {
     let Some((body, _)) = rest.split_once(end) else {
         return wrong("has lost its end: there is no line \"-----END PRIVATE KEY-----\"", AGAIN);
     };
-    // Spaces for line breaks, none at all, or indented: what is between is base64 whatever its lines.
+    // Line breaks may be spaces, missing or indented. The text between both lines is base64 in any
+    // layout.
     let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
     if let Some(other) = body.chars().find(|c| !c.is_ascii_alphanumeric() && !"+/=".contains(*c)) {
         return wrong(

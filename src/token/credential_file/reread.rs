@@ -1,4 +1,4 @@
-//! [`Reread`]: a file that may change.
+//! [`Reread`]: a credential file that may change.
 
 use std::{
     fmt,
@@ -10,8 +10,8 @@ use super::{CredentialFile, TransportPolicy, blocking, fault, read};
 use crate::{BoxError, error::Fault, shown};
 
 /// A file that is read again for each token, so that a rotated one is picked up. While it is
-/// missing, broken or of another type, its last good content serves: a process does not turn into
-/// somebody else, or nobody, by accident.
+/// missing, broken or of another type, the last good content is used, so that a process neither
+/// loses its identity nor gets another one by accident.
 pub(in crate::token) struct Reread {
     path: Option<PathBuf>,
     transport: TransportPolicy,
@@ -28,12 +28,12 @@ impl Reread {
         Ok(Self { path: Some(path), transport, last_good })
     }
 
-    /// Content that no file holds, and that stays.
+    /// Creates fixed content without a file.
     pub(in crate::token) fn fixed(content: CredentialFile) -> Self {
         Self { path: None, transport: TransportPolicy::Safe, last_good: Mutex::new(content) }
     }
 
-    /// The same file for another source.
+    /// Returns the same file for another source.
     #[cfg(feature = "credentials-federation")]
     pub(in crate::token) fn again(&self) -> Self {
         let last_good = Mutex::new(self.last_good().clone());

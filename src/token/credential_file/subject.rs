@@ -1,4 +1,4 @@
-//! Where a federated identity's own proof comes from.
+//! The source of a federated identity's subject token, its own proof of identity.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::error::Fault;
 
-/// Where a workload's own proof comes from.
+/// Checks the source of a workload's subject token.
 pub(super) fn check_subject(json: &Value, transport: TransportPolicy) -> Result<(), Fault> {
     const NAME: &str = "credential_source";
     let Some(source) = json.get(NAME) else { return Ok(()) };

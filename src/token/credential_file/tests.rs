@@ -108,7 +108,7 @@ fn secrets_go_in_clear_text_to_this_machine_alone() {
 }
 
 #[test]
-fn a_field_that_nothing_comes_of_is_not_looked_at() {
+fn a_field_that_is_not_used_is_not_checked() {
     let text = json!({ "type": "impersonated_service_account", "lifetime": "an hour",
         "service_account_impersonation_url":
             "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b:generateAccessToken",
@@ -118,7 +118,7 @@ fn a_field_that_nothing_comes_of_is_not_looked_at() {
 }
 
 #[test]
-fn what_impersonates_goes_to_generate_access_token_and_nowhere_else() {
+fn an_impersonation_url_is_that_of_generate_access_token_at_google() {
     for url in [
         "https://evil.example/steal",
         "https://evil.example/v1/projects/-/serviceAccounts/a@b:generateAccessToken",

@@ -1,11 +1,11 @@
-//! Where secrets may be sent.
+//! The URLs to which secrets may be sent.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{AS_MADE, TransportPolicy, field_fault};
 use crate::{error::Fault, token::http::is_loopback};
 
-/// A URL to which secrets are sent.
+/// Checks a URL to which secrets are sent.
 pub(super) fn check_url(name: &str, url: &str, transport: TransportPolicy) -> Result<(), Fault> {
     let Some((uri, host)) = url.parse::<http::Uri>().ok().and_then(|uri| {
         let host = uri.host().filter(|host| !host.is_empty())?.to_owned();
@@ -27,8 +27,8 @@ pub(super) fn check_url(name: &str, url: &str, transport: TransportPolicy) -> Re
     Ok(())
 }
 
-/// Where the tokens of an identity go to be exchanged for those of a service account: Google's IAM,
-/// by any of its names, or this machine.
+/// Checks the URL at which the tokens of an identity are exchanged for those of a service account.
+/// It must be Google's IAM, under any of its names, or this machine.
 pub(super) fn check_impersonation_url(
     url: &str,
     universe: Option<&str>,
@@ -56,14 +56,14 @@ pub(super) fn check_impersonation_url(
     ))
 }
 
-/// A URL of this machine or of the metadata server of the cloud that it is in, which by design
-/// speak http; any other one as [`check_url`].
+/// Checks a URL of this machine or of its cloud's metadata server, which speaks http by design. Any
+/// other URL must pass [`check_url`].
 pub(super) fn check_local_url(
     name: &str,
     url: &str,
     transport: TransportPolicy,
 ) -> Result<(), Fault> {
-    // `{region}` in AWS's is put in later.
+    // AWS replaces `{region}` in its URLs later.
     let url = url.replace(['{', '}'], "");
     let host = url.parse::<http::Uri>().ok().and_then(|uri| Some(uri.host()?.to_owned()));
     if url.starts_with("http://") && host.is_some_and(|host| is_metadata_host(&host)) {
@@ -72,7 +72,7 @@ pub(super) fn check_local_url(
     check_url(name, &url, transport)
 }
 
-/// Link-local addresses, AWS's one of IPv6, and the name of Google's.
+/// Link-local addresses, the IPv6 address of AWS, and the name of Google's metadata server.
 fn is_metadata_host(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {

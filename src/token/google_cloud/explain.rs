@@ -1,4 +1,4 @@
-//! What went wrong in `google-cloud-auth`, in words that hold no secret.
+//! Explains failures of `google-cloud-auth` in messages that hold no secret.
 
 use std::{error::Error as StdError, fmt, path::Path};
 
@@ -26,7 +26,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Without the crate's own texts: they hold the bodies of answers, and subject tokens.
+    /// Explains a failure without the crate's own texts, which hold response bodies and subject
+    /// tokens.
     pub(super) fn explain(
         self,
         kind: CredentialKind,
@@ -39,7 +40,7 @@ impl Failure {
             Self::Panicked => {
                 let what = "google-cloud-auth panicked, as it does over a token that has already \
                             expired when it arrives";
-                let remedy = "look at this machine's clock";
+                let remedy = "check this machine's clock";
                 return Fault::new(FaultKind::NotAToken, what, remedy).into();
             }
         };
@@ -57,7 +58,7 @@ impl Failure {
             && is_source(url)
         {
             let whose = shown::value(url);
-            let what = format!("what gives the subject token, {whose}, answered {status}");
+            let what = format!("the source of the subject token, {whose}, returned {status}");
             let region = source.and_then(|source| source.get("region_url")?.as_str());
             let refusal = OAuthError::new(status, "").of_subject(what);
             return match region == Some(url) {
@@ -74,7 +75,7 @@ impl Failure {
             let path = shown::path(Path::new(path));
             return of_source(
                 format!("the subject token's file {path} cannot be read: {}", unread.what()),
-                "see that what writes it for this workload has run",
+                "check that the program that writes it for this workload has run",
             );
         }
         if let Some(request_error) = seen.request_error {
@@ -82,22 +83,23 @@ impl Failure {
         }
         if source.is_some_and(|source| source.get("executable").is_some()) && !seen.has_answer {
             return of_source(
-                "the command that gives the subject token failed".to_owned(),
+                "the command that prints the subject token failed".to_owned(),
                 "it must be allowed by GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1, and print what \
-                 Google's specification of executable-sourced credentials asks for",
+                 Google's specification of executable-sourced credentials requires",
             );
         }
         if source.is_some_and(|source| source.get("environment_id").is_some()) && !seen.has_answer {
             return of_source(
-                "AWS gave no identity: no region, no role or no credentials were found".to_owned(),
-                "set AWS_REGION, and AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or see that the \
-                 instance has a role",
+                "AWS returned no identity: no region, no role or no credentials were found"
+                    .to_owned(),
+                "set AWS_REGION, and AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or check that \
+                 the instance has a role",
             );
         }
         if source.is_some() && !seen.has_answer {
             return of_source(
-                "the credential source gave no subject token".to_owned(),
-                "look at \"credential_source\", and at what it names",
+                "the credential source provided no subject token".to_owned(),
+                "check \"credential_source\" and the source that it names",
             );
         }
         grant::not_a_token(
@@ -114,21 +116,21 @@ struct NoAnswer;
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there was no answer")
+        f.write_str("no response was received")
     }
 }
 
 impl StdError for NoAnswer {}
 
-/// What the types of an error and of its causes tell.
+/// The facts that an error and its causes show by their types.
 #[derive(Default)]
 struct Seen {
-    /// Holds the bodies of answers: not to be shown.
+    /// Text of the error. It holds response bodies and must not be shown.
     text: String,
     status: Option<u16>,
     url: Option<String>,
     request_error: Option<Fault>,
-    /// Whether there was an answer that could not be read.
+    /// Whether a response arrived that could not be read.
     has_answer: bool,
 }
 
@@ -150,7 +152,7 @@ impl Seen {
         }
         seen.request_error = lost.filter(|_| seen.status.is_none()).map(|error| {
             let host = error.url().and_then(|url| url.host_str()).unwrap_or("the token endpoint");
-            // Its own text has the URL, whose query may be a secret.
+            // The text of the error itself has the URL, whose query may be a secret.
             let cause = error.source().unwrap_or(&NoAnswer);
             request_error(cause, error.is_connect()).fault(host)
         });
@@ -158,7 +160,8 @@ impl Seen {
     }
 }
 
-/// The body of an answer, which the texts of errors hold; they repeat it, and the first one is whole.
+/// Returns the body of a response from the text of an error. The text repeats the body, and the
+/// first copy is complete.
 fn body_of(text: &str) -> &str {
     let body = text.find('{').and_then(|start| {
         let rest = text.get(start..)?;
@@ -169,14 +172,14 @@ fn body_of(text: &str) -> &str {
     body.unwrap_or(text)
 }
 
-/// What is wrong with a file in the eyes of the crate. What this crate looks for was found right.
+/// The reason why the crate cannot use a file that has passed the checks of this crate.
 pub(super) fn explain_build(error: &BuildError) -> Fault {
     if error.is_not_supported() {
         let what = "credentials of this type are not supported in another universe than \
                     googleapis.com";
         return credential_file::fault(what, "use credentials of another type");
     }
-    // The first name in quotes or backquotes in its text is that of the field, if it is one.
+    // The first name in quotes or backquotes in the text is that of the field, if it names one.
     let text = ErrorChain::new(error).to_string();
     let quoted = text.split(['`', '"']).skip(1).step_by(2);
     let mut fields = FIELDS.iter().filter(|field| quoted.clone().any(|name| name == **field));
@@ -192,7 +195,7 @@ pub(super) fn explain_build(error: &BuildError) -> Fault {
     }
 }
 
-/// Those that the crate may name in an error. Other words may be what a file holds.
+/// The fields that a message may name. Any other word may be content of the file.
 const FIELDS: [&str; 12] = [
     "access_token",
     "audience",

@@ -544,7 +544,7 @@ async fn an_unreachable_upstream_is_a_502_and_a_missing_token_a_503() {
     let gateway = Gateway::before(&vertex, &[]).await;
     let (status, code, message) = openai_error(gateway.call(chat("x")).await).await;
     assert_eq!((status, code.as_str()), (503, "token_unavailable"));
-    assert!(message.contains("the token endpoint answered 503"), "{message}");
+    assert!(message.contains("the token endpoint returned 503"), "{message}");
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
-//! What holds for any URI.
+//! The properties of any URI.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::route::{path::hex, query::fully_decoded};
 
-/// What a lenient server could make of a path: decoded until nothing changes, backslashes
-/// as slashes, empty and dot segments resolved. `None` when it climbs above the root.
+/// Reads a path like the most lenient server: decodes it until nothing changes, treats backslashes
+/// as slashes, and resolves empty and dot segments. Returns `None` if it climbs above the root.
 fn as_the_worst_server_reads(path: &str) -> Option<Vec<String>> {
     let mut bytes = path.as_bytes().to_vec();
     loop {
@@ -158,8 +158,8 @@ fn holds(upstream: &Upstream, uri: &Uri) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What [`fully_decoded`] must give: pass after pass until nothing changes, which takes a time that grows
-/// with the square of a text that is encoded again and again.
+/// The expected result of [`fully_decoded`], by pass after pass until nothing changes. That takes
+/// quadratic time for a text that is encoded again and again.
 fn decoded_pass_by_pass(text: &[u8]) -> Vec<u8> {
     let (mut next, mut rest) = (Vec::new(), text);
     while let [byte, after @ ..] = rest {
