@@ -178,6 +178,7 @@ where
 }
 
 impl<B> Tape<B> {
+    #[inline]
     pub(super) fn new(body: Option<Pin<Box<B>>>, frames: Frames, room: usize) -> Self {
         Self {
             body,
