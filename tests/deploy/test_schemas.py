@@ -131,16 +131,28 @@ def test_the_image_has_the_user_and_ports_of_the_manifests():
         assert "command" not in container
 
 
+def is_in_context(path):
+    """Whether .containerignore leaves a file of the repository in the context of the build."""
+    lines = (ROOT / ".containerignore").read_text().splitlines()
+    patterns = [Path(line.removeprefix("!")) for line in lines if line.startswith("!")]
+    return any(
+        len(part.parts) == len(pattern.parts) and part.match(str(pattern))
+        for part in (path, *path.parents)
+        for pattern in patterns
+    )
+
+
 def copied(folder):
-    """Copies the files that the Containerfile copies from the repository into a folder."""
+    """Copies the files that the Containerfile copies from the context of the build into a folder."""
     for source in instructions("COPY"):
         if not source[0].startswith("--"):
             for path in source[:-1]:
-                target = folder / path
-                if (ROOT / path).is_dir():
-                    shutil.copytree(ROOT / path, target, ignore=shutil.ignore_patterns("target"))
-                else:
-                    shutil.copy(ROOT / path, target)
+                top = ROOT / path
+                for file in [top] if top.is_file() else filter(Path.is_file, top.rglob("*")):
+                    name = file.relative_to(ROOT)
+                    if is_in_context(name):
+                        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(file, folder / name)
 
 
 def cargo(folder):
@@ -161,3 +173,8 @@ def test_the_containerfile_copies_all_files_that_cargo_needs(tmp_path):
     assert "`false -vV`" in cargo(tmp_path)
     shutil.rmtree(tmp_path / "examples")
     assert "failed to parse manifest" in cargo(tmp_path)
+
+
+def test_secrets_beside_the_sources_are_not_in_the_context_of_the_build():
+    for name in ("key.json", "target/release/vertex-gateway", "crates/vertex-gateway/key.json"):
+        assert not is_in_context(Path(name)), name

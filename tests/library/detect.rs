@@ -63,7 +63,7 @@ async fn without_credentials_the_error_lists_every_place() {
         places,
         ["GOOGLE_APPLICATION_CREDENTIALS", "user credentials", "metadata server", "gcloud"]
     );
-    // The same from a source that searches when a token is asked for.
+    // A source that searches with each fetch reports the same.
     let source =
         token_fn(|_| async { Credentials::detect().await?.fetch(FetchReason::Cold).await });
     let token = TokenCache::new(source).get().await.unwrap_err();

@@ -29,9 +29,10 @@ use crate::{
     models::list,
 };
 
-/// Checks a request of a client that was let in, as far as that is possible before its body is read: the
-/// path, the method, and the rate and the rules of the client. Tells the layers further in what they have
-/// to look for in the body. Returns the response of `/v1/models`, if that is the request.
+/// Checks a request of an authenticated client, as far as that is possible before its body is read: the
+/// path, the method, and the rate and the rules of the client. The extensions of the request then say
+/// what the inner layers must find in the body. Returns the response of `/v1/models`, if that is the
+/// request.
 ///
 /// # Errors
 ///

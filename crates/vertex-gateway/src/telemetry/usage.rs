@@ -266,7 +266,7 @@ impl Scanner {
                 }
                 ScanState::Text { of, .. } => {
                     let end = memchr2(b'"', b'\\', rest);
-                    // What leads nowhere has no names.
+                    // Objects without counts have no names that are needed.
                     if self.others == 0 {
                         self.word.push(&rest[..end.unwrap_or(rest.len())]);
                     }

@@ -130,7 +130,7 @@ fn endpoint(given: &impl Fn(&str) -> Option<String>) -> Option<Result<String, Er
         }
         Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(url),
         _ => Err(Error::new(format!(
-            "{name} is not a URL of http or https: give one such as http://127.0.0.1:4318"
+            "{name} is not a URL of http or https: set one such as http://127.0.0.1:4318"
         ))),
     })
 }

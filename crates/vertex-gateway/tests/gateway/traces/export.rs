@@ -307,7 +307,7 @@ async fn the_recovery_of_a_collector_is_logged() {
 #[tokio::test]
 async fn a_wrong_variable_is_a_sentence_and_status_2() {
     for (name, value, expected) in [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "give one such as http://127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "set one such as http://127.0.0.1:4318"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_always_on"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file", "cannot read certificates"),
