@@ -116,7 +116,7 @@
 //! | `async_openai` | async-openai's client over the layers | `async-openai` |
 //! | [`ext`] | methods of `tower::ServiceBuilder` for the layers | |
 //! | [`error`] | all errors, with their statuses and bodies in OpenAI's form | |
-//! | `regular_file`, [`shown`] | reads files that settings name; shows settings in error messages | |
+//! | `regular_file`, [`redact`] | reads files that settings name; shows settings in error messages | |
 //!
 //! Two crates belong to this one: `tower-vertex-emulator` emulates Vertex AI on loopback for tests,
 //! and `vertex-gateway` is a sidecar made of these layers.
@@ -143,13 +143,13 @@ pub mod model;
 pub mod openai_error;
 mod order;
 mod polled;
+pub mod redact;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
 pub mod regular_file;
 pub mod replay;
 pub mod retry;
 pub mod route;
-pub mod shown;
 pub mod token;
 
 #[cfg(feature = "client")]

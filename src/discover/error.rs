@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::{
     BoxError, Error,
     error::{ConfigError, readable_debug},
+    redact,
     route::Location,
-    shown,
 };
 
 /// The most characters of a message: more than Google's longest message, and less than a page.
@@ -122,7 +122,7 @@ pub(super) fn line(text: &str) -> String {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"/{".contains(c));
         word.to_ascii_lowercase().contains("ya29.")
             || word.starts_with("eyJ") && word.len() > 40
-            || shown::could_be_secret(bare)
+            || redact::could_be_secret(bare)
     };
     let words = words.filter(|word| !word.is_empty());
     let words: Vec<&str> =

@@ -5,7 +5,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 use super::readable_debug;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 use super::{Fault, WRITE_IT};
-use crate::shown::{self, Shown};
+use crate::redact::{self, Shown};
 
 /// A setting that cannot be used, with its name, its value and advice on valid values. The error
 /// contains no value that could be a secret.
@@ -29,15 +29,15 @@ impl ConfigError {
         value: &str,
         advice: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let value = Some(shown::value(value).into_owned());
+        let value = Some(redact::value(value).into_owned());
         Self { entry: None, setting, value, origin: None, advice: advice.into() }
     }
 
     /// Creates an error for a `setting` whose file at `path` cannot be used.
     #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
     pub(crate) fn unusable(setting: &'static str, path: &std::path::Path, fault: &Fault) -> Self {
-        let value = Some(shown::path(path).into_owned());
-        let advice = match shown::is_content_of_a_file(path) {
+        let value = Some(redact::path(path).into_owned());
+        let advice = match redact::is_content_of_a_file(path) {
             true => Cow::from(WRITE_IT),
             false => fault.to_string().into(),
         };
@@ -47,7 +47,7 @@ impl ConfigError {
     /// Creates an error for a `setting` whose value is the content of a file, and cannot be used.
     #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
     pub(crate) fn unusable_content(setting: &'static str, fault: &Fault) -> Self {
-        let value = Some(Shown::Hidden(shown::Hidden::Content));
+        let value = Some(Shown::Hidden(redact::Hidden::Content));
         Self { entry: None, setting, value, origin: None, advice: fault.to_string().into() }
     }
 
@@ -58,7 +58,7 @@ impl ConfigError {
 
     /// The same error for the entry of a table.
     pub(crate) fn within(self, entry: String) -> Self {
-        Self { entry: Some(shown::value(&entry).into_owned()), ..self }
+        Self { entry: Some(redact::value(&entry).into_owned()), ..self }
     }
 
     /// The same error, which also names the origin of the value, such as an option.

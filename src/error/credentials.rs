@@ -6,7 +6,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 use super::FaultKind;
 use super::{Fault, readable_debug};
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
-use crate::shown;
+use crate::redact;
 
 /// Why this machine's Google credentials cannot be used. `Credentials::detect` returns it.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,12 +28,12 @@ impl CredentialsError {
 
     /// Creates an error for a file at `path`, which `place` names, that cannot be used.
     pub(crate) fn unusable(place: Cow<'static, str>, path: &std::path::Path, fault: Fault) -> Self {
-        if shown::is_content_of_a_file(path) {
+        if redact::is_content_of_a_file(path) {
             let text = format!("{place} holds the content of a file, not its path");
             let fault = Fault::new(FaultKind::Credentials, text.clone(), WRITE_IT);
             return Self { places: vec![(place, text)], fault: Some(fault) };
         }
-        let fault = fault.of(&shown::path(path).to_string());
+        let fault = fault.of(&redact::path(path).to_string());
         let whole = fault.clone().of(&place);
         Self { places: vec![(place, fault.to_string())], fault: Some(whole) }
     }

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt};
 
 use super::readable_debug;
-use crate::shown;
+use crate::redact;
 
 const ORDER: &str = "VertexRouteLayer belongs outside VertexAuthLayer";
 const TRUST_IT: &str = "to trust another, add its origin to the layer";
@@ -47,13 +47,13 @@ impl fmt::Display for UntrustedHost {
         match &self.origin {
             None => write!(f, "the request has no host: {ORDER}"),
             Some(origin) if self.unrouted => {
-                write!(f, "the access token is not sent to {:?}: {ORDER}", shown::value(origin))
+                write!(f, "the access token is not sent to {:?}: {ORDER}", redact::value(origin))
             }
             Some(origin) => write!(
                 f,
                 "the access token is not sent to {:?}: only https on Vertex AI's own hosts is \
                  trusted; {TRUST_IT}",
-                shown::value(origin)
+                redact::value(origin)
             ),
         }
     }

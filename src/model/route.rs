@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     error::ConfigError,
+    redact,
     retry::Locations,
     route::{ApiVersion, Endpoint, OwnHeaders, Upstream},
-    shown,
 };
 
 /// The settings of an entry of a [`ModelTable`]: the upstream for requests for a model, and the
@@ -229,7 +229,7 @@ impl fmt::Debug for ModelRoute {
     /// Shows no value of a header, no host and nothing that could be a secret: the settings have
     /// not been checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |text: &String| shown::value(text).into_owned();
+        let shown = |text: &String| redact::value(text).into_owned();
         let all = |texts: &Vec<String>| texts.iter().map(shown).collect::<Vec<_>>();
         f.debug_struct("ModelRoute")
             .field("model", &self.model.as_ref().map(shown))

@@ -11,7 +11,7 @@ use super::{
     query::may_be_forwarded,
     upstream::{Checked, Forward},
 };
-use crate::{error::ConfigError, shown};
+use crate::{error::ConfigError, redact};
 
 /// The id of the endpoint at which Vertex AI serves the models that Google runs.
 pub(crate) const OPENAPI: &str = "openapi";
@@ -250,16 +250,16 @@ impl fmt::Debug for UpstreamBuilder {
     /// Shows no value that could be a secret, because no value has been checked yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = |texts: &[String]| {
-            texts.iter().map(|text| shown::value(text).into_owned()).collect::<Vec<_>>()
+            texts.iter().map(|text| redact::value(text).into_owned()).collect::<Vec<_>>()
         };
         f.debug_struct("UpstreamBuilder")
-            .field("project", &self.project.as_deref().map(shown::value))
-            .field("location", &self.location.as_deref().map(shown::value))
+            .field("project", &self.project.as_deref().map(redact::value))
+            .field("location", &self.location.as_deref().map(redact::value))
             .field("endpoint", &self.endpoint)
             .field("api_version", &self.api_version)
-            .field("universe_domain", &shown::value(&self.universe_domain))
-            .field("origin", &self.origin.as_deref().map(shown::value))
-            .field("path_prefix", &shown::value(&self.path_prefix))
+            .field("universe_domain", &redact::value(&self.universe_domain))
+            .field("origin", &self.origin.as_deref().map(redact::value))
+            .field("path_prefix", &redact::value(&self.path_prefix))
             .field("pass_through", &self.pass_through)
             .field("forward_headers", &all(&self.forward_headers))
             .field("forward_query", &all(&self.forward_query))

@@ -1,6 +1,6 @@
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-use crate::{error::ConfigError, shown};
+use crate::{error::ConfigError, redact};
 
 /// A Vertex AI location: a region such as `europe-west4`, a multi-region (`us`, `eu`), or `global`.
 ///
@@ -215,20 +215,20 @@ impl fmt::Debug for Endpoint {
         match self {
             Self::OpenApi => f.write_str("OpenApi"),
             Self::Deployed { id } => {
-                f.debug_struct("Deployed").field("id", &shown::value(id)).finish()
+                f.debug_struct("Deployed").field("id", &redact::value(id)).finish()
             }
             Self::Dedicated { id, dns } => f
                 .debug_struct("Dedicated")
-                .field("id", &shown::value(id))
-                .field("dns", &shown::value(dns))
+                .field("id", &redact::value(id))
+                .field("dns", &redact::value(dns))
                 .finish(),
             Self::Private { id, address } => f
                 .debug_struct("Private")
-                .field("id", &shown::value(id))
-                .field("address", &shown::value(address))
+                .field("id", &redact::value(id))
+                .field("address", &redact::value(address))
                 .finish(),
             Self::BaseUrl { url } => {
-                f.debug_struct("BaseUrl").field("url", &shown::value(url)).finish()
+                f.debug_struct("BaseUrl").field("url", &redact::value(url)).finish()
             }
         }
     }
@@ -270,7 +270,7 @@ mod tests {
             let error = Location::try_from(bad).unwrap_err();
             assert_eq!(error.setting(), "location");
             assert!(
-                error.to_string().contains(&format!("{:?}", shown::value(bad))),
+                error.to_string().contains(&format!("{:?}", redact::value(bad))),
                 "{error} does not name {bad:?}"
             );
         }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     error::{ConfigError, CredentialsError, Error, Fault},
-    shown,
+    redact,
 };
 
 /// The time limit of gcloud: enough for two runs of a Python program.
@@ -137,7 +137,7 @@ impl CredentialsBuilder {
             match usual {
                 Some(path) => format!(
                     "no file {}: run `gcloud auth application-default login`",
-                    shown::path(&path)
+                    redact::path(&path)
                 ),
                 None => "no home directory to look in".to_owned(),
             },
@@ -196,7 +196,7 @@ impl CredentialsBuilder {
         if world_readable {
             info.warnings.push(format!(
                 "all users of this machine can read {0}; run `chmod 600 {0}`",
-                shown::path(&path)
+                redact::path(&path)
             ));
         }
         info.path = Some(path);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::shown;
+use crate::redact;
 
 /// The kinds of credentials that Google's Application Default Credentials define, and `gcloud`'s
 /// own login.
@@ -157,13 +157,13 @@ impl fmt::Display for CredentialsInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;
         if let Some(principal) = &self.principal {
-            write!(f, " of {}", shown::value(principal))?;
+            write!(f, " of {}", redact::value(principal))?;
         }
         if let Some(path) = &self.path {
-            write!(f, " in {}", shown::path(path))?;
+            write!(f, " in {}", redact::path(path))?;
         }
         if let Some(account) = &self.impersonates {
-            write!(f, ", impersonating {}", shown::value(account))?;
+            write!(f, ", impersonating {}", redact::value(account))?;
         }
         Ok(())
     }

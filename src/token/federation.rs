@@ -17,7 +17,7 @@ use super::{
     grant, impersonated, login,
     oauth_error::OAuthError,
 };
-use crate::{BoxError, error::Fault, regular_file, shown};
+use crate::{BoxError, error::Fault, redact, regular_file};
 
 /// Scope of a Security Token Service token that will be exchanged at Google's IAM.
 const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
@@ -144,7 +144,7 @@ async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
     let source = file.json.get("credential_source").unwrap_or(&Value::Null);
     let named = |name: &str| source.get(name).and_then(Value::as_str);
     let (from, text) = if let Some(path) = named("file") {
-        let from = format!("the subject token's file {}", shown::path(Path::new(path)));
+        let from = format!("the subject token's file {}", redact::path(Path::new(path)));
         let path = path.to_owned();
         let read = blocking(move || {
             Ok(regular_file::read_to_string(Path::new(&path), LONGEST_SUBJECT_TOKEN))
@@ -156,7 +156,7 @@ async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
         (from, text)
     } else {
         let url = named("url").unwrap_or_default();
-        let from = format!("the source of the subject token, {},", shown::value(url));
+        let from = format!("the source of the subject token, {},", redact::value(url));
         (from.clone(), ask_url(url, source.get("headers"), &from).await?)
     };
     let remedy = "check \"credential_source\" and the source that it names";
@@ -168,7 +168,7 @@ async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
             let json: Option<Value> = serde_json::from_str(&text).ok();
             let json = json.ok_or_else(|| fault(format!("{from} provides no JSON"), remedy))?;
             let token = json.get(name).and_then(Value::as_str).map(str::to_owned);
-            let what = format!("{from} has no field {:?} that is text", shown::value(name));
+            let what = format!("{from} has no field {:?} that is text", redact::value(name));
             token.ok_or_else(|| fault(what, remedy))?
         }
         _ => text,

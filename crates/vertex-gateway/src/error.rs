@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, path::Path};
 use clap::Args;
 
 use super::{printable::fit, values::option_source};
-use tower_vertex::{BoxError, error::ConfigError, shown};
+use tower_vertex::{BoxError, error::ConfigError, redact};
 
 pub(crate) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
 pub(crate) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
@@ -27,13 +27,13 @@ impl Error {
     /// A file that cannot be used, and which an option of `O` names.
     pub(crate) fn of_file<O: Args>(option: &str, path: &Path, why: impl fmt::Display) -> Self {
         let option = option_source::<O>(option);
-        if shown::is_content_of_a_file(path) {
+        if redact::is_content_of_a_file(path) {
             return Self::new(format!(
                 "{option} holds the content of a file, not its path: write the content to a file and \
                  give the path of that file"
             ));
         }
-        Self::new(format!("{option} {}: {why}", shown::path(path)))
+        Self::new(format!("{option} {}: {why}", redact::path(path)))
     }
 
     /// A negative result of a command whose settings are right.

@@ -14,7 +14,7 @@
 //! | `config` | settings, and the sources of their values |
 //!
 //! Each folder uses only those below it, and all use the files beside this one: `error`, `values`,
-//! `lazy_timer`, `local_reply`, `printable`, `redact`, `output`, `seldom`. `tests/architecture.rs`
+//! `lazy_timer`, `local_reply`, `printable`, `quote`, `output`, `seldom`. `tests/architecture.rs`
 //! checks this.
 //!
 //! ```no_run
@@ -41,7 +41,7 @@ mod outbound;
 mod output;
 mod printable;
 mod proxy;
-mod redact;
+mod quote;
 mod seldom;
 mod server;
 mod telemetry;

@@ -11,7 +11,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use tower_vertex::shown::{self, Shown};
+use tower_vertex::redact::{self, Shown};
 
 /// The longest time. A point in time this far from now is safe everywhere: Tokio's timers end after
 /// two years, and a sum of two `Instant`s panics much later.
@@ -278,19 +278,19 @@ pub(crate) trait Show {
 
 impl Show for String {
     fn show(&self) -> Option<Shown<'_>> {
-        Some(shown::value(self))
+        Some(redact::value(self))
     }
 }
 
 impl Show for Option<String> {
     fn show(&self) -> Option<Shown<'_>> {
-        self.as_deref().map(shown::value)
+        self.as_deref().map(redact::value)
     }
 }
 
 impl Show for Option<PathBuf> {
     fn show(&self) -> Option<Shown<'_>> {
-        self.as_deref().map(shown::path)
+        self.as_deref().map(redact::path)
     }
 }
 

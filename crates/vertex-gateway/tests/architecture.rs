@@ -26,7 +26,7 @@ const SIDECAR: Plan = Plan {
         "local_reply",
         "output",
         "printable",
-        "redact",
+        "quote",
         "seldom",
         "values",
     ],
@@ -55,7 +55,7 @@ const LIBRARY: Plan = Plan {
         "error",
         "polled",
         "regular_file",
-        "shown",
+        "redact",
     ],
     levels: &[
         &["replay", "token"],

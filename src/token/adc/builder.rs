@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use super::{Credentials, Found, no_lifetime};
 use crate::{
     error::{ConfigError, Error},
-    shown,
+    redact,
     token::{
         CredentialKind, Impersonated,
         credential_file::{QUOTA_VARIABLE, TransportPolicy, is_name},
@@ -33,9 +33,9 @@ pub struct CredentialsBuilder {
 impl fmt::Debug for CredentialsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown =
-            |text: &Option<String>| text.as_deref().map(|text| shown::value(text).into_owned());
+            |text: &Option<String>| text.as_deref().map(|text| redact::value(text).into_owned());
         f.debug_struct("CredentialsBuilder")
-            .field("file", &self.file.as_deref().map(shown::path))
+            .field("file", &self.file.as_deref().map(redact::path))
             .field("account", &shown(&self.account))
             .field("lifetime", &self.lifetime)
             .field("iam_endpoint", &shown(&self.iam_endpoint))

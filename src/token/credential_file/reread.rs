@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{CredentialFile, TransportPolicy, blocking, fault, read};
-use crate::{BoxError, error::Fault, shown};
+use crate::{BoxError, error::Fault, redact};
 
 /// A file that is read again for each token, so that a rotated one is picked up. While it is
 /// missing, broken or of another type, the last good content is used, so that a process neither
@@ -57,14 +57,14 @@ impl Reread {
             Ok(_) => fault("its type has changed", "restart to use it"),
             Err(why) => why,
         };
-        tracing::warn!(path = %shown::path(&path), %why, "keeping the last good credentials");
+        tracing::warn!(path = %redact::path(&path), %why, "keeping the last good credentials");
         Ok(last_good.clone())
     }
 }
 
 impl fmt::Debug for Reread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.as_deref().map(shown::path);
+        let path = self.path.as_deref().map(redact::path);
         f.debug_struct("Reread").field("path", &path).finish_non_exhaustive()
     }
 }

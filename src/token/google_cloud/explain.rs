@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     BoxError,
     error::{ErrorChain, Fault, FaultKind, TokenError},
-    regular_file, shown,
+    redact, regular_file,
     token::{
         CredentialKind,
         credential_file::{self, CredentialFile},
@@ -57,7 +57,7 @@ impl Failure {
         if let (Some(status), Some(url)) = (seen.status, seen.url.as_deref())
             && is_source(url)
         {
-            let whose = shown::value(url);
+            let whose = redact::value(url);
             let what = format!("the source of the subject token, {whose}, returned {status}");
             let region = source.and_then(|source| source.get("region_url")?.as_str());
             let refusal = OAuthError::new(status, "").of_subject(what);
@@ -72,7 +72,7 @@ impl Failure {
         if let Some(path) = source.and_then(|source| source.get("file")?.as_str())
             && let Err(unread) = regular_file::open(Path::new(path))
         {
-            let path = shown::path(Path::new(path));
+            let path = redact::path(Path::new(path));
             return of_source(
                 format!("the subject token's file {path} cannot be read: {}", unread.what()),
                 "check that the program that writes it for this workload has run",

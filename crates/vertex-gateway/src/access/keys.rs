@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::ClientOptions;
 use crate::{error::Error, local_reply::LocalReply, values::LONGEST_FILE};
-use tower_vertex::{regular_file, shown};
+use tower_vertex::{redact, regular_file};
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
 /// Shorter keys could be found by trying.
@@ -99,7 +99,7 @@ impl Keys {
         };
         let (name, key) = (name.trim_end(), key.trim_start());
         // In an entry in the wrong order, the key is in the place of the name.
-        let shown = shown::value(name);
+        let shown = redact::value(name);
         let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fit) {
             return Err(format!(
@@ -125,7 +125,7 @@ impl Keys {
         if let Some(other) = self.names.insert(tag, name.to_owned()) {
             return Err(format!(
                 "{:?} and {shown:?} have the same key: give each name its own key",
-                shown::value(&other)
+                redact::value(&other)
             ));
         }
         Ok(())

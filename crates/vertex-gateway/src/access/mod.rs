@@ -32,7 +32,7 @@ use super::{
     local_reply::{LocalReply, clip},
     values::shown_debug,
 };
-use tower_vertex::{model::Pattern, shown};
+use tower_vertex::{model::Pattern, redact};
 
 /// The options about clients.
 #[derive(Clone, Args)]
@@ -119,7 +119,7 @@ impl Clients {
         for rules in rules {
             let name = rules.name.as_str();
             let refused =
-                |why: String| Error::new(format!("[[client]] {:?}: {why}", shown::value(name)));
+                |why: String| Error::new(format!("[[client]] {:?}: {why}", redact::value(name)));
             if keys.is_none() {
                 return Err(refused(
                     "no client keys are set: set them with \
@@ -135,7 +135,7 @@ impl Clients {
                 let known = by_name.keys().map(String::as_str);
                 return Err(refused(match nearest(name, known) {
                     Some(near) => {
-                        format!("no key has this name: did you mean {:?}?", shown::value(near))
+                        format!("no key has this name: did you mean {:?}?", redact::value(near))
                     }
                     None => "no key has this name".to_owned(),
                 }));

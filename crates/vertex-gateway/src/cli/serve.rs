@@ -30,7 +30,7 @@ use crate::{
     telemetry::{Telemetry, trace::Traces},
     values::{number, parsed, shown_debug, size, time, timeout},
 };
-use tower_vertex::shown;
+use tower_vertex::redact;
 use tower_vertex_emulator::Emulator;
 
 /// The options of `vertex-gateway serve`.
@@ -320,7 +320,7 @@ fn greet(
     let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
     let upstream = shared.upstream.to_string();
-    tracing::info!(upstream = %shown::value(&upstream), "forwarding");
+    tracing::info!(upstream = %redact::value(&upstream), "forwarding");
     if keys > 0 {
         tracing::info!(keys, "clients must send a key");
     }

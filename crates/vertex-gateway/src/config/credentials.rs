@@ -15,7 +15,7 @@ use crate::{
     values::{non_empty, shown_debug, within},
 };
 use tower_vertex::{
-    shown,
+    redact,
     token::{
         CachedToken, Credentials, CredentialsBuilder, CredentialsInfo, FetchReason, GcpAuth,
         TokenCache, TokenFuture, TokenSource,
@@ -135,7 +135,7 @@ impl CredentialOptions {
                 Error::new(format!(
                     "invalid {} {:?}: give a service account's e-mail address",
                     file.option_source::<Self>("--impersonate-service-account"),
-                    shown::value(chain)
+                    redact::value(chain)
                 ))
             })?;
             search = search.impersonate(account).delegates(accounts);

@@ -23,9 +23,8 @@ use crate::{
 };
 use tower_vertex::{
     model::{ModelRoute, ModelTable},
-    regular_file,
+    redact, regular_file,
     route::Upstream,
-    shown,
 };
 
 /// The settings of a configuration file. An option, or a variable for the same setting, takes
@@ -257,7 +256,7 @@ impl Model {
             if self.dedicated_host.is_some() {
                 return Err(Error::new(format!(
                     "model {:?}: remove `dedicated_host`: the gateway looks it up with the endpoint",
-                    shown::value(&self.name)
+                    redact::value(&self.name)
                 )));
             }
             route = match discovered.named(&named) {
@@ -292,7 +291,7 @@ pub(crate) fn address<O: Args>(
         Error::new(format!(
             "invalid {} {:?}: give an address and a port, such as 127.0.0.1:8080",
             file.option_source::<O>(option),
-            shown::value(text)
+            redact::value(text)
         ))
     })
 }

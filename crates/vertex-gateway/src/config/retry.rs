@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     values::{number, time},
 };
-use tower_vertex::{model::ModelTable, retry::VertexRetryLayer, shown};
+use tower_vertex::{model::ModelTable, redact, retry::VertexRetryLayer};
 
 /// The options about retries.
 #[derive(Clone, Debug, Args)]
@@ -55,7 +55,7 @@ impl RetryOptions {
                 return Err(Error::new(format!(
                     "model {:?} has {locations} locations, and a request is sent {times} at most: \
                      set --max-attempts to {locations} or more, or list fewer",
-                    shown::value(entry.pattern()),
+                    redact::value(entry.pattern()),
                 )));
             }
         }

@@ -18,8 +18,8 @@ use crate::{
 use tower_vertex::{
     auth::VertexAuthLayer,
     model::ModelTable,
+    redact,
     route::{ApiVersion, Endpoint, Upstream, UpstreamBuilder},
-    shown,
     token::{CredentialsInfo, StaticToken, is_loopback},
 };
 use tower_vertex_emulator::Emulator;
@@ -231,7 +231,7 @@ impl TargetOptions {
             if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
                 return Err(Error::new(format!(
                     "model {:?}: {}",
-                    shown::value(entry.pattern()),
+                    redact::value(entry.pattern()),
                     untrusted(upstream)
                 )));
             }
@@ -361,7 +361,7 @@ impl TargetOptions {
     }
 
     fn checked_upstream(&self, url: &str, from: &str) -> Result<Uri, Error> {
-        let shown = shown::value(url);
+        let shown = redact::value(url);
         let uri = url.parse::<Uri>().ok().filter(|uri| !url.contains('@') && uri.host().is_some());
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
         let Some(uri) = uri else {
@@ -420,7 +420,7 @@ fn untrusted(upstream: &Upstream) -> String {
         "{} is not one of Vertex AI's hosts, so the access token is not sent to it: give \
          --dedicated-host as `gcloud ai endpoints describe` shows it, or name a host of your own \
          with --upstream",
-        shown::value(upstream.origin())
+        redact::value(upstream.origin())
     )
 }
 

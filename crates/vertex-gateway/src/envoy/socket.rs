@@ -48,7 +48,7 @@ use crate::{
     seldom::LogThrottle,
     server::{accept_errors::AcceptErrors, connection::stopped, listener::cannot_listen},
 };
-use tower_vertex::{BoxError, shown};
+use tower_vertex::{BoxError, redact};
 
 /// Largest number of concurrent streams of a connection. A stream stays open until Vertex AI
 /// responds. For more streams, Envoy opens another connection.
@@ -145,7 +145,7 @@ impl fmt::Display for GrpcListener {
         match &self.listener {
             Listener::Tcp(_, addr) => write!(f, "{scheme}://{addr}"),
             #[cfg(unix)]
-            Listener::File(_, path) => write!(f, "unix:{}", shown::path(path)),
+            Listener::File(_, path) => write!(f, "unix:{}", redact::path(path)),
         }
     }
 }
@@ -169,7 +169,7 @@ impl GrpcListener {
                 let listener = tokio::net::UnixListener::bind(path).map_err(|error| {
                     Error::new(format!(
                         "cannot listen on unix:{}: {error}; choose another path with --listen",
-                        shown::path(path)
+                        redact::path(path)
                     ))
                 })?;
                 Listener::File(listener, path.clone())

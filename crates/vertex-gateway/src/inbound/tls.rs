@@ -29,7 +29,7 @@ use crate::{
     error::Error,
     values::{LONGEST_FILE, shown_debug},
 };
-use tower_vertex::{regular_file, shown};
+use tower_vertex::{redact, regular_file};
 
 /// The options about TLS for clients.
 #[derive(Clone, Args)]
@@ -197,7 +197,7 @@ fn read(
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
         tokio_rustls::rustls::Error::InconsistentKeys(_) => {
             let why =
-                format!("the key does not belong to the certificate {}", shown::path(certificate));
+                format!("the key does not belong to the certificate {}", redact::path(certificate));
             refused("--tls-key", key, &why)
         }
         tokio_rustls::rustls::Error::InvalidCertificate(error) => {
@@ -212,7 +212,7 @@ fn read(
 /// Logs that clients will reject a certificate that has expired or is not valid yet. The
 /// certificate is still used, because that decision is the clients'.
 fn warn_if_invalid(path: &Path, chain: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) {
-    let file = shown::path(path);
+    let file = redact::path(path);
     match validity_error(chain, provider) {
         Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             tracing::warn!(%file, "the certificate has expired: clients will reject it");

@@ -18,9 +18,9 @@ use crate::{
 use tower_vertex::{
     auth::VertexAuthLayer,
     discover::{DiscoverError, EndpointDescription, Endpoints},
+    redact,
     replay::ReplayBody,
     route::{Endpoint, Upstream},
-    shown,
 };
 
 /// Looks up named and deployed endpoints at Vertex AI. It sends no request if neither are wanted.
@@ -46,7 +46,7 @@ pub(crate) async fn look_up(
         let found = endpoints.find(&named.entry).await.map_err(|error| {
             Error::negative(format!(
                 "model {:?}: {}",
-                shown::value(model),
+                redact::value(model),
                 describe_error(upstream, error)
             ))
         })?;

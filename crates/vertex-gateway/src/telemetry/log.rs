@@ -25,7 +25,7 @@ use self::{
     text::{Short, Text},
 };
 use crate::{error::Error, values::non_empty};
-use tower_vertex::shown;
+use tower_vertex::redact;
 
 /// The reader of standard error may pause for this many lines before some are lost. A line has
 /// about 400 bytes.
@@ -79,7 +79,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
     let filter = EnvFilter::try_new(filter).map_err(|_| {
         Error::new(format!(
             "invalid VERTEX_GATEWAY_LOG {:?}: give a level, such as warn, or a filter, such as {LEVEL}",
-            shown::value(filter)
+            redact::value(filter)
         ))
     })?;
     let (writer, guard) = NonBlockingBuilder::default()

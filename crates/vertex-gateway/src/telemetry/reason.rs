@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::redact;
+use crate::quote;
 
 /// The longest error body that is read.
 const LONGEST: usize = 16 << 10;
@@ -32,7 +32,7 @@ impl ErrorText {
         // A longer body is incomplete here.
         let body = self.0.get(..=LONGEST).is_none().then_some(&self.0)?;
         let message = serde_json::from_slice::<Body>(body).ok()?.error.message;
-        Some(redact::shown(&unquoted(&message), "")).filter(|message| !message.is_empty())
+        Some(quote::quote(&unquoted(&message), "")).filter(|message| !message.is_empty())
     }
 }
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::advice::member;
-use crate::redact::shown;
+use crate::quote::quote;
 
 /// The parts of a response that the explanation needs.
 pub(super) struct ResponseSummary<'a> {
@@ -143,7 +143,7 @@ fn describe(
         text.push(' ');
         text.push_str(part);
     }
-    format!("{text}: {}", shown(error.message, facts.token))
+    format!("{text}: {}", quote(error.message, facts.token))
 }
 
 fn of_google(status: StatusCode, error: &GoogleError<'_>, facts: &Facts<'_>) -> String {

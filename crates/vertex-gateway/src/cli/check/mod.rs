@@ -39,8 +39,8 @@ use crate::{
 use tower_vertex::{
     auth::VertexAuthLayer,
     model::{ModelEntry, ModelTable},
+    redact,
     route::{Endpoint, Upstream},
-    shown,
 };
 
 /// The options of `vertex-gateway check`.
@@ -124,7 +124,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     let own_host = settings.own_host || matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
     if *upstream != base {
         let url = format!("{upstream}/chat/completions");
-        let detail = format!("{}: {}", shown::value(asked), shown::value(&url));
+        let detail = format!("{}: {}", redact::value(asked), redact::value(&url));
         report.add(Check::passed("entry", detail));
         if upstream.origin() != base.origin() && !check_host(&mut report, upstream, own_host).await
         {
@@ -132,7 +132,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         }
     }
     let quota_project = target.quota_project();
-    let show = |text: &str| shown::value(text).to_string();
+    let show = |text: &str| redact::value(text).to_string();
     let (project, model) = (upstream.project().map(show), show(&sent));
     let endpoint = match upstream.endpoint() {
         Endpoint::Deployed { id }
@@ -205,7 +205,7 @@ fn check_names(report: &mut Report, settings: &UpstreamSettings) -> Option<Upstr
     ] {
         report.add(match (taken, missing.split_once(": ")) {
             (Some(Given { value, from }), _) => {
-                Check::passed(name, format!("{}, from {from}", shown::value(value)))
+                Check::passed(name, format!("{}, from {from}", redact::value(value)))
             }
             (None, _) if settings.whole_base => {
                 Check::passed(name, "not needed: --upstream has a path")
@@ -217,7 +217,7 @@ fn check_names(report: &mut Report, settings: &UpstreamSettings) -> Option<Upstr
     match settings.upstream() {
         Ok(upstream) => {
             let url = format!("{upstream}/chat/completions");
-            report.add(Check::passed("upstream", shown::value(&url).to_string()));
+            report.add(Check::passed("upstream", redact::value(&url).to_string()));
             Some(upstream)
         }
         Err(_missing) => {

@@ -9,7 +9,7 @@ use clap::Arg;
 use toml::de::{DeTable, DeValue};
 
 use crate::{config::suggest::nearest, values::MOST};
-use tower_vertex::shown;
+use tower_vertex::redact;
 
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,7 @@ pub(super) fn check_entries(
         let name = entry.get("name");
         let named = name.and_then(|name| name.get_ref().as_str()).filter(|name| !name.is_empty());
         let place = match named {
-            Some(name) => format!(" in [[{kind}]] {:?}", shown::value(name)),
+            Some(name) => format!(" in [[{kind}]] {:?}", redact::value(name)),
             None => format!(" in [[{kind}]] number {}", number + 1),
         };
         check_keys(entry, known, &BTreeMap::new(), &place)?;
@@ -154,7 +154,7 @@ pub(super) fn check_entries(
                 format!(
                     "a [[{kind}]] with the name {:?} is in line {first} already: leave one of the \
                      two out, or give it another name",
-                    shown::value(named)
+                    redact::value(named)
                 ),
             ));
         }
@@ -177,7 +177,7 @@ pub(super) fn check_keys(
             None if options.contains_key(key) => {}
             None => {
                 let names = known.iter().map(|(name, _)| *name);
-                let shown = shown::value(key);
+                let shown = redact::value(key);
                 // Options have hyphens, so users write keys with hyphens too.
                 let written = key_of(key).to_lowercase();
                 let near =

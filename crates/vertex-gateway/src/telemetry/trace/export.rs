@@ -48,7 +48,7 @@ use crate::{
     printable::clip,
     values::LONGEST_FILE,
 };
-use tower_vertex::{regular_file, shown};
+use tower_vertex::{redact, regular_file};
 
 /// The longest response of a collector that is read. It reports the spans that were not accepted.
 const LONGEST_ANSWER: usize = 64 << 10;
@@ -329,7 +329,7 @@ fn roots(path: &str) -> Result<RootCertStore, Error> {
     let refused = |error: &dyn fmt::Display| {
         Error::new(format!(
             "cannot read certificates from {}, which OTEL_EXPORTER_OTLP_CERTIFICATE names: {error}",
-            shown::path(Path::new(path))
+            redact::path(Path::new(path))
         ))
     };
     let mut roots = RootCertStore::empty();

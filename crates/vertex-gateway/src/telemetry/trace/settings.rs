@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::Sampler;
 use percent_encoding::percent_decode_str;
 
 use crate::{error::Error, values::MOST};
-use tower_vertex::shown;
+use tower_vertex::redact;
 
 /// The settings of traces.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ fn sampler(given: &impl Fn(&str) -> Option<String>) -> Result<Sampler, Error> {
                 Error::new(format!(
                     "invalid OTEL_TRACES_SAMPLER_ARG {:?}: give a number from 0 to 1, the part of \
                      the traces that are sampled",
-                    shown::value(&text)
+                    redact::value(&text)
                 ))
             })?;
             Sampler::TraceIdRatioBased(ratio)
@@ -196,7 +196,7 @@ fn one_of<'a>(
 }
 
 fn not_one_of(name: &str, text: &str, values: &[&str]) -> Error {
-    let (shown, known) = (shown::value(text), values.join(", "));
+    let (shown, known) = (redact::value(text), values.join(", "));
     Error::new(format!("invalid {name} {shown:?}: use one of {known}"))
 }
 

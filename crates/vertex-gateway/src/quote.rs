@@ -1,7 +1,7 @@
 //! Text of others, redacted for display.
 
 use super::printable::is_unfit;
-use tower_vertex::shown;
+use tower_vertex::redact;
 
 const REDACTED: &str = "[redacted]";
 /// The longest line that is shown, in characters.
@@ -10,7 +10,7 @@ const LONGEST: usize = 300;
 const MARKS: [&str; 2] = ["ya29.", "bearer "];
 
 /// One line of at most 300 characters, without `token` and without anything like a token.
-pub(crate) fn shown(text: &str, token: &str) -> String {
+pub(crate) fn quote(text: &str, token: &str) -> String {
     let mut text = redacted(text);
     if !token.is_empty() {
         text = text.replace(token, REDACTED);
@@ -19,7 +19,7 @@ pub(crate) fn shown(text: &str, token: &str) -> String {
     // Google repeats names, and a user may have set a key as a name.
     let word = |word: &'_ str| -> String {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"/{".contains(c));
-        match shown::could_be_secret(bare) {
+        match redact::could_be_secret(bare) {
             true => word.replace(bare, REDACTED),
             false => word.to_owned(),
         }
@@ -75,15 +75,15 @@ mod tests {
             ("no `AIzaSyD9tSrke72PouQMnMX-a7eZSW0jkFMBWY`!", "no `[redacted]`!"),
             ("bearer ", "[redacted]"),
         ] {
-            assert_eq!(shown(text, "SECRET"), line);
+            assert_eq!(quote(text, "SECRET"), line);
             assert!(!redacted(text).contains("SECRET") || text.starts_with("mine"), "{text}");
         }
     }
 
     #[test]
     fn a_long_line_is_truncated() {
-        assert_eq!(shown(&"é".repeat(301), "").chars().count(), 301);
-        assert!(shown(&"é".repeat(301), "").ends_with('…'));
-        assert_eq!(shown(&"é".repeat(300), "").chars().count(), 300);
+        assert_eq!(quote(&"é".repeat(301), "").chars().count(), 301);
+        assert!(quote(&"é".repeat(301), "").ends_with('…'));
+        assert_eq!(quote(&"é".repeat(300), "").chars().count(), 300);
     }
 }

@@ -1,14 +1,8 @@
-//! The form of settings' values that errors, logs and reports may show.
+//! Redaction of settings: the form of their values that errors, logs and reports may show.
 //!
 //! A setting can hold a text that was never meant for it: the text of a key in place of its path, a
 //! password in a URL, a token in place of a name. Such a value is never repeated, because errors
 //! and logs are stored and shared. All code that shows the value of a setting uses this module.
-
-// Paths are settings of credentials and of the sidecar.
-#![cfg_attr(
-    not(any(feature = "credentials", feature = "credentials-federation")),
-    allow(dead_code)
-)]
 
 use std::{borrow::Cow, fmt, path::Path};
 
