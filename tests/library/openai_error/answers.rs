@@ -179,7 +179,7 @@ async fn a_body_that_stalls_times_out_after_ten_seconds() {
         let answer = through(layer, response(429, &[("retry-after", "9")], hanging())).await;
         assert_eq!(began.elapsed().as_secs(), seconds);
         assert_eq!(answer.headers()["retry-after"], "9");
-        let expected = format!("did not come within {:?}", Duration::from_secs(seconds));
+        let expected = format!("did not arrive within {:?}", Duration::from_secs(seconds));
         let message = error(answer).await["message"].take();
         assert!(message.as_str().unwrap().ends_with(&expected), "{message}");
     }
