@@ -3,6 +3,18 @@
 //! The connection that was used last is taken first, so surplus connections stay idle and are
 //! closed. A connection is checked when it is taken: one that the peer has closed, or that is too
 //! old, is dropped. A task checks the idle connections. It runs only while there are any.
+//!
+//! hyper-util's `client::pool`, a `map` of `cache`s, was compared with this pool by callgrind, in
+//! version 0.1.21. A request with 1 KiB in each direction takes 24,700 instructions here. It takes
+//! 24,100 there (0.97), and 33,500 with `client::legacy` (1.35). But hyper-util's pool lacks this:
+//! - Idle timeout, lifetime, and sending a request again if its connection was closed while idle.
+//! - A check of the connection that it returns. A request fails if the connection is closed, and
+//!   waits while an upload over it continues whose response has already arrived.
+//! - A way to drop a connection whose response was not read to the end.
+//!
+//! All of it can be added around that pool, which then takes 24,500 instructions (0.99), or 1.03
+//! times ours with the settings of a release. Opening many connections at once costs more there,
+//! because it searches the list of waiting requests: 1.5 times the instructions for 2,000.
 
 use std::{
     collections::VecDeque,
