@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::circuit::{Circuit, CircuitState};
+use super::circuit_breaker::{Circuit, CircuitState};
 use crate::{error::ConfigError, route::Upstream};
 
 /// The longest ejection that a location can request with `Retry-After`: ten minutes.

@@ -107,7 +107,7 @@
 mod attempts;
 mod backoff;
 mod budget;
-mod circuit;
+mod circuit_breaker;
 mod future;
 mod layer;
 mod locations;

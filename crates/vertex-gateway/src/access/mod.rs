@@ -3,13 +3,13 @@
 //! | file | what it does |
 //! |---|---|
 //! | `keys` | the keys of clients |
-//! | `rate` | the limit of a client's requests a minute |
+//! | `rate_limit` | the limit of a client's requests a minute |
 //! | `concurrency` | the limits of requests in flight, and the queue |
 //! | `stored` | the clients that may use stored responses |
 
 pub(crate) mod concurrency;
 mod keys;
-mod rate;
+mod rate_limit;
 mod stored;
 
 use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     keys::{KeySources, Keys},
-    rate::RateLimiter,
+    rate_limit::RateLimiter,
 };
 use super::{
     config::{

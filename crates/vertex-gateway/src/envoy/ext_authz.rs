@@ -36,7 +36,7 @@ use crate::{
         handler::{QUOTA_PROJECT, request_id, strip_client},
         recorded_body::RequestRecord,
     },
-    telemetry::request_log::End,
+    telemetry::access_log::End,
 };
 use tower_vertex::{
     BoxError, Error,

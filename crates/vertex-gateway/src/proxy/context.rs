@@ -6,7 +6,7 @@ use http::Extensions;
 
 use crate::{
     access::{Client, concurrency::Permits},
-    telemetry::request_log::{End, RequestLog},
+    telemetry::access_log::{End, RequestLog},
 };
 use tower_vertex::{
     retry::{Attempt, Attempts},

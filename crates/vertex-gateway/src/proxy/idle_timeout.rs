@@ -19,7 +19,7 @@ use pin_project::pin_project;
 use tower::Service;
 
 use super::context::RequestContext;
-use crate::{lazy_timer::LazyTimer, telemetry::request_log::End};
+use crate::{lazy_timer::LazyTimer, telemetry::access_log::End};
 use tower_vertex::{BoxError, auth::RefreshOutcome};
 
 /// Applies the idle timeout to the responses of the inner service.

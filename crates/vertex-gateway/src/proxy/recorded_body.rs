@@ -14,8 +14,8 @@ use pin_project::pin_project;
 use super::context::RequestContext;
 use crate::telemetry::{
     Telemetry,
+    access_log::{End, RequestLog},
     reason::ErrorText,
-    request_log::{End, RequestLog},
     trace::Trace,
     usage::Scanner,
 };

@@ -18,9 +18,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{
-    Connections, exposition::Form, request_log::RequestLog, scrape::Scraped, usage::Usage,
-};
+use super::{Connections, access_log::RequestLog, exposition::Form, scrape::Scraped, usage::Usage};
 use crate::printable::fit;
 use tower_vertex::token::TokenCache;
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `request_log` | the record of a request, and its line in the log |
+//! | `access_log` | the record of a request, and its line in the log |
 //! | `metrics` | the metrics of requests |
 //! | `scrape` | metrics that are computed for each scrape |
 //! | `exposition` | the formats of the metrics page |
@@ -13,13 +13,13 @@
 //! | `operation` | the name of an operation on a model |
 //! | `reason` | why Vertex AI replied with an error |
 
+pub(crate) mod access_log;
 mod connections;
 mod exposition;
 pub(crate) mod log;
 mod metrics;
 pub(crate) mod operation;
 pub(crate) mod reason;
-pub(crate) mod request_log;
 mod scrape;
 pub(crate) mod trace;
 pub(crate) mod usage;
@@ -32,11 +32,11 @@ use std::{
     thread,
 };
 
+use self::{access_log::RequestLog, metrics::Metrics};
 pub(crate) use self::{
     connections::{Connections, CountConnections},
     exposition::Form,
 };
-use self::{metrics::Metrics, request_log::RequestLog};
 use tower_vertex::{
     model::{ModelEntry, ModelTable},
     token::TokenCache,

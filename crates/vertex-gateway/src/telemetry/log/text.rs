@@ -17,7 +17,7 @@ use tracing_subscriber::{
 
 use crate::{
     printable::{Escaping, decimal},
-    telemetry::request_log::ACCESS,
+    telemetry::access_log::ACCESS,
 };
 
 /// Time, level, target, message, and `name=value` for each field, in the format of `tracing`. No

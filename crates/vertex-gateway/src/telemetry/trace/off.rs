@@ -2,7 +2,7 @@
 
 use http::{Extensions, Request};
 
-use crate::{error::Error, telemetry::request_log::RequestLog};
+use crate::{error::Error, telemetry::access_log::RequestLog};
 
 /// The client, which has no spans here.
 pub(crate) type Traced<S> = S;

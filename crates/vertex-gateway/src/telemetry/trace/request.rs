@@ -32,8 +32,8 @@ use crate::{
     error::Error,
     printable::clip,
     telemetry::{
+        access_log::{End, RequestLog},
         operation::{operation, stored},
-        request_log::{End, RequestLog},
     },
 };
 use tower_vertex::model::RequestedModel;
