@@ -30,6 +30,6 @@ mod outbound;
 mod readme_credentials;
 mod requests;
 mod retry;
-mod sight;
 mod strangers;
+mod telemetry;
 mod traces;

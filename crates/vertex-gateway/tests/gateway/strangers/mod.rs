@@ -4,12 +4,12 @@
 mod connections;
 #[cfg(target_os = "linux")]
 mod drips;
+mod forwarding;
 mod keys;
 mod pages;
 mod smuggling;
 mod start;
 mod tls;
-mod travel;
 
 use std::{fs, path::Path, process::Stdio};
 

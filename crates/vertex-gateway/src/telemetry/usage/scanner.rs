@@ -1,0 +1,272 @@
+//! [`Scanner`]: finds the `usage` in the bytes of a response.
+
+use memchr::{memchr, memchr2, memchr3};
+
+use super::{RawUsage, Usage, word::Word};
+
+/// No response has more tokens. A larger number is wrong, and would spoil a sum.
+const MOST: u64 = 1 << 40;
+
+/// Finds the `usage` of a response, as one JSON value or in events, for any split into chunks.
+#[derive(Debug, Default)]
+pub(crate) struct Scanner {
+    form: Form,
+    place: ScanState,
+    /// Open objects that can contain a count, the outermost first.
+    path: [Object; Object::DEEPEST],
+    depth: usize,
+    /// Number of open objects within those that cannot contain a count.
+    others: usize,
+    /// The last string, if it is short.
+    word: Word,
+    /// The `usage` that is currently read.
+    now: RawUsage,
+    /// The last complete `usage`.
+    last: RawUsage,
+}
+
+/// The format of the body, according to its first byte.
+#[derive(Clone, Copy, Debug, Default)]
+enum Form {
+    #[default]
+    Unknown,
+    /// One JSON value.
+    Whole,
+    /// Events, each with a line of JSON. The field is whether the current line has any bytes yet.
+    Events(bool),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum ScanState {
+    #[default]
+    Between,
+    /// In a string; `escaped` is `true` after a backslash. The purpose of the string is known at
+    /// its end.
+    Text { escaped: bool, of: Option<Count> },
+    /// After a string, which is a key if a colon follows.
+    Word,
+    /// After a key and its colon.
+    Value(Value),
+    /// In a number; `None` if it is not a number of tokens.
+    Number(Count, Option<u64>),
+}
+
+/// The purpose of the value after a key.
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    Object(Object),
+    Count(Count),
+    Other,
+}
+
+/// An object that can contain a count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Object {
+    #[default]
+    Answer,
+    Response,
+    Usage,
+    InputDetails,
+    OutputDetails,
+    Extra,
+    Google,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Count {
+    Prompt,
+    Cached,
+    Completion,
+    Reasoning,
+    Total,
+    TrafficType,
+}
+
+impl Object {
+    /// `Answer`, `Response`, `Usage`, `Extra`, `Google`.
+    const DEEPEST: usize = 5;
+
+    /// Chat Completions and Responses use different names.
+    fn value(self, key: &[u8]) -> Value {
+        match (self, key) {
+            (Self::Answer, b"response") => Value::Object(Self::Response),
+            (Self::Answer | Self::Response, b"usage") => Value::Object(Self::Usage),
+            (Self::Usage, b"prompt_tokens" | b"input_tokens") => Value::Count(Count::Prompt),
+            (Self::Usage, b"completion_tokens" | b"output_tokens") => {
+                Value::Count(Count::Completion)
+            }
+            (Self::Usage, b"total_tokens") => Value::Count(Count::Total),
+            (Self::Usage, b"prompt_tokens_details" | b"input_tokens_details") => {
+                Value::Object(Self::InputDetails)
+            }
+            (Self::InputDetails, b"cached_tokens") => Value::Count(Count::Cached),
+            (Self::Usage, b"completion_tokens_details" | b"output_tokens_details") => {
+                Value::Object(Self::OutputDetails)
+            }
+            (Self::OutputDetails, b"reasoning_tokens") => Value::Count(Count::Reasoning),
+            (Self::Usage, b"extra_properties") => Value::Object(Self::Extra),
+            (Self::Extra, b"google") => Value::Object(Self::Google),
+            (Self::Google, b"traffic_type") => Value::Count(Count::TrafficType),
+            _ => Value::Other,
+        }
+    }
+}
+
+impl Scanner {
+    /// Reads the next bytes of the body.
+    pub(crate) fn read(&mut self, data: &[u8]) {
+        if let Form::Unknown = self.form {
+            match data.trim_ascii_start().first() {
+                None => return,
+                Some(b'{' | b'[') => self.form = Form::Whole,
+                Some(_) => self.form = Form::Events(false),
+            }
+        }
+        let Form::Events(mut has_bytes) = self.form else { return self.scan(data) };
+        let mut rest = data;
+        while let Some(end) = memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(end);
+            rest = &after[1..];
+            if has_bytes || !matches!(line, b"" | b"\r") {
+                self.scan(line);
+            } else {
+                // A broken event does not affect the next one.
+                (self.place, self.depth, self.others) = (ScanState::Between, 0, 0);
+            }
+            has_bytes = false;
+        }
+        self.scan(rest);
+        self.form = Form::Events(has_bytes || !matches!(rest, b"" | b"\r"));
+    }
+
+    fn scan(&mut self, mut rest: &[u8]) {
+        while let Some((&byte, after)) = rest.split_first() {
+            match self.place {
+                ScanState::Text { escaped: true, of } => {
+                    self.word.spoil();
+                    self.place = ScanState::Text { escaped: false, of };
+                    rest = after;
+                }
+                ScanState::Text { of, .. } => {
+                    let end = memchr2(b'"', b'\\', rest);
+                    // Objects without counts have no names that are needed.
+                    if self.others == 0 {
+                        self.word.push(&rest[..end.unwrap_or(rest.len())]);
+                    }
+                    let Some(end) = end else { return };
+                    self.place = match (rest[end], of) {
+                        (b'\\', of) => ScanState::Text { escaped: true, of },
+                        (_, Some(Count::TrafficType)) => {
+                            self.now.traffic_type = self.word;
+                            ScanState::Between
+                        }
+                        (_, Some(_)) => ScanState::Between,
+                        (_, None) => ScanState::Word,
+                    };
+                    rest = &rest[end + 1..];
+                }
+                ScanState::Number(count, number) => {
+                    let digit = u64::from(byte.wrapping_sub(b'0'));
+                    let number = match byte {
+                        b'0'..=b'9' => number
+                            .and_then(|number| number.checked_mul(10)?.checked_add(digit))
+                            .filter(|number| *number <= MOST),
+                        b'+' | b'-' | b'.' | b'e' | b'E' => None,
+                        _ => {
+                            if number.is_some() {
+                                self.count(count, number);
+                            }
+                            self.place = ScanState::Between;
+                            continue;
+                        }
+                    };
+                    self.place = ScanState::Number(count, number);
+                    rest = after;
+                }
+                // Most bytes of a response are here, or in strings.
+                _ if self.others > 0 => {
+                    let Some(at) = memchr3(b'"', b'{', b'}', rest) else { return };
+                    match rest[at] {
+                        b'{' => self.others += 1,
+                        b'}' => (self.others, self.place) = (self.others - 1, ScanState::Between),
+                        _ => self.text(None),
+                    }
+                    rest = &rest[at + 1..];
+                }
+                // Here nothing else means anything.
+                ScanState::Between if !matches!(byte, b'"' | b'{' | b'}') => rest = after,
+                ScanState::Between | ScanState::Word | ScanState::Value(_) => {
+                    self.structure(byte);
+                    rest = after;
+                }
+            }
+        }
+    }
+
+    /// Reads the next byte in an object that can contain a count, or outside of any object.
+    fn structure(&mut self, byte: u8) {
+        let of = self.depth.checked_sub(1).map(|innermost| self.path[innermost]);
+        match (byte, self.place) {
+            (b' ' | b'\t' | b'\r' | b'\n', _) => {}
+            (b'"', ScanState::Value(Value::Count(count))) => self.text(Some(count)),
+            // The text between events is not JSON.
+            (b'"', _) if of.is_some() || matches!(self.form, Form::Whole) => self.text(None),
+            (b':', ScanState::Word) => {
+                let key = self.word.bytes();
+                self.place = ScanState::Value(of.map_or(Value::Other, |of| of.value(key)));
+            }
+            (b'0'..=b'9', ScanState::Value(Value::Count(count))) => {
+                self.place = ScanState::Number(count, Some(u64::from(byte - b'0')));
+            }
+            (b'{', place) => {
+                let object = match place {
+                    ScanState::Value(Value::Object(object)) => Some(object),
+                    _ if of.is_none() => Some(Object::Answer),
+                    _ => None,
+                };
+                match object {
+                    Some(object) => {
+                        if object == Object::Usage {
+                            self.now = RawUsage::default();
+                        }
+                        self.path[self.depth] = object;
+                        self.depth += 1;
+                    }
+                    None => self.others = 1,
+                }
+                self.place = ScanState::Between;
+            }
+            (b'}', _) => {
+                if of == Some(Object::Usage) {
+                    self.last = self.now.after(self.last);
+                }
+                self.depth = self.depth.saturating_sub(1);
+                self.place = ScanState::Between;
+            }
+            _ => self.place = ScanState::Between,
+        }
+    }
+
+    fn text(&mut self, of: Option<Count>) {
+        self.word.clear();
+        self.place = ScanState::Text { escaped: false, of };
+    }
+
+    fn count(&mut self, count: Count, number: Option<u64>) {
+        let RawUsage { prompt, cached, completion, reasoning, total, .. } = &mut self.now;
+        *match count {
+            Count::Prompt => prompt,
+            Count::Cached => cached,
+            Count::Completion => completion,
+            Count::Reasoning => reasoning,
+            Count::Total => total,
+            Count::TrafficType => return,
+        } = number;
+    }
+
+    /// The last usage that was read; `None` if it has no number and no traffic type.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let usage = self.last.usage();
+        (usage != Usage::default()).then_some(usage)
+    }
+}

@@ -1,0 +1,209 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(chunks: &[&[u8]]) -> Option<Usage> {
+    let mut scanner = Scanner::default();
+    for chunk in chunks {
+        scanner.read(chunk);
+    }
+    scanner.usage()
+}
+
+fn usage(input: u64, output: u64) -> Option<Usage> {
+    Some(Usage { input: Some(input), output: Some(output), ..Usage::default() })
+}
+
+fn of_input(input: u64) -> Option<Usage> {
+    Some(Usage { input: Some(input), ..Usage::default() })
+}
+
+fn thought(input: u64, output: u64, reasoning: u64) -> Option<Usage> {
+    Some(Usage { reasoning: Some(reasoning), ..usage(input, output)? })
+}
+
+fn with(cached: u64, usage: Option<Usage>) -> Option<Usage> {
+    Some(Usage { cached: Some(cached), ..usage? })
+}
+
+fn taken(traffic_type: &str, usage: Option<Usage>) -> Option<Usage> {
+    Some(Usage { traffic_type: Some(traffic_type.into()), ..usage.unwrap_or_default() })
+}
+
+fn cases() -> Vec<(&'static str, Option<Usage>)> {
+    vec![
+        ("", None),
+        (" \n", None),
+        ("no JSON", None),
+        (r#"{"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}"#, usage(3, 5)),
+        ("{\"usage\" \t:\r\n {\n\"prompt_tokens\" : 3 } }", of_input(3)),
+        ("\u{feff}{\"usage\":{\"prompt_tokens\":3}}", of_input(3)),
+        (
+            r#"{"usage":{"completion_tokens":5}}"#,
+            Some(Usage { output: Some(5), ..Usage::default() }),
+        ),
+        (r#"{"usage":{"prompt_tokens":3,"completion_tokens":0}}"#, usage(3, 0)),
+        (r#"{"usage":{"prompt_tokens":3,"total_tokens":3}}"#, of_input(3)),
+        (r#"{"usage":{"input_tokens":7,"output_tokens":9}}"#, usage(7, 9)),
+        // The example in Google's documentation of Gemini.
+        (
+            r#"{"usage":{"completion_tokens":45,"completion_tokens_details":{"reasoning_tokens":504},"extra_properties":{"google":{"traffic_type":"ON_DEMAND"}},"prompt_tokens":27,"total_tokens":576}}"#,
+            taken("ON_DEMAND", thought(27, 549, 504)),
+        ),
+        // The API of AI Studio does not list the reasoning tokens.
+        (
+            r#"{"usage":{"completion_tokens":45,"prompt_tokens":27,"total_tokens":576}}"#,
+            usage(27, 549),
+        ),
+        // All output is reasoning.
+        (
+            r#"{"usage":{"completion_tokens_details":{"reasoning_tokens":91},"prompt_tokens":9,"total_tokens":100}}"#,
+            thought(9, 91, 91),
+        ),
+        // The example in Google's documentation of Grok, where the output includes the
+        // reasoning tokens.
+        (
+            r#"{"usage":{"input_tokens":335,"input_tokens_details":{"cached_tokens":320},"output_tokens":305,"output_tokens_details":{"reasoning_tokens":284},"total_tokens":640}}"#,
+            with(320, thought(335, 305, 284)),
+        ),
+        (
+            r#"{"usage":{"prompt_tokens":50,"completion_tokens":20,"total_tokens":70,"prompt_tokens_details":{"cached_tokens":40,"audio_tokens":1}}}"#,
+            with(40, usage(50, 20)),
+        ),
+        // A part cannot exceed the whole.
+        (
+            r#"{"usage":{"completion_tokens":45,"completion_tokens_details":{"reasoning_tokens":504},"prompt_tokens":27}}"#,
+            thought(27, 549, 504),
+        ),
+        (
+            r#"{"usage":{"completion_tokens":45,"prompt_tokens":27,"total_tokens":20}}"#,
+            usage(27, 45),
+        ),
+        // A value that is not a number of tokens is ignored, and does not affect the others.
+        (r#"{"usage":{"prompt_tokens":null,"completion_tokens":-5}}"#, None),
+        (
+            r#"{"usage":{"prompt_tokens":3,"completion_tokens":1e400,"total_tokens":1.5e1}}"#,
+            of_input(3),
+        ),
+        (
+            r#"{"usage":{"prompt_tokens":"3","completion_tokens":5,"total_tokens":true}}"#,
+            Some(Usage { output: Some(5), ..Usage::default() }),
+        ),
+        (
+            r#"{"usage":{"prompt_tokens":18446744073709551615,"completion_tokens":99999999999999999999999,"total_tokens":1099511627777}}"#,
+            None,
+        ),
+        (r#"{"usage":{"prompt_tokens":[7],"completion_tokens":{"prompt_tokens":8}}}"#, None),
+        (r#"{"usage":{"prompt_tokens":1,"prompt_tokens":2,"prompt_tokens":-3}}"#, of_input(2)),
+        (r#"{"usage":{}}"#, None),
+        (r#"{"usage":null}"#, None),
+        (r#"{"usage":[{"prompt_tokens":3}]}"#, None),
+        (r#"{"usage":"prompt_tokens","prompt_tokens":3}"#, None),
+        (r#"{"usage":{"prompt_tokens":3"#, None),
+        (r#"{"usage":{"prompt_tokens":3,"x":1"#, None),
+        (
+            r#"{"usage":{"extra":{"a":"}\"}{\\"},"prompt_tokens":1,"completion_tokens":2},"x":{}}"#,
+            usage(1, 2),
+        ),
+        (r#"{"usage":{"total_tokens":9,"extra":{"usage":{"prompt_tokens":9}}}}"#, None),
+        // A traffic type is one word.
+        (
+            r#"{"usage":{"extra_properties":{"google":{"traffic_type":"PROVISIONED_THROUGHPUT"}}}}"#,
+            taken("PROVISIONED_THROUGHPUT", None),
+        ),
+        (r#"{"usage":{"extra_properties":{"google":{"traffic_type":"a b"}}}}"#, None),
+        (r#"{"usage":{"extra_properties":{"google":{"traffic_type":"A\u0042"}}}}"#, None),
+        (
+            r#"{"usage":{"extra_properties":{"google":{"traffic_type":"AAAAAAAAAABBBBBBBBBBCCCCCCCCCCDDDDDDDDDDE"}}}}"#,
+            None,
+        ),
+        // A `usage` in a text or a tool is not counted.
+        (r#"{"content":"{\"usage\":{\"prompt_tokens\":1}}"}"#, None),
+        (r#"["{\"usage\":{\"prompt_tokens\":1}}"]"#, None),
+        (r#"{"content":"usage","usage":{"prompt_tokens":1}}"#, of_input(1)),
+        (r#"["usage","usage",{"usage":{"prompt_tokens":1}}]"#, of_input(1)),
+        (
+            r#"{"usage":{"prompt_tokens":1},"metadata":{"usage":{"prompt_tokens":9}},"tools":[{"usage":{"prompt_tokens":9}}]}"#,
+            of_input(1),
+        ),
+        (r#"""usage":{"prompt_tokens":1}"#, None),
+        // The last `usage` of a stream takes precedence.
+        (
+            "data: {\"usage\":null,\"choices\":[]}\n\ndata: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":6}}\n\ndata: [DONE]\n\n",
+            usage(4, 6),
+        ),
+        (
+            "data: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":1}}\n\ndata: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\n",
+            usage(4, 2),
+        ),
+        (
+            "data: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2,\"extra_properties\":{\"google\":{\"traffic_type\":\"A\"}}}}\r\n\r\ndata: {\"usage\":{}}\r\n\r\n",
+            taken("A", usage(4, 2)),
+        ),
+        (
+            "data: {\"usage\":{\"extra_properties\":{\"google\":{\"traffic_type\":\"B\"}}}}\n\ndata: {\"usage\":{\"prompt_tokens\":4}}\n\n",
+            taken("B", of_input(4)),
+        ),
+        (
+            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"usage\":null}}\n\nevent: response.completed\ndata: {\"response\":{\"output\":[{\"usage\":{\"input_tokens\":9}}],\"usage\":{\"input_tokens\":4,\"output_tokens\":6}},\"type\":\"response.completed\"}\n\n",
+            usage(4, 6),
+        ),
+        // A broken event, or a comment, does not affect the others.
+        (
+            "data: {\"choices\":[{\"text\":\"\n\n: a \"comment\ndata: {\"usage\":{\"prompt_tokens\":4}}\n\n",
+            of_input(4),
+        ),
+    ]
+}
+
+#[test]
+fn usage_is_read_for_any_split_into_chunks() {
+    for (text, expected) in cases() {
+        let bytes = text.as_bytes();
+        assert_eq!(read(&[bytes]), expected, "{text}");
+        let each: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(read(&each), expected, "byte by byte: {text}");
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(read(&chunks), expected, "at {first} and {second}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_scanner_allocates_no_memory() {
+    let mut scanner = Scanner::default();
+    scanner.read(br#"{"usage":{"#);
+    for open in [&b"{"[..], b"\"", b"a", b"9", b"\\", b"{\"usage\":"] {
+        scanner.read(&open.repeat(1 << 20));
+    }
+    // All of the scanner is on the stack.
+    assert!(std::mem::size_of::<Scanner>() < 400, "{}", std::mem::size_of::<Scanner>());
+    assert!(!std::mem::needs_drop::<Scanner>());
+}
+
+#[test]
+fn the_usage_at_the_end_of_a_long_response_is_found() {
+    let mut answer = br#"{"choices":[{"content":"usage"}"#.to_vec();
+    answer.extend(br#",{"content":"\"usage\":{\n"}"#.repeat(1 << 20));
+    answer.extend(br#"],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
+    let chunks: Vec<&[u8]> = answer.chunks(16 << 10).collect();
+    assert_eq!(read(&chunks), usage(1, 2));
+}
+
+proptest! {
+    #[test]
+    fn the_split_into_chunks_does_not_change_the_usage_of_any_text(
+        text in r#"(\{|\}|"usage"|"|:|,| |\\|\n|"prompt_tokens":[0-9]|"response"|x){0,40}"#,
+        cuts in proptest::collection::vec(0_usize..200, 0..6),
+    ) {
+        let bytes = text.as_bytes();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+        prop_assert_eq!(read(&chunks), read(&[bytes]));
+    }
+}
