@@ -2,16 +2,28 @@
 
 use std::{error::Error as StdError, fmt, iter::successors};
 
-/// An error and its causes, on one line, because the outer errors often say little.
-pub(crate) struct ErrorChain<'a>(&'a (dyn StdError + 'static));
+/// An error and its causes. `Display` writes them on one line, separated by colons, because the outer
+/// errors often say little.
+///
+/// ```
+/// use std::io;
+/// use tower_vertex::error::ErrorChain;
+///
+/// let error = io::Error::other(io::Error::other("refused"));
+/// assert_eq!(ErrorChain::new(&error).iter().count(), 1, "an `io::Error` shows what it wraps");
+/// assert_eq!(ErrorChain::new(&error).to_string(), "refused");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorChain<'a>(&'a (dyn StdError + 'static));
 
 impl<'a> ErrorChain<'a> {
-    pub(crate) fn new(error: &'a (dyn StdError + 'static)) -> Self {
+    /// The chain of `error`.
+    pub fn new(error: &'a (dyn StdError + 'static)) -> Self {
         Self(error)
     }
 
     /// Iterates over the error and then each cause.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a (dyn StdError + 'static)> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = &'a (dyn StdError + 'static)> + use<'a> {
         successors(Some(self.0), |&error| error.source())
     }
 }

@@ -36,15 +36,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
-pub(crate) use self::chain::ErrorChain;
-#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 pub(crate) use self::credentials::WRITE_IT;
 pub(crate) use self::fault::Fault;
 pub(crate) use self::fault::FaultKind;
 pub(crate) use self::readable::{readable, readable_debug};
 use self::response::openai_error;
 pub use self::{
-    config::ConfigError, credentials::CredentialsError, model::ModelError,
+    chain::ErrorChain, config::ConfigError, credentials::CredentialsError, model::ModelError,
     response::openai_response, route::RouteError, token::TokenError, untrusted_host::UntrustedHost,
 };
 

@@ -5,7 +5,11 @@ use std::{error::Error as StdError, fmt, path::Path};
 use clap::Args;
 
 use super::{printable::fit, values::option_source};
-use tower_vertex::{BoxError, error::ConfigError, redact};
+use tower_vertex::{
+    BoxError,
+    error::{ConfigError, ErrorChain},
+    redact,
+};
 
 pub(crate) const NO_PROJECT: &str = "no project set: pass --project or set GOOGLE_CLOUD_PROJECT";
 pub(crate) const NO_LOCATION: &str = "no location set: pass --location (a region, `global`, `us` \
@@ -95,14 +99,10 @@ impl From<tower_vertex::Error> for Error {
 
 /// The first error of this type in the chain of an error.
 pub(crate) fn find<E: StdError + 'static>(error: &BoxError) -> Option<&E> {
-    chain(error).find_map(|error| error.downcast_ref())
+    ErrorChain::new(&**error).iter().find_map(|error| error.downcast_ref())
 }
 
 /// The errors of a chain on one line.
 pub(crate) fn causes(error: &BoxError) -> String {
-    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-fn chain(error: &BoxError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(Some(&**error as &(dyn StdError + 'static)), |&error| error.source())
+    ErrorChain::new(&**error).to_string()
 }
