@@ -52,8 +52,8 @@ pub use self::envoy::ExtAuthzOptions;
 pub use self::{
     access::{ClientOptions, concurrency::LimitOptions},
     cli::{
+        args::{Command, Subcommand},
         check::CheckOptions,
-        command::{Command, Subcommand},
         emulator::EmulatorOptions,
         endpoints::EndpointsOptions,
         run,

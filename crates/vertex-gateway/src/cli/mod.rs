@@ -9,8 +9,8 @@
 //! | `token` | an access token, printed |
 //! | `endpoints` | the deployed endpoints, as a table |
 
+pub(crate) mod args;
 pub(crate) mod check;
-pub(crate) mod command;
 pub(crate) mod emulator;
 pub(crate) mod endpoints;
 pub(crate) mod serve;
@@ -18,7 +18,7 @@ pub(crate) mod token;
 
 use clap::CommandFactory as _;
 
-use self::command::{Command, Subcommand};
+use self::args::{Command, Subcommand};
 #[cfg(feature = "ext-authz")]
 use super::envoy;
 use super::{

@@ -221,7 +221,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let limit_options = options.limits.or(share);
     let limits = Arc::new(Limits::new(&limit_options));
     let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), limits.waiting()));
-    let models = backend.catalog.layer().clone().body_limit(serving.max_request_bytes);
+    let models = backend.models.layer().clone().body_limit(serving.max_request_bytes);
     telemetry.register_models(&models.table());
     let shared = Arc::new(GatewayState {
         upstream: backend.upstream.clone(),

@@ -26,7 +26,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::{ExtAuthzState, proto};
 use crate::{
     inbound::{
-        body::asks_for_upgrade,
+        body_limit::asks_for_upgrade,
         browser::{Cors, Listener, answer_options, is_options},
     },
     local_reply::{LocalReply, clip},

@@ -88,11 +88,11 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     let backend = Backend::find(&options.target, &RETRY, 0).await?;
     // Envoy's limits bound the requests in flight, so nothing waits here.
     let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), Arc::default()));
-    telemetry.register_models(&backend.catalog.layer().table());
+    telemetry.register_models(&backend.models.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let shared = Arc::new(ExtAuthzState {
         upstream: backend.upstream.clone(),
-        models: backend.catalog.layer().clone(),
+        models: backend.models.layer().clone(),
         auth: backend.auth.clone(),
         clients: Arc::clone(&access.clients),
         browsers: Arc::clone(&access.browsers),

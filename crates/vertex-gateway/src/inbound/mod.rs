@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `body` | the first checks of a request, and the bodies that are not read to their end |
+//! | `body_limit` | the first checks of a request, and the bodies that are not read to their end |
 //! | `framing` | the framing of HTTP/1.1, strictly according to RFC 9112 |
 //! | `strict_io` | a connection on which ambiguous framing is rejected |
 //! | `malformed` | responses to requests that are not HTTP |
@@ -12,7 +12,7 @@
 //! | `browser` | web pages: the hosts and origins that are allowed, and CORS |
 
 pub(crate) mod activity;
-pub(crate) mod body;
+pub(crate) mod body_limit;
 pub(crate) mod browser;
 pub(crate) mod framing;
 pub(crate) mod malformed;

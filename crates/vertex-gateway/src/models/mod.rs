@@ -2,10 +2,10 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `catalog` | the table of models in force |
+//! | `table` | the table of models in force |
 //! | `discovery` | endpoints by their names, looked up and kept up to date |
 //! | `list` | the replies to `/v1/models` |
 
-pub(crate) mod catalog;
 pub(crate) mod discovery;
 pub(crate) mod list;
+pub(crate) mod table;

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::admission::ResponseHeaderTimeout;
 use crate::{
     error::{causes, find},
-    inbound::body::{BodyTimeout, BodyTooLarge, IncompleteBody},
+    inbound::body_limit::{BodyTimeout, BodyTooLarge, IncompleteBody},
     local_reply::{INCOMPLETE, LocalReply},
     outbound::ConnectError,
 };

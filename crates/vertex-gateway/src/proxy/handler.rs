@@ -24,7 +24,7 @@ use crate::{
     error::Error,
     inbound::{
         activity::InFlightRequest,
-        body::{Drain, InboundBody, admit, host, is_upgrade},
+        body_limit::{Drain, InboundBody, admit, host, is_upgrade},
         browser::{Browsers, Cors, Listener, answer_options, is_options},
         tls::Tls,
     },

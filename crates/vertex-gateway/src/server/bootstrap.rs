@@ -23,7 +23,7 @@ use crate::{
         browser::{BrowserOptions, Browsers},
         tls::{Tls, TlsOptions},
     },
-    models::catalog::Catalog,
+    models::table::LiveTable,
     telemetry::{Telemetry, log::LogOptions},
     values::{size, size_within, time, time_or_zero, timeout},
 };
@@ -155,7 +155,7 @@ pub(crate) struct Backend {
     pub(crate) upstream: Upstream,
     /// Its trusted hosts are those that the options name.
     pub(crate) auth: VertexAuthLayer,
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) models: Arc<LiveTable>,
     /// The configuration file with the table, if there is one.
     watched: Option<Watched>,
 }
@@ -184,7 +184,7 @@ impl Backend {
         }
         let file = target.config();
         let watched = file.map(|file| Watched::new("models", vec![file.into()]));
-        let catalog = Catalog::new(
+        let models = LiveTable::new(
             target.clone(),
             upstream.clone(),
             auth.clone(),
@@ -192,8 +192,8 @@ impl Backend {
             identity.info.clone(),
             retry.clone(),
         );
-        let catalog = Arc::new(catalog.await?);
-        Ok(Self { emulator: owned_emulator, identity, upstream, auth, catalog, watched })
+        let models = Arc::new(models.await?);
+        Ok(Self { emulator: owned_emulator, identity, upstream, auth, models, watched })
     }
 
     /// Watches access control and the table of models for changes until the process ends. A
@@ -214,18 +214,18 @@ impl Backend {
         if let Some(tls) = tls {
             all.push(certificate.reloading(move || tls.reload()));
         }
-        if let Some(models) = self.watched {
-            let (catalog, telemetry) = (Arc::clone(&self.catalog), Arc::clone(telemetry));
+        if let Some(watched) = self.watched {
+            let (table, telemetry) = (Arc::clone(&self.models), Arc::clone(telemetry));
             let runtime = Handle::current();
-            all.push(models.reloading(move || {
-                runtime.block_on(catalog.reload())?;
-                telemetry.register_models(&catalog.layer().table());
+            all.push(watched.reloading(move || {
+                runtime.block_on(table.reload())?;
+                telemetry.register_models(&table.layer().table());
                 Ok(())
             }));
         }
         reload::watch_files(all, again);
         if let Some(interval) = timeout(options.discovery_interval) {
-            tokio::spawn(self.catalog.refresh_every(interval));
+            tokio::spawn(self.models.refresh_every(interval));
         }
     }
 }

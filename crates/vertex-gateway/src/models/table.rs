@@ -19,7 +19,7 @@ use tower_vertex::{
 use tower_vertex_emulator::Emulator;
 
 /// The current table of models and its sources.
-pub(crate) struct Catalog {
+pub(crate) struct LiveTable {
     layer: VertexModelLayer,
     /// Its trusted hosts are those of the start: a later change of the file cannot send a token to
     /// another host.
@@ -36,7 +36,7 @@ struct Current {
     discovered: Discovered,
 }
 
-impl Catalog {
+impl LiveTable {
     /// Builds the first table.
     ///
     /// # Errors
