@@ -231,7 +231,7 @@ impl Drop for QueueSlot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{access::Clients, config::file::ClientRules};
+    use crate::{access::Clients, config::parse::ClientRules};
 
     #[tokio::test(start_paused = true)]
     async fn both_waits_share_one_queue_timeout() {

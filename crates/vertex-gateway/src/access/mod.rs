@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     config::{
-        file::{ClientRules, ConfigFile, FileOptions},
+        parse::{ClientRules, ConfigFile, FileOptions},
         suggest::nearest,
         upstream::TargetOptions,
     },

@@ -15,7 +15,7 @@ use super::{
 #[cfg(feature = "ext-authz")]
 use crate::envoy::ExtAuthzOptions;
 use crate::{
-    config::{file::FileOptions, upstream::TargetOptions},
+    config::{parse::FileOptions, upstream::TargetOptions},
     error::Error,
     values::option_source,
 };

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    config::file::{ConfigFile, address},
+    config::parse::{ConfigFile, address},
     error::Error,
     output::print_lines,
     server::{listener::cannot_listen, signals::stop_signal},

@@ -12,7 +12,7 @@ use tower::Layer as _;
 use crate::{
     config::{
         credentials::{CredentialOptions, fetch_token, find},
-        file::ConfigFile,
+        parse::ConfigFile,
         upstream::TargetOptions,
     },
     error::Error,

@@ -22,7 +22,7 @@ use self::args::{Command, Subcommand};
 #[cfg(feature = "ext-authz")]
 use super::envoy;
 use super::{
-    config::file::FileOptions,
+    config::parse::FileOptions,
     error::Error,
     telemetry::log::{self, LEVEL, LogFormat, LogGuard},
 };

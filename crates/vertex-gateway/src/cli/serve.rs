@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::{
     access::concurrency::{LimitOptions, Limits},
-    config::{credentials::Identity, file::address, retry::RetryOptions},
+    config::{credentials::Identity, parse::address, retry::RetryOptions},
     error::Error,
     inbound::browser::Listener,
     outbound::OutboundOptions,

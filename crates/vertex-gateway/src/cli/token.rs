@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     config::{
         credentials::{CredentialOptions, fetch_token, find},
-        file::ConfigFile,
+        parse::ConfigFile,
     },
     error::Error,
     output::{print_json, print_lines},

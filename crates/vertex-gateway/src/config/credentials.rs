@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, builder::FalseyValueParser};
 
-use super::file::ConfigFile;
+use super::parse::ConfigFile;
 use crate::{
     error::Error,
     values::{non_empty, shown_debug, within},

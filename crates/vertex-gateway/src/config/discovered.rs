@@ -1,11 +1,11 @@
 //! Endpoints that were looked up by their names, as data: [`ConfigFile::table`] needs their ids and
 //! hosts.
 //!
-//! [`ConfigFile::table`]: super::file::ConfigFile::table
+//! [`ConfigFile::table`]: super::parse::ConfigFile::table
 
 use std::{collections::HashMap, fmt};
 
-use super::file::Named;
+use super::parse::Named;
 use tower_vertex::{
     model::{ModelRoute, ModelTableBuilder},
     route::Endpoint,

@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `file` | the configuration file |
+//! | `parse` | the configuration file |
 //! | `upstream` | the upstream, and the hosts to which the token is sent |
 //! | `credentials` | the credentials, and the first token |
 //! | `retry` | the options of the retry layer |
@@ -11,8 +11,8 @@
 
 pub(crate) mod credentials;
 pub(crate) mod discovered;
-pub(crate) mod file;
 pub(crate) mod layered;
+pub(crate) mod parse;
 pub(crate) mod retry;
 pub(crate) mod suggest;
 pub(crate) mod upstream;

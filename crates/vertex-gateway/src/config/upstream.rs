@@ -8,8 +8,8 @@ use http::Uri;
 use super::{
     credentials::{CredentialOptions, not_with_the_emulator},
     discovered::Discovered,
-    file::{ConfigFile, FileOptions},
     layered::{Given, Layered},
+    parse::{ConfigFile, FileOptions},
 };
 use crate::{
     error::Error,

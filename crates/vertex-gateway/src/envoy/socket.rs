@@ -37,7 +37,7 @@ use tower::ServiceExt as _;
 
 use super::{ExtAuthzOptions, ExtAuthzState, ext_authz::ExtAuthz, ext_proc::ExtProc};
 use crate::{
-    config::file::{ConfigFile, address},
+    config::parse::{ConfigFile, address},
     error::Error,
     inbound::{
         activity::{Activity, SentBody},

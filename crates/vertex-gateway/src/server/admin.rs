@@ -15,7 +15,7 @@ use tokio::{
 
 use super::accept_errors::AcceptErrors;
 use crate::{
-    config::file::{ConfigFile, address},
+    config::parse::{ConfigFile, address},
     error::Error,
     inbound::{
         activity::Activity,
