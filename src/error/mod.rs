@@ -59,7 +59,7 @@ pub enum Error {
     Config(ConfigError),
     /// Vertex AI has no such path or method. 400, 404, 405 or 414.
     Route(RouteError),
-    /// The request's `model` is invalid. 400 or 413.
+    /// The request's `model` is invalid. 400, 413 or 415.
     Model(ModelError),
     /// The access token must not be sent to the host of the request; nothing was sent. 500.
     UntrustedHost(UntrustedHost),
@@ -79,6 +79,7 @@ impl Error {
             Self::Route(RouteError::MethodNotAllowed { .. }) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Route(RouteError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::Model(ModelError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Model(ModelError::Compressed) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Model(_) => StatusCode::BAD_REQUEST,
             Self::Credentials(_) | Self::Config(_) | Self::UntrustedHost(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -97,6 +98,7 @@ impl Error {
             Self::Route(RouteError::MethodNotAllowed { .. }) => "method_not_allowed",
             Self::Route(RouteError::TooLong) => "uri_too_long",
             Self::Model(ModelError::TooLarge { .. }) => "request_too_large",
+            Self::Model(ModelError::Compressed) => "unsupported_content_encoding",
             Self::Model(ModelError::Ambiguous) => "ambiguous_model",
             Self::Model(_) => "invalid_model",
             Self::Config(_) => "invalid_configuration",
@@ -123,16 +125,22 @@ impl Error {
     }
 
     /// A response with [`status`](Self::status) and a body in OpenAI's form,
-    /// `{"error":{"message","type","param","code"}}`, and an `Allow` header if the status is 405.
+    /// `{"error":{"message","type","param","code"}}`, an `Allow` header if the status is 405, and an
+    /// `Accept-Encoding` header if it is 415.
     pub fn to_response(&self) -> Response<Bytes> {
         let param = match self {
-            Self::Model(ModelError::TooLarge { .. }) => None,
+            Self::Model(ModelError::TooLarge { .. } | ModelError::Compressed) => None,
             Self::Model(_) => Some("model"),
             _ => None,
         };
         let mut response = openai_error(self.status(), self.code(), param, &self.to_string());
         if let Some(allowed) = self.allowed_methods() {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // RFC 9110 §15.5.16: this tells the client that only its coding is not supported.
+            let plain = const { HeaderValue::from_static("identity") };
+            response.headers_mut().insert(header::ACCEPT_ENCODING, plain);
         }
         response
     }

@@ -11,6 +11,8 @@ pub enum ModelError {
     /// There are several different `model`s, or more than 64 of them: each parser might use another
     /// one.
     Ambiguous,
+    /// The body is compressed, so that its `model` cannot be read.
+    Compressed,
     /// The value is a number, an array or an object, `true` or `false`.
     NotAString,
     /// The value is longer than 1,024 bytes.
@@ -28,6 +30,10 @@ impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ambiguous => f.write_str("the request has more than one `model`: give it once"),
+            Self::Compressed => f.write_str(
+                "the request body is compressed, so its `model` cannot be read: send it without \
+                 Content-Encoding",
+            ),
             Self::NotAString => f.write_str("the request's `model` is not a string: give a name"),
             Self::TooLong => f.write_str("the request's `model` is longer than 1,024 bytes"),
             Self::TooLarge { limit } => {

@@ -12,11 +12,13 @@
 //!
 //! # Which requests are read
 //!
-//! [`VertexModel`] reads POST requests whose body is not compressed and has the type
-//! `application/json`, no type, or the type that `curl -d` sets by default
+//! [`VertexModel`] reads POST requests whose body has the type `application/json`, no type, or the type that `curl -d` sets by default
 //! (`application/x-www-form-urlencoded`). If such a body is JSON, it is sent as `application/json`.
-//! Any other request is sent unread to its upstream, and so is every request while the table has no
-//! rule that could apply to it. A stored response (`/responses/{id}`) is not found by its model.
+//! If such a body is compressed, it is refused with 415
+//! ([`Compressed`](crate::error::ModelError::Compressed)), because a rule that was not applied could
+//! send it to an upstream that does not serve its model; tower-http's `RequestDecompressionLayer`,
+//! further out, lets it in. Any other request is sent unread to its upstream, and so is every request
+//! while the table has no rule that could apply to it. A stored response (`/responses/{id}`) is not found by its model.
 //!
 //! The body is read to its end before it is sent: a `model` may come last, and may come twice. So
 //! the upload from the client no longer overlaps with the upload to Vertex AI, and the bytes stay

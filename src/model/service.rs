@@ -123,6 +123,9 @@ where
             table.settle(request.extensions_mut());
             return ResponseFuture::sending(self.inner.call(request.map(ModelBody::unread)));
         }
+        if is_encoded(request.headers()) {
+            return ResponseFuture::failed(ModelError::Compressed);
+        }
         if usize::try_from(request.body().size_hint().lower()).map_or(true, |lower| lower > limit) {
             return ResponseFuture::failed(ModelError::TooLarge { limit });
         }
@@ -139,7 +142,6 @@ fn may_have_model<B: Body>(request: &Request<B>) -> bool {
     request.method() == Method::POST
         && !request.body().is_end_stream()
         && may_be_json(request.headers())
-        && !is_encoded(request.headers())
 }
 
 /// Whether the type is JSON, missing, or the type of a form. In the last two cases the body

@@ -12,13 +12,14 @@ use tower_vertex::{
 };
 
 /// All codes of the gateway's own errors, which `docs/errors.md` explains.
-const CODES: [&str; 33] = [
+const CODES: [&str; 35] = [
     "ambiguous_model",
     "forward_proxy_request",
     "host_not_allowed",
     "incomplete_request",
     "internal_error",
     "invalid_api_key",
+    "invalid_compression",
     "invalid_configuration",
     "invalid_model",
     "invalid_path",
@@ -39,6 +40,7 @@ const CODES: [&str; 33] = [
     "stream_interrupted",
     "token_unavailable",
     "too_many_concurrent_requests",
+    "unsupported_content_encoding",
     "unsupported_path",
     "untrusted_host",
     "upgrade_required",
@@ -47,6 +49,9 @@ const CODES: [&str; 33] = [
     "upstream_unreachable",
     "uri_too_long",
 ];
+
+/// The codings that a request body may have, for `Accept-Encoding`.
+pub(crate) const SUPPORTED_ENCODINGS: &str = "zstd, gzip, deflate";
 
 /// The code of a request whose body did not arrive completely.
 pub(crate) const INCOMPLETE: &str = "incomplete_request";
@@ -120,6 +125,18 @@ impl LocalReply {
         // `Connection`.
         let headers = [(header::UPGRADE, "HTTP/1.1"), (header::CONNECTION, "upgrade")];
         refusal.headers.extend(headers);
+        refusal
+    }
+
+    /// A body whose compression is not supported, or which has several.
+    pub(crate) fn unsupported_content_encoding() -> Self {
+        let message = format!(
+            "the request's Content-Encoding is not supported: send the body without compression, or \
+             with one of {SUPPORTED_ENCODINGS}"
+        );
+        let mut refusal =
+            Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", message);
+        refusal.headers.push((header::ACCEPT_ENCODING, SUPPORTED_ENCODINGS));
         refusal
     }
 

@@ -165,6 +165,13 @@ pub(crate) struct BodyTooLarge {
     limit: usize,
 }
 
+impl BodyTooLarge {
+    /// `limit` is in bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit }
+    }
+}
+
 impl fmt::Display for BodyTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

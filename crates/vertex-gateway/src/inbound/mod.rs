@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `body_limit` | the first checks of a request, and the bodies that are not read to their end |
+//! | `content_encoding` | bodies that the client has compressed |
 //! | `framing` | the framing of HTTP/1.1, strictly according to RFC 9112 |
 //! | `strict_io` | a connection on which ambiguous framing is rejected |
 //! | `malformed` | responses to requests that are not HTTP |
@@ -14,6 +15,7 @@
 pub(crate) mod activity;
 pub(crate) mod body_limit;
 pub(crate) mod browser;
+pub(crate) mod content_encoding;
 pub(crate) mod framing;
 pub(crate) mod malformed;
 pub(crate) mod send_timeout;

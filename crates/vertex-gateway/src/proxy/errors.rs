@@ -5,7 +5,10 @@ use http::StatusCode;
 use super::admission::ResponseHeaderTimeout;
 use crate::{
     error::{causes, find},
-    inbound::body_limit::{BodyTimeout, BodyTooLarge, IncompleteBody},
+    inbound::{
+        body_limit::{BodyTimeout, BodyTooLarge, IncompleteBody},
+        content_encoding::InvalidCompression,
+    },
     local_reply::{INCOMPLETE, LocalReply},
     outbound::ConnectError,
 };
@@ -31,6 +34,9 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
     }
     if let Some(error) = find::<IncompleteBody>(error) {
         return LocalReply::new(StatusCode::BAD_REQUEST, INCOMPLETE, error.to_string());
+    }
+    if let Some(error) = find::<InvalidCompression>(error) {
+        return LocalReply::new(StatusCode::BAD_REQUEST, "invalid_compression", error.to_string());
     }
     let (origin, causes) = (upstream.origin(), causes(error));
     tracing::warn!(origin, error = causes, "no response from upstream");

@@ -24,8 +24,9 @@ use crate::{
     error::Error,
     inbound::{
         activity::InFlightRequest,
-        body_limit::{Drain, InboundBody, admit, host, is_upgrade},
+        body_limit::{Drain, admit, host, is_upgrade},
         browser::{Browsers, Cors, Listener, answer_options, is_options},
+        content_encoding::{RequestBody, decompress},
         tls::Tls,
     },
     local_reply::LocalReply,
@@ -48,7 +49,7 @@ use tower_vertex::{
 pub(crate) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 /// The inner replay body is kept for a retry, and the outer one for a replay after a 401.
-type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
+type ForwardedBody = ReplayBody<ModelBody<RequestBody>>;
 type SentBody = ReplayBody<ForwardedBody>;
 type UpstreamBody =
     Either<ErrorBody<IdleTimeoutBody<TracedBody<outbound::UpstreamBody<SentBody>>>>, Full<Bytes>>;
@@ -200,6 +201,7 @@ async fn answer(
     if let Some(models) = admit_head(&mut request, &table, client.as_deref(), shared.since)? {
         return Ok(local(models));
     }
+    let mut request = decompress(request, limit)?;
     strip_client(request.headers_mut(), table.base());
     record.trace.follow(request.extensions_mut());
     request.extensions_mut().insert(Arc::clone(&record.context));

@@ -1,5 +1,6 @@
 //! The binary `vertex-gateway`, from a user's view.
 
+mod compressed;
 mod credentials;
 mod errors;
 mod models;
