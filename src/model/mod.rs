@@ -17,7 +17,7 @@
 //! If such a body is compressed, it is refused with 415
 //! ([`Compressed`](crate::error::ModelError::Compressed)), because a rule that was not applied could
 //! send it to an upstream that does not serve its model; tower-http's `RequestDecompressionLayer`,
-//! further out, lets it in. Any other request is sent unread to its upstream, and so is every request
+//! further out, decompresses it. Any other request is sent unread to its upstream, and so is every request
 //! while the table has no rule that could apply to it. A stored response (`/responses/{id}`) is not found by its model.
 //!
 //! The body is read to its end before it is sent: a `model` may come last, and may come twice. So
