@@ -158,7 +158,7 @@ fn cause(error: io::Error) -> BoxError {
     }
 }
 
-/// An error of the client's body, on its way through the decoder.
+/// An error of the client's body, which the decoder passes on.
 #[derive(Debug)]
 struct FromClient(BoxError);
 
