@@ -19,8 +19,8 @@ use ring::{
         KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
     },
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 
 use super::{
     grant::Refusal,
@@ -121,6 +121,11 @@ pub(crate) fn sign_jwt(claims: &[u8]) -> String {
     format!("{signed}.{signature}")
 }
 
+/// The claims of a JWT that the emulator signed, without a check of its time.
+pub(crate) fn claims(jwt: &str) -> Option<Map<String, Value>> {
+    signed_claims(jwt).ok()
+}
+
 #[derive(Deserialize)]
 struct Claims {
     iss: Option<String>,
@@ -132,7 +137,7 @@ struct Claims {
     exp: Option<f64>,
 }
 
-/// What an assertion asks for.
+/// The token that an assertion requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     AccessToken(Scopes),
@@ -141,7 +146,7 @@ pub(crate) enum Asked {
 }
 
 /// Checks an assertion of the service account, addressed to one of `audiences`, at `now` in seconds
-/// since 1970. Returns what it asks for.
+/// since 1970. Returns the request.
 pub(crate) fn verify(assertion: &str, audiences: &[String], now: i64) -> Result<Asked, Refusal> {
     check(&signed_claims(assertion)?, audiences, now as f64)
 }
@@ -153,7 +158,7 @@ pub(crate) fn self_signed(token: &str, now: i64) -> Option<(Rights, Duration)> {
 }
 
 /// The claims of a JWT, if the service account signed it.
-fn signed_claims(jwt: &str) -> Result<Claims, Refusal> {
+fn signed_claims<T: DeserializeOwned>(jwt: &str) -> Result<T, Refusal> {
     let invalid = |why| ("invalid_grant", why);
     let malformed = invalid("Invalid JWT: it must be three parts of base64url.");
     let (signed, signature) = jwt.rsplit_once('.').ok_or(malformed)?;
