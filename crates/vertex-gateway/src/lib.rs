@@ -54,7 +54,7 @@ pub use self::{
     cli::{
         args::{Command, Subcommand},
         check::CheckOptions,
-        emulator::EmulatorOptions,
+        emulator::{CredentialChoice, EmulatorOptions},
         endpoints::EndpointsOptions,
         run,
         serve::Options,
