@@ -46,7 +46,7 @@ pub(crate) struct Style {
 pub(crate) enum UsagePlace {
     /// In the last chunk with a choice, as Google sends it.
     LastChoice,
-    /// In a chunk of its own without choices, as OpenAI sends it if a request asks for it.
+    /// In a chunk of its own without choices, as OpenAI sends it if `include_usage` is set.
     Apart,
     Nowhere,
 }

@@ -125,7 +125,7 @@ async fn a_stream_can_have_other_events_and_forms() {
 }
 
 #[tokio::test]
-async fn embeddings_can_be_numbers_or_a_refusal_where_base64_is_asked() {
+async fn base64_embeddings_can_be_numbers_or_a_refusal() {
     let bench = Bench::new().await;
     let ask = async || {
         let model = "intfloat/multilingual-e5-small-maas";

@@ -125,7 +125,7 @@ async fn partner_models_think_in_their_own_formats() {
 }
 
 #[tokio::test]
-async fn a_partner_stream_has_its_usage_in_a_chunk_of_its_own_if_asked() {
+async fn a_partner_stream_has_its_usage_in_a_chunk_of_its_own() {
     let bench = Bench::new().await;
     let model = "meta/llama-3.3-70b-instruct-maas";
     for (asks, length) in [(false, 5), (true, 6)] {
