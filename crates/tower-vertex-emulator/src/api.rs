@@ -14,6 +14,7 @@ use super::{
     body::{MeteredBody, ReadError},
     chat, endpoints,
     google_errors::{self, GoogleError},
+    models::{Catalogue, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
     said,
     settings::ErrorShape,
@@ -144,8 +145,8 @@ async fn answer_openai(
     }
     let asked = read_json(target, body).await?;
     let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
-    if target.is_openapi() {
-        check_model(shared.models.as_deref(), target, model)?;
+    if let Some(surface) = target.surface() {
+        check_model(&shared.models, target, surface, model)?;
     }
     let streamed = match asked.get("stream") {
         None | Some(Value::Null) => false,
@@ -244,11 +245,12 @@ fn invalid_json(why: String) -> GoogleError {
 }
 
 /// Checks a model's name as `openapi` does.
-fn check_model(
-    served: Option<&[String]>,
+fn check_model<'a>(
+    catalogue: &'a Catalogue,
     target: &Target<'_>,
+    surface: Surface,
     model: &str,
-) -> Result<(), GoogleError> {
+) -> Result<&'a Model, GoogleError> {
     let (publisher, name) = model.split_once('/').unwrap_or_default();
     if publisher.is_empty() || name.is_empty() {
         return Err(GoogleError::invalid_argument(format!(
@@ -256,19 +258,13 @@ fn check_model(
              ID; expected '<publisher>/<model>'."
         )));
     }
-    let known = ["gemini-", "text-embedding-", "text-multilingual-embedding-", "gemma"];
-    let serves = match served {
-        Some(served) => served.iter().any(|served| served == model),
-        None => publisher != "google" || known.iter().any(|prefix| name.starts_with(prefix)),
-    };
-    if !serves {
-        let Target { project, location, .. } = target;
-        return Err(GoogleError::not_found(format!(
-            "Publisher Model `projects/{project}/locations/{location}/publishers/\
-             {publisher}/models/{name}` was not found or your project does not have access to it. Please ensure you \
-             are using a valid model version. For more information, see: \
-             https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
-        )));
+    match catalogue.find(publisher, name) {
+        Some(model) if model.surfaces.contains(&surface) => Ok(model),
+        // The models of these publishers are refused by a recorded error. That a model of the wrong
+        // kind gets the same one is assumed.
+        found if found.is_some() || NOT_ON_OPENAPI.contains(&publisher) => {
+            Err(GoogleError::not_served_by(surface))
+        }
+        _ => Err(GoogleError::unknown_model(target, publisher, name)),
     }
-    Ok(())
 }

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use super::{
     Emulator, endpoints,
+    models::{Catalogue, Model},
     server::{self, Port},
     settings::EndpointInfo,
     state::Shared,
@@ -23,7 +24,7 @@ pub struct EmulatorBuilder {
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Vec<EndpointInfo>,
-    pub(crate) models: Option<Vec<String>>,
+    pub(crate) models: Catalogue,
 }
 
 impl Default for EmulatorBuilder {
@@ -33,7 +34,7 @@ impl Default for EmulatorBuilder {
             tls: false,
             host_aware: false,
             endpoints: endpoints::default_list(),
-            models: None,
+            models: Catalogue::default(),
         }
     }
 }
@@ -76,15 +77,19 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Serves only these models on `openapi`, each named as `publisher/model`; the publisher is
-    /// `google` if it is omitted. Every other model is not found. By default all well-formed names
-    /// are served; a name of `google` must begin like one of its models.
+    /// Serves only these models, each named as `publisher/model`; the publisher is `google` if it
+    /// is omitted. Every other model is not found. By default the emulator knows the models that
+    /// Google's pages name.
     #[must_use]
-    pub fn models(mut self, models: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let named = |model: String| {
-            if model.contains('/') { model } else { format!("google/{model}") }
-        };
-        self.models = Some(models.into_iter().map(|model| named(model.into())).collect());
+    pub fn models(mut self, models: impl IntoIterator<Item = impl Into<Model>>) -> Self {
+        self.models = Catalogue::new(models.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a model to those that the emulator knows, or replaces the one with the same name.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<Model>) -> Self {
+        self.models.add(model.into());
         self
     }
 

@@ -89,6 +89,7 @@
 //! | request | effect |
 //! |---|---|
 //! | `GET /__emulator/requests` | the requests to the API, as [`RequestRecord`]s |
+//! | `GET /__emulator/models` | the publisher models that exist, as [`Model`]s |
 //! | `GET`, `DELETE /__emulator/stats` | [`Stats`], and their reset |
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
@@ -116,6 +117,7 @@ mod grant;
 mod iam;
 mod key;
 mod metadata;
+mod models;
 mod oauth;
 mod path;
 mod said;
@@ -137,6 +139,7 @@ use tokio::task::JoinHandle;
 use self::state::{Shared, lock};
 pub use self::{
     builder::EmulatorBuilder,
+    models::{Kind, Model, Surface},
     settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},

@@ -17,6 +17,7 @@ use super::{
     clock::UtcTime,
     credentials::Credentials,
     key,
+    models::Catalogue,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
     tokens::{TokenStore, Verdict},
 };
@@ -83,8 +84,7 @@ pub(crate) struct Shared {
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
-    /// The models that `openapi` serves, as `publisher/model`; `None` means all models.
-    pub(crate) models: Option<Vec<String>>,
+    pub(crate) models: Catalogue,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
     faults: Mutex<Faults>,

@@ -30,7 +30,11 @@ async fn a_chat_completion_echoes_the_last_user_message() {
 /// Tests Chat, Completions and Responses, each complete and streamed.
 #[tokio::test]
 async fn a_reasoning_model_counts_its_reasoning_tokens_beside_its_completion() {
-    let bench = Bench::new().await;
+    let everywhere = [Surface::Chat, Surface::Completions, Surface::Responses];
+    let models = [MODEL, "google/gemini-2.0-flash"];
+    let models = models.map(|name| Model::from(name).surfaces(everywhere));
+    let emulator = Emulator::builder().models(models).start().await.unwrap();
+    let bench = Bench::over(emulator, Version::HTTP_11);
     for (path, words) in [
         ("chat/completions", ("prompt", "completion")),
         ("completions", ("prompt", "completion")),
@@ -190,7 +194,7 @@ async fn a_response_can_be_fetched_and_deleted() {
     let path = format!("{OPENAPI}/responses");
     let parts = json!([{ "type": "input_text", "text": "hello" }]);
     for input in [json!("hello"), json!([{ "role": "user", "content": parts }])] {
-        let body = json!({ "model": MODEL, "input": input });
+        let body = json!({ "model": RESPONSES_MODEL, "input": input });
         let response = bench.post(&path, &body).await.json();
         let content = &response["output"][0]["content"][0];
         assert_eq!(content["text"], ECHO);
@@ -207,7 +211,7 @@ async fn a_response_can_be_fetched_and_deleted() {
 #[tokio::test]
 async fn a_streamed_response_goes_from_created_to_completed() {
     let bench = Bench::new().await;
-    let body = json!({ "model": MODEL, "input": "hello", "stream": true });
+    let body = json!({ "model": RESPONSES_MODEL, "input": "hello", "stream": true });
     let answer = bench.post(&format!("{OPENAPI}/responses"), &body).await;
     let events = json_events(answer.text());
     for (number, event) in events.iter().enumerate() {

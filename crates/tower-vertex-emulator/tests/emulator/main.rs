@@ -7,6 +7,7 @@ mod credentials;
 mod early_answers;
 mod faults;
 mod hosts;
+mod models;
 mod refusals;
 mod tokens;
 
@@ -38,12 +39,15 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tower_vertex_emulator::{
-    ApiFault, Emulator, EndpointInfo, Faults, StreamBehavior, TokenBehavior, TokenFault,
+    ApiFault, Emulator, EndpointInfo, Faults, Kind, Model, StreamBehavior, Surface, TokenBehavior,
+    TokenFault,
 };
 
 const OPENAPI: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
 const CHAT: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions";
 const MODEL: &str = "google/gemini-2.5-flash";
+/// Only Grok's models are served by the Responses API.
+const RESPONSES_MODEL: &str = "xai/grok-4.1-fast-reasoning";
 const ECHO: &str = "This is the Vertex AI emulator. You said: hello";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const MIB: usize = 1024 * 1024;
