@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use super::{
     api::shape,
     google_errors::GoogleError,
-    path::{HostVerdict, Target, judge_host},
+    path::{Call, HostVerdict, Target, judge_host},
     settings::{ApiFault, ErrorShape},
     state::{Shared, lock},
     tokens::{Bearer, Scope, Verdict},
@@ -51,6 +51,10 @@ pub(crate) fn admit<'a>(
     let known = credential.known().cloned().map(Box::new);
     if let Some(fault) = shared.take_fault(target.location, |status| status == 401) {
         return refuse(known, fault_error(&fault, &target));
+    }
+    // The native methods accept API keys, so the key is no reason to refuse one.
+    if let (Credential::ApiKey, Call::Other(other)) = (&credential, target.call) {
+        return refuse(known, GoogleError::not_emulated(other.method));
     }
     let bearer = match credential.accept(&target.rpc(), &[Scope::CloudPlatform]) {
         Ok(bearer) => bearer,

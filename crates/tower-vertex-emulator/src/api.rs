@@ -16,6 +16,7 @@ use super::{
     google_errors::{self, GoogleError},
     models::{Catalogue, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
+    refusals::{self, Refusals},
     said,
     settings::ErrorShape,
     sse::{EventStream, Script},
@@ -44,19 +45,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     let mut body = MeteredBody::new(incoming, live.clone(), held_back);
 
     let (bearer, reply) = match admit(&shared, &parts) {
-        Err(Refusal { bearer, error }) => {
-            (bearer.map(|bearer| *bearer), Reply::Whole(error.into_response()))
-        }
+        Err(Refusal { bearer, error }) => (bearer.map(|bearer| *bearer), Err(error)),
         Ok((target, bearer)) => {
-            let reply = answer(&shared, &target, &parts, &mut body).await;
-            (Some(bearer), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))
+            (Some(bearer), answer(&shared, &target, &parts, &mut body, &live).await)
         }
     };
-
-    let status = match &reply {
-        Reply::Whole(response) => response.status(),
-        Reply::Stream(_) => StatusCode::OK,
-    };
+    let status = reply.as_ref().map_or_else(GoogleError::status, |_| StatusCode::OK);
+    let reply = reply.unwrap_or_else(|error| {
+        let is_grpc = is_grpc(&parts.headers);
+        Reply::Whole(if is_grpc { error.into_grpc() } else { error.into_response() })
+    });
     let path = parts.uri.path();
     tracing::debug!(method = %parts.method, path, status = status.as_u16(), "responded");
     shared.record(Entry {
@@ -73,6 +71,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
             header_names: parts.headers.iter().map(|(name, _)| name.to_string()).collect(),
             http_version: format!("{:?}", parts.version),
             chunks_sent: 0,
+            ignored: Vec::new(),
         },
         live: live.clone(),
     });
@@ -97,6 +96,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     response
 }
 
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
+}
+
 /// The wrapping of errors of the methods themselves.
 pub(crate) fn shape(target: &Target<'_>) -> ErrorShape {
     if target.is_openapi() { ErrorShape::Array } else { ErrorShape::Object }
@@ -107,7 +111,9 @@ async fn answer(
     target: &Target<'_>,
     head: &Parts,
     body: &mut MeteredBody,
+    live: &Live,
 ) -> Result<Reply, GoogleError> {
+    endpoints::check(shared, target)?;
     match target.call {
         Call::ListEndpoints => {
             let query = head.uri.query().unwrap_or_default();
@@ -121,7 +127,7 @@ async fn answer(
         }
         _ => {}
     }
-    answer_openai(shared, target, &head.headers, body)
+    answer_openai(shared, target, &head.headers, body, live)
         .await
         .map_err(|error| error.with_shape(shape(target)))
 }
@@ -131,6 +137,7 @@ async fn answer_openai(
     target: &Target<'_>,
     headers: &HeaderMap,
     body: &mut MeteredBody,
+    live: &Live,
 ) -> Result<Reply, GoogleError> {
     let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
     match target.call {
@@ -145,9 +152,11 @@ async fn answer_openai(
     }
     let asked = read_json(target, body).await?;
     let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
-    if let Some(surface) = target.surface() {
-        check_model(&shared.models, target, surface, model)?;
-    }
+    let refusals = shared.refusals();
+    let known = match target.surface() {
+        Some(surface) => Some(check_model(&shared.models, &refusals, target, surface, model)?),
+        None => None,
+    };
     let streamed = match asked.get("stream") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(streamed)) => *streamed,
@@ -160,6 +169,11 @@ async fn answer_openai(
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
+            if let Some(model) = known {
+                // The list is set once, because a request is read once.
+                let _ = live.ignored.set(refusals::ignored(model, &asked));
+                refusals::check(&refusals, model, messages, &asked)?;
+            }
             let answer = chat::answer(model, messages, &asked).map_err(|why| invalid(&why))?;
             let answer = answer.at(cost);
             if streamed { Reply::Stream(answer.chat_stream(chunks)) } else { ok(answer.chat()) }
@@ -202,7 +216,8 @@ async fn answer_openai(
         Call::GetResponse(_)
         | Call::DeleteResponse(_)
         | Call::ListEndpoints
-        | Call::GetEndpoint => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
+        | Call::GetEndpoint
+        | Call::Other(_) => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
     })
 }
 
@@ -247,6 +262,7 @@ fn invalid_json(why: String) -> GoogleError {
 /// Checks a model's name as `openapi` does.
 fn check_model<'a>(
     catalogue: &'a Catalogue,
+    refusals: &Refusals,
     target: &Target<'_>,
     surface: Surface,
     model: &str,
@@ -260,8 +276,16 @@ fn check_model<'a>(
     }
     match catalogue.find(publisher, name) {
         Some(model) if model.surfaces.contains(&surface) => Ok(model),
-        // The models of these publishers are refused by a recorded error. That a model of the wrong
-        // kind gets the same one is assumed.
+        // No source says what the service returns here.
+        Some(model)
+            if surface == Surface::Responses
+                && model.surfaces.contains(&Surface::Chat)
+                && !refusals.responses =>
+        {
+            Ok(model)
+        }
+        // The error for the models of these publishers is recorded. The emulator assumes that a
+        // model of the wrong kind gets the same one.
         found if found.is_some() || NOT_ON_OPENAPI.contains(&publisher) => {
             Err(GoogleError::not_served_by(surface))
         }

@@ -25,6 +25,7 @@ pub struct EmulatorBuilder {
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Vec<EndpointInfo>,
     pub(crate) models: Catalogue,
+    pub(crate) projects: Option<Vec<String>>,
 }
 
 impl Default for EmulatorBuilder {
@@ -35,6 +36,7 @@ impl Default for EmulatorBuilder {
             host_aware: false,
             endpoints: endpoints::default_list(),
             models: Catalogue::default(),
+            projects: None,
         }
     }
 }
@@ -68,8 +70,8 @@ impl EmulatorBuilder {
     }
 
     /// Adds an endpoint to the list, or replaces the one with the same id. By default the list has
-    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list is served
-    /// as a shared endpoint.
+    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list of its
+    /// location is not found.
     #[must_use]
     pub fn endpoint(mut self, endpoint: EndpointInfo) -> Self {
         self.endpoints.retain(|known| known.id != endpoint.id);
@@ -90,6 +92,15 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn model(mut self, model: impl Into<Model>) -> Self {
         self.models.add(model.into());
+        self
+    }
+
+    /// Adds a project. From then on, every other project is refused with the 403 that Google
+    /// returns for a project that the caller may not use. By default every valid project exists,
+    /// which is kinder than the service.
+    #[must_use]
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.projects.get_or_insert_default().push(project.into());
         self
     }
 

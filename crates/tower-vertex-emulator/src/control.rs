@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     credentials, google_errors,
+    refusals::Refusals,
     settings::Faults,
     state::{Shared, lock},
     token_settings::TokenBehavior,
@@ -21,7 +22,7 @@ use crate::cross_origin::{Host, Initiator, authorities, initiator};
 const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
-const NAMES: [&str; 6] = ["requests", "stats", "revoke", "token", "faults", "models"];
+const NAMES: [&str; 7] = ["requests", "stats", "revoke", "token", "faults", "models", "refusals"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -81,6 +82,15 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         (&Method::DELETE, "faults") => {
             shared.set_faults(Faults::default());
             show(&shared.faults())
+        }
+        (&Method::GET, "refusals") => show(&shared.refusals()),
+        (&Method::PUT, "refusals") => {
+            shared.set_refusals(read(request).await?);
+            show(&shared.refusals())
+        }
+        (&Method::DELETE, "refusals") => {
+            shared.set_refusals(Refusals::default());
+            show(&shared.refusals())
         }
         (&Method::GET, name) if FILES.contains(&name) => {
             let query = request.uri().query().unwrap_or_default();

@@ -94,6 +94,7 @@
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
 //! | `GET /__emulator/subject_token` | the content of that file, as plain text |
@@ -119,7 +120,9 @@ mod key;
 mod metadata;
 mod models;
 mod oauth;
+mod other_methods;
 mod path;
+mod refusals;
 mod said;
 mod schema;
 mod server;
@@ -140,6 +143,7 @@ use self::state::{Shared, lock};
 pub use self::{
     builder::EmulatorBuilder,
     models::{Kind, Model, Surface},
+    refusals::Refusals,
     settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},
@@ -294,6 +298,12 @@ impl Emulator {
     /// Changes the faults of the API.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.set_faults(faults);
+    }
+
+    /// Changes the rules by which chats are refused. The default has every rule whose error is
+    /// documented or recorded.
+    pub fn set_refusals(&self, refusals: Refusals) {
+        self.shared.set_refusals(refusals);
     }
 
     /// Removes all faults of the API.

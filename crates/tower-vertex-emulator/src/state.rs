@@ -18,6 +18,7 @@ use super::{
     credentials::Credentials,
     key,
     models::Catalogue,
+    refusals::Refusals,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
     tokens::{TokenStore, Verdict},
 };
@@ -85,9 +86,12 @@ pub(crate) struct Shared {
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
     pub(crate) models: Catalogue,
+    /// The projects that exist; `None` means all.
+    pub(crate) projects: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
     faults: Mutex<Faults>,
+    refusals: Mutex<Refusals>,
     counters: Mutex<Stats>,
     records: Mutex<Latest<Entry>>,
     responses: Mutex<Latest<(String, Value)>>,
@@ -105,7 +109,7 @@ impl Shared {
         control_addr: SocketAddr,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { listen: _, tls, host_aware, endpoints, models } = settings;
+        let EmulatorBuilder { listen: _, tls, host_aware, endpoints, models, projects } = settings;
         Self {
             addr,
             control_addr,
@@ -113,9 +117,11 @@ impl Shared {
             host_aware,
             endpoints: Mutex::new(endpoints),
             models,
+            projects,
             tokens: Mutex::default(),
             credentials: Credentials::new(),
             faults: Mutex::default(),
+            refusals: Mutex::default(),
             counters: Mutex::default(),
             records: Mutex::new(Latest::new(RECORDS)),
             responses: Mutex::new(Latest::new(RESPONSES)),
@@ -159,6 +165,14 @@ impl Shared {
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         *lock(&self.faults) = faults;
+    }
+
+    pub(crate) fn refusals(&self) -> Refusals {
+        lock(&self.refusals).clone()
+    }
+
+    pub(crate) fn set_refusals(&self, refusals: Refusals) {
+        *lock(&self.refusals) = refusals;
     }
 
     pub(crate) fn stream_behavior(&self) -> StreamBehavior {
@@ -301,6 +315,9 @@ pub struct RequestRecord {
     pub http_version: String,
     /// Chunks of the streamed response passed to the connection so far.
     pub chunks_sent: u64,
+    /// The names of the parameters in a chat that Vertex AI ignores, sorted. They are known for
+    /// Gemini models alone, by the list on Google's page.
+    pub ignored: Vec<String>,
 }
 
 impl RequestRecord {
@@ -324,6 +341,7 @@ pub(crate) struct Entry {
 pub(crate) struct Live {
     pub(crate) body: OnceLock<(u64, String)>,
     pub(crate) chunks_sent: AtomicU64,
+    pub(crate) ignored: OnceLock<Vec<String>>,
 }
 
 impl Entry {
@@ -333,6 +351,7 @@ impl Entry {
             body_length: body.map(|(length, _)| *length),
             body_sha256: body.map(|(_, hash)| hash.clone()),
             chunks_sent: self.live.chunks_sent.load(Ordering::Relaxed),
+            ignored: self.live.ignored.get().cloned().unwrap_or_default(),
             ..self.record.clone()
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of the emulator over real sockets.
 
 mod answers;
+mod chat_refusals;
 mod chats;
 mod control;
 mod credentials;
