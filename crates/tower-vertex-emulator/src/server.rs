@@ -25,7 +25,7 @@ use super::{
     clock::UtcTime,
     control,
     google_errors::html,
-    iam, metadata, oauth,
+    iam, id_token, metadata, oauth,
     state::{Connection, Shared, lock},
     sts,
 };
@@ -124,13 +124,14 @@ enum Room {
     WorkforceRefresh,
     Iam,
     Metadata,
+    Keys,
     Control,
 }
 
 impl Room {
     fn of(method: &Method, path: &str) -> Self {
         match path {
-            "/token" | "/o/oauth2/token" => Self::Token,
+            "/token" | "/o/oauth2/token" | "/oauth2/v4/token" => Self::Token,
             "/v1/token" => Self::Exchange,
             "/v1/oauthtoken" => Self::WorkforceRefresh,
             "/" if method == Method::GET => Self::Metadata,
@@ -138,6 +139,7 @@ impl Room {
             _ if path.starts_with("/__emulator/") => Self::Control,
             _ if path.starts_with("/computeMetadata/") => Self::Metadata,
             _ if iam::is_path(path) => Self::Iam,
+            _ if id_token::is_path(path) => Self::Keys,
             _ => Self::Api,
         }
     }
@@ -154,6 +156,7 @@ async fn beside_the_api(
         Room::WorkforceRefresh => sts::refresh(shared, request).await,
         Room::Iam => iam::serve(shared, request).await,
         Room::Metadata => metadata::serve(shared, request).await,
+        Room::Keys => id_token::keys(shared, request).await,
         Room::Control => control::serve(shared, request).await,
         // The port for control does not serve the API.
         Room::Api => html(StatusCode::NOT_FOUND),

@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     /// The address that serves tokens and control over plain http; the same address without TLS.
     pub(crate) control_addr: SocketAddr,
     pub(crate) tls: bool,
+    /// The certificate (PEM) of the authority, with TLS.
+    pub(crate) certificate: Option<String>,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
     pub(crate) models: Catalogue,
@@ -107,18 +109,22 @@ impl Shared {
     pub(crate) fn new(
         addr: SocketAddr,
         control_addr: SocketAddr,
+        certificate: Option<String>,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { listen: _, tls, host_aware, endpoints, models, projects } = settings;
+        let EmulatorBuilder { tls, host_aware, endpoints, models, projects, token, .. } = settings;
+        let mut tokens = TokenStore::default();
+        tokens.set_behavior(token);
         Self {
             addr,
             control_addr,
             tls,
+            certificate,
             host_aware,
             endpoints: Mutex::new(endpoints),
             models,
             projects,
-            tokens: Mutex::default(),
+            tokens: Mutex::new(tokens),
             credentials: Credentials::new(),
             faults: Mutex::default(),
             refusals: Mutex::default(),
@@ -149,10 +155,10 @@ impl Shared {
         if verdict != Verdict::Unknown || !token.contains('.') {
             return verdict;
         }
-        let Some(life) = key::self_signed_life(token, self.now().seconds()) else {
+        let Some((rights, life)) = key::self_signed(token, self.now().seconds()) else {
             return verdict;
         };
-        let (verdict, new) = lock(&self.tokens).adopt(token, key::EMAIL.into(), life);
+        let (verdict, new) = lock(&self.tokens).adopt(token, key::EMAIL.into(), rights, life);
         if new {
             self.count(|stats| stats.token_mints += 1);
         }
