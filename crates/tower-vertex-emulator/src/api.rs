@@ -1,6 +1,6 @@
 //! The API: it checks the credential, the host and the method, and then returns the response.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -12,12 +12,13 @@ use super::{
     admission::{Refusal, admit, host, redact},
     answers::{self, Answer},
     body::{MeteredBody, ReadError},
-    chat, endpoints,
+    chat,
+    encoding::{self, ApiBody},
+    endpoints,
     google_errors::{self, GoogleError},
     models::{Catalogue, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
-    refusals::{self, Refusals},
-    said,
+    refusals, said,
     settings::ErrorShape,
     sse::{EventStream, Script},
     state::{Entry, Live, RequestRecord, Shared, lock},
@@ -28,9 +29,6 @@ use super::{
 const LIMIT: u64 = 20_971_520;
 const OVER_LIMIT: &str = "Request payload size exceeds the limit: 20971520 bytes.";
 
-/// A complete or a streamed response body.
-pub(crate) type Body = Either<Full<Bytes>, EventStream>;
-
 /// The response to one request.
 enum Reply {
     Whole(Response<Full<Bytes>>),
@@ -38,7 +36,8 @@ enum Reply {
 }
 
 /// Serves one request to the API and records it.
-pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<ApiBody> {
+    let arrived = Instant::now();
     let (parts, incoming) = request.into_parts();
     let live = Arc::new(Live::default());
     let held_back = parts.headers.contains_key(header::EXPECT);
@@ -93,7 +92,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     if response.status().is_success() && !behavior.first_byte_delay.is_zero() {
         tokio::time::sleep(behavior.first_byte_delay).await;
     }
-    response
+    encoding::frame(response, &parts.headers, arrived.elapsed())
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -152,9 +151,8 @@ async fn answer_openai(
     }
     let asked = read_json(target, body).await?;
     let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
-    let refusals = shared.refusals();
     let known = match target.surface() {
-        Some(surface) => Some(check_model(&shared.models, &refusals, target, surface, model)?),
+        Some(surface) => Some(check_model(&shared.models, target, surface, model)?),
         None => None,
     };
     let streamed = match asked.get("stream") {
@@ -172,7 +170,7 @@ async fn answer_openai(
             if let Some(model) = known {
                 // The list is set once, because a request is read once.
                 let _ = live.ignored.set(refusals::ignored(model, &asked));
-                refusals::check(&refusals, model, messages, &asked)?;
+                refusals::check(&shared.refusals(), model, messages, &asked)?;
             }
             let answer = chat::answer(model, messages, &asked).map_err(|why| invalid(&why))?;
             let answer = answer.at(cost);
@@ -262,7 +260,6 @@ fn invalid_json(why: String) -> GoogleError {
 /// Checks a model's name as `openapi` does.
 fn check_model<'a>(
     catalogue: &'a Catalogue,
-    refusals: &Refusals,
     target: &Target<'_>,
     surface: Surface,
     model: &str,
@@ -276,14 +273,6 @@ fn check_model<'a>(
     }
     match catalogue.find(publisher, name) {
         Some(model) if model.surfaces.contains(&surface) => Ok(model),
-        // No source says what the service returns here.
-        Some(model)
-            if surface == Surface::Responses
-                && model.surfaces.contains(&Surface::Chat)
-                && !refusals.responses =>
-        {
-            Ok(model)
-        }
         // The error for the models of these publishers is recorded. The emulator assumes that a
         // model of the wrong kind gets the same one.
         found if found.is_some() || NOT_ON_OPENAPI.contains(&publisher) => {

@@ -113,6 +113,7 @@ mod clock;
 mod control;
 mod credentials;
 pub mod cross_origin;
+mod encoding;
 mod endpoints;
 mod google_errors;
 mod grant;

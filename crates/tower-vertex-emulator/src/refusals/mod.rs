@@ -77,9 +77,6 @@ pub struct Refusals {
     pub schema_items: bool,
     /// Only a schema of type `string` has an `enum`. Off by default: reported for Google AI Studio.
     pub schema_enum: bool,
-    /// The Responses API serves only the models that Google documents for it, which are Grok's.
-    /// No source says what the service returns for another model; the error is assumed.
-    pub responses: bool,
 }
 
 impl Default for Refusals {
@@ -105,7 +102,6 @@ impl Default for Refusals {
             schema_properties: false,
             schema_items: false,
             schema_enum: false,
-            responses: true,
         }
     }
 }
@@ -134,7 +130,6 @@ impl Refusals {
             schema_properties: false,
             schema_items: false,
             schema_enum: false,
-            responses: false,
         }
     }
 }

@@ -277,13 +277,14 @@ async fn the_record_names_the_parameters_that_vertex_ai_ignores() {
 }
 
 #[tokio::test]
-async fn a_model_is_served_by_the_responses_api_without_the_rule() {
+async fn an_unknown_rule_changes_nothing() {
     let bench = Bench::new().await;
-    let path = format!("{OPENAPI}/responses");
-    let body = json!({ "model": MODEL, "input": "hello" });
-    assert_eq!(bench.post(&path, &body).await.error(true)["status"], "FAILED_PRECONDITION");
-    bench.control("PUT", "refusals", json!({ "responses": false })).await;
-    assert_eq!(bench.post(&path, &body).await.status, StatusCode::OK);
-    let unknown = bench.control("PUT", "refusals", json!({ "everything": false })).await;
-    assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+    let unknown = json!({ "effort_none": false, "everything": false });
+    let answer = bench.control("PUT", "refusals", unknown).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let rules = bench.control("GET", "refusals", Value::Null).await.json();
+    assert_eq!(rules["effort_none"], true);
+    bench.emulator.set_refusals(Refusals::none());
+    let rules = bench.control("GET", "refusals", Value::Null).await.json();
+    assert!(rules.as_object().unwrap().values().all(|on| *on == false), "{rules}");
 }

@@ -7,6 +7,7 @@ mod control;
 mod credentials;
 mod early_answers;
 mod faults;
+mod framing;
 mod hosts;
 mod models;
 mod refusals;
@@ -40,8 +41,8 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tower_vertex_emulator::{
-    ApiFault, Emulator, EndpointInfo, Faults, Kind, Model, StreamBehavior, Surface, TokenBehavior,
-    TokenFault,
+    ApiFault, Emulator, EndpointInfo, Faults, Kind, Model, Refusals, StreamBehavior, Surface,
+    TokenBehavior, TokenFault,
 };
 
 const OPENAPI: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
