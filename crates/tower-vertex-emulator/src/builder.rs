@@ -29,6 +29,7 @@ pub struct EmulatorBuilder {
     pub(crate) endpoints: Vec<EndpointInfo>,
     pub(crate) models: Catalogue,
     pub(crate) chat: ChatBehavior,
+    pub(crate) projects: Option<Vec<String>>,
     pub(crate) control: Vec<SocketAddr>,
     pub(crate) token: TokenBehavior,
 }
@@ -42,6 +43,7 @@ impl Default for EmulatorBuilder {
             endpoints: endpoints::default_list(),
             models: Catalogue::default(),
             chat: ChatBehavior::default(),
+            projects: None,
             control: Vec::new(),
             token: TokenBehavior::default(),
         }
@@ -77,8 +79,8 @@ impl EmulatorBuilder {
     }
 
     /// Adds an endpoint to the list, or replaces the one with the same id. By default the list has
-    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list is served
-    /// as a shared endpoint.
+    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list of its
+    /// location is not found.
     #[must_use]
     pub fn endpoint(mut self, endpoint: EndpointInfo) -> Self {
         self.endpoints.retain(|known| known.id != endpoint.id);
@@ -107,6 +109,15 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn chat(mut self, behavior: ChatBehavior) -> Self {
         self.chat = behavior;
+        self
+    }
+
+    /// Adds a project. From then on, every other project is refused with the 403 that Google
+    /// returns for a project that the caller may not use. By default every valid project exists,
+    /// which is kinder than the service.
+    #[must_use]
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.projects.get_or_insert_default().push(project.into());
         self
     }
 

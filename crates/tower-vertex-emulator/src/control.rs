@@ -13,6 +13,7 @@ use super::{
     chat::ChatBehavior,
     credentials::{Addresses, CredentialKind},
     google_errors,
+    refusals::Refusals,
     settings::Faults,
     state::{Shared, lock},
     token_settings::TokenBehavior,
@@ -23,8 +24,8 @@ use crate::cross_origin::{Host, Initiator, authorities, initiator};
 const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
-const NAMES: [&str; 8] =
-    ["requests", "stats", "revoke", "token", "faults", "certificate", "chat", "models"];
+const NAMES: [&str; 9] =
+    ["requests", "stats", "revoke", "token", "faults", "certificate", "chat", "models", "refusals"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -95,6 +96,15 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             shared.chat.set_behavior(ChatBehavior::default());
             shared.chat.reset_counts();
             show_chat(shared)
+        }
+        (&Method::GET, "refusals") => show(&shared.refusals()),
+        (&Method::PUT, "refusals") => {
+            shared.set_refusals(read(request).await?);
+            show(&shared.refusals())
+        }
+        (&Method::DELETE, "refusals") => {
+            shared.set_refusals(Refusals::default());
+            show(&shared.refusals())
         }
         (&Method::GET, name) if FILES.contains(&name) => {
             let query = request.uri().query().unwrap_or_default().to_owned();

@@ -95,6 +95,7 @@
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/chat` | [`ChatBehavior`], and `signatures`: [`SignatureCounts`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
 //! | `GET /__emulator/subject_token` | the content of that file, as plain text |
@@ -114,20 +115,23 @@ mod control;
 mod credentials;
 pub mod cross_origin;
 mod embeddings;
+mod encoding;
 mod endpoints;
 mod google_errors;
 mod grant;
-mod hosts;
 mod head;
+mod hosts;
 mod iam;
 mod id_token;
 mod key;
 mod metadata;
 mod models;
 mod oauth;
+mod other_methods;
 mod path;
-mod projects;
 mod pieces;
+mod projects;
+mod refusals;
 mod responses;
 mod said;
 mod schema;
@@ -149,12 +153,13 @@ use tokio::task::JoinHandle;
 
 pub use self::{
     builder::EmulatorBuilder,
-    credentials::CredentialKind,
     chat::{
         ChatBehavior, ChoiceShape, EmbeddingEncoding, ResponsesModels, SignatureCounts,
         SignaturePlace, StopAfterCalls, StreamEvent, ThoughtMark, ToolStream, UsageShape,
     },
+    credentials::CredentialKind,
     models::{Kind, Model, Surface},
+    refusals::Refusals,
     settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, TokenLength, UserGrantFault},
@@ -351,6 +356,12 @@ impl Emulator {
     /// The thought signatures in the requests since the start or the last reset.
     pub fn signatures(&self) -> SignatureCounts {
         self.shared.chat.counts()
+    }
+
+    /// Changes the rules by which chats are refused. The default has every rule whose error is
+    /// documented or recorded.
+    pub fn set_refusals(&self, refusals: Refusals) {
+        self.shared.set_refusals(refusals);
     }
 
     /// Removes all faults of the API.

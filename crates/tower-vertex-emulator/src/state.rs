@@ -19,6 +19,7 @@ use super::{
     credentials::Credentials,
     key,
     models::Catalogue,
+    refusals::Refusals,
     responses::StoredResponse,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
     tokens::{TokenStore, Verdict},
@@ -89,10 +90,13 @@ pub(crate) struct Shared {
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
     pub(crate) models: Catalogue,
+    /// The projects that exist; `None` means all.
+    pub(crate) projects: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
     pub(crate) chat: ChatState,
     faults: Mutex<Faults>,
+    refusals: Mutex<Refusals>,
     counters: Mutex<Stats>,
     records: Mutex<Latest<Entry>>,
     responses: Mutex<Latest<(String, StoredResponse)>>,
@@ -111,7 +115,8 @@ impl Shared {
         certificate: Option<String>,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { tls, host_aware, endpoints, models, chat, token, .. } = settings;
+        let EmulatorBuilder { tls, host_aware, endpoints, models, projects, chat, token, .. } =
+            settings;
         let mut tokens = TokenStore::default();
         tokens.set_behavior(token);
         Self {
@@ -122,10 +127,12 @@ impl Shared {
             host_aware,
             endpoints: Mutex::new(endpoints),
             models,
+            projects,
             tokens: Mutex::new(tokens),
             credentials: Credentials::new(),
             chat: ChatState::new(chat),
             faults: Mutex::default(),
+            refusals: Mutex::default(),
             counters: Mutex::default(),
             records: Mutex::new(Latest::new(RECORDS)),
             responses: Mutex::new(Latest::new(RESPONSES)),
@@ -169,6 +176,14 @@ impl Shared {
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         *lock(&self.faults) = faults;
+    }
+
+    pub(crate) fn refusals(&self) -> Refusals {
+        lock(&self.refusals).clone()
+    }
+
+    pub(crate) fn set_refusals(&self, refusals: Refusals) {
+        *lock(&self.refusals) = refusals;
     }
 
     pub(crate) fn stream_behavior(&self) -> StreamBehavior {
@@ -313,6 +328,9 @@ pub struct RequestRecord {
     pub http_version: String,
     /// Chunks of the streamed response passed to the connection so far.
     pub chunks_sent: u64,
+    /// The names of the parameters in a chat that Vertex AI ignores, sorted. They are known for
+    /// Gemini models alone, by the list on Google's page.
+    pub ignored: Vec<String>,
 }
 
 impl RequestRecord {
@@ -336,6 +354,7 @@ pub(crate) struct Entry {
 pub(crate) struct Live {
     pub(crate) body: OnceLock<(u64, String)>,
     pub(crate) chunks_sent: AtomicU64,
+    pub(crate) ignored: OnceLock<Vec<String>>,
 }
 
 impl Entry {
@@ -345,6 +364,7 @@ impl Entry {
             body_length: body.map(|(length, _)| *length),
             body_sha256: body.map(|(_, hash)| hash.clone()),
             chunks_sent: self.live.chunks_sent.load(Ordering::Relaxed),
+            ignored: self.live.ignored.get().cloned().unwrap_or_default(),
             ..self.record.clone()
         }
     }
