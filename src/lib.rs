@@ -130,6 +130,7 @@ mod accessors;
 pub mod async_openai;
 pub mod auth;
 mod body_headers;
+mod body_reader;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
