@@ -134,6 +134,7 @@ mod body_reader;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
+pub mod compat;
 #[cfg(any(feature = "async-openai", feature = "credentials-federation"))]
 mod crypto_provider;
 pub mod discover;
