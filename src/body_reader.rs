@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Body;
+use http_body::{Body, Frame};
 use pin_project::pin_project;
 use tokio::{runtime::Handle, time::Sleep};
 
@@ -102,6 +102,16 @@ where
                 Some(Err(error)) => return Poll::Ready(Err(NotRead::Broken(error.into()))),
             }
         }
+    }
+}
+
+impl<B: Body> BodyReader<B> {
+    /// The next frame after those that were read.
+    pub(crate) fn poll_rest(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().body.poll_frame(cx)
     }
 }
 

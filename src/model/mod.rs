@@ -115,3 +115,4 @@ pub use self::{
     service::{ReadModel, RequestedModel, StoredReferences, UpstreamModel, VertexModel},
     table::{ModelTable, ModelTableBuilder},
 };
+pub(crate) use self::{body::find_model, entry::is_openapi, service::may_have_model};

@@ -66,6 +66,12 @@ impl UpstreamModel {
     }
 }
 
+impl From<UpstreamModel> for Arc<str> {
+    fn from(model: UpstreamModel) -> Self {
+        model.0
+    }
+}
+
 /// The requested name, if no rule changes it.
 impl From<RequestedModel> for UpstreamModel {
     fn from(model: RequestedModel) -> Self {
