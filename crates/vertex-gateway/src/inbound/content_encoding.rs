@@ -98,9 +98,9 @@ type Decoder = Pin<Box<dyn AsyncRead + Send + Sync>>;
 pub(crate) fn decompress(
     request: Request<InboundBody>,
     limit: usize,
-) -> Result<Request<RequestBody>, LocalReply> {
+) -> Result<Request<DecodedBody>, LocalReply> {
     if !request.headers().contains_key(header::CONTENT_ENCODING) {
-        return Ok(request.map(RequestBody::Plain));
+        return Ok(request.map(DecodedBody::Plain));
     }
     let coding = Coding::of(request.headers())?;
     let (mut parts, body) = request.into_parts();
@@ -110,18 +110,18 @@ pub(crate) fn decompress(
                 parts.headers.remove(name);
             }
             let decoded = ReaderStream::new(coding.decoder(body));
-            RequestBody::Decompressed(Box::new(Decompressed { decoded, left: limit, limit }))
+            DecodedBody::Decompressed(Box::new(Decompressed { decoded, left: limit, limit }))
         }
         _ => {
             parts.headers.remove(header::CONTENT_ENCODING);
-            RequestBody::Plain(body)
+            DecodedBody::Plain(body)
         }
     };
     Ok(Request::from_parts(parts, body))
 }
 
 /// The body of a request, without its compression.
-pub(crate) enum RequestBody {
+pub(crate) enum DecodedBody {
     Plain(InboundBody),
     Decompressed(Box<Decompressed>),
 }
@@ -186,7 +186,7 @@ impl fmt::Display for InvalidCompression {
 
 impl std::error::Error for InvalidCompression {}
 
-impl Body for RequestBody {
+impl Body for DecodedBody {
     type Data = Bytes;
     type Error = BoxError;
 
