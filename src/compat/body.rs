@@ -18,7 +18,7 @@ pub struct CompatBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     Inner(#[pin] B),
-    Read(Chunks, Option<Result<Pin<Box<BodyReader<B>>>, BoxError>>),
+    Read(Chunks, Option<Pin<Box<BodyReader<B>>>>),
 }
 
 impl<B> CompatBody<B> {
@@ -26,10 +26,7 @@ impl<B> CompatBody<B> {
         Self(Kind::Inner(body))
     }
 
-    pub(super) fn read(
-        chunks: Chunks,
-        rest: Option<Result<Pin<Box<BodyReader<B>>>, BoxError>>,
-    ) -> Self {
+    pub(super) fn read(chunks: Chunks, rest: Option<Pin<Box<BodyReader<B>>>>) -> Self {
         Self(Kind::Read(chunks, rest))
     }
 }
@@ -51,8 +48,7 @@ where
             KindProj::Read(chunks, rest) => match chunks.next() {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
                 None => match rest {
-                    Some(Ok(rest)) => rest.as_mut().poll_rest(cx).map_err(Into::into),
-                    Some(Err(_)) => Poll::Ready(rest.take().and_then(Result::err).map(Err)),
+                    Some(rest) => rest.as_mut().poll_rest(cx).map_err(Into::into),
                     None => Poll::Ready(None),
                 },
             },
