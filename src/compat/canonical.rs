@@ -55,7 +55,10 @@ fn write_number(number: &Number, to: &mut String) {
     let is_whole = |float: &f64| float.fract() == 0.0 && float.abs() <= EXACT;
     _ = match number.as_f64().filter(|float| number.is_f64() && is_whole(float)) {
         // 1.0 is written as 1 by JavaScript.
-        #[expect(clippy::cast_possible_truncation, reason = "the number has no fraction and is in range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the number has no fraction and is in range"
+        )]
         Some(float) => write!(to, "{}", float as i64),
         None => write!(to, "{number}"),
     };

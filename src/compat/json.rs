@@ -17,6 +17,9 @@ use std::{
     ops::Range,
 };
 
+mod progress;
+
+pub(crate) use self::progress::Progress;
 use serde_core::{
     Deserializer as _,
     de::{MapAccess, SeqAccess, Visitor},
@@ -253,6 +256,16 @@ impl Edits {
     /// Puts `new`, which is JSON, in the place of a value.
     pub(crate) fn replace(&mut self, value: Value<'_>, new: impl Into<String>) {
         self.replaced.push((value.span(), new.into()));
+    }
+
+    /// Removes everything around `inner`, which is a part of `outer`.
+    pub(crate) fn keep_only(&mut self, outer: Value<'_>, inner: Value<'_>) {
+        let (outer, inner) = (outer.span(), inner.span());
+        for around in [outer.start..inner.start, inner.end..outer.end] {
+            if !around.is_empty() {
+                self.replaced.push((around, String::new()));
+            }
+        }
     }
 
     /// Renames a member, whose value stays.
