@@ -8,8 +8,6 @@
 //! A cure edits the bytes of the members that it is about, and no others. A body that is not as the
 //! cure expects stays as it is. No cure renames tools, changes schemas, or puts data into ids.
 
-#[allow(dead_code, reason = "the layer uses this")]
-mod body;
 mod canonical;
 #[allow(dead_code, reason = "the layer uses the rest")]
 pub(crate) mod json;
@@ -19,7 +17,6 @@ mod settings;
 mod signatures;
 
 pub use self::{
-    body::CompatBody,
     settings::{Cure, Cures, UnknownCure},
     signatures::{SignatureOwner, SignatureStats, Signatures},
 };

@@ -10,6 +10,7 @@
 //! | `chunk` | finds the JSON texts that a cure may be about, and applies the cures to them |
 //! | `known` | cures the events that differ from an earlier one only in their content, without a parser |
 //! | `body` | applies the cures to a complete body |
+//! | `cured_body` | chooses between the two by the headers, and is the body of the response |
 //!
 //! # Evidence
 //!
@@ -28,6 +29,7 @@
 
 mod body;
 mod chunk;
+mod cured_body;
 mod embeddings;
 mod error_event;
 mod events;
@@ -42,7 +44,7 @@ mod tool_calls;
 mod usage;
 mod writer;
 
-pub(crate) use self::{body::cure_body, stream::StreamCures};
+pub(crate) use self::{body::cure_body, cured_body::CuredBody, stream::StreamCures};
 
 use super::{Cures, SignatureOwner, Signatures};
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::response::{ResponseContext, StreamCures, cure_body};
+use super::{ResponseContext, StreamCures, cure_body};
 use crate::{
     body_headers::{has_type, is_encoded, remove_digests},
     replay::Coalesced,
@@ -20,13 +20,12 @@ use crate::{
 /// 250 embeddings of 3072 numbers.
 const BODY_LIMIT: usize = 16 << 20;
 
-/// The body of a response of the compat layer: the inner service's, unchanged or cured. `Send` and
-/// `Sync` if `B` is.
+/// The body of a response, unchanged or cured. `Send` and `Sync` if `B` is.
 ///
 /// A body of JSON is collected up to 16 MiB; a longer one is forwarded as it is. A stream of
 /// server-sent events is cured event by event.
 #[pin_project]
-pub struct CompatBody<B> {
+pub(crate) struct CuredBody<B> {
     /// `None` after its end.
     #[pin]
     body: Option<B>,
@@ -43,7 +42,7 @@ enum Curing {
     Events(Box<StreamCures>),
 }
 
-impl<B> CompatBody<B> {
+impl<B> CuredBody<B> {
     /// Forwards the body as it is.
     pub(crate) fn unchanged(body: B) -> Self {
         Self::new(body, Curing::Nothing)
@@ -133,7 +132,7 @@ fn joined(collected: Coalesced) -> Bytes {
     all.freeze()
 }
 
-impl<B: Body<Data = Bytes>> Body for CompatBody<B> {
+impl<B: Body<Data = Bytes>> Body for CuredBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -192,12 +191,12 @@ impl<B: Body<Data = Bytes>> Body for CompatBody<B> {
 }
 
 /// Shows the kind of body, never its content.
-impl<B> fmt::Debug for CompatBody<B> {
+impl<B> fmt::Debug for CuredBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.cure {
-            Curing::Nothing => "CompatBody(unchanged)",
-            Curing::Whole(..) => "CompatBody(json)",
-            Curing::Events(_) => "CompatBody(events)",
+            Curing::Nothing => "CuredBody(unchanged)",
+            Curing::Whole(..) => "CuredBody(json)",
+            Curing::Events(_) => "CuredBody(events)",
         })
     }
 }
