@@ -6,10 +6,17 @@
 //! images are named by type and length. A response follows the JSON schema in `response_format`.
 //!
 //! The model calls a tool if `tool_choice` is `required` or names the tool, or if the last message
-//! of the user contains `call the tool NAME`. If the last message is the result of a tool, the
-//! response echoes the call and the result. The arguments of a call match the tool's schema. A
-//! field that may be any text is `example`, and never the user's text, because a tool may be a
-//! shell.
+//! of the user contains `call the tool A`. With `call the tool A, then call the tool B` it takes one
+//! step for each, and with `call the tools A and B at once` it makes parallel calls. If the last
+//! message is the result of a tool, and no step is left, the response echoes the prompt and the
+//! result. The arguments of a call match the tool's schema. A field that may be any text is
+//! `example`, and never the user's text, because a tool may be a shell.
+//!
+//! Responses of Google's models have Google's form, and those of others have OpenAI's. Gemini 3
+//! sends thought signatures and demands them back. [`ChatBehavior`] sets other forms that users
+//! report, and the manual (`docs/emulator.md`) has the sources. The user's message `repeat the
+//! system message` returns the system message that the model follows, and `repeat your last
+//! message` the last message of the assistant.
 //!
 //! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
 //! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
