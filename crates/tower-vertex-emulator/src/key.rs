@@ -152,9 +152,10 @@ pub(crate) fn verify(assertion: &str, audiences: &[String], now: i64) -> Result<
 }
 
 /// The rights and the remaining lifetime of an access token that the service account signed itself.
-/// `None` if the token is not a valid one.
-pub(crate) fn self_signed(token: &str, now: i64) -> Option<(Rights, Duration)> {
-    check_self_signed(&signed_claims(token).ok()?, now as f64)
+/// `own` are the URLs of the emulator, which are audiences,
+/// too. `None` if the token is not a valid one.
+pub(crate) fn self_signed(token: &str, own: &[String], now: i64) -> Option<(Rights, Duration)> {
+    check_self_signed(&signed_claims(token).ok()?, own, now as f64)
 }
 
 /// The claims of a JWT, if the service account signed it.
@@ -204,11 +205,11 @@ fn check(claims: &Claims, audiences: &[String], now: f64) -> Result<Asked, Refus
 
 /// The rules for a self-signed token (AIP-4111): it has either scopes or an audience. It may live
 /// for an hour plus the skew, because `google-cloud-auth` moves `iat` back and `exp` ahead by 10 s.
-fn check_self_signed(claims: &Claims, now: f64) -> Option<(Rights, Duration)> {
+fn check_self_signed(claims: &Claims, own: &[String], now: f64) -> Option<(Rights, Duration)> {
     let (iat, exp) = (claims.iat?, claims.exp?);
     let rights = match (&claims.scope, &claims.aud) {
         (Some(scope), None) => Rights::Scopes(Scopes::parse(scope.split_whitespace()).ok()?),
-        (None, Some(audience)) => Rights::of_audience(audience)?,
+        (None, Some(audience)) => Rights::of_audience(audience, own)?,
         _ => return None,
     };
     let good = claims.iss.as_deref() == Some(EMAIL)
@@ -278,7 +279,7 @@ mod tests {
             let mut claims = good.clone();
             claims[name] = value;
             let claims: Claims = serde_json::from_value(claims).unwrap();
-            check_self_signed(&claims, 1010.0).map(|(_, life)| life.as_secs())
+            check_self_signed(&claims, &[], 1010.0).map(|(_, life)| life.as_secs())
         };
         assert_eq!(life("unrelated", Value::Null), Some(3610));
         assert_eq!(life("exp", json!(1011)), Some(1));
@@ -307,7 +308,7 @@ mod tests {
                 "iss": EMAIL, "sub": EMAIL, "scope": scope, "aud": aud, "iat": 1000, "exp": 4600,
             });
             let claims: Claims = serde_json::from_value(claims).unwrap();
-            check_self_signed(&claims, 1010.0).map(|(rights, _)| rights)
+            check_self_signed(&claims, &[], 1010.0).map(|(rights, _)| rights)
         };
         let api = "https://aiplatform.googleapis.com/";
         assert_eq!(

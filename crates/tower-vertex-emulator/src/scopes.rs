@@ -140,7 +140,17 @@ impl Rights {
 
     /// The rights of a self-signed token with this audience: `https://HOST/`, or the same without
     /// the slash, or with a path. Libraries for gRPC add the name of the gRPC service as the path.
-    pub(crate) fn of_audience(audience: &str) -> Option<Self> {
+    ///
+    /// The `own` URLs of the emulator are names of Vertex AI, because google-auth-library for
+    /// Node.js takes the URL of the request as the audience.
+    pub(crate) fn of_audience(audience: &str, own: &[String]) -> Option<Self> {
+        let is_own = |url: &String| {
+            let path = audience.strip_prefix(url.as_str());
+            path.is_some_and(|path| matches!(path, "" | "/") || path.starts_with("/v1"))
+        };
+        if own.iter().any(is_own) {
+            return Some(Self::Service(Access::Predict.service().to_owned()));
+        }
         let host = audience.strip_prefix("https://")?.split('/').next()?;
         host.ends_with(".googleapis.com").then(|| Self::Service(host.to_owned()))
     }
@@ -206,6 +216,7 @@ mod tests {
 
     #[test]
     fn an_audience_permits_one_service() {
+        let own = ["http://127.0.0.1:8081".to_owned()];
         for (audience, predict, impersonate) in [
             ("https://aiplatform.googleapis.com/", true, false),
             ("https://aiplatform.googleapis.com", true, false),
@@ -213,18 +224,25 @@ mod tests {
             ("https://aiplatform.eu.rep.googleapis.com/", true, false),
             ("https://aiplatform.googleapis.com/google.cloud.aiplatform.v1.X", true, false),
             ("https://iamcredentials.googleapis.com/", false, true),
+            ("http://127.0.0.1:8081/", true, false),
+            ("http://127.0.0.1:8081", true, false),
+            ("http://127.0.0.1:8081/v1/projects/p1", true, false),
             ("https://storage.googleapis.com/", false, false),
             ("https://notaiplatform.googleapis.com/", false, false),
         ] {
-            let rights = Rights::of_audience(audience).unwrap();
+            let rights = Rights::of_audience(audience, &own).unwrap();
             let expected = |good| if good { Ok(()) } else { Err(Insufficient::Audience) };
             assert_eq!(rights.check(Access::Predict), expected(predict), "{audience}");
             assert_eq!(rights.check(Access::Impersonate), expected(impersonate), "{audience}");
         }
-        for wrong in
-            ["", "aiplatform.googleapis.com", "https://example.com/", "http://a.googleapis.com/"]
-        {
-            assert_eq!(Rights::of_audience(wrong), None, "{wrong}");
+        for wrong in [
+            "",
+            "aiplatform.googleapis.com",
+            "https://example.com/",
+            "http://a.googleapis.com/",
+            "http://127.0.0.1:8081/token",
+        ] {
+            assert_eq!(Rights::of_audience(wrong, &own), None, "{wrong}");
         }
     }
 }

@@ -92,6 +92,7 @@ async fn a_self_signed_token_with_an_audience_is_for_that_service() {
         ("https://aiplatform.googleapis.com/", 200, 401),
         ("https://us-central1-aiplatform.googleapis.com/", 200, 401),
         ("https://iamcredentials.googleapis.com/", 401, 200),
+        (&bench.url("/"), 200, 401),
         ("https://storage.googleapis.com/", 401, 401),
         ("https://example.com/", 401, 401),
     ] {
