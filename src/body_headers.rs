@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 
 /// Digests of the bytes of a body: those of RFC 9530, and their predecessors.
@@ -33,6 +33,14 @@ pub(crate) fn has_type(headers: &HeaderMap, name: &str) -> bool {
 pub(crate) fn remove_digests(headers: &mut HeaderMap) {
     for name in &DIGESTS {
         headers.remove(name);
+    }
+}
+
+/// Corrects the headers that describe a body that was changed and now has this length.
+pub(crate) fn describe_anew(headers: &mut HeaderMap, length: usize) {
+    remove_digests(headers);
+    if headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 

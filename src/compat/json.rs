@@ -312,6 +312,7 @@ impl Edits {
     }
 
     /// Inserts an element, which is JSON, before all others.
+    #[cfg(test)]
     pub(crate) fn insert_first_element(&mut self, array: &Array<'_>, element: impl Into<String>) {
         self.of_array(array).first.push(element.into());
     }

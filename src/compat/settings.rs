@@ -99,14 +99,39 @@ cures! {
     /// Empty text parts are removed from messages that have other parts. On by default. Gemini
     /// refuses them.
     EmptyParts empty_parts true,
+    /// A `tool_choice` that names the only tool becomes `required`. On by default. Vertex AI does
+    /// not know that form, and ignores it.
+    ToolChoice tool_choice true,
+    /// A limit of tokens that is not positive is removed. On by default. Clients send `-1` for no
+    /// limit, and Gemini refuses it.
+    MaxTokens max_tokens true,
+}
+
+impl Cure {
+    /// Whether the cure reads or changes responses.
+    pub(super) fn is_of_responses(self) -> bool {
+        matches!(
+            self,
+            Self::Role
+                | Self::FinishReason
+                | Self::StopAfterCalls
+                | Self::MissingMembers
+                | Self::ToolCalls
+                | Self::ReasoningTokens
+                | Self::Thoughts
+                | Self::Embeddings
+                | Self::Events
+                | Self::Signatures
+        )
+    }
 }
 
 /// The cures that are applied. The default is the set that no client should miss: every cure whose
 /// setter says so.
 ///
 /// A text names cures too, as in a setting: `on`, `off`, `all`, or a list such as
-/// `role,tool_calls`. A list in which the first name has a minus begins with the default:
-/// `-role,thoughts`.
+/// `role,tool_calls`. A list that begins with `on` or `all` changes that set: `on,-role,thoughts`. A
+/// list in which the first name has a minus begins with the default: `-role,thoughts`.
 ///
 /// ```
 /// use tower_vertex::compat::{Cure, Cures};
@@ -229,6 +254,8 @@ impl FromStr for Cures {
             start,
             |cures, name| match name.strip_prefix('-') {
                 Some(name) => Ok(cures.with(name.trim_start().parse()?, false)),
+                None if name == "on" => Ok(Self::default()),
+                None if name == "all" => Ok(Self::all()),
                 None => Ok(cures.with(name.parse()?, true)),
             },
         )
@@ -266,6 +293,8 @@ mod tests {
             ("role", Cures::none().role(true)),
             (" role , tool_calls,", Cures::none().role(true).tool_calls(true)),
             ("-role", Cures::default().role(false)),
+            ("on,-role", Cures::default().role(false)),
+            ("all, -role", Cures::all().role(false)),
             ("-role, thoughts,- events", Cures::default().role(false).thoughts(true).events(false)),
         ] {
             assert_eq!(text.parse(), Ok(cures), "{text:?}");

@@ -10,11 +10,12 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, chunks::Chunks, layer::ErrorSettings, read_body::Reading};
+use super::{ErrorBody, layer::ErrorSettings, read_body::Reading};
 use crate::{
     BoxError, Error,
     body_headers::{has_type, is_encoded},
     polled::AFTER_READY,
+    replay::Chunks,
 };
 
 /// The future of [`VertexError`](super::VertexError).

@@ -43,11 +43,6 @@ enum Curing {
 }
 
 impl<B> CuredBody<B> {
-    /// Forwards the body as it is.
-    pub(crate) fn unchanged(body: B) -> Self {
-        Self::new(body, Curing::Nothing)
-    }
-
     fn new(body: B, cure: Curing) -> Self {
         Self { body: Some(body), cure, ready: VecDeque::new(), trailers: None }
     }
