@@ -1,7 +1,8 @@
-//! `VertexCompatLayer`: the cures of requests.
+//! `VertexCompatLayer`: the cures of requests and of responses.
 
 mod requests;
 mod resends;
+mod responses;
 mod script;
 
 use tower_vertex::compat::Cure;

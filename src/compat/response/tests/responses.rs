@@ -72,8 +72,6 @@ async fn other_responses_keep_their_bytes_and_headers() {
     let mut error = response("application/json", frames([BLOCKED]));
     *error.status_mut() = StatusCode::BAD_REQUEST;
     same(error).await;
-    let response = response("application/json", frames([BLOCKED]));
-    assert_eq!(collected(response.map(CuredBody::unchanged)).await, BLOCKED);
 }
 
 #[tokio::test]
@@ -133,6 +131,6 @@ fn an_empty_body_has_ended_before_the_first_poll() {
 
 #[test]
 fn debug_shows_no_content() {
-    let body = CuredBody::unchanged("secret".to_owned());
-    assert_eq!(format!("{body:?}"), "CuredBody(unchanged)");
+    let response = CuredBody::cured(response("text/plain", ()), context(Cures::default()));
+    assert_eq!(format!("{:?}", response.body()), "CuredBody(unchanged)");
 }
