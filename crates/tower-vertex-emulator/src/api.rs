@@ -10,15 +10,17 @@ use serde_json::{Map, Value, json};
 
 use super::{
     admission::{Refusal, admit, host, redact},
-    answers::{self, Answer},
     body::{MeteredBody, ReadError},
-    chat,
+    chat::{self, ChatRequest, ResponsesModels},
+    completions::Completion,
+    embeddings::embeddings,
     encoding::{self, ApiBody},
     endpoints,
     google_errors::{self, GoogleError},
-    models::{Catalogue, Model, NOT_ON_OPENAPI, Surface},
+    models::{Catalogue, Kind, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
-    refusals, said,
+    refusals,
+    responses::{self, Response as OpenAiResponse, Storage},
     settings::ErrorShape,
     sse::{EventStream, Script},
     state::{Entry, Live, RequestRecord, Shared, lock},
@@ -141,7 +143,8 @@ async fn answer_openai(
     let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
     match target.call {
         Call::GetResponse(id) => {
-            return shared.response(id).map(ok).ok_or_else(|| no_response(id));
+            let stored = shared.response(id).map(|response| ok(response.body));
+            return stored.ok_or_else(|| no_response(id));
         }
         Call::DeleteResponse(id) if shared.forget_response(id) => {
             return Ok(ok(json!({ "id": id, "object": "response", "deleted": true })));
@@ -150,10 +153,19 @@ async fn answer_openai(
         _ => {}
     }
     let asked = read_json(target, body).await?;
-    let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
-    let known = match target.surface() {
-        Some(surface) => Some(check_model(&shared.models, target, surface, model)?),
-        None => None,
+    let name = asked.get("model").and_then(Value::as_str).unwrap_or_default();
+    let model = match target.surface() {
+        Some(surface) => {
+            let serves_any = surface == Surface::Responses
+                && shared.chat.behavior().responses == ResponsesModels::Any;
+            let served = |model: &Model| match serves_any {
+                true => model.kind == Kind::Chat,
+                false => model.surfaces.contains(&surface),
+            };
+            check_model(&shared.models, target, surface, name, served)?.clone()
+        }
+        // A deployed endpoint serves one model, and ignores the name in the request.
+        None => Model::new("", name),
     };
     let streamed = match asked.get("stream") {
         None | Some(Value::Null) => false,
@@ -161,54 +173,48 @@ async fn answer_openai(
         Some(_) => return Err(invalid("`stream` must be true or false")),
     };
     let chunks = shared.stream_behavior().chunks;
-    let cost = Cost::asked(model, &asked, headers);
+    let cost = Cost::asked(&model, &asked, headers);
     Ok(match target.call {
         Call::Chat => {
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
-            if let Some(model) = known {
+            if target.is_openapi() {
                 // The list is set once, because a request is read once.
-                let _ = live.ignored.set(refusals::ignored(model, &asked));
-                refusals::check(&shared.refusals(), model, messages, &asked)?;
+                let _ = live.ignored.set(refusals::ignored(&model, &asked));
+                refusals::check(&shared.refusals(), &model, messages, &asked)?;
             }
-            let answer = chat::answer(model, messages, &asked).map_err(|why| invalid(&why))?;
-            let answer = answer.at(cost);
-            if streamed { Reply::Stream(answer.chat_stream(chunks)) } else { ok(answer.chat()) }
+            let (state, model, asked) = (&shared.chat, &model, &asked);
+            let request = ChatRequest { state, name, model, messages, asked, cost };
+            let chat = chat::respond(&request)
+                .map_err(|refusal| GoogleError::invalid_argument(refusal.into_message()))?;
+            if streamed { Reply::Stream(chat.stream(chunks)) } else { ok(chat.whole()) }
         }
         Call::Completions => {
-            let prompt = asked.get("prompt").ok_or_else(|| invalid("`prompt` is required"))?;
-            let answer = Answer::new(model, &said::text_of(prompt).map_err(|why| invalid(&why))?);
-            let answer = answer.at(cost);
-            if streamed {
-                Reply::Stream(answer.completion_stream(chunks))
-            } else {
-                ok(answer.completion())
-            }
+            let completion = Completion::of(name, &asked, &cost).map_err(|why| invalid(&why))?;
+            if streamed { Reply::Stream(completion.stream(chunks)) } else { ok(completion.whole()) }
         }
         Call::CreateResponse => {
-            let said = match asked.get("input") {
-                Some(Value::Array(items))
-                    if items.iter().any(|item| item.get("role").is_some()) =>
-                {
-                    said::by_user(items)
-                }
-                Some(input) => said::text_of(input),
-                None => Err("`input` is required".to_owned()),
+            let storage = match shared.chat.behavior().responses {
+                ResponsesModels::Xai => Storage::Refused,
+                ResponsesModels::Any => Storage::Kept,
             };
-            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?).at(cost);
-            let response = answer.response(&asked, true);
-            if asked.get("store") != Some(&Value::Bool(false)) {
-                shared.keep_response(&answer.response_id(), response.clone());
+            let is_stored = storage.check(&asked).map_err(|why| invalid(&why))?;
+            let earlier = match responses::previous_id(&asked) {
+                Some(id) => shared.response(id).ok_or_else(|| no_response(id))?.messages,
+                None => Vec::new(),
+            };
+            let name = name.to_owned();
+            let response = OpenAiResponse::of(&name, asked, &cost, earlier, is_stored)
+                .map_err(|why| invalid(&why))?;
+            if let Some(stored) = response.stored() {
+                shared.keep_response(response.id(), stored);
             }
-            if streamed {
-                Reply::Stream(answer.response_stream(asked, chunks))
-            } else {
-                ok(response)
-            }
+            if streamed { Reply::Stream(response.stream(chunks)) } else { ok(response.body(true)) }
         }
         Call::Embeddings => {
-            ok(answers::embeddings(model, &asked).map_err(GoogleError::invalid_argument)?)
+            let encoding = shared.chat.behavior().embeddings;
+            ok(embeddings(name, &asked, encoding).map_err(GoogleError::invalid_argument)?)
         }
         // These calls return earlier, before the body is read.
         Call::GetResponse(_)
@@ -263,6 +269,7 @@ fn check_model<'a>(
     target: &Target<'_>,
     surface: Surface,
     model: &str,
+    is_served: impl Fn(&Model) -> bool,
 ) -> Result<&'a Model, GoogleError> {
     let (publisher, name) = model.split_once('/').unwrap_or_default();
     if publisher.is_empty() || name.is_empty() {
@@ -272,7 +279,7 @@ fn check_model<'a>(
         )));
     }
     match catalogue.find(publisher, name) {
-        Some(model) if model.surfaces.contains(&surface) => Ok(model),
+        Some(model) if is_served(model) => Ok(model),
         // The error for the models of these publishers is recorded. The emulator assumes that a
         // model of the wrong kind gets the same one.
         found if found.is_some() || NOT_ON_OPENAPI.contains(&publisher) => {

@@ -9,7 +9,9 @@ use std::{
 use tokio::net::TcpListener;
 
 use super::{
-    Emulator, endpoints,
+    Emulator,
+    chat::ChatBehavior,
+    endpoints,
     models::{Catalogue, Model},
     server::{self, Port},
     settings::EndpointInfo,
@@ -29,6 +31,7 @@ pub struct EmulatorBuilder {
     pub(crate) projects: Option<Vec<String>>,
     pub(crate) control: Vec<SocketAddr>,
     pub(crate) token: TokenBehavior,
+    pub(crate) chat: ChatBehavior,
 }
 
 impl Default for EmulatorBuilder {
@@ -42,6 +45,7 @@ impl Default for EmulatorBuilder {
             projects: None,
             control: Vec::new(),
             token: TokenBehavior::default(),
+            chat: ChatBehavior::default(),
         }
     }
 }
@@ -124,6 +128,14 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn token_behavior(mut self, behavior: TokenBehavior) -> Self {
         self.token = behavior;
+        self
+    }
+
+    /// Sets the shapes of chat responses. [`Emulator::set_chat`] and the control API can change them
+    /// later.
+    #[must_use]
+    pub fn chat(mut self, behavior: ChatBehavior) -> Self {
+        self.chat = behavior;
         self
     }
 

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
+    chat::ChatBehavior,
     credentials::{Addresses, CredentialKind},
     google_errors,
     refusals::Refusals,
@@ -23,8 +24,8 @@ use crate::cross_origin::{Host, Initiator, authorities, initiator};
 const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
-const NAMES: [&str; 8] =
-    ["requests", "stats", "revoke", "token", "faults", "certificate", "models", "refusals"];
+const NAMES: [&str; 9] =
+    ["requests", "stats", "revoke", "token", "faults", "certificate", "chat", "models", "refusals"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -93,6 +94,17 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         (&Method::DELETE, "refusals") => {
             shared.set_refusals(Refusals::default());
             show(&shared.refusals())
+        }
+        (&Method::GET, "chat") => show_chat(shared),
+        (&Method::PUT, "chat") => {
+            let behavior: ChatBehavior = read(request).await?;
+            shared.chat.set_behavior(behavior);
+            show_chat(shared)
+        }
+        (&Method::DELETE, "chat") => {
+            shared.chat.set_behavior(ChatBehavior::default());
+            shared.chat.reset_counts();
+            show_chat(shared)
         }
         (&Method::GET, name) if FILES.contains(&name) => {
             let query = request.uri().query().unwrap_or_default().to_owned();
@@ -171,6 +183,13 @@ fn bad_request(error: String) -> (StatusCode, String) {
 fn show(value: &impl Serialize) -> Answer {
     serde_json::to_value(value)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// The settings of the chat responses, and the counts of thought signatures.
+fn show_chat(shared: &Shared) -> Answer {
+    let mut behavior = show(&shared.chat.behavior())?;
+    behavior["signatures"] = show(&shared.chat.counts())?;
+    Ok(behavior)
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, (StatusCode, String)> {

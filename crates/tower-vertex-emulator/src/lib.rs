@@ -95,6 +95,7 @@
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/chat` | [`ChatBehavior`], and `signatures`: [`SignatureCounts`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
 //! | `GET /__emulator/subject_token` | the content of that file, as plain text |
@@ -104,19 +105,21 @@
 //! or an invalid value is a 400, and changes nothing.
 
 mod admission;
-mod answers;
 mod api;
 mod body;
 mod builder;
 mod chat;
 mod clock;
+mod completions;
 mod control;
 mod credentials;
 pub mod cross_origin;
+mod embeddings;
 mod encoding;
 mod endpoints;
 mod google_errors;
 mod grant;
+mod head;
 mod hosts;
 mod iam;
 mod id_token;
@@ -126,7 +129,9 @@ mod models;
 mod oauth;
 mod other_methods;
 mod path;
+mod pieces;
 mod refusals;
+mod responses;
 mod said;
 mod schema;
 mod scopes;
@@ -146,6 +151,10 @@ use tokio::task::JoinHandle;
 
 pub use self::{
     builder::EmulatorBuilder,
+    chat::{
+        ChatBehavior, ChoiceShape, EmbeddingEncoding, ResponsesModels, SignatureCounts,
+        SignaturePlace, StopAfterCalls, StreamEvent, ThoughtMark, ToolStream, UsageShape,
+    },
     credentials::CredentialKind,
     models::{Kind, Model, Surface},
     refusals::Refusals,
@@ -341,6 +350,16 @@ impl Emulator {
     /// documented or recorded.
     pub fn set_refusals(&self, refusals: Refusals) {
         self.shared.set_refusals(refusals);
+    }
+
+    /// Changes the shapes of chat responses.
+    pub fn set_chat(&self, behavior: ChatBehavior) {
+        self.shared.chat.set_behavior(behavior);
+    }
+
+    /// The thought signatures in the requests since the start or the last reset.
+    pub fn signatures(&self) -> SignatureCounts {
+        self.shared.chat.counts()
     }
 
     /// Removes all faults of the API.

@@ -14,11 +14,13 @@ use serde_json::Value;
 
 use super::{
     builder::EmulatorBuilder,
+    chat::ChatState,
     clock::UtcTime,
     credentials::Credentials,
     key,
     models::Catalogue,
     refusals::Refusals,
+    responses::StoredResponse,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
     tokens::{TokenStore, Verdict},
 };
@@ -92,11 +94,12 @@ pub(crate) struct Shared {
     pub(crate) projects: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
+    pub(crate) chat: ChatState,
     faults: Mutex<Faults>,
     refusals: Mutex<Refusals>,
     counters: Mutex<Stats>,
     records: Mutex<Latest<Entry>>,
-    responses: Mutex<Latest<(String, Value)>>,
+    responses: Mutex<Latest<(String, StoredResponse)>>,
 }
 
 /// A panic elsewhere can leave a wrong counter but breaks no invariant, so the data is still
@@ -112,7 +115,8 @@ impl Shared {
         certificate: Option<String>,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { tls, host_aware, endpoints, models, projects, token, .. } = settings;
+        let EmulatorBuilder { tls, host_aware, endpoints, models, projects, chat, token, .. } =
+            settings;
         let mut tokens = TokenStore::default();
         tokens.set_behavior(token);
         Self {
@@ -126,6 +130,7 @@ impl Shared {
             projects,
             tokens: Mutex::new(tokens),
             credentials: Credentials::new(),
+            chat: ChatState::new(chat),
             faults: Mutex::default(),
             refusals: Mutex::default(),
             counters: Mutex::default(),
@@ -227,11 +232,13 @@ impl Shared {
         lock(&self.records).iter().map(Entry::snapshot).collect()
     }
 
-    pub(crate) fn keep_response(&self, id: &str, response: Value) {
-        lock(&self.responses).push(bytes_of(&response), (id.to_owned(), response));
+    pub(crate) fn keep_response(&self, id: &str, response: StoredResponse) {
+        let messages = response.messages.iter().map(bytes_of).sum::<usize>();
+        let bytes = bytes_of(&response.body) + messages;
+        lock(&self.responses).push(bytes, (id.to_owned(), response));
     }
 
-    pub(crate) fn response(&self, id: &str) -> Option<Value> {
+    pub(crate) fn response(&self, id: &str) -> Option<StoredResponse> {
         let responses = lock(&self.responses);
         responses.iter().find(|(known, _)| known == id).map(|(_, response)| response.clone())
     }

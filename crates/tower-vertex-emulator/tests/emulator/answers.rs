@@ -189,46 +189,6 @@ async fn embeddings_come_as_numbers_and_as_base64() {
 }
 
 #[tokio::test]
-async fn a_response_can_be_fetched_and_deleted() {
-    let bench = Bench::new().await;
-    let path = format!("{OPENAPI}/responses");
-    let parts = json!([{ "type": "input_text", "text": "hello" }]);
-    for input in [json!("hello"), json!([{ "role": "user", "content": parts }])] {
-        let body = json!({ "model": RESPONSES_MODEL, "input": input });
-        let response = bench.post(&path, &body).await.json();
-        let content = &response["output"][0]["content"][0];
-        assert_eq!(content["text"], ECHO);
-        assert_eq!(content["type"], "output_text");
-        let one = format!("{path}/{}", response["id"].as_str().unwrap());
-        assert_eq!(bench.get(&one).await.json(), response);
-        let delete = || bench.request(Method::DELETE, &one).body(full("")).unwrap();
-        assert_eq!(bench.send(delete()).await.json()["deleted"], true);
-        assert_eq!(bench.send(delete()).await.error(true)["status"], "NOT_FOUND");
-        assert_eq!(bench.get(&one).await.status, StatusCode::NOT_FOUND);
-    }
-}
-
-#[tokio::test]
-async fn a_streamed_response_goes_from_created_to_completed() {
-    let bench = Bench::new().await;
-    let body = json!({ "model": RESPONSES_MODEL, "input": "hello", "stream": true });
-    let answer = bench.post(&format!("{OPENAPI}/responses"), &body).await;
-    let events = json_events(answer.text());
-    for (number, event) in events.iter().enumerate() {
-        assert_eq!(event["sequence_number"], number);
-    }
-    assert_eq!(events[0]["type"], "response.created");
-    let deltas: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
-    assert_eq!(deltas, ECHO);
-    let last = events.last().unwrap();
-    assert_eq!(last["type"], "response.completed");
-    assert_eq!(last["response"]["output"][0]["content"][0]["text"], ECHO);
-    let id = last["response"]["id"].as_str().unwrap();
-    let kept = bench.get(&format!("{OPENAPI}/responses/{id}")).await;
-    assert_eq!(kept.json(), last["response"]);
-}
-
-#[tokio::test]
 async fn a_deployed_endpoint_serves_any_model_name() {
     let emulator = ["123", "mg-endpoint-1"].into_iter().fold(Emulator::builder(), |builder, id| {
         builder.endpoint(EndpointInfo::shared(id, id).location("x1"))
