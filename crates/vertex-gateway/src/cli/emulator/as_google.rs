@@ -138,7 +138,7 @@ fn hosts(options: &EmulatorOptions, emulator: &Emulator, machine: &str) -> Strin
         text.push_str(&format!("127.0.0.1 {host}\n"));
     }
     if options.credential != Some(CredentialChoice::None) {
-        // google-auth-library for Node.js asks for the name with a final dot, too.
+        // google-auth-library for Node.js looks up the name with a final dot, too.
         text.push_str(&format!(
             "{METADATA} metadata.google.internal metadata.google.internal. metadata\n"
         ));
