@@ -28,10 +28,10 @@ pub struct EmulatorBuilder {
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Vec<EndpointInfo>,
     pub(crate) models: Catalogue,
+    pub(crate) chat: ChatBehavior,
     pub(crate) projects: Option<Vec<String>>,
     pub(crate) control: Vec<SocketAddr>,
     pub(crate) token: TokenBehavior,
-    pub(crate) chat: ChatBehavior,
 }
 
 impl Default for EmulatorBuilder {
@@ -42,10 +42,10 @@ impl Default for EmulatorBuilder {
             host_aware: false,
             endpoints: endpoints::default_list(),
             models: Catalogue::default(),
+            chat: ChatBehavior::default(),
             projects: None,
             control: Vec::new(),
             token: TokenBehavior::default(),
-            chat: ChatBehavior::default(),
         }
     }
 }
@@ -104,6 +104,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Sets the shapes of chat responses. [`Emulator::set_chat`] and the control API can change them
+    /// later.
+    #[must_use]
+    pub fn chat(mut self, behavior: ChatBehavior) -> Self {
+        self.chat = behavior;
+        self
+    }
+
     /// Adds a project. From then on, every other project is refused with the 403 that Google
     /// returns for a project that the caller may not use. By default every valid project exists,
     /// which is kinder than the service.
@@ -128,14 +136,6 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn token_behavior(mut self, behavior: TokenBehavior) -> Self {
         self.token = behavior;
-        self
-    }
-
-    /// Sets the shapes of chat responses. [`Emulator::set_chat`] and the control API can change them
-    /// later.
-    #[must_use]
-    pub fn chat(mut self, behavior: ChatBehavior) -> Self {
-        self.chat = behavior;
         self
     }
 

@@ -25,7 +25,7 @@ const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
 const NAMES: [&str; 9] =
-    ["requests", "stats", "revoke", "token", "faults", "certificate", "chat", "models", "refusals"];
+    ["requests", "stats", "revoke", "token", "faults", "chat", "certificate", "models", "refusals"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -86,15 +86,6 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             shared.set_faults(Faults::default());
             show(&shared.faults())
         }
-        (&Method::GET, "refusals") => show(&shared.refusals()),
-        (&Method::PUT, "refusals") => {
-            shared.set_refusals(read(request).await?);
-            show(&shared.refusals())
-        }
-        (&Method::DELETE, "refusals") => {
-            shared.set_refusals(Refusals::default());
-            show(&shared.refusals())
-        }
         (&Method::GET, "chat") => show_chat(shared),
         (&Method::PUT, "chat") => {
             let behavior: ChatBehavior = read(request).await?;
@@ -105,6 +96,15 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             shared.chat.set_behavior(ChatBehavior::default());
             shared.chat.reset_counts();
             show_chat(shared)
+        }
+        (&Method::GET, "refusals") => show(&shared.refusals()),
+        (&Method::PUT, "refusals") => {
+            shared.set_refusals(read(request).await?);
+            show(&shared.refusals())
+        }
+        (&Method::DELETE, "refusals") => {
+            shared.set_refusals(Refusals::default());
+            show(&shared.refusals())
         }
         (&Method::GET, name) if FILES.contains(&name) => {
             let query = request.uri().query().unwrap_or_default().to_owned();

@@ -6,10 +6,17 @@
 //! images are named by type and length. A response follows the JSON schema in `response_format`.
 //!
 //! The model calls a tool if `tool_choice` is `required` or names the tool, or if the last message
-//! of the user contains `call the tool NAME`. If the last message is the result of a tool, the
-//! response echoes the call and the result. The arguments of a call match the tool's schema. A
-//! field that may be any text is `example`, and never the user's text, because a tool may be a
-//! shell.
+//! of the user contains `call the tool A`. With `call the tool A, then call the tool B` it takes one
+//! step for each, and with `call the tools A and B at once` it makes parallel calls. If the last
+//! message is the result of a tool, and no step is left, the response echoes the prompt and the
+//! result. The arguments of a call match the tool's schema. A field that may be any text is
+//! `example`, and never the user's text, because a tool may be a shell.
+//!
+//! Responses of Google's models have Google's form, and those of others have OpenAI's. Gemini 3
+//! sends thought signatures and demands them back. [`ChatBehavior`] sets other forms that users
+//! report, and the manual (`docs/emulator.md`) has the sources. The user's message `repeat the
+//! system message` returns the system message that the model follows, and `repeat your last
+//! message` the last message of the assistant.
 //!
 //! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
 //! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
@@ -106,8 +113,8 @@
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
-//! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/chat` | [`ChatBehavior`], and `signatures`: [`SignatureCounts`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
 //! | the same with `?at=google` | credential files with Google's addresses, for a client that reaches the emulator by Google's names |
@@ -361,12 +368,6 @@ impl Emulator {
         self.shared.set_faults(faults);
     }
 
-    /// Changes the rules by which chats are refused. The default has every rule whose error is
-    /// documented or recorded.
-    pub fn set_refusals(&self, refusals: Refusals) {
-        self.shared.set_refusals(refusals);
-    }
-
     /// Changes the shapes of chat responses.
     pub fn set_chat(&self, behavior: ChatBehavior) {
         self.shared.chat.set_behavior(behavior);
@@ -375,6 +376,12 @@ impl Emulator {
     /// The thought signatures in the requests since the start or the last reset.
     pub fn signatures(&self) -> SignatureCounts {
         self.shared.chat.counts()
+    }
+
+    /// Changes the rules by which chats are refused. The default has every rule whose error is
+    /// documented or recorded.
+    pub fn set_refusals(&self, refusals: Refusals) {
+        self.shared.set_refusals(refusals);
     }
 
     /// Removes all faults of the API.
