@@ -179,7 +179,7 @@ async fn answer_openai(
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
-            if target.surface().is_some() {
+            if target.is_openapi() {
                 // The list is set once, because a request is read once.
                 let _ = live.ignored.set(refusals::ignored(&model, &asked));
                 refusals::check(&shared.refusals(), &model, messages, &asked)?;

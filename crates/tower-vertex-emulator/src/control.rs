@@ -25,7 +25,7 @@ const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
 const NAMES: [&str; 9] =
-    ["requests", "stats", "revoke", "token", "faults", "certificate", "chat", "models", "refusals"];
+    ["requests", "stats", "revoke", "token", "faults", "chat", "certificate", "models", "refusals"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",

@@ -115,7 +115,7 @@ impl Shared {
         certificate: Option<String>,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { tls, host_aware, endpoints, models, projects, chat, token, .. } =
+        let EmulatorBuilder { tls, host_aware, endpoints, models, chat, projects, token, .. } =
             settings;
         let mut tokens = TokenStore::default();
         tokens.set_behavior(token);
