@@ -4,6 +4,11 @@
 Reads `matrix.json` and `target/sdk/*.json`, which the tests in three languages write, and prints the matrix.
 Fails if a cell is missing or failed, or if the page differs from the results. `--write` updates the tables
 of the page.
+
+`cures` in `matrix.json` has the actions that run twice, without the sidecar's cures (`--compat off`) and with
+them. `red` of a client lists the actions that fail without them; with them none fails. The result of a client
+has `"cures": {"off": {ACTION: {"result": "pass", "fail" or "none", "says": TEXT}}, "on": {…}}`. `says` is the
+client's error, or a sentence about its wrong result. `notes` has the reason of each `none`.
 """
 
 import argparse
