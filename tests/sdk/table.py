@@ -41,7 +41,7 @@ def main():
     wrong = complaints(matrix, results) + cure_complaints(matrix["cures"], cured)
     for marker, text in tables.items():
         wrong += between_markers(ROOT / "docs/clients.md", marker, text, write)
-    for sentence in wrong:
+    for sentence in dict.fromkeys(wrong):
         print(sentence, file=sys.stderr)
     return 1 if wrong else 0
 
