@@ -10,11 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::{
     admission::{Refusal, admit, host, redact},
-    answers::{self, Answer},
     body::{MeteredBody, ReadError},
-    chat, endpoints,
+    chat::{self, ChatRequest},
+    completions::Completion,
+    embeddings::embeddings,
+    endpoints,
     google_errors::{self, GoogleError},
     path::{Call, Target},
+    responses::Answer,
     said,
     settings::ErrorShape,
     sse::{EventStream, Script},
@@ -159,19 +162,16 @@ async fn answer_openai(
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
-            let answer = chat::answer(model, messages, &asked).map_err(|why| invalid(&why))?;
-            let answer = answer.at(cost);
-            if streamed { Reply::Stream(answer.chat_stream(chunks)) } else { ok(answer.chat()) }
+            let is_google = target.is_openapi() && model.starts_with("google/");
+            let state = &shared.chat;
+            let request = ChatRequest { state, model, is_google, messages, asked: &asked, cost };
+            let chat = chat::respond(&request)
+                .map_err(|refusal| GoogleError::invalid_argument(refusal.into_message()))?;
+            if streamed { Reply::Stream(chat.stream(chunks)) } else { ok(chat.whole()) }
         }
         Call::Completions => {
-            let prompt = asked.get("prompt").ok_or_else(|| invalid("`prompt` is required"))?;
-            let answer = Answer::new(model, &said::text_of(prompt).map_err(|why| invalid(&why))?);
-            let answer = answer.at(cost);
-            if streamed {
-                Reply::Stream(answer.completion_stream(chunks))
-            } else {
-                ok(answer.completion())
-            }
+            let completion = Completion::of(model, &asked, &cost).map_err(|why| invalid(&why))?;
+            if streamed { Reply::Stream(completion.stream(chunks)) } else { ok(completion.whole()) }
         }
         Call::CreateResponse => {
             let said = match asked.get("input") {
@@ -183,7 +183,7 @@ async fn answer_openai(
                 Some(input) => said::text_of(input),
                 None => Err("`input` is required".to_owned()),
             };
-            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?).at(cost);
+            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?, &cost);
             let response = answer.response(&asked, true);
             if asked.get("store") != Some(&Value::Bool(false)) {
                 shared.keep_response(&answer.response_id(), response.clone());
@@ -195,7 +195,8 @@ async fn answer_openai(
             }
         }
         Call::Embeddings => {
-            ok(answers::embeddings(model, &asked).map_err(GoogleError::invalid_argument)?)
+            let encoding = shared.chat.behavior().embeddings;
+            ok(embeddings(model, &asked, encoding).map_err(GoogleError::invalid_argument)?)
         }
         // These calls return earlier, before the body is read.
         Call::GetResponse(_)

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
+    chat::ChatBehavior,
     credentials, google_errors,
     settings::Faults,
     state::{Shared, lock},
@@ -21,7 +22,7 @@ use crate::cross_origin::{Host, Initiator, authorities, initiator};
 const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
-const NAMES: [&str; 5] = ["requests", "stats", "revoke", "token", "faults"];
+const NAMES: [&str; 6] = ["requests", "stats", "revoke", "token", "faults", "chat"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -80,6 +81,17 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         (&Method::DELETE, "faults") => {
             shared.set_faults(Faults::default());
             show(&shared.faults())
+        }
+        (&Method::GET, "chat") => show_chat(shared),
+        (&Method::PUT, "chat") => {
+            let behavior: ChatBehavior = read(request).await?;
+            shared.chat.set_behavior(behavior);
+            show_chat(shared)
+        }
+        (&Method::DELETE, "chat") => {
+            shared.chat.set_behavior(ChatBehavior::default());
+            shared.chat.reset_counts();
+            show_chat(shared)
         }
         (&Method::GET, name) if FILES.contains(&name) => {
             let query = request.uri().query().unwrap_or_default();
@@ -145,6 +157,13 @@ fn bad_request(error: String) -> (StatusCode, String) {
 fn show(value: &impl Serialize) -> Answer {
     serde_json::to_value(value)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// The settings of the chat responses, and the counts of thought signatures.
+fn show_chat(shared: &Shared) -> Answer {
+    let mut behavior = show(&shared.chat.behavior())?;
+    behavior["signatures"] = show(&shared.chat.counts())?;
+    Ok(behavior)
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, (StatusCode, String)> {

@@ -93,6 +93,7 @@
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/chat` | [`ChatBehavior`], and `signatures`: [`SignatureCounts`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
 //! | `GET /__emulator/subject_token` | the content of that file, as plain text |
@@ -101,23 +102,27 @@
 //! or an invalid value is a 400, and changes nothing.
 
 mod admission;
-mod answers;
 mod api;
 mod body;
 mod builder;
 mod chat;
 mod clock;
+mod completions;
 mod control;
 mod credentials;
 pub mod cross_origin;
+mod embeddings;
 mod endpoints;
 mod google_errors;
 mod grant;
+mod head;
 mod iam;
 mod key;
 mod metadata;
 mod oauth;
 mod path;
+mod pieces;
+mod responses;
 mod said;
 mod schema;
 mod server;
@@ -137,6 +142,10 @@ use tokio::task::JoinHandle;
 use self::state::{Shared, lock};
 pub use self::{
     builder::EmulatorBuilder,
+    chat::{
+        ChatBehavior, ChoiceShape, EmbeddingEncoding, ResponsesModels, SignatureCounts,
+        SignaturePlace, StopAfterCalls, StreamEvent, ThoughtMark, ToolStream, UsageShape,
+    },
     settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},
@@ -291,6 +300,16 @@ impl Emulator {
     /// Changes the faults of the API.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.set_faults(faults);
+    }
+
+    /// Changes the shapes of chat responses.
+    pub fn set_chat(&self, behavior: ChatBehavior) {
+        self.shared.chat.set_behavior(behavior);
+    }
+
+    /// The thought signatures in the requests since the start or the last reset.
+    pub fn signatures(&self) -> SignatureCounts {
+        self.shared.chat.counts()
     }
 
     /// Removes all faults of the API.

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     builder::EmulatorBuilder,
+    chat::ChatState,
     clock::UtcTime,
     credentials::Credentials,
     key,
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) models: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
+    pub(crate) chat: ChatState,
     faults: Mutex<Faults>,
     counters: Mutex<Stats>,
     records: Mutex<Latest<Entry>>,
@@ -115,6 +117,7 @@ impl Shared {
             models,
             tokens: Mutex::default(),
             credentials: Credentials::new(),
+            chat: ChatState::new(),
             faults: Mutex::default(),
             counters: Mutex::default(),
             records: Mutex::new(Latest::new(RECORDS)),

@@ -4,13 +4,7 @@ use super::*;
 
 /// A request for a chat, with further fields.
 fn chat(messages: Value, more: Value) -> Value {
-    let mut body = json!({ "model": MODEL, "messages": messages });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
-}
-
-fn user(content: impl Into<Value>) -> Value {
-    json!({ "role": "user", "content": content.into() })
+    chat_with(MODEL, messages.as_array().unwrap(), more)
 }
 
 fn weather() -> Value {
