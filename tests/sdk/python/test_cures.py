@@ -11,7 +11,7 @@ import pytest
 from clients.subjects import City, Trip
 from matrix import CURES, actions, of, parameters
 
-COLUMNS = {"on": []}
+COLUMNS = {"off": ["--compat", "off"], "on": []}
 RED = {client["id"]: client["red"] for client in CURES["clients"]}
 ECHO = "This is the Vertex AI emulator. You said: "
 
