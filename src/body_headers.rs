@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 
 /// Digests of the bytes of a body: those of RFC 9530, and their predecessors.
@@ -20,6 +20,13 @@ pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
         coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
     };
     !headers.get_all(CONTENT_ENCODING).iter().all(identity)
+}
+
+/// Whether the body has this media type; parameters are ignored.
+pub(crate) fn has_type(headers: &HeaderMap, name: &str) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
+    let name_given = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    name_given.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// Removes the headers that are wrong for other bytes.

@@ -14,7 +14,7 @@ use http_body::{Body, Frame};
 use pin_project::pin_project;
 use tokio::{runtime::Handle, time::Sleep};
 
-use crate::{BoxError, replay::Coalesced};
+use crate::replay::Coalesced;
 
 /// The limits that fit the errors of Vertex AI, which have about 600 bytes, and a few KiB with every
 /// detail.
@@ -29,11 +29,11 @@ fn cost(data: &Bytes) -> usize {
 
 /// Why a body was not read to its end.
 #[derive(Debug)]
-pub(crate) enum NotRead {
+pub(crate) enum NotRead<E> {
     /// The body is longer than the limit.
     TooLong,
     /// The body failed with this error.
-    Broken(BoxError),
+    Broken(E),
     /// The body was not complete in time.
     Late,
 }
@@ -70,10 +70,12 @@ impl<B> BodyReader<B> {
 impl<B> BodyReader<B>
 where
     B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
     /// Ready when the body has been read to its end, or will not be read further.
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), NotRead>> {
+    pub(crate) fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), NotRead<B::Error>>> {
         let mut this = self.project();
         loop {
             if this.body.is_end_stream() {
@@ -99,7 +101,7 @@ where
                     }
                     Err(frame) => *this.trailers = frame.into_trailers().ok(),
                 },
-                Some(Err(error)) => return Poll::Ready(Err(NotRead::Broken(error.into()))),
+                Some(Err(error)) => return Poll::Ready(Err(NotRead::Broken(error))),
             }
         }
     }

@@ -157,6 +157,7 @@ pub mod regular_file;
 pub mod replay;
 pub mod retry;
 pub mod route;
+mod sse;
 pub mod token;
 
 #[cfg(feature = "client")]

@@ -1,4 +1,5 @@
-//! Stub.
+//! [`CompatBody`]: the body of a response after the layer.
+
 use std::{
     fmt,
     pin::Pin,
@@ -6,19 +7,27 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::{BoxError, body_reader::BodyReader, replay::Chunks};
+use super::response::{CuredBody, ResponseContext};
+use crate::{body_reader::BodyReader, replay::Chunks};
 
-/// Stub.
+/// The body of a response of [`VertexCompat`](super::VertexCompat): the inner service's, unchanged or
+/// cured. `Send` and `Sync` if `B` is.
+///
+/// A body of JSON that may need a cure is collected up to 16 MiB; a longer one is forwarded as it is. A
+/// stream of server-sent events is cured event by event.
 #[pin_project]
 pub struct CompatBody<B>(#[pin] Kind<B>);
 
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     Inner(#[pin] B),
-    Read(Chunks, Option<Result<Pin<Box<BodyReader<B>>>, BoxError>>),
+    Cured(#[pin] CuredBody<B>),
+    /// The body of an error that was read, and the rest of one that was not read to its end.
+    Read(Chunks, Option<Pin<Box<BodyReader<B>>>>),
 }
 
 impl<B> CompatBody<B> {
@@ -26,35 +35,30 @@ impl<B> CompatBody<B> {
         Self(Kind::Inner(body))
     }
 
-    pub(super) fn read(
-        chunks: Chunks,
-        rest: Option<Result<Pin<Box<BodyReader<B>>>, BoxError>>,
-    ) -> Self {
+    pub(super) fn read(chunks: Chunks, rest: Option<Pin<Box<BodyReader<B>>>>) -> Self {
         Self(Kind::Read(chunks, rest))
+    }
+
+    pub(super) fn cured(response: Response<B>, context: ResponseContext) -> Response<Self> {
+        CuredBody::cured(response, context).map(|body| Self(Kind::Cured(body)))
     }
 }
 
-impl<B> Body for CompatBody<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+impl<B: Body<Data = Bytes>> Body for CompatBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().0.project() {
-            KindProj::Inner(body) => body.poll_frame(cx).map_err(Into::into),
-            KindProj::Read(chunks, rest) => match chunks.next() {
-                Some(frame) => Poll::Ready(Some(Ok(frame))),
-                None => match rest {
-                    Some(Ok(rest)) => rest.as_mut().poll_rest(cx).map_err(Into::into),
-                    Some(Err(_)) => Poll::Ready(rest.take().and_then(Result::err).map(Err)),
-                    None => Poll::Ready(None),
-                },
+            KindProj::Inner(body) => body.poll_frame(cx),
+            KindProj::Cured(body) => body.poll_frame(cx),
+            KindProj::Read(chunks, rest) => match (chunks.next(), rest) {
+                (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
+                (None, Some(rest)) => rest.as_mut().poll_rest(cx),
+                (None, None) => Poll::Ready(None),
             },
         }
     }
@@ -62,6 +66,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Inner(body) => body.is_end_stream(),
+            Kind::Cured(body) => body.is_end_stream(),
             Kind::Read(chunks, rest) => chunks.is_empty() && rest.is_none(),
         }
     }
@@ -69,14 +74,20 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Inner(body) => body.size_hint(),
+            Kind::Cured(body) => body.size_hint(),
             Kind::Read(chunks, None) => SizeHint::with_exact(chunks.len()),
             Kind::Read(..) => SizeHint::new(),
         }
     }
 }
 
+/// Shows the kind of body, never its content.
 impl<B> fmt::Debug for CompatBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CompatBody")
+        f.write_str(match &self.0 {
+            Kind::Inner(_) => "CompatBody(unchanged)",
+            Kind::Cured(_) => "CompatBody(cured)",
+            Kind::Read(..) => "CompatBody(error)",
+        })
     }
 }

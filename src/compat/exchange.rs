@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body;
 use tower::Service;
 
@@ -17,6 +17,7 @@ use super::{
     layer::CompatSettings,
     request::{self, Cured, Found, Remembered, Texts, Triggers},
     request_body::Gathering,
+    response::{Operation, ResponseContext},
     service::{Case, Method, is_googles},
 };
 use crate::{
@@ -31,12 +32,10 @@ use crate::{
 /// A request that was sent, and what its response needs.
 pub(super) struct Exchange<S> {
     settings: Arc<CompatSettings>,
-    method: Method,
+    operation: Operation,
     model: Arc<str>,
     owner: SignatureOwner,
     applied: AppliedCures,
-    /// The request is for embeddings in base64.
-    base64: bool,
     /// The request for a resend, if there can be one.
     kept: Option<Kept<S>>,
     /// The resend, as it was planned.
@@ -84,21 +83,24 @@ impl<S> Exchange<S> {
         let Some(model) = model else {
             return (service.call(Request::from_parts(head, RequestBody::read(chunks))), None);
         };
+        if settings.has_cures_of_responses {
+            head.headers.remove(header::ACCEPT_ENCODING);
+        }
         let project = case.upstream.as_ref().and_then(Upstream::project).unwrap_or_default();
         let mut exchange = Box::new(Self {
             owner: settings.signatures.owner(case.scope.as_str(), project, &model),
             settings: Arc::clone(settings),
-            method: case.method,
+            operation: Operation::Chat,
             model,
             applied: AppliedCures::none(),
-            base64: false,
             kept: None,
             next: None,
         });
         let kept = match case.method {
             Method::Chat => exchange.cure_chat(&mut chunks, &mut head.headers),
             Method::Embeddings => {
-                exchange.base64 = wants_base64(&chunks.data);
+                let base64 = wants_base64(&chunks.data);
+                exchange.operation = Operation::Embeddings { base64 };
                 None
             }
         };
@@ -223,7 +225,18 @@ impl<S> Exchange<S> {
         R: Body<Data = Bytes>,
         R::Error: Into<BoxError>,
     {
-        let response = response.map(CompatBody::inner);
+        let Self { settings, operation, owner, .. } = &self;
+        let cures = settings.cures;
+        let response = if settings.has_cures_of_responses && response.status().is_success() {
+            let signatures =
+                cures.is_on(Cure::Signatures).then(|| (settings.signatures.clone(), *owner));
+            CompatBody::cured(
+                response,
+                ResponseContext { cures, operation: *operation, signatures },
+            )
+        } else {
+            response.map(CompatBody::inner)
+        };
         self.mark(response)
     }
 

@@ -180,19 +180,19 @@ where
                     let Some(refused) = refused.take() else { panic!("{AFTER_READY}") };
                     let Refused { head, mut body, mut exchange } = *refused;
                     let (data, trailers) = body.as_mut().take();
-                    if read.is_ok() && exchange.plan_resend(&contiguous(&data)) {
-                        State::Readying(Some(exchange))
-                    } else {
+                    match read {
+                        Ok(()) if exchange.plan_resend(&contiguous(&data)) => {
+                            State::Readying(Some(exchange))
+                        }
+                        Err(NotRead::Broken(error)) => State::Failed(Some(error.into())),
                         // A body that could not be read to its end is forwarded as it comes.
-                        let rest = match read {
-                            Ok(()) => None,
-                            Err(NotRead::Broken(error)) => Some(Err(error)),
-                            Err(NotRead::TooLong | NotRead::Late) => Some(Ok(body)),
-                        };
-                        let chunks = Chunks { data, trailers };
-                        let body = CompatBody::read(chunks, rest);
-                        state.set(State::Done);
-                        return Poll::Ready(Ok(exchange.mark(Response::from_parts(head, body))));
+                        Ok(()) | Err(NotRead::TooLong | NotRead::Late) => {
+                            let rest = read.is_err().then_some(body);
+                            let body = CompatBody::read(Chunks { data, trailers }, rest);
+                            state.set(State::Done);
+                            let response = Response::from_parts(head, body);
+                            return Poll::Ready(Ok(exchange.mark(response)));
+                        }
                     }
                 }
                 StateProj::Readying(exchange) => {

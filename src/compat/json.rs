@@ -17,6 +17,9 @@ use std::{
     ops::Range,
 };
 
+mod progress;
+
+pub(crate) use self::progress::Progress;
 use serde_core::{
     Deserializer as _,
     de::{MapAccess, SeqAccess, Visitor},
@@ -255,6 +258,16 @@ impl Edits {
         self.replaced.push((value.span(), new.into()));
     }
 
+    /// Removes everything around `inner`, which is a part of `outer`.
+    pub(crate) fn keep_only(&mut self, outer: Value<'_>, inner: Value<'_>) {
+        let (outer, inner) = (outer.span(), inner.span());
+        for around in [outer.start..inner.start, inner.end..outer.end] {
+            if !around.is_empty() {
+                self.replaced.push((around, String::new()));
+            }
+        }
+    }
+
     /// Renames a member, whose value stays.
     pub(crate) fn rename(&mut self, member: &Member<'_>, key: &str) {
         self.replaced.push((member.name.span(), quote(key)));
@@ -299,6 +312,7 @@ impl Edits {
     }
 
     /// Inserts an element, which is JSON, before all others.
+    #[cfg(test)]
     pub(crate) fn insert_first_element(&mut self, array: &Array<'_>, element: impl Into<String>) {
         self.of_array(array).first.push(element.into());
     }

@@ -5,7 +5,7 @@ use std::sync::{
 
 use tower::Layer;
 
-use super::{Cures, SignatureStats, Signatures, VertexCompat};
+use super::{Cure, Cures, SignatureStats, Signatures, VertexCompat};
 use crate::{http_client::InnerService, route::Upstream};
 
 /// 32 MiB: more than the 20 MiB that Gemini's endpoint accepts.
@@ -25,6 +25,7 @@ pub struct VertexCompatLayer {
 pub(super) struct CompatSettings {
     pub(super) cures: Cures,
     pub(super) has_cures_of_chats: bool,
+    pub(super) has_cures_of_responses: bool,
     pub(super) signatures: Signatures,
     pub(super) counters: Arc<Counters>,
     pub(super) upstream: Option<Upstream>,
@@ -60,6 +61,7 @@ impl CompatSettings {
         Self {
             cures,
             has_cures_of_chats: !cures.embeddings(false).is_empty(),
+            has_cures_of_responses: cures.iter().any(Cure::is_of_responses),
             signatures: Signatures::new(),
             counters: Arc::default(),
             upstream: None,

@@ -12,14 +12,16 @@
 //!
 //! [`VertexCompat`] reads POST requests to a path that ends with `/chat/completions`, if they go to an
 //! upstream named `openapi` and their model has the publisher `google`; and those to `/embeddings` of
-//! `openapi`, with any publisher. All other requests
-//! and their responses pass unread, byte for byte. The
-//! upstream and the model are those that [`VertexModel`](crate::model::VertexModel) has put into the
-//! extensions. Without that layer, the model is found in the body.
+//! `openapi`, with any publisher. All other requests and their responses are forwarded unread, byte for
+//! byte. The upstream and the model are those that [`VertexModel`](crate::model::VertexModel) has put
+//! into the extensions. Without that layer, the model is found in the body.
 //!
 //! A body that VertexModel has read is already in memory, and is not copied. It is searched for the few
-//! names that a cure is about, such as `"tool_calls"` or `"developer"`. Without any, the bytes pass
-//! unparsed, which takes less than a microsecond for a usual request.
+//! names that a cure is about, such as `"tool_calls"` or `"developer"`. Without any, the bytes are
+//! forwarded unparsed, which takes less than a microsecond for a usual request.
+//!
+//! Compressed bodies cannot be cured, so `Accept-Encoding` is removed from a request whose response may
+//! need a cure.
 //!
 //! # Thought signatures
 //!
@@ -80,11 +82,11 @@ mod body;
 mod canonical;
 mod exchange;
 mod future;
-#[allow(dead_code, reason = "the cures of responses use the rest")]
 pub(crate) mod json;
 mod layer;
 mod request;
 mod request_body;
+mod response;
 mod service;
 mod settings;
 mod signatures;

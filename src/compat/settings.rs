@@ -107,6 +107,25 @@ cures! {
     MaxTokens max_tokens true,
 }
 
+impl Cure {
+    /// Whether the cure reads or changes responses.
+    pub(super) fn is_of_responses(self) -> bool {
+        matches!(
+            self,
+            Self::Role
+                | Self::FinishReason
+                | Self::StopAfterCalls
+                | Self::MissingMembers
+                | Self::ToolCalls
+                | Self::ReasoningTokens
+                | Self::Thoughts
+                | Self::Embeddings
+                | Self::Events
+                | Self::Signatures
+        )
+    }
+}
+
 /// The cures that are applied. The default is the set that no client should miss: every cure whose
 /// setter says so.
 ///

@@ -10,8 +10,13 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, layer::ErrorSettings, read_body::Reading, translate};
-use crate::{BoxError, Error, body_headers::is_encoded, polled::AFTER_READY, replay::Chunks};
+use super::{ErrorBody, layer::ErrorSettings, read_body::Reading};
+use crate::{
+    BoxError, Error,
+    body_headers::{has_type, is_encoded},
+    polled::AFTER_READY,
+    replay::Chunks,
+};
 
 /// The future of [`VertexError`](super::VertexError).
 #[must_use = "futures do nothing unless polled"]
@@ -112,8 +117,7 @@ fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
 /// with a length may not: the client would take the bytes of an added event as part of that length,
 /// and it notices missing bytes by itself.
 fn is_endless(headers: &HeaderMap) -> bool {
-    translate::has_type(headers, "text/event-stream")
-        && !headers.contains_key(header::CONTENT_LENGTH)
+    has_type(headers, "text/event-stream") && !headers.contains_key(header::CONTENT_LENGTH)
 }
 
 /// RFC 9112 §6.3: a Transfer-Encoding overrides a Content-Length, which must not be forwarded.

@@ -63,6 +63,7 @@ where
                     NotRead::TooLong => UnreadReason::TooLong(this.settings.body_limit),
                     NotRead::Late => UnreadReason::Late(this.settings.body_timeout),
                     NotRead::Broken(error) => {
+                        let error: BoxError = error.into();
                         tracing::debug!(
                             error = &*error,
                             "the body of an error response ended early"

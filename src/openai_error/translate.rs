@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::explain_404::{nowhere, who};
 use crate::{
-    body_headers::{is_encoded, remove_digests},
+    body_headers::{has_type, is_encoded, remove_digests},
     route::Upstream,
 };
 
@@ -329,13 +329,6 @@ fn excerpt(body: &[u8]) -> String {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }
-}
-
-/// Whether the body has this media type; parameters are ignored.
-pub(super) fn has_type(headers: &HeaderMap, name: &str) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    let name_given = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    name_given.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ const LIBRARY: Plan = Plan {
         "polled",
         "regular_file",
         "redact",
+        "sse",
     ],
     levels: &[
         &["replay", "token"],

@@ -14,6 +14,7 @@ mod check;
 #[cfg(target_os = "linux")]
 mod clock;
 mod common;
+mod compat;
 #[cfg(unix)]
 mod endpoints;
 #[cfg(all(feature = "ext-authz", unix))]

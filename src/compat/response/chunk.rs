@@ -1,0 +1,205 @@
+//! The JSON text of one event.
+
+use std::{ops::Range, sync::LazyLock};
+
+use memchr::memmem::Finder;
+
+use super::{
+    ResponseContext, error_event, finish_reason, missing_members, observe, role, thoughts,
+    tool_calls::{self, Calls, Place},
+    usage,
+};
+use crate::compat::{
+    Cure,
+    json::{Edits, Object, Value},
+};
+
+/// Later choices are not cured, which bounds the memory of a stream. Gemini returns at most 8.
+const MOST_CHOICES: usize = 128;
+
+/// Cures the texts of a stream.
+#[derive(Debug)]
+pub(super) struct ChunkCures {
+    context: ResponseContext,
+    choices: Vec<Choice>,
+    /// The id of a response that has none.
+    random_id: String,
+}
+
+/// The state of a choice.
+#[derive(Debug, Default)]
+pub(super) struct Choice {
+    index: u64,
+    pub(super) role_sent: bool,
+    pub(super) calls: Calls,
+}
+
+impl Choice {
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+}
+
+/// The result of curing a text.
+#[derive(Debug, Default)]
+pub(super) struct Cured {
+    /// `None` if the text stays.
+    pub(super) text: Option<String>,
+    /// The position of the content, if the next text may differ in nothing else. See `known`.
+    pub(super) content: Option<Range<usize>>,
+}
+
+/// Searches for the members that the cures are about.
+struct Finders {
+    role: Finder<'static>,
+    tool_calls: Finder<'static>,
+    finish_reason: Finder<'static>,
+    usage: Finder<'static>,
+    error: Finder<'static>,
+    thought: Finder<'static>,
+    signature: Finder<'static>,
+    choices: Finder<'static>,
+    delta: Finder<'static>,
+}
+
+static FINDERS: LazyLock<Finders> = LazyLock::new(|| Finders {
+    role: Finder::new("\"role\""),
+    tool_calls: Finder::new("\"tool_calls\""),
+    finish_reason: Finder::new("\"finish_reason\""),
+    usage: Finder::new("\"usage\""),
+    error: Finder::new("\"error\""),
+    thought: Finder::new("\"thought\""),
+    signature: Finder::new("\"thought_signature\""),
+    choices: Finder::new("\"choices\""),
+    delta: Finder::new("\"delta\""),
+});
+
+impl ChunkCures {
+    pub(super) fn new(context: ResponseContext) -> Self {
+        let random_id = format!("{:x}", fastrand::u64(..));
+        Self { context, choices: Vec::new(), random_id }
+    }
+
+    pub(super) fn is_on(&self, cure: Cure) -> bool {
+        self.context.is_on(cure)
+    }
+
+    /// Whether a cure may be about this text.
+    pub(super) fn wants(&self, text: &[u8]) -> bool {
+        let finders = &*FINDERS;
+        let has = |finder: &Finder<'_>| finder.find(text).is_some();
+        let on = |cure| self.context.is_on(cure);
+        let missing = on(Cure::MissingMembers);
+        (on(Cure::Role) && has(&finders.role))
+            || (missing && !(has(&finders.choices) && has(&finders.delta)))
+            || (self.reads_calls() && has(&finders.tool_calls))
+            || ((on(Cure::FinishReason) || on(Cure::StopAfterCalls))
+                && has_value(&finders.finish_reason, text, |first| first == b'"'))
+            || ((missing || on(Cure::ReasoningTokens))
+                && has_value(&finders.usage, text, |first| first == b'{'))
+            || (on(Cure::Events) && has(&finders.error))
+            || (on(Cure::Thoughts) && has(&finders.thought))
+            || (on(Cure::Signatures) && has(&finders.signature))
+    }
+
+    fn reads_calls(&self) -> bool {
+        let cures = [Cure::ToolCalls, Cure::StopAfterCalls, Cure::Signatures];
+        cures.into_iter().any(|cure| self.context.is_on(cure))
+    }
+
+    pub(super) fn cure(&mut self, text: &str) -> Cured {
+        let Some(value) = Value::parse(text) else { return Cured::default() };
+        let mut edits = Edits::default();
+        let is_error = self.is_on(Cure::Events) && error_event::cure(value, &mut edits);
+        let mut content = None;
+        if !is_error {
+            let Some(root) = value.object() else { return Cured::default() };
+            content = self.cure_root(&root, &mut edits);
+        }
+        let text = (!edits.is_empty()).then(|| edits.apply(text));
+        Cured { text, content }
+    }
+
+    /// Returns the position of the content.
+    fn cure_root(&mut self, root: &Object<'_>, edits: &mut Edits) -> Option<Range<usize>> {
+        if self.is_on(Cure::MissingMembers) {
+            missing_members::cure_root(root, edits);
+        }
+        let id = root.get("id").and_then(Value::string).filter(|id| !id.is_empty());
+        let random_id = self.random_id.clone();
+        let response_id = id.as_deref().unwrap_or(&random_id);
+        let mut contents = Vec::new();
+        let choices = root.get_some("choices").and_then(Value::array);
+        for (position, choice) in choices.iter().flat_map(|list| list.elements.iter().enumerate()) {
+            let Some(choice) = choice.object() else { continue };
+            contents.push(self.cure_choice(&choice, position, response_id, edits));
+        }
+        usage::cure(root, self.context.cures, edits);
+        match &mut *contents {
+            [content] if root.get_some("usage").is_none() => content.take(),
+            _ => None,
+        }
+    }
+
+    fn cure_choice(
+        &mut self,
+        choice: &Object<'_>,
+        position: usize,
+        response_id: &str,
+        edits: &mut Edits,
+    ) -> Option<Range<usize>> {
+        let index = choice.get("index").and_then(Value::number);
+        let index = index.unwrap_or(u64::try_from(position).ok()?);
+        let reads_calls = self.reads_calls();
+        let at = self.choices.iter().position(|choice| choice.index == index);
+        let at = at.or_else(|| self.add_choice(index))?;
+        let (state, context) = (self.choices.get_mut(at)?, &self.context);
+        if context.is_on(Cure::MissingMembers) {
+            missing_members::cure_chunk_choice(choice, edits);
+        }
+        let delta = choice.get_some("delta").and_then(Value::object);
+        // The first role is the only one that stays.
+        let has_later_role = state.role_sent;
+        if let Some(delta) = &delta {
+            if context.is_on(Cure::Role) {
+                role::cure(delta, state, edits);
+            }
+            if context.is_on(Cure::Thoughts) {
+                thoughts::cure(delta, edits);
+            }
+            let calls = delta.get_some("tool_calls").and_then(Value::array);
+            if let Some(calls) = calls.filter(|_| reads_calls) {
+                let place = Place { context, response_id, choice: index, is_chunk: true };
+                tool_calls::cure(&calls, &mut state.calls, &place, edits);
+            }
+            if let Some(signature) = observe::signature(delta) {
+                state.calls.sign(None, &signature, context);
+            }
+        }
+        finish_reason::cure(choice, state, context.cures, edits);
+        let has_more = |delta: &Object<'_>| {
+            delta.get("tool_calls").is_some() || observe::signature(delta).is_some()
+        };
+        let delta = delta.filter(|delta| !has_more(delta))?;
+        let is_inner = has_later_role && choice.get_some("finish_reason").is_none();
+        let content = delta.get("content").filter(|_| is_inner)?;
+        content.string().map(|_| content.span())
+    }
+
+    fn add_choice(&mut self, index: u64) -> Option<usize> {
+        if self.choices.len() == MOST_CHOICES {
+            return None;
+        }
+        self.choices.push(Choice { index, ..Choice::default() });
+        Some(self.choices.len() - 1)
+    }
+}
+
+/// Whether a member has a value with this first byte.
+fn has_value(member: &Finder<'_>, text: &[u8], is_first: impl Fn(u8) -> bool) -> bool {
+    member.find_iter(text).any(|at| {
+        let rest = text.get(at + member.needle().len()..).unwrap_or_default().trim_ascii_start();
+        let value = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.and_then(<[u8]>::first).is_some_and(|first| is_first(*first))
+    })
+}

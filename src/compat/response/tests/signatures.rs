@@ -1,0 +1,89 @@
+use super::*;
+use crate::compat::{SignatureOwner, Signatures};
+
+fn signed_context() -> (ResponseContext, Signatures, SignatureOwner) {
+    let signatures = Signatures::new();
+    let owner = signatures.owner("key", "project", "google/gemini-3.1-pro-preview");
+    let store = Some((signatures.clone(), owner));
+    let context = ResponseContext { signatures: store, ..context(Cures::default()) };
+    (context, signatures, owner)
+}
+
+const SIGNED: &str = r#""extra_content":{"google":{"thought_signature":"c2ln"}}"#;
+
+#[test]
+fn the_signature_of_a_stream_is_remembered_by_id_and_by_arguments() {
+    let (context, signatures, owner) = signed_context();
+    stream_with(&context, DOCUMENTED_ARGUMENTS);
+    let find = |id| signatures.find(owner, id);
+    assert_eq!(find("function-call-c855348a-459a-46a4-a8ad-aa0a4e7c3563").as_deref(), Some("..."));
+    assert_eq!(find("function-call-df0d087c-ad74-46f1-ba4a-9353cbf288a8"), None, "a parallel call");
+    let arguments = r#"{"unit": "celsius", "location": "Boston, MA"}"#;
+    let found = signatures.find_by_arguments(owner, "get_current_weather", arguments);
+    assert_eq!(found.as_deref(), Some("..."));
+    assert_eq!(signatures.stats().entries, 1);
+}
+
+#[test]
+fn the_signature_of_a_body_is_remembered() {
+    let (context, signatures, owner) = signed_context();
+    let text = format!(
+        "{{\"choices\":[{{\"finish_reason\":\"tool_calls\",\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":null,\
+         \"tool_calls\":[{{{SIGNED},\"function\":{{\"arguments\":\"{{}}\",\"name\":\"f\"}},\"id\":\"a\",\"type\":\"function\"}},\
+         {{\"function\":{{\"arguments\":\"[]\",\"name\":\"g\"}},\"id\":\"b\",\"type\":\"function\"}}]}}}}]}}"
+    );
+    assert_eq!(body_with(&context, &text), text, "the body stays");
+    assert_eq!(signatures.find(owner, "a").as_deref(), Some("c2ln"));
+    assert_eq!(signatures.find_by_arguments(owner, "f", "{ }").as_deref(), Some("c2ln"));
+    assert_eq!(signatures.find(owner, "b"), None);
+}
+
+#[test]
+fn a_signature_after_the_calls_belongs_to_the_first_one() {
+    let call = |id: &str| {
+        calls_chunk(&format!(
+            "{{\"function\":{{\"arguments\":\"[]\",\"name\":\"f\"}},\"id\":\"{id}\",\"type\":\"function\"}}"
+        ))
+    };
+    for trailing in [
+        chunk(&format!("\"delta\":{{\"content\":\"\",{SIGNED}}},\"finish_reason\":\"stop\"")),
+        chunk(&format!("\"delta\":{{{SIGNED},\"role\":\"assistant\"}}")),
+        calls_chunk(&format!("{{{SIGNED}}}")),
+    ] {
+        let (context, signatures, owner) = signed_context();
+        let output = stream_with(&context, &[call("a"), call("b"), trailing].concat());
+        assert_eq!(signatures.find(owner, "a").as_deref(), Some("c2ln"), "{output}");
+        assert_eq!(signatures.find(owner, "b"), None);
+    }
+}
+
+#[test]
+fn a_signature_of_text_is_not_remembered() {
+    let (context, signatures, _) = signed_context();
+    stream_with(&context, &chunk(&format!("\"delta\":{{\"content\":\"x\",{SIGNED}}}")));
+    assert_eq!(signatures.stats().remembered, 0);
+}
+
+#[test]
+fn the_id_that_the_client_gets_is_remembered() {
+    let call =
+        format!("{{{SIGNED},\"function\":{{\"arguments\":\"[]\",\"name\":\"f\"}},\"id\":\"\"}}");
+    let (context, signatures, owner) = signed_context();
+    stream_with(&context, &calls_chunk(&call));
+    let found = signatures.find(owner, "call_nQiNafGyF5rw998PstqooAY_0_0");
+    assert_eq!(found.as_deref(), Some("c2ln"));
+    // Without ids there is nothing to remember.
+    let (mut context, signatures, _) = signed_context();
+    context.cures = Cures::none().signatures(true);
+    let text = calls_chunk(&call);
+    assert_eq!(stream_with(&context, &text), text);
+    assert_eq!(signatures.stats().remembered, 0);
+}
+
+#[test]
+fn nothing_is_remembered_without_the_cure() {
+    let (mut context, signatures, _) = signed_context();
+    context.cures = Cures::default().signatures(false);
+    stream_with(&context, DOCUMENTED_ARGUMENTS);
+    assert_eq!(signatures.stats().remembered, 0);
+}
