@@ -11,8 +11,10 @@ use super::{
     clock::parse_duration,
     google_errors::{GoogleError, html},
     grant::{Answer, Stop, literal_response, ok, receive},
+    scopes::{Access, Scopes},
     state::{Shared, lock},
-    tokens::{Principal, Scope},
+    token_settings::Origin,
+    tokens::Principal,
 };
 
 const RPC: &str = "google.iam.credentials.v1.IAMCredentials.GenerateAccessToken";
@@ -66,7 +68,7 @@ async fn generate_access_token(
         Stop::Told(status) => GoogleError::for_status(status, RPC, "").into_response(),
     })?;
     let asked = credential(shared, &parts)
-        .accept(RPC, &[Scope::CloudPlatform, Scope::Iam])
+        .accept(RPC, Access::Impersonate)
         .and_then(|_| Asked::new(project, account, &body))
         .and_then(|asked| check(shared, asked));
     let asked = asked.map_err(GoogleError::into_response)?;
@@ -75,7 +77,7 @@ async fn generate_access_token(
         let mut tokens = lock(&shared.tokens);
         let set = tokens.behavior().life();
         let life = if set < HOUR { asked.lifetime.min(set) } else { asked.lifetime };
-        (life, tokens.mint(asked.principal, asked.scope, life))
+        (life, tokens.mint(asked.principal, asked.scopes, life, Origin::Other))
     };
     shared.count(|stats| stats.token_mints += 1);
     let expire_time = shared.now().after(life).rfc3339();
@@ -105,7 +107,7 @@ fn check(shared: &Shared, asked: Asked) -> Result<Asked, GoogleError> {
 /// A parsed request.
 struct Asked {
     principal: Principal,
-    scope: Scope,
+    scopes: Scopes,
     lifetime: Duration,
 }
 
@@ -137,8 +139,9 @@ impl Asked {
         })?;
         let lifetime = lifetime(&body)?;
         let scopes = body.get("scope").and_then(Value::as_array).into_iter().flatten();
-        let scope = Scope::of(scopes.filter_map(Value::as_str));
-        Ok(Self { principal: account.to_owned().into(), scope, lifetime })
+        let scopes = Scopes::parse(scopes.filter_map(Value::as_str))
+            .map_err(|(_, why)| GoogleError::invalid_argument(why))?;
+        Ok(Self { principal: account.to_owned().into(), scopes, lifetime })
     }
 }
 

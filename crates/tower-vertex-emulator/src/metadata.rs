@@ -11,9 +11,10 @@ use super::{
     endpoints::PROJECT_NUMBER,
     google_errors::{html, with_type},
     grant::{Answer, Stop, issue, ok, receive},
-    key::{PROJECT, SCOPE},
+    key::PROJECT,
+    scopes::{CLOUD_PLATFORM, Scopes},
     state::Shared,
-    tokens::Scope,
+    token_settings::Origin,
 };
 
 const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
@@ -46,14 +47,14 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Answer {
         ("project/numeric-project-id", _) => text(PROJECT_NUMBER),
         ("universe/universe-domain", _) => text("googleapis.com"),
         (_, Some("/email")) => text(MACHINE),
-        (_, Some("/scopes")) => text(&format!("{SCOPE}\n")),
+        (_, Some("/scopes")) => text(&format!("{CLOUD_PLATFORM}\n")),
         // Libraries look up their account here with `?recursive=true`.
         (_, Some("" | "/")) => {
-            ok(&json!({ "aliases": ["default"], "email": MACHINE, "scopes": [SCOPE] }))
+            ok(&json!({ "aliases": ["default"], "email": MACHINE, "scopes": [CLOUD_PLATFORM] }))
         }
         // The token has the only scope of the machine, regardless of `?scopes=`.
         (_, Some("/token")) => match receive(shared, request).await {
-            Ok(_) => ok(&issue(shared, MACHINE.into(), Scope::CloudPlatform)),
+            Ok(_) => ok(&issue(shared, MACHINE.into(), Scopes::cloud_platform(), Origin::Other)),
             Err(Stop::Told(StatusCode::TOO_MANY_REQUESTS)) => with_type(
                 StatusCode::TOO_MANY_REQUESTS,
                 "text/plain; charset=utf-8",

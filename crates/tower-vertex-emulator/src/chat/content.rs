@@ -6,6 +6,7 @@ use super::{
     super::{
         said::{self, role},
         schema,
+        usage::tokens,
     },
     calls::{Call, Offer},
 };
@@ -20,6 +21,16 @@ const REPEAT_OWN: &str = "repeat your last message";
 pub(crate) enum Content {
     Text(String),
     Calls(Vec<Call>),
+}
+
+impl Content {
+    /// The number of tokens.
+    pub(crate) fn tokens(&self) -> u64 {
+        match self {
+            Self::Text(text) => tokens(text),
+            Self::Calls(calls) => calls.iter().map(|call| tokens(&call.arguments)).sum(),
+        }
+    }
 }
 
 /// Chooses the content. `messages`, `tools`, `tool_choice` and `response_format` have the form of
