@@ -35,7 +35,7 @@ use self::{
     content::Content,
     limits::Limits,
     signatures::Signer,
-    stream::Style,
+    stream::{Style, UsagePlace},
 };
 use super::{
     head::{Head, uuid},
@@ -148,10 +148,14 @@ pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
     let choices = (0..limits.choices).map(|_| renamed(choice.clone(), is_google)).collect();
     let usage = usage(tally.times(limits.choices).chat(), has_thought_only, &choice, &behavior);
     let tool_stream = behavior.tool_stream.unwrap_or_else(|| default_tool_stream(request));
-    // Google's models do not know `stream_options`; their usage always comes.
     let includes_usage = asked.get("stream_options").and_then(|o| o.get("include_usage"));
-    let is_usage_apart = !is_google && includes_usage == Some(&Value::Bool(true));
-    let style = Style { is_google, behavior, tool_stream, chunks: None, is_usage_apart };
+    let usage_place = match includes_usage {
+        // Google's models do not know `stream_options`, and always send the usage.
+        _ if is_google => UsagePlace::LastChoice,
+        Some(Value::Bool(true)) => UsagePlace::Apart,
+        _ => UsagePlace::Nowhere,
+    };
+    let style = Style { is_google, behavior, tool_stream, chunks: None, usage_place };
     Ok(Chat { head: Head::new(model), choices, usage, style })
 }
 

@@ -38,9 +38,17 @@ pub(crate) struct Style {
     pub(crate) behavior: ChatBehavior,
     pub(crate) tool_stream: ToolStream,
     pub(crate) chunks: Option<usize>,
-    /// Whether the usage has a chunk of its own, as OpenAI sends it. Otherwise it is in the last
-    /// chunk with a choice.
-    pub(crate) is_usage_apart: bool,
+    pub(crate) usage_place: UsagePlace,
+}
+
+/// The place of the usage in a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UsagePlace {
+    /// In the last chunk with a choice, as Google sends it.
+    LastChoice,
+    /// In a chunk of its own without choices, as OpenAI sends it if `include_usage` is set.
+    Apart,
+    Nowhere,
 }
 
 /// The place of a chunk in its stream.
@@ -65,7 +73,8 @@ pub(crate) fn script(
     let reasons: Vec<Option<String>> =
         choices.iter().map(|choice| finish_reason(choice, &style.behavior)).collect();
     let deltas: usize = segments.iter().flatten().map(|segment| segment.count).sum();
-    let is_apart = style.is_usage_apart && usage.is_some();
+    let usage_place = style.usage_place;
+    let is_apart = usage_place == UsagePlace::Apart && usage.is_some();
     let chunks = deltas + usize::from(is_apart);
     let form = "chat.completion.chunk";
     let chunk = {
@@ -92,7 +101,7 @@ pub(crate) fn script(
             }
             let mut body = head.body(form, json!([choice]));
             if index + 1 == deltas
-                && !is_apart
+                && usage_place == UsagePlace::LastChoice
                 && let Some(usage) = &usage
             {
                 body["usage"] = usage.clone();

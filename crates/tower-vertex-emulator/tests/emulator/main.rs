@@ -7,8 +7,11 @@ mod credentials;
 mod early_answers;
 mod faults;
 mod hosts;
+mod limits;
 mod refusals;
+mod shapes;
 mod signatures;
+mod thoughts;
 mod tokens;
 mod tool_calls;
 
