@@ -180,6 +180,7 @@ function said(error) {
   const text = error instanceof Wrong ? error.message : `${error.name}: ${error.message}`;
   const plain = text
     .replaceAll(/\s+/g, " ")
+    .replaceAll(/ Learn more: \S+/g, "")
     .replaceAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "…")
     .replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1")
     .replaceAll(/(file:\/\/)?\/[\w./@-]+\/node_modules\/[\w./@-]+/g, "…");

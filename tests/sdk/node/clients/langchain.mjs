@@ -5,7 +5,8 @@ import { ChatOpenAI, OpenAIEmbeddings } from "@langchain/openai";
 import { createAgent } from "langchain";
 import { CITY, EMBEDDING_MODEL, installed, MODEL, TRIP, WEATHER } from "./subjects.mjs";
 
-const toolOf = ({ name, description, arguments: schema, answer }, calls = []) => {
+/** A tool of LangChain. Each call that runs is added to `calls`. */
+export const toolOf = ({ name, description, arguments: schema, answer }, calls = []) => {
   const call = (given) => {
     calls.push({ name, arguments: given });
     return answer;
@@ -28,7 +29,9 @@ export class LangChain {
   static id = "langchain-js";
   static version = installed("@langchain/openai");
   static lacks = { models: "it has no call that lists models" };
-  static notes = {};
+  static notes = { 429: "it retries a 429 only with Retry-After, which Google's 429 lacks without RetryInfo" };
+  /** Errors that its own retries do not repeat, which `notes` explains. */
+  static unretried = ["429"];
 
   constructor({ url, key = "unused", retries }) {
     this.options = { apiKey: key, configuration: { baseURL: url }, maxRetries: retries };

@@ -1,4 +1,4 @@
-// What the tests ask for, by any client.
+// The models, tools and schemas of the tests, for every client.
 
 import { readFileSync } from "node:fs";
 import { z } from "zod";
@@ -6,6 +6,8 @@ import { z } from "zod";
 export const MODEL = "google/gemini-2.5-flash";
 /** A model that thinks, and whose calls have signatures that must come back. */
 export const GEMINI_3 = "google/gemini-3.1-pro-preview";
+/** A model that Vertex AI documents for the Responses API. */
+export const GROK = "xai/grok-4.1-fast-reasoning";
 export const EMBEDDING_MODEL = "google/text-embedding-005";
 
 /** The tool that a model may call. */

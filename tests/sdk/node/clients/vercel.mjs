@@ -6,7 +6,8 @@ import { createOpenAICompatible as createOpenAICompatible2 } from "@ai-sdk/opena
 import { APICallError, embedMany, generateText, isStepCount, Output, streamText, tool } from "ai";
 import { CITY, EMBEDDING_MODEL, installed, MODEL, TRIP, WEATHER } from "./subjects.mjs";
 
-const toolsOf = (list, calls = []) =>
+/** Tools of the AI SDK. Each call that runs is added to `calls`. */
+export const toolsOf = (list, calls = []) =>
   Object.fromEntries(
     list.map(({ name, description, arguments: inputSchema, answer }) => {
       const execute = (given) => {
