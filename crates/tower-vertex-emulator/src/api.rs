@@ -11,14 +11,14 @@ use serde_json::{Map, Value, json};
 use super::{
     admission::{Refusal, admit, host, redact},
     body::{MeteredBody, ReadError},
-    chat::{self, ChatRequest},
+    chat::{self, ChatRequest, ResponsesModels},
     completions::Completion,
     embeddings::embeddings,
     endpoints,
     google_errors::{self, GoogleError},
+    models::{Catalogue, Kind, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
-    responses::Answer,
-    said,
+    responses::{self, Response as OpenAiResponse, Storage},
     settings::ErrorShape,
     sse::{EventStream, Script},
     state::{Entry, Live, RequestRecord, Shared, lock},
@@ -137,7 +137,8 @@ async fn answer_openai(
     let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
     match target.call {
         Call::GetResponse(id) => {
-            return shared.response(id).map(ok).ok_or_else(|| no_response(id));
+            let stored = shared.response(id).map(|response| ok(response.body));
+            return stored.ok_or_else(|| no_response(id));
         }
         Call::DeleteResponse(id) if shared.forget_response(id) => {
             return Ok(ok(json!({ "id": id, "object": "response", "deleted": true })));
@@ -146,57 +147,63 @@ async fn answer_openai(
         _ => {}
     }
     let asked = read_json(target, body).await?;
-    let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
-    if target.is_openapi() {
-        check_model(shared.models.as_deref(), target, model)?;
-    }
+    let name = asked.get("model").and_then(Value::as_str).unwrap_or_default();
+    let model = match target.surface() {
+        Some(surface) => {
+            let serves_any = surface == Surface::Responses
+                && shared.chat.behavior().responses == ResponsesModels::Any;
+            let served = |model: &Model| match serves_any {
+                true => model.kind == Kind::Chat,
+                false => model.surfaces.contains(&surface),
+            };
+            check_model(&shared.models, target, surface, name, served)?.clone()
+        }
+        // A deployed endpoint serves one model, and ignores the name in the request.
+        None => Model::new("", name),
+    };
     let streamed = match asked.get("stream") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(streamed)) => *streamed,
         Some(_) => return Err(invalid("`stream` must be true or false")),
     };
     let chunks = shared.stream_behavior().chunks;
-    let cost = Cost::asked(model, &asked, headers);
+    let cost = Cost::asked(&model, &asked, headers);
     Ok(match target.call {
         Call::Chat => {
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
-            let is_google = target.is_openapi() && model.starts_with("google/");
-            let state = &shared.chat;
-            let request = ChatRequest { state, model, is_google, messages, asked: &asked, cost };
+            let (state, model, asked) = (&shared.chat, &model, &asked);
+            let request = ChatRequest { state, name, model, messages, asked, cost };
             let chat = chat::respond(&request)
                 .map_err(|refusal| GoogleError::invalid_argument(refusal.into_message()))?;
             if streamed { Reply::Stream(chat.stream(chunks)) } else { ok(chat.whole()) }
         }
         Call::Completions => {
-            let completion = Completion::of(model, &asked, &cost).map_err(|why| invalid(&why))?;
+            let completion = Completion::of(name, &asked, &cost).map_err(|why| invalid(&why))?;
             if streamed { Reply::Stream(completion.stream(chunks)) } else { ok(completion.whole()) }
         }
         Call::CreateResponse => {
-            let said = match asked.get("input") {
-                Some(Value::Array(items))
-                    if items.iter().any(|item| item.get("role").is_some()) =>
-                {
-                    said::by_user(items)
-                }
-                Some(input) => said::text_of(input),
-                None => Err("`input` is required".to_owned()),
+            let storage = match shared.chat.behavior().responses {
+                ResponsesModels::Xai => Storage::Refused,
+                ResponsesModels::Any => Storage::Kept,
             };
-            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?, &cost);
-            let response = answer.response(&asked, true);
-            if asked.get("store") != Some(&Value::Bool(false)) {
-                shared.keep_response(&answer.response_id(), response.clone());
+            let is_stored = storage.check(&asked).map_err(|why| invalid(&why))?;
+            let earlier = match responses::previous_id(&asked) {
+                Some(id) => shared.response(id).ok_or_else(|| no_response(id))?.messages,
+                None => Vec::new(),
+            };
+            let name = name.to_owned();
+            let response = OpenAiResponse::of(&name, asked, &cost, earlier, is_stored)
+                .map_err(|why| invalid(&why))?;
+            if let Some(stored) = response.stored() {
+                shared.keep_response(response.id(), stored);
             }
-            if streamed {
-                Reply::Stream(answer.response_stream(asked, chunks))
-            } else {
-                ok(response)
-            }
+            if streamed { Reply::Stream(response.stream(chunks)) } else { ok(response.body(true)) }
         }
         Call::Embeddings => {
             let encoding = shared.chat.behavior().embeddings;
-            ok(embeddings(model, &asked, encoding).map_err(GoogleError::invalid_argument)?)
+            ok(embeddings(name, &asked, encoding).map_err(GoogleError::invalid_argument)?)
         }
         // These calls return earlier, before the body is read.
         Call::GetResponse(_)
@@ -245,11 +252,13 @@ fn invalid_json(why: String) -> GoogleError {
 }
 
 /// Checks a model's name as `openapi` does.
-fn check_model(
-    served: Option<&[String]>,
+fn check_model<'a>(
+    catalogue: &'a Catalogue,
     target: &Target<'_>,
+    surface: Surface,
     model: &str,
-) -> Result<(), GoogleError> {
+    is_served: impl Fn(&Model) -> bool,
+) -> Result<&'a Model, GoogleError> {
     let (publisher, name) = model.split_once('/').unwrap_or_default();
     if publisher.is_empty() || name.is_empty() {
         return Err(GoogleError::invalid_argument(format!(
@@ -257,19 +266,13 @@ fn check_model(
              ID; expected '<publisher>/<model>'."
         )));
     }
-    let known = ["gemini-", "text-embedding-", "text-multilingual-embedding-", "gemma"];
-    let serves = match served {
-        Some(served) => served.iter().any(|served| served == model),
-        None => publisher != "google" || known.iter().any(|prefix| name.starts_with(prefix)),
-    };
-    if !serves {
-        let Target { project, location, .. } = target;
-        return Err(GoogleError::not_found(format!(
-            "Publisher Model `projects/{project}/locations/{location}/publishers/\
-             {publisher}/models/{name}` was not found or your project does not have access to it. Please ensure you \
-             are using a valid model version. For more information, see: \
-             https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
-        )));
+    match catalogue.find(publisher, name) {
+        Some(model) if is_served(model) => Ok(model),
+        // The models of these publishers are refused by a recorded error. That a model of the wrong
+        // kind gets the same one is assumed.
+        found if found.is_some() || NOT_ON_OPENAPI.contains(&publisher) => {
+            Err(GoogleError::not_served_by(surface))
+        }
+        _ => Err(GoogleError::unknown_model(target, publisher, name)),
     }
-    Ok(())
 }

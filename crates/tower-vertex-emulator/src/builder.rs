@@ -9,7 +9,10 @@ use std::{
 use tokio::net::TcpListener;
 
 use super::{
-    Emulator, endpoints,
+    Emulator,
+    chat::ChatBehavior,
+    endpoints,
+    models::{Catalogue, Model},
     server::{self, Port},
     settings::EndpointInfo,
     state::Shared,
@@ -23,7 +26,8 @@ pub struct EmulatorBuilder {
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Vec<EndpointInfo>,
-    pub(crate) models: Option<Vec<String>>,
+    pub(crate) models: Catalogue,
+    pub(crate) chat: ChatBehavior,
 }
 
 impl Default for EmulatorBuilder {
@@ -33,7 +37,8 @@ impl Default for EmulatorBuilder {
             tls: false,
             host_aware: false,
             endpoints: endpoints::default_list(),
-            models: None,
+            models: Catalogue::default(),
+            chat: ChatBehavior::default(),
         }
     }
 }
@@ -76,15 +81,27 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Serves only these models on `openapi`, each named as `publisher/model`; the publisher is
-    /// `google` if it is omitted. Every other model is not found. By default all well-formed names
-    /// are served; a name of `google` must begin like one of its models.
+    /// Serves only these models, each named as `publisher/model`; the publisher is `google` if it
+    /// is omitted. Every other model is not found. By default the emulator knows the models that
+    /// Google's pages name.
     #[must_use]
-    pub fn models(mut self, models: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let named = |model: String| {
-            if model.contains('/') { model } else { format!("google/{model}") }
-        };
-        self.models = Some(models.into_iter().map(|model| named(model.into())).collect());
+    pub fn models(mut self, models: impl IntoIterator<Item = impl Into<Model>>) -> Self {
+        self.models = Catalogue::new(models.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a model to those that the emulator knows, or replaces the one with the same name.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<Model>) -> Self {
+        self.models.add(model.into());
+        self
+    }
+
+    /// Sets the shapes of chat responses. [`Emulator::set_chat`] and the control API can change them
+    /// later.
+    #[must_use]
+    pub fn chat(mut self, behavior: ChatBehavior) -> Self {
+        self.chat = behavior;
         self
     }
 

@@ -22,7 +22,7 @@ use crate::cross_origin::{Host, Initiator, authorities, initiator};
 const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
-const NAMES: [&str; 6] = ["requests", "stats", "revoke", "token", "faults", "chat"];
+const NAMES: [&str; 7] = ["requests", "stats", "revoke", "token", "faults", "chat", "models"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -57,6 +57,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
     let name = path.strip_prefix("/__emulator/").unwrap_or_default();
     match (request.method(), name) {
         (&Method::GET, "requests") => show(&shared.requests()),
+        (&Method::GET, "models") => show(&shared.models.all()),
         (&Method::GET, "stats") => show(&shared.stats()),
         (&Method::DELETE, "stats") => {
             shared.reset_stats();

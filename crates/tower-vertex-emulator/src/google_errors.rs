@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{path::Target, settings::ErrorShape};
+use super::{models::Surface, path::Target, settings::ErrorShape};
 
 const SIGN_IN: &str = "Expected OAuth 2 access token, login cookie or other valid authentication \
      credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -61,6 +61,27 @@ impl GoogleError {
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+    }
+
+    /// A publisher model that does not exist. Google's text also covers a model that the project
+    /// may not use.
+    pub(crate) fn unknown_model(target: &Target<'_>, publisher: &str, name: &str) -> Self {
+        let Target { project, location, .. } = target;
+        Self::not_found(format!(
+            "Publisher Model `projects/{project}/locations/{location}/publishers/{publisher}/\
+             models/{name}` was not found or your project does not have access to it. Please \
+             ensure you are using a valid model version. For more information, see: \
+             https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
+        ))
+    }
+
+    /// A model that exists, but not for this method (docker/docker-agent issue 2469, which leaves
+    /// out the two ids; that they are numbers is assumed).
+    pub(crate) fn not_served_by(surface: Surface) -> Self {
+        Self::failed_precondition(format!(
+            "The deployed model does not support {}. endpoint_id: 0, deployed_model_id: 0",
+            surface.method()
+        ))
     }
 
     /// A token that is unknown, expired or revoked. The reason does not distinguish them: an

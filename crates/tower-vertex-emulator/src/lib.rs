@@ -89,6 +89,7 @@
 //! | request | effect |
 //! |---|---|
 //! | `GET /__emulator/requests` | the requests to the API, as [`RequestRecord`]s |
+//! | `GET /__emulator/models` | the publisher models that exist, as [`Model`]s |
 //! | `GET`, `DELETE /__emulator/stats` | [`Stats`], and their reset |
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
@@ -119,6 +120,7 @@ mod head;
 mod iam;
 mod key;
 mod metadata;
+mod models;
 mod oauth;
 mod path;
 mod pieces;
@@ -146,6 +148,7 @@ pub use self::{
         ChatBehavior, ChoiceShape, EmbeddingEncoding, ResponsesModels, SignatureCounts,
         SignaturePlace, StopAfterCalls, StreamEvent, ThoughtMark, ToolStream, UsageShape,
     },
+    models::{Kind, Model, Surface},
     settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},

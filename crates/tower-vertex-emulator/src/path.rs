@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::settings::EndpointInfo;
+use super::{models::Surface, settings::EndpointInfo};
 
 /// A method of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,18 @@ impl<'a> Target<'a> {
             ("POST", ["invoke", "v1", "chat", "completions"]) if !openapi => Call::Chat,
             ("POST", ["invoke", "v1", "completions"]) if !openapi => Call::Completions,
             ("POST", ["invoke", "v1", "embeddings"]) if !openapi => Call::Embeddings,
+            _ => return None,
+        })
+    }
+
+    /// The method of `openapi` whose body names a model.
+    pub(crate) fn surface(&self) -> Option<Surface> {
+        Some(match self.call {
+            _ if !self.is_openapi() => return None,
+            Call::Chat => Surface::Chat,
+            Call::Completions => Surface::Completions,
+            Call::Embeddings => Surface::Embeddings,
+            Call::CreateResponse => Surface::Responses,
             _ => return None,
         })
     }

@@ -18,6 +18,8 @@ use super::{
     clock::UtcTime,
     credentials::Credentials,
     key,
+    models::Catalogue,
+    responses::StoredResponse,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
     tokens::{TokenStore, Verdict},
 };
@@ -84,15 +86,14 @@ pub(crate) struct Shared {
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
-    /// The models that `openapi` serves, as `publisher/model`; `None` means all models.
-    pub(crate) models: Option<Vec<String>>,
+    pub(crate) models: Catalogue,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
     pub(crate) chat: ChatState,
     faults: Mutex<Faults>,
     counters: Mutex<Stats>,
     records: Mutex<Latest<Entry>>,
-    responses: Mutex<Latest<(String, Value)>>,
+    responses: Mutex<Latest<(String, StoredResponse)>>,
 }
 
 /// A panic elsewhere can leave a wrong counter but breaks no invariant, so the data is still
@@ -107,7 +108,7 @@ impl Shared {
         control_addr: SocketAddr,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { listen: _, tls, host_aware, endpoints, models } = settings;
+        let EmulatorBuilder { listen: _, tls, host_aware, endpoints, models, chat } = settings;
         Self {
             addr,
             control_addr,
@@ -117,7 +118,7 @@ impl Shared {
             models,
             tokens: Mutex::default(),
             credentials: Credentials::new(),
-            chat: ChatState::new(),
+            chat: ChatState::new(chat),
             faults: Mutex::default(),
             counters: Mutex::default(),
             records: Mutex::new(Latest::new(RECORDS)),
@@ -210,11 +211,13 @@ impl Shared {
         lock(&self.records).iter().map(Entry::snapshot).collect()
     }
 
-    pub(crate) fn keep_response(&self, id: &str, response: Value) {
-        lock(&self.responses).push(bytes_of(&response), (id.to_owned(), response));
+    pub(crate) fn keep_response(&self, id: &str, response: StoredResponse) {
+        let messages = response.messages.iter().map(bytes_of).sum::<usize>();
+        let bytes = bytes_of(&response.body) + messages;
+        lock(&self.responses).push(bytes, (id.to_owned(), response));
     }
 
-    pub(crate) fn response(&self, id: &str) -> Option<Value> {
+    pub(crate) fn response(&self, id: &str) -> Option<StoredResponse> {
         let responses = lock(&self.responses);
         responses.iter().find(|(known, _)| known == id).map(|(_, response)| response.clone())
     }

@@ -8,6 +8,8 @@
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
+use super::models::Model;
+
 /// Tokens that `cached_content` adds to a prompt: the smallest size that Google caches.
 const CACHED: u64 = 1024;
 /// Reasoning tokens for each token of the response, unless the request sets another effort.
@@ -26,7 +28,7 @@ pub(crate) struct Cost {
 
 impl Cost {
     /// The cost of a request to a model.
-    pub(crate) fn asked(model: &str, asked: &Map<String, Value>, headers: &HeaderMap) -> Self {
+    pub(crate) fn asked(model: &Model, asked: &Map<String, Value>, headers: &HeaderMap) -> Self {
         let google = google_options(asked);
         let google = |name: &str| google?.get(name).filter(|value| !value.is_null());
         let thinking = google("thinking_config");
@@ -113,7 +115,9 @@ impl Tally {
         let Self { prompt, completion, reasoning, .. } = *self;
         json!({
             "input_tokens": prompt,
-            "input_tokens_details": { "cached_tokens": self.cached, "cache_write_tokens": 0 },
+            "input_tokens_details": { "cached_tokens": self.cached },
+            "num_server_side_tools_used": 0,
+            "num_sources_used": 0,
             "output_tokens": completion + reasoning,
             "output_tokens_details": { "reasoning_tokens": reasoning },
             "total_tokens": prompt + completion + reasoning,
@@ -127,15 +131,12 @@ pub(crate) fn google_options(asked: &Map<String, Value>) -> Option<&Value> {
     asked.get("extra_body")?.get("google")
 }
 
-/// Whether a model uses reasoning tokens. Flash-Lite of 2.5 does only if the request sets it.
-/// Models for images, speech and embeddings do not.
-fn thinks(model: &str, is_asked: bool) -> bool {
-    let Some(name) = model.strip_prefix("google/gemini-") else { return false };
-    let is_for_text = !["-image", "-tts", "-audio", "-live", "embedding"]
-        .iter()
-        .any(|other| name.contains(other));
-    let is_small = name.starts_with("2.5-flash-lite");
-    is_for_text && (name.starts_with("2.5-") || name.starts_with('3')) && (is_asked || !is_small)
+/// Whether a model uses reasoning tokens. Flash-Lite of 2.5 does only if the request sets it. The
+/// reasoning tokens of other partner models than Grok are in their completion.
+fn thinks(model: &Model, is_asked: bool) -> bool {
+    let is_counted_apart = matches!(model.publisher.as_str(), "google" | "xai");
+    let is_small = model.name.starts_with("gemini-2.5-flash-lite");
+    model.thinking && is_counted_apart && (is_asked || !is_small)
 }
 
 /// The quota that a request uses, by the headers with which clients of Google choose it.
@@ -182,9 +183,11 @@ mod tests {
             ("google/gemini-2.5-flash-image", json!({}), 0),
             ("google/gemini-2.0-flash", json!({ "reasoning_effort": "high" }), 0),
             ("meta/llama-4-maverick", json!({ "reasoning_effort": "high" }), 0),
+            ("xai/grok-4.3", json!({}), 40),
+            ("openai/gpt-oss-120b-maas", json!({}), 0),
             ("", json!({}), 0),
         ] {
-            let cost = Cost::asked(model, asked.as_object().unwrap(), &HeaderMap::new());
+            let cost = Cost::asked(&model.into(), asked.as_object().unwrap(), &HeaderMap::new());
             assert_eq!(cost.reasoning(10), thoughts, "{model} {asked}");
         }
     }

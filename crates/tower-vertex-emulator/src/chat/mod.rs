@@ -39,6 +39,7 @@ use self::{
 };
 use super::{
     head::{Head, uuid},
+    models::Model,
     sse::Script,
     state::lock,
     usage::{Cost, google_options, tokens},
@@ -52,8 +53,8 @@ pub(crate) struct ChatState {
 }
 
 impl ChatState {
-    pub(crate) fn new() -> Self {
-        Self { behavior: Mutex::default(), counts: Mutex::default(), signer: Signer::new() }
+    pub(crate) fn new(behavior: ChatBehavior) -> Self {
+        Self { behavior: Mutex::new(behavior), counts: Mutex::default(), signer: Signer::new() }
     }
 
     pub(crate) fn behavior(&self) -> ChatBehavior {
@@ -76,12 +77,18 @@ impl ChatState {
 /// A request for a chat.
 pub(crate) struct ChatRequest<'a> {
     pub(crate) state: &'a ChatState,
-    pub(crate) model: &'a str,
-    /// Whether the model is one of Google's, which have a format of their own.
-    pub(crate) is_google: bool,
+    /// The name in the request.
+    pub(crate) name: &'a str,
+    pub(crate) model: &'a Model,
     pub(crate) messages: &'a [Value],
     pub(crate) asked: &'a Map<String, Value>,
     pub(crate) cost: Cost,
+}
+
+impl ChatRequest<'_> {
+    fn is_google(&self) -> bool {
+        self.model.publisher == "google"
+    }
 }
 
 /// A response to a chat.
@@ -94,8 +101,10 @@ pub(crate) struct Chat {
 
 /// Returns the response, or the message of the refusal.
 pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
-    let ChatRequest { state, model, is_google, asked, .. } = *request;
+    let ChatRequest { state, name, model, asked, .. } = *request;
     let behavior = state.behavior();
+    // Google's models have a format of their own.
+    let is_google = request.is_google();
     let is_signed = is_google && signs(model, &behavior);
     if is_signed {
         check_signatures(request, &behavior)?;
@@ -118,10 +127,10 @@ pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
     let is_cut = tally.completion < length;
     let signature = |content: &Content| match content {
         _ if !is_signed => None,
-        Content::Text(text) => Some(state.signer.of_text(model, text)),
+        Content::Text(text) => Some(state.signer.of_text(name, text)),
         Content::Calls(calls) => calls.first().map(|call| {
             let step = signatures::steps_taken(messages);
-            state.signer.of_call(model, step, &call.name, &call.arguments)
+            state.signer.of_call(name, step, &call.name, &call.arguments)
         }),
     };
     let signature = signature(&content);
@@ -132,7 +141,7 @@ pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
         Content::Text(_) if is_image => (Body::Image { signature }, "stop"),
         Content::Text(mut text) => {
             Limits::shorten(&mut text, tally.completion);
-            let parts = thoughts::parts(model, is_google, asked, &request.cost, &behavior, text);
+            let parts = thoughts::parts(name, is_google, asked, &request.cost, &behavior, text);
             (Body::Text { parts, signature }, if is_cut { "length" } else { "stop" })
         }
         Content::Calls(calls) => {
@@ -156,7 +165,7 @@ pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
         _ => UsagePlace::Nowhere,
     };
     let style = Style { is_google, behavior, tool_stream, chunks: None, usage_place };
-    Ok(Chat { head: Head::new(model), choices, usage, style })
+    Ok(Chat { head: Head::new(name), choices, usage, style })
 }
 
 /// The refusal of a request.
@@ -204,21 +213,13 @@ impl Chat {
 }
 
 /// Whether the responses of a model of Google carry thought signatures.
-fn signs(model: &str, behavior: &ChatBehavior) -> bool {
-    is_gemini_3(model) || behavior.demand_signatures == Some(true)
-}
-
-fn is_gemini_3(model: &str) -> bool {
-    model.strip_prefix("google/gemini-").is_some_and(|name| name.starts_with('3'))
-}
-
-fn is_for_images(model: &str) -> bool {
-    model.contains("-image")
+fn signs(model: &Model, behavior: &ChatBehavior) -> bool {
+    model.is_gemini_since(3, 0) || behavior.demand_signatures == Some(true)
 }
 
 fn check_signatures(request: &ChatRequest<'_>, behavior: &ChatBehavior) -> Result<(), Refusal> {
-    let ChatRequest { state, model, messages, .. } = *request;
-    let checked = state.signer.check(model, messages);
+    let ChatRequest { state, name, model, messages, .. } = *request;
+    let checked = state.signer.check(name, messages);
     {
         let mut counts = lock(&state.counts);
         counts.valid += checked.counts.valid;
@@ -227,20 +228,20 @@ fn check_signatures(request: &ChatRequest<'_>, behavior: &ChatBehavior) -> Resul
         counts.wrong += checked.counts.wrong;
     }
     // Google's page exempts the image model of Gemini 3.
-    let demands = behavior.demand_signatures.unwrap_or_else(|| !is_for_images(model));
+    let demands = behavior.demand_signatures.unwrap_or_else(|| !model.makes_images());
     match checked.refusal.filter(|_| demands) {
         Some(text) => Err(Refusal::Text(text)),
         None => Ok(()),
     }
 }
 
-fn asks_for_image(model: &str, asked: &Map<String, Value>) -> bool {
+fn asks_for_image(model: &Model, asked: &Map<String, Value>) -> bool {
     let modalities = asked.get("modalities").and_then(Value::as_array);
-    is_for_images(model) && modalities.is_some_and(|all| all.contains(&"image".into()))
+    model.makes_images() && modalities.is_some_and(|all| all.contains(&"image".into()))
 }
 
 fn default_tool_stream(request: &ChatRequest<'_>) -> ToolStream {
-    if !request.is_google {
+    if !request.is_google() {
         return ToolStream::OpenAi;
     }
     let google = google_options(request.asked);

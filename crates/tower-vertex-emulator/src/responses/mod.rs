@@ -1,136 +1,240 @@
 //! The Responses API.
+//!
+//! Google documents it on `openapi` for xAI's Grok alone, with `store` and `previous_response_id`
+//! unsupported and `store` false by default (its page "Grok models"). The members of the responses
+//! are those of that page's sample.
 
-use bytes::Bytes;
+mod input;
+mod stream;
+
 use serde_json::{Map, Value, json};
 
 use super::{
-    chat::content::echo,
-    head::Head,
-    pieces::Pieces,
+    chat::{
+        calls::{Call, Offer},
+        content::{self, Content},
+        limits::Limits,
+    },
+    head::{Head, now, uuid},
     sse::Script,
     usage::{Cost, Tally, tokens},
 };
 
-/// The content of a response, before it is formatted.
-pub(crate) struct Answer {
+/// A response.
+pub(crate) struct Response {
     head: Head,
-    text: String,
+    items: Vec<Item>,
+    is_incomplete: bool,
     tally: Tally,
+    asked: Map<String, Value>,
+    is_stored: bool,
+    /// The messages of the conversation up to this response, with it.
+    messages: Vec<Value>,
 }
 
-impl Answer {
-    pub(crate) fn new(model: &str, said: &str, cost: &Cost) -> Self {
-        let text = echo(said);
-        let tally = cost.tally(said, tokens(&text), None);
-        Self { head: Head::new(model), text, tally }
+/// An item of the output.
+enum Item {
+    Message { id: String, text: String },
+    Call { id: String, call_id: String, call: Call },
+}
+
+/// A response that can be fetched, and continued by `previous_response_id`.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredResponse {
+    pub(crate) body: Value,
+    pub(crate) messages: Vec<Value>,
+}
+
+/// The rules for stored responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// Nothing is stored, as Google documents for Grok.
+    Refused,
+    /// Responses are stored unless `store` is false, as OpenAI's are.
+    Kept,
+}
+
+impl Storage {
+    /// Returns whether the request stores its response, or the error in it.
+    ///
+    /// No source knows the words of these errors.
+    pub(crate) fn check(self, asked: &Map<String, Value>) -> Result<bool, String> {
+        let store = asked.get("store").and_then(Value::as_bool);
+        if asked.get("background") == Some(&Value::Bool(true)) {
+            return Err("`background` is not supported".into());
+        }
+        match self {
+            Self::Kept => Ok(store != Some(false)),
+            Self::Refused if store == Some(true) => {
+                Err("`store` is not supported for this model; it must be false".into())
+            }
+            Self::Refused if previous_id(asked).is_some() => {
+                Err("`previous_response_id` is not supported for this model".into())
+            }
+            Self::Refused => Ok(false),
+        }
+    }
+}
+
+/// The id of the response that a request continues.
+pub(crate) fn previous_id(asked: &Map<String, Value>) -> Option<&str> {
+    asked.get("previous_response_id").and_then(Value::as_str)
+}
+
+impl Response {
+    /// The response to a request, or the error in it. `earlier` has the messages of the response
+    /// that the request continues.
+    pub(crate) fn of(
+        model: &str,
+        asked: Map<String, Value>,
+        cost: &Cost,
+        earlier: Vec<Value>,
+        is_stored: bool,
+    ) -> Result<Self, String> {
+        let mut messages = input::messages(&asked, earlier)?;
+        let options = input::options(&asked);
+        let offer = Offer::of(&options)?;
+        let (said, content) =
+            content::choose(&input::instructed(&asked, &messages), &options, &offer, false)?;
+        let most = Limits::of(&options)?.most_tokens;
+        let (items, tally, is_incomplete): (Vec<Item>, Tally, bool) = match content {
+            Content::Calls(calls) => {
+                let length = calls.iter().map(|call| tokens(&call.arguments)).sum();
+                let tally = cost.tally(&said, length, most);
+                let is_cut = tally.completion < length;
+                let calls = calls.into_iter().filter(|_| !is_cut).enumerate();
+                (calls.map(|(nth, call)| Item::call(nth, call)).collect(), tally, is_cut)
+            }
+            Content::Text(mut text) => {
+                let length = tokens(&text);
+                let tally = cost.tally(&said, length, most);
+                Limits::shorten(&mut text, tally.completion);
+                let is_cut = tally.completion < length;
+                let is_empty = is_cut && text.is_empty();
+                let message = Item::Message { id: format!("msg_{}", uuid()), text };
+                let items = Some(message).filter(|_| !is_empty).into_iter().collect();
+                (items, tally, is_cut)
+            }
+        };
+        input::extend(&mut messages, &items);
+        let head = Head { id: uuid(), created: now(), model: model.to_owned() };
+        Ok(Self { head, items, is_incomplete, tally, asked, is_stored, messages })
     }
 
-    /// The id of this response in the Responses API.
-    pub(crate) fn response_id(&self) -> String {
-        format!("resp_{}", self.head.id)
+    pub(crate) fn id(&self) -> &str {
+        &self.head.id
     }
 
-    /// A `response`, finished or just started.
-    pub(crate) fn response(&self, asked: &Map<String, Value>, finished: bool) -> Value {
-        let given = |name: &str, default: Value| asked.get(name).cloned().unwrap_or(default);
-        let mut response = json!({
-            "id": self.response_id(),
+    /// The response as it is stored, if it is.
+    pub(crate) fn stored(&self) -> Option<StoredResponse> {
+        let stored = || StoredResponse { body: self.body(true), messages: self.messages.clone() };
+        self.is_stored.then(stored)
+    }
+
+    /// The body, finished or just started.
+    pub(crate) fn body(&self, is_finished: bool) -> Value {
+        let given = |name: &str, default: Value| {
+            let value = self.asked.get(name).filter(|value| !value.is_null());
+            value.cloned().unwrap_or(default)
+        };
+        let reasoning = self.asked.get("reasoning");
+        let reasoning = |name: &str, default: &str| {
+            let value = reasoning.and_then(|reasoning| reasoning.get(name)).cloned();
+            value.filter(|value| !value.is_null()).unwrap_or_else(|| default.into())
+        };
+        let format = self.asked.get("text").and_then(|text| text.get("format")).cloned();
+        let mut metadata = given("metadata", json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("system_fingerprint".into(), "".into());
+        }
+        let mut body = json!({
+            "id": self.head.id,
             "object": "response",
             "created_at": self.head.created,
-            "status": if finished { "completed" } else { "in_progress" },
+            "completed_at": null,
+            "status": "in_progress",
             "model": self.head.model,
             "output": [],
             "error": null,
             "incomplete_details": null,
+            "background": false,
+            "frequency_penalty": given("frequency_penalty", 0.0.into()),
             "instructions": given("instructions", Value::Null),
             "max_output_tokens": given("max_output_tokens", Value::Null),
-            "metadata": given("metadata", json!({})),
+            "max_tool_calls": given("max_tool_calls", Value::Null),
+            "metadata": metadata,
             "parallel_tool_calls": given("parallel_tool_calls", true.into()),
+            "presence_penalty": given("presence_penalty", 0.0.into()),
             "previous_response_id": given("previous_response_id", Value::Null),
-            "reasoning": { "effort": null, "summary": null },
-            "store": given("store", true.into()),
+            "prompt_cache_key": given("prompt_cache_key", Value::Null),
+            "reasoning": {
+                "effort": reasoning("effort", "medium"),
+                "summary": reasoning("summary", "detailed"),
+            },
+            "safety_identifier": given("safety_identifier", Value::Null),
+            "service_tier": given("service_tier", "default".into()),
+            "store": self.is_stored,
             "temperature": given("temperature", 1.0.into()),
-            "text": { "format": { "type": "text" } },
+            "text": { "format": format.unwrap_or_else(|| json!({ "type": "text" })) },
             "tool_choice": given("tool_choice", "auto".into()),
             "tools": given("tools", json!([])),
+            "top_logprobs": given("top_logprobs", 0.into()),
             "top_p": given("top_p", 1.0.into()),
             "truncation": given("truncation", "disabled".into()),
             "usage": null,
+            "user": given("user", Value::Null),
         });
-        if finished {
-            response["output"] = json!([self.output_item(true)]);
-            response["usage"] = self.tally.response();
+        if is_finished {
+            body["completed_at"] = now().into();
+            body["output"] = self.items.iter().map(|item| item.body(true)).collect();
+            body["usage"] = self.tally.response();
+            body["status"] = "completed".into();
+            if self.is_incomplete {
+                body["status"] = "incomplete".into();
+                body["incomplete_details"] = json!({ "reason": "max_output_tokens" });
+            }
         }
-        response
+        body
     }
 
-    fn output_item(&self, finished: bool) -> Value {
-        json!({
-            "id": format!("msg_{}", self.head.id),
-            "type": "message",
-            "role": "assistant",
-            "status": if finished { "completed" } else { "in_progress" },
-            "content": if finished { json!([output_text(&self.text)]) } else { json!([]) },
-        })
-    }
-
-    /// The events of the Responses API. All of them count as chunks; `chunks` sets those of the
-    /// text.
-    pub(crate) fn response_stream(
-        self,
-        asked: Map<String, Value>,
-        chunks: Option<usize>,
-    ) -> Script {
-        let pieces = Pieces::new(self.text.as_str(), chunks);
-        let item = format!("msg_{}", self.head.id);
-        let deltas = pieces.count();
-        let chunk = move |index: usize| {
-            let place = json!({ "item_id": item, "output_index": 0, "content_index": 0 });
-            let (kind, mut event) = match index {
-                0 => ("response.created", json!({ "response": self.response(&asked, false) })),
-                1 => ("response.in_progress", json!({ "response": self.response(&asked, false) })),
-                2 => (
-                    "response.output_item.added",
-                    json!({ "output_index": 0, "item": self.output_item(false) }),
-                ),
-                3 => ("response.content_part.added", with(place, "part", output_text(""))),
-                _ => match index - 4 {
-                    delta if delta < deltas => {
-                        let piece = pieces.get(delta);
-                        let event = with(place, "delta", piece.into());
-                        ("response.output_text.delta", with(event, "logprobs", json!([])))
-                    }
-                    after => match after - deltas {
-                        0 => {
-                            let event = with(place, "text", self.text.as_str().into());
-                            ("response.output_text.done", with(event, "logprobs", json!([])))
-                        }
-                        1 => {
-                            let part = output_text(&self.text);
-                            ("response.content_part.done", with(place, "part", part))
-                        }
-                        2 => (
-                            "response.output_item.done",
-                            json!({ "output_index": 0, "item": self.output_item(true) }),
-                        ),
-                        _ => (
-                            "response.completed",
-                            json!({ "response": self.response(&asked, true) }),
-                        ),
-                    },
-                },
-            };
-            event["type"] = kind.into();
-            event["sequence_number"] = index.into();
-            Bytes::from(format!("event: {kind}\ndata: {event}\n\n"))
-        };
-        Script { chunks: deltas + 8, chunk: Box::new(chunk), end: None }
+    pub(crate) fn stream(&self, chunks: Option<usize>) -> Script {
+        stream::script(self, chunks)
     }
 }
 
-fn with(mut object: Value, name: &str, value: Value) -> Value {
-    object[name] = value;
-    object
+impl Item {
+    fn call(nth: usize, call: Call) -> Self {
+        let call_id = format!("call-{}-{nth}", uuid());
+        Self::Call { id: format!("fc_{}_{nth}", uuid()), call_id, call }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Self::Message { id, .. } | Self::Call { id, .. } => id,
+        }
+    }
+
+    /// The item, finished or just started.
+    fn body(&self, is_finished: bool) -> Value {
+        let status = if is_finished { "completed" } else { "in_progress" };
+        match self {
+            Self::Message { id, text } => json!({
+                "id": id,
+                "type": "message",
+                "role": "assistant",
+                "status": status,
+                "content": if is_finished { json!([output_text(text)]) } else { json!([]) },
+            }),
+            Self::Call { id, call_id, call } => json!({
+                "id": id,
+                "type": "function_call",
+                "call_id": call_id,
+                "name": call.name,
+                "arguments": if is_finished { call.arguments.as_str() } else { "" },
+                "status": status,
+            }),
+        }
+    }
 }
 
 fn output_text(text: &str) -> Value {

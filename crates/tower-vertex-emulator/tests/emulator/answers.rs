@@ -30,7 +30,11 @@ async fn a_chat_completion_echoes_the_last_user_message() {
 /// Tests Chat, Completions and Responses, each complete and streamed.
 #[tokio::test]
 async fn a_reasoning_model_counts_its_reasoning_tokens_beside_its_completion() {
-    let bench = Bench::new().await;
+    let everywhere = [Surface::Chat, Surface::Completions, Surface::Responses];
+    let models = [MODEL, "google/gemini-2.0-flash"];
+    let models = models.map(|name| Model::from(name).surfaces(everywhere));
+    let emulator = Emulator::builder().models(models).start().await.unwrap();
+    let bench = Bench::over(emulator, Version::HTTP_11);
     for (path, words) in [
         ("chat/completions", ("prompt", "completion")),
         ("completions", ("prompt", "completion")),
@@ -182,46 +186,6 @@ async fn embeddings_come_as_numbers_and_as_base64() {
         bad[name] = value;
         assert_eq!(bench.post(&path, &bad).await.error(true)["status"], "INVALID_ARGUMENT");
     }
-}
-
-#[tokio::test]
-async fn a_response_can_be_fetched_and_deleted() {
-    let bench = Bench::new().await;
-    let path = format!("{OPENAPI}/responses");
-    let parts = json!([{ "type": "input_text", "text": "hello" }]);
-    for input in [json!("hello"), json!([{ "role": "user", "content": parts }])] {
-        let body = json!({ "model": MODEL, "input": input });
-        let response = bench.post(&path, &body).await.json();
-        let content = &response["output"][0]["content"][0];
-        assert_eq!(content["text"], ECHO);
-        assert_eq!(content["type"], "output_text");
-        let one = format!("{path}/{}", response["id"].as_str().unwrap());
-        assert_eq!(bench.get(&one).await.json(), response);
-        let delete = || bench.request(Method::DELETE, &one).body(full("")).unwrap();
-        assert_eq!(bench.send(delete()).await.json()["deleted"], true);
-        assert_eq!(bench.send(delete()).await.error(true)["status"], "NOT_FOUND");
-        assert_eq!(bench.get(&one).await.status, StatusCode::NOT_FOUND);
-    }
-}
-
-#[tokio::test]
-async fn a_streamed_response_goes_from_created_to_completed() {
-    let bench = Bench::new().await;
-    let body = json!({ "model": MODEL, "input": "hello", "stream": true });
-    let answer = bench.post(&format!("{OPENAPI}/responses"), &body).await;
-    let events = json_events(answer.text());
-    for (number, event) in events.iter().enumerate() {
-        assert_eq!(event["sequence_number"], number);
-    }
-    assert_eq!(events[0]["type"], "response.created");
-    let deltas: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
-    assert_eq!(deltas, ECHO);
-    let last = events.last().unwrap();
-    assert_eq!(last["type"], "response.completed");
-    assert_eq!(last["response"]["output"][0]["content"][0]["text"], ECHO);
-    let id = last["response"]["id"].as_str().unwrap();
-    let kept = bench.get(&format!("{OPENAPI}/responses/{id}")).await;
-    assert_eq!(kept.json(), last["response"]);
 }
 
 #[tokio::test]

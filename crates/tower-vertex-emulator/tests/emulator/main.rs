@@ -8,7 +8,9 @@ mod early_answers;
 mod faults;
 mod hosts;
 mod limits;
+mod models;
 mod refusals;
+mod responses;
 mod shapes;
 mod signatures;
 mod thoughts;
@@ -43,13 +45,14 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tower_vertex_emulator::{
-    ApiFault, ChatBehavior, Emulator, EndpointInfo, Faults, StreamBehavior, TokenBehavior,
-    TokenFault,
+    ApiFault, ChatBehavior, Emulator, EndpointInfo, Faults, Kind, Model, ResponsesModels,
+    StreamBehavior, Surface, TokenBehavior, TokenFault,
 };
 
 const OPENAPI: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
 const CHAT: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions";
 const MODEL: &str = "google/gemini-2.5-flash";
+/// Only Grok's models are served by the Responses API.
 const ECHO: &str = "This is the Vertex AI emulator. You said: hello";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const MIB: usize = 1024 * 1024;
