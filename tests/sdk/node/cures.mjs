@@ -24,7 +24,7 @@ const AT_ONCE = [WEATHER, TRAIN];
 async function calls(client, prompt, tools, stream) {
   const { text, calls } = await client.agent(prompt, { model: GEMINI_3, stream });
   const names = calls.map((call) => call.name);
-  // The client tells the model, and not its user, why a call cannot run.
+  // The model reads why a call cannot run, and the user does not.
   const [, result] = text.split(" The tool said: ");
   if (result && names.length < tools.length) throw new Wrong(`a call does not run, and the model reads: ${result}`);
   expectEqual("the called tools", names, tools.map((tool) => tool.name));
