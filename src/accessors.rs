@@ -25,6 +25,7 @@ pub(crate) use define_inner_service_accessors;
 mod tests {
     use crate::{
         auth::VertexAuth,
+        compat::VertexCompat,
         model::{ModelTable, VertexModel},
         openai_error::VertexError,
         retry::VertexRetry,
@@ -38,12 +39,12 @@ mod tests {
         let table = ModelTable::builder(upstream.clone()).build().unwrap();
         let auth = VertexAuth::new(0, StaticToken::new("token").unwrap());
         let mut service = VertexModel::new(
-            VertexRetry::new(VertexError::new(VertexRoute::new(auth, upstream))),
+            VertexCompat::new(VertexRetry::new(VertexError::new(VertexRoute::new(auth, upstream)))),
             table,
         );
-        *service.get_mut().get_mut().get_mut().get_mut().get_mut() += 1;
-        assert_eq!(*service.get_ref().get_ref().get_ref().get_ref().get_ref(), 1);
-        let error = service.into_inner().into_inner();
+        *service.get_mut().get_mut().get_mut().get_mut().get_mut().get_mut() += 1;
+        assert_eq!(*service.get_ref().get_ref().get_ref().get_ref().get_ref().get_ref(), 1);
+        let error = service.into_inner().into_inner().into_inner();
         assert_eq!(error.into_inner().into_inner().into_inner(), 1);
     }
 }

@@ -1,6 +1,9 @@
 //! The headers that describe a body.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_ENCODING};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+};
 
 /// Digests of the bytes of a body: those of RFC 9530, and their predecessors.
 const DIGESTS: [HeaderName; 4] = [
@@ -23,6 +26,14 @@ pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
 pub(crate) fn remove_digests(headers: &mut HeaderMap) {
     for name in &DIGESTS {
         headers.remove(name);
+    }
+}
+
+/// Corrects the headers that describe a body that was changed and now has this length.
+pub(crate) fn describe_anew(headers: &mut HeaderMap, length: usize) {
+    remove_digests(headers);
+    if headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 

@@ -32,6 +32,7 @@ use tower::{ServiceBuilder, layer::util::Stack};
 
 use crate::{
     auth::VertexAuthLayer,
+    compat::{Cures, VertexCompatLayer},
     openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::TokenSource,
@@ -59,9 +60,15 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed + Sized {
     /// [`Endpoint::Dedicated`](crate::route::Endpoint::Dedicated) has to be one of Vertex AI's. If
     /// the origin starts with `http`, the token travels in clear text.
     ///
-    /// [`VertexModelLayer`](crate::model::VertexModelLayer) and
-    /// [`VertexRetryLayer`](crate::retry::VertexRetryLayer) go before this method.
+    /// [`VertexModelLayer`](crate::model::VertexModelLayer),
+    /// [`vertex_compat`](Self::vertex_compat) and
+    /// [`VertexRetryLayer`](crate::retry::VertexRetryLayer) go before this method, in this order.
     fn vertex(self, upstream: Upstream, source: impl TokenSource) -> WithVertex<L>;
+
+    /// Adds [`VertexCompatLayer::new`]: requests and responses of Gemini models are cured. It goes
+    /// before [`vertex`](Self::vertex), and inside
+    /// [`VertexModelLayer`](crate::model::VertexModelLayer).
+    fn vertex_compat(self, cures: Cures) -> ServiceBuilder<Stack<VertexCompatLayer, L>>;
 
     /// Adds [`VertexRouteLayer::new`]: requests get the URL of `upstream`.
     fn vertex_route(self, upstream: Upstream) -> ServiceBuilder<Stack<VertexRouteLayer, L>>;
@@ -74,6 +81,10 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     fn vertex(self, upstream: Upstream, source: impl TokenSource) -> WithVertex<L> {
         let auth = trusting(VertexAuthLayer::new(source), &upstream);
         self.layer(VertexErrorLayer::new()).vertex_route(upstream).layer(auth)
+    }
+
+    fn vertex_compat(self, cures: Cures) -> ServiceBuilder<Stack<VertexCompatLayer, L>> {
+        self.layer(VertexCompatLayer::new(cures))
     }
 
     fn vertex_route(self, upstream: Upstream) -> ServiceBuilder<Stack<VertexRouteLayer, L>> {

@@ -11,28 +11,32 @@
 //! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that
 //!   OpenAI clients read, and ends a stream that was reset with an event that they raise.
 //!
-//! Two more, outside of these, are optional: [`VertexModelLayer`](model::VertexModelLayer) selects
-//! the URL and the name of a model by the `model` of a request, and
-//! [`VertexRetryLayer`](retry::VertexRetryLayer) sends a request again after a transient failure,
-//! at another location if that is allowed.
+//! Three more, outside of these, are optional: [`VertexModelLayer`](model::VertexModelLayer) selects
+//! the URL and the name of a model by the `model` of a request,
+//! [`VertexCompatLayer`](compat::VertexCompatLayer) cures what OpenAI clients and Gemini cannot read
+//! of each other, and [`VertexRetryLayer`](retry::VertexRetryLayer) sends a request again after a
+//! transient failure, at another location if that is allowed.
 //!
 //! # Order
 //!
 //! ```text
 //! your own layers            trace, timeout, limits
 //!   VertexModelLayer         optional: `model` -> upstream and name
-//!     VertexRetryLayer       optional: sends again after 429, 503 and the like
-//!       VertexErrorLayer     optional: Google's error body -> OpenAI's
-//!         VertexRouteLayer   OpenAI path -> Vertex AI URL
-//!           VertexAuthLayer  access token; after a 401 a new token and a replay
-//!             HTTP client    http_client's, or any Service<http::Request<_>> that is Clone
+//!     VertexCompatLayer      optional: cures bodies of Gemini's requests and responses
+//!       VertexRetryLayer     optional: sends again after 429, 503 and the like
+//!         VertexErrorLayer   optional: Google's error body -> OpenAI's
+//!           VertexRouteLayer   OpenAI path -> Vertex AI URL
+//!             VertexAuthLayer  access token; after a 401 a new token and a replay
+//!               HTTP client    http_client's, or any Service<http::Request<_>> that is Clone
 //! ```
 //!
 //! Model is outside of route, because it selects the upstream for route. Route is outside of auth:
 //! auth checks the final host before it sends the token to it, and a replayed request is not routed
 //! again. Errors are translated outside of both: route records the upstream of a request, and auth
 //! needs the original 401. Retry is inside of model, which sets the locations, and outside of
-//! error, so that it sees `Retry-After` in place of Google's `RetryInfo`.
+//! error, so that it sees `Retry-After` in place of Google's `RetryInfo`. Compat is inside of model,
+//! which sets the upstream and the name of the model, and outside of retry: a request is cured once,
+//! and only the response that the caller gets is cured.
 //!
 //! Another order would compile too, and send requests to wrong places. Each layer therefore refuses
 //! every request, with [`Error::Config`], if a layer that belongs outside is inside of it. It finds
@@ -101,6 +105,7 @@
 //! |---|---|---|
 //! | [`route`] | from OpenAI's path to Vertex AI's URL | |
 //! | [`model`] | from the `model` in the body to an upstream and a name | |
+//! | [`compat`] | bodies that OpenAI clients and Gemini can both read | |
 //! | [`auth`] | the access token on requests | |
 //! | [`token`] | a cached access token that is always valid | |
 //! | `token::Credentials` | the Google credentials that the machine has | `credentials` or `credentials-federation` |
@@ -130,9 +135,11 @@ mod accessors;
 pub mod async_openai;
 pub mod auth;
 mod body_headers;
+mod body_reader;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
+pub mod compat;
 #[cfg(any(feature = "async-openai", feature = "credentials-federation"))]
 mod crypto_provider;
 pub mod discover;

@@ -11,6 +11,7 @@ use std::any::type_name;
 
 use crate::{
     auth::VertexAuth,
+    compat::VertexCompat,
     error::{ConfigError, Error},
     model::VertexModel,
     openai_error::VertexError,
@@ -22,6 +23,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LayerKind {
     Model,
+    Compat,
     Retry,
     Error,
     Route,
@@ -29,11 +31,13 @@ pub(crate) enum LayerKind {
 }
 
 impl LayerKind {
-    const ALL: [Self; 5] = [Self::Model, Self::Retry, Self::Error, Self::Route, Self::Auth];
+    const ALL: [Self; 6] =
+        [Self::Model, Self::Compat, Self::Retry, Self::Error, Self::Route, Self::Auth];
 
     fn layer(self) -> &'static str {
         match self {
             Self::Model => "VertexModelLayer",
+            Self::Compat => "VertexCompatLayer",
             Self::Retry => "VertexRetryLayer",
             Self::Error => "VertexErrorLayer",
             Self::Route => "VertexRouteLayer",
@@ -45,6 +49,7 @@ impl LayerKind {
     fn is_in(self, name: &str) -> bool {
         let service = match self {
             Self::Model => type_name::<VertexModel<()>>(),
+            Self::Compat => type_name::<VertexCompat<()>>(),
             Self::Retry => type_name::<VertexRetry<()>>(),
             Self::Error => type_name::<VertexError<()>>(),
             Self::Route => type_name::<VertexRoute<()>>(),
@@ -86,8 +91,8 @@ impl Order {
     #[cold]
     fn refuse(self, inner: LayerKind) -> Error {
         let found = format!("{} inside {}", inner.layer(), self.outer.layer());
-        let advice = "from the outside in, it is VertexModelLayer, VertexRetryLayer, \
-                      VertexErrorLayer, VertexRouteLayer, VertexAuthLayer; where another order is \
+        let advice = "from the outside in, it is VertexModelLayer, VertexCompatLayer, \
+                      VertexRetryLayer, VertexErrorLayer, VertexRouteLayer, VertexAuthLayer; where another order is \
                       meant, box the inner service: the contents of a box are not checked";
         ConfigError::invalid("order of layers", &found, advice).into()
     }
@@ -106,6 +111,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::VertexAuthLayer,
+        compat::VertexCompatLayer,
         model::{ModelTable, VertexModelLayer},
         openai_error::VertexErrorLayer,
         retry::VertexRetryLayer,
@@ -161,6 +167,10 @@ mod tests {
         VertexModelLayer::new(ModelTable::new(upstream()))
     }
 
+    fn compat() -> VertexCompatLayer {
+        VertexCompatLayer::default()
+    }
+
     fn retry() -> VertexRetryLayer {
         VertexRetryLayer::new()
     }
@@ -200,6 +210,9 @@ mod tests {
             )*};
         }
         wrong! {
+            compat > model: "VertexModelLayer inside VertexCompatLayer",
+            retry > compat: "VertexCompatLayer inside VertexRetryLayer",
+            auth > compat: "VertexCompatLayer inside VertexAuthLayer",
             retry > model: "VertexModelLayer inside VertexRetryLayer",
             error > model: "VertexModelLayer inside VertexErrorLayer",
             error > retry: "VertexRetryLayer inside VertexErrorLayer",
@@ -215,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_layers_in_their_order_and_any_part_of_them_serve() {
-        let whole = (model(), retry(), error(), route(), auth());
+        let whole = (model(), compat(), retry(), error(), route(), auth());
         assert_eq!(of(whole.layer(Client)).await, "sent");
         assert_eq!(of((model(), error(), auth()).layer(Client)).await, "sent");
         assert_eq!(of((retry(), route()).layer(Client)).await, "sent");

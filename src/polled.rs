@@ -19,6 +19,7 @@ mod tests {
     use super::AFTER_READY;
     use crate::{
         auth::VertexAuth,
+        compat::VertexCompat,
         model::{ModelTable, VertexModel},
         openai_error::VertexError,
         retry::VertexRetry,
@@ -72,5 +73,14 @@ mod tests {
             Ok::<_, BoxError>(Response::builder().status(500).body(body).unwrap())
         };
         panics_after_ready(VertexError::new(service_fn(full)).call(request("/"))).await;
+        let chat = || {
+            let body = r#"{"model":"google/gemini-3","messages":[{"tool_calls":[]}]}"#;
+            request("/v1/chat/completions").map(|_| body.to_owned())
+        };
+        let refusing = service_fn(|_| async {
+            let body = http_body_util::Full::new(bytes::Bytes::new());
+            Ok::<_, BoxError>(Response::builder().status(400).body(body).unwrap())
+        });
+        panics_after_ready(VertexCompat::new(refusing).call(chat())).await;
     }
 }

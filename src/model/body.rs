@@ -44,6 +44,14 @@ impl<B> ModelBody<B> {
     }
 }
 
+/// The `model` of a body that was read. `None` if there is none, or none that every parser finds. The
+/// pieces must be sealed.
+pub(crate) fn find_model(data: &Coalesced) -> Option<String> {
+    let mut scanner = Scanner::new();
+    data.sealed().for_each(|piece| scanner.feed(piece));
+    scanner.finish().ok()?.map(|model| model.name)
+}
+
 /// A body that is being read.
 pub(super) struct Gathering {
     scanner: Scanner,

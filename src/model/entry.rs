@@ -103,6 +103,6 @@ pub(super) fn is_bare(name: &str) -> bool {
 }
 
 /// Whether the models at `upstream` have publishers. `upstream` may be a base URL.
-pub(super) fn is_openapi(upstream: &Upstream) -> bool {
+pub(crate) fn is_openapi(upstream: &Upstream) -> bool {
     upstream.uri().path().ends_with("/endpoints/openapi")
 }

@@ -6,19 +6,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, header, request::Parts};
+use http::{Request, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
 use super::{
-    ModelBody, ModelTable, RequestedModel,
+    ModelBody, ModelTable, RequestedModel, UpstreamModel,
     body::Gathering,
     service::{ReadModel, StoredReferences, say_json},
 };
 use crate::{
     BoxError,
-    body_headers::remove_digests,
+    body_headers::describe_anew,
     error::{Error, ModelError},
     polled::AFTER_READY,
 };
@@ -99,24 +99,23 @@ impl<S> Waiting<S> {
         match read.model {
             None => table.settle(&mut head.extensions),
             Some(model) => {
-                head.extensions.insert(RequestedModel::new(&model.name));
+                let requested = RequestedModel::new(&model.name);
+                head.extensions.insert(requested.clone());
                 let (extensions, headers) = (&mut head.extensions, &mut head.headers);
-                if let Some(name) = table.apply(&model.name, extensions, headers) {
-                    let json = serde_json::Value::String(name).to_string();
-                    body = body.splice(&model.spans, &Bytes::from(json));
-                    describe_anew(headers, body.len());
-                }
+                let upstream = match table.apply(&model.name, extensions, headers) {
+                    Some(name) => {
+                        let upstream = UpstreamModel::new(&name);
+                        let json = serde_json::Value::String(name).to_string();
+                        body = body.splice(&model.spans, &Bytes::from(json));
+                        describe_anew(headers, body.len());
+                        upstream
+                    }
+                    None => requested.into(),
+                };
+                extensions.insert(upstream);
             }
         }
         Ok(service.call(Request::from_parts(head, ModelBody::read(body))))
-    }
-}
-
-/// Corrects the headers that describe a body that was changed.
-fn describe_anew(headers: &mut HeaderMap, length: usize) {
-    remove_digests(headers);
-    if headers.contains_key(header::CONTENT_LENGTH) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 

@@ -8,7 +8,7 @@
 //! where [`VertexRouteLayer`] looks first. If no entry chooses one, the upstream that is already in
 //! the extensions is used, or else the table's. Only the value of `model` is changed; every other
 //! byte of the body stays as it was. The requested name is in the extensions too, as
-//! [`RequestedModel`].
+//! [`RequestedModel`], and so is the name of the model at the upstream, as [`UpstreamModel`].
 //!
 //! # Which requests are read
 //!
@@ -112,6 +112,7 @@ pub use self::{
     layer::VertexModelLayer,
     pattern::Pattern,
     route::ModelRoute,
-    service::{ReadModel, RequestedModel, StoredReferences, VertexModel},
+    service::{ReadModel, RequestedModel, StoredReferences, UpstreamModel, VertexModel},
     table::{ModelTable, ModelTableBuilder},
 };
+pub(crate) use self::{body::find_model, entry::is_openapi, service::may_have_model};

@@ -49,6 +49,48 @@ impl fmt::Display for RequestedModel {
     }
 }
 
+/// The name of the model at the upstream, such as `google/gemini-2.5-flash`. [`VertexModel`] puts it
+/// into the extensions of a request that it has read, beside [`RequestedModel`]. The extension is
+/// missing if no model was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamModel(Arc<str>);
+
+impl UpstreamModel {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name, which is also in the body.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<UpstreamModel> for Arc<str> {
+    fn from(model: UpstreamModel) -> Self {
+        model.0
+    }
+}
+
+/// The requested name, if no rule changes it.
+impl From<RequestedModel> for UpstreamModel {
+    fn from(model: RequestedModel) -> Self {
+        Self(model.0)
+    }
+}
+
+impl AsRef<str> for UpstreamModel {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for UpstreamModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// In the extensions of a request, this makes [`VertexModel`] read the model of the request even
 /// if no entry of the table depends on it, for layers that need [`RequestedModel`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,7 +177,7 @@ where
 }
 
 /// Whether the body could be a JSON object, judging by the request head.
-fn may_have_model<B: Body>(request: &Request<B>) -> bool {
+pub(crate) fn may_have_model<B: Body>(request: &Request<B>) -> bool {
     request.method() == Method::POST
         && !request.body().is_end_stream()
         && may_be_json(request.headers())

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::{chunks::Chunks, sse::Events};
-use crate::BoxError;
+use super::sse::Events;
+use crate::{BoxError, replay::Chunks};
 
 /// The body of a response of [`VertexError`](super::VertexError): the inner service's, the body of
 /// a translated error, or a stream that reports its failure as an event. `Send` and `Sync` if `B`

@@ -10,8 +10,8 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, chunks::Chunks, layer::ErrorSettings, read_body::Reading, translate};
-use crate::{BoxError, Error, body_headers::is_encoded, polled::AFTER_READY};
+use super::{ErrorBody, layer::ErrorSettings, read_body::Reading, translate};
+use crate::{BoxError, Error, body_headers::is_encoded, polled::AFTER_READY, replay::Chunks};
 
 /// The future of [`VertexError`](super::VertexError).
 #[must_use = "futures do nothing unless polled"]

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tower::Layer;
 
 use super::VertexError;
+use crate::body_reader::{ERROR_LIMIT, ERROR_TIMEOUT};
 
 /// Translates errors into OpenAI's form. See the [module](super).
 #[doc(alias = "error translation")]
@@ -22,11 +23,7 @@ pub(super) struct ErrorSettings {
 
 impl Default for ErrorSettings {
     fn default() -> Self {
-        Self {
-            body_limit: 256 << 10,
-            body_timeout: Duration::from_secs(10),
-            accept_compressed: false,
-        }
+        Self { body_limit: ERROR_LIMIT, body_timeout: ERROR_TIMEOUT, accept_compressed: false }
     }
 }
 

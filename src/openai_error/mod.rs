@@ -89,7 +89,6 @@
 //! ```
 
 mod body;
-mod chunks;
 mod explain_404;
 mod future;
 mod layer;

@@ -35,6 +35,7 @@
 
 mod body;
 mod budget;
+mod chunks;
 mod coalesced;
 mod head;
 mod recording;
@@ -49,6 +50,7 @@ pub use self::{
 };
 pub(crate) use self::{
     body::{Broken, drain, poll_bytes},
+    chunks::Chunks,
     coalesced::Coalesced,
     head::SavedHead,
     recording::Rewind,

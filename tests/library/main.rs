@@ -11,6 +11,7 @@ mod client;
 #[cfg(feature = "credentials")]
 #[path = "../common/mod.rs"]
 mod common;
+mod compat;
 #[cfg(all(feature = "credentials", feature = "credentials-federation", target_os = "linux"))]
 mod credentials;
 #[cfg(all(feature = "credentials", feature = "credentials-federation", unix))]

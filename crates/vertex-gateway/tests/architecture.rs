@@ -59,11 +59,11 @@ const LIBRARY: Plan = Plan {
     ],
     levels: &[
         &["replay", "token"],
-        &["http_client", "order"],
+        &["body_reader", "http_client", "order"],
         &["route"],
         &["auth", "openai_error", "retry"],
         &["model"],
-        &["discover"],
+        &["compat", "discover"],
         &["ext"],
         &["client"],
         &["async_openai"],

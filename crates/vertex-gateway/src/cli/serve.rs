@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::{
     access::concurrency::{LimitOptions, Limits},
-    config::{credentials::Identity, file::address, retry::RetryOptions},
+    config::{compat::CompatOptions, credentials::Identity, file::address, retry::RetryOptions},
     error::Error,
     inbound::browser::Listener,
     outbound::OutboundOptions,
@@ -184,12 +184,16 @@ pub struct Options {
     #[command(flatten)]
     pub retry: RetryOptions,
 
+    /// Cures of requests and responses.
+    #[command(flatten)]
+    pub compat: CompatOptions,
+
     /// Concurrency limits.
     #[command(flatten)]
     pub limits: LimitOptions,
 }
 
-shown_debug!(Options: listen; serving, outbound, retry, limits);
+shown_debug!(Options: listen; serving, outbound, retry, compat, limits);
 
 /// Parses the path of health checks, which has to be in the form that requests have.
 fn health_path(text: &str) -> Result<String, String> {
@@ -220,12 +224,15 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let share = descriptors::share(descriptors::raise_limit(), options.workers());
     let limit_options = options.limits.or(share);
     let limits = Arc::new(Limits::new(&limit_options));
-    let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), limits.waiting()));
+    let compat = options.compat.layer(serving.max_request_bytes);
+    let (tokens, waiting) = (backend.auth.cache().clone(), limits.waiting());
+    let telemetry = Arc::new(Telemetry::new(tokens, waiting, Some(compat.clone())));
     let models = backend.catalog.layer().clone().body_limit(serving.max_request_bytes);
     telemetry.register_models(&models.table());
     let shared = Arc::new(GatewayState {
         upstream: backend.upstream.clone(),
         models,
+        compat,
         auth: backend.auth.clone(),
         clients: Arc::clone(&access.clients),
         tls: access.tls.clone(),

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `file` | the configuration file |
 //! | `upstream` | the upstream, and the hosts to which the token is sent |
+//! | `compat` | the options of the compat layer |
 //! | `credentials` | the credentials, and the first token |
 //! | `retry` | the options of the retry layer |
 //! | `suggest` | suggestions for unknown names |
 //! | `discovered` | endpoints that were looked up by their names, as data |
 
+pub(crate) mod compat;
 pub(crate) mod credentials;
 pub(crate) mod discovered;
 pub(crate) mod file;

@@ -87,7 +87,8 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     address.refuse_strangers(access.is_mutual(), options.clients.allow_unauthenticated)?;
     let backend = Backend::find(&options.target, &RETRY, 0).await?;
     // Envoy's limits bound the requests in flight, so nothing waits here.
-    let telemetry = Arc::new(Telemetry::new(backend.auth.cache().clone(), Arc::default()));
+    let telemetry = Telemetry::new(backend.auth.cache().clone(), Arc::default(), None);
+    let telemetry = Arc::new(telemetry);
     telemetry.register_models(&backend.catalog.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let shared = Arc::new(ExtAuthzState {

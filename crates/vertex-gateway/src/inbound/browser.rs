@@ -31,7 +31,8 @@ const ALLOWED: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// Headers of a response that a page may read, in addition to those that every page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "retry-after, www-authenticate, x-request-id, x-vertex-error-type, x-vertex-gateway-attempts",
+    "retry-after, www-authenticate, x-request-id, x-vertex-compat, x-vertex-error-type, \
+     x-vertex-gateway-attempts",
 );
 /// Seconds for which a browser may cache the response to a preflight; Chromium's maximum.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");

@@ -37,6 +37,7 @@ use crate::{
 };
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
+    compat::{CompatBody, RequestBody, SignatureScope, VertexCompat, VertexCompatLayer},
     model::{ModelBody, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
@@ -48,14 +49,14 @@ use tower_vertex::{
 pub(crate) const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 /// The inner replay body is kept for a retry, and the outer one for a replay after a 401.
-type ForwardedBody = ReplayBody<ModelBody<InboundBody>>;
+type ForwardedBody = ReplayBody<RequestBody<ModelBody<InboundBody>>>;
 type SentBody = ReplayBody<ForwardedBody>;
-type UpstreamBody =
-    Either<ErrorBody<IdleTimeoutBody<TracedBody<outbound::UpstreamBody<SentBody>>>>, Full<Bytes>>;
+type ErrorsTranslated = ErrorBody<IdleTimeoutBody<TracedBody<outbound::UpstreamBody<SentBody>>>>;
+type UpstreamBody = Either<CompatBody<ErrorsTranslated>, Full<Bytes>>;
 pub(crate) type ClientResponse = Response<RecordedBody<UpstreamBody>>;
 type Authorized = VertexAuth<Traced<Outbound<SentBody>>>;
 type Forwarded = VertexError<IdleTimeout<VertexRoute<Authorized>>>;
-type Stack = VertexModel<Admission<VertexRetry<Forwarded>>>;
+type Stack = VertexModel<Admission<VertexCompat<VertexRetry<Forwarded>>>>;
 
 /// The number of times the request was sent to Vertex AI.
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
@@ -74,6 +75,8 @@ pub(crate) struct Handler {
 pub(crate) struct GatewayState {
     pub(crate) upstream: Upstream,
     pub(crate) models: VertexModelLayer,
+    /// Its memory of thought signatures outlives every reload.
+    pub(crate) compat: VertexCompatLayer,
     pub(crate) auth: VertexAuthLayer,
     pub(crate) retry: VertexRetryLayer,
     pub(crate) clients: Arc<ArcSwap<Clients>>,
@@ -118,9 +121,13 @@ impl Handler {
         let watched = IdleTimeout::new(forwarded, shared.stream_idle_timeout);
         let forwarded = VertexErrorLayer::new().layer(watched);
         let retried = shared.retry.layer(forwarded);
+        // Inside of the admission, so that a resend is part of the admitted request and of its time
+        // limit. The record of a request and its scanner of usage are outside, so they see the bytes
+        // that the client gets. The scanner finds the same usage in cured and in original bytes.
+        let cured = shared.compat.layer(retried);
         let limits = Arc::clone(&shared.limits);
         let stack =
-            shared.models.layer(Admission::new(retried, limits, shared.response_header_timeout));
+            shared.models.layer(Admission::new(cured, limits, shared.response_header_timeout));
         Ok(Self { stack, shared })
     }
 
@@ -192,6 +199,7 @@ async fn answer(
     let mut request = request?;
     if let Some(client) = &client {
         let _ = record.context.client.set(Arc::clone(client));
+        request.extensions_mut().insert(SignatureScope::new(Arc::clone(client.name())));
     }
     if is_upgrade(&request) {
         return Err(LocalReply::upgrade_required());

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicUsize},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use prometheus_client::{
@@ -20,7 +20,6 @@ use prometheus_client::{
 
 use super::{Connections, access_log::RequestLog, exposition::Form, scrape::Scraped, usage::Usage};
 use crate::printable::fit;
-use tower_vertex::token::TokenCache;
 
 /// The buckets range from a cached response to a model that computes for a long time.
 const FIRST_BYTE: [f64; 18] = [
@@ -206,7 +205,7 @@ struct ErrorCodeLabels {
 }
 
 impl Metrics {
-    pub(super) fn new(tokens: TokenCache, queued: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(scraped: Scraped) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             models: Models::default(),
@@ -225,7 +224,7 @@ impl Metrics {
             inbound: Connections::default(),
             upstream: Connections::default(),
         };
-        metrics.register(Scraped { tokens, queued });
+        metrics.register(scraped);
         metrics
     }
 

@@ -32,12 +32,13 @@ use std::{
     thread,
 };
 
-use self::{access_log::RequestLog, metrics::Metrics};
+use self::{access_log::RequestLog, metrics::Metrics, scrape::Scraped};
 pub(crate) use self::{
     connections::{Connections, CountConnections},
     exposition::Form,
 };
 use tower_vertex::{
+    compat::VertexCompatLayer,
     model::{ModelEntry, ModelTable},
     token::TokenCache,
 };
@@ -51,9 +52,14 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// `queued` is the number of requests that wait in the queue.
-    pub(crate) fn new(tokens: TokenCache, queued: Arc<AtomicUsize>) -> Self {
-        let metrics = Metrics::new(tokens.clone(), queued);
+    /// `queued` is the number of requests that wait in the queue. `compat` has the thought signatures;
+    /// `None` if bodies are not forwarded here.
+    pub(crate) fn new(
+        tokens: TokenCache,
+        queued: Arc<AtomicUsize>,
+        compat: Option<VertexCompatLayer>,
+    ) -> Self {
+        let metrics = Metrics::new(Scraped { tokens: tokens.clone(), queued, compat });
         Self { metrics, tokens, draining: AtomicBool::new(false) }
     }
 
@@ -166,7 +172,7 @@ mod tests {
         let fields = Fields::default();
         tracing::subscriber::with_default(registry().with(fields.clone()), || {
             let tokens = TokenCache::new(StaticToken::new("t").unwrap());
-            let telemetry = Telemetry::new(tokens, Arc::default());
+            let telemetry = Telemetry::new(tokens, Arc::default(), None);
             let id = HeaderValue::from_static("id");
             for _ in 0..2 {
                 telemetry.request_started();

@@ -16,13 +16,18 @@ use prometheus_client::{
 };
 
 use super::{log, trace};
-use tower_vertex::token::{FetchOutcome, FetchReason, TokenCache};
+use tower_vertex::{
+    compat::{CompatStats, VertexCompatLayer},
+    token::{FetchOutcome, FetchReason, TokenCache},
+};
 
 #[derive(Debug)]
 pub(super) struct Scraped {
     pub(super) tokens: TokenCache,
     /// Number of requests that wait in the queue.
     pub(super) queued: Arc<AtomicUsize>,
+    /// The thought signatures; `None` if bodies are not forwarded here.
+    pub(super) compat: Option<VertexCompatLayer>,
 }
 
 impl Collector for Scraped {
@@ -70,8 +75,35 @@ impl Collector for Scraped {
                 counter.encode(into.encode_family(&labels)?)?;
             }
         }
-        Ok(())
+        match &self.compat {
+            Some(compat) => encode_signatures(&compat.stats(), &mut encoder),
+            None => Ok(()),
+        }
     }
+}
+
+/// The metrics of thought signatures.
+fn encode_signatures(stats: &CompatStats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Thought signatures that requests lacked, by what took their place.";
+    let kind = ConstCounter::new(0_u64).metric_type();
+    let mut into = encoder.encode_descriptor("signatures", help, None, kind)?;
+    for (result, count) in [
+        ("restored", stats.restored),
+        ("placeholder", stats.placeholders),
+        ("missing", stats.missing),
+    ] {
+        ConstCounter::new(count).encode(into.encode_family(&[("result", result)])?)?;
+    }
+    let help = "Thought signatures that were forgotten because their memory was full.";
+    let evicted = ConstCounter::new(stats.memory.evicted);
+    let into =
+        encoder.encode_descriptor("signatures_evicted", help, None, evicted.metric_type())?;
+    evicted.encode(into)?;
+    let help = "Memory that the remembered thought signatures take.";
+    let bytes = ConstGauge::new(stats.memory.bytes as f64);
+    let unit = Some(&Unit::Bytes);
+    let into = encoder.encode_descriptor("signature_memory", help, unit, bytes.metric_type())?;
+    bytes.encode(into)
 }
 
 const REASONS: [(FetchReason, &str); 4] = [

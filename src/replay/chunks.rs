@@ -1,36 +1,36 @@
-//! [`Chunks`]: the complete body of an error.
+//! [`Chunks`]: the frames of a body that was read to its end.
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use crate::replay::Coalesced;
+use super::Coalesced;
 
 /// A body that was read to its end.
 #[derive(Default)]
-pub(super) struct Chunks {
-    pub(super) data: Coalesced,
-    pub(super) trailers: Option<HeaderMap>,
+pub(crate) struct Chunks {
+    pub(crate) data: Coalesced,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 impl Chunks {
-    pub(super) fn one(data: Bytes) -> Self {
+    pub(crate) fn one(data: Bytes) -> Self {
         Self { data: data.into(), trailers: None }
     }
 
-    pub(super) fn next(&mut self) -> Option<Frame<Bytes>> {
+    pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
         match self.data.pop() {
             Some(data) => Some(Frame::data(data)),
             None => self.trailers.take().map(Frame::trailers),
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.data.is_empty() && self.trailers.is_none()
     }
 
     /// The length in bytes, without the trailers.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.data.len() as u64
     }
 }

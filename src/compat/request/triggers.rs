@@ -1,0 +1,236 @@
+//! What a request must contain for a cure to apply. A body without any of it is not parsed.
+//!
+//! Each search takes some 20 nanoseconds and then reads 10 GB/s or more, so all of them together cost
+//! a usual request some hundred nanoseconds. A search may find too much, such as a text about
+//! `"tool_calls"` in a message. Then the body is parsed, and stays as it is.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use crate::{
+    compat::settings::{Cure, Cures},
+    replay::Coalesced,
+};
+
+/// The most bytes of a seam on each side of it: the longest text below, and white space after it.
+const SEAM: usize = 64;
+
+/// A text to search for.
+struct Needle(LazyLock<Finder<'static>>);
+
+macro_rules! needle {
+    ($text:literal) => {
+        Needle(LazyLock::new(|| Finder::new($text)))
+    };
+}
+
+static TOOL_CALLS: Needle = needle!(r#""tool_calls""#);
+static DEVELOPER: Needle = needle!(r#""developer""#);
+static SYSTEM: Needle = needle!(r#""system""#);
+static GOOGLE: Needle = needle!(r#""google""#);
+static REASONING_EFFORT: Needle = needle!(r#""reasoning_effort""#);
+static TOOL_CHOICE: Needle = needle!(r#""tool_choice""#);
+static EMPTY: Needle = needle!(r#""""#);
+static MAX_TOKENS: Needle = needle!(r#""max_"#);
+static BASE64: Needle = needle!(r#""base64""#);
+
+impl Needle {
+    fn is_in(&self, texts: &Texts<'_>) -> bool {
+        texts.iter().any(|text| self.0.find(text).is_some())
+    }
+
+    /// Whether the text occurs without a backslash before it.
+    fn is_unescaped_in(&self, texts: &Texts<'_>) -> bool {
+        texts.iter().any(|text| {
+            let before = |at: usize| at.checked_sub(1).and_then(|at| text.get(at));
+            self.0.find_iter(text).any(|at| before(at) != Some(&b'\\'))
+        })
+    }
+
+    /// How often the text occurs, up to `most`.
+    fn count(&self, texts: &Texts<'_>, most: usize) -> usize {
+        texts.iter().flat_map(|text| self.0.find_iter(text)).take(most).count()
+    }
+
+    /// Whether `wanted` holds for what follows the text anywhere.
+    fn is_followed(&self, texts: &Texts<'_>, wanted: impl Fn(&[u8]) -> bool) -> bool {
+        let length = self.0.needle().len();
+        texts.iter().any(|text| {
+            let mut all = self.0.find_iter(text);
+            all.any(|at| wanted(text.get(at + length..).unwrap_or_default()))
+        })
+    }
+}
+
+/// The pieces of a body, and the bytes around their seams.
+pub(in crate::compat) struct Texts<'a> {
+    pieces: &'a Coalesced,
+    seams: Vec<u8>,
+}
+
+impl<'a> Texts<'a> {
+    /// `pieces` must be sealed.
+    pub(in crate::compat) fn of(pieces: &'a Coalesced) -> Self {
+        let mut seams = Vec::new();
+        let mut last: &[u8] = &[];
+        for piece in pieces.sealed() {
+            if !last.is_empty() {
+                // A piece may be shorter than a seam, so it stays between its neighbours.
+                let head = piece.get(..SEAM).unwrap_or(piece);
+                if last.len() >= SEAM {
+                    seams.push(0);
+                    seams.extend_from_slice(&last[last.len() - SEAM..]);
+                } else if seams.is_empty() {
+                    seams.extend_from_slice(last);
+                }
+                seams.extend_from_slice(head);
+            }
+            last = piece;
+        }
+        Self { pieces, seams }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let seams = (!self.seams.is_empty()).then_some(self.seams.as_slice());
+        self.pieces.sealed().map(|piece| &**piece).chain(seams)
+    }
+}
+
+/// The cures of a chat that may apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::compat) struct Triggers {
+    pub(in crate::compat) tool_calls: bool,
+    pub(in crate::compat) developer: bool,
+    pub(in crate::compat) systems: bool,
+    pub(in crate::compat) google: bool,
+    pub(in crate::compat) reasoning_effort: bool,
+    pub(in crate::compat) tool_choice: bool,
+    pub(in crate::compat) empty_text: bool,
+    pub(in crate::compat) max_tokens: bool,
+}
+
+impl Triggers {
+    pub(in crate::compat) fn of(texts: &Texts<'_>) -> Self {
+        let developer = DEVELOPER.is_in(texts);
+        Self {
+            tool_calls: TOOL_CALLS.is_in(texts),
+            developer,
+            systems: SYSTEM.count(texts, 2) + usize::from(developer) > 1,
+            google: GOOGLE.is_in(texts),
+            reasoning_effort: REASONING_EFFORT.is_in(texts),
+            tool_choice: TOOL_CHOICE.is_followed(texts, |rest| may_be_value(rest, b"{")),
+            empty_text: EMPTY.is_unescaped_in(texts),
+            max_tokens: MAX_TOKENS.is_followed(texts, |rest| {
+                let end = rest.iter().position(|byte| *byte == b'"').map(|end| end + 1);
+                end.is_none_or(|end| may_be_value(&rest[end..], b"-0"))
+            }),
+        }
+    }
+}
+
+impl Triggers {
+    /// Whether one of these cures may apply.
+    pub(in crate::compat) fn any(self, cures: Cures) -> bool {
+        let on = |cure| cures.is_on(cure);
+        self.tool_calls && on(Cure::Signatures)
+            || self.developer && on(Cure::DeveloperRole)
+            || self.systems && on(Cure::MergeSystemMessages)
+            || self.google
+                && (on(Cure::ExtraBody) || self.reasoning_effort && on(Cure::EffortConflict))
+            || self.reasoning_effort && on(Cure::RemapEffort)
+            || self.tool_choice && on(Cure::ToolChoice)
+            || self.empty_text && on(Cure::EmptyParts)
+            || self.max_tokens && on(Cure::MaxTokens)
+    }
+}
+
+/// Whether a request for embeddings may ask for base64.
+pub(in crate::compat) fn may_ask_for_base64(texts: &Texts<'_>) -> bool {
+    BASE64.is_in(texts)
+}
+
+/// Whether the value after a key may begin with one of `starts`, as far as the text shows it.
+fn may_be_value(after_key: &[u8], starts: &[u8]) -> bool {
+    let Some((b':', value)) = after_key.trim_ascii_start().split_first() else {
+        // Something else than a key, unless the text ends here.
+        return after_key.trim_ascii_start().is_empty();
+    };
+    value.trim_ascii_start().first().is_none_or(|first| starts.contains(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(frames: &[&[u8]]) -> Triggers {
+        let mut pieces = Coalesced::default();
+        for frame in frames {
+            pieces.push_whole(Bytes::copy_from_slice(frame));
+            // Each frame is a piece of its own.
+            pieces.seal();
+        }
+        Triggers::of(&Texts::of(&pieces))
+    }
+
+    #[test]
+    fn a_usual_request_has_no_trigger() {
+        let body = br#"{"model":"google/gemini-2.5-flash","messages":[{"role":"system","content":"\"tool_calls\""},
+            {"role":"user","content":"a \"word\" here"}],"max_tokens" : 100,"tool_choice":"auto","stream":true}"#;
+        assert_eq!(of(&[body]), Triggers::default());
+    }
+
+    #[test]
+    fn each_trigger_is_found_across_any_seam() {
+        let body = br#"{"messages":[{"role":"developer","content":""},{"role":"system"},{"tool_calls":[]}],
+            "google":{},"reasoning_effort":"low","tool_choice" : {"type":"function"},"max_tokens": -1}"#;
+        let all = Triggers {
+            tool_calls: true,
+            developer: true,
+            systems: true,
+            google: true,
+            reasoning_effort: true,
+            tool_choice: true,
+            empty_text: true,
+            max_tokens: true,
+        };
+        assert_eq!(of(&[body]), all);
+        for at in 1..body.len() {
+            assert_eq!(of(&[&body[..at], &body[at..]]), all, "{at}");
+        }
+    }
+
+    #[test]
+    fn only_an_object_and_only_a_number_that_may_be_too_low_are_triggers() {
+        for (body, choice, tokens) in [
+            (&br#"{"tool_choice":"required","max_completion_tokens":10}"#[..], false, false),
+            (br#"{"tool_choice":null,"max_completion_tokens":0}"#, false, true),
+            (br#"{"tool_choice":{},"max_tokens":null}"#, true, false),
+            (br#"["tool_choice","max_tokens"]"#, false, false),
+        ] {
+            let found = of(&[body]);
+            assert_eq!((found.tool_choice, found.max_tokens), (choice, tokens));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_never_hide_a_trigger(cuts in proptest::collection::vec(1_usize..40, 1..30)) {
+            let body = br#"{"messages":[{"role":"user","content":[{"type":"text","text":""}]},{"tool_calls":[]}]}"#;
+            let (mut rest, mut frames) = (&body[..], Vec::new());
+            for cut in cuts {
+                let (frame, after) = rest.split_at(cut.min(rest.len()));
+                if !frame.is_empty() {
+                    frames.push(frame);
+                }
+                rest = after;
+            }
+            frames.push(rest);
+            let found = of(&frames);
+            prop_assert!(found.tool_calls && found.empty_text);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! `VertexCompatLayer`: the cures of requests.
+
+mod requests;
+mod resends;
+mod script;
