@@ -1,6 +1,5 @@
 // The actions that depend on the sidecar's cures, by any client; `matrix.json` describes them.
 
-import assert from "node:assert/strict";
 import { CITY, GEMINI_3, TRIP } from "./clients/subjects.mjs";
 
 const ECHO = "This is the Vertex AI emulator. You said: ";
@@ -48,7 +47,7 @@ const atOnce = (client, stream) => {
 /** Every signature that was due came back, and none was a placeholder. */
 async function signaturesCameBack(gateway, count) {
   const { signatures } = await gateway.control("GET", "chat");
-  assert.deepEqual(signatures, { valid: count, placeholder: 0, missing: 0, wrong: 0 });
+  expectEqual("the signatures", signatures, { missing: 0, placeholder: 0, valid: count, wrong: 0 });
 }
 
 /** Reads a stream to its end or its error. The texts that arrived before are added to `texts`. */
@@ -56,8 +55,11 @@ async function readTexts(client, texts) {
   for await (const { text } of client.stream("one two three", GEMINI_3)) if (text) texts.push(text);
 }
 
-/** `run` gets a client of a gateway whose emulator has this behaviour. It throws if the action fails. */
-export const ACTIONS = {
+/**
+ * `run` gets a client of a gateway whose emulator has the behaviour `chat`. It throws if the action fails.
+ * `cured` checks the way in which the cures made it succeed.
+ */
+const ACTIONS = {
   tool_loop: {
     run: (client) => inTurn(client, false),
     // After the first call each request has one signature more.
@@ -165,12 +167,13 @@ async function usageOf(gateway, content) {
 }
 
 /** Runs an action. Returns its result for the table. */
-export async function outcomeOf(action, client, gateway) {
-  const { chat = {}, run } = ACTIONS[action];
+export async function outcomeOf(action, client, gateway, hasCures) {
+  const { chat = {}, run, cured } = ACTIONS[action];
   await gateway.control("DELETE", "chat");
   await gateway.setChat(chat);
   try {
     await run(client, gateway);
+    if (hasCures) await cured?.(gateway);
     return { result: "pass" };
   } catch (error) {
     return { result: "fail", says: said(error) };
