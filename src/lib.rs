@@ -12,9 +12,9 @@
 //!   OpenAI clients read, and ends a stream that was reset with an event that they raise.
 //!
 //! Three more, outside of these, are optional: [`VertexModelLayer`](model::VertexModelLayer) selects
-//! the URL and the name of a model by the `model` of a request,
+//! the URL and the name of a model by the `model` of a request.
 //! [`VertexCompatLayer`](compat::VertexCompatLayer) cures what OpenAI clients and Gemini cannot read
-//! of each other, and [`VertexRetryLayer`](retry::VertexRetryLayer) sends a request again after a
+//! of each other. [`VertexRetryLayer`](retry::VertexRetryLayer) sends a request again after a
 //! transient failure, at another location if that is allowed.
 //!
 //! # Order

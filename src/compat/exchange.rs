@@ -98,7 +98,7 @@ impl<S> Exchange<S> {
         let kept = match case.method {
             Method::Chat => exchange.cure_chat(&mut chunks, &mut head.headers),
             Method::Embeddings => {
-                exchange.base64 = asks_for_base64(&chunks.data);
+                exchange.base64 = wants_base64(&chunks.data);
                 None
             }
         };
@@ -246,11 +246,11 @@ fn whole(data: &Coalesced) -> Bytes {
     }
 }
 
-/// Whether a request for embeddings asks for base64.
-fn asks_for_base64(data: &Coalesced) -> bool {
-    let asks = |body: &[u8]| {
+/// Whether a request for embeddings wants base64.
+fn wants_base64(data: &Coalesced) -> bool {
+    let wants = |body: &[u8]| {
         let format = Value::parse_bytes(body)?.get("encoding_format")?;
         Some(format.is_string("base64"))
     };
-    request::may_ask_for_base64(&Texts::of(data)) && asks(&contiguous(data)).unwrap_or(false)
+    request::may_want_base64(&Texts::of(data)) && wants(&contiguous(data)).unwrap_or(false)
 }

@@ -39,7 +39,7 @@ enum State<S, B, R, F> {
     Failed(Option<BoxError>),
     /// The body of the request is being read. The service that was ready is kept for it.
     Reading(Option<Box<Waiting<S, B>>>),
-    /// The exchange is `None` for a request and a response that pass unchanged.
+    /// The exchange is `None` for a request and a response that stay unchanged.
     Sending(#[pin] F, Option<Box<Exchange<S>>>),
     /// The body of an error is being read, which may be a reason to send the request again.
     ReadingError(Option<Box<Refused<S, R>>>),

@@ -39,7 +39,7 @@ pub(super) struct Counters {
     pub(super) missing: AtomicU64,
 }
 
-/// What was done about the thought signatures of requests, since the start. See
+/// Counts of the thought signatures of requests, since the start. See
 /// [`VertexCompatLayer::stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

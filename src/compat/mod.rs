@@ -12,7 +12,8 @@
 //!
 //! [`VertexCompat`] reads POST requests to a path that ends with `/chat/completions`, if they go to an
 //! upstream named `openapi` and their model has the publisher `google`; and those to `/embeddings` of
-//! `openapi`, with any publisher. All others pass unread, byte for byte. So do their responses. The
+//! `openapi`, with any publisher. All other requests
+//! and their responses pass unread, byte for byte. The
 //! upstream and the model are those that [`VertexModel`](crate::model::VertexModel) has put into the
 //! extensions. Without that layer, the model is found in the body.
 //!

@@ -97,12 +97,12 @@ where
 }
 
 impl<B> Gathering<B> {
-    /// What was read to its end.
+    /// The body, which was read to its end.
     pub(super) fn into_chunks(self) -> Chunks {
         self.chunks
     }
 
-    /// What was read so far, and the rest after it.
+    /// The beginning that was read, and the rest after it.
     pub(super) fn into_body(self) -> RequestBody<B> {
         RequestBody(Kind::Read(Box::new(Read { chunks: self.chunks, rest: Some(self.body) })))
     }

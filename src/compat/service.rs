@@ -87,7 +87,7 @@ pub(super) enum Method {
     Embeddings,
 }
 
-/// What the head of a request says about its cures.
+/// The facts in the head of a request that its cures depend on.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) method: Method,
@@ -98,7 +98,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// `None` if no cure applies to the request, whatever its body is.
+    /// `None` if no cure applies to the request, regardless of its body.
     fn of<B: Body>(request: &Request<B>, settings: &CompatSettings) -> Option<Self> {
         let path = request.uri().path();
         let method = if path.ends_with("/chat/completions") {

@@ -2,7 +2,7 @@
 //!
 //! Clients send them beside images and after an interruption. Gemini refuses them: `Unable to submit
 //! request because it has an empty text parameter` (langchain-ai/langchain-google 1935,
-//! RooCodeInc/Roo-Code 10559). They say nothing, so nothing is lost.
+//! RooCodeInc/Roo-Code 10559). They have no content, so nothing is lost.
 
 use super::{chat::Chat, system_messages::is_text};
 use crate::compat::json::{Edits, Value};

@@ -3,7 +3,7 @@
 //! openai-python puts the content of its `extra_body` at the top level of the request. So Google's
 //! page nests it twice: `extra_body={"extra_body": {"google": …}}`. A program that nests it once sends
 //! a top-level `google`, and a program that nests it twice in another language sends
-//! `extra_body.extra_body`. Vertex AI ignores both without an error. Neither has another meaning, so
+//! `extra_body.extra_body`. Vertex AI ignores both without an error. These places have no other meaning, so
 //! nothing is lost. A parameter that is already in the right place takes precedence.
 
 use super::chat::Chat;

@@ -31,14 +31,14 @@ use bytes::Bytes;
 use self::{chat::Chat, extra_body::Parameters};
 pub(super) use self::{
     thought_signature::Remembered,
-    triggers::{Texts, Triggers, may_ask_for_base64},
+    triggers::{Texts, Triggers, may_want_base64},
 };
 use super::{
     json::{Edits, Value},
     settings::{Cure, Cures},
 };
 
-/// What was done about thought signatures.
+/// The thought signatures that were restored, and those that were not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The signatures that were restored.
@@ -55,8 +55,8 @@ pub(super) struct Cured {
     pub(super) applied: Cures,
 }
 
-/// Applies the cures that need no response. `None` if the body stays as it is. `found` is set to what
-/// was done about signatures.
+/// Applies the cures that need no response. `None` if the body stays as it is. `found` counts
+/// signatures.
 pub(super) fn cure(
     body: &[u8],
     triggers: Triggers,

@@ -305,7 +305,7 @@ fn refused(body: &str, error: &str, cures: Cures) -> Option<(String, Cures, u64)
 const MISSING: &str = r#"{"error":{"message":"Unable to submit request because function call `default_api:f` in the 2. content block is missing a `thought_signature`. Learn more: …"}}"#;
 
 #[test]
-fn the_placeholder_goes_on_the_first_call_of_each_step_of_the_current_turn() {
+fn the_placeholder_is_put_on_the_first_call_of_each_step_of_the_current_turn() {
     let placeholder =
         "'extra_content':{'google':{'thought_signature':'skip_thought_signature_validator'}},";
     let old = steps(&[call("a", "")]);
@@ -483,7 +483,7 @@ proptest! {
     }
 
     #[test]
-    fn all_cures_together_do_what_each_does_alone(request in request()) {
+    fn all_cures_together_have_the_effect_of_each_alone(request in request()) {
         let body = request.to_string();
         let mut one_by_one = body.clone();
         for cure in Cure::ALL.iter().copied().filter(|cure| cure.is_default()) {

@@ -5,7 +5,7 @@
 //!
 //! Google's page lists the efforts `low`, `medium` and `high`, and a notebook of Google's lists `none`.
 //! AI Studio refuses `none` for Gemini 3 and for Gemini 2.5 Pro, which always think
-//! (HKUDS/DeepTutor 809). What Vertex AI does with `minimal` and `xhigh` is not known. A change of the
+//! (HKUDS/DeepTutor 809). No source says what Vertex AI does with `minimal` and `xhigh`. A change of the
 //! effort changes the cost, so this cure is off by default.
 
 use super::{chat::Chat, extra_body::Parameters};
@@ -34,7 +34,7 @@ pub(super) fn remap_effort(chat: &Chat<'_>, model: &str, edits: &mut Edits) -> b
     true
 }
 
-/// Whether the model cannot answer without thinking.
+/// Whether the model cannot respond without thinking.
 fn always_thinks(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     name.starts_with("gemini-2.5-pro") || super::generation(model).is_some_and(|major| major >= 3)

@@ -7,10 +7,10 @@
 //! clients keep only `id`, `type` and `function` of a call. See Google's page on thought signatures,
 //! and JetBrains/koog 2113, BerriAI/litellm 16895 and many more.
 //!
-//! A signature is restored on the call that it came with, found by the id of the call. One that is
-//! present is never changed. The placeholder is the one that Google's page documents, "as a last
-//! resort as it will negatively impact model performance": so it is sent only after Vertex AI has
-//! refused the request, on the first call of each step of the current turn.
+//! A signature is restored on the call that it came with, found by the id of the call. A signature
+//! that is present is never changed. Google's page documents the placeholder "as a last resort as it
+//! will negatively impact model performance". So it is sent only after Vertex AI has refused the
+//! request, on the first call of each step of the current turn.
 
 use std::sync::Arc;
 

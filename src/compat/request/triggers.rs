@@ -1,4 +1,4 @@
-//! What a request must contain for a cure to apply. A body without any of it is not parsed.
+//! The search for the texts without which no cure applies. A body without any of them is not parsed.
 //!
 //! Each search takes some 20 nanoseconds and then reads 10 GB/s or more, so all of them together cost
 //! a usual request some hundred nanoseconds. A search may find too much, such as a text about
@@ -145,8 +145,8 @@ impl Triggers {
     }
 }
 
-/// Whether a request for embeddings may ask for base64.
-pub(in crate::compat) fn may_ask_for_base64(texts: &Texts<'_>) -> bool {
+/// Whether a request for embeddings may want base64.
+pub(in crate::compat) fn may_want_base64(texts: &Texts<'_>) -> bool {
     BASE64.is_in(texts)
 }
 

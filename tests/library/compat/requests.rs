@@ -1,4 +1,4 @@
-//! Requests that are cured, and requests that pass as they are.
+//! Requests that are cured, and requests that are sent as they came.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -43,7 +43,7 @@ async fn a_cured_request_has_its_length_and_its_response_names_the_cures() {
 }
 
 #[tokio::test]
-async fn requests_without_a_cure_pass_byte_for_byte_and_unread_if_their_head_says_so() {
+async fn requests_without_a_cure_pass_byte_for_byte_and_unread_if_their_request_head_says_so() {
     let (script, layer) = (Script::default(), VertexCompatLayer::default());
     let other = DEVELOPER.replace("google/", "meta/");
     let deployed = upstream(Endpoint::Deployed { id: "1".into() });

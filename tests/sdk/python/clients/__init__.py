@@ -25,12 +25,14 @@ os.environ |= {
 class Client:
     """A client, whose adapter is imported by the first test that uses it: all of them take half a minute.
 
-    `lacks` gives the reason for each missing action.
+    `openai` is the major version of the `openai` package that it requires. `lacks` gives the reason for each
+    missing action.
     """
 
     id: str
     package: str
     adapter: str
+    openai: int = 3
     lacks: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -44,14 +46,24 @@ class Client:
 
     @property
     def installed(self):
-        """Whether this environment has the client. Two clients need an older version of `openai`."""
+        """Whether this environment has the client."""
         try:
-            return bool(self.version)
+            return bool(self.version) and version("openai").startswith(f"{self.openai}.")
         except PackageNotFoundError:
             return False
 
 
-NO_FRAMEWORK = "it has no loop that calls tools"
+NO_VECTORS = {"float_embeddings": "it has no call for vectors"}
+NO_TOOLS = {
+    action: "its agents write the names of tools into a prompt"
+    for action in (
+        "tool_loop",
+        "tool_loop_streamed",
+        "parallel_calls",
+        "parallel_calls_streamed",
+        "streamed_arguments",
+    )
+}
 
 CLIENTS = [
     Client("python-openai", "openai", "openai_python:OpenAI"),
@@ -73,5 +85,56 @@ CLIENTS = [
             "retries without a wait",
             "embeddings": "`encoding_format` must be set, because it sends `null` by default",
         },
+    ),
+    Client(
+        "pydantic-ai",
+        "pydantic-ai-slim",
+        "pydantic_ai:PydanticAI",
+    ),
+    Client(
+        "openai-agents",
+        "openai-agents",
+        "openai_agents:AgentsSDK",
+        lacks={"blocked": "its results have no finish reason"} | NO_VECTORS,
+    ),
+    Client(
+        "openai-agents-responses",
+        "openai-agents",
+        "openai_agents:AgentsSDKResponses",
+        lacks={"blocked": "its results have no finish reason"} | NO_VECTORS,
+    ),
+    Client("autogen", "autogen-agentchat", "autogen:AutoGen", lacks=NO_VECTORS),
+    Client("semantic-kernel", "semantic-kernel", "semantic_kernel:SemanticKernel"),
+    Client("haystack", "haystack-ai", "haystack:Haystack"),
+    Client(
+        "llama-index",
+        "llama-index-llms-openai-like",
+        "llama_index:LlamaIndex",
+        openai=2,
+        lacks={"float_embeddings": "its vectors are another package"},
+    ),
+    Client(
+        "smolagents",
+        "smolagents",
+        "small_agents:Smolagents",
+        lacks={"blocked": "its messages have no finish reason"} | NO_VECTORS,
+    ),
+    Client(
+        "instructor",
+        "instructor",
+        "instructor_python:Instructor",
+        openai=2,
+        lacks=dict.fromkeys(NO_TOOLS, "it returns the arguments of a tool, and calls none")
+        | dict.fromkeys(["stream_error", "keep_alive"], "its streams have objects, not text")
+        | {"blocked": "its results have no finish reason", "thinking": "its results have no usage"}
+        | NO_VECTORS,
+    ),
+    Client(
+        "dspy",
+        "dspy",
+        "dspy_python:DSPy",
+        lacks=NO_TOOLS
+        | dict.fromkeys(["stream_error", "keep_alive"], "its streams have fields, not text")
+        | {"blocked": "its results have no finish reason", "float_embeddings": "LiteLLM makes its vectors"},
     ),
 ]

@@ -6,7 +6,7 @@ import openai
 
 
 class Adapter:
-    """`errors` are the client's exceptions by status, and `broken` its exception for a broken stream."""
+    """`errors` are the client's exceptions by status."""
 
     errors = {
         400: openai.BadRequestError,
@@ -18,6 +18,9 @@ class Adapter:
         500: openai.InternalServerError,
         503: openai.InternalServerError,
     }
+    # The name of a function in requests, and the start of the text that an agent returns.
+    named = "{}"
+    final = "This is the Vertex AI emulator."
     # The finish reason of a response that a filter withheld.
     filtered = "content_filter"
 
@@ -39,13 +42,20 @@ class AsyncAdapter(Adapter):
         return self.runner.run(call)
 
     def each(self, items):
-        """The items of an asynchronous iterator, one by one."""
+        """The items of an asynchronous iterator, at its end or at its error.
 
-        async def following():
-            return await anext(items, None)
+        Some clients allow only one task to read all of them.
+        """
+        arrived = []
 
-        while (item := self.run(following())) is not None:
-            yield item
+        async def read():
+            async for item in items:
+                arrived.append(item)
+
+        try:
+            self.run(read())
+        finally:
+            yield from arrived
 
     def close(self):
         self.runner.close()

@@ -16,3 +16,8 @@ class DSPy(Adapter):
         signature = dspy.Signature({"text": dspy.InputField(), "city": (City, dspy.OutputField())})
         with dspy.context(lm=self.model, adapter=dspy.JSONAdapter()):
             return dspy.Predict(signature)(text=text).city
+
+    def usage(self, text, streamed):
+        self.model(text)
+        usage = self.model.history[-1]["usage"]
+        return Usage(usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"])

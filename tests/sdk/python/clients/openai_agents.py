@@ -6,6 +6,9 @@ import openai
 from clients.adapter import AsyncAdapter
 from clients.subjects import GEMINI_3, Answer, City, Usage
 
+# By default the SDK sends a record of each run to OpenAI.
+agents.set_tracing_disabled(True)
+
 
 class AgentsSDK(AsyncAdapter):
     api = agents.OpenAIChatCompletionsModel

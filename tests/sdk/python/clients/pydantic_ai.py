@@ -1,20 +1,22 @@
 """Pydantic AI."""
 
 import openai
-from pydantic_ai import Agent
+from pydantic_ai import Agent, Embedder
+from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
 from pydantic_ai.exceptions import ContentFilterError
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from clients.adapter import AsyncAdapter
-from clients.subjects import GEMINI_3, Answer, City, Usage
+from clients.subjects import EMBEDDING_MODEL, GEMINI_3, Answer, City, Usage
 
 
 class PydanticAI(AsyncAdapter):
     def __init__(self, url):
         super().__init__()
         client = openai.AsyncOpenAI(base_url=url, api_key="unused", max_retries=0)
-        self.model = OpenAIChatModel(GEMINI_3, provider=OpenAIProvider(openai_client=client))
+        self.provider = OpenAIProvider(openai_client=client)
+        self.model = OpenAIChatModel(GEMINI_3, provider=self.provider)
 
     def ask(self, text, streamed, **more):
         """Returns the result, whose output has arrived."""
@@ -53,3 +55,7 @@ class PydanticAI(AsyncAdapter):
                     yield Answer(part, None)
 
         yield from self.each(texts())
+
+    def embed(self, texts):
+        model = OpenAIEmbeddingModel(EMBEDDING_MODEL, provider=self.provider)
+        return self.run(Embedder(model).embed_documents(texts)).embeddings

@@ -2,12 +2,16 @@
 
 import openai
 from semantic_kernel.agents import ChatCompletionAgent
-from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion, OpenAIChatPromptExecutionSettings
+from semantic_kernel.connectors.ai.open_ai import (
+    OpenAIChatCompletion,
+    OpenAIChatPromptExecutionSettings,
+    OpenAITextEmbedding,
+)
 from semantic_kernel.contents import ChatHistory
 from semantic_kernel.functions import KernelFunctionFromMethod, KernelPlugin, kernel_function
 
 from clients.adapter import AsyncAdapter
-from clients.subjects import GEMINI_3, Answer, City, Usage
+from clients.subjects import EMBEDDING_MODEL, GEMINI_3, Answer, City, Usage
 
 
 class SemanticKernel(AsyncAdapter):
@@ -18,9 +22,9 @@ class SemanticKernel(AsyncAdapter):
         super().__init__()
         self.url = url
 
-    def service(self):
+    def service(self, kind=OpenAIChatCompletion, model=GEMINI_3):
         client = openai.AsyncOpenAI(base_url=self.url, api_key="unused", max_retries=0)
-        return OpenAIChatCompletion(ai_model_id=GEMINI_3, async_client=client)
+        return kind(ai_model_id=model, async_client=client)
 
     async def parts(self, text, **more):
         settings = OpenAIChatPromptExecutionSettings(**more)
@@ -76,3 +80,7 @@ class SemanticKernel(AsyncAdapter):
                 yield Answer(str(part), None)
 
         yield from self.each(texts())
+
+    def embed(self, texts):
+        service = self.service(OpenAITextEmbedding, EMBEDDING_MODEL)
+        return [list(vector) for vector in self.run(service.generate_embeddings(texts))]

@@ -8,6 +8,9 @@ from clients.subjects import GEMINI_3, Answer, City, Usage
 
 
 class Smolagents(Adapter):
+    # The last text is the argument of a tool.
+    final = "example"
+
     def __init__(self, url):
         self.model = OpenAIModel(
             GEMINI_3, api_base=url, api_key="unused", client_kwargs={"max_retries": 0}
@@ -22,10 +25,22 @@ class Smolagents(Adapter):
         )
 
     def agent(self, text, tools, streamed):
+        left = [tool.name for tool in tools if tool.name in text]
+
+        def request_the_next_tool(step):
+            # The results of tools are messages of the user here, and the emulator follows the last one.
+            for call in step.tool_calls or []:
+                if call.name in left:
+                    left.remove(call.name)
+            following = [*left, "final_answer"][0]
+            step.observations = f"{step.observations}. Now call the tool {following}"
+
         agent = ToolCallingAgent(
             tools=[smolagents.tool(tool.function) for tool in tools],
             model=self.model,
             stream_outputs=streamed,
+            step_callbacks=[request_the_next_tool],
+            max_steps=len(tools) + 1,
             verbosity_level=0,
         )
         return agent.run(text)
