@@ -1,5 +1,6 @@
 // The actions that depend on the sidecar's cures, by any client; `matrix.json` describes them.
 
+import { isDeepStrictEqual } from "node:util";
 import { CITY, GEMINI_3, TRIP } from "./clients/subjects.mjs";
 
 const ECHO = "This is the Vertex AI emulator. You said: ";
@@ -10,8 +11,8 @@ class Wrong extends Error {}
 const shown = (value) => JSON.stringify(value) ?? "undefined";
 
 function expectEqual(what, found, expected) {
-  if (shown(found) !== shown(expected)) {
-    throw new Wrong(`${what}: ${shown(found)} in place of ${shown(expected)}`);
+  if (!isDeepStrictEqual(found, expected)) {
+    throw new Wrong(`${what}: ${shown(found)} instead of ${shown(expected)}`);
   }
 }
 
@@ -24,7 +25,7 @@ async function calls(client, prompt, tools, stream) {
   const { text, calls } = await client.agent(prompt, { model: GEMINI_3, stream });
   const names = calls.map((call) => call.name);
   // The model reads why a call cannot run, and the user does not.
-  const [, result] = text.split(" The tool said: ");
+  const [, result] = (text ?? "").split(" The tool said: ");
   if (result && names.length < tools.length) throw new Wrong(`a call does not run, and the model reads: ${result}`);
   expectEqual("the called tools", names, tools.map((tool) => tool.name));
   for (const [place, { arguments: schema }] of tools.entries()) {
@@ -34,20 +35,25 @@ async function calls(client, prompt, tools, stream) {
   expectEqual("the text", text, `${ECHO}${prompt} The tool said: ${tools.at(-1).answer}`);
 }
 
-const inTurn = (client, stream) => {
-  const steps = IN_TURN.map((tool) => `call the tool ${tool.name}`);
-  return calls(client, `Please ${steps.join(", then ")}.`, IN_TURN, stream);
-};
-
-const atOnce = (client, stream) => {
-  const names = AT_ONCE.map((tool) => tool.name);
-  return calls(client, `Please call the tools ${names.join(" and ")} at once.`, AT_ONCE, stream);
-};
-
 /** Every signature that was due came back, and none was a placeholder. */
 async function signaturesCameBack(gateway, count) {
   const { signatures } = await gateway.control("GET", "chat");
-  expectEqual("the signatures", signatures, { missing: 0, placeholder: 0, valid: count, wrong: 0 });
+  expectEqual("the signatures", signatures, { valid: count, placeholder: 0, missing: 0, wrong: 0 });
+}
+
+async function inTurn(client, gateway, stream) {
+  const steps = IN_TURN.map((tool) => `call the tool ${tool.name}`);
+  await calls(client, `Please ${steps.join(", then ")}.`, IN_TURN, stream);
+  // After the first call each request has one signature more.
+  await signaturesCameBack(gateway, 1 + 2 + 3);
+}
+
+const NAMES_AT_ONCE = AT_ONCE.map((tool) => tool.name).join(" and ");
+
+async function atOnce(client, gateway, stream) {
+  await calls(client, `Please call the tools ${NAMES_AT_ONCE} at once.`, AT_ONCE, stream);
+  // Only the first of several calls at once has a signature.
+  await signaturesCameBack(gateway, 1);
 }
 
 /** Reads a stream to its end or its error. The texts that arrived before are added to `texts`. */
@@ -55,36 +61,17 @@ async function readTexts(client, texts) {
   for await (const { text } of client.stream("one two three", GEMINI_3)) if (text) texts.push(text);
 }
 
-/**
- * `run` gets a client of a gateway whose emulator has the behaviour `chat`. It throws if the action fails.
- * `cured` checks the way in which the cures made it succeed.
- */
+/** `run` gets a client of a gateway whose emulator has the behaviour `chat`. It throws if the action fails. */
 const ACTIONS = {
-  tool_loop: {
-    run: (client) => inTurn(client, false),
-    // After the first call each request has one signature more.
-    cured: (gateway) => signaturesCameBack(gateway, 1 + 2 + 3),
-  },
-
-  tool_loop_streamed: {
-    run: (client) => inTurn(client, true),
-    cured: (gateway) => signaturesCameBack(gateway, 1 + 2 + 3),
-  },
-
-  parallel_calls: {
-    run: (client) => atOnce(client, false),
-    cured: (gateway) => signaturesCameBack(gateway, 1),
-  },
-
-  parallel_calls_streamed: {
-    run: (client) => atOnce(client, true),
-    cured: (gateway) => signaturesCameBack(gateway, 1),
-  },
+  tool_loop: { run: (client, gateway) => inTurn(client, gateway, false) },
+  tool_loop_streamed: { run: (client, gateway) => inTurn(client, gateway, true) },
+  parallel_calls: { run: (client, gateway) => atOnce(client, gateway, false) },
+  parallel_calls_streamed: { run: (client, gateway) => atOnce(client, gateway, true) },
 
   streamed_arguments: {
-    // This action is about the shape of the calls. The four actions above are about signatures.
+    // This action is about the shape of the calls, and the four actions above are about signatures.
     chat: { tool_stream: "as_documented", demand_signatures: false },
-    run: (client) => atOnce(client, true),
+    run: (client) => calls(client, `Please call the tools ${NAMES_AT_ONCE} at once.`, AT_ONCE, true),
   },
 
   thinking: {
@@ -149,7 +136,7 @@ const ACTIONS = {
         const { length } = expected[place];
         if (vector.length === length && vector.every((value, at) => near(value, expected[place][at]))) continue;
         const what = vector.every((value) => value === 0) ? "zeros" : "other numbers";
-        throw new Wrong(`each vector has ${vector.length} ${what} in place of its ${length} numbers`);
+        throw new Wrong(`each vector has ${vector.length} ${what} instead of its ${length} numbers`);
       }
     },
   },
@@ -167,13 +154,12 @@ async function usageOf(gateway, content) {
 }
 
 /** Runs an action. Returns its result for the table. */
-export async function outcomeOf(action, client, gateway, hasCures) {
-  const { chat = {}, run, cured } = ACTIONS[action];
+export async function outcomeOf(action, client, gateway) {
+  const { chat = {}, run } = ACTIONS[action];
   await gateway.control("DELETE", "chat");
   await gateway.setChat(chat);
   try {
     await run(client, gateway);
-    if (hasCures) await cured?.(gateway);
     return { result: "pass" };
   } catch (error) {
     return { result: "fail", says: said(error) };
