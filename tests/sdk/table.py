@@ -4,6 +4,11 @@
 Reads `matrix.json` and `target/sdk/*.json`, which the tests in three languages write, and prints the matrix.
 Fails if a cell is missing or failed, or if the page differs from the results. `--write` updates the tables
 of the page.
+
+`cures` in `matrix.json` has the actions that run twice, without the sidecar's cures (`--compat off`) and with
+them. `red` of a client lists the actions that fail without them; with them none fails. The result of a client
+has `"cures": {"off": {ACTION: {"result": "pass", "fail" or "none", "says": TEXT}}, "on": {…}}`. `says` is the
+client's error, or a sentence about its wrong result. `notes` has the reason of each `none`.
 """
 
 import argparse
@@ -23,16 +28,20 @@ def main():
 
     matrix = json.loads((ROOT / "tests/sdk/matrix.json").read_text("utf-8"))
     results = {client["id"]: result_of(client["id"]) for client in matrix["clients"]}
+    cured = {client["id"]: result_of(client["id"]) for client in matrix["cures"]["clients"]}
     tables = {
         "matrix": matrix_table(matrix, results),
         "side by side": side_by_side(matrix, results),
+        "cures": cures_table(matrix["cures"], cured),
+        "without the cures": without_cures(matrix["cures"], cured),
     }
     print(tables["matrix"])
+    print(tables["cures"])
 
-    wrong = complaints(matrix, results)
+    wrong = complaints(matrix, results) + cure_complaints(matrix["cures"], cured)
     for marker, text in tables.items():
         wrong += between_markers(ROOT / "docs/clients.md", marker, text, write)
-    for sentence in wrong:
+    for sentence in dict.fromkeys(wrong):
         print(sentence, file=sys.stderr)
     return 1 if wrong else 0
 
@@ -68,8 +77,64 @@ def complaints(matrix, results):
     return wrong
 
 
+def cure(result, column, action):
+    return (result or {}).get("cures", {}).get(column, {}).get(action, {"result": "missing"})
+
+
+def cure_complaints(cures, results):
+    """With the cures no action fails. Without them exactly those of `red` fail."""
+    wrong = []
+    actions = [action["id"] for action in cures["actions"]]
+    for client in cures["clients"]:
+        name, result = client["id"], results[client["id"]]
+        if result is None:
+            wrong.append(f"{name}: no result; its tests did not run")
+            continue
+        for action in actions:
+            found = {column: cure(result, column, action) for column in ("off", "on")}
+            outcomes = {column: of["result"] for column, of in found.items()}
+            if "none" in outcomes.values():
+                expected = {"off": "none", "on": "none"}
+                if not result["notes"].get(action):
+                    wrong.append(f"{name}, {action}: none, without a note that gives the reason")
+            else:
+                red = action in client["red"]
+                expected = {"off": "fail" if red else "pass", "on": "pass"}
+                if red and not found["off"].get("says"):
+                    wrong.append(f"{name}, {action}: the text of the failure is missing")
+            for column in ("off", "on"):
+                if outcomes[column] != expected[column]:
+                    wrong.append(
+                        f"{name}, {action}, cures {column}: {outcomes[column]}, "
+                        f"and {expected[column]} is expected"
+                    )
+        recorded = {action for column in result.get("cures", {}).values() for action in column}
+        for action in (recorded | set(client["red"])) - set(actions):
+            wrong.append(f"{name}, {action}: not in matrix.json")
+    return wrong
+
+
 def row(cells):
     return f"| {' | '.join(cells)} |"
+
+
+class Notes:
+    """Numbered notes below a table. Equal notes share a number."""
+
+    def __init__(self):
+        self.notes = []
+
+    def mark(self, client, note):
+        """Returns the number of a note as a superscript, or nothing without a note."""
+        if not note:
+            return ""
+        note = f"{client}: {note}."
+        if note not in self.notes:
+            self.notes.append(note)
+        return f" <sup>{self.notes.index(note) + 1}</sup>"
+
+    def lines(self):
+        return [f"{number}. {note}" for number, note in enumerate(self.notes, 1)]
 
 
 def matrix_table(matrix, results):
@@ -79,20 +144,48 @@ def matrix_table(matrix, results):
     ]
     clients = {client["id"]: client["name"] for client in matrix["clients"]}
     lines = [row(["client", *names]), row(["---", *[":-:"] * len(names)])]
-    notes = []
+    notes = Notes()
     for action in matrix["actions"]:
         cells = [action["name"]]
-        for result in results.values():
-            mark = MARKS[cell(result, action["id"])]
-            if note := (result or {}).get("notes", {}).get(action["id"]):
-                note = f"{clients[result['client']]}: {note}."
-                if note not in notes:
-                    notes.append(note)
-                mark += f" <sup>{notes.index(note) + 1}</sup>"
-            cells.append(mark)
+        for client, result in results.items():
+            note = (result or {}).get("notes", {}).get(action["id"])
+            cells.append(MARKS[cell(result, action["id"])] + notes.mark(clients[client], note))
         lines.append(row(cells))
-    numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
-    return "\n".join([*lines, "", *numbered])
+    return "\n".join([*lines, "", *notes.lines()])
+
+
+def cures_table(cures, results):
+    """A row for each client. A cell has one mark, or two if the cures make a difference."""
+    names = [action["name"] for action in cures["actions"]]
+    lines = [row(["client", *names]), row(["---", *[":-:"] * len(names)])]
+    notes = Notes()
+    for client in cures["clients"]:
+        result = results[client["id"]]
+        cells = [f"{client['name']} {result['version'] if result else ''}".strip()]
+        for action in cures["actions"]:
+            off, on = (MARKS[cure(result, c, action["id"])["result"]] for c in ("off", "on"))
+            note = (result or {}).get("notes", {}).get(action["id"])
+            mark = on if off == on else f"{off} → {on}"
+            cells.append(mark + notes.mark(client["name"], note))
+        lines.append(row(cells))
+    return "\n".join([*lines, "", *notes.lines()])
+
+
+def without_cures(cures, results):
+    """A section for each action that fails without the cures. Clients with the same text share a row."""
+    blocks = []
+    for action in cures["actions"]:
+        names = {}
+        for client in cures["clients"]:
+            off = cure(results[client["id"]], "off", action["id"])
+            if off["result"] == "fail":
+                names.setdefault(code(off.get("says", "?")), []).append(client["name"])
+        if names:
+            lines = [f"### Without the cures: {action['name']}", ""]
+            lines += [row(["client", "result"]), row(["---"] * 2)]
+            lines += [row([", ".join(clients), text]) for text, clients in names.items()]
+            blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def side_by_side(matrix, results):

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
+import { GROK } from "./clients/subjects.mjs";
 import { Gateway, PATIENCE } from "./gateway.mjs";
 
 const CODEX = fileURLToPath(new URL("node_modules/@openai/codex/bin/codex.js", import.meta.url));
@@ -37,21 +38,36 @@ async function codex(config, prompt) {
   }
 }
 
-test("Codex responds at the first attempt", { timeout: 4 * PATIENCE }, async (t) => {
+/** Runs Codex with a gateway. Returns its events, and the requests that reached the emulator. */
+async function run(t, prompt) {
   const gateway = await Gateway.start(t);
-  const config = `model = "google/gemini-2.5-flash"\nopenai_base_url = "${gateway.url}"\n`;
-  const events = await codex(config, "say hello");
-  const said = events.filter((event) => event.item?.type === "agent_message");
-  assert.deepEqual(
-    said.map((event) => event.item.text),
-    ["This is the Vertex AI emulator. You said: say hello"],
-    JSON.stringify(events),
-  );
-  assert.equal(events.at(-1).type, "turn.completed");
-  assert.ok(!events.some((event) => event.type === "error"), JSON.stringify(events));
-  // Codex attempts no WebSocket handshake, and sends no request twice.
+  const config = `model = "${GROK}"\nopenai_base_url = "${gateway.url}"\n`;
+  const events = await codex(config, prompt);
+  const text = JSON.stringify(events);
+  assert.equal(events.at(-1).type, "turn.completed", text);
+  assert.ok(!events.some((event) => event.type === "error"), text);
   const sent = (await gateway.requests()).map(({ method, path, status }) => {
     return `${method} ${path.split("/").at(-1)} ${status}`;
   });
+  const items = events.filter((event) => event.type === "item.completed").map((event) => event.item);
+  return { said: items.filter((item) => item.type === "agent_message").map((item) => item.text), items, sent };
+}
+
+const ECHO = "This is the Vertex AI emulator. You said: ";
+
+test("Codex responds at the first attempt", { timeout: 4 * PATIENCE }, async (t) => {
+  const { said, sent } = await run(t, "say hello");
+  assert.deepEqual(said, [`${ECHO}say hello`]);
+  // Codex attempts no WebSocket handshake, and sends no request twice.
   assert.deepEqual(sent, ["POST responses 200"]);
+});
+
+test("Codex runs a command, and sends its output", { timeout: 4 * PATIENCE }, async (t) => {
+  // The emulator's text for any argument is `example`. There is no such command.
+  const { said, items, sent } = await run(t, "call the tool exec_command");
+  const [command] = items.filter((item) => item.type === "command_execution");
+  assert.match(command.command, /example/);
+  assert.equal(command.exit_code, 127);
+  assert.match(said.at(-1), /^This is the Vertex AI emulator.* The tool said: .*exited with code 127/s);
+  assert.deepEqual(sent, ["POST responses 200", "POST responses 200"]);
 });

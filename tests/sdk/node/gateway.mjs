@@ -20,7 +20,8 @@ const BINARY =
   fileURLToPath(new URL("../../../target/release/vertex-gateway", import.meta.url));
 
 // The gateway and the SDK under test must not get the settings of the person who runs the tests.
-const FOREIGN = /^(GOOGLE_|GCLOUD_|VERTEX_|OPENAI_|(PROJECT_ID|LOCATION|ENDPOINT)$)|_proxy$/i;
+const FOREIGN =
+  /^(GOOGLE_|GCLOUD_|VERTEX_|OPENAI_|LANGCHAIN_|LANGSMITH_|(PROJECT_ID|LOCATION|ENDPOINT)$)|_proxy$/i;
 for (const name of Object.keys(process.env)) {
   if (FOREIGN.test(name)) delete process.env[name];
 }
@@ -85,6 +86,7 @@ export class Gateway {
   setToken = (behavior) => this.control("PUT", "token", behavior);
   setStream = (stream) => this.control("PUT", "faults", { stream });
   setFault = (api) => this.control("PUT", "faults", { api });
+  setChat = (behavior) => this.control("PUT", "chat", behavior);
 
   /** An access token for a client without the gateway. */
   async token() {

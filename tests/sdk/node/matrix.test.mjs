@@ -4,7 +4,9 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { CITY, CLIENTS, WEATHER } from "./clients.mjs";
+import { CLIENTS } from "./clients.mjs";
+import { CITY, WEATHER } from "./clients/subjects.mjs";
+import { outcomeOf } from "./cures.mjs";
 import { Gateway, PATIENCE, withFile } from "./gateway.mjs";
 
 const MATRIX = JSON.parse(readFileSync(new URL("../matrix.json", import.meta.url)));
@@ -87,6 +89,11 @@ const retried = (says, fault = {}) =>
 
     await gateway.control("DELETE", "stats");
     await gateway.setFault({ status, times: 1, ...fault });
+    if (cell.Client.unretried?.includes(cell.action)) {
+      await cell.fails(cell.client(gateway).chat("again"), status, says);
+      assert.deepEqual((await gateway.stats()).by_status, { [status]: 1 });
+      return {};
+    }
     const began = performance.now();
     assert.equal((await cell.client(gateway).chat("again")).text, `${ECHO}again`);
     const took = performance.now() - began;
@@ -216,23 +223,31 @@ async function readsStream(client) {
   assert.ok(chunks.some((chunk) => chunk.tokens > 0), "usage");
 }
 
-function matrixOf(Client) {
+/** The tests of a client, for the tables that it is in. */
+function testsOf(Client) {
   const file = new URL(`${Client.id}.json`, RESULTS);
-  const results = {
-    client: Client.id,
-    version: Client.version,
-    cells: Object.fromEntries(MATRIX.actions.map(({ id }) => [id, "fail"])),
-    notes: { ...Client.notes },
-    sees: {},
-  };
+  const { id, version, lacks, notes } = Client;
+  const results = { client: id, version, notes: { ...notes, ...lacks } };
   before(() => rmSync(file, { force: true }));
   after(() => {
     mkdirSync(RESULTS, { recursive: true });
     writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
   });
 
+  const named = ({ clients }) => clients.find((client) => client.id === Client.id);
+  if (named(MATRIX)) matrixOf(Client, results);
+  const cured = named(MATRIX.cures);
+  if (cured) {
+    results.cures = {};
+    for (const column of ["off", "on"]) curesOf(Client, column, cured.red, results);
+  }
+}
+
+function matrixOf(Client, results) {
+  results.cells = Object.fromEntries(MATRIX.actions.map(({ id }) => [id, "fail"]));
+  results.sees = {};
   for (const { id } of MATRIX.actions) {
-    if (Client.none.includes(id)) {
+    if (Client.lacks[id]) {
       results.cells[id] = "none";
       continue;
     }
@@ -243,9 +258,29 @@ function matrixOf(Client) {
   }
 }
 
+/** One gateway, with or without its cures, for all actions. `red` fail without the cures, and only these. */
+function curesOf(Client, column, red, results) {
+  const found = (results.cures[column] = {});
+  test(`cures ${column}`, { timeout: 4 * PATIENCE }, async (t) => {
+    const gateway = await Gateway.start(t, ...(column === "off" ? ["--compat", "off"] : []));
+    for (const { id } of MATRIX.cures.actions) {
+      if (Client.lacks[id]) {
+        found[id] = { result: "none" };
+        continue;
+      }
+      await t.test(id, async () => {
+        const client = new Client({ url: gateway.url, retries: 0 });
+        found[id] = await outcomeOf(id, client, gateway);
+        const expected = column === "off" && red.includes(id) ? "fail" : "pass";
+        assert.equal(found[id].result, expected, found[id].says);
+      });
+    }
+  });
+}
+
 // All cells run concurrently, because one of them waits for 30 s.
 describe("the matrix", { concurrency: true }, () => {
   for (const Client of CLIENTS) {
-    describe(Client.id, { concurrency: true }, () => matrixOf(Client));
+    describe(Client.id, { concurrency: true }, () => testsOf(Client));
   }
 });

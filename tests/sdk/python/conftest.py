@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from sidecar import BINARY, PATIENCE, Control, Process  # Imported first, so that no call leaves this machine.
 
 import openai
 import pytest
+from clients.subjects import GEMINI_3
 from results import Results
 
 
@@ -94,6 +95,12 @@ class Gateway(Process, Control):
         newest = max(served, default=0)
         return newest if newest == self.stats()["token_mints"] else 0
 
+    def billed(self, text):
+        """The tokens that Google bills for a response of Gemini 3 to a text."""
+        body = {"model": GEMINI_3, "messages": [{"role": "user", "content": text}]}
+        with self.client() as client:
+            return client.chat.completions.create(**body).usage.total_tokens
+
     # The SDK does not retry, because a retry would hide a failure.
 
     def client(self):
@@ -113,6 +120,15 @@ def start():
 @pytest.fixture
 def gateway(start):
     return start()
+
+
+@pytest.fixture
+def connect():
+    """Creates a client that is closed at the end of the test."""
+    with ExitStack() as made:
+        yield lambda kind, *arguments, **options: made.enter_context(
+            closing(kind(*arguments, **options))
+        )
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""Saves the results of the matrix, one file for each client, for `tests/sdk/table.py`."""
+"""Saves the results of the tests, one file for each client, for `tests/sdk/table.py`."""
 
 import json
 from pathlib import Path
 
 from clients import CLIENTS
+from matrix import CURES, MATRIX, actions
 
 DIRECTORY = Path(__file__).parents[3] / "target" / "sdk"
 
@@ -12,40 +13,47 @@ class Results:
     """A pytest plugin. With xdist only the controller has it, which gets the reports of all workers."""
 
     def __init__(self):
-        self.clients = {kind.id: kind for kind in CLIENTS}
-        self.cells = {}
-        self.sees = {}
+        self.clients = {client.id: client for client in CLIENTS if client.installed}
+        self.results = {}
         # Results of an earlier run are removed.
-        for kind in CLIENTS:
-            self.file(kind).unlink(missing_ok=True)
+        for client in self.clients:
+            self.file(client).unlink(missing_ok=True)
 
     @staticmethod
-    def file(kind):
-        return DIRECTORY / f"{kind.id}.json"
+    def file(client):
+        return DIRECTORY / f"{client}.json"
+
+    def of(self, client):
+        kind = self.clients[client]
+        none = {action: {"result": "none"} for action in actions(CURES) if action in kind.lacks}
+        empty = {
+            "client": client,
+            "version": kind.version,
+            "cells": {action: "none" for action in actions(MATRIX) if action in kind.lacks},
+            "cures": {"off": dict(none), "on": dict(none)},
+            "notes": kind.notes | kind.lacks,
+            "sees": {},
+        }
+        return self.results.setdefault(client, empty)
 
     def pytest_runtest_logreport(self, report):
         """A cell fails if any phase of any of its tests fails."""
         properties = dict(report.user_properties)
-        if "cell" not in properties:
-            return
-        client, action = properties["cell"]
-        cells = self.cells.setdefault(client, {})
-        if cells.get(action) != "fail":
-            cells[action] = "pass" if report.passed else "fail"
-        if "sees" in properties:
-            case, texts = properties["sees"]
-            self.sees.setdefault(client, {})[case] = texts
+        if "cell" in properties:
+            client, action = properties["cell"]
+            cells = self.of(client)["cells"]
+            if cells.get(action) != "fail":
+                cells[action] = "pass" if report.passed else "fail"
+            if "sees" in properties:
+                case, texts = properties["sees"]
+                self.of(client)["sees"][case] = texts
+        # The test passes if the client fails as expected.
+        if "cure" in properties and report.when == "call":
+            client, column, action, found = properties["cure"]
+            self.of(client)["cures"][column][action] = found
 
     def pytest_sessionfinish(self):
         DIRECTORY.mkdir(parents=True, exist_ok=True)
-        for client, cells in self.cells.items():
-            kind = self.clients[client]
-            result = {
-                "client": client,
-                "version": kind.version,
-                "cells": cells | dict.fromkeys(kind.lacks, "none"),
-                "notes": kind.notes | kind.lacks,
-                "sees": self.sees.get(client, {}),
-            }
+        for client, result in self.results.items():
             text = json.dumps(result, indent=2, ensure_ascii=False, sort_keys=True)
-            self.file(kind).write_text(text + "\n")
+            self.file(client).write_text(text + "\n")

@@ -1,18 +1,15 @@
 """Tests of each client of the matrix through `vertex-gateway --emulator`; see `matrix.json`."""
 
-import json
 import re
 import time
-from contextlib import ExitStack, closing
-from pathlib import Path
 
 import openai
 import pytest
 
-from clients import CLIENTS, MODEL, Weather
+from clients.subjects import MODEL, Weather
+from matrix import MATRIX, of, parameters
 
 ECHO = "This is the Vertex AI emulator. You said: "
-MATRIX = json.loads(Path(__file__).parents[1].joinpath("matrix.json").read_text())
 
 # An image of one pixel.
 PNG = (
@@ -33,32 +30,14 @@ SENTENCES = {
 
 
 def cell(*actions):
-    """Runs the test for these actions of each client that has them.
-
-    The tests of one client run one after another, and in parallel with those of other clients.
-    """
-    cells = [
-        pytest.param(kind, action, id=f"{kind.id}-{action}", marks=pytest.mark.xdist_group(kind.id))
-        for kind in CLIENTS
-        for action in actions
-        if action not in kind.lacks
-    ]
-    return pytest.mark.parametrize(("kind", "action"), cells)
+    """Runs the test for these actions of each client that has them."""
+    return pytest.mark.parametrize(("kind", "action"), parameters(of(MATRIX), actions))
 
 
 @pytest.fixture(autouse=True)
 def of_cell(kind, action, record_property):
     """Reports the cell of the test to results.py."""
     record_property("cell", [kind.id, action])
-
-
-@pytest.fixture
-def connect():
-    """Creates a client that is closed at the end of the test."""
-    with ExitStack() as made:
-        yield lambda kind, *arguments, **options: made.enter_context(
-            closing(kind(*arguments, **options))
-        )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import openai
 import pytest
 
-from clients import EMBEDDING_MODEL, MODEL
+from clients.subjects import EMBEDDING_MODEL, MODEL
 from conftest import clean_environment
 from sidecar import PATIENCE, poll
 

@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 
-from clients import MODEL
+from clients.subjects import MODEL
 
 
 def with_defs(schema, **definitions):

@@ -70,9 +70,11 @@ impl<'a> Offer<'a> {
                     "none" => Ok(Vec::new()),
                     // Google adds `validated`: the model may call tools, and their arguments fit.
                     "auto" | "validated" => self.told(messages, prompt),
+                    // The prompt chooses the tool, if it names one.
                     "required" => {
                         let first = self.functions.first().ok_or_else(no_tool)?;
-                        Ok(vec![call(first)?])
+                        let told = self.told(messages, prompt)?;
+                        if told.is_empty() { Ok(vec![call(first)?]) } else { Ok(told) }
                     }
                     _ => Err("`tool_choice` must be none, auto, required, validated or a function"
                         .into()),

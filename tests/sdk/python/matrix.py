@@ -1,0 +1,39 @@
+"""The cells of `matrix.json` that this environment can run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clients import CLIENTS
+
+MATRIX = json.loads(Path(__file__).parents[1].joinpath("matrix.json").read_text())
+CURES = MATRIX["cures"]
+
+
+def of(table):
+    """The installed clients of a table."""
+    ids = [client["id"] for client in table["clients"]]
+    return [client for client in CLIENTS if client.id in ids and client.installed]
+
+
+def actions(table):
+    return [action["id"] for action in table["actions"]]
+
+
+def parameters(clients, actions, columns=()):
+    """A set of parameters for each of these actions that a client has, and for each column.
+
+    The tests of one client run one after another, and in parallel with those of other clients.
+    """
+    return [
+        pytest.param(
+            *(client, action, *column),
+            id="-".join([client.id, action, *column]),
+            marks=pytest.mark.xdist_group(client.id),
+        )
+        for client in clients
+        for action in actions
+        if action not in client.lacks
+        for column in ([[name] for name in columns] or [[]])
+    ]
