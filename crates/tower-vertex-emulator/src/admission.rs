@@ -53,6 +53,10 @@ pub(crate) fn admit<'a>(
     if let Some(fault) = shared.take_fault(target.location, |status| status == 401) {
         return refuse(known, fault_error(&fault, &target));
     }
+    // The native methods accept API keys, so the key is no reason to refuse one.
+    if let (Credential::ApiKey, Call::Other(other)) = (&credential, target.call) {
+        return refuse(known, GoogleError::not_emulated(other.method));
+    }
     let bearer = match credential.accept(&target.rpc(), access(target.call)) {
         Ok(bearer) => bearer,
         Err(error) => return refuse(known, error),

@@ -1,6 +1,6 @@
 //! The API: it checks the credential, the host and the method, and then returns the response.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -10,12 +10,17 @@ use serde_json::{Map, Value, json};
 
 use super::{
     admission::{Refusal, admit, host, redact},
-    answers::{self, Answer},
     body::{MeteredBody, ReadError},
-    chat, endpoints,
+    chat::{self, ChatRequest, ResponsesModels},
+    completions::Completion,
+    embeddings::embeddings,
+    encoding::{self, ApiBody},
+    endpoints,
     google_errors::{self, GoogleError},
+    models::{Catalogue, Kind, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
-    said,
+    refusals,
+    responses::{self, Response as OpenAiResponse, Storage},
     settings::ErrorShape,
     sse::{EventStream, Script},
     state::{Entry, Live, RequestRecord, Shared, lock},
@@ -26,9 +31,6 @@ use super::{
 const LIMIT: u64 = 20_971_520;
 const OVER_LIMIT: &str = "Request payload size exceeds the limit: 20971520 bytes.";
 
-/// A complete or a streamed response body.
-pub(crate) type Body = Either<Full<Bytes>, EventStream>;
-
 /// The response to one request.
 enum Reply {
     Whole(Response<Full<Bytes>>),
@@ -36,26 +38,24 @@ enum Reply {
 }
 
 /// Serves one request to the API and records it.
-pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<ApiBody> {
+    let arrived = Instant::now();
     let (parts, incoming) = request.into_parts();
     let live = Arc::new(Live::default());
     let held_back = parts.headers.contains_key(header::EXPECT);
     let mut body = MeteredBody::new(incoming, live.clone(), held_back);
 
     let (bearer, reply) = match admit(&shared, &parts) {
-        Err(Refusal { bearer, error }) => {
-            (bearer.map(|bearer| *bearer), Reply::Whole(error.into_response()))
-        }
+        Err(Refusal { bearer, error }) => (bearer.map(|bearer| *bearer), Err(error)),
         Ok((target, bearer)) => {
-            let reply = answer(&shared, &target, &parts, &mut body).await;
-            (Some(bearer), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))
+            (Some(bearer), answer(&shared, &target, &parts, &mut body, &live).await)
         }
     };
-
-    let status = match &reply {
-        Reply::Whole(response) => response.status(),
-        Reply::Stream(_) => StatusCode::OK,
-    };
+    let status = reply.as_ref().map_or_else(GoogleError::status, |_| StatusCode::OK);
+    let reply = reply.unwrap_or_else(|error| {
+        let is_grpc = is_grpc(&parts.headers);
+        Reply::Whole(if is_grpc { error.into_grpc() } else { error.into_response() })
+    });
     let path = parts.uri.path();
     tracing::debug!(method = %parts.method, path, status = status.as_u16(), "responded");
     shared.record(Entry {
@@ -72,6 +72,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
             header_names: parts.headers.iter().map(|(name, _)| name.to_string()).collect(),
             http_version: format!("{:?}", parts.version),
             chunks_sent: 0,
+            ignored: Vec::new(),
         },
         live: live.clone(),
     });
@@ -93,7 +94,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     if response.status().is_success() && !behavior.first_byte_delay.is_zero() {
         tokio::time::sleep(behavior.first_byte_delay).await;
     }
-    response
+    encoding::frame(response, &parts.headers, arrived.elapsed())
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
 }
 
 /// The wrapping of errors of the methods themselves.
@@ -106,7 +112,9 @@ async fn answer(
     target: &Target<'_>,
     head: &Parts,
     body: &mut MeteredBody,
+    live: &Live,
 ) -> Result<Reply, GoogleError> {
+    endpoints::check(shared, target)?;
     match target.call {
         Call::ListEndpoints => {
             let query = head.uri.query().unwrap_or_default();
@@ -120,7 +128,7 @@ async fn answer(
         }
         _ => {}
     }
-    answer_openai(shared, target, &head.headers, body)
+    answer_openai(shared, target, &head.headers, body, live)
         .await
         .map_err(|error| error.with_shape(shape(target)))
 }
@@ -130,11 +138,13 @@ async fn answer_openai(
     target: &Target<'_>,
     headers: &HeaderMap,
     body: &mut MeteredBody,
+    live: &Live,
 ) -> Result<Reply, GoogleError> {
     let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
     match target.call {
         Call::GetResponse(id) => {
-            return shared.response(id).map(ok).ok_or_else(|| no_response(id));
+            let stored = shared.response(id).map(|response| ok(response.body));
+            return stored.ok_or_else(|| no_response(id));
         }
         Call::DeleteResponse(id) if shared.forget_response(id) => {
             return Ok(ok(json!({ "id": id, "object": "response", "deleted": true })));
@@ -143,65 +153,75 @@ async fn answer_openai(
         _ => {}
     }
     let asked = read_json(target, body).await?;
-    let model = asked.get("model").and_then(Value::as_str).unwrap_or_default();
-    if target.is_openapi() {
-        check_model(shared.models.as_deref(), target, model)?;
-    }
+    let name = asked.get("model").and_then(Value::as_str).unwrap_or_default();
+    let model = match target.surface() {
+        Some(surface) => {
+            let serves_any = surface == Surface::Responses
+                && shared.chat.behavior().responses == ResponsesModels::Any;
+            let served = |model: &Model| match serves_any {
+                true => model.kind == Kind::Chat,
+                false => model.surfaces.contains(&surface),
+            };
+            check_model(&shared.models, target, surface, name, served)?.clone()
+        }
+        // A deployed endpoint serves one model, and ignores the name in the request.
+        None => Model::new("", name),
+    };
     let streamed = match asked.get("stream") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(streamed)) => *streamed,
         Some(_) => return Err(invalid("`stream` must be true or false")),
     };
     let chunks = shared.stream_behavior().chunks;
-    let cost = Cost::asked(model, &asked, headers);
+    let cost = Cost::asked(&model, &asked, headers);
     Ok(match target.call {
         Call::Chat => {
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
-            let answer = chat::answer(model, messages, &asked).map_err(|why| invalid(&why))?;
-            let answer = answer.at(cost);
-            if streamed { Reply::Stream(answer.chat_stream(chunks)) } else { ok(answer.chat()) }
+            if target.is_openapi() {
+                // The list is set once, because a request is read once.
+                let _ = live.ignored.set(refusals::ignored(&model, &asked));
+                refusals::check(&shared.refusals(), &model, messages, &asked)?;
+            }
+            let (state, model, asked) = (&shared.chat, &model, &asked);
+            let request = ChatRequest { state, name, model, messages, asked, cost };
+            let chat = chat::respond(&request)
+                .map_err(|refusal| GoogleError::invalid_argument(refusal.into_message()))?;
+            if streamed { Reply::Stream(chat.stream(chunks)) } else { ok(chat.whole()) }
         }
         Call::Completions => {
-            let prompt = asked.get("prompt").ok_or_else(|| invalid("`prompt` is required"))?;
-            let answer = Answer::new(model, &said::text_of(prompt).map_err(|why| invalid(&why))?);
-            let answer = answer.at(cost);
-            if streamed {
-                Reply::Stream(answer.completion_stream(chunks))
-            } else {
-                ok(answer.completion())
-            }
+            let completion = Completion::of(name, &asked, &cost).map_err(|why| invalid(&why))?;
+            if streamed { Reply::Stream(completion.stream(chunks)) } else { ok(completion.whole()) }
         }
         Call::CreateResponse => {
-            let said = match asked.get("input") {
-                Some(Value::Array(items))
-                    if items.iter().any(|item| item.get("role").is_some()) =>
-                {
-                    said::by_user(items)
-                }
-                Some(input) => said::text_of(input),
-                None => Err("`input` is required".to_owned()),
+            let storage = match shared.chat.behavior().responses {
+                ResponsesModels::Xai => Storage::Refused,
+                ResponsesModels::Any => Storage::Kept,
             };
-            let answer = Answer::new(model, &said.map_err(|why| invalid(&why))?).at(cost);
-            let response = answer.response(&asked, true);
-            if asked.get("store") != Some(&Value::Bool(false)) {
-                shared.keep_response(&answer.response_id(), response.clone());
+            let is_stored = storage.check(&asked).map_err(|why| invalid(&why))?;
+            let earlier = match responses::previous_id(&asked) {
+                Some(id) => shared.response(id).ok_or_else(|| no_response(id))?.messages,
+                None => Vec::new(),
+            };
+            let name = name.to_owned();
+            let response = OpenAiResponse::of(&name, asked, &cost, earlier, is_stored)
+                .map_err(|why| invalid(&why))?;
+            if let Some(stored) = response.stored() {
+                shared.keep_response(response.id(), stored);
             }
-            if streamed {
-                Reply::Stream(answer.response_stream(asked, chunks))
-            } else {
-                ok(response)
-            }
+            if streamed { Reply::Stream(response.stream(chunks)) } else { ok(response.body(true)) }
         }
         Call::Embeddings => {
-            ok(answers::embeddings(model, &asked).map_err(GoogleError::invalid_argument)?)
+            let encoding = shared.chat.behavior().embeddings;
+            ok(embeddings(name, &asked, encoding).map_err(GoogleError::invalid_argument)?)
         }
         // These calls return earlier, before the body is read.
         Call::GetResponse(_)
         | Call::DeleteResponse(_)
         | Call::ListEndpoints
-        | Call::GetEndpoint => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
+        | Call::GetEndpoint
+        | Call::Other(_) => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
     })
 }
 
@@ -244,11 +264,13 @@ fn invalid_json(why: String) -> GoogleError {
 }
 
 /// Checks a model's name as `openapi` does.
-fn check_model(
-    served: Option<&[String]>,
+fn check_model<'a>(
+    catalogue: &'a Catalogue,
     target: &Target<'_>,
+    surface: Surface,
     model: &str,
-) -> Result<(), GoogleError> {
+    is_served: impl Fn(&Model) -> bool,
+) -> Result<&'a Model, GoogleError> {
     let (publisher, name) = model.split_once('/').unwrap_or_default();
     if publisher.is_empty() || name.is_empty() {
         return Err(GoogleError::invalid_argument(format!(
@@ -256,19 +278,13 @@ fn check_model(
              ID; expected '<publisher>/<model>'."
         )));
     }
-    let known = ["gemini-", "text-embedding-", "text-multilingual-embedding-", "gemma"];
-    let serves = match served {
-        Some(served) => served.iter().any(|served| served == model),
-        None => publisher != "google" || known.iter().any(|prefix| name.starts_with(prefix)),
-    };
-    if !serves {
-        let Target { project, location, .. } = target;
-        return Err(GoogleError::not_found(format!(
-            "Publisher Model `projects/{project}/locations/{location}/publishers/\
-             {publisher}/models/{name}` was not found or your project does not have access to it. Please ensure you \
-             are using a valid model version. For more information, see: \
-             https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
-        )));
+    match catalogue.find(publisher, name) {
+        Some(model) if is_served(model) => Ok(model),
+        // The error for the models of these publishers is recorded. The emulator assumes that a
+        // model of the wrong kind gets the same one.
+        found if found.is_some() || NOT_ON_OPENAPI.contains(&publisher) => {
+            Err(GoogleError::not_served_by(surface))
+        }
+        _ => Err(GoogleError::unknown_model(target, publisher, name)),
     }
-    Ok(())
 }

@@ -9,7 +9,10 @@ use std::{
 use tokio::net::TcpListener;
 
 use super::{
-    Emulator, endpoints,
+    Emulator,
+    chat::ChatBehavior,
+    endpoints,
+    models::{Catalogue, Model},
     server::{self, Port},
     settings::EndpointInfo,
     state::Shared,
@@ -24,7 +27,9 @@ pub struct EmulatorBuilder {
     pub(crate) tls: bool,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Vec<EndpointInfo>,
-    pub(crate) models: Option<Vec<String>>,
+    pub(crate) models: Catalogue,
+    pub(crate) chat: ChatBehavior,
+    pub(crate) projects: Option<Vec<String>>,
     pub(crate) control: Vec<SocketAddr>,
     pub(crate) token: TokenBehavior,
 }
@@ -36,7 +41,9 @@ impl Default for EmulatorBuilder {
             tls: false,
             host_aware: false,
             endpoints: endpoints::default_list(),
-            models: None,
+            models: Catalogue::default(),
+            chat: ChatBehavior::default(),
+            projects: None,
             control: Vec::new(),
             token: TokenBehavior::default(),
         }
@@ -72,8 +79,8 @@ impl EmulatorBuilder {
     }
 
     /// Adds an endpoint to the list, or replaces the one with the same id. By default the list has
-    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list is served
-    /// as a shared endpoint.
+    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list of its
+    /// location is not found.
     #[must_use]
     pub fn endpoint(mut self, endpoint: EndpointInfo) -> Self {
         self.endpoints.retain(|known| known.id != endpoint.id);
@@ -81,15 +88,36 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Serves only these models on `openapi`, each named as `publisher/model`; the publisher is
-    /// `google` if it is omitted. Every other model is not found. By default all well-formed names
-    /// are served; a name of `google` must begin like one of its models.
+    /// Serves only these models, each named as `publisher/model`; the publisher is `google` if it
+    /// is omitted. Every other model is not found. By default the emulator knows the models that
+    /// Google's pages name.
     #[must_use]
-    pub fn models(mut self, models: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let named = |model: String| {
-            if model.contains('/') { model } else { format!("google/{model}") }
-        };
-        self.models = Some(models.into_iter().map(|model| named(model.into())).collect());
+    pub fn models(mut self, models: impl IntoIterator<Item = impl Into<Model>>) -> Self {
+        self.models = Catalogue::new(models.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a model to those that the emulator knows, or replaces the one with the same name.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<Model>) -> Self {
+        self.models.add(model.into());
+        self
+    }
+
+    /// Sets the shapes of chat responses. [`Emulator::set_chat`] and the control API can change them
+    /// later.
+    #[must_use]
+    pub fn chat(mut self, behavior: ChatBehavior) -> Self {
+        self.chat = behavior;
+        self
+    }
+
+    /// Adds a project. From then on, every other project is refused with the 403 that Google
+    /// returns for a project that the caller may not use. By default every valid project exists,
+    /// which is kinder than the service.
+    #[must_use]
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.projects.get_or_insert_default().push(project.into());
         self
     }
 

@@ -10,8 +10,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
+    chat::ChatBehavior,
     credentials::{Addresses, CredentialKind},
     google_errors,
+    refusals::Refusals,
     settings::Faults,
     state::{Shared, lock},
     token_settings::TokenBehavior,
@@ -22,7 +24,8 @@ use crate::cross_origin::{Host, Initiator, authorities, initiator};
 const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
-const NAMES: [&str; 6] = ["requests", "stats", "revoke", "token", "faults", "certificate"];
+const NAMES: [&str; 9] =
+    ["requests", "stats", "revoke", "token", "faults", "chat", "certificate", "models", "refusals"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -57,6 +60,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
     let name = path.strip_prefix("/__emulator/").unwrap_or_default();
     match (request.method(), name) {
         (&Method::GET, "requests") => show(&shared.requests()),
+        (&Method::GET, "models") => show(&shared.models.all()),
         (&Method::GET, "stats") => show(&shared.stats()),
         (&Method::DELETE, "stats") => {
             shared.reset_stats();
@@ -81,6 +85,26 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         (&Method::DELETE, "faults") => {
             shared.set_faults(Faults::default());
             show(&shared.faults())
+        }
+        (&Method::GET, "chat") => show_chat(shared),
+        (&Method::PUT, "chat") => {
+            let behavior: ChatBehavior = read(request).await?;
+            shared.chat.set_behavior(behavior);
+            show_chat(shared)
+        }
+        (&Method::DELETE, "chat") => {
+            shared.chat.set_behavior(ChatBehavior::default());
+            shared.chat.reset_counts();
+            show_chat(shared)
+        }
+        (&Method::GET, "refusals") => show(&shared.refusals()),
+        (&Method::PUT, "refusals") => {
+            shared.set_refusals(read(request).await?);
+            show(&shared.refusals())
+        }
+        (&Method::DELETE, "refusals") => {
+            shared.set_refusals(Refusals::default());
+            show(&shared.refusals())
         }
         (&Method::GET, name) if FILES.contains(&name) => {
             let query = request.uri().query().unwrap_or_default().to_owned();
@@ -159,6 +183,13 @@ fn bad_request(error: String) -> (StatusCode, String) {
 fn show(value: &impl Serialize) -> Answer {
     serde_json::to_value(value)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// The settings of the chat responses, and the counts of thought signatures.
+fn show_chat(shared: &Shared) -> Answer {
+    let mut behavior = show(&shared.chat.behavior())?;
+    behavior["signatures"] = show(&shared.chat.counts())?;
+    Ok(behavior)
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, (StatusCode, String)> {

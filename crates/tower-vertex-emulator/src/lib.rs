@@ -6,10 +6,17 @@
 //! images are named by type and length. A response follows the JSON schema in `response_format`.
 //!
 //! The model calls a tool if `tool_choice` is `required` or names the tool, or if the last message
-//! of the user contains `call the tool NAME`. If the last message is the result of a tool, the
-//! response echoes the call and the result. The arguments of a call match the tool's schema. A
-//! field that may be any text is `example`, and never the user's text, because a tool may be a
-//! shell.
+//! of the user contains `call the tool A`. With `call the tool A, then call the tool B` it takes one
+//! step for each, and with `call the tools A and B at once` it makes parallel calls. If the last
+//! message is the result of a tool, and no step is left, the response echoes the prompt and the
+//! result. The arguments of a call match the tool's schema. A field that may be any text is
+//! `example`, and never the user's text, because a tool may be a shell.
+//!
+//! Responses of Google's models have Google's form, and those of others have OpenAI's. Gemini 3
+//! sends thought signatures and demands them back. [`ChatBehavior`] sets other forms that users
+//! report, and the manual (`docs/emulator.md`) has the sources. The user's message `repeat the
+//! system message` returns the system message that the model follows, and `repeat your last
+//! message` the last message of the assistant.
 //!
 //! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
 //! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
@@ -101,10 +108,13 @@
 //! | request | effect |
 //! |---|---|
 //! | `GET /__emulator/requests` | the requests to the API, as [`RequestRecord`]s |
+//! | `GET /__emulator/models` | the publisher models that exist, as [`Model`]s |
 //! | `GET`, `DELETE /__emulator/stats` | [`Stats`], and their reset |
 //! | `POST /__emulator/revoke` | [`Emulator::revoke_tokens`] |
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/chat` | [`ChatBehavior`], and `signatures`: [`SignatureCounts`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
 //! | the same with `?at=google` | credential files with Google's addresses, for a client that reaches the emulator by Google's names |
@@ -115,26 +125,34 @@
 //! or an invalid value is a 400, and changes nothing.
 
 mod admission;
-mod answers;
 mod api;
 mod body;
 mod builder;
 mod chat;
 mod clock;
+mod completions;
 mod control;
 mod credentials;
 pub mod cross_origin;
+mod embeddings;
+mod encoding;
 mod endpoints;
 mod google_errors;
 mod grant;
+mod head;
 mod hosts;
 mod iam;
 mod id_token;
 mod key;
 mod metadata;
+mod models;
 mod oauth;
+mod other_methods;
 mod path;
+mod pieces;
 mod projects;
+mod refusals;
+mod responses;
 mod said;
 mod schema;
 mod scopes;
@@ -155,7 +173,13 @@ use tokio::task::JoinHandle;
 
 pub use self::{
     builder::EmulatorBuilder,
+    chat::{
+        ChatBehavior, ChoiceShape, EmbeddingEncoding, ResponsesModels, SignatureCounts,
+        SignaturePlace, StopAfterCalls, StreamEvent, ThoughtMark, ToolStream, UsageShape,
+    },
     credentials::CredentialKind,
+    models::{Kind, Model, Surface},
+    refusals::Refusals,
     settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
     token_settings::{LiteralResponse, TokenBehavior, TokenFault, TokenLength, UserGrantFault},
@@ -342,6 +366,22 @@ impl Emulator {
     /// Changes the faults of the API.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.set_faults(faults);
+    }
+
+    /// Changes the shapes of chat responses.
+    pub fn set_chat(&self, behavior: ChatBehavior) {
+        self.shared.chat.set_behavior(behavior);
+    }
+
+    /// The thought signatures in the requests since the start or the last reset.
+    pub fn signatures(&self) -> SignatureCounts {
+        self.shared.chat.counts()
+    }
+
+    /// Changes the rules by which chats are refused. The default has every rule whose error is
+    /// documented or recorded.
+    pub fn set_refusals(&self, refusals: Refusals) {
+        self.shared.set_refusals(refusals);
     }
 
     /// Removes all faults of the API.

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -21,9 +21,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    api::{self, Body},
+    api,
     clock::UtcTime,
     control,
+    encoding::ApiBody,
     google_errors::html,
     iam, id_token, metadata, oauth, projects,
     state::{Connection, Shared, lock},
@@ -97,7 +98,7 @@ where
             let mut response = if api {
                 api::serve(shared.clone(), request).await
             } else {
-                beside_the_api(room, shared.clone(), request).await.map(whole)
+                beside_the_api(room, shared.clone(), request).await.map(ApiBody::with_length)
             };
             set_date(&shared, &mut response);
             Ok::<_, Infallible>(response)
@@ -109,10 +110,6 @@ where
     // An error means that the client disconnected, or that a configured fault closed the
     // connection.
     let _ = builder.serve_connection(io, service).await;
-}
-
-fn whole(body: Full<Bytes>) -> Body {
-    Either::Left(body)
 }
 
 /// The handler of a request, by its path.

@@ -14,9 +14,13 @@ use serde_json::Value;
 
 use super::{
     builder::EmulatorBuilder,
+    chat::ChatState,
     clock::UtcTime,
     credentials::Credentials,
     key,
+    models::Catalogue,
+    refusals::Refusals,
+    responses::StoredResponse,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
     tokens::{TokenStore, Verdict},
 };
@@ -85,14 +89,17 @@ pub(crate) struct Shared {
     pub(crate) certificate: Option<String>,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
-    /// The models that `openapi` serves, as `publisher/model`; `None` means all models.
-    pub(crate) models: Option<Vec<String>>,
+    pub(crate) models: Catalogue,
+    /// The projects that exist; `None` means all.
+    pub(crate) projects: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
+    pub(crate) chat: ChatState,
     faults: Mutex<Faults>,
+    refusals: Mutex<Refusals>,
     counters: Mutex<Stats>,
     records: Mutex<Latest<Entry>>,
-    responses: Mutex<Latest<(String, Value)>>,
+    responses: Mutex<Latest<(String, StoredResponse)>>,
 }
 
 /// A panic elsewhere can leave a wrong counter but breaks no invariant, so the data is still
@@ -108,7 +115,8 @@ impl Shared {
         certificate: Option<String>,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { tls, host_aware, endpoints, models, token, .. } = settings;
+        let EmulatorBuilder { tls, host_aware, endpoints, models, chat, projects, token, .. } =
+            settings;
         let mut tokens = TokenStore::default();
         tokens.set_behavior(token);
         Self {
@@ -119,9 +127,12 @@ impl Shared {
             host_aware,
             endpoints: Mutex::new(endpoints),
             models,
+            projects,
             tokens: Mutex::new(tokens),
             credentials: Credentials::new(),
+            chat: ChatState::new(chat),
             faults: Mutex::default(),
+            refusals: Mutex::default(),
             counters: Mutex::default(),
             records: Mutex::new(Latest::new(RECORDS)),
             responses: Mutex::new(Latest::new(RESPONSES)),
@@ -166,6 +177,14 @@ impl Shared {
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         *lock(&self.faults) = faults;
+    }
+
+    pub(crate) fn refusals(&self) -> Refusals {
+        lock(&self.refusals).clone()
+    }
+
+    pub(crate) fn set_refusals(&self, refusals: Refusals) {
+        *lock(&self.refusals) = refusals;
     }
 
     pub(crate) fn stream_behavior(&self) -> StreamBehavior {
@@ -214,11 +233,13 @@ impl Shared {
         lock(&self.records).iter().map(Entry::snapshot).collect()
     }
 
-    pub(crate) fn keep_response(&self, id: &str, response: Value) {
-        lock(&self.responses).push(bytes_of(&response), (id.to_owned(), response));
+    pub(crate) fn keep_response(&self, id: &str, response: StoredResponse) {
+        let messages = response.messages.iter().map(bytes_of).sum::<usize>();
+        let bytes = bytes_of(&response.body) + messages;
+        lock(&self.responses).push(bytes, (id.to_owned(), response));
     }
 
-    pub(crate) fn response(&self, id: &str) -> Option<Value> {
+    pub(crate) fn response(&self, id: &str) -> Option<StoredResponse> {
         let responses = lock(&self.responses);
         responses.iter().find(|(known, _)| known == id).map(|(_, response)| response.clone())
     }
@@ -308,6 +329,9 @@ pub struct RequestRecord {
     pub http_version: String,
     /// Chunks of the streamed response passed to the connection so far.
     pub chunks_sent: u64,
+    /// The names of the parameters in a chat that Vertex AI ignores, sorted. They are known for
+    /// Gemini models alone, by the list on Google's page.
+    pub ignored: Vec<String>,
 }
 
 impl RequestRecord {
@@ -331,6 +355,7 @@ pub(crate) struct Entry {
 pub(crate) struct Live {
     pub(crate) body: OnceLock<(u64, String)>,
     pub(crate) chunks_sent: AtomicU64,
+    pub(crate) ignored: OnceLock<Vec<String>>,
 }
 
 impl Entry {
@@ -340,6 +365,7 @@ impl Entry {
             body_length: body.map(|(length, _)| *length),
             body_sha256: body.map(|(_, hash)| hash.clone()),
             chunks_sent: self.live.chunks_sent.load(Ordering::Relaxed),
+            ignored: self.live.ignored.get().cloned().unwrap_or_default(),
             ..self.record.clone()
         }
     }

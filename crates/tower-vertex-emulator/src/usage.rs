@@ -8,15 +8,16 @@
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
+use super::models::Model;
+
 /// Tokens that `cached_content` adds to a prompt: the smallest size that Google caches.
 const CACHED: u64 = 1024;
 /// Reasoning tokens for each token of the response, unless the request sets another effort.
 const THOUGHTS: u64 = 4;
 
-/// The token counts of a request, without the text of its response.
+/// The cost of a request, without its prompt and without its response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cost {
-    prompt: u64,
     cached: u64,
     /// Reasoning tokens for each token of the response.
     thoughts: u64,
@@ -26,18 +27,9 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// The cost of this prompt.
-    pub(crate) fn of(said: &str) -> Self {
-        Self { prompt: tokens(said), ..Self::default() }
-    }
-
-    pub(crate) fn with_prompt_of(self, other: &Self) -> Self {
-        Self { prompt: other.prompt, ..self }
-    }
-
-    /// The cost of a request to a model, without its prompt.
-    pub(crate) fn asked(model: &str, asked: &Map<String, Value>, headers: &HeaderMap) -> Self {
-        let google = asked.get("extra_body").and_then(|extra| extra.get("google"));
+    /// The cost of a request to a model.
+    pub(crate) fn asked(model: &Model, asked: &Map<String, Value>, headers: &HeaderMap) -> Self {
+        let google = google_options(asked);
         let google = |name: &str| google?.get(name).filter(|value| !value.is_null());
         let thinking = google("thinking_config");
         let thinking = |name: &str| thinking?.get(name).filter(|value| !value.is_null());
@@ -57,17 +49,52 @@ impl Cost {
             _ => THOUGHTS,
         };
         let cached = if google("cached_content").is_some() { CACHED } else { 0 };
-        Self { prompt: 0, cached, thoughts, budget, traffic_type: traffic_type(headers) }
+        Self { cached, thoughts, budget, traffic_type: traffic_type(headers) }
+    }
+
+    /// Whether the model thinks before it responds.
+    pub(crate) fn thinks(&self) -> bool {
+        self.thoughts > 0 && self.budget != Some(0)
     }
 
     fn reasoning(&self, answer: u64) -> u64 {
         (self.thoughts * answer).min(self.budget.unwrap_or(u64::MAX))
     }
 
+    /// Counts a response to this prompt of this many tokens. The thoughts and the response have
+    /// `most` tokens together, and the thoughts come first.
+    pub(crate) fn tally(&self, said: &str, completion: u64, most: Option<u64>) -> Tally {
+        let most = most.unwrap_or(u64::MAX);
+        let reasoning = self.reasoning(completion).min(most);
+        Tally {
+            prompt: tokens(said) + self.cached,
+            cached: self.cached,
+            completion: completion.min(most - reasoning),
+            reasoning,
+            traffic_type: self.traffic_type,
+        }
+    }
+}
+
+/// The token counts of a response.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    prompt: u64,
+    cached: u64,
+    pub(crate) completion: u64,
+    reasoning: u64,
+    traffic_type: &'static str,
+}
+
+impl Tally {
+    /// The same for this many choices.
+    pub(crate) fn times(self, choices: u64) -> Self {
+        Self { completion: self.completion * choices, reasoning: self.reasoning * choices, ..self }
+    }
+
     /// The `usage` of Chat Completions and Completions.
-    pub(crate) fn chat(&self, text: &str) -> Value {
-        let (prompt, completion) = (self.prompt + self.cached, tokens(text));
-        let reasoning = self.reasoning(completion);
+    pub(crate) fn chat(&self) -> Value {
+        let Self { prompt, completion, reasoning, .. } = *self;
         let mut usage = json!({
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -84,29 +111,32 @@ impl Cost {
     }
 
     /// The `usage` of the Responses API.
-    pub(crate) fn response(&self, text: &str) -> Value {
-        let (input, answer) = (self.prompt + self.cached, tokens(text));
-        let reasoning = self.reasoning(answer);
+    pub(crate) fn response(&self) -> Value {
+        let Self { prompt, completion, reasoning, .. } = *self;
         json!({
-            "input_tokens": input,
-            "input_tokens_details": { "cached_tokens": self.cached, "cache_write_tokens": 0 },
-            "output_tokens": answer + reasoning,
+            "input_tokens": prompt,
+            "input_tokens_details": { "cached_tokens": self.cached },
+            "num_server_side_tools_used": 0,
+            "num_sources_used": 0,
+            "output_tokens": completion + reasoning,
             "output_tokens_details": { "reasoning_tokens": reasoning },
-            "total_tokens": input + answer + reasoning,
+            "total_tokens": prompt + completion + reasoning,
             "extra_properties": { "google": { "traffic_type": self.traffic_type } },
         })
     }
 }
 
-/// Whether a model uses reasoning tokens. Flash-Lite of 2.5 does only if the request sets it.
-/// Models for images, speech and embeddings do not.
-fn thinks(model: &str, is_asked: bool) -> bool {
-    let Some(name) = model.strip_prefix("google/gemini-") else { return false };
-    let is_for_text = !["-image", "-tts", "-audio", "-live", "embedding"]
-        .iter()
-        .any(|other| name.contains(other));
-    let is_small = name.starts_with("2.5-flash-lite");
-    is_for_text && (name.starts_with("2.5-") || name.starts_with('3')) && (is_asked || !is_small)
+/// Google's own fields of a request, which are honoured only in `extra_body.google`.
+pub(crate) fn google_options(asked: &Map<String, Value>) -> Option<&Value> {
+    asked.get("extra_body")?.get("google")
+}
+
+/// Whether a model uses reasoning tokens. Flash-Lite of 2.5 does only if the request sets it. The
+/// reasoning tokens of other partner models than Grok are in their completion.
+fn thinks(model: &Model, is_asked: bool) -> bool {
+    let is_counted_apart = matches!(model.publisher.as_str(), "google" | "xai");
+    let is_small = model.name.starts_with("gemini-2.5-flash-lite");
+    model.thinking && is_counted_apart && (is_asked || !is_small)
 }
 
 /// The quota that a request uses, by the headers with which clients of Google choose it.
@@ -153,9 +183,11 @@ mod tests {
             ("google/gemini-2.5-flash-image", json!({}), 0),
             ("google/gemini-2.0-flash", json!({ "reasoning_effort": "high" }), 0),
             ("meta/llama-4-maverick", json!({ "reasoning_effort": "high" }), 0),
+            ("xai/grok-4.3", json!({}), 40),
+            ("openai/gpt-oss-120b-maas", json!({}), 0),
             ("", json!({}), 0),
         ] {
-            let cost = Cost::asked(model, asked.as_object().unwrap(), &HeaderMap::new());
+            let cost = Cost::asked(&model.into(), asked.as_object().unwrap(), &HeaderMap::new());
             assert_eq!(cost.reasoning(10), thoughts, "{model} {asked}");
         }
     }

@@ -30,7 +30,11 @@ async fn a_chat_completion_echoes_the_last_user_message() {
 /// Tests Chat, Completions and Responses, each complete and streamed.
 #[tokio::test]
 async fn a_reasoning_model_counts_its_reasoning_tokens_beside_its_completion() {
-    let bench = Bench::new().await;
+    let everywhere = [Surface::Chat, Surface::Completions, Surface::Responses];
+    let models = [MODEL, "google/gemini-2.0-flash"];
+    let models = models.map(|name| Model::from(name).surfaces(everywhere));
+    let emulator = Emulator::builder().models(models).start().await.unwrap();
+    let bench = Bench::over(emulator, Version::HTTP_11);
     for (path, words) in [
         ("chat/completions", ("prompt", "completion")),
         ("completions", ("prompt", "completion")),
@@ -185,49 +189,13 @@ async fn embeddings_come_as_numbers_and_as_base64() {
 }
 
 #[tokio::test]
-async fn a_response_can_be_fetched_and_deleted() {
-    let bench = Bench::new().await;
-    let path = format!("{OPENAPI}/responses");
-    let parts = json!([{ "type": "input_text", "text": "hello" }]);
-    for input in [json!("hello"), json!([{ "role": "user", "content": parts }])] {
-        let body = json!({ "model": MODEL, "input": input });
-        let response = bench.post(&path, &body).await.json();
-        let content = &response["output"][0]["content"][0];
-        assert_eq!(content["text"], ECHO);
-        assert_eq!(content["type"], "output_text");
-        let one = format!("{path}/{}", response["id"].as_str().unwrap());
-        assert_eq!(bench.get(&one).await.json(), response);
-        let delete = || bench.request(Method::DELETE, &one).body(full("")).unwrap();
-        assert_eq!(bench.send(delete()).await.json()["deleted"], true);
-        assert_eq!(bench.send(delete()).await.error(true)["status"], "NOT_FOUND");
-        assert_eq!(bench.get(&one).await.status, StatusCode::NOT_FOUND);
-    }
-}
-
-#[tokio::test]
-async fn a_streamed_response_goes_from_created_to_completed() {
-    let bench = Bench::new().await;
-    let body = json!({ "model": MODEL, "input": "hello", "stream": true });
-    let answer = bench.post(&format!("{OPENAPI}/responses"), &body).await;
-    let events = json_events(answer.text());
-    for (number, event) in events.iter().enumerate() {
-        assert_eq!(event["sequence_number"], number);
-    }
-    assert_eq!(events[0]["type"], "response.created");
-    let deltas: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
-    assert_eq!(deltas, ECHO);
-    let last = events.last().unwrap();
-    assert_eq!(last["type"], "response.completed");
-    assert_eq!(last["response"]["output"][0]["content"][0]["text"], ECHO);
-    let id = last["response"]["id"].as_str().unwrap();
-    let kept = bench.get(&format!("{OPENAPI}/responses/{id}")).await;
-    assert_eq!(kept.json(), last["response"]);
-}
-
-#[tokio::test]
-async fn any_endpoint_id_serves_any_model() {
-    let bench = Bench::new().await;
-    for endpoint in ["123/", "mg-endpoint-1/", "123/invoke/v1/"] {
+async fn a_deployed_endpoint_serves_any_model_name() {
+    let emulator = ["123", "mg-endpoint-1"].into_iter().fold(Emulator::builder(), |builder, id| {
+        builder.endpoint(EndpointInfo::shared(id, id).location("x1"))
+    });
+    let bench = Bench::over(emulator.start().await.unwrap(), Version::HTTP_11);
+    for endpoint in ["123/", "mg-endpoint-1/", "123/invoke/v1/", "123/deployedModels/1/invoke/v1/"]
+    {
         let path =
             format!("/v1/projects/example.com:p/locations/x1/endpoints/{endpoint}chat/completions");
         for model in ["", "anything", "google/nothing"] {
@@ -262,11 +230,18 @@ async fn endpoints_are_listed_page_by_page_and_found_by_name() {
         }
     }
     assert_eq!(names, ["emulated-shared", "emulated-dedicated", "mine"]);
-    for filter in ["display_name=mine", "display_name%3D%22mine%22", "endpoint=77"] {
+    for filter in [
+        "display_name=mine",
+        "display_name%3D%22mine%22",
+        "endpoint=77",
+        "display_name=mine%20AND%20endpoint=77",
+    ] {
         let found = bench.get(&format!("{path}?filter={filter}")).await.json();
         assert_eq!(found["endpoints"].as_array().unwrap().len(), 1);
         assert_eq!(found["endpoints"][0]["displayName"], "mine");
     }
+    let none = bench.get(&format!("{path}?filter=display_name=mine+AND+endpoint=88")).await;
+    assert_eq!(none.json(), json!({}));
     let dedicated = bench.get(&format!("{path}?filter=display_name=emulated-dedicated")).await;
     let dns = dedicated.json()["endpoints"][0]["dedicatedEndpointDns"].clone();
     assert!(dns.as_str().unwrap().ends_with(".prediction.vertexai.goog"));
@@ -275,7 +250,9 @@ async fn endpoints_are_listed_page_by_page_and_found_by_name() {
         assert_eq!(answer.error(false)["status"], "INVALID_ARGUMENT");
     }
     assert_eq!(bench.get(&format!("{path}/77")).await.json()["displayName"], "mine");
-    let unlisted = bench.get(&format!("{path}/99")).await.json();
-    assert!(unlisted["name"].as_str().unwrap().ends_with("/us-central1/endpoints/99"));
+    let mine = bench.get(&format!("{path}/77")).await.json();
+    for field in ["etag", "createTime", "updateTime"] {
+        assert!(mine[field].is_string(), "{mine}");
+    }
     assert_eq!(bench.get(&path.replace("us-central1", "global")).await.json(), json!({}));
 }

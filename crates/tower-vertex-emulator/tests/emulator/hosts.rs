@@ -11,6 +11,7 @@ async fn a_host_serves_its_own_locations() {
     let emulator = Emulator::builder()
         .host_aware(true)
         .endpoint(EndpointInfo::dedicated("77", "mine", DNS))
+        .endpoint(EndpointInfo::shared("123", "shared"))
         .start()
         .await
         .unwrap();

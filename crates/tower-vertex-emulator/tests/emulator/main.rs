@@ -1,14 +1,23 @@
 //! Tests of the emulator over real sockets.
 
 mod answers;
+mod chat_refusals;
 mod chats;
 mod control;
 mod credentials;
 mod early_answers;
 mod faults;
+mod framing;
 mod hosts;
+mod limits;
+mod models;
 mod refusals;
+mod responses;
+mod shapes;
+mod signatures;
+mod thoughts;
 mod tokens;
+mod tool_calls;
 
 use std::{
     convert::Infallible,
@@ -38,12 +47,14 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tower_vertex_emulator::{
-    ApiFault, Emulator, EndpointInfo, Faults, StreamBehavior, TokenBehavior, TokenFault,
+    ApiFault, ChatBehavior, Emulator, EndpointInfo, Faults, Kind, Model, Refusals, ResponsesModels,
+    StreamBehavior, Surface, TokenBehavior, TokenFault,
 };
 
 const OPENAPI: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
 const CHAT: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions";
 const MODEL: &str = "google/gemini-2.5-flash";
+/// Only Grok's models are served by the Responses API.
 const ECHO: &str = "This is the Vertex AI emulator. You said: hello";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const MIB: usize = 1024 * 1024;
@@ -189,6 +200,28 @@ fn full(body: impl Into<Bytes>) -> Body {
 
 fn hello() -> Value {
     json!({ "model": MODEL, "messages": [{ "role": "user", "content": "hello" }] })
+}
+
+/// A request for a chat, with further fields.
+fn chat_with(model: &str, messages: &[Value], more: Value) -> Value {
+    let mut body = json!({ "model": model, "messages": messages });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn user(content: impl Into<Value>) -> Value {
+    json!({ "role": "user", "content": content.into() })
+}
+
+/// The result of a call.
+fn result_of(call: &Value, content: &str) -> Value {
+    json!({ "role": "tool", "tool_call_id": call["id"], "content": content })
+}
+
+/// Tools with these names and without parameters.
+fn tools(names: &[&str]) -> Value {
+    let tool = |name: &&str| json!({ "type": "function", "function": { "name": name } });
+    names.iter().map(tool).collect()
 }
 
 fn sha256(data: &[u8]) -> String {

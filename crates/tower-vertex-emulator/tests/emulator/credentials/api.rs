@@ -61,11 +61,11 @@ async fn models_that_are_not_listed_are_not_found() {
     let listed = Bench::over(Emulator::builder().models(models).start().await.unwrap());
     let usual = Bench::new().await;
     for (model, by_list, by_default) in [
-        ("google/gemini-9", 200, 200),
+        ("google/gemini-9", 200, 404),
         ("google/other", 200, 404),
-        ("meta/llama-maas", 200, 200),
+        ("meta/llama-maas", 200, 404),
         ("google/gemini-2.5-flash", 404, 200),
-        ("openai/gpt-oss", 404, 200),
+        ("openai/gpt-oss-20b-maas", 404, 200),
         ("gemini-9", 400, 400),
     ] {
         for (bench, status) in [(&listed, by_list), (&usual, by_default)] {

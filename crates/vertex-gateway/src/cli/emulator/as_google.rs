@@ -61,7 +61,7 @@ async fn run_in(folder: &Path, options: &EmulatorOptions) -> Result<u8, Error> {
         control.push((METADATA, 80).into());
     }
     let emulator =
-        Emulator::builder().listen(local(443)).tls(true).host_aware(true).control(control);
+        options.builder()?.listen(local(443)).tls(true).host_aware(true).control(control);
     let emulator = emulator.start().await.map_err(|error| {
         Error::new(format!("--as-google cannot listen in the network of the command: {error}"))
     })?;

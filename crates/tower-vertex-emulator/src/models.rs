@@ -1,0 +1,465 @@
+//! The catalogue of publisher models: which model names exist, and what serves them.
+//!
+//! The names are those of Google's pages on Gemini, partner models and open models, as LiteLLM
+//! 1.110 lists them (`model_prices_and_context_window.json`, providers `vertex_ai*`). The catalogue
+//! keeps models that Google has retired since, because it does not know the date of a test.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The purpose of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// It responds to messages.
+    Chat,
+    /// It turns texts into vectors.
+    Embeddings,
+}
+
+/// A method of `openapi` that has a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Surface {
+    /// `/chat/completions`.
+    Chat,
+    /// `/completions`. It is in the discovery document, but no page of Google names a model that it
+    /// serves. The emulator serves every chat model there.
+    Completions,
+    /// `/responses`. Google's pages document it for xAI's Grok alone.
+    Responses,
+    /// `/embeddings`. Google's pages document it for the open E5 models alone. The emulator serves
+    /// Google's own models for embeddings there as well.
+    Embeddings,
+}
+
+impl Surface {
+    /// The method in Google's error for a model that is not served here. Only `ChatCompletions` is
+    /// recorded; the others follow the names of the methods (assumed).
+    pub(crate) fn method(self) -> &'static str {
+        match self {
+            Self::Chat => "ChatCompletions",
+            Self::Completions => "Completions",
+            Self::Responses => "Responses",
+            Self::Embeddings => "Embeddings",
+        }
+    }
+}
+
+/// A publisher model.
+///
+/// In JSON it is either its name, as in `"google/gemini-2.5-flash"`, or an object such as
+/// `{"model": "google/mine", "kind": "chat", "thinking": true, "generation": "3.1", "surfaces":
+/// ["chat", "responses"]}`. The name determines the properties that the object omits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Described")]
+#[non_exhaustive]
+pub struct Model {
+    /// The publisher, such as `google`.
+    pub publisher: String,
+    /// The name without its publisher, such as `gemini-2.5-flash`.
+    pub name: String,
+    /// The purpose of the model.
+    pub kind: Kind,
+    /// Whether the model can think before it responds.
+    pub thinking: bool,
+    /// The generation of a Gemini model: `(3, 1)` for Gemini 3.1.
+    pub generation: Option<(u8, u8)>,
+    /// The methods of `openapi` that serve the model. There are none for the models of `anthropic`
+    /// and `mistralai`.
+    pub surfaces: Vec<Surface>,
+}
+
+impl Model {
+    /// A model of this publisher. Its properties follow from its name.
+    pub fn new(publisher: impl Into<String>, name: impl Into<String>) -> Self {
+        let (publisher, name) = (publisher.into(), name.into());
+        let Traits { kind, thinking, generation } = Traits::of(&publisher, &name);
+        let surfaces = match kind {
+            _ if NOT_ON_OPENAPI.contains(&publisher.as_str()) => vec![],
+            Kind::Embeddings => vec![Surface::Embeddings],
+            Kind::Chat if publisher == "xai" => {
+                vec![Surface::Chat, Surface::Completions, Surface::Responses]
+            }
+            Kind::Chat => vec![Surface::Chat, Surface::Completions],
+        };
+        Self { publisher, name, kind, thinking, generation, surfaces }
+    }
+
+    /// Sets the methods of `openapi` that serve the model.
+    #[must_use]
+    pub fn surfaces(mut self, surfaces: impl IntoIterator<Item = Surface>) -> Self {
+        self.surfaces = surfaces.into_iter().collect();
+        self
+    }
+
+    /// Sets the purpose of the model, and the methods that usually serve this purpose.
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        if self.kind != kind {
+            self.kind = kind;
+            self.surfaces = match kind {
+                Kind::Chat => vec![Surface::Chat, Surface::Completions],
+                Kind::Embeddings => vec![Surface::Embeddings],
+            };
+        }
+        self
+    }
+
+    /// Whether the model makes images. Such models have rules of their own.
+    pub(crate) fn makes_images(&self) -> bool {
+        self.publisher == "google" && is_for_images(&self.name)
+    }
+
+    /// Whether the model is a Gemini of at least this generation.
+    pub(crate) fn is_gemini_since(&self, major: u8, minor: u8) -> bool {
+        self.generation.is_some_and(|generation| generation >= (major, minor))
+    }
+}
+
+/// The name is `publisher/model`; the publisher is `google` if it is omitted.
+impl From<&str> for Model {
+    fn from(text: &str) -> Self {
+        let (publisher, name) = text.split_once('/').unwrap_or(("google", text));
+        Self::new(publisher, name)
+    }
+}
+
+impl From<String> for Model {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for Model {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.publisher, self.name)
+    }
+}
+
+/// The properties that follow from the name of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Traits {
+    kind: Kind,
+    thinking: bool,
+    generation: Option<(u8, u8)>,
+}
+
+impl Traits {
+    /// Derives the properties of a model from its name. All rules about names are here.
+    fn of(publisher: &str, name: &str) -> Self {
+        let is_for_vectors = name.contains("embedding") || name.contains("-e5-");
+        let kind = if is_for_vectors { Kind::Embeddings } else { Kind::Chat };
+        let is_gemini = publisher == "google";
+        let generation = name.strip_prefix("gemini-").filter(|_| is_gemini).and_then(generation);
+        let speaks = ["-tts", "-audio", "-live"].iter().any(|other| name.contains(other));
+        let thinking = match publisher {
+            _ if is_for_vectors => false,
+            "google" => {
+                generation.is_some_and(|of| of >= (2, 5)) && !speaks && !is_for_images(name)
+            }
+            _ => {
+                let reasons = name.contains("reasoning") && !name.contains("non-reasoning");
+                let families = ["deepseek-r1", "gpt-oss-", "glm-", "grok-4.3", "grok-4.6"];
+                reasons
+                    || name.contains("thinking")
+                    || families.iter().any(|family| name.starts_with(family))
+            }
+        };
+        Self { kind, thinking, generation }
+    }
+}
+
+fn is_for_images(name: &str) -> bool {
+    name.contains("-image") || name.contains("nano-banana")
+}
+
+/// The generation in `2.5-flash` or `3-pro-preview`.
+fn generation(name: &str) -> Option<(u8, u8)> {
+    let version = name.split('-').next()?;
+    let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The publishers whose models `openapi` refuses, because they have a protocol of their own
+/// (docker/docker-agent issue 2469 for `anthropic`; Google's page on Mistral).
+pub(crate) const NOT_ON_OPENAPI: [&str; 2] = ["anthropic", "mistralai"];
+
+/// The models by their publishers.
+const MODELS: [(&str, &[&str]); 13] = [
+    (
+        "google",
+        &[
+            "gemini-2.0-flash",
+            "gemini-2.0-flash-001",
+            "gemini-2.0-flash-lite",
+            "gemini-2.0-flash-lite-001",
+            "gemini-2.5-flash",
+            "gemini-2.5-flash-image",
+            "gemini-2.5-flash-lite",
+            "gemini-2.5-flash-lite-preview-09-2025",
+            "gemini-2.5-flash-preview-09-2025",
+            "gemini-2.5-flash-tts",
+            "gemini-2.5-pro",
+            "gemini-2.5-pro-tts",
+            "gemini-3-flash-preview",
+            "gemini-3-pro-image",
+            "gemini-3-pro-image-preview",
+            "gemini-3-pro-preview",
+            "gemini-3.1-flash-image",
+            "gemini-3.1-flash-image-preview",
+            "gemini-3.1-flash-lite",
+            "gemini-3.1-flash-lite-image",
+            "gemini-3.1-flash-lite-preview",
+            "gemini-3.1-pro-preview",
+            "gemini-3.1-pro-preview-customtools",
+            "gemini-3.5-flash",
+            "gemini-3.5-flash-lite",
+            "gemini-3.6-flash",
+            "gemini-3.7-flash",
+            "gemini-3.8-flash",
+            "gemini-nano-banana-2.1",
+            "gemma-4-26b-a4b-it-maas",
+            "gemini-embedding-001",
+            "gemini-embedding-2",
+            "gemini-embedding-2-preview",
+            "text-embedding-004",
+            "text-embedding-005",
+            "text-multilingual-embedding-002",
+        ],
+    ),
+    (
+        "meta",
+        &[
+            "llama-3.1-405b-instruct-maas",
+            "llama-3.1-70b-instruct-maas",
+            "llama-3.1-8b-instruct-maas",
+            "llama-3.2-90b-vision-instruct-maas",
+            "llama-3.3-70b-instruct-maas",
+            "llama-4-maverick-17b-128e-instruct-maas",
+            "llama-4-scout-17b-16e-instruct-maas",
+        ],
+    ),
+    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas"]),
+    (
+        "deepseek-ai",
+        &[
+            "deepseek-r1-0528-maas",
+            "deepseek-v3.1-maas",
+            "deepseek-v3.2-maas",
+            "deepseek-v4.1-flash-maas",
+        ],
+    ),
+    (
+        "qwen",
+        &[
+            "qwen3-235b-a22b-instruct-2507-maas",
+            "qwen3-coder-480b-a35b-instruct-maas",
+            "qwen3-next-80b-a3b-instruct-maas",
+            "qwen3-next-80b-a3b-thinking-maas",
+        ],
+    ),
+    (
+        "xai",
+        &[
+            "grok-4.1-fast-non-reasoning",
+            "grok-4.1-fast-reasoning",
+            "grok-4.20-non-reasoning",
+            "grok-4.20-reasoning",
+            "grok-4.3",
+            "grok-4.6",
+            "grok-4.7",
+        ],
+    ),
+    ("moonshotai", &["kimi-k2-thinking-maas"]),
+    ("minimaxai", &["minimax-m2-maas"]),
+    ("zai-org", &["glm-4.7-maas", "glm-5-maas", "glm-5.2-maas"]),
+    // Google's pages name the two E5 models under these two publishers.
+    ("e5", &["multilingual-e5-large-instruct-maas"]),
+    ("intfloat", &["multilingual-e5-large-instruct-maas", "multilingual-e5-small-maas"]),
+    (
+        "anthropic",
+        &[
+            "claude-haiku-4-5",
+            "claude-haiku-4-5@20251001",
+            "claude-opus-4-6",
+            "claude-opus-4-8",
+            "claude-opus-5",
+            "claude-sonnet-4-5",
+            "claude-sonnet-4-5@20250929",
+            "claude-sonnet-4-6",
+            "claude-sonnet-5",
+        ],
+    ),
+    ("mistralai", &["codestral-2", "mistral-medium-3", "mistral-ocr-2505", "mistral-small-2503"]),
+];
+
+/// The models that exist.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalogue(Vec<Model>);
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        let of = |(publisher, names): &(&str, &[&str])| -> Vec<Model> {
+            names.iter().map(|name| Model::new(*publisher, *name)).collect()
+        };
+        Self(MODELS.iter().flat_map(of).collect())
+    }
+}
+
+impl Catalogue {
+    pub(crate) fn new(models: impl IntoIterator<Item = Model>) -> Self {
+        Self(models.into_iter().collect())
+    }
+
+    /// Adds a model, or replaces the one with the same name.
+    pub(crate) fn add(&mut self, model: Model) {
+        self.0.retain(|known| known.publisher != model.publisher || known.name != model.name);
+        self.0.push(model);
+    }
+
+    pub(crate) fn find(&self, publisher: &str, name: &str) -> Option<&Model> {
+        self.0.iter().find(|model| model.publisher == publisher && model.name == name)
+    }
+
+    pub(crate) fn all(&self) -> &[Model] {
+        &self.0
+    }
+}
+
+/// A model in a file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Name(String),
+    Described(Described),
+}
+
+/// A model as an object.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    model: String,
+    kind: Option<Kind>,
+    thinking: Option<bool>,
+    generation: Option<String>,
+    surfaces: Option<Vec<Surface>>,
+}
+
+impl TryFrom<Written> for Model {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let described = match written {
+            Written::Described(described) => described,
+            Written::Name(model) => {
+                Described { model, kind: None, thinking: None, generation: None, surfaces: None }
+            }
+        };
+        let Described { model: name, kind, thinking, generation, surfaces } = described;
+        let mut model = Self::from(&name);
+        if model.publisher.is_empty() || model.name.is_empty() || model.name.contains('/') {
+            return Err(format!("the model {name:?} must be named publisher/model"));
+        }
+        if let Some(kind) = kind {
+            model = model.kind(kind);
+        }
+        if let Some(thinking) = thinking {
+            model.thinking = thinking;
+        }
+        if let Some(text) = generation {
+            let error = || format!("the generation {text:?} must be like \"3.1\"");
+            model.generation = Some(self::generation(&text).ok_or_else(error)?);
+        }
+        if let Some(surfaces) = surfaces {
+            model.surfaces = surfaces;
+        }
+        Ok(model)
+    }
+}
+
+impl From<Model> for Described {
+    fn from(model: Model) -> Self {
+        Self {
+            model: model.to_string(),
+            kind: Some(model.kind),
+            thinking: Some(model.thinking),
+            generation: model.generation.map(|(major, minor)| format!("{major}.{minor}")),
+            surfaces: Some(model.surfaces),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_model_determines_its_properties() {
+        use Kind::{Chat, Embeddings};
+        for (name, kind, thinking, generation) in [
+            ("google/gemini-2.0-flash", Chat, false, Some((2, 0))),
+            ("google/gemini-2.5-flash-lite", Chat, true, Some((2, 5))),
+            ("google/gemini-2.5-flash-image", Chat, false, Some((2, 5))),
+            ("google/gemini-2.5-pro-tts", Chat, false, Some((2, 5))),
+            ("google/gemini-3-pro-preview", Chat, true, Some((3, 0))),
+            ("google/gemini-3.1-pro-preview", Chat, true, Some((3, 1))),
+            ("gemini-3.6-flash", Chat, true, Some((3, 6))),
+            ("google/gemini-embedding-001", Embeddings, false, None),
+            ("google/text-embedding-005", Embeddings, false, None),
+            ("google/gemma-4-26b-a4b-it-maas", Chat, false, None),
+            ("intfloat/multilingual-e5-small-maas", Embeddings, false, None),
+            ("xai/grok-4.1-fast-reasoning", Chat, true, None),
+            ("xai/grok-4.1-fast-non-reasoning", Chat, false, None),
+            ("other/gemini-3-flash", Chat, false, None),
+        ] {
+            let model = Model::from(name);
+            let found = (model.kind, model.thinking, model.generation);
+            assert_eq!(found, (kind, thinking, generation), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_models_has_names_and_objects() {
+        let text = r#"["google/gemini-2.5-flash", "mine", {"model": "x/y", "kind": "embeddings"},
+            {"model": "google/new", "thinking": true, "generation": "4.2",
+             "surfaces": ["chat", "responses"]}]"#;
+        let models: Vec<Model> = serde_json::from_str(text).unwrap();
+        assert_eq!(models[0], Model::new("google", "gemini-2.5-flash"));
+        assert_eq!(models[1].to_string(), "google/mine");
+        assert_eq!(models[2].surfaces, [Surface::Embeddings]);
+        assert!(models[3].thinking && models[3].is_gemini_since(4, 2));
+        assert_eq!(models[3].surfaces, [Surface::Chat, Surface::Responses]);
+        let again = serde_json::to_string(&models).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Model>>(&again).unwrap(), models);
+        for bad in [
+            r#"[""]"#,
+            r#"["/x"]"#,
+            r#"["a/b/c"]"#,
+            r#"[{"model": "x/y", "generation": "new"}]"#,
+            r#"[{"model": "x/y", "color": "red"}]"#,
+        ] {
+            assert!(serde_json::from_str::<Vec<Model>>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_catalogue_has_each_model_once() {
+        let catalogue = Catalogue::default();
+        for model in catalogue.all() {
+            let same = |other: &&Model| other.to_string() == model.to_string();
+            assert_eq!(catalogue.all().iter().filter(same).count(), 1, "{model}");
+        }
+        assert!(catalogue.find("google", "gemini-2.5-flash").is_some());
+        assert!(catalogue.find("meta", "gemini-2.5-flash").is_none());
+    }
+}
