@@ -262,7 +262,7 @@ function matrixOf(Client, results) {
 function curesOf(Client, column, red, results) {
   const found = (results.cures[column] = {});
   test(`cures ${column}`, { timeout: 4 * PATIENCE }, async (t) => {
-    const gateway = await Gateway.start(t, ...(column === "off" ? ["--compat", "off"] : []));
+    const gateway = await Gateway.start(t, "--compat", column === "off" ? "off" : MATRIX.cures.compat);
     for (const { id } of MATRIX.cures.actions) {
       if (Client.lacks[id]) {
         found[id] = { result: "none" };
