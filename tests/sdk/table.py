@@ -6,9 +6,10 @@ Fails if a cell is missing or failed, or if the page differs from the results. `
 of the page.
 
 `cures` in `matrix.json` has the actions that run twice, without the sidecar's cures (`--compat off`) and with
-them. `red` of a client lists the actions that fail without them; with them none fails. The result of a client
-has `"cures": {"off": {ACTION: {"result": "pass", "fail" or "none", "says": TEXT}}, "on": {…}}`. `says` is the
-client's error, or a sentence about its wrong result. `notes` has the reason of each `none`.
+those of `compat`. `red` of a client lists the actions that fail without them, and `uncured` those that fail with
+them, too. The result of a client has `"cures": {"off": {ACTION: {"result": "pass", "fail" or "none", "says":
+TEXT}}, "on": {…}}`. `says` is the client's error, or a sentence about its wrong result. `notes` has the reason
+of each `none`.
 """
 
 import argparse
@@ -82,7 +83,7 @@ def cure(result, column, action):
 
 
 def cure_complaints(cures, results):
-    """With the cures no action fails. Without them exactly those of `red` fail."""
+    """Without the cures exactly the actions of `red` fail, and with them those of `uncured`."""
     wrong = []
     actions = [action["id"] for action in cures["actions"]]
     for client in cures["clients"]:
@@ -99,9 +100,12 @@ def cure_complaints(cures, results):
                     wrong.append(f"{name}, {action}: none, without a note that gives the reason")
             else:
                 red = action in client["red"]
-                expected = {"off": "fail" if red else "pass", "on": "pass"}
+                uncured = action in client.get("uncured", [])
+                expected = {"off": "fail" if red else "pass", "on": "fail" if uncured else "pass"}
                 if red and not found["off"].get("says"):
                     wrong.append(f"{name}, {action}: the text of the failure is missing")
+                if uncured and not result["notes"].get(action):
+                    wrong.append(f"{name}, {action}: uncured, without a note that gives the reason")
             for column in ("off", "on"):
                 if outcomes[column] != expected[column]:
                     wrong.append(
@@ -109,7 +113,8 @@ def cure_complaints(cures, results):
                         f"and {expected[column]} is expected"
                     )
         recorded = {action for column in result.get("cures", {}).values() for action in column}
-        for action in (recorded | set(client["red"])) - set(actions):
+        listed = recorded.union(client["red"], client.get("uncured", []))
+        for action in listed - set(actions):
             wrong.append(f"{name}, {action}: not in matrix.json")
     return wrong
 

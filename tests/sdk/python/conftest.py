@@ -11,7 +11,6 @@ from sidecar import BINARY, PATIENCE, Control, Process  # Imported first, so tha
 
 import openai
 import pytest
-from clients.subjects import GEMINI_3
 from results import Results
 
 
@@ -71,6 +70,9 @@ class Gateway(Process, Control):
     def set_stream(self, **behavior):
         return self.set_faults(stream=behavior)
 
+    def set_chat(self, **behavior):
+        return self.control("PUT", "chat", behavior)
+
     def set_fault(self, **fault):
         return self.set_faults(api=fault)
 
@@ -95,9 +97,9 @@ class Gateway(Process, Control):
         newest = max(served, default=0)
         return newest if newest == self.stats()["token_mints"] else 0
 
-    def billed(self, text):
-        """The tokens that Google bills for a response of Gemini 3 to a text."""
-        body = {"model": GEMINI_3, "messages": [{"role": "user", "content": text}]}
+    def billed(self, text, model):
+        """The tokens that Google bills for the response of a model to a text."""
+        body = {"model": model, "messages": [{"role": "user", "content": text}]}
         with self.client() as client:
             return client.chat.completions.create(**body).usage.total_tokens
 

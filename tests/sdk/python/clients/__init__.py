@@ -95,15 +95,24 @@ CLIENTS = [
         "openai-agents",
         "openai-agents",
         "openai_agents:AgentsSDK",
-        lacks={"blocked": "its results have no finish reason"} | NO_VECTORS,
+        lacks=NO_VECTORS,
     ),
     Client(
         "openai-agents-responses",
         "openai-agents",
         "openai_agents:AgentsSDKResponses",
-        lacks={"blocked": "its results have no finish reason"} | NO_VECTORS,
+        lacks=dict.fromkeys(
+            ["blocked", "stream_error"], "no source shows such a response of Vertex AI's Responses API"
+        )
+        | NO_VECTORS,
     ),
-    Client("autogen", "autogen-agentchat", "autogen:AutoGen", lacks=NO_VECTORS),
+    Client(
+        "autogen",
+        "autogen-agentchat",
+        "autogen:AutoGen",
+        lacks=NO_VECTORS,
+        notes={"blocked": "it drops the finish reason of a chunk that has the usage, as Gemini's last chunk"},
+    ),
     Client("semantic-kernel", "semantic-kernel", "semantic_kernel:SemanticKernel"),
     Client("haystack", "haystack-ai", "haystack:Haystack"),
     Client(
@@ -117,7 +126,8 @@ CLIENTS = [
         "smolagents",
         "smolagents",
         "small_agents:Smolagents",
-        lacks={"blocked": "its messages have no finish reason"} | NO_VECTORS,
+        lacks=NO_VECTORS,
+        notes={"blocked": "its streams have no finish reason"},
     ),
     Client(
         "instructor",
@@ -126,8 +136,9 @@ CLIENTS = [
         openai=2,
         lacks=dict.fromkeys(NO_TOOLS, "it returns the arguments of a tool, and calls none")
         | dict.fromkeys(["stream_error", "keep_alive"], "its streams have objects, not text")
-        | {"blocked": "its results have no finish reason", "thinking": "its results have no usage"}
+        | {"blocked": "it raises the same error for every response without a call"}
         | NO_VECTORS,
+        notes={"thinking": "its streams have no usage"},
     ),
     Client(
         "dspy",
@@ -135,6 +146,7 @@ CLIENTS = [
         "dspy_python:DSPy",
         lacks=NO_TOOLS
         | dict.fromkeys(["stream_error", "keep_alive"], "its streams have fields, not text")
-        | {"blocked": "its results have no finish reason", "float_embeddings": "LiteLLM makes its vectors"},
+        | {"float_embeddings": "LiteLLM makes its vectors"},
+        notes=dict.fromkeys(["thinking", "blocked"], "its streams have fields, not responses"),
     ),
 ]

@@ -1,8 +1,10 @@
-"""What the adapters share."""
+"""The parts that all adapters share."""
 
 import asyncio
 
 import openai
+
+from clients.subjects import GEMINI_3
 
 
 class Adapter:
@@ -21,8 +23,18 @@ class Adapter:
     # The name of a function in requests, and the start of the text that an agent returns.
     named = "{}"
     final = "This is the Vertex AI emulator."
+    # Whether the calls of a model are in the next request.
+    sends_calls_back = True
+    # The actions that this client has only without a stream.
+    plain_only = ()
+    # The model of `usage`.
+    thinker = GEMINI_3
     # The finish reason of a response that a filter withheld.
     filtered = "content_filter"
+
+    def modes(self, action):
+        """Whether to stream."""
+        return [False] if action in self.plain_only else [False, True]
 
     def headers(self, error):
         """The headers of the response that caused an error."""

@@ -19,8 +19,6 @@ MODEL_INFO = {
 
 
 class AutoGen(AsyncAdapter):
-    filtered = "content_filter"
-
     def __init__(self, url):
         super().__init__()
         self.access = {"base_url": url, "api_key": "unused", "max_retries": 0}

@@ -7,6 +7,8 @@ from clients.subjects import GEMINI_3, City, Usage
 
 
 class DSPy(Adapter):
+    plain_only = ("thinking", "blocked")
+
     def __init__(self, url):
         self.model = dspy.LM(
             f"openai/{GEMINI_3}", api_base=url, api_key="unused", cache=False, num_retries=0
@@ -21,3 +23,7 @@ class DSPy(Adapter):
         self.model(text)
         usage = self.model.history[-1]["usage"]
         return Usage(usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"])
+
+    def finish(self, text, streamed):
+        self.model(text)
+        return self.model.history[-1]["response"].choices[0].finish_reason

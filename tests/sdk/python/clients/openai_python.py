@@ -112,7 +112,10 @@ class OpenAI(Adapter):
         return answer.choices[0].message.parsed
 
     def finish(self, text, streamed):
-        choice = self.ask(text, streamed).choices[0]
+        try:
+            choice = self.ask(text, streamed).choices[0]
+        except openai.ContentFilterFinishReasonError:
+            return self.filtered
         # A program reads the text, even if there is none.
         choice.message.content
         return choice.finish_reason

@@ -10,6 +10,8 @@ from clients.subjects import GEMINI_3, Answer, City, Usage
 class Smolagents(Adapter):
     # The last text is the argument of a tool.
     final = "example"
+    sends_calls_back = False
+    plain_only = ("blocked",)
 
     def __init__(self, url):
         self.model = OpenAIModel(
@@ -54,6 +56,9 @@ class Smolagents(Adapter):
         format = {"type": "json_schema", "json_schema": schema}
         answer = self.ask(text, streamed=False, response_format=format)
         return City.model_validate_json(answer.content)
+
+    def finish(self, text, streamed):
+        return self.ask(text, streamed).raw.choices[0].finish_reason
 
     def stream(self, text):
         for delta in self.model.generate_stream([ChatMessage(role="user", content=text)]):

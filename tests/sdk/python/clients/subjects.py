@@ -1,4 +1,4 @@
-"""What the tests request from any client."""
+"""The models, texts and tools that the tests use with any client."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 MODEL = "google/gemini-2.5-flash"
 # A model that thinks, and whose calls have signatures that must come back.
 GEMINI_3 = "google/gemini-3.1-pro-preview"
+# The only models that Vertex AI serves with the Responses API.
+GROK = "xai/grok-4.3"
 EMBEDDING_MODEL = "google/text-embedding-005"
 
 
@@ -114,3 +116,8 @@ class Trip:
             return "room 7"
 
         self.tools = [Tool(weather), Tool(find_train), Tool(book_room)]
+
+    @property
+    def names(self):
+        """The names of the called tools, in order."""
+        return [name for name, *_ in self.calls]
