@@ -1,5 +1,7 @@
 //! `VertexCompatLayer`: the cures of requests.
 
+#[cfg(feature = "credentials")]
+mod loops;
 mod requests;
 mod resends;
 mod script;
