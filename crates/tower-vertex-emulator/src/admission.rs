@@ -5,10 +5,11 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use super::{
     api::shape,
     google_errors::GoogleError,
-    path::{HostVerdict, Target, judge_host},
+    path::{Call, HostVerdict, Target, judge_host},
+    scopes::{Access, Insufficient},
     settings::{ApiFault, ErrorShape},
     state::{Shared, lock},
-    tokens::{Bearer, Scope, Verdict},
+    tokens::{Bearer, Verdict},
 };
 
 /// A refusal, sent without reading the body.
@@ -52,7 +53,11 @@ pub(crate) fn admit<'a>(
     if let Some(fault) = shared.take_fault(target.location, |status| status == 401) {
         return refuse(known, fault_error(&fault, &target));
     }
-    let bearer = match credential.accept(&target.rpc(), &[Scope::CloudPlatform]) {
+    // The native methods accept API keys, so the key is no reason to refuse one.
+    if let (Credential::ApiKey, Call::Other(other)) = (&credential, target.call) {
+        return refuse(known, GoogleError::not_emulated(other.method));
+    }
+    let bearer = match credential.accept(&target.rpc(), access(target.call)) {
         Ok(bearer) => bearer,
         Err(error) => return refuse(known, error),
     };
@@ -67,6 +72,13 @@ pub(crate) fn admit<'a>(
         return refuse(known, error);
     }
     Ok((target, bearer))
+}
+
+fn access(call: Call<'_>) -> Access {
+    match call {
+        Call::ListEndpoints | Call::GetEndpoint => Access::Manage,
+        _ => Access::Predict,
+    }
 }
 
 fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
@@ -97,12 +109,15 @@ impl Credential {
         }
     }
 
-    /// Returns the owner of a valid token with one of these scopes. A valid token with another
-    /// scope is a 403, in the name of the method; everything else is a 401.
-    pub(crate) fn accept(self, rpc: &str, scopes: &[Scope]) -> Result<Bearer, GoogleError> {
+    /// Returns the owner of a valid token that permits this. A valid token without the scope is a
+    /// 403, in the name of the method; everything else is a 401.
+    pub(crate) fn accept(self, rpc: &str, access: Access) -> Result<Bearer, GoogleError> {
         match self {
-            Self::Token(Verdict::Valid(bearer)) if scopes.contains(&bearer.scope) => Ok(bearer),
-            Self::Token(Verdict::Valid(_)) => Err(GoogleError::insufficient_scope(rpc)),
+            Self::Token(Verdict::Valid(bearer)) => match bearer.rights.check(access) {
+                Ok(()) => Ok(bearer),
+                Err(Insufficient::Scope) => Err(GoogleError::insufficient_scope(rpc)),
+                Err(Insufficient::Audience) => Err(GoogleError::invalid_token(rpc)),
+            },
             Self::Token(_) => Err(GoogleError::invalid_token(rpc)),
             Self::Missing => Err(GoogleError::missing_credentials(rpc)),
             Self::ApiKey => Err(GoogleError::api_key(rpc)),

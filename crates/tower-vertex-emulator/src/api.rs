@@ -1,6 +1,6 @@
 //! The API: it checks the credential, the host and the method, and then returns the response.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -14,10 +14,12 @@ use super::{
     chat::{self, ChatRequest, ResponsesModels},
     completions::Completion,
     embeddings::embeddings,
+    encoding::{self, ApiBody},
     endpoints,
     google_errors::{self, GoogleError},
     models::{Catalogue, Kind, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
+    refusals,
     responses::{self, Response as OpenAiResponse, Storage},
     settings::ErrorShape,
     sse::{EventStream, Script},
@@ -29,9 +31,6 @@ use super::{
 const LIMIT: u64 = 20_971_520;
 const OVER_LIMIT: &str = "Request payload size exceeds the limit: 20971520 bytes.";
 
-/// A complete or a streamed response body.
-pub(crate) type Body = Either<Full<Bytes>, EventStream>;
-
 /// The response to one request.
 enum Reply {
     Whole(Response<Full<Bytes>>),
@@ -39,26 +38,24 @@ enum Reply {
 }
 
 /// Serves one request to the API and records it.
-pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Response<ApiBody> {
+    let arrived = Instant::now();
     let (parts, incoming) = request.into_parts();
     let live = Arc::new(Live::default());
     let held_back = parts.headers.contains_key(header::EXPECT);
     let mut body = MeteredBody::new(incoming, live.clone(), held_back);
 
     let (bearer, reply) = match admit(&shared, &parts) {
-        Err(Refusal { bearer, error }) => {
-            (bearer.map(|bearer| *bearer), Reply::Whole(error.into_response()))
-        }
+        Err(Refusal { bearer, error }) => (bearer.map(|bearer| *bearer), Err(error)),
         Ok((target, bearer)) => {
-            let reply = answer(&shared, &target, &parts, &mut body).await;
-            (Some(bearer), reply.unwrap_or_else(|error| Reply::Whole(error.into_response())))
+            (Some(bearer), answer(&shared, &target, &parts, &mut body, &live).await)
         }
     };
-
-    let status = match &reply {
-        Reply::Whole(response) => response.status(),
-        Reply::Stream(_) => StatusCode::OK,
-    };
+    let status = reply.as_ref().map_or_else(GoogleError::status, |_| StatusCode::OK);
+    let reply = reply.unwrap_or_else(|error| {
+        let is_grpc = is_grpc(&parts.headers);
+        Reply::Whole(if is_grpc { error.into_grpc() } else { error.into_response() })
+    });
     let path = parts.uri.path();
     tracing::debug!(method = %parts.method, path, status = status.as_u16(), "responded");
     shared.record(Entry {
@@ -75,6 +72,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
             header_names: parts.headers.iter().map(|(name, _)| name.to_string()).collect(),
             http_version: format!("{:?}", parts.version),
             chunks_sent: 0,
+            ignored: Vec::new(),
         },
         live: live.clone(),
     });
@@ -96,7 +94,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     if response.status().is_success() && !behavior.first_byte_delay.is_zero() {
         tokio::time::sleep(behavior.first_byte_delay).await;
     }
-    response
+    encoding::frame(response, &parts.headers, arrived.elapsed())
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
 }
 
 /// The wrapping of errors of the methods themselves.
@@ -109,7 +112,9 @@ async fn answer(
     target: &Target<'_>,
     head: &Parts,
     body: &mut MeteredBody,
+    live: &Live,
 ) -> Result<Reply, GoogleError> {
+    endpoints::check(shared, target)?;
     match target.call {
         Call::ListEndpoints => {
             let query = head.uri.query().unwrap_or_default();
@@ -123,7 +128,7 @@ async fn answer(
         }
         _ => {}
     }
-    answer_openai(shared, target, &head.headers, body)
+    answer_openai(shared, target, &head.headers, body, live)
         .await
         .map_err(|error| error.with_shape(shape(target)))
 }
@@ -133,6 +138,7 @@ async fn answer_openai(
     target: &Target<'_>,
     headers: &HeaderMap,
     body: &mut MeteredBody,
+    live: &Live,
 ) -> Result<Reply, GoogleError> {
     let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
     match target.call {
@@ -173,6 +179,11 @@ async fn answer_openai(
             let messages = asked.get("messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let messages = messages.ok_or_else(|| invalid("`messages` must not be empty"))?;
+            if target.is_openapi() {
+                // The list is set once, because a request is read once.
+                let _ = live.ignored.set(refusals::ignored(&model, &asked));
+                refusals::check(&shared.refusals(), &model, messages, &asked)?;
+            }
             let (state, model, asked) = (&shared.chat, &model, &asked);
             let request = ChatRequest { state, name, model, messages, asked, cost };
             let chat = chat::respond(&request)
@@ -209,7 +220,8 @@ async fn answer_openai(
         Call::GetResponse(_)
         | Call::DeleteResponse(_)
         | Call::ListEndpoints
-        | Call::GetEndpoint => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
+        | Call::GetEndpoint
+        | Call::Other(_) => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
     })
 }
 
@@ -268,8 +280,8 @@ fn check_model<'a>(
     }
     match catalogue.find(publisher, name) {
         Some(model) if is_served(model) => Ok(model),
-        // The models of these publishers are refused by a recorded error. That a model of the wrong
-        // kind gets the same one is assumed.
+        // The error for the models of these publishers is recorded. The emulator assumes that a
+        // model of the wrong kind gets the same one.
         found if found.is_some() || NOT_ON_OPENAPI.contains(&publisher) => {
             Err(GoogleError::not_served_by(surface))
         }

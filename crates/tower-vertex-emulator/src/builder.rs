@@ -17,6 +17,7 @@ use super::{
     settings::EndpointInfo,
     state::Shared,
     tls,
+    token_settings::TokenBehavior,
 };
 
 /// Settings of an [`Emulator`].
@@ -28,6 +29,9 @@ pub struct EmulatorBuilder {
     pub(crate) endpoints: Vec<EndpointInfo>,
     pub(crate) models: Catalogue,
     pub(crate) chat: ChatBehavior,
+    pub(crate) projects: Option<Vec<String>>,
+    pub(crate) control: Vec<SocketAddr>,
+    pub(crate) token: TokenBehavior,
 }
 
 impl Default for EmulatorBuilder {
@@ -39,6 +43,9 @@ impl Default for EmulatorBuilder {
             endpoints: endpoints::default_list(),
             models: Catalogue::default(),
             chat: ChatBehavior::default(),
+            projects: None,
+            control: Vec::new(),
+            token: TokenBehavior::default(),
         }
     }
 }
@@ -72,8 +79,8 @@ impl EmulatorBuilder {
     }
 
     /// Adds an endpoint to the list, or replaces the one with the same id. By default the list has
-    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list is served
-    /// as a shared endpoint.
+    /// a shared and a dedicated endpoint in `us-central1`. An id that is not in the list of its
+    /// location is not found.
     #[must_use]
     pub fn endpoint(mut self, endpoint: EndpointInfo) -> Self {
         self.endpoints.retain(|known| known.id != endpoint.id);
@@ -105,6 +112,33 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Adds a project. From then on, every other project is refused with the 403 that Google
+    /// returns for a project that the caller may not use. By default every valid project exists,
+    /// which is kinder than the service.
+    #[must_use]
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.projects.get_or_insert_default().push(project.into());
+        self
+    }
+
+    /// The addresses that serve tokens, metadata and control over plain http, next to one with TLS.
+    /// [`Emulator::control_url`] has the first. By default this is a free port of the IP address of
+    /// the API. Without TLS, the API's own address serves all of them, and these are served besides.
+    ///
+    /// A metadata server is at `169.254.169.254:80`, and clients call it there.
+    #[must_use]
+    pub fn control(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.control = addrs.into_iter().collect();
+        self
+    }
+
+    /// How tokens are issued, from the start. See [`Emulator::set_token_behavior`].
+    #[must_use]
+    pub fn token_behavior(mut self, behavior: TokenBehavior) -> Self {
+        self.token = behavior;
+        self
+    }
+
     /// Starts the emulator on the current Tokio runtime.
     ///
     /// # Errors
@@ -114,18 +148,29 @@ impl EmulatorBuilder {
     pub async fn start(self) -> io::Result<Emulator> {
         let listener = TcpListener::bind(self.listen).await?;
         let addr = listener.local_addr()?;
-        if !self.tls {
-            let shared = Arc::new(Shared::new(addr, addr, self));
-            let server = tokio::spawn(server::run(listener, Port::Plain, shared.clone()));
-            return Ok(Emulator { shared, certificate: None, servers: vec![server] });
+        let mut addrs = self.control.clone();
+        if self.tls && addrs.is_empty() {
+            addrs.push((addr.ip(), 0).into());
         }
-        let (acceptor, certificate) = tls::acceptor(&self.endpoints)?;
-        let control = TcpListener::bind((addr.ip(), 0)).await?;
-        let shared = Arc::new(Shared::new(addr, control.local_addr()?, self));
-        let servers = vec![
-            tokio::spawn(server::run(listener, Port::Tls(acceptor), shared.clone())),
-            tokio::spawn(server::run(control, Port::Control, shared.clone())),
-        ];
-        Ok(Emulator { shared, certificate: Some(certificate), servers })
+        let mut plain = Vec::new();
+        for addr in addrs {
+            plain.push(TcpListener::bind(addr).await?);
+        }
+        let (port, certificate) = if self.tls {
+            let (acceptor, certificate) = tls::acceptor(&self.endpoints)?;
+            (Port::Tls(acceptor), Some(certificate))
+        } else {
+            (Port::Plain, None)
+        };
+        let control_addr = match plain.first() {
+            Some(control) if self.tls => control.local_addr()?,
+            _ => addr,
+        };
+        let shared = Arc::new(Shared::new(addr, control_addr, certificate, self));
+        let mut servers = vec![tokio::spawn(server::run(listener, port, shared.clone()))];
+        for listener in plain {
+            servers.push(tokio::spawn(server::run(listener, Port::Control, shared.clone())));
+        }
+        Ok(Emulator { shared, servers })
     }
 }

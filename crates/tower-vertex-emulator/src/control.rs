@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::{
     chat::ChatBehavior,
-    credentials, google_errors,
+    credentials::{Addresses, CredentialKind},
+    google_errors,
+    refusals::Refusals,
     settings::Faults,
     state::{Shared, lock},
     token_settings::TokenBehavior,
@@ -22,7 +24,8 @@ use crate::cross_origin::{Host, Initiator, authorities, initiator};
 const LIMIT: usize = 1024 * 1024;
 
 /// The names under `/__emulator/`, without the credential files.
-const NAMES: [&str; 7] = ["requests", "stats", "revoke", "token", "faults", "chat", "models"];
+const NAMES: [&str; 9] =
+    ["requests", "stats", "revoke", "token", "faults", "chat", "certificate", "models", "refusals"];
 /// The credential files, and the subject token that two of them need.
 const FILES: [&str; 7] = [
     "service_account_key",
@@ -94,16 +97,27 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             shared.chat.reset_counts();
             show_chat(shared)
         }
+        (&Method::GET, "refusals") => show(&shared.refusals()),
+        (&Method::PUT, "refusals") => {
+            shared.set_refusals(read(request).await?);
+            show(&shared.refusals())
+        }
+        (&Method::DELETE, "refusals") => {
+            shared.set_refusals(Refusals::default());
+            show(&shared.refusals())
+        }
         (&Method::GET, name) if FILES.contains(&name) => {
-            let query = request.uri().query().unwrap_or_default();
-            let subject_token_file = form_urlencoded::parse(query.as_bytes())
-                .find(|(name, value)| name == "file" && !value.is_empty())
-                .map(|(_, value)| PathBuf::from(value.as_ref()));
+            let query = request.uri().query().unwrap_or_default().to_owned();
             let (shared, name) = (shared.clone(), name.to_owned());
             // The first request for the key parses it, which would block other connections.
-            tokio::task::spawn_blocking(move || file(&shared, &name, subject_token_file))
+            tokio::task::spawn_blocking(move || file(&shared, &name, &query))
                 .await
                 .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?
+        }
+        (&Method::GET, "certificate") => {
+            let without = "this emulator has no certificate, because it serves without TLS";
+            let certificate = shared.certificate.clone();
+            certificate.map(Value::String).ok_or((StatusCode::NOT_FOUND, without.to_owned()))
         }
         (method, name) if NAMES.contains(&name) || FILES.contains(&name) => {
             let error = format!("{path} does not take {method}");
@@ -130,25 +144,36 @@ fn refuse_pages<B>(shared: &Shared, request: &Request<B>) -> Result<(), (StatusC
     Ok(())
 }
 
-fn file(shared: &Shared, name: &str, subject_token_file: Option<PathBuf>) -> Answer {
-    let base = shared.control_url();
-    let known = &shared.credentials;
-    Ok(match name {
-        "service_account_key" => credentials::service_account(&base),
-        "authorized_user" => known.authorized_user(&base),
-        "external_account_authorized_user" => known.external_account_authorized_user(&base),
-        "impersonated_service_account" => known.impersonated_service_account(&base),
-        "subject_token" => known.subject_token.as_str().into(),
-        _ => {
-            let missing = "name the file of the subject token: ?file=PATH";
-            let file = subject_token_file.ok_or_else(|| bad_request(missing.into()))?;
-            if name == "external_account" {
-                credentials::external_account(&base, &file)
-            } else {
-                credentials::external_account_impersonated(&base, &file)
-            }
+/// A credential file, or the subject token. The query may have `file`, the path of the subject token,
+/// and `at=google`, for the addresses in a file of Google.
+fn file(shared: &Shared, name: &str, query: &str) -> Answer {
+    let kind = match name {
+        "service_account_key" => CredentialKind::ServiceAccount,
+        "authorized_user" => CredentialKind::AuthorizedUser,
+        "impersonated_service_account" => CredentialKind::ImpersonatedServiceAccount,
+        "external_account" => CredentialKind::ExternalAccount,
+        "external_account_impersonated" => CredentialKind::ExternalAccountImpersonated,
+        "external_account_authorized_user" => CredentialKind::ExternalAccountAuthorizedUser,
+        _ => return Ok(shared.credentials.subject_token.as_str().into()),
+    };
+    let (own, mut at, mut subject_token_file) = (shared.control_url(), None, None);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match (name.as_ref(), value.as_ref()) {
+            ("file", path) if !path.is_empty() => subject_token_file = Some(PathBuf::from(path)),
+            ("at", "google") => at = Some(Addresses::Google),
+            ("at", _) => return Err(bad_request("`at` must be `google`".into())),
+            _ => {}
         }
-    })
+    }
+    let needs_file = matches!(
+        kind,
+        CredentialKind::ExternalAccount | CredentialKind::ExternalAccountImpersonated
+    );
+    if needs_file && subject_token_file.is_none() {
+        return Err(bad_request("name the file of the subject token: ?file=PATH".into()));
+    }
+    let at = at.unwrap_or(Addresses::Own(&own));
+    Ok(shared.credentials.file(kind, at, &subject_token_file.unwrap_or_default()))
 }
 
 fn bad_request(error: String) -> (StatusCode, String) {

@@ -38,6 +38,54 @@ pub(crate) const WORKFORCE: Pool = Pool {
          tester",
 };
 
+/// A kind of credential file, by its names at Google.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CredentialKind {
+    /// `service_account`: a key file.
+    ServiceAccount,
+    /// `authorized_user`: the login of a person, as `gcloud auth application-default login` saves it.
+    AuthorizedUser,
+    /// `impersonated_service_account`: that person acts as a service account.
+    ImpersonatedServiceAccount,
+    /// `external_account`: workload identity federation.
+    ExternalAccount,
+    /// `external_account` for a token of a service account.
+    ExternalAccountImpersonated,
+    /// `external_account_authorized_user`: a workforce login.
+    ExternalAccountAuthorizedUser,
+}
+
+/// The addresses of the services in a credential file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Addresses<'a> {
+    /// The emulator's own, at this base URL.
+    Own(&'a str),
+    /// Google's own, as in a file that Google makes.
+    Google,
+}
+
+impl Addresses<'_> {
+    fn oauth2(self) -> String {
+        self.at("oauth2")
+    }
+
+    fn sts(self) -> String {
+        self.at("sts")
+    }
+
+    fn iam(self) -> String {
+        self.at("iamcredentials")
+    }
+
+    fn at(self, service: &str) -> String {
+        match self {
+            Self::Own(base) => base.to_owned(),
+            Self::Google => format!("https://{service}.googleapis.com"),
+        }
+    }
+}
+
 /// The secrets in the credential files, new for each emulator.
 pub(crate) struct Credentials {
     pub(crate) user: Login,
@@ -54,77 +102,99 @@ impl Credentials {
         }
     }
 
+    /// The content of a credential file. Two kinds name the file of the subject token.
+    pub(crate) fn file(
+        &self,
+        kind: CredentialKind,
+        at: Addresses<'_>,
+        subject_token_file: &Path,
+    ) -> Value {
+        match kind {
+            CredentialKind::ServiceAccount => service_account(at),
+            CredentialKind::AuthorizedUser => self.authorized_user(at),
+            CredentialKind::ImpersonatedServiceAccount => self.impersonated_service_account(at),
+            CredentialKind::ExternalAccount => external_account(at, subject_token_file),
+            CredentialKind::ExternalAccountImpersonated => {
+                external_account_impersonated(at, subject_token_file)
+            }
+            CredentialKind::ExternalAccountAuthorizedUser => {
+                self.external_account_authorized_user(at)
+            }
+        }
+    }
+
     /// The text of an `authorized_user` file.
-    pub(crate) fn authorized_user(&self, base: &str) -> Value {
+    fn authorized_user(&self, at: Addresses<'_>) -> Value {
         json!({
             "type": "authorized_user",
             "client_id": self.user.client_id,
             "client_secret": self.user.client_secret,
             "refresh_token": *lock(&self.user.refresh_token),
-            "token_uri": format!("{base}/token"),
+            "token_uri": format!("{}/token", at.oauth2()),
             "universe_domain": "googleapis.com",
         })
     }
 
     /// The text of an `external_account_authorized_user` file.
-    pub(crate) fn external_account_authorized_user(&self, base: &str) -> Value {
+    fn external_account_authorized_user(&self, at: Addresses<'_>) -> Value {
         json!({
             "type": "external_account_authorized_user",
             "audience": WORKFORCE.audience,
             "client_id": self.workforce.client_id,
             "client_secret": self.workforce.client_secret,
             "refresh_token": *lock(&self.workforce.refresh_token),
-            "token_url": format!("{base}/v1/oauthtoken"),
-            "token_info_url": format!("{base}/v1/introspect"),
+            "token_url": format!("{}/v1/oauthtoken", at.sts()),
+            "token_info_url": format!("{}/v1/introspect", at.sts()),
             "universe_domain": "googleapis.com",
         })
     }
 
     /// The text of an `impersonated_service_account` file.
-    pub(crate) fn impersonated_service_account(&self, base: &str) -> Value {
+    fn impersonated_service_account(&self, at: Addresses<'_>) -> Value {
         json!({
             "type": "impersonated_service_account",
-            "service_account_impersonation_url": impersonation_url(base),
+            "service_account_impersonation_url": impersonation_url(at),
             "delegates": [],
-            "source_credentials": self.authorized_user(base),
+            "source_credentials": self.authorized_user(at),
             "universe_domain": "googleapis.com",
         })
     }
 }
 
 /// The text of a `service_account` file. The first call parses the key.
-pub(crate) fn service_account(base: &str) -> Value {
-    key::service_account(&format!("{base}/token"))
+fn service_account(at: Addresses<'_>) -> Value {
+    key::service_account(&format!("{}/token", at.oauth2()))
 }
 
 /// The text of an `external_account` file whose subject token is in another file.
-pub(crate) fn external_account(base: &str, subject_token_file: &Path) -> Value {
+fn external_account(at: Addresses<'_>, subject_token_file: &Path) -> Value {
     json!({
         "type": "external_account",
         "audience": WORKLOAD.audience,
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-        "token_url": format!("{base}/v1/token"),
-        "token_info_url": format!("{base}/v1/introspect"),
+        "token_url": format!("{}/v1/token", at.sts()),
+        "token_info_url": format!("{}/v1/introspect", at.sts()),
         "credential_source": { "file": subject_token_file.to_string_lossy() },
         "universe_domain": "googleapis.com",
     })
 }
 
 /// The text of the same file, for a token of a service account.
-pub(crate) fn external_account_impersonated(base: &str, subject_token_file: &Path) -> Value {
-    let mut file = external_account(base, subject_token_file);
-    file["service_account_impersonation_url"] = impersonation_url(base).into();
+fn external_account_impersonated(at: Addresses<'_>, subject_token_file: &Path) -> Value {
+    let mut file = external_account(at, subject_token_file);
+    file["service_account_impersonation_url"] = impersonation_url(at).into();
     file
 }
 
-fn impersonation_url(base: &str) -> String {
+fn impersonation_url(at: Addresses<'_>) -> String {
+    let base = at.iam();
     format!("{base}/v1/projects/-/serviceAccounts/{IMPERSONATED}:generateAccessToken")
 }
 
 /// A person who has logged in, and the client that they used.
 pub(crate) struct Login {
     pub(crate) principal: &'static str,
-    client_id: &'static str,
+    pub(crate) client_id: &'static str,
     client_secret: String,
     refresh_token: Mutex<String>,
 }

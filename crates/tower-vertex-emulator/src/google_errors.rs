@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{models::Surface, path::Target, settings::ErrorShape};
+use super::{endpoints::PROJECT_NUMBER, models::Surface, path::Target, settings::ErrorShape};
 
 const SIGN_IN: &str = "Expected OAuth 2 access token, login cookie or other valid authentication \
      credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -17,6 +17,8 @@ const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 fn service(method: &str) -> &'static str {
     if method.starts_with("google.iam.credentials.") {
         "iamcredentials.googleapis.com"
+    } else if method.starts_with("google.cloudresourcemanager.") {
+        "cloudresourcemanager.googleapis.com"
     } else {
         "aiplatform.googleapis.com"
     }
@@ -73,6 +75,25 @@ impl GoogleError {
              ensure you are using a valid model version. For more information, see: \
              https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
         ))
+    }
+
+    /// An endpoint that does not exist (googleapis/python-genai issue 1706, for `generateContent`).
+    pub(crate) fn unknown_endpoint(target: &Target<'_>) -> Self {
+        let Target { location, endpoint, .. } = target;
+        Self::not_found(format!(
+            "Endpoint `projects/{PROJECT_NUMBER}/locations/{location}/endpoints/{endpoint}` not \
+             found."
+        ))
+    }
+
+    /// A method of the service that the emulator does not have. The sentence is the emulator's own.
+    pub(crate) fn not_emulated(method: &str) -> Self {
+        let message = format!(
+            "The emulator of Vertex AI does not have {method}: it serves only the \
+             OpenAI-compatible methods of `endpoints/openapi` and of deployed endpoints, and \
+             endpoints.list and endpoints.get."
+        );
+        Self::new(StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED", message)
     }
 
     /// A model that exists, but not for this method (docker/docker-agent issue 2469, which leaves
@@ -160,6 +181,11 @@ impl GoogleError {
         Self::new(status, rpc_status, message)
     }
 
+    /// 403 with this message.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
+    }
+
     /// 403 for a missing permission, as the service that requires it reports it.
     pub(crate) fn permission_denied(permission: &str, service: &str) -> Self {
         let message =
@@ -222,6 +248,42 @@ impl GoogleError {
     pub(crate) fn with_shape(mut self, shape: ErrorShape) -> Self {
         self.shape = shape;
         self
+    }
+
+    /// The error in gRPC: a response that has only trailers, and a status by its number.
+    pub(crate) fn into_grpc(self) -> Response<Full<Bytes>> {
+        // The front end does not know the protocol of a path that it does not know.
+        if self.shape == ErrorShape::Html {
+            return self.into_response();
+        }
+        let code = match self.rpc_status {
+            "INVALID_ARGUMENT" => 3,
+            "DEADLINE_EXCEEDED" => 4,
+            "NOT_FOUND" => 5,
+            "PERMISSION_DENIED" => 7,
+            "RESOURCE_EXHAUSTED" => 8,
+            "FAILED_PRECONDITION" => 9,
+            "ABORTED" => 10,
+            "UNIMPLEMENTED" => 12,
+            "INTERNAL" => 13,
+            "UNAVAILABLE" => 14,
+            "UNAUTHENTICATED" => 16,
+            _ => 2,
+        };
+        let mut response = with_type(StatusCode::OK, "application/grpc", String::new());
+        let headers = response.headers_mut();
+        headers.insert("grpc-status", code.into());
+        // gRPC requires percent-encoding of all but printable ASCII, which these messages are.
+        let message = self.message.replace('%', "%25");
+        if let Ok(message) = HeaderValue::try_from(message) {
+            headers.insert("grpc-message", message);
+        }
+        response
+    }
+
+    /// The status of the response.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::{
     google_errors::json as json_response,
+    scopes::Scopes,
     state::{Shared, lock, take_one},
-    token_settings::LiteralResponse,
-    tokens::{Grant, Principal, Scope},
+    token_settings::{LiteralResponse, Origin},
+    tokens::{Grant, Principal},
 };
 
 /// The largest request body of these endpoints, in bytes.
@@ -111,8 +112,13 @@ impl From<Stop> for Answer {
 }
 
 /// Issues a token. Returns the body of a response by RFC 6749.
-pub(crate) fn issue(shared: &Shared, principal: Principal, scope: Scope) -> Value {
-    let Grant { value, expires_in, minted } = lock(&shared.tokens).grant(principal, scope);
+pub(crate) fn issue(
+    shared: &Shared,
+    principal: Principal,
+    scopes: Scopes,
+    origin: Origin,
+) -> Value {
+    let Grant { value, expires_in, minted } = lock(&shared.tokens).grant(principal, scopes, origin);
     if minted {
         shared.count(|stats| stats.token_mints += 1);
     }

@@ -6,10 +6,17 @@
 //! images are named by type and length. A response follows the JSON schema in `response_format`.
 //!
 //! The model calls a tool if `tool_choice` is `required` or names the tool, or if the last message
-//! of the user contains `call the tool NAME`. If the last message is the result of a tool, the
-//! response echoes the call and the result. The arguments of a call match the tool's schema. A
-//! field that may be any text is `example`, and never the user's text, because a tool may be a
-//! shell.
+//! of the user contains `call the tool A`. With `call the tool A, then call the tool B` it takes one
+//! step for each, and with `call the tools A and B at once` it makes parallel calls. If the last
+//! message is the result of a tool, and no step is left, the response echoes the prompt and the
+//! result. The arguments of a call match the tool's schema. A field that may be any text is
+//! `example`, and never the user's text, because a tool may be a shell.
+//!
+//! Responses of Google's models have Google's form, and those of others have OpenAI's. Gemini 3
+//! sends thought signatures and demands them back. [`ChatBehavior`] sets other forms that users
+//! report, and the manual (`docs/emulator.md`) has the sources. The user's message `repeat the
+//! system message` returns the system message that the model follows, and `repeat your last
+//! message` the last message of the assistant.
 //!
 //! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
 //! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
@@ -66,21 +73,33 @@
 //!
 //! | request | description | principal of the token |
 //! |---|---|---|
-//! | `POST /token`, `/o/oauth2/token` | the OAuth token endpoint: an assertion, or a user's refresh token | the service account; `developer@example.com` |
+//! | `POST /token`, `/oauth2/v4/token`, `/o/oauth2/token` | the OAuth token endpoint: an assertion, or a user's refresh token | the service account; `developer@example.com` |
 //! | `POST /v1/token` | the Security Token Service: an exchange by RFC 8693 | `principal://…/workloadIdentityPools/emulator/subject/tester` |
 //! | `POST /v1/oauthtoken` | the same: the refresh token of a workforce login | `principal://…/workforcePools/emulator/subject/tester` |
 //! | `POST /v1/projects/-/serviceAccounts/EMAIL:generateAccessToken` | the IAM credentials API, for a caller with a valid token | `EMAIL` |
 //! | `GET /computeMetadata/…` | the metadata server | `123456789012-compute@developer.gserviceaccount.com` |
 //!
-//! The service account can also authenticate without these endpoints, with a JWT that it signed
-//! itself (RS256, the same `iss` and `sub`, a `scope`, no `aud`), as `google-cloud-auth` does. Such
-//! a token counts as issued when it is first used. Only then does it get a generation, and only
-//! from then on does [`Emulator::revoke_tokens`] revoke it. Two tokens that are signed within the
-//! same second are identical.
+//! Programs that call more than that find `:generateIdToken`, `:signBlob` and `:signJwt` of the IAM
+//! credentials API, `/tokeninfo`, `/v1/introspect`, the keys of ID tokens at `/oauth2/v1/certs` and
+//! `/oauth2/v3/certs`, and `/v1/projects/PROJECT` of the Resource Manager. The emulator signs with
+//! the published test key, so an ID token of the emulator proves nothing.
 //!
-//! A token is valid for everything if one of its scopes is `cloud-platform`. With the scope `iam`
-//! it can only impersonate a service account: `google-cloud-auth` exchanges a subject token for
-//! such a token before it impersonates.
+//! The service account can also authenticate without these endpoints, with a JWT that it signed
+//! itself (RS256, the same `iss` and `sub`, and either a `scope` or an `aud` such as
+//! `https://aiplatform.googleapis.com/`). Such a token counts as issued when it is first used. Only
+//! then does it get a generation, and only from then on does [`Emulator::revoke_tokens`] revoke it.
+//! Two tokens that are signed within the same second are identical.
+//!
+//! A token has the scopes of its request, if they are Google's, and each service checks them:
+//!
+//! | scope | permits |
+//! |---|---|
+//! | `cloud-platform` | everything |
+//! | `aiplatform` | Vertex AI |
+//! | `cloud-platform.read-only` | Vertex AI without `endpoints.list` and `endpoints.get`, and the Resource Manager |
+//! | `iam` | the IAM credentials API |
+//!
+//! Every other scope is a 403 with the reason `ACCESS_TOKEN_SCOPE_INSUFFICIENT`.
 //!
 //! [`TokenBehavior`] applies to all of these endpoints. They are served over TLS as well.
 //!
@@ -95,9 +114,12 @@
 //! | `GET`, `PUT /__emulator/token` | [`TokenBehavior`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/faults` | [`Faults`] |
 //! | `GET`, `PUT`, `DELETE /__emulator/chat` | [`ChatBehavior`], and `signatures`: [`SignatureCounts`] |
+//! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
+//! | the same with `?at=google` | credential files with Google's addresses, for a client that reaches the emulator by Google's names |
 //! | `GET /__emulator/subject_token` | the content of that file, as plain text |
+//! | `GET /__emulator/certificate` | the certificate of the authority that a client must trust, with TLS |
 //!
 //! A `PUT` sets the fields that it names and resets the others to their defaults. An unknown field
 //! or an invalid value is a 400, and changes nothing.
@@ -113,26 +135,34 @@ mod control;
 mod credentials;
 pub mod cross_origin;
 mod embeddings;
+mod encoding;
 mod endpoints;
 mod google_errors;
 mod grant;
 mod head;
+mod hosts;
 mod iam;
+mod id_token;
 mod key;
 mod metadata;
 mod models;
 mod oauth;
+mod other_methods;
 mod path;
 mod pieces;
+mod projects;
+mod refusals;
 mod responses;
 mod said;
 mod schema;
+mod scopes;
 mod server;
 mod settings;
 mod sse;
 mod state;
 mod sts;
 mod tls;
+mod token_info;
 mod token_settings;
 mod tokens;
 mod usage;
@@ -141,17 +171,24 @@ use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::task::JoinHandle;
 
-use self::state::{Shared, lock};
 pub use self::{
     builder::EmulatorBuilder,
     chat::{
         ChatBehavior, ChoiceShape, EmbeddingEncoding, ResponsesModels, SignatureCounts,
         SignaturePlace, StopAfterCalls, StreamEvent, ThoughtMark, ToolStream, UsageShape,
     },
+    credentials::CredentialKind,
     models::{Kind, Model, Surface},
+    refusals::Refusals,
     settings::{ApiFault, EndpointInfo, ErrorShape, Faults, StreamBehavior},
     state::{RequestRecord, Stats, StreamStats},
-    token_settings::{LiteralResponse, TokenBehavior, TokenFault, UserGrantFault},
+    token_settings::{LiteralResponse, TokenBehavior, TokenFault, TokenLength, UserGrantFault},
+};
+use self::{
+    credentials::Addresses,
+    scopes::Scopes,
+    state::{Shared, lock},
+    token_settings::Origin,
 };
 
 // Compiles the program of the README.
@@ -164,7 +201,6 @@ struct Readme;
 /// See the [module's documentation](self) for an example.
 pub struct Emulator {
     shared: Arc<Shared>,
-    certificate: Option<String>,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -205,12 +241,12 @@ impl Emulator {
     /// The key is the same for all emulators. It is a test key that is published with this crate,
     /// and no other service accepts it.
     pub fn service_account_key(&self) -> String {
-        credentials::service_account(&self.control_url()).to_string()
+        self.own_file(CredentialKind::ServiceAccount, Path::new(""))
     }
 
     /// The text of an `authorized_user` file whose refresh token the token endpoint accepts.
     pub fn authorized_user(&self) -> String {
-        self.shared.credentials.authorized_user(&self.control_url()).to_string()
+        self.own_file(CredentialKind::AuthorizedUser, Path::new(""))
     }
 
     /// The text of an `external_account` file for workload identity federation. It reads the
@@ -219,28 +255,54 @@ impl Emulator {
     ///
     /// If the path is not UTF-8, the characters that JSON cannot represent are replaced.
     pub fn external_account(&self, subject_token_file: impl AsRef<Path>) -> String {
-        let file = subject_token_file.as_ref();
-        credentials::external_account(&self.control_url(), file).to_string()
+        self.own_file(CredentialKind::ExternalAccount, subject_token_file.as_ref())
     }
 
     /// Like [`external_account`](Self::external_account), for a token of the service account
     /// `impersonated@emulator-project.iam.gserviceaccount.com`.
     pub fn external_account_impersonated(&self, subject_token_file: impl AsRef<Path>) -> String {
-        let file = subject_token_file.as_ref();
-        credentials::external_account_impersonated(&self.control_url(), file).to_string()
+        self.own_file(CredentialKind::ExternalAccountImpersonated, subject_token_file.as_ref())
     }
 
     /// The text of an `external_account_authorized_user` file: a workforce login, with the refresh
     /// token that is valid now (see [`rotate_refresh_token`](TokenBehavior::rotate_refresh_token)).
     pub fn external_account_authorized_user(&self) -> String {
-        self.shared.credentials.external_account_authorized_user(&self.control_url()).to_string()
+        self.own_file(CredentialKind::ExternalAccountAuthorizedUser, Path::new(""))
     }
 
     /// The text of an `impersonated_service_account` file: the
     /// [`authorized_user`](Self::authorized_user) who acts as the service account
     /// `impersonated@emulator-project.iam.gserviceaccount.com`.
     pub fn impersonated_service_account(&self) -> String {
-        self.shared.credentials.impersonated_service_account(&self.control_url()).to_string()
+        self.own_file(CredentialKind::ImpersonatedServiceAccount, Path::new(""))
+    }
+
+    fn own_file(&self, kind: CredentialKind, subject_token_file: &Path) -> String {
+        let own = self.control_url();
+        self.shared.credentials.file(kind, Addresses::Own(&own), subject_token_file).to_string()
+    }
+
+    /// The text of a credential file with Google's own addresses, for a client that reaches the
+    /// emulator by these names. `subject_token_file` matters only for the kinds `ExternalAccount` and
+    /// `ExternalAccountImpersonated`.
+    pub fn credential_at_google(
+        &self,
+        kind: CredentialKind,
+        subject_token_file: impl AsRef<Path>,
+    ) -> String {
+        let file = subject_token_file.as_ref();
+        self.shared.credentials.file(kind, Addresses::Google, file).to_string()
+    }
+
+    /// The host names for which the emulator can stand: those of the API in each region and in
+    /// `locations`, those of the services that issue tokens, and those of the dedicated endpoints. A
+    /// test can lead them to the emulator with a resolver of its own, or with a file of hosts. With
+    /// TLS, the certificate is valid for them.
+    pub fn hosts<'a>(&self, locations: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+        let mut hosts = hosts::all(locations);
+        let endpoints = lock(&self.shared.endpoints);
+        hosts.extend(endpoints.iter().filter_map(|endpoint| endpoint.dedicated_dns.clone()));
+        hosts
     }
 
     /// The only subject token that the Security Token Service accepts. It is random text, new for
@@ -255,15 +317,16 @@ impl Emulator {
         let token = {
             let mut store = lock(&self.shared.tokens);
             let life = store.behavior().life();
-            store.mint("emulator".into(), tokens::Scope::CloudPlatform, life)
+            store.mint("emulator".into(), Scopes::cloud_platform(), life, Origin::Other)
         };
         self.shared.count(|stats| stats.token_mints += 1);
         token
     }
 
-    /// The certificate (PEM) of the authority that a client must trust, with TLS.
+    /// The certificate (PEM) of the authority that a client must trust, with TLS. Other programs get
+    /// it by `GET /__emulator/certificate`.
     pub fn certificate_pem(&self) -> Option<&str> {
-        self.certificate.as_deref()
+        self.shared.certificate.as_deref()
     }
 
     /// Counts since the start or the last reset.
@@ -313,6 +376,12 @@ impl Emulator {
     /// The thought signatures in the requests since the start or the last reset.
     pub fn signatures(&self) -> SignatureCounts {
         self.shared.chat.counts()
+    }
+
+    /// Changes the rules by which chats are refused. The default has every rule whose error is
+    /// documented or recorded.
+    pub fn set_refusals(&self, refusals: Refusals) {
+        self.shared.set_refusals(refusals);
     }
 
     /// Removes all faults of the API.

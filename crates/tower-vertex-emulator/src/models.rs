@@ -53,7 +53,7 @@ impl Surface {
 ///
 /// In JSON it is either its name, as in `"google/gemini-2.5-flash"`, or an object such as
 /// `{"model": "google/mine", "kind": "chat", "thinking": true, "generation": "3.1", "surfaces":
-/// ["chat", "responses"]}`. What the object omits follows from the name.
+/// ["chat", "responses"]}`. The name determines the properties that the object omits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Described")]
 #[non_exhaustive]
@@ -146,7 +146,7 @@ impl fmt::Display for Model {
     }
 }
 
-/// What the name of a model says about it.
+/// The properties that follow from the name of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Traits {
     kind: Kind,
@@ -404,7 +404,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_model_says_what_it_is() {
+    fn the_name_of_a_model_determines_its_properties() {
         use Kind::{Chat, Embeddings};
         for (name, kind, thinking, generation) in [
             ("google/gemini-2.0-flash", Chat, false, Some((2, 0))),

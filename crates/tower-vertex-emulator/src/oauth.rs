@@ -4,22 +4,35 @@ use std::sync::Arc;
 
 use http::{Method, Request, StatusCode, header, request::Parts, uri::Authority};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     credentials::Login,
     google_errors::{html, json as json_response},
     grant::{Answer, Fields, Refusal, issue, ok, receive, refuse},
-    key,
+    id_token,
+    key::{self, Asked},
+    scopes::{CLOUD_PLATFORM, Scopes},
     state::{Shared, lock},
-    token_settings::UserGrantFault,
-    tokens::Scope,
+    token_settings::{Origin, UserGrantFault},
 };
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// Serves `/token` at `oauth2.googleapis.com`, and `/o/oauth2/token` at `accounts.google.com`,
-/// which `gcp_auth` uses.
+/// The names of the token endpoint. Each is a valid audience of each request:
+/// google-auth for Python always sends the first one, even if `token_uri` in the file is another.
+const NAMES: [&str; 3] = [
+    "https://oauth2.googleapis.com/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+    "https://accounts.google.com/o/oauth2/token",
+];
+
+/// The scopes to which the user agreed: those of `gcloud auth application-default login`.
+const USER_SCOPES: [&str; 3] =
+    ["openid", "https://www.googleapis.com/auth/userinfo.email", CLOUD_PLATFORM];
+
+/// Serves `/token` at `oauth2.googleapis.com`, and the older addresses of the same endpoint. `gcp_auth`
+/// uses `/o/oauth2/token` at `accounts.google.com`.
 pub(crate) async fn token(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     if request.method() != Method::POST {
         return html(StatusCode::NOT_FOUND);
@@ -31,7 +44,14 @@ pub(crate) async fn token(shared: Arc<Shared>, request: Request<Incoming>) -> An
     let fields = Fields::parse(&body);
     match fields.get("grant_type").as_deref() {
         Some(JWT_BEARER) => match check_assertion(&shared, &parts, &fields) {
-            Ok(()) => ok(&issue(&shared, key::EMAIL.into(), Scope::CloudPlatform)),
+            Ok(Asked::AccessToken(scopes)) => {
+                ok(&issue(&shared, key::EMAIL.into(), scopes, Origin::Other))
+            }
+            Ok(Asked::IdToken(audience)) => {
+                shared.count(|stats| stats.token_mints += 1);
+                let token = id_token::of_account(&shared, key::EMAIL, &audience);
+                ok(&json!({ "id_token": token }))
+            }
             Err(refusal) => refuse(refusal),
         },
         Some("refresh_token") => {
@@ -41,7 +61,10 @@ pub(crate) async fn token(shared: Arc<Shared>, request: Request<Incoming>) -> An
                 return refuse(("invalid_client", "The OAuth client was not found."));
             }
             match check_refresh(&shared, user, &fields) {
-                Ok(_) => ok(&issue(&shared, user.principal.into(), Scope::CloudPlatform)),
+                Ok(_) => match granted_scopes(&fields) {
+                    Ok(scopes) => ok(&refreshed(&shared, user, scopes)),
+                    Err(refusal) => refuse(refusal),
+                },
                 Err(why) => why.into(),
             }
         }
@@ -50,17 +73,42 @@ pub(crate) async fn token(shared: Arc<Shared>, request: Request<Incoming>) -> An
     }
 }
 
-fn check_assertion(shared: &Shared, parts: &Parts, fields: &Fields<'_>) -> Result<(), Refusal> {
+/// The scopes in a refresh grant, or all to which the user agreed.
+fn granted_scopes(fields: &Fields<'_>) -> Result<Scopes, Refusal> {
+    let asked = fields.get("scope").unwrap_or_default();
+    if asked.trim().is_empty() {
+        return Scopes::parse(USER_SCOPES);
+    }
+    // A user cannot get more scopes by a refresh than by the login.
+    let refused = ("invalid_scope", "Bad Request");
+    let scopes = Scopes::parse(asked.split_whitespace()).map_err(|_| refused)?;
+    let granted = scopes.iter().all(|scope| USER_SCOPES.contains(&scope));
+    if granted { Ok(scopes) } else { Err(refused) }
+}
+
+/// The response to a user: it has the scopes, and an ID token if `openid` is one of them.
+fn refreshed(shared: &Shared, user: &Login, scopes: Scopes) -> Value {
+    let (scope, is_openid) = (scopes.to_string(), scopes.contains("openid"));
+    let mut token = issue(shared, user.principal.into(), scopes, Origin::Other);
+    token["scope"] = scope.into();
+    if is_openid {
+        token["id_token"] = id_token::of_account(shared, user.principal, user.client_id).into();
+    }
+    token
+}
+
+fn check_assertion(shared: &Shared, parts: &Parts, fields: &Fields<'_>) -> Result<Asked, Refusal> {
     let missing = ("invalid_request", "Missing required parameter: assertion");
     let assertion = fields.get("assertion").ok_or(missing)?;
     key::verify(&assertion, &audiences(shared, parts), shared.now().seconds())
 }
 
-/// The audiences under which the token endpoint can be addressed: its own, and that of this
-/// request.
+/// The audiences under which the token endpoint can be addressed: Google's, its own, and that of
+/// this request.
 fn audiences(shared: &Shared, parts: &Parts) -> Vec<String> {
-    let mut audiences =
-        vec![format!("{}/token", shared.control_url()), format!("{}/token", shared.url())];
+    let mut audiences: Vec<String> = NAMES.iter().map(|&name| name.to_owned()).collect();
+    audiences.push(format!("{}/token", shared.control_url()));
+    audiences.push(format!("{}/token", shared.url()));
     if let Some(authority) = authority(parts) {
         let path = parts.uri.path();
         audiences.extend(["http", "https"].map(|scheme| format!("{scheme}://{authority}{path}")));

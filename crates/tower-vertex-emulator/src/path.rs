@@ -2,7 +2,11 @@
 
 use http::Method;
 
-use super::{models::Surface, settings::EndpointInfo};
+use super::{
+    models::Surface,
+    other_methods::{self, Other},
+    settings::EndpointInfo,
+};
 
 /// A method of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub(crate) enum Call<'a> {
     DeleteResponse(&'a str),
     ListEndpoints,
     GetEndpoint,
+    /// A method of the service that the emulator does not have.
+    Other(Other<'a>),
 }
 
 /// A parsed path of the API.
@@ -33,29 +39,49 @@ pub(crate) struct Target<'a> {
 impl<'a> Target<'a> {
     /// Returns `None` for an unknown path or verb.
     pub(crate) fn parse(method: &Method, path: &'a str) -> Option<Self> {
-        let mut segments = path.strip_prefix('/')?.split('/');
-        let version = segments.next().filter(|v| matches!(*v, "v1" | "v1beta1"))?;
-        segments.next().filter(|word| *word == "projects")?;
-        let project = segments.next().filter(|project| is_project(project))?;
-        segments.next().filter(|word| *word == "locations")?;
-        let location = segments.next().filter(|location| is_location(location))?;
-        segments.next().filter(|word| *word == "endpoints")?;
-        let (mut endpoint, mut invoked) = ("", false);
-        let call = match segments.next() {
-            None if method == Method::GET => Call::ListEndpoints,
-            None => return None,
-            Some(id) if !is_endpoint(id) => return None,
-            Some(id) => {
-                endpoint = id;
-                let rest: Vec<&str> = segments.collect();
-                invoked = rest.first() == Some(&"invoke");
-                Self::call(method, id == "openapi", &rest)?
+        if let Some((version, other)) = other_methods::grpc(method, path) {
+            return Some(Self::without_project(version, other));
+        }
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let (version, path) = segments.split_first()?;
+        if !matches!(*version, "v1" | "v1beta1") {
+            return None;
+        }
+        let ["projects", project, "locations", location, path @ ..] = path else {
+            let other = other_methods::without_project(method, path)?;
+            return Some(Self::without_project(version, other));
+        };
+        if !is_project(project) || !is_location(location) {
+            return None;
+        }
+        let found = match path {
+            ["endpoints"] if method == Method::GET => Some((Call::ListEndpoints, "", false)),
+            ["endpoints", id, rest @ ..] if is_endpoint(id) => {
+                let invoked = matches!(rest, ["invoke" | "deployedModels", ..]);
+                Self::call(method, *id == "openapi", rest).map(|call| (call, *id, invoked))
             }
+            _ => None,
+        };
+        let (call, endpoint, invoked) = match found {
+            Some(found) => found,
+            None => (Call::Other(other_methods::in_location(method, path)?), "", false),
         };
         Some(Self { version, project, location, endpoint, call, invoked })
     }
 
+    /// A method without a project in its path. Its location is unknown until the body is read, so
+    /// it is the one that the host without a location serves.
+    fn without_project(version: &'a str, other: Other<'a>) -> Self {
+        let call = Call::Other(other);
+        Self { version, project: "", location: "global", endpoint: "", call, invoked: false }
+    }
+
     fn call(method: &Method, openapi: bool, rest: &[&'a str]) -> Option<Call<'a>> {
+        // The path of one deployed model has the routes of its endpoint.
+        let rest = match rest {
+            ["deployedModels", id, invoke @ ..] if !id.is_empty() && invoke.len() > 1 => invoke,
+            _ => rest,
+        };
         Some(match (method.as_str(), rest) {
             ("GET", []) => Call::GetEndpoint,
             ("POST", ["chat", "completions"]) => Call::Chat,
@@ -99,6 +125,7 @@ impl<'a> Target<'a> {
     pub(crate) fn rpc(&self) -> String {
         let (service, method) = match self.call {
             _ if self.invoked => ("PredictionService", "Invoke"),
+            Call::Other(Other { service, method }) => (service, method),
             Call::Chat => ("PredictionService", "ChatCompletions"),
             Call::Completions => ("PredictionService", "Completions"),
             Call::Embeddings => ("PredictionService", "Embeddings"),

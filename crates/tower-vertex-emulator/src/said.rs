@@ -41,10 +41,19 @@ fn image_at(url: &str) -> Result<String, String> {
     let Some(data) = url.strip_prefix("data:") else {
         return Ok("[image]".to_owned());
     };
-    let split = data.split_once(";base64,").filter(|(kind, _)| kind.starts_with("image/"));
-    let (kind, data) = split.ok_or("`image_url` must be an image in base64")?;
+    // Google's page accepts documents, audio and video in `image_url`, too.
+    let split = data.split_once(";base64,").filter(|(kind, _)| is_mime_type(kind));
+    let (kind, data) = split.ok_or("`image_url` must be a file in base64 with its MIME type")?;
     let bytes = STANDARD.decode(data).map_err(|_| "`image_url` has bad base64")?;
     Ok(format!("[{kind}, {} bytes]", bytes.len()))
+}
+
+/// Whether a text is like `application/pdf`.
+fn is_mime_type(text: &str) -> bool {
+    let word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.+_".contains(&b))
+    };
+    text.split_once('/').is_some_and(|(kind, name)| word(kind) && word(name))
 }
 
 #[cfg(test)]
@@ -74,7 +83,7 @@ mod tests {
     #[test]
     fn a_broken_image_is_an_error() {
         for url in
-            ["data:", "data:image/png;base64,=", "data:text/plain;base64,eA==", "data:image/png,x"]
+            ["data:", "data:image/png;base64,=", "data:plain;base64,eA==", "data:image/png,x"]
         {
             let content = json!([{ "type": "image_url", "image_url": { "url": url } }]);
             assert!(text_of(&content).is_err(), "{url}");

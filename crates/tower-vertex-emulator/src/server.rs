@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -21,13 +21,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    api::{self, Body},
+    api,
     clock::UtcTime,
     control,
+    encoding::ApiBody,
     google_errors::html,
-    iam, metadata, oauth,
+    iam, id_token, metadata, oauth, projects,
     state::{Connection, Shared, lock},
-    sts,
+    sts, token_info,
 };
 
 /// The services on a port.
@@ -97,7 +98,7 @@ where
             let mut response = if api {
                 api::serve(shared.clone(), request).await
             } else {
-                beside_the_api(room, shared.clone(), request).await.map(whole)
+                beside_the_api(room, shared.clone(), request).await.map(ApiBody::with_length)
             };
             set_date(&shared, &mut response);
             Ok::<_, Infallible>(response)
@@ -111,10 +112,6 @@ where
     let _ = builder.serve_connection(io, service).await;
 }
 
-fn whole(body: Full<Bytes>) -> Body {
-    Either::Left(body)
-}
-
 /// The handler of a request, by its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
@@ -124,20 +121,28 @@ enum Room {
     WorkforceRefresh,
     Iam,
     Metadata,
+    Keys,
+    TokenInfo,
+    Introspect,
+    Projects,
     Control,
 }
 
 impl Room {
     fn of(method: &Method, path: &str) -> Self {
         match path {
-            "/token" | "/o/oauth2/token" => Self::Token,
+            "/token" | "/o/oauth2/token" | "/oauth2/v4/token" => Self::Token,
             "/v1/token" => Self::Exchange,
             "/v1/oauthtoken" => Self::WorkforceRefresh,
+            "/v1/introspect" => Self::Introspect,
             "/" if method == Method::GET => Self::Metadata,
             "/__emulator" => Self::Control,
             _ if path.starts_with("/__emulator/") => Self::Control,
             _ if path.starts_with("/computeMetadata/") => Self::Metadata,
             _ if iam::is_path(path) => Self::Iam,
+            _ if id_token::is_path(path) => Self::Keys,
+            _ if token_info::is_path(path) => Self::TokenInfo,
+            _ if projects::project(path).is_some() => Self::Projects,
             _ => Self::Api,
         }
     }
@@ -154,6 +159,10 @@ async fn beside_the_api(
         Room::WorkforceRefresh => sts::refresh(shared, request).await,
         Room::Iam => iam::serve(shared, request).await,
         Room::Metadata => metadata::serve(shared, request).await,
+        Room::Keys => id_token::keys(shared, request).await,
+        Room::TokenInfo => token_info::token_info(shared, request).await,
+        Room::Introspect => token_info::introspect(shared, request).await,
+        Room::Projects => projects::serve(shared, request).await,
         Room::Control => control::serve(shared, request).await,
         // The port for control does not serve the API.
         Room::Api => html(StatusCode::NOT_FOUND),

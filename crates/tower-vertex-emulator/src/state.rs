@@ -19,6 +19,7 @@ use super::{
     credentials::Credentials,
     key,
     models::Catalogue,
+    refusals::Refusals,
     responses::StoredResponse,
     settings::{ApiFault, EndpointInfo, Faults, StreamBehavior},
     tokens::{TokenStore, Verdict},
@@ -84,13 +85,18 @@ pub(crate) struct Shared {
     /// The address that serves tokens and control over plain http; the same address without TLS.
     pub(crate) control_addr: SocketAddr,
     pub(crate) tls: bool,
+    /// The certificate (PEM) of the authority, with TLS.
+    pub(crate) certificate: Option<String>,
     pub(crate) host_aware: bool,
     pub(crate) endpoints: Mutex<Vec<EndpointInfo>>,
     pub(crate) models: Catalogue,
+    /// The projects that exist; `None` means all.
+    pub(crate) projects: Option<Vec<String>>,
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
     pub(crate) chat: ChatState,
     faults: Mutex<Faults>,
+    refusals: Mutex<Refusals>,
     counters: Mutex<Stats>,
     records: Mutex<Latest<Entry>>,
     responses: Mutex<Latest<(String, StoredResponse)>>,
@@ -106,20 +112,27 @@ impl Shared {
     pub(crate) fn new(
         addr: SocketAddr,
         control_addr: SocketAddr,
+        certificate: Option<String>,
         settings: EmulatorBuilder,
     ) -> Self {
-        let EmulatorBuilder { listen: _, tls, host_aware, endpoints, models, chat } = settings;
+        let EmulatorBuilder { tls, host_aware, endpoints, models, chat, projects, token, .. } =
+            settings;
+        let mut tokens = TokenStore::default();
+        tokens.set_behavior(token);
         Self {
             addr,
             control_addr,
             tls,
+            certificate,
             host_aware,
             endpoints: Mutex::new(endpoints),
             models,
-            tokens: Mutex::default(),
+            projects,
+            tokens: Mutex::new(tokens),
             credentials: Credentials::new(),
             chat: ChatState::new(chat),
             faults: Mutex::default(),
+            refusals: Mutex::default(),
             counters: Mutex::default(),
             records: Mutex::new(Latest::new(RECORDS)),
             responses: Mutex::new(Latest::new(RESPONSES)),
@@ -147,10 +160,11 @@ impl Shared {
         if verdict != Verdict::Unknown || !token.contains('.') {
             return verdict;
         }
-        let Some(life) = key::self_signed_life(token, self.now().seconds()) else {
+        let own = [self.url(), self.control_url()];
+        let Some((rights, life)) = key::self_signed(token, &own, self.now().seconds()) else {
             return verdict;
         };
-        let (verdict, new) = lock(&self.tokens).adopt(token, key::EMAIL.into(), life);
+        let (verdict, new) = lock(&self.tokens).adopt(token, key::EMAIL.into(), rights, life);
         if new {
             self.count(|stats| stats.token_mints += 1);
         }
@@ -163,6 +177,14 @@ impl Shared {
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         *lock(&self.faults) = faults;
+    }
+
+    pub(crate) fn refusals(&self) -> Refusals {
+        lock(&self.refusals).clone()
+    }
+
+    pub(crate) fn set_refusals(&self, refusals: Refusals) {
+        *lock(&self.refusals) = refusals;
     }
 
     pub(crate) fn stream_behavior(&self) -> StreamBehavior {
@@ -307,6 +329,9 @@ pub struct RequestRecord {
     pub http_version: String,
     /// Chunks of the streamed response passed to the connection so far.
     pub chunks_sent: u64,
+    /// The names of the parameters in a chat that Vertex AI ignores, sorted. They are known for
+    /// Gemini models alone, by the list on Google's page.
+    pub ignored: Vec<String>,
 }
 
 impl RequestRecord {
@@ -330,6 +355,7 @@ pub(crate) struct Entry {
 pub(crate) struct Live {
     pub(crate) body: OnceLock<(u64, String)>,
     pub(crate) chunks_sent: AtomicU64,
+    pub(crate) ignored: OnceLock<Vec<String>>,
 }
 
 impl Entry {
@@ -339,6 +365,7 @@ impl Entry {
             body_length: body.map(|(length, _)| *length),
             body_sha256: body.map(|(_, hash)| hash.clone()),
             chunks_sent: self.live.chunks_sent.load(Ordering::Relaxed),
+            ignored: self.live.ignored.get().cloned().unwrap_or_default(),
             ..self.record.clone()
         }
     }

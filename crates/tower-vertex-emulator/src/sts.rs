@@ -11,8 +11,10 @@ use super::{
     google_errors::html,
     grant::{Answer, Fields, Refusal, issue, ok, receive, refuse},
     oauth::check_refresh,
+    scopes::Scopes,
     state::{Shared, lock},
-    tokens::{Principal, Scope},
+    token_settings::Origin,
+    tokens::Principal,
 };
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -35,8 +37,8 @@ pub(crate) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
         Err(stop) => return stop.into(),
     };
     match check_exchange(&shared, &Fields::parse(&body)) {
-        Ok((principal, scope)) => {
-            let mut token = issue(&shared, principal, scope);
+        Ok((principal, scopes)) => {
+            let mut token = issue(&shared, principal, scopes, Origin::Exchange);
             token["issued_token_type"] = ACCESS_TOKEN.into();
             ok(&token)
         }
@@ -44,7 +46,7 @@ pub(crate) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
     }
 }
 
-fn check_exchange(shared: &Shared, fields: &Fields<'_>) -> Result<(Principal, Scope), Refusal> {
+fn check_exchange(shared: &Shared, fields: &Fields<'_>) -> Result<(Principal, Scopes), Refusal> {
     let field = |name: &str, missing: &'static str| {
         let value = fields.get(name).filter(|value| !value.is_empty());
         value.ok_or(("invalid_request", missing))
@@ -74,14 +76,11 @@ fn check_exchange(shared: &Shared, fields: &Fields<'_>) -> Result<(Principal, Sc
              exist.",
         ));
     };
-    let scope = Scope::of(scope.split_whitespace());
-    if scope == Scope::Other {
-        return Err(("invalid_scope", "Invalid OAuth scope or ID token audience provided."));
-    }
+    let scopes = Scopes::parse(scope.split_whitespace())?;
     if subject != shared.credentials.subject_token {
         return Err(("invalid_grant", "The subject token is not the emulator's."));
     }
-    Ok((pool.principal.into(), scope))
+    Ok((pool.principal.into(), scopes))
 }
 
 /// `/v1/oauthtoken`: the refresh grant of a workforce login.
@@ -95,10 +94,7 @@ pub(crate) async fn refresh(shared: Arc<Shared>, request: Request<Incoming>) -> 
     };
     let login = &shared.credentials.workforce;
     if !shows_client(&parts, login) {
-        let mut answer = refuse(("invalid_client", "The OAuth client was not found."));
-        let challenge = HeaderValue::from_static(r#"Basic realm="emulator""#);
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        return answer;
+        return client_unknown();
     }
     let fields = Fields::parse(&body);
     match fields.get("grant_type").as_deref() {
@@ -117,14 +113,24 @@ pub(crate) async fn refresh(shared: Arc<Shared>, request: Request<Incoming>) -> 
         Some(rotated) => rotated,
         None => None,
     };
-    let mut token = issue(&shared, login.principal.into(), Scope::CloudPlatform);
+    let mut token =
+        issue(&shared, login.principal.into(), Scopes::cloud_platform(), Origin::Exchange);
     if let Some(rotated) = rotated {
         token["refresh_token"] = rotated.into();
     }
     ok(&token)
 }
 
-fn shows_client(parts: &Parts, login: &Login) -> bool {
+/// The refusal of a client that is not the one of the login.
+pub(crate) fn client_unknown() -> Answer {
+    let mut answer = refuse(("invalid_client", "The OAuth client was not found."));
+    let challenge = HeaderValue::from_static(r#"Basic realm="emulator""#);
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    answer
+}
+
+/// Whether the request has the client's id and secret.
+pub(crate) fn shows_client(parts: &Parts, login: &Login) -> bool {
     let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     value.is_some_and(|value| login.is_basic(value))
 }

@@ -58,6 +58,8 @@ pub struct TokenBehavior {
     /// header. Set it to test a client whose own clock is wrong. The lifetimes of known tokens do
     /// not change.
     pub clock_offset_s: i64,
+    /// The length of the tokens that are issued.
+    pub token_length: TokenLength,
 }
 
 impl Default for TokenBehavior {
@@ -74,6 +76,7 @@ impl Default for TokenBehavior {
             impersonation_denied: false,
             allow_long_lifetimes: false,
             clock_offset_s: 0,
+            token_length: TokenLength::Short,
         }
     }
 }
@@ -113,6 +116,44 @@ impl TokenBehavior {
             }
         }
         Ok(())
+    }
+}
+
+/// The length of a token. Programs and proxies have limits for headers, and Google's tokens are
+/// longer than those of most test servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenLength {
+    /// 57 bytes, so that a token is easy to read.
+    #[default]
+    Short,
+    /// 1,024 bytes, as long as many tokens of Google are.
+    Usual,
+    /// The longest tokens that Google documents: 2,048 bytes, and 12,288 bytes from the Security
+    /// Token Service.
+    Longest,
+}
+
+/// The service that issues a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The Security Token Service.
+    Exchange,
+    /// Every other service.
+    Other,
+}
+
+impl TokenLength {
+    /// The length in bytes; 0 stands for the shortest.
+    pub(crate) fn bytes(self, origin: Origin) -> usize {
+        match (self, origin) {
+            (Self::Short, _) => 0,
+            (Self::Usual, _) => 1024,
+            // https://developers.google.com/identity/protocols/oauth2#size
+            (Self::Longest, Origin::Other) => 2048,
+            // https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token
+            (Self::Longest, Origin::Exchange) => 12_288,
+        }
     }
 }
 

@@ -22,7 +22,10 @@ use ring::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::token_settings::TokenBehavior;
+use super::{
+    scopes::{Rights, Scopes},
+    token_settings::{Origin, TokenBehavior},
+};
 
 /// The largest number of tokens that are remembered. Older tokens become unknown, which is a 401 as
 /// well. An older self-signed token would count as new.
@@ -39,7 +42,7 @@ pub(crate) struct TokenStore {
     issued: HashMap<Hash, Issued>,
     order: VecDeque<Hash>,
     last_generation: u64,
-    repeated: HashMap<(Principal, Scope), Repeated>,
+    repeated: HashMap<(Principal, Scopes), Repeated>,
     behavior: TokenBehavior,
 }
 
@@ -71,34 +74,13 @@ pub(crate) struct Grant {
     pub(crate) minted: bool,
 }
 
-/// The permissions of a token, by the widest of its scopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Scope {
-    /// `cloud-platform`: permits everything.
-    CloudPlatform,
-    /// `iam`: permits impersonation. `google-cloud-auth` exchanges a subject token with this scope.
-    Iam,
-    /// Permits nothing at this server.
-    Other,
-}
-
-impl Scope {
-    pub(crate) fn of<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
-        scopes.into_iter().fold(Self::Other, |widest, scope| match scope {
-            "https://www.googleapis.com/auth/cloud-platform" => Self::CloudPlatform,
-            "https://www.googleapis.com/auth/iam" if widest == Self::Other => Self::Iam,
-            _ => widest,
-        })
-    }
-}
-
 /// The identity behind a token, and the generation of the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bearer {
     /// Number of the token, from 1 in the order of issue.
     pub(crate) generation: u64,
     pub(crate) principal: Principal,
-    pub(crate) scope: Scope,
+    pub(crate) rights: Rights,
 }
 
 /// The result of checking a token.
@@ -127,9 +109,9 @@ impl TokenStore {
     }
 
     /// Returns a token for a request: a new token, or the repeated one.
-    pub(crate) fn grant(&mut self, principal: Principal, scope: Scope) -> Grant {
+    pub(crate) fn grant(&mut self, principal: Principal, scopes: Scopes, origin: Origin) -> Grant {
         let now = Instant::now();
-        let whose = (principal, scope);
+        let whose = (principal, scopes);
         let repeated = self.repeated.get(&whose).filter(|token| now < token.renew_at);
         if self.behavior.same_until_expiry
             && let Some(repeated) = repeated
@@ -141,7 +123,7 @@ impl TokenStore {
             };
         }
         let life = self.behavior.life();
-        let value = self.mint(whose.0.clone(), scope, life);
+        let value = self.mint(whose.0.clone(), whose.1.clone(), life, origin);
         if self.behavior.same_until_expiry {
             let margin = Duration::from_secs(240).min(life / 2);
             let repeated = Repeated {
@@ -155,9 +137,22 @@ impl TokenStore {
     }
 
     /// Issues a new token.
-    pub(crate) fn mint(&mut self, principal: Principal, scope: Scope, life: Duration) -> String {
-        let value = format!("ya29.emulator-{}", random_text());
-        self.remember(hash(&value), principal, scope, life);
+    pub(crate) fn mint(
+        &mut self,
+        principal: Principal,
+        scopes: Scopes,
+        life: Duration,
+        origin: Origin,
+    ) -> String {
+        let mut value = format!("ya29.emulator-{}", random_text());
+        let length = self.behavior.token_length.bytes(origin);
+        while value.len() < length {
+            value.push_str(&random_text());
+        }
+        if length > 0 {
+            value.truncate(length);
+        }
+        self.remember(hash(&value), principal, Rights::Scopes(scopes), life);
         value
     }
 
@@ -167,16 +162,17 @@ impl TokenStore {
         &mut self,
         token: &str,
         principal: Principal,
+        rights: Rights,
         life: Duration,
     ) -> (Verdict, bool) {
         let new = !self.issued.contains_key(&hash(token));
         if new {
-            self.remember(hash(token), principal, Scope::CloudPlatform, life);
+            self.remember(hash(token), principal, rights, life);
         }
         (self.judge(token), new)
     }
 
-    fn remember(&mut self, hash: Hash, principal: Principal, scope: Scope, life: Duration) {
+    fn remember(&mut self, hash: Hash, principal: Principal, rights: Rights, life: Duration) {
         let now = Instant::now();
         while let Some(oldest) = self.order.front() {
             let dead = self.issued.get(oldest).is_none_or(|token| token.is_long_dead(now));
@@ -187,7 +183,7 @@ impl TokenStore {
             self.order.pop_front();
         }
         self.last_generation += 1;
-        let bearer = Bearer { generation: self.last_generation, principal, scope };
+        let bearer = Bearer { generation: self.last_generation, principal, rights };
         let token = Issued { bearer, expires_at: now + life, revoked: false };
         self.issued.insert(hash, token);
         self.order.push_back(hash);
@@ -201,6 +197,12 @@ impl TokenStore {
             }
             Some(token) => Verdict::Valid(token.bearer.clone()),
         }
+    }
+
+    /// The remaining lifetime of a known token in seconds.
+    pub(crate) fn remaining(&self, token: &str) -> Option<u64> {
+        let token = self.issued.get(&hash(token))?;
+        Some(token.expires_at.saturating_duration_since(Instant::now()).as_secs())
     }
 
     /// Revokes every token issued so far. Returns how many of them were still valid.

@@ -54,7 +54,7 @@ pub use self::{
     cli::{
         check::CheckOptions,
         command::{Command, Subcommand},
-        emulator::EmulatorOptions,
+        emulator::{CredentialChoice, EmulatorOptions},
         endpoints::EndpointsOptions,
         run,
         serve::Options,

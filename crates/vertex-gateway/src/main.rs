@@ -39,6 +39,9 @@ fn main() -> ExitCode {
 }
 
 fn fail(text: &str, exit_code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "vertex-gateway: {text}");
+    // The command of `emulator --as-google` has printed its own error.
+    if !text.is_empty() {
+        let _ = writeln!(io::stderr(), "vertex-gateway: {text}");
+    }
     ExitCode::from(exit_code)
 }

@@ -154,7 +154,12 @@ pub(crate) fn steps_taken(messages: &[Value]) -> usize {
     let since = messages.iter().rev().take_while(|message| role(message) != Some("user"));
     let (mut steps, mut results) = (0, 0);
     for message in since {
-        let is_call = |name: &str| message.get(name).is_some_and(|calls| !calls.is_null());
+        // Some clients send an empty list with a text.
+        let is_call = |name: &str| match message.get(name) {
+            None | Some(Value::Null) => false,
+            Some(Value::Array(calls)) => !calls.is_empty(),
+            Some(_) => true,
+        };
         match role(message) {
             Some("assistant") if is_call("tool_calls") || is_call("function_call") => steps += 1,
             Some("tool" | "function") => results = 1,

@@ -42,7 +42,7 @@ use super::{
     models::Model,
     sse::Script,
     state::lock,
-    usage::{Cost, google_options, tokens},
+    usage::{Cost, google_options},
 };
 
 /// The settings of the chat responses, and the signatures.
@@ -99,7 +99,7 @@ pub(crate) struct Chat {
     style: Style,
 }
 
-/// Returns the response, or the message of the refusal.
+/// Returns the response, or the refusal.
 pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
     let ChatRequest { state, name, model, asked, .. } = *request;
     let behavior = state.behavior();
@@ -114,31 +114,21 @@ pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
     let offer = Offer::of(asked)?;
     let limits = Limits::of(asked)?;
     let (said, content) = content::choose(messages, asked, &offer, is_google)?;
-    let is_image = is_google && asks_for_image(model, asked);
     let content = match content {
         Content::Text(text) => Content::Text(limits.cut_at_stop(text)),
         calls @ Content::Calls(_) => calls,
     };
-    let length = match &content {
-        Content::Text(text) => tokens(text),
-        Content::Calls(calls) => calls.iter().map(|call| tokens(&call.arguments)).sum(),
-    };
+    let length = content.tokens();
     let tally = request.cost.tally(&said, length, limits.most_tokens);
+    let signature = is_signed.then(|| sign(request, messages, &content)).flatten();
     let is_cut = tally.completion < length;
-    let signature = |content: &Content| match content {
-        _ if !is_signed => None,
-        Content::Text(text) => Some(state.signer.of_text(name, text)),
-        Content::Calls(calls) => calls.first().map(|call| {
-            let step = signatures::steps_taken(messages);
-            state.signer.of_call(name, step, &call.name, &call.arguments)
-        }),
-    };
-    let signature = signature(&content);
     let (body, reason) = match content {
         // The thoughts took all tokens. It is assumed that a call which does not fit vanishes.
         _ if is_cut && tally.completion == 0 => (Body::Nothing, "length"),
         Content::Calls(_) if is_cut => (Body::OnlyRole, "length"),
-        Content::Text(_) if is_image => (Body::Image { signature }, "stop"),
+        Content::Text(_) if is_google && asks_for_image(model, asked) => {
+            (Body::Image { signature }, "stop")
+        }
         Content::Text(mut text) => {
             Limits::shorten(&mut text, tally.completion);
             let parts = thoughts::parts(name, is_google, asked, &request.cost, &behavior, text);
@@ -157,13 +147,7 @@ pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
     let choices = (0..limits.choices).map(|_| renamed(choice.clone(), is_google)).collect();
     let usage = usage(tally.times(limits.choices).chat(), has_thought_only, &choice, &behavior);
     let tool_stream = behavior.tool_stream.unwrap_or_else(|| default_tool_stream(request));
-    let includes_usage = asked.get("stream_options").and_then(|o| o.get("include_usage"));
-    let usage_place = match includes_usage {
-        // Google's models do not know `stream_options`, and always send the usage.
-        _ if is_google => UsagePlace::LastChoice,
-        Some(Value::Bool(true)) => UsagePlace::Apart,
-        _ => UsagePlace::Nowhere,
-    };
+    let usage_place = usage_place(request);
     let style = Style { is_google, behavior, tool_stream, chunks: None, usage_place };
     Ok(Chat { head: Head::new(name), choices, usage, style })
 }
@@ -232,6 +216,28 @@ fn check_signatures(request: &ChatRequest<'_>, behavior: &ChatBehavior) -> Resul
     match checked.refusal.filter(|_| demands) {
         Some(text) => Err(Refusal::Text(text)),
         None => Ok(()),
+    }
+}
+
+/// The signature of a response.
+fn sign(request: &ChatRequest<'_>, messages: &[Value], content: &Content) -> Option<String> {
+    let (signer, name) = (&request.state.signer, request.name);
+    match content {
+        Content::Text(text) => Some(signer.of_text(name, text)),
+        Content::Calls(calls) => calls.first().map(|call| {
+            let step = signatures::steps_taken(messages);
+            signer.of_call(name, step, &call.name, &call.arguments)
+        }),
+    }
+}
+
+fn usage_place(request: &ChatRequest<'_>) -> UsagePlace {
+    let options = request.asked.get("stream_options");
+    match options.and_then(|options| options.get("include_usage")) {
+        // Google's models do not know `stream_options`, and always send the usage.
+        _ if request.is_google() => UsagePlace::LastChoice,
+        Some(Value::Bool(true)) => UsagePlace::Apart,
+        _ => UsagePlace::Nowhere,
     }
 }
 

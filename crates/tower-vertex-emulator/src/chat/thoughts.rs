@@ -70,17 +70,37 @@ pub(crate) fn strip(asked: &Map<String, Value>, messages: &[Value]) -> Option<Ve
             continue;
         }
         if let Some(Value::String(text)) = message.get_mut("content") {
-            while let Some((start, length)) = thought(text, &open, &close) {
-                text.replace_range(start..start + length, "");
-            }
+            *text = without(text, &open, &close);
         }
     }
     Some(messages)
 }
 
-/// The start and the length of the first thought in tags.
-fn thought(text: &str, open: &str, close: &str) -> Option<(usize, usize)> {
-    let start = text.find(open)?;
-    let end = text[start..].find(close)?;
-    Some((start, end + close.len()))
+/// The text without the parts between these tags.
+fn without(text: &str, open: &str, close: &str) -> String {
+    let mut rest = text;
+    let mut kept = String::new();
+    while let Some((before, after)) = rest.split_once(open) {
+        let Some((_, after)) = after.split_once(close) else { break };
+        kept += before;
+        rest = after;
+    }
+    kept + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_complete_tags_are_removed() {
+        for (text, rest) in [
+            ("<t>a</t>b<t>c</t>d", "bd"),
+            ("a<t>b", "a<t>b"),
+            ("a</t>b", "a</t>b"),
+            ("<t></t>", ""),
+        ] {
+            assert_eq!(without(text, "<t>", "</t>"), rest, "{text}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use super::{
     },
     head::{Head, now, uuid},
     sse::Script,
-    usage::{Cost, Tally, tokens},
+    usage::{Cost, Tally},
 };
 
 /// A response.
@@ -96,24 +96,19 @@ impl Response {
         let offer = Offer::of(&options)?;
         let (said, content) =
             content::choose(&input::instructed(&asked, &messages), &options, &offer, false)?;
-        let most = Limits::of(&options)?.most_tokens;
-        let (items, tally, is_incomplete): (Vec<Item>, Tally, bool) = match content {
+        let length = content.tokens();
+        let tally = cost.tally(&said, length, Limits::of(&options)?.most_tokens);
+        let is_incomplete = tally.completion < length;
+        let items: Vec<Item> = match content {
+            Content::Calls(_) if is_incomplete => Vec::new(),
             Content::Calls(calls) => {
-                let length = calls.iter().map(|call| tokens(&call.arguments)).sum();
-                let tally = cost.tally(&said, length, most);
-                let is_cut = tally.completion < length;
-                let calls = calls.into_iter().filter(|_| !is_cut).enumerate();
-                (calls.map(|(nth, call)| Item::call(nth, call)).collect(), tally, is_cut)
+                calls.into_iter().enumerate().map(|(nth, call)| Item::call(nth, call)).collect()
             }
+            // The thoughts took all tokens.
+            Content::Text(_) if is_incomplete && tally.completion == 0 => Vec::new(),
             Content::Text(mut text) => {
-                let length = tokens(&text);
-                let tally = cost.tally(&said, length, most);
                 Limits::shorten(&mut text, tally.completion);
-                let is_cut = tally.completion < length;
-                let is_empty = is_cut && text.is_empty();
-                let message = Item::Message { id: format!("msg_{}", uuid()), text };
-                let items = Some(message).filter(|_| !is_empty).into_iter().collect();
-                (items, tally, is_cut)
+                vec![Item::Message { id: format!("msg_{}", uuid()), text }]
             }
         };
         input::extend(&mut messages, &items);
@@ -185,7 +180,8 @@ impl Response {
             "user": given("user", Value::Null),
         });
         if is_finished {
-            body["completed_at"] = now().into();
+            // The response is complete when it begins, so that all copies of it are the same.
+            body["completed_at"] = self.head.created.into();
             body["output"] = self.items.iter().map(|item| item.body(true)).collect();
             body["usage"] = self.tally.response();
             body["status"] = "completed".into();

@@ -189,9 +189,13 @@ async fn embeddings_come_as_numbers_and_as_base64() {
 }
 
 #[tokio::test]
-async fn any_endpoint_id_serves_any_model() {
-    let bench = Bench::new().await;
-    for endpoint in ["123/", "mg-endpoint-1/", "123/invoke/v1/"] {
+async fn a_deployed_endpoint_serves_any_model_name() {
+    let emulator = ["123", "mg-endpoint-1"].into_iter().fold(Emulator::builder(), |builder, id| {
+        builder.endpoint(EndpointInfo::shared(id, id).location("x1"))
+    });
+    let bench = Bench::over(emulator.start().await.unwrap(), Version::HTTP_11);
+    for endpoint in ["123/", "mg-endpoint-1/", "123/invoke/v1/", "123/deployedModels/1/invoke/v1/"]
+    {
         let path =
             format!("/v1/projects/example.com:p/locations/x1/endpoints/{endpoint}chat/completions");
         for model in ["", "anything", "google/nothing"] {
@@ -226,11 +230,18 @@ async fn endpoints_are_listed_page_by_page_and_found_by_name() {
         }
     }
     assert_eq!(names, ["emulated-shared", "emulated-dedicated", "mine"]);
-    for filter in ["display_name=mine", "display_name%3D%22mine%22", "endpoint=77"] {
+    for filter in [
+        "display_name=mine",
+        "display_name%3D%22mine%22",
+        "endpoint=77",
+        "display_name=mine%20AND%20endpoint=77",
+    ] {
         let found = bench.get(&format!("{path}?filter={filter}")).await.json();
         assert_eq!(found["endpoints"].as_array().unwrap().len(), 1);
         assert_eq!(found["endpoints"][0]["displayName"], "mine");
     }
+    let none = bench.get(&format!("{path}?filter=display_name=mine+AND+endpoint=88")).await;
+    assert_eq!(none.json(), json!({}));
     let dedicated = bench.get(&format!("{path}?filter=display_name=emulated-dedicated")).await;
     let dns = dedicated.json()["endpoints"][0]["dedicatedEndpointDns"].clone();
     assert!(dns.as_str().unwrap().ends_with(".prediction.vertexai.goog"));
@@ -239,7 +250,9 @@ async fn endpoints_are_listed_page_by_page_and_found_by_name() {
         assert_eq!(answer.error(false)["status"], "INVALID_ARGUMENT");
     }
     assert_eq!(bench.get(&format!("{path}/77")).await.json()["displayName"], "mine");
-    let unlisted = bench.get(&format!("{path}/99")).await.json();
-    assert!(unlisted["name"].as_str().unwrap().ends_with("/us-central1/endpoints/99"));
+    let mine = bench.get(&format!("{path}/77")).await.json();
+    for field in ["etag", "createTime", "updateTime"] {
+        assert!(mine[field].is_string(), "{mine}");
+    }
     assert_eq!(bench.get(&path.replace("us-central1", "global")).await.json(), json!({}));
 }

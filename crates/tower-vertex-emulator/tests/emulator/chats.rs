@@ -7,6 +7,12 @@ fn chat(messages: Value, more: Value) -> Value {
     chat_with(MODEL, messages.as_array().unwrap(), more)
 }
 
+/// The message of an assistant that calls a function.
+fn call_of(name: &str) -> Value {
+    let function = json!({ "name": name, "arguments": "{}" });
+    json!({ "role": "assistant", "tool_calls": [{ "id": "1", "function": function }] })
+}
+
 fn weather() -> Value {
     json!([
         { "type": "function", "function": {
@@ -101,6 +107,7 @@ async fn no_tool_is_called_unless_the_request_names_one() {
     // A tool is called only once for one prompt.
     let told = json!([
         user("call the tool now"),
+        call_of("now"),
         { "role": "tool", "content": "noon" },
         { "role": "assistant", "content": "It is" },
     ]);
@@ -136,7 +143,7 @@ async fn the_arguments_of_a_tool_fit_its_schema_and_repeat_no_text_of_the_user()
             "command": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
             "timeout": { "type": "integer", "minimum": 1, "maximum": 600_000 },
             "delay": { "type": "number", "minimum": 0, "exclusiveMinimum": 0 },
-            "mode": { "enum": ["read", "write"] },
+            "mode": { "type": "string", "enum": ["read", "write"] },
             "id": { "type": "string", "pattern": "^[a-f0-9]{8}$" },
             "workdir": { "anyOf": [{ "type": "string" }, { "type": "null" }] },
         },
@@ -161,7 +168,7 @@ async fn the_arguments_of_a_tool_fit_its_schema_and_repeat_no_text_of_the_user()
             "type": "object",
             "properties": {
                 "content": { "type": "string", "minLength": 9 },
-                "status": { "const": "pending" },
+                "status": { "type": "string", "const": "pending" },
                 "due": { "type": "string", "format": "date" },
             },
             "required": ["content", "status"],
@@ -207,7 +214,8 @@ async fn the_choice_of_a_tool_is_obeyed() {
         answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"].clone()
     };
     let asked = || json!([user("hello")]);
-    let answered = || json!([user("hello"), { "role": "tool", "content": "rain" }]);
+    let answered =
+        || json!([user("hello"), call_of("weather"), { "role": "tool", "content": "rain" }]);
     let now = || json!({ "type": "function", "function": { "name": "now" } });
     assert_eq!(called(asked(), json!("none")).await, Value::Null);
     assert_eq!(called(asked(), json!("auto")).await, Value::Null);

@@ -1,11 +1,13 @@
 //! Tests of the emulator over real sockets.
 
 mod answers;
+mod chat_refusals;
 mod chats;
 mod control;
 mod credentials;
 mod early_answers;
 mod faults;
+mod framing;
 mod hosts;
 mod limits;
 mod models;
@@ -45,7 +47,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tower_vertex_emulator::{
-    ApiFault, ChatBehavior, Emulator, EndpointInfo, Faults, Kind, Model, ResponsesModels,
+    ApiFault, ChatBehavior, Emulator, EndpointInfo, Faults, Kind, Model, Refusals, ResponsesModels,
     StreamBehavior, Surface, TokenBehavior, TokenFault,
 };
 

@@ -8,7 +8,7 @@ async fn ask(bench: &Bench, method: &str, model: impl Into<Value>) -> Answer {
     bench.post(&format!("{OPENAPI}/{method}"), &body).await
 }
 
-/// What Google says of a model that does not exist.
+/// Whether this is Google's error for a model that does not exist.
 fn is_unknown(error: &Value, model: &str) -> bool {
     let (publisher, name) = model.split_once('/').unwrap();
     let message = format!(

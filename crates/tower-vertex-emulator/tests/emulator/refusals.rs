@@ -162,3 +162,85 @@ async fn two_names_for_one_host_are_refused() {
     assert_eq!(named("gateway.internal:8080").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(bench.emulator.requests()[1].host, Some(own));
 }
+
+#[tokio::test]
+async fn an_unknown_endpoint_or_project_is_refused() {
+    const ENDPOINTS: &str = "/v1/projects/p1/locations/us-central1/endpoints";
+    let bench = Bench::new().await;
+    for path in ["999/chat/completions", "999/invoke/v1/chat/completions", "999/responses/r1"] {
+        let method = if path.contains("responses") { Method::GET } else { Method::POST };
+        let request = bench.request(method, &format!("{ENDPOINTS}/{path}"));
+        let error = bench.send(request.body(full(hello().to_string())).unwrap()).await.error(false);
+        assert_eq!(
+            error["message"],
+            "Endpoint `projects/123456789012/locations/us-central1/endpoints/999` not found."
+        );
+        assert_eq!(error["status"], "NOT_FOUND");
+    }
+    let elsewhere = format!("{}/1234567890123456789/chat/completions", ENDPOINTS);
+    assert_eq!(bench.post(&elsewhere, hello()).await.status, StatusCode::OK);
+    let elsewhere = elsewhere.replace("us-central1", "us-east1");
+    assert_eq!(bench.post(&elsewhere, hello()).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.get(&format!("{ENDPOINTS}/999")).await.error(false)["status"], "NOT_FOUND");
+
+    let emulator = Emulator::builder().project("p1").project("p2").start().await.unwrap();
+    let bench = Bench::over(emulator, Version::HTTP_11);
+    for (project, status) in [("p1", 200), ("p2", 200), ("p3", 403)] {
+        let answer = bench.post(&CHAT.replace("p1", project), hello()).await;
+        assert_eq!(answer.status, status, "{project}");
+    }
+    let error = bench.post(&CHAT.replace("p1", "p3"), hello()).await.error(true);
+    assert_eq!(
+        error["message"],
+        "Permission 'aiplatform.endpoints.predict' denied on resource \
+         '//aiplatform.googleapis.com/projects/p3/locations/us-central1/endpoints/openapi' (or it \
+         may not exist)."
+    );
+}
+
+#[tokio::test]
+async fn a_method_that_only_the_service_has_is_not_implemented() {
+    const LOCATION: &str = "/v1/projects/p1/locations/us-central1";
+    let bench = Bench::new().await;
+    for (method, path, name) in [
+        ("POST", "publishers/google/models/gemini-2.5-flash:generateContent", "GenerateContent"),
+        ("POST", "publishers/anthropic/models/claude-sonnet-4-6:rawPredict", "RawPredict"),
+        ("POST", "publishers/openai/v1/responses", "CreateResponse"),
+        ("POST", "endpoints/1234567890123456789:predict", "Predict"),
+        ("POST", "endpoints/1234567890123456789/invoke/score", "Invoke"),
+        ("POST", "endpoints", "CreateEndpoint"),
+        ("GET", "models", "models"),
+    ] {
+        let path = format!("{LOCATION}/{path}");
+        let request = bench.request(method.parse().unwrap(), &path).body(full("{}")).unwrap();
+        let error = bench.send(request).await.error(false);
+        assert_eq!((&error["code"], &error["status"]), (&json!(501), &json!("UNIMPLEMENTED")));
+        let message = format!("The emulator of Vertex AI does not have {name}: ");
+        assert!(error["message"].as_str().unwrap().starts_with(&message), "{error}");
+
+        let request = Request::builder().method(method);
+        let without = request.uri(bench.emulator.url() + &path).body(full("{}")).unwrap();
+        assert_eq!(bench.send(without).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    // The express mode of Google's own library has an API key and no project.
+    let path = "/v1beta1/publishers/google/models/gemini-2.5-flash:generateContent?key=k";
+    let request = Request::post(bench.emulator.url() + path).body(full("{}")).unwrap();
+    assert_eq!(bench.send(request).await.status, StatusCode::NOT_IMPLEMENTED);
+}
+
+#[tokio::test]
+async fn a_grpc_client_gets_its_status_in_trailers() {
+    let bench = Bench::over(Emulator::start().await.unwrap(), Version::HTTP_2);
+    for (path, token, status) in [
+        ("/google.cloud.aiplatform.v1.PredictionService/Predict", bench.token.as_str(), "12"),
+        ("/google.cloud.aiplatform.v1beta1.EndpointService/ListEndpoints", "wrong", "16"),
+    ] {
+        let request = Request::post(bench.emulator.url() + path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/grpc+proto");
+        let answer = bench.send(request.body(full("")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.headers["content-type"], "application/grpc");
+        assert_eq!(answer.headers["grpc-status"], status, "{path}");
+    }
+}

@@ -5,6 +5,8 @@
 
 #[cfg(target_os = "linux")]
 mod after_a_while;
+#[cfg(target_os = "linux")]
+mod as_google;
 #[path = "../../../../tests/sdk/rust/mod.rs"]
 mod async_openai_matrix;
 #[cfg(unix)]

@@ -36,7 +36,7 @@ mod exchange {
         for (name, value, error) in [
             ("grant_type", "refresh_token", "unsupported_grant_type"),
             ("audience", "//iam.googleapis.com/projects/1", "invalid_target"),
-            ("scope", "email", "invalid_scope"),
+            ("scope", "https://example.com/other", "invalid_scope"),
             ("requested_token_type", "urn:ietf:params:oauth:token-type:jwt", "invalid_request"),
             ("subject_token_type", "jwt", "invalid_request"),
             ("subject_token", "wrong-subject-token", "invalid_grant"),
