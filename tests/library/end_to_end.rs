@@ -16,7 +16,8 @@ use tower_vertex::{
     token::{AccessToken, TokenCache, TokenSource, token_fn},
 };
 use tower_vertex_emulator::{
-    ApiFault, Emulator, Faults, LiteralResponse, StreamBehavior, TokenBehavior, TokenFault,
+    ApiFault, Emulator, EndpointInfo, Faults, LiteralResponse, StreamBehavior, TokenBehavior,
+    TokenFault,
 };
 
 use crate::common::{
@@ -413,6 +414,7 @@ async fn a_stream_arrives_chunk_by_chunk_and_is_closed_with_its_reader() {
 #[tokio::test]
 async fn a_deployed_endpoint_is_reached_at_its_id() {
     let vertex = emulator().await;
+    vertex.set_endpoints([EndpointInfo::shared("1234567890", "mine")]);
     let upstream = Upstream::builder()
         .project("p1")
         .location("us-central1")

@@ -417,7 +417,7 @@ fn layers_services_and_futures_can_be_shared() {
 mod sockets {
     use tower::ServiceBuilder;
     use tower_vertex::{route::VertexRouteLayer, token::TokenCache};
-    use tower_vertex_emulator::Emulator;
+    use tower_vertex_emulator::{Emulator, EndpointInfo};
 
     use super::*;
     use crate::common::{Http, auth, client, key_source, text, upstream};
@@ -430,6 +430,7 @@ mod sockets {
     #[tokio::test]
     async fn bare_names_and_aliases_reach_their_endpoints() {
         let vertex = Emulator::start().await.unwrap();
+        vertex.set_endpoints([EndpointInfo::shared("4711", "mine").location("europe-west4")]);
         let table = ModelTable::builder(upstream(&vertex))
             .route("mine-*", ModelRoute::new().location("europe-west4").endpoint_id("4711"));
         let layer = VertexModelLayer::new(table.build().unwrap());

@@ -61,7 +61,7 @@ pub enum CredentialKind {
 pub(crate) enum Addresses<'a> {
     /// The emulator's own, at this base URL.
     Own(&'a str),
-    /// Those in a file that Google makes.
+    /// Google's own, as in a file that Google makes.
     Google,
 }
 

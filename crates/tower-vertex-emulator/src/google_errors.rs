@@ -17,6 +17,8 @@ const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 fn service(method: &str) -> &'static str {
     if method.starts_with("google.iam.credentials.") {
         "iamcredentials.googleapis.com"
+    } else if method.starts_with("google.cloudresourcemanager.") {
+        "cloudresourcemanager.googleapis.com"
     } else {
         "aiplatform.googleapis.com"
     }
@@ -177,6 +179,11 @@ impl GoogleError {
             _ => ("UNKNOWN", status.canonical_reason().unwrap_or("Unknown Error").into()),
         };
         Self::new(status, rpc_status, message)
+    }
+
+    /// 403 with this message.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
     }
 
     /// 403 for a missing permission, as the service that requires it reports it.

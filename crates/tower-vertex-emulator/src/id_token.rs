@@ -20,10 +20,10 @@ const LIFE: i64 = 3600;
 
 /// An ID token of an account, for this audience.
 pub(crate) fn of_account(shared: &Shared, email: &str, audience: &str) -> String {
-    sign(claims(shared, email, audience))
+    sign(&claims(shared, email, audience))
 }
 
-pub(crate) fn sign(claims: Value) -> String {
+pub(crate) fn sign(claims: &Value) -> String {
     key::sign_jwt(claims.to_string().as_bytes())
 }
 

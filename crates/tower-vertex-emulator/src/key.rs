@@ -19,8 +19,8 @@ use ring::{
         KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
     },
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 
 use super::{
     grant::Refusal,
@@ -121,6 +121,11 @@ pub(crate) fn sign_jwt(claims: &[u8]) -> String {
     format!("{signed}.{signature}")
 }
 
+/// The claims of a JWT that the emulator signed, without a check of its time.
+pub(crate) fn claims(jwt: &str) -> Option<Map<String, Value>> {
+    signed_claims(jwt).ok()
+}
+
 #[derive(Deserialize)]
 struct Claims {
     iss: Option<String>,
@@ -132,7 +137,7 @@ struct Claims {
     exp: Option<f64>,
 }
 
-/// What an assertion asks for.
+/// The token that an assertion requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     AccessToken(Scopes),
@@ -141,19 +146,20 @@ pub(crate) enum Asked {
 }
 
 /// Checks an assertion of the service account, addressed to one of `audiences`, at `now` in seconds
-/// since 1970. Returns what it asks for.
+/// since 1970. Returns the request.
 pub(crate) fn verify(assertion: &str, audiences: &[String], now: i64) -> Result<Asked, Refusal> {
     check(&signed_claims(assertion)?, audiences, now as f64)
 }
 
 /// The rights and the remaining lifetime of an access token that the service account signed itself.
-/// `None` if the token is not a valid one.
-pub(crate) fn self_signed(token: &str, now: i64) -> Option<(Rights, Duration)> {
-    check_self_signed(&signed_claims(token).ok()?, now as f64)
+/// `own` are the URLs of the emulator, which are audiences,
+/// too. `None` if the token is not a valid one.
+pub(crate) fn self_signed(token: &str, own: &[String], now: i64) -> Option<(Rights, Duration)> {
+    check_self_signed(&signed_claims(token).ok()?, own, now as f64)
 }
 
 /// The claims of a JWT, if the service account signed it.
-fn signed_claims(jwt: &str) -> Result<Claims, Refusal> {
+fn signed_claims<T: DeserializeOwned>(jwt: &str) -> Result<T, Refusal> {
     let invalid = |why| ("invalid_grant", why);
     let malformed = invalid("Invalid JWT: it must be three parts of base64url.");
     let (signed, signature) = jwt.rsplit_once('.').ok_or(malformed)?;
@@ -199,11 +205,11 @@ fn check(claims: &Claims, audiences: &[String], now: f64) -> Result<Asked, Refus
 
 /// The rules for a self-signed token (AIP-4111): it has either scopes or an audience. It may live
 /// for an hour plus the skew, because `google-cloud-auth` moves `iat` back and `exp` ahead by 10 s.
-fn check_self_signed(claims: &Claims, now: f64) -> Option<(Rights, Duration)> {
+fn check_self_signed(claims: &Claims, own: &[String], now: f64) -> Option<(Rights, Duration)> {
     let (iat, exp) = (claims.iat?, claims.exp?);
     let rights = match (&claims.scope, &claims.aud) {
         (Some(scope), None) => Rights::Scopes(Scopes::parse(scope.split_whitespace()).ok()?),
-        (None, Some(audience)) => Rights::of_audience(audience)?,
+        (None, Some(audience)) => Rights::of_audience(audience, own)?,
         _ => return None,
     };
     let good = claims.iss.as_deref() == Some(EMAIL)
@@ -273,7 +279,7 @@ mod tests {
             let mut claims = good.clone();
             claims[name] = value;
             let claims: Claims = serde_json::from_value(claims).unwrap();
-            check_self_signed(&claims, 1010.0).map(|(_, life)| life.as_secs())
+            check_self_signed(&claims, &[], 1010.0).map(|(_, life)| life.as_secs())
         };
         assert_eq!(life("unrelated", Value::Null), Some(3610));
         assert_eq!(life("exp", json!(1011)), Some(1));
@@ -302,7 +308,7 @@ mod tests {
                 "iss": EMAIL, "sub": EMAIL, "scope": scope, "aud": aud, "iat": 1000, "exp": 4600,
             });
             let claims: Claims = serde_json::from_value(claims).unwrap();
-            check_self_signed(&claims, 1010.0).map(|(rights, _)| rights)
+            check_self_signed(&claims, &[], 1010.0).map(|(rights, _)| rights)
         };
         let api = "https://aiplatform.googleapis.com/";
         assert_eq!(

@@ -73,21 +73,33 @@
 //!
 //! | request | description | principal of the token |
 //! |---|---|---|
-//! | `POST /token`, `/o/oauth2/token` | the OAuth token endpoint: an assertion, or a user's refresh token | the service account; `developer@example.com` |
+//! | `POST /token`, `/oauth2/v4/token`, `/o/oauth2/token` | the OAuth token endpoint: an assertion, or a user's refresh token | the service account; `developer@example.com` |
 //! | `POST /v1/token` | the Security Token Service: an exchange by RFC 8693 | `principal://…/workloadIdentityPools/emulator/subject/tester` |
 //! | `POST /v1/oauthtoken` | the same: the refresh token of a workforce login | `principal://…/workforcePools/emulator/subject/tester` |
 //! | `POST /v1/projects/-/serviceAccounts/EMAIL:generateAccessToken` | the IAM credentials API, for a caller with a valid token | `EMAIL` |
 //! | `GET /computeMetadata/…` | the metadata server | `123456789012-compute@developer.gserviceaccount.com` |
 //!
-//! The service account can also authenticate without these endpoints, with a JWT that it signed
-//! itself (RS256, the same `iss` and `sub`, a `scope`, no `aud`), as `google-cloud-auth` does. Such
-//! a token counts as issued when it is first used. Only then does it get a generation, and only
-//! from then on does [`Emulator::revoke_tokens`] revoke it. Two tokens that are signed within the
-//! same second are identical.
+//! Programs that call more than that find `:generateIdToken`, `:signBlob` and `:signJwt` of the IAM
+//! credentials API, `/tokeninfo`, `/v1/introspect`, the keys of ID tokens at `/oauth2/v1/certs` and
+//! `/oauth2/v3/certs`, and `/v1/projects/PROJECT` of the Resource Manager. The emulator signs with
+//! the published test key, so an ID token of the emulator proves nothing.
 //!
-//! A token is valid for everything if one of its scopes is `cloud-platform`. With the scope `iam`
-//! it can only impersonate a service account: `google-cloud-auth` exchanges a subject token for
-//! such a token before it impersonates.
+//! The service account can also authenticate without these endpoints, with a JWT that it signed
+//! itself (RS256, the same `iss` and `sub`, and either a `scope` or an `aud` such as
+//! `https://aiplatform.googleapis.com/`). Such a token counts as issued when it is first used. Only
+//! then does it get a generation, and only from then on does [`Emulator::revoke_tokens`] revoke it.
+//! Two tokens that are signed within the same second are identical.
+//!
+//! A token has the scopes of its request, if they are Google's, and each service checks them:
+//!
+//! | scope | permits |
+//! |---|---|
+//! | `cloud-platform` | everything |
+//! | `aiplatform` | Vertex AI |
+//! | `cloud-platform.read-only` | Vertex AI without `endpoints.list` and `endpoints.get`, and the Resource Manager |
+//! | `iam` | the IAM credentials API |
+//!
+//! Every other scope is a 403 with the reason `ACCESS_TOKEN_SCOPE_INSUFFICIENT`.
 //!
 //! [`TokenBehavior`] applies to all of these endpoints. They are served over TLS as well.
 //!
@@ -105,6 +117,7 @@
 //! | `GET`, `PUT`, `DELETE /__emulator/refusals` | [`Refusals`] |
 //! | `GET /__emulator/service_account_key`, `…/authorized_user`, `…/external_account_authorized_user`, `…/impersonated_service_account` | credential files for the emulator |
 //! | `GET /__emulator/external_account?file=PATH`, `…/external_account_impersonated?file=PATH` | the same, for a subject token in the file at `PATH` |
+//! | the same with `?at=google` | credential files with Google's addresses, for a client that reaches the emulator by Google's names |
 //! | `GET /__emulator/subject_token` | the content of that file, as plain text |
 //! | `GET /__emulator/certificate` | the certificate of the authority that a client must trust, with TLS |
 //!
@@ -137,6 +150,7 @@ mod oauth;
 mod other_methods;
 mod path;
 mod pieces;
+mod projects;
 mod refusals;
 mod responses;
 mod said;
@@ -148,6 +162,7 @@ mod sse;
 mod state;
 mod sts;
 mod tls;
+mod token_info;
 mod token_settings;
 mod tokens;
 mod usage;

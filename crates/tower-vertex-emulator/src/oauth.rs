@@ -19,7 +19,7 @@ use super::{
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// The names of the token endpoint. Each is a valid audience, whatever name the request used:
+/// The names of the token endpoint. Each is a valid audience of each request:
 /// google-auth for Python always sends the first one, even if `token_uri` in the file is another.
 const NAMES: [&str; 3] = [
     "https://oauth2.googleapis.com/token",

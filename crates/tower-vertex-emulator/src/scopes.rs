@@ -9,6 +9,8 @@ pub(crate) const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-p
 const READ_ONLY: &str = "https://www.googleapis.com/auth/cloud-platform.read-only";
 const AIPLATFORM: &str = "https://www.googleapis.com/auth/aiplatform";
 const IAM: &str = "https://www.googleapis.com/auth/iam";
+const PROJECTS: &str = "https://www.googleapis.com/auth/cloudplatformprojects";
+const PROJECTS_READ_ONLY: &str = "https://www.googleapis.com/auth/cloudplatformprojects.readonly";
 
 /// The longest list of scopes in bytes, because each token keeps its list.
 const LONGEST: usize = 2048;
@@ -22,20 +24,19 @@ pub(crate) enum Access {
     Manage,
     /// The IAM credentials API.
     Impersonate,
-    /// Everything else, such as the Resource Manager. A token of any scope is enough.
-    Any,
+    /// `projects.get` of the Resource Manager.
+    Projects,
 }
 
 impl Access {
-    /// The scopes of which a token needs one, from the discovery documents of `aiplatform` v1 and
-    /// `iamcredentials` v1. The latter names only `cloud-platform`, but Google's libraries ask for
-    /// `iam`, too.
+    /// The scopes of which a token needs one, from the discovery documents of these services.
+    /// That of `iamcredentials` names only `cloud-platform`, but Google's libraries use `iam`, too.
     fn scopes(self) -> &'static [&'static str] {
         match self {
             Self::Predict => &[CLOUD_PLATFORM, READ_ONLY, AIPLATFORM],
             Self::Manage => &[CLOUD_PLATFORM, AIPLATFORM],
             Self::Impersonate => &[CLOUD_PLATFORM, IAM],
-            Self::Any => &[],
+            Self::Projects => &[CLOUD_PLATFORM, READ_ONLY, PROJECTS, PROJECTS_READ_ONLY],
         }
     }
 
@@ -44,7 +45,7 @@ impl Access {
         match self {
             Self::Predict | Self::Manage => "aiplatform.googleapis.com",
             Self::Impersonate => "iamcredentials.googleapis.com",
-            Self::Any => "cloudresourcemanager.googleapis.com",
+            Self::Projects => "cloudresourcemanager.googleapis.com",
         }
     }
 }
@@ -60,8 +61,9 @@ impl Scopes {
 
     /// Reads a list of scopes.
     ///
-    /// Google's token endpoints accept each scope that exists at Google, whatever the token is for
-    /// later. They refuse a list without a scope, and one with a scope that is not Google's.
+    /// Google's token endpoints accept each scope that exists at Google, and only the service that
+    /// gets the token checks it. They refuse a list without a scope, and one with a scope that is
+    /// not Google's.
     pub(crate) fn parse<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, Refusal> {
         let invalid = ("invalid_scope", "Invalid OAuth scope or ID token audience provided.");
         let mut all: Vec<&str> = Vec::new();
@@ -89,8 +91,7 @@ impl Scopes {
     }
 
     fn permit(&self, access: Access) -> bool {
-        let scopes = access.scopes();
-        scopes.is_empty() || scopes.iter().any(|scope| self.contains(scope))
+        access.scopes().iter().any(|scope| self.contains(scope))
     }
 }
 
@@ -139,7 +140,17 @@ impl Rights {
 
     /// The rights of a self-signed token with this audience: `https://HOST/`, or the same without
     /// the slash, or with a path. Libraries for gRPC add the name of the gRPC service as the path.
-    pub(crate) fn of_audience(audience: &str) -> Option<Self> {
+    ///
+    /// The `own` URLs of the emulator are names of Vertex AI, because google-auth-library for
+    /// Node.js takes the URL of the request as the audience.
+    pub(crate) fn of_audience(audience: &str, own: &[String]) -> Option<Self> {
+        let is_own = |url: &String| {
+            let path = audience.strip_prefix(url.as_str());
+            path.is_some_and(|path| matches!(path, "" | "/") || path.starts_with("/v1"))
+        };
+        if own.iter().any(is_own) {
+            return Some(Self::Service(Access::Predict.service().to_owned()));
+        }
         let host = audience.strip_prefix("https://")?.split('/').next()?;
         host.ends_with(".googleapis.com").then(|| Self::Service(host.to_owned()))
     }
@@ -173,19 +184,19 @@ mod tests {
 
     #[test]
     fn each_scope_permits_its_methods() {
-        use Access::{Any, Impersonate, Manage, Predict};
+        use Access::{Impersonate, Manage, Predict, Projects};
 
         for (names, permitted) in [
-            ("cloud-platform", &[Predict, Manage, Impersonate, Any][..]),
-            ("cloud-platform.read-only", &[Predict, Any]),
-            ("aiplatform", &[Predict, Manage, Any]),
-            ("iam", &[Impersonate, Any]),
-            ("devstorage.read_only", &[Any]),
+            ("cloud-platform", &[Predict, Manage, Impersonate, Projects][..]),
+            ("cloud-platform.read-only", &[Predict, Projects]),
+            ("aiplatform", &[Predict, Manage]),
+            ("iam", &[Impersonate]),
+            ("devstorage.read_only", &[]),
         ] {
             let rights = Rights::Scopes(
                 scopes(&format!("openid https://www.googleapis.com/auth/{names}")).unwrap(),
             );
-            for access in [Predict, Manage, Impersonate, Any] {
+            for access in [Predict, Manage, Impersonate, Projects] {
                 let expected =
                     if permitted.contains(&access) { Ok(()) } else { Err(Insufficient::Scope) };
                 assert_eq!(rights.check(access), expected, "{names}: {access:?}");
@@ -205,6 +216,7 @@ mod tests {
 
     #[test]
     fn an_audience_permits_one_service() {
+        let own = ["http://127.0.0.1:8081".to_owned()];
         for (audience, predict, impersonate) in [
             ("https://aiplatform.googleapis.com/", true, false),
             ("https://aiplatform.googleapis.com", true, false),
@@ -212,18 +224,25 @@ mod tests {
             ("https://aiplatform.eu.rep.googleapis.com/", true, false),
             ("https://aiplatform.googleapis.com/google.cloud.aiplatform.v1.X", true, false),
             ("https://iamcredentials.googleapis.com/", false, true),
+            ("http://127.0.0.1:8081/", true, false),
+            ("http://127.0.0.1:8081", true, false),
+            ("http://127.0.0.1:8081/v1/projects/p1", true, false),
             ("https://storage.googleapis.com/", false, false),
             ("https://notaiplatform.googleapis.com/", false, false),
         ] {
-            let rights = Rights::of_audience(audience).unwrap();
+            let rights = Rights::of_audience(audience, &own).unwrap();
             let expected = |good| if good { Ok(()) } else { Err(Insufficient::Audience) };
             assert_eq!(rights.check(Access::Predict), expected(predict), "{audience}");
             assert_eq!(rights.check(Access::Impersonate), expected(impersonate), "{audience}");
         }
-        for wrong in
-            ["", "aiplatform.googleapis.com", "https://example.com/", "http://a.googleapis.com/"]
-        {
-            assert_eq!(Rights::of_audience(wrong), None, "{wrong}");
+        for wrong in [
+            "",
+            "aiplatform.googleapis.com",
+            "https://example.com/",
+            "http://a.googleapis.com/",
+            "http://127.0.0.1:8081/token",
+        ] {
+            assert_eq!(Rights::of_audience(wrong, &own), None, "{wrong}");
         }
     }
 }

@@ -26,9 +26,9 @@ use super::{
     control,
     encoding::ApiBody,
     google_errors::html,
-    iam, id_token, metadata, oauth,
+    iam, id_token, metadata, oauth, projects,
     state::{Connection, Shared, lock},
-    sts,
+    sts, token_info,
 };
 
 /// The services on a port.
@@ -122,6 +122,9 @@ enum Room {
     Iam,
     Metadata,
     Keys,
+    TokenInfo,
+    Introspect,
+    Projects,
     Control,
 }
 
@@ -131,12 +134,15 @@ impl Room {
             "/token" | "/o/oauth2/token" | "/oauth2/v4/token" => Self::Token,
             "/v1/token" => Self::Exchange,
             "/v1/oauthtoken" => Self::WorkforceRefresh,
+            "/v1/introspect" => Self::Introspect,
             "/" if method == Method::GET => Self::Metadata,
             "/__emulator" => Self::Control,
             _ if path.starts_with("/__emulator/") => Self::Control,
             _ if path.starts_with("/computeMetadata/") => Self::Metadata,
             _ if iam::is_path(path) => Self::Iam,
             _ if id_token::is_path(path) => Self::Keys,
+            _ if token_info::is_path(path) => Self::TokenInfo,
+            _ if projects::project(path).is_some() => Self::Projects,
             _ => Self::Api,
         }
     }
@@ -154,6 +160,9 @@ async fn beside_the_api(
         Room::Iam => iam::serve(shared, request).await,
         Room::Metadata => metadata::serve(shared, request).await,
         Room::Keys => id_token::keys(shared, request).await,
+        Room::TokenInfo => token_info::token_info(shared, request).await,
+        Room::Introspect => token_info::introspect(shared, request).await,
+        Room::Projects => projects::serve(shared, request).await,
         Room::Control => control::serve(shared, request).await,
         // The port for control does not serve the API.
         Room::Api => html(StatusCode::NOT_FOUND),

@@ -160,7 +160,8 @@ impl Shared {
         if verdict != Verdict::Unknown || !token.contains('.') {
             return verdict;
         }
-        let Some((rights, life)) = key::self_signed(token, self.now().seconds()) else {
+        let own = [self.url(), self.control_url()];
+        let Some((rights, life)) = key::self_signed(token, &own, self.now().seconds()) else {
             return verdict;
         };
         let (verdict, new) = lock(&self.tokens).adopt(token, key::EMAIL.into(), rights, life);

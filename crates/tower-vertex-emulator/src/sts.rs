@@ -94,10 +94,7 @@ pub(crate) async fn refresh(shared: Arc<Shared>, request: Request<Incoming>) -> 
     };
     let login = &shared.credentials.workforce;
     if !shows_client(&parts, login) {
-        let mut answer = refuse(("invalid_client", "The OAuth client was not found."));
-        let challenge = HeaderValue::from_static(r#"Basic realm="emulator""#);
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        return answer;
+        return client_unknown();
     }
     let fields = Fields::parse(&body);
     match fields.get("grant_type").as_deref() {
@@ -124,7 +121,16 @@ pub(crate) async fn refresh(shared: Arc<Shared>, request: Request<Incoming>) -> 
     ok(&token)
 }
 
-fn shows_client(parts: &Parts, login: &Login) -> bool {
+/// The refusal of a client that is not the one of the login.
+pub(crate) fn client_unknown() -> Answer {
+    let mut answer = refuse(("invalid_client", "The OAuth client was not found."));
+    let challenge = HeaderValue::from_static(r#"Basic realm="emulator""#);
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    answer
+}
+
+/// Whether the request has the client's id and secret.
+pub(crate) fn shows_client(parts: &Parts, login: &Login) -> bool {
     let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     value.is_some_and(|value| login.is_basic(value))
 }

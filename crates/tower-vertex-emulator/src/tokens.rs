@@ -199,6 +199,12 @@ impl TokenStore {
         }
     }
 
+    /// The remaining lifetime of a known token in seconds.
+    pub(crate) fn remaining(&self, token: &str) -> Option<u64> {
+        let token = self.issued.get(&hash(token))?;
+        Some(token.expires_at.saturating_duration_since(Instant::now()).as_secs())
+    }
+
     /// Revokes every token issued so far. Returns how many of them were still valid.
     pub(crate) fn revoke(&mut self) -> usize {
         let now = Instant::now();

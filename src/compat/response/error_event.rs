@@ -4,9 +4,11 @@
 //! OpenAI's is `{"error":{"message":…,"type":…,"param":…,"code":…}}`; openai-python and openai-node
 //! raise an error for an event with `error`. Google's errors have a number as `code`, no `type`, and
 //! are often within an array, which these clients take for a chunk. That Vertex AI sends such an
-//! array within a stream of `openapi` is inferred from its other streams.
+//! array within a stream of `openapi` is inferred from its other streams. A user reports an error of
+//! code 499 without the field `data:`, which clients skip.
 //!
-//! **Rule.** The array is removed, the code becomes a text, and the missing members are added.
+//! **Rule.** The array is removed, the code becomes a text, and the missing members are added. An
+//! error without a field gets the field `data`.
 //! `type` is the one that OpenAI uses with this status, as in
 //! [`openai_error`](crate::openai_error). The rest of Google's error stays.
 //!
@@ -34,6 +36,20 @@ pub(super) fn cure(text: Value<'_>, edits: &mut Edits) -> bool {
         }
     }
     true
+}
+
+/// The text of an error that stands in a stream without a field, in one line and in OpenAI's form.
+/// `None` for anything else.
+pub(super) fn cure_bare(event: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(event).ok()?.trim();
+    if !text.starts_with(['{', '[']) {
+        return None;
+    }
+    let mut edits = Edits::default();
+    if !cure(Value::parse(text)?, &mut edits) {
+        return None;
+    }
+    Some(edits.apply(text).replace(['\n', '\r'], ""))
 }
 
 fn kind(code: u64) -> &'static str {

@@ -9,8 +9,8 @@
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>
 //!
 //! **Rule.** Data that is empty or begins with a colon becomes a comment, which clients skip. The
-//! lines of one JSON text become one line. A line that follows a complete JSON text begins an event
-//! of its own, because no JSON text continues after its end. At the end of a stream, an event with a
+//! lines of one JSON text become one line. A line that follows a complete JSON text or a comment
+//! begins an event of its own, because no JSON text continues after its end. At the end of a stream, an event with a
 //! complete text gets the blank line that it lacks. Everything else stays.
 //!
 //! **Cost.** Events of one `data` line, which are usual, are recognised by the first line end.

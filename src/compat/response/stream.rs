@@ -6,6 +6,7 @@ use memchr::memmem;
 use super::{
     ResponseContext,
     chunk::ChunkCures,
+    error_event,
     events::{DataLine, Group, data_lines, is_comment, only_value},
     known::Known,
     writer::Writer,
@@ -138,7 +139,7 @@ impl StreamCures {
                 self.searched = usize::MAX;
                 return;
             }
-            if !group.is_complete() || group.is_comment() {
+            if !group.is_complete() {
                 continue;
             }
             let lines = self.held.split_to(next).freeze();
@@ -185,10 +186,16 @@ impl StreamCures {
     /// Cures an event of any lines.
     fn long_event(&mut self, data: &Bytes, span: Range<usize>, end: End, writer: &mut Writer<'_>) {
         let span_end = span.end;
-        let lines = data_lines(data, span);
+        let lines = data_lines(data, span.clone());
         if !self.chunks.is_on(Cure::Events) {
             if let [line] = &*lines {
                 self.text(data, line, writer);
+            }
+            return;
+        }
+        if lines.is_empty() {
+            if let Some(error) = data.get(span.clone()).and_then(error_event::cure_bare) {
+                writer.replace(span, format!("data: {error}\n\n").as_bytes());
             }
             return;
         }
@@ -197,18 +204,15 @@ impl StreamCures {
             if group.is_complete() && !group.lines.is_empty() {
                 let complete = std::mem::take(&mut group);
                 self.group(data, &complete, writer);
-                if !complete.is_comment() {
-                    writer.replace(line.start..line.start, b"\n");
-                }
+                writer.replace(line.start..line.start, b"\n");
             }
             let value = data.get(line.value.clone()).unwrap_or_default();
             group.push(line, value);
         }
         self.group(data, &group, writer);
-        let is_text = !group.lines.is_empty() && group.is_complete() && !group.is_comment();
         match end {
-            End::BeforeLine if is_text => writer.replace(span_end..span_end, b"\n"),
-            End::OfStream if is_text => {
+            End::BeforeLine => writer.replace(span_end..span_end, b"\n"),
+            End::OfStream if group.is_complete() && !group.is_comment() => {
                 let ends_line = data.last().is_some_and(|last| matches!(last, b'\n' | b'\r'));
                 let missing: &[u8] = if ends_line { b"\n" } else { b"\n\n" };
                 writer.replace(span_end..span_end, missing);

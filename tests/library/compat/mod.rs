@@ -1,9 +1,10 @@
-//! `VertexCompatLayer`: the cures of requests.
+//! `VertexCompatLayer`: the cures of requests and of responses.
 
 #[cfg(feature = "credentials")]
 mod loops;
 mod requests;
 mod resends;
+mod responses;
 mod script;
 
 use tower_vertex::compat::Cure;

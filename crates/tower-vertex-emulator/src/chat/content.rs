@@ -46,7 +46,7 @@ pub(crate) fn choose(
     if !calls.is_empty() {
         return Ok((said, Content::Calls(calls)));
     }
-    let lower = said.to_ascii_lowercase();
+    let lower = start_of(&said).to_ascii_lowercase();
     if lower.contains(REPEAT_SYSTEM) {
         return Ok((said, Content::Text(system(messages, is_google)?)));
     }
@@ -84,13 +84,18 @@ pub(crate) fn choose(
 
 /// The echo of a prompt.
 pub(crate) fn echo(said: &str) -> String {
+    let echo = start_of(said);
+    let more = if echo.len() < said.len() { "…" } else { "" };
+    format!("This is the Vertex AI emulator. You said: {echo}{more}")
+}
+
+/// The part of a prompt that is read and echoed.
+fn start_of(said: &str) -> &str {
     let mut end = said.len().min(ECHO);
     while !said.is_char_boundary(end) {
         end -= 1;
     }
-    let more = if end < said.len() { "…" } else { "" };
-    let echo = &said[..end];
-    format!("This is the Vertex AI emulator. You said: {echo}{more}")
+    &said[..end]
 }
 
 /// The system message that the model follows.

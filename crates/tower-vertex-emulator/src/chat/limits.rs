@@ -17,7 +17,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn of(asked: &Map<String, Value>) -> Result<Self, String> {
-        let number = |name: &str| asked.get(name).and_then(Value::as_u64).filter(|n| *n > 0);
+        let number = |name: &str| asked.get(name).and_then(whole_number).filter(|n| *n > 0);
         let most_tokens = number("max_completion_tokens").or_else(|| number("max_tokens"));
         let text = |stop: &Value| stop.as_str().filter(|stop| !stop.is_empty()).map(str::to_owned);
         let stop = match asked.get("stop") {
@@ -52,4 +52,14 @@ impl Limits {
         }
         text.truncate(end);
     }
+}
+
+/// A whole number. `1.0` is one, too, as it is for Google's JSON.
+fn whole_number(value: &Value) -> Option<u64> {
+    let rounded = || {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        // The text of a whole number has no fraction, and a negative one does not parse.
+        format!("{number:.0}").parse().ok()
+    };
+    value.as_u64().or_else(rounded)
 }

@@ -111,7 +111,10 @@ async fn n_choices_are_counted_and_have_calls_of_their_own() {
         assert_eq!(texts.map(Option::unwrap).collect::<String>(), ECHO);
     }
     assert_eq!(chunks.iter().filter(|chunk| chunk.get("usage").is_some()).count(), 1);
-    for wrong in [json!(0), json!(9), json!("2")] {
+    for n in [json!(2.0), Value::Null] {
+        ask(&bench, MODEL, json!({ "n": n })).await;
+    }
+    for wrong in [json!(0), json!(9), json!(1.5), json!(-1.0), json!("2")] {
         let body = chat_with(MODEL, &[user("hello")], json!({ "n": wrong }));
         assert_eq!(bench.post(CHAT, &body).await.error(true)["status"], "INVALID_ARGUMENT");
     }

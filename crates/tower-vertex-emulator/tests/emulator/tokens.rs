@@ -131,7 +131,6 @@ async fn the_metadata_server_requires_and_returns_its_flavor_header() {
     let mut bench = Bench::new().await;
     let account = "/computeMetadata/v1/instance/service-accounts/default";
     for (path, body) in [
-        ("/", "computeMetadata/\n"),
         ("/computeMetadata/v1/project/project-id", "emulator-project"),
         (&format!("{account}/email"), "123456789012-compute@developer.gserviceaccount.com"),
         (&format!("{account}/scopes"), &format!("{SCOPE}\n")),

@@ -5,7 +5,7 @@ mod as_google;
 #[cfg(target_os = "linux")]
 mod namespace;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -17,7 +17,7 @@ use crate::{
     values::shown_debug,
 };
 use tower_vertex::route::Location;
-use tower_vertex_emulator::{CredentialKind, Emulator};
+use tower_vertex_emulator::{CredentialKind, Emulator, EmulatorBuilder, Model};
 
 /// The options of `vertex-gateway emulator`.
 #[derive(Clone, Args)]
@@ -38,6 +38,15 @@ pub struct EmulatorOptions {
     /// Respond only at the host names that the real service has for a location
     #[arg(long)]
     pub host_aware: bool,
+
+    /// A file with the publisher models that exist, instead of those that Google's pages name: a JSON
+    /// array of names and of objects
+    #[arg(long, value_name = "FILE")]
+    pub models: Option<PathBuf>,
+
+    /// The projects that exist, so that requests for another one are refused [default: all]
+    #[arg(long, value_name = "PROJECT[,PROJECT…]", value_delimiter = ',')]
+    pub project: Vec<String>,
 
     /// Run a command in a network of its own, in which Google's host names lead to the emulator, and
     /// exit with its code (Linux)
@@ -63,7 +72,7 @@ pub struct EmulatorOptions {
     pub command: Vec<OsString>,
 }
 
-shown_debug!(EmulatorOptions: listen; tls, host_aware, as_google, credential);
+shown_debug!(EmulatorOptions: listen, models; tls, host_aware, as_google, credential);
 
 /// The credentials that a command finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,13 +112,32 @@ impl CredentialChoice {
     }
 }
 
+impl EmulatorOptions {
+    /// The models and the projects of the emulator.
+    fn builder(&self) -> Result<EmulatorBuilder, Error> {
+        let builder = self.project.iter().fold(Emulator::builder(), EmulatorBuilder::project);
+        let Some(path) = &self.models else { return Ok(builder) };
+        let refused = |why: String| Error::of_file::<Self>("--models", path, why);
+        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        // The text of the error could contain a part of the file, which may be the wrong one.
+        let models: Vec<Model> = serde_json::from_str(&text).map_err(|error| {
+            refused(format!(
+                "not a JSON array of models, such as [\"google/gemini-2.5-flash\"]: line {}, column {}",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        Ok(builder.models(models))
+    }
+}
+
 /// Serves until Ctrl-C or SIGTERM, or until the command of `--as-google` ends.
 pub(super) async fn serve(options: &EmulatorOptions) -> Result<(), Error> {
     if options.as_google {
         return as_google(options).await;
     }
     let addr = address::<EmulatorOptions>("--listen", &options.listen, &ConfigFile::default())?;
-    let emulator = Emulator::builder().listen(addr).tls(options.tls).host_aware(options.host_aware);
+    let emulator = options.builder()?.listen(addr).tls(options.tls).host_aware(options.host_aware);
     let emulator = emulator.start().await.map_err(|error| cannot_listen(addr, &error))?;
     let mut lines = vec![format!("emulator listening on {}", emulator.url())];
     if options.tls {

@@ -3,10 +3,18 @@
 
 use std::process::{Output, Stdio};
 
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::common::{gateway::command, in_time};
+use tower_vertex::{
+    replay::ReplayBody,
+    token::{FetchReason, GcpAuth, GoogleCloudAuth, TokenSource},
+};
+
+use crate::common::{Http, client, gateway::command, in_time, text};
 
 async fn run(arguments: &[&str]) -> Output {
     let mut command = command(&[&["emulator", "--as-google"], arguments].concat());
@@ -112,4 +120,55 @@ async fn a_signal_reaches_the_command() {
     assert_eq!(in_time("a line", lines.next_line()).await.unwrap().unwrap(), "stopped");
     let status = in_time("the end of the command", child.wait()).await.unwrap();
     assert_eq!(status.code(), Some(3));
+}
+
+/// The sources of the library in this network, without the choice that `Credentials` makes.
+#[tokio::test]
+async fn gcp_auth_and_google_cloud_auth_get_tokens_by_googles_names() {
+    let Some(control) = std::env::var_os("VERTEX_EMULATOR_CONTROL_URL") else {
+        // The test runs itself again as the command in the network.
+        let name = "as_google::gcp_auth_and_google_cloud_auth_get_tokens_by_googles_names";
+        let program = std::env::current_exe().unwrap();
+        let program = program.to_str().unwrap();
+        let output = run(&["--", program, name, "--exact", "--nocapture"]).await;
+        let (out, err) = texts(&output);
+        assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
+        return;
+    };
+    let control = control.into_string().unwrap();
+    let send = async |request: http::request::Builder| {
+        let request = request.body(ReplayBody::plain(Full::<Bytes>::default())).unwrap();
+        in_time("a response", client(Http::One).request(request)).await.unwrap()
+    };
+    let subject = tempfile::NamedTempFile::new().unwrap();
+    let subject = subject.path().to_str().unwrap();
+    let subject_token =
+        text(send(Request::get(format!("{control}/__emulator/subject_token"))).await);
+    std::fs::write(subject, subject_token.await).unwrap();
+    let file = async |kind: &str| {
+        let url = format!("{control}/__emulator/{kind}?at=google&file={subject}");
+        text(send(Request::get(url)).await).await
+    };
+    let key = GcpAuth::from_service_account_key(file("service_account_key").await).unwrap();
+    let mut sources: Vec<(&str, Box<dyn TokenSource>)> = vec![
+        ("gcp_auth", Box::new(key)),
+        ("metadata", Box::new(GoogleCloudAuth::metadata_server())),
+    ];
+    for kind in [
+        "service_account_key",
+        "authorized_user",
+        "impersonated_service_account",
+        "external_account",
+        "external_account_impersonated",
+    ] {
+        let source = GoogleCloudAuth::from_json(file(kind).await).unwrap();
+        sources.push((kind, Box::new(source)));
+    }
+    for (kind, source) in sources {
+        let token = in_time("a token", source.fetch(FetchReason::Cold)).await;
+        let token = token.unwrap_or_else(|error| panic!("{kind}: {error:?}"));
+        let request = Request::get(format!("{control}/tokeninfo"));
+        let response = send(request.header("authorization", token.authorization())).await;
+        assert_eq!(response.status(), StatusCode::OK, "{kind}");
+    }
 }

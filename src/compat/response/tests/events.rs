@@ -18,7 +18,7 @@ fn events_that_clients_cannot_parse_are_cured() {
         ("data: [1]\ndata: [DONE]\n\n", "data: [1]\n\ndata: [DONE]\n\n"),
         ("data: [1]\ndata: [DONE]\n", "data: [1]\n\ndata: [DONE]\n\n"),
         ("data: [1]\ndata: [2]\ndata: [DONE]", "data: [1]\n\ndata: [2]\n\ndata: [DONE]\n\n"),
-        ("data: : keepalive\ndata: [1]\n\n", ": keepalive\ndata: [1]\n\n"),
+        ("data: : keepalive\ndata: [1]\n\n", ": keepalive\n\ndata: [1]\n\n"),
         ("data: [1]\ndata: : keepalive\n\n", "data: [1]\n\n: keepalive\n\n"),
         ("data: [1]\n", "data: [1]\n\n"),
     ] {
@@ -100,6 +100,20 @@ fn an_error_has_the_form_that_clients_raise() {
     ] {
         let event = |text| format!("data: {text}\n\n");
         assert_eq!(stream(Cures::default(), &event(input)), event(expected));
+    }
+}
+
+#[test]
+fn an_error_without_a_field_becomes_an_event() {
+    let error = "[{\n  \"error\": {\n    \"code\": 499,\n    \"status\": \"CANCELLED\"\n  }\n}\n]";
+    let cured = "data: {  \"error\": {    \"code\": \"499\",    \"status\": \"CANCELLED\",\
+                 \"type\":\"invalid_request_error\",\"param\":null  }}\n\n";
+    for end in ["", "\n", "\n\n"] {
+        let output = stream(Cures::default(), &format!("data: [1]\n\n{error}{end}"));
+        assert_eq!(output, format!("data: [1]\n\n{cured}"));
+    }
+    for other in ["{\"a\":1}\n\n", "[{\"choices\":[]}]\n\n", "{\"error\":{\n\n", "error: {}\n\n"] {
+        assert_eq!(stream(Cures::all(), other), other);
     }
 }
 

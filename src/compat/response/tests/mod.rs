@@ -3,6 +3,7 @@
 mod bodies;
 mod events;
 mod properties;
+mod responses;
 mod signatures;
 mod streams;
 mod tool_calls;

@@ -136,9 +136,11 @@ CLIENTS = [
         openai=2,
         lacks=dict.fromkeys(NO_TOOLS, "it returns the arguments of a tool, and calls none")
         | dict.fromkeys(["stream_error", "keep_alive"], "its streams have objects, not text")
-        | {"blocked": "it raises the same error for every response without a call"}
+        | {
+            "blocked": "it raises the same error for every response without a call",
+            "thinking": "it has no usage of its own, only the response of the SDK below it",
+        }
         | NO_VECTORS,
-        notes={"thinking": "its streams have no usage"},
     ),
     Client(
         "dspy",

@@ -1,4 +1,4 @@
-"""DSPy, which uses LiteLLM."""
+"""DSPy."""
 
 import dspy
 
@@ -26,4 +26,4 @@ class DSPy(Adapter):
 
     def finish(self, text, streamed):
         self.model(text)
-        return self.model.history[-1]["response"].choices[0].finish_reason
+        return self.model.history[-1]["response"].finish_reason

@@ -111,11 +111,17 @@ mod tls {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let bench = Bench::over(emulator);
+        let served = bench.get("/__emulator/certificate").await;
+        assert_eq!(Some(served.text()), bench.emulator.certificate_pem());
+        let emulator = bench.emulator;
         let connector = TlsConnector::from(std::sync::Arc::new(config));
         for (host, path) in [
             ("accounts.google.com", "/o/oauth2/token"),
             ("oauth2.googleapis.com", "/token"),
+            ("www.googleapis.com", "/oauth2/v4/token"),
             ("sts.googleapis.com", "/v1/token"),
+            ("cloudresourcemanager.googleapis.com", "/v1/projects/p1"),
             ("iamcredentials.googleapis.com", &impersonation_path("-", TARGET)),
             ("metadata.google.internal", METADATA_TOKEN),
         ] {
@@ -126,7 +132,12 @@ mod tls {
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(socket).await.unwrap();
             tokio::spawn(connection);
-            let method = if path == METADATA_TOKEN { "GET" } else { "POST" };
+            assert!(
+                emulator.hosts([]).contains(&host.to_owned()) || path == METADATA_TOKEN,
+                "{host}"
+            );
+            let is_read = path == METADATA_TOKEN || path == "/v1/projects/p1";
+            let method = if is_read { "GET" } else { "POST" };
             let request = Request::builder().method(method).uri(path).header("host", host);
             let request = request.body(Full::<Bytes>::default()).unwrap();
             // The empty request is refused, but by the endpoint and not by the page for unknown
@@ -135,5 +146,28 @@ mod tls {
             assert!([400, 401, 403].contains(&status), "{host}: {status}");
         }
         assert_eq!(emulator.stats().api_requests, 0);
+    }
+
+    #[tokio::test]
+    async fn an_emulator_without_tls_has_no_certificate() {
+        let bench = Bench::new().await;
+        assert_eq!(bench.get("/__emulator/certificate").await.status, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn each_address_for_control_serves_the_metadata_server_and_not_the_api() {
+        let any = || std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let taken = std::net::TcpListener::bind(any()).unwrap().local_addr().unwrap();
+        let builder = Emulator::builder().tls(true).control([any(), taken]);
+        let bench = Bench::over(builder.start().await.unwrap());
+        assert_ne!(bench.emulator.control_url(), format!("http://{taken}"));
+        for base in [bench.emulator.control_url(), format!("http://{taken}")] {
+            let request = Request::get(format!("{base}{METADATA_TOKEN}"));
+            let request = request.header("metadata-flavor", "Google");
+            let token = bench.send(request, String::new()).await.access_token();
+            let request = Request::post(format!("{base}{CHAT}"))
+                .header("authorization", format!("Bearer {token}"));
+            assert_eq!(bench.send(request, String::new()).await.status, StatusCode::NOT_FOUND);
+        }
     }
 }

@@ -58,6 +58,49 @@ async fn every_file_is_the_same_from_the_method_and_the_control_api() {
 }
 
 #[tokio::test]
+async fn a_file_has_googles_addresses_if_they_are_requested() {
+    let bench = Bench::new().await;
+    let path = "/tmp/subject-token";
+    let iam = format!("https://iamcredentials.googleapis.com{}", impersonation_path("-", TARGET));
+    let (token, sts) = ("https://oauth2.googleapis.com/token", "https://sts.googleapis.com/v1");
+    for (name, kind, addresses) in [
+        ("service_account_key", CredentialKind::ServiceAccount, json!({ "token_uri": token })),
+        ("authorized_user", CredentialKind::AuthorizedUser, json!({ "token_uri": token })),
+        (
+            "impersonated_service_account",
+            CredentialKind::ImpersonatedServiceAccount,
+            json!({ "service_account_impersonation_url": iam }),
+        ),
+        (
+            "external_account",
+            CredentialKind::ExternalAccount,
+            json!({ "token_url": format!("{sts}/token"),
+                    "token_info_url": format!("{sts}/introspect") }),
+        ),
+        (
+            "external_account_impersonated",
+            CredentialKind::ExternalAccountImpersonated,
+            json!({ "token_url": format!("{sts}/token"),
+                    "service_account_impersonation_url": iam }),
+        ),
+        (
+            "external_account_authorized_user",
+            CredentialKind::ExternalAccountAuthorizedUser,
+            json!({ "token_url": format!("{sts}/oauthtoken") }),
+        ),
+    ] {
+        let file = parse(&bench.emulator.credential_at_google(kind, path));
+        for (name, address) in addresses.as_object().unwrap() {
+            assert_eq!(&file[name], address);
+        }
+        let control = format!("/__emulator/{name}?at=google&file={path}");
+        assert_eq!(bench.get(&control).await.json(), file);
+    }
+    let answer = bench.get("/__emulator/authorized_user?at=home").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn each_credential_file_leads_to_a_valid_token() {
     let bench = Bench::new().await;
     let file = parse(&bench.emulator.external_account_impersonated("unread"));

@@ -64,7 +64,7 @@ async fn an_invalid_request_gets_googles_error() {
         assert_eq!(error["details"][0]["reason"], reason);
         assert_eq!(error["details"][0]["metadata"]["service"], "iamcredentials.googleapis.com");
     }
-    let unknown = path.replace("generateAccessToken", "generateIdToken");
+    let unknown = path.replace("generateAccessToken", "generateOther");
     assert_eq!(bench.impersonate(Some(&source), &unknown, good).await.status, 404);
     assert_eq!(bench.get(&path).await.status, StatusCode::NOT_FOUND);
     assert_eq!(bench.emulator.stats().token_mints, 1);

@@ -6,8 +6,11 @@ mod everywhere;
 mod federation;
 mod files;
 mod impersonation;
+mod metadata;
+mod scopes;
 mod self_signed;
-mod users_and_machines;
+mod signing;
+mod users;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,8 +40,8 @@ use tokio_rustls::{
     },
 };
 use tower_vertex_emulator::{
-    ApiFault, Emulator, ErrorShape, Faults, LiteralResponse, TokenBehavior, TokenFault,
-    UserGrantFault,
+    ApiFault, CredentialKind, Emulator, ErrorShape, Faults, LiteralResponse, TokenBehavior,
+    TokenFault, TokenLength, UserGrantFault,
 };
 
 const CHAT: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi/chat/completions";
@@ -226,6 +229,12 @@ fn parse(json: &str) -> Value {
 
 fn text<'a>(object: &'a Value, name: &str) -> &'a str {
     object[name].as_str().unwrap()
+}
+
+/// The claims of a JWT, without a check.
+fn claims(jwt: &str) -> Value {
+    let claims = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice(&claims).unwrap()
 }
 
 fn form(fields: &Value) -> String {

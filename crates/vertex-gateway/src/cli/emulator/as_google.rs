@@ -61,7 +61,7 @@ async fn run_in(folder: &Path, options: &EmulatorOptions) -> Result<u8, Error> {
         control.push((METADATA, 80).into());
     }
     let emulator =
-        Emulator::builder().listen(local(443)).tls(true).host_aware(true).control(control);
+        options.builder()?.listen(local(443)).tls(true).host_aware(true).control(control);
     let emulator = emulator.start().await.map_err(|error| {
         Error::new(format!("--as-google cannot listen in the network of the command: {error}"))
     })?;
@@ -138,7 +138,7 @@ fn hosts(options: &EmulatorOptions, emulator: &Emulator, machine: &str) -> Strin
         text.push_str(&format!("127.0.0.1 {host}\n"));
     }
     if options.credential != Some(CredentialChoice::None) {
-        // google-auth-library for Node.js asks for the name with a final dot, too.
+        // google-auth-library for Node.js looks up the name with a final dot, too.
         text.push_str(&format!(
             "{METADATA} metadata.google.internal metadata.google.internal. metadata\n"
         ));

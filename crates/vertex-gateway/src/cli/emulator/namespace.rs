@@ -99,9 +99,9 @@ fn enter_with(folder: &Path, options: &EmulatorOptions) -> Error {
 /// How the namespaces are made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Namespaces {
-    /// By root.
+    /// Root makes them.
     OfRoot,
-    /// By any user, who becomes root in a namespace for users. The command is the user again.
+    /// A user makes them, who becomes root in a namespace for users. The command is the user again.
     OfUser,
 }
 
@@ -154,10 +154,10 @@ fn possible_namespaces(folder: &Path, user: (u32, u32)) -> Result<Namespaces, Er
     }
     let why = first.unwrap_or_default();
     Err(Error::new(format!(
-        "--as-google cannot make a network for the command: {why}; it needs root, or a kernel that \
-         lets users make namespaces (the sysctls user.max_user_namespaces and \
-         kernel.apparmor_restrict_unprivileged_userns say so), and in a container --cap-add \
-         SYS_ADMIN --cap-add NET_ADMIN; it also needs util-linux and iproute2"
+        "--as-google cannot make a network for the command: {why}. Run it as root, or let users make \
+         namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0 \
+         user.max_user_namespaces=10000. A container needs --cap-add SYS_ADMIN --cap-add NET_ADMIN. \
+         The programs unshare and mount (util-linux) and ip (iproute2) are needed as well"
     )))
 }
 

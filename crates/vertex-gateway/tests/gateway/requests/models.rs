@@ -40,6 +40,7 @@ endpoint = "1234567890"
 #[tokio::test]
 async fn the_configuration_file_routes_models_and_lists_them() {
     let vertex = Emulator::start().await.unwrap();
+    vertex.set_endpoints([EndpointInfo::shared("1234567890", "llama").location("us-east1")]);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(MODELS.as_bytes()).unwrap();
     let config = ["--config", file.path().to_str().unwrap()];
@@ -91,11 +92,23 @@ async fn the_configuration_file_routes_models_and_lists_them() {
 
 /// The path at Vertex AI of a chat with this model.
 async fn path_of(gateway: &Gateway, vertex: &Emulator, model: &str) -> String {
+    let (status, path) = status_and_path_of(gateway, vertex, model).await;
+    assert_eq!(status, StatusCode::OK, "{model}");
+    path
+}
+
+async fn status_and_path_of(
+    gateway: &Gateway,
+    vertex: &Emulator,
+    model: &str,
+) -> (StatusCode, String) {
     let body =
         serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "x" }] });
     let request = Request::post("/v1/chat/completions").body(Full::from(body.to_string())).unwrap();
-    assert_eq!(gateway.call(request).await.status(), StatusCode::OK, "{model}");
-    vertex.requests().pop().unwrap().path
+    let status = gateway.call(request).await.status();
+    let requests = vertex.requests();
+    let sent = requests.iter().rfind(|request| request.method == "POST").unwrap();
+    (status, sent.path.clone())
 }
 
 async fn model_ids(gateway: &Gateway) -> Vec<String> {
@@ -137,12 +150,12 @@ async fn an_endpoint_is_found_by_its_name_and_found_again_after_it_was_recreated
     };
     // The first lookup may have begun before the change, and the last may still be in flight.
     lookups(3).await;
-    let found = async || path_of(&gateway, &vertex, "llama").await;
-    assert_eq!(found().await, path("8"));
+    assert_eq!(path_of(&gateway, &vertex, "llama").await, path("8"));
     // If an endpoint is not found any more, its previous address is kept.
     vertex.set_endpoints([]);
     lookups(6).await;
-    assert_eq!(found().await, path("8"));
+    let found = status_and_path_of(&gateway, &vertex, "llama").await;
+    assert_eq!(found, (StatusCode::NOT_FOUND, path("8")));
 }
 
 #[tokio::test]

@@ -33,6 +33,49 @@ async fn the_emulator_runs_alone_as_a_command() {
 }
 
 #[tokio::test]
+async fn the_emulator_knows_the_models_of_a_file_and_the_projects_of_its_options() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(br#"["mine", {"model": "acme/vectors", "kind": "embeddings"}]"#).unwrap();
+    let models = file.path().to_str().unwrap().to_owned();
+    let options = ["--models", &models, "--project", "p1,p2", "--listen", "127.0.0.1:0"];
+    let mut child =
+        command(&[&["emulator"], &options[..]].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = in_time("a line", stdout.next_line()).await.unwrap().unwrap();
+    let url = line.strip_prefix("emulator listening on ").unwrap();
+    let call = async |request: http::request::Builder, body: String| {
+        let request = request.body(ReplayBody::plain(Full::<Bytes>::from(body))).unwrap();
+        in_time("a response", client(Http::One).request(request)).await.unwrap()
+    };
+    let metadata = "/computeMetadata/v1/instance/service-accounts/default/token";
+    let token = Request::get(format!("{url}{metadata}")).header("metadata-flavor", "Google");
+    let token = text(call(token, String::new()).await).await;
+    let token: serde_json::Value = serde_json::from_str(&token).unwrap();
+    for (project, model, status) in [
+        ("p1", "google/mine", 200),
+        ("p2", "google/mine", 200),
+        ("p3", "google/mine", 403),
+        ("p1", "google/gemini-2.5-flash", 404),
+        ("p1", "acme/vectors", 400),
+    ] {
+        let path = format!("/v1/projects/{project}/locations/global/endpoints/openapi");
+        let request = Request::post(format!("{url}{path}/chat/completions"))
+            .header("authorization", format!("Bearer {}", token["access_token"].as_str().unwrap()));
+        let body = serde_json::json!({
+            "model": model, "messages": [{ "role": "user", "content": "x" }],
+        });
+        assert_eq!(call(request, body.to_string()).await.status(), status, "{project} {model}");
+    }
+
+    file.write_all(b"SECRET").unwrap();
+    let output = command(&["emulator", "--models", &models]).output();
+    let output = in_time("the end of the process", output).await.unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("not a JSON array of models") && !error.contains("SECRET"), "{error}");
+}
+
+#[tokio::test]
 async fn an_invalid_filter_of_the_log_is_refused() {
     let mut command = command(&["--emulator", "--listen", "127.0.0.1:0"]);
     command.env("VERTEX_GATEWAY_LOG", "tower_vertex=loud");
@@ -118,6 +161,7 @@ async fn a_missing_or_wrong_setting_is_one_sentence_and_exit_code_2() {
 #[tokio::test]
 async fn variables_set_the_same_settings_as_options() {
     let vertex = Emulator::start().await.unwrap();
+    vertex.set_endpoints([EndpointInfo::shared("mg-endpoint-1", "x").location("europe-west4")]);
     let mut key = tempfile::NamedTempFile::new().unwrap();
     key.write_all(vertex.service_account_key().as_bytes()).unwrap();
     let mut command = command(&[]);

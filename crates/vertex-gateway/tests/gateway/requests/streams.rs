@@ -90,3 +90,19 @@ async fn a_thousand_slow_streams_run_at_once_and_a_revocation_fails_none() {
     drop(open);
     eventually("all streams end", || vertex.stats().streams.open == 0).await;
 }
+
+/// Vertex AI compresses responses for clients that accept it, but the gateway reads their errors and
+/// their usage.
+#[tokio::test]
+async fn a_client_that_accepts_gzip_gets_plain_responses_and_events() {
+    let vertex = Emulator::start().await.unwrap();
+    let gateway = Gateway::before(&vertex, &[]).await;
+    for mut request in [chat("hello"), chat_stream("hello")] {
+        request.headers_mut().insert("accept-encoding", "gzip, br".parse().unwrap());
+        let answer = gateway.call_over(Http::One, &mut request).await;
+        assert!(!answer.headers().contains_key("content-encoding"));
+        assert!(text(answer).await.contains("hello"));
+        let sent = vertex.requests().pop().unwrap().header_names;
+        assert!(!sent.iter().any(|name| name == "accept-encoding"), "{sent:?}");
+    }
+}

@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tower_vertex_emulator::Emulator;
+use tower_vertex_emulator::{ChatBehavior, Emulator, EndpointInfo, ResponsesModels};
 
 use super::{ALICE, BOB, Files, bearer, chat_of, chat_with, error_of, until_status};
 use crate::common::{Http, chat, gateway::openai_error, in_time, text};
@@ -151,6 +151,7 @@ shared_responses = true
 #[tokio::test]
 async fn a_key_may_use_only_its_own_models() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    vertex.set_endpoints([EndpointInfo::shared("1234567890", "llama")]);
     let (keys, config) = (files.path("keys"), files.write("config", RULES));
     let gateway = files.start(&vertex, &["--client-key-file", &keys, "--config", &config]).await;
     let models = ["slow", "gemini-2.5-flash", "google/gemini-2.5-flash", "Fast", "fast ", "llama"];
@@ -243,6 +244,7 @@ async fn a_body_checked_against_a_list_is_forwarded_as_the_json_that_was_read() 
 #[tokio::test]
 async fn a_gateway_to_one_endpoint_reads_the_model_if_the_key_has_a_list() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    vertex.set_endpoints([EndpointInfo::shared("1", "mine")]);
     let config = files.write("config", "[[client]]\nname = \"alice\"\nmodels = [\"mine\"]");
     let keys = files.path("keys");
     let options = ["--client-key-file", &keys, "--config", &config, "--endpoint", "1"];
@@ -354,6 +356,7 @@ async fn the_body_of_a_stranger_is_not_read() {
 #[tokio::test]
 async fn stored_responses_are_only_for_keys_with_shared_responses() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
+    vertex.set_chat(ChatBehavior { responses: ResponsesModels::Any, ..ChatBehavior::default() });
     let rules = "[[client]]\nname = \"alice\"\nshared_responses = true\n";
     let config = files.write("gateway.toml", rules);
     let options = ["--client-key-file", &files.path("keys"), "--config", &config];
@@ -436,7 +439,8 @@ async fn stored_responses_are_only_for_keys_with_shared_responses() {
 
     // A key that shares gets responses that others have stored.
     assert_eq!(gateway.call(ask(ALICE, "GET", &stored, &[], "")).await.status(), StatusCode::OK);
-    let body = new(r#","previous_response_id":"r""#);
+    let id = stored.strip_prefix("/v1/responses/").unwrap();
+    let body = new(&format!(r#","previous_response_id":"{id}""#));
     assert_eq!(
         gateway.call(ask(ALICE, "POST", "/v1/responses", json, &body)).await.status(),
         StatusCode::OK

@@ -5,6 +5,7 @@ use super::*;
 #[tokio::test]
 async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
     let vertex = Emulator::start().await.unwrap();
+    vertex.set_chat(ChatBehavior { responses: ResponsesModels::Any, ..ChatBehavior::default() });
     let mut watched = Watched::start(&vertex, &["--log-format", "json"]).await;
     let mut log = watched.log();
     let chat = |more: Value| {
@@ -17,7 +18,7 @@ async fn the_log_and_the_metrics_count_the_tokens_that_google_bills() {
         ("chat", "", chat(json!({}))),
         ("chat", "", chat(json!({ "stream": true }))),
         ("chat", "", chat(cached)),
-        ("chat", "dedicated", chat(json!({ "model": "google/gemini-3-flash" }))),
+        ("chat", "dedicated", chat(json!({ "model": "google/gemini-3-flash-preview" }))),
         ("chat", "", chat(json!({ "model": "google/gemini-2.0-flash" }))),
         ("text_completion", "", ("/v1/completions", json!({ "model": MODEL, "prompt": "x" }))),
         ("chat", "", ("/v1/responses", json!({ "model": MODEL, "input": "x" }))),

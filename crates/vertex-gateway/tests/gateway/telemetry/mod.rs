@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command};
 use tower_vertex::replay::ReplayBody;
 use tower_vertex_emulator::{
-    ApiFault, Emulator, Faults, StreamBehavior, TokenBehavior, TokenFault,
+    ApiFault, ChatBehavior, Emulator, Faults, ResponsesModels, StreamBehavior, TokenBehavior,
+    TokenFault,
 };
 
 use crate::common::{

@@ -6,7 +6,8 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower_vertex_emulator::{
-    ApiFault, Emulator, Faults, StreamBehavior, TokenBehavior, TokenFault,
+    ApiFault, ChatBehavior, Emulator, Faults, ResponsesModels, StreamBehavior, TokenBehavior,
+    TokenFault,
 };
 
 use super::{
@@ -235,6 +236,9 @@ async fn the_tokens_of_a_fetched_response_are_not_counted_again() {
     let collector = Collector::start().await;
     let mut traced = traced(&collector, &[], &["--admin-listen", "127.0.0.1:0"]).await;
     let admin = traced.admin().await;
+    traced
+        .vertex
+        .set_chat(ChatBehavior { responses: ResponsesModels::Any, ..ChatBehavior::default() });
     let body = json!({ "model": MODEL, "input": CONTENT });
     let request = Request::post("/v1/responses").body(Full::from(body.to_string())).unwrap();
     let made: Value =

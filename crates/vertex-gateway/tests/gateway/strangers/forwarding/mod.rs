@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use tower_vertex_emulator::Emulator;
+use tower_vertex_emulator::{Emulator, EndpointInfo};
 
 use super::{Files, Gateway, openai_error};
 use crate::common::{Http, chat, chat_stream, in_time, text};

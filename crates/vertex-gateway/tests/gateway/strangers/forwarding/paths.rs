@@ -114,6 +114,7 @@ locations = ["us-east1", "us-west1"]
 #[tokio::test]
 async fn the_full_path_of_a_configured_endpoint_is_served() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
+    vertex.set_endpoints([EndpointInfo::shared("123", "mine").location("us-east4")]);
     let config = files.write("gateway.toml", ENTRIES);
     let options = ["--config", &config, "--max-attempts", "2"];
     let gateway = files.start(&vertex, &options).await;

@@ -1,0 +1,136 @@
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, StreamBody, channel::Channel};
+
+use super::*;
+use crate::BoxError;
+
+/// A body of these frames, whose length is not known.
+fn frames<'a>(
+    frames: impl IntoIterator<Item = &'a str>,
+) -> impl Body<Data = Bytes, Error = BoxError> + Unpin {
+    let frames: Vec<_> =
+        frames.into_iter().map(|text| Ok(Frame::data(Bytes::from(text.to_owned())))).collect();
+    StreamBody::new(tokio_stream::iter(frames))
+}
+
+fn response<B>(content_type: &'static str, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("1000"));
+    headers.insert("content-digest", HeaderValue::from_static("x"));
+    response
+}
+
+async fn collected<B>(response: Response<CuredBody<B>>) -> String
+where
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
+{
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+const BLOCKED: &str = r#"{"choices":[{"index":0,"finish_reason":"content_filter: X"}]}"#;
+
+#[tokio::test]
+async fn json_and_events_are_cured_and_lose_the_headers_of_the_original() {
+    let events = text_chunk("a") + &text_chunk("b") + "data: {\"error\":{\"code\":5";
+    for (content_type, text, expected) in [
+        ("application/json", BLOCKED, body(Cures::default(), BLOCKED)),
+        ("Application/JSON; charset=UTF-8", BLOCKED, body(Cures::default(), BLOCKED)),
+        ("text/event-stream", &*events, stream(Cures::default(), &events)),
+    ] {
+        for size in [1, 10, 10_000] {
+            let pieces: Vec<_> = text
+                .as_bytes()
+                .chunks(size)
+                .map(|piece| std::str::from_utf8(piece).unwrap())
+                .collect();
+            let response = response(content_type, frames(pieces));
+            let response = CuredBody::cured(response, context(Cures::default()));
+            assert!(!response.headers().contains_key(header::CONTENT_LENGTH));
+            assert!(!response.headers().contains_key("content-digest"));
+            assert_eq!(response.body().size_hint().exact(), None);
+            assert_eq!(collected(response).await, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_responses_keep_their_bytes_and_headers() {
+    let same = |response: Response<_>| async {
+        let headers = response.headers().clone();
+        let response = CuredBody::cured(response, context(Cures::default()));
+        assert_eq!(response.headers(), &headers);
+        assert_eq!(collected(response).await, BLOCKED);
+    };
+    same(response("text/html", frames([BLOCKED]))).await;
+    let mut compressed = response("application/json", frames([BLOCKED]));
+    compressed.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    same(compressed).await;
+    let mut error = response("application/json", frames([BLOCKED]));
+    *error.status_mut() = StatusCode::BAD_REQUEST;
+    same(error).await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_forwarded_as_it_is() {
+    let long = format!("{BLOCKED}{}", " ".repeat(1 << 20));
+    let pieces = std::iter::repeat_n(&*long, 17);
+    let response = response("application/json", frames(pieces));
+    let response = CuredBody::cured(response, context(Cures::default()));
+    assert!(collected(response).await == long.repeat(17));
+}
+
+#[tokio::test]
+async fn events_are_forwarded_as_they_arrive_and_trailers_follow_them() {
+    let (mut sender, inner) = Channel::<Bytes, BoxError>::new(4);
+    let response = response("text/event-stream", inner);
+    let mut response = CuredBody::cured(response, context(Cures::default()));
+    let first = text_chunk("a");
+    sender.send_data(first.clone().into()).await.unwrap();
+    let frame = response.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), first);
+    sender.send_data("data: [1]".into()).await.unwrap();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-trailer", HeaderValue::from_static("1"));
+    sender.send_trailers(trailers.clone()).await.unwrap();
+    drop(sender);
+    let frame = response.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "data: [1]\n\n");
+    assert!(!response.body().is_end_stream());
+    assert_eq!(response.frame().await.unwrap().unwrap().into_trailers().unwrap(), trailers);
+    assert!(response.frame().await.is_none());
+    assert!(response.body().is_end_stream());
+}
+
+#[tokio::test]
+async fn an_error_of_the_body_is_returned() {
+    for content_type in ["application/json", "text/event-stream"] {
+        let (mut sender, inner) = Channel::<Bytes, BoxError>::new(4);
+        let mut response =
+            CuredBody::cured(response(content_type, inner), context(Cures::default()));
+        sender.send_data("data: [1".into()).await.unwrap();
+        sender.abort("reset".into());
+        let error = response.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "reset");
+        assert!(response.frame().await.is_none());
+    }
+}
+
+#[test]
+fn an_empty_body_has_ended_before_the_first_poll() {
+    let empty = || http_body_util::Empty::<Bytes>::new().map_err(BoxError::from);
+    for content_type in ["application/json", "text/event-stream", "text/plain"] {
+        let response = CuredBody::cured(response(content_type, empty()), context(Cures::default()));
+        assert!(response.body().is_end_stream());
+        assert_eq!(response.body().size_hint().exact(), Some(0));
+    }
+}
+
+#[test]
+fn debug_shows_no_content() {
+    let response = CuredBody::cured(response("text/plain", ()), context(Cures::default()));
+    assert_eq!(format!("{:?}", response.body()), "CuredBody(unchanged)");
+}
