@@ -29,9 +29,9 @@ impl Limits {
         // known.
         let choices = match asked.get("n") {
             None | Some(Value::Null) => 1,
-            Some(n) => {
-                n.as_u64().filter(|n| (1..=MOST_CHOICES).contains(n)).ok_or("`n` must be 1 to 8")?
-            }
+            Some(n) => whole_number(n)
+                .filter(|n| (1..=MOST_CHOICES).contains(n))
+                .ok_or("`n` must be 1 to 8")?,
         };
         Ok(Self { most_tokens, stop, choices })
     }
