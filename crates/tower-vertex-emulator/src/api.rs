@@ -72,7 +72,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
             header_names: parts.headers.iter().map(|(name, _)| name.to_string()).collect(),
             http_version: format!("{:?}", parts.version),
             chunks_sent: 0,
-            ignored: Vec::new(),
+            ignored: live.ignored.get().cloned().unwrap_or_default(),
         },
         live: live.clone(),
     });

@@ -338,7 +338,8 @@ impl RequestRecord {
     /// The approximate size of the record in bytes.
     fn bytes(&self) -> usize {
         let texts = [Some(&self.method), self.host.as_ref(), Some(&self.path), self.query.as_ref()];
-        let names = self.header_names.iter().map(|name| size_of::<String>() + name.len());
+        let names = self.header_names.iter().chain(&self.ignored);
+        let names = names.map(|name| size_of::<String>() + name.len());
         texts.into_iter().flatten().map(String::len).chain(names).sum()
     }
 }
@@ -355,6 +356,7 @@ pub(crate) struct Entry {
 pub(crate) struct Live {
     pub(crate) body: OnceLock<(u64, String)>,
     pub(crate) chunks_sent: AtomicU64,
+    /// Known before the record is made, unlike the others.
     pub(crate) ignored: OnceLock<Vec<String>>,
 }
 
@@ -365,7 +367,6 @@ impl Entry {
             body_length: body.map(|(length, _)| *length),
             body_sha256: body.map(|(_, hash)| hash.clone()),
             chunks_sent: self.live.chunks_sent.load(Ordering::Relaxed),
-            ignored: self.live.ignored.get().cloned().unwrap_or_default(),
             ..self.record.clone()
         }
     }

@@ -288,3 +288,34 @@ async fn an_unknown_rule_changes_nothing() {
     let rules = bench.control("GET", "refusals", Value::Null).await.json();
     assert!(rules.as_object().unwrap().values().all(|on| *on == false), "{rules}");
 }
+
+/// Google's page on the OpenAI library lists these forms, which OpenAI's API does not have.
+#[tokio::test]
+async fn documented_forms_beyond_those_of_openai_are_accepted() {
+    let bench = Bench::new().await;
+    let file = |url: Value| json!([user(json!([{ "type": "image_url", "image_url": url }]))]);
+    let pdf = format!("data:application/pdf;base64,{}", STANDARD.encode("%PDF"));
+    let hello = json!([user("x")]);
+    let mut validated = function("f", json!({ "type": "OBJECT", "properties": {} }));
+    validated["tool_choice"] = "validated".into();
+    let schema = json!({ "type": "OBJECT", "properties": { "n": { "type": "INTEGER" } } });
+    for (messages, more, expected) in [
+        (file(json!({ "url": pdf })), json!({}), "[application/pdf, 4 bytes]"),
+        (file(json!("gs://bucket/image.png")), json!({}), "[image]"),
+        (file(json!({ "url": "https://example.com/image.png" })), json!({}), "[image]"),
+        (hello.clone(), validated, "You said: x"),
+        (hello.clone(), json!({ "response_format": { "type": "text/x.enum" } }), ""),
+        (
+            hello,
+            json!({ "response_format": { "type": "json_schema", "json_schema": {
+                "name": "n", "schema": schema,
+            } } }),
+            r#"{"n":0}"#,
+        ),
+    ] {
+        let answer = bench.post(CHAT, chat("gemini-2.5-flash", messages, more.clone())).await;
+        assert_eq!(answer.status, StatusCode::OK, "{more} {}", answer.text());
+        let content = answer.json()["choices"][0]["message"]["content"].clone();
+        assert!(content.as_str().unwrap().contains(expected), "{more} {content}");
+    }
+}
