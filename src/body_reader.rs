@@ -107,12 +107,12 @@ where
     }
 }
 
-impl<B: Body> BodyReader<B> {
+impl<B: Body<Data = Bytes>> BodyReader<B> {
     /// The next frame after those that were read.
     pub(crate) fn poll_rest(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         self.project().body.poll_frame(cx)
     }
 }
