@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// The largest number of choices that Gemini makes.
-const MOST_CHOICES: u64 = 8;
+const MOST_CHOICES: u32 = 8;
 
 /// The limits of a response.
 #[derive(Clone, Debug)]
@@ -30,7 +30,9 @@ impl Limits {
         let choices = match asked.get("n") {
             None | Some(Value::Null) => 1,
             Some(n) => {
-                n.as_u64().filter(|n| (1..=MOST_CHOICES).contains(n)).ok_or("`n` must be 1 to 8")?
+                // JSON for Google's APIs may write an integer as `1.0`.
+                let is_whole = |choices: &u32| n.as_f64() == Some(f64::from(*choices));
+                (1..=MOST_CHOICES).find(is_whole).map(u64::from).ok_or("`n` must be 1 to 8")?
             }
         };
         Ok(Self { most_tokens, stop, choices })

@@ -124,9 +124,15 @@ impl Way {
         let mut request = vec![0; 64 * 1024];
         let Ok(length) = client.read(&mut request).await else { return };
         if server.write_all(&request[..length]).await.is_ok() {
-            let mut answer = [0; 200];
-            if let Ok(length) = server.read(&mut answer).await {
-                let _ = client.write_all(&answer[..length.min(150)]).await;
+            // The cut is in the body, a few bytes after the headers.
+            let mut answer = Vec::new();
+            while let Ok(1..) = server.read_buf(&mut answer).await {
+                let headers = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+                let cut = headers.map(|end| end + 24);
+                if let Some(begun) = cut.and_then(|cut| answer.get(..cut)) {
+                    let _ = client.write_all(begun).await;
+                    return;
+                }
             }
         }
     }
@@ -374,8 +380,8 @@ async fn exchange(socket: &mut TcpStream, question: &str) {
     socket.write_all(&bytes(chat(question)).await).await.unwrap();
     let said = format!("{}\"", echo(question));
     let (mut answer, mut read) = (String::new(), [0; 4096]);
-    // The response's JSON ends after the text.
-    while !(answer.contains(&said) && answer.ends_with('}')) {
+    // The last chunk follows the text.
+    while !(answer.contains(&said) && answer.ends_with("\r\n0\r\n\r\n")) {
         let length = in_time("a response", socket.read(&mut read)).await.unwrap();
         assert!(length > 0, "{answer}");
         answer.push_str(std::str::from_utf8(&read[..length]).unwrap());

@@ -439,7 +439,8 @@ async fn stored_responses_are_only_for_keys_with_shared_responses() {
 
     // A key that shares gets responses that others have stored.
     assert_eq!(gateway.call(ask(ALICE, "GET", &stored, &[], "")).await.status(), StatusCode::OK);
-    let body = new(r#","previous_response_id":"r""#);
+    let id = stored.rsplit('/').next().unwrap();
+    let body = new(&format!(r#","previous_response_id":"{id}""#));
     assert_eq!(
         gateway.call(ask(ALICE, "POST", "/v1/responses", json, &body)).await.status(),
         StatusCode::OK
