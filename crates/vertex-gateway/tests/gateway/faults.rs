@@ -124,9 +124,15 @@ impl Way {
         let mut request = vec![0; 64 * 1024];
         let Ok(length) = client.read(&mut request).await else { return };
         if server.write_all(&request[..length]).await.is_ok() {
-            let mut answer = [0; 200];
-            if let Ok(length) = server.read(&mut answer).await {
-                let _ = client.write_all(&answer[..length.min(150)]).await;
+            // The cut is in the body, a few bytes after the headers.
+            let mut answer = Vec::new();
+            while let Ok(1..) = server.read_buf(&mut answer).await {
+                let headers = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+                let cut = headers.map(|end| end + 24);
+                if let Some(begun) = cut.and_then(|cut| answer.get(..cut)) {
+                    let _ = client.write_all(begun).await;
+                    return;
+                }
             }
         }
     }
