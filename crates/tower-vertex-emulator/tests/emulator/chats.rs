@@ -102,6 +102,7 @@ async fn no_tool_is_called_unless_the_request_names_one() {
         ("Call the tool tomorrow, or call the tool now.", "now"),
     ] {
         assert_eq!(called(said, json!({})).await, expected, "{said}");
+        assert_eq!(called(said, json!({ "tool_choice": "required" })).await, expected, "{said}");
         assert_eq!(called(said, json!({ "tool_choice": "none" })).await, Value::Null, "{said}");
     }
     // A tool is called only once for one prompt.
