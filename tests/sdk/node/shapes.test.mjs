@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { CLIENTS } from "./clients.mjs";
+import { GEMINI_3 } from "./clients/subjects.mjs";
 import { atOnce, inTurn } from "./cures.mjs";
 import { Gateway, PATIENCE } from "./gateway.mjs";
 
@@ -20,6 +21,16 @@ const SHAPES = [
   { usage: "missing" },
   { usage: "without_counts" },
 ];
+
+test("a stream without a role and a text is empty, and no error", { timeout: 4 * PATIENCE }, async (t) => {
+  const gateway = await Gateway.start(t);
+  await gateway.setChat({ choice: "without_message" });
+  for (const Client of CLIENTS) {
+    const client = new Client({ url: gateway.url, retries: 0 });
+    const { text, reason } = await client.outcome("hello", { model: GEMINI_3, stream: true });
+    assert.deepEqual({ text: text || "", reason }, { text: "", reason: "stop" }, Client.id);
+  }
+});
 
 describe("every shape of streamed calls", { concurrency: true }, () => {
   for (const Client of CLIENTS) {
