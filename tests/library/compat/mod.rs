@@ -4,6 +4,7 @@
 mod loops;
 mod requests;
 mod resends;
+#[cfg(feature = "credentials")]
 mod responses;
 mod script;
 

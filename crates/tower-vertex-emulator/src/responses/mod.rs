@@ -180,7 +180,8 @@ impl Response {
             "user": given("user", Value::Null),
         });
         if is_finished {
-            body["completed_at"] = now().into();
+            // The response is complete when it begins, so that all copies of it are the same.
+            body["completed_at"] = self.head.created.into();
             body["output"] = self.items.iter().map(|item| item.body(true)).collect();
             body["usage"] = self.tally.response();
             body["status"] = "completed".into();

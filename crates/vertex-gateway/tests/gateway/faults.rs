@@ -374,8 +374,9 @@ async fn exchange(socket: &mut TcpStream, question: &str) {
     socket.write_all(&bytes(chat(question)).await).await.unwrap();
     let said = format!("{}\"", echo(question));
     let (mut answer, mut read) = (String::new(), [0; 4096]);
-    // The response's JSON ends after the text.
-    while !(answer.contains(&said) && answer.ends_with('}')) {
+    // The response's JSON ends after the text. The length of a body that may be cured is not known
+    // before its end, so its last chunk follows.
+    while !(answer.contains(&said) && answer.ends_with("}\r\n0\r\n\r\n")) {
         let length = in_time("a response", socket.read(&mut read)).await.unwrap();
         assert!(length > 0, "{answer}");
         answer.push_str(std::str::from_utf8(&read[..length]).unwrap());

@@ -26,7 +26,8 @@ use crate::common::{
 
 /// Enough requests to show how a pool behaves. All of them use one worker, and so one pool.
 const MANY: usize = 20;
-const ONE_WORKER: [&str; 2] = ["--workers", "1"];
+/// One worker, which forwards bodies that are no chats as they are.
+const ONE_WORKER: [&str; 4] = ["--workers", "1", "--compat", "off"];
 
 #[tokio::test]
 async fn requests_one_after_the_other_share_a_connection() {

@@ -123,7 +123,7 @@ async fn a_discarded_response_does_not_affect_the_outcome_of_the_forwarded_one()
             socket.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    let options = ["--max-attempts", "2", "--log-format", "json"];
+    let options = ["--max-attempts", "2", "--log-format", "json", "--compat", "off"];
     let (mut command, _key) = gateway::before(&vertex, &url, &options);
     command.stderr(Stdio::piped());
     let mut gateway = Gateway::start(command).await;

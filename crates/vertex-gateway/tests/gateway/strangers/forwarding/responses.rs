@@ -120,7 +120,7 @@ async fn headers_about_the_upstreams_own_host_are_not_forwarded() {
             of_the_host.join("\r\n")
         );
         let upstream = Upstream::answering(&answer).await;
-        let gateway = files.start_to(&vertex, &upstream.url(), &[]).await;
+        let gateway = files.start_to(&vertex, &upstream.url(), &["--compat", "off"]).await;
         for http in [Http::One, Http::Two] {
             let answer = gateway.call_over(http, &mut chat("x")).await;
             let mut names: Vec<_> = answer.headers().keys().map(http::HeaderName::as_str).collect();
