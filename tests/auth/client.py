@@ -29,8 +29,11 @@ FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 folder = Path(tempfile.mkdtemp())
 
 
-def control(name):
-    with urllib.request.urlopen(f"{CONTROL}/__emulator/{name}", timeout=30) as response:
+def control(name, method="GET", body=None):
+    url = f"{CONTROL}/__emulator/{name}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, method=method, data=data)
+    with urllib.request.urlopen(request, timeout=30) as response:
         return response.read().decode()
 
 
@@ -63,14 +66,22 @@ class RefreshedClient:
         return getattr(self._client, name)
 
 
-def chat(credentials):
-    """Sends a chat, and returns the principal of its token."""
+def openai_client(credentials):
     path = "v1/projects/emulator-project/locations/us-central1/endpoints/openapi"
-    client = RefreshedClient(credentials, base_url=f"{API}/{path}")
+    return RefreshedClient(credentials, base_url=f"{API}/{path}")
+
+
+def send(client):
+    """Sends a chat, and returns the record of the request."""
     client.chat.completions.create(
         model="google/gemini-2.5-flash", messages=[{"role": "user", "content": "hello"}]
     )
-    return json.loads(control("requests"))[-1]["principal"]
+    return json.loads(control("requests"))[-1]
+
+
+def chat(credentials):
+    """Sends a chat, and returns the principal of its token."""
+    return send(openai_client(credentials))["principal"]
 
 
 def default(kind, scope=SCOPE):
@@ -78,6 +89,26 @@ def default(kind, scope=SCOPE):
     os.environ[FILE] = credential_file(kind)
     credentials, _ = google.auth.default(scopes=[scope])
     return chat(credentials)
+
+
+def refreshed():
+    """Two chats with tokens that expire soon: google-auth fetches a new one for each."""
+    control("token", "PUT", {"expires_in": 100})
+    try:
+        client = openai_client(key(scopes=[SCOPE]))
+        first, second = send(client), send(client)
+    finally:
+        control("token", "PUT", {})
+    assert second["token_generation"] == first["token_generation"] + 1
+    return second["principal"]
+
+
+def revoked():
+    """Two chats, and between them the end of the token."""
+    client = openai_client(key(scopes=[SCOPE]))
+    send(client)
+    control("revoke", "POST")
+    return send(client)["principal"]
 
 
 def key(**options):
@@ -149,6 +180,8 @@ def blob_of_the_impersonated():
 
 FLOWS = {
     "service_account": lambda: default("service_account_key"),
+    "service_account, near the expiry": refreshed,
+    "service_account, after a revocation": revoked,
     "service_account, scope cloud-platform.read-only": lambda: default(
         "service_account_key", f"{AUTH}/cloud-platform.read-only"
     ),

@@ -41,6 +41,11 @@ WRONG_SCOPE = Fails(
     "Vertex AI refuses a token without one of its scopes, and so does the emulator.",
 )
 
+REVOKED = Fails(
+    "AuthenticationError: Error code: 401",
+    "The client of Google's page keeps a token until its expiry, so its user sees the 401 of a revoked one.",
+)
+
 
 def node(token_endpoint):
     """The table of google-auth-library for Node.js. Version 9 has another name of the token endpoint."""
@@ -62,6 +67,8 @@ def node(token_endpoint):
 EXPECTED = {
     "google-auth (Python)": {
         "service_account": (KEY, KEY),
+        "service_account, near the expiry": (KEY, KEY),
+        "service_account, after a revocation": (REVOKED, REVOKED),
         "service_account, scope cloud-platform.read-only": (KEY, KEY),
         "service_account, scope aiplatform": (KEY, KEY),
         "service_account, scope devstorage": (WRONG_SCOPE, WRONG_SCOPE),

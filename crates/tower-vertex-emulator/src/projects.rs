@@ -36,10 +36,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> An
     if let Err(error) = credential(&shared, &parts).accept(RPC, Access::Projects) {
         return error.into_response();
     }
+    let exists = |id: &str| shared.projects.as_ref().is_none_or(|all| all.iter().any(|p| p == id));
     let id = match project {
         PROJECT_NUMBER => PROJECT,
         // All projects have the same number, so no other number belongs to one.
-        number if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+        id if id.bytes().all(|byte| byte.is_ascii_digit()) || !exists(id) => {
             return GoogleError::forbidden("The caller does not have permission").into_response();
         }
         id => id,

@@ -47,10 +47,12 @@ impl Error {
 
     /// The exit code of the command that `emulator --as-google` ran. The text is empty, because the
     /// command has reported its error.
+    #[cfg(target_os = "linux")]
     pub(crate) fn of_command(exit_code: u8) -> Self {
         Self { text: String::new(), exit_code }
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn with_exit_code(self, exit_code: u8) -> Self {
         Self { exit_code, ..self }
     }

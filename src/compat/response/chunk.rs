@@ -178,7 +178,7 @@ impl ChunkCures {
         }
         finish_reason::cure(choice, state, context.cures, edits);
         let has_more = |delta: &Object<'_>| {
-            delta.get("tool_calls").is_some() || observe::signature(delta).is_some()
+            delta.get_some("tool_calls").is_some() || observe::signature(delta).is_some()
         };
         let delta = delta.filter(|delta| !has_more(delta))?;
         let is_inner = has_later_role && choice.get_some("finish_reason").is_none();

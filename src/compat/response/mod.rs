@@ -22,10 +22,11 @@
 //!
 //! # Cost
 //!
-//! Every event of a Gemini stream has a `role` that is removed. A parser would take some
-//! microseconds per event, which is more than all layers together. So an event that differs from an
-//! earlier one only in its content is edited by comparing bytes, and an event without the members
-//! that the cures are about is not parsed either.
+//! Every event of a Gemini stream has a `role` that is removed. A parser takes some 32,000
+//! instructions for an event of 269 bytes, by callgrind. So an event that differs from an earlier
+//! one only in its content is edited by comparing bytes. This takes 1,200 instructions, and 250 more
+//! than the same event without a cure. An event without the members that the cures are about is not
+//! parsed either.
 
 mod body;
 mod chunk;

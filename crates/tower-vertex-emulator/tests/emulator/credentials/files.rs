@@ -133,6 +133,7 @@ async fn settings_in_json_are_checked() {
     let all = json!({
         "user_grant": "reauth_required", "rotate_refresh_token": true,
         "impersonation_denied": true, "allow_long_lifetimes": true, "clock_offset_s": -60,
+        "token_length": "longest",
     });
     let shown = put("token", all.clone()).await.json();
     for (name, value) in all.as_object().unwrap() {
@@ -145,6 +146,7 @@ async fn settings_in_json_are_checked() {
         ("token", json!({ "clock_offset_s": 1_000_000_001 })),
         ("token", json!({ "clock_offset_s": 0.5 })),
         ("token", json!({ "clock_offset_ms": 1 })),
+        ("token", json!({ "token_length": 2048 })),
         ("faults", json!({ "api": { "status": 403, "reason": "" } })),
         ("faults", json!({ "api": { "status": 403, "reason": "service disabled" } })),
         ("faults", json!({ "api": { "status": 403, "reasons": "X" } })),

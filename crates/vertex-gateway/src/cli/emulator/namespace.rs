@@ -86,8 +86,13 @@ fn enter_with(folder: &Path, options: &EmulatorOptions) -> Error {
     if let Some(choice) = options.credential.and_then(|choice| choice.to_possible_value()) {
         again.extend(["--credential", choice.get_name()].map(Into::into));
     }
-    if !options.location.is_empty() {
-        again.extend(["--location".into(), options.location.join(",").into()]);
+    if let Some(models) = &options.models {
+        again.extend(["--models".into(), models.into()]);
+    }
+    for (option, names) in [("--location", &options.location), ("--project", &options.project)] {
+        if !names.is_empty() {
+            again.extend([option.into(), names.join(",").into()]);
+        }
     }
     again.push("--".into());
     again.extend(namespaces.prefix(user));

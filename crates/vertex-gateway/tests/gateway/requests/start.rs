@@ -33,6 +33,21 @@ async fn the_emulator_runs_alone_as_a_command() {
 }
 
 #[tokio::test]
+async fn the_emulator_with_tls_prints_where_its_certificate_is() {
+    let mut child = command(&["emulator", "--tls", "--listen", "127.0.0.1:0"]);
+    let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line = async || in_time("a line", stdout.next_line()).await.unwrap().unwrap();
+    assert!(line().await.starts_with("emulator listening on https://127.0.0.1:"));
+    assert!(line().await.starts_with("emulator control on http://127.0.0.1:"));
+    let line = line().await;
+    let url = line.strip_prefix("emulator certificate on ").unwrap();
+    let request = Request::get(url).body(ReplayBody::plain(Full::<Bytes>::default())).unwrap();
+    let response = in_time("a response", client(Http::One).request(request)).await.unwrap();
+    assert!(text(response).await.starts_with("-----BEGIN CERTIFICATE-----"));
+}
+
+#[tokio::test]
 async fn the_emulator_knows_the_models_of_a_file_and_the_projects_of_its_options() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(br#"["mine", {"model": "acme/vectors", "kind": "embeddings"}]"#).unwrap();
