@@ -155,8 +155,8 @@ async fn as_google(options: &EmulatorOptions) -> Result<(), Error> {
         Location::try_from(location.as_str()).map_err(|error| Error::new(error.to_string()))?;
     }
     #[cfg(target_os = "linux")]
-    match std::env::var_os(namespace::FOLDER) {
-        Some(folder) => as_google::run(folder.as_ref(), options).await,
+    match namespace::entered() {
+        Some(folder) => as_google::run(&folder, options).await,
         None => Err(namespace::enter(options)),
     }
     #[cfg(not(target_os = "linux"))]

@@ -23,6 +23,16 @@ use crate::error::Error;
 /// The variable that names the folder with the files of the namespaces. It is set for this program
 /// in its namespaces only.
 pub(super) const FOLDER: &str = "VERTEX_EMULATOR_FOLDER_OF_NAMESPACES";
+/// The begin of the folder's name.
+const PREFIX: &str = "vertex-emulator-";
+
+/// The folder, if this process is in the namespaces. It is deleted at the end, so no folder with
+/// another name is accepted.
+pub(super) fn entered() -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os(FOLDER)?);
+    let is_ours = folder.file_name()?.to_str()?.starts_with(PREFIX);
+    is_ours.then_some(folder)
+}
 
 /// The files of the system's root certificates on the distributions of Linux.
 const ROOTS: [&str; 5] = [
@@ -172,7 +182,7 @@ fn make_folder() -> io::Result<PathBuf> {
     let mut tries = 0..100;
     let folder = loop {
         let number = tries.next().ok_or(io::ErrorKind::AlreadyExists)?;
-        let name = format!("vertex-emulator-{}-{number}", std::process::id());
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         match fs::DirBuilder::new().mode(0o755).create(&folder) {
             Ok(()) => break folder,
