@@ -5,11 +5,11 @@ Reads `matrix.json` and `target/sdk/*.json`, which the tests in three languages 
 Fails if a cell is missing or failed, or if the page differs from the results. `--write` updates the tables
 of the page.
 
-`cures` in `matrix.json` has the actions that run twice, without the sidecar's cures (`--compat off`) and with
-those of `compat`. `red` of a client lists the actions that fail without them, and `uncured` those that fail with
-them, too. The result of a client has `"cures": {"off": {ACTION: {"result": "pass", "fail" or "none", "says":
-TEXT}}, "on": {…}}`. `says` is the client's error, or a sentence about its wrong result. `notes` has the reason
-of each `none`.
+`cures` in `matrix.json` has the actions that run twice, without the sidecar's cures (`--compat off`) and
+with those of `compat`. `red` of a client lists the actions that fail without them, and `uncured` those that
+fail with them, too. The result of a client has `"cures": {"off": {ACTION: {"result": "pass", "fail" or "none",
+"says": TEXT}}, "on": {…}}`. `says` is the client's error, or a sentence about its wrong result. `notes` has
+the reason of each `none` and of each `uncured`.
 """
 
 import argparse
@@ -124,22 +124,23 @@ def row(cells):
 
 
 class Notes:
-    """Numbered notes below a table. Equal notes share a number."""
+    """Numbered notes below a table. Clients with the same note share a number."""
 
     def __init__(self):
-        self.notes = []
+        self.clients = {}
 
     def mark(self, client, note):
         """Returns the number of a note as a superscript, or nothing without a note."""
         if not note:
             return ""
-        note = f"{client}: {note}."
-        if note not in self.notes:
-            self.notes.append(note)
-        return f" <sup>{self.notes.index(note) + 1}</sup>"
+        clients = self.clients.setdefault(note, [])
+        if client not in clients:
+            clients.append(client)
+        return f" <sup>{list(self.clients).index(note) + 1}</sup>"
 
     def lines(self):
-        return [f"{number}. {note}" for number, note in enumerate(self.notes, 1)]
+        notes = enumerate(self.clients.items(), 1)
+        return [f"{number}. {', '.join(clients)}: {note}." for number, (note, clients) in notes]
 
 
 def matrix_table(matrix, results):

@@ -155,7 +155,8 @@ impl ChunkCures {
         let at = at.or_else(|| self.add_choice(index))?;
         let (state, context) = (self.choices.get_mut(at)?, &self.context);
         if context.is_on(Cure::MissingMembers) {
-            missing_members::cure_chunk_choice(choice, edits);
+            let lacks_role = context.is_on(Cure::Role) && !state.role_sent;
+            state.role_sent |= missing_members::cure_chunk_choice(choice, lacks_role, edits);
         }
         let delta = choice.get_some("delta").and_then(Value::object);
         // The first role is the only one that stays.

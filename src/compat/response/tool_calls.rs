@@ -10,9 +10,10 @@
 //!
 //! **Rule.** A call belongs to its id. `index` is its position among the calls of the choice, in the
 //! order in which they began. The first fragment of a call has `id`, `type` and `function.name`, and
-//! the others do not have them. A fragment without an id belongs to the call with its index, or else
-//! to the last one. A new name, or a new object after complete arguments, begins another call. Its
-//! id gets a suffix if the id is in use.
+//! the others do not have them. All have a `function`, because the AI SDK (7.0, with each of three
+//! providers) rejects the chunk of a signature that comes after its call without one. A fragment
+//! without an id belongs to the call with its index, or else to the last one. A new name, or a new
+//! object after complete arguments, begins another call. Its id gets a suffix if the id is in use.
 //!
 //! A call without an id gets one that consists of the id of the response and a number. It is unique
 //! within a conversation, as clients and the store of signatures need it, and at most 40 bytes long,
@@ -117,6 +118,9 @@ fn shorten(element: &Object<'_>, fragment: &Fragment<'_>, call: &Call, edits: &m
         if element.get_some(key).is_some() {
             edits.remove(element, key);
         }
+    }
+    if element.get_some("function").is_none() {
+        edits.set(element, "function", r#"{"arguments":""}"#);
     }
     // A name that comes after the first fragment stays.
     let function = fragment.function.as_ref().filter(|_| !call.name.is_empty());

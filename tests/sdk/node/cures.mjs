@@ -41,7 +41,7 @@ async function signaturesCameBack(gateway, count) {
   expectEqual("the signatures", signatures, { valid: count, placeholder: 0, missing: 0, wrong: 0 });
 }
 
-async function inTurn(client, gateway, stream) {
+export async function inTurn(client, gateway, stream) {
   const steps = IN_TURN.map((tool) => `call the tool ${tool.name}`);
   await calls(client, `Please ${steps.join(", then ")}.`, IN_TURN, stream);
   // After the first call each request has one signature more.
@@ -50,7 +50,7 @@ async function inTurn(client, gateway, stream) {
 
 const NAMES_AT_ONCE = AT_ONCE.map((tool) => tool.name).join(" and ");
 
-async function atOnce(client, gateway, stream) {
+export async function atOnce(client, gateway, stream) {
   await calls(client, `Please call the tools ${NAMES_AT_ONCE} at once.`, AT_ONCE, stream);
   // Only the first of several calls at once has a signature.
   await signaturesCameBack(gateway, 1);

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from clients.adapter import Wrong
 from clients.subjects import City, Trip
 from matrix import CURES, actions, of, parameters
 
@@ -21,10 +22,6 @@ ECHO = "This is the Vertex AI emulator. You said: "
 
 
 GOOGLES_SENTENCE = "The service is currently unavailable."
-
-
-class Wrong(Exception):
-    """The client raised no error, and its result is wrong. The text is for the table."""
 
 
 def expect(found, expected, what):
@@ -48,7 +45,12 @@ def run_agent(gateway, client, text, tools, streamed):
 
 def signatures_came_back(gateway, client, count):
     """Every signature that was due came back, and none was a placeholder."""
-    due = {"valid": count if client.sends_calls_back else 0, "placeholder": 0, "missing": 0, "wrong": 0}
+    due = {
+        "valid": count if client.sends_calls_back else 0,
+        "placeholder": 0,
+        "missing": 0,
+        "wrong": 0,
+    }
     expect(gateway.control("GET", "chat")["signatures"], due, "the signatures")
 
 
@@ -154,10 +156,12 @@ def words(error):
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
     text = re.sub(r"0x[0-9a-f]+", "ADDRESS", text)
     text = " ".join(text.split())
-    return text if len(text) <= 300 else text[:300].rsplit(" ", 1)[0] + " …"
+    return text if len(text) <= 400 else text[:400].rsplit(" ", 1)[0] + " …"
 
 
-@pytest.mark.parametrize(("kind", "action", "column"), parameters(of(CURES), actions(CURES), COLUMNS))
+@pytest.mark.parametrize(
+    ("kind", "action", "column"), parameters(of(CURES), actions(CURES), COLUMNS)
+)
 def test_the_cures_help_exactly_where_the_table_says(
     kind, action, column, start, connect, record_property
 ):

@@ -54,6 +54,12 @@ fn a_signature_after_the_calls_belongs_to_the_first_one() {
         let output = stream_with(&context, &[call("a"), call("b"), trailing].concat());
         assert_eq!(signatures.find(owner, "a").as_deref(), Some("c2ln"), "{output}");
         assert_eq!(signatures.find(owner, "b"), None);
+        let has_function = |call: &serde_json::Value| call["function"].is_object();
+        let is_cured = |text: &serde_json::Value| {
+            let calls = text["choices"][0]["delta"]["tool_calls"].as_array();
+            calls.is_none_or(|calls| calls.iter().all(has_function))
+        };
+        assert!(texts(&output).iter().all(is_cured), "{output}");
     }
 }
 

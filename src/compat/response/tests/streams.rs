@@ -52,6 +52,8 @@ fn each_choice_has_its_own_role() {
 
 #[test]
 fn a_reason_out_of_the_list_becomes_one_of_openai() {
+    // The deltas of this test have no role, which another cure adds.
+    let cures = Cures::default().role(false);
     for (choice, expected) in [
         (
             r#""delta":{"content":"x"},"finish_reason":"content_filter: RECITATION""#,
@@ -62,14 +64,14 @@ fn a_reason_out_of_the_list_becomes_one_of_openai() {
             r#""delta":{"extra_content":{"google":{}}},"finish_reason":"content_filter""#,
         ),
     ] {
-        let output = stream(Cures::default(), &chunk(choice));
+        let output = stream(cures, &chunk(choice));
         let original = choice.rsplit("\"finish_reason\":").next().unwrap();
         let native = format!("\"logprobs\":null,\"native_finish_reason\":{original}}}");
         assert_eq!(output, chunk(expected).replace("\"logprobs\":null}", &native));
     }
     for reason in ["null", "\"stop\"", "\"length\"", "\"content_filter\""] {
         let same = chunk(&format!("\"delta\":{{}},\"finish_reason\":{reason}"));
-        assert_eq!(stream(Cures::all(), &same), same);
+        assert_eq!(stream(Cures::all().role(false), &same), same);
     }
 }
 
@@ -109,8 +111,10 @@ fn a_stream_without_a_reason_gets_none() {
 fn missing_choices_and_deltas_are_added() {
     let blocked = chunk(r#""finish_reason":"content_filter: PROHIBITED_CONTENT""#);
     let output = texts(&stream(Cures::default(), &blocked));
-    assert_eq!(output[0]["choices"][0]["delta"], serde_json::json!({}));
+    assert_eq!(output[0]["choices"][0]["delta"], serde_json::json!({"role": "assistant"}));
     assert_eq!(output[0]["choices"][0]["finish_reason"], "content_filter");
+    let output = texts(&stream(Cures::default(), &(text_chunk("x") + &blocked)));
+    assert_eq!(output[1]["choices"][0]["delta"], serde_json::json!({}));
     let usage = "data: {\"id\":\"1\",\"object\":\"chat.completion.chunk\",\"usage\":{\"prompt_tokens\":3,\"total_tokens\":3}}\n\n";
     let output = texts(&stream(Cures::default(), usage));
     assert_eq!(output[0]["choices"], serde_json::json!([]));
@@ -118,6 +122,19 @@ fn missing_choices_and_deltas_are_added() {
     for other in ["data: {\"type\":\"response.created\"}\n\n", "data: {\"object\":\"x\"}\n\n"] {
         assert_eq!(stream(Cures::all(), other), other);
     }
+}
+
+#[test]
+fn a_choice_without_a_role_gets_it_in_its_last_delta() {
+    let text = chunk(r#""delta":{"content":"x"}"#);
+    let last = chunk(r#""delta":{},"finish_reason":"stop""#);
+    let with_role = last.replace("{},", r#"{"role":"assistant"},"#);
+    let of = |cures, text: &str| stream(cures, text);
+    assert_eq!(of(Cures::default(), &last), with_role);
+    assert_eq!(of(Cures::default(), &format!("{text}{last}")), format!("{text}{with_role}"));
+    let has_role = text_chunk("x") + &last;
+    assert_eq!(of(Cures::default(), &has_role), has_role);
+    assert_eq!(of(Cures::default().role(false), &last), last);
 }
 
 #[test]

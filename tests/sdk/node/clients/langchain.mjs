@@ -96,9 +96,12 @@ export class LangChain {
 
   async outcome(content, { model, stream = false } = {}) {
     const answer = await (stream ? this.#read(content, model) : this.model(model).invoke(content));
-    const { input_tokens: input, output_tokens: output, total_tokens: total } = answer.usage_metadata;
-    const { finish_reason: reason } = answer.response_metadata;
-    return { text: answer.text, reason, usage: { input, output, total } };
+    const { usage_metadata: usage, response_metadata: metadata } = answer;
+    return {
+      text: answer.text,
+      reason: metadata.finish_reason,
+      usage: usage && { input: usage.input_tokens, output: usage.output_tokens, total: usage.total_tokens },
+    };
   }
   static filtered = "content_filter";
 

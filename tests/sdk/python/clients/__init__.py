@@ -102,7 +102,8 @@ CLIENTS = [
         "openai-agents",
         "openai_agents:AgentsSDKResponses",
         lacks=dict.fromkeys(
-            ["blocked", "stream_error"], "no source shows such a response of Vertex AI's Responses API"
+            ["blocked", "stream_error"],
+            "no source shows such a response of Vertex AI's Responses API",
         )
         | NO_VECTORS,
     ),
@@ -111,7 +112,9 @@ CLIENTS = [
         "autogen-agentchat",
         "autogen:AutoGen",
         lacks=NO_VECTORS,
-        notes={"blocked": "it drops the finish reason of a chunk that has the usage, as Gemini's last chunk"},
+        notes={
+            "blocked": "it drops the finish reason of a chunk with the usage, and Gemini's last chunk has both"
+        },
     ),
     Client("semantic-kernel", "semantic-kernel", "semantic_kernel:SemanticKernel"),
     Client("haystack", "haystack-ai", "haystack:Haystack"),

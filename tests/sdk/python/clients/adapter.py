@@ -7,6 +7,10 @@ import openai
 from clients.subjects import GEMINI_3
 
 
+class Wrong(Exception):
+    """The client raised no error, and its result is wrong. The text is for the table."""
+
+
 class Adapter:
     """`errors` are the client's exceptions by status."""
 

@@ -3,12 +3,11 @@
 import langchain_openai
 from langchain_core.messages import HumanMessage, ToolMessage
 
-from clients.adapter import Adapter
+from clients.adapter import Adapter, Wrong
 from clients.subjects import EMBEDDING_MODEL, GEMINI_3, MODEL, Answer, Call, City, Usage, Weather
 
 
 class LangChain(Adapter):
-
     def __init__(self, url, key="unused", retries=False):
         self.access = {"base_url": url, "api_key": key}
         self.options = {} if retries else {"max_retries": 0}
@@ -52,8 +51,8 @@ class LangChain(Adapter):
         messages = [HumanMessage(text)]
         while True:
             answer = self.ask(model, messages, streamed)
-            if answer.invalid_tool_calls:
-                raise ValueError(f"an invalid tool call: {answer.invalid_tool_calls[0]['error']}")
+            for call in answer.invalid_tool_calls:
+                raise Wrong(f"an invalid call of {call['name']!r} with {call['args']!r}")
             if not answer.tool_calls:
                 return answer.text
             messages.append(answer)

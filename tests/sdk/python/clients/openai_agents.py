@@ -3,7 +3,7 @@
 import agents
 import openai
 
-from clients.adapter import AsyncAdapter
+from clients.adapter import AsyncAdapter, Wrong
 from clients.subjects import GROK, Answer, City, Usage
 
 # By default the SDK sends a record of each run to OpenAI.
@@ -46,7 +46,7 @@ class AgentsSDK(AsyncAdapter):
             result = self.ask(text, streamed)
         except agents.ModelRefusalError:
             return self.filtered
-        return f"no error, and the text {result.final_output!r}"
+        raise Wrong(f"no error, and the text {result.final_output!r}")
 
     def stream(self, text):
         async def texts():

@@ -5,7 +5,7 @@ import json
 
 import openai
 
-from clients.adapter import Adapter
+from clients.adapter import Adapter, Wrong
 from clients.subjects import EMBEDDING_MODEL, GEMINI_3, MODEL, Answer, Call, City, Usage, Weather
 
 
@@ -73,6 +73,15 @@ class OpenAI(Adapter):
         )
         return answer.choices[0].message.parsed
 
+    def embed(self, texts):
+        answer = self.wait(self.client.embeddings.create(model=EMBEDDING_MODEL, input=texts))
+        return [item.embedding for item in answer.data]
+
+    def models(self):
+        return [model.id for model in self.each(self.client.models.list())]
+
+    # The tests of the cures use the synchronous client only.
+
     def ask(self, text, streamed, messages=None, **more):
         """Returns Gemini 3's completion. The SDK itself puts a stream together."""
         messages = messages or [{"role": "user", "content": text}]
@@ -93,7 +102,7 @@ class OpenAI(Adapter):
             offered = [tool.openai for tool in tools]
             message = self.ask(text, streamed, messages, tools=offered).choices[0].message
             if message.role != "assistant":
-                raise ValueError(f"the role of the message is {message.role!r}")
+                raise Wrong(f"the role of the message is {message.role!r}")
             if not message.tool_calls:
                 return message.content
             messages.append(message)
@@ -119,13 +128,6 @@ class OpenAI(Adapter):
         # A program reads the text, even if there is none.
         choice.message.content
         return choice.finish_reason
-
-    def embed(self, texts):
-        answer = self.wait(self.client.embeddings.create(model=EMBEDDING_MODEL, input=texts))
-        return [item.embedding for item in answer.data]
-
-    def models(self):
-        return [model.id for model in self.each(self.client.models.list())]
 
 
 class AsyncOpenAI(OpenAI):
