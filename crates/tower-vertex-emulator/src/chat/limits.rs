@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// The largest number of choices that Gemini makes.
-const MOST_CHOICES: u32 = 8;
+const MOST_CHOICES: u64 = 8;
 
 /// The limits of a response.
 #[derive(Clone, Debug)]

@@ -301,21 +301,29 @@ const SHORT: usize = 4 << 10;
 
 /// The body of a response. The request is in flight until the end of this body.
 #[pin_project]
-pub(crate) struct SentBody<B> {
+pub(crate) struct SentBody<B: Body> {
     #[pin]
     body: B,
     /// The rest of the last frame.
     rest: Bytes,
+    /// What follows that frame, if it has arrived.
+    next: Next<B::Error>,
     /// Set for a stream of HTTP/2 with a `--send-timeout`.
     stalls: Option<Stalls>,
     _call: InFlightRequest,
 }
 
-impl<B> SentBody<B> {
+enum Next<E> {
+    Unknown,
+    Frame(Result<Frame<Bytes>, E>),
+    End,
+}
+
+impl<B: Body> SentBody<B> {
     /// Must be called within the future that produces the response, for `Stalls::of_this_stream`.
     pub(crate) fn new(body: B, call: InFlightRequest) -> Self {
         let stalls = call.activity().is_http2().then(Stalls::of_this_stream).flatten();
-        Self { body, rest: Bytes::new(), stalls, _call: call }
+        Self { body, rest: Bytes::new(), next: Next::Unknown, stalls, _call: call }
     }
 }
 
@@ -339,36 +347,57 @@ impl<B: Body<Data = Bytes>> Body for SentBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         let Some(stalls) = this.stalls else { return this.body.poll_frame(cx) };
-        if !this.rest.is_empty() {
+        if this.rest.is_empty() {
+            let frame = match std::mem::replace(this.next, Next::Unknown) {
+                Next::Frame(frame) => Poll::Ready(Some(frame)),
+                Next::End => Poll::Ready(None),
+                Next::Unknown => this.body.as_mut().poll_frame(cx),
+            };
+            stalls.polled(matches!(frame, Poll::Ready(Some(Ok(_)))));
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => *this.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => return other,
+            }
+            // Without a length, only the body knows that this was its last frame.
+            if !this.body.is_end_stream()
+                && let Poll::Ready(next) = this.body.as_mut().poll_frame(cx)
+            {
+                *this.next = next.map_or(Next::End, Next::Frame);
+            }
+        } else {
             stalls.polled(true);
-            let is_last = this.body.is_end_stream();
-            return Poll::Ready(Some(Ok(Frame::data(piece(this.rest, is_last)))));
         }
-        let frame = this.body.as_mut().poll_frame(cx);
-        stalls.polled(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        match frame {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
-                Ok(data) => {
-                    *this.rest = data;
-                    Frame::data(piece(this.rest, this.body.is_end_stream()))
-                }
-                Err(frame) => frame,
-            }))),
-            other => other,
-        }
+        let is_last = match this.next {
+            Next::End => true,
+            Next::Frame(_) => false,
+            Next::Unknown => this.body.is_end_stream(),
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece(this.rest, is_last)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        let is_over = match &self.next {
+            Next::End => true,
+            Next::Frame(_) => false,
+            Next::Unknown => self.body.is_end_stream(),
+        };
+        self.rest.is_empty() && is_over
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let mut with_rest = SizeHint::new();
+        let next = match &self.next {
+            Next::Frame(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+            _ => 0,
+        };
+        let (hint, held) = (self.body.size_hint(), (self.rest.len() + next) as u64);
+        let mut all = SizeHint::new();
         if let Some(upper) = hint.upper() {
-            with_rest.set_upper(upper.saturating_add(rest));
+            all.set_upper(upper.saturating_add(held));
         }
-        with_rest.set_lower(hint.lower().saturating_add(rest));
-        with_rest
+        all.set_lower(hint.lower().saturating_add(held));
+        all
     }
 }

@@ -23,12 +23,15 @@ use crate::common::{
 
 const MODEL: &str = "google/gemini-3.1-pro-preview";
 
+/// A response: its status, its type and its body.
+type Reply = (StatusCode, &'static str, String);
+
 /// A stand-in for Vertex AI, which records the bodies of requests and returns the responses of a
 /// script.
 #[derive(Clone, Default)]
 struct Upstream {
     bodies: Arc<Mutex<Vec<Bytes>>>,
-    next: Arc<Mutex<VecDeque<(StatusCode, &'static str, String)>>>,
+    next: Arc<Mutex<VecDeque<Reply>>>,
 }
 
 impl Upstream {
