@@ -1,7 +1,7 @@
 """Tests of each client with Gemini's own behaviour, without the sidecar's cures and with them.
 
-`red` in `matrix.json` lists what a client cannot do without the cures. Such a test passes if the client fails,
-so that the list is never longer or shorter than the truth.
+`red` in `matrix.json` lists the actions in which a client fails without the cures, and `uncured` those in which
+it fails with them. Such a test passes if the client fails, so that no list is longer or shorter than the truth.
 """
 
 import re
@@ -13,14 +13,12 @@ from clients.subjects import City, Trip
 from matrix import CURES, actions, of, parameters
 
 COLUMNS = {"off": "off", "on": CURES["compat"]}
-# The clients that fail in the first column, and those that fail in both.
+# The actions in which a client fails, by column.
 RED = {client["id"]: client["red"] for client in CURES["clients"]}
 UNCURED = {client["id"]: client.get("uncured", []) for client in CURES["clients"]}
 IN_TURN = ["weather", "find_train", "book_room"]
 AT_ONCE = ["weather", "find_train"]
 ECHO = "This is the Vertex AI emulator. You said: "
-
-
 GOOGLES_SENTENCE = "The service is currently unavailable."
 
 
@@ -32,7 +30,7 @@ def expect(found, expected, what):
 # The actions
 
 
-def run_agent(gateway, client, text, tools, streamed):
+def run_agent(client, text, tools, streamed):
     """Runs an agent that has to call these tools of the trip once each, and then to return a text."""
     trip = Trip()
     answer = client.agent(text, trip.tools, streamed)
@@ -57,15 +55,15 @@ def signatures_came_back(gateway, client, count):
 def in_turn(gateway, client, streamed):
     names = [client.named.format(name) for name in IN_TURN]
     text = "Please " + ", then ".join(f"call the tool {name}" for name in names)
-    run_agent(gateway, client, text, IN_TURN, streamed)
+    run_agent(client, text, IN_TURN, streamed)
     # After the first call each request has one signature more.
     signatures_came_back(gateway, client, 1 + 2 + 3)
 
 
-def at_once(gateway, client, streamed):
+def at_once(client, streamed):
     names = [client.named.format(name) for name in AT_ONCE]
     text = f"Please call the tools {' and '.join(names)} at once"
-    run_agent(gateway, client, text, AT_ONCE, streamed)
+    run_agent(client, text, AT_ONCE, streamed)
 
 
 def tool_loop(gateway, client):
@@ -77,20 +75,20 @@ def tool_loop_streamed(gateway, client):
 
 
 def parallel_calls(gateway, client):
-    at_once(gateway, client, streamed=False)
+    at_once(client, streamed=False)
     # Only the first of several calls at once has a signature.
     signatures_came_back(gateway, client, 1)
 
 
 def parallel_calls_streamed(gateway, client):
-    at_once(gateway, client, streamed=True)
+    at_once(client, streamed=True)
     signatures_came_back(gateway, client, 1)
 
 
 def streamed_arguments(gateway, client):
     # This action is about the shape of the calls, and the four actions above are about signatures.
     gateway.set_chat(tool_stream="as_documented", demand_signatures=False)
-    at_once(gateway, client, streamed=True)
+    at_once(client, streamed=True)
 
 
 def thinking(gateway, client):
