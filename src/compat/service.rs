@@ -16,6 +16,7 @@ use super::{
 use crate::{
     BoxError,
     accessors::define_inner_service_accessors,
+    body_headers::is_encoded,
     model::{UpstreamModel, is_openapi, may_have_model},
     order::{LayerKind, Order},
     retry::Locations,
@@ -110,7 +111,10 @@ impl Case {
         };
         let extensions = request.extensions();
         let upstream = upstream(extensions).or(settings.upstream.as_ref());
-        if upstream.is_some_and(|upstream| !is_openapi(upstream)) || !may_have_model(request) {
+        if upstream.is_some_and(|upstream| !is_openapi(upstream))
+            || !may_have_model(request)
+            || is_encoded(request.headers())
+        {
             return None;
         }
         let model = extensions.get::<UpstreamModel>();
