@@ -3,7 +3,8 @@
 //!
 //! | row | description |
 //! |---|---|
-//! | request, 1 KiB and 100 KiB | a chat without tool calls, through `VertexModel` and `VertexCompat`, to a service that reads the body |
+//! | request, 1 KiB and 100 KiB | a chat without tool calls, through `VertexModel` and `VertexCompat`, to a service that reads the body; its response is no JSON |
+//! | request, 1 KiB, and its response | the same with a response of 600 bytes in Google's form |
 //! | event of a stream, OpenAI's form | an event of text in a stream whose role comes once |
 //! | event of a stream, Google's form | the same with the role in each event, which a cure removes |
 //!
@@ -42,10 +43,14 @@ const REQUESTS: usize = 20;
 fn main() -> Result<(), BoxError> {
     let turns = if env::args().any(|argument| argument == "--test") { 1 } else { TURNS };
     println!("| row | cures off | cures on | difference | ratio |\n|---|---:|---:|---:|---:|");
-    for (name, length) in [("request, 1 KiB", 1 << 10), ("request, 100 KiB", 100 << 10)] {
+    for (name, length, kind) in [
+        ("request, 1 KiB", 1 << 10, "text/plain"),
+        ("request, 1 KiB, and its response", 1 << 10, "application/json"),
+        ("request, 100 KiB", 100 << 10, "text/plain"),
+    ] {
         let body = Bytes::from(chat(length));
         let respond = || vec![Bytes::from_static(RESPONSE)];
-        compare(name, turns, REQUESTS, &body, "application/json", respond)?;
+        compare(name, turns, REQUESTS, &body, kind, respond)?;
     }
     let body = Bytes::from(chat(1 << 10));
     for (name, role) in [
@@ -74,7 +79,7 @@ fn compare(
         let model = VertexModelLayer::new(ModelTable::new(upstream));
         Ok::<_, BoxError>(model.layer(VertexCompatLayer::new(cures).layer(Responder { kind })))
     });
-    let calls = if kind == "application/json" { parts } else { 1 };
+    let calls = if kind == "text/event-stream" { 1 } else { parts };
     let mut nanoseconds = [const { Vec::new() }; 2];
     for turn in 0..turns {
         for position in 0..2 {
