@@ -185,7 +185,7 @@ impl Body for Pieces {
 /// A response in Google's form, without a tool call.
 const RESPONSE: &[u8] = br#"{"choices":[{"finish_reason":"stop","index":0,"logprobs":null,"message":{"content":"The second function is clearer, because its name says what it returns and it has no flag.","role":"assistant"}}],"created":1770850461,"id":"nQiNafGyF5rw998PstqooAY","model":"google/gemini-2.5-flash","object":"chat.completion","system_fingerprint":"","usage":{"completion_tokens":45,"completion_tokens_details":{"reasoning_tokens":504},"extra_properties":{"google":{"traffic_type":"ON_DEMAND"}},"prompt_tokens":27,"total_tokens":576}}"#;
 
-/// An event of text in Google's form, as its examples page has it.
+/// An event of text in the form of Google's page of examples.
 fn event(at: usize, role: &str) -> Bytes {
     let role = if at == 0 { r#","role":"assistant""# } else { role };
     let delta = format!(r#"{{"content":" and then the next words"{role}}}"#);

@@ -306,7 +306,7 @@ pub(crate) struct SentBody<B: Body> {
     body: B,
     /// The rest of the last frame.
     rest: Bytes,
-    /// What follows that frame, if it has arrived.
+    /// The frame after that one, or the end, if it has arrived.
     next: Next<B::Error>,
     /// Set for a stream of HTTP/2 with a `--send-timeout`.
     stalls: Option<Stalls>,
