@@ -90,7 +90,7 @@ impl<S> Exchange<S> {
         let mut exchange = Box::new(Self {
             owner: settings.signatures.owner(case.scope.as_str(), project, &model),
             settings: Arc::clone(settings),
-            operation: Operation::Chat,
+            operation: Operation::Chat { usage_chunk: false },
             model,
             applied: AppliedCures::none(),
             kept: None,
@@ -116,6 +116,7 @@ impl<S> Exchange<S> {
     fn cure_chat(&mut self, chunks: &mut Chunks, headers: &mut HeaderMap) -> Option<KeptBody> {
         let cures = self.settings.cures;
         let triggers = Triggers::of(&Texts::of(&chunks.data));
+        self.operation = Operation::Chat { usage_chunk: triggers.include_usage };
         let may_resend = triggers.tool_calls
             && (cures.is_on(Cure::PlaceholderSignature) || cures.is_on(Cure::BlankContent));
         let may_cure = triggers.any(cures);

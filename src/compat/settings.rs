@@ -64,6 +64,10 @@ cures! {
     /// Thoughts as `reasoning_content`, and not as `content`. Off by default, because only clients
     /// that request thoughts receive them, and some read them from `content`.
     Thoughts thoughts false,
+    /// In a stream whose request has `include_usage`, the usage in a last chunk of its own, without
+    /// choices, as OpenAI sends it. Off by default, because software that was written for Gemini may
+    /// expect a choice in each chunk. AutoGen ignores the `finish_reason` of a chunk with a usage.
+    UsageChunk usage_chunk false,
     /// Embeddings in base64 if the request has that `encoding_format`, which OpenAI's clients send
     /// by default, and their missing `usage`. On by default. openai-node turns a list of numbers
     /// into zeros, without an error.
@@ -119,6 +123,7 @@ impl Cure {
                 | Self::ToolCalls
                 | Self::ReasoningTokens
                 | Self::Thoughts
+                | Self::UsageChunk
                 | Self::Embeddings
                 | Self::Events
                 | Self::Signatures

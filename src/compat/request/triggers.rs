@@ -60,6 +60,8 @@ pub(in crate::compat) struct Triggers {
     pub(in crate::compat) tool_choice: bool,
     pub(in crate::compat) empty_text: bool,
     pub(in crate::compat) max_tokens: bool,
+    /// `"include_usage": true`, which no cure of the request is about.
+    pub(in crate::compat) include_usage: bool,
 }
 
 impl Triggers {
@@ -85,6 +87,11 @@ impl Triggers {
             }
             Some(b'd') => self.developer |= rest.starts_with(b"developer\""),
             Some(b'g') => self.google |= rest.starts_with(b"google\""),
+            Some(b'i') => {
+                if let Some(value) = rest.strip_prefix(b"include_usage\"") {
+                    self.include_usage |= may_be_value(value, b"t");
+                }
+            }
             Some(b'm') if rest.starts_with(b"max_") => {
                 let end = rest.iter().position(|byte| *byte == b'"');
                 let value = end.and_then(|end| rest.get(end + 1..)).unwrap_or_default();
@@ -160,7 +167,8 @@ mod tests {
     #[test]
     fn each_trigger_is_found_across_any_seam() {
         let body = br#"{"messages":[{"role":"developer","content":""},{"role":"system"},{"tool_calls":[]}],
-            "google":{},"reasoning_effort":"low","tool_choice" : {"type":"function"},"max_tokens": -1}"#;
+            "google":{},"reasoning_effort":"low","tool_choice" : {"type":"function"},"max_tokens": -1,
+            "stream_options":{"include_usage" : true}}"#;
         let all = Triggers {
             tool_calls: true,
             developer: true,
@@ -170,6 +178,7 @@ mod tests {
             tool_choice: true,
             empty_text: true,
             max_tokens: true,
+            include_usage: true,
         };
         assert_eq!(of(&[body]), all);
         for at in 1..body.len() {

@@ -17,7 +17,7 @@ use crate::compat::{
 
 /// Cures a complete body. A body that is not JSON stays, and so does one with nothing to cure.
 pub(crate) fn cure_body(context: &ResponseContext, body: Bytes) -> Bytes {
-    if context.operation == Operation::Chat && is_usual_text(context, &body) {
+    if matches!(context.operation, Operation::Chat { .. }) && is_usual_text(context, &body) {
         return body;
     }
     cure_parsed(context, body)
@@ -32,7 +32,7 @@ fn cure_parsed(context: &ResponseContext, body: Bytes) -> Bytes {
                 embeddings::cure(&root, base64, &mut edits);
             }
         }
-        Operation::Chat => cure_chat(context, &root, &mut edits),
+        Operation::Chat { .. } => cure_chat(context, &root, &mut edits),
     }
     if edits.is_empty() {
         return body;
@@ -125,8 +125,11 @@ mod tests {
 
     #[test]
     fn only_a_response_that_the_parser_leaves_as_it_is_counts_as_usual() {
-        let context =
-            |cures| ResponseContext { cures, operation: Operation::Chat, signatures: None };
+        let context = |cures| ResponseContext {
+            cures,
+            operation: Operation::Chat { usage_chunk: false },
+            signatures: None,
+        };
         let on = context(Cures::default());
         let hostile = response("x", "", "");
         let hostile = std::str::from_utf8(&hostile).unwrap();

@@ -5,7 +5,8 @@ use std::{ops::Range, sync::LazyLock};
 use memchr::memmem::Finder;
 
 use super::{
-    ResponseContext, error_event, finish_reason, missing_members, observe, role, thoughts,
+    Operation, ResponseContext, error_event, finish_reason, missing_members, observe, role,
+    thoughts,
     tool_calls::{self, Calls, Place},
     usage,
 };
@@ -95,11 +96,17 @@ impl ChunkCures {
             || (self.reads_calls() && has(&finders.tool_calls))
             || ((on(Cure::FinishReason) || on(Cure::StopAfterCalls))
                 && has_value(&finders.finish_reason, text, |first| first == b'"'))
-            || ((missing || on(Cure::ReasoningTokens))
+            || ((missing || on(Cure::ReasoningTokens) || self.separates_usage())
                 && has_value(&finders.usage, text, |first| first == b'{'))
             || (on(Cure::Events) && has(&finders.error))
             || (on(Cure::Thoughts) && has(&finders.thought))
             || (on(Cure::Signatures) && has(&finders.signature))
+    }
+
+    /// Whether the client expects the usage in a chunk of its own.
+    fn separates_usage(&self) -> bool {
+        self.context.operation == Operation::Chat { usage_chunk: true }
+            && self.is_on(Cure::UsageChunk)
     }
 
     fn reads_calls(&self) -> bool {
@@ -116,8 +123,13 @@ impl ChunkCures {
             let Some(root) = value.object() else { return Cured::default() };
             content = self.cure_root(&root, &mut edits);
         }
-        let text = (!edits.is_empty()).then(|| edits.apply(text));
-        Cured { text, content }
+        let edited = (!edits.is_empty()).then(|| edits.apply(text));
+        let separated = if is_error || !self.separates_usage() {
+            None
+        } else {
+            usage::separate(edited.as_deref().unwrap_or(text))
+        };
+        Cured { text: separated.or(edited), content }
     }
 
     /// Returns the position of the content.

@@ -61,8 +61,8 @@ pub(crate) struct ResponseContext {
 /// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// Chat Completions.
-    Chat,
+    /// Chat Completions. `usage_chunk`: the request has `"include_usage": true`.
+    Chat { usage_chunk: bool },
     /// Embeddings, with `"encoding_format":"base64"` or in another format.
     Embeddings { base64: bool },
 }

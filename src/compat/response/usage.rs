@@ -4,17 +4,23 @@
 //! tokens, and `total_tokens` does: 27 + 45 + 504 = 576. In OpenAI's `usage` the reasoning tokens
 //! are part of `completion_tokens`, and the AI SDK and LiteLLM compute a total of 72 from this.
 //! agentgateway/agentgateway#1465 reports responses of Vertex AI without `prompt_tokens` and
-//! `completion_tokens`, which async-openai and other typed clients require.
+//! `completion_tokens`, which async-openai and other typed clients require. The usage of a stream is
+//! on the last chunk with a choice, whether it is requested or not; OpenAI sends it only for
+//! `include_usage`, after all choices. AutoGen 0.7 ignores the `finish_reason` of a chunk that has a
+//! usage, so all its streams end for an unknown reason.
 //!
 //! **Rule.** A missing number is computed from the others, and is 0 if that is not possible. The
 //! reasoning tokens are added only if the sum proves that they are not included yet, and only by
 //! request: software that knows Vertex AI adds them itself, and a bill must not count them twice.
 //!
+//! The usage moves to a chunk of its own if the request has `include_usage`: its client is prepared for
+//! a chunk without choices. Without `include_usage` it stays.
+//!
 //! **Cost.** Chunks with a `usage` are parsed: one per stream.
 
 use crate::compat::{
     Cure, Cures,
-    json::{Edits, Object},
+    json::{Edits, Object, Value},
 };
 
 pub(super) fn cure(root: &Object<'_>, cures: Cures, edits: &mut Edits) {
@@ -54,6 +60,20 @@ pub(super) fn cure(root: &Object<'_>, cures: Cures, edits: &mut Edits) {
             edits.set(&usage, key, &new.to_string());
         }
     }
+}
+
+/// The lines of two events for a chunk that has both choices and a usage: first the choices, then the
+/// usage. `None` for any other chunk.
+pub(super) fn separate(text: &str) -> Option<String> {
+    let root = Value::parse(text)?.object()?;
+    let usage = root.get_some("usage")?;
+    let choices = root.get_some("choices")?;
+    usage.object()?;
+    choices.array().filter(|choices| !choices.elements.is_empty())?;
+    let (mut first, mut second) = (Edits::default(), Edits::default());
+    first.remove(&root, "usage");
+    second.replace(choices, "[]");
+    Some(format!("{}\n\ndata: {}", first.apply(text), second.apply(text)))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

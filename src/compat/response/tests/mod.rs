@@ -20,7 +20,7 @@ use crate::compat::Cures;
 const DOCUMENTED_ARGUMENTS: &str = include_str!("documented_arguments.txt");
 
 fn context(cures: Cures) -> ResponseContext {
-    ResponseContext { cures, operation: Operation::Chat, signatures: None }
+    ResponseContext { cures, operation: Operation::Chat { usage_chunk: false }, signatures: None }
 }
 
 /// The output for a stream that arrives in these chunks.

@@ -192,3 +192,31 @@ fn complete_events_are_not_held_back() {
         assert!(ready.pop_front().unwrap().ends_with(b"\n\n"));
     }
 }
+
+#[test]
+fn the_usage_gets_a_chunk_of_its_own_if_the_request_has_include_usage() {
+    const USAGE: &str = r#","usage":{"completion_tokens":1,"prompt_tokens":2,"total_tokens":3}"#;
+    let last = chunk(r#""delta":{"content":"!"},"finish_reason":"stop""#);
+    let with_usage = last.replacen("}\n\n", &format!("{USAGE}}}\n\n"), 1);
+    assert_ne!(with_usage, last);
+    let input = format!("{}{with_usage}{DONE}", text_chunk("x"));
+    let mut context = context(Cures::default().usage_chunk(true));
+    assert_eq!(stream_with(&context, &input), input);
+
+    context.operation = Operation::Chat { usage_chunk: true };
+    let output = stream_with(&context, &input);
+    let texts = super::texts(&output);
+    let [first, end, usage] = &*texts else { panic!("{output}") };
+    assert_eq!(first["choices"][0]["delta"]["content"], "x");
+    assert_eq!(end["choices"][0]["finish_reason"], "stop");
+    assert_eq!(end.get("usage"), None);
+    assert_eq!(usage["choices"], serde_json::json!([]));
+    assert_eq!(usage["usage"]["total_tokens"], 3);
+    assert_eq!(usage["id"], end["id"]);
+    assert!(output.ends_with(DONE), "{output}");
+
+    // OpenAI's own streams stay as they are.
+    assert_eq!(stream_with(&context, OPENAI), OPENAI);
+    context.cures = Cures::default();
+    assert_eq!(stream_with(&context, &input), input);
+}

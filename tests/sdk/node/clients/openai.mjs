@@ -44,7 +44,7 @@ export class NodeOpenAI {
       stream_options: USAGE,
     });
     for await (const chunk of stream) {
-      yield { text: chunk.choices[0].delta.content, tokens: chunk.usage?.total_tokens };
+      yield { text: chunk.choices[0]?.delta.content ?? "", tokens: chunk.usage?.total_tokens };
     }
   }
 

@@ -112,9 +112,6 @@ CLIENTS = [
         "autogen-agentchat",
         "autogen:AutoGen",
         lacks=NO_VECTORS,
-        notes={
-            "blocked": "it drops the finish reason of a chunk with the usage, and Gemini's last chunk has both"
-        },
     ),
     Client("semantic-kernel", "semantic-kernel", "semantic_kernel:SemanticKernel"),
     Client("haystack", "haystack-ai", "haystack:Haystack"),

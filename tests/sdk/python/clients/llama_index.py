@@ -27,9 +27,9 @@ class LlamaIndex(AsyncAdapter):
     def ask(self, text, streamed):
         messages = [ChatMessage(role="user", content=text)]
         if not streamed:
-            return self.model().chat(messages)
+            return [self.model().chat(messages)]
         options = {"stream_options": {"include_usage": True}}
-        return list(self.model(additional_kwargs=options).stream_chat(messages))[-1]
+        return list(self.model(additional_kwargs=options).stream_chat(messages))
 
     def agent(self, text, tools, streamed):
         async def run():
@@ -43,14 +43,16 @@ class LlamaIndex(AsyncAdapter):
         return str(self.run(run()))
 
     def usage(self, text, streamed):
-        usage = self.ask(text, streamed).raw.usage
+        usage = self.ask(text, streamed)[-1].raw.usage
         return Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
 
     def city(self, text):
         return self.model().as_structured_llm(City).complete(text).raw
 
     def finish(self, text, streamed):
-        return self.ask(text, streamed).raw.choices[0].finish_reason
+        # The last chunk of a stream may have the usage alone.
+        choices = [choice for part in self.ask(text, streamed) for choice in part.raw.choices]
+        return choices[-1].finish_reason
 
     def stream(self, text):
         for part in self.model().stream_chat([ChatMessage(role="user", content=text)]):
