@@ -23,7 +23,7 @@ use crate::{
     route::Upstream,
 };
 
-/// Cures requests and responses. [`VertexCompatLayer`] makes it. See the [module](super).
+/// Cures requests and responses. [`VertexCompatLayer`](super::VertexCompatLayer) makes it. See the [module](super).
 ///
 /// The inner service takes a [`RequestBody`]. A clone of it is kept for the resend of a request with
 /// tool calls, and while a body is read that did not come at once. So it should be cheap to clone, as
