@@ -272,10 +272,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_leaves_out_the_cures_that_change_a_bill_or_a_prompt() {
+    fn the_default_leaves_out_the_cures_that_change_a_bill_a_prompt_or_the_chunks() {
         let off: Vec<_> = Cure::ALL.iter().filter(|cure| !Cures::default().is_on(**cure)).collect();
-        use Cure::{BlankContent, ReasoningTokens, RemapEffort, Thoughts};
-        assert_eq!(off, [&ReasoningTokens, &Thoughts, &RemapEffort, &BlankContent]);
+        use Cure::{BlankContent, ReasoningTokens, RemapEffort, Thoughts, UsageChunk};
+        assert_eq!(off, [&ReasoningTokens, &Thoughts, &UsageChunk, &RemapEffort, &BlankContent]);
         assert!(Cures::none().is_empty() && !Cures::default().is_empty());
         assert_eq!(Cures::all().iter().count(), Cure::ALL.len());
     }
