@@ -88,7 +88,9 @@
 //! # }
 //! ```
 
+mod advice;
 mod body;
+
 mod explain_404;
 mod future;
 mod layer;

@@ -12,7 +12,10 @@ use http::{
 };
 use serde_json::{Map, Value, json};
 
-use super::explain_404::{nowhere, who};
+use super::{
+    advice::advice as advice_about,
+    explain_404::{nowhere, who},
+};
 use crate::{
     body_headers::{has_type, is_encoded, remove_digests},
     route::Upstream,
@@ -20,11 +23,6 @@ use crate::{
 
 /// The header of a translated response that names the form of the original.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-vertex-error-type");
-
-/// Advice for a client that requests a model by a fixed name.
-const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-4o-mini, map \
-     it: an entry [[model]] with name = \"gpt-*\" and model = \"gemini-2.5-flash\" in the gateway's \
-     configuration file, or a ModelRoute in Rust.";
 
 /// The most characters of a text that a message shows.
 const EXCERPT: usize = 200;
@@ -179,10 +177,10 @@ impl OpenAiError {
         Self::new(status, Form::Html, message)
     }
 
-    /// Adds advice about a model that Vertex AI does not have, because Google's message has none.
+    /// Adds advice where Google's message has none.
     pub(super) fn with_advice(mut self, status: StatusCode) -> Self {
-        if status == StatusCode::NOT_FOUND && self.message.starts_with("Publisher Model ") {
-            self.message = format!("{} {NAME_OF_ANOTHER}", self.message.trim_end());
+        if let Some(advice) = advice_about(status, &self.message) {
+            self.message = format!("{} {advice}", self.message.trim_end());
         }
         self
     }

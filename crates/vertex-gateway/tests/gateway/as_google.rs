@@ -110,7 +110,7 @@ async fn the_exit_code_of_the_command_is_passed_on() {
 
 #[tokio::test]
 async fn a_signal_reaches_the_command() {
-    let script = "trap 'echo stopped; exit 3' TERM; echo ready; sleep 60 & wait";
+    let script = "trap 'kill $!; echo stopped; exit 3' TERM; sleep 60 & echo ready; wait";
     let mut command = command(&["emulator", "--as-google", "--", "sh", "-c", script]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
