@@ -206,9 +206,17 @@ async fn uploads_are_healed(http: Http, rounds: u64) {
         }
         drop(upload);
         let answer = call.await.unwrap().unwrap();
-        assert_eq!(answer.status(), StatusCode::OK, "{http:?} round {round}");
-        assert_eq!(answer.extensions().get::<RefreshOutcome>().is_some(), round > 1);
-        assert!(text(answer).await.contains("This is the Vertex AI emulator"));
+        let (status, outcome) =
+            (answer.status(), answer.extensions().get::<RefreshOutcome>().cloned());
+        let answer = text(answer).await;
+        assert_eq!(
+            status,
+            StatusCode::OK,
+            "{http:?} round {round}: {}",
+            &answer[..answer.len().min(500)]
+        );
+        assert_eq!(outcome.is_some(), round > 1);
+        assert!(answer.contains("This is the Vertex AI emulator"));
         let arrived = vertex.requests().pop().unwrap();
         assert_eq!(arrived.body_sha256.as_deref(), Some(&*expected), "{http:?} round {round}");
         assert_eq!(arrived.body_length, Some(whole.len() as u64));
