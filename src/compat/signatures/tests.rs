@@ -110,21 +110,31 @@ fn the_least_recently_used_signatures_are_evicted() {
 #[test]
 fn ten_thousand_conversations_at_once_stay_within_the_bound() {
     let signatures = Signatures::new();
+    let barrier = Arc::new(std::sync::Barrier::new(8));
     let threads: Vec<_> = (0..8)
         .map(|thread| {
-            let signatures = signatures.clone();
+            let (signatures, barrier) = (signatures.clone(), Arc::clone(&barrier));
             std::thread::spawn(move || {
                 let signature = "s".repeat(4 << 10);
+                let owner = |conversation: usize| {
+                    let caller = format!("key-{conversation}");
+                    signatures.owner(&caller, "project", "google/gemini-3-pro")
+                };
                 for step in 0..4 {
+                    let id = |conversation| format!("function-call-{conversation}-{step}");
                     for conversation in (thread..10_000).step_by(8) {
-                        let caller = format!("key-{conversation}");
-                        let owner = signatures.owner(&caller, "project", "google/gemini-3-pro");
-                        let id = format!("function-call-{conversation}-{step}");
+                        let (owner, id) = (owner(conversation), id(conversation));
                         signatures.remember(owner, &id, &signature);
                         signatures.remember_arguments(owner, &id, "f", &format!("[{step}]"));
-                        assert!(signatures.find(owner, &id).is_some());
                         assert!(signatures.stats().bytes <= MAX_BYTES);
                     }
+                    // All conversations have their call before one of them continues.
+                    barrier.wait();
+                    for conversation in (thread..10_000).step_by(8) {
+                        let found = signatures.find(owner(conversation), &id(conversation));
+                        assert!(found.is_some());
+                    }
+                    barrier.wait();
                 }
             })
         })
