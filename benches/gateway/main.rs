@@ -4,7 +4,7 @@
 //! |---|---|
 //! | bare proxy | the usual parts of such a proxy (hyper's server, hyper-util's pooled client, HTTP/1.1), in this folder: it sends each request to the upstream with a token. It has one runtime for all processors, and the sidecar's allocator and optimisations. The baseline |
 //! | bare proxy, per core | the same with a runtime and a pool of connections for each processor, as in the sidecar |
-//! | sidecar, logging off | the program `vertex-gateway` with `VERTEX_GATEWAY_LOG=off` and the defaults: retries, replays, limits, metrics |
+//! | sidecar, logging off | the program `vertex-gateway` with `VERTEX_GATEWAY_LOG=off`, `--compat off` (its cost is that of the bench `compat`) and the defaults: retries, replays, limits, metrics |
 //! | sidecar, all on | with client keys, a line of JSON for each request, and the listener for metrics |
 //! | nginx | with the same upstream, a fixed token and no access log; it refreshes, replays and rewrites nothing |
 //! | nginx, access log | the same with its default access log |
