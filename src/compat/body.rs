@@ -75,7 +75,7 @@ impl<B: Body<Data = Bytes>> Body for CompatBody<B> {
         match &self.0 {
             Kind::Inner(body) => body.size_hint(),
             Kind::Cured(body) => body.size_hint(),
-            Kind::Read(chunks, None) => SizeHint::with_exact(chunks.len()),
+            Kind::Read(chunks, None) => chunks.size_hint(),
             Kind::Read(..) => SizeHint::new(),
         }
     }

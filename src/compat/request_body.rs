@@ -142,22 +142,12 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Unread(body) => body.size_hint(),
-            Kind::Read(read) => hint_of(&read.chunks, read.rest.as_deref().map(Body::size_hint)),
+            Kind::Read(read) => match &read.rest {
+                Some(rest) => read.chunks.size_hint_with(&rest.size_hint()),
+                None => read.chunks.size_hint(),
+            },
         }
     }
-}
-
-/// The hint of `chunks` and of the rest after them.
-fn hint_of(chunks: &Chunks, rest: Option<SizeHint>) -> SizeHint {
-    let rest = rest.unwrap_or_else(|| SizeHint::with_exact(0));
-    let mut hint = SizeHint::new();
-    hint.set_lower(rest.lower().saturating_add(chunks.len()));
-    // HTTP/1 clients turn an exact hint into a Content-Length, and a message with that header
-    // cannot carry trailers.
-    if let Some(upper) = rest.upper().filter(|_| chunks.trailers.is_none()) {
-        hint.set_upper(upper.saturating_add(chunks.len()));
-    }
-    hint
 }
 
 /// Shows the kind of body, never its content.

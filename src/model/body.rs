@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -16,7 +15,7 @@ use super::scan::{Model, Scanner};
 use crate::{
     BoxError,
     error::ModelError,
-    replay::{Coalesced, poll_bytes},
+    replay::{Chunks, Coalesced, poll_bytes},
 };
 
 /// The body of a request after [`VertexModel`](super::VertexModel): the original body if it was not
@@ -28,7 +27,7 @@ pub struct ModelBody<B>(#[pin] Kind<B>);
 enum Kind<B> {
     Unread(#[pin] B),
     /// Boxed, because a body is moved through many layers.
-    Read(Box<Whole>),
+    Read(Box<Chunks>),
 }
 
 impl<B> ModelBody<B> {
@@ -38,9 +37,9 @@ impl<B> ModelBody<B> {
     }
 
     /// Wraps a body that was read.
-    pub(super) fn read(whole: Whole) -> Self {
+    pub(super) fn read(whole: Chunks) -> Self {
         // Joined, so that a layer further in that keeps the body needs no copy of a single piece.
-        Self(Kind::Read(Box::new(Whole { pieces: whole.pieces.join(), ..whole })))
+        Self(Kind::Read(Box::new(Chunks { data: whole.data.join(), ..whole })))
     }
 }
 
@@ -55,9 +54,8 @@ pub(crate) fn find_model(data: &Coalesced) -> Option<String> {
 /// A body that is being read.
 pub(super) struct Gathering {
     scanner: Scanner,
-    pieces: Coalesced,
+    chunks: Chunks,
     limit: usize,
-    trailers: Option<HeaderMap>,
 }
 
 /// The result of scanning a body.
@@ -67,16 +65,10 @@ pub(super) struct Read {
     pub(super) model: Option<Model>,
 }
 
-/// A body that was read to its end.
-pub(super) struct Whole {
-    pieces: Coalesced,
-    trailers: Option<HeaderMap>,
-}
-
 impl Gathering {
     /// Accepts at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { scanner: Scanner::new(), pieces: Coalesced::default(), limit, trailers: None }
+        Self { scanner: Scanner::new(), chunks: Chunks::default(), limit }
     }
 
     /// The next frame of the body.
@@ -84,21 +76,21 @@ impl Gathering {
         match frame.into_data() {
             Ok(data) => self.push_data(data),
             Err(frame) => {
-                self.trailers = frame.into_trailers().ok();
+                self.chunks.trailers = frame.into_trailers().ok();
                 Ok(())
             }
         }
     }
 
     fn push_data(&mut self, mut data: impl Buf) -> Result<(), ModelError> {
-        let length = self.pieces.len().checked_add(data.remaining());
+        let length = self.chunks.data.len().checked_add(data.remaining());
         if length.is_none_or(|length| length > self.limit) {
             return Err(ModelError::TooLarge { limit: self.limit });
         }
         // This copies nothing if the data is a `Bytes`.
         let data = data.copy_to_bytes(data.remaining());
         self.scanner.feed(&data);
-        self.pieces.push_whole(data);
+        self.chunks.data.push_whole(data);
         Ok(())
     }
 
@@ -108,55 +100,48 @@ impl Gathering {
     }
 
     /// The body and the result of its scan. See [`Scanner::finish`].
-    pub(super) fn finish(self) -> Result<(Whole, Read), ModelError> {
-        let Self { scanner, pieces, trailers, .. } = self;
+    pub(super) fn finish(self) -> Result<(Chunks, Read), ModelError> {
+        let Self { scanner, chunks, .. } = self;
         let is_json = scanner.is_json();
-        Ok((Whole { pieces, trailers }, Read { is_json, model: scanner.finish()? }))
+        Ok((chunks, Read { is_json, model: scanner.finish()? }))
     }
 }
 
-impl Whole {
-    /// The length in bytes.
-    pub(super) fn len(&self) -> usize {
-        self.pieces.len()
-    }
-
-    /// The same body with `new` in place of each of `spans`, which are in order and do not overlap.
-    pub(super) fn splice(self, spans: &[Range<usize>], new: &Bytes) -> Self {
-        let old: usize = spans.iter().map(ExactSizeIterator::len).sum();
-        let length = self.pieces.len() - old + spans.len() * new.len();
-        let mut pieces = Coalesced::with_length(length);
-        let mut push = |piece: Bytes| pieces.push(piece);
-        let mut spans = spans.iter().peekable();
-        let mut at = 0;
-        for piece in self.pieces {
-            let end = at + piece.len();
-            // The bytes of this piece before `from` have been pushed or replaced.
-            let mut from = at;
-            while let Some(span) = spans.next_if(|span| span.end <= end) {
+/// The same body with `new` in place of each of `spans`, which are in order and do not overlap.
+pub(super) fn splice(whole: Chunks, spans: &[Range<usize>], new: &Bytes) -> Chunks {
+    let old: usize = spans.iter().map(ExactSizeIterator::len).sum();
+    let length = whole.data.len() - old + spans.len() * new.len();
+    let mut pieces = Coalesced::with_length(length);
+    let mut push = |piece: Bytes| pieces.push(piece);
+    let mut spans = spans.iter().peekable();
+    let mut at = 0;
+    for piece in whole.data {
+        let end = at + piece.len();
+        // The bytes of this piece before `from` have been pushed or replaced.
+        let mut from = at;
+        while let Some(span) = spans.next_if(|span| span.end <= end) {
+            if span.start >= at {
+                push(piece.slice(from - at..span.start - at));
+                push(new.clone());
+            }
+            from = span.end;
+        }
+        let rest = match spans.peek() {
+            // The span continues in the next piece, and may have begun before this one.
+            Some(span) if span.start < end => {
+                let before = span.start.max(from);
+                push(piece.slice(from - at..before - at));
                 if span.start >= at {
-                    push(piece.slice(from - at..span.start - at));
                     push(new.clone());
                 }
-                from = span.end;
+                end
             }
-            let rest = match spans.peek() {
-                // The span continues in the next piece, and may have begun before this one.
-                Some(span) if span.start < end => {
-                    let before = span.start.max(from);
-                    push(piece.slice(from - at..before - at));
-                    if span.start >= at {
-                        push(new.clone());
-                    }
-                    end
-                }
-                _ => from,
-            };
-            push(piece.slice(rest - at..));
-            at = end;
-        }
-        Self { pieces, trailers: self.trailers }
+            _ => from,
+        };
+        push(piece.slice(rest - at..));
+        at = end;
     }
+    Chunks { data: pieces, trailers: whole.trailers }
 }
 
 impl<B> Body for ModelBody<B>
@@ -173,33 +158,21 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().0.project() {
             KindProj::Unread(body) => poll_bytes(body, cx),
-            KindProj::Read(whole) => Poll::Ready(match whole.pieces.pop() {
-                Some(piece) => Some(Ok(Frame::data(piece))),
-                None => whole.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
-            }),
+            KindProj::Read(chunks) => Poll::Ready(chunks.next().map(Ok)),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Unread(body) => body.is_end_stream(),
-            Kind::Read(whole) => whole.pieces.is_empty() && whole.trailers.is_none(),
+            Kind::Read(chunks) => chunks.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Unread(body) => body.size_hint(),
-            Kind::Read(whole) => {
-                let mut hint = SizeHint::with_exact(whole.len() as u64);
-                if whole.trailers.is_some() {
-                    // HTTP/1 clients turn an exact hint into a Content-Length, and a message with
-                    // that header cannot carry trailers.
-                    hint = SizeHint::new();
-                    hint.set_lower(whole.len() as u64);
-                }
-                hint
-            }
+            Kind::Read(chunks) => chunks.size_hint(),
         }
     }
 }

@@ -13,7 +13,7 @@ use tower::Service;
 
 use super::{
     ModelBody, ModelTable, RequestedModel, UpstreamModel,
-    body::Gathering,
+    body::{Gathering, splice},
     service::{ReadModel, StoredReferences, say_json},
 };
 use crate::{
@@ -106,8 +106,8 @@ impl<S> Waiting<S> {
                     Some(name) => {
                         let upstream = UpstreamModel::new(&name);
                         let json = serde_json::Value::String(name).to_string();
-                        body = body.splice(&model.spans, &Bytes::from(json));
-                        describe_anew(headers, body.len());
+                        body = splice(body, &model.spans, &Bytes::from(json));
+                        describe_anew(headers, body.data.len());
                         upstream
                     }
                     None => requested.into(),

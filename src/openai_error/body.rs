@@ -70,7 +70,7 @@ where
         match &self.0 {
             Kind::Inner(body) => body.size_hint(),
             Kind::Events(events) => events.size_hint(),
-            Kind::Chunks(chunks) => SizeHint::with_exact(chunks.len()),
+            Kind::Chunks(chunks) => chunks.size_hint(),
         }
     }
 }

@@ -16,9 +16,9 @@ fn gathered(pieces: &[&[u8]]) -> Gathering {
     gathering
 }
 
-fn text(whole: Whole) -> Vec<u8> {
-    let length = whole.len();
-    let pieces: Vec<Bytes> = whole.pieces.into_iter().collect();
+fn text(whole: Chunks) -> Vec<u8> {
+    let length = whole.data.len();
+    let pieces: Vec<Bytes> = whole.data.into_iter().collect();
     assert!(pieces.iter().all(|piece| !piece.is_empty()));
     let text = pieces.concat();
     assert_eq!(text.len(), length);
@@ -29,7 +29,7 @@ fn text(whole: Whole) -> Vec<u8> {
 fn renamed(pieces: &[&[u8]], new: &str) -> Vec<u8> {
     let (whole, Read { model, .. }) = gathered(pieces).finish().unwrap();
     let new = Bytes::from(Value::from(new).to_string());
-    text(whole.splice(&model.unwrap().spans, &new))
+    text(splice(whole, &model.unwrap().spans, &new))
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn adjacent_splices_at_the_start_and_the_end_are_replaced() {
             kept.push(Bytes::from(piece));
             kept.seal();
         }
-        let whole = Whole { pieces: kept, trailers: None };
-        let spliced = whole.splice(&[0..3, 3..6, 7..9], &Bytes::from_static(b"12"));
+        let whole = Chunks { data: kept, trailers: None };
+        let spliced = splice(whole, &[0..3, 3..6, 7..9], &Bytes::from_static(b"12"));
         assert_eq!(text(spliced), b"1212c12", "{cuts:b}");
     }
 }
@@ -79,8 +79,8 @@ fn large_pieces_are_passed_on_without_a_copy() {
     gathering.push(Frame::data(start.clone())).unwrap();
     gathering.push(Frame::data(end.clone())).unwrap();
     let (whole, Read { model, .. }) = gathering.finish().unwrap();
-    let spliced = whole.splice(&model.unwrap().spans, &Bytes::from_static(b"\"b\""));
-    let pieces: Vec<Bytes> = spliced.pieces.into_iter().collect();
+    let spliced = splice(whole, &model.unwrap().spans, &Bytes::from_static(b"\"b\""));
+    let pieces: Vec<Bytes> = spliced.data.into_iter().collect();
     assert_eq!(pieces.len(), 3);
     assert_eq!(pieces[0].as_ptr(), start.as_ptr());
     assert_eq!(pieces[2].as_ptr(), end[1..].as_ptr());
@@ -95,7 +95,7 @@ fn a_body_of_small_pieces_takes_at_most_twice_its_length() {
             gathering.push(Frame::data(Bytes::new())).unwrap();
         }
         let (whole, _) = gathering.finish().unwrap();
-        assert!(whole.pieces.pinned() <= 2 << 20, "{} by {piece}", whole.pieces.pinned());
+        assert!(whole.data.pinned() <= 2 << 20, "{} by {piece}", whole.data.pinned());
         assert_eq!(text(whole), vec![b'x'; 1 << 20]);
     }
 }
@@ -104,7 +104,7 @@ fn a_body_of_small_pieces_takes_at_most_twice_its_length() {
 fn a_body_that_was_spliced_is_one_piece_if_it_is_short() {
     let (whole, Read { model, .. }) =
         gathered(&[br#"{"model":"#, br#""a","b":1}"#]).finish().unwrap();
-    let spliced = whole.splice(&model.unwrap().spans, &Bytes::from_static(b"\"long\""));
+    let spliced = splice(whole, &model.unwrap().spans, &Bytes::from_static(b"\"long\""));
     let mut body = ModelBody::<String>::read(spliced);
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!() };
@@ -123,7 +123,7 @@ fn a_body_over_the_limit_is_refused_at_the_first_byte_too_many() {
 
 #[test]
 fn hints_are_right_before_each_frame_and_trailers_come_last() {
-    let trailers = HeaderMap::from_iter([(http::header::ETAG, "1".parse().unwrap())]);
+    let trailers = http::HeaderMap::from_iter([(http::header::ETAG, "1".parse().unwrap())]);
     for trailers in [None, Some(trailers)] {
         let mut gathering = gathered(&[&[b'x'; LARGE], &[b'y'; LARGE + 1]]);
         if let Some(trailers) = trailers.clone() {
@@ -272,7 +272,7 @@ proptest! {
         prop_assert_eq!(by_serde["model"].as_str(), Some(name.as_str()));
         prop_assert_eq!(&model.name, &name);
 
-        let changed = whole.splice(&model.spans, &Bytes::from(Value::from(new.as_str()).to_string()));
+        let changed = splice(whole, &model.spans, &Bytes::from(Value::from(new.as_str()).to_string()));
         let changed = text(changed);
         prop_assert_eq!(String::from_utf8_lossy(&changed), expected);
         by_serde["model"] = new.into();
