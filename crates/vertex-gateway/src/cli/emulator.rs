@@ -14,9 +14,9 @@ use crate::{
     error::Error,
     output::print_lines,
     server::{listener::cannot_listen, signals::stop_signal},
-    values::shown_debug,
+    values::{LONGEST_FILE, shown_debug},
 };
-use tower_vertex::route::Location;
+use tower_vertex::{regular_file, route::Location};
 use tower_vertex_emulator::{CredentialKind, Emulator, EmulatorBuilder, Model};
 
 /// The options of `vertex-gateway emulator`.
@@ -118,7 +118,8 @@ impl EmulatorOptions {
         let builder = self.project.iter().fold(Emulator::builder(), EmulatorBuilder::project);
         let Some(path) = &self.models else { return Ok(builder) };
         let refused = |why: String| Error::of_file::<Self>("--models", path, why);
-        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let text = regular_file::read_to_string(path, LONGEST_FILE)
+            .map_err(|error| refused(error.to_string()))?;
         // The text of the error could contain a part of the file, which may be the wrong one.
         let models: Vec<Model> = serde_json::from_str(&text).map_err(|error| {
             refused(format!(
