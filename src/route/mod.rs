@@ -79,6 +79,7 @@ mod host;
 mod layer;
 mod methods;
 mod path;
+mod protocol;
 mod query;
 mod rewrite;
 mod service;
@@ -90,6 +91,7 @@ pub use self::{
     endpoint::{ApiVersion, Endpoint, Location},
     future::ResponseFuture,
     layer::VertexRouteLayer,
+    protocol::Protocol,
     rewrite::{check_method_for_path, resource_of, rewrite, sub_path, without_prefix},
     service::VertexRoute,
     upstream::Upstream,
