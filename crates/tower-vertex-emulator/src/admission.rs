@@ -29,7 +29,7 @@ pub(crate) fn admit<'a>(
     if !hosts_agree(&parts.uri, &parts.headers) {
         return refuse(None, GoogleError::page(StatusCode::BAD_REQUEST));
     }
-    let Some(target) = Target::parse(&parts.method, parts.uri.path()) else {
+    let Some(target) = Target::parse(&parts.method, parts.uri.path(), parts.uri.query()) else {
         return refuse(None, GoogleError::page(StatusCode::NOT_FOUND));
     };
     let mut elsewhere = None;
@@ -53,13 +53,21 @@ pub(crate) fn admit<'a>(
     if let Some(fault) = shared.take_fault(target.location, |status| status == 401) {
         return refuse(known, fault_error(&fault, &target));
     }
-    // The native methods accept API keys, so the key is no reason to refuse one.
-    if let (Credential::ApiKey, Call::Other(other)) = (&credential, target.call) {
-        return refuse(known, GoogleError::not_emulated(other.method));
+    if let Credential::ApiKey = &credential {
+        match target.call {
+            Call::Other(other) => return refuse(known, GoogleError::not_emulated(other.method)),
+            // The express mode of Google's own libraries has a key and no project. The emulator has
+            // issued no key. With a project the service refused keys (googleapis/js-genai issue 292).
+            Call::Model { .. } | Call::Endpoint(_) if target.project.is_empty() => {
+                let error = GoogleError::unknown_api_key();
+                return refuse(known, error.with_shape(denial_shape(&target)));
+            }
+            _ => {}
+        }
     }
     let bearer = match credential.accept(&target.rpc(), access(target.call)) {
         Ok(bearer) => bearer,
-        Err(error) => return refuse(known, error),
+        Err(error) => return refuse(known, error.with_shape(denial_shape(&target))),
     };
     if let Some(fault) = shared.take_fault(target.location, |_| true) {
         return refuse(known, fault_error(&fault, &target));
@@ -81,6 +89,13 @@ fn access(call: Call<'_>) -> Access {
     }
 }
 
+/// The wrapping of errors about the credential. `openapi` sends them without an array, unlike its
+/// other errors. The streams of publishers' models wrap them (BerriAI/litellm issue 18890 for
+/// `streamRawPredict`; googleapis/js-genai issue 292 for an object with `alt=sse`).
+fn denial_shape(target: &Target<'_>) -> ErrorShape {
+    if target.is_openapi() { ErrorShape::Object } else { shape(target) }
+}
+
 fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut error = GoogleError::for_status(status, &target.rpc(), &target.resource());
@@ -90,7 +105,8 @@ fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     if let Some(delay) = &fault.retry_delay {
         error = error.with_retry_delay(delay);
     }
-    let usual = if status == StatusCode::UNAUTHORIZED { ErrorShape::Object } else { shape(target) };
+    let usual =
+        if status == StatusCode::UNAUTHORIZED { denial_shape(target) } else { shape(target) };
     error.with_shape(fault.shape.unwrap_or(usual))
 }
 

@@ -93,8 +93,13 @@ pub(crate) fn check(shared: &Shared, target: &Target<'_>) -> Result<(), GoogleEr
     }
     match target.call {
         Call::Other(Other { method, .. }) => Err(GoogleError::not_emulated(method)),
-        Call::ListEndpoints | Call::GetEndpoint => Ok(()),
-        _ if target.is_openapi() => Ok(()),
+        Call::ListEndpoints
+        | Call::GetEndpoint
+        | Call::Model { .. }
+        | Call::Provider { .. }
+        | Call::ListModels { .. }
+        | Call::GetModel { .. } => Ok(()),
+        _ if target.is_openapi() && !matches!(target.call, Call::Endpoint(_)) => Ok(()),
         _ => match find(&lock(&shared.endpoints), target.location, target.endpoint) {
             Some(_) => Ok(()),
             None => Err(GoogleError::unknown_endpoint(target)),

@@ -141,6 +141,16 @@ impl GoogleError {
         Self::unauthenticated(message.into(), "CREDENTIALS_MISSING", method)
     }
 
+    /// An API key that no project has, at a method that accepts keys.
+    pub(crate) fn unknown_api_key() -> Self {
+        let metadata = json!({ "service": "aiplatform.googleapis.com" });
+        Self::invalid_argument("API key not valid. Please pass a valid API key.").with_info(
+            "API_KEY_INVALID",
+            "googleapis.com",
+            metadata,
+        )
+    }
+
     fn unauthenticated(message: String, reason: &str, method: &str) -> Self {
         let mut error = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message);
         let metadata = json!({ "service": service(method), "method": method });

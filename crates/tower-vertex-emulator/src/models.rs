@@ -19,21 +19,34 @@ pub enum Kind {
     Embeddings,
 }
 
-/// A method of `openapi` that has a model.
+/// A method that has a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Surface {
-    /// `/chat/completions`.
+    /// `/chat/completions` of `openapi`.
     Chat,
-    /// `/completions`. It is in the discovery document, but no page of Google names a model that it
+    /// `/completions` of `openapi`. It is in the discovery document, but no page of Google names a model that it
     /// serves. The emulator serves every chat model there.
     Completions,
-    /// `/responses`. Google's pages document it for xAI's Grok alone.
+    /// `/responses` of `openapi`. Google's pages document it for xAI's Grok alone.
     Responses,
-    /// `/embeddings`. Google's pages document it for the open E5 models alone. The emulator serves
-    /// Google's own models for embeddings there as well.
+    /// `/embeddings` of `openapi`. Google's pages document it for the open E5 models alone. The
+    /// emulator serves Google's own models for embeddings there as well.
     Embeddings,
+    /// `publishers/…/models/MODEL:generateContent`, with `streamGenerateContent`, `countTokens` and
+    /// `computeTokens`.
+    GenerateContent,
+    /// `publishers/…/models/MODEL:rawPredict` and `streamRawPredict`, with the protocol of the
+    /// model's publisher.
+    RawPredict,
+    /// `publishers/…/models/MODEL:predict`.
+    Predict,
+    /// `publishers/…/models/MODEL:embedContent`.
+    EmbedContent,
+    /// `publishers/openai/v1/responses`.
+    #[serde(rename = "openai_responses")]
+    OpenAiResponses,
 }
 
 impl Surface {
@@ -45,6 +58,11 @@ impl Surface {
             Self::Completions => "Completions",
             Self::Responses => "Responses",
             Self::Embeddings => "Embeddings",
+            Self::GenerateContent => "GenerateContent",
+            Self::RawPredict => "RawPredict",
+            Self::Predict => "Predict",
+            Self::EmbedContent => "EmbedContent",
+            Self::OpenAiResponses => "CreateResponse",
         }
     }
 }

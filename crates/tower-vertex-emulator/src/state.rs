@@ -282,11 +282,11 @@ pub struct Stats {
     pub connections: u64,
     /// All connections that have carried a request to the API.
     pub connections_total: u64,
-    /// Responses over server-sent events.
+    /// Streamed responses.
     pub streams: StreamStats,
 }
 
-/// Responses over server-sent events.
+/// Streamed responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StreamStats {
