@@ -3,8 +3,10 @@
 use http::{HeaderMap, StatusCode, Uri, header};
 
 use super::{
+    anthropic,
     api::shape,
     google_errors::GoogleError,
+    models::Surface,
     path::{Call, HostVerdict, Target, judge_host},
     scopes::{Access, Insufficient},
     settings::{ApiFault, ErrorShape},
@@ -96,6 +98,16 @@ fn denial_shape(target: &Target<'_>) -> ErrorShape {
     if target.is_openapi() { ErrorShape::Object } else { shape(target) }
 }
 
+/// Whether the server of a Claude model responds to the request.
+fn is_of_claude(target: &Target<'_>) -> bool {
+    match target.call {
+        Call::Model { publisher, method, .. } => {
+            publisher == anthropic::PUBLISHER && method.surface() == Surface::RawPredict
+        }
+        _ => false,
+    }
+}
+
 fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut error = GoogleError::for_status(status, &target.rpc(), &target.resource());
@@ -105,8 +117,12 @@ fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     if let Some(delay) = &fault.retry_delay {
         error = error.with_retry_delay(delay);
     }
-    let usual =
-        if status == StatusCode::UNAUTHORIZED { denial_shape(target) } else { shape(target) };
+    let usual = match status.as_u16() {
+        401 => denial_shape(target),
+        // The other statuses are those of Vertex AI itself.
+        500 | 529 if is_of_claude(target) => ErrorShape::Anthropic,
+        _ => shape(target),
+    };
     error.with_shape(fault.shape.unwrap_or(usual))
 }
 

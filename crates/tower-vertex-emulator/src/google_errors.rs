@@ -5,7 +5,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{endpoints::PROJECT_NUMBER, models::Surface, path::Target, settings::ErrorShape};
+use super::{
+    anthropic, endpoints::PROJECT_NUMBER, models::Surface, path::Target, settings::ErrorShape,
+};
 
 const SIGN_IN: &str = "Expected OAuth 2 access token, login cookie or other valid authentication \
      credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -291,6 +293,16 @@ impl GoogleError {
         response
     }
 
+    /// The message with which the server of a Claude model sends this status.
+    fn message_of_a_model(&self) -> &str {
+        match self.status.as_u16() {
+            429 => "This request would exceed your organization's rate limit.",
+            500 => "Internal server error",
+            529 => "Overloaded",
+            _ => &self.message,
+        }
+    }
+
     /// The status of the response.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -299,6 +311,8 @@ impl GoogleError {
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = if self.shape == ErrorShape::Html {
             html(self.status)
+        } else if self.shape == ErrorShape::Anthropic {
+            json(self.status, &anthropic::error(self.status, self.message_of_a_model()))
         } else {
             let mut error = json!({
                 "code": self.status.as_u16(),

@@ -97,6 +97,7 @@ impl Model {
         let (publisher, name) = (publisher.into(), name.into());
         let Traits { kind, thinking, generation } = Traits::of(&publisher, &name);
         let surfaces = match kind {
+            _ if publisher == "anthropic" => vec![Surface::RawPredict],
             _ if NOT_ON_OPENAPI.contains(&publisher.as_str()) => vec![],
             Kind::Embeddings => vec![Surface::Embeddings],
             Kind::Chat if publisher == "xai" => {
