@@ -3,8 +3,10 @@
 use http::{HeaderMap, StatusCode, Uri, header};
 
 use super::{
+    anthropic,
     api::shape,
     google_errors::GoogleError,
+    models::Surface,
     path::{Call, HostVerdict, Target, judge_host},
     scopes::{Access, Insufficient},
     settings::{ApiFault, ErrorShape},
@@ -84,7 +86,11 @@ pub(crate) fn admit<'a>(
 
 fn access(call: Call<'_>) -> Access {
     match call {
-        Call::ListEndpoints | Call::GetEndpoint => Access::Manage,
+        // Whether Model Garden takes more scopes is not known.
+        Call::ListEndpoints
+        | Call::GetEndpoint
+        | Call::ListModels { .. }
+        | Call::GetModel { .. } => Access::Manage,
         _ => Access::Predict,
     }
 }
@@ -96,6 +102,33 @@ fn denial_shape(target: &Target<'_>) -> ErrorShape {
     if target.is_openapi() { ErrorShape::Object } else { shape(target) }
 }
 
+/// Checks the project that pays for a request without a project in its path. A person needs to name
+/// one, and a service account has one (maximhq/bifrost issue 4106).
+pub(crate) fn check_quota_project(
+    shared: &Shared,
+    headers: &HeaderMap,
+    bearer: &Bearer,
+) -> Result<(), GoogleError> {
+    let named = headers.get("x-goog-user-project").map(|name| name.to_str().unwrap_or_default());
+    match (named, &shared.projects) {
+        (Some(name), Some(known)) if !known.iter().any(|project| project == name) => {
+            Err(GoogleError::no_use_of_project(name))
+        }
+        (None, _) if bearer.is_of_a_person() => Err(GoogleError::no_quota_project()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the server of a Claude model responds to the request.
+fn is_of_claude(target: &Target<'_>) -> bool {
+    match target.call {
+        Call::Model { publisher, method, .. } => {
+            publisher == anthropic::PUBLISHER && method.surface() == Surface::RawPredict
+        }
+        _ => false,
+    }
+}
+
 fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut error = GoogleError::for_status(status, &target.rpc(), &target.resource());
@@ -105,8 +138,12 @@ fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     if let Some(delay) = &fault.retry_delay {
         error = error.with_retry_delay(delay);
     }
-    let usual =
-        if status == StatusCode::UNAUTHORIZED { denial_shape(target) } else { shape(target) };
+    let usual = match status.as_u16() {
+        401 => denial_shape(target),
+        // The other statuses are those of Vertex AI itself.
+        500 | 529 if is_of_claude(target) => ErrorShape::Anthropic,
+        _ => shape(target),
+    };
     error.with_shape(fault.shape.unwrap_or(usual))
 }
 

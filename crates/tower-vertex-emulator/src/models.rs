@@ -191,6 +191,7 @@ impl Traits {
 fn surfaces(publisher: &str, name: &str, kind: Kind) -> Vec<Surface> {
     match kind {
         _ if NOT_ON_OPENAPI.contains(&publisher) => vec![Surface::RawPredict],
+        _ if is_of_openai_itself(publisher, name) => vec![Surface::OpenAiResponses],
         // google-genai 3.6 calls `embedContent` for the names with `gemini` and `maas`, and `predict`
         // for the others. `gemini-embedding-001` has both (vercel/ai pull request 16238).
         Kind::Embeddings if name == "gemini-embedding-001" => {
@@ -211,6 +212,12 @@ fn surfaces(publisher: &str, name: &str, kind: Kind) -> Vec<Surface> {
 
 fn is_for_images(name: &str) -> bool {
     name.contains("-image") || name.contains("nano-banana")
+}
+
+/// Whether a model is one of OpenAI's own, which is not open. Which of them Vertex AI serves is not
+/// known.
+fn is_of_openai_itself(publisher: &str, name: &str) -> bool {
+    publisher == "openai" && !name.ends_with("-maas")
 }
 
 /// The generation in `2.5-flash` or `3-pro-preview`.
@@ -279,7 +286,7 @@ const MODELS: [(&str, &[&str]); 13] = [
             "llama-4-scout-17b-16e-instruct-maas",
         ],
     ),
-    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas"]),
+    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas", "gpt-5", "gpt-5-mini", "gpt-5.4"]),
     (
         "deepseek-ai",
         &[
@@ -319,9 +326,15 @@ const MODELS: [(&str, &[&str]); 13] = [
     (
         "anthropic",
         &[
+            "claude-fable-5",
             "claude-haiku-4-5",
             "claude-haiku-4-5@20251001",
+            "claude-opus-4-1",
+            "claude-opus-4-1@20250805",
+            "claude-opus-4-5",
+            "claude-opus-4-5@20251101",
             "claude-opus-4-6",
+            "claude-opus-4-7",
             "claude-opus-4-8",
             "claude-opus-5",
             "claude-sonnet-4-5",

@@ -18,7 +18,6 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    #[expect(dead_code, reason = "the errors of publishers have it")]
     /// A JSON response with this status. A publisher's own errors have it, too.
     pub(crate) fn json(status: StatusCode, body: &Value) -> Self {
         Self::Whole(google_errors::json(status, body))

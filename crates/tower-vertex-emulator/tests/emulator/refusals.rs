@@ -205,8 +205,6 @@ async fn a_method_that_only_the_service_has_is_not_implemented() {
     for (method, path, name) in [
         ("POST", "publishers/google/models/veo-3.0:predictLongRunning", "PredictLongRunning"),
         ("POST", "publishers/mistralai/models/codestral-2:rawPredict", "RawPredict"),
-        ("POST", "publishers/anthropic/models/claude-sonnet-4-6:rawPredict", "RawPredict"),
-        ("POST", "publishers/openai/v1/responses", "CreateResponse"),
         ("POST", "endpoints/1234567890123456789:explain", "Explain"),
         ("POST", "endpoints/1234567890123456789/invoke/score", "Invoke"),
         ("POST", "endpoints", "CreateEndpoint"),

@@ -1,9 +1,0 @@
-//! Anthropic's Messages API: `publishers/anthropic/models/MODEL:rawPredict` and
-//! `streamRawPredict`. The body names the model of `count-tokens:rawPredict`.
-
-use super::{api::ApiRequest, google_errors::GoogleError, reply::Reply};
-
-/// Returns the response, or the error.
-pub(crate) async fn answer(request: ApiRequest<'_>) -> Result<Reply, GoogleError> {
-    Err(GoogleError::not_emulated(request.target.method()))
-}
