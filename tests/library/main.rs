@@ -25,6 +25,7 @@ mod ext;
 mod gcp_auth;
 mod model;
 mod openai_error;
+mod publishers;
 mod replay;
 mod retry;
 mod route;

@@ -19,21 +19,34 @@ pub enum Kind {
     Embeddings,
 }
 
-/// A method of `openapi` that has a model.
+/// A method that has a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Surface {
-    /// `/chat/completions`.
+    /// `/chat/completions` of `openapi`.
     Chat,
-    /// `/completions`. It is in the discovery document, but no page of Google names a model that it
+    /// `/completions` of `openapi`. It is in the discovery document, but no page of Google names a model that it
     /// serves. The emulator serves every chat model there.
     Completions,
-    /// `/responses`. Google's pages document it for xAI's Grok alone.
+    /// `/responses` of `openapi`. Google's pages document it for xAI's Grok alone.
     Responses,
-    /// `/embeddings`. Google's pages document it for the open E5 models alone. The emulator serves
-    /// Google's own models for embeddings there as well.
+    /// `/embeddings` of `openapi`. Google's pages document it for the open E5 models alone. The
+    /// emulator serves Google's own models for embeddings there as well.
     Embeddings,
+    /// `publishers/…/models/MODEL:generateContent`, with `streamGenerateContent`, `countTokens` and
+    /// `computeTokens`.
+    GenerateContent,
+    /// `publishers/…/models/MODEL:rawPredict` and `streamRawPredict`, with the protocol of the
+    /// model's publisher.
+    RawPredict,
+    /// `publishers/…/models/MODEL:predict`.
+    Predict,
+    /// `publishers/…/models/MODEL:embedContent`.
+    EmbedContent,
+    /// `publishers/openai/v1/responses`.
+    #[serde(rename = "openai_responses")]
+    OpenAiResponses,
 }
 
 impl Surface {
@@ -45,6 +58,11 @@ impl Surface {
             Self::Completions => "Completions",
             Self::Responses => "Responses",
             Self::Embeddings => "Embeddings",
+            Self::GenerateContent => "GenerateContent",
+            Self::RawPredict => "RawPredict",
+            Self::Predict => "Predict",
+            Self::EmbedContent => "EmbedContent",
+            Self::OpenAiResponses => "CreateResponse",
         }
     }
 }
@@ -68,8 +86,8 @@ pub struct Model {
     pub thinking: bool,
     /// The generation of a Gemini model: `(3, 1)` for Gemini 3.1.
     pub generation: Option<(u8, u8)>,
-    /// The methods of `openapi` that serve the model. There are none for the models of `anthropic`
-    /// and `mistralai`.
+    /// The methods that serve the model. The models of `anthropic` and `mistralai` have only
+    /// [`Surface::RawPredict`].
     pub surfaces: Vec<Surface>,
 }
 
@@ -78,18 +96,11 @@ impl Model {
     pub fn new(publisher: impl Into<String>, name: impl Into<String>) -> Self {
         let (publisher, name) = (publisher.into(), name.into());
         let Traits { kind, thinking, generation } = Traits::of(&publisher, &name);
-        let surfaces = match kind {
-            _ if NOT_ON_OPENAPI.contains(&publisher.as_str()) => vec![],
-            Kind::Embeddings => vec![Surface::Embeddings],
-            Kind::Chat if publisher == "xai" => {
-                vec![Surface::Chat, Surface::Completions, Surface::Responses]
-            }
-            Kind::Chat => vec![Surface::Chat, Surface::Completions],
-        };
+        let surfaces = surfaces(&publisher, &name, kind);
         Self { publisher, name, kind, thinking, generation, surfaces }
     }
 
-    /// Sets the methods of `openapi` that serve the model.
+    /// Sets the methods that serve the model.
     #[must_use]
     pub fn surfaces(mut self, surfaces: impl IntoIterator<Item = Surface>) -> Self {
         self.surfaces = surfaces.into_iter().collect();
@@ -101,10 +112,7 @@ impl Model {
     pub fn kind(mut self, kind: Kind) -> Self {
         if self.kind != kind {
             self.kind = kind;
-            self.surfaces = match kind {
-                Kind::Chat => vec![Surface::Chat, Surface::Completions],
-                Kind::Embeddings => vec![Surface::Embeddings],
-            };
+            self.surfaces = surfaces(&self.publisher, &self.name, kind);
         }
         self
     }
@@ -179,8 +187,37 @@ impl Traits {
     }
 }
 
+/// The methods that usually serve a model.
+fn surfaces(publisher: &str, name: &str, kind: Kind) -> Vec<Surface> {
+    match kind {
+        _ if NOT_ON_OPENAPI.contains(&publisher) => vec![Surface::RawPredict],
+        _ if is_of_openai_itself(publisher, name) => vec![Surface::OpenAiResponses],
+        // google-genai 3.6 calls `embedContent` for the names with `gemini` and `maas`, and `predict`
+        // for the others. `gemini-embedding-001` has both (vercel/ai pull request 16238).
+        Kind::Embeddings if name == "gemini-embedding-001" => {
+            vec![Surface::Embeddings, Surface::Predict, Surface::EmbedContent]
+        }
+        Kind::Embeddings if name.contains("gemini") || name.contains("maas") => {
+            vec![Surface::Embeddings, Surface::EmbedContent]
+        }
+        Kind::Embeddings => vec![Surface::Embeddings, Surface::Predict],
+        // Clients call `generateContent` for Grok (superagent-ai/grok-cli pull request 287). That the
+        // other open models have it is assumed.
+        Kind::Chat if publisher == "xai" => {
+            vec![Surface::Chat, Surface::Completions, Surface::Responses, Surface::GenerateContent]
+        }
+        Kind::Chat => vec![Surface::Chat, Surface::Completions, Surface::GenerateContent],
+    }
+}
+
 fn is_for_images(name: &str) -> bool {
     name.contains("-image") || name.contains("nano-banana")
+}
+
+/// Whether a model is one of OpenAI's own, which is not open. Which of them Vertex AI serves is not
+/// known.
+fn is_of_openai_itself(publisher: &str, name: &str) -> bool {
+    publisher == "openai" && !name.ends_with("-maas")
 }
 
 /// The generation in `2.5-flash` or `3-pro-preview`.
@@ -249,7 +286,7 @@ const MODELS: [(&str, &[&str]); 13] = [
             "llama-4-scout-17b-16e-instruct-maas",
         ],
     ),
-    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas"]),
+    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas", "gpt-5", "gpt-5-mini", "gpt-5.4"]),
     (
         "deepseek-ai",
         &[
@@ -289,9 +326,15 @@ const MODELS: [(&str, &[&str]); 13] = [
     (
         "anthropic",
         &[
+            "claude-fable-5",
             "claude-haiku-4-5",
             "claude-haiku-4-5@20251001",
+            "claude-opus-4-1",
+            "claude-opus-4-1@20250805",
+            "claude-opus-4-5",
+            "claude-opus-4-5@20251101",
             "claude-opus-4-6",
+            "claude-opus-4-7",
             "claude-opus-4-8",
             "claude-opus-5",
             "claude-sonnet-4-5",
@@ -436,7 +479,7 @@ mod tests {
         let models: Vec<Model> = serde_json::from_str(text).unwrap();
         assert_eq!(models[0], Model::new("google", "gemini-2.5-flash"));
         assert_eq!(models[1].to_string(), "google/mine");
-        assert_eq!(models[2].surfaces, [Surface::Embeddings]);
+        assert_eq!(models[2].surfaces, [Surface::Embeddings, Surface::Predict]);
         assert!(models[3].thinking && models[3].is_gemini_since(4, 2));
         assert_eq!(models[3].surfaces, [Surface::Chat, Surface::Responses]);
         let again = serde_json::to_string(&models).unwrap();

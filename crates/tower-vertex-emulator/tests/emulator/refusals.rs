@@ -203,10 +203,9 @@ async fn a_method_that_only_the_service_has_is_not_implemented() {
     const LOCATION: &str = "/v1/projects/p1/locations/us-central1";
     let bench = Bench::new().await;
     for (method, path, name) in [
-        ("POST", "publishers/google/models/gemini-2.5-flash:generateContent", "GenerateContent"),
-        ("POST", "publishers/anthropic/models/claude-sonnet-4-6:rawPredict", "RawPredict"),
-        ("POST", "publishers/openai/v1/responses", "CreateResponse"),
-        ("POST", "endpoints/1234567890123456789:predict", "Predict"),
+        ("POST", "publishers/google/models/veo-3.0:predictLongRunning", "PredictLongRunning"),
+        ("POST", "publishers/mistralai/models/codestral-2:rawPredict", "RawPredict"),
+        ("POST", "endpoints/1234567890123456789:explain", "Explain"),
         ("POST", "endpoints/1234567890123456789/invoke/score", "Invoke"),
         ("POST", "endpoints", "CreateEndpoint"),
         ("GET", "models", "models"),
@@ -215,7 +214,7 @@ async fn a_method_that_only_the_service_has_is_not_implemented() {
         let request = bench.request(method.parse().unwrap(), &path).body(full("{}")).unwrap();
         let error = bench.send(request).await.error(false);
         assert_eq!((&error["code"], &error["status"]), (&json!(501), &json!("UNIMPLEMENTED")));
-        let message = format!("The emulator of Vertex AI does not have {name}: ");
+        let message = format!("The emulator of Vertex AI does not have {name}. ");
         assert!(error["message"].as_str().unwrap().starts_with(&message), "{error}");
 
         let request = Request::builder().method(method);
@@ -225,7 +224,9 @@ async fn a_method_that_only_the_service_has_is_not_implemented() {
     // The express mode of Google's own library has an API key and no project.
     let path = "/v1beta1/publishers/google/models/gemini-2.5-flash:generateContent?key=k";
     let request = Request::post(bench.emulator.url() + path).body(full("{}")).unwrap();
-    assert_eq!(bench.send(request).await.status, StatusCode::NOT_IMPLEMENTED);
+    let error = bench.send(request).await.error(false);
+    assert_eq!(error["message"], "API key not valid. Please pass a valid API key.");
+    assert_eq!(error["details"][0]["reason"], "API_KEY_INVALID");
 }
 
 #[tokio::test]
