@@ -271,7 +271,7 @@ mod tests {
             error.split_once("pub fn code(").unwrap().1.split_once("pub fn ").unwrap().0;
         made.extend(words(of_errors, "=> \""));
         made.extend(words(
-            &code_of(include_str!("../../../src/openai_error/sse.rs")),
+            &code_of(include_str!("../../../src/error_format/sse.rs")),
             "\"code\":\"",
         ));
         assert_eq!(made, listed());

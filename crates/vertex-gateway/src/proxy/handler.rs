@@ -39,8 +39,8 @@ use crate::{
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
     compat::{CompatBody, RequestBody, SignatureScope, VertexCompat, VertexCompatLayer},
+    error_format::{ErrorBody, VertexError, VertexErrorLayer},
     model::{ModelBody, VertexModel, VertexModelLayer},
-    openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
     route::{Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},

@@ -62,7 +62,7 @@
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
 //! use tower::{Layer, Service, ServiceExt, service_fn};
-//! use tower_vertex::{BoxError, openai_error::VertexErrorLayer};
+//! use tower_vertex::{BoxError, error_format::VertexErrorLayer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
