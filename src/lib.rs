@@ -112,7 +112,7 @@
 //! | `token::GcpAuth` | tokens of a service account's key | `credentials`, on by default |
 //! | `token::GoogleCloudAuth` | the same and federation, with Google's own crate | `credentials-federation` |
 //! | `token::Impersonated` | tokens of another service account, valid for up to 12 hours | either of the two |
-//! | [`error_format`] | from Google's error body to OpenAI's | |
+//! | [`error_format`] | from Google's error body to the form of the client's protocol | |
 //! | [`retry`] | retries after transient failures, also at other locations | |
 //! | [`replay`] | a body that can be sent again | |
 //! | [`http_client`] | hyper-util's client and reqwest's, as inner services | `credentials` or `credentials-federation`; `reqwest` |

@@ -43,7 +43,7 @@ use tower_vertex::{
     error::RouteError,
     model::{ModelTable, RequestedModel, VertexModelLayer},
     retry::Attempts,
-    route::{Upstream, VertexRouteLayer},
+    route::{Protocol, Upstream, VertexRouteLayer},
 };
 
 /// `true` if Envoy sends a part of the body, and `false` if it sends all of it. The header is
@@ -109,6 +109,7 @@ impl ExtAuthzState {
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let path = path.as_ref().map_or("", PathAndQuery::path);
+        let protocol = Protocol::of(path);
         let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
         record.log.peer_address = peer;
         let verdict = if all {
@@ -132,7 +133,7 @@ impl ExtAuthzState {
             }
             Err(refusal) => {
                 record.log.refuse(&refusal);
-                let mut answer = refusal.to_response();
+                let mut answer = refusal.to_response(protocol);
                 cors.put_on(answer.headers_mut());
                 record.log.status = Some(answer.status());
                 proto::answer(&answer, &id)

@@ -179,6 +179,8 @@ async fn in_time<R>(
 mod tests {
     use tower::{ServiceExt as _, service_fn};
 
+    use tower_vertex::route::Protocol;
+
     use super::*;
     use crate::Command;
 
@@ -191,7 +193,7 @@ mod tests {
         let error = Admission::new(inner, limits, None).oneshot(Request::new(())).await;
         let error: BoxError = error.map(|(): ()| ()).unwrap_err();
         let refusal = error.downcast_ref::<LocalReply>().unwrap();
-        let answer = refusal.to_response();
+        let answer = refusal.to_response(Protocol::OpenAi);
         assert_eq!((answer.status().as_u16(), refusal.code()), (500, "internal_error"));
     }
 }

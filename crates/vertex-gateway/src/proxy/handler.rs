@@ -43,7 +43,7 @@ use tower_vertex::{
     model::{ModelBody, VertexModel, VertexModelLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
+    route::{Protocol, Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
 };
 
 /// The header that names the project to bill and to charge quota to.
@@ -144,6 +144,7 @@ impl Handler {
         let cors = shared.browsers.cors(request.headers());
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path());
+        let protocol = Protocol::of(path);
         let telemetry = Arc::clone(&shared.telemetry);
         let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
         record.log.peer_address = call.activity().peer_address();
@@ -156,7 +157,7 @@ impl Handler {
         let left = answer.as_ref().is_err_and(LocalReply::is_incomplete_request);
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.log.refuse(&refusal);
-            let mut answer = refusal.to_response();
+            let mut answer = refusal.to_response(protocol);
             if !call.is_authenticated() && call.activity().refused() {
                 // RFC 9112 §9.6. HTTP/2 has its own frames for this, and hyper removes the header
                 // there.
