@@ -32,7 +32,7 @@ use super::{
     local_reply::{LocalReply, clip},
     values::shown_debug,
 };
-use tower_vertex::{model::Pattern, redact};
+use tower_vertex::{model::Pattern, redact, route::Protocol};
 
 /// The options about clients.
 #[derive(Clone, Args)]
@@ -155,7 +155,8 @@ impl Clients {
         self.by_name.len()
     }
 
-    /// The client whose key is in `Authorization`; `None` if no keys are configured.
+    /// The client whose key is in a header or in the query; `None` if no keys are configured. The
+    /// refusal names the header that the clients of the protocol send.
     ///
     /// # Errors
     ///
@@ -163,9 +164,11 @@ impl Clients {
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
+        query: Option<&str>,
+        protocol: Protocol,
     ) -> Result<Option<Arc<Client>>, LocalReply> {
         let Some(keys) = &self.keys else { return Ok(None) };
-        let name = keys.owner(headers)?;
+        let name = keys.owner(headers, query, protocol)?;
         // Each key has a client. A key without one would be rejected as unknown.
         self.by_name.get(name).cloned().map(Some).ok_or_else(keys::unknown)
     }

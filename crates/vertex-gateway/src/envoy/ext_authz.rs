@@ -166,7 +166,8 @@ impl ExtAuthzState {
         if is_options(&record.log.method) {
             return answer_options(&came, cors).map(Decision::Reply);
         }
-        let client = self.clients.load().authenticate(&came)?;
+        let (query, protocol) = (uri.query(), Protocol::of(uri.path()));
+        let client = self.clients.load().authenticate(&came, query, protocol)?;
         if let Some(client) = &client {
             let _ = record.context.client.set(Arc::clone(client));
         }

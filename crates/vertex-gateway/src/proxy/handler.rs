@@ -257,7 +257,11 @@ fn welcome(
     if !clients.have_keys() {
         shared.browsers.admit(request.uri(), request.headers(), shared.listener)?;
     }
-    if is_options(request.method()) { Ok(None) } else { clients.authenticate(request.headers()) }
+    if is_options(request.method()) {
+        return Ok(None);
+    }
+    let uri = request.uri();
+    clients.authenticate(request.headers(), uri.query(), Protocol::of(uri.path()))
 }
 
 /// The response to a health check, which is not recorded.
