@@ -55,7 +55,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let path = request.uri().path();
-        let protocol = Protocol::of(path);
+        // A layer outside may have changed the path, and then it has left the client's protocol.
+        let extension = request.extensions().get::<Protocol>().copied();
+        let protocol = extension.unwrap_or_else(|| Protocol::of(path));
         if let Err(error) = self.order.check() {
             return ResponseFuture::refused(error, protocol);
         }

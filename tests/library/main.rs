@@ -25,6 +25,7 @@ mod ext;
 #[cfg(feature = "credentials")]
 mod gcp_auth;
 mod model;
+mod publishers;
 mod replay;
 mod retry;
 mod route;
