@@ -32,7 +32,11 @@ use super::{
     local_reply::{LocalReply, clip},
     values::shown_debug,
 };
-use tower_vertex::{model::Pattern, redact, route::Protocol};
+use tower_vertex::{
+    model::{Pattern, RequestedModel},
+    redact,
+    route::Protocol,
+};
 
 /// The options about clients.
 #[derive(Clone, Args)]
@@ -242,6 +246,19 @@ impl Client {
     /// Whether the client may use certain models only.
     pub(crate) fn has_list(&self) -> bool {
         self.models.is_some()
+    }
+
+    /// Checks the model of a request, which may be listed with its publisher or without.
+    ///
+    /// # Errors
+    ///
+    /// 403 if the client may not use this model. `None` is a request without a readable model.
+    pub(crate) fn allow_requested(&self, model: Option<&RequestedModel>) -> Result<(), LocalReply> {
+        let published = model.and_then(RequestedModel::with_publisher);
+        if published.is_some_and(|name| self.allow(Some(name)).is_ok()) {
+            return Ok(());
+        }
+        self.allow(model.map(RequestedModel::as_str))
     }
 
     /// # Errors

@@ -79,7 +79,7 @@ pub(crate) fn admit_model(
         let _ = context.model.set(model.clone().into());
     }
     let Some(client) = context.client.get() else { return Ok(()) };
-    client.allow(model.map(RequestedModel::as_str))?;
+    client.allow_requested(model)?;
     client.allow_references(extensions.get())
 }
 
