@@ -9,13 +9,14 @@ use super::printable::is_unfit;
 use tower_vertex::{Error, error::RouteError, error_format::refusal, route::Protocol};
 
 /// All codes of the gateway's own errors, which `docs/errors.md` explains.
-const CODES: [&str; 35] = [
+const CODES: [&str; 37] = [
     "ambiguous_model",
     "forward_proxy_request",
     "host_not_allowed",
     "incomplete_request",
     "internal_error",
     "invalid_api_key",
+    "invalid_body",
     "invalid_compression",
     "invalid_configuration",
     "invalid_model",
@@ -23,6 +24,7 @@ const CODES: [&str; 35] = [
     "malformed_request",
     "method_not_allowed",
     "model_alias_not_supported",
+    "model_method_not_allowed",
     "model_not_allowed",
     "model_not_found",
     "no_credentials",
