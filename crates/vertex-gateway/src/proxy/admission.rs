@@ -11,12 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Method, Request, Response};
 use tower::Service;
 use tower_vertex::{
     BoxError,
     model::{ModelTable, ReadModel, RequestedModel},
-    route::check_method_for_path,
+    route::{ModelPath, check_method_for_path},
 };
 
 use super::{
@@ -46,7 +46,9 @@ pub(crate) fn admit_head<B>(
     shorten(request, table)?;
     let (method, path) = (request.method(), request.uri().path());
     let may = |model: &str| client.is_none_or(|client| client.allow(Some(model)).is_ok());
-    if let Some(response) = list::answer(method, path, table, may, since) {
+    // A name in the list may have a colon too, so only the method distinguishes the two.
+    let is_call = *method == Method::POST && ModelPath::parse(path, PREFIX).is_some();
+    if !is_call && let Some(response) = list::answer(method, path, table, may, since) {
         return response.map(Some);
     }
     check_method_for_path(method, path, PREFIX)?;
