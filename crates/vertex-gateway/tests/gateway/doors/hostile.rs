@@ -138,7 +138,7 @@ fn cases() -> Vec<(&'static str, String, String)> {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_request_leaves_what_its_key_may_use() {
+async fn no_spelling_of_a_request_reaches_more_than_its_key_allows() {
     let place = Place::new().await;
     let rules = format!("[[client]]\nname = \"alice\"\nmodels = [{GEMINI:?}]\n");
     let gateway = place.start(&rules, &[]).await;

@@ -10,7 +10,7 @@ mod streams;
 use std::{fs, process::Stdio};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -209,8 +209,4 @@ fn chunked(kind: &str, chunks: &[&str], is_complete: bool) -> String {
         response.push_str("0\r\n\r\n");
     }
     response
-}
-
-fn names(headers: &HeaderMap) -> Vec<&str> {
-    headers.keys().map(http::HeaderName::as_str).collect()
 }

@@ -46,7 +46,8 @@ fn streams() -> Vec<(&'static str, &'static str, Vec<String>, &'static str)> {
     ]
 }
 
-async fn stream(place: &Place, path: &str, response: String) -> Result<String, String> {
+/// The response, and the line of the log with `logged`.
+async fn stream(place: &Place, path: &str, response: String, logged: &str) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let gateway = place.open(&url, &[]).await;
@@ -54,8 +55,9 @@ async fn stream(place: &Place, path: &str, response: String) -> Result<String, S
     let (answer, _) = tokio::join!(gateway.call(post(path, &body)), respond(&listener, &response));
     assert_eq!(answer.status(), 200);
     let body = http_body_util::BodyExt::collect(answer.into_body()).await;
-    let body = body.map_err(|error| error.to_string())?.to_bytes();
-    Ok(String::from_utf8(body.to_vec()).unwrap())
+    let body = String::from_utf8(body.expect("a clean end").to_bytes().to_vec()).unwrap();
+    // The sidecar ends with this function.
+    (body, place.logged(logged).await)
 }
 
 #[tokio::test]
@@ -63,9 +65,9 @@ async fn the_usage_of_each_protocol_is_logged() {
     let place = Place::new().await;
     for (path, kind, parts, usage) in streams() {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let came = stream(&place, path, chunked(kind, &parts, true)).await.unwrap();
+        let response = chunked(kind, &parts, true);
+        let (came, line) = stream(&place, path, response, "status=200").await;
         assert_eq!(came, parts.concat());
-        let line = place.logged("status=200").await;
         assert!(line.contains(usage), "{path}: {line}");
     }
 }
@@ -76,7 +78,9 @@ async fn an_interrupted_stream_ends_with_an_error_that_its_client_reads() {
     for (path, kind, parts, _) in streams() {
         // The last part is incomplete.
         let begin = &parts[1][..parts[1].len() / 2];
-        let came = stream(&place, path, chunked(kind, &[&parts[0], begin], false)).await.unwrap();
+        let response = chunked(kind, &[&parts[0], begin], false);
+        let (came, line) = stream(&place, path, response, "end=\"upstream_reset\"").await;
+        assert!(line.contains("status=200"), "{line}");
         let rest = came.strip_prefix(parts[0].as_str()).expect(&came);
         let is_array = kind == "application/json";
         if is_array {
@@ -95,7 +99,5 @@ async fn an_interrupted_stream_ends_with_an_error_that_its_client_reads() {
             assert_eq!(error["error"]["details"][0]["reason"], "STREAM_INTERRUPTED");
             assert!(data.starts_with("{\"error\":"), "google-genai looks for this beginning");
         }
-        let line = place.logged("end=\"upstream_reset\"").await;
-        assert!(line.contains("status=200"), "{line}");
     }
 }
