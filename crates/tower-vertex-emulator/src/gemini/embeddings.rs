@@ -41,7 +41,7 @@ struct Read {
     is_truncated: bool,
 }
 
-/// A text that is too long is cut, unless the request forbids it. The text of the error is assumed.
+/// A text that is too long is shortened, unless the request forbids it. The text of the error is assumed.
 fn read(text: &str, auto_truncate: Option<&Value>) -> Result<Read, GoogleError> {
     let all = tokens(text);
     let is_truncated = all > MOST_TOKENS;

@@ -70,7 +70,7 @@ async fn a_response_has_the_members_that_were_recorded() {
 }
 
 #[tokio::test]
-async fn a_stream_is_an_array_unless_the_query_asks_for_events() {
+async fn a_stream_is_an_array_unless_the_query_selects_events() {
     let bench = Bench::new().await;
     let stream = path(FLASH, "streamGenerateContent");
     let answer = bench.post(&stream, asks("hello", json!({}))).await;
