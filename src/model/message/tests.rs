@@ -48,7 +48,7 @@ fn sent(path: &str, pieces: &[&[u8]]) -> Result<(String, Vec<u8>), ModelError> {
 }
 
 #[test]
-fn a_member_is_cut_with_exactly_one_comma() {
+fn a_model_is_removed_with_exactly_one_comma() {
     const VERSION: &str = r#""anthropic_version":"vertex-2023-10-16""#;
     for (old, new) in [
         (r#"{"model":"m"}"#, "{V}"),
@@ -133,7 +133,7 @@ fn member() -> impl Strategy<Value = (String, String)> {
 
 proptest! {
     /// Every parser reads the same members in the same order, without the model and with the version.
-    /// No byte changes outside the members that are cut and the one that is added.
+    /// No byte changes outside the models that are removed and the version that is added.
     #[test]
     fn a_message_loses_only_its_model_and_gains_only_its_version(
         name in "[a-z][a-zA-Z0-9_.@-]{0,20}",
@@ -196,7 +196,7 @@ proptest! {
         }
         prop_assert_eq!(serde_json::from_str::<Members>(&new).unwrap(), expected, "{}", new);
 
-        // The bytes: what is left of the old text is in the new one, in order and complete.
+        // The bytes: the remaining parts of the old text are in the new one, in order.
         let mut gathering = Gathering::new(usize::MAX);
         gathering.push(Frame::data(Bytes::from(old.clone()))).unwrap();
         let (_, message) = gathering.finish_message().unwrap();
@@ -224,8 +224,8 @@ proptest! {
         prop_assert_eq!(member, Some(expected), "{}", new);
     }
 
-    /// Whatever the bytes are: a message that is sent has one model and one value of `stream`, for
-    /// each parser.
+    /// A message that is sent has one model and one value of `stream`, for each parser, regardless of
+    /// its bytes.
     #[test]
     fn a_message_that_is_sent_is_read_alike(
         tokens in prop::collection::vec(prop::sample::select(vec![

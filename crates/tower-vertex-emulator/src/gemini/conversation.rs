@@ -58,10 +58,10 @@ fn text_part(part: &Value) -> Result<Value, String> {
         text.clone()
     } else if part.get("inlineData").is_some() {
         let data = text_of(part, "/inlineData/data").trim_end_matches('=');
-        let kind = mime_type(part, "/inlineData/mimeType")?;
+        let kind = mime_type(part, "inlineData")?;
         format!("[{kind}, {} bytes]", data.len() * 3 / 4).into()
     } else if part.get("fileData").is_some() {
-        let kind = mime_type(part, "/fileData/mimeType")?;
+        let kind = mime_type(part, "fileData")?;
         format!("[{kind}, {}]", text_of(part, "/fileData/fileUri")).into()
     } else if part.get("executableCode").is_some() {
         text_of(part, "/executableCode/code").into()
@@ -77,14 +77,13 @@ fn text_part(part: &Value) -> Result<Value, String> {
     Ok(json!({ "type": "text", "text": text }))
 }
 
-/// The text of the error is that for an empty `text`; that it has this form for other parameters
-/// is assumed.
-fn mime_type<'a>(part: &'a Value, pointer: &str) -> Result<&'a str, String> {
-    match text_of(part, pointer) {
-        "" => Err(learn_more(
-            "Unable to submit request because it has an empty mimeType parameter. Add a value to \
-             the parameter and try again.",
-        )),
+/// GoogleCloudPlatform/generative-ai issue 1390 has the text for `fileData`.
+fn mime_type<'a>(part: &'a Value, member: &str) -> Result<&'a str, String> {
+    match text_of(part, &format!("/{member}/mimeType")) {
+        "" => Err(learn_more(&format!(
+            "Unable to submit request because it has an empty mimeType parameter in {member}. Add a \
+             value to the parameter and try again."
+        ))),
         kind => Ok(kind),
     }
 }
@@ -200,14 +199,11 @@ fn options(request: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     }
     if let Some(thinking) = config.get("thinkingConfig") {
         let level = thinking.get("thinkingLevel");
-        let level = level.filter(|level| *level != "THINKING_LEVEL_UNSPECIFIED");
         let budget = thinking.get("thinkingBudget");
-        // Google's page on thinking says that both are an error. Its text is assumed.
-        if level.is_some() && budget.is_some() {
-            return Err(learn_more(
-                "Unable to submit request because Thinking_config.thinking_level and \
-                 thinking_budget cannot both be set..",
-            ));
+        let is_set = level.is_some_and(|level| *level != "THINKING_LEVEL_UNSPECIFIED");
+        // sterlp/eclipse-peon-ai issue 115, at Google AI Studio.
+        if is_set && budget.is_some() {
+            return Err("You can only set only one of thinking budget and thinking level.".into());
         }
         google.insert(
             "thinking_config".into(),

@@ -70,7 +70,7 @@ async fn a_response_has_the_members_that_were_recorded() {
 }
 
 #[tokio::test]
-async fn a_stream_is_an_array_unless_the_query_asks_for_events() {
+async fn a_stream_is_an_array_unless_the_query_selects_events() {
     let bench = Bench::new().await;
     let stream = path(FLASH, "streamGenerateContent");
     let answer = bench.post(&stream, asks("hello", json!({}))).await;
@@ -332,7 +332,18 @@ async fn contents_that_the_model_cannot_read_are_refused() {
                 json!({ "generationConfig": { "thinkingConfig": {
                 "thinkingLevel": "LOW", "thinkingBudget": 1 } } }),
             ),
-            "Unable to submit request because Thinking_config",
+            "You can only set only one of thinking budget and thinking level.",
+        ),
+        (
+            asks(
+                "a",
+                json!({ "generationConfig": { "thinkingConfig": { "thinkingLevel": "LOW" } } }),
+            ),
+            "Unable to submit request because thinking_level is not supported by this model..",
+        ),
+        (
+            json!({ "contents": [{ "role": "user", "parts": [{ "fileData": { "fileUri": "gs://b/f" } }] }] }),
+            "Unable to submit request because it has an empty mimeType parameter in fileData.",
         ),
     ] {
         let error = bench.post(&path(FLASH, "generateContent"), &body).await.error(false);
@@ -430,6 +441,10 @@ async fn thoughts_are_parts_with_a_mark() {
     assert_eq!(parts[0]["thought"], true);
     assert_eq!((&parts[1]["text"], parts[1].get("thought")), (&json!(ECHO), None));
     assert!(parts[1]["thoughtSignature"].is_string());
+    let error = bench.post(&path(THREE, "generateContent"), asks("a", config("MINIMAL"))).await;
+    assert!(error.error(false)["message"].as_str().unwrap().starts_with(
+        "Unable to submit request because thinking_level MINIMAL is not supported by this model."
+    ));
     let high = body["usageMetadata"]["thoughtsTokenCount"].as_u64();
     let body = generate(&bench, THREE, asks("hello", config("LOW"))).await;
     assert!(body["usageMetadata"]["thoughtsTokenCount"].as_u64() < high);

@@ -250,7 +250,7 @@ fn no_path_gets_around_the_list_of_methods_and_the_names_of_models() {
             let uri: Uri = path.parse().unwrap();
             if let Ok(found) = rewrite(&upstream, &uri) {
                 let below = found.path().strip_prefix(upstream.base_path());
-                // What is passed through stays below the endpoint, and so does its method.
+                // A path that is passed through stays below the endpoint, with a method of the list.
                 let method = below.and_then(|sub| sub.rsplit_once(':'));
                 let goes = |method: &str| upstream.model_methods().have(method);
                 let passed = upstream.pass_through()
