@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::{
-    VertexAuth,
+    Trust, VertexAuth,
     settings::{AuthSettings, quota_header},
 };
 use crate::{
@@ -34,6 +34,14 @@ impl VertexAuthLayer {
     /// Uses tokens of `cache`, which other layers may share.
     pub fn with_cache(cache: TokenCache) -> Self {
         Self { settings: Arc::new(AuthSettings::new(cache)) }
+    }
+
+    /// Sends the token to the hosts that `trust` trusts, and to no others: origins that were added
+    /// before are forgotten. Default: [`Trust::vertex`].
+    #[doc(alias = "allowed hosts")]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        Arc::make_mut(&mut self.settings).trust = trust;
+        self
     }
 
     /// Sends the token to `origin` too, such as `https://vertex.example.com` or

@@ -10,8 +10,9 @@
 //! [`RefreshOutcome`] in its extensions gives the reason. A 403 is never a reason to refresh.
 //!
 //! The token is sent to trusted hosts only: the hosts of Vertex AI over https, and the origins that
-//! [`trust_origin`](VertexAuthLayer::trust_origin) adds. A request for another host fails before a
-//! byte of it is sent. This layer does not follow redirects, and an inner client that follows them
+//! [`trust_origin`](VertexAuthLayer::trust_origin) adds. [`trust`](VertexAuthLayer::trust) takes
+//! another policy, such as [`Trust::google_apis`]. A request for another host fails before a byte of
+//! it is sent. This layer does not follow redirects, and an inner client that follows them
 //! must not send the header to another host.
 //!
 //! # Example
@@ -53,5 +54,5 @@ mod service;
 mod settings;
 mod trust;
 
-pub use self::{future::ResponseFuture, layer::VertexAuthLayer, service::VertexAuth};
+pub use self::{future::ResponseFuture, layer::VertexAuthLayer, service::VertexAuth, trust::Trust};
 pub use crate::token::RefreshOutcome;
