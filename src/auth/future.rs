@@ -6,12 +6,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Extensions, Request, Response, StatusCode, header};
+use http::{Extensions, Request, Response, header};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::settings::{AuthSettings, USER_PROJECT};
+use super::{
+    grpc::rejects_the_token,
+    settings::{AuthSettings, USER_PROJECT},
+};
 use crate::{
     BoxError,
     error::Error,
@@ -38,7 +41,7 @@ enum State<S, B, R, F> {
     AwaitingToken(CachedTokenFuture, Option<Box<Waiting<S, B>>>),
     /// The request is in flight; `Some` for its first try.
     Sending(#[pin] F, Option<First<S, B>>),
-    /// The 401 is held until the refresh is decided.
+    /// The response that rejects the token is held until the refresh is decided.
     Refreshing(RejectionFuture, Option<Box<Held<S, B, R>>>),
     /// The service for the second try becomes ready.
     Readying(Option<Box<Again<S, B>>>),
@@ -204,7 +207,7 @@ where
                     return Poll::Ready(answer);
                 };
                 let mut response = match response {
-                    Ok(response) if response.status() == StatusCode::UNAUTHORIZED => response,
+                    Ok(response) if rejects_the_token(&response) => response,
                     other => return Poll::Ready(other.map_err(Into::into)),
                 };
                 // This starts the refresh, even if this request is dropped.
@@ -235,7 +238,7 @@ where
                             let authorization = token.into_authorization();
                             request.headers_mut().insert(header::AUTHORIZATION, authorization);
                             let again = Box::new(Again { service, request });
-                            // Draining the 401 frees its connection.
+                            // Draining the response frees its connection.
                             drain(response.into_body(), cx);
                             state.set(State::Readying(Some(again)));
                             continue;

@@ -9,6 +9,12 @@
 //! got a 401. If that is not possible, the caller gets the original 401 unchanged, and a
 //! [`RefreshOutcome`] in its extensions gives the reason. A 403 is never a reason to refresh.
 //!
+//! A gRPC call that ends with UNAUTHENTICATED is treated in the same way as a 401, if the status is
+//! in the headers of a response without a body (HTTP status 200, `grpc-status: 16`). If it comes in
+//! trailers, the caller may have got messages, and the response is passed on unchanged. A call over
+//! tonic's `Channel` needs the client's `with_origin`, so that this layer sees the host:
+//! `examples/tonic_channel.rs` is a whole program.
+//!
 //! The token is sent to trusted hosts only: the hosts of Vertex AI over https, and the origins that
 //! [`trust_origin`](VertexAuthLayer::trust_origin) adds. [`trust`](VertexAuthLayer::trust) takes
 //! another policy, such as [`Trust::google_apis`]. A request for another host fails before a byte of
@@ -49,6 +55,7 @@
 //! [`TokenCache`]: crate::token::TokenCache
 
 mod future;
+mod grpc;
 mod layer;
 mod service;
 mod settings;

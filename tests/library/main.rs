@@ -23,6 +23,8 @@ mod end_to_end;
 mod ext;
 #[cfg(feature = "credentials")]
 mod gcp_auth;
+#[cfg(feature = "credentials")]
+mod grpc;
 mod model;
 mod openai_error;
 mod replay;
