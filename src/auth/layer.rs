@@ -37,7 +37,8 @@ impl VertexAuthLayer {
     }
 
     /// Sends the token to the hosts that `trust` trusts, and to no others: origins that were added
-    /// before are forgotten. Default: [`Trust::vertex`].
+    /// before are forgotten. Default: [`Trust::vertex`]; for tokens that are for one service, the
+    /// origin of their [`audience`](TokenSource::audience).
     #[doc(alias = "allowed hosts")]
     pub fn trust(mut self, trust: Trust) -> Self {
         Arc::make_mut(&mut self.settings).trust = trust;

@@ -23,9 +23,10 @@ pub(super) struct AuthSettings {
 impl AuthSettings {
     pub(super) fn new(cache: TokenCache) -> Self {
         let quota_project = cache.quota_project().and_then(quota_header);
+        let trust = cache.audience().map_or_else(Trust::default, Trust::of_audience);
         Self {
             cache,
-            trust: Trust::default(),
+            trust,
             quota_project,
             replay_limit: REPLAY_LIMIT,
             replay_budget: MemoryBudget::new(REPLAY_BUDGET),

@@ -154,6 +154,11 @@ impl TokenCache {
         self.state.source.quota_project()
     }
 
+    /// The only service that the tokens are for, if there is one.
+    pub fn audience(&self) -> Option<&str> {
+        self.state.source.audience()
+    }
+
     /// Returns a snapshot of the cache, for metrics.
     pub fn stats(&self) -> TokenStats {
         let state = &self.state;

@@ -10,6 +10,7 @@
 //! | `GcpAuth` | tokens of a service account's key (feature `credentials`) |
 //! | `GoogleCloudAuth` | tokens fetched by Google's own crate: of all of these, and of identity federation with a command or AWS (feature `credentials-federation`) |
 //! | `Impersonated` | tokens of another service account, with a lifetime of up to 12 hours (either feature) |
+//! | `IdToken` | ID tokens for a service on Cloud Run or behind Identity-Aware Proxy (either feature) |
 //! | [`token_fn`] | tokens that a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
 //!
@@ -67,6 +68,8 @@ mod grant;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod http;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+mod id_token;
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod impersonated;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod login;
@@ -96,6 +99,7 @@ pub use self::http::is_loopback;
 pub use self::{
     adc::{Credentials, CredentialsBuilder},
     credentials_info::{CredentialKind, CredentialsInfo},
+    id_token::IdToken,
     impersonated::Impersonated,
 };
 pub use self::{
@@ -247,6 +251,13 @@ pub trait TokenSource: Send + Sync + 'static {
     fn quota_project(&self) -> Option<&str> {
         None
     }
+
+    /// The service for which the tokens are, if they are for one alone: the audience of ID tokens.
+    /// `VertexAuthLayer` then sends them to no other host than that of an audience that is an https
+    /// URL, and to the origins that are added to it.
+    fn audience(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<T: TokenSource + ?Sized> TokenSource for std::sync::Arc<T> {
@@ -256,6 +267,9 @@ impl<T: TokenSource + ?Sized> TokenSource for std::sync::Arc<T> {
     fn quota_project(&self) -> Option<&str> {
         (**self).quota_project()
     }
+    fn audience(&self) -> Option<&str> {
+        (**self).audience()
+    }
 }
 
 impl<T: TokenSource + ?Sized> TokenSource for Box<T> {
@@ -264,6 +278,9 @@ impl<T: TokenSource + ?Sized> TokenSource for Box<T> {
     }
     fn quota_project(&self) -> Option<&str> {
         (**self).quota_project()
+    }
+    fn audience(&self) -> Option<&str> {
+        (**self).audience()
     }
 }
 

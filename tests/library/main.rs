@@ -25,6 +25,8 @@ mod ext;
 mod gcp_auth;
 #[cfg(feature = "credentials")]
 mod grpc;
+#[cfg(feature = "credentials")]
+mod id_token;
 mod model;
 mod openai_error;
 mod replay;

@@ -14,7 +14,7 @@ const ADVICE: &str =
 
 /// The hosts to which a layer sends its token: those of a policy, and origins that are added to it.
 ///
-/// A token is as good as a password for an hour, so a request for any other host fails before a
+/// Until it expires, a token opens all that its owner may use. So a request for any other host fails before a
 /// byte of it is sent.
 ///
 /// | policy | hosts | for |
@@ -108,6 +108,16 @@ impl Trust {
         origins: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ConfigError> {
         origins.into_iter().try_fold(Self::of(Policy::Origins), Self::and_origin)
+    }
+
+    /// Trusts the origin of an audience that is an https URL, and nothing for any other audience.
+    pub(super) fn of_audience(audience: &str) -> Self {
+        let mut trust = Self::of(Policy::Origins);
+        let uri: Option<Uri> = audience.parse().ok();
+        if let Some((true, host, port)) = uri.as_ref().and_then(parts) {
+            trust.added.push(Origin { https: true, host: host.to_owned(), port });
+        }
+        trust
     }
 
     /// Trusts the URIs for which `trusts` returns `true`. It is called for each request, with http and

@@ -326,3 +326,28 @@ fn an_own_policy_decides_about_whole_uris_alone() {
     let refused = trust.check(&"https://evil.example/".parse().unwrap()).unwrap_err().to_string();
     assert!(refused.contains("the policy of the layer"), "{refused}");
 }
+
+#[test]
+fn an_audience_is_trusted_with_its_own_token_if_it_is_an_https_url() {
+    for (audience, uri, trusted) in [
+        ("https://service-abc.a.run.app", "https://service-abc.a.run.app/x", true),
+        ("https://service-abc.a.run.app/function?x", "https://service-abc.a.run.app/", true),
+        ("https://service.example.com:8443", "https://service.example.com:8443/", true),
+        ("https://service.example.com:8443", "https://service.example.com/", false),
+        ("https://service-abc.a.run.app", "https://service-abd.a.run.app/x", false),
+        ("https://service-abc.a.run.app", "http://service-abc.a.run.app/x", false),
+        ("https://service-abc.a.run.app", "https://aiplatform.googleapis.com/", false),
+        ("http://service-abc.a.run.app", "http://service-abc.a.run.app/", false),
+        ("https://user@service-abc.a.run.app", "https://service-abc.a.run.app/", false),
+        ("service-abc.a.run.app", "https://service-abc.a.run.app/", false),
+        (
+            "1234-abc.apps.googleusercontent.com",
+            "https://1234-abc.apps.googleusercontent.com/",
+            false,
+        ),
+        ("/projects/1/global/backendServices/2", "https://aiplatform.googleapis.com/", false),
+        ("", "https://aiplatform.googleapis.com/", false),
+    ] {
+        assert_eq!(may_reach(&Trust::of_audience(audience), uri), trusted, "{audience} {uri}");
+    }
+}
