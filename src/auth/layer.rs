@@ -125,14 +125,11 @@ impl VertexAuthLayer {
         uri: &http::Uri,
         headers: &mut http::HeaderMap,
     ) -> Result<u64, crate::Error> {
-        let AuthSettings { cache, trust, quota_project, .. } = &*self.settings;
+        let AuthSettings { cache, trust, .. } = &*self.settings;
         trust.check(uri)?;
         let token = cache.get().await?;
         let generation = token.generation();
-        headers.insert(http::header::AUTHORIZATION, token.into_authorization());
-        if let Some(project) = quota_project {
-            headers.insert(super::settings::USER_PROJECT, project.clone());
-        }
+        self.settings.set_token(token.access_token(), headers);
         Ok(generation)
     }
 

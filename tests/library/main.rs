@@ -23,6 +23,8 @@ mod end_to_end;
 mod ext;
 #[cfg(feature = "credentials")]
 mod gcp_auth;
+#[cfg(all(feature = "credentials", feature = "credentials-federation"))]
+mod given_credentials;
 #[cfg(feature = "credentials")]
 mod grpc;
 #[cfg(feature = "credentials")]
