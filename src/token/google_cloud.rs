@@ -213,9 +213,9 @@ impl GoogleCloudAuth {
 ///
 /// Three things cannot be forced, because the credentials belong to the program:
 ///
-/// - They return the token in their memory until they refresh it themselves, up to four minutes before
-///   it expires. So a 401 is healed only if they have a newer token by then. If they have none, which
-///   their entity tag tells, the caller gets the original 401 with
+/// - They return the token in their memory, and replace it themselves four minutes before
+///   it expires. So a 401 is healed only if they have a newer token by then. If their entity tag says
+///   that they have none, the caller gets the original 401 with
 ///   [`RefreshOutcome::SameToken`](super::RefreshOutcome::SameToken).
 /// - They refresh it in a task of the runtime in which they were built, which has to outlive them.
 ///   Otherwise they panic once the token has expired, and the fetch fails.

@@ -234,7 +234,7 @@ fn read_id_token(
     let json = granted(answer, &of)?;
     let wrong = |what| of(grant::not_a_token(IAM, what));
     let token = json["token"].as_str().ok_or_else(|| wrong("has no \"token\" that is text"))?;
-    id_token::read(token, audience, answer, |what| wrong(what))
+    id_token::read(token, audience, answer, wrong)
 }
 
 const IAM: &str = "Google's IAM";

@@ -95,8 +95,8 @@ impl CredentialsProvider for Scripted {
 
 type Mocked = mock::Handle<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>>;
 
-/// The headers of the next request, which is answered with this status.
-async fn answered(handle: &mut Mocked, status: u16) -> HeaderMap {
+/// The headers of the next request, after a response with this status.
+async fn respond(handle: &mut Mocked, status: u16) -> HeaderMap {
     let (request, reply) = handle.next_request().await.unwrap();
     let (head, body) = request.into_parts();
     assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
@@ -128,14 +128,14 @@ async fn all_headers_of_credentials_travel_and_newer_ones_heal_a_401() {
     let layer = VertexAuthLayer::new(scripted.source());
     for _ in 0..2 {
         let (call, mut handle) = call(&layer);
-        let headers = answered(&mut handle, 200).await;
+        let headers = respond(&mut handle, 200).await;
         assert_eq!(shown(&headers), ["Bearer t1", "project-of-credentials", "0x1"]);
         assert_eq!(call.await.unwrap().status(), StatusCode::OK);
     }
     let (call, mut handle) = call(&layer);
     scripted.rotate();
-    answered(&mut handle, 401).await;
-    let headers = answered(&mut handle, 200).await;
+    respond(&mut handle, 401).await;
+    let headers = respond(&mut handle, 200).await;
     assert_eq!(shown(&headers), ["Bearer t2", "project-of-credentials", "0x2"]);
     let response = call.await.unwrap();
     assert!(matches!(response.extensions().get(), Some(RefreshOutcome::Replayed)));
@@ -151,7 +151,7 @@ async fn the_layers_own_quota_project_takes_precedence_in_a_replay_too() {
     assert_eq!(shown(request.headers()), ["Bearer t1", "project-of-layer", "0x1"]);
     scripted.rotate();
     reply.send_response(Response::builder().status(401).body(Full::default()).unwrap());
-    let headers = answered(&mut handle, 200).await;
+    let headers = respond(&mut handle, 200).await;
     assert_eq!(shown(&headers), ["Bearer t2", "project-of-layer", "0x2"]);
     assert_eq!(call.await.unwrap().status(), StatusCode::OK);
 
@@ -183,7 +183,7 @@ async fn headers_that_are_not_modified_are_the_same_token() {
 
     let layer = VertexAuthLayer::new(source);
     let (call, mut handle) = call(&layer);
-    answered(&mut handle, 401).await;
+    respond(&mut handle, 401).await;
     let response = call.await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(matches!(response.extensions().get(), Some(RefreshOutcome::SameToken)));

@@ -20,7 +20,7 @@ use crate::{
 const IMPERSONATE: &str = "impersonate a service account, on which the identity has \
                            roles/iam.serviceAccountTokenCreator";
 
-/// The owner of ID tokens, and the way to get one.
+/// The owner of ID tokens, and their issuer.
 pub(in crate::token) enum Identity {
     MetadataServer { host: String },
     File(Reread),
@@ -73,7 +73,7 @@ fn check_file(file: &CredentialFile, audience: &str) -> Result<(), Fault> {
             "no ID token can be had with its key",
             "enable this crate's feature `credentials`",
         )),
-        // The audience of a login's ID tokens is the OAuth client, whatever the request says.
+        // The audience of a login's ID tokens is the OAuth client, regardless of the request.
         CredentialKind::AuthorizedUser if file.text_of("client_id") == Some(audience) => Ok(()),
         CredentialKind::AuthorizedUser => Err(fault(
             "a login has ID tokens for the audience of its own \"client_id\" alone",

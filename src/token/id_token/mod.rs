@@ -70,7 +70,7 @@ impl IdToken {
     ///
     /// # Errors
     ///
-    /// Those of [`Credentials::detect`] and of [`of`](Self::of).
+    /// The errors of [`Credentials::detect`] and of [`of`](Self::of).
     pub async fn detect(audience: impl Into<String>) -> Result<Self, Error> {
         let audience = check(audience.into())?;
         let credentials = Credentials::builder().project_known(true).detect().await?;
