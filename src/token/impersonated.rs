@@ -17,11 +17,12 @@ use super::{
     TokenSource,
     credential_file::is_name,
     grant,
-    http::{Answer, is_loopback},
+    http::{Answer, HttpClient},
     oauth_error::OAuthError,
 };
 use crate::{
     BoxError,
+    connect::{Network, host::is_loopback},
     error::{ConfigError, Fault},
 };
 
@@ -57,6 +58,7 @@ pub struct Impersonated {
     delegates: Vec<String>,
     lifetime: Duration,
     endpoint: Arc<str>,
+    client: HttpClient,
 }
 
 impl Impersonated {
@@ -76,6 +78,7 @@ impl Impersonated {
             delegates: Vec::new(),
             lifetime: DEFAULT_LIFETIME,
             endpoint: "https://iamcredentials.googleapis.com".into(),
+            client: HttpClient::default(),
         })
     }
 
@@ -132,6 +135,14 @@ impl Impersonated {
         Ok(self)
     }
 
+    /// Sets the way to the API: a proxy, a certificate authority, a client certificate. Default:
+    /// [`Network::from_env`], for each request.
+    #[must_use]
+    pub fn network(mut self, network: &Network) -> Self {
+        self.client = HttpClient::new(Some(network.clone()));
+        self
+    }
+
     pub(super) fn account(&self) -> &str {
         &self.account
     }
@@ -153,7 +164,7 @@ impl Impersonated {
         let delegates: Vec<_> = self.delegates.iter().map(|name| resource_name(name)).collect();
         let account = resource_name(&self.account);
         let url = format!("{}/v1/{account}:generateAccessToken", self.endpoint);
-        ask(&url, bearer, &delegates, self.lifetime).await
+        ask(&self.client, &url, bearer, &delegates, self.lifetime).await
     }
 }
 
@@ -169,15 +180,17 @@ pub(super) fn resource_name(account: &str) -> String {
 /// Fetches a token of the service account that the URL names, for the identity of the token in
 /// `bearer`.
 pub(super) async fn generate(
+    client: &HttpClient,
     url: &str,
     bearer: &HeaderValue,
     delegates: &[String],
     lifetime: Duration,
 ) -> Result<AccessToken, BoxError> {
-    read(&ask(url, bearer, delegates, lifetime).await?, lifetime, |fault| fault)
+    read(&ask(client, url, bearer, delegates, lifetime).await?, lifetime, |fault| fault)
 }
 
 async fn ask(
+    client: &HttpClient,
     url: &str,
     bearer: &HeaderValue,
     delegates: &[String],
@@ -194,7 +207,7 @@ async fn ask(
         .header(header::AUTHORIZATION, bearer)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::<Bytes>::from(body.to_string()))?;
-    Ok(grant::send(request).await?)
+    Ok(grant::send(client, request).await?)
 }
 
 fn read(

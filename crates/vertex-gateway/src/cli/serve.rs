@@ -250,6 +250,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
         traces: traces.clone(),
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
+        network: serving.target.credentials.network.network()?,
         max_request_bytes: serving.max_request_bytes,
         log_peer_address: serving.log.log_peer_address,
         retry: options.retry.layer(options.replay_limit),

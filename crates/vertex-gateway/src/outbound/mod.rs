@@ -40,11 +40,10 @@ use self::{
     pool::{Lease, Pool, PoolKey},
 };
 use super::{
-    error::Error,
     telemetry::Connections,
     values::{time, timeout},
 };
-use tower_vertex::BoxError;
+use tower_vertex::{BoxError, connect::Network};
 
 /// The options about connections to Vertex AI.
 #[derive(Clone, Debug, Args)]
@@ -93,14 +92,15 @@ where
     pub(crate) fn new(
         connections: &Connections,
         lifetime: Option<Duration>,
-    ) -> Result<Self, Error> {
-        let connector = Connector::new(connections)?;
-        Ok(Self(Arc::new(Inner { connector, pool: Arc::new(Pool::new(lifetime)) })))
+        network: &Network,
+    ) -> Self {
+        let connector = Connector::new(connections, network);
+        Self(Arc::new(Inner { connector, pool: Arc::new(Pool::new(lifetime)) }))
     }
 
     /// A client for the few requests of a command.
-    pub(crate) fn for_a_while() -> Result<Self, Error> {
-        Self::new(&Connections::default(), None)
+    pub(crate) fn for_a_while(network: &Network) -> Self {
+        Self::new(&Connections::default(), None, network)
     }
 }
 

@@ -39,6 +39,7 @@ use crate::{
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
     compat::{CompatBody, RequestBody, SignatureScope, VertexCompat, VertexCompatLayer},
+    connect::Network,
     model::{ModelBody, VertexModel, VertexModelLayer},
     openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
@@ -102,6 +103,8 @@ pub(crate) struct GatewayState {
     pub(crate) since: u64,
     /// Age at which a connection to Vertex AI takes no new requests.
     pub(crate) connection_lifetime: Option<Duration>,
+    /// The way to Vertex AI.
+    pub(crate) network: Network,
     pub(crate) max_request_bytes: usize,
     /// Whether the log contains the address of the peer.
     pub(crate) log_peer_address: bool,
@@ -114,7 +117,8 @@ pub(crate) struct GatewayState {
 impl Handler {
     pub(crate) fn new(shared: Arc<GatewayState>) -> Result<Self, Error> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let client = Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime)?;
+        let client =
+            Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime, &shared.network);
         let client = shared.traces.layer(client);
         // Without traces, no inner layer reads the extensions.
         let auth = shared.auth.clone().forward_extensions(shared.traces.is_on());
