@@ -38,7 +38,8 @@ impl NetworkBuilder {
         self
     }
 
-    /// Ignores the variables for proxies. Default: they are read by [`build`](Self::build).
+    /// Ignores all variables. Default: those for proxies, and `GOOGLE_API_USE_MTLS_ENDPOINT`, are read
+    /// by [`build`](Self::build).
     pub fn ignore_environment(mut self) -> Self {
         self.ignores_environment = true;
         self
@@ -55,8 +56,8 @@ impl NetworkBuilder {
     /// destination that requests one, and never to a proxy.
     ///
     /// Google requests one at its hosts for mutual TLS, such as
-    /// `us-central1-aiplatform.mtls.googleapis.com`. With a client certificate, tokens are fetched
-    /// from those hosts. See [`Network::mtls_host`].
+    /// `us-central1-aiplatform.mtls.googleapis.com`. With a client certificate, requests and tokens
+    /// use those hosts. See [`Network::mtls_uri`].
     pub fn client_certificate(
         mut self,
         certificate: impl Into<PathBuf>,
@@ -88,7 +89,9 @@ impl NetworkBuilder {
         let rule = Proxies::new(&proxies, environment)?;
         let is_own =
             proxies.proxy.is_some() || proxies.no_proxy.is_some() || !files.authorities.is_empty();
-        Network::new(rule, files, is_own)
+        let mtls = environment("GOOGLE_API_USE_MTLS_ENDPOINT");
+        let never = mtls.is_some_and(|mtls| mtls.trim().eq_ignore_ascii_case("never"));
+        Network::new(rule, files, is_own, !never)
     }
 }
 

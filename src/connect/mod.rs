@@ -15,7 +15,7 @@
 //!
 //! 1. Hosts that are never behind a proxy are connected to directly: loopback addresses,
 //!    `localhost`, link-local addresses, and Google's metadata server.
-//! 2. So are the hosts of [`NetworkBuilder::no_proxy`], or of `NO_PROXY`.
+//! 2. The same holds for the hosts of [`NetworkBuilder::no_proxy`], or of `NO_PROXY`.
 //! 3. All other hosts are connected to through [`NetworkBuilder::proxy`], or else through the proxy
 //!    of `HTTPS_PROXY` (for `http` URLs `HTTP_PROXY`) or `ALL_PROXY`.
 //!
@@ -23,7 +23,7 @@
 //! capitals is ignored if `REQUEST_METHOD` is set, because the header `Proxy` of a client of a CGI
 //! program would set it.
 //!
-//! A proxy is asked for a tunnel, by `CONNECT` (RFC 9110 §9.3.6), for `http` URLs too. So it sees
+//! A proxy gets a request for a tunnel, by `CONNECT` (RFC 9110 §9.3.6), for `http` URLs too. So it sees
 //! the host and the port, and nothing of a request to an `https` URL. Its user and password are
 //! sent by HTTP Basic authentication, and never shown. The URL of a proxy may be `https`. SOCKS is
 //! refused.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::Uri;
+use http::{Uri, uri::Scheme};
 use hyper_util::client::legacy::connect::HttpConnector;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The way from this machine to Google: the rule for proxies, the certificate authorities, and a
+/// How connections from this machine reach Google: the rule for proxies, the certificate authorities, and a
 /// client certificate. See the [module](super).
 ///
 /// Clones share the settings, and are cheap to make.
@@ -29,6 +29,7 @@ struct Settings {
     proxies: Proxies,
     files: TlsFiles,
     tls: ArcSwap<TlsConfigs>,
+    uses_mtls_hosts: bool,
     /// Whether there are settings that another program does not know from the environment.
     is_own: bool,
 }
@@ -38,9 +39,11 @@ impl Network {
         proxies: Proxies,
         files: TlsFiles,
         is_own: bool,
+        may_use_mtls_hosts: bool,
     ) -> Result<Self, ConfigError> {
         let tls = ArcSwap::from_pointee(files.read()?);
-        Ok(Self(Arc::new(Settings { proxies, files, tls, is_own })))
+        let uses_mtls_hosts = may_use_mtls_hosts && files.client.is_some();
+        Ok(Self(Arc::new(Settings { proxies, files, tls, uses_mtls_hosts, is_own })))
     }
 
     /// The proxies of the variables, and the root certificates of the system.
@@ -80,23 +83,29 @@ impl Network {
         self.0.proxies.proxy_for(uri).map(|proxy| proxy.origin())
     }
 
-    /// The host for mutual TLS of one of Google's hosts that issue tokens, if this network has a
-    /// client certificate: `oauth2.mtls.googleapis.com` for `oauth2.googleapis.com`.
+    /// The same URI at Google's host for mutual TLS: `us-central1-aiplatform.mtls.googleapis.com`
+    /// for `us-central1-aiplatform.googleapis.com`, and likewise for `aiplatform`, `oauth2`, `sts`
+    /// and `iamcredentials`. `None` without a client certificate, for any other host, and if
+    /// `GOOGLE_API_USE_MTLS_ENDPOINT` is `never`.
+    ///
+    /// The clients of this crate and the sources of tokens apply it to each request. The hosts of
+    /// the multi-regions `us` and `eu` have no such form.
     ///
     /// Source: <https://google.aip.dev/auth/4114>.
-    pub fn mtls_host(&self, host: &str) -> Option<&'static str> {
-        self.0.files.client.as_ref()?;
-        Some(match host {
-            "oauth2.googleapis.com" => "oauth2.mtls.googleapis.com",
-            "sts.googleapis.com" => "sts.mtls.googleapis.com",
-            "iamcredentials.googleapis.com" => "iamcredentials.mtls.googleapis.com",
-            _ => return None,
-        })
-    }
-
-    /// Whether there is a client certificate.
-    pub fn has_client_certificate(&self) -> bool {
-        self.0.files.client.is_some()
+    pub fn mtls_uri(&self, uri: &Uri) -> Option<Uri> {
+        if !self.0.uses_mtls_hosts || uri.scheme() != Some(&Scheme::HTTPS) {
+            return None;
+        }
+        let authority = uri.authority()?.as_str();
+        let authority = authority.strip_suffix(":443").unwrap_or(authority);
+        let service = authority.strip_suffix(".googleapis.com")?;
+        let region = service.strip_suffix("-aiplatform");
+        let is_known = matches!(service, "aiplatform" | "oauth2" | "sts" | "iamcredentials")
+            || region.is_some_and(|region| !region.is_empty() && !region.contains(['.', '@']));
+        let mut parts = uri.clone().into_parts();
+        let authority = is_known.then(|| format!("{service}.mtls.googleapis.com"))?;
+        parts.authority = Some(authority.parse().ok()?);
+        Uri::from_parts(parts).ok()
     }
 
     /// The files of certificates and keys, to watch for changes.

@@ -82,7 +82,7 @@ impl ProxyError {
                                               special characters are in percent form, %40 for @"
                 .into(),
             ProxyErrorKind::LoginUnsupported => {
-                "only Basic logins are supported: ask for a rule without a login, or run a local \
+                "only Basic logins are supported: have this machine exempted from the login, or run a local \
                  helper for Negotiate or NTLM, such as cntlm, and name that as the proxy"
                     .into()
             }
@@ -92,7 +92,7 @@ impl ProxyError {
             )
             .into(),
             ProxyErrorKind::Refused(_) => format!(
-                "ask the administrator of the proxy to allow CONNECT to {destination}, or add the \
+                "have the administrator of the proxy allow CONNECT to {destination}, or add the \
                  host to NO_PROXY if it can be reached directly"
             )
             .into(),

@@ -1,7 +1,7 @@
 //! `CONNECT`, RFC 9110 §9.3.6.
 //!
 //! hyper-util has a `Tunnel`, whose error (0.1.21) is of a private type without the status: a proxy
-//! that refuses a host could not be told from one that cannot reach it. So hyper itself sends the
+//! that refuses a host could not be distinguished from one that cannot reach it. So hyper itself sends the
 //! request here.
 
 use std::{
@@ -37,7 +37,7 @@ pub(super) fn destination(uri: &Uri) -> Option<String> {
     Some(format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(usual)))
 }
 
-/// Asks the proxy at the other end of `io` for a tunnel to `destination`.
+/// Requests a tunnel to `destination` of the proxy at the other end of `io`.
 pub(super) async fn open<T>(io: T, destination: &str, proxy: &Proxy) -> Result<T, Failure>
 where
     T: Read + Write + Unpin + Send + 'static,

@@ -29,6 +29,7 @@ use crate::{
 /// it.
 pub struct HyperClient<B> {
     inner: Client<Connector, B>,
+    network: Network,
 }
 
 impl<B: Body<Data: Send> + Send> HyperClient<B> {
@@ -47,7 +48,7 @@ impl<B: Body<Data: Send> + Send> HyperClient<B> {
         let inner = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(network.connector());
-        Self { inner }
+        Self { inner, network: network.clone() }
     }
 }
 
@@ -63,14 +64,17 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(uri) = self.network.mtls_uri(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         self.inner.request(request)
     }
 }
 
 impl<B> Clone for HyperClient<B> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self { inner: self.inner.clone(), network: self.network.clone() }
     }
 }
 

@@ -112,7 +112,7 @@ impl GcpAuth {
             .map_err(|why| ConfigError::unusable("service-account key file", &path, &why))
     }
 
-    /// Sets the way to the token endpoint: a proxy, a certificate authority. Default:
+    /// Sets the connections to the token endpoint: a proxy, a certificate authority. Default:
     /// [`Network::from_env`], for each request.
     #[must_use]
     pub fn network(self, network: &Network) -> Self {

@@ -12,10 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Request, StatusCode, Uri, header,
-    uri::{Authority, Scheme},
-};
+use http::{HeaderMap, Request, StatusCode, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -285,9 +282,8 @@ impl HttpClient {
             .await
             .map_err(|_| RequestError::new(RequestErrorKind::Here, "the runtime was shut down"))?
             .map_err(|error| RequestError::of_network(&error))?;
-        if is_https && let Some(host) = network.mtls_host(request.uri().host().unwrap_or_default())
-        {
-            *request.uri_mut() = at_host(request.uri(), host);
+        if let Some(uri) = network.mtls_uri(request.uri()) {
+            *request.uri_mut() = uri;
         }
         read(once(network.wrap(tcp(connect)), request).await).await
     }
@@ -333,13 +329,6 @@ async fn read(
         RequestError::new(RequestErrorKind::BrokeOff, "the connection closed early")
     })?;
     Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
-}
-
-/// The same URI at another host and the default port.
-fn at_host(uri: &Uri, host: &'static str) -> Uri {
-    let mut parts = uri.clone().into_parts();
-    parts.authority = Some(Authority::from_static(host));
-    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
 #[cfg(test)]

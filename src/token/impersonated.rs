@@ -135,7 +135,7 @@ impl Impersonated {
         Ok(self)
     }
 
-    /// Sets the way to the API: a proxy, a certificate authority, a client certificate. Default:
+    /// Sets the connections to the API: a proxy, a certificate authority, a client certificate. Default:
     /// [`Network::from_env`], for each request.
     #[must_use]
     pub fn network(mut self, network: &Network) -> Self {

@@ -18,7 +18,7 @@ use tower_vertex::{
     BoxError, Client,
     connect::{Network, NetworkBuilder, ProxyError, ProxyErrorKind},
     route::Upstream,
-    token::{Credentials, GcpAuth, Impersonated, TokenSource},
+    token::{Credentials, GcpAuth, Impersonated, StaticToken, TokenSource},
 };
 use tower_vertex_emulator::{CredentialKind, Emulator};
 
@@ -276,6 +276,44 @@ async fn a_client_certificate_is_presented_and_read_again() {
     );
     assert_eq!(connect(&network).await.unwrap(), *b"!h2");
     assert_eq!(network.files().count(), 3);
+}
+
+#[tokio::test]
+async fn a_client_certificate_leads_to_the_hosts_for_mutual_tls() {
+    let (google, folder, authority) = google().await;
+    let path = |name: &str| folder.path().join(name);
+    let (certificate, key) = Authority::new().client();
+    fs::write(path("cert.pem"), certificate).unwrap();
+    fs::write(path("key.pem"), key).unwrap();
+    let proxy = Proxy::start(google.addr(), Script::Open).await;
+    let network = network().proxy(proxy.url("")).ca_file(authority);
+    let network = network.client_certificate(path("cert.pem"), path("key.pem")).build().unwrap();
+    for (uri, there) in [
+        (GOOGLE, Some("https://us-central1-aiplatform.mtls.googleapis.com/")),
+        (
+            "https://aiplatform.googleapis.com:443/x?y",
+            Some("https://aiplatform.mtls.googleapis.com/x?y"),
+        ),
+        ("https://sts.googleapis.com/v1/token", Some("https://sts.mtls.googleapis.com/v1/token")),
+        ("https://aiplatform.us.rep.googleapis.com", None),
+        ("https://evil.x-aiplatform.googleapis.com", None),
+        ("https://me@x-aiplatform.googleapis.com", None),
+        ("https://storage.googleapis.com", None),
+        ("https://aiplatform.googleapis.com:8443", None),
+        ("http://aiplatform.googleapis.com", None),
+        ("https://vertex.example.com", None),
+    ] {
+        let uri = network.mtls_uri(&uri.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(uri.as_deref(), there);
+    }
+    // The emulator has no certificate for these names.
+    let key = google.credential_at_google(CredentialKind::ServiceAccount, "");
+    let source = GcpAuth::from_service_account_key(key).unwrap().network(&network);
+    chat(&network, source).await.unwrap_err();
+    assert_eq!(proxy.connects(), ["oauth2.mtls.googleapis.com:443"]);
+    let source = StaticToken::new("ya29.example").unwrap();
+    chat(&network, source).await.unwrap_err();
+    assert_eq!(proxy.connects(), ["us-central1-aiplatform.mtls.googleapis.com:443"]);
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl CredentialsBuilder {
         self
     }
 
-    /// Sets the way to Google's token endpoints: a proxy, a certificate authority, a client
+    /// Sets the connections to Google's token endpoints: a proxy, a certificate authority, a client
     /// certificate. Default: [`Network::from_env`], for each request. The metadata server is always
     /// connected to directly.
     ///

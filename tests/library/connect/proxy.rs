@@ -20,7 +20,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower_vertex::{BoxError, connect::Connection};
 
-/// What the proxy does.
+/// The behaviour of the proxy.
 #[derive(Clone, Copy)]
 pub(super) enum Script {
     /// It makes every tunnel.

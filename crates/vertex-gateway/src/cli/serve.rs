@@ -329,6 +329,9 @@ fn greet(
     tracing::info!(credentials = %identity, "found");
     let upstream = shared.upstream.to_string();
     tracing::info!(upstream = %redact::value(&upstream), "forwarding");
+    if let Some(proxy) = shared.network.proxy_for(shared.upstream.uri()) {
+        tracing::info!(proxy = %redact::value(&proxy), "connecting through a proxy");
+    }
     if keys > 0 {
         tracing::info!(keys, "clients must send a key");
     }

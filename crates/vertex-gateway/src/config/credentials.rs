@@ -66,7 +66,7 @@ pub struct CredentialOptions {
     )]
     pub allow_insecure_token_endpoints: bool,
 
-    /// The way to Google, for tokens and for requests.
+    /// The connections to Google, for tokens and for requests.
     #[command(flatten)]
     pub network: NetworkOptions,
 

@@ -1,4 +1,5 @@
-//! The way out of this machine's network: the options, and the network that they make.
+//! The connections to Google: the options of proxies and certificates, and the network that they
+//! make.
 
 use std::{
     path::PathBuf,
@@ -13,7 +14,7 @@ use crate::{
 };
 use tower_vertex::connect::Network;
 
-/// The options about the way to Google, which hold for requests and for tokens.
+/// The options about connections to Google, which hold for requests and for tokens.
 #[derive(Clone, Args)]
 pub struct NetworkOptions {
     /// HTTP proxy between this machine and Google, as http://USER:PASSWORD@HOST:PORT; https:// for TLS

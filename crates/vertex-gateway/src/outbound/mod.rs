@@ -74,6 +74,7 @@ type SendResult<B> = Result<Response<UpstreamBody<B>>, BoxError>;
 
 struct Inner<B> {
     connector: Connector,
+    network: Network,
     pool: Arc<Pool<B>>,
 }
 
@@ -95,7 +96,11 @@ where
         network: &Network,
     ) -> Self {
         let connector = Connector::new(connections, network);
-        Self(Arc::new(Inner { connector, pool: Arc::new(Pool::new(lifetime)) }))
+        Self(Arc::new(Inner {
+            connector,
+            network: network.clone(),
+            pool: Arc::new(Pool::new(lifetime)),
+        }))
     }
 
     /// A client for the few requests of a command.
@@ -118,6 +123,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(uri) = self.0.network.mtls_uri(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         let place = match prepare(&mut request) {
             Ok(place) => place,
             Err(error) => return Box::pin(ready(Err(error.into()))),

@@ -103,7 +103,7 @@ pub(crate) struct GatewayState {
     pub(crate) since: u64,
     /// Age at which a connection to Vertex AI takes no new requests.
     pub(crate) connection_lifetime: Option<Duration>,
-    /// The way to Vertex AI.
+    /// The proxy and the certificates of connections to Vertex AI.
     pub(crate) network: Network,
     pub(crate) max_request_bytes: usize,
     /// Whether the log contains the address of the peer.

@@ -157,7 +157,7 @@ pub(crate) struct Backend {
     /// Its trusted hosts are those that the options name.
     pub(crate) auth: VertexAuthLayer,
     pub(crate) models: Arc<LiveTable>,
-    /// The way to Vertex AI, and the files of its certificates.
+    /// The connections to Vertex AI, and the files of their certificates.
     network: Network,
     certificates: Watched,
     /// The configuration file with the table, if there is one.

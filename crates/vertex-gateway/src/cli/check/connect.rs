@@ -1,4 +1,4 @@
-//! The connection to the upstream's host: its name, the proxy on the way, and its certificate.
+//! The connection to the upstream's host: its name, the proxy in between, and its certificate.
 
 use std::{future::Future, io};
 
@@ -55,13 +55,13 @@ pub(super) async fn dns(host: &str, port: u16, own_host: bool) -> Check {
     Check::failed(NAME, format!("{bare} cannot be resolved ({why})"), remedy)
 }
 
-/// The way to a host, and the setting of its proxy.
-pub(super) struct Way {
+/// The network that connections use, and the setting of its proxy.
+pub(super) struct Egress {
     pub(super) network: Network,
     proxy_source: String,
 }
 
-impl Way {
+impl Egress {
     pub(super) fn of(options: &NetworkOptions) -> Result<Self, Error> {
         Ok(Self { network: options.network()?, proxy_source: options.proxy_source() })
     }
@@ -71,7 +71,7 @@ impl Way {
 /// about TLS.
 pub(super) async fn connect(
     uri: &Uri,
-    way: &Way,
+    egress: &Egress,
     proxy: Option<&str>,
     own_host: bool,
 ) -> Vec<Check> {
@@ -80,10 +80,10 @@ pub(super) async fn connect(
     let port = uri.port_u16().unwrap_or(443);
     let through = |proxy: &str| {
         let host = uri.host().unwrap_or_default();
-        Check::passed(PROXY, format!("{proxy}, from {}: a tunnel to {host}", way.proxy_source))
+        Check::passed(PROXY, format!("{proxy}, from {}: a tunnel to {host}", egress.proxy_source))
     };
     let opened =
-        tokio::time::timeout(CONNECT_TIMEOUT, way.network.connector().oneshot(uri.clone()));
+        tokio::time::timeout(CONNECT_TIMEOUT, egress.network.connector().oneshot(uri.clone()));
     let opened = match opened.await {
         Ok(opened) => opened,
         Err(_elapsed) => {
@@ -104,7 +104,7 @@ pub(super) async fn connect(
         }
         Err(error) => {
             if let Some(refused) = find::<ProxyError>(&error) {
-                let from = format!("{}, from {}", causes(&error), way.proxy_source);
+                let from = format!("{}, from {}", causes(&error), egress.proxy_source);
                 let failed = Check::failed(PROXY, from, refused.remedy());
                 return vec![failed, Check::not_tried(TLS, "the proxy made no tunnel")];
             }

@@ -23,7 +23,7 @@ use clap::Args;
 use http::uri::Scheme;
 
 use self::{
-    connect::Way,
+    connect::Egress,
     explain::Facts,
     report::{Check, Report},
 };
@@ -75,7 +75,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     let guess = target.settings(emulator, None)?.with_some_names()?;
     target.validate(&guess, emulator)?;
     let search = target.credentials.search(&target.file)?;
-    let way = Way::of(&target.credentials.network)?;
+    let egress = Egress::of(&target.credentials.network)?;
 
     let mut report = Report::new(options.json);
     let identity = match find(search, emulator).await {
@@ -100,7 +100,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         }
         false
     } else {
-        check_host(&mut report, &guess, settings.own_host, &way).await
+        check_host(&mut report, &guess, settings.own_host, &egress).await
     };
 
     let (base, fetched) = match (upstream, fetched, reachable) {
@@ -129,7 +129,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         let detail = format!("{}: {}", redact::value(asked), redact::value(&url));
         report.add(Check::passed("entry", detail));
         if upstream.origin() != base.origin()
-            && !check_host(&mut report, upstream, own_host, &way).await
+            && !check_host(&mut report, upstream, own_host, &egress).await
         {
             return model_not_tried(report, "its host cannot be reached");
         }
@@ -155,7 +155,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         quota_project: quota_project.as_deref(),
         token: fetched.in_clear(),
     };
-    let (answer, clock) = model::request_model(asked, &table, &auth, &facts, &way.network).await;
+    let (answer, clock) = model::request_model(asked, &table, &auth, &facts, &egress.network).await;
     report.add(answer);
     if let Some(clock) = clock {
         report.add(clock);
@@ -256,12 +256,18 @@ async fn models(
 
 /// Checks whether the host can be reached, which does not depend on the project. With a proxy, the
 /// report has a line about it.
-async fn check_host(report: &mut Report, upstream: &Upstream, own_host: bool, way: &Way) -> bool {
-    let uri = upstream.uri();
+async fn check_host(
+    report: &mut Report,
+    upstream: &Upstream,
+    own_host: bool,
+    egress: &Egress,
+) -> bool {
+    let for_mtls = egress.network.mtls_uri(upstream.uri());
+    let uri = for_mtls.as_ref().unwrap_or(upstream.uri());
     let host = uri.host().unwrap_or_default();
     let https = uri.scheme() == Some(&Scheme::HTTPS);
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let proxy = way.network.proxy_for(uri);
+    let proxy = egress.network.proxy_for(uri);
     let dns = match &proxy {
         None => connect::dns(host, port, own_host).await,
         Some(proxy) => Check::passed("DNS", format!("not used: {proxy} connects to {host}")),
@@ -279,7 +285,7 @@ async fn check_host(report: &mut Report, upstream: &Upstream, own_host: bool, wa
         report.add(Check::passed("TLS", "not used (http)"));
         return true;
     }
-    let connected = connect::connect(uri, way, proxy.as_deref(), own_host).await;
+    let connected = connect::connect(uri, egress, proxy.as_deref(), own_host).await;
     let is_open = connected.iter().all(Check::is_passed);
     connected.into_iter().for_each(|check| report.add(check));
     is_open
