@@ -50,6 +50,7 @@ pub use self::body::{Body, BodyTooLong};
 use crate::{
     BoxError, Error,
     auth::{VertexAuth, VertexAuthLayer},
+    connect::Network,
     error_format::{VertexError, VertexErrorLayer},
     ext::{ServiceBuilderExt, trusting},
     http_client::HyperClient,
@@ -84,7 +85,8 @@ impl Client {
     /// # Errors
     ///
     /// - [`Error::Config`] if there is no project or no location, if one of them cannot be part of
-    ///   a URL, or if the system has no root certificates.
+    ///   a URL, if the system has no root certificates, or if a variable names a proxy that cannot
+    ///   be used.
     /// - [`Error::Credentials`] if no credentials were found, or if those that were found cannot be
     ///   used.
     pub async fn from_env() -> Result<Self, Error> {
@@ -96,7 +98,9 @@ impl Client {
             true => builder.clone().build()?,
             false => builder.clone().project("unknown").build()?,
         };
-        let credentials = Credentials::builder().project_known(project_known).detect().await?;
+        let network = Network::from_env()?;
+        let credentials =
+            Credentials::builder().project_known(project_known).network(&network).detect().await?;
         let info = credentials.info();
         if let Some(project) = info.project_id().filter(|_| !project_known) {
             builder = builder.project(project);
@@ -104,7 +108,7 @@ impl Client {
         if let Some(domain) = info.universe_domain() {
             builder = builder.universe_domain(domain);
         }
-        Self::new(builder.build()?, credentials)
+        Ok(Self::with_network(builder.build()?, credentials, &network))
     }
 
     /// A client for `upstream` and the tokens of `source`.
@@ -114,16 +118,23 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the system has no root certificates.
+    /// [`Error::Config`] if the system has no root certificates, or if a variable names a proxy
+    /// that cannot be used.
     pub fn new(upstream: Upstream, source: impl TokenSource) -> Result<Self, Error> {
+        Ok(Self::with_network(upstream, source, &Network::from_env()?))
+    }
+
+    /// The same over another network. The source has a network of its own; see
+    /// [`CredentialsBuilder::network`](crate::token::CredentialsBuilder::network).
+    pub fn with_network(upstream: Upstream, source: impl TokenSource, network: &Network) -> Self {
         let cache = TokenCache::new(source);
         let auth = trusting(VertexAuthLayer::with_cache(cache.clone()), &upstream);
         let stack = ServiceBuilder::new()
             .layer(VertexErrorLayer::new())
             .vertex_route(upstream.clone())
             .layer(auth)
-            .service(HyperClient::new()?);
-        Ok(Self { stack, upstream, cache })
+            .service(HyperClient::with_network(network));
+        Self { stack, upstream, cache }
     }
 
     /// Sends a request with a body of a simple type: [`String`], `&'static str`, `Vec<u8>`,

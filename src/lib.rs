@@ -140,6 +140,9 @@ mod body_reader;
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
 pub mod compat;
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
+pub mod connect;
 #[cfg(any(feature = "async-openai", feature = "credentials-federation"))]
 mod crypto_provider;
 pub mod discover;

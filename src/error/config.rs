@@ -36,10 +36,16 @@ impl ConfigError {
     /// Creates an error for a `setting` whose file at `path` cannot be used.
     #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
     pub(crate) fn unusable(setting: &'static str, path: &std::path::Path, fault: &Fault) -> Self {
+        Self::unusable_file(setting, path, &fault.to_string())
+    }
+
+    /// Creates an error for a `setting` whose file at `path` is not of the right kind.
+    #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+    pub(crate) fn unusable_file(setting: &'static str, path: &std::path::Path, why: &str) -> Self {
         let value = Some(redact::path(path).into_owned());
         let advice = match redact::is_content_of_a_file(path) {
             true => Cow::from(WRITE_IT),
-            false => fault.to_string().into(),
+            false => why.to_owned().into(),
         };
         Self { entry: None, setting, value, origin: None, advice }
     }
@@ -80,6 +86,14 @@ impl ConfigError {
     /// The name of the setting in the builder.
     pub fn setting(&self) -> &'static str {
         self.setting
+    }
+
+    /// The error without its advice.
+    #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+    pub(crate) fn without_remedy(&self) -> String {
+        let text = self.to_string();
+        let fault = text.strip_suffix(&*self.advice).unwrap_or(&text);
+        fault.trim_end_matches(": ").to_owned()
     }
 
     /// Whether the setting has no value, rather than one that cannot be used.

@@ -21,6 +21,7 @@ use super::{
     credential_file::{self, KEY_VARIABLE, Reread, blocking},
     environment,
     federation::Federation,
+    http::HttpClient,
     id_token::Identity,
     impersonated::check_lifetime,
     login::Login,
@@ -28,6 +29,7 @@ use super::{
     metadata::{self, Surroundings},
 };
 use crate::{
+    connect::Network,
     error::{ConfigError, CredentialsError, Error, Fault},
     redact,
 };
@@ -71,6 +73,7 @@ pub struct Credentials {
     source: Arc<dyn TokenSource>,
     info: Arc<CredentialsInfo>,
     identity: Arc<Identity>,
+    client: HttpClient,
 }
 
 impl Credentials {
@@ -110,6 +113,11 @@ impl Credentials {
     /// The owner of ID tokens.
     pub(super) fn identity(&self) -> Arc<Identity> {
         Arc::clone(&self.identity)
+    }
+
+    /// The client for requests to token endpoints.
+    pub(super) fn client(&self) -> HttpClient {
+        self.client.clone()
     }
 }
 
@@ -157,7 +165,16 @@ impl CredentialsBuilder {
             },
         ));
         match gcloud().await {
-            Ok(found) => return Ok(found),
+            Ok(mut found) => {
+                if self.network.as_ref().is_some_and(Network::is_own) {
+                    found.info.warnings.push(
+                        "gcloud takes its proxy and its authorities from its own settings; see \
+                         `gcloud topic configurations`"
+                            .to_owned(),
+                    );
+                }
+                return Ok(found);
+            }
             Err(why) => looked.push(("gcloud", why)),
         }
         Err(CredentialsError::not_found(looked).into())
@@ -213,23 +230,33 @@ impl CredentialsBuilder {
 
     fn source(&self, file: Reread) -> Result<(Arc<dyn TokenSource>, &'static str), Fault> {
         const OURS: &str = "tower-vertex";
+        let client = HttpClient::new(self.network.clone());
         let content = file.last_good().clone();
         match content.kind {
             #[cfg(feature = "credentials")]
             CredentialKind::ServiceAccount => {
-                return Ok((Arc::new(GcpAuth::key(file)?), "gcp_auth"));
+                return Ok((Arc::new(GcpAuth::key(file)?.with_client(client)), "gcp_auth"));
             }
             CredentialKind::AuthorizedUser | CredentialKind::ExternalAccountAuthorizedUser => {
-                return Ok((Arc::new(Login::new(file)), OURS));
+                return Ok((Arc::new(Login::new(file, client)), OURS));
             }
             _ if Federation::knows(&content) => {
                 let lifetime = self.lifetime.filter(|_| self.account.is_none());
-                return Ok((Arc::new(Federation::new(file, lifetime)), OURS));
+                return Ok((Arc::new(Federation::new(file, lifetime, client)), OURS));
             }
             _ => {}
         }
         #[cfg(feature = "credentials-federation")]
         {
+            // Another way than the one that was set must not be taken silently.
+            if self.network.as_ref().is_some_and(Network::is_own) {
+                return Err(credential_file::fault(
+                    "google-cloud-auth fetches its tokens, which takes a proxy from the \
+                     environment alone, and certificate authorities from the system alone",
+                    "set HTTPS_PROXY and NO_PROXY in place of --proxy and --no-proxy, and \
+                     SSL_CERT_FILE in place of --upstream-ca (`NetworkBuilder`)",
+                ));
+            }
             let mut source = GoogleCloudAuth::file(file)?;
             if let Some(lifetime) = self.lifetime.filter(|_| self.account.is_none()) {
                 source = source.lifetime(lifetime).map_err(|error| {

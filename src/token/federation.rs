@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
     credential_file::{self, CredentialFile, Reread, TransportPolicy, blocking, fault},
-    grant, impersonated, login,
+    grant,
+    http::HttpClient,
+    impersonated, login,
     oauth_error::OAuthError,
 };
 use crate::{BoxError, error::Fault, redact, regular_file};
@@ -26,6 +28,7 @@ const LONGEST_SUBJECT_TOKEN: u64 = 64 * 1024;
 
 pub(super) struct Federation {
     file: Reread,
+    client: HttpClient,
     lifetime: Option<Duration>,
     quota_project: Option<String>,
 }
@@ -53,16 +56,18 @@ impl Federation {
         }
     }
 
-    pub(super) fn new(file: Reread, lifetime: Option<Duration>) -> Self {
+    pub(super) fn new(file: Reread, lifetime: Option<Duration>, client: HttpClient) -> Self {
         let quota_project = credential_file::quota_project(Some(&file));
-        Self { file, lifetime, quota_project }
+        Self { file, client, lifetime, quota_project }
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
         let file = self.file.current().await?;
         match file.kind {
-            CredentialKind::ImpersonatedServiceAccount => impersonate(&file, self.lifetime).await,
-            _ => exchange(&file).await,
+            CredentialKind::ImpersonatedServiceAccount => {
+                impersonate(&self.client, &file, self.lifetime).await
+            }
+            _ => exchange(&self.client, &file).await,
         }
     }
 }
@@ -90,36 +95,41 @@ fn source_of(file: &CredentialFile) -> Result<CredentialFile, Fault> {
 }
 
 async fn impersonate(
+    client: &HttpClient,
     file: &CredentialFile,
     lifetime: Option<Duration>,
 ) -> Result<AccessToken, BoxError> {
-    let token = source_token(file).await?;
+    let token = source_token(client, file).await?;
     let lifetime = lifetime.unwrap_or(impersonated::DEFAULT_LIFETIME);
-    impersonated::generate(url(file), token.authorization(), &delegates(file), lifetime).await
+    impersonated::generate(client, url(file), token.authorization(), &delegates(file), lifetime)
+        .await
 }
 
 /// Fetches an ID token of the service account that the file impersonates.
 pub(super) async fn id_token(
+    client: &HttpClient,
     file: &CredentialFile,
     audience: &str,
 ) -> Result<AccessToken, BoxError> {
     let (token, delegates) = match file.kind {
-        CredentialKind::ImpersonatedServiceAccount => (source_token(file).await?, delegates(file)),
-        _ => (federated(file, IAM_SCOPE).await?, Vec::new()),
+        CredentialKind::ImpersonatedServiceAccount => {
+            (source_token(client, file).await?, delegates(file))
+        }
+        _ => (federated(client, file, IAM_SCOPE).await?, Vec::new()),
     };
     let bearer = token.authorization();
-    impersonated::generate_id_token(url(file), bearer, &delegates, audience).await
+    impersonated::generate_id_token(client, url(file), bearer, &delegates, audience).await
 }
 
 /// Fetches a token of the identity that impersonates the account of an
 /// `impersonated_service_account`.
-async fn source_token(file: &CredentialFile) -> Result<AccessToken, BoxError> {
+async fn source_token(client: &HttpClient, file: &CredentialFile) -> Result<AccessToken, BoxError> {
     let source = source_of(file)?;
     match source.kind {
         #[cfg(feature = "credentials")]
-        CredentialKind::ServiceAccount => super::gcp_auth::key_token(source).await,
-        CredentialKind::ExternalAccount => exchange(&source).await,
-        _ => login::once(&source).await,
+        CredentialKind::ServiceAccount => super::gcp_auth::key_token(client, source).await,
+        CredentialKind::ExternalAccount => exchange(client, &source).await,
+        _ => login::once(client, &source).await,
     }
 }
 
@@ -134,21 +144,25 @@ fn delegates(file: &CredentialFile) -> Vec<String> {
 }
 
 /// Exchanges the subject token for an access token, of the service account if the file names one.
-async fn exchange(file: &CredentialFile) -> Result<AccessToken, BoxError> {
+async fn exchange(client: &HttpClient, file: &CredentialFile) -> Result<AccessToken, BoxError> {
     let Some(url) = file.text_of("service_account_impersonation_url") else {
-        return federated(file, CLOUD_PLATFORM_SCOPE).await;
+        return federated(client, file, CLOUD_PLATFORM_SCOPE).await;
     };
-    let token = federated(file, IAM_SCOPE).await?;
+    let token = federated(client, file, IAM_SCOPE).await?;
     let lifetime = file.json.get("service_account_impersonation");
     let lifetime = lifetime.and_then(|settings| settings.get("token_lifetime_seconds")?.as_u64());
     let lifetime = lifetime.map_or(impersonated::DEFAULT_LIFETIME, Duration::from_secs);
-    impersonated::generate(url, token.authorization(), &[], lifetime).await
+    impersonated::generate(client, url, token.authorization(), &[], lifetime).await
 }
 
 /// Exchanges the subject token for an access token of the federated identity: RFC 8693 §2.1.
-async fn federated(file: &CredentialFile, scope: &str) -> Result<AccessToken, BoxError> {
+async fn federated(
+    client: &HttpClient,
+    file: &CredentialFile,
+    scope: &str,
+) -> Result<AccessToken, BoxError> {
     let field = |name| file.text_of(name).unwrap_or_default();
-    let subject_token = subject_token(file).await?;
+    let subject_token = subject_token(client, file).await?;
     let mut fields = vec![
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
         ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
@@ -157,20 +171,20 @@ async fn federated(file: &CredentialFile, scope: &str) -> Result<AccessToken, Bo
         ("subject_token", &subject_token),
         ("scope", scope),
     ];
-    let client = file.text_of("client_id").zip(file.text_of("client_secret"));
-    let project = file.text_of("workforce_pool_user_project").filter(|_| client.is_none());
+    let login = file.text_of("client_id").zip(file.text_of("client_secret"));
+    let project = file.text_of("workforce_pool_user_project").filter(|_| login.is_none());
     let options = project.map(|project| json!({ "userProject": project }).to_string());
     if let Some(options) = &options {
         fields.push(("options", options));
     }
     let mut request = grant::form(field("token_url"), &fields)?;
-    if let Some((id, secret)) = client {
+    if let Some((id, secret)) = login {
         request.headers_mut().insert(header::AUTHORIZATION, login::basic(id, secret)?);
     }
-    Ok(grant::ask(CredentialKind::ExternalAccount, request).await?.token)
+    Ok(grant::ask(client, CredentialKind::ExternalAccount, request).await?.token)
 }
 
-async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
+async fn subject_token(client: &HttpClient, file: &CredentialFile) -> Result<String, BoxError> {
     let source = file.json.get("credential_source").unwrap_or(&Value::Null);
     let named = |name: &str| source.get(name).and_then(Value::as_str);
     let (from, text) = if let Some(path) = named("file") {
@@ -187,7 +201,7 @@ async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
     } else {
         let url = named("url").unwrap_or_default();
         let from = format!("the source of the subject token, {},", redact::value(url));
-        (from.clone(), ask_url(url, source.get("headers"), &from).await?)
+        (from.clone(), ask_url(client, url, source.get("headers"), &from).await?)
     };
     let remedy = "check \"credential_source\" and the source that it names";
     let format = source.get("format");
@@ -210,7 +224,12 @@ async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {
     Ok(token.to_owned())
 }
 
-async fn ask_url(url: &str, headers: Option<&Value>, from: &str) -> Result<String, BoxError> {
+async fn ask_url(
+    client: &HttpClient,
+    url: &str,
+    headers: Option<&Value>,
+    from: &str,
+) -> Result<String, BoxError> {
     let mut request = Request::get(url).body(Full::<Bytes>::default())?;
     for (name, value) in headers.and_then(Value::as_object).into_iter().flatten() {
         let (Ok(name), Ok(mut value)) = (
@@ -223,7 +242,7 @@ async fn ask_url(url: &str, headers: Option<&Value>, from: &str) -> Result<Strin
         value.set_sensitive(true);
         request.headers_mut().insert(name, value);
     }
-    let answer = grant::send(request).await?;
+    let answer = grant::send(client, request).await?;
     if answer.status != StatusCode::OK {
         // The error holds nothing of the body.
         let refusal = OAuthError::new(answer.status.as_u16(), "");

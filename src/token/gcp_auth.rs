@@ -24,9 +24,11 @@ use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
     credential_file::{self, CredentialFile, Reread, TransportPolicy, blocking},
     grant,
+    http::HttpClient,
 };
 use crate::{
     BoxError,
+    connect::Network,
     error::{ConfigError, Fault, FaultKind},
 };
 
@@ -52,6 +54,7 @@ pub struct GcpAuth {
     origin: Arc<Origin>,
     /// The quota project of the environment or of the file.
     quota_project: Option<String>,
+    client: HttpClient,
 }
 
 enum Origin {
@@ -65,7 +68,7 @@ impl GcpAuth {
             Origin::Key(file) => Some(file),
             Origin::Gcloud => None,
         });
-        Self { origin: Arc::new(origin), quota_project }
+        Self { origin: Arc::new(origin), quota_project, client: HttpClient::default() }
     }
 
     /// Uses `gcloud auth print-access-token`, and nothing else.
@@ -112,9 +115,20 @@ impl GcpAuth {
             .map_err(|why| ConfigError::unusable("service-account key file", &path, &why))
     }
 
+    /// Sets the connections to the token endpoint: a proxy, a certificate authority. Default:
+    /// [`Network::from_env`], for each request.
+    #[must_use]
+    pub fn network(self, network: &Network) -> Self {
+        self.with_client(HttpClient::new(Some(network.clone())))
+    }
+
+    pub(super) fn with_client(self, client: HttpClient) -> Self {
+        Self { client, ..self }
+    }
+
     async fn token(&self) -> Result<AccessToken, BoxError> {
         match &*self.origin {
-            Origin::Key(file) => key_token(file.current().await?).await,
+            Origin::Key(file) => key_token(&self.client, file.current().await?).await,
             Origin::Gcloud => gcloud().await,
         }
     }
@@ -141,9 +155,12 @@ impl fmt::Debug for GcpAuth {
 }
 
 /// Fetches a token of a service account, with an assertion signed by its key: RFC 7523 §2.1.
-pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, BoxError> {
+pub(super) async fn key_token(
+    client: &HttpClient,
+    content: CredentialFile,
+) -> Result<AccessToken, BoxError> {
     let request = signed_request(content, ("scope", CLOUD_PLATFORM_SCOPE.to_owned())).await?;
-    Ok(grant::ask(CredentialKind::ServiceAccount, request).await?.token)
+    Ok(grant::ask(client, CredentialKind::ServiceAccount, request).await?.token)
 }
 
 /// Builds the request for a token of a service account. `wanted` is the claim that says which one:

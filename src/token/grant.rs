@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     AccessToken, CredentialKind,
-    http::{Answer, RequestErrorKind},
+    http::{Answer, HttpClient, RequestError},
     oauth_error::OAuthError,
 };
 use crate::{
@@ -49,11 +49,12 @@ pub(super) fn form(url: &str, fields: &[(&str, &str)]) -> Result<Request<Full<By
 
 /// Requests a token for the owner of credentials of this kind.
 pub(super) async fn ask(
+    client: &HttpClient,
     kind: CredentialKind,
     request: Request<Full<Bytes>>,
 ) -> Result<Grant, BoxError> {
     let host = request.uri().host().unwrap_or_default().to_owned();
-    granted(kind, &send(request).await?, &host)
+    granted(kind, &send(client, request).await?, &host)
 }
 
 /// Reads the grant from the response of `host`.
@@ -69,24 +70,33 @@ pub(super) fn granted(
 }
 
 /// Sends the request, and retries it if it could not be sent or the server has a problem.
-pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+pub(super) async fn send(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, Fault> {
     let host = request.uri().host().unwrap_or_default().to_owned();
+    persist(&host, || client.send(request.clone(), CONNECT_TIMEOUT)).await
+}
+
+/// Sends the request in the same way, but never through a proxy.
+pub(super) async fn send_directly(request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    persist(&host, || super::http::send_directly(request.clone(), CONNECT_TIMEOUT)).await
+}
+
+async fn persist<F>(host: &str, send: impl Fn() -> F) -> Result<Answer, Fault>
+where
+    F: Future<Output = Result<Answer, RequestError>>,
+{
     let (mut tries, mut pause) = (1, FIRST_PAUSE);
     loop {
-        let answer = super::http::send(request.clone(), CONNECT_TIMEOUT).await;
+        let answer = send().await;
         let passes = match &answer {
             Ok(answer) => answer.status.is_server_error(),
-            Err(why) => {
-                matches!(
-                    why.cause,
-                    RequestErrorKind::Refused
-                        | RequestErrorKind::Unconnected
-                        | RequestErrorKind::BrokeOff
-                )
-            }
+            Err(why) => why.is_transient(),
         };
         if !passes || tries == TRIES {
-            return answer.map_err(|why| why.fault(&host));
+            return answer.map_err(|why| why.fault(host));
         }
         tokio::time::sleep(pause).await;
         (tries, pause) = (tries + 1, pause * 2);

@@ -1,11 +1,11 @@
 //! Single requests to Google that the two libraries for tokens do not make.
 
 use std::{
+    borrow::Cow,
     error::Error as StdError,
     fmt,
     future::Future,
     io::ErrorKind,
-    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
     time::{Duration, SystemTime},
@@ -14,21 +14,24 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper_rustls::HttpsConnectorBuilder;
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{
-        Client,
+        Client, Error as ClientError, ResponseFuture,
         connect::{
-            HttpConnector,
+            Connect, HttpConnector,
             dns::{GaiResolver, Name},
         },
     },
     rt::TokioExecutor,
 };
-use tokio_rustls::rustls::{self, CertificateError, crypto::ring};
+use tokio_rustls::rustls::{self, CertificateError};
 use tower::Service;
 
-use crate::error::{ErrorChain, Fault, FaultKind};
+use crate::{
+    connect::{Network, ProxyError, host::is_never_proxied},
+    error::{ConfigError, ErrorChain, Fault, FaultKind},
+};
 
 /// The maximum size of a response in bytes. No response with a token is longer.
 const LONGEST: usize = 1024 * 1024;
@@ -38,6 +41,8 @@ const LONGEST: usize = 1024 * 1024;
 pub(super) struct RequestError {
     pub(super) cause: RequestErrorKind,
     text: String,
+    /// The remedy, if it depends on more than the kind.
+    remedy: Option<Cow<'static, str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,10 @@ pub(super) enum RequestErrorKind {
     TimedOut,
     /// The connection failed for another reason.
     Unconnected,
+    /// A proxy made no tunnel, and may make one a moment later.
+    ProxyBusy,
+    /// A proxy refused to make a tunnel.
+    ProxyRefused,
     /// The certificate's issuer is not known to this machine.
     UnknownIssuer,
     /// The TLS handshake failed for another reason.
@@ -64,22 +73,39 @@ pub(super) enum RequestErrorKind {
 
 impl RequestError {
     fn new(cause: RequestErrorKind, text: impl Into<String>) -> Self {
-        Self { cause, text: text.into() }
+        Self { cause, text: text.into(), remedy: None }
     }
 
-    fn of(error: &hyper_util::client::legacy::Error) -> Self {
+    fn of(error: &ClientError) -> Self {
         request_error(error, error.is_connect())
+    }
+
+    /// The error of a network that cannot be used.
+    fn of_network(error: &ConfigError) -> Self {
+        let remedy = Some(error.remedy().to_owned().into());
+        Self { cause: RequestErrorKind::Here, text: error.without_remedy(), remedy }
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(
+            self.cause,
+            RequestErrorKind::Refused
+                | RequestErrorKind::Unconnected
+                | RequestErrorKind::ProxyBusy
+                | RequestErrorKind::BrokeOff
+        )
     }
 
     /// Converts the error into a fault, for a request for a token of `host`.
     pub(super) fn fault(self, host: &str) -> Fault {
-        let Self { cause, text } = self;
+        let Self { cause, text, remedy } = self;
         let what = match cause {
             RequestErrorKind::BrokeOff | RequestErrorKind::TooLong => format!("{host}: {text}"),
             RequestErrorKind::Here => text,
             _ => format!("{host} cannot be reached: {text}"),
         };
-        let remedy = match cause {
+        let usual = match cause {
             RequestErrorKind::Unresolved => {
                 "check that this machine can resolve external names (`getent hosts googleapis.com`)"
             }
@@ -88,15 +114,15 @@ impl RequestError {
                 "another server responds there: check this machine's DNS and clock"
             }
             RequestErrorKind::TooLong => "the server there is no token endpoint: check the URL",
-            RequestErrorKind::Here => {
-                "install the package ca-certificates, or name a file in SSL_CERT_FILE"
-            }
+            RequestErrorKind::Here => "start this again",
             RequestErrorKind::Refused
             | RequestErrorKind::TimedOut
             | RequestErrorKind::Unconnected
+            | RequestErrorKind::ProxyBusy
+            | RequestErrorKind::ProxyRefused
             | RequestErrorKind::BrokeOff => UNREACHABLE,
         };
-        Fault::new(FaultKind::Unreachable, what, remedy)
+        Fault::new(FaultKind::Unreachable, what, remedy.unwrap_or(usual.into()))
     }
 }
 
@@ -105,8 +131,17 @@ impl RequestError {
 pub(super) fn request_error(error: &(dyn StdError + 'static), of_connecting: bool) -> RequestError {
     let mut cause =
         if of_connecting { RequestErrorKind::Unconnected } else { RequestErrorKind::BrokeOff };
+    let mut remedy = None;
     let mut next = Some(error);
     while let Some(error) = next {
+        if let Some(proxy) = error.downcast_ref::<ProxyError>() {
+            cause = match proxy.is_transient() {
+                true => RequestErrorKind::ProxyBusy,
+                false => RequestErrorKind::ProxyRefused,
+            };
+            remedy = Some(proxy.remedy());
+            break;
+        }
         let io = error.downcast_ref::<std::io::Error>();
         if error.is::<LookupError>() {
             cause = RequestErrorKind::Unresolved;
@@ -132,7 +167,7 @@ pub(super) fn request_error(error: &(dyn StdError + 'static), of_connecting: boo
         };
     }
     // No text in the chain holds a header or a body.
-    RequestError::new(cause, ErrorChain::new(error).to_string())
+    RequestError { cause, text: ErrorChain::new(error).to_string(), remedy }
 }
 
 /// The remedy if a token endpoint cannot be reached.
@@ -141,6 +176,7 @@ pub(super) const UNREACHABLE: &str =
 /// The remedy if the issuer of the certificate is unknown here.
 pub(super) const UNKNOWN_ISSUER: &str = "a proxy that reads TLS may be between: add its \
                                          certificate to this system's, or name a file with it in \
+                                         --upstream-ca (`NetworkBuilder::ca_file`) or \
                                          SSL_CERT_FILE";
 
 impl fmt::Display for RequestError {
@@ -203,36 +239,85 @@ impl Answer {
     }
 }
 
-/// Sends the request over a connection of its own, which is closed afterwards. Tokens are fetched
-/// once an hour, and a server would close a connection that was kept that long. Redirects are not
-/// followed.
-///
-/// The caller limits the time of the whole request; opening the connection may take at most
-/// `connect`.
-pub(super) async fn send(
+/// Sends the requests of a source: by the network that the program has set, or by that of the
+/// environment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HttpClient(Option<Network>);
+
+impl HttpClient {
+    pub(super) fn new(network: Option<Network>) -> Self {
+        Self(network)
+    }
+
+    /// Sends the request over a connection of its own, which is closed afterwards. Tokens are
+    /// fetched once an hour, and a server would close a connection that was kept that long.
+    /// Redirects are not followed.
+    ///
+    /// The caller limits the time of the whole request; opening the connection may take at most
+    /// `connect`.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        connect: Duration,
+    ) -> Result<Answer, RequestError> {
+        let is_here = request.uri().host().is_some_and(is_never_proxied);
+        if request.uri().scheme() == Some(&Scheme::HTTP) && is_here {
+            // This needs no certificates, which a container may lack.
+            return send_directly(request, connect).await;
+        }
+        let network = self.0.clone();
+        let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        // This reads the system's certificates, which takes a while.
+        let network = tokio::task::spawn_blocking(move || match network {
+            None => Network::from_env(),
+            Some(network) => {
+                // Unless the files can be used, the last certificates are.
+                if is_https && let Err(error) = network.reload() {
+                    tracing::warn!(%error, "the certificates could not be read again");
+                }
+                Ok(network)
+            }
+        });
+        let network = network
+            .await
+            .map_err(|_| RequestError::new(RequestErrorKind::Here, "the runtime was shut down"))?
+            .map_err(|error| RequestError::of_network(&error))?;
+        if let Some(uri) = network.mtls_uri(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        read(once(network.wrap(tcp(connect)), request).await).await
+    }
+}
+
+/// Sends a request to a server of this machine or next to it, never through a proxy, and otherwise
+/// as [`HttpClient::send`] does.
+pub(super) async fn send_directly(
     request: Request<Full<Bytes>>,
     connect: Duration,
 ) -> Result<Answer, RequestError> {
-    let mut connector = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
-    connector.enforce_http(false);
-    connector.set_connect_timeout(Some(connect));
-    connector.set_nodelay(true);
-    let response = if request.uri().scheme() == Some(&Scheme::HTTPS) {
-        // This reads the system's certificates, which takes a while.
-        let connector = tokio::task::spawn_blocking(move || {
-            let provider = ring::default_provider();
-            let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
-            Ok::<_, std::io::Error>(builder.https_only().enable_http1().wrap_connector(connector))
-        });
-        let here = |text| RequestError::new(RequestErrorKind::Here, text);
-        let connector = connector
-            .await
-            .map_err(|_| here("the runtime was shut down"))?
-            .map_err(|_| here("this system's root certificates cannot be read"))?;
-        once().build(connector).request(request).await
-    } else {
-        once().build(connector).request(request).await
-    };
+    read(once(tcp(connect), request).await).await
+}
+
+fn tcp(connect: Duration) -> HttpConnector<Resolver> {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(connect));
+    tcp.set_nodelay(true);
+    tcp
+}
+
+fn once(
+    connector: impl Connect + Clone + Send + Sync + 'static,
+    request: Request<Full<Bytes>>,
+) -> ResponseFuture {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_max_idle_per_host(0);
+    builder.build(connector).request(request)
+}
+
+async fn read(
+    response: Result<http::Response<Incoming>, ClientError>,
+) -> Result<Answer, RequestError> {
     let (head, body) = response.map_err(|error| RequestError::of(&error))?.into_parts();
     let body = Limited::new(body, LONGEST).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -244,21 +329,6 @@ pub(super) async fn send(
         RequestError::new(RequestErrorKind::BrokeOff, "the connection closed early")
     })?;
     Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
-}
-
-fn once() -> hyper_util::client::legacy::Builder {
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_max_idle_per_host(0);
-    builder
-}
-
-/// Whether data sent to this host of a URI stays on this machine: an address of the loopback
-/// network, or `localhost`. Names that end with `.localhost` do not count, because a DNS server may
-/// resolve them.
-pub fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -278,19 +348,6 @@ mod tests {
         ] {
             let error = io::Error::other(io::Error::from(kind));
             assert_eq!(request_error(&error, of_connecting).cause, cause, "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn a_loopback_host_is_an_address_or_localhost() {
-        for host in
-            ["localhost", "LocalHost", "127.0.0.1", "127.9.8.7", "[::1]", "[::ffff:127.0.0.1]"]
-        {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["app.localhost", "localhost.evil.example", "10.0.0.7", "[::]", "[fd00::7]", ""]
-        {
-            assert!(!is_loopback(host), "{host}");
         }
     }
 

@@ -17,12 +17,13 @@ use super::{
     TokenSource,
     credential_file::is_name,
     grant,
-    http::{Answer, is_loopback},
+    http::{Answer, HttpClient},
     id_token,
     oauth_error::OAuthError,
 };
 use crate::{
     BoxError,
+    connect::{Network, host::is_loopback},
     error::{ConfigError, Fault},
 };
 
@@ -58,6 +59,7 @@ pub struct Impersonated {
     delegates: Vec<String>,
     lifetime: Duration,
     endpoint: Arc<str>,
+    client: HttpClient,
 }
 
 impl Impersonated {
@@ -77,6 +79,7 @@ impl Impersonated {
             delegates: Vec::new(),
             lifetime: DEFAULT_LIFETIME,
             endpoint: "https://iamcredentials.googleapis.com".into(),
+            client: HttpClient::default(),
         })
     }
 
@@ -133,6 +136,14 @@ impl Impersonated {
         Ok(self)
     }
 
+    /// Sets the connections to the API: a proxy, a certificate authority, a client certificate. Default:
+    /// [`Network::from_env`], for each request.
+    #[must_use]
+    pub fn network(mut self, network: &Network) -> Self {
+        self.client = HttpClient::new(Some(network.clone()));
+        self
+    }
+
     pub(super) fn account(&self) -> &str {
         &self.account
     }
@@ -158,11 +169,12 @@ impl Impersonated {
         let account = resource_name(&self.account);
         let url = format!("{}/v1/{account}:{method}", self.endpoint);
         let token = self.base.get().await?;
-        let answer = ask(&url, token.authorization(), &delegates, body.clone()).await?;
+        let answer =
+            ask(&self.client, &url, token.authorization(), &delegates, body.clone()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
             && let Ok(newer) = self.base.rejected(token.generation()).await
         {
-            return ask(&url, newer.authorization(), &delegates, body).await;
+            return ask(&self.client, &url, newer.authorization(), &delegates, body).await;
         }
         Ok(answer)
     }
@@ -180,24 +192,26 @@ pub(super) fn resource_name(account: &str) -> String {
 /// Fetches a token of the service account that the URL names, for the identity of the token in
 /// `bearer`.
 pub(super) async fn generate(
+    client: &HttpClient,
     url: &str,
     bearer: &HeaderValue,
     delegates: &[String],
     lifetime: Duration,
 ) -> Result<AccessToken, BoxError> {
-    let answer = ask(url, bearer, delegates, access_token_body(lifetime)).await?;
+    let answer = ask(client, url, bearer, delegates, access_token_body(lifetime)).await?;
     read(&answer, lifetime, |fault| fault)
 }
 
 /// Fetches an ID token of the service account whose access tokens `url` generates.
 pub(super) async fn generate_id_token(
+    client: &HttpClient,
     url: &str,
     bearer: &HeaderValue,
     delegates: &[String],
     audience: &str,
 ) -> Result<AccessToken, BoxError> {
     let url = url.replace(":generateAccessToken", ":generateIdToken");
-    let answer = ask(&url, bearer, delegates, id_token_body(audience)).await?;
+    let answer = ask(client, &url, bearer, delegates, id_token_body(audience)).await?;
     read_id_token(&answer, audience, |fault| fault)
 }
 
@@ -211,6 +225,7 @@ fn id_token_body(audience: &str) -> Value {
 }
 
 async fn ask(
+    client: &HttpClient,
     url: &str,
     bearer: &HeaderValue,
     delegates: &[String],
@@ -223,7 +238,7 @@ async fn ask(
         .header(header::AUTHORIZATION, bearer)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::<Bytes>::from(body.to_string()))?;
-    Ok(grant::send(request).await?)
+    Ok(grant::send(client, request).await?)
 }
 
 fn read_id_token(

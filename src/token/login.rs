@@ -20,11 +20,13 @@ use super::{
     AccessToken, CredentialKind, FetchReason, TokenFuture, TokenSource,
     credential_file::{CredentialFile, Reread, TOKEN_URI},
     grant::{self, Grant},
+    http::HttpClient,
 };
 use crate::BoxError;
 
 pub(super) struct Login {
     file: Reread,
+    client: HttpClient,
     /// The refresh token that came with the last access token and replaces the file's, and the
     /// content of the file that it belongs to.
     rotated: Mutex<Option<(Arc<str>, String)>>,
@@ -32,9 +34,9 @@ pub(super) struct Login {
 }
 
 impl Login {
-    pub(super) fn new(file: Reread) -> Self {
+    pub(super) fn new(file: Reread, client: HttpClient) -> Self {
         let quota_project = super::credential_file::quota_project(Some(&file));
-        Self { file, rotated: Mutex::new(None), quota_project }
+        Self { file, client, rotated: Mutex::new(None), quota_project }
     }
 
     fn rotated(&self) -> MutexGuard<'_, Option<(Arc<str>, String)>> {
@@ -49,7 +51,7 @@ impl Login {
             _ => None,
         };
         let Grant { token, refresh_token } =
-            grant::ask(file.kind, request(&file, rotated.as_deref())?).await?;
+            grant::ask(&self.client, file.kind, request(&file, rotated.as_deref())?).await?;
         if let Some(rotated) = refresh_token {
             *self.rotated() = Some((file.text, rotated));
         }
@@ -58,8 +60,11 @@ impl Login {
 }
 
 /// Fetches one token of a login that is part of other credentials.
-pub(super) async fn once(file: &CredentialFile) -> Result<AccessToken, BoxError> {
-    Ok(grant::ask(file.kind, request(file, None)?).await?.token)
+pub(super) async fn once(
+    client: &HttpClient,
+    file: &CredentialFile,
+) -> Result<AccessToken, BoxError> {
+    Ok(grant::ask(client, file.kind, request(file, None)?).await?.token)
 }
 
 /// Builds the request for the tokens of a login. `rotated` replaces the file's refresh token.

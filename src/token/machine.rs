@@ -45,10 +45,11 @@ pub(super) async fn ask(host: &str, value: &str) -> Result<Answer, BoxError> {
         let what = format!("{} is not a host", metadata::HOST_VARIABLE);
         Fault::new(FaultKind::Credentials, what, "give a host, with a port or without")
     })?;
-    let answered = tokio::time::timeout(TIMEOUT, grant::send(request)).await.map_err(|_| {
-        let what = format!("{host} did not respond within {TIMEOUT:?}");
-        Fault::new(FaultKind::Unreachable, what, "check that the metadata server is up")
-    })?;
+    let answered =
+        tokio::time::timeout(TIMEOUT, grant::send_directly(request)).await.map_err(|_| {
+            let what = format!("{host} did not respond within {TIMEOUT:?}");
+            Fault::new(FaultKind::Unreachable, what, "check that the metadata server is up")
+        })?;
     let answer = answered?;
     if !metadata::is_its_own(&answer) {
         let what = "is not that of a metadata server";

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     credential_file::is_name,
     environment,
-    http::{Answer, RequestErrorKind, send},
+    http::{Answer, RequestErrorKind, send_directly},
 };
 use crate::BoxError;
 
@@ -221,7 +221,7 @@ async fn get(host: &str, path: &str) -> Result<Option<String>, MetadataError> {
         .header("metadata-flavor", "Google")
         .body(Full::<Bytes>::default())
         .map_err(|_| MetadataError::NoHost)?;
-    let answer = send(request, TRY).await.map_err(|why| match why.cause {
+    let answer = send_directly(request, TRY).await.map_err(|why| match why.cause {
         RequestErrorKind::Unresolved => MetadataError::NoName(why.into()),
         _ => MetadataError::Unreachable(why.into()),
     })?;

@@ -93,9 +93,6 @@ pub use self::gcp_auth::GcpAuth;
 pub use self::google_cloud::GoogleCloudAuth;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
-pub use self::http::is_loopback;
-#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
 pub use self::{
     adc::{Credentials, CredentialsBuilder},
     credentials_info::{CredentialKind, CredentialsInfo},
@@ -108,6 +105,9 @@ pub use self::{
     cached_token::{CachedToken, CachedTokenFuture, RefreshOutcome, RejectionFuture},
     static_token::{StaticToken, TokenFn, token_fn},
 };
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "credentials", feature = "credentials-federation"))))]
+pub use crate::connect::host::is_loopback;
 use crate::{BoxError, error::TokenError};
 
 /// The scope that Vertex AI requires, and that every source of this crate requests.

@@ -12,6 +12,8 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod compat;
+#[cfg(feature = "client")]
+mod connect;
 #[cfg(all(feature = "credentials", feature = "credentials-federation", target_os = "linux"))]
 mod credentials;
 #[cfg(all(feature = "credentials", feature = "credentials-federation", unix))]

@@ -59,7 +59,8 @@ const LIBRARY: Plan = Plan {
         "sse",
     ],
     levels: &[
-        &["replay", "token"],
+        &["connect", "replay"],
+        &["token"],
         &["body_reader", "http_client", "order"],
         &["route"],
         &["auth", "error_format", "retry"],

@@ -4,12 +4,14 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Credentials, Found, no_lifetime};
 use crate::{
+    connect::Network,
     error::{ConfigError, Error},
     redact,
     token::{
         CredentialKind, Impersonated,
         credential_file::{QUOTA_VARIABLE, TransportPolicy, is_name},
         environment,
+        http::HttpClient,
         id_token::Identity,
     },
 };
@@ -28,6 +30,7 @@ pub struct CredentialsBuilder {
     pub(super) place: Option<String>,
     pub(super) transport: TransportPolicy,
     pub(super) project_known: bool,
+    pub(super) network: Option<Network>,
 }
 
 /// `Debug` shows no value that could be a secret, because no value has been checked yet.
@@ -100,6 +103,18 @@ impl CredentialsBuilder {
         self
     }
 
+    /// Sets the connections to Google's token endpoints: a proxy, a certificate authority, a client
+    /// certificate. Default: [`Network::from_env`], for each request. The metadata server is always
+    /// connected to directly.
+    ///
+    /// `google-cloud-auth`, which fetches the tokens of federation with AWS or a command, takes a
+    /// proxy and authorities from the environment alone. If the credentials need it and this
+    /// network has a proxy or authorities of its own, the search fails.
+    pub fn network(mut self, network: &Network) -> Self {
+        self.network = Some(network.clone());
+        self
+    }
+
     /// Whether the program knows its project already. If so, the search does not request the
     /// project from a metadata server, which saves a request at start. Default: no.
     pub fn project_known(mut self, known: bool) -> Self {
@@ -149,6 +164,9 @@ impl CredentialsBuilder {
                 Some(origin) => impersonated.endpoint(origin)?,
                 None => impersonated.endpoint(format!("https://iamcredentials.{universe}"))?,
             };
+            if let Some(network) = &self.network {
+                impersonated = impersonated.network(network);
+            }
             info.impersonates = Some(impersonated.account().to_owned());
             identity = Identity::Impersonated(impersonated.clone());
             source = Arc::new(impersonated);
@@ -159,6 +177,7 @@ impl CredentialsBuilder {
         for warning in &info.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Credentials { source, info: Arc::new(info), identity: Arc::new(identity) })
+        let (info, identity) = (Arc::new(info), Arc::new(identity));
+        Ok(Credentials { source, info, identity, client: HttpClient::new(self.network) })
     }
 }

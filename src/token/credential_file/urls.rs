@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{AS_MADE, TransportPolicy, field_fault};
-use crate::{error::Fault, token::http::is_loopback};
+use crate::{connect::host::is_loopback, error::Fault};
 
 /// Checks a URL to which secrets are sent.
 pub(super) fn check_url(name: &str, url: &str, transport: TransportPolicy) -> Result<(), Fault> {

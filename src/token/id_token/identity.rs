@@ -11,7 +11,7 @@ use crate::{
         credential_file::{CredentialFile, Reread, fault},
         federation::{self, Federation},
         grant,
-        http::Answer,
+        http::{Answer, HttpClient},
         login, machine,
         oauth_error::OAuthError,
     },
@@ -47,14 +47,18 @@ impl Identity {
         }
     }
 
-    pub(super) async fn token(&self, audience: &str) -> Result<AccessToken, BoxError> {
+    pub(super) async fn token(
+        &self,
+        client: &HttpClient,
+        audience: &str,
+    ) -> Result<AccessToken, BoxError> {
         match self {
             Self::MetadataServer { host } => of_machine(host, audience).await,
             Self::Impersonated(account) => account.id_token(audience).await,
             Self::File(file) => {
                 let file = file.current().await?;
                 check_file(&file, audience)?;
-                of_file(file, audience).await
+                of_file(client, file, audience).await
             }
             Self::Gcloud => Err(of_gcloud().into()),
         }
@@ -99,7 +103,11 @@ fn check_file(file: &CredentialFile, audience: &str) -> Result<(), Fault> {
     }
 }
 
-async fn of_file(file: CredentialFile, audience: &str) -> Result<AccessToken, BoxError> {
+async fn of_file(
+    client: &HttpClient,
+    file: CredentialFile,
+    audience: &str,
+) -> Result<AccessToken, BoxError> {
     let request = match file.kind {
         #[cfg(feature = "credentials")]
         CredentialKind::ServiceAccount => {
@@ -107,10 +115,10 @@ async fn of_file(file: CredentialFile, audience: &str) -> Result<AccessToken, Bo
             gcp_auth::signed_request(file.clone(), claim).await?
         }
         CredentialKind::AuthorizedUser => login::request(&file, None)?,
-        _ => return federation::id_token(&file, audience).await,
+        _ => return federation::id_token(client, &file, audience).await,
     };
     let host = request.uri().host().unwrap_or_default().to_owned();
-    let answer = grant::send(request).await?;
+    let answer = grant::send(client, request).await?;
     check_status(&answer, file.kind)?;
     let json = answer.json().unwrap_or_default();
     match (json["id_token"].as_str(), file.kind) {

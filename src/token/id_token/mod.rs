@@ -9,11 +9,12 @@ pub(super) use self::identity::Identity;
 use super::{
     AccessToken, Credentials, FetchReason, Impersonated, TokenFuture, TokenSource,
     credential_file::{self, Reread, TransportPolicy},
-    http::Answer,
+    http::{Answer, HttpClient},
     metadata,
 };
 use crate::{
     BoxError,
+    connect::Network,
     error::{ConfigError, CredentialsError, Error, Fault},
 };
 
@@ -63,6 +64,7 @@ const LONGEST: usize = 2048;
 pub struct IdToken {
     identity: Arc<Identity>,
     audience: Arc<str>,
+    client: HttpClient,
 }
 
 impl IdToken {
@@ -89,7 +91,8 @@ impl IdToken {
         let identity = credentials.identity();
         let place = credentials.info().to_string();
         identity.check(&audience).map_err(|why| CredentialsError::unsuited(place, why))?;
-        Ok(Self { identity, audience: audience.into() })
+        let client = credentials.client();
+        Ok(Self { identity, audience: audience.into(), client })
     }
 
     /// Uses a credential file. A change of the file is picked up with the next token.
@@ -147,9 +150,19 @@ impl IdToken {
         Self::new(Identity::Impersonated(account), audience.into())
     }
 
+    /// Sets the connections to the issuer of the tokens: a proxy, a certificate authority. Default:
+    /// those of the credentials from which [`of`](Self::of) made it, or else [`Network::from_env`], for
+    /// each request. The metadata server is always connected to directly, and an [`Impersonated`] has
+    /// its own setting.
+    #[must_use]
+    pub fn network(mut self, network: &Network) -> Self {
+        self.client = HttpClient::new(Some(network.clone()));
+        self
+    }
+
     fn new(identity: Identity, audience: String) -> Result<Self, ConfigError> {
         let audience = check(audience)?.into();
-        Ok(Self { identity: Arc::new(identity), audience })
+        Ok(Self { identity: Arc::new(identity), audience, client: HttpClient::default() })
     }
 
     fn file(
@@ -189,7 +202,7 @@ pub(super) fn read(
 
 impl TokenSource for IdToken {
     fn fetch(&self, _: FetchReason) -> TokenFuture<'_> {
-        Box::pin(self.identity.token(&self.audience))
+        Box::pin(self.identity.token(&self.client, &self.audience))
     }
 
     fn audience(&self) -> Option<&str> {

@@ -109,7 +109,8 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
     }
     let fetched = fetch_token(identity.source.clone()).await;
     let cache = fetched.map_err(|error| Error::negative(error.to_string()))?.cache;
-    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
+    let client =
+        Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while(&options.credentials.network.network()?);
 
     let mut answers = Vec::new();
     for (target, upstream) in asked {

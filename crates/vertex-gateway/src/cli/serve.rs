@@ -250,6 +250,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
         traces: traces.clone(),
         since: since.unwrap_or_default().as_secs(),
         connection_lifetime: options.outbound.lifetime(),
+        network: serving.target.credentials.network.network()?,
         max_request_bytes: serving.max_request_bytes,
         log_peer_address: serving.log.log_peer_address,
         retry: options.retry.layer(options.replay_limit),
@@ -328,6 +329,9 @@ fn greet(
     tracing::info!(credentials = %identity, "found");
     let upstream = shared.upstream.to_string();
     tracing::info!(upstream = %redact::value(&upstream), "forwarding");
+    if let Some(proxy) = shared.network.proxy_for(shared.upstream.uri()) {
+        tracing::info!(proxy = %redact::value(&proxy), "connecting through a proxy");
+    }
     if keys > 0 {
         tracing::info!(keys, "clients must send a key");
     }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, builder::FalseyValueParser};
 
-use super::parse::ConfigFile;
+use super::{network::NetworkOptions, parse::ConfigFile};
 use crate::{
     error::Error,
     values::{non_empty, shown_debug, within},
@@ -66,6 +66,10 @@ pub struct CredentialOptions {
     )]
     pub allow_insecure_token_endpoints: bool,
 
+    /// The connections to Google, for tokens and for requests.
+    #[command(flatten)]
+    pub network: NetworkOptions,
+
     /// Send requests to an emulator of Vertex AI inside this process, which needs no cloud and no
     /// credentials
     #[arg(long, env = "VERTEX_GATEWAY_EMULATOR", value_parser = FalseyValueParser::new())]
@@ -74,7 +78,7 @@ pub struct CredentialOptions {
 
 shown_debug!(
     CredentialOptions: file, impersonate_service_account, iam_endpoint, quota_project;
-    emulator
+    network, emulator
 );
 
 /// The account whose tokens requests carry.
@@ -124,7 +128,8 @@ impl CredentialOptions {
     /// The search for credentials with these options.
     pub(crate) fn search(&self, file: &ConfigFile) -> Result<CredentialsBuilder, Error> {
         let mut search = Credentials::builder()
-            .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints);
+            .allow_insecure_token_endpoints(self.allow_insecure_token_endpoints)
+            .network(&self.network.network()?);
         if let Some(path) = self.file() {
             search = search.file(path).named_by(file.option_source::<Self>("--credentials"));
         }

@@ -17,6 +17,7 @@ use crate::{
 };
 use tower_vertex::{
     auth::VertexAuthLayer,
+    connect::Network,
     discover::{DiscoverError, EndpointDescription, Endpoints},
     redact,
     replay::ReplayBody,
@@ -33,13 +34,14 @@ pub(crate) async fn look_up(
     base: &Upstream,
     auth: &VertexAuthLayer,
 ) -> Result<Discovered, Error> {
+    let network = &target.credentials.network.network()?;
     let mut discovered = Discovered::default();
     let mut known = HashMap::new();
     for (model, named) in target.file.named() {
         let (upstream, endpoints) = match known.get(&named.location) {
             Some(known) => known,
             None => {
-                let asked = endpoints_at(base, named.location.as_deref(), auth)?;
+                let asked = endpoints_at(base, named.location.as_deref(), auth, network)?;
                 known.entry(named.location.clone()).or_insert(asked)
             }
         };
@@ -54,7 +56,7 @@ pub(crate) async fn look_up(
     }
     if target.discovers() {
         for location in regions(target, base)? {
-            let (upstream, endpoints) = endpoints_at(base, Some(&location), auth)?;
+            let (upstream, endpoints) = endpoints_at(base, Some(&location), auth, network)?;
             let listed = endpoints.list().await;
             let listed =
                 listed.map_err(|error| Error::negative(describe_error(&upstream, error)))?;
@@ -100,6 +102,7 @@ fn endpoints_at(
     base: &Upstream,
     location: Option<&str>,
     auth: &VertexAuthLayer,
+    network: &Network,
 ) -> Result<(Upstream, Endpoints), Error> {
     if matches!(base.endpoint(), Endpoint::BaseUrl { .. }) {
         return Err(Error::new(
@@ -112,7 +115,7 @@ fn endpoints_at(
         builder = builder.location(location);
     }
     let upstream = builder.build()?;
-    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
+    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while(network);
     let endpoints = Endpoints::from_upstream(auth.layer(client), &upstream)?;
     Ok((upstream, endpoints))
 }

@@ -4,16 +4,17 @@ use std::{fmt, io, time::Duration};
 
 use http_body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::ServiceExt as _;
 
 use super::pool::PoolKey;
-use crate::{
-    error::Error,
-    telemetry::{Connections, CountConnections},
+use crate::telemetry::{Connections, CountConnections};
+use tower_vertex::{
+    BoxError,
+    connect::{self, Network},
+    error::ErrorChain,
+    replay::READ_BUFFER,
 };
-use tower_vertex::{BoxError, replay::READ_BUFFER};
 
 /// Time limit of a new connection, with the DNS lookup and the TLS handshake.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,10 +29,11 @@ const KEEPALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
-pub(super) struct Connector(HttpsConnector<CountConnections<HttpConnector>>);
+/// Connects directly or through a proxy. The connections that are counted are those of TCP.
+pub(super) struct Connector(connect::Connector<CountConnections<HttpConnector>>);
 
 impl Connector {
-    pub(super) fn new(connections: &Connections) -> Result<Self, Error> {
+    pub(super) fn new(connections: &Connections, network: &Network) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         // Without this option, small frames of a request wait for acknowledgements.
@@ -42,17 +44,7 @@ impl Connector {
         http.set_keepalive_retries(Some(KEEPALIVE_PROBES));
         #[cfg(target_os = "linux")]
         http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let https = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
-            .map_err(|error| {
-                Error::new(format!(
-                    "no root certificates found: install the package ca-certificates ({error})"
-                ))
-            })?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(CountConnections::new(http, connections));
-        Ok(Self(https))
+        Self(network.wrap(CountConnections::new(http, connections)))
     }
 
     pub(super) async fn connect<B>(&self, place: &PoolKey) -> Result<SendRequest<B>, ConnectError>
@@ -94,7 +86,7 @@ impl ConnectError {
         match self {
             Self::NoHost => false,
             Self::TimedOut => true,
-            Self::Failed(error) => of_io(&**error) || error.source().is_some_and(of_io),
+            Self::Failed(error) => ErrorChain::new(&**error).iter().any(of_io),
         }
     }
 }

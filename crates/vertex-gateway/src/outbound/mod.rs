@@ -40,11 +40,10 @@ use self::{
     pool::{Lease, Pool, PoolKey},
 };
 use super::{
-    error::Error,
     telemetry::Connections,
     values::{time, timeout},
 };
-use tower_vertex::BoxError;
+use tower_vertex::{BoxError, connect::Network};
 
 /// The options about connections to Vertex AI.
 #[derive(Clone, Debug, Args)]
@@ -75,6 +74,7 @@ type SendResult<B> = Result<Response<UpstreamBody<B>>, BoxError>;
 
 struct Inner<B> {
     connector: Connector,
+    network: Network,
     pool: Arc<Pool<B>>,
 }
 
@@ -93,14 +93,19 @@ where
     pub(crate) fn new(
         connections: &Connections,
         lifetime: Option<Duration>,
-    ) -> Result<Self, Error> {
-        let connector = Connector::new(connections)?;
-        Ok(Self(Arc::new(Inner { connector, pool: Arc::new(Pool::new(lifetime)) })))
+        network: &Network,
+    ) -> Self {
+        let connector = Connector::new(connections, network);
+        Self(Arc::new(Inner {
+            connector,
+            network: network.clone(),
+            pool: Arc::new(Pool::new(lifetime)),
+        }))
     }
 
     /// A client for the few requests of a command.
-    pub(crate) fn for_a_while() -> Result<Self, Error> {
-        Self::new(&Connections::default(), None)
+    pub(crate) fn for_a_while(network: &Network) -> Self {
+        Self::new(&Connections::default(), None, network)
     }
 }
 
@@ -118,6 +123,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(uri) = self.0.network.mtls_uri(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         let place = match prepare(&mut request) {
             Ok(place) => place,
             Err(error) => return Box::pin(ready(Err(error.into()))),

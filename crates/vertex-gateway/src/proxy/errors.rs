@@ -12,7 +12,7 @@ use crate::{
     local_reply::{INCOMPLETE, LocalReply},
     outbound::ConnectError,
 };
-use tower_vertex::{BoxError, Error, route::Upstream};
+use tower_vertex::{BoxError, Error, connect::ProxyError, route::Upstream};
 
 /// The response to the client for an error of a request to `upstream`. The error is also logged,
 /// unless it is the client's mistake.
@@ -43,6 +43,10 @@ pub(crate) fn local_reply(error: &BoxError, upstream: &Upstream) -> LocalReply {
     if find::<ResponseHeaderTimeout>(error).is_some() {
         let message = format!("{origin}: {causes}");
         return LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
+    }
+    if let Some(error) = find::<ProxyError>(error) {
+        let message = format!("could not connect to {origin} ({causes}): {}", error.remedy());
+        return LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", message);
     }
     let (status, code, message) = match find::<ConnectError>(error).map(ConnectError::is_late) {
         Some(true) => (

@@ -39,6 +39,7 @@ use crate::{
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
     compat::{CompatBody, RequestBody, SignatureScope, VertexCompat, VertexCompatLayer},
+    connect::Network,
     error_format::{ErrorBody, VertexError, VertexErrorLayer},
     model::{ModelBody, VertexModel, VertexModelLayer},
     replay::ReplayBody,
@@ -104,6 +105,8 @@ pub(crate) struct GatewayState {
     pub(crate) since: u64,
     /// Age at which a connection to Vertex AI takes no new requests.
     pub(crate) connection_lifetime: Option<Duration>,
+    /// The proxy and the certificates of connections to Vertex AI.
+    pub(crate) network: Network,
     pub(crate) max_request_bytes: usize,
     /// Whether the log contains the address of the peer.
     pub(crate) log_peer_address: bool,
@@ -116,7 +119,8 @@ pub(crate) struct GatewayState {
 impl Handler {
     pub(crate) fn new(shared: Arc<GatewayState>) -> Result<Self, Error> {
         let route = VertexRouteLayer::new(shared.upstream.clone());
-        let client = Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime)?;
+        let client =
+            Outbound::new(shared.telemetry.upstream(), shared.connection_lifetime, &shared.network);
         let client = shared.traces.layer(client);
         // Without traces, no inner layer reads the extensions.
         let auth = shared.auth.clone().forward_extensions(shared.traces.is_on());

@@ -29,6 +29,7 @@ use crate::{
 };
 use tower_vertex::{
     auth::VertexAuthLayer,
+    connect::Network,
     route::Upstream,
     token::{CredentialKind, TokenCache},
 };
@@ -156,6 +157,9 @@ pub(crate) struct Backend {
     /// Its trusted hosts are those that the options name.
     pub(crate) auth: VertexAuthLayer,
     pub(crate) models: Arc<LiveTable>,
+    /// The connections to Vertex AI, and the files of their certificates.
+    network: Network,
+    certificates: Watched,
     /// The configuration file with the table, if there is one.
     watched: Option<Watched>,
 }
@@ -172,6 +176,9 @@ impl Backend {
         let emulator = owned_emulator.as_deref();
         let settings = target.settings(emulator, None)?;
         target.validate(&settings.with_some_project()?, emulator)?;
+        let options = &target.credentials.network;
+        let certificates = Watched::new("certificates for the upstream", options.files());
+        let network = options.network()?;
         let project_known = settings.project().is_some() || settings.whole_base;
         let search = target.credentials.search(&target.file)?.project_known(project_known);
         let identity = find(search, emulator).await?;
@@ -193,7 +200,16 @@ impl Backend {
             retry.clone(),
         );
         let models = Arc::new(models.await?);
-        Ok(Self { emulator: owned_emulator, identity, upstream, auth, models, watched })
+        Ok(Self {
+            emulator: owned_emulator,
+            identity,
+            upstream,
+            auth,
+            models,
+            network,
+            certificates,
+            watched,
+        })
     }
 
     /// Watches access control and the table of models for changes until the process ends. A
@@ -211,6 +227,8 @@ impl Backend {
             clients.store(Arc::new(sources.load(&clients.load())?));
             Ok(())
         })];
+        let network = self.network;
+        all.push(self.certificates.reloading(move || Ok(network.reload()?)));
         if let Some(tls) = tls {
             all.push(certificate.reloading(move || tls.reload()));
         }

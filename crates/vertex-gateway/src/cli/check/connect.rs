@@ -1,16 +1,22 @@
-//! The connection to the upstream's host: its name, and its certificate.
+//! The connection to the upstream's host: its name, the proxy in between, and its certificate.
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io};
 
-use hyper_rustls::ConfigBuilderExt as _;
-use tokio::net::TcpStream;
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{self, CertificateError, ClientConfig, crypto::ring, pki_types::ServerName},
-};
+use http::Uri;
+use tokio_rustls::rustls::{self, CertificateError};
+use tower::ServiceExt as _;
 
 use super::report::Check;
-use crate::outbound::CONNECT_TIMEOUT;
+use crate::{
+    config::network::NetworkOptions,
+    error::{Error, causes, find},
+    outbound::CONNECT_TIMEOUT,
+};
+use tower_vertex::{
+    BoxError,
+    connect::{Network, ProxyError},
+    error::ErrorChain,
+};
 
 /// Number of a name's addresses that are shown.
 const ADDRESSES_SHOWN: usize = 3;
@@ -49,58 +55,86 @@ pub(super) async fn dns(host: &str, port: u16, own_host: bool) -> Check {
     Check::failed(NAME, format!("{bare} cannot be resolved ({why})"), remedy)
 }
 
-/// Performs a TLS handshake with a host, and trusts the authorities that the system trusts.
-pub(super) async fn tls(host: &str, port: u16, own_host: bool) -> Check {
-    const NAME: &str = "TLS";
-    let bare = unbracketed(host);
-    let config = match config() {
-        Ok(config) => config,
-        Err(error) => {
-            let detail = format!("no root certificates ({error})");
-            return Check::failed(NAME, detail, "install the package ca-certificates");
+/// The network that connections use, and the setting of its proxy.
+pub(super) struct Egress {
+    pub(super) network: Network,
+    proxy_source: String,
+}
+
+impl Egress {
+    pub(super) fn of(options: &NetworkOptions) -> Result<Self, Error> {
+        Ok(Self { network: options.network()?, proxy_source: options.proxy_source() })
+    }
+}
+
+/// Opens a connection to a host, as requests do: a line about the proxy, if there is one, and a line
+/// about TLS.
+pub(super) async fn connect(
+    uri: &Uri,
+    egress: &Egress,
+    proxy: Option<&str>,
+    own_host: bool,
+) -> Vec<Check> {
+    const PROXY: &str = "proxy";
+    const TLS: &str = "TLS";
+    let port = uri.port_u16().unwrap_or(443);
+    let through = |proxy: &str| {
+        let host = uri.host().unwrap_or_default();
+        Check::passed(PROXY, format!("{proxy}, from {}: a tunnel to {host}", egress.proxy_source))
+    };
+    let opened =
+        tokio::time::timeout(CONNECT_TIMEOUT, egress.network.connector().oneshot(uri.clone()));
+    let opened = match opened.await {
+        Ok(opened) => opened,
+        Err(_elapsed) => {
+            let text = format!("no connection within {CONNECT_TIMEOUT:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
         }
     };
-    let Ok(name) = ServerName::try_from(bare.to_owned()) else {
-        let remedy = "set --upstream to a host that a certificate can have";
-        return Check::failed(
-            NAME,
-            format!("{bare:?} cannot be the name of a certificate"),
-            remedy,
-        );
-    };
-    let handshake = async {
-        let socket = TcpStream::connect((bare, port)).await?;
-        TlsConnector::from(Arc::new(config)).connect(name, socket).await
-    };
-    match in_time(handshake).await {
+    match opened {
         Ok(stream) => {
-            let version = match stream.get_ref().1.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
-                Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
-                _ => "TLS",
+            let tls = match stream.tls_version() {
+                Some(version) => {
+                    format!("{version}, with a certificate that this system trusts")
+                }
+                None => "not used (http)".to_owned(),
             };
-            Check::passed(NAME, format!("{version}, with a certificate that this system trusts"))
+            let tls = Check::passed(TLS, tls);
+            proxy.map(through).into_iter().chain([tls]).collect()
         }
         Err(error) => {
-            let detail = format!("handshake failed: {error}");
-            Check::failed(NAME, detail, remedy(&error, port, own_host))
+            if let Some(refused) = find::<ProxyError>(&error) {
+                let from = format!("{}, from {}", causes(&error), egress.proxy_source);
+                let failed = Check::failed(PROXY, from, refused.remedy());
+                return vec![failed, Check::not_tried(TLS, "the proxy made no tunnel")];
+            }
+            let detail = format!("handshake failed: {}", root(&error));
+            let is_proxied = proxy.is_some();
+            let tls = Check::failed(TLS, detail, remedy(&error, port, own_host, is_proxied));
+            proxy.map(through).into_iter().chain([tls]).collect()
         }
     }
 }
 
-fn config() -> io::Result<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(ring::default_provider().into());
-    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
-    Ok(builder.with_native_roots()?.with_no_client_auth())
+/// The last cause, which says most.
+fn root(error: &BoxError) -> String {
+    let last = ErrorChain::new(&**error).iter().last().map(ToString::to_string);
+    last.unwrap_or_default()
 }
 
-fn remedy(error: &io::Error, port: u16, own_host: bool) -> String {
+/// The error of rustls, which an I/O error wraps: `source()` skips it.
+fn tls_error(error: &BoxError) -> Option<&rustls::Error> {
+    ErrorChain::new(&**error).iter().find_map(|error| {
+        error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+    })
+}
+
+fn remedy(error: &BoxError, port: u16, own_host: bool, is_proxied: bool) -> String {
     use CertificateError as Bad;
-    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    let remedy = match tls {
+    let remedy = match tls_error(error) {
         Some(rustls::Error::InvalidCertificate(Bad::UnknownIssuer)) => {
-            "a proxy on the path may intercept TLS: add its certificate to those of this system, \
-                 or set SSL_CERT_FILE to a file with it"
+            "a proxy on the path may intercept TLS: name a file with its certificate in \
+                 --upstream-ca, or add it to those of this system"
         }
         Some(rustls::Error::InvalidCertificate(
             Bad::NotValidForName | Bad::NotValidForNameContext { .. },
@@ -115,13 +149,14 @@ fn remedy(error: &io::Error, port: u16, own_host: bool) -> String {
              certificate renewed"
         }
         Some(_) => "the server does not speak TLS correctly: check the port",
+        None if is_proxied => "the proxy closed the tunnel: check its log",
         None if own_host => {
             return format!("start the server on port {port}, or correct --upstream");
         }
         None => {
             return format!(
-                "allow port {port} of the host in firewalls and proxies on the \
-             path"
+                "allow port {port} of the host in firewalls on the path; if only a proxy leads \
+                 out of this network, name it in --proxy or HTTPS_PROXY"
             );
         }
     };

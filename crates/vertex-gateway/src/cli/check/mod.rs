@@ -23,6 +23,7 @@ use clap::Args;
 use http::uri::Scheme;
 
 use self::{
+    connect::Egress,
     explain::Facts,
     report::{Check, Report},
 };
@@ -74,6 +75,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     let guess = target.settings(emulator, None)?.with_some_names()?;
     target.validate(&guess, emulator)?;
     let search = target.credentials.search(&target.file)?;
+    let egress = Egress::of(&target.credentials.network)?;
 
     let mut report = Report::new(options.json);
     let identity = match find(search, emulator).await {
@@ -98,7 +100,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         }
         false
     } else {
-        check_host(&mut report, &guess, settings.own_host).await
+        check_host(&mut report, &guess, settings.own_host, &egress).await
     };
 
     let (base, fetched) = match (upstream, fetched, reachable) {
@@ -126,7 +128,8 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         let url = format!("{upstream}/chat/completions");
         let detail = format!("{}: {}", redact::value(asked), redact::value(&url));
         report.add(Check::passed("entry", detail));
-        if upstream.origin() != base.origin() && !check_host(&mut report, upstream, own_host).await
+        if upstream.origin() != base.origin()
+            && !check_host(&mut report, upstream, own_host, &egress).await
         {
             return model_not_tried(report, "its host cannot be reached");
         }
@@ -152,7 +155,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         quota_project: quota_project.as_deref(),
         token: fetched.in_clear(),
     };
-    let (answer, clock) = model::request_model(asked, &table, &auth, &facts).await;
+    let (answer, clock) = model::request_model(asked, &table, &auth, &facts, &egress.network).await;
     report.add(answer);
     if let Some(clock) = clock {
         report.add(clock);
@@ -251,23 +254,41 @@ async fn models(
     Ok(Some(table))
 }
 
-/// Checks whether the host can be reached, which does not depend on the project.
-async fn check_host(report: &mut Report, upstream: &Upstream, own_host: bool) -> bool {
-    let uri = upstream.uri();
+/// Checks whether the host can be reached, which does not depend on the project. With a proxy, the
+/// report has a line about it.
+async fn check_host(
+    report: &mut Report,
+    upstream: &Upstream,
+    own_host: bool,
+    egress: &Egress,
+) -> bool {
+    let for_mtls = egress.network.mtls_uri(upstream.uri());
+    let uri = for_mtls.as_ref().unwrap_or(upstream.uri());
     let host = uri.host().unwrap_or_default();
     let https = uri.scheme() == Some(&Scheme::HTTPS);
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let dns = connect::dns(host, port, own_host).await;
+    let proxy = egress.network.proxy_for(uri);
+    let dns = match &proxy {
+        None => connect::dns(host, port, own_host).await,
+        Some(proxy) => Check::passed("DNS", format!("not used: {proxy} connects to {host}")),
+    };
     let found = dns.is_passed();
     report.add(dns);
-    let tls = match (https, found) {
-        (false, _) => Check::passed("TLS", "not used (http)"),
-        (true, false) => Check::not_tried("TLS", "the host has no address"),
-        (true, true) => connect::tls(host, port, own_host).await,
-    };
-    let shaken = tls.is_passed();
-    report.add(tls);
-    found && shaken
+    if !found {
+        report.add(match https {
+            true => Check::not_tried("TLS", "the host has no address"),
+            false => Check::passed("TLS", "not used (http)"),
+        });
+        return false;
+    }
+    if proxy.is_none() && !https {
+        report.add(Check::passed("TLS", "not used (http)"));
+        return true;
+    }
+    let connected = connect::connect(uri, egress, proxy.as_deref(), own_host).await;
+    let is_open = connected.iter().all(Check::is_passed);
+    connected.into_iter().for_each(|check| report.add(check));
+    is_open
 }
 
 fn format_duration(life: Duration) -> String {

@@ -20,6 +20,7 @@ use crate::{
 use tower_vertex::{
     BoxError, Error,
     auth::VertexAuthLayer,
+    connect::{Network, ProxyError},
     model::{ModelTable, VertexModelLayer},
     route::VertexRouteLayer,
 };
@@ -39,9 +40,10 @@ pub(super) async fn request_model(
     table: &ModelTable,
     auth: &VertexAuthLayer,
     facts: &Facts<'_>,
+    network: &Network,
 ) -> (Check, Option<Check>) {
     let started = Instant::now();
-    let answered = match tokio::time::timeout(TIMEOUT, send(model, table, auth)).await {
+    let answered = match tokio::time::timeout(TIMEOUT, send(model, table, auth, network)).await {
         Ok(answered) => answered,
         Err(_elapsed) => {
             let remedy = "the host accepts connections but does not respond: check proxies and \
@@ -84,8 +86,9 @@ async fn send(
     model: &str,
     table: &ModelTable,
     auth: &VertexAuthLayer,
+    network: &Network,
 ) -> Result<ModelResponse, BoxError> {
-    let client = Outbound::for_a_while().map_err(|failure| failure.to_string())?;
+    let client = Outbound::for_a_while(network);
     let route = VertexRouteLayer::new(table.base().clone());
     let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
     let body = json!({
@@ -109,6 +112,9 @@ fn explain_no_response(error: &BoxError, facts: &Facts<'_>) -> Check {
         return Check::failed(NAME, error.to_string(), remedy);
     }
     let causes = causes(error);
+    if let Some(error) = find::<ProxyError>(error) {
+        return Check::failed(NAME, format!("no connection to {origin}: {causes}"), error.remedy());
+    }
     if find::<ConnectError>(error).is_none() {
         let remedy = "check proxies and firewalls between this machine and the host; then try \
              again";

@@ -335,6 +335,9 @@ async fn a_certificate_of_an_unknown_issuer_is_explained_and_a_trusted_one_accep
     assert!(run.stdout.contains("✓ DNS          localhost is "), "{}", run.stdout);
     assert!(run.stdout.contains("✓ TLS          TLS 1.3"), "{}", run.stdout);
     assert_eq!(run.code, 0, "{}", run.stdout);
+    // The same authority beside those of the system.
+    let run = world.check(&key, &["--upstream-ca", &roots]).await;
+    assert!(run.stdout.contains("✓ TLS          TLS 1.3"), "{}", run.stdout);
 }
 
 #[tokio::test]
@@ -350,6 +353,11 @@ async fn a_wrong_option_ends_with_code_2_and_runs_no_check() {
         ),
         (&["check", "--api-version", "v2"], r#""v2""#),
         (&["check", "--token-lifetime", "1d"], "invalid --token-lifetime: give a time"),
+        (&["check", "--proxy", "socks5://me:SECRET@x"], "in --proxy: SOCKS is not supported"),
+        (&["token", "--proxy", "http://me:SEC@RET@x"], "invalid proxy"),
+        (&["check", "--upstream-ca", "none.pem"], "in --upstream-ca: there is no such file"),
+        (&["check", "--upstream-cert", "x.pem"], "--upstream-cert requires --upstream-key"),
+        (&["check", "--upstream-key", "x.pem"], "--upstream-key requires --upstream-cert"),
         (&["check", "--listen", "x"], "--listen"),
         (
             &["check", "--emulator", "--credentials", "x"],
@@ -361,6 +369,7 @@ async fn a_wrong_option_ends_with_code_2_and_runs_no_check() {
         let run = world.run(args).await;
         assert_eq!(run.code, 2, "{args:?}: {}{}", run.stdout, run.stderr);
         assert!(run.stderr.contains(words), "{args:?}: {}", run.stderr);
+        assert!(!run.stderr.contains("SEC"), "{args:?}: {}", run.stderr);
         assert_eq!(run.stdout, "", "{args:?}");
     }
 }
