@@ -12,15 +12,14 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connected, Connection as ConnectionInfo};
 use tokio_rustls::rustls::ProtocolVersion;
 
+use super::leg::Leg;
+
 /// A connection over `T`, such as a TCP connection: with or without TLS, directly or through a
 /// proxy's tunnel.
-pub struct Connection<T>(Stream<T>);
-
-/// The inner TLS is that of a proxy at an `https` URL.
-pub(super) type Stream<T> = MaybeHttpsStream<MaybeHttpsStream<T>>;
+pub struct Connection<T>(MaybeHttpsStream<Leg<T>>);
 
 impl<T> Connection<T> {
-    pub(super) fn new(stream: Stream<T>) -> Self {
+    pub(super) fn new(stream: MaybeHttpsStream<Leg<T>>) -> Self {
         Self(stream)
     }
 

@@ -21,7 +21,8 @@ use tokio_rustls::{
 use tower::Service;
 
 use super::{
-    Connection, Network, ProxyError, ProxyErrorKind, proxies::Proxy, tls::TlsConfigs, tunnel,
+    Connection, Network, ProxyError, ProxyErrorKind, leg::Leg, proxies::Proxy, tls::TlsConfigs,
+    tunnel,
 };
 use crate::BoxError;
 
@@ -106,7 +107,7 @@ where
     };
     let name = if is_https { Some(server_name(&uri)?) } else { None };
     let leg = match proxy {
-        None => MaybeHttpsStream::Http(tcp.call(uri).await.map_err(Into::into)?),
+        None => Leg::Tcp(tcp.call(uri).await.map_err(Into::into)?),
         Some(proxy) => {
             let destination = tunnel::destination(&uri)
                 .ok_or_else(|| invalid("the URI has no host to connect to"))?;
@@ -127,7 +128,7 @@ async fn through<C>(
     proxy: &Proxy,
     destination: &str,
     tls: &Arc<ClientConfig>,
-) -> Result<MaybeHttpsStream<C::Response>, tunnel::Failure>
+) -> Result<Leg<C::Response>, tunnel::Failure>
 where
     C: Service<Uri, Error: Into<BoxError>>,
     C::Response: ConnectionInfo + Read + Write + Unpin + Send + 'static,
@@ -138,9 +139,10 @@ where
         Some(scheme) if *scheme == Scheme::HTTPS => {
             let broken = |error| (ProxyErrorKind::Tls, Some(error));
             let name = server_name(&proxy.uri).map_err(broken)?;
-            shake_hands(io, name, tls).await.map_err(|error| broken(error.into()))?
+            let io = shake_hands(io, name, tls).await.map_err(|error| broken(error.into()))?;
+            Leg::Tls(Box::new(io))
         }
-        _ => MaybeHttpsStream::Http(io),
+        _ => Leg::Tcp(io),
     };
     tunnel::open(io, destination, proxy).await
 }

@@ -54,6 +54,7 @@ mod builder;
 mod connection;
 mod connector;
 pub(crate) mod host;
+mod leg;
 mod network;
 mod proxies;
 mod proxy_error;

@@ -9,6 +9,9 @@
 //! | `HyperClient` | hyper-util's client with TLS by rustls and the system's root certificates | `credentials` or `credentials-federation` |
 //! | `ReqwestClient` | a `reqwest::Client` of yours, version 0.13 | `reqwest` |
 //!
+//! `HyperClient` follows the environment's proxies or a `connect::Network`, and a
+//! `reqwest::Client` follows its own settings.
+//!
 //! Neither depends on a default of the process: `HyperClient` brings its provider of cryptography,
 //! and a `reqwest::Client` has the one of its own features.
 //!
