@@ -46,7 +46,7 @@ pub enum Surface {
     RawPredict,
     /// `publishers/…/models/MODEL:predict`.
     Predict,
-    /// `publishers/…/models/MODEL:embedContent`.
+    /// `publishers/…/models/MODEL:embedContent` and `batchEmbedContents`.
     EmbedContent,
     /// `publishers/openai/v1/responses`.
     #[serde(rename = "openai_responses")]
