@@ -22,9 +22,12 @@ const IMPERSONATE: &str = "impersonate a service account, on which the identity 
 
 /// The owner of ID tokens, and their issuer.
 pub(in crate::token) enum Identity {
-    MetadataServer { host: String },
+    MetadataServer {
+        host: String,
+    },
     File(Reread),
     Impersonated(Impersonated),
+    #[cfg(feature = "credentials")]
     Gcloud,
 }
 
@@ -34,6 +37,7 @@ impl Identity {
             Self::MetadataServer { .. } => CredentialKind::MetadataServer,
             Self::File(file) => file.last_good().kind,
             Self::Impersonated(_) => CredentialKind::ImpersonatedServiceAccount,
+            #[cfg(feature = "credentials")]
             Self::Gcloud => CredentialKind::Gcloud,
         }
     }
@@ -43,6 +47,7 @@ impl Identity {
         match self {
             Self::MetadataServer { .. } | Self::Impersonated(_) => Ok(()),
             Self::File(file) => check_file(&file.last_good(), audience),
+            #[cfg(feature = "credentials")]
             Self::Gcloud => Err(of_gcloud()),
         }
     }
@@ -60,11 +65,13 @@ impl Identity {
                 check_file(&file, audience)?;
                 of_file(client, file, audience).await
             }
+            #[cfg(feature = "credentials")]
             Self::Gcloud => Err(of_gcloud().into()),
         }
     }
 }
 
+#[cfg(feature = "credentials")]
 fn of_gcloud() -> Fault {
     fault("gcloud's login has no ID tokens for an audience", IMPERSONATE)
 }
