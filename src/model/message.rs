@@ -34,8 +34,8 @@ pub(super) fn route_message(
     let (name, method) = match (counts, stream) {
         // Vertex AI counts tokens for the model in the body.
         (true, _) => (COUNT_TOKENS, "rawPredict"),
-        (false, false) => (resolved.name.as_str(), "rawPredict"),
-        (false, true) => (resolved.name.as_str(), "streamRawPredict"),
+        (false, false) => (&*resolved.name, "rawPredict"),
+        (false, true) => (&*resolved.name, "streamRawPredict"),
     };
     let new = uri_of(&resolved, name, method, &path, uri.query())?;
     keep_protocol(Protocol::Anthropic, &new, extensions);
