@@ -9,7 +9,7 @@ use crate::{
         ApiVersion, ModelPath, PathTarget, Upstream,
         model_path::{decoded, is_model, is_publisher},
         place::{Bare, Place},
-        query::listed,
+        query::listed_of_model,
     },
 };
 
@@ -17,7 +17,8 @@ use crate::{
 const NO_MODELS: &str = "no paths of publishers: its URL names no project and location, or its host \
                          has a single endpoint";
 
-/// Returns the URL at `upstream` for `path`, which was parsed from the clean path `text`.
+/// Returns the URL at `upstream`, which is at the place of `path`. The clean path `text` was parsed into
+/// `path`.
 pub(super) fn resolve(
     upstream: &Upstream,
     method: Option<&Method>,
@@ -31,9 +32,9 @@ pub(super) fn resolve(
     {
         return Err(upstream.model_methods().refuse(clip(method)));
     }
-    let query = query.and_then(|query| listed(query, path.query(), upstream.forward().query()));
+    let query =
+        query.and_then(|query| listed_of_model(query, path.query(), upstream.forward().query()));
     let unsupported = |supported| Err(RouteError::UnsupportedPath { path: clip(text), supported });
-    let upstream = upstream.at_place_of(path);
     let Some(place) = upstream.place() else { return unsupported(NO_MODELS) };
     let to = Destination { upstream, place, version: path.version(), query: query.as_deref() };
     match path.target() {
