@@ -77,9 +77,10 @@ async fn another_location_serves_each_form_after_a_429() {
 
 #[tokio::test]
 async fn a_revoked_token_is_replaced_for_each_form() {
-    let place = Place::new().await;
-    let gateway = place.start("", &[]).await;
     for (_, path, body) in served() {
+        // Each sidecar limits how often a 401 may fetch a token.
+        let place = Place::new().await;
+        let gateway = place.start("", &[]).await;
         assert_eq!(gateway.call(of_key(post(path, &body), ALICE)).await.status(), 200, "{path}");
         place.vertex.revoke_tokens();
         let response = gateway.call(of_key(post(path, &body), ALICE)).await;
