@@ -6,12 +6,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Extensions, Request, Response, StatusCode, header};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tower::Service;
 
-use super::settings::{AuthSettings, USER_PROJECT};
+use super::{grpc::rejects_the_token, settings::AuthSettings};
 use crate::{
     BoxError,
     error::Error,
@@ -38,7 +38,7 @@ enum State<S, B, R, F> {
     AwaitingToken(CachedTokenFuture, Option<Box<Waiting<S, B>>>),
     /// The request is in flight; `Some` for its first try.
     Sending(#[pin] F, Option<First<S, B>>),
-    /// The 401 is held until the refresh is decided.
+    /// The response that rejects the token is held until the refresh is decided.
     Refreshing(RejectionFuture, Option<Box<Held<S, B, R>>>),
     /// The service for the second try becomes ready.
     Readying(Option<Box<Again<S, B>>>),
@@ -66,6 +66,7 @@ struct Retry<S, B> {
 
 struct Held<S, B, R> {
     response: Response<R>,
+    settings: Arc<AuthSettings>,
     retry: Retry<S, B>,
 }
 
@@ -116,9 +117,7 @@ where
         mut request: Request<B>,
         generation: u64,
     ) -> Self {
-        if let Some(project) = &settings.quota_project {
-            request.headers_mut().insert(USER_PROJECT, project.clone());
-        }
+        settings.set_quota_project(request.headers_mut());
         let mut recording = None;
         // An outer retry layer already keeps the body.
         let rewind = request.extensions_mut().remove::<Rewind>();
@@ -186,8 +185,7 @@ where
                     Ok(token) => {
                         let Waiting { mut service, settings, mut request } = *waiting;
                         let generation = token.generation();
-                        let authorization = token.into_authorization();
-                        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+                        token.access_token().set_in(request.headers_mut());
                         State::send(&mut service, &settings, request, generation)
                     }
                     Err(error) => State::Failed(Some(error.into())),
@@ -204,14 +202,15 @@ where
                     return Poll::Ready(answer);
                 };
                 let mut response = match response {
-                    Ok(response) if response.status() == StatusCode::UNAUTHORIZED => response,
+                    Ok(response) if rejects_the_token(&response) => response,
                     other => return Poll::Ready(other.map_err(Into::into)),
                 };
                 // This starts the refresh, even if this request is dropped.
                 let rejection = settings.cache.rejected(generation);
                 match retry.filter(|retry| retry.recording.is_replayable()) {
                     Some(retry) => {
-                        State::Refreshing(rejection, Some(Box::new(Held { response, retry })))
+                        let held = Box::new(Held { response, settings, retry });
+                        State::Refreshing(rejection, Some(held))
                     }
                     None => {
                         response.extensions_mut().insert(RefreshOutcome::NotReplayable);
@@ -223,7 +222,7 @@ where
             StateProj::Refreshing(rejection, held) => {
                 let rejection = ready!(Pin::new(rejection).poll(cx));
                 let Some(held) = held.take() else { panic!("{AFTER_READY}") };
-                let Held { mut response, retry } = *held;
+                let Held { mut response, settings, retry } = *held;
                 let Retry { service, head, recording } = retry;
                 let outcome = match rejection {
                     // The body is taken last, because the first body fails from then on.
@@ -232,10 +231,9 @@ where
                         .and_then(|head| recording.replay().map(|body| head.map(|()| body)))
                     {
                         Some(mut request) => {
-                            let authorization = token.into_authorization();
-                            request.headers_mut().insert(header::AUTHORIZATION, authorization);
+                            settings.set_token(token.access_token(), request.headers_mut());
                             let again = Box::new(Again { service, request });
-                            // Draining the 401 frees its connection.
+                            // Draining the response frees its connection.
                             drain(response.into_body(), cx);
                             state.set(State::Readying(Some(again)));
                             continue;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::{
-    VertexAuth,
+    Trust, VertexAuth,
     settings::{AuthSettings, quota_header},
 };
 use crate::{
@@ -34,6 +34,15 @@ impl VertexAuthLayer {
     /// Uses tokens of `cache`, which other layers may share.
     pub fn with_cache(cache: TokenCache) -> Self {
         Self { settings: Arc::new(AuthSettings::new(cache)) }
+    }
+
+    /// Sends the token to the hosts that `trust` trusts, and to no others: origins that were added
+    /// before are forgotten. Default: [`Trust::vertex`]; for tokens that are for one service, the
+    /// origin of their [`audience`](TokenSource::audience).
+    #[doc(alias = "allowed hosts")]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        Arc::make_mut(&mut self.settings).trust = trust;
+        self
     }
 
     /// Sends the token to `origin` too, such as `https://vertex.example.com` or
@@ -116,14 +125,11 @@ impl VertexAuthLayer {
         uri: &http::Uri,
         headers: &mut http::HeaderMap,
     ) -> Result<u64, crate::Error> {
-        let AuthSettings { cache, trust, quota_project, .. } = &*self.settings;
+        let AuthSettings { cache, trust, .. } = &*self.settings;
         trust.check(uri)?;
         let token = cache.get().await?;
         let generation = token.generation();
-        headers.insert(http::header::AUTHORIZATION, token.into_authorization());
-        if let Some(project) = quota_project {
-            headers.insert(super::settings::USER_PROJECT, project.clone());
-        }
+        self.settings.set_token(token.access_token(), headers);
         Ok(generation)
     }
 

@@ -9,9 +9,16 @@
 //! got a 401. If that is not possible, the caller gets the original 401 unchanged, and a
 //! [`RefreshOutcome`] in its extensions gives the reason. A 403 is never a reason to refresh.
 //!
+//! A gRPC call that ends with UNAUTHENTICATED is treated in the same way as a 401, if the status is
+//! in the headers of a response without a body (HTTP status 200, `grpc-status: 16`). If it comes in
+//! trailers, the caller may have got messages, and the response is passed on unchanged. A call over
+//! tonic's `Channel` needs the client's `with_origin`, so that this layer sees the host:
+//! `examples/tonic_channel.rs` is a whole program.
+//!
 //! The token is sent to trusted hosts only: the hosts of Vertex AI over https, and the origins that
-//! [`trust_origin`](VertexAuthLayer::trust_origin) adds. A request for another host fails before a
-//! byte of it is sent. This layer does not follow redirects, and an inner client that follows them
+//! [`trust_origin`](VertexAuthLayer::trust_origin) adds. [`trust`](VertexAuthLayer::trust) takes
+//! another policy, such as [`Trust::google_apis`]. A request for another host fails before a byte of
+//! it is sent. This layer does not follow redirects, and an inner client that follows them
 //! must not send the header to another host.
 //!
 //! # Example
@@ -48,10 +55,11 @@
 //! [`TokenCache`]: crate::token::TokenCache
 
 mod future;
+mod grpc;
 mod layer;
 mod service;
 mod settings;
 mod trust;
 
-pub use self::{future::ResponseFuture, layer::VertexAuthLayer, service::VertexAuth};
+pub use self::{future::ResponseFuture, layer::VertexAuthLayer, service::VertexAuth, trust::Trust};
 pub use crate::token::RefreshOutcome;

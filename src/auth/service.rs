@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
@@ -13,7 +13,7 @@ use crate::{
     accessors::define_inner_service_accessors,
     order::{LayerKind, Order},
     replay::ReplayBody,
-    token::{TokenCache, TokenSource},
+    token::{AccessToken, TokenCache, TokenSource},
 };
 
 /// Puts the access token on requests. After a 401, refreshes the token and sends the request again.
@@ -72,9 +72,7 @@ where
         if let Err(error) = self.order.check().and_then(|()| trusted()) {
             return ResponseFuture::failed(error);
         }
-        let set = |token: &HeaderValue| {
-            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
-        };
+        let set = |token: &AccessToken| token.set_in(request.headers_mut());
         match self.settings.cache.at_once(set) {
             Some(generation) => {
                 ResponseFuture::send(&mut self.inner, &self.settings, request, generation)

@@ -1,14 +1,14 @@
 //! The settings of an auth layer, shared by its services.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::trust::Trust;
 use crate::{
     replay::{MemoryBudget, REPLAY_BUDGET, REPLAY_LIMIT},
-    token::TokenCache,
+    token::{AccessToken, TokenCache},
 };
 
-pub(super) const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 #[derive(Clone, Debug)]
 pub(super) struct AuthSettings {
@@ -23,13 +23,30 @@ pub(super) struct AuthSettings {
 impl AuthSettings {
     pub(super) fn new(cache: TokenCache) -> Self {
         let quota_project = cache.quota_project().and_then(quota_header);
+        let trust = cache.audience().map_or_else(Trust::default, Trust::of_audience);
         Self {
             cache,
-            trust: Trust::default(),
+            trust,
             quota_project,
             replay_limit: REPLAY_LIMIT,
             replay_budget: MemoryBudget::new(REPLAY_BUDGET),
             forward_extensions: true,
+        }
+    }
+}
+
+impl AuthSettings {
+    /// Sets the token in the headers of a request, with all that belongs to it.
+    pub(super) fn set_token(&self, token: &AccessToken, headers: &mut HeaderMap) {
+        token.set_in(headers);
+        self.set_quota_project(headers);
+    }
+
+    /// Sets the quota project, which takes precedence over one in the headers of a token.
+    #[inline]
+    pub(super) fn set_quota_project(&self, headers: &mut HeaderMap) {
+        if let Some(project) = &self.quota_project {
+            headers.insert(USER_PROJECT, project.clone());
         }
     }
 }

@@ -39,6 +39,15 @@ impl CredentialsError {
     }
 }
 
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+impl CredentialsError {
+    /// Creates an error for credentials that exist but cannot do what is wanted of them.
+    pub(crate) fn unsuited(credentials: String, fault: Fault) -> Self {
+        let whole = fault.clone().of(&credentials);
+        Self { places: vec![(credentials.into(), fault.to_string())], fault: Some(whole) }
+    }
+}
+
 /// The remedy for a key in the place of a path.
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 pub(crate) const WRITE_IT: &str = "write the content to a file and give the path of that file";

@@ -60,7 +60,7 @@ fn the_text_of_an_error_ends_with_its_remedy() {
         Error::from(ConfigError::missing("location", "give a region")),
         Error::from(TokenError::Timeout(Duration::from_secs(1))),
         Error::from(TokenError::NoRuntime),
-        Error::from(UntrustedHost::new("https://example.com".into())),
+        Error::from(UntrustedHost::new("https://example.com".into(), "it is not trusted")),
     ] {
         let remedy = error.remedy().expect("there is one");
         assert!(error.to_string().ends_with(remedy), "{error}");

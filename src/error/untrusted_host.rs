@@ -13,20 +13,21 @@ const TRUST_IT: &str = "to trust another, add its origin to the layer";
 pub struct UntrustedHost {
     /// `None` if the request has no host.
     origin: Option<String>,
-    /// Whether the request seems not to have been routed.
-    unrouted: bool,
+    /// The rule of the layer; `None` if the request seems not to have been routed.
+    rule: Option<&'static str>,
 }
 
 readable_debug!(UntrustedHost);
 
 impl UntrustedHost {
-    pub(crate) fn new(origin: String) -> Self {
-        Self { origin: Some(origin), unrouted: false }
+    /// Creates an error for an origin that `rule` does not trust.
+    pub(crate) fn new(origin: String, rule: &'static str) -> Self {
+        Self { origin: Some(origin), rule: Some(rule) }
     }
 
     /// Creates an error for a request that has not been through `VertexRouteLayer`.
     pub(crate) fn unrouted(origin: Option<String>) -> Self {
-        Self { origin, unrouted: true }
+        Self { origin, rule: None }
     }
 
     /// The scheme, the host and the port of the request; `None` if it has no host.
@@ -35,26 +36,19 @@ impl UntrustedHost {
     }
 
     pub(super) fn remedy(&self) -> &'static str {
-        match &self.origin {
-            Some(_) if !self.unrouted => TRUST_IT,
-            _ => ORDER,
-        }
+        if self.rule.is_some() { TRUST_IT } else { ORDER }
     }
 }
 
 impl fmt::Display for UntrustedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
-            None => write!(f, "the request has no host: {ORDER}"),
-            Some(origin) if self.unrouted => {
-                write!(f, "the access token is not sent to {:?}: {ORDER}", redact::value(origin))
-            }
-            Some(origin) => write!(
-                f,
-                "the access token is not sent to {:?}: only https on Vertex AI's own hosts is \
-                 trusted; {TRUST_IT}",
-                redact::value(origin)
-            ),
+        let Some(origin) = &self.origin else {
+            return write!(f, "the request has no host: {ORDER}");
+        };
+        write!(f, "the access token is not sent to {:?}: ", redact::value(origin))?;
+        match self.rule {
+            Some(rule) => write!(f, "{rule}; {TRUST_IT}"),
+            None => f.write_str(ORDER),
         }
     }
 }

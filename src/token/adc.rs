@@ -21,6 +21,7 @@ use super::{
     credential_file::{self, KEY_VARIABLE, Reread, blocking},
     environment,
     federation::Federation,
+    id_token::Identity,
     impersonated::check_lifetime,
     login::Login,
     machine::MetadataServer,
@@ -69,6 +70,7 @@ const GCLOUD_LIMIT: Duration = Duration::from_millis(2900);
 pub struct Credentials {
     source: Arc<dyn TokenSource>,
     info: Arc<CredentialsInfo>,
+    identity: Arc<Identity>,
 }
 
 impl Credentials {
@@ -103,6 +105,11 @@ impl Credentials {
     /// Description of the credentials that were found.
     pub fn info(&self) -> &CredentialsInfo {
         &self.info
+    }
+
+    /// The owner of ID tokens.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
     }
 }
 
@@ -187,6 +194,7 @@ impl CredentialsBuilder {
             return Err(no_lifetime());
         }
         self.lifetime.map_or(Ok(()), check_lifetime)?;
+        let identity = Identity::File(file.again());
         let (source, backend) = self.source(file).map_err(unusable)?;
         let mut info = CredentialsInfo::new(kind, backend);
         info.principal = content.principal();
@@ -200,7 +208,7 @@ impl CredentialsBuilder {
             ));
         }
         info.path = Some(path);
-        Ok(Found { source, info })
+        Ok(Found { source, info, identity })
     }
 
     fn source(&self, file: Reread) -> Result<(Arc<dyn TokenSource>, &'static str), Fault> {
@@ -241,6 +249,7 @@ impl CredentialsBuilder {
 struct Found {
     source: Arc<dyn TokenSource>,
     info: CredentialsInfo,
+    identity: Identity,
 }
 
 fn metadata_server(machine: metadata::MachineIdentity) -> Found {
@@ -248,7 +257,8 @@ fn metadata_server(machine: metadata::MachineIdentity) -> Found {
     info.principal = machine.email;
     info.project_id = machine.project_id;
     info.universe_domain = machine.universe_domain;
-    Found { source: Arc::new(MetadataServer::new()), info }
+    let identity = Identity::MetadataServer { host: metadata::host() };
+    Found { source: Arc::new(MetadataServer::new()), info, identity }
 }
 
 #[cfg(feature = "credentials")]
@@ -256,7 +266,7 @@ async fn gcloud() -> Result<Found, String> {
     let project_id = GcpAuth::probe_gcloud(GCLOUD_LIMIT).await?;
     let mut info = CredentialsInfo::new(CredentialKind::Gcloud, "gcp_auth");
     info.project_id = project_id.filter(|project| credential_file::is_name(project));
-    Ok(Found { source: Arc::new(GcpAuth::gcloud()), info })
+    Ok(Found { source: Arc::new(GcpAuth::gcloud()), info, identity: Identity::Gcloud })
 }
 
 #[cfg(not(feature = "credentials"))]

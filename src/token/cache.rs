@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
 use tokio::task::AbortHandle;
 
 use super::{
-    CachedTokenFuture, FetchReason, RejectionFuture, TokenCacheBuilder, TokenSource,
+    AccessToken, CachedTokenFuture, FetchReason, RejectionFuture, TokenCacheBuilder, TokenSource,
     builder::CacheSettings, counters::Ended, state::CacheState, waiters,
 };
 use crate::error::{Error, TokenError};
@@ -97,12 +96,12 @@ impl TokenCache {
         }
     }
 
-    /// Passes the `Authorization` header's value to `take` if a valid token can be read without a
-    /// lock, and returns the token's generation.
+    /// Passes the token to `take` if a valid one can be read without a lock, and returns its
+    /// generation.
     #[inline]
-    pub(crate) fn at_once(&self, take: impl FnOnce(&HeaderValue)) -> Option<u64> {
+    pub(crate) fn at_once(&self, take: impl FnOnce(&AccessToken)) -> Option<u64> {
         self.state.at_once(|entry| {
-            take(entry.token.authorization());
+            take(&entry.token);
             entry.generation
         })
     }
@@ -154,6 +153,11 @@ impl TokenCache {
         self.state.source.quota_project()
     }
 
+    /// The only service that the tokens are for, if there is one.
+    pub fn audience(&self) -> Option<&str> {
+        self.state.source.audience()
+    }
+
     /// Returns a snapshot of the cache, for metrics.
     pub fn stats(&self) -> TokenStats {
         let state = &self.state;
@@ -186,7 +190,7 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     use super::*;
-    use crate::token::{AccessToken, token_fn};
+    use crate::token::token_fn;
 
     /// Tokens of an hour: `t1`, `t2`, …
     fn counted() -> TokenCache {

@@ -7,29 +7,36 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
+use super::AccessToken;
 use crate::{Error, polled::AFTER_READY};
 
 /// The token for one request.
 #[derive(Clone)]
 pub struct CachedToken {
-    authorization: HeaderValue,
+    token: AccessToken,
     generation: u64,
 }
 
 impl CachedToken {
-    pub(super) fn new(authorization: HeaderValue, generation: u64) -> Self {
-        Self { authorization, generation }
+    pub(super) fn new(token: AccessToken, generation: u64) -> Self {
+        Self { token, generation }
     }
 
     /// The `Authorization` header's value, marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
-        &self.authorization
+        self.token.authorization()
     }
 
-    pub(crate) fn into_authorization(self) -> HeaderValue {
-        self.authorization
+    /// The further headers of requests with this token, if there are any. See
+    /// [`AccessToken::with_headers`].
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.token.headers()
+    }
+
+    pub(crate) fn access_token(&self) -> &AccessToken {
+        &self.token
     }
 
     /// The token's number: 1 for the first token, increased by one for each different token.

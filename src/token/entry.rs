@@ -30,7 +30,7 @@ pub(super) struct Entry {
 impl Entry {
     #[inline]
     pub(super) fn cached_token(&self) -> CachedToken {
-        CachedToken::new(self.token.authorization().clone(), self.generation)
+        CachedToken::new(self.token.clone(), self.generation)
     }
 
     #[inline]

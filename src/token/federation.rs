@@ -93,26 +93,61 @@ async fn impersonate(
     file: &CredentialFile,
     lifetime: Option<Duration>,
 ) -> Result<AccessToken, BoxError> {
-    let source = source_of(file)?;
-    let token = match source.kind {
-        #[cfg(feature = "credentials")]
-        CredentialKind::ServiceAccount => super::gcp_auth::key_token(source).await?,
-        CredentialKind::ExternalAccount => exchange(&source).await?,
-        _ => login::once(&source).await?,
-    };
-    let delegates = file.json.get("delegates").and_then(Value::as_array);
-    let delegates = delegates.into_iter().flatten().filter_map(Value::as_str);
-    let delegates: Vec<String> = delegates.map(impersonated::resource_name).collect();
+    let token = source_token(file).await?;
     let lifetime = lifetime.unwrap_or(impersonated::DEFAULT_LIFETIME);
-    let url = file.text_of("service_account_impersonation_url").unwrap_or_default();
-    impersonated::generate(url, token.authorization(), &delegates, lifetime).await
+    impersonated::generate(url(file), token.authorization(), &delegates(file), lifetime).await
 }
 
-/// Exchanges the subject token for an access token: RFC 8693 §2.1.
+/// Fetches an ID token of the service account that the file impersonates.
+pub(super) async fn id_token(
+    file: &CredentialFile,
+    audience: &str,
+) -> Result<AccessToken, BoxError> {
+    let (token, delegates) = match file.kind {
+        CredentialKind::ImpersonatedServiceAccount => (source_token(file).await?, delegates(file)),
+        _ => (federated(file, IAM_SCOPE).await?, Vec::new()),
+    };
+    let bearer = token.authorization();
+    impersonated::generate_id_token(url(file), bearer, &delegates, audience).await
+}
+
+/// Fetches a token of the identity that impersonates the account of an
+/// `impersonated_service_account`.
+async fn source_token(file: &CredentialFile) -> Result<AccessToken, BoxError> {
+    let source = source_of(file)?;
+    match source.kind {
+        #[cfg(feature = "credentials")]
+        CredentialKind::ServiceAccount => super::gcp_auth::key_token(source).await,
+        CredentialKind::ExternalAccount => exchange(&source).await,
+        _ => login::once(&source).await,
+    }
+}
+
+fn url(file: &CredentialFile) -> &str {
+    file.text_of("service_account_impersonation_url").unwrap_or_default()
+}
+
+fn delegates(file: &CredentialFile) -> Vec<String> {
+    let delegates = file.json.get("delegates").and_then(Value::as_array);
+    let delegates = delegates.into_iter().flatten().filter_map(Value::as_str);
+    delegates.map(impersonated::resource_name).collect()
+}
+
+/// Exchanges the subject token for an access token, of the service account if the file names one.
 async fn exchange(file: &CredentialFile) -> Result<AccessToken, BoxError> {
+    let Some(url) = file.text_of("service_account_impersonation_url") else {
+        return federated(file, CLOUD_PLATFORM_SCOPE).await;
+    };
+    let token = federated(file, IAM_SCOPE).await?;
+    let lifetime = file.json.get("service_account_impersonation");
+    let lifetime = lifetime.and_then(|settings| settings.get("token_lifetime_seconds")?.as_u64());
+    let lifetime = lifetime.map_or(impersonated::DEFAULT_LIFETIME, Duration::from_secs);
+    impersonated::generate(url, token.authorization(), &[], lifetime).await
+}
+
+/// Exchanges the subject token for an access token of the federated identity: RFC 8693 §2.1.
+async fn federated(file: &CredentialFile, scope: &str) -> Result<AccessToken, BoxError> {
     let field = |name| file.text_of(name).unwrap_or_default();
-    let impersonation = file.text_of("service_account_impersonation_url");
-    let scope = if impersonation.is_some() { IAM_SCOPE } else { CLOUD_PLATFORM_SCOPE };
     let subject_token = subject_token(file).await?;
     let mut fields = vec![
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -132,12 +167,7 @@ async fn exchange(file: &CredentialFile) -> Result<AccessToken, BoxError> {
     if let Some((id, secret)) = client {
         request.headers_mut().insert(header::AUTHORIZATION, login::basic(id, secret)?);
     }
-    let token = grant::ask(CredentialKind::ExternalAccount, request).await?.token;
-    let Some(url) = impersonation else { return Ok(token) };
-    let lifetime = file.json.get("service_account_impersonation");
-    let lifetime = lifetime.and_then(|settings| settings.get("token_lifetime_seconds")?.as_u64());
-    let lifetime = lifetime.map_or(impersonated::DEFAULT_LIFETIME, Duration::from_secs);
-    impersonated::generate(url, token.authorization(), &[], lifetime).await
+    Ok(grant::ask(CredentialKind::ExternalAccount, request).await?.token)
 }
 
 async fn subject_token(file: &CredentialFile) -> Result<String, BoxError> {

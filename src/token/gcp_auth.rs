@@ -14,7 +14,10 @@
 use std::{fmt, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use gcp_auth::{CustomServiceAccount, Error as GcpError, GCloudAuthorizedUser, TokenProvider};
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{
@@ -139,14 +142,25 @@ impl fmt::Debug for GcpAuth {
 
 /// Fetches a token of a service account, with an assertion signed by its key: RFC 7523 §2.1.
 pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, BoxError> {
-    let request = blocking(move || {
+    let request = signed_request(content, ("scope", CLOUD_PLATFORM_SCOPE.to_owned())).await?;
+    Ok(grant::ask(CredentialKind::ServiceAccount, request).await?.token)
+}
+
+/// Builds the request for a token of a service account. `wanted` is the claim that says which one:
+/// the `scope` of an access token, or the `target_audience` of an ID token.
+pub(super) async fn signed_request(
+    content: CredentialFile,
+    wanted: (&'static str, String),
+) -> Result<Request<Full<Bytes>>, BoxError> {
+    blocking(move || {
         let signer = parse_key(&content)?;
         let field = |name| content.text_of(name).unwrap_or_default();
         let now = chrono::Utc::now().timestamp();
+        let (name, value) = wanted;
         let claims = json!({
             "iss": field("client_email"),
             "aud": field("token_uri"),
-            "scope": CLOUD_PLATFORM_SCOPE,
+            name: value,
             "iat": now,
             "exp": now + ASSERTION_LIFE,
         });
@@ -167,8 +181,8 @@ pub(super) async fn key_token(content: CredentialFile) -> Result<AccessToken, Bo
                 ("assertion", &assertion),
             ],
         )
-    });
-    Ok(grant::ask(CredentialKind::ServiceAccount, request.await?).await?.token)
+    })
+    .await
 }
 
 /// Returns the signer of a key. [`credential_file::parse`] has already looked for the faults of the

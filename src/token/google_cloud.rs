@@ -14,6 +14,7 @@
 //!   expired. Here the runtime lives as long as they do, and a panic becomes an error.
 
 mod explain;
+mod given;
 
 use std::{
     fmt,
@@ -25,12 +26,16 @@ use std::{
 use google_cloud_auth::{
     build_errors::Error as BuildError,
     credentials::{
-        AccessTokenCredentials, external_account, impersonated, mds, service_account, user_account,
+        AccessTokenCredentials, Credentials, external_account, impersonated, mds, service_account,
+        user_account,
     },
 };
 use tokio::runtime::{Builder, Runtime};
 
-use self::explain::{Failure, explain_build};
+use self::{
+    explain::{Failure, explain_build},
+    given::Given,
+};
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
     credential_file::{self, CredentialFile, Reread, TransportPolicy},
@@ -68,6 +73,7 @@ struct Shared {
 enum Origin {
     File(Reread),
     MetadataServer,
+    Given(Given),
 }
 
 /// Credentials and the runtime of their task.
@@ -118,10 +124,12 @@ impl GoogleCloudAuth {
     }
 
     fn of(origin: Origin) -> Self {
-        let quota_project = credential_file::quota_project(match &origin {
-            Origin::File(file) => Some(file),
-            Origin::MetadataServer => None,
-        });
+        let quota_project = match &origin {
+            Origin::File(file) => credential_file::quota_project(Some(file)),
+            Origin::MetadataServer => credential_file::quota_project(None),
+            // It is one of their headers.
+            Origin::Given(_) => None,
+        };
         let built = Mutex::default();
         Self { shared: Arc::new(Shared { origin, lifetime: None, quota_project, built }) }
     }
@@ -141,6 +149,7 @@ impl GoogleCloudAuth {
             Err(shared) => match &shared.origin {
                 Origin::File(file) => Origin::File(file.again()),
                 Origin::MetadataServer => Origin::MetadataServer,
+                Origin::Given(given) => Origin::Given(given.again()),
             },
         };
         let built = Mutex::default();
@@ -148,10 +157,11 @@ impl GoogleCloudAuth {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    fn kind(&self) -> CredentialKind {
+    fn kind(&self) -> Option<CredentialKind> {
         match &self.shared.origin {
-            Origin::File(file) => file.last_good().kind,
-            Origin::MetadataServer => CredentialKind::MetadataServer,
+            Origin::File(file) => Some(file.last_good().kind),
+            Origin::MetadataServer => Some(CredentialKind::MetadataServer),
+            Origin::Given(_) => None,
         }
     }
 
@@ -163,6 +173,7 @@ impl GoogleCloudAuth {
         let content = match &self.shared.origin {
             Origin::File(file) => Some(file.current().await?),
             Origin::MetadataServer => None,
+            Origin::Given(given) => return given.token(reason).await,
         };
         let text =
             content.as_ref().map_or_else(|| Arc::from(""), |content| Arc::clone(&content.text));
@@ -193,6 +204,45 @@ impl GoogleCloudAuth {
                 }
             }
         }
+    }
+}
+
+/// Uses credentials that the program built itself, with the headers that they return: the token, the
+/// quota project, and any other, which all travel with each request. A quota project of
+/// [`VertexAuthLayer`](crate::auth::VertexAuthLayer::quota_project) takes precedence.
+///
+/// Three things cannot be forced, because the credentials belong to the program:
+///
+/// - They return the token in their memory, and replace it themselves four minutes before
+///   it expires. So a 401 is healed only if they have a newer token by then. If their entity tag says
+///   that they have none, the caller gets the original 401 with
+///   [`RefreshOutcome::SameToken`](super::RefreshOutcome::SameToken).
+/// - They refresh it in a task of the runtime in which they were built, which has to outlive them.
+///   Otherwise they panic once the token has expired, and the fetch fails.
+/// - After an error that they take for permanent they return it forever. Build them again, or use
+///   [`from_file`](GoogleCloudAuth::from_file), which does so.
+///
+/// Credentials of an API key or without any have no token, and each fetch fails.
+///
+/// If the process has no provider of cryptography yet, the conversion installs `ring`. Credentials
+/// fetch their first token when they are built, perhaps on another thread; a program without a default
+/// provider should install one before.
+///
+/// ```no_run
+/// use google_cloud_auth::credentials::Builder;
+/// use tower_vertex::{auth::VertexAuthLayer, token::GoogleCloudAuth};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let credentials = Builder::default().with_quota_project_id("my-project").build()?;
+/// let layer = VertexAuthLayer::new(GoogleCloudAuth::from(credentials));
+/// # Ok(())
+/// # }
+/// ```
+impl From<Credentials> for GoogleCloudAuth {
+    fn from(credentials: Credentials) -> Self {
+        crypto_provider::install_default();
+        Self::of(Origin::Given(Given::new(credentials)))
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     credential_file::is_name,
     grant,
     http::{Answer, is_loopback},
+    id_token,
     oauth_error::OAuthError,
 };
 use crate::{
@@ -137,23 +138,33 @@ impl Impersonated {
     }
 
     async fn token(&self) -> Result<AccessToken, BoxError> {
-        let mut token = self.base.get().await?;
-        let mut answer = self.ask(token.authorization()).await?;
+        let answer = self.call("generateAccessToken", access_token_body(self.lifetime)).await?;
+        read(&answer, self.lifetime, |fault| fault.of(&self.whose()))
+    }
+
+    pub(super) async fn id_token(&self, audience: &str) -> Result<AccessToken, BoxError> {
+        let answer = self.call("generateIdToken", id_token_body(audience)).await?;
+        read_id_token(&answer, audience, |fault| fault.of(&self.whose()))
+    }
+
+    fn whose(&self) -> String {
+        format!("no token for {}", self.account)
+    }
+
+    /// Calls a method of the account, once more with another token of the base if this one is
+    /// rejected.
+    async fn call(&self, method: &str, body: Value) -> Result<Answer, BoxError> {
+        let delegates: Vec<_> = self.delegates.iter().map(|name| resource_name(name)).collect();
+        let account = resource_name(&self.account);
+        let url = format!("{}/v1/{account}:{method}", self.endpoint);
+        let token = self.base.get().await?;
+        let answer = ask(&url, token.authorization(), &delegates, body.clone()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
             && let Ok(newer) = self.base.rejected(token.generation()).await
         {
-            token = newer;
-            answer = self.ask(token.authorization()).await?;
+            return ask(&url, newer.authorization(), &delegates, body).await;
         }
-        let whose = format!("no token for {}", self.account);
-        read(&answer, self.lifetime, |fault| fault.of(&whose))
-    }
-
-    async fn ask(&self, bearer: &HeaderValue) -> Result<Answer, BoxError> {
-        let delegates: Vec<_> = self.delegates.iter().map(|name| resource_name(name)).collect();
-        let account = resource_name(&self.account);
-        let url = format!("{}/v1/{account}:generateAccessToken", self.endpoint);
-        ask(&url, bearer, &delegates, self.lifetime).await
+        Ok(answer)
     }
 }
 
@@ -174,19 +185,37 @@ pub(super) async fn generate(
     delegates: &[String],
     lifetime: Duration,
 ) -> Result<AccessToken, BoxError> {
-    read(&ask(url, bearer, delegates, lifetime).await?, lifetime, |fault| fault)
+    let answer = ask(url, bearer, delegates, access_token_body(lifetime)).await?;
+    read(&answer, lifetime, |fault| fault)
+}
+
+/// Fetches an ID token of the service account whose access tokens `url` generates.
+pub(super) async fn generate_id_token(
+    url: &str,
+    bearer: &HeaderValue,
+    delegates: &[String],
+    audience: &str,
+) -> Result<AccessToken, BoxError> {
+    let url = url.replace(":generateAccessToken", ":generateIdToken");
+    let answer = ask(&url, bearer, delegates, id_token_body(audience)).await?;
+    read_id_token(&answer, audience, |fault| fault)
+}
+
+fn access_token_body(lifetime: Duration) -> Value {
+    json!({ "scope": [CLOUD_PLATFORM_SCOPE], "lifetime": format!("{}s", lifetime.as_secs()) })
+}
+
+/// Identity-Aware Proxy requires the e-mail address, which is left out by default.
+fn id_token_body(audience: &str) -> Value {
+    json!({ "audience": audience, "includeEmail": true })
 }
 
 async fn ask(
     url: &str,
     bearer: &HeaderValue,
     delegates: &[String],
-    lifetime: Duration,
+    mut body: Value,
 ) -> Result<Answer, BoxError> {
-    let mut body = json!({
-        "scope": [CLOUD_PLATFORM_SCOPE],
-        "lifetime": format!("{}s", lifetime.as_secs()),
-    });
     if !delegates.is_empty() {
         body["delegates"] = delegates.into();
     }
@@ -197,17 +226,35 @@ async fn ask(
     Ok(grant::send(request).await?)
 }
 
+fn read_id_token(
+    answer: &Answer,
+    audience: &str,
+    of: impl Fn(Fault) -> Fault,
+) -> Result<AccessToken, BoxError> {
+    let json = granted(answer, &of)?;
+    let wrong = |what| of(grant::not_a_token(IAM, what));
+    let token = json["token"].as_str().ok_or_else(|| wrong("has no \"token\" that is text"))?;
+    id_token::read(token, audience, answer, wrong)
+}
+
+const IAM: &str = "Google's IAM";
+
+/// Reads the response of a method.
+fn granted(answer: &Answer, of: &impl Fn(Fault) -> Fault) -> Result<Value, BoxError> {
+    if !answer.status.is_success() {
+        let refusal = OAuthError::new(answer.status.as_u16(), answer.text());
+        return Err(of(refusal.fault(CredentialKind::ImpersonatedServiceAccount)).into());
+    }
+    Ok(answer.json().ok_or_else(|| of(grant::not_a_token(IAM, "is not JSON")))?)
+}
+
 fn read(
     answer: &Answer,
     lifetime: Duration,
     of: impl Fn(Fault) -> Fault,
 ) -> Result<AccessToken, BoxError> {
-    if !answer.status.is_success() {
-        let refusal = OAuthError::new(answer.status.as_u16(), answer.text());
-        return Err(of(refusal.fault(CredentialKind::ImpersonatedServiceAccount)).into());
-    }
-    let wrong = |what| of(grant::not_a_token("Google's IAM", what));
-    let json = answer.json().ok_or_else(|| wrong("is not JSON"))?;
+    let json = granted(answer, &of)?;
+    let wrong = |what| of(grant::not_a_token(IAM, what));
     let token =
         json["accessToken"].as_str().ok_or_else(|| wrong("has no \"accessToken\" that is text"))?;
     let end = end(&json["expireTime"])

@@ -62,7 +62,11 @@ pub(super) async fn once(file: &CredentialFile) -> Result<AccessToken, BoxError>
     Ok(grant::ask(file.kind, request(file, None)?).await?.token)
 }
 
-fn request(file: &CredentialFile, rotated: Option<&str>) -> Result<Request<Full<Bytes>>, BoxError> {
+/// Builds the request for the tokens of a login. `rotated` replaces the file's refresh token.
+pub(super) fn request(
+    file: &CredentialFile,
+    rotated: Option<&str>,
+) -> Result<Request<Full<Bytes>>, BoxError> {
     let field = |name| file.text_of(name).unwrap_or_default();
     let (id, secret) = (field("client_id"), field("client_secret"));
     let mut fields = vec![

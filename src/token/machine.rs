@@ -9,7 +9,7 @@ use http_body_util::Full;
 
 use super::{
     AccessToken, CLOUD_PLATFORM_SCOPE, CredentialKind, FetchReason, TokenFuture, TokenSource,
-    credential_file, grant, metadata,
+    credential_file, grant, http::Answer, metadata,
 };
 use crate::{
     BoxError,
@@ -33,10 +33,13 @@ impl MetadataServer {
 
 /// Fetches one token.
 pub(super) async fn token(host: &str) -> Result<AccessToken, BoxError> {
-    let url = format!(
-        "http://{host}/computeMetadata/v1/instance/service-accounts/default/token\
-         ?scopes={CLOUD_PLATFORM_SCOPE}"
-    );
+    let answer = ask(host, &format!("token?scopes={CLOUD_PLATFORM_SCOPE}")).await?;
+    Ok(grant::granted(CredentialKind::MetadataServer, &answer, host)?.token)
+}
+
+/// Requests a value of the service account from the metadata server.
+pub(super) async fn ask(host: &str, value: &str) -> Result<Answer, BoxError> {
+    let url = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/{value}");
     let request = Request::get(url).header("metadata-flavor", "Google");
     let request = request.body(Full::<Bytes>::default()).map_err(|_| {
         let what = format!("{} is not a host", metadata::HOST_VARIABLE);
@@ -51,7 +54,7 @@ pub(super) async fn token(host: &str) -> Result<AccessToken, BoxError> {
         let what = "is not that of a metadata server";
         return Err(grant::not_a_token(host, what).into());
     }
-    Ok(grant::granted(CredentialKind::MetadataServer, &answer, host)?.token)
+    Ok(answer)
 }
 
 impl TokenSource for MetadataServer {

@@ -8,8 +8,9 @@
 //! |---|---|
 //! | `Credentials` | tokens of the Google credentials that the machine has, found once (feature `credentials` or `credentials-federation`) |
 //! | `GcpAuth` | tokens of a service account's key (feature `credentials`) |
-//! | `GoogleCloudAuth` | tokens fetched by Google's own crate: of all of these, and of identity federation with a command or AWS (feature `credentials-federation`) |
+//! | `GoogleCloudAuth` | tokens fetched by Google's own crate: of all of these, and of identity federation with a command or AWS, and of credentials that a program built with it (feature `credentials-federation`) |
 //! | `Impersonated` | tokens of another service account, with a lifetime of up to 12 hours (either feature) |
+//! | `IdToken` | ID tokens for a service on Cloud Run or behind Identity-Aware Proxy (either feature) |
 //! | [`token_fn`] | tokens that a closure returns |
 //! | [`StaticToken`] | one fixed token, for tests and short scripts |
 //!
@@ -67,6 +68,8 @@ mod grant;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod http;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
+mod id_token;
+#[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod impersonated;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod login;
@@ -77,9 +80,9 @@ mod metadata;
 #[cfg(any(feature = "credentials", feature = "credentials-federation"))]
 mod oauth_error;
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use ::http::HeaderValue;
+use ::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 
 #[cfg(feature = "credentials")]
@@ -96,6 +99,7 @@ pub use self::http::is_loopback;
 pub use self::{
     adc::{Credentials, CredentialsBuilder},
     credentials_info::{CredentialKind, CredentialsInfo},
+    id_token::IdToken,
     impersonated::Impersonated,
 };
 pub use self::{
@@ -125,7 +129,23 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 pub struct AccessToken {
     header: HeaderValue,
     expires_in: Option<Duration>,
+    /// `None` for the tokens of almost all sources, so that requests look at nothing more.
+    headers: Option<Arc<HeaderMap>>,
 }
+
+/// The headers that belong to a connection or a body, and those of the token itself.
+const NOT_OF_A_TOKEN: [HeaderName; 10] = [
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 impl AccessToken {
     /// Creates a token. `value` is the bare token, without `Bearer`. `expires_in` counts from now.
@@ -156,7 +176,7 @@ impl AccessToken {
         // The first clone of a `Bytes` made from a `Vec` allocates its counter. This clone keeps
         // the allocation out of requests.
         drop(header.clone());
-        Ok(Self { header, expires_in })
+        Ok(Self { header, expires_in, headers: None })
     }
 
     /// The `Authorization` header's value, `Bearer …`, marked sensitive.
@@ -172,9 +192,45 @@ impl AccessToken {
         self
     }
 
+    /// Returns the same token with further headers, which requests with this token carry too:
+    /// `x-goog-user-project`, for instance. They replace those of a request. Headers of the connection
+    /// and of the body, such as `host` and `content-length`, are left out, and so is `authorization`.
+    #[must_use]
+    pub fn with_headers(mut self, mut headers: HeaderMap) -> Self {
+        for name in NOT_OF_A_TOKEN {
+            headers.remove(name);
+        }
+        self.headers = (!headers.is_empty()).then(|| Arc::new(headers));
+        self
+    }
+
+    /// The further headers of requests with this token, if there are any.
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.headers.as_deref()
+    }
+
+    /// Sets the token, and the headers that belong to it, in the headers of a request.
+    #[inline]
+    pub(crate) fn set_in(&self, headers: &mut HeaderMap) {
+        headers.insert(header::AUTHORIZATION, self.header.clone());
+        if let Some(further) = &self.headers {
+            replace(headers, further);
+        }
+    }
+
     /// The token's lifetime, counted from the token's creation.
     pub fn expires_in(&self) -> Option<Duration> {
         self.expires_in
+    }
+}
+
+#[cold]
+fn replace(headers: &mut HeaderMap, others: &HeaderMap) {
+    for name in others.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in others {
+        headers.append(name, value.clone());
     }
 }
 
@@ -247,14 +303,24 @@ pub trait TokenSource: Send + Sync + 'static {
     fn quota_project(&self) -> Option<&str> {
         None
     }
+
+    /// The service for which the tokens are, if they are for one alone: the audience of ID tokens.
+    /// `VertexAuthLayer` then sends them to no other host than that of an audience that is an https
+    /// URL, and to the origins that are added to it.
+    fn audience(&self) -> Option<&str> {
+        None
+    }
 }
 
-impl<T: TokenSource + ?Sized> TokenSource for std::sync::Arc<T> {
+impl<T: TokenSource + ?Sized> TokenSource for Arc<T> {
     fn fetch(&self, reason: FetchReason) -> TokenFuture<'_> {
         (**self).fetch(reason)
     }
     fn quota_project(&self) -> Option<&str> {
         (**self).quota_project()
+    }
+    fn audience(&self) -> Option<&str> {
+        (**self).audience()
     }
 }
 
@@ -264,6 +330,9 @@ impl<T: TokenSource + ?Sized> TokenSource for Box<T> {
     }
     fn quota_project(&self) -> Option<&str> {
         (**self).quota_project()
+    }
+    fn audience(&self) -> Option<&str> {
+        (**self).audience()
     }
 }
 
@@ -300,6 +369,31 @@ mod tests {
             let error = AccessToken::try_from(header).unwrap_err();
             assert!(matches!(error, TokenError::Invalid(_)), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn headers_of_a_token_replace_those_of_a_request_but_no_framing() {
+        let token = AccessToken::new("ya29.example", None).unwrap();
+        assert!(token.clone().with_headers(HeaderMap::new()).headers().is_none());
+        let mut further = HeaderMap::new();
+        for name in NOT_OF_A_TOKEN {
+            further.insert(name, HeaderValue::from_static("evil"));
+        }
+        assert!(token.clone().with_headers(further.clone()).headers().is_none());
+        further.append("x-allowed-locations", HeaderValue::from_static("0x1"));
+        further.append("x-allowed-locations", HeaderValue::from_static("0x2"));
+        let token = token.with_headers(further);
+
+        let mut headers = HeaderMap::new();
+        headers.insert("x-allowed-locations", HeaderValue::from_static("of the request"));
+        headers.insert("host", HeaderValue::from_static("of.the.request"));
+        token.set_in(&mut headers);
+        token.set_in(&mut headers);
+        assert_eq!(headers["authorization"], "Bearer ya29.example");
+        assert_eq!(headers["host"], "of.the.request");
+        let values: Vec<_> = headers.get_all("x-allowed-locations").iter().collect();
+        assert_eq!(values, ["0x1", "0x2"]);
+        assert_eq!(headers.len(), 4);
     }
 
     #[test]

@@ -58,8 +58,8 @@ impl OAuthError {
         }
     }
 
-    /// Converts the refusal into a fault, for the owner of credentials of this kind.
-    pub(super) fn fault(&self, kind: CredentialKind) -> Fault {
+    /// Converts the refusal into a fault, for the owner of credentials of this kind, if it is known.
+    pub(super) fn fault(&self, kind: impl Into<Option<CredentialKind>>) -> Fault {
         let mut what = match (self.status, self.api) {
             (Some(status), false) => format!("the token endpoint returned {status}"),
             (Some(status), true) => format!("Google's IAM returned {status}"),
@@ -70,7 +70,7 @@ impl OAuthError {
         }
         let denied = self.cause.is_none() && self.api && self.status == Some(403);
         let fault = if denied { FaultKind::MayNotImpersonate } else { FaultKind::Refused };
-        Fault::new(fault, what, self.remedy(kind).unwrap_or(OTHERWISE))
+        Fault::new(fault, what, self.remedy(kind.into()).unwrap_or(OTHERWISE))
     }
 
     /// Converts the refusal into a fault, for the source of a subject token.
@@ -82,7 +82,7 @@ impl OAuthError {
         Fault::new(FaultKind::Refused, what, remedy)
     }
 
-    fn remedy(&self, kind: CredentialKind) -> Option<&'static str> {
+    fn remedy(&self, kind: Option<CredentialKind>) -> Option<&'static str> {
         use CredentialKind as Kind;
         if let Some(cause) = self.cause {
             return Some(match cause {
@@ -114,37 +114,43 @@ impl OAuthError {
             });
         }
         Some(match (self.status?, self.code.as_deref().unwrap_or_default(), kind) {
-            (400 | 401, "invalid_grant" | "invalid_client", Kind::AuthorizedUser)
-            | (400 | 401, "invalid_grant" | "invalid_client", Kind::ImpersonatedServiceAccount) => {
+            (400 | 401, "invalid_grant" | "invalid_client", Some(Kind::AuthorizedUser))
+            | (
+                400 | 401,
+                "invalid_grant" | "invalid_client",
+                Some(Kind::ImpersonatedServiceAccount),
+            ) => {
                 "the login was revoked or has expired; run `gcloud auth application-default login`"
             }
             (
                 400 | 401,
                 "invalid_grant" | "invalid_client",
-                Kind::ExternalAccountAuthorizedUser,
+                Some(Kind::ExternalAccountAuthorizedUser),
             ) => {
                 "the login was revoked or has expired; run \
                  `gcloud auth application-default login --login-config=FILE`"
             }
-            (400, "invalid_grant", Kind::ServiceAccount) => {
+            (400, "invalid_grant", Some(Kind::ServiceAccount)) => {
                 "the key was deleted, its account was disabled, or this machine's clock is wrong"
             }
-            (400, "invalid_grant" | "invalid_request", Kind::ExternalAccount) => {
+            (400, "invalid_grant" | "invalid_request", Some(Kind::ExternalAccount)) => {
                 "the subject token is expired, or not of the issuer and audience that the \
                  workload identity pool's provider accepts"
             }
-            (400, "invalid_target", Kind::ExternalAccount) => {
+            (400, "invalid_target", Some(Kind::ExternalAccount)) => {
                 "the file's \"audience\" names no workload identity pool provider"
             }
-            (400 | 401 | 403, "unauthorized_client" | "access_denied", Kind::ExternalAccount) => {
-                "a condition of the workload identity pool's provider rejects this subject"
-            }
+            (
+                400 | 401 | 403,
+                "unauthorized_client" | "access_denied",
+                Some(Kind::ExternalAccount),
+            ) => "a condition of the workload identity pool's provider rejects this subject",
             (403, _, _) if self.api => {
                 "this identity may not impersonate the service account; grant it \
                  roles/iam.serviceAccountTokenCreator on that account"
             }
             (404, _, _) if self.api => "there is no such service account; check its e-mail",
-            (404, _, Kind::MetadataServer) => {
+            (404, _, Some(Kind::MetadataServer)) => {
                 "this machine has no service account; attach one with the scope cloud-platform"
             }
             (429, ..) => "too many requests; try again in a moment",

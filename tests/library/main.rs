@@ -24,6 +24,12 @@ mod error_format;
 mod ext;
 #[cfg(feature = "credentials")]
 mod gcp_auth;
+#[cfg(all(feature = "credentials", feature = "credentials-federation"))]
+mod given_credentials;
+#[cfg(feature = "credentials")]
+mod grpc;
+#[cfg(feature = "credentials")]
+mod id_token;
 mod model;
 mod publishers;
 mod replay;

@@ -11,12 +11,12 @@ use super::{
     google_errors::html,
     grant::{Answer, ok},
     key,
-    state::Shared,
+    state::{Shared, lock},
 };
 
 const ISSUER: &str = "https://accounts.google.com";
-/// The lifetime of an ID token in seconds.
-const LIFE: i64 = 3600;
+/// The lifetime of an ID token in seconds, unless a shorter one is set for all tokens.
+const LIFE: u64 = 3600;
 
 /// An ID token of an account, for this audience.
 pub(crate) fn of_account(shared: &Shared, email: &str, audience: &str) -> String {
@@ -30,9 +30,10 @@ pub(crate) fn sign(claims: &Value) -> String {
 /// The claims of an ID token.
 pub(crate) fn claims(shared: &Shared, email: &str, audience: &str) -> Value {
     let now = shared.now().seconds();
+    let life = lock(&shared.tokens).behavior().life().as_secs().clamp(1, LIFE);
     json!({
         "iss": ISSUER, "aud": audience, "azp": subject(email), "sub": subject(email),
-        "email": email, "email_verified": true, "iat": now, "exp": now + LIFE,
+        "email": email, "email_verified": true, "iat": now, "exp": now + life.cast_signed(),
     })
 }
 

@@ -106,7 +106,8 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Answer {
         Some("/token") => return token(shared, request).await,
         Some("/identity") => {
             let full = parameter("format").as_deref() == Some("full");
-            return identity(shared, parameter("audience"), full);
+            let audience = parameter("audience");
+            return identity(shared, request, audience, full).await;
         }
         _ => {}
     }
@@ -119,17 +120,31 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Answer {
 async fn token(shared: &Shared, request: Request<Incoming>) -> Answer {
     match receive(shared, request).await {
         Ok(_) => ok(&issue(shared, MACHINE.into(), Scopes::cloud_platform(), Origin::Other)),
-        Err(Stop::Told(StatusCode::TOO_MANY_REQUESTS)) => with_type(
+        Err(stop) => stopped(stop),
+    }
+}
+
+fn stopped(stop: Stop) -> Answer {
+    match stop {
+        Stop::Told(StatusCode::TOO_MANY_REQUESTS) => with_type(
             StatusCode::TOO_MANY_REQUESTS,
             "text/plain; charset=utf-8",
             "Too many requests.\n".into(),
         ),
-        Err(stop) => stop.into(),
+        stop => stop.into(),
     }
 }
 
 /// An ID token of the machine.
-fn identity(shared: &Shared, audience: Option<String>, full: bool) -> Answer {
+async fn identity(
+    shared: &Shared,
+    request: Request<Incoming>,
+    audience: Option<String>,
+    full: bool,
+) -> Answer {
+    if let Err(stop) = receive(shared, request).await {
+        return stopped(stop);
+    }
     let Some(audience) = audience.filter(|audience| !audience.is_empty()) else {
         return with_type(
             StatusCode::BAD_REQUEST,
@@ -147,6 +162,7 @@ fn identity(shared: &Shared, audience: Option<String>, full: bool) -> Answer {
             "instance_name": INSTANCE_NAME,
         }});
     }
+    shared.count(|stats| stats.token_mints += 1);
     with_type(StatusCode::OK, "text/html; charset=UTF-8", id_token::sign(&claims))
 }
 

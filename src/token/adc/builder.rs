@@ -10,6 +10,7 @@ use crate::{
         CredentialKind, Impersonated,
         credential_file::{QUOTA_VARIABLE, TransportPolicy, is_name},
         environment,
+        id_token::Identity,
     },
 };
 
@@ -124,7 +125,7 @@ impl CredentialsBuilder {
     }
 
     fn finish(self, found: Found) -> Result<Credentials, Error> {
-        let Found { mut source, mut info } = found;
+        let Found { mut source, mut info, mut identity } = found;
         let from_variable = self.quota_project.is_none().then(|| QUOTA_VARIABLE.to_owned());
         let quota = self.quota_project.or_else(|| environment::text(QUOTA_VARIABLE));
         if let Some(project) = quota {
@@ -149,6 +150,7 @@ impl CredentialsBuilder {
                 None => impersonated.endpoint(format!("https://iamcredentials.{universe}"))?,
             };
             info.impersonates = Some(impersonated.account().to_owned());
+            identity = Identity::Impersonated(impersonated.clone());
             source = Arc::new(impersonated);
         } else if self.lifetime.is_some() && info.kind != CredentialKind::ImpersonatedServiceAccount
         {
@@ -157,6 +159,6 @@ impl CredentialsBuilder {
         for warning in &info.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Credentials { source, info: Arc::new(info) })
+        Ok(Credentials { source, info: Arc::new(info), identity: Arc::new(identity) })
     }
 }

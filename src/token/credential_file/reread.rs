@@ -34,7 +34,6 @@ impl Reread {
     }
 
     /// Returns the same file for another source.
-    #[cfg(feature = "credentials-federation")]
     pub(in crate::token) fn again(&self) -> Self {
         let last_good = Mutex::new(self.last_good().clone());
         Self { path: self.path.clone(), transport: self.transport, last_good }

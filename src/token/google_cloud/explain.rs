@@ -30,7 +30,7 @@ impl Failure {
     /// tokens.
     pub(super) fn explain(
         self,
-        kind: CredentialKind,
+        kind: Option<CredentialKind>,
         content: Option<&CredentialFile>,
     ) -> BoxError {
         let error = match self {
@@ -101,6 +101,11 @@ impl Failure {
                 "the credential source provided no subject token".to_owned(),
                 "check \"credential_source\" and the source that it names",
             );
+        }
+        if kind.is_none() && !seen.has_answer {
+            let what = "the credentials of google-cloud-auth have no headers for a request";
+            let remedy = "look at the error that they return to google-cloud-auth's own clients";
+            return Fault::new(FaultKind::NotAToken, what, remedy).into();
         }
         grant::not_a_token(
             "the token endpoint",
