@@ -27,10 +27,14 @@
 //! [`VertexRoute`](crate::route::VertexRoute) sends to that endpoint.
 //!
 //! An Anthropic request gets `"anthropic_version": "vertex-2023-10-16"` at the end of its object, if it has
-//! no version. A date at the end of a bare name is written in the way of Vertex AI, `@20250929` for
-//! `-20250929`, unless an entry has another name for the model. All other bytes stay. Because Vertex AI
-//! takes the model and the kind of response from the path, such a request is refused unless every parser
-//! reads the same `model`, `stream` and `anthropic_version`:
+//! no version. A header `anthropic-version` with a later date than `2023-06-01` is used instead.
+//!
+//! A date at the end of a bare name is written in the way of Vertex AI, `@20250929` for `-20250929`, unless
+//! an entry has another name for the model. To count tokens, Vertex AI takes only a name without a date, so
+//! it is removed. All other bytes stay.
+//!
+//! Because Vertex AI takes the model and the kind of response from the path, such a request is refused
+//! unless every parser reads the same `model`, `stream` and `anthropic_version`:
 //!
 //! | in the body of an Anthropic request | what happens |
 //! |---|---|

@@ -55,7 +55,9 @@
 //!   removes; and those that identify the request: `idempotency-key`, `x-request-id`,
 //!   `traceparent`, `tracestate`;
 //! - headers for Vertex AI: `x-vertex-ai-…`, `x-server-timeout`, `x-goog-request-params`,
-//!   `x-goog-user-project`; and `anthropic-beta` for Claude, whose version is in the body there;
+//!   `x-goog-user-project`; and `anthropic-beta` for Claude, whose version is in the body there. The
+//!   parameters in `x-goog-request-params` are those of the client's path, so a path of a model,
+//!   an endpoint or a publisher travels without it;
 //! - headers that an entry of a [`ModelTable`](crate::model::ModelTable) sets, and those that
 //!   [`forward_header`](UpstreamBuilder::forward_header) names.
 //!

@@ -268,7 +268,8 @@ async fn tokens_are_counted_for_the_model_that_stays_in_the_body() {
     )
     .await;
     assert_eq!(arrived.url, url);
-    let expected = r#"{"messages":[],"model":"claude-sonnet-4-5@20250929","anthropic_version":"vertex-2023-10-16"}"#;
+    let expected =
+        r#"{"messages":[],"model":"claude-sonnet-4-5","anthropic_version":"vertex-2023-10-16"}"#;
     assert_eq!(arrived.body, expected);
     // The same in the form of Vertex AI, in which nothing but an alias is changed.
     for path in [
@@ -568,14 +569,33 @@ async fn the_beta_header_of_a_client_travels_and_its_key_does_not() {
     ] {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
-    let base = base().to_builder().build().unwrap();
-    let arrived = send(ModelTable::new(base), request).await.unwrap();
+    let arrived = send(ModelTable::new(base()), request).await.unwrap();
     let mut names: Vec<_> = arrived.headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["anthropic-beta", "content-length", "content-type"]);
-    assert!(base_with_key().is_err());
+    assert!(base().to_builder().forward_header("X-Api-Key").build().is_err());
+    // The version of the header moves into the body.
+    let mut request = post("/v1/messages", r#"{"model":"claude-opus-5-5"}"#);
+    request.headers_mut().insert("anthropic-version", "2026-10-21".parse().unwrap());
+    let arrived = send(ModelTable::new(base()), request).await.unwrap();
+    assert_eq!(arrived.body, r#"{"anthropic_version":"2026-10-21"}"#);
 }
 
-fn base_with_key() -> Result<Upstream, tower_vertex::error::ConfigError> {
-    base().to_builder().forward_header("X-Api-Key").build()
+#[tokio::test]
+async fn the_request_parameters_of_a_clients_path_do_not_travel_with_another_path() {
+    const NAME: &str = "x-goog-request-params";
+    for (path, travels) in [
+        ("/v1/projects/q/locations/l/publishers/google/models/m:predict", false),
+        ("/v1/endpoints/123:predict", false),
+        ("/v1/chat/completions", true),
+    ] {
+        let mut request = post(path, "{}");
+        request.headers_mut().insert(NAME, "model=projects/q/locations/l".parse().unwrap());
+        let arrived = send(table().build().unwrap(), request).await.unwrap();
+        assert_eq!(arrived.headers.contains_key(NAME), travels, "{path}");
+    }
+    let own = ModelRoute::new().header(NAME, "mine=1");
+    let table = ModelTable::builder(base()).route("m", own).build().unwrap();
+    let arrived = send(table, post("/v1/models/m:predict", "{}")).await.unwrap();
+    assert_eq!(arrived.headers[NAME], "mine=1");
 }

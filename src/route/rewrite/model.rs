@@ -9,7 +9,7 @@ use crate::{
         ApiVersion, ModelPath, PathTarget, Upstream,
         model_path::{decoded, is_model, is_publisher},
         place::{Bare, Place},
-        query::listed,
+        query::listed_of_model,
     },
 };
 
@@ -31,7 +31,8 @@ pub(super) fn resolve(
     {
         return Err(upstream.model_methods().refuse(clip(method)));
     }
-    let query = query.and_then(|query| listed(query, path.query(), upstream.forward().query()));
+    let query =
+        query.and_then(|query| listed_of_model(query, path.query(), upstream.forward().query()));
     let unsupported = |supported| Err(RouteError::UnsupportedPath { path: clip(text), supported });
     let upstream = upstream.at_place_of(path);
     let Some(place) = upstream.place() else { return unsupported(NO_MODELS) };

@@ -82,6 +82,25 @@ fn every_form_of_a_path_has_its_url() {
 }
 
 #[test]
+fn one_system_parameter_is_forwarded_in_its_documented_form() {
+    for (query, expected) in [
+        ("?$alt=json;enum-encoding=int", "?$alt=json;enum-encoding=int"),
+        ("?%24alt=json%3Benum-encoding%3Dint&key=S", "?%24alt=json%3Benum-encoding%3Dint"),
+        ("?$alt=json", ""),
+        ("?$alt=media", ""),
+        ("?$alt=json;enum-encoding=int;key=S", ""),
+        ("?$ALT=json;enum-encoding=int", ""),
+        ("?%24alt=json%3benum-encoding%3dint", ""),
+    ] {
+        let found = run(&at("us-central1"), &format!("/v1/models/m:predict{query}"));
+        let expected = format!("{US}/publishers/google/models/m:predict{expected}");
+        assert_eq!(found, Ok(expected), "{query}");
+        let chat = run(&at("eu"), &format!("/v1/chat/completions{query}")).unwrap();
+        assert!(!chat.contains('?'), "{chat}");
+    }
+}
+
+#[test]
 fn host_and_path_follow_a_project_and_a_location_that_are_allowed() {
     let builder = at("us-central1")
         .allow_location("us-east5")
