@@ -10,7 +10,7 @@ const OF_VERTEX: &str = "vertex-2023-10-16";
 /// and `@anthropic-ai/vertex-sdk` 1 (npm) send it.
 const SHARED: &str = "2026-10-21";
 
-/// What the newer version removed, even with a default value.
+/// The members that the newer version refuses, even with a default value.
 const REMOVED: [&str; 3] = ["temperature", "top_p", "top_k"];
 
 /// Checks that a request names a version that exists (mlflow/mlflow issue 25543), and that it has

@@ -25,7 +25,13 @@ impl Conversation {
         let contents = request.get("contents").and_then(Value::as_array).into_iter().flatten();
         for content in contents {
             match content.get("role").and_then(Value::as_str) {
-                Some("model") => messages.push(model_message(content)?),
+                Some("model") => {
+                    let message = model_message(content)?;
+                    match messages.last_mut().filter(|last| is_of_model(last)) {
+                        Some(last) => join(last, message),
+                        None => messages.push(message),
+                    }
+                }
                 // The service takes the role `function`, too (langchain-google issue 1059).
                 Some("user" | "function") => user_messages(content, &mut messages)?,
                 // BerriAI/litellm issue 32731, gethnet/litellm-connector-copilot issue 64.
@@ -37,6 +43,32 @@ impl Conversation {
             }
         }
         Ok(Self { messages, asked: options(request)? })
+    }
+}
+
+fn is_of_model(message: &Value) -> bool {
+    message.get("role").is_some_and(|role| role == "assistant")
+}
+
+/// Contents of one role in succession are one turn. google-genai 3.6 keeps each chunk of a stream as
+/// a content of its own.
+fn join(message: &mut Value, next: Value) {
+    let Value::Object(next) = next else { return };
+    for (name, value) in next {
+        match (message.get_mut(&name), value) {
+            (Some(Value::Array(items)), Value::Array(more)) => {
+                let mut more = more.into_iter();
+                if let (Some(Value::String(text)), Some(Value::String(rest))) = (
+                    items.last_mut().and_then(|item| item.get_mut("text")),
+                    more.as_slice().first().and_then(|item| item.get("text")),
+                ) {
+                    text.push_str(rest);
+                    more.next();
+                }
+                items.extend(more);
+            }
+            (_, value) => message[name] = value,
+        }
     }
 }
 

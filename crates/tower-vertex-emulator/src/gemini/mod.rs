@@ -243,3 +243,6 @@ fn predict(
     }
     embeddings::predict(&served.model, body).map(ok)
 }
+
+#[cfg(test)]
+mod tests;
