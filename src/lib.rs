@@ -8,8 +8,8 @@
 //!   of a Vertex AI endpoint, and removes the headers that must not be forwarded;
 //! - [`VertexAuthLayer`](auth::VertexAuthLayer) adds the access token and refreshes it ahead of
 //!   time. After a 401 it refreshes the token and sends the request again with its whole body;
-//! - [`VertexErrorLayer`](error_format::VertexErrorLayer) gives Google's errors the form that
-//!   OpenAI clients read, and ends a stream that was reset with an event that they raise.
+//! - [`VertexErrorLayer`](error_format::VertexErrorLayer) gives Google's errors the form
+//!   of the client's protocol, and ends a stream that was reset with an error that the client raises.
 //!
 //! Three more, outside of these, are optional: [`VertexModelLayer`](model::VertexModelLayer) selects
 //! the URL and the name of a model by the `model` of a request.

@@ -33,7 +33,7 @@ use super::{
     values::shown_debug,
 };
 use tower_vertex::{
-    model::{Pattern, RequestedModel},
+    model::{Pattern, RequestedModel, UpstreamModel},
     redact,
     route::Protocol,
 };
@@ -250,11 +250,22 @@ impl Client {
 
     /// Checks the model of a request, which may be listed with its publisher or without.
     ///
+    /// The publisher counts only if it is that of the model `sent` to Vertex AI: the path of an alias
+    /// has the publisher of its protocol, and the alias may stand for a model of another publisher, which
+    /// `google/*` does not allow.
+    ///
     /// # Errors
     ///
     /// 403 if the client may not use this model. `None` is a request without a readable model.
-    pub(crate) fn allow_requested(&self, model: Option<&RequestedModel>) -> Result<(), LocalReply> {
+    pub(crate) fn allow_requested(
+        &self,
+        model: Option<&RequestedModel>,
+        sent: Option<&UpstreamModel>,
+    ) -> Result<(), LocalReply> {
+        let publisher = |name: &str| Some(name.split_once('/')?.0.to_owned());
+        let of_sent = sent.and_then(|sent| publisher(sent.as_str()));
         let published = model.and_then(RequestedModel::with_publisher);
+        let published = published.filter(|name| publisher(name) == of_sent);
         if published.is_some_and(|name| self.allow(Some(name)).is_ok()) {
             return Ok(());
         }

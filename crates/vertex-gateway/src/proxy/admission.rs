@@ -15,7 +15,7 @@ use http::{Extensions, Method, Request, Response};
 use tower::Service;
 use tower_vertex::{
     BoxError,
-    model::{ModelTable, ReadModel, RequestedModel},
+    model::{ModelTable, ReadModel, RequestedModel, UpstreamModel},
     route::{ModelPath, check_method_for_path},
 };
 
@@ -81,7 +81,7 @@ pub(crate) fn admit_model(
         let _ = context.model.set(model.clone().into());
     }
     let Some(client) = context.client.get() else { return Ok(()) };
-    client.allow_requested(model)?;
+    client.allow_requested(model, extensions.get::<UpstreamModel>())?;
     client.allow_references(extensions.get())
 }
 

@@ -261,7 +261,9 @@ impl Drop for AttemptSpan {
     }
 }
 
-const KEY: &[u8] = b"\"model\"";
+const KEY: &[u8] = b"\"model";
+/// The end of the key: Gemini's own is `modelVersion`.
+const ENDS: [&[u8]; 2] = [b"\"", b"Version\""];
 static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
 const LONGEST_MODEL: usize = 200;
 
@@ -273,7 +275,9 @@ const LONGEST_MODEL: usize = 200;
 /// accepted, so no sentence can be. A name that is truncated by the end of the data is ignored.
 fn model(data: &[u8]) -> Option<&str> {
     FINDER.find_iter(data).find_map(|at| {
-        let rest = data[at + KEY.len()..].trim_ascii_start().strip_prefix(b":")?;
+        let rest = &data[at + KEY.len()..];
+        let rest = ENDS.iter().find_map(|end| rest.strip_prefix(*end))?;
+        let rest = rest.trim_ascii_start().strip_prefix(b":")?;
         let rest = rest.trim_ascii_start().strip_prefix(b"\"")?;
         let end = rest.iter().take(LONGEST_MODEL + 1).position(|byte| *byte == b'"')?;
         let name = std::str::from_utf8(&rest[..end]).ok()?;
@@ -300,6 +304,9 @@ mod tests {
             (r#"{"content":"\"model\":\"said\""}"#, None),
             (r#"{"model":"two words","x":1}"#, None),
             (r#"{"model":""}"#, None),
+            (r#"{"role":"model","modelVersion":"gemini-2.5-flash"}"#, Some("gemini-2.5-flash")),
+            (r#"{"message":{"role":"assistant","model":"claude-x"}}"#, Some("claude-x")),
+            (r#"{"models":"a","modelVersions":"b"}"#, None),
             (r#"{"model":"cut"#, None),
             (r#"["model","x"]"#, None),
             (&format!(r#"{{"model":"{longest}"}}"#), Some(&*longest)),

@@ -98,6 +98,30 @@ async fn an_alias_of_a_list_leads_to_its_model_on_every_form() {
 }
 
 #[tokio::test]
+async fn an_alias_for_a_model_of_another_publisher_is_not_one_of_the_publisher_in_its_path() {
+    let place = Place::new().await;
+    let aliases = format!(
+        "[[model]]\nname = \"wise\"\nmodel = \"anthropic/{CLAUDE}\"\n[[model]]\nname = \"fast\"\n\
+         model = \"google/{GEMINI}\"\n"
+    );
+    for (protocol, alias, list, allowed) in [
+        (Protocol::Gemini, "wise", "[\"google/*\"]", false),
+        (Protocol::Gemini, "wise", "[\"wise\"]", true),
+        (Protocol::Gemini, "fast", "[\"google/*\"]", true),
+        (Protocol::Anthropic, "fast", "[\"anthropic/*\"]", false),
+        (Protocol::Anthropic, "wise", "[\"anthropic/*\"]", true),
+        // Vertex AI has this model under another name, and it is Anthropic's all the same.
+        (Protocol::Anthropic, "claude-haiku-4-5-20251001", "[\"anthropic/*\"]", true),
+    ] {
+        let gateway = place.start(&format!("{aliases}{}", rules(list)), &[]).await;
+        for form in every_form(protocol, alias) {
+            let forwarded = is_forwarded(&place, &gateway, protocol, &form).await;
+            assert_eq!(forwarded, allowed, "{list} {form:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_with_a_list_has_no_endpoint_whose_model_is_unknown() {
     let place = Place::new().await;
     place.vertex.set_endpoints([EndpointInfo::shared("77", "mine")]);

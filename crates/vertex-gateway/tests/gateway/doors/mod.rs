@@ -2,6 +2,7 @@
 //! of a key, errors in the form of the client, and the usage.
 
 mod errors;
+mod forwarding;
 mod hostile;
 mod keys;
 mod lists;

@@ -117,8 +117,8 @@ async fn a_key_in_any_place_counts_and_its_list_holds_for_the_path() {
         ),
         (
             of("/v1beta/tunedModels/x:generateContent").with("x-api-key", ALICE),
-            404,
-            "UNSUPPORTED_PATH",
+            403,
+            "MODEL_NOT_ALLOWED",
         ),
     ] {
         let (found, body) = error_of(&envoy, asked).await;
