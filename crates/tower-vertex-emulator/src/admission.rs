@@ -3,8 +3,10 @@
 use http::{HeaderMap, StatusCode, Uri, header};
 
 use super::{
+    anthropic,
     api::shape,
     google_errors::GoogleError,
+    models::Surface,
     path::{Call, HostVerdict, Target, judge_host},
     scopes::{Access, Insufficient},
     settings::{ApiFault, ErrorShape},
@@ -29,7 +31,7 @@ pub(crate) fn admit<'a>(
     if !hosts_agree(&parts.uri, &parts.headers) {
         return refuse(None, GoogleError::page(StatusCode::BAD_REQUEST));
     }
-    let Some(target) = Target::parse(&parts.method, parts.uri.path()) else {
+    let Some(target) = Target::parse(&parts.method, parts.uri.path(), parts.uri.query()) else {
         return refuse(None, GoogleError::page(StatusCode::NOT_FOUND));
     };
     let mut elsewhere = None;
@@ -53,13 +55,21 @@ pub(crate) fn admit<'a>(
     if let Some(fault) = shared.take_fault(target.location, |status| status == 401) {
         return refuse(known, fault_error(&fault, &target));
     }
-    // The native methods accept API keys, so the key is no reason to refuse one.
-    if let (Credential::ApiKey, Call::Other(other)) = (&credential, target.call) {
-        return refuse(known, GoogleError::not_emulated(other.method));
+    if let Credential::ApiKey = &credential {
+        match target.call {
+            Call::Other(other) => return refuse(known, GoogleError::not_emulated(other.method)),
+            // The express mode of Google's own libraries has a key and no project. The emulator has
+            // issued no key. With a project the service refused keys (googleapis/js-genai issue 292).
+            Call::Model { .. } | Call::Endpoint(_) if target.project.is_empty() => {
+                let error = GoogleError::unknown_api_key();
+                return refuse(known, error.with_shape(denial_shape(&target)));
+            }
+            _ => {}
+        }
     }
     let bearer = match credential.accept(&target.rpc(), access(target.call)) {
         Ok(bearer) => bearer,
-        Err(error) => return refuse(known, error),
+        Err(error) => return refuse(known, error.with_shape(denial_shape(&target))),
     };
     if let Some(fault) = shared.take_fault(target.location, |_| true) {
         return refuse(known, fault_error(&fault, &target));
@@ -76,8 +86,46 @@ pub(crate) fn admit<'a>(
 
 fn access(call: Call<'_>) -> Access {
     match call {
-        Call::ListEndpoints | Call::GetEndpoint => Access::Manage,
+        // Whether Model Garden takes more scopes is not known.
+        Call::ListEndpoints
+        | Call::GetEndpoint
+        | Call::ListModels { .. }
+        | Call::GetModel { .. } => Access::Manage,
         _ => Access::Predict,
+    }
+}
+
+/// The wrapping of errors about the credential. `openapi` sends them without an array, unlike its
+/// other errors. The streams of publishers' models wrap them (BerriAI/litellm issue 18890 for
+/// `streamRawPredict`; googleapis/js-genai issue 292 for an object with `alt=sse`).
+fn denial_shape(target: &Target<'_>) -> ErrorShape {
+    if target.is_openapi() { ErrorShape::Object } else { shape(target) }
+}
+
+/// Checks the project that pays for a request without a project in its path. A person needs to name
+/// one, and a service account has one (maximhq/bifrost issue 4106).
+pub(crate) fn check_quota_project(
+    shared: &Shared,
+    headers: &HeaderMap,
+    bearer: &Bearer,
+) -> Result<(), GoogleError> {
+    let named = headers.get("x-goog-user-project").map(|name| name.to_str().unwrap_or_default());
+    match (named, &shared.projects) {
+        (Some(name), Some(known)) if !known.iter().any(|project| project == name) => {
+            Err(GoogleError::no_use_of_project(name))
+        }
+        (None, _) if bearer.is_of_a_person() => Err(GoogleError::no_quota_project()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the server of a Claude model responds to the request.
+fn is_of_claude(target: &Target<'_>) -> bool {
+    match target.call {
+        Call::Model { publisher, method, .. } => {
+            publisher == anthropic::PUBLISHER && method.surface() == Surface::RawPredict
+        }
+        _ => false,
     }
 }
 
@@ -90,7 +138,12 @@ fn fault_error(fault: &ApiFault, target: &Target<'_>) -> GoogleError {
     if let Some(delay) = &fault.retry_delay {
         error = error.with_retry_delay(delay);
     }
-    let usual = if status == StatusCode::UNAUTHORIZED { ErrorShape::Object } else { shape(target) };
+    let usual = match status.as_u16() {
+        401 => denial_shape(target),
+        // The other statuses are those of Vertex AI itself.
+        500 | 529 if is_of_claude(target) => ErrorShape::Anthropic,
+        _ => shape(target),
+    };
     error.with_shape(fault.shape.unwrap_or(usual))
 }
 

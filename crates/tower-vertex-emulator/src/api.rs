@@ -2,39 +2,53 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     admission::{Refusal, admit, host, redact},
+    anthropic,
     body::{MeteredBody, ReadError},
     chat::{self, ChatRequest, ResponsesModels},
     completions::Completion,
     embeddings::embeddings,
     encoding::{self, ApiBody},
-    endpoints,
+    endpoints, gemini,
     google_errors::{self, GoogleError},
     models::{Catalogue, Kind, Model, NOT_ON_OPENAPI, Surface},
     path::{Call, Target},
-    refusals,
-    responses::{self, Response as OpenAiResponse, Storage},
+    provider, publisher_models, refusals,
+    reply::Reply,
+    responses::{self, Storage},
     settings::ErrorShape,
-    sse::{EventStream, Script},
+    sse::EventStream,
     state::{Entry, Live, RequestRecord, Shared, lock},
+    tokens::Bearer,
     usage::Cost,
 };
 
-/// The largest body that `openapi` accepts, in bytes.
+/// The largest body that `openapi` and a publisher's model accept, in bytes.
 const LIMIT: u64 = 20_971_520;
 const OVER_LIMIT: &str = "Request payload size exceeds the limit: 20971520 bytes.";
 
-/// The response to one request.
-enum Reply {
-    Whole(Response<Full<Bytes>>),
-    Stream(Script),
+/// A request to the API that was admitted. Its body has not been read.
+pub(crate) struct ApiRequest<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) target: &'a Target<'a>,
+    pub(crate) head: &'a Parts,
+    /// The owner of the token.
+    pub(crate) bearer: &'a Bearer,
+    pub(crate) body: &'a mut MeteredBody,
+    pub(crate) live: &'a Live,
+}
+
+impl ApiRequest<'_> {
+    /// Reads the body as a JSON object.
+    pub(crate) async fn json(&mut self) -> Result<Map<String, Value>, GoogleError> {
+        read_json(self.target, self.body).await
+    }
 }
 
 /// Serves one request to the API and records it.
@@ -48,10 +62,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     let (bearer, reply) = match admit(&shared, &parts) {
         Err(Refusal { bearer, error }) => (bearer.map(|bearer| *bearer), Err(error)),
         Ok((target, bearer)) => {
-            (Some(bearer), answer(&shared, &target, &parts, &mut body, &live).await)
+            let (shared, target, head, body, live) = (&*shared, &target, &parts, &mut body, &*live);
+            let request = ApiRequest { shared, target, head, bearer: &bearer, body, live };
+            let reply = answer(request).await;
+            (Some(bearer), reply)
         }
     };
-    let status = reply.as_ref().map_or_else(GoogleError::status, |_| StatusCode::OK);
+    let status = reply.as_ref().map_or_else(GoogleError::status, Reply::status);
     let reply = reply.unwrap_or_else(|error| {
         let is_grpc = is_grpc(&parts.headers);
         Reply::Whole(if is_grpc { error.into_grpc() } else { error.into_response() })
@@ -83,11 +100,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     let behavior = shared.stream_behavior();
     let response = match reply {
         Reply::Whole(response) => response.map(Either::Left),
-        Reply::Stream(script) => {
+        Reply::Stream { script, content_type } => {
             let stream = EventStream::new(script, &behavior, shared.clone(), live);
             let mut response = Response::new(Either::Right(stream));
-            let events = HeaderValue::from_static("text/event-stream");
-            response.headers_mut().insert(header::CONTENT_TYPE, events);
+            let content_type = HeaderValue::from_static(content_type);
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
             response
         }
     };
@@ -102,19 +119,23 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
 }
 
-/// The wrapping of errors of the methods themselves.
+/// The wrapping of errors of the methods themselves. The front end writes the messages of a stream
+/// as an array, and its errors as well.
 pub(crate) fn shape(target: &Target<'_>) -> ErrorShape {
-    if target.is_openapi() { ErrorShape::Array } else { ErrorShape::Object }
+    match target.call {
+        Call::Model { method, .. } | Call::Endpoint(method) => {
+            let is_array = method.is_streamed() && !target.alt_sse;
+            if is_array { ErrorShape::Array } else { ErrorShape::Object }
+        }
+        _ if target.is_openapi() => ErrorShape::Array,
+        _ => ErrorShape::Object,
+    }
 }
 
-async fn answer(
-    shared: &Shared,
-    target: &Target<'_>,
-    head: &Parts,
-    body: &mut MeteredBody,
-    live: &Live,
-) -> Result<Reply, GoogleError> {
-    endpoints::check(shared, target)?;
+async fn answer(request: ApiRequest<'_>) -> Result<Reply, GoogleError> {
+    let ApiRequest { shared, target, head, .. } = request;
+    let shaped = |error: GoogleError| error.with_shape(shape(target));
+    endpoints::check(shared, target).map_err(shaped)?;
     match target.call {
         Call::ListEndpoints => {
             let query = head.uri.query().unwrap_or_default();
@@ -126,11 +147,20 @@ async fn answer(
                 .map(ok)
                 .ok_or_else(missing);
         }
-        _ => {}
+        Call::Model { publisher: "anthropic", method, .. }
+            if method.surface() == Surface::RawPredict =>
+        {
+            anthropic::answer(request).await
+        }
+        Call::Model { .. } | Call::Endpoint(_) => gemini::answer(request).await,
+        Call::Provider { .. } => provider::answer(request).await,
+        Call::ListModels { .. } | Call::GetModel { .. } => publisher_models::answer(request).await,
+        _ => {
+            let ApiRequest { body, live, .. } = request;
+            answer_openai(shared, target, &head.headers, body, live).await
+        }
     }
-    answer_openai(shared, target, &head.headers, body, live)
-        .await
-        .map_err(|error| error.with_shape(shape(target)))
+    .map_err(shaped)
 }
 
 async fn answer_openai(
@@ -140,16 +170,9 @@ async fn answer_openai(
     body: &mut MeteredBody,
     live: &Live,
 ) -> Result<Reply, GoogleError> {
-    let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
     match target.call {
-        Call::GetResponse(id) => {
-            let stored = shared.response(id).map(|response| ok(response.body));
-            return stored.ok_or_else(|| no_response(id));
-        }
-        Call::DeleteResponse(id) if shared.forget_response(id) => {
-            return Ok(ok(json!({ "id": id, "object": "response", "deleted": true })));
-        }
-        Call::DeleteResponse(id) => return Err(no_response(id)),
+        Call::GetResponse(id) => return responses::get(shared, id),
+        Call::DeleteResponse(id) => return responses::delete(shared, id),
         _ => {}
     }
     let asked = read_json(target, body).await?;
@@ -167,11 +190,7 @@ async fn answer_openai(
         // A deployed endpoint serves one model, and ignores the name in the request.
         None => Model::new("", name),
     };
-    let streamed = match asked.get("stream") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(streamed)) => *streamed,
-        Some(_) => return Err(invalid("`stream` must be true or false")),
-    };
+    let streamed = is_streamed(&asked)?;
     let chunks = shared.stream_behavior().chunks;
     let cost = Cost::asked(&model, &asked, headers);
     Ok(match target.call {
@@ -188,48 +207,52 @@ async fn answer_openai(
             let request = ChatRequest { state, name, model, messages, asked, cost };
             let chat = chat::respond(&request)
                 .map_err(|refusal| GoogleError::invalid_argument(refusal.into_message()))?;
-            if streamed { Reply::Stream(chat.stream(chunks)) } else { ok(chat.whole()) }
+            if streamed { Reply::events(chat.stream(chunks)) } else { ok(chat.whole()) }
         }
         Call::Completions => {
             let completion = Completion::of(name, &asked, &cost).map_err(|why| invalid(&why))?;
-            if streamed { Reply::Stream(completion.stream(chunks)) } else { ok(completion.whole()) }
+            if streamed { Reply::events(completion.stream(chunks)) } else { ok(completion.whole()) }
         }
         Call::CreateResponse => {
             let storage = match shared.chat.behavior().responses {
                 ResponsesModels::Xai => Storage::Refused,
                 ResponsesModels::Any => Storage::Kept,
             };
-            let is_stored = storage.check(&asked).map_err(|why| invalid(&why))?;
-            let earlier = match responses::previous_id(&asked) {
-                Some(id) => shared.response(id).ok_or_else(|| no_response(id))?.messages,
-                None => Vec::new(),
-            };
             let name = name.to_owned();
-            let response = OpenAiResponse::of(&name, asked, &cost, earlier, is_stored)
-                .map_err(|why| invalid(&why))?;
-            if let Some(stored) = response.stored() {
-                shared.keep_response(response.id(), stored);
-            }
-            if streamed { Reply::Stream(response.stream(chunks)) } else { ok(response.body(true)) }
+            responses::create(shared, &name, asked, &cost, storage)?
         }
         Call::Embeddings => {
             let encoding = shared.chat.behavior().embeddings;
             ok(embeddings(name, &asked, encoding).map_err(GoogleError::invalid_argument)?)
         }
-        // These calls return earlier, before the body is read.
+        // These calls return earlier.
         Call::GetResponse(_)
         | Call::DeleteResponse(_)
         | Call::ListEndpoints
         | Call::GetEndpoint
+        | Call::Model { .. }
+        | Call::Endpoint(_)
+        | Call::Provider { .. }
+        | Call::ListModels { .. }
+        | Call::GetModel { .. }
         | Call::Other(_) => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
     })
 }
 
-fn ok(body: Value) -> Reply {
+/// Whether the request wants a stream.
+pub(crate) fn is_streamed(asked: &Map<String, Value>) -> Result<bool, GoogleError> {
+    match asked.get("stream") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(streamed)) => Ok(*streamed),
+        Some(_) => Err(invalid("`stream` must be true or false")),
+    }
+}
+
+pub(crate) fn ok(body: Value) -> Reply {
     Reply::Whole(google_errors::json(StatusCode::OK, &body))
 }
 
-fn invalid(what: &str) -> GoogleError {
+pub(crate) fn invalid(what: &str) -> GoogleError {
     GoogleError::invalid_argument(format!("Request contains an invalid argument: {what}."))
 }
 
@@ -237,11 +260,12 @@ async fn read_json(
     target: &Target<'_>,
     body: &mut MeteredBody,
 ) -> Result<Map<String, Value>, GoogleError> {
-    // Only `openapi` has its limit here. The owner of a deployed endpoint sets the limit of the
-    // endpoint.
-    let limit = if target.is_openapi() { LIMIT } else { 4 * LIMIT };
+    // Only `openapi` and the publishers' models have their limit here. The owner of a deployed
+    // endpoint sets the limit of the endpoint.
+    let is_limited = target.is_openapi() || target.endpoint.is_empty();
+    let limit = if is_limited { LIMIT } else { 4 * LIMIT };
     let bytes = body.read(limit).await.map_err(|error| match error {
-        ReadError::TooLarge if target.is_openapi() => GoogleError::invalid_argument(OVER_LIMIT),
+        ReadError::TooLarge if is_limited => GoogleError::invalid_argument(OVER_LIMIT),
         ReadError::TooLarge => invalid("the body is too large"),
         ReadError::Broken => invalid("the body ended early"),
     })?;

@@ -5,7 +5,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{endpoints::PROJECT_NUMBER, models::Surface, path::Target, settings::ErrorShape};
+use super::{
+    anthropic, endpoints::PROJECT_NUMBER, models::Surface, path::Target, settings::ErrorShape,
+};
 
 const SIGN_IN: &str = "Expected OAuth 2 access token, login cookie or other valid authentication \
      credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -105,6 +107,36 @@ impl GoogleError {
         ))
     }
 
+    /// 403 for a person without a quota project (maximhq/bifrost issue 4106 for the message;
+    /// GoogleCloudPlatform/dlp-pdf-redaction issue 25 for the details, with the project of Google's
+    /// command line).
+    pub(crate) fn no_quota_project() -> Self {
+        let service = "aiplatform.googleapis.com";
+        let metadata = json!({ "service": service, "consumer": "projects/764086051850" });
+        Self::forbidden(format!(
+            "Your application is authenticating by using local Application Default Credentials. \
+             The {service} API requires a quota project, which is not set by default. To learn how \
+             to set your quota project, see \
+             https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds ."
+        ))
+        .with_info("SERVICE_DISABLED", "googleapis.com", metadata)
+    }
+
+    /// 403 for a quota project that does not exist, or that the caller may not use
+    /// (google-github-actions/auth issue 250; that the reason is this one is assumed).
+    pub(crate) fn no_use_of_project(project: &str) -> Self {
+        let consumer = format!("projects/{project}");
+        let metadata = json!({ "service": "aiplatform.googleapis.com", "consumer": consumer });
+        Self::forbidden(format!(
+            "Caller does not have required permission to use project {project}. Grant the caller \
+             the roles/serviceusage.serviceUsageConsumer role, or a custom role with the \
+             serviceusage.services.use permission, by visiting \
+             https://console.developers.google.com/iam-admin/iam/project?project={project} and \
+             then retry. Propagation of the new permission may take a few minutes."
+        ))
+        .with_info("USER_PROJECT_DENIED", "googleapis.com", metadata)
+    }
+
     /// A token that is unknown, expired or revoked. The reason does not distinguish them: an
     /// expired token is reported as one of an unsupported type.
     pub(crate) fn invalid_token(method: &str) -> Self {
@@ -139,6 +171,16 @@ impl GoogleError {
              other authentication credentials that assert a principal. See \
              https://cloud.google.com/docs/authentication";
         Self::unauthenticated(message.into(), "CREDENTIALS_MISSING", method)
+    }
+
+    /// An API key that no project has, at a method that accepts keys.
+    pub(crate) fn unknown_api_key() -> Self {
+        let metadata = json!({ "service": "aiplatform.googleapis.com" });
+        Self::invalid_argument("API key not valid. Please pass a valid API key.").with_info(
+            "API_KEY_INVALID",
+            "googleapis.com",
+            metadata,
+        )
     }
 
     fn unauthenticated(message: String, reason: &str, method: &str) -> Self {
@@ -281,6 +323,16 @@ impl GoogleError {
         response
     }
 
+    /// The message with which the server of a Claude model sends this status.
+    fn message_of_a_model(&self) -> &str {
+        match self.status.as_u16() {
+            429 => "This request would exceed your organization's rate limit.",
+            500 => "Internal server error",
+            529 => "Overloaded",
+            _ => &self.message,
+        }
+    }
+
     /// The status of the response.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -289,6 +341,8 @@ impl GoogleError {
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = if self.shape == ErrorShape::Html {
             html(self.status)
+        } else if self.shape == ErrorShape::Anthropic {
+            json(self.status, &anthropic::error(self.status, self.message_of_a_model()))
         } else {
             let mut error = json!({
                 "code": self.status.as_u16(),

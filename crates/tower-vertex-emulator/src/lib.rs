@@ -125,6 +125,7 @@
 //! or an invalid value is a 400, and changes nothing.
 
 mod admission;
+mod anthropic;
 mod api;
 mod body;
 mod builder;
@@ -137,6 +138,7 @@ pub mod cross_origin;
 mod embeddings;
 mod encoding;
 mod endpoints;
+mod gemini;
 mod google_errors;
 mod grant;
 mod head;
@@ -145,13 +147,18 @@ mod iam;
 mod id_token;
 mod key;
 mod metadata;
+mod model_method;
 mod models;
 mod oauth;
 mod other_methods;
+mod paging;
 mod path;
 mod pieces;
 mod projects;
+mod provider;
+mod publisher_models;
 mod refusals;
+mod reply;
 mod responses;
 mod said;
 mod schema;

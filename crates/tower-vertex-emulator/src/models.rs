@@ -19,21 +19,34 @@ pub enum Kind {
     Embeddings,
 }
 
-/// A method of `openapi` that has a model.
+/// A method that has a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Surface {
-    /// `/chat/completions`.
+    /// `/chat/completions` of `openapi`.
     Chat,
-    /// `/completions`. It is in the discovery document, but no page of Google names a model that it
+    /// `/completions` of `openapi`. It is in the discovery document, but no page of Google names a model that it
     /// serves. The emulator serves every chat model there.
     Completions,
-    /// `/responses`. Google's pages document it for xAI's Grok alone.
+    /// `/responses` of `openapi`. Google's pages document it for xAI's Grok alone.
     Responses,
-    /// `/embeddings`. Google's pages document it for the open E5 models alone. The emulator serves
-    /// Google's own models for embeddings there as well.
+    /// `/embeddings` of `openapi`. Google's pages document it for the open E5 models alone. The
+    /// emulator serves Google's own models for embeddings there as well.
     Embeddings,
+    /// `publishers/…/models/MODEL:generateContent`, with `streamGenerateContent`, `countTokens` and
+    /// `computeTokens`.
+    GenerateContent,
+    /// `publishers/…/models/MODEL:rawPredict` and `streamRawPredict`, with the protocol of the
+    /// model's publisher.
+    RawPredict,
+    /// `publishers/…/models/MODEL:predict`.
+    Predict,
+    /// `publishers/…/models/MODEL:embedContent`.
+    EmbedContent,
+    /// `publishers/openai/v1/responses`.
+    #[serde(rename = "openai_responses")]
+    OpenAiResponses,
 }
 
 impl Surface {
@@ -45,6 +58,11 @@ impl Surface {
             Self::Completions => "Completions",
             Self::Responses => "Responses",
             Self::Embeddings => "Embeddings",
+            Self::GenerateContent => "GenerateContent",
+            Self::RawPredict => "RawPredict",
+            Self::Predict => "Predict",
+            Self::EmbedContent => "EmbedContent",
+            Self::OpenAiResponses => "CreateResponse",
         }
     }
 }
@@ -79,6 +97,8 @@ impl Model {
         let (publisher, name) = (publisher.into(), name.into());
         let Traits { kind, thinking, generation } = Traits::of(&publisher, &name);
         let surfaces = match kind {
+            _ if publisher == "anthropic" => vec![Surface::RawPredict],
+            _ if is_of_openai_itself(&publisher, &name) => vec![Surface::OpenAiResponses],
             _ if NOT_ON_OPENAPI.contains(&publisher.as_str()) => vec![],
             Kind::Embeddings => vec![Surface::Embeddings],
             Kind::Chat if publisher == "xai" => {
@@ -183,6 +203,12 @@ fn is_for_images(name: &str) -> bool {
     name.contains("-image") || name.contains("nano-banana")
 }
 
+/// Whether a model is one of OpenAI's own, which is not open. Which of them Vertex AI serves is not
+/// known.
+fn is_of_openai_itself(publisher: &str, name: &str) -> bool {
+    publisher == "openai" && !name.ends_with("-maas")
+}
+
 /// The generation in `2.5-flash` or `3-pro-preview`.
 fn generation(name: &str) -> Option<(u8, u8)> {
     let version = name.split('-').next()?;
@@ -249,7 +275,7 @@ const MODELS: [(&str, &[&str]); 13] = [
             "llama-4-scout-17b-16e-instruct-maas",
         ],
     ),
-    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas"]),
+    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas", "gpt-5", "gpt-5-mini", "gpt-5.4"]),
     (
         "deepseek-ai",
         &[
@@ -289,9 +315,15 @@ const MODELS: [(&str, &[&str]); 13] = [
     (
         "anthropic",
         &[
+            "claude-fable-5",
             "claude-haiku-4-5",
             "claude-haiku-4-5@20251001",
+            "claude-opus-4-1",
+            "claude-opus-4-1@20250805",
+            "claude-opus-4-5",
+            "claude-opus-4-5@20251101",
             "claude-opus-4-6",
+            "claude-opus-4-7",
             "claude-opus-4-8",
             "claude-opus-5",
             "claude-sonnet-4-5",

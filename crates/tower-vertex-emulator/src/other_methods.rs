@@ -16,23 +16,15 @@ pub(crate) struct Other<'a> {
 }
 
 /// The methods that a colon appends to a publisher model or to an endpoint.
-const VERBS: [(&str, Other<'static>); 17] = [
-    ("computeTokens", Other { service: "LlmUtilityService", method: "ComputeTokens" }),
-    ("countTokens", prediction("CountTokens")),
+const VERBS: [(&str, Other<'static>); 9] = [
     ("deployModel", endpoint("DeployModel")),
     ("directPredict", prediction("DirectPredict")),
     ("directRawPredict", prediction("DirectRawPredict")),
-    ("embedContent", prediction("EmbedContent")),
     ("explain", prediction("Explain")),
     ("fetchPredictOperation", prediction("FetchPredictOperation")),
-    ("generateContent", prediction("GenerateContent")),
     ("mutateDeployedModel", endpoint("MutateDeployedModel")),
-    ("predict", prediction("Predict")),
     ("predictLongRunning", prediction("PredictLongRunning")),
-    ("rawPredict", prediction("RawPredict")),
     ("serverStreamingPredict", prediction("ServerStreamingPredict")),
-    ("streamGenerateContent", prediction("StreamGenerateContent")),
-    ("streamRawPredict", prediction("StreamRawPredict")),
     ("undeployModel", endpoint("UndeployModel")),
 ];
 
@@ -66,12 +58,6 @@ const fn endpoint(method: &'static str) -> Other<'static> {
     Other { service: "EndpointService", method }
 }
 
-/// A publisher model in Model Garden.
-const GET_MODEL: Other<'static> =
-    Other { service: "ModelGardenService", method: "GetPublisherModel" };
-const LIST_MODELS: Other<'static> =
-    Other { service: "ModelGardenService", method: "ListPublisherModels" };
-
 /// The method at a path below `projects/P/locations/L/`.
 pub(crate) fn in_location<'a>(method: &Method, path: &[&'a str]) -> Option<Other<'a>> {
     let is_post = method == Method::POST;
@@ -79,21 +65,12 @@ pub(crate) fn in_location<'a>(method: &Method, path: &[&'a str]) -> Option<Other
     Some(match *path {
         [] | ["endpoints", "openapi", ..] => return None,
         ["publishers", publisher, "models", model] if is_named(&[publisher, model]) => {
-            with_verb(method, model).or_else(|| (method == Method::GET).then_some(GET_MODEL))?
+            with_verb(method, model)?
         }
         ["publishers", publisher, "models", model, "invoke", _, ..]
             if is_post && is_named(&[publisher, model]) =>
         {
             prediction("Invoke")
-        }
-        // The Vertex provider of OpenAI's own SDKs calls these.
-        ["publishers", publisher, "v1", "responses", ref rest @ ..] if is_named(&[publisher]) => {
-            match (method.as_str(), rest) {
-                ("POST", [] | ["compact"]) => prediction("CreateResponse"),
-                ("GET", [_]) => prediction("GetResponse"),
-                ("DELETE", [_]) => prediction("DeleteResponse"),
-                _ => return None,
-            }
         }
         ["publishers", ..] => return None,
         ["endpoints"] if is_post => endpoint("CreateEndpoint"),
@@ -119,7 +96,6 @@ pub(crate) fn in_location<'a>(method: &Method, path: &[&'a str]) -> Option<Other
 /// The method at a path directly below the version.
 pub(crate) fn without_project<'a>(method: &Method, path: &[&'a str]) -> Option<Other<'a>> {
     match *path {
-        ["publishers", _, "models"] if method == Method::GET => Some(LIST_MODELS),
         ["publishers", _, "models", _] => in_location(method, path),
         ["endpoints", _, "chat", "completions"] if method == Method::POST => {
             Some(prediction("ChatCompletions"))
@@ -154,14 +130,11 @@ mod tests {
     #[test]
     fn each_method_of_the_discovery_document_has_its_name() {
         for (method, path, expected) in [
-            ("POST", "publishers/google/models/gemini-3-flash:generateContent", "GenerateContent"),
-            ("POST", "publishers/anthropic/models/claude@1:streamRawPredict", "StreamRawPredict"),
-            ("POST", "publishers/openai/v1/responses", "CreateResponse"),
-            ("GET", "publishers/openai/v1/responses/resp_1", "GetResponse"),
-            ("GET", "publishers/google/models/gemini-3-flash", "GetPublisherModel"),
+            ("POST", "publishers/google/models/veo-3:predictLongRunning", "PredictLongRunning"),
+            ("POST", "publishers/x/models/m/invoke/v1/score", "Invoke"),
             ("POST", "endpoints", "CreateEndpoint"),
             ("PATCH", "endpoints/1", "UpdateEndpoint"),
-            ("POST", "endpoints/1:predict", "Predict"),
+            ("POST", "endpoints/1:explain", "Explain"),
             ("POST", "endpoints/1/invoke/score", "Invoke"),
             ("POST", "endpoints/1/deployedModels/2/invoke/v1/score", "Invoke"),
             ("POST", "cachedContents", "cachedContents"),
@@ -188,8 +161,7 @@ mod tests {
         ] {
             let path: Vec<&str> = path.split('/').collect();
             let found = in_location(&method.parse().unwrap(), &path);
-            let is_model = found == Some(GET_MODEL) && path.len() == 4;
-            assert!(found.is_none() || is_model, "{method} {path:?}: {found:?}");
+            assert_eq!(found, None, "{method} {path:?}");
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The method of the API that a request calls, and whether its host serves its location.
 
+use std::borrow::Cow;
+
 use http::Method;
 
 use super::{
+    model_method::ModelMethod,
     models::Surface,
     other_methods::{self, Other},
     settings::EndpointInfo,
@@ -19,8 +22,39 @@ pub(crate) enum Call<'a> {
     DeleteResponse(&'a str),
     ListEndpoints,
     GetEndpoint,
+    /// `publishers/PUBLISHER/models/MODEL:METHOD`. The names are as sent: see [`decoded`].
+    Model {
+        publisher: &'a str,
+        model: &'a str,
+        method: ModelMethod,
+    },
+    /// `endpoints/ID:METHOD`.
+    Endpoint(ModelMethod),
+    /// `publishers/PUBLISHER/v1/responses…`.
+    Provider {
+        publisher: &'a str,
+        call: ProviderCall<'a>,
+    },
+    /// `GET publishers/PUBLISHER/models`.
+    ListModels {
+        publisher: &'a str,
+    },
+    /// `GET publishers/PUBLISHER/models/MODEL`.
+    GetModel {
+        publisher: &'a str,
+        model: &'a str,
+    },
     /// A method of the service that the emulator does not have.
     Other(Other<'a>),
+}
+
+/// A method of a publisher's own API, which OpenAI's SDKs call with their provider for Vertex AI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProviderCall<'a> {
+    CreateResponse,
+    CompactResponse,
+    GetResponse(&'a str),
+    DeleteResponse(&'a str),
 }
 
 /// A parsed path of the API.
@@ -34,13 +68,20 @@ pub(crate) struct Target<'a> {
     pub(crate) call: Call<'a>,
     /// Whether the request used the custom route of an endpoint.
     invoked: bool,
+    /// Whether the query asks for server-sent events: `alt=sse`.
+    pub(crate) alt_sse: bool,
 }
 
 impl<'a> Target<'a> {
     /// Returns `None` for an unknown path or verb.
-    pub(crate) fn parse(method: &Method, path: &'a str) -> Option<Self> {
+    pub(crate) fn parse(method: &Method, path: &'a str, query: Option<&str>) -> Option<Self> {
+        let alt_sse = asks_for_events(query.unwrap_or_default());
+        Self::of_path(method, path).map(|target| Self { alt_sse, ..target })
+    }
+
+    fn of_path(method: &Method, path: &'a str) -> Option<Self> {
         if let Some((version, other)) = other_methods::grpc(method, path) {
-            return Some(Self::without_project(version, other));
+            return Some(Self::without_project(version, Call::Other(other)));
         }
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         let (version, path) = segments.split_first()?;
@@ -48,32 +89,47 @@ impl<'a> Target<'a> {
             return None;
         }
         let ["projects", project, "locations", location, path @ ..] = path else {
-            let other = other_methods::without_project(method, path)?;
-            return Some(Self::without_project(version, other));
+            // The list is a method of `v1beta1` alone.
+            let is_here =
+                |call: &Call<'_>| *version == "v1beta1" || !matches!(call, Call::ListModels { .. });
+            let call = match publisher(method, path).filter(is_here) {
+                Some(call) => call,
+                None => Call::Other(other_methods::without_project(method, path)?),
+            };
+            return Some(Self::without_project(version, call));
         };
         if !is_project(project) || !is_location(location) {
             return None;
         }
         let found = match path {
             ["endpoints"] if method == Method::GET => Some((Call::ListEndpoints, "", false)),
+            ["endpoints", segment] if segment.contains(':') => {
+                let called = ModelMethod::parse(method, segment);
+                called
+                    .filter(|(id, _)| is_endpoint(id))
+                    .map(|(id, method)| (Call::Endpoint(method), id, false))
+            }
             ["endpoints", id, rest @ ..] if is_endpoint(id) => {
                 let invoked = matches!(rest, ["invoke" | "deployedModels", ..]);
                 Self::call(method, *id == "openapi", rest).map(|call| (call, *id, invoked))
             }
-            _ => None,
+            _ => publisher(method, path)
+                // Model Garden has no project.
+                .filter(|call| !matches!(call, Call::ListModels { .. } | Call::GetModel { .. }))
+                .map(|call| (call, "", false)),
         };
         let (call, endpoint, invoked) = match found {
             Some(found) => found,
             None => (Call::Other(other_methods::in_location(method, path)?), "", false),
         };
-        Some(Self { version, project, location, endpoint, call, invoked })
+        Some(Self { version, project, location, endpoint, call, invoked, alt_sse: false })
     }
 
     /// A method without a project in its path. Its location is unknown until the body is read, so
     /// it is the one that the host without a location serves.
-    fn without_project(version: &'a str, other: Other<'a>) -> Self {
-        let call = Call::Other(other);
-        Self { version, project: "", location: "global", endpoint: "", call, invoked: false }
+    fn without_project(version: &'a str, call: Call<'a>) -> Self {
+        let (project, location, endpoint) = ("", "global", "");
+        Self { version, project, location, endpoint, call, invoked: false, alt_sse: false }
     }
 
     fn call(method: &Method, openapi: bool, rest: &[&'a str]) -> Option<Call<'a>> {
@@ -114,16 +170,38 @@ impl<'a> Target<'a> {
         self.endpoint == "openapi"
     }
 
-    /// `projects/…/endpoints/…`.
+    /// The resource of the request: `projects/…/endpoints/…` or `projects/…/models/…`.
     pub(crate) fn resource(&self) -> String {
         let Self { project, location, endpoint, .. } = self;
-        format!("projects/{project}/locations/{location}/endpoints/{endpoint}")
+        let parent = match *project {
+            "" => String::new(),
+            project => format!("projects/{project}/locations/{location}/"),
+        };
+        match self.call {
+            Call::Model { publisher, model, .. } | Call::GetModel { publisher, model } => {
+                format!("{parent}publishers/{publisher}/models/{}", decoded(model))
+            }
+            Call::Provider { publisher, .. } | Call::ListModels { publisher } => {
+                format!("{parent}publishers/{publisher}")
+            }
+            _ => format!("{parent}endpoints/{endpoint}"),
+        }
     }
 
-    /// The name of the method in errors. Only the name for chat completions is documented; the
+    /// The full name of the method in errors. Only the name for chat completions is documented; the
     /// others follow its pattern.
     pub(crate) fn rpc(&self) -> String {
-        let (service, method) = match self.call {
+        let (service, method) = self.names();
+        format!("google.cloud.aiplatform.{}.{service}.{method}", self.version)
+    }
+
+    /// The name of the method without its service.
+    pub(crate) fn method(&self) -> &'a str {
+        self.names().1
+    }
+
+    fn names(&self) -> (&'a str, &'a str) {
+        match self.call {
             _ if self.invoked => ("PredictionService", "Invoke"),
             Call::Other(Other { service, method }) => (service, method),
             Call::Chat => ("PredictionService", "ChatCompletions"),
@@ -134,9 +212,70 @@ impl<'a> Target<'a> {
             Call::DeleteResponse(_) => ("PredictionService", "DeleteResponse"),
             Call::ListEndpoints => ("EndpointService", "ListEndpoints"),
             Call::GetEndpoint => ("EndpointService", "GetEndpoint"),
-        };
-        format!("google.cloud.aiplatform.{}.{service}.{method}", self.version)
+            Call::Model { method, .. } | Call::Endpoint(method) => method.rpc(),
+            Call::Provider { call, .. } => ("PredictionService", call.name()),
+            Call::ListModels { .. } => ("ModelGardenService", "ListPublisherModels"),
+            Call::GetModel { .. } => ("ModelGardenService", "GetPublisherModel"),
+        }
     }
+}
+
+impl ProviderCall<'_> {
+    /// The name of the method in errors. It is not documented.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CreateResponse => "CreateResponse",
+            Self::CompactResponse => "CompactResponse",
+            Self::GetResponse(_) => "GetResponse",
+            Self::DeleteResponse(_) => "DeleteResponse",
+        }
+    }
+}
+
+/// The method of a publisher, at a path below a location or directly below the version.
+fn publisher<'a>(method: &Method, path: &[&'a str]) -> Option<Call<'a>> {
+    let (publisher, path) = match *path {
+        ["publishers", publisher, ref path @ ..] if !publisher.is_empty() => (publisher, path),
+        _ => return None,
+    };
+    let is = |wanted: &Method| method == wanted;
+    Some(match *path {
+        ["models"] if is(&Method::GET) => Call::ListModels { publisher },
+        ["models", segment] => match ModelMethod::parse(method, segment) {
+            Some((model, method)) => Call::Model { publisher, model, method },
+            None if is(&Method::GET) && !segment.is_empty() => {
+                Call::GetModel { publisher, model: segment }
+            }
+            None => return None,
+        },
+        ["v1", "responses", ref rest @ ..] => {
+            let call = match *rest {
+                [] if is(&Method::POST) => ProviderCall::CreateResponse,
+                ["compact"] if is(&Method::POST) => ProviderCall::CompactResponse,
+                [id] if is(&Method::GET) && !id.is_empty() => ProviderCall::GetResponse(id),
+                [id] if is(&Method::DELETE) && !id.is_empty() => ProviderCall::DeleteResponse(id),
+                _ => return None,
+            };
+            Call::Provider { publisher, call }
+        }
+        _ => return None,
+    })
+}
+
+/// A segment of the path without percent-encoding. Some clients encode the `@` of a model's version.
+pub(crate) fn decoded(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return segment.into();
+    }
+    let plus = segment.replace('+', "%2B").replace('=', "%3D").replace('&', "%26");
+    let decoded = form_urlencoded::parse(plus.as_bytes()).next();
+    decoded.map(|(name, _)| name.into_owned()).unwrap_or_default().into()
+}
+
+/// Whether the query has `alt=sse`. The front end takes `$alt`, too.
+fn asks_for_events(query: &str) -> bool {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.any(|(name, value)| matches!(&*name, "alt" | "$alt") && value == "sse")
 }
 
 fn is_location(text: &str) -> bool {

@@ -90,6 +90,8 @@ pub enum ErrorShape {
     Object,
     /// An HTML page, as from the front end.
     Html,
+    /// `{"type":"error","error":{…},"request_id":…}`, as from the server of a Claude model.
+    Anthropic,
 }
 
 /// The pace of a response, and where it is closed early.

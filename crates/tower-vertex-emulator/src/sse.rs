@@ -1,4 +1,5 @@
-//! Responses over server-sent events: they are paced, counted, and closed early by a fault.
+//! Streamed responses: they are paced, counted, and closed early by a fault. Most are server-sent
+//! events.
 
 use std::{
     io,
@@ -10,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use serde_json::Value;
 use tokio::time::{Instant, Sleep};
 
 use super::{
@@ -19,6 +21,11 @@ use super::{
 
 /// The pause between the last chunk and a reset. A reset discards data that is still queued.
 const CUT_GRACE: Duration = Duration::from_millis(20);
+
+/// The event with this name and this data.
+pub(crate) fn event(name: &str, data: &Value) -> Bytes {
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}
 
 /// The events of one response, created as they are sent.
 pub(crate) struct Script {

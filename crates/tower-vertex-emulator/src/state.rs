@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    anthropic::PromptCache,
     builder::EmulatorBuilder,
     chat::ChatState,
     clock::UtcTime,
@@ -95,6 +96,7 @@ pub(crate) struct Shared {
     pub(crate) tokens: Mutex<TokenStore>,
     pub(crate) credentials: Credentials,
     pub(crate) chat: ChatState,
+    pub(crate) prompt_cache: Mutex<PromptCache>,
     faults: Mutex<Faults>,
     refusals: Mutex<Refusals>,
     counters: Mutex<Stats>,
@@ -131,6 +133,7 @@ impl Shared {
             tokens: Mutex::new(tokens),
             credentials: Credentials::new(),
             chat: ChatState::new(chat),
+            prompt_cache: Mutex::default(),
             faults: Mutex::default(),
             refusals: Mutex::default(),
             counters: Mutex::default(),
@@ -282,11 +285,11 @@ pub struct Stats {
     pub connections: u64,
     /// All connections that have carried a request to the API.
     pub connections_total: u64,
-    /// Responses over server-sent events.
+    /// Streamed responses.
     pub streams: StreamStats,
 }
 
-/// Responses over server-sent events.
+/// Streamed responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StreamStats {

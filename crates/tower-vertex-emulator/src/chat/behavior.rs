@@ -178,6 +178,8 @@ pub enum StreamEvent {
     NoDone,
     /// No finish reason.
     NoFinish,
+    /// An event `vertex_event` with the usage in the streams of Claude, as some users report it.
+    VertexEvent,
 }
 
 /// The encoding of embeddings.

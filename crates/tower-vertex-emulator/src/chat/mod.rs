@@ -19,7 +19,7 @@ mod events;
 pub(crate) mod limits;
 mod signatures;
 mod stream;
-mod thoughts;
+pub(crate) mod thoughts;
 
 use std::sync::Mutex;
 
@@ -67,6 +67,20 @@ impl ChatState {
 
     pub(crate) fn counts(&self) -> SignatureCounts {
         *lock(&self.counts)
+    }
+
+    /// The signature of a text or of thoughts.
+    pub(crate) fn sign_text(&self, model: &str, text: &str) -> String {
+        self.signer.of_text(model, text)
+    }
+
+    /// Adds to the counts of signatures.
+    pub(crate) fn count_signatures(&self, new: SignatureCounts) {
+        let mut counts = lock(&self.counts);
+        counts.valid += new.valid;
+        counts.placeholder += new.placeholder;
+        counts.missing += new.missing;
+        counts.wrong += new.wrong;
     }
 
     pub(crate) fn reset_counts(&self) {
@@ -204,13 +218,7 @@ fn signs(model: &Model, behavior: &ChatBehavior) -> bool {
 fn check_signatures(request: &ChatRequest<'_>, behavior: &ChatBehavior) -> Result<(), Refusal> {
     let ChatRequest { state, name, model, messages, .. } = *request;
     let checked = state.signer.check(name, messages);
-    {
-        let mut counts = lock(&state.counts);
-        counts.valid += checked.counts.valid;
-        counts.placeholder += checked.counts.placeholder;
-        counts.missing += checked.counts.missing;
-        counts.wrong += checked.counts.wrong;
-    }
+    state.count_signatures(checked.counts);
     // Google's page exempts the image model of Gemini 3.
     let demands = behavior.demand_signatures.unwrap_or_else(|| !model.makes_images());
     match checked.refusal.filter(|_| demands) {

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The thoughts of every response.
-const THOUGHTS: &str = "The user wants a response. I will choose one. ";
+pub(crate) const THOUGHTS: &str = "The user wants a response. I will choose one. ";
 
 /// The parts of a text, with the thoughts before it.
 pub(crate) fn parts(

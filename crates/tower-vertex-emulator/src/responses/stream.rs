@@ -1,10 +1,12 @@
 //! The events of a streamed response.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    super::{pieces::Pieces, sse::Script},
+    super::{
+        pieces::Pieces,
+        sse::{self, Script},
+    },
     Item, Response,
 };
 
@@ -48,7 +50,7 @@ pub(super) fn script(response: &Response, chunks: Option<usize>) -> Script {
         let (kind, mut event) = event(&segments, number);
         event["type"] = kind.into();
         event["sequence_number"] = number.into();
-        Bytes::from(format!("event: {kind}\ndata: {event}\n\n"))
+        sse::event(kind, &event)
     };
     Script { chunks: count, chunk: Box::new(chunk), end: None }
 }

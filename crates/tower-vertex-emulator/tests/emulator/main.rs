@@ -1,6 +1,7 @@
 //! Tests of the emulator over real sockets.
 
 mod answers;
+mod anthropic;
 mod chat_refusals;
 mod chats;
 mod control;
@@ -11,6 +12,8 @@ mod framing;
 mod hosts;
 mod limits;
 mod models;
+mod provider;
+mod publisher_models;
 mod refusals;
 mod responses;
 mod shapes;
@@ -47,8 +50,8 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tower_vertex_emulator::{
-    ApiFault, ChatBehavior, Emulator, EndpointInfo, Faults, Kind, Model, Refusals, ResponsesModels,
-    StreamBehavior, Surface, TokenBehavior, TokenFault,
+    ApiFault, ChatBehavior, Emulator, EndpointInfo, ErrorShape, Faults, Kind, Model, Refusals,
+    ResponsesModels, StreamBehavior, Surface, TokenBehavior, TokenFault,
 };
 
 const OPENAPI: &str = "/v1/projects/p1/locations/us-central1/endpoints/openapi";
