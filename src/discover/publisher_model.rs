@@ -37,6 +37,12 @@ pub struct PublisherModel {
 }
 
 impl PublisherModel {
+    /// A model that is known by its name alone, such as `google` and `gemini-2.5-flash`. All other
+    /// fields are empty.
+    pub fn new(publisher: impl Into<String>, id: impl Into<String>) -> Self {
+        Self { publisher: publisher.into(), id: id.into(), ..Self::default() }
+    }
+
     /// The name of the model in requests, such as `gemini-2.5-flash` or
     /// `claude-haiku-4-5@20251001`.
     ///
@@ -159,8 +165,7 @@ mod tests {
 
         let bare =
             PublisherModel::parse(&json!({ "name": "publishers/a/models/b", "versionId": 7 }));
-        let expected = PublisherModel { publisher: "a".into(), id: "b".into(), ..<_>::default() };
-        assert_eq!(bare.unwrap(), expected);
+        assert_eq!(bare.unwrap(), PublisherModel::new("a", "b"));
     }
 
     #[test]
