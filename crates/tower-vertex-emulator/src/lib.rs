@@ -1,5 +1,5 @@
-//! Vertex AI on loopback: the OpenAI-compatible surface, its tokens, its errors and its limits,
-//! for tests and demonstrations without a cloud.
+//! Vertex AI on loopback: its OpenAI-compatible API, Gemini's own API, Claude's messages, its
+//! tokens, its errors and its limits, for tests and demonstrations without a cloud.
 //!
 //! The emulator checks what the service checks, in the same order: host and path, then the credential, and
 //! only then the body. A response echoes the prompt and says that it comes from the emulator;
@@ -18,7 +18,11 @@
 //! system message` returns the system message that the model follows, and `repeat your last
 //! message` the last message of the assistant.
 //!
-//! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
+//! Claude's models serve Anthropic's Messages by `rawPredict` and `streamRawPredict`, with its
+//! errors, its thinking blocks and its prompt cache. `publishers/openai/v1/responses` serves the
+//! Responses API, and `publishers/…/models` lists the models.
+//!
+//! The usage in a response depends only on the request, but for that cache: four bytes are one token. Gemini 2.5 and
 //! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
 //! but not of `completion_tokens`. There are four for each token of the response by default. The
 //! `reasoning_effort` (or `thinking_level`) `none`, `minimal`, `low`, `medium` or `high` makes it
@@ -26,6 +30,12 @@
 //! of these is set. `cached_content` adds 1,024 `cached_tokens` to the prompt. The `traffic_type`
 //! is `ON_DEMAND`, unless the header `X-Vertex-AI-LLM-Request-Type: dedicated` or
 //! `X-Vertex-AI-LLM-Shared-Request-Type: priority` or `flex` selects another.
+//!
+//! The publishers' models have their own methods besides: Gemini's `generateContent`,
+//! `streamGenerateContent`, `countTokens`, `computeTokens` and `embedContent`, `predict` for
+//! embeddings, Claude's `rawPredict` and `streamRawPredict`, and OpenAI's `responses`. They give
+//! the same responses, with the same signatures and the same usage, in their own forms. [`Surface`]
+//! says which model has which method.
 //!
 //! The emulator also serves the endpoints that Google's credential flows call. Tests in any
 //! language control it under `/__emulator/`.

@@ -13,18 +13,20 @@ pub(crate) enum ModelMethod {
     CountTokens,
     ComputeTokens,
     EmbedContent,
+    BatchEmbedContents,
     Predict,
     RawPredict,
     StreamRawPredict,
 }
 
 impl ModelMethod {
-    const ALL: [(&str, Self); 8] = [
+    const ALL: [(&str, Self); 9] = [
         ("generateContent", Self::GenerateContent),
         ("streamGenerateContent", Self::StreamGenerateContent),
         ("countTokens", Self::CountTokens),
         ("computeTokens", Self::ComputeTokens),
         ("embedContent", Self::EmbedContent),
+        ("batchEmbedContents", Self::BatchEmbedContents),
         ("predict", Self::Predict),
         ("rawPredict", Self::RawPredict),
         ("streamRawPredict", Self::StreamRawPredict),
@@ -37,6 +39,11 @@ impl ModelMethod {
         (method == Method::POST && !name.is_empty()).then_some((name, *found))
     }
 
+    /// The word after the colon.
+    pub(crate) fn verb(self) -> &'static str {
+        Self::ALL.iter().find(|(_, method)| *method == self).map_or("", |(verb, _)| verb)
+    }
+
     /// The service and the name of the method in errors.
     pub(crate) fn rpc(self) -> (&'static str, &'static str) {
         match self {
@@ -45,6 +52,7 @@ impl ModelMethod {
             Self::CountTokens => ("PredictionService", "CountTokens"),
             Self::ComputeTokens => ("LlmUtilityService", "ComputeTokens"),
             Self::EmbedContent => ("PredictionService", "EmbedContent"),
+            Self::BatchEmbedContents => ("PredictionService", "BatchEmbedContents"),
             Self::Predict => ("PredictionService", "Predict"),
             Self::RawPredict => ("PredictionService", "RawPredict"),
             Self::StreamRawPredict => ("PredictionService", "StreamRawPredict"),
@@ -64,7 +72,7 @@ impl ModelMethod {
             | Self::StreamGenerateContent
             | Self::CountTokens
             | Self::ComputeTokens => Surface::GenerateContent,
-            Self::EmbedContent => Surface::EmbedContent,
+            Self::EmbedContent | Self::BatchEmbedContents => Surface::EmbedContent,
             Self::Predict => Surface::Predict,
             Self::RawPredict | Self::StreamRawPredict => Surface::RawPredict,
         }

@@ -38,10 +38,6 @@ pub(super) fn resolve(
     let to = Destination { upstream, place, version: path.version(), query: query.as_deref() };
     match path.target() {
         PathTarget::Model { publisher, model, method } => {
-            let name = decoded(model).ok_or(invalid(NOT_A_MODEL))?;
-            if !is_model(&name) {
-                return Err(invalid(NOT_A_MODEL));
-            }
             let publisher = match (publisher, &place.bare) {
                 (Some(publisher), _) => publisher,
                 (None, Bare::Publisher(default)) => default,
@@ -49,6 +45,10 @@ pub(super) fn resolve(
                 (None, Bare::Endpoint) => return to.uri(&[&place.endpoint, ":", method]),
                 (None, Bare::Nothing) => return unsupported(NO_MODELS),
             };
+            let name = decoded(model).ok_or(invalid(NOT_A_MODEL))?;
+            if !is_model(&name) {
+                return Err(invalid(NOT_A_MODEL));
+            }
             to.publisher(publisher, text, &["/models/", &name, ":", method])
         }
         PathTarget::Responses { publisher, sub } => {
@@ -77,7 +77,7 @@ const NOT_A_MODEL: &str = "has a model with a character other than letters, digi
 struct Destination<'a> {
     upstream: &'a Upstream,
     place: &'a Place,
-    /// The version that the client asks for.
+    /// The version that the client has in its path.
     version: Option<ApiVersion>,
     query: Option<&'a str>,
 }
