@@ -90,7 +90,7 @@ fn main() -> Result<(), BoxError> {
     if let Some(only) = only {
         let row = ROWS.iter().find(|(name, ..)| name == only).ok_or("no such row")?;
         let template = request(row, SIZES[0].1)?;
-        (0..1_000).for_each(|_| exchange(&mut service, template.clone()));
+        (0..100_000).for_each(|_| exchange(&mut service, template.clone()));
         return Ok(());
     }
     let turns = if arguments.iter().any(|argument| argument == "--test") { 1 } else { TURNS };

@@ -6,8 +6,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use http::{Extensions, HeaderMap, Method, request::Parts};
 
-use self::uri::without_place;
-pub(super) use self::uri::{keep_protocol, uri_of};
+pub(super) use self::uri::uri_of;
+use self::uri::{keep_protocol, without_place};
 use super::{ModelEntry, ModelTable, RequestedModel, UpstreamModel, message::with_vertex_date};
 use crate::{
     error::ModelError,

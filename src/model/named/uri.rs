@@ -25,7 +25,7 @@ pub(super) fn without_place(path: &ModelPath<'_>, uri: &Uri, wanted: bool) -> Op
 }
 
 /// Notes the protocol of the client, if the new path does not say it.
-pub(in crate::model) fn keep_protocol(protocol: Protocol, uri: &Uri, extensions: &mut Extensions) {
+pub(super) fn keep_protocol(protocol: Protocol, uri: &Uri, extensions: &mut Extensions) {
     if Protocol::of(uri.path()) != protocol {
         extensions.insert(protocol);
     }
