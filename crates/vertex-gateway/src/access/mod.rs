@@ -250,9 +250,9 @@ impl Client {
 
     /// Checks the model of a request, which may be listed with its publisher or without.
     ///
-    /// The publisher counts only if it is that of the model `sent` to Vertex AI: the path of an alias
-    /// has the publisher of its protocol, and the alias may stand for a model of another publisher, which
-    /// `google/*` does not allow.
+    /// The publisher counts only if the model `sent` to Vertex AI has the same one. The path of an alias
+    /// has the publisher of its protocol, and the alias may stand for a model of another. `google/*`
+    /// does not allow such a model.
     ///
     /// # Errors
     ///
