@@ -103,7 +103,7 @@ fn lines<'a>(run: &'a Run, begin: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn check_asks_each_listed_model_for_one_token() {
+async fn check_requests_one_token_of_each_listed_model() {
     let builder = Emulator::builder().models([
         "google/gemini-2.5-flash",
         "google/gemini-embedding-001",
