@@ -76,7 +76,8 @@ shown_debug!(EndpointsOptions: project, location, display_name, api_version, ups
 /// Lists the endpoints. Exit code 1 means that there is no token or that a location did not
 /// respond, 2 that an option is wrong.
 pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
-    let Connected { places, client, .. } = options.connect("endpoints").await?;
+    let Connected { places, client, info: _, emulator: _emulator } =
+        options.connect("endpoints").await?;
     let mut answers = Vec::new();
     for (upstream, auth) in places {
         let endpoints = Endpoints::from_upstream(auth.layer(client.clone()), &upstream)?;
@@ -124,8 +125,8 @@ pub(super) struct Connected {
     pub(super) places: Vec<(Upstream, VertexAuthLayer)>,
     pub(super) client: Outbound<ReplayBody<Empty<Bytes>>>,
     pub(super) info: Option<CredentialsInfo>,
-    /// An emulator in this process serves until it is dropped.
-    _emulator: Option<Emulator>,
+    /// An emulator in this process, which serves until it is dropped.
+    pub(super) emulator: Option<Emulator>,
 }
 
 impl EndpointsOptions {
@@ -169,7 +170,7 @@ impl EndpointsOptions {
             places.push((upstream, auth));
         }
         let client = Outbound::for_a_while(&self.credentials.network.network()?);
-        Ok(Connected { places, client, info: identity.info, _emulator: owned_emulator })
+        Ok(Connected { places, client, info: identity.info, emulator: owned_emulator })
     }
 
     /// The options for each location. Options of a single endpoint are not set, and their variables

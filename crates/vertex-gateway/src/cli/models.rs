@@ -79,7 +79,8 @@ pub(crate) async fn list(options: &ModelsOptions) -> Result<(), Error> {
         allow_insecure_upstream: options.allow_insecure_upstream,
         credentials: options.credentials.clone(),
     };
-    let Connected { places, info, .. } = &places.connect("models").await?;
+    let connected = places.connect("models").await?;
+    let Connected { places, info, .. } = &connected;
     let quota_project = non_empty(&options.credentials.quota_project);
     let mut answers = Vec::new();
     let network = options.credentials.network.network()?;
