@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from clients import CLIENTS
-from matrix import CURES, MATRIX, actions
+from matrix import CURES, MATRIX, NATIVES, actions
+from native import NATIVE
 
 DIRECTORY = Path(__file__).parents[3] / "target" / "sdk"
 
@@ -13,7 +14,7 @@ class Results:
     """A pytest plugin. With xdist only the controller has it, which gets the reports of all workers."""
 
     def __init__(self):
-        self.clients = {client.id: client for client in CLIENTS if client.installed}
+        self.clients = {client.id: client for client in [*CLIENTS, *NATIVE] if client.installed}
         self.results = {}
         # Results of an earlier run are removed.
         for client in self.clients:
@@ -25,6 +26,11 @@ class Results:
 
     def of(self, client):
         kind = self.clients[client]
+        if kind in NATIVE:
+            cells = {action: "none" for action in actions(NATIVES) if action in kind.lacks}
+            notes = kind.notes | kind.lacks
+            empty = {"client": client, "version": kind.version, "cells": cells, "notes": notes}
+            return self.results.setdefault(client, empty)
         none = {action: {"result": "none"} for action in actions(CURES) if action in kind.lacks}
         empty = {
             "client": client,
