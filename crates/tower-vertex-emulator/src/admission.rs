@@ -86,7 +86,11 @@ pub(crate) fn admit<'a>(
 
 fn access(call: Call<'_>) -> Access {
     match call {
-        Call::ListEndpoints | Call::GetEndpoint => Access::Manage,
+        // Whether Model Garden takes more scopes is not known.
+        Call::ListEndpoints
+        | Call::GetEndpoint
+        | Call::ListModels { .. }
+        | Call::GetModel { .. } => Access::Manage,
         _ => Access::Predict,
     }
 }
@@ -96,6 +100,23 @@ fn access(call: Call<'_>) -> Access {
 /// `streamRawPredict`; googleapis/js-genai issue 292 for an object with `alt=sse`).
 fn denial_shape(target: &Target<'_>) -> ErrorShape {
     if target.is_openapi() { ErrorShape::Object } else { shape(target) }
+}
+
+/// Checks the project that pays for a request without a project in its path. A person needs to name
+/// one, and a service account has one (maximhq/bifrost issue 4106).
+pub(crate) fn check_quota_project(
+    shared: &Shared,
+    headers: &HeaderMap,
+    bearer: &Bearer,
+) -> Result<(), GoogleError> {
+    let named = headers.get("x-goog-user-project").map(|name| name.to_str().unwrap_or_default());
+    match (named, &shared.projects) {
+        (Some(name), Some(known)) if !known.iter().any(|project| project == name) => {
+            Err(GoogleError::no_use_of_project(name))
+        }
+        (None, _) if bearer.is_of_a_person() => Err(GoogleError::no_quota_project()),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the server of a Claude model responds to the request.

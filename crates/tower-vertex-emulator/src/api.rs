@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Either;
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     admission::{Refusal, admit, host, redact},
@@ -21,10 +21,11 @@ use super::{
     path::{Call, Target},
     provider, publisher_models, refusals,
     reply::Reply,
-    responses::{self, Response as OpenAiResponse, Storage},
+    responses::{self, Storage},
     settings::ErrorShape,
     sse::EventStream,
     state::{Entry, Live, RequestRecord, Shared, lock},
+    tokens::Bearer,
     usage::Cost,
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct ApiRequest<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) target: &'a Target<'a>,
     pub(crate) head: &'a Parts,
+    /// The owner of the token.
+    pub(crate) bearer: &'a Bearer,
     pub(crate) body: &'a mut MeteredBody,
     pub(crate) live: &'a Live,
 }
@@ -59,9 +62,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     let (bearer, reply) = match admit(&shared, &parts) {
         Err(Refusal { bearer, error }) => (bearer.map(|bearer| *bearer), Err(error)),
         Ok((target, bearer)) => {
-            let (shared, target, head) = (&*shared, &target, &parts);
-            let request = ApiRequest { shared, target, head, body: &mut body, live: &live };
-            (Some(bearer), answer(request).await)
+            let (shared, target, head, body, live) = (&*shared, &target, &parts, &mut body, &*live);
+            let request = ApiRequest { shared, target, head, bearer: &bearer, body, live };
+            let reply = answer(request).await;
+            (Some(bearer), reply)
         }
     };
     let status = reply.as_ref().map_or_else(GoogleError::status, Reply::status);
@@ -166,16 +170,9 @@ async fn answer_openai(
     body: &mut MeteredBody,
     live: &Live,
 ) -> Result<Reply, GoogleError> {
-    let no_response = |id: &str| GoogleError::not_found(format!("Response `{id}` was not found."));
     match target.call {
-        Call::GetResponse(id) => {
-            let stored = shared.response(id).map(|response| ok(response.body));
-            return stored.ok_or_else(|| no_response(id));
-        }
-        Call::DeleteResponse(id) if shared.forget_response(id) => {
-            return Ok(ok(json!({ "id": id, "object": "response", "deleted": true })));
-        }
-        Call::DeleteResponse(id) => return Err(no_response(id)),
+        Call::GetResponse(id) => return responses::get(shared, id),
+        Call::DeleteResponse(id) => return responses::delete(shared, id),
         _ => {}
     }
     let asked = read_json(target, body).await?;
@@ -193,11 +190,7 @@ async fn answer_openai(
         // A deployed endpoint serves one model, and ignores the name in the request.
         None => Model::new("", name),
     };
-    let streamed = match asked.get("stream") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(streamed)) => *streamed,
-        Some(_) => return Err(invalid("`stream` must be true or false")),
-    };
+    let streamed = is_streamed(&asked)?;
     let chunks = shared.stream_behavior().chunks;
     let cost = Cost::asked(&model, &asked, headers);
     Ok(match target.call {
@@ -225,18 +218,8 @@ async fn answer_openai(
                 ResponsesModels::Xai => Storage::Refused,
                 ResponsesModels::Any => Storage::Kept,
             };
-            let is_stored = storage.check(&asked).map_err(|why| invalid(&why))?;
-            let earlier = match responses::previous_id(&asked) {
-                Some(id) => shared.response(id).ok_or_else(|| no_response(id))?.messages,
-                None => Vec::new(),
-            };
             let name = name.to_owned();
-            let response = OpenAiResponse::of(&name, asked, &cost, earlier, is_stored)
-                .map_err(|why| invalid(&why))?;
-            if let Some(stored) = response.stored() {
-                shared.keep_response(response.id(), stored);
-            }
-            if streamed { Reply::events(response.stream(chunks)) } else { ok(response.body(true)) }
+            responses::create(shared, &name, asked, &cost, storage)?
         }
         Call::Embeddings => {
             let encoding = shared.chat.behavior().embeddings;
@@ -254,6 +237,15 @@ async fn answer_openai(
         | Call::GetModel { .. }
         | Call::Other(_) => Reply::Whole(google_errors::html(StatusCode::NOT_FOUND)),
     })
+}
+
+/// Whether the request wants a stream.
+pub(crate) fn is_streamed(asked: &Map<String, Value>) -> Result<bool, GoogleError> {
+    match asked.get("stream") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(streamed)) => Ok(*streamed),
+        Some(_) => Err(invalid("`stream` must be true or false")),
+    }
 }
 
 pub(crate) fn ok(body: Value) -> Reply {

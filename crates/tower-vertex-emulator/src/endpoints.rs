@@ -1,6 +1,5 @@
 //! `endpoints.list` and `endpoints.get`.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -8,6 +7,7 @@ use super::{
     api::shape,
     google_errors::GoogleError,
     other_methods::Other,
+    paging::Page,
     path::{Call, Target},
     settings::EndpointInfo,
     state::{Shared, lock},
@@ -15,8 +15,6 @@ use super::{
 
 /// The number of every project. Resource names contain the number where requests contain the id.
 pub(crate) const PROJECT_NUMBER: &str = "123456789012";
-const MOST_PER_PAGE: usize = 1000;
-const PER_PAGE: usize = 100;
 
 /// The endpoints that the emulator lists by default: one of each kind.
 pub(crate) fn default_list() -> Vec<EndpointInfo> {
@@ -37,48 +35,29 @@ pub(crate) fn list(
     location: &str,
     query: &str,
 ) -> Result<Value, GoogleError> {
-    let (mut size, mut start, mut filter) = (PER_PAGE, 0, None);
+    let (mut page, mut filter) = (Page::default(), None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match name.as_ref() {
-            "pageSize" => match value.parse::<usize>() {
-                Ok(0) => {}
-                Ok(asked) => size = asked.min(MOST_PER_PAGE),
-                Err(_) => {
-                    return Err(GoogleError::invalid_argument(
-                        "Invalid value at 'page_size' (TYPE_INT32)",
-                    ));
-                }
-            },
-            "pageToken" if !value.is_empty() => {
-                start = parse_page_token(&value)
-                    .ok_or_else(|| GoogleError::invalid_argument("The page token is not valid."))?;
-            }
-            "filter" if !value.is_empty() => filter = Some(Filter::parse(&value)?),
-            _ => {}
+        page.read(&name, &value)?;
+        if name == "filter" && !value.is_empty() {
+            filter = Some(Filter::parse(&value)?);
         }
     }
-    let found: Vec<&EndpointInfo> = known
+    let found: Vec<Value> = known
         .iter()
         .filter(|endpoint| endpoint.location == location)
         .filter(|endpoint| filter.as_ref().is_none_or(|filter| filter.accepts(endpoint)))
+        .map(describe)
         .collect();
-    let page: Vec<Value> =
-        found.iter().skip(start).take(size).map(|endpoint| describe(endpoint)).collect();
+    let (page, next) = page.of(found);
     let mut answer = json!({});
     // Empty fields are omitted, as in every response of this API.
     if !page.is_empty() {
         answer["endpoints"] = page.into();
     }
-    let end = start.saturating_add(size);
-    if end < found.len() {
-        answer["nextPageToken"] = URL_SAFE_NO_PAD.encode(format!("offset:{end}")).into();
+    if let Some(next) = next {
+        answer["nextPageToken"] = next.into();
     }
     Ok(answer)
-}
-
-fn parse_page_token(token: &str) -> Option<usize> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    text.strip_prefix("offset:")?.parse().ok()
 }
 
 /// Checks that the method, the project and the endpoint of a request exist.
@@ -152,7 +131,7 @@ impl Condition {
 }
 
 /// The parts of a filter between its `AND`s. Quoted text may contain the word.
-fn conditions(filter: &str) -> Vec<&str> {
+pub(crate) fn conditions(filter: &str) -> Vec<&str> {
     const AND: &str = " AND ";
     let (mut parts, mut start, mut quoted) = (Vec::new(), 0, false);
     for (at, character) in filter.char_indices() {

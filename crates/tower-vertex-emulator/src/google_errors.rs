@@ -107,6 +107,36 @@ impl GoogleError {
         ))
     }
 
+    /// 403 for a person without a quota project (maximhq/bifrost issue 4106 for the message;
+    /// GoogleCloudPlatform/dlp-pdf-redaction issue 25 for the details, with the project of Google's
+    /// command line).
+    pub(crate) fn no_quota_project() -> Self {
+        let service = "aiplatform.googleapis.com";
+        let metadata = json!({ "service": service, "consumer": "projects/764086051850" });
+        Self::forbidden(format!(
+            "Your application is authenticating by using local Application Default Credentials. \
+             The {service} API requires a quota project, which is not set by default. To learn how \
+             to set your quota project, see \
+             https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds ."
+        ))
+        .with_info("SERVICE_DISABLED", "googleapis.com", metadata)
+    }
+
+    /// 403 for a quota project that does not exist, or that the caller may not use
+    /// (google-github-actions/auth issue 250; that the reason is this one is assumed).
+    pub(crate) fn no_use_of_project(project: &str) -> Self {
+        let consumer = format!("projects/{project}");
+        let metadata = json!({ "service": "aiplatform.googleapis.com", "consumer": consumer });
+        Self::forbidden(format!(
+            "Caller does not have required permission to use project {project}. Grant the caller \
+             the roles/serviceusage.serviceUsageConsumer role, or a custom role with the \
+             serviceusage.services.use permission, by visiting \
+             https://console.developers.google.com/iam-admin/iam/project?project={project} and \
+             then retry. Propagation of the new permission may take a few minutes."
+        ))
+        .with_info("USER_PROJECT_DENIED", "googleapis.com", metadata)
+    }
+
     /// A token that is unknown, expired or revoked. The reason does not distinguish them: an
     /// expired token is reported as one of an unsupported type.
     pub(crate) fn invalid_token(method: &str) -> Self {

@@ -151,6 +151,7 @@ mod model_method;
 mod models;
 mod oauth;
 mod other_methods;
+mod paging;
 mod path;
 mod pieces;
 mod projects;

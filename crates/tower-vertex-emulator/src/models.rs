@@ -98,6 +98,7 @@ impl Model {
         let Traits { kind, thinking, generation } = Traits::of(&publisher, &name);
         let surfaces = match kind {
             _ if publisher == "anthropic" => vec![Surface::RawPredict],
+            _ if is_of_openai_itself(&publisher, &name) => vec![Surface::OpenAiResponses],
             _ if NOT_ON_OPENAPI.contains(&publisher.as_str()) => vec![],
             Kind::Embeddings => vec![Surface::Embeddings],
             Kind::Chat if publisher == "xai" => {
@@ -202,6 +203,12 @@ fn is_for_images(name: &str) -> bool {
     name.contains("-image") || name.contains("nano-banana")
 }
 
+/// Whether a model is one of OpenAI's own, which is not open. Which of them Vertex AI serves is not
+/// known.
+fn is_of_openai_itself(publisher: &str, name: &str) -> bool {
+    publisher == "openai" && !name.ends_with("-maas")
+}
+
 /// The generation in `2.5-flash` or `3-pro-preview`.
 fn generation(name: &str) -> Option<(u8, u8)> {
     let version = name.split('-').next()?;
@@ -268,7 +275,7 @@ const MODELS: [(&str, &[&str]); 13] = [
             "llama-4-scout-17b-16e-instruct-maas",
         ],
     ),
-    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas"]),
+    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas", "gpt-5", "gpt-5-mini", "gpt-5.4"]),
     (
         "deepseek-ai",
         &[
@@ -308,9 +315,15 @@ const MODELS: [(&str, &[&str]); 13] = [
     (
         "anthropic",
         &[
+            "claude-fable-5",
             "claude-haiku-4-5",
             "claude-haiku-4-5@20251001",
+            "claude-opus-4-1",
+            "claude-opus-4-1@20250805",
+            "claude-opus-4-5",
+            "claude-opus-4-5@20251101",
             "claude-opus-4-6",
+            "claude-opus-4-7",
             "claude-opus-4-8",
             "claude-opus-5",
             "claude-sonnet-4-5",

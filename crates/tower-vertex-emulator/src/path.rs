@@ -89,7 +89,10 @@ impl<'a> Target<'a> {
             return None;
         }
         let ["projects", project, "locations", location, path @ ..] = path else {
-            let call = match publisher(method, path) {
+            // The list is a method of `v1beta1` alone.
+            let is_here =
+                |call: &Call<'_>| *version == "v1beta1" || !matches!(call, Call::ListModels { .. });
+            let call = match publisher(method, path).filter(is_here) {
                 Some(call) => call,
                 None => Call::Other(other_methods::without_project(method, path)?),
             };
@@ -110,7 +113,10 @@ impl<'a> Target<'a> {
                 let invoked = matches!(rest, ["invoke" | "deployedModels", ..]);
                 Self::call(method, *id == "openapi", rest).map(|call| (call, *id, invoked))
             }
-            _ => publisher(method, path).map(|call| (call, "", false)),
+            _ => publisher(method, path)
+                // Model Garden has no project.
+                .filter(|call| !matches!(call, Call::ListModels { .. } | Call::GetModel { .. }))
+                .map(|call| (call, "", false)),
         };
         let (call, endpoint, invoked) = match found {
             Some(found) => found,

@@ -83,6 +83,15 @@ pub(crate) struct Bearer {
     pub(crate) rights: Rights,
 }
 
+impl Bearer {
+    /// Whether the owner is a person: a user, or a member of a workforce. A person has no project.
+    pub(crate) fn is_of_a_person(&self) -> bool {
+        let name = &self.principal;
+        let is_account = name.ends_with(".gserviceaccount.com");
+        (name.contains('@') && !is_account) || name.contains("/workforcePools/")
+    }
+}
+
 /// The result of checking a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {

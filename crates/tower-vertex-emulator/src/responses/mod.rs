@@ -4,11 +4,13 @@
 //! unsupported and `store` false by default (its page "Grok models"). The members of the responses
 //! are those of that page's sample.
 
+mod calls;
 mod input;
 mod stream;
 
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::calls::{compact, create, delete, get};
 use super::{
     chat::{
         calls::{Call, Offer},

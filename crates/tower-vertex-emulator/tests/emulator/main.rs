@@ -12,6 +12,8 @@ mod framing;
 mod hosts;
 mod limits;
 mod models;
+mod provider;
+mod publisher_models;
 mod refusals;
 mod responses;
 mod shapes;

@@ -204,8 +204,6 @@ async fn a_method_that_only_the_service_has_is_not_implemented() {
     let bench = Bench::new().await;
     for (method, path, name) in [
         ("POST", "publishers/google/models/gemini-2.5-flash:generateContent", "GenerateContent"),
-        ("POST", "publishers/anthropic/models/claude-sonnet-4-6:rawPredict", "RawPredict"),
-        ("POST", "publishers/openai/v1/responses", "CreateResponse"),
         ("POST", "endpoints/1234567890123456789:predict", "Predict"),
         ("POST", "endpoints/1234567890123456789/invoke/score", "Invoke"),
         ("POST", "endpoints", "CreateEndpoint"),
