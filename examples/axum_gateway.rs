@@ -20,9 +20,9 @@ use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
 use tower_vertex::{
     Error,
     auth::VertexAuthLayer,
+    error_format::VertexErrorLayer,
     http_client::HyperClient,
     model::{ModelTable, VertexModelLayer},
-    openai_error::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::{Credentials, GcpAuth},
 };

@@ -26,8 +26,8 @@ mod tests {
     use crate::{
         auth::VertexAuth,
         compat::VertexCompat,
+        error_format::VertexError,
         model::{ModelTable, VertexModel},
-        openai_error::VertexError,
         retry::VertexRetry,
         route::{Upstream, VertexRoute},
         token::StaticToken,

@@ -50,9 +50,9 @@ pub use self::body::{Body, BodyTooLong};
 use crate::{
     BoxError, Error,
     auth::{VertexAuth, VertexAuthLayer},
+    error_format::{VertexError, VertexErrorLayer},
     ext::{ServiceBuilderExt, trusting},
     http_client::HyperClient,
-    openai_error::{VertexError, VertexErrorLayer},
     replay::ReplayBody,
     route::{Upstream, UpstreamBuilder, VertexRoute},
     token::{Credentials, TokenCache, TokenSource},

@@ -33,7 +33,7 @@ use tower::{ServiceBuilder, layer::util::Stack};
 use crate::{
     auth::VertexAuthLayer,
     compat::{Cures, VertexCompatLayer},
-    openai_error::VertexErrorLayer,
+    error_format::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::TokenSource,
 };

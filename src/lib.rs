@@ -8,7 +8,7 @@
 //!   of a Vertex AI endpoint, and removes the headers that must not be forwarded;
 //! - [`VertexAuthLayer`](auth::VertexAuthLayer) adds the access token and refreshes it ahead of
 //!   time. After a 401 it refreshes the token and sends the request again with its whole body;
-//! - [`VertexErrorLayer`](openai_error::VertexErrorLayer) gives Google's errors the form that
+//! - [`VertexErrorLayer`](error_format::VertexErrorLayer) gives Google's errors the form that
 //!   OpenAI clients read, and ends a stream that was reset with an event that they raise.
 //!
 //! Three more, outside of these, are optional: [`VertexModelLayer`](model::VertexModelLayer) selects
@@ -112,7 +112,7 @@
 //! | `token::GcpAuth` | tokens of a service account's key | `credentials`, on by default |
 //! | `token::GoogleCloudAuth` | the same and federation, with Google's own crate | `credentials-federation` |
 //! | `token::Impersonated` | tokens of another service account, valid for up to 12 hours | either of the two |
-//! | [`openai_error`] | from Google's error body to OpenAI's | |
+//! | [`error_format`] | from Google's error body to the form of the client's protocol | |
 //! | [`retry`] | retries after transient failures, also at other locations | |
 //! | [`replay`] | a body that can be sent again | |
 //! | [`http_client`] | hyper-util's client and reqwest's, as inner services | `credentials` or `credentials-federation`; `reqwest` |
@@ -144,10 +144,10 @@ pub mod compat;
 mod crypto_provider;
 pub mod discover;
 pub mod error;
+pub mod error_format;
 pub mod ext;
 pub mod http_client;
 pub mod model;
-pub mod openai_error;
 mod order;
 mod polled;
 pub mod redact;

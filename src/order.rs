@@ -13,8 +13,8 @@ use crate::{
     auth::VertexAuth,
     compat::VertexCompat,
     error::{ConfigError, Error},
+    error_format::VertexError,
     model::VertexModel,
-    openai_error::VertexError,
     retry::VertexRetry,
     route::VertexRoute,
 };
@@ -112,8 +112,8 @@ mod tests {
     use crate::{
         auth::VertexAuthLayer,
         compat::VertexCompatLayer,
+        error_format::VertexErrorLayer,
         model::{ModelTable, VertexModelLayer},
-        openai_error::VertexErrorLayer,
         retry::VertexRetryLayer,
         route::{Upstream, VertexRouteLayer},
         token::StaticToken,

@@ -4,6 +4,7 @@
 /// <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
+    mark: EndMark,
     place: Place,
     /// The incomplete event has a line that is not a comment.
     fields: bool,
@@ -19,16 +20,39 @@ enum Place {
     LineStart,
     /// The same, if no LF follows.
     AfterCr,
-    /// Within a line whose first bytes are those of `DONE`; this many match.
+    /// Within a line whose first bytes are those of the end mark; this many match.
     DoneSoFar(usize),
     Line,
 }
 
-const DONE: &[u8] = b"data:[DONE]";
-/// The position of the value in [`DONE`]; spaces may come before it.
-const VALUE: usize = 5;
+/// The line whose event is the last one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndMark {
+    line: &'static [u8],
+    /// The position of the value in the line; spaces may come before it.
+    value: usize,
+}
+
+impl EndMark {
+    /// OpenAI's.
+    pub(crate) const DONE: Self = Self { line: b"data:[DONE]", value: 5 };
+    /// Anthropic's.
+    pub(crate) const MESSAGE_STOP: Self = Self { line: b"event:message_stop", value: 6 };
+    pub(crate) const NONE: Self = Self { line: b"", value: 0 };
+}
+
+impl Default for EndMark {
+    fn default() -> Self {
+        Self::DONE
+    }
+}
 
 impl Lines {
+    /// Lines of a stream with this end mark. The default is OpenAI's.
+    pub(crate) fn until(mark: EndMark) -> Self {
+        Self { mark, ..Self::default() }
+    }
+
     /// Whether an event with the end mark is complete.
     pub(crate) fn is_done(&self) -> bool {
         self.done
@@ -72,19 +96,22 @@ impl Lines {
             (Place::LineStart | Place::AfterCr, _) => {
                 // A line that starts with a colon is a comment.
                 self.fields |= byte != b':';
-                self.place =
-                    if DONE.first() == Some(&byte) { Place::DoneSoFar(1) } else { Place::Line };
+                self.place = if self.mark.line.first() == Some(&byte) {
+                    Place::DoneSoFar(1)
+                } else {
+                    Place::Line
+                };
                 return false;
             }
             (Place::DoneSoFar(length), b'\n' | b'\r') => {
-                self.done_line |= length == DONE.len();
+                self.done_line |= length == self.mark.line.len();
                 self.place = Place::after(byte);
             }
             (Place::Line, b'\n' | b'\r') => self.place = Place::after(byte),
             (Place::DoneSoFar(length), _) => {
-                self.place = match DONE.get(length) {
+                self.place = match self.mark.line.get(length) {
                     Some(next) if *next == byte => Place::DoneSoFar(length + 1),
-                    Some(_) if length == VALUE && byte == b' ' => self.place,
+                    Some(_) if length == self.mark.value && byte == b' ' => self.place,
                     _ => Place::Line,
                 };
                 return false;
@@ -166,6 +193,31 @@ mod tests {
                 lines.read(&[byte]);
             }
             assert_eq!(lines.done, done, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_protocol_has_its_own_end_mark() {
+        const DONE: &str = "data: [DONE]\n\n";
+        const STOP: &str = "event: message_stop\ndata: {}\n\n";
+        for (mark, text, done) in [
+            (EndMark::DONE, DONE, true),
+            (EndMark::DONE, STOP, false),
+            (EndMark::MESSAGE_STOP, STOP, true),
+            (EndMark::MESSAGE_STOP, "event:message_stop\r\ndata:{}\r\n\r\n", true),
+            (EndMark::MESSAGE_STOP, "event: message_stop\ndata: {}\n", false),
+            (EndMark::MESSAGE_STOP, "event: message_delta\ndata: {}\n\n", false),
+            (EndMark::MESSAGE_STOP, "data: message_stop\n\n", false),
+            (EndMark::MESSAGE_STOP, DONE, false),
+            (EndMark::NONE, DONE, false),
+            (EndMark::NONE, "\n\n", false),
+        ] {
+            let mut lines = Lines::until(mark);
+            assert_eq!(
+                lines.read(text.as_bytes()) == text.len(),
+                text.ends_with("\n\n") || text.ends_with("\r\n\r\n")
+            );
+            assert_eq!(lines.is_done(), done, "{mark:?} {text:?}");
         }
     }
 }

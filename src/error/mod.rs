@@ -57,7 +57,8 @@ pub enum Error {
     Credentials(CredentialsError),
     /// A setting cannot be used, and was refused when the layer was built. 500.
     Config(ConfigError),
-    /// Vertex AI has no such path or method. 400, 404, 405 or 414.
+    /// Vertex AI has no such path or method, or the method is not let through. 400, 403, 404, 405
+    /// or 414.
     Route(RouteError),
     /// The request's `model` is invalid. 400, 413 or 415.
     Model(ModelError),
@@ -77,6 +78,7 @@ impl Error {
                 StatusCode::NOT_FOUND
             }
             Self::Route(RouteError::MethodNotAllowed { .. }) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Route(RouteError::ModelMethodNotAllowed { .. }) => StatusCode::FORBIDDEN,
             Self::Route(RouteError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::Model(ModelError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Model(ModelError::Compressed) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -96,10 +98,16 @@ impl Error {
             Self::Route(RouteError::UnsupportedPath { .. }) => "unsupported_path",
             Self::Route(RouteError::OtherResource { .. }) => "resource_not_served",
             Self::Route(RouteError::MethodNotAllowed { .. }) => "method_not_allowed",
+            Self::Route(RouteError::ModelMethodNotAllowed { .. }) => "model_method_not_allowed",
             Self::Route(RouteError::TooLong) => "uri_too_long",
             Self::Model(ModelError::TooLarge { .. }) => "request_too_large",
             Self::Model(ModelError::Compressed) => "unsupported_content_encoding",
             Self::Model(ModelError::Ambiguous) => "ambiguous_model",
+            Self::Model(
+                ModelError::AmbiguousMember { .. }
+                | ModelError::NotABoolean { .. }
+                | ModelError::NotJson,
+            ) => "invalid_body",
             Self::Model(_) => "invalid_model",
             Self::Config(_) => "invalid_configuration",
             Self::UntrustedHost(_) => "untrusted_host",
@@ -129,7 +137,12 @@ impl Error {
     /// `Accept-Encoding` header if it is 415.
     pub fn to_response(&self) -> Response<Bytes> {
         let param = match self {
-            Self::Model(ModelError::TooLarge { .. } | ModelError::Compressed) => None,
+            Self::Model(
+                ModelError::TooLarge { .. } | ModelError::Compressed | ModelError::NotJson,
+            ) => None,
+            Self::Model(
+                ModelError::AmbiguousMember { name } | ModelError::NotABoolean { name },
+            ) => Some(*name),
             Self::Model(_) => Some("model"),
             _ => None,
         };

@@ -34,6 +34,14 @@ pub enum RouteError {
         /// The methods that the path allows, as listed in `Allow`.
         allowed: &'static str,
     },
+    /// The method of the model, the endpoint or the publisher is not among those that are
+    /// [let through](crate::route::UpstreamBuilder::model_methods).
+    ModelMethodNotAllowed {
+        /// The method after the colon; at most 200 bytes of it.
+        method: String,
+        /// The methods that are let through.
+        allowed: String,
+    },
     /// The rewritten URI would be longer than the 65,534 bytes that [`http::Uri`] accepts.
     TooLong,
 }
@@ -60,6 +68,12 @@ impl fmt::Display for RouteError {
             ),
             Self::MethodNotAllowed { method, allowed } => {
                 write!(f, "{method:?} is not a method of this path: it has {allowed}")
+            }
+            Self::ModelMethodNotAllowed { method, allowed } if allowed.is_empty() => {
+                write!(f, "{method:?} is not let through: no method of models is")
+            }
+            Self::ModelMethodNotAllowed { method, allowed } => {
+                write!(f, "{method:?} is not let through: use one of {allowed}")
             }
             Self::TooLong => f.write_str("the request's URI is too long"),
         }

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::scan::{Model, Scanner};
+use super::scan::{Message, Model, Scanner};
 use crate::{
     BoxError,
     error::ModelError,
@@ -105,33 +105,52 @@ impl Gathering {
         let is_json = scanner.is_json();
         Ok((chunks, Read { is_json, model: scanner.finish()? }))
     }
+
+    /// The body of a request of Anthropic's Messages. See [`Scanner::finish_message`].
+    pub(super) fn finish_message(self) -> Result<(Chunks, Message), ModelError> {
+        let Self { scanner, chunks, .. } = self;
+        Ok((chunks, scanner.finish_message()?))
+    }
 }
 
-/// The same body with `new` in place of each of `spans`, which are in order and do not overlap.
-pub(super) fn splice(whole: Chunks, spans: &[Range<usize>], new: &Bytes) -> Chunks {
-    let old: usize = spans.iter().map(ExactSizeIterator::len).sum();
-    let length = whole.data.len() - old + spans.len() * new.len();
-    let mut pieces = Coalesced::with_length(length);
+/// A change of a body: the bytes of `range` are replaced by `new`.
+pub(super) struct Edit {
+    pub(super) range: Range<usize>,
+    pub(super) new: Bytes,
+}
+
+impl Edit {
+    /// Replaces each of `ranges` by `new`.
+    pub(super) fn each(ranges: &[Range<usize>], new: &Bytes) -> Vec<Self> {
+        ranges.iter().map(|range| Self { range: range.clone(), new: new.clone() }).collect()
+    }
+}
+
+/// The same body after `edits`, which are in order and do not overlap.
+pub(super) fn splice(whole: Chunks, edits: &[Edit]) -> Chunks {
+    let old: usize = edits.iter().map(|edit| edit.range.len()).sum();
+    let new: usize = edits.iter().map(|edit| edit.new.len()).sum();
+    let mut pieces = Coalesced::with_length(whole.data.len() - old + new);
     let mut push = |piece: Bytes| pieces.push(piece);
-    let mut spans = spans.iter().peekable();
+    let mut edits = edits.iter().peekable();
     let mut at = 0;
     for piece in whole.data {
         let end = at + piece.len();
         // The bytes of this piece before `from` have been pushed or replaced.
         let mut from = at;
-        while let Some(span) = spans.next_if(|span| span.end <= end) {
-            if span.start >= at {
-                push(piece.slice(from - at..span.start - at));
+        while let Some(Edit { range, new }) = edits.next_if(|edit| edit.range.end <= end) {
+            if range.start >= at {
+                push(piece.slice(from - at..range.start - at));
                 push(new.clone());
             }
-            from = span.end;
+            from = range.end;
         }
-        let rest = match spans.peek() {
-            // The span continues in the next piece, and may have begun before this one.
-            Some(span) if span.start < end => {
-                let before = span.start.max(from);
+        let rest = match edits.peek() {
+            // The range continues in the next piece, and may have begun before this one.
+            Some(Edit { range, new }) if range.start < end => {
+                let before = range.start.max(from);
                 push(piece.slice(from - at..before - at));
-                if span.start >= at {
+                if range.start >= at {
                     push(new.clone());
                 }
                 end

@@ -17,7 +17,9 @@ pub struct ModelEntry {
     pub(super) upstream: Option<Upstream>,
     pub(super) locations: Option<Locations>,
     pub(super) model: Option<String>,
+    /// The entry's own publisher, or else the table's.
     pub(super) publisher: Option<String>,
+    pub(super) own_publisher: Option<String>,
     pub(super) headers: HeaderMap,
     /// Names of these headers, for [`VertexRoute`](crate::route::VertexRoute), which would
     /// otherwise strip them.

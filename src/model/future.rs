@@ -13,7 +13,9 @@ use tower::Service;
 
 use super::{
     ModelBody, ModelTable, RequestedModel, UpstreamModel,
-    body::{Gathering, splice},
+    body::{Edit, Gathering, splice},
+    named::{Form, route_by_published, route_message},
+    scan::Model,
     service::{ReadModel, StoredReferences, say_json},
 };
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     body_headers::describe_anew,
     error::{Error, ModelError},
     polled::AFTER_READY,
+    replay::Chunks,
 };
 
 /// The future of [`VertexModel`](super::VertexModel).
@@ -46,6 +49,7 @@ enum State<S, B, F> {
 struct Waiting<S> {
     service: S,
     table: ModelTable,
+    form: Form,
     head: Parts,
     gathering: Gathering,
 }
@@ -66,12 +70,13 @@ where
     pub(super) fn reading(
         service: S,
         table: ModelTable,
+        form: Form,
         limit: usize,
         request: Request<B>,
     ) -> Self {
         let (head, body) = request.into_parts();
         let gathering = Gathering::new(limit);
-        let waiting = Box::new(Waiting { service, table, head, gathering });
+        let waiting = Box::new(Waiting { service, table, form, head, gathering });
         Self { state: State::Reading(body, Some(waiting)) }
     }
 }
@@ -82,7 +87,7 @@ impl<S> Waiting<S> {
     where
         S: Service<Request<ModelBody<B>>>,
     {
-        let Self { mut service, table, mut head, gathering } = self;
+        let Self { mut service, table, form, mut head, gathering } = self;
         if let Some(stored) = head.extensions.get_mut::<StoredReferences>() {
             *stored = match gathering.refers_to_stored() {
                 None => StoredReferences::Unread,
@@ -90,33 +95,61 @@ impl<S> Waiting<S> {
                 Some(true) => StoredReferences::Found,
             };
         }
-        let (mut body, read) = gathering.finish()?;
-        if read.is_json {
-            let strictly = head.extensions.get::<ReadModel>().is_some()
-                || head.extensions.get::<StoredReferences>().is_some();
-            say_json(&mut head.headers, strictly);
-        }
-        match read.model {
-            None => table.settle(&mut head.extensions),
-            Some(model) => {
-                let requested = RequestedModel::new(&model.name);
-                head.extensions.insert(requested.clone());
-                let (extensions, headers) = (&mut head.extensions, &mut head.headers);
-                let upstream = match table.apply(&model.name, extensions, headers) {
-                    Some(name) => {
-                        let upstream = UpstreamModel::new(&name);
-                        let json = serde_json::Value::String(name).to_string();
-                        body = splice(body, &model.spans, &Bytes::from(json));
-                        describe_anew(headers, body.data.len());
-                        upstream
-                    }
-                    None => requested.into(),
-                };
-                extensions.insert(upstream);
+        let body = match form {
+            Form::Message => {
+                let (body, message) = gathering.finish_message()?;
+                say_json(&mut head.headers, true);
+                route_message(&table, &mut head, body, message)?
             }
-        }
+            Form::Body | Form::Path | Form::Nowhere => {
+                let (body, read) = gathering.finish()?;
+                if read.is_json {
+                    let strictly = head.extensions.get::<ReadModel>().is_some()
+                        || head.extensions.get::<StoredReferences>().is_some();
+                    say_json(&mut head.headers, strictly);
+                }
+                match read.model {
+                    None => {
+                        table.settle(&mut head.extensions);
+                        body
+                    }
+                    Some(model) => route_by_body(&table, &mut head, body, &model)?,
+                }
+            }
+        };
         Ok(service.call(Request::from_parts(head, ModelBody::read(body))))
     }
+}
+
+/// Routes a request by the model in its body, whose name is changed there.
+fn route_by_body(
+    table: &ModelTable,
+    head: &mut Parts,
+    body: Chunks,
+    model: &Model,
+) -> Result<Chunks, ModelError> {
+    let name = match route_by_published(table, head, &model.name)? {
+        Some(Some(name)) => name,
+        Some(None) => return Ok(body),
+        None => {
+            let requested = RequestedModel::new(&model.name);
+            head.extensions.insert(requested.clone());
+            match table.apply(&model.name, &mut head.extensions, &mut head.headers) {
+                Some(name) => {
+                    head.extensions.insert(UpstreamModel::new(&name));
+                    name
+                }
+                None => {
+                    head.extensions.insert(UpstreamModel::from(requested));
+                    return Ok(body);
+                }
+            }
+        }
+    };
+    let json = serde_json::Value::String(name).to_string();
+    let body = splice(body, &Edit::each(&model.spans, &Bytes::from(json)));
+    describe_anew(&mut head.headers, body.data.len());
+    Ok(body)
 }
 
 impl<S, B> Future for ResponseFuture<S, B>

@@ -101,6 +101,7 @@ mod body;
 mod entry;
 mod future;
 mod layer;
+mod named;
 mod pattern;
 mod route;
 mod scan;

@@ -171,6 +171,7 @@ impl ModelRoute {
             upstream,
             locations,
             model: self.model,
+            own_publisher: self.publisher.clone(),
             publisher: self.publisher.or(publisher.map(str::to_owned)),
             own_headers: OwnHeaders::of(&headers),
             headers,

@@ -13,13 +13,16 @@
 //! turns this into vector instructions.
 
 mod grammar;
+mod message;
 mod references;
 mod text;
 
 use std::ops::Range;
 
+pub(super) use self::message::Message;
 use self::{
     grammar::{Level, Levels, Literal, Number, State},
+    message::{Member, Members},
     references::{ItemText, Search},
     text::{Captured, Utf8, plain},
 };
@@ -56,8 +59,9 @@ pub(super) struct Scanner {
     captured: Captured,
     /// The position at which the string that is being read begins.
     start: usize,
-    /// The key that was just read is `model`.
-    model_next: bool,
+    /// The member whose value comes next.
+    member: Member,
+    members: Members,
     /// A top-level key differs from `model` only in the case of its letters.
     other_case: bool,
     /// The value of the first top-level `model`; `Some(None)` is `null`.
@@ -96,7 +100,8 @@ impl Scanner {
             role: Role::Value,
             captured: Captured::default(),
             start: 0,
-            model_next: false,
+            member: Member::Other,
+            members: Members::default(),
             other_case: false,
             asked: None,
             spans: Vec::new(),
@@ -149,6 +154,20 @@ impl Scanner {
         Ok(asked.map(|name| Model { name, spans: self.spans }))
     }
 
+    /// The text as a request of Anthropic's Messages, which needs a `model`.
+    ///
+    /// # Errors
+    /// The text is not JSON, its `model` is missing or not a name, or there are several, or parsers
+    /// could read another `stream` or `anthropic_version`.
+    pub(super) fn finish_message(mut self) -> Result<Message, ModelError> {
+        if !self.is_json() {
+            return Err(ModelError::NotJson);
+        }
+        let members = std::mem::take(&mut self.members);
+        let model = self.finish()?.filter(|model| !model.name.is_empty());
+        members.finish(model.ok_or(ModelError::Missing)?)
+    }
+
     /// The state after `block`; `None` if the text is not JSON.
     fn scan(&mut self, block: &[u8]) -> Option<State> {
         let mut state = self.state;
@@ -176,10 +195,13 @@ impl Scanner {
                 state if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => state,
                 State::FirstValue if byte == b']' => self.levels.pop(Level::Array)?,
                 State::FirstValue | State::Value => self.value(byte, self.at + i)?,
-                State::FirstKey if byte == b'}' => self.end_of_object()?,
+                State::FirstKey if byte == b'}' => self.end_of_object(self.at + i)?,
                 State::FirstKey | State::Key if byte == b'"' => {
                     let role = match self.levels.depth {
-                        1 => Role::TopKey,
+                        1 => {
+                            self.members.begin_key(self.at + i);
+                            Role::TopKey
+                        }
                         depth if self.search.looks_at(depth) => Role::ItemKey,
                         _ => Role::Key,
                     };
@@ -189,9 +211,14 @@ impl Scanner {
                 State::Colon if byte == b':' => State::Value,
                 State::Colon => return None,
                 State::After => match (byte, self.levels.top()?) {
-                    (b',', Level::Object) => State::Key,
+                    (b',', Level::Object) => {
+                        if self.levels.depth == 1 {
+                            self.members.comma(self.at + i);
+                        }
+                        State::Key
+                    }
                     (b',', Level::Array) => State::Value,
-                    (b'}', _) => self.end_of_object()?,
+                    (b'}', _) => self.end_of_object(self.at + i)?,
                     (b']', _) => self.levels.pop(Level::Array)?,
                     _ => return None,
                 },
@@ -231,7 +258,11 @@ impl Scanner {
 
     /// Reads the first byte of a value.
     fn value(&mut self, byte: u8, at: usize) -> Option<State> {
-        let is_model = std::mem::take(&mut self.model_next);
+        let member = std::mem::take(&mut self.member);
+        let is_model = member == Member::Model;
+        if member == Member::Stream {
+            self.members.stream(byte);
+        }
         let item = self.search.value(byte);
         if is_model && byte == b'n' {
             self.note(None);
@@ -311,14 +342,16 @@ impl Scanner {
         if self.role == Role::TopKey {
             let key = text.unwrap_or_default();
             self.search.key(key);
-            self.model_next = key == "model";
-            self.other_case |= !self.model_next && key.eq_ignore_ascii_case("model");
+            self.member = self.members.key(key);
+            let is_model = self.member == Member::Model;
+            self.other_case |= !is_model && key.eq_ignore_ascii_case("model");
             return Some(State::Colon);
         }
         match text.map(str::to_owned) {
             Some(name) => self.note(Some(name)),
             None => drop(self.problem.get_or_insert(ModelError::TooLong)),
         }
+        self.members.end_of_model(end);
         if self.spans.len() < MOST_OFTEN {
             self.spans.push(self.start..end);
         } else {
@@ -327,7 +360,10 @@ impl Scanner {
         Some(State::After)
     }
 
-    fn end_of_object(&mut self) -> Option<State> {
+    fn end_of_object(&mut self, at: usize) -> Option<State> {
+        if self.levels.depth == 1 {
+            self.members.end(at);
+        }
         self.search.end_of_object(self.levels.depth);
         self.levels.pop(Level::Object)
     }

@@ -1,5 +1,7 @@
 use std::{
+    cmp::Ordering,
     fmt,
+    hash::{Hash, Hasher},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -8,32 +10,82 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body::Body;
 use tower::Service;
 
-use super::{ModelBody, ModelTable, ResponseFuture, VertexModelLayer};
+use super::{
+    ModelBody, ModelTable, ResponseFuture, VertexModelLayer,
+    named::{Form, route_by_path},
+};
 use crate::{
     BoxError, accessors::define_inner_service_accessors, body_headers::is_encoded,
     error::ModelError,
 };
 
 /// The requested model, as the client wrote it. [`VertexModel`] puts it into the extensions of a
-/// request that it has read, for layers further in, which may count by the model or refuse it. The
-/// extension is missing if no model was found.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestedModel(Arc<str>);
+/// request whose model it has found, for layers further in, which may count by the model or refuse it.
+/// The extension is missing if no model was found.
+///
+/// If the path names a publisher, it is part of the name only if it is not the one that the
+/// protocol implies: `gemini-2.5-flash`, `claude-sonnet-4-5`, but `meta/llama-4`. It is always in
+/// [`with_publisher`](Self::with_publisher). Two of them are equal if their names are.
+#[derive(Clone, Debug)]
+pub struct RequestedModel {
+    name: Arc<str>,
+    published: Option<Arc<str>>,
+}
 
 impl RequestedModel {
     pub(super) fn new(name: &str) -> Self {
-        Self(name.into())
+        Self { name: name.into(), published: None }
+    }
+
+    /// A model with a publisher.
+    pub(super) fn published(name: &str, published: &str) -> Self {
+        let full: Arc<str> = published.into();
+        let name = if name == published { Arc::clone(&full) } else { name.into() };
+        Self { name, published: Some(full) }
     }
 
     /// The name, before any rule was applied.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// `publisher/name`, if the path, the protocol or the name says which publisher is meant. `None`
+    /// for the model of an OpenAI request, whose publisher depends on the table. A rule about the
+    /// model, such as a list of a client's models, should hold for either spelling.
+    pub fn with_publisher(&self) -> Option<&str> {
+        self.published.as_deref()
+    }
+}
+
+impl PartialEq for RequestedModel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for RequestedModel {}
+
+impl PartialOrd for RequestedModel {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RequestedModel {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl Hash for RequestedModel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 
 impl From<RequestedModel> for Arc<str> {
     fn from(model: RequestedModel) -> Self {
-        model.0
+        model.name
     }
 }
 
@@ -45,7 +97,7 @@ impl AsRef<str> for RequestedModel {
 
 impl fmt::Display for RequestedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
@@ -75,7 +127,7 @@ impl From<UpstreamModel> for Arc<str> {
 /// The requested name, if no rule changes it.
 impl From<RequestedModel> for UpstreamModel {
     fn from(model: RequestedModel) -> Self {
-        Self(model.0)
+        Self(model.name)
     }
 }
 
@@ -157,11 +209,28 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let own = request.extensions_mut().remove::<ModelTable>();
         let table = own.unwrap_or_else(|| self.layer.table());
+        let form = Form::of(request.method(), request.uri().path(), &table);
+        if form == Form::Path {
+            let (mut head, body) = request.into_parts();
+            return match route_by_path(&table, &mut head) {
+                Ok(()) => {
+                    let request = Request::from_parts(head, ModelBody::unread(body));
+                    ResponseFuture::sending(self.inner.call(request))
+                }
+                Err(error) => ResponseFuture::failed(error),
+            };
+        }
         let limit = self.layer.body_limit;
-        let wanted = table.has_rules_for(request.extensions())
-            || request.extensions().get::<ReadModel>().is_some()
-            || request.extensions().get::<StoredReferences>().is_some();
-        if !wanted || !may_have_model(&request) {
+        let wanted = form == Form::Body
+            && (table.has_rules_for(request.extensions())
+                || request.extensions().get::<ReadModel>().is_some()
+                || request.extensions().get::<StoredReferences>().is_some());
+        if form == Form::Message {
+            // Vertex AI cannot be reached without the model, so the body is always read.
+            if !may_be_json(request.headers()) {
+                return ResponseFuture::failed(ModelError::NotJson);
+            }
+        } else if !wanted || !may_have_model(&request) {
             table.settle(request.extensions_mut());
             return ResponseFuture::sending(self.inner.call(request.map(ModelBody::unread)));
         }
@@ -175,7 +244,7 @@ where
         // ready.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::reading(ready, table, limit, request)
+        ResponseFuture::reading(ready, table, form, limit, request)
     }
 }
 

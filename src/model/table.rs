@@ -9,10 +9,11 @@ use super::{
     entry::{is_openapi, published},
     route::check_publisher,
 };
-use crate::{error::ConfigError, retry::Locations, route::Upstream};
-
-/// The publisher of Gemini, which most bare names mean.
-const GOOGLE: &str = "google";
+use crate::{
+    error::ConfigError,
+    retry::Locations,
+    route::{Endpoint, GOOGLE, Upstream},
+};
 
 /// Maps the requested model to an upstream and to the name of the model there. Cheap to clone.
 ///
@@ -162,6 +163,23 @@ impl ModelTable {
         headers: &mut HeaderMap,
     ) -> Option<String> {
         let entry = self.find(requested);
+        self.choose(entry, extensions, headers);
+        let upstream = extensions.get::<Upstream>().unwrap_or(&self.inner.base);
+        let name = match entry {
+            Some(entry) => entry.upstream_model(requested, upstream),
+            None => published(self.default_publisher(), requested, upstream),
+        };
+        (name != requested).then(|| name.into_owned())
+    }
+
+    /// Sends the request with these extensions and headers to the upstream of its entry, or else to
+    /// the one that this table assumes.
+    pub(super) fn choose(
+        &self,
+        entry: Option<&ModelEntry>,
+        extensions: &mut Extensions,
+        headers: &mut HeaderMap,
+    ) {
         if let Some(entry) = entry
             && let Some(upstream) = entry.upstream()
         {
@@ -176,7 +194,6 @@ impl ModelTable {
         if let Some(entry) = entry.filter(|entry| !entry.headers().is_empty()) {
             extensions.insert(entry.own_headers.clone());
         }
-        let upstream = extensions.get::<Upstream>().unwrap_or(&self.inner.base);
         if let Some(entry) = entry {
             for name in entry.headers().keys() {
                 headers.remove(name);
@@ -185,11 +202,14 @@ impl ModelTable {
                 headers.append(name, value.clone());
             }
         }
-        let name = match entry {
-            Some(entry) => entry.upstream_model(requested, upstream),
-            None => published(self.default_publisher(), requested, upstream),
-        };
-        (name != requested).then(|| name.into_owned())
+    }
+
+    /// The publisher of a model in a path without a publisher.
+    pub(super) fn bare_publisher(&self, extensions: &Extensions) -> Cow<'_, str> {
+        match given(extensions).unwrap_or(&self.inner.base).endpoint() {
+            Endpoint::Publisher { name } => name.clone().into(),
+            _ => self.default_publisher().unwrap_or(GOOGLE).into(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! # When a retry is sent
 //!
 //! A retry is never sent before the time that the service names in `Retry-After`. A `RetryInfo` of
-//! Google's becomes that header in [`VertexErrorLayer`](crate::openai_error::VertexErrorLayer), so
+//! Google's becomes that header in [`VertexErrorLayer`](crate::error_format::VertexErrorLayer), so
 //! this layer belongs outside that one. A retry is also never sent sooner than the
 //! [base delay](VertexRetryLayer::base_delay). A random part of a span that doubles each time is
 //! added, so that clients that failed together do not return together. If the service names a

@@ -7,7 +7,10 @@ use super::{
     headers::is_forbidden,
     host::{self, is_host_name},
     methods::Methods,
+    model_methods::ModelMethods,
+    model_path::is_publisher,
     path::check_path,
+    place::{Alternative, Place},
     query::may_be_forwarded,
     upstream::{Checked, Forward},
 };
@@ -30,6 +33,9 @@ pub struct UpstreamBuilder {
     pub(super) pass_through: bool,
     forward_headers: Vec<String>,
     forward_query: Vec<String>,
+    model_methods: Option<Vec<String>>,
+    allowed_locations: Vec<String>,
+    allowed_projects: Vec<String>,
 }
 
 impl Default for UpstreamBuilder {
@@ -45,6 +51,9 @@ impl Default for UpstreamBuilder {
             pass_through: false,
             forward_headers: Vec::new(),
             forward_query: Vec::new(),
+            model_methods: None,
+            allowed_locations: Vec::new(),
+            allowed_projects: Vec::new(),
         }
     }
 }
@@ -126,7 +135,9 @@ impl UpstreamBuilder {
     }
 
     /// Whether a path that the endpoint is not known to have is appended to the base too, if it
-    /// cannot leave the base. Default: no, because Vertex AI would return a page of HTML.
+    /// cannot leave the base. Default: no, because Vertex AI would return a page of HTML. It does not
+    /// apply to [`Endpoint::Publisher`], and no path with a colon gets around the
+    /// [list of methods](Self::model_methods).
     pub fn pass_through(mut self, pass_through: bool) -> Self {
         self.pass_through = pass_through;
         self
@@ -146,6 +157,44 @@ impl UpstreamBuilder {
     /// request.
     pub fn forward_query(mut self, name: impl Into<String>) -> Self {
         self.forward_query.push(name.into());
+        self
+    }
+
+    /// The methods of models, endpoints and publishers that are let through: the names after the
+    /// colon, and `responses` for the Responses of a publisher. Default:
+    /// [`DEFAULT_MODEL_METHODS`](super::DEFAULT_MODEL_METHODS), which generate, count and embed. A
+    /// request for any other method is
+    /// [`RouteError::ModelMethodNotAllowed`](crate::error::RouteError::ModelMethodNotAllowed), 403. An
+    /// empty list lets no such request through. OpenAI's paths are not affected.
+    pub fn model_methods<I>(mut self, methods: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.model_methods = Some(methods.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Allows a client to choose this location in a path that has one,
+    /// `/v1/projects/P/locations/L/publishers/…`. Host and path change together. Each call adds a
+    /// location. Default: none; the location in a path is replaced by the upstream's. An endpoint
+    /// with a host of its own is at one location, so this does not apply to it. With a base URL it is
+    /// an error.
+    pub fn allow_location(mut self, location: impl Into<String>) -> Self {
+        self.allowed_locations.push(location.into());
+        self
+    }
+
+    /// Allows a client to choose this project in a path that has one, like
+    /// [`allow_location`](Self::allow_location). The tokens must be valid for the project.
+    pub fn allow_project(mut self, project: impl Into<String>) -> Self {
+        self.allowed_projects.push(project.into());
+        self
+    }
+
+    /// The same settings for a project and a location that clients cannot change.
+    pub(super) fn without_alternatives(mut self) -> Self {
+        (self.allowed_locations, self.allowed_projects) = (Vec::new(), Vec::new());
         self
     }
 
@@ -177,17 +226,28 @@ impl UpstreamBuilder {
             return Err(ConfigError::invalid("path prefix", &self.path_prefix, advice));
         }
 
+        let model_methods = ModelMethods::build(self.model_methods.as_deref())?;
         let (mut origin, base_path, methods) = if let Endpoint::BaseUrl { url } = &self.endpoint {
             let (origin, path) = base_url(url)?;
             (origin, path, Methods::All)
+        } else if let Endpoint::Publisher { name } = &self.endpoint {
+            let (project, location) = required(project, location.as_ref())?;
+            if !is_publisher(name) {
+                let advice = "give its name alone, such as google or anthropic";
+                return Err(ConfigError::invalid("publisher", name, advice));
+            }
+            let version = self.api_version;
+            let path =
+                format!("/{version}/projects/{project}/locations/{location}/publishers/{name}");
+            let origin = Origin::https(location.shared_host(&self.universe_domain));
+            (origin, path, Methods::Publisher)
         } else {
-            let advice = "pass a project or set GOOGLE_CLOUD_PROJECT";
-            let project = project.ok_or(ConfigError::missing("project", advice))?;
-            let advice = "pass a location or set GOOGLE_CLOUD_LOCATION";
-            let location = location.as_ref().ok_or(ConfigError::missing("location", advice))?;
+            let (project, location) = required(project, location.as_ref())?;
             let shared = || Origin::https(location.shared_host(&self.universe_domain));
             let (id, origin) = match &self.endpoint {
-                Endpoint::OpenApi | Endpoint::BaseUrl { .. } => (OPENAPI, shared()),
+                Endpoint::OpenApi | Endpoint::BaseUrl { .. } | Endpoint::Publisher { .. } => {
+                    (OPENAPI, shared())
+                }
                 Endpoint::Deployed { id } => (id.as_str(), shared()),
                 Endpoint::Dedicated { id, dns } => (id.as_str(), dedicated(dns)?),
                 Endpoint::Private { id, address } => {
@@ -208,8 +268,19 @@ impl UpstreamBuilder {
         if let Some(other) = &self.origin {
             origin = Origin::parse("origin", other)?;
         }
+        let has_own_host =
+            matches!(self.endpoint, Endpoint::Dedicated { .. } | Endpoint::Private { .. });
+        let alternatives = match (project, &location) {
+            (Some(project), Some(location)) if !has_own_host => {
+                self.alternatives(project, location)?
+            }
+            _ => Vec::new(),
+        };
         let Origin { scheme, authority } = origin;
         Upstream::assemble(Checked {
+            place: Place::find(&base_path, !has_own_host),
+            alternatives,
+            model_methods,
             location,
             scheme,
             authority,
@@ -219,6 +290,22 @@ impl UpstreamBuilder {
             forward,
             settings: self,
         })
+    }
+
+    /// The upstreams in the other projects and locations that clients may name.
+    fn alternatives(
+        &self,
+        project: &str,
+        location: &Location,
+    ) -> Result<Vec<Alternative>, ConfigError> {
+        let (projects, locations) = (&self.allowed_projects, &self.allowed_locations);
+        if let Some(first) = projects.iter().chain(locations).next()
+            && matches!(self.endpoint, Endpoint::BaseUrl { .. })
+        {
+            let advice = "leave them out: the upstream is a whole URL";
+            return Err(ConfigError::invalid("projects and locations of clients", first, advice));
+        }
+        Alternative::all(self, project, location, projects, locations)
     }
 
     fn forward(&self) -> Result<Forward, ConfigError> {
@@ -263,8 +350,22 @@ impl fmt::Debug for UpstreamBuilder {
             .field("pass_through", &self.pass_through)
             .field("forward_headers", &all(&self.forward_headers))
             .field("forward_query", &all(&self.forward_query))
+            .field("model_methods", &self.model_methods.as_deref().map(all))
+            .field("allowed_locations", &all(&self.allowed_locations))
+            .field("allowed_projects", &all(&self.allowed_projects))
             .finish()
     }
+}
+
+fn required<'a>(
+    project: Option<&'a str>,
+    location: Option<&'a Location>,
+) -> Result<(&'a str, &'a Location), ConfigError> {
+    let advice = "pass a project or set GOOGLE_CLOUD_PROJECT";
+    let project = project.ok_or(ConfigError::missing("project", advice))?;
+    let advice = "pass a location or set GOOGLE_CLOUD_LOCATION";
+    let location = location.ok_or(ConfigError::missing("location", advice))?;
+    Ok((project, location))
 }
 
 /// A scheme and an authority that have been checked.

@@ -200,6 +200,14 @@ pub enum Endpoint {
         /// scheme is https. Over http the access token travels in clear text.
         address: String,
     },
+    /// The models of one publisher, such as `google` or `anthropic`, at the host that all projects
+    /// share. [`OpenApi`](Self::OpenApi) has the models of all publishers beside OpenAI's paths, so
+    /// this is for a client that may use no others, and for OpenAI's Responses at
+    /// `publishers/openai`.
+    Publisher {
+        /// The publisher's name.
+        name: String,
+    },
     /// A complete base URL, to which `/chat/completions` and the other paths are appended: a custom
     /// route (`…/endpoints/ID/invoke/v1`), a proxy, or an emulator. It needs neither a project nor
     /// a location.
@@ -227,6 +235,9 @@ impl fmt::Debug for Endpoint {
                 .field("id", &redact::value(id))
                 .field("address", &redact::value(address))
                 .finish(),
+            Self::Publisher { name } => {
+                f.debug_struct("Publisher").field("name", &redact::value(name)).finish()
+            }
             Self::BaseUrl { url } => {
                 f.debug_struct("BaseUrl").field("url", &redact::value(url)).finish()
             }
@@ -294,6 +305,7 @@ mod tests {
             Endpoint::Private { id: url(), address: url() },
             Endpoint::Dedicated { id: url(), dns: url() },
             Endpoint::Deployed { id: url() },
+            Endpoint::Publisher { name: url() },
         ] {
             assert!(!format!("{endpoint:?}").contains("hunter2"));
         }

@@ -37,7 +37,7 @@ fn is_listed(name: &str) -> bool {
         12 => name == "content-type" || name == "x-request-id",
         // `VertexAuth` overwrites a client's own value.
         13 => name == "authorization",
-        14 => name == "content-length",
+        14 => name == "content-length" || name == "anthropic-beta",
         15 => name == "accept-encoding" || name == "idempotency-key",
         16 => name == "content-encoding" || name == "x-server-timeout",
         17 => name == "x-goog-api-client",
@@ -84,6 +84,8 @@ pub(super) fn is_forbidden(name: &str) -> bool {
             "host"
             // A key beside a valid access token causes a 401.
             | "x-goog-api-key"
+            // A client's key for a gateway.
+            | "x-api-key"
             // The request would become another one than the one that was admitted.
             | "x-http-method"
             | "x-http-method-override"

@@ -9,6 +9,7 @@ pub(super) const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 pub(super) enum Methods {
     OpenApi,
     Deployed,
+    Publisher,
     All,
 }
 
@@ -22,6 +23,9 @@ impl Methods {
         if let Some(id) = sub.strip_prefix("/responses/") {
             return !id.contains('/');
         }
+        if self == Self::Publisher {
+            return sub == "/responses";
+        }
         match sub {
             "/chat/completions" => true,
             "/completions" | "/embeddings" | "/responses" => self != Self::Deployed,
@@ -29,10 +33,25 @@ impl Methods {
         }
     }
 
+    /// The methods that clients may use on `sub`, in the form of `Allow`; `None` if the endpoint has
+    /// no such path.
+    pub(super) fn allowed(self, sub: &str) -> Option<&'static str> {
+        match (self, sub) {
+            _ if !self.have(sub) => None,
+            (Self::Publisher, "/responses/compact") => Some("POST"),
+            // The id of a response.
+            (Self::OpenApi | Self::Deployed, "/responses/compact") => Some("GET, HEAD, DELETE"),
+            _ => Self::allowed_anywhere(sub),
+        }
+    }
+
     /// The methods that clients may use on `sub`, in the form of `Allow`; `None` if no endpoint has
     /// such a path.
-    pub(super) fn allowed(sub: &str) -> Option<&'static str> {
-        if fixed(sub).is_some() {
+    pub(super) fn allowed_anywhere(sub: &str) -> Option<&'static str> {
+        if sub == "/responses/compact" {
+            // `compact` is the id of a response, too, except for a publisher.
+            Some("GET, HEAD, POST, DELETE")
+        } else if fixed(sub).is_some() {
             Some("POST")
         } else if sub.strip_prefix("/responses/").is_some_and(|id| !id.contains('/')) {
             Some("GET, HEAD, DELETE")
@@ -49,6 +68,9 @@ impl Methods {
                 "/chat/completions, /completions, /embeddings, /responses and /responses/{id}"
             }
             Self::Deployed => "/chat/completions, /responses/{id} and /invoke/{route}",
+            Self::Publisher => {
+                "/models/{model}:{method}, /responses, /responses/{id} and /responses/compact"
+            }
             Self::All => {
                 "/chat/completions, /completions, /embeddings, /responses, /responses/{id} and \
                  /invoke/{route}"

@@ -78,19 +78,29 @@ pub mod headers;
 mod host;
 mod layer;
 mod methods;
+mod model_methods;
+mod model_path;
 mod path;
+mod place;
 mod protocol;
 mod query;
 mod rewrite;
 mod service;
 mod upstream;
 
-pub(crate) use self::{builder::OPENAPI, headers::OwnHeaders};
+pub(crate) use self::{
+    builder::OPENAPI,
+    headers::OwnHeaders,
+    model_path::{ANTHROPIC, COUNT_TOKENS, GOOGLE, decoded, is_model, is_publisher},
+    rewrite::model_path,
+};
 pub use self::{
     builder::UpstreamBuilder,
     endpoint::{ApiVersion, Endpoint, Location},
     future::ResponseFuture,
     layer::VertexRouteLayer,
+    model_methods::DEFAULT_MODEL_METHODS,
+    model_path::{ModelPath, PathTarget},
     protocol::Protocol,
     rewrite::{check_method_for_path, resource_of, rewrite, sub_path, without_prefix},
     service::VertexRoute,

@@ -5,12 +5,14 @@ use http::{
 };
 
 use super::{
-    Upstream,
+    ModelPath, Upstream,
     methods::{ANY, Methods, fixed},
     path::{EMPTY_SEGMENT, check_path},
     query::{OF_RESPONSES, listed, not_of_google},
 };
 use crate::error::RouteError;
+
+mod model;
 
 /// The longest URI that [`http::Uri`] parses, in bytes.
 const LONGEST: usize = (u16::MAX - 1) as usize;
@@ -83,7 +85,15 @@ pub(super) fn resolve(
     let Some(path_and_query) = uri.path_and_query() else {
         return Err(invalid("is missing: the request names only a host"));
     };
-    let sub = sub_path(upstream, path_and_query.path())?;
+    let path = path_and_query.path();
+    // A base URL that passes paths through and names no location may be that of another gateway.
+    let is_blank = upstream.pass_through() && upstream.place().is_none();
+    if let Some(named) = model_path(path, upstream.prefix())?
+        && !is_blank
+    {
+        return model::resolve(upstream, method, &named, path, path_and_query.query());
+    }
+    let sub = sub_path(upstream, path)?;
     let more = upstream.forward().query();
     if let Some(known) = fixed(sub).and_then(|index| upstream.fixed(index)) {
         check_method(method, Some("POST"))?;
@@ -95,11 +105,14 @@ pub(super) fn resolve(
     let has = upstream.methods().have(sub);
     if sub.len() <= 1 || !(has || upstream.pass_through()) {
         return Err(RouteError::UnsupportedPath {
-            path: clip(path_and_query.path()),
+            path: clip(path),
             supported: upstream.methods().supported(),
         });
     }
-    check_method(method, Methods::allowed(sub).filter(|_| has).or(Some(ANY)))?;
+    check_method(method, upstream.methods().allowed(sub).or(Some(ANY)))?;
+    if !has {
+        check_passed_through(upstream, sub)?;
+    }
     let query = path_and_query.query();
     let query = match sub.starts_with("/responses/") && has {
         true => query.and_then(|query| listed(query, &OF_RESPONSES, more)),
@@ -128,10 +141,47 @@ pub(super) fn known<'a>(upstream: &'a Upstream, uri: &Uri) -> Option<&'a Uri> {
 /// this method on the path.
 pub fn check_method_for_path(method: &Method, path: &str, prefix: &str) -> Result<(), RouteError> {
     let sub = without_prefix(path, prefix);
-    if fixed(sub).is_none() {
-        check_whole(path)?;
+    let allowed = match model_path(path, prefix)? {
+        Some(named) => Some(named.allowed_methods()),
+        None => {
+            if fixed(sub).is_none() {
+                check_whole(path)?;
+            }
+            Methods::allowed_anywhere(sub)
+        }
+    };
+    check_method(Some(method), allowed)
+}
+
+/// Parses a path that names a model, an endpoint or a provider. `None` for any other path, which was
+/// not checked.
+///
+/// # Errors
+///
+/// [`RouteError::InvalidPath`] for such a path that a server might read as another one.
+pub(crate) fn model_path<'a>(
+    path: &'a str,
+    prefix: &str,
+) -> Result<Option<ModelPath<'a>>, RouteError> {
+    if fixed(without_prefix(path, prefix)).is_some() {
+        return Ok(None);
     }
-    check_method(Some(method), Methods::allowed(sub))
+    let Some(named) = ModelPath::parse(path, prefix) else { return Ok(None) };
+    check_whole(path)?;
+    Ok(Some(named))
+}
+
+/// Refuses a path that is passed through if it could call a method that is not let through.
+fn check_passed_through(upstream: &Upstream, sub: &str) -> Result<(), RouteError> {
+    if sub.contains("%3a") || sub.contains("%3A") {
+        return Err(invalid("has an encoded colon"));
+    }
+    match sub.rsplit_once(':') {
+        Some((_, method)) if !upstream.model_methods().have(method) => {
+            Err(upstream.model_methods().refuse(clip(method)))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn check_method(
@@ -157,7 +207,8 @@ fn invalid(reason: &'static str) -> RouteError {
 }
 
 /// Returns the part of `path` that [`rewrite`] appends to the base of `upstream`, without the slash
-/// that some clients append. The endpoint need not have such a path.
+/// that some clients append. The endpoint need not have such a path. A path that names a model, an
+/// endpoint or a provider is returned as it is, without the prefix: see [`ModelPath`].
 ///
 /// # Errors
 ///
@@ -168,6 +219,9 @@ pub fn sub_path<'a>(upstream: &Upstream, path: &'a str) -> Result<&'a str, Route
         return Ok(sub);
     }
     check_whole(path)?;
+    if ModelPath::parse(path, upstream.prefix()).is_some() {
+        return Ok(sub);
+    }
     let mut sub = sub;
     if let Some(resource) = resource_of(path, sub) {
         let own = upstream.resource();
@@ -224,14 +278,23 @@ pub fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
 
 /// Builds the URI with `sub` and `query` after the base.
 fn join(upstream: &Upstream, sub: &str, query: Option<&str>) -> Result<Uri, RouteError> {
-    let base = upstream.base_path();
-    let length = base.len() + sub.len() + query.map_or(0, |query| 1 + query.len());
+    let version = if upstream.methods() == Methods::Publisher { "/v1" } else { "" };
+    uri_of(upstream, [upstream.base_path(), version, sub].into_iter(), query)
+}
+
+/// Builds the URI with these parts of a path, and `query`, at the origin of `upstream`.
+fn uri_of<'a>(
+    upstream: &Upstream,
+    path: impl Iterator<Item = &'a str> + Clone,
+    query: Option<&str>,
+) -> Result<Uri, RouteError> {
+    let length =
+        path.clone().map(str::len).sum::<usize>() + query.map_or(0, |query| 1 + query.len());
     if upstream.origin().len() + length > LONGEST {
         return Err(RouteError::TooLong);
     }
     let mut text = String::with_capacity(length);
-    text.push_str(base);
-    text.push_str(sub);
+    path.for_each(|part| text.push_str(part));
     if let Some(query) = query {
         text.push('?');
         text.push_str(query);

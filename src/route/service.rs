@@ -4,7 +4,7 @@ use http::{Method, Request, Response, Version};
 use tower::{BoxError, Service};
 
 use super::{
-    ResponseFuture, Upstream, headers,
+    ModelPath, ResponseFuture, Upstream, headers,
     headers::OwnHeaders,
     rewrite::{known, resolve},
 };
@@ -68,7 +68,16 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upst
             "put an Upstream into the request's extensions, or pass one to the layer",
         )));
     };
-    let upstream = upstream.clone();
+    let mut upstream = upstream.clone();
+    if upstream.has_alternatives()
+        && let Some(path) = ModelPath::parse(request.uri().path(), upstream.prefix())
+    {
+        let named = upstream.at_place_of(&path);
+        if *named != upstream {
+            upstream = named.clone();
+            request.extensions_mut().insert(upstream.clone());
+        }
+    }
     *request.uri_mut() = match known(&upstream, request.uri()) {
         Some(known) if *request.method() == Method::POST => known.clone(),
         _ => resolve(&upstream, Some(request.method()), request.uri())?,

@@ -6,7 +6,12 @@ use std::{
 
 use http::{HeaderName, Uri, uri::Scheme};
 
-use super::{ApiVersion, Endpoint, Location, UpstreamBuilder, methods::Methods};
+use super::{
+    ApiVersion, Endpoint, Location, ModelPath, UpstreamBuilder,
+    methods::Methods,
+    model_methods::ModelMethods,
+    place::{Alternative, Bare, Place, choose},
+};
 use crate::error::ConfigError;
 
 /// The destination of requests: a project, a location and an endpoint, checked and ready for use.
@@ -50,6 +55,11 @@ pub(super) struct Checked {
     pub(super) prefix: String,
     pub(super) methods: Methods,
     pub(super) forward: Forward,
+    pub(super) model_methods: ModelMethods,
+    /// `None` if the path of the upstream has no project and location.
+    pub(super) place: Option<Place>,
+    /// The upstreams in other projects and locations that clients may name.
+    pub(super) alternatives: Vec<Alternative>,
 }
 
 /// The headers and query parameters that are forwarded besides the default ones.
@@ -134,9 +144,12 @@ impl Upstream {
         let base = uri("")?;
         let mut fixed = [const { None }; Methods::FIXED.len()];
         for (path, fixed) in Methods::FIXED.iter().zip(&mut fixed) {
-            if methods.have(path) {
-                *fixed = Some(uri(path)?);
-            }
+            *fixed = match methods {
+                Methods::Publisher if !checked.model_methods.have("responses") => None,
+                Methods::Publisher if methods.have(path) => Some(uri(&["/v1", path].concat())?),
+                _ if methods.have(path) => Some(uri(path)?),
+                _ => None,
+            };
         }
         Ok(Self { inner: Arc::new(Inner { checked, origin, base, fixed }) })
     }
@@ -185,11 +198,59 @@ impl Upstream {
         (settings.origin.is_some() || !copied).then(|| self.origin())
     }
 
+    /// The upstream for the project and the location that `path` names: this one, or the same in
+    /// another place, if it [allows](UpstreamBuilder::allow_location) that.
+    pub fn at_place_of(&self, path: &ModelPath<'_>) -> &Self {
+        let Checked { alternatives, settings, location, .. } = &self.inner.checked;
+        if alternatives.is_empty() {
+            return self;
+        }
+        let own = (settings.project.as_deref(), location.as_ref());
+        let (Some(project), Some(location), (Some(own_project), Some(own))) =
+            (path.project(), path.location(), own)
+        else {
+            return self;
+        };
+        choose(alternatives, (own_project, own.as_str()), (project, location)).unwrap_or(self)
+    }
+
+    /// Whether a client may name another project or location in a path.
+    pub(crate) fn has_alternatives(&self) -> bool {
+        !self.inner.checked.alternatives.is_empty()
+    }
+
+    /// The project and the location in the path of this upstream; `None` if there are none.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.inner.checked.place.as_ref()
+    }
+
+    pub(super) fn model_methods(&self) -> &ModelMethods {
+        &self.inner.checked.model_methods
+    }
+
+    /// Whether the host of this upstream has the models of publishers.
+    pub(crate) fn has_publishers(&self) -> bool {
+        self.place().is_some_and(|place| place.has_publishers)
+    }
+
+    /// The publisher of a model in a path without a publisher; `None` if there is none.
+    pub(crate) fn bare_publisher(&self) -> Option<&str> {
+        match &self.place()?.bare {
+            Bare::Publisher(name) => Some(name),
+            Bare::Endpoint | Bare::Nothing => None,
+        }
+    }
+
+    /// The id of the endpoint whose methods this upstream has, if it is one that you deployed.
+    pub(crate) fn own_endpoint(&self) -> Option<&str> {
+        self.place().filter(|place| place.bare == Bare::Endpoint)?.endpoint.rsplit('/').next()
+    }
+
     pub(super) fn base_path(&self) -> &str {
         &self.inner.checked.base_path
     }
 
-    pub(super) fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.inner.checked.prefix
     }
 
@@ -215,7 +276,7 @@ impl Upstream {
     }
 
     pub(super) fn pass_through(&self) -> bool {
-        self.inner.checked.settings.pass_through
+        self.inner.checked.settings.pass_through && self.methods() != Methods::Publisher
     }
 
     /// The URI of the path at `index` in [`Methods::FIXED`], if the endpoint has it.
@@ -234,6 +295,9 @@ impl PartialEq for Upstream {
                 && a.methods == b.methods
                 && a.settings.pass_through == b.settings.pass_through
                 && a.forward == b.forward
+                && a.model_methods == b.model_methods
+                && a.alternatives.len() == b.alternatives.len()
+                && a.alternatives.iter().zip(&b.alternatives).all(|(a, b)| a.upstream == b.upstream)
     }
 }
 
@@ -248,6 +312,7 @@ impl Hash for Upstream {
         checked.methods.hash(state);
         checked.settings.pass_through.hash(state);
         checked.forward.hash(state);
+        checked.model_methods.hash(state);
     }
 }
 
@@ -264,6 +329,7 @@ impl fmt::Debug for Upstream {
             .field("methods", &self.inner.checked.methods)
             .field("path_prefix", &self.inner.checked.prefix)
             .field("pass_through", &self.inner.checked.settings.pass_through)
+            .field("model_methods", &self.inner.checked.model_methods)
             .finish()
     }
 }
@@ -309,6 +375,9 @@ mod tests {
             with(Endpoint::OpenApi).pass_through(true),
             with(Endpoint::OpenApi).forward_header("x-mine"),
             with(Endpoint::OpenApi).forward_query("mine"),
+            with(Endpoint::OpenApi).model_methods(["predict"]),
+            with(Endpoint::OpenApi).allow_location("eu"),
+            with(Endpoint::OpenApi).allow_project("q"),
             with(Endpoint::OpenApi).origin("http://h"),
             with(Endpoint::BaseUrl { url: one.to_string() }),
         ] {

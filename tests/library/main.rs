@@ -20,11 +20,12 @@ mod detect;
 mod discover;
 #[cfg(feature = "credentials")]
 mod end_to_end;
+mod error_format;
 mod ext;
 #[cfg(feature = "credentials")]
 mod gcp_auth;
 mod model;
-mod openai_error;
+mod publishers;
 mod replay;
 mod retry;
 mod route;

@@ -1,4 +1,4 @@
-//! OpenAI-shaped responses to requests that got no response from Vertex AI.
+//! Responses, in the form of the client's protocol, to requests that got none from Vertex AI.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -6,19 +6,17 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::printable::is_unfit;
-use tower_vertex::{
-    Error,
-    error::{RouteError, openai_response},
-};
+use tower_vertex::{Error, error::RouteError, error_format::refusal, route::Protocol};
 
 /// All codes of the gateway's own errors, which `docs/errors.md` explains.
-const CODES: [&str; 35] = [
+const CODES: [&str; 37] = [
     "ambiguous_model",
     "forward_proxy_request",
     "host_not_allowed",
     "incomplete_request",
     "internal_error",
     "invalid_api_key",
+    "invalid_body",
     "invalid_compression",
     "invalid_configuration",
     "invalid_model",
@@ -26,6 +24,7 @@ const CODES: [&str; 35] = [
     "malformed_request",
     "method_not_allowed",
     "model_alias_not_supported",
+    "model_method_not_allowed",
     "model_not_allowed",
     "model_not_found",
     "no_credentials",
@@ -92,8 +91,9 @@ impl LocalReply {
         self.code
     }
 
-    pub(crate) fn to_response(&self) -> Response<Bytes> {
-        let mut response = openai_response(self.status, self.code, &self.message);
+    /// The response in the form that the clients of this protocol read.
+    pub(crate) fn to_response(&self, protocol: Protocol) -> Response<Bytes> {
+        let mut response = refusal(protocol, self.status, self.code, &self.message);
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
@@ -270,10 +270,8 @@ mod tests {
         let of_errors =
             error.split_once("pub fn code(").unwrap().1.split_once("pub fn ").unwrap().0;
         made.extend(words(of_errors, "=> \""));
-        made.extend(words(
-            &code_of(include_str!("../../../src/openai_error/sse.rs")),
-            "\"code\":\"",
-        ));
+        let openai = include_str!("../../../src/error_format/openai.rs");
+        made.extend(words(&code_of(openai), "\"code\":\""));
         assert_eq!(made, listed());
     }
 

@@ -62,7 +62,7 @@ const LIBRARY: Plan = Plan {
         &["replay", "token"],
         &["body_reader", "http_client", "order"],
         &["route"],
-        &["auth", "openai_error", "retry"],
+        &["auth", "error_format", "retry"],
         &["model"],
         &["compat", "discover"],
         &["ext"],

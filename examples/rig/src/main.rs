@@ -11,7 +11,7 @@ use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
 use tower_vertex::{
     auth::VertexAuthLayer,
     http_client::HyperClient,
-    openai_error::VertexErrorLayer,
+    error_format::VertexErrorLayer,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };

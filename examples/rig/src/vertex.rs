@@ -10,7 +10,7 @@ use rig_core::http_client::{
     Error, HttpClientExt, LazyBody, MultipartForm, Request, Response, Result, StreamingResponse,
 };
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
-use tower_vertex::openai_error::ErrorBody;
+use tower_vertex::error_format::ErrorBody;
 
 pub type VertexResponse = Response<ErrorBody<Incoming>>;
 

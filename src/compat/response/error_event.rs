@@ -10,7 +10,7 @@
 //! **Rule.** The array is removed, the code becomes a text, and the missing members are added. An
 //! error without a field gets the field `data`.
 //! `type` is the one that OpenAI uses with this status, as in
-//! [`openai_error`](crate::openai_error). The rest of Google's error stays.
+//! [`error_format`](crate::error_format). The rest of Google's error stays.
 //!
 //! **Cost.** Only events that contain `"error"` are parsed for this cure.
 

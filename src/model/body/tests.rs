@@ -29,7 +29,7 @@ fn text(whole: Chunks) -> Vec<u8> {
 fn renamed(pieces: &[&[u8]], new: &str) -> Vec<u8> {
     let (whole, Read { model, .. }) = gathered(pieces).finish().unwrap();
     let new = Bytes::from(Value::from(new).to_string());
-    text(splice(whole, &model.unwrap().spans, &new))
+    text(splice(whole, &Edit::each(&model.unwrap().spans, &new)))
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn adjacent_splices_at_the_start_and_the_end_are_replaced() {
             kept.seal();
         }
         let whole = Chunks { data: kept, trailers: None };
-        let spliced = splice(whole, &[0..3, 3..6, 7..9], &Bytes::from_static(b"12"));
+        let spliced = splice(whole, &Edit::each(&[0..3, 3..6, 7..9], &Bytes::from_static(b"12")));
         assert_eq!(text(spliced), b"1212c12", "{cuts:b}");
     }
 }
@@ -79,7 +79,7 @@ fn large_pieces_are_passed_on_without_a_copy() {
     gathering.push(Frame::data(start.clone())).unwrap();
     gathering.push(Frame::data(end.clone())).unwrap();
     let (whole, Read { model, .. }) = gathering.finish().unwrap();
-    let spliced = splice(whole, &model.unwrap().spans, &Bytes::from_static(b"\"b\""));
+    let spliced = splice(whole, &Edit::each(&model.unwrap().spans, &Bytes::from_static(b"\"b\"")));
     let pieces: Vec<Bytes> = spliced.data.into_iter().collect();
     assert_eq!(pieces.len(), 3);
     assert_eq!(pieces[0].as_ptr(), start.as_ptr());
@@ -104,7 +104,8 @@ fn a_body_of_small_pieces_takes_at_most_twice_its_length() {
 fn a_body_that_was_spliced_is_one_piece_if_it_is_short() {
     let (whole, Read { model, .. }) =
         gathered(&[br#"{"model":"#, br#""a","b":1}"#]).finish().unwrap();
-    let spliced = splice(whole, &model.unwrap().spans, &Bytes::from_static(b"\"long\""));
+    let spliced =
+        splice(whole, &Edit::each(&model.unwrap().spans, &Bytes::from_static(b"\"long\"")));
     let mut body = ModelBody::<String>::read(spliced);
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!() };
@@ -272,7 +273,7 @@ proptest! {
         prop_assert_eq!(by_serde["model"].as_str(), Some(name.as_str()));
         prop_assert_eq!(&model.name, &name);
 
-        let changed = splice(whole, &model.spans, &Bytes::from(Value::from(new.as_str()).to_string()));
+        let changed = splice(whole, &Edit::each(&model.spans, &Bytes::from(Value::from(new.as_str()).to_string())));
         let changed = text(changed);
         prop_assert_eq!(String::from_utf8_lossy(&changed), expected);
         by_serde["model"] = new.into();

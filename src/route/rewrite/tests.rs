@@ -231,7 +231,7 @@ fn the_full_path_of_another_endpoint_is_refused_with_the_one_that_is_served() {
         ),
         (
             at("us-central1"),
-            "/v1/projects/p/locations/us-central1/publishers/google/models/m:predict",
+            "/v1/projects/p/locations/us-central1/publishers/google/models/m",
             "projects/p/locations/us-central1/publishers/google",
             Some(OWN),
         ),

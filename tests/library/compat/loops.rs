@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _};
 use tower_vertex::{
     compat::{CompatBody, Cures, RequestBody, SignatureScope, VertexCompat, VertexCompatLayer},
-    openai_error::{ErrorBody, VertexError, VertexErrorLayer},
+    error_format::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
 };

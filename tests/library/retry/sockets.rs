@@ -13,8 +13,8 @@ use tower::{Layer, Service, ServiceExt};
 use tower_vertex::{
     BoxError,
     auth::{RefreshOutcome, VertexAuth, VertexAuthLayer},
+    error_format::{ErrorBody, VertexError, VertexErrorLayer},
     model::{ModelBody, ModelRoute, ModelTable, VertexModelLayer},
-    openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     retry::{
         AttemptOutcome, Attempts, GaveUp, Locations, RetryBudget, VertexRetry, VertexRetryLayer,

@@ -1,16 +1,22 @@
 //! The keys of clients: they are written as `name:key`, and only their HMACs are kept.
 
-use std::{collections::HashMap, fmt, path::PathBuf};
+use std::{borrow::Cow, collections::HashMap, fmt, path::PathBuf};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use ring::{hmac, rand::SystemRandom};
 use zeroize::Zeroizing;
 
 use super::ClientOptions;
 use crate::{error::Error, local_reply::LocalReply, values::LONGEST_FILE};
-use tower_vertex::{redact, regular_file};
+use tower_vertex::{redact, regular_file, route::Protocol};
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
+/// The headers besides `Authorization` that may have a key, with their names for an error.
+const KEY_HEADERS: [(HeaderName, &str); 2] = [
+    (HeaderName::from_static("x-api-key"), "`x-api-key`"),
+    (HeaderName::from_static("x-goog-api-key"), "`x-goog-api-key`"),
+];
 /// Shorter keys could be found by trying.
 const SHORTEST_KEY: usize = 16;
 const LONGEST_NAME: usize = 64;
@@ -141,27 +147,106 @@ impl Keys {
         self.names.values().map(String::as_str)
     }
 
-    /// The name of the key in `Authorization`.
-    pub(super) fn owner(&self, headers: &HeaderMap) -> Result<&str, LocalReply> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = values.next() else {
-            return Err(refused(
-                "the request has no API key: send a key of this gateway as `Authorization: Bearer \
-                     KEY`, as OpenAI's clients do with OPENAI_API_KEY",
-            ));
+    /// The name of the key in a request, which may be in any of the places of [`presented`]. A value
+    /// beside it that is no key of this gateway is ignored: a client of Vertex AI sends Google's
+    /// token too.
+    ///
+    /// # Errors
+    ///
+    /// 401 if there is no key of this gateway, if there are keys of two clients, or if one place has
+    /// several values, because another program could read another one of them.
+    pub(super) fn owner(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        protocol: Protocol,
+    ) -> Result<&str, LocalReply> {
+        let Presented { keys, is_other_scheme } = presented(headers, query)?;
+        let mut owners = keys.iter().filter_map(|key| self.names.get(&self.tag(key.trim_ascii())));
+        let Some(owner) = owners.next() else {
+            return Err(match (keys.is_empty(), is_other_scheme) {
+                (false, _) => unknown(),
+                (true, true) => {
+                    refused("`Authorization` is not `Bearer KEY`: send a key of this gateway")
+                }
+                (true, false) => missing(protocol),
+            });
         };
-        if values.next().is_some() {
-            return Err(refused("the request has more than one `Authorization` header: send one"));
+        if owners.any(|other| other != owner) {
+            return Err(refused("the request has the keys of two clients: send one of them"));
         }
-        let value = value.as_bytes().trim_ascii();
+        Ok(owner)
+    }
+}
+
+/// What a request has in the places of a key.
+#[derive(Default)]
+struct Presented<'a> {
+    keys: Vec<Cow<'a, [u8]>>,
+    /// `Authorization` has another scheme than `Bearer`.
+    is_other_scheme: bool,
+}
+
+/// Reads the places in which the clients of the three protocols send a key: `Authorization` for
+/// OpenAI's, `x-api-key` for Anthropic's, `x-goog-api-key` and the parameter `key` for Gemini's. None of
+/// them is ever forwarded to Vertex AI.
+fn presented<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> Result<Presented<'a>, LocalReply> {
+    let mut found = Presented::default();
+    if let Some(value) = only_value(headers, &header::AUTHORIZATION, "`Authorization`")? {
+        let value = value.trim_ascii();
         let at = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
         let (scheme, key) = value.split_at(at);
-        if !scheme.eq_ignore_ascii_case(b"bearer") {
-            return Err(refused("`Authorization` is not `Bearer KEY`: send a key of this gateway"));
+        found.is_other_scheme = !scheme.eq_ignore_ascii_case(b"bearer");
+        if !found.is_other_scheme {
+            found.keys.push(key.into());
         }
-        let owner = self.names.get(&self.tag(key.trim_ascii()));
-        owner.map(String::as_str).ok_or_else(unknown)
     }
+    for (name, shown) in KEY_HEADERS {
+        found.keys.extend(only_value(headers, &name, shown)?.map(Cow::from));
+    }
+    let pairs = query.unwrap_or_default().split('&');
+    let mut keys = pairs.filter_map(|pair| pair.strip_prefix("key="));
+    if let Some(key) = keys.next() {
+        found.keys.push(percent_decode_str(key).into());
+    }
+    if keys.next().is_some() {
+        return Err(refused("the request has more than one parameter `key`: send one"));
+    }
+    Ok(found)
+}
+
+fn only_value<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    shown: &str,
+) -> Result<Option<&'a [u8]>, LocalReply> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().map(HeaderValue::as_bytes);
+    if values.next().is_some() {
+        return Err(refused(&format!("the request has more than one {shown} header: send one")));
+    }
+    Ok(value)
+}
+
+/// The response to a request without a key. It names the header of the client's protocol.
+fn missing(protocol: Protocol) -> LocalReply {
+    refused(match protocol {
+        Protocol::Gemini => {
+            "the request has no API key: send a key of this gateway as `x-goog-api-key: KEY`, as \
+             Google's clients do with GEMINI_API_KEY"
+        }
+        Protocol::Anthropic => {
+            "the request has no API key: send a key of this gateway as `x-api-key: KEY`, as \
+             Anthropic's clients do with ANTHROPIC_API_KEY"
+        }
+        _ => {
+            "the request has no API key: send a key of this gateway as `Authorization: Bearer \
+             KEY`, as OpenAI's clients do with OPENAI_API_KEY"
+        }
+    })
 }
 
 fn refused(why: &str) -> LocalReply {
@@ -173,66 +258,4 @@ pub(super) fn unknown() -> LocalReply {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    const ONE: &str = "sk-one-0123456789";
-    const TWO: &str = "sk-two-0123456789";
-
-    fn keys(entries: &[String]) -> Result<Keys, String> {
-        let mut keys = Keys::new().unwrap();
-        entries.iter().try_for_each(|entry| keys.add(entry)).map(|()| keys)
-    }
-
-    #[test]
-    fn the_error_of_an_entry_does_not_contain_its_key() {
-        for (entries, why) in [
-            (vec![ONE.to_owned()], "give `name:key`"),
-            (vec![format!(":{ONE}")], "is not a name"),
-            (vec![format!("a b:{ONE}")], "is not a name"),
-            (vec![format!("{}:{ONE}", "a".repeat(65))], "is not a name"),
-            (vec!["one:0123456789abcde".to_owned()], "shorter than 16"),
-            (vec![format!("one:{ONE} {TWO}")], "has a space"),
-            (vec![format!("one:{ONE}é")], "has a space"),
-            (vec![format!("one:{ONE}"), format!("one:{TWO}")], "has a key already"),
-            (vec![format!("one:{ONE}"), format!("two:{ONE}")], "\"one\" and \"two\" have the same"),
-        ] {
-            let error = keys(&entries).unwrap_err();
-            assert!(error.contains(why), "{error}");
-            assert!(!error.contains("0123456789"), "{error}");
-        }
-    }
-
-    #[test]
-    fn each_key_has_its_name_and_other_keys_are_rejected() {
-        let keys = keys(&[format!("one:{ONE}"), format!("two : {TWO}")]).unwrap();
-        assert!(!format!("{keys:?}").contains("sk-"));
-        let owner = |values: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append("authorization", HeaderValue::from_str(value).unwrap());
-            }
-            keys.owner(&headers).map(str::to_owned).map_err(|refusal| refusal.to_string())
-        };
-        assert_eq!(owner(&[&format!("Bearer {ONE}")]).unwrap(), "one");
-        assert_eq!(owner(&[&format!("bearer  {TWO} ")]).unwrap(), "two");
-        for (values, why) in [
-            (vec![], "no API key"),
-            (vec![String::new()], "is not `Bearer KEY`"),
-            (vec![ONE.to_owned()], "is not `Bearer KEY`"),
-            (vec![format!("Basic {ONE}")], "is not `Bearer KEY`"),
-            (vec![format!("Bearer{ONE}")], "is not `Bearer KEY`"),
-            (vec!["Bearer".to_owned()], "not a key of this gateway"),
-            (vec![format!("Bearer {ONE}x")], "not a key of this gateway"),
-            (vec![format!("Bearer {}", &ONE[1..])], "not a key of this gateway"),
-            (vec![format!("Bearer {}", ONE.to_uppercase())], "not a key of this gateway"),
-            (vec![format!("Bearer {ONE}"), format!("Bearer {ONE}")], "more than one"),
-        ] {
-            let values: Vec<&str> = values.iter().map(String::as_str).collect();
-            let error = owner(&values).unwrap_err();
-            assert!(error.contains(why) && !error.contains("0123456789"), "{values:?}: {error}");
-        }
-    }
-}
+mod tests;

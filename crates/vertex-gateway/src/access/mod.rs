@@ -32,7 +32,11 @@ use super::{
     local_reply::{LocalReply, clip},
     values::shown_debug,
 };
-use tower_vertex::{model::Pattern, redact};
+use tower_vertex::{
+    model::{Pattern, RequestedModel},
+    redact,
+    route::Protocol,
+};
 
 /// The options about clients.
 #[derive(Clone, Args)]
@@ -155,7 +159,8 @@ impl Clients {
         self.by_name.len()
     }
 
-    /// The client whose key is in `Authorization`; `None` if no keys are configured.
+    /// The client whose key is in a header or in the query; `None` if no keys are configured. The
+    /// refusal names the header that the clients of the protocol send.
     ///
     /// # Errors
     ///
@@ -163,9 +168,11 @@ impl Clients {
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
+        query: Option<&str>,
+        protocol: Protocol,
     ) -> Result<Option<Arc<Client>>, LocalReply> {
         let Some(keys) = &self.keys else { return Ok(None) };
-        let name = keys.owner(headers)?;
+        let name = keys.owner(headers, query, protocol)?;
         // Each key has a client. A key without one would be rejected as unknown.
         self.by_name.get(name).cloned().map(Some).ok_or_else(keys::unknown)
     }
@@ -239,6 +246,19 @@ impl Client {
     /// Whether the client may use certain models only.
     pub(crate) fn has_list(&self) -> bool {
         self.models.is_some()
+    }
+
+    /// Checks the model of a request, which may be listed with its publisher or without.
+    ///
+    /// # Errors
+    ///
+    /// 403 if the client may not use this model. `None` is a request without a readable model.
+    pub(crate) fn allow_requested(&self, model: Option<&RequestedModel>) -> Result<(), LocalReply> {
+        let published = model.and_then(RequestedModel::with_publisher);
+        if published.is_some_and(|name| self.allow(Some(name)).is_ok()) {
+            return Ok(());
+        }
+        self.allow(model.map(RequestedModel::as_str))
     }
 
     /// # Errors

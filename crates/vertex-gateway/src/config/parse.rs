@@ -45,6 +45,9 @@ pub(crate) struct ConfigFile {
     pub(crate) discover_endpoints: bool,
     pub(crate) forward_header: Vec<String>,
     pub(crate) forward_query: Vec<String>,
+    pub(crate) model_methods: Vec<String>,
+    pub(crate) client_locations: Vec<String>,
+    pub(crate) client_projects: Vec<String>,
     default_publisher: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,

@@ -80,6 +80,36 @@ pub struct TargetOptions {
     #[arg(long, value_name = "NAME", env = "VERTEX_GATEWAY_FORWARD_QUERY", value_delimiter = ',')]
     pub forward_query: Vec<String>,
 
+    /// Methods of models that clients may call, as in `/models/MODEL:METHOD`, and `responses` for the
+    /// paths of publishers; repeatable [default: those that generate, count and embed]
+    #[arg(
+        long,
+        value_name = "METHOD",
+        env = "VERTEX_GATEWAY_MODEL_METHODS",
+        value_delimiter = ','
+    )]
+    pub model_methods: Vec<String>,
+
+    /// Location, besides --location, that clients may choose by a path with a project and a location;
+    /// repeatable [default: the gateway replaces the location of such a path]
+    #[arg(
+        long,
+        value_name = "LOCATION",
+        env = "VERTEX_GATEWAY_CLIENT_LOCATIONS",
+        value_delimiter = ','
+    )]
+    pub client_locations: Vec<String>,
+
+    /// Project, besides --project, that clients may choose by a path with a project and a location;
+    /// repeatable [default: the gateway replaces the project of such a path]
+    #[arg(
+        long,
+        value_name = "PROJECT",
+        env = "VERTEX_GATEWAY_CLIENT_PROJECTS",
+        value_delimiter = ','
+    )]
+    pub client_projects: Vec<String>,
+
     /// Credentials for the requests.
     #[command(flatten)]
     pub credentials: CredentialOptions,
@@ -311,6 +341,16 @@ impl TargetOptions {
         }
         for name in given_or(&self.forward_query, &file.forward_query) {
             builder = builder.forward_query(name);
+        }
+        let methods: Vec<_> = given_or(&self.model_methods, &file.model_methods).collect();
+        if !methods.is_empty() {
+            builder = builder.model_methods(methods);
+        }
+        for location in given_or(&self.client_locations, &file.client_locations) {
+            builder = builder.allow_location(location);
+        }
+        for project in given_or(&self.client_projects, &file.client_projects) {
+            builder = builder.allow_project(project);
         }
         if let Some(version) = non_empty(&self.api_version).or(non_empty(&file.api_version)) {
             builder =

@@ -35,15 +35,16 @@ use crate::{
         errors,
         handler::{QUOTA_PROJECT, request_id, strip_client},
         recorded_body::RequestRecord,
+        resource::PREFIX,
     },
     telemetry::access_log::End,
 };
 use tower_vertex::{
     BoxError, Error,
     error::RouteError,
-    model::{ModelTable, RequestedModel, VertexModelLayer},
+    model::{RequestedModel, UpstreamModel, VertexModelLayer},
     retry::Attempts,
-    route::{Upstream, VertexRouteLayer},
+    route::{ModelPath, PathTarget, Protocol, Upstream, VertexRouteLayer},
 };
 
 /// `true` if Envoy sends a part of the body, and `false` if it sends all of it. The header is
@@ -109,6 +110,7 @@ impl ExtAuthzState {
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
         let path = path.as_ref().map_or("", PathAndQuery::path);
+        let protocol = Protocol::of(path);
         let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
         record.log.peer_address = peer;
         let verdict = if all {
@@ -132,7 +134,7 @@ impl ExtAuthzState {
             }
             Err(refusal) => {
                 record.log.refuse(&refusal);
-                let mut answer = refusal.to_response();
+                let mut answer = refusal.to_response(protocol);
                 cors.put_on(answer.headers_mut());
                 record.log.status = Some(answer.status());
                 proto::answer(&answer, &id)
@@ -165,7 +167,8 @@ impl ExtAuthzState {
         if is_options(&record.log.method) {
             return answer_options(&came, cors).map(Decision::Reply);
         }
-        let client = self.clients.load().authenticate(&came)?;
+        let (query, protocol) = (uri.query(), Protocol::of(uri.path()));
+        let client = self.clients.load().authenticate(&came, query, protocol)?;
         if let Some(client) = &client {
             let _ = record.context.client.set(Arc::clone(client));
         }
@@ -179,7 +182,11 @@ impl ExtAuthzState {
         if let Some(models) = admit_head(&mut request, &table, client.as_deref(), self.since)? {
             return Ok(Decision::Reply(models));
         }
-        let body = whole_body(asked, &came)?;
+        let place = ModelPlace::of(request.uri().path())?;
+        let body = match place {
+            ModelPlace::Path => Bytes::new(),
+            ModelPlace::Body => whole_body(asked, &came)?,
+        };
         let mut request = request.map(|()| Full::new(body));
         request.headers_mut().clone_from(&came);
         strip_client(request.headers_mut(), table.base());
@@ -189,8 +196,18 @@ impl ExtAuthzState {
         let request = request.into_body().map(drop);
         admit_model(request.extensions(), &record.context)?;
         let upstream = request.extensions().get::<Upstream>().unwrap_or(&self.upstream).clone();
-        if let Some(model) = request.extensions().get::<RequestedModel>() {
-            same_name(model.as_str(), &upstream, &table)?;
+        if place == ModelPlace::Body
+            && let Some(model) = request.extensions().get::<RequestedModel>()
+        {
+            let published = model.with_publisher();
+            let found = request.extensions().get::<UpstreamModel>();
+            let sent = match published.zip(found) {
+                // A body whose path names the publisher keeps its name unless it is renamed.
+                Some((asked, sent)) if asked == sent.as_str() => model.as_str().into(),
+                Some((_, sent)) => sent.as_str().into(),
+                None => table.upstream_model(model.as_str(), &upstream),
+            };
+            same_name(model.as_str(), &sent)?;
         }
         let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(echo));
         let routed = route.oneshot(request).await.map_err(refused)?.into_body();
@@ -319,17 +336,45 @@ fn truncated(length: usize) -> LocalReply {
 /// # Errors
 ///
 /// Returns 400 if the body would have to be changed, which `ext_authz` cannot do.
-fn same_name(asked: &str, upstream: &Upstream, table: &ModelTable) -> Result<(), LocalReply> {
-    let sent = table.upstream_model(asked, upstream);
+fn same_name(asked: &str, sent: &str) -> Result<(), LocalReply> {
     if sent == asked {
         return Ok(());
     }
-    let (asked, sent) = (clip(asked), clip(&sent));
+    let (asked, sent) = (clip(asked), clip(sent));
     let message = format!(
         "the model {asked:?} goes to Vertex AI as {sent:?}, and behind Envoy a request cannot be \
          changed: use {sent:?}"
     );
     Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_alias_not_supported", message))
+}
+
+/// Where a request has its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ModelPlace {
+    /// Envoy changes the path, and the body is not needed.
+    Path,
+    Body,
+}
+
+impl ModelPlace {
+    /// # Errors
+    ///
+    /// Returns 404 for Anthropic's own paths: the model would have to be cut out of the body, which
+    /// `ext_authz` cannot do.
+    fn of(path: &str) -> Result<Self, LocalReply> {
+        let Some(path) = ModelPath::parse(path, PREFIX) else { return Ok(Self::Body) };
+        match path.target() {
+            PathTarget::Messages | PathTarget::CountTokens => Err(LocalReply::new(
+                StatusCode::NOT_FOUND,
+                "unsupported_path",
+                "behind Envoy a request cannot be changed, and Vertex AI has no /v1/messages: use \
+                 the paths of Vertex AI, as Anthropic's clients for Vertex AI do (AnthropicVertex, \
+                 or ANTHROPIC_VERTEX_BASE_URL for Claude Code)",
+            )),
+            _ if path.has_model_in_body() => Ok(Self::Body),
+            _ => Ok(Self::Path),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{
     local_reply::LocalReply,
     outbound::{is_about_a_host, stream_headers},
 };
-use tower_vertex::{auth::RefreshOutcome, error::Error};
+use tower_vertex::{auth::RefreshOutcome, error::Error, route::Protocol};
 
 /// Header of a 401 that is worth another attempt.
 const REPLAY: &str = "x-vertex-gateway-replay";
@@ -85,9 +85,10 @@ impl ExtAuthzState {
         use processing_response::Response::{ImmediateResponse, RequestHeaders, ResponseHeaders};
         match message.request {
             Some(processing_request::Request::RequestHeaders(head)) => {
-                match self.sending(&Head(head), attempt).await {
+                let head = Head(head);
+                match self.sending(&head, attempt).await {
                     Ok(mutation) => Ok(RequestHeaders(continue_with(mutation))),
-                    Err(refusal) => Ok(ImmediateResponse(immediate(&refusal))),
+                    Err(refusal) => Ok(ImmediateResponse(immediate(&refusal, head.protocol()))),
                 }
             }
             Some(processing_request::Request::ResponseHeaders(head)) => {
@@ -184,6 +185,13 @@ impl Head {
         Some(if raw_value.is_empty() { value.as_bytes() } else { raw_value })
     }
 
+    /// The protocol of the client. The path is the one that this gateway set, which has the protocol
+    /// of the client's path.
+    fn protocol(&self) -> Protocol {
+        let path = self.value(":path").and_then(|path| str::from_utf8(path).ok()).unwrap_or("");
+        Protocol::of(path.split('?').next().unwrap_or(""))
+    }
+
     /// The changes to the headers of every response before a client sees it. They remove a
     /// [`REPLAY`] header of the upstream, because only the gateway may request a replay.
     fn for_clients(&self) -> HeaderMutation {
@@ -208,8 +216,8 @@ fn continue_with(mutation: HeaderMutation) -> HeadersResponse {
     HeadersResponse { response: Some(response) }
 }
 
-fn immediate(refusal: &LocalReply) -> ImmediateResponse {
-    let answer = refusal.to_response();
+fn immediate(refusal: &LocalReply, protocol: Protocol) -> ImmediateResponse {
+    let answer = refusal.to_response(protocol);
     let headers = answer.headers().iter();
     let set = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         proto::set_raw(name.as_str(), value.as_bytes())

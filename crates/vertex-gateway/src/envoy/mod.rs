@@ -4,7 +4,8 @@
 //!
 //! One socket serves two of Envoy's protocols. With `ext_authz`, Envoy sends the head of a request,
 //! and its body if configured to, before it selects an upstream. The response has the token, the
-//! host and the path, or an error in OpenAI's form. Envoy does not call such a filter again when
+//! host and the path, or an error in the form of the
+//! client's protocol. Envoy does not call such a filter again when
 //! its router retries, and Envoy 1.40 does not accept `ext_authz` among the filters of an upstream.
 //! It accepts `ext_proc` there and calls it once for each attempt. So `ext_proc` detects and
 //! replaces a rejected token.

@@ -17,6 +17,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::activity::Activity;
 use crate::local_reply::LocalReply;
+use tower_vertex::route::Protocol;
 
 /// The first bytes of hyper 1.12's own responses. They end the connection.
 const OWN_RESPONSES: [(&[u8], StatusCode); 3] = [
@@ -30,7 +31,8 @@ const URI_TOO_LONG: &str = "the request's URI is too long";
 const HEAD_TOO_LONG: &str = "the request's first line and headers are longer than \
      --max-header-bytes, or there are more than 100 headers";
 
-/// A connection whose unreadable requests get an OpenAI-shaped response.
+/// A connection whose unreadable requests get an OpenAI-shaped response. No path of such a request was
+/// read, so its protocol is unknown.
 ///
 /// The time of a write shows that it is hyper's own response: no request is in flight, the socket
 /// has taken all earlier responses, and the service has received no new request. Only hyper itself
@@ -62,7 +64,7 @@ impl<I> LocalReplyIo<I> {
         };
         let peer_address = self.activity.shown_peer_address();
         tracing::info!(status = status.as_u16(), peer_address, "request rejected: {message}");
-        let body = LocalReply::malformed(status, message).to_response().into_body();
+        let body = LocalReply::malformed(status, message).to_response(Protocol::OpenAi).into_body();
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n",

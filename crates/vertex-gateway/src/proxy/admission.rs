@@ -11,12 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Method, Request, Response};
 use tower::Service;
 use tower_vertex::{
     BoxError,
     model::{ModelTable, ReadModel, RequestedModel},
-    route::check_method_for_path,
+    route::{ModelPath, check_method_for_path},
 };
 
 use super::{
@@ -46,7 +46,9 @@ pub(crate) fn admit_head<B>(
     shorten(request, table)?;
     let (method, path) = (request.method(), request.uri().path());
     let may = |model: &str| client.is_none_or(|client| client.allow(Some(model)).is_ok());
-    if let Some(response) = list::answer(method, path, table, may, since) {
+    // A name in the list may have a colon too, so only the method distinguishes the two.
+    let is_call = *method == Method::POST && ModelPath::parse(path, PREFIX).is_some();
+    if !is_call && let Some(response) = list::answer(method, path, table, may, since) {
         return response.map(Some);
     }
     check_method_for_path(method, path, PREFIX)?;
@@ -79,7 +81,7 @@ pub(crate) fn admit_model(
         let _ = context.model.set(model.clone().into());
     }
     let Some(client) = context.client.get() else { return Ok(()) };
-    client.allow(model.map(RequestedModel::as_str))?;
+    client.allow_requested(model)?;
     client.allow_references(extensions.get())
 }
 
@@ -179,6 +181,8 @@ async fn in_time<R>(
 mod tests {
     use tower::{ServiceExt as _, service_fn};
 
+    use tower_vertex::route::Protocol;
+
     use super::*;
     use crate::Command;
 
@@ -191,7 +195,7 @@ mod tests {
         let error = Admission::new(inner, limits, None).oneshot(Request::new(())).await;
         let error: BoxError = error.map(|(): ()| ()).unwrap_err();
         let refusal = error.downcast_ref::<LocalReply>().unwrap();
-        let answer = refusal.to_response();
+        let answer = refusal.to_response(Protocol::OpenAi);
         assert_eq!((answer.status().as_u16(), refusal.code()), (500, "internal_error"));
     }
 }

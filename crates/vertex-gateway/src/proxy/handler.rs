@@ -39,11 +39,11 @@ use crate::{
 use tower_vertex::{
     auth::{VertexAuth, VertexAuthLayer},
     compat::{CompatBody, RequestBody, SignatureScope, VertexCompat, VertexCompatLayer},
+    error_format::{ErrorBody, VertexError, VertexErrorLayer},
     model::{ModelBody, VertexModel, VertexModelLayer},
-    openai_error::{ErrorBody, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
+    route::{Protocol, Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
 };
 
 /// The header that names the project to bill and to charge quota to.
@@ -144,6 +144,7 @@ impl Handler {
         let cors = shared.browsers.cors(request.headers());
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path());
+        let protocol = Protocol::of(path);
         let telemetry = Arc::clone(&shared.telemetry);
         let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
         record.log.peer_address = call.activity().peer_address();
@@ -156,7 +157,7 @@ impl Handler {
         let left = answer.as_ref().is_err_and(LocalReply::is_incomplete_request);
         let mut answer = answer.unwrap_or_else(|refusal| {
             record.log.refuse(&refusal);
-            let mut answer = refusal.to_response();
+            let mut answer = refusal.to_response(protocol);
             if !call.is_authenticated() && call.activity().refused() {
                 // RFC 9112 §9.6. HTTP/2 has its own frames for this, and hyper removes the header
                 // there.
@@ -256,7 +257,11 @@ fn welcome(
     if !clients.have_keys() {
         shared.browsers.admit(request.uri(), request.headers(), shared.listener)?;
     }
-    if is_options(request.method()) { Ok(None) } else { clients.authenticate(request.headers()) }
+    if is_options(request.method()) {
+        return Ok(None);
+    }
+    let uri = request.uri();
+    clients.authenticate(request.headers(), uri.query(), Protocol::of(uri.path()))
 }
 
 /// The response to a health check, which is not recorded.

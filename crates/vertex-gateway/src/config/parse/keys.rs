@@ -27,7 +27,7 @@ pub(super) enum ValueType {
 pub(super) type Key = (&'static str, ValueType);
 
 /// Keys that are not options, and options that can change while the gateway runs.
-pub(super) const KEYS: [Key; 13] = [
+pub(super) const KEYS: [Key; 16] = [
     ("project", ValueType::Text),
     ("location", ValueType::Text),
     ("endpoint", ValueType::Text),
@@ -38,6 +38,9 @@ pub(super) const KEYS: [Key; 13] = [
     ("discover_endpoints", ValueType::Truth),
     ("forward_header", ValueType::Texts),
     ("forward_query", ValueType::Texts),
+    ("model_methods", ValueType::Texts),
+    ("client_locations", ValueType::Texts),
+    ("client_projects", ValueType::Texts),
     ("default_publisher", ValueType::Text),
     ("model", ValueType::Entries(&MODEL_KEYS)),
     ("client", ValueType::Entries(&CLIENT_KEYS)),

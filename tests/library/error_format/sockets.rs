@@ -12,7 +12,7 @@ use tokio::{
 use tower::{Layer, Service, ServiceExt};
 use tower_vertex::{
     auth::RefreshOutcome,
-    openai_error::{VertexError, VertexErrorLayer},
+    error_format::{VertexError, VertexErrorLayer},
     route::VertexRouteLayer,
     token::TokenCache,
 };

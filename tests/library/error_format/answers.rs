@@ -18,7 +18,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_vertex::{
     BoxError,
     auth::{RefreshOutcome, VertexAuthLayer},
-    openai_error::{ErrorBody, ResponseFuture, VertexError, VertexErrorLayer},
+    error_format::{ErrorBody, ResponseFuture, VertexError, VertexErrorLayer},
     replay::ReplayBody,
     route::{Upstream, VertexRouteLayer},
     token::StaticToken,

@@ -10,12 +10,15 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{ErrorBody, layer::ErrorSettings, read_body::Reading};
+use super::{
+    ErrorBody, layer::ErrorSettings, read_body::Reading, service::ClientForm, stream::StreamFormat,
+};
 use crate::{
     BoxError, Error,
     body_headers::{has_type, is_encoded},
     polled::AFTER_READY,
     replay::Chunks,
+    route::Protocol,
 };
 
 /// The future of [`VertexError`](super::VertexError).
@@ -32,22 +35,28 @@ enum State<F, B> {
         #[pin]
         response: F,
         settings: ErrorSettings,
+        client: ClientForm,
         head_only: bool,
     },
     /// The order of the layers is wrong, so nothing was sent.
-    Refused(Option<Error>),
+    Refused(Option<Error>, Protocol),
     /// The body of an error is being read for its translation.
     Reading(Pin<Box<Reading<B>>>),
     Done,
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(super) fn new(response: F, settings: ErrorSettings, head_only: bool) -> Self {
-        Self { state: State::Waiting { response, settings, head_only } }
+    pub(super) fn new(
+        response: F,
+        settings: ErrorSettings,
+        client: ClientForm,
+        head_only: bool,
+    ) -> Self {
+        Self { state: State::Waiting { response, settings, client, head_only } }
     }
 
-    pub(super) fn refused(error: Error) -> Self {
-        Self { state: State::Refused(Some(error)) }
+    pub(super) fn refused(error: Error, protocol: Protocol) -> Self {
+        Self { state: State::Refused(Some(error), protocol) }
     }
 }
 
@@ -63,26 +72,30 @@ where
         let mut state = self.project().state;
         loop {
             let result = match state.as_mut().project() {
-                StateProj::Waiting { response, settings, head_only } => {
+                StateProj::Waiting { response, settings, client, head_only } => {
+                    let client = *client;
                     let result = ready!(response.poll(cx)).map(|mut response| {
                         void_length(response.headers_mut());
-                        (kind(&response, *head_only), response)
+                        (kind(&response, client, *head_only), response)
                     });
                     match result {
                         Ok((Kind::Error, response)) => {
-                            let reading = Box::pin(Reading::new(response, settings));
+                            let reading =
+                                Box::pin(Reading::new(response, settings, client.protocol));
                             state.set(State::Reading(reading));
                             continue;
                         }
-                        Ok((Kind::Events, response)) => Ok(response.map(ErrorBody::events)),
+                        Ok((Kind::Stream(format), response)) => {
+                            Ok(response.map(|body| ErrorBody::stream(body, format)))
+                        }
                         Ok((Kind::Other, response)) => Ok(response.map(ErrorBody::inner)),
                         Err(error) => Err(error),
                     }
                 }
-                StateProj::Refused(error) => {
+                StateProj::Refused(error, protocol) => {
                     let Some(error) = error.take() else { panic!("{AFTER_READY}") };
                     let body = |body| ErrorBody::chunks(Chunks::one(body));
-                    Ok(error.to_response().map(body))
+                    Ok(error.to_response_for(*protocol).map(body))
                 }
                 StateProj::Reading(reading) => Ok(ready!(reading.as_mut().poll(cx))),
                 StateProj::Done => panic!("{AFTER_READY}"),
@@ -95,16 +108,16 @@ where
 
 enum Kind {
     Error,
-    Events,
+    Stream(StreamFormat),
     Other,
 }
 
-fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
+fn kind<B: Body>(response: &Response<B>, client: ClientForm, head_only: bool) -> Kind {
     let (status, headers) = (response.status(), response.headers());
     if head_only || is_encoded(headers) {
         Kind::Other
     } else if status.is_success() {
-        if is_endless(headers) { Kind::Events } else { Kind::Other }
+        stream_format(headers, client).map_or(Kind::Other, Kind::Stream)
     } else if status.is_informational() || status == StatusCode::NOT_MODIFIED {
         // These have no body, regardless of their headers.
         Kind::Other
@@ -113,11 +126,19 @@ fn kind<B: Body>(response: &Response<B>, head_only: bool) -> Kind {
     }
 }
 
-/// Whether these are the headers of a stream of events that may end with another event. A stream
-/// with a length may not: the client would take the bytes of an added event as part of that length,
-/// and it notices missing bytes by itself.
-fn is_endless(headers: &HeaderMap) -> bool {
-    has_type(headers, "text/event-stream") && !headers.contains_key(header::CONTENT_LENGTH)
+/// The format of a stream that may end with one more event or element; `None` for other responses. A
+/// stream with a length may not: the client would take the added bytes as part of that length, and it
+/// notices missing bytes by itself.
+fn stream_format(headers: &HeaderMap, client: ClientForm) -> Option<StreamFormat> {
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        None
+    } else if has_type(headers, "text/event-stream") {
+        Some(StreamFormat::events(client.protocol))
+    } else if client.reads_array && has_type(headers, "application/json") {
+        Some(StreamFormat::array())
+    } else {
+        None
+    }
 }
 
 /// RFC 9112 §6.3: a Transfer-Encoding overrides a Content-Length, which must not be forwarded.

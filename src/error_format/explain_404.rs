@@ -55,6 +55,9 @@ pub(super) fn nowhere(upstream: Option<&Upstream>) -> String {
             "that `gcloud ai endpoints list --region={}` shows {id}, and that it has the path",
             location.unwrap_or_default()
         )),
+        Endpoint::Publisher { .. } => {
+            text.push_str("that the publisher has this model and this method");
+        }
         Endpoint::BaseUrl { .. } => text.push_str("host, location and endpoint of the base URL"),
     }
     match project {

@@ -1,4 +1,4 @@
-//! Translates the status, headers and body of an error into an error in OpenAI's form.
+//! Translates the status, headers and body of an error into the form of the client's protocol.
 
 use std::{fmt, time::Duration};
 
@@ -10,15 +10,17 @@ use http::{
         TRANSFER_ENCODING,
     },
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     advice::advice as advice_about,
+    anthropic,
     explain_404::{nowhere, who},
+    google, openai,
 };
 use crate::{
     body_headers::{has_type, is_encoded, remove_digests},
-    route::Upstream,
+    route::{Protocol, Upstream},
 };
 
 /// The header of a translated response that names the form of the original.
@@ -75,13 +77,14 @@ impl fmt::Display for UnreadReason {
     }
 }
 
-/// An error in OpenAI's form.
+/// An error of the upstream, as its response has it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct OpenAiError {
+pub(crate) struct UpstreamError {
     /// A sentence for people.
     pub(crate) message: String,
-    /// `type`: see the [module's docs](super).
+    /// OpenAI's `type`: see the [module's docs](super).
     pub(crate) kind: String,
+    /// OpenAI's `param`.
     pub(crate) param: Option<String>,
     /// Google's code, which is a status, as text; without one, the status of the response.
     pub(crate) code: String,
@@ -104,14 +107,14 @@ pub(crate) struct Google {
 
 /// The error in a response with this `status`, which is not a success. `body` is complete.
 ///
-/// `None` for a body that must stay as it is: OpenAI's form, JSON of another form, and compressed
-/// bodies.
+/// `None` for a body that must stay as it is: OpenAI's and Anthropic's forms, JSON of another form, and
+/// compressed bodies.
 pub(crate) fn translate(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
     upstream: Option<&Upstream>,
-) -> Option<OpenAiError> {
+) -> Option<UpstreamError> {
     if is_encoded(headers) {
         return None;
     }
@@ -126,11 +129,11 @@ pub(crate) fn translate(
         Ok(_) | Err(_) => {}
     }
     Some(if has_type(headers, "text/html") || is_page(body) {
-        OpenAiError::of_page(status, upstream)
+        UpstreamError::of_page(status, upstream)
     } else if has_type(headers, "text/plain") {
-        OpenAiError::of_text(status, &excerpt(body), upstream)
+        UpstreamError::of_text(status, &excerpt(body), upstream)
     } else {
-        OpenAiError::of_text(status, "", upstream)
+        UpstreamError::of_text(status, "", upstream)
     })
 }
 
@@ -140,19 +143,19 @@ pub(crate) fn unread(
     headers: &HeaderMap,
     why: UnreadReason,
     upstream: Option<&Upstream>,
-) -> OpenAiError {
+) -> UpstreamError {
     if has_type(headers, "text/html") {
         // The message for a page does not depend on its text.
-        return OpenAiError::of_page(status, upstream);
+        return UpstreamError::of_page(status, upstream);
     }
     let message = format!("{}, but the body of the error {why}", answered(status, upstream));
-    OpenAiError::new(status, Form::Other, message)
+    UpstreamError::new(status, Form::Other, message)
 }
 
-impl OpenAiError {
+impl UpstreamError {
     fn new(status: StatusCode, form: Form, message: String) -> Self {
         let code = status.as_str().to_owned();
-        let kind = kind(status).to_owned();
+        let kind = openai::kind(status).to_owned();
         Self { message, kind, param: None, code, google: None, form, retry_after: None }
     }
 
@@ -177,31 +180,38 @@ impl OpenAiError {
         Self::new(status, Form::Html, message)
     }
 
-    /// Adds advice where Google's message has none.
-    pub(super) fn with_advice(mut self, status: StatusCode) -> Self {
-        if let Some(advice) = advice_about(status, &self.message) {
+    /// Adds advice where Google's message has none. All of it is about OpenAI's protocol.
+    pub(super) fn with_advice(mut self, protocol: Protocol, status: StatusCode) -> Self {
+        if protocol == Protocol::OpenAi
+            && let Some(advice) = advice_about(status, &self.message)
+        {
             self.message = format!("{} {advice}", self.message.trim_end());
         }
         self
     }
 
-    /// The error as JSON.
-    pub(crate) fn to_json(&self) -> Value {
-        let mut error = json!({
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.code,
-        });
-        if let Some(Google { code, status, details }) = &self.google {
-            error["google"] = json!({ "code": code, "status": status, "details": details });
-        }
-        json!({ "error": error })
+    /// Whether a client of this protocol can read the body as it is.
+    pub(super) fn is_in_form(&self, protocol: Protocol) -> bool {
+        protocol == Protocol::Gemini && self.form == Form::Object
     }
 
-    /// Returns the body, and changes the headers to fit it.
-    pub(super) fn into_body(self, headers: &mut HeaderMap) -> Bytes {
-        let body = Bytes::from(self.to_json().to_string());
+    /// The error as JSON, in the form of this protocol.
+    fn to_json(&self, protocol: Protocol, status: StatusCode, headers: &HeaderMap) -> Value {
+        match protocol {
+            Protocol::OpenAi => openai::to_json(self),
+            Protocol::Gemini => google::to_json(status, self),
+            Protocol::Anthropic => anthropic::to_json(status, headers, self),
+        }
+    }
+
+    /// Returns the body in the form of this protocol, and changes the headers to fit it.
+    pub(super) fn into_body(
+        self,
+        protocol: Protocol,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+    ) -> Bytes {
+        let body = Bytes::from(self.to_json(protocol, status, headers).to_string());
         remove_digests(headers);
         for name in [CONTENT_LANGUAGE, ETAG, LAST_MODIFIED, TRAILER, TRANSFER_ENCODING] {
             headers.remove(name);
@@ -209,10 +219,15 @@ impl OpenAiError {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(self.form.as_str()));
+        self.put_retry_after(headers);
+        body
+    }
+
+    /// Adds the header `Retry-After` if the error has a delay and there is no such header.
+    pub(super) fn put_retry_after(&self, headers: &mut HeaderMap) {
         if let Some(seconds) = self.retry_after {
             headers.entry(RETRY_AFTER).or_insert_with(|| seconds.into());
         }
-        body
     }
 }
 
@@ -222,7 +237,7 @@ fn from_google(
     value: Value,
     form: Form,
     upstream: Option<&Upstream>,
-) -> Option<OpenAiError> {
+) -> Option<UpstreamError> {
     let Value::Object(mut value) = value else { return None };
     let Some(Value::Object(mut error)) = value.remove("error") else { return None };
     let code = error.get("code").and_then(Value::as_i64);
@@ -237,8 +252,8 @@ fn from_google(
     let retry_after = details.iter().find_map(retry_delay);
     let message = take_text(&mut error, "message").filter(|message| !message.trim().is_empty());
     let mut translated = match message {
-        Some(message) => OpenAiError::new(status, form, message),
-        None => OpenAiError { form, ..OpenAiError::of_text(status, "", upstream) },
+        Some(message) => UpstreamError::new(status, form, message),
+        None => UpstreamError { form, ..UpstreamError::of_text(status, "", upstream) },
     };
     // Google's own errors have neither; a server behind an endpoint may set them.
     if let Some(kind) = take_text(&mut error, "type") {
@@ -280,17 +295,6 @@ fn whole_seconds(text: &str) -> Option<u64> {
     let seconds: u64 = whole.parse().ok().filter(|seconds| *seconds <= LONGEST_DELAY)?;
     let more = fraction.bytes().any(|digit| digit != b'0');
     Some((seconds + u64::from(more)).max(1))
-}
-
-/// OpenAI's `type` for an error with this status.
-fn kind(status: StatusCode) -> &'static str {
-    if status.as_u16() >= 500 {
-        "server_error"
-    } else if status == StatusCode::TOO_MANY_REQUESTS {
-        "rate_limit_error"
-    } else {
-        "invalid_request_error"
-    }
 }
 
 /// The beginning of a sentence.

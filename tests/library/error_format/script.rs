@@ -18,7 +18,7 @@ use serde_json::Value;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_vertex::{
     BoxError,
-    openai_error::{ErrorBody, VertexErrorLayer},
+    error_format::{ErrorBody, VertexErrorLayer},
 };
 
 #[derive(Clone)]

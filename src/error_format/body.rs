@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::sse::Events;
+use super::stream::{Stream, StreamFormat};
 use crate::{BoxError, replay::Chunks};
 
 /// The body of a response of [`VertexError`](super::VertexError): the inner service's, the body of
-/// a translated error, or a stream that reports its failure as an event. `Send` and `Sync` if `B`
+/// a translated error, or a stream that reports its failure as an event or as an element of JSON. `Send` and `Sync` if `B`
 /// is.
 #[pin_project]
 pub struct ErrorBody<B>(#[pin] Kind<B>);
@@ -20,7 +20,7 @@ pub struct ErrorBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     Inner(#[pin] B),
-    Events(#[pin] Events<B>),
+    Stream(#[pin] Stream<B>),
     /// An error, translated or unchanged.
     Chunks(Chunks),
 }
@@ -30,8 +30,8 @@ impl<B> ErrorBody<B> {
         Self(Kind::Inner(body))
     }
 
-    pub(super) fn events(body: B) -> Self {
-        Self(Kind::Events(Events::new(body)))
+    pub(super) fn stream(body: B, format: StreamFormat) -> Self {
+        Self(Kind::Stream(Stream::new(body, format)))
     }
 
     pub(super) fn chunks(chunks: Chunks) -> Self {
@@ -53,7 +53,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().0.project() {
             KindProj::Inner(body) => body.poll_frame(cx),
-            KindProj::Events(events) => events.poll_frame(cx),
+            KindProj::Stream(stream) => stream.poll_frame(cx),
             KindProj::Chunks(chunks) => Poll::Ready(chunks.next().map(Ok)),
         }
     }
@@ -61,7 +61,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Inner(body) => body.is_end_stream(),
-            Kind::Events(events) => events.is_end_stream(),
+            Kind::Stream(stream) => stream.is_end_stream(),
             Kind::Chunks(chunks) => chunks.is_empty(),
         }
     }
@@ -69,7 +69,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Inner(body) => body.size_hint(),
-            Kind::Events(events) => events.size_hint(),
+            Kind::Stream(stream) => stream.size_hint(),
             Kind::Chunks(chunks) => chunks.size_hint(),
         }
     }
@@ -80,7 +80,7 @@ impl<B> fmt::Debug for ErrorBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             Kind::Inner(_) => "ErrorBody(inner)",
-            Kind::Events(_) => "ErrorBody(events)",
+            Kind::Stream(_) => "ErrorBody(stream)",
             Kind::Chunks(_) => "ErrorBody(error)",
         })
     }

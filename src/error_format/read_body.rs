@@ -18,7 +18,7 @@ use crate::{
     body_reader::{BodyReader, NotRead, contiguous},
     polled::AFTER_READY,
     replay::Chunks,
-    route::Upstream,
+    route::{Protocol, Upstream},
 };
 
 /// Reads the body of an error, within its limits, and translates it.
@@ -29,13 +29,14 @@ pub(super) struct Reading<B> {
     #[pin]
     body: Option<BodyReader<B>>,
     settings: ErrorSettings,
+    protocol: Protocol,
 }
 
 impl<B> Reading<B> {
-    pub(super) fn new(response: Response<B>, settings: &ErrorSettings) -> Self {
+    pub(super) fn new(response: Response<B>, settings: &ErrorSettings, protocol: Protocol) -> Self {
         let (head, body) = response.into_parts();
         let body = BodyReader::new(body, settings.body_limit, settings.body_timeout);
-        Self { head: Some(head), body: Some(body), settings: *settings }
+        Self { head: Some(head), body: Some(body), settings: *settings, protocol }
     }
 }
 
@@ -75,7 +76,15 @@ where
             }
         };
         let body = match error {
-            Some(error) => Chunks::one(error.with_advice(head.status).into_body(&mut head.headers)),
+            Some(error) if error.is_in_form(*this.protocol) => {
+                error.put_retry_after(&mut head.headers);
+                Chunks { data, trailers }
+            }
+            Some(error) => {
+                let (protocol, status) = (*this.protocol, head.status);
+                let error = error.with_advice(protocol, status);
+                Chunks::one(error.into_body(protocol, status, &mut head.headers))
+            }
             None => Chunks { data, trailers },
         };
         Poll::Ready(Response::from_parts(head, ErrorBody::chunks(body)))

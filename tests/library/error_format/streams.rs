@@ -10,7 +10,7 @@ use http::Response;
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
-use tower_vertex::openai_error::VertexErrorLayer;
+use tower_vertex::error_format::VertexErrorLayer;
 
 use super::script::{
     Script, Step, data, frames, is_interruption, parsed, response, through, trailers,

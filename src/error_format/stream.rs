@@ -1,4 +1,4 @@
-//! A stream of server-sent events that reports its failure as an event.
+//! A stream that reports its failure at its end: as a server-sent event, or as an element of an array.
 
 use std::{
     pin::Pin,
@@ -10,33 +10,77 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::{BoxError, replay::Coalesced, sse::Lines};
-
-/// The last event of a stream that failed. openai-python 3.54 and openai-node 7.57 raise an
-/// `APIError` for data with an `error`, regardless of the event's name. async-openai 0.43 cannot
-/// take it for a chunk.
-const INTERRUPTED: &str = concat!(
-    r#"data: {"error":{"message":"the connection to Vertex AI broke in the middle of the response"#,
-    r#", and the rest of it is missing; send the request again","type":"server_error","#,
-    r#""param":null,"code":"stream_interrupted"}}"#,
-    "\n\n",
-);
+use super::{anthropic, google, json_array::Elements, openai};
+use crate::{
+    BoxError,
+    replay::Coalesced,
+    route::Protocol,
+    sse::{EndMark, Lines},
+};
 
 /// The most bytes of an incomplete event that are held back. An image of a few hundred KiB, inline
 /// in base64, is one event. The rest of a longer event is forwarded as it arrives.
 const HOLD_LIMIT: usize = 1 << 20;
 
-/// Forwards complete events at once, and holds back the bytes of an incomplete one.
+/// The parts of a stream, and the error that can be added after a complete one.
+pub(super) enum StreamFormat {
+    Events { lines: Lines, interrupted: &'static str },
+    Array(Elements),
+}
+
+impl StreamFormat {
+    /// Events, with the end mark of a protocol.
+    pub(super) fn events(protocol: Protocol) -> Self {
+        let (mark, interrupted) = match protocol {
+            Protocol::OpenAi => (EndMark::DONE, openai::INTERRUPTED),
+            // Gemini's streams have no end mark.
+            Protocol::Gemini => (EndMark::NONE, google::INTERRUPTED_EVENT),
+            Protocol::Anthropic => (EndMark::MESSAGE_STOP, anthropic::INTERRUPTED),
+        };
+        Self::Events { lines: Lines::until(mark), interrupted }
+    }
+
+    /// An array of Gemini's.
+    pub(super) fn array() -> Self {
+        Self::Array(Elements::default())
+    }
+
+    /// Reads the next bytes. Returns how many of them, from the first, leave no part incomplete.
+    fn read(&mut self, data: &[u8]) -> usize {
+        match self {
+            Self::Events { lines, .. } => lines.read(data),
+            Self::Array(elements) => elements.read(data),
+        }
+    }
+
+    /// Whether the client has everything, so that a failure after it changes nothing.
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Events { lines, .. } => lines.is_done(),
+            Self::Array(elements) => elements.is_done(),
+        }
+    }
+
+    /// The bytes that report a failure after the complete parts. `None` if there can be none.
+    fn interrupted(&self) -> Option<Bytes> {
+        match self {
+            Self::Events { interrupted, .. } => Some(Bytes::from_static(interrupted.as_bytes())),
+            Self::Array(elements) => elements.interrupted(google::INTERRUPTED),
+        }
+    }
+}
+
+/// Forwards complete events and elements at once, and holds back the bytes of an incomplete one.
 ///
 /// Complete lines of an incomplete event are held back too. Parsers join the `data` lines of an
 /// event, so they would read an error behind such a line as part of that event. A blank line
 /// between the two would complete an event whose rest is missing.
 #[pin_project]
-pub(super) struct Events<B> {
+pub(super) struct Stream<B> {
     /// `None` after its end.
     #[pin]
     body: Option<B>,
-    lines: Lines,
+    format: StreamFormat,
     /// The bytes that may be forwarded.
     ready: Coalesced,
     /// The bytes that are held back. They come after `ready`.
@@ -46,11 +90,11 @@ pub(super) struct Events<B> {
     let_go: bool,
 }
 
-impl<B> Events<B> {
-    pub(super) fn new(body: B) -> Self {
+impl<B> Stream<B> {
+    pub(super) fn new(body: B, format: StreamFormat) -> Self {
         Self {
             body: Some(body),
-            lines: Lines::default(),
+            format,
             ready: Coalesced::default(),
             held: Coalesced::default(),
             trailers: None,
@@ -59,7 +103,7 @@ impl<B> Events<B> {
     }
 }
 
-impl<B> Events<B>
+impl<B> Stream<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -82,7 +126,7 @@ where
             match ready!(body.poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(mut data) => {
-                        let complete = this.lines.read(&data);
+                        let complete = this.format.read(&data);
                         // An empty frame need not wait behind the held bytes.
                         let at_once = this.held.is_empty() || data.is_empty();
                         if at_once && complete == data.len() {
@@ -106,17 +150,18 @@ where
                 Some(Err(error)) => {
                     this.body.set(None);
                     *this.held = Coalesced::default();
-                    if this.lines.is_done() {
+                    if this.format.is_done() {
                         continue;
                     }
-                    if *this.let_go {
+                    let Some(interrupted) = this.format.interrupted().filter(|_| !*this.let_go)
+                    else {
                         // The client has half an event already, so only an error can report the
                         // failure.
                         return Poll::Ready(Some(Err(error)));
-                    }
+                    };
                     let error: BoxError = error.into();
                     tracing::warn!(error = &*error, "a stream from Vertex AI ended early");
-                    return Poll::Ready(Some(Ok(Frame::data(INTERRUPTED.into()))));
+                    return Poll::Ready(Some(Ok(Frame::data(interrupted))));
                 }
             }
         }
@@ -146,14 +191,38 @@ where
 mod tests {
     use super::*;
 
+    use serde_json::Value;
+
+    fn last_of(protocol: Protocol) -> (String, Value) {
+        let last = StreamFormat::events(protocol).interrupted().unwrap();
+        let text = std::str::from_utf8(&last).unwrap().strip_suffix("\n\n").unwrap();
+        let (name, data) = text.split_once("data: ").unwrap();
+        assert!(!data.contains(['\n', '\r']));
+        (name.to_owned(), serde_json::from_str(data).unwrap())
+    }
+
     #[test]
-    fn the_last_event_is_json_in_openai_form() {
-        let text = INTERRUPTED.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
-        assert!(!text.contains(['\n', '\r']));
-        let event: serde_json::Value = serde_json::from_str(text).unwrap();
+    fn the_last_event_is_json_in_the_form_of_each_protocol() {
+        let (name, event) = last_of(Protocol::OpenAi);
+        assert_eq!(name, "");
         assert_eq!(event["error"]["type"], "server_error");
         assert_eq!(event["error"]["code"], "stream_interrupted");
         assert!(event["error"]["param"].is_null());
+        assert!(event["error"]["message"].as_str().unwrap().starts_with("the connection"));
+
+        let (name, event) = last_of(Protocol::Gemini);
+        assert_eq!(name, "");
+        assert_eq!(event["error"]["code"], 503);
+        assert_eq!(event["error"]["status"], "UNAVAILABLE");
+        assert_eq!(event["error"]["details"][0]["reason"], "STREAM_INTERRUPTED");
+        assert!(event["error"]["message"].as_str().unwrap().starts_with("the connection"));
+        assert_eq!(serde_json::from_str::<Value>(google::INTERRUPTED).unwrap(), event);
+
+        let (name, event) = last_of(Protocol::Anthropic);
+        assert_eq!(name, "event: error\n");
+        assert_eq!(event["type"], "error");
+        assert_eq!(event["error"]["type"], "api_error");
+        assert_eq!(event["error"]["details"]["error_code"], "stream_interrupted");
         assert!(event["error"]["message"].as_str().unwrap().starts_with("the connection"));
     }
 }

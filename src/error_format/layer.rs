@@ -5,7 +5,7 @@ use tower::Layer;
 use super::VertexError;
 use crate::body_reader::{ERROR_LIMIT, ERROR_TIMEOUT};
 
-/// Translates errors into OpenAI's form. See the [module](super).
+/// Translates errors into the form of the client's protocol. See the [module](super).
 #[doc(alias = "error translation")]
 #[doc(alias = "RetryInfo")]
 #[derive(Clone, Copy, Debug)]

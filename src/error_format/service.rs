@@ -10,12 +10,13 @@ use crate::{
     BoxError,
     accessors::define_inner_service_accessors,
     order::{LayerKind, Order},
+    route::Protocol,
 };
 
 /// The service of [`VertexErrorLayer`](super::VertexErrorLayer). See the [module](super).
 ///
 /// Its errors are those of the inner service; it makes none of its own. If a layer that belongs
-/// outside is inside, it returns a 500 in OpenAI's form.
+/// outside is inside, it returns a 500 in the form of the client's protocol.
 #[doc(alias = "error translation")]
 #[doc(alias = "RetryInfo")]
 #[derive(Clone, Debug)]
@@ -53,9 +54,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        // A layer outside may have changed the path, and then it has left the client's protocol.
+        let extension = request.extensions().get::<Protocol>().copied();
+        let protocol = extension.unwrap_or_else(|| Protocol::of(path));
         if let Err(error) = self.order.check() {
-            return ResponseFuture::refused(error);
+            return ResponseFuture::refused(error, protocol);
         }
+        let client = ClientForm { protocol, reads_array: reads_array(protocol, path) };
         if !self.settings.accept_compressed {
             // The header is removed and not set to `identity`: a layer further in that undoes
             // compression sets the header itself, but only if it is missing.
@@ -63,6 +69,20 @@ where
         }
         // The headers of its response describe a body that does not come.
         let head_only = request.method() == Method::HEAD;
-        ResponseFuture::new(self.inner.call(request), self.settings, head_only)
+        ResponseFuture::new(self.inner.call(request), self.settings, client, head_only)
     }
+}
+
+/// What the client of a request can read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientForm {
+    pub(super) protocol: Protocol,
+    /// Whether a response of JSON is a stream: an array of which each element is a part.
+    pub(super) reads_array: bool,
+}
+
+/// Whether a path is that of Gemini's method whose response is an array, unless its query demands
+/// events. The type of the response says which of the two it is.
+fn reads_array(protocol: Protocol, path: &str) -> bool {
+    protocol == Protocol::Gemini && path.trim_end_matches('/').ends_with(":streamGenerateContent")
 }

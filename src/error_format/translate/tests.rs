@@ -15,11 +15,11 @@ fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap()
 }
 
-fn json(code: u16, body: &str) -> Option<OpenAiError> {
+fn json(code: u16, body: &str) -> Option<UpstreamError> {
     translate(status(code), &headers("application/json; charset=UTF-8"), body.as_bytes(), None)
 }
 
-fn text(code: u16, content_type: &str, body: &str) -> OpenAiError {
+fn text(code: u16, content_type: &str, body: &str) -> UpstreamError {
     translate(status(code), &headers(content_type), body.as_bytes(), None).unwrap()
 }
 
@@ -37,7 +37,7 @@ fn an_error_of_google_is_translated_with_and_without_an_array() {
             let translated = text(429, content_type, &body);
             assert_eq!((translated.form, translated.retry_after), (form, None));
             assert_eq!(
-                translated.to_json(),
+                translated.to_json(Protocol::OpenAi, status(429), &HeaderMap::new()),
                 serde_json::json!({ "error": {
                     "message": "Resource exhausted.",
                     "type": "rate_limit_error",
@@ -359,7 +359,7 @@ fn the_headers_fit_the_new_body() {
     let mut error = json(429, r#"[{"error":{"code":429,"message":"m"}}]"#).unwrap();
     error.retry_after = Some(7);
     let mut with_retry_after = headers.clone();
-    let body = error.clone().into_body(&mut headers);
+    let body = error.clone().into_body(Protocol::OpenAi, status(429), &mut headers);
     assert_eq!(headers["content-length"], body.len().to_string().as_str());
     assert_eq!(headers["content-type"], "application/json");
     assert_eq!(headers["x-vertex-error-type"], "array");
@@ -369,7 +369,7 @@ fn the_headers_fit_the_new_body() {
     assert_eq!(headers.len(), 7);
 
     with_retry_after.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
-    error.into_body(&mut with_retry_after);
+    error.into_body(Protocol::OpenAi, status(429), &mut with_retry_after);
     assert_eq!(with_retry_after["retry-after"], "Fri, 31 Dec 1999 23:59:59 GMT");
 }
 
@@ -425,13 +425,18 @@ proptest! {
         let mut headers = headers(content_type);
         if let Some(error) = translate(status(code), &headers, &body, Some(&upstream)) {
             prop_assert!(!error.message.is_empty());
-            let body = error.into_body(&mut headers);
-            let value: Value = serde_json::from_slice(&body).unwrap();
-            prop_assert!(value["error"]["message"].is_string());
-            prop_assert!(value["error"]["type"].is_string());
-            prop_assert!(value["error"]["code"].is_string());
-            // A translated error is in OpenAI's form.
-            prop_assert_eq!(translate(status(code), &headers, &body, Some(&upstream)), None);
+            let status = status(code);
+            for protocol in [Protocol::OpenAi, Protocol::Gemini, Protocol::Anthropic] {
+                let body = error.clone().into_body(protocol, status, &mut headers);
+                let value: Value = serde_json::from_slice(&body).unwrap();
+                prop_assert!(value["error"]["message"].is_string());
+                prop_assert!(value["error"]["code"].is_string() == (protocol == Protocol::OpenAi));
+                let name = if protocol == Protocol::Gemini { "status" } else { "type" };
+                prop_assert!(value["error"][name].is_string());
+                // A translated error is in the form of its protocol.
+                let again = translate(status, &headers, &body, Some(&upstream));
+                prop_assert!(again.is_none_or(|error| error.is_in_form(protocol)));
+            }
         }
     }
 
@@ -462,9 +467,96 @@ fn headers_that_describe_the_old_body_go_with_it() {
         headers.append(name, HeaderValue::from_static("older"));
     }
     let error = translate(StatusCode::NOT_FOUND, &headers, b"", None).unwrap();
-    let body = error.into_body(&mut headers);
+    let body = error.into_body(Protocol::OpenAi, status(404), &mut headers);
     let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "content-type", "x-request-id", "x-vertex-error-type"]);
     assert_eq!(headers["content-length"], body.len().to_string().as_str());
+}
+
+#[test]
+fn an_error_has_the_form_and_the_type_of_each_protocol() {
+    for (code, google, anthropic) in [
+        (400, "INVALID_ARGUMENT", "invalid_request_error"),
+        (401, "UNAUTHENTICATED", "authentication_error"),
+        (402, "INVALID_ARGUMENT", "billing_error"),
+        (403, "PERMISSION_DENIED", "permission_error"),
+        (404, "NOT_FOUND", "not_found_error"),
+        (405, "UNIMPLEMENTED", "invalid_request_error"),
+        (408, "DEADLINE_EXCEEDED", "timeout_error"),
+        (409, "ABORTED", "conflict_error"),
+        (413, "INVALID_ARGUMENT", "request_too_large"),
+        (422, "INVALID_ARGUMENT", "invalid_request_error"),
+        (429, "RESOURCE_EXHAUSTED", "rate_limit_error"),
+        (499, "CANCELLED", "invalid_request_error"),
+        (500, "INTERNAL", "api_error"),
+        (501, "UNIMPLEMENTED", "api_error"),
+        (502, "UNAVAILABLE", "api_error"),
+        (503, "UNAVAILABLE", "overloaded_error"),
+        (504, "DEADLINE_EXCEEDED", "timeout_error"),
+        (529, "UNAVAILABLE", "overloaded_error"),
+        (999, "INTERNAL", "api_error"),
+    ] {
+        let (status, mut headers) = (status(code), headers("text/plain"));
+        headers.insert("request-id", HeaderValue::from_static("req_1"));
+        let error = translate(status, &headers, b"no", None).unwrap();
+        assert_eq!(
+            error.to_json(Protocol::Gemini, status, &headers),
+            serde_json::json!({ "error": {
+                "code": code, "message": error.message, "status": google,
+            }}),
+        );
+        assert_eq!(
+            error.to_json(Protocol::Anthropic, status, &headers),
+            serde_json::json!({
+                "type": "error",
+                "error": { "type": anthropic, "message": error.message },
+                "request_id": "req_1",
+            }),
+        );
+    }
+}
+
+#[test]
+fn an_error_of_google_keeps_its_code_and_its_details_in_every_form() {
+    let body = r#"[{"error":{"code":429,"message":"m","status":"S","details":[{"@type":"x"}]}}]"#;
+    let (error, none) = (json(503, body).unwrap(), HeaderMap::new());
+    let google = serde_json::json!({ "code": 429, "status": "S", "details": [{ "@type": "x" }] });
+    assert_eq!(
+        error.to_json(Protocol::Gemini, status(503), &none),
+        serde_json::json!({ "error": {
+            "code": 429, "message": "m", "status": "S", "details": [{ "@type": "x" }],
+        }}),
+    );
+    assert_eq!(
+        error.to_json(Protocol::Anthropic, status(503), &none),
+        serde_json::json!({
+            "type": "error",
+            "error": { "type": "overloaded_error", "message": "m", "google": google },
+            "request_id": null,
+        }),
+    );
+}
+
+#[test]
+fn an_error_in_anthropics_form_is_not_translated() {
+    for body in [
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"},"request_id":"r"}"#,
+        r#"{"type":"error","error":{"type":"api_error","message":"m","details":null}}"#,
+    ] {
+        assert_eq!(json(529, body), None, "{body}");
+    }
+}
+
+#[test]
+fn the_advice_is_for_openais_clients_alone() {
+    let body = r#"{"error":{"code":404,"message":"Publisher Model `x` was not found"}}"#;
+    let error = json(404, body).unwrap();
+    for (protocol, has_advice) in
+        [(Protocol::OpenAi, true), (Protocol::Gemini, false), (Protocol::Anthropic, false)]
+    {
+        let error = error.clone().with_advice(protocol, status(404));
+        assert_eq!(error.message.contains("gpt-4o-mini"), has_advice, "{protocol:?}");
+    }
 }
