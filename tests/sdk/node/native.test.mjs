@@ -24,8 +24,10 @@ class Cell {
 
   gateway = () => Gateway.start(this.t);
 
-  /** A client without its retries, or with its default. */
-  async client({ root }, retries = 0) {
+  /** A client without its retries. */
+  once = (gateway) => this.client(gateway, 0);
+
+  async client({ root }, retries) {
     const folder = this.Client.program && (await mkdtemp(join(tmpdir(), "vertex-gateway-")));
     if (folder) {
       this.t.after(() => rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
@@ -63,7 +65,7 @@ const refused = (says, unknown) =>
     const gateway = await cell.gateway();
     const status = Number(cell.action);
     if (!unknown) await gateway.setFault({ status });
-    const client = await cell.client(gateway);
+    const client = await cell.once(gateway);
     const error = await failure(client.chat("hello", unknown ? Client.unknown : undefined));
     assert.equal(Client.status(error), status, `${error}`);
     assert.match(error.message, says);
@@ -76,7 +78,7 @@ const retried = (says) => async (cell) => {
   const gateway = await cell.gateway();
   const status = Number(cell.action);
   await gateway.setFault({ status, times: 1 });
-  const { text } = await (await cell.client(gateway, undefined)).chat("again");
+  const { text } = await (await cell.client(gateway)).chat("again");
   echoes(cell.Client, text, "again");
   assert.deepEqual((await gateway.stats()).by_status, { [status]: 1, 200: 1 });
 };
@@ -84,7 +86,7 @@ const retried = (says) => async (cell) => {
 const CELLS = {
   async plain(cell) {
     const gateway = await cell.gateway();
-    const { text, tokens } = await (await cell.client(gateway)).chat("Grüße 🦀");
+    const { text, tokens } = await (await cell.once(gateway)).chat("Grüße 🦀");
     echoes(cell.Client, text, "Grüße 🦀");
     assert.ok(tokens > 0);
     assert.deepEqual(await statuses(gateway), [200]);
@@ -92,7 +94,7 @@ const CELLS = {
 
   async stream(cell) {
     const gateway = await cell.gateway();
-    const client = await cell.client(gateway);
+    const client = await cell.once(gateway);
     const chunks = await Array.fromAsync(client.stream("one two three"));
     const texts = chunks.map((chunk) => chunk.text).filter(Boolean);
     assert.ok(texts.length > 1);
@@ -105,7 +107,7 @@ const CELLS = {
     const gateway = await cell.gateway();
     const name = cell.Client.tool ?? WEATHER.name;
     const asked = `Paris? Call the tool ${name}.`;
-    const called = await (await cell.client(gateway)).tools(asked);
+    const called = await (await cell.once(gateway)).tools(asked);
     assert.equal(called.name, name);
     assert.ok(called.text.startsWith(ECHO), called.text);
     assert.match(called.text, /The tool said: /);
@@ -119,7 +121,7 @@ const CELLS = {
 
   async count_tokens(cell) {
     const gateway = await cell.gateway();
-    const client = await cell.client(gateway);
+    const client = await cell.once(gateway);
     assert.ok((await client.count("one two three")) > 0);
     const found = await statuses(gateway);
     assert.ok(found.length && found.every((status) => status === 200), `${found}`);
@@ -127,7 +129,7 @@ const CELLS = {
 
   async "401_healed"(cell) {
     const gateway = await cell.gateway();
-    const client = await cell.client(gateway);
+    const client = await cell.once(gateway);
     await client.chat("before");
     await gateway.revoke();
     echoes(cell.Client, (await client.chat("after")).text, "after");
@@ -144,7 +146,7 @@ const CELLS = {
     const gateway = await cell.gateway();
     // Anthropic's first events have no text.
     await gateway.setStream({ cut_after: 5 });
-    const client = await cell.client(gateway);
+    const client = await cell.once(gateway);
     const texts = [];
     const prompt = "one two three four five six";
     const read = async () => {

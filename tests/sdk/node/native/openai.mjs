@@ -5,7 +5,7 @@ import { vertex } from "openai/providers/vertex";
 import { installed } from "../clients/subjects.mjs";
 import { retried, TOOL } from "./subjects.mjs";
 
-const MODEL = "gpt-5.5";
+const MODEL = "gpt-5.4";
 
 export class OpenAIVertex {
   static id = "node-openai-vertex";

@@ -18,6 +18,8 @@ class Adapter:
     unknown = "gemini-0"
     # How many tokens the client itself gets from the emulator, beside those of the sidecar.
     own_tokens = 0
+    # What an interrupted stream raises.
+    interrupted = Exception
 
     def __init__(self, gateway, retries=False):
         """`gateway` is the sidecar with the emulator's control API."""

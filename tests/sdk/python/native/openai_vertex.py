@@ -14,7 +14,7 @@ class OpenAIVertex(Adapter):
         429: openai.RateLimitError,
         503: openai.InternalServerError,
     }
-    model = "gpt-5.5"
+    model = "gpt-5.4"
     unknown = "gpt-0"
 
     def __init__(self, gateway, retries=False):
