@@ -46,6 +46,12 @@ impl UtcTime {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
+    /// The time as `2026-11-22T19:00:00.123456Z`.
+    pub(crate) fn rfc3339_micros(self) -> String {
+        let whole = self.rfc3339();
+        format!("{}.{:06}Z", whole.trim_end_matches('Z'), self.0.subsec_micros())
+    }
+
     /// The time in the format of a `Date` header: `Sun, 22 Nov 2026 19:00:00 GMT`.
     pub(crate) fn http_date(self) -> String {
         let Civil { weekday, year, month, day, hour, minute, second } = self.civil();

@@ -75,7 +75,7 @@ pub(crate) fn embeddings(
 }
 
 /// A unit vector that depends only on the text.
-fn embed(text: &str, dimensions: u64) -> Vec<f32> {
+pub(crate) fn embed(text: &str, dimensions: u64) -> Vec<f32> {
     let hash = digest(&SHA256, text.as_bytes());
     let seed = hash.as_ref().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));
     let mut random = fastrand::Rng::with_seed(seed);

@@ -26,6 +26,14 @@ fn service(method: &str) -> &'static str {
     }
 }
 
+/// A fault in a field of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    /// The path of the field, such as `contents[0].parts[1]`; empty for the request itself.
+    pub(crate) field: String,
+    pub(crate) description: String,
+}
+
 /// One `google.rpc.Status`, before it becomes a response.
 #[derive(Clone, Debug)]
 pub(crate) struct GoogleError {
@@ -57,6 +65,22 @@ impl GoogleError {
     /// 400 with this message.
     pub(crate) fn invalid_argument(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
+    }
+
+    /// 400 for faults that the front end finds.
+    pub(crate) fn bad_request(violations: Vec<Violation>) -> Self {
+        let descriptions: Vec<&str> =
+            violations.iter().map(|violation| violation.description.as_str()).collect();
+        let mut error = Self::invalid_argument(descriptions.join("\n"));
+        let violations = violations.iter().map(|Violation { field, description }| match &**field {
+            "" => json!({ "description": description }),
+            field => json!({ "field": field, "description": description }),
+        });
+        error.details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "fieldViolations": violations.collect::<Value>(),
+        }));
+        error
     }
 
     pub(crate) fn failed_precondition(message: impl Into<String>) -> Self {
@@ -91,9 +115,8 @@ impl GoogleError {
     /// A method of the service that the emulator does not have. The sentence is the emulator's own.
     pub(crate) fn not_emulated(method: &str) -> Self {
         let message = format!(
-            "The emulator of Vertex AI does not have {method}: it serves only the \
-             OpenAI-compatible methods of `endpoints/openapi` and of deployed endpoints, and \
-             endpoints.list and endpoints.get."
+            "The emulator of Vertex AI does not have {method}. Its manual lists the methods that it \
+             serves."
         );
         Self::new(StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED", message)
     }

@@ -34,7 +34,7 @@ impl Head {
 
 /// An id of the form that Google's samples have: base64 of the time and of random bytes, such as
 /// `nQiNafGyF5rw998PstqooAY`, whose first four bytes are the time 1770850461.
-fn google_id(created: u64) -> String {
+pub(crate) fn google_id(created: u64) -> String {
     let mut bytes = created.to_le_bytes()[..4].to_vec();
     bytes.extend(std::iter::repeat_with(|| fastrand::u8(..)).take(13));
     URL_SAFE_NO_PAD.encode(bytes)

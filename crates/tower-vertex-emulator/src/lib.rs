@@ -18,7 +18,11 @@
 //! system message` returns the system message that the model follows, and `repeat your last
 //! message` the last message of the assistant.
 //!
-//! The usage in a response depends only on the request: four bytes are one token. Gemini 2.5 and
+//! Claude's models serve Anthropic's Messages by `rawPredict` and `streamRawPredict`, with its
+//! errors, its thinking blocks and its prompt cache. `publishers/openai/v1/responses` serves the
+//! Responses API, and `publishers/…/models` lists the models.
+//!
+//! The usage in a response depends only on the request, but for that cache: four bytes are one token. Gemini 2.5 and
 //! Gemini 3 use reasoning tokens. As at Vertex AI, `reasoning_tokens` are part of `total_tokens`
 //! but not of `completion_tokens`. There are four for each token of the response by default. The
 //! `reasoning_effort` (or `thinking_level`) `none`, `minimal`, `low`, `medium` or `high` makes it

@@ -37,6 +37,11 @@ impl ModelMethod {
         (method == Method::POST && !name.is_empty()).then_some((name, *found))
     }
 
+    /// The word after the colon.
+    pub(crate) fn verb(self) -> &'static str {
+        Self::ALL.iter().find(|(_, method)| *method == self).map_or("", |(verb, _)| verb)
+    }
+
     /// The service and the name of the method in errors.
     pub(crate) fn rpc(self) -> (&'static str, &'static str) {
         match self {

@@ -86,8 +86,8 @@ pub struct Model {
     pub thinking: bool,
     /// The generation of a Gemini model: `(3, 1)` for Gemini 3.1.
     pub generation: Option<(u8, u8)>,
-    /// The methods of `openapi` that serve the model. There are none for the models of `anthropic`
-    /// and `mistralai`.
+    /// The methods that serve the model. The models of `anthropic` and `mistralai` have only
+    /// [`Surface::RawPredict`].
     pub surfaces: Vec<Surface>,
 }
 
@@ -96,20 +96,11 @@ impl Model {
     pub fn new(publisher: impl Into<String>, name: impl Into<String>) -> Self {
         let (publisher, name) = (publisher.into(), name.into());
         let Traits { kind, thinking, generation } = Traits::of(&publisher, &name);
-        let surfaces = match kind {
-            _ if publisher == "anthropic" => vec![Surface::RawPredict],
-            _ if is_of_openai_itself(&publisher, &name) => vec![Surface::OpenAiResponses],
-            _ if NOT_ON_OPENAPI.contains(&publisher.as_str()) => vec![],
-            Kind::Embeddings => vec![Surface::Embeddings],
-            Kind::Chat if publisher == "xai" => {
-                vec![Surface::Chat, Surface::Completions, Surface::Responses]
-            }
-            Kind::Chat => vec![Surface::Chat, Surface::Completions],
-        };
+        let surfaces = surfaces(&publisher, &name, kind);
         Self { publisher, name, kind, thinking, generation, surfaces }
     }
 
-    /// Sets the methods of `openapi` that serve the model.
+    /// Sets the methods that serve the model.
     #[must_use]
     pub fn surfaces(mut self, surfaces: impl IntoIterator<Item = Surface>) -> Self {
         self.surfaces = surfaces.into_iter().collect();
@@ -121,10 +112,7 @@ impl Model {
     pub fn kind(mut self, kind: Kind) -> Self {
         if self.kind != kind {
             self.kind = kind;
-            self.surfaces = match kind {
-                Kind::Chat => vec![Surface::Chat, Surface::Completions],
-                Kind::Embeddings => vec![Surface::Embeddings],
-            };
+            self.surfaces = surfaces(&self.publisher, &self.name, kind);
         }
         self
     }
@@ -196,6 +184,29 @@ impl Traits {
             }
         };
         Self { kind, thinking, generation }
+    }
+}
+
+/// The methods that usually serve a model.
+fn surfaces(publisher: &str, name: &str, kind: Kind) -> Vec<Surface> {
+    match kind {
+        _ if NOT_ON_OPENAPI.contains(&publisher) => vec![Surface::RawPredict],
+        _ if is_of_openai_itself(publisher, name) => vec![Surface::OpenAiResponses],
+        // google-genai 3.6 calls `embedContent` for the names with `gemini` and `maas`, and `predict`
+        // for the others. `gemini-embedding-001` has both (vercel/ai pull request 16238).
+        Kind::Embeddings if name == "gemini-embedding-001" => {
+            vec![Surface::Embeddings, Surface::Predict, Surface::EmbedContent]
+        }
+        Kind::Embeddings if name.contains("gemini") || name.contains("maas") => {
+            vec![Surface::Embeddings, Surface::EmbedContent]
+        }
+        Kind::Embeddings => vec![Surface::Embeddings, Surface::Predict],
+        // Clients call `generateContent` for Grok (superagent-ai/grok-cli pull request 287). That the
+        // other open models have it is assumed.
+        Kind::Chat if publisher == "xai" => {
+            vec![Surface::Chat, Surface::Completions, Surface::Responses, Surface::GenerateContent]
+        }
+        Kind::Chat => vec![Surface::Chat, Surface::Completions, Surface::GenerateContent],
     }
 }
 
@@ -468,7 +479,7 @@ mod tests {
         let models: Vec<Model> = serde_json::from_str(text).unwrap();
         assert_eq!(models[0], Model::new("google", "gemini-2.5-flash"));
         assert_eq!(models[1].to_string(), "google/mine");
-        assert_eq!(models[2].surfaces, [Surface::Embeddings]);
+        assert_eq!(models[2].surfaces, [Surface::Embeddings, Surface::Predict]);
         assert!(models[3].thinking && models[3].is_gemini_since(4, 2));
         assert_eq!(models[3].surfaces, [Surface::Chat, Surface::Responses]);
         let again = serde_json::to_string(&models).unwrap();

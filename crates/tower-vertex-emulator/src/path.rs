@@ -50,6 +50,7 @@ pub(crate) enum Call<'a> {
 
 /// A method of a publisher's own API, which OpenAI's SDKs call with their provider for Vertex AI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "these are the names of methods")]
 pub(crate) enum ProviderCall<'a> {
     CreateResponse,
     CompactResponse,
@@ -68,7 +69,7 @@ pub(crate) struct Target<'a> {
     pub(crate) call: Call<'a>,
     /// Whether the request used the custom route of an endpoint.
     invoked: bool,
-    /// Whether the query asks for server-sent events: `alt=sse`.
+    /// Whether the query selects server-sent events: `alt=sse`.
     pub(crate) alt_sse: bool,
 }
 

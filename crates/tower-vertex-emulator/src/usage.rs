@@ -92,6 +92,11 @@ impl Tally {
         Self { completion: self.completion * choices, reasoning: self.reasoning * choices, ..self }
     }
 
+    /// The same for a prompt that got no response.
+    pub(crate) fn without_response(self) -> Self {
+        Self { completion: 0, reasoning: 0, ..self }
+    }
+
     /// The `usage` of Chat Completions and Completions.
     pub(crate) fn chat(&self) -> Value {
         let Self { prompt, completion, reasoning, .. } = *self;
@@ -108,6 +113,36 @@ impl Tally {
             usage["prompt_tokens_details"] = json!({ "cached_tokens": self.cached });
         }
         usage
+    }
+
+    /// The `usageMetadata` of Gemini's own API, with the modality of the candidates. A response of thoughts alone has no count of the
+    /// candidates (googleapis/python-genai issue 811).
+    pub(crate) fn gemini(&self, modality: Option<&str>) -> Value {
+        let Self { prompt, completion, reasoning, cached, .. } = *self;
+        let of = |kind: &str, count: u64| json!([{ "modality": kind, "tokenCount": count }]);
+        let mut usage = json!({
+            "promptTokenCount": prompt,
+            "totalTokenCount": prompt + completion + reasoning,
+            "trafficType": self.traffic_type,
+            "promptTokensDetails": of("TEXT", prompt),
+        });
+        if let Some(modality) = modality {
+            usage["candidatesTokenCount"] = completion.into();
+            usage["candidatesTokensDetails"] = of(modality, completion);
+        }
+        if reasoning > 0 {
+            usage["thoughtsTokenCount"] = reasoning.into();
+        }
+        if cached > 0 {
+            usage["cachedContentTokenCount"] = cached.into();
+            usage["cacheTokensDetails"] = of("TEXT", cached);
+        }
+        usage
+    }
+
+    /// The `usageMetadata` of a chunk before the last one.
+    pub(crate) fn gemini_before_end(&self) -> Value {
+        json!({ "trafficType": self.traffic_type })
     }
 
     /// The `usage` of the Responses API.

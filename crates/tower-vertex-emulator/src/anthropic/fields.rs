@@ -3,8 +3,10 @@
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
-/// The version of the protocol at Vertex AI. Anthropic's own API has it in a header instead.
-pub(super) const VERSION: &str = "vertex-2023-10-16";
+/// The versions of the protocol at Vertex AI. Anthropic's own API has them in a header instead. The
+/// second is that of `AnthropicVertex` in the SDKs `anthropic` 2.14 (PyPI) and
+/// `@anthropic-ai/vertex-sdk` 1.1 (npm).
+const VERSIONS: [&str; 2] = ["vertex-2023-10-16", "2026-10-21"];
 
 /// The members of a message request, from the types of the SDK `anthropic` 2.14 (PyPI), without
 /// `model`, which is in the path, and with the two that Vertex AI adds.
@@ -72,8 +74,11 @@ pub(super) fn check(asked: &Map<String, Value>, headers: &HeaderMap) -> Result<(
     // mlflow/mlflow issue 25543. That another version gets these words is assumed.
     match asked.get("anthropic_version") {
         None => return Err("anthropic_version: Field required".into()),
-        Some(version) if version == VERSION => {}
-        Some(_) => return Err(format!("anthropic_version: Input should be '{VERSION}'")),
+        Some(version) if VERSIONS.iter().any(|known| version == known) => {}
+        Some(_) => {
+            let [first, second] = VERSIONS;
+            return Err(format!("anthropic_version: Input should be '{first}' or '{second}'"));
+        }
     }
     match asked.get("max_tokens") {
         None => return Err("max_tokens: Field required".into()),

@@ -173,7 +173,9 @@ pub(crate) fn steps_taken(messages: &[Value]) -> usize {
 
 fn call(function: &Value) -> Result<Call, String> {
     let none = json!({ "type": "object" });
-    let parameters = function.get("parameters").filter(|schema| !schema.is_null());
+    // The second name is Gemini's own.
+    let parameters = function.get("parameters").or_else(|| function.get("parametersJsonSchema"));
+    let parameters = parameters.filter(|schema| !schema.is_null());
     let arguments = schema::example(parameters.unwrap_or(&none), TEXT)?;
     let name = name(function).unwrap_or_default().to_owned();
     Ok(Call { name, arguments: arguments.to_string() })

@@ -69,7 +69,11 @@ pub(crate) fn choose(
         Some("json_schema") => {
             let schema = format.pointer("/json_schema/schema");
             let schema = schema.ok_or("`response_format` has no schema")?;
-            schema::example(schema, &said)?.to_string()
+            match schema::example(schema, &said)? {
+                // Gemini's format for one value of an enumeration.
+                Value::String(text) if format.get("is_bare") == Some(&Value::Bool(true)) => text,
+                value => value.to_string(),
+            }
         }
         // Google's models take a MIME type, too.
         Some(kind) if kind == "text" || kind.contains('/') => echo(&said),

@@ -13,7 +13,7 @@
 
 mod behavior;
 pub(crate) mod calls;
-mod choice;
+pub(crate) mod choice;
 pub(crate) mod content;
 mod events;
 pub(crate) mod limits;
@@ -42,7 +42,7 @@ use super::{
     models::Model,
     sse::Script,
     state::lock,
-    usage::{Cost, google_options},
+    usage::{Cost, Tally, google_options},
 };
 
 /// The settings of the chat responses, and the signatures.
@@ -113,15 +113,38 @@ pub(crate) struct Chat {
     style: Style,
 }
 
-/// Returns the response, or the refusal.
-pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
-    let ChatRequest { state, name, model, asked, .. } = *request;
-    let behavior = state.behavior();
+/// A response before it has the form of a protocol.
+pub(crate) struct Outcome {
+    pub(crate) body: Body,
+    /// Whether the limit of tokens cut the response.
+    pub(crate) is_cut: bool,
+    /// The tokens of all choices.
+    pub(crate) tally: Tally,
+    pub(crate) choices: u64,
+}
+
+impl Outcome {
+    fn finish_reason(&self) -> &'static str {
+        match self.body {
+            _ if self.is_cut => "length",
+            Body::Calls { is_legacy: true, .. } => "function_call",
+            Body::Calls { .. } => "tool_calls",
+            _ => "stop",
+        }
+    }
+}
+
+/// Returns the outcome, or the refusal.
+pub(crate) fn outcome(
+    request: &ChatRequest<'_>,
+    behavior: &ChatBehavior,
+) -> Result<Outcome, Refusal> {
+    let ChatRequest { name, model, asked, .. } = *request;
     // Google's models have a format of their own.
     let is_google = request.is_google();
-    let is_signed = is_google && signs(model, &behavior);
+    let is_signed = is_google && signs(model, behavior);
     if is_signed {
-        check_signatures(request, &behavior)?;
+        check_signatures(request, behavior)?;
     }
     let stripped = if is_google { thoughts::strip(asked, request.messages) } else { None };
     let messages = stripped.as_deref().unwrap_or(request.messages);
@@ -136,34 +159,41 @@ pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
     let tally = request.cost.tally(&said, length, limits.most_tokens);
     let signature = is_signed.then(|| sign(request, messages, &content)).flatten();
     let is_cut = tally.completion < length;
-    let (body, reason) = match content {
+    let body = match content {
         // The thoughts took all tokens. It is assumed that a call which does not fit vanishes.
-        _ if is_cut && tally.completion == 0 => (Body::Nothing, "length"),
-        Content::Calls(_) if is_cut => (Body::OnlyRole, "length"),
-        Content::Text(_) if is_google && asks_for_image(model, asked) => {
-            (Body::Image { signature }, "stop")
-        }
+        _ if is_cut && tally.completion == 0 => Body::Nothing,
+        Content::Calls(_) if is_cut => Body::OnlyRole,
+        Content::Text(_) if is_google && asks_for_image(model, asked) => Body::Image { signature },
         Content::Text(mut text) => {
             Limits::shorten(&mut text, tally.completion);
-            let parts = thoughts::parts(name, is_google, asked, &request.cost, &behavior, text);
-            (Body::Text { parts, signature }, if is_cut { "length" } else { "stop" })
+            let parts = thoughts::parts(name, is_google, asked, &request.cost, behavior, text);
+            Body::Text { parts, signature }
         }
         Content::Calls(calls) => {
-            let is_legacy = offer.is_legacy;
             let calls = calls.into_iter().map(|call| named(call, is_google)).collect();
-            let reason = if is_legacy { "function_call" } else { "tool_calls" };
-            (Body::Calls { calls, signature, is_legacy }, reason)
+            Body::Calls { calls, signature, is_legacy: offer.is_legacy }
         }
     };
+    let is_cut = is_cut && !matches!(body, Body::Image { .. });
+    Ok(Outcome { body, is_cut, tally: tally.times(limits.choices), choices: limits.choices })
+}
+
+/// Returns the response, or the refusal.
+pub(crate) fn respond(request: &ChatRequest<'_>) -> Result<Chat, Refusal> {
+    let behavior = request.state.behavior();
+    let is_google = request.is_google();
+    let outcome = outcome(request, &behavior)?;
+    let reason = outcome.finish_reason();
+    let Outcome { body, tally, choices, .. } = outcome;
     let has_thought_only = matches!(body, Body::Nothing);
     let choice = Choice { body, finish_reason: Some(reason.into()), is_withheld: false };
     let choice = altered(choice, &behavior);
-    let choices = (0..limits.choices).map(|_| renamed(choice.clone(), is_google)).collect();
-    let usage = usage(tally.times(limits.choices).chat(), has_thought_only, &choice, &behavior);
+    let choices = (0..choices).map(|_| renamed(choice.clone(), is_google)).collect();
+    let usage = usage(tally.chat(), has_thought_only, &choice, &behavior);
     let tool_stream = behavior.tool_stream.unwrap_or_else(|| default_tool_stream(request));
     let usage_place = usage_place(request);
     let style = Style { is_google, behavior, tool_stream, chunks: None, usage_place };
-    Ok(Chat { head: Head::new(name), choices, usage, style })
+    Ok(Chat { head: Head::new(request.name), choices, usage, style })
 }
 
 /// The refusal of a request.

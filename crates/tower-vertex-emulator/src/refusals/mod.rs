@@ -19,7 +19,7 @@ use super::{google_errors::GoogleError, models::Model};
 const BARE: &str = "Request contains an invalid argument.";
 
 /// Appends the page to which Google's texts refer.
-fn learn_more(text: &str) -> String {
+pub(crate) fn learn_more(text: &str) -> String {
     format!(
         "{text} Learn more: https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/\
          gemini"

@@ -104,5 +104,5 @@ async fn a_list_of_models_replaces_those_that_google_names() {
     }
     let listed = bench.control("GET", "models", Value::Null).await.json();
     assert_eq!(listed[1]["model"], "acme/mine");
-    assert_eq!(listed[1]["surfaces"], json!(["embeddings"]));
+    assert_eq!(listed[1]["surfaces"], json!(["embeddings", "predict"]));
 }

@@ -203,8 +203,9 @@ async fn a_method_that_only_the_service_has_is_not_implemented() {
     const LOCATION: &str = "/v1/projects/p1/locations/us-central1";
     let bench = Bench::new().await;
     for (method, path, name) in [
-        ("POST", "publishers/google/models/gemini-2.5-flash:generateContent", "GenerateContent"),
-        ("POST", "endpoints/1234567890123456789:predict", "Predict"),
+        ("POST", "publishers/google/models/veo-3.0:predictLongRunning", "PredictLongRunning"),
+        ("POST", "publishers/mistralai/models/codestral-2:rawPredict", "RawPredict"),
+        ("POST", "endpoints/1234567890123456789:explain", "Explain"),
         ("POST", "endpoints/1234567890123456789/invoke/score", "Invoke"),
         ("POST", "endpoints", "CreateEndpoint"),
         ("GET", "models", "models"),
@@ -213,7 +214,7 @@ async fn a_method_that_only_the_service_has_is_not_implemented() {
         let request = bench.request(method.parse().unwrap(), &path).body(full("{}")).unwrap();
         let error = bench.send(request).await.error(false);
         assert_eq!((&error["code"], &error["status"]), (&json!(501), &json!("UNIMPLEMENTED")));
-        let message = format!("The emulator of Vertex AI does not have {name}: ");
+        let message = format!("The emulator of Vertex AI does not have {name}. ");
         assert!(error["message"].as_str().unwrap().starts_with(&message), "{error}");
 
         let request = Request::builder().method(method);

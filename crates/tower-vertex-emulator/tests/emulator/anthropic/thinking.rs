@@ -47,7 +47,7 @@ async fn newer_models_omit_their_thoughts_without_a_display() {
 async fn thinking_blocks_come_back_unmodified() {
     let bench = Bench::new().await;
     let prompt = user("call the tool one");
-    let first = ask(&bench, HAIKU, &conversation(&[prompt.clone()], enabled())).await;
+    let first = ask(&bench, HAIKU, &conversation(std::slice::from_ref(&prompt), enabled())).await;
     assert_eq!(first["stop_reason"], "tool_use");
     let again =
         |turn: Value| conversation(&[prompt.clone(), turn, results(&first, "1")], enabled());

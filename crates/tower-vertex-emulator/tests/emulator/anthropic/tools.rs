@@ -7,7 +7,8 @@ async fn a_loop_of_tools_runs_to_its_end() {
     let bench = Bench::new().await;
     let tools = json!({ "tools": [tool("one"), tool("two")] });
     let prompt = user("call the tool one, then call the tools one and two at once");
-    let first = ask(&bench, OPUS, &conversation(&[prompt.clone()], tools.clone())).await;
+    let first =
+        ask(&bench, OPUS, &conversation(std::slice::from_ref(&prompt), tools.clone())).await;
     assert_eq!(first["stop_reason"], "tool_use");
     let [text, call] = &first["content"].as_array().unwrap()[..] else { panic!("{first}") };
     assert_eq!(text["type"], "text");
