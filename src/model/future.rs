@@ -14,7 +14,8 @@ use tower::Service;
 use super::{
     ModelBody, ModelTable, RequestedModel, UpstreamModel,
     body::{Edit, Gathering, splice},
-    named::{Form, route_by_published, route_message},
+    message::route_message,
+    named::{Form, route_by_published},
     scan::Model,
     service::{ReadModel, StoredReferences, say_json},
 };

@@ -101,6 +101,7 @@ mod body;
 mod entry;
 mod future;
 mod layer;
+mod message;
 mod named;
 mod pattern;
 mod route;

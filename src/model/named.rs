@@ -1,27 +1,20 @@
 //! Requests whose path names the model, and requests that get such a path.
 
+mod uri;
+
 use std::borrow::Cow;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{
-    Extensions, HeaderMap, Method, Uri,
-    request::Parts,
-    uri::{self, PathAndQuery},
-};
+use http::{Extensions, HeaderMap, Method, request::Parts};
 
-use super::{
-    ModelEntry, ModelTable, RequestedModel, UpstreamModel,
-    body::{Edit, splice},
-    scan::Message,
-};
+use self::uri::without_place;
+pub(super) use self::uri::{keep_protocol, uri_of};
+use super::{ModelEntry, ModelTable, RequestedModel, UpstreamModel, message::with_vertex_date};
 use crate::{
-    body_headers::describe_anew,
     error::ModelError,
-    replay::Chunks,
     retry::Locations,
     route::{
-        ANTHROPIC, COUNT_TOKENS, GOOGLE, ModelPath, PathTarget, Protocol, Upstream, decoded,
-        is_model, is_publisher, model_path,
+        ANTHROPIC, GOOGLE, ModelPath, PathTarget, Protocol, Upstream, decoded, is_model,
+        is_publisher, model_path,
     },
 };
 
@@ -72,6 +65,11 @@ impl<'a> Named<'a> {
             }
             _ => Self { publisher: None, name, default, is_anthropics: false },
         }
+    }
+
+    /// The model in the body of a request of Anthropic's Messages.
+    pub(super) fn in_message(name: &'a str) -> Self {
+        Self { is_anthropics: true, ..Self::in_body(name, ANTHROPIC) }
     }
 
     fn publisher(&self) -> &'a str {
@@ -294,118 +292,4 @@ pub(super) fn route_by_published(
         *uri = short;
     }
     Ok(Some(new.filter(|new| new != name)))
-}
-
-/// Turns a request of Anthropic's Messages into one for Vertex AI: the model moves from the body into
-/// the path, and the body gets the version if it has none. All other bytes stay.
-pub(super) fn route_message(
-    table: &ModelTable,
-    head: &mut Parts,
-    body: Chunks,
-    message: Message,
-) -> Result<Chunks, ModelError> {
-    let Parts { uri, extensions, headers, .. } = head;
-    let Some(path) = ModelPath::parse(uri.path(), table.base().prefix()) else { return Ok(body) };
-    let Message { model, cuts, stream, has_version, end, is_empty } = message;
-    let mut named = Named::in_body(&model.name, ANTHROPIC);
-    named.is_anthropics = true;
-    let resolved = table.resolve(named, None, extensions, headers);
-
-    let counts = path.target() == PathTarget::CountTokens;
-    let (name, method) = match (counts, stream) {
-        // Vertex AI counts tokens for the model in the body.
-        (true, _) => (COUNT_TOKENS, "rawPredict"),
-        (false, false) => (resolved.name.as_str(), "rawPredict"),
-        (false, true) => (resolved.name.as_str(), "streamRawPredict"),
-    };
-    let new = uri_of(&resolved, name, method, &path, uri.query())?;
-    keep_protocol(Protocol::Anthropic, &new, extensions);
-    *uri = new;
-
-    let mut edits = if !counts {
-        Edit::each(&cuts, &Bytes::new())
-    } else if resolved.name == model.name {
-        Vec::new()
-    } else {
-        let name = serde_json::Value::String(resolved.name).to_string();
-        Edit::each(&model.spans, &Bytes::from(name))
-    };
-    if !has_version {
-        let member = if is_empty && !counts { &VERSION_MEMBER[1..] } else { VERSION_MEMBER };
-        edits.push(Edit { range: end..end, new: Bytes::from_static(member.as_bytes()) });
-    }
-    let body = splice(body, &edits);
-    describe_anew(headers, body.data.len());
-    Ok(body)
-}
-
-/// The member that a request of Anthropic's own API lacks. The version is that of Vertex AI, which
-/// has only this one, and is not the version in the header `anthropic-version`.
-/// <https://docs.cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude>
-const VERSION_MEMBER: &str = r#","anthropic_version":"vertex-2023-10-16""#;
-
-/// The same URI without its project and location, if `wanted` and it has them. The upstream then
-/// decides about them.
-fn without_place(path: &ModelPath<'_>, uri: &Uri, wanted: bool) -> Option<Uri> {
-    let (project, location) = (path.project().filter(|_| wanted)?, path.location()?);
-    let place = ["/projects/", project, "/locations/", location].concat();
-    let (version, rest) = uri.path().split_once(&place)?;
-    let query = uri.query().map(|query| ["?", query].concat()).unwrap_or_default();
-    let mut parts = uri::Parts::default();
-    parts.path_and_query = PathAndQuery::try_from([version, rest, &query].concat()).ok();
-    Uri::from_parts(parts).ok()
-}
-
-/// Notes the protocol of the client, if the new path does not say it.
-fn keep_protocol(protocol: Protocol, uri: &Uri, extensions: &mut Extensions) {
-    if Protocol::of(uri.path()) != protocol {
-        extensions.insert(protocol);
-    }
-}
-
-/// The short path, `/publishers/{publisher}/models/{name}:{method}`, with the version and the query of
-/// the client.
-fn uri_of(
-    resolved: &Resolved,
-    name: &str,
-    method: &str,
-    path: &ModelPath<'_>,
-    query: Option<&str>,
-) -> Result<Uri, ModelError> {
-    let name = match &resolved.publisher {
-        // The endpoint ignores the name.
-        None if !is_model(name) => "model",
-        None => name,
-        Some(publisher) if is_publisher(publisher) && is_model(name) => name,
-        Some(_) => return Err(ModelError::NotForAPath),
-    };
-    let version = path.version().map(|version| version.as_str());
-    let publisher = resolved.publisher.as_deref();
-    let parts = [
-        version.map_or("", |_| "/"),
-        version.unwrap_or_default(),
-        publisher.map_or("", |_| "/publishers/"),
-        publisher.unwrap_or_default(),
-        "/models/",
-        name,
-        ":",
-        method,
-        query.map_or("", |_| "?"),
-        query.unwrap_or_default(),
-    ];
-    let mut text = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
-    parts.iter().for_each(|part| text.put_slice(part.as_bytes()));
-    let mut uri = uri::Parts::default();
-    // All parts were checked, or come from a URI.
-    let path = PathAndQuery::from_maybe_shared(text.freeze());
-    uri.path_and_query = Some(path.map_err(|_| ModelError::NotForAPath)?);
-    Uri::from_parts(uri).map_err(|_| ModelError::NotForAPath)
-}
-
-/// The model as Vertex AI names it: `claude-sonnet-4-5-20250929` of Anthropic's API is
-/// `claude-sonnet-4-5@20250929` there.
-pub(super) fn with_vertex_date(name: &str) -> Option<String> {
-    let (model, date) = name.rsplit_once('-')?;
-    let is_date = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
-    (is_date && !model.is_empty() && !name.contains('@')).then(|| [model, "@", date].concat())
 }

@@ -160,7 +160,7 @@ impl Scanner {
     /// The text is not JSON, its `model` is missing or not a name, or there are several, or parsers
     /// could read another `stream` or `anthropic_version`.
     pub(super) fn finish_message(mut self) -> Result<Message, ModelError> {
-        if !self.is_json() {
+        if !self.is_json() || !self.members.is_object() {
             return Err(ModelError::NotJson);
         }
         let members = std::mem::take(&mut self.members);

@@ -1,14 +1,15 @@
 use std::fmt;
 
-use http::{HeaderName, uri::Scheme};
+use http::HeaderName;
 
 use super::{
     ApiVersion, Endpoint, Location, Upstream,
     headers::is_forbidden,
-    host::{self, is_host_name},
+    host::is_host_name,
     methods::Methods,
     model_methods::ModelMethods,
     model_path::is_publisher,
+    origin::{Origin, base_url, dedicated},
     path::check_path,
     place::{Alternative, Place},
     query::may_be_forwarded,
@@ -366,68 +367,6 @@ fn required<'a>(
     let advice = "pass a location or set GOOGLE_CLOUD_LOCATION";
     let location = location.ok_or(ConfigError::missing("location", advice))?;
     Ok((project, location))
-}
-
-/// A scheme and an authority that have been checked.
-struct Origin {
-    scheme: Scheme,
-    authority: String,
-}
-
-impl Origin {
-    fn https(host: String) -> Self {
-        Self { scheme: Scheme::HTTPS, authority: host }
-    }
-
-    fn new(parsed: host::Parsed<'_>) -> Self {
-        let scheme = if parsed.https { Scheme::HTTPS } else { Scheme::HTTP };
-        Self { scheme, authority: parsed.authority }
-    }
-
-    /// Parses an origin and nothing else; a slash at its end is accepted.
-    fn parse(setting: &'static str, value: &str) -> Result<Self, ConfigError> {
-        let parsed = host::parse(setting, value)?;
-        if !parsed.rest.trim_end_matches('/').is_empty() {
-            return Err(ConfigError::invalid(
-                setting,
-                value,
-                "leave the path out: it follows from the endpoint",
-            ));
-        }
-        Ok(Self::new(parsed))
-    }
-}
-
-fn dedicated(dns: &str) -> Result<Origin, ConfigError> {
-    let refuse = |advice| Err(ConfigError::invalid("endpoint dns", dns, advice));
-    let parsed = host::parse("endpoint dns", dns)?;
-    if !parsed.https {
-        return refuse("a dedicated endpoint is reached by https only; leave the scheme out");
-    }
-    if parsed.has_port || !parsed.rest.trim_end_matches('/').is_empty() {
-        return refuse("set only the host, as in dedicatedEndpointDns");
-    }
-    Ok(Origin::new(parsed))
-}
-
-/// Returns the origin of a base URL, and its path without a slash at the end.
-fn base_url(url: &str) -> Result<(Origin, String), ConfigError> {
-    if url.trim().is_empty() {
-        return Err(ConfigError::missing(
-            "endpoint url",
-            "pass a URL such as http://127.0.0.1:9000/v1",
-        ));
-    }
-    if !url.contains("://") {
-        return Err(ConfigError::invalid("endpoint url", url, "start it with https:// or http://"));
-    }
-    let parsed = host::parse("endpoint url", url)?;
-    let path = parsed.rest.trim_end_matches('/').to_owned();
-    if !path.is_empty() && check_path(&path).is_err() {
-        let advice = "give a path without empty segments, dot segments and encoded slashes";
-        return Err(ConfigError::invalid("endpoint url", url, advice));
-    }
-    Ok((Origin::new(parsed), path))
 }
 
 /// The project of a domain, `example.com:project`, is valid too.

@@ -80,6 +80,7 @@ mod layer;
 mod methods;
 mod model_methods;
 mod model_path;
+mod origin;
 mod path;
 mod place;
 mod protocol;

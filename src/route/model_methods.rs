@@ -16,8 +16,11 @@ pub const DEFAULT_MODEL_METHODS: [&str; 9] = [
     "predict",
     "rawPredict",
     "streamRawPredict",
-    "responses",
+    RESPONSES,
 ];
+
+/// The name of a publisher's Responses in the list.
+pub(super) const RESPONSES: &str = "responses";
 
 /// The longest method, in bytes.
 const LONGEST: usize = 64;

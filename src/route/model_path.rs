@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{ApiVersion, path::hex, query::OF_RESPONSES, rewrite::without_prefix};
+use super::{
+    ApiVersion, model_methods::RESPONSES, path::hex, query::OF_RESPONSES, rewrite::without_prefix,
+};
 
 /// The publisher of a path without one: that of Gemini, as in the Gemini Developer API.
 pub(crate) const GOOGLE: &str = "google";
@@ -139,7 +141,7 @@ impl<'a> ModelPath<'a> {
     pub fn method(&self) -> Option<&'a str> {
         match self.target {
             PathTarget::Model { method, .. } | PathTarget::Endpoint { method, .. } => Some(method),
-            PathTarget::Responses { .. } => Some("responses"),
+            PathTarget::Responses { .. } => Some(RESPONSES),
             PathTarget::Messages | PathTarget::CountTokens => None,
         }
     }

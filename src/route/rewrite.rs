@@ -7,6 +7,7 @@ use http::{
 use super::{
     ModelPath, Upstream,
     methods::{ANY, Methods, fixed},
+    model_methods::{ModelMethods, RESPONSES},
     path::{EMPTY_SEGMENT, check_path},
     query::{OF_RESPONSES, listed, not_of_google},
 };
@@ -110,8 +111,11 @@ pub(super) fn resolve(
         });
     }
     check_method(method, upstream.methods().allowed(sub).or(Some(ANY)))?;
+    let let_through = upstream.model_methods();
     if !has {
-        check_passed_through(upstream, sub)?;
+        check_passed_through(let_through, sub)?;
+    } else if upstream.methods() == Methods::Publisher && !let_through.have(RESPONSES) {
+        return Err(let_through.refuse(RESPONSES.to_owned()));
     }
     let query = path_and_query.query();
     let query = match sub.starts_with("/responses/") && has {
@@ -172,14 +176,12 @@ pub(crate) fn model_path<'a>(
 }
 
 /// Refuses a path that is passed through if it could call a method that is not let through.
-fn check_passed_through(upstream: &Upstream, sub: &str) -> Result<(), RouteError> {
+fn check_passed_through(let_through: &ModelMethods, sub: &str) -> Result<(), RouteError> {
     if sub.contains("%3a") || sub.contains("%3A") {
         return Err(invalid("has an encoded colon"));
     }
     match sub.rsplit_once(':') {
-        Some((_, method)) if !upstream.model_methods().have(method) => {
-            Err(upstream.model_methods().refuse(clip(method)))
-        }
+        Some((_, method)) if !let_through.have(method) => Err(let_through.refuse(clip(method))),
         _ => Ok(()),
     }
 }

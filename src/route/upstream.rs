@@ -9,7 +9,7 @@ use http::{HeaderName, Uri, uri::Scheme};
 use super::{
     ApiVersion, Endpoint, Location, ModelPath, UpstreamBuilder,
     methods::Methods,
-    model_methods::ModelMethods,
+    model_methods::{ModelMethods, RESPONSES},
     place::{Alternative, Bare, Place, choose},
 };
 use crate::error::ConfigError;
@@ -145,7 +145,7 @@ impl Upstream {
         let mut fixed = [const { None }; Methods::FIXED.len()];
         for (path, fixed) in Methods::FIXED.iter().zip(&mut fixed) {
             *fixed = match methods {
-                Methods::Publisher if !checked.model_methods.have("responses") => None,
+                Methods::Publisher if !checked.model_methods.have(RESPONSES) => None,
                 Methods::Publisher if methods.have(path) => Some(uri(&["/v1", path].concat())?),
                 _ if methods.have(path) => Some(uri(path)?),
                 _ => None,

@@ -277,7 +277,8 @@ async fn tokens_are_counted_for_the_model_that_stays_in_the_body() {
 async fn a_message_whose_url_is_not_certain_is_refused() {
     for (body, code) in [
         ("", "invalid_body"),
-        ("[]", "invalid_model"),
+        ("[]", "invalid_body"),
+        (r#"[{"model":"m"}]"#, "invalid_body"),
         ("{\"model\":\"m\"", "invalid_body"),
         ("\u{feff}{\"model\":\"m\"}", "invalid_body"),
         ("{}", "invalid_model"),

@@ -53,7 +53,8 @@ pub(super) struct Members {
     has_others: bool,
     stream: Option<bool>,
     has_version: bool,
-    end: usize,
+    /// The position of the bracket that ends the object; `None` if the text is not an object.
+    end: Option<usize>,
     problem: Option<ModelError>,
 }
 
@@ -121,7 +122,7 @@ impl Members {
 
     /// Reads the bracket that ends the object.
     pub(super) fn end(&mut self, at: usize) {
-        self.end = at;
+        self.end = Some(at);
         if !std::mem::take(&mut self.is_model) {
             return;
         }
@@ -144,7 +145,12 @@ impl Members {
         self.problem.get_or_insert(problem);
     }
 
-    /// The message of a text that is JSON with this `model`.
+    /// Whether the text is an object.
+    pub(super) fn is_object(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The message of a text that is an object with this `model`.
     pub(super) fn finish(self, model: Model) -> Result<Message, ModelError> {
         if let Some(problem) = self.problem {
             return Err(problem);
@@ -154,7 +160,7 @@ impl Members {
             cuts: self.cuts,
             stream: self.stream.unwrap_or_default(),
             has_version: self.has_version,
-            end: self.end,
+            end: self.end.unwrap_or_default(),
             is_empty: !self.has_others,
         })
     }

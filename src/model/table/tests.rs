@@ -301,3 +301,27 @@ fn a_table_without_rules_has_no_rules_for_any_request() {
     extensions.insert(base());
     assert!(ModelTable::new(deployed()).has_rules_for(&extensions));
 }
+
+#[test]
+fn a_model_with_a_publisher_has_the_most_specific_entry_for_either_spelling() {
+    let headers = |name: &str| ModelRoute::new().header("x-entry", name);
+    let table = |names: &[&str]| {
+        let add = |table: ModelTableBuilder, name: &&str| table.route(*name, headers(name));
+        names.iter().fold(ModelTable::builder(base()), add).build().unwrap()
+    };
+    for (names, expected) in [
+        (&["gemini", "google/gemini"][..], Some("google/gemini")),
+        (&["gemini", "google/*"], Some("gemini")),
+        (&["*", "gemini"], Some("gemini")),
+        (&["*", "gem*"], Some("gem*")),
+        (&["google/*", "gem*"], Some("google/*")),
+        (&["google/gemini", "gem*"], Some("google/gemini")),
+        (&["*"], Some("*")),
+        (&["meta/gemini", "other"], None),
+        (&[], None),
+    ] {
+        let table = table(names);
+        let found = table.find_published("google", "gemini");
+        assert_eq!(found.map(ModelEntry::pattern), expected, "{names:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The tables of cases.
 
+mod models;
 mod properties;
 
 use super::*;

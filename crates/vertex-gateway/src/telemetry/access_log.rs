@@ -140,6 +140,7 @@ impl RequestLog {
             bytes_sent = self.bytes_sent,
             input_tokens = usage.and_then(|usage| usage.input),
             cache_read_input_tokens = usage.and_then(|usage| usage.cached),
+            cache_creation_input_tokens = usage.and_then(|usage| usage.cache_creation),
             output_tokens = usage.and_then(|usage| usage.output),
             reasoning_output_tokens = usage.and_then(|usage| usage.reasoning),
             traffic_type = usage.and_then(|usage| usage.traffic_type.as_deref()),

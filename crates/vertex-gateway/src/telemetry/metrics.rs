@@ -107,6 +107,7 @@ struct SeriesKey {
 struct GenAi<T> {
     input: T,
     cached: T,
+    cache_creation: T,
     output: T,
     reasoning: T,
 }
@@ -118,6 +119,11 @@ impl GenAiUsage {
         for (name, help, family) in [
             ("input_tokens", "Input tokens, including cached tokens", &self.input),
             ("cache_read_input_tokens", "Input tokens that were read from a cache", &self.cached),
+            (
+                "cache_creation_input_tokens",
+                "Input tokens that were written to a cache",
+                &self.cache_creation,
+            ),
             ("output_tokens", "Output tokens, including reasoning tokens", &self.output),
             ("reasoning_output_tokens", "Reasoning tokens", &self.reasoning),
         ] {
@@ -130,6 +136,7 @@ impl GenAiUsage {
         for (family, counter, tokens) in [
             (&self.input, &series.usage.input, usage.input),
             (&self.cached, &series.usage.cached, usage.cached),
+            (&self.cache_creation, &series.usage.cache_creation, usage.cache_creation),
             (&self.output, &series.usage.output, usage.output),
             (&self.reasoning, &series.usage.reasoning, usage.reasoning),
         ] {

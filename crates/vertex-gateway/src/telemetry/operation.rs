@@ -1,9 +1,16 @@
 //! Names of operations on a model, from OpenTelemetry's conventions for GenAI.
 
 use http::Method;
+use tower_vertex::route::{ModelPath, PathTarget};
+
+/// The prefix of clients' paths.
+const PREFIX: &str = "/v1";
 
 /// The operation of a request; `None` if the request is not for a model.
 pub(crate) fn operation(method: &Method, path: &str) -> Option<&'static str> {
+    if let Some(path) = ModelPath::parse(path, PREFIX) {
+        return of_model(method, path.target());
+    }
     let path = usual(path);
     let is_invoked = path.starts_with("/invoke/");
     let is = |method_: &str| path == method_ || (is_invoked && path.ends_with(method_));
@@ -12,6 +19,34 @@ pub(crate) fn operation(method: &Method, path: &str) -> Option<&'static str> {
         Method::POST if is("/completions") => Some("text_completion"),
         Method::POST if is("/embeddings") => Some("embeddings"),
         _ => stored(method, path).map(|_| "fetch_response"),
+    }
+}
+
+/// The operation of a path of Vertex AI's own, of the Gemini API or of Anthropic's. Counting tokens is
+/// none.
+fn of_model(method: &Method, target: PathTarget<'_>) -> Option<&'static str> {
+    if let PathTarget::Responses { sub, .. } = target
+        && method != Method::POST
+    {
+        return stored_below(method, sub).map(|_| "fetch_response");
+    }
+    let (model, name) = match target {
+        _ if method != Method::POST => return None,
+        PathTarget::Messages => return Some("chat"),
+        PathTarget::Responses { sub: "responses", .. } => return Some("chat"),
+        PathTarget::Model { model, method, .. } => (Some(model), method),
+        PathTarget::Endpoint { method, .. } => (None, method),
+        _ => return None,
+    };
+    match (name, model) {
+        ("generateContent" | "streamGenerateContent", _) => Some("generate_content"),
+        ("embedContent" | "batchEmbedContents", _) => Some("embeddings"),
+        ("predict", Some(model)) if model.contains("embedding") => Some("embeddings"),
+        // Models of images, of video and of speech.
+        ("predict", Some(_)) => Some("generate_content"),
+        ("rawPredict", Some("count-tokens")) => None,
+        ("rawPredict" | "streamRawPredict", Some(_)) => Some("chat"),
+        _ => None,
     }
 }
 
@@ -28,7 +63,16 @@ fn usual(path: &str) -> &str {
 
 /// The id of the stored response that the request fetches.
 pub(crate) fn stored<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
-    let id = usual(path).strip_prefix("/responses/")?;
+    match ModelPath::parse(path, PREFIX).map(|path| path.target()) {
+        Some(PathTarget::Responses { sub, .. }) => stored_below(method, sub),
+        Some(_) => None,
+        None => stored_below(method, usual(path).strip_prefix('/')?),
+    }
+}
+
+/// The id of the stored response in a path without its beginning.
+fn stored_below<'a>(method: &Method, sub: &'a str) -> Option<&'a str> {
+    let id = sub.strip_prefix("responses/")?;
     (method == Method::GET && !id.is_empty() && !id.contains('/')).then_some(id)
 }
 
@@ -65,6 +109,37 @@ mod tests {
             ("POST", "/v1/invoke/v1/chat/completions", Some("chat")),
             ("POST", "/v1/invoke/predict", None),
             ("GET", "/v1/models", None),
+            ("POST", "/v1beta/models/gemini-2.5-flash:generateContent", Some("generate_content")),
+            ("POST", "/v1/models/m:streamGenerateContent", Some("generate_content")),
+            ("GET", "/v1beta/models/m:generateContent", None),
+            ("POST", "/v1beta/models/m:countTokens", None),
+            ("POST", "/v1beta1/publishers/google/models/m:embedContent", Some("embeddings")),
+            (
+                "POST",
+                "/v1/projects/p/locations/l/publishers/google/models/text-embedding-005:predict",
+                Some("embeddings"),
+            ),
+            ("POST", "/v1/publishers/google/models/imagen-4:predict", Some("generate_content")),
+            ("POST", "/v1/projects/p/locations/l/endpoints/7:predict", None),
+            (
+                "POST",
+                "/v1/projects/p/locations/l/endpoints/7:generateContent",
+                Some("generate_content"),
+            ),
+            ("POST", "/v1/messages", Some("chat")),
+            ("POST", "/v1/messages/count_tokens", None),
+            ("GET", "/v1/messages", None),
+            ("POST", "/v1/publishers/anthropic/models/claude-opus-4:rawPredict", Some("chat")),
+            ("POST", "/v1/publishers/anthropic/models/c@default:streamRawPredict", Some("chat")),
+            ("POST", "/v1/publishers/anthropic/models/count-tokens:rawPredict", None),
+            ("POST", "/v1/projects/p/locations/l/publishers/openai/v1/responses", Some("chat")),
+            (
+                "GET",
+                "/v1/projects/p/locations/l/publishers/openai/v1/responses/resp_1",
+                Some("fetch_response"),
+            ),
+            ("DELETE", "/v1/publishers/openai/v1/responses/resp_1", None),
+            ("POST", "/v1/publishers/openai/v1/responses/compact", None),
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(operation(&method, path), expected, "{method} {path}");

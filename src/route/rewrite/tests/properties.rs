@@ -83,6 +83,25 @@ fn hostile_path() -> impl Strategy<Value = String> {
         "projects",
         "endpoints",
         "openapi",
+        "/projects/q/locations/us-east5",
+        "/publishers/",
+        "/publishers/google/models/",
+        "/publishers/openai/v1/responses",
+        "/models/",
+        "/v1beta/models/",
+        "/endpoints/",
+        "/messages",
+        "google",
+        "m",
+        "123",
+        "claude@1",
+        ":predict",
+        ":rawPredict",
+        ":generateContent",
+        ":delete",
+        "%3A",
+        "%3apredict",
+        "%40",
         "evil.com",
         "https://evil.com",
         "{",
@@ -128,15 +147,66 @@ fn some_upstream() -> impl Strategy<Value = Upstream> {
         private("http://10.0.0.7:8080"),
         base_url("http://127.0.0.1:9000"),
         base_url("https://host/a/b"),
+        at("us-central1").allow_location("us-east5").allow_project("q"),
+        endpoint(Endpoint::Publisher { name: "google".into() }),
+        endpoint(Endpoint::Publisher { name: "openai".into() }).allow_project("q"),
+        base_url("https://host/a/v1/projects/p/locations/l/endpoints/openapi"),
     ];
     (prop::sample::select(builders), any::<bool>())
         .prop_map(|(builder, pass)| builder.pass_through(pass).build().unwrap())
 }
 
+/// Whether `path` is exactly one call of a model, of the own endpoint or of a publisher's Responses
+/// below this location, however a server reads it.
+fn is_a_call(upstream: &Upstream, before: &str, location: &str, path: &str) -> bool {
+    let versions = ["/v1", "/v1beta1", ""].map(|version| [before, version, location].concat());
+    let Some(rest) = versions.iter().find_map(|base| path.strip_prefix(base)) else { return false };
+    let segments: Vec<&str> = rest.split('/').collect();
+    let letters = |text: &str, more: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    };
+    let allowed = |method: &str| crate::route::DEFAULT_MODEL_METHODS.contains(&method);
+    match segments[..] {
+        ["", "publishers", publisher, "models", call] => {
+            let Some((model, method)) = call.split_once(':') else { return false };
+            letters(publisher, "-_.") && letters(model, "-_.@") && allowed(method)
+        }
+        ["", "publishers", publisher, "v1", "responses"] => letters(publisher, "-_."),
+        ["", "publishers", publisher, "v1", "responses", _] => {
+            let base = [before, "/v1", location].concat();
+            let parts = as_the_worst_server_reads(path).unwrap_or_default();
+            letters(publisher, "-_.")
+                && parts.len() >= as_the_worst_server_reads(&base).unwrap().len() + 5
+        }
+        ["", "endpoints", call] => {
+            let Some((id, method)) = call.split_once(':') else { return false };
+            upstream.own_endpoint() == Some(id) && allowed(method)
+        }
+        _ => false,
+    }
+}
+
 fn holds(upstream: &Upstream, uri: &Uri) -> Result<(), TestCaseError> {
     let Ok(found) = rewrite(upstream, uri) else { return Ok(()) };
+    if let Some(named) = ModelPath::parse(uri.path(), upstream.prefix())
+        && let upstream = upstream.at_place_of(&named)
+        && let Some(place) = upstream.place()
+    {
+        prop_assert_eq!(found.authority(), upstream.uri().authority());
+        let is_one = is_a_call(upstream, &place.before, &place.location, found.path());
+        prop_assert!(is_one, "{} of {} at {:?}", found, uri, upstream);
+        prop_assert!(!found.to_string().contains("SECRET"), "{}", found);
+        return Ok(());
+    }
     prop_assert_eq!(found.scheme(), upstream.uri().scheme());
     prop_assert_eq!(found.authority(), upstream.uri().authority());
+    // No path that is passed through calls a method that is not let through.
+    if !found.path().contains("/invoke/")
+        && let Some((_, method)) = found.path().rsplit_once(':')
+        && !found.path().contains("/responses/")
+    {
+        prop_assert!(upstream.model_methods().have(method), "{}", found);
+    }
     prop_assert!(found.path().starts_with(&format!("{}/", upstream.base_path())), "{}", found);
 
     let base = as_the_worst_server_reads(upstream.base_path()).unwrap();
@@ -185,7 +255,11 @@ proptest! {
     fn no_path_leaves_the_base_and_no_query_gains_anything_or_keeps_a_secret(
         upstream in some_upstream(),
         origin in prop::sample::select(vec!["", "https://evil.com", "http://u:p@h:1"]),
-        method in prop::sample::select(vec!["", "/v1/responses/", "/invoke/", "/chat/completions", "/"]),
+        method in prop::sample::select(vec![
+            "", "/v1/responses/", "/invoke/", "/chat/completions", "/", "/v1beta/models/",
+            "/v1/publishers/google/models/", "/v1/projects/q/locations/us-east5", "/v1/endpoints/",
+            "/v1/publishers/openai/v1/responses/",
+        ]),
         path in hostile_path(),
         query in hostile_query(),
     ) {
@@ -209,7 +283,7 @@ proptest! {
     #[test]
     fn no_printable_text_that_makes_a_uri_leaves_the_base(
         upstream in some_upstream(),
-        text in "(/v1)?/(responses/|invoke/)?[!-~]{0,30}",
+        text in "(/v1)?/(responses/|invoke/|models/|publishers/google/models/|endpoints/123)?[!-~]{0,30}(:predict)?",
     ) {
         if let Ok(uri) = text.parse::<Uri>() {
             holds(&upstream, &uri)?;

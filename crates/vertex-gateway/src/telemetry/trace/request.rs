@@ -176,6 +176,7 @@ impl Trace {
             for (key, tokens) in [
                 ("gen_ai.usage.input_tokens", usage.input),
                 ("gen_ai.usage.cache_read.input_tokens", usage.cached),
+                ("gen_ai.usage.cache_creation.input_tokens", usage.cache_creation),
                 ("gen_ai.usage.output_tokens", usage.output),
                 ("gen_ai.usage.reasoning.output_tokens", usage.reasoning),
             ] {

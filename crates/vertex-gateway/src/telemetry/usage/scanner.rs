@@ -1,4 +1,4 @@
-//! [`Scanner`]: finds the `usage` in the bytes of a response.
+//! [`Scanner`]: finds the usage in the bytes of a response.
 
 use memchr::{memchr, memchr2, memchr3};
 
@@ -7,7 +7,7 @@ use super::{RawUsage, Usage, word::Word};
 /// No response has more tokens. A larger number is wrong, and would spoil a sum.
 const MOST: u64 = 1 << 40;
 
-/// Finds the `usage` of a response, as one JSON value or in events, for any split into chunks.
+/// Finds the usage of a response, as one JSON value or in events, for any split into chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     form: Form,
@@ -65,7 +65,11 @@ enum Object {
     #[default]
     Answer,
     Response,
+    /// Anthropic's, in `message_start`.
+    Message,
     Usage,
+    /// Gemini's `usageMetadata`.
+    Metadata,
     InputDetails,
     OutputDetails,
     Extra,
@@ -79,6 +83,10 @@ enum Count {
     Completion,
     Reasoning,
     Total,
+    Thoughts,
+    ToolUse,
+    CacheRead,
+    CacheCreation,
     TrafficType,
 }
 
@@ -86,11 +94,13 @@ impl Object {
     /// `Answer`, `Response`, `Usage`, `Extra`, `Google`.
     const DEEPEST: usize = 5;
 
-    /// Chat Completions and Responses use different names.
+    /// Chat Completions and Responses use different names, and so do Gemini and Anthropic.
     fn value(self, key: &[u8]) -> Value {
         match (self, key) {
             (Self::Answer, b"response") => Value::Object(Self::Response),
-            (Self::Answer | Self::Response, b"usage") => Value::Object(Self::Usage),
+            (Self::Answer, b"message") => Value::Object(Self::Message),
+            (Self::Answer | Self::Response | Self::Message, b"usage") => Value::Object(Self::Usage),
+            (Self::Answer, b"usageMetadata") => Value::Object(Self::Metadata),
             (Self::Usage, b"prompt_tokens" | b"input_tokens") => Value::Count(Count::Prompt),
             (Self::Usage, b"completion_tokens" | b"output_tokens") => {
                 Value::Count(Count::Completion)
@@ -106,6 +116,15 @@ impl Object {
             (Self::OutputDetails, b"reasoning_tokens") => Value::Count(Count::Reasoning),
             (Self::Usage, b"extra_properties") => Value::Object(Self::Extra),
             (Self::Extra, b"google") => Value::Object(Self::Google),
+            (Self::Usage, b"cache_read_input_tokens") => Value::Count(Count::CacheRead),
+            (Self::Usage, b"cache_creation_input_tokens") => Value::Count(Count::CacheCreation),
+            (Self::Metadata, b"promptTokenCount") => Value::Count(Count::Prompt),
+            (Self::Metadata, b"cachedContentTokenCount") => Value::Count(Count::Cached),
+            (Self::Metadata, b"candidatesTokenCount") => Value::Count(Count::Completion),
+            (Self::Metadata, b"thoughtsTokenCount") => Value::Count(Count::Thoughts),
+            (Self::Metadata, b"toolUsePromptTokenCount") => Value::Count(Count::ToolUse),
+            (Self::Metadata, b"totalTokenCount") => Value::Count(Count::Total),
+            (Self::Metadata, b"trafficType") => Value::Count(Count::TrafficType),
             (Self::Google, b"traffic_type") => Value::Count(Count::TrafficType),
             _ => Value::Other,
         }
@@ -226,8 +245,9 @@ impl Scanner {
                 };
                 match object {
                     Some(object) => {
-                        if object == Object::Usage {
-                            self.now = RawUsage::default();
+                        if matches!(object, Object::Usage | Object::Metadata) {
+                            let began_message = of == Some(Object::Message);
+                            self.now = RawUsage { began_message, ..RawUsage::default() };
                         }
                         self.path[self.depth] = object;
                         self.depth += 1;
@@ -237,7 +257,7 @@ impl Scanner {
                 self.place = ScanState::Between;
             }
             (b'}', _) => {
-                if of == Some(Object::Usage) {
+                if matches!(of, Some(Object::Usage | Object::Metadata)) {
                     self.last = self.now.after(self.last);
                 }
                 self.depth = self.depth.saturating_sub(1);
@@ -253,13 +273,17 @@ impl Scanner {
     }
 
     fn count(&mut self, count: Count, number: Option<u64>) {
-        let RawUsage { prompt, cached, completion, reasoning, total, .. } = &mut self.now;
+        let now = &mut self.now;
         *match count {
-            Count::Prompt => prompt,
-            Count::Cached => cached,
-            Count::Completion => completion,
-            Count::Reasoning => reasoning,
-            Count::Total => total,
+            Count::Prompt => &mut now.prompt,
+            Count::Cached => &mut now.cached,
+            Count::Completion => &mut now.completion,
+            Count::Reasoning => &mut now.reasoning,
+            Count::Total => &mut now.total,
+            Count::Thoughts => &mut now.thoughts,
+            Count::ToolUse => &mut now.tool_use,
+            Count::CacheRead => &mut now.cache_read,
+            Count::CacheCreation => &mut now.cache_creation,
             Count::TrafficType => return,
         } = number;
     }

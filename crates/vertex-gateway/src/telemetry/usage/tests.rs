@@ -30,6 +30,81 @@ fn taken(traffic_type: &str, usage: Option<Usage>) -> Option<Usage> {
     Some(Usage { traffic_type: Some(traffic_type.into()), ..usage.unwrap_or_default() })
 }
 
+fn written(cache_creation: u64, usage: Option<Usage>) -> Option<Usage> {
+    Some(Usage { cache_creation: Some(cache_creation), ..usage? })
+}
+
+/// Gemini's own protocol.
+fn gemini_cases() -> Vec<(&'static str, Option<Usage>)> {
+    vec![
+        (
+            r#"{"candidates":[{"content":{"parts":[{"text":"\"usageMetadata\":{"}]}}],"usageMetadata":{"promptTokenCount":27,"candidatesTokenCount":45,"thoughtsTokenCount":504,"totalTokenCount":576,"trafficType":"ON_DEMAND","promptTokensDetails":[{"modality":"TEXT","tokenCount":27}]}}"#,
+            taken("ON_DEMAND", thought(27, 549, 504)),
+        ),
+        // Without the total, the thoughts are added.
+        (
+            r#"{"usageMetadata":{"promptTokenCount":27,"candidatesTokenCount":600,"thoughtsTokenCount":504}}"#,
+            thought(27, 1104, 504),
+        ),
+        (
+            r#"{"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":64,"candidatesTokenCount":5,"toolUsePromptTokenCount":11,"totalTokenCount":116}}"#,
+            with(64, usage(111, 5)),
+        ),
+        (r#"{"usageMetadata":{"promptTokenCount":8,"totalTokenCount":8}}"#, of_input(8)),
+        (r#"{"usageMetadata":{"prompt_token_count":8}}"#, None),
+        (r#"{"totalTokens":8,"promptTokensDetails":[{"tokenCount":8}]}"#, None),
+        (r#"{"x":{"usageMetadata":{"promptTokenCount":8}}}"#, None),
+        (
+            r#"{"usageMetadata":{"x":{"promptTokenCount":8},"candidatesTokenCount":1}}"#,
+            Some(Usage { output: Some(1), ..Usage::default() }),
+        ),
+        // The last part of an array and of a stream counts.
+        (
+            "[{\"candidates\":[],\"usageMetadata\":{\"trafficType\":\"ON_DEMAND\"}}\n,\r\n{\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":1,\"totalTokenCount\":5}}\n,\r\n{\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":6,\"totalTokenCount\":10}}\n]",
+            taken("ON_DEMAND", usage(4, 6)),
+        ),
+        (
+            "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"totalTokenCount\":4}}\r\n\r\ndata: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":6,\"thoughtsTokenCount\":3,\"totalTokenCount\":13}}\r\n\r\n",
+            thought(4, 9, 3),
+        ),
+    ]
+}
+
+/// Anthropic's protocol.
+fn anthropic_cases() -> Vec<(&'static str, Option<Usage>)> {
+    vec![
+        (
+            r#"{"type":"message","content":[{"type":"text","text":"usage"}],"usage":{"input_tokens":10,"cache_creation_input_tokens":20,"cache_read_input_tokens":300,"cache_creation":{"ephemeral_5m_input_tokens":20},"output_tokens":7,"service_tier":"standard"}}"#,
+            written(20, with(300, usage(330, 7))),
+        ),
+        (
+            r#"{"usage":{"input_tokens":10,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":7}}"#,
+            written(0, with(0, usage(10, 7))),
+        ),
+        (
+            r#"{"usage":{"input_tokens":10,"cache_read_input_tokens":null,"output_tokens":7}}"#,
+            usage(10, 7),
+        ),
+        // The count of tokens is no usage.
+        (r#"{"input_tokens":10}"#, None),
+        // A delta without the numbers of the input keeps them.
+        (
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"content\":[],\"usage\":{\"input_tokens\":10,\"cache_creation_input_tokens\":20,\"cache_read_input_tokens\":3,\"output_tokens\":1}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":50}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+            written(20, with(3, usage(33, 50))),
+        ),
+        // The numbers of a delta are totals, and the last one counts.
+        (
+            "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\nevent: message_delta\ndata: {\"usage\":{\"output_tokens\":5}}\n\nevent: message_delta\ndata: {\"usage\":{\"input_tokens\":12,\"output_tokens\":9}}\n\n",
+            usage(12, 9),
+        ),
+        (
+            "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\nevent: content_block_delta\ndata: {\"delta\":{\"usage\":{\"input_tokens\":99}}}\n\n",
+            usage(10, 1),
+        ),
+        (r#"{"x":{"message":{"usage":{"input_tokens":1}}}}"#, None),
+    ]
+}
+
 fn cases() -> Vec<(&'static str, Option<Usage>)> {
     vec![
         ("", None),
@@ -158,7 +233,8 @@ fn cases() -> Vec<(&'static str, Option<Usage>)> {
 
 #[test]
 fn usage_is_read_for_any_split_into_chunks() {
-    for (text, expected) in cases() {
+    let cases = cases().into_iter().chain(gemini_cases()).chain(anthropic_cases());
+    for (text, expected) in cases {
         let bytes = text.as_bytes();
         assert_eq!(read(&[bytes]), expected, "{text}");
         let each: Vec<&[u8]> = bytes.chunks(1).collect();
@@ -180,7 +256,7 @@ fn a_scanner_allocates_no_memory() {
         scanner.read(&open.repeat(1 << 20));
     }
     // All of the scanner is on the stack.
-    assert!(std::mem::size_of::<Scanner>() < 400, "{}", std::mem::size_of::<Scanner>());
+    assert!(std::mem::size_of::<Scanner>() < 480, "{}", std::mem::size_of::<Scanner>());
     assert!(!std::mem::needs_drop::<Scanner>());
 }
 
@@ -196,7 +272,7 @@ fn the_usage_at_the_end_of_a_long_response_is_found() {
 proptest! {
     #[test]
     fn the_split_into_chunks_does_not_change_the_usage_of_any_text(
-        text in r#"(\{|\}|"usage"|"|:|,| |\\|\n|"prompt_tokens":[0-9]|"response"|x){0,40}"#,
+        text in r#"(\{|\}|"usage"|"|:|,| |\\|\n|"prompt_tokens":[0-9]|"response"|"message"|"usageMetadata"|"promptTokenCount":[0-9]|"cache_read_input_tokens":[0-9]|x){0,40}"#,
         cuts in proptest::collection::vec(0_usize..200, 0..6),
     ) {
         let bytes = text.as_bytes();
