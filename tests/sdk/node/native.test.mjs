@@ -10,6 +10,7 @@ import { after, before, describe, test } from "node:test";
 import { WEATHER } from "./clients/subjects.mjs";
 import { Gateway, PATIENCE } from "./gateway.mjs";
 import { NATIVE } from "./native.mjs";
+import { CLAUDE } from "./native/subjects.mjs";
 
 const { native: MATRIX } = JSON.parse(readFileSync(new URL("../matrix.json", import.meta.url)));
 const RESULTS = new URL("../../../target/sdk/", import.meta.url);
@@ -52,10 +53,10 @@ async function failure(call) {
   return assert.fail("the call succeeded");
 }
 
-/** The text that the emulator returns. Before the prompt, a program sends texts of its own. */
+/** Checks the text of the emulator. Beside the prompt, a program sends texts of its own. */
 function echoes(Client, text, prompt) {
   if (!Client.program) return assert.equal(text, `${ECHO}${prompt}`);
-  assert.ok(text.startsWith(ECHO) && text.endsWith(prompt), text);
+  assert.ok(text.startsWith(ECHO) && text.includes(prompt), text);
 }
 
 /** Tests an error: the client's own one of that status, with Google's sentence. */
@@ -68,7 +69,7 @@ const refused = (says, unknown) =>
     const client = await cell.once(gateway);
     const error = await failure(client.chat("hello", unknown ? Client.unknown : undefined));
     assert.equal(Client.status(error), status, `${error}`);
-    assert.match(error.message, says);
+    assert.match(error.message, (unknown && Client.unknownSays) || says);
     assert.deepEqual((await gateway.stats()).by_status, { [status]: 1 });
   };
 
@@ -145,17 +146,23 @@ const CELLS = {
   async cut_stream(cell) {
     const gateway = await cell.gateway();
     // Anthropic's first events have no text.
-    await gateway.setStream({ cut_after: 5 });
+    await gateway.setStream({ cut_after: cell.Client.model === CLAUDE ? 5 : 2 });
     const client = await cell.once(gateway);
-    const texts = [];
     const prompt = "one two three four five six";
+    if (cell.Client.asksAgain) {
+      echoes(cell.Client, (await client.chat(prompt)).text, prompt);
+      const sent = (await gateway.requests()).map(({ path, status }) => [path.split(":").at(-1), status]);
+      assert.deepEqual(sent, cell.Client.asksAgain);
+      return;
+    }
+    const texts = [];
     const read = async () => {
       for await (const { text } of client.stream(prompt)) texts.push(text);
     };
     const error = await failure(read());
     assert.ok(cell.Client.interrupted(error), `${error.stack}`);
     const text = texts.join("");
-    assert.ok(text && `${ECHO}${prompt}`.startsWith(text) && text !== `${ECHO}${prompt}`, text);
+    assert.ok(text && `${ECHO}${prompt}`.startsWith(text) && text.length < ECHO.length, text);
   },
 };
 
@@ -180,5 +187,5 @@ function testsOf(Client) {
 
 // The clients run concurrently, and the cells of one in turn: a program takes one processor for a second.
 describe("the native clients", { concurrency: 4 }, () => {
-  for (const Client of NATIVE) describe(Client.id, () => testsOf(Client));
+  for (const Client of NATIVE) describe(Client.id, { concurrency: false }, () => testsOf(Client));
 });

@@ -28,7 +28,7 @@ class Results:
         kind = self.clients[client]
         if kind in NATIVE:
             cells = {action: "none" for action in actions(NATIVES) if action in kind.lacks}
-            notes = kind.notes | kind.lacks
+            notes = kind.notes | kind.lacks | kind.unable
             empty = {"client": client, "version": kind.version, "cells": cells, "notes": notes}
             return self.results.setdefault(client, empty)
         none = {action: {"result": "none"} for action in actions(CURES) if action in kind.lacks}
@@ -49,7 +49,8 @@ class Results:
             client, action = properties["cell"]
             cells = self.of(client)["cells"]
             if cells.get(action) != "fail":
-                cells[action] = "pass" if report.passed else "fail"
+                unable = action in getattr(self.clients[client], "unable", {})
+                cells[action] = ("unable" if unable else "pass") if report.passed else "fail"
             if "sees" in properties:
                 case, texts = properties["sees"]
                 self.of(client)["sees"][case] = texts

@@ -1,6 +1,6 @@
 // Claude Code, as a program that runs one prompt. Each request of it streams.
 
-import { writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { installed } from "../clients/subjects.mjs";
@@ -23,17 +23,27 @@ export class ClaudeCode {
   static id = "claude-code";
   static version = installed("@anthropic-ai/claude-code");
   static lacks = {};
-  static notes = {};
+  static notes = {
+    404: "it prints a sentence of its own, with the name of the model",
+    cut_stream: "it asks again without a stream, and prints the whole response",
+  };
+  /** What an interrupted stream makes it send. */
+  static asksAgain = [
+    ["streamRawPredict", 200],
+    ["rawPredict", 200],
+  ];
+  /** Its own sentence for an unknown model. */
+  static unknownSays = /There's an issue with the selected model \(claude-0\)/;
   static model = CLAUDE;
   static unknown = NO_CLAUDE;
-  /** The tool that the model calls. It reads a file, and has no risk. */
-  static tool = "Read";
+  /** The tool that the model calls. It finds files, and has no risk. */
+  static tool = "Glob";
   static program = true;
 
   constructor({ root, retries, folder }) {
     this.folder = folder;
     // The emulator's text for any argument.
-    writeFileSync(join(folder, "example"), "a line\n");
+    mkdirSync(join(folder, "example"), { recursive: true });
     this.env = { ...QUIET, ...this.constructor.access(root) };
     if (retries !== undefined) this.env.CLAUDE_CODE_MAX_RETRIES = `${retries}`;
   }
@@ -43,7 +53,7 @@ export class ClaudeCode {
   }
 
   async #run(prompt, model = CLAUDE) {
-    const args = ["--print", prompt, "--model", model, "--tools", "Read", "--setting-sources", ""];
+    const args = ["--print", prompt, "--model", model, "--tools", "Glob", "--setting-sources", ""];
     args.push("--output-format", "stream-json", "--include-partial-messages", "--verbose");
     const { stdout, stderr } = await run(CLAUDE_CODE, args, this);
     const lines = jsonLines(stdout);

@@ -35,6 +35,7 @@ class Native:
     adapter: str
     langchain: bool = False
     lacks: dict[str, str] = field(default_factory=dict)
+    unable: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments, **options):
@@ -58,11 +59,13 @@ def has(package):
         return False
 
 
+LITELLM = {"403": "it raises `BadRequestError` with the status 400, and Google's sentence in it"}
+
 NATIVE = [
     Native("google-genai", "google-genai", "google_genai:Developer"),
     Native("google-genai-vertex", "google-genai", "google_genai:Vertex"),
-    Native("litellm-gemini", "litellm", "lite_llm:Gemini"),
-    Native("litellm-claude", "litellm", "lite_llm:Claude"),
+    Native("litellm-gemini", "litellm", "lite_llm:Gemini", unable=LITELLM),
+    Native("litellm-claude", "litellm", "lite_llm:Claude", unable=LITELLM),
     Native("anthropic", "anthropic", "anthropic_python:Anthropic"),
     Native("anthropic-vertex", "anthropic", "anthropic_python:AnthropicVertex"),
     Native(
@@ -71,7 +74,15 @@ NATIVE = [
         "openai_vertex:OpenAIVertex",
         lacks={"count_tokens": "Vertex AI does not have OpenAI's call for it"},
     ),
-    Native("langchain-genai", "langchain-google-genai", "langchain_google:GenAI", langchain=True),
+    Native(
+        "langchain-genai",
+        "langchain-google-genai",
+        "langchain_google:GenAI",
+        langchain=True,
+        unable={
+            "count_tokens": "it sends a content without a role, which the Developer API takes and Vertex AI refuses"
+        },
+    ),
     Native("langchain-vertexai", "langchain-google-vertexai", "langchain_google:VertexAI", langchain=True),
     Native(
         "langchain-claude",

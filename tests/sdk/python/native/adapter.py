@@ -3,23 +3,25 @@
 from clients.subjects import Weather
 
 GEMINI = "gemini-2.5-flash"
-CLAUDE = "claude-sonnet-4-5"
+CLAUDE = "claude-sonnet-5"
 # The client's project and location. The sidecar replaces both with its own.
 PROJECT, LOCATION = "another-project", "europe-west1"
 DESCRIPTION = "Returns the weather of the next days."
 
 
 class Adapter:
-    """`errors` are the client's exceptions by status."""
+    """`errors` are the client's exceptions by status, and `statuses` what they say in place of it."""
 
     errors = {}
+    statuses = {}
     model = GEMINI
     # A model that does not exist.
     unknown = "gemini-0"
     # How many tokens the client itself gets from the emulator, beside those of the sidecar.
     own_tokens = 0
-    # What an interrupted stream raises.
+    # What an interrupted stream raises, and after how many events the emulator interrupts it.
     interrupted = Exception
+    cut_after = 2
 
     def __init__(self, gateway, retries=False):
         """`gateway` is the sidecar with the emulator's control API."""
@@ -35,6 +37,8 @@ class Adapter:
 class ClaudeAdapter(Adapter):
     model = CLAUDE
     unknown = "claude-0"
+    # The first events have no text.
+    cut_after = 5
 
 
 def schema():

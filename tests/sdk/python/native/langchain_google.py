@@ -3,10 +3,11 @@
 import anthropic
 import langchain_google_genai
 import langchain_google_vertexai
-from google.api_core import exceptions
+from google.api_core import exceptions as api_core
+from google.genai import errors
 from google.oauth2.credentials import Credentials
+from langchain_core import exceptions
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_google_genai.chat_models import ChatGoogleGenerativeAIError
 from langchain_google_vertexai.model_garden import ChatAnthropicVertex
 
 from clients.subjects import Answer, Call, Weather
@@ -37,7 +38,17 @@ class LangChain(Adapter):
 
 
 class GenAI(LangChain):
-    errors = dict.fromkeys([403, 404, 429, 503], ChatGoogleGenerativeAIError)
+    # The own error of Google's SDK, which the count of tokens raises.
+    errors = {
+        400: errors.ClientError,
+        403: exceptions.ModelPermissionDeniedError,
+        404: exceptions.ModelNotFoundError,
+        429: exceptions.ModelRateLimitError,
+        503: exceptions.ModelAPIError,
+    }
+
+    def status(self, error):
+        return error.__cause__.code
 
     def __init__(self, gateway, retries=False):
         self.options = {"base_url": gateway.root, "api_key": "unused"}
@@ -51,10 +62,10 @@ class GenAI(LangChain):
 
 class VertexAI(LangChain):
     errors = {
-        403: exceptions.PermissionDenied,
-        404: exceptions.NotFound,
-        429: exceptions.TooManyRequests,
-        503: exceptions.ServiceUnavailable,
+        403: api_core.Forbidden,
+        404: api_core.NotFound,
+        429: api_core.TooManyRequests,
+        503: api_core.ServiceUnavailable,
     }
 
     def __init__(self, gateway, retries=False):

@@ -17,11 +17,12 @@ litellm.suppress_debug_info = True
 
 class LiteLLM(Adapter):
     errors = {
-        403: litellm.PermissionDeniedError,
+        403: litellm.BadRequestError,
         404: litellm.NotFoundError,
         429: litellm.RateLimitError,
         503: litellm.ServiceUnavailableError,
     }
+    statuses = {403: 400}
     # It asks for a token with its own credentials, which the sidecar replaces.
     own_tokens = 1
 
