@@ -1,7 +1,7 @@
-//! Routes a request by the `model` in its body: picks the upstream, and the name of the model
-//! there.
+//! Routes a request by its model: picks the upstream, and the name of the model there.
 //!
-//! [`VertexModel`] reads the `model` of a request and looks it up in a [`ModelTable`]. An alias
+//! [`VertexModel`] finds the model of a request, in its path or in its body, and looks it up in a
+//! [`ModelTable`]. An alias
 //! becomes the name that Vertex AI knows, and a bare name gets its publisher (`gemini-2.5-flash` is
 //! sent as `google/gemini-2.5-flash`). The request is sent to the location, the endpoint or the
 //! host that serves the model. The chosen [`Upstream`] goes into the extensions of the request,
@@ -10,9 +10,44 @@
 //! byte of the body stays as it was. The requested name is in the extensions too, as
 //! [`RequestedModel`], and so is the name of the model at the upstream, as [`UpstreamModel`].
 //!
+//! # Where the model is
+//!
+//! | request | model | changes |
+//! |---|---|---|
+//! | OpenAI's: `/v1/chat/completions`, … | in the body | its value in the body |
+//! | `…/models/M:METHOD`, in each [form](crate::route#which-paths) | in the path | the path; the body is not read, and streams through |
+//! | `…/endpoints/ID:METHOD` | none | none; the request goes to the upstream, the table's or an entry's, that has the endpoint |
+//! | `…/publishers/openai/v1/responses`, `…/models/count-tokens:rawPredict` | in the body | its value in the body, if an entry has another name |
+//! | Anthropic's `/v1/messages` | in the body | the path becomes `/publishers/anthropic/models/M:rawPredict`, or `:streamRawPredict` with `"stream": true`; the body loses `model` |
+//! | Anthropic's `/v1/messages/count_tokens` | in the body | the path becomes `/publishers/anthropic/models/count-tokens:rawPredict`; the value in the body |
+//!
+//! The publisher of a bare name is the one in the path, `anthropic` for Anthropic's paths, or the table's. The
+//! table is searched for `publisher/name` and for `name`: see [`find_published`](ModelTable::find_published). If the
+//! entry has an endpoint of its own, the path becomes `/models/M:METHOD`, which
+//! [`VertexRoute`](crate::route::VertexRoute) sends to that endpoint.
+//!
+//! An Anthropic request gets `"anthropic_version": "vertex-2023-10-16"` at the end of its object, if it has
+//! no version. A header `anthropic-version` with a later date than `2023-06-01` is used instead.
+//!
+//! A date at the end of a bare name is written in the way of Vertex AI, `@20250929` for `-20250929`, unless
+//! an entry has another name for the model. To count tokens, Vertex AI takes only a name without a date, so
+//! it is removed. All other bytes stay.
+//!
+//! Because Vertex AI takes the model and the kind of response from the path, such a request is refused
+//! unless every parser reads the same `model`, `stream` and `anthropic_version`:
+//!
+//! | in the body of an Anthropic request | what happens |
+//! |---|---|
+//! | no JSON object, or one that does not strictly follow RFC 8259 | [`NotJson`](crate::error::ModelError::NotJson), 400 |
+//! | no `model`, `null`, or an empty one | [`Missing`](crate::error::ModelError::Missing), 400 |
+//! | a name with other characters than letters, digits and `@`, `-`, `.`, `_` that no entry maps | [`NotForAPath`](crate::error::ModelError::NotForAPath), 400 |
+//! | two different `stream`, two `anthropic_version`, or a key such as `Stream` | [`AmbiguousMember`](crate::error::ModelError::AmbiguousMember), 400 |
+//! | a `stream` that is neither a boolean nor `null` | [`NotABoolean`](crate::error::ModelError::NotABoolean), 400 |
+//!
 //! # Which requests are read
 //!
-//! [`VertexModel`] reads POST requests whose body has the type `application/json`, no type, or the type that `curl -d` sets by default
+//! [`VertexModel`] reads POST requests with a model in the body, and whose body has the type
+//! `application/json`, no type, or the type that `curl -d` sets by default
 //! (`application/x-www-form-urlencoded`). If such a body is JSON, it is sent as `application/json`.
 //! If such a body is compressed, it is refused with 415
 //! ([`Compressed`](crate::error::ModelError::Compressed)), because a rule that was not applied could

@@ -18,14 +18,14 @@ use crate::{
     },
 };
 
-/// Where a request has its model.
+/// The position of a request's model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// In the body, and there it stays.
     Body,
     /// In the path, or nowhere because the path names an endpoint. The body is not read.
     Path,
-    /// In the body of a request of Anthropic's Messages, from which it is cut.
+    /// In the body of a request of Anthropic's Messages, which loses it.
     Message,
     /// The request has no model.
     Nowhere,
@@ -276,10 +276,11 @@ pub(super) fn route_by_published(
 ) -> Result<Option<Option<String>>, ModelError> {
     let Parts { uri, extensions, headers, .. } = head;
     let Ok(Some(path)) = model_path(uri.path(), table.base().prefix()) else { return Ok(None) };
-    let (PathTarget::Responses { publisher, .. }
-    | PathTarget::Model { publisher: Some(publisher), .. }) = path.target()
-    else {
-        return Ok(None);
+    let publisher = match path.target() {
+        PathTarget::Responses { publisher, .. } => publisher,
+        // Tokens are counted for a model of Anthropic's.
+        PathTarget::Model { .. } => ANTHROPIC,
+        _ => return Ok(None),
     };
     let resolved = table.resolve(Named::in_body(name, publisher), Some(&path), extensions, headers);
     let upstream = extensions.get::<Upstream>().unwrap_or(table.base());

@@ -10,6 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// The number of headers that usually remain.
 const FEW: usize = 16;
 
+/// The header in which Google's clients repeat the variable parts of their path, such as the project,
+/// the location and the model.
+pub(super) const REQUEST_PARAMS: &str = "x-goog-request-params";
+
 /// The names of headers that this program has set on a request, in its extensions. These headers
 /// are forwarded even if they are on no list and a `Connection` header names them.
 #[derive(Clone, Debug)]
@@ -20,7 +24,7 @@ impl OwnHeaders {
         Self(headers.keys().cloned().collect())
     }
 
-    fn have(&self, name: &str) -> bool {
+    pub(super) fn have(&self, name: &str) -> bool {
         self.0.iter().any(|own| own.as_str() == name)
     }
 }
@@ -42,7 +46,7 @@ fn is_listed(name: &str) -> bool {
         16 => name == "content-encoding" || name == "x-server-timeout",
         17 => name == "x-goog-api-client",
         19 => name == "x-goog-user-project",
-        21 => name == "x-goog-request-params",
+        21 => name == REQUEST_PARAMS,
         _ => false,
     };
     known || name.starts_with("x-vertex-ai-")

@@ -7,12 +7,13 @@ use crate::error::{ConfigError, RouteError};
 /// The methods that are let through by default: those that generate, count and embed. No method that
 /// starts a job, trains or administrates is among them, so that a client that may use a model may
 /// not use the whole project.
-pub const DEFAULT_MODEL_METHODS: [&str; 9] = [
+pub const DEFAULT_MODEL_METHODS: [&str; 10] = [
     "generateContent",
     "streamGenerateContent",
     "countTokens",
     "computeTokens",
     "embedContent",
+    "batchEmbedContents",
     "predict",
     "rawPredict",
     "streamRawPredict",

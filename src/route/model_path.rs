@@ -102,8 +102,8 @@ impl<'a> ModelPath<'a> {
         Some(Self { version, place, target })
     }
 
-    /// The version of Vertex AI's API that the client asks for. Those of the Gemini Developer API,
-    /// `v1beta` and `v1alpha`, stand for `v1beta1`, because its fields are the same.
+    /// The version of Vertex AI's API in the path. `v1beta` and `v1alpha` of the Gemini Developer API
+    /// stand for `v1beta1`, because its fields are the same.
     pub fn version(&self) -> Option<ApiVersion> {
         match self.target {
             // This is the version of Anthropic's API.
@@ -149,9 +149,10 @@ impl<'a> ModelPath<'a> {
     /// Whether the model of the request is in its body.
     pub fn has_model_in_body(&self) -> bool {
         match self.target {
-            PathTarget::Model { publisher, model, .. } => {
-                publisher == Some(ANTHROPIC) && model == COUNT_TOKENS
+            PathTarget::Model { publisher: None | Some(ANTHROPIC), model, .. } => {
+                decoded(model).is_some_and(|model| model == COUNT_TOKENS)
             }
+            PathTarget::Model { .. } => false,
             PathTarget::Endpoint { .. } => false,
             PathTarget::Responses { sub, .. } => {
                 matches!(sub, "responses" | "responses/compact")
@@ -263,4 +264,100 @@ pub(crate) fn decoded(segment: &str) -> Option<Cow<'_, str>> {
         }
     }
     String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_split_into_its_parts() {
+        let model = |publisher, model, method| PathTarget::Model { publisher, model, method };
+        let responses = |sub| PathTarget::Responses { publisher: "openai", sub };
+        let beta = Some(ApiVersion::V1Beta1);
+        let place = Some(("p", "l"));
+        for (path, version, at, target) in [
+            ("/v1beta/models/m:a", beta, None, model(None, "m", "a")),
+            ("/models/m:a:b", None, None, model(None, "m:a", "b")),
+            ("/models/x/m:a", None, None, model(Some("x"), "m", "a")),
+            (
+                "/v1/publishers/g/models/m%40:a",
+                Some(ApiVersion::V1),
+                None,
+                model(Some("g"), "m%40", "a"),
+            ),
+            (
+                "/v1beta1/projects/p/locations/l/publishers/g/models/m:a",
+                beta,
+                place,
+                model(Some("g"), "m", "a"),
+            ),
+            (
+                "/projects/p/locations/l/endpoints/1:a",
+                None,
+                place,
+                PathTarget::Endpoint { id: "1", method: "a" },
+            ),
+            ("/v1alpha/endpoints/1:a", beta, None, PathTarget::Endpoint { id: "1", method: "a" }),
+            ("/publishers/openai/v1/responses", None, None, responses("responses")),
+            ("/publishers/openai/v1/responses/", None, None, responses("responses")),
+            ("/publishers/openai/v1/responses/r/", None, None, responses("responses/r")),
+            ("/v1/messages", None, None, PathTarget::Messages),
+            ("/messages/", None, None, PathTarget::Messages),
+            ("/v1/messages/count_tokens", None, None, PathTarget::CountTokens),
+            ("/v1/messages/count_tokens/", None, None, PathTarget::CountTokens),
+        ] {
+            let found = ModelPath::parse(path, "/v1").unwrap_or_else(|| panic!("{path}"));
+            assert_eq!(found.version(), version, "{path}");
+            assert_eq!(found.project().zip(found.location()), at, "{path}");
+            assert_eq!(found.target(), target, "{path}");
+        }
+        for path in [
+            "",
+            "/",
+            "models/m:a",
+            "/models",
+            "/models/",
+            "/models/m",
+            "/models/a/b/c:d",
+            "/v1",
+            "/v1/models",
+            "/v1/v1/models/m:a",
+            "/v1/v1/messages",
+            "/messages/x",
+            "/messages//",
+            "/projects/p/locations/l/models/m:a",
+            "/projects/p/locations/l/messages",
+            "/projects/p/locations/l",
+            "/projects/p/publishers/g/models/m:a",
+            "/publishers/g/models/m",
+            "/publishers/g/v1/responses/r/cancel",
+            "/publishers/g/v1/responses//",
+            "/publishers/g/v1/responsesx",
+            "/endpoints/1/chat/completions",
+            "/endpoints/1",
+            "/v1/chat/completions",
+            "/v1/embeddings",
+            "/invoke/v1/models/m:a",
+            "/v1/responses/r",
+        ] {
+            assert_eq!(ModelPath::parse(path, "/v1"), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_decoded_once_or_not_at_all() {
+        for (segment, text) in [
+            ("a", Some("a")),
+            ("a%40b", Some("a@b")),
+            ("%2541", Some("%41")),
+            ("%c3%bc", Some("\u{fc}")),
+            ("%ff", None),
+            ("%", None),
+            ("%4", None),
+            ("a%zz", None),
+        ] {
+            assert_eq!(decoded(segment).as_deref(), text, "{segment}");
+        }
+    }
 }

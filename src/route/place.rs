@@ -39,7 +39,7 @@ pub(super) enum Bare {
 }
 
 impl Place {
-    /// Finds `/projects/P/locations/L` in the path of an upstream; `None` if it is not there.
+    /// Finds `/projects/P/locations/L` in the path of an upstream; `None` without it.
     pub(super) fn find(base: &str, has_publishers: bool) -> Option<Self> {
         let at = base.find("/projects/")?;
         let (before, resource) = (base.get(..at)?, base.get(at..)?);

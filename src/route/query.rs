@@ -15,6 +15,16 @@ const LISTED: [&str; 1] = ["alt"];
 pub(super) const OF_RESPONSES: [&str; 6] =
     ["include", "include[]", "include%5B%5D", "include_obfuscation", "starting_after", "stream"];
 
+/// The system parameter with which Google's generated clients request enums as numbers, in each
+/// spelling in which they send it. It changes nothing else. Any other value of `$alt` could select
+/// another form.
+const ENUMS_AS_NUMBERS: [&str; 4] = [
+    "$alt=json;enum-encoding=int",
+    "$alt=json%3Benum-encoding%3Dint",
+    "%24alt=json;enum-encoding=int",
+    "%24alt=json%3Benum-encoding%3Dint",
+];
+
 /// Query parameters of Google's that are credentials: a key beside a valid access token causes a
 /// 401.
 const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
@@ -42,15 +52,24 @@ const SYSTEM: [&str; 12] = [
 /// Returns the pairs of `query` whose names are in [`LISTED`], `own` or `more`; `None` if there are
 /// none.
 pub(super) fn listed<'a>(query: &'a str, own: &[&str], more: &[String]) -> Option<Cow<'a, str>> {
-    only(query, |pair| {
-        let name = name(pair);
-        // Names are compared without decoding: a client that needs a parameter sends its plain
-        // name. A server may read a pair with a semicolon as two.
-        !pair.contains(';')
-            && (LISTED.contains(&name)
-                || own.contains(&name)
-                || more.iter().any(|more| more == name))
-    })
+    only(query, |pair| is_listed(pair, own, more))
+}
+
+/// The same for a method of a model, which may have one of Google's system parameters, too.
+pub(super) fn listed_of_model<'a>(
+    query: &'a str,
+    own: &[&str],
+    more: &[String],
+) -> Option<Cow<'a, str>> {
+    only(query, |pair| is_listed(pair, own, more) || ENUMS_AS_NUMBERS.contains(&pair))
+}
+
+fn is_listed(pair: &str, own: &[&str], more: &[String]) -> bool {
+    let name = name(pair);
+    // Names are compared without decoding: a client that needs a parameter sends its plain name. A
+    // server may read a pair with a semicolon as two.
+    !pair.contains(';')
+        && (LISTED.contains(&name) || own.contains(&name) || more.iter().any(|more| more == name))
 }
 
 /// Returns the pairs of `query` that are not for Google's front end; `None` if there are none.

@@ -21,14 +21,28 @@ const LONGEST: usize = (u16::MAX - 1) as usize;
 /// The longest path that an error carries, in bytes.
 const LONGEST_SHOWN: usize = 200;
 
-/// Returns the URI at `upstream` for the `uri` of an OpenAI client's request.
+/// Returns the URI at `upstream` for the `uri` of a client's request.
 ///
 /// Scheme, host and port of `uri` are ignored: OpenAI clients send `https://api.openai.com`. The
 /// path may have the upstream's path prefix, and a slash at its end. It may also be the full path
 /// of the upstream's endpoint, `/v1/projects/P/locations/L/endpoints/E/chat/completions`, with `v1`
 /// or `v1beta1`. The version of the result is always the upstream's.
 ///
-/// These parameters of the query are forwarded: `alt`, OpenAI's parameters of a stored response
+/// A path that names a model, an endpoint or a publisher is parsed and built again, so that the
+/// result is exactly one call of one method. The [module's docs](super#which-paths) have a table of
+/// these forms. For an upstream in project `p` and location `eu`:
+///
+/// | path | result, after `/v1/projects/p/locations/eu` |
+/// |---|---|
+/// | `/v1/projects/x/locations/y/publishers/meta/models/llama:rawPredict` | `/publishers/meta/models/llama:rawPredict` |
+/// | `/v1/models/gemini-2.5-flash:generateContent` | `/publishers/google/models/gemini-2.5-flash:generateContent` |
+/// | `/v1/publishers/anthropic/models/claude%401:rawPredict` | `/publishers/anthropic/models/claude@1:rawPredict` |
+/// | `/v1/publishers/openai/v1/responses/r` | `/publishers/openai/v1/responses/r` |
+/// | `/v1/publishers/google/models/m:tuneModel` | an error: the method is not let through |
+/// | `/v1/publishers/google/models/m:a:predict` | an error: the name has a colon |
+/// | `/v1/models/m%3Apredict` | an error: there is no method |
+///
+/// These parameters of the query are forwarded: `alt` (`alt=sse` of Gemini's streams), OpenAI's parameters of a stored response
 /// (`include`, `stream`, `starting_after`, `include_obfuscation`), and those that
 /// [`forward_query`](super::UpstreamBuilder::forward_query) names. The others are dropped, because
 /// Google's APIs accept [system parameters] there, which are credentials, or select the billed
@@ -49,6 +63,7 @@ const LONGEST_SHOWN: usize = 200;
 /// - [`RouteError::UnsupportedPath`] for a path that the endpoint does not have, unless the
 ///   upstream forwards such paths.
 /// - [`RouteError::OtherResource`] for the full path of another endpoint.
+/// - [`RouteError::ModelMethodNotAllowed`] for a method of a model that is not let through.
 /// - [`RouteError::TooLong`] if the result would not fit into a URI.
 ///
 /// [system parameters]: https://cloud.google.com/apis/docs/system-parameters

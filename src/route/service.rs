@@ -5,7 +5,7 @@ use tower::{BoxError, Service};
 
 use super::{
     ModelPath, ResponseFuture, Upstream, headers,
-    headers::OwnHeaders,
+    headers::{OwnHeaders, REQUEST_PARAMS},
     rewrite::{known, resolve},
 };
 use crate::{
@@ -69,24 +69,29 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upst
         )));
     };
     let mut upstream = upstream.clone();
-    if upstream.has_alternatives()
-        && let Some(path) = ModelPath::parse(request.uri().path(), upstream.prefix())
-    {
-        let named = upstream.at_place_of(&path);
-        if *named != upstream {
-            upstream = named.clone();
-            request.extensions_mut().insert(upstream.clone());
+    // Headers that the entry of a model has set are always forwarded.
+    let own = request.extensions().get::<OwnHeaders>().cloned();
+    let known = known(&upstream, request.uri()).filter(|_| *request.method() == Method::POST);
+    *request.uri_mut() = if let Some(known) = known {
+        known.clone()
+    } else {
+        let new = resolve(&upstream, Some(request.method()), request.uri())?;
+        if let Some(path) = ModelPath::parse(request.uri().path(), upstream.prefix()) {
+            let named = upstream.at_place_of(&path);
+            if *named != upstream {
+                upstream = named.clone();
+                request.extensions_mut().insert(upstream.clone());
+            }
+            // The project and the location in it are the client's.
+            if !own.as_ref().is_some_and(|own| own.have(REQUEST_PARAMS)) {
+                request.headers_mut().remove(REQUEST_PARAMS);
+            }
         }
-    }
-    *request.uri_mut() = match known(&upstream, request.uri()) {
-        Some(known) if *request.method() == Method::POST => known.clone(),
-        _ => resolve(&upstream, Some(request.method()), request.uri())?,
+        new
     };
     // Clients take HTTP/2 here as a requirement and refuse a connection that negotiated HTTP/1.1.
     // With HTTP/1.1 they use the negotiated version.
     *request.version_mut() = Version::HTTP_11;
-    // Headers that the entry of a model has set are always forwarded.
-    let own = request.extensions().get::<OwnHeaders>().cloned();
     headers::strip(request.headers_mut(), upstream.forward().headers(), own.as_ref());
     Ok(upstream)
 }

@@ -1,7 +1,7 @@
 //! The members of an Anthropic request that its URL depends on, and the position of `model`.
 //!
 //! Vertex AI has `model` and `stream` in the URL of such a request, so both have to be known exactly,
-//! and `model` is cut out of the body.
+//! and the body loses `model`.
 
 use std::ops::Range;
 

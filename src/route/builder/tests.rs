@@ -46,6 +46,26 @@ fn a_setting_that_cannot_be_part_of_a_url_is_refused_and_named() {
             cases.push((with(endpoint), "endpoint id", bad.to_owned()));
         }
     }
+    for bad in ["", "Google", "goo/gle", "google:predict", "..", ".x", "a b"] {
+        let endpoint = Endpoint::Publisher { name: bad.into() };
+        cases.push((with(endpoint), "publisher", bad.to_owned()));
+    }
+    for bad in ["", "a:b", "a b", "predict,delete", "rawPredict ", "*", "\u{fc}"] {
+        let builder = with(Endpoint::OpenApi).model_methods(["predict", bad]);
+        cases.push((builder, "model method", bad.to_owned()));
+    }
+    for bad in ["evil.com/", "EU", "*", "-"] {
+        let builder = with(Endpoint::OpenApi).allow_location("eu").allow_location(bad);
+        cases.push((builder, "location", redact::value(bad).to_string()));
+    }
+    for bad in ["a/b", ".", "*", "p?x"] {
+        let builder = with(Endpoint::OpenApi).allow_project("q").allow_project(bad);
+        cases.push((builder, "project", bad.to_owned()));
+    }
+    let whole = with(Endpoint::BaseUrl { url: "http://h".into() });
+    let setting = "projects and locations of clients";
+    cases.push((whole.clone().allow_location("eu"), setting, "eu".to_owned()));
+    cases.push((whole.allow_project("q"), setting, "q".to_owned()));
     for bad in [
         "",
         " ",
@@ -202,6 +222,23 @@ fn no_error_and_no_debug_text_holds_a_password_or_a_key() {
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
     }
+}
+
+#[test]
+fn clients_may_name_at_most_a_thousand_combinations() {
+    let with = |projects: usize, locations: usize| {
+        let mut builder = with(Endpoint::OpenApi);
+        for number in 1..projects {
+            builder = builder.allow_project(format!("p{number}"));
+        }
+        for number in 1..locations {
+            builder = builder.allow_location(format!("l{number}"));
+        }
+        builder.build()
+    };
+    assert!(with(20, 50).is_ok());
+    let error = with(20, 51).unwrap_err();
+    assert!(error.to_string().contains("20 projects, 51 locations"), "{error}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
         ApiVersion, ModelPath, PathTarget, Upstream,
         model_path::{decoded, is_model, is_publisher},
         place::{Bare, Place},
-        query::listed,
+        query::listed_of_model,
     },
 };
 
@@ -31,17 +31,14 @@ pub(super) fn resolve(
     {
         return Err(upstream.model_methods().refuse(clip(method)));
     }
-    let query = query.and_then(|query| listed(query, path.query(), upstream.forward().query()));
+    let query =
+        query.and_then(|query| listed_of_model(query, path.query(), upstream.forward().query()));
     let unsupported = |supported| Err(RouteError::UnsupportedPath { path: clip(text), supported });
     let upstream = upstream.at_place_of(path);
     let Some(place) = upstream.place() else { return unsupported(NO_MODELS) };
     let to = Destination { upstream, place, version: path.version(), query: query.as_deref() };
     match path.target() {
         PathTarget::Model { publisher, model, method } => {
-            let name = decoded(model).ok_or(invalid(NOT_A_MODEL))?;
-            if !is_model(&name) {
-                return Err(invalid(NOT_A_MODEL));
-            }
             let publisher = match (publisher, &place.bare) {
                 (Some(publisher), _) => publisher,
                 (None, Bare::Publisher(default)) => default,
@@ -49,6 +46,10 @@ pub(super) fn resolve(
                 (None, Bare::Endpoint) => return to.uri(&[&place.endpoint, ":", method]),
                 (None, Bare::Nothing) => return unsupported(NO_MODELS),
             };
+            let name = decoded(model).ok_or(invalid(NOT_A_MODEL))?;
+            if !is_model(&name) {
+                return Err(invalid(NOT_A_MODEL));
+            }
             to.publisher(publisher, text, &["/models/", &name, ":", method])
         }
         PathTarget::Responses { publisher, sub } => {
@@ -77,7 +78,7 @@ const NOT_A_MODEL: &str = "has a model with a character other than letters, digi
 struct Destination<'a> {
     upstream: &'a Upstream,
     place: &'a Place,
-    /// The version that the client asks for.
+    /// The version that the client has in its path.
     version: Option<ApiVersion>,
     query: Option<&'a str>,
 }

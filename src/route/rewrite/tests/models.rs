@@ -82,6 +82,25 @@ fn every_form_of_a_path_has_its_url() {
 }
 
 #[test]
+fn one_system_parameter_is_forwarded_in_its_documented_form() {
+    for (query, expected) in [
+        ("?$alt=json;enum-encoding=int", "?$alt=json;enum-encoding=int"),
+        ("?%24alt=json%3Benum-encoding%3Dint&key=S", "?%24alt=json%3Benum-encoding%3Dint"),
+        ("?$alt=json", ""),
+        ("?$alt=media", ""),
+        ("?$alt=json;enum-encoding=int;key=S", ""),
+        ("?$ALT=json;enum-encoding=int", ""),
+        ("?%24alt=json%3benum-encoding%3dint", ""),
+    ] {
+        let found = run(&at("us-central1"), &format!("/v1/models/m:predict{query}"));
+        let expected = format!("{US}/publishers/google/models/m:predict{expected}");
+        assert_eq!(found, Ok(expected), "{query}");
+        let chat = run(&at("eu"), &format!("/v1/chat/completions{query}")).unwrap();
+        assert!(!chat.contains('?'), "{chat}");
+    }
+}
+
+#[test]
 fn host_and_path_follow_a_project_and_a_location_that_are_allowed() {
     let builder = at("us-central1")
         .allow_location("us-east5")
@@ -250,7 +269,7 @@ fn no_path_gets_around_the_list_of_methods_and_the_names_of_models() {
             let uri: Uri = path.parse().unwrap();
             if let Ok(found) = rewrite(&upstream, &uri) {
                 let below = found.path().strip_prefix(upstream.base_path());
-                // What is passed through stays below the endpoint, and so does its method.
+                // A path that is passed through stays below the endpoint, with a method of the list.
                 let method = below.and_then(|sub| sub.rsplit_once(':'));
                 let goes = |method: &str| upstream.model_methods().have(method);
                 let passed = upstream.pass_through()
