@@ -1,5 +1,5 @@
-//! Vertex AI on loopback: the OpenAI-compatible surface, its tokens, its errors and its limits,
-//! for tests and demonstrations without a cloud.
+//! Vertex AI on loopback: its OpenAI-compatible API, Gemini's own API, Claude's messages, its
+//! tokens, its errors and its limits, for tests and demonstrations without a cloud.
 //!
 //! The emulator checks what the service checks, in the same order: host and path, then the credential, and
 //! only then the body. A response echoes the prompt and says that it comes from the emulator;
@@ -30,6 +30,12 @@
 //! of these is set. `cached_content` adds 1,024 `cached_tokens` to the prompt. The `traffic_type`
 //! is `ON_DEMAND`, unless the header `X-Vertex-AI-LLM-Request-Type: dedicated` or
 //! `X-Vertex-AI-LLM-Shared-Request-Type: priority` or `flex` selects another.
+//!
+//! The publishers' models have their own methods besides: Gemini's `generateContent`,
+//! `streamGenerateContent`, `countTokens`, `computeTokens` and `embedContent`, `predict` for
+//! embeddings, Claude's `rawPredict` and `streamRawPredict`, and OpenAI's `responses`. They give
+//! the same responses, with the same signatures and the same usage, in their own forms. [`Surface`]
+//! says which model has which method.
 //!
 //! The emulator also serves the endpoints that Google's credential flows call. Tests in any
 //! language control it under `/__emulator/`.

@@ -13,18 +13,20 @@ pub(crate) enum ModelMethod {
     CountTokens,
     ComputeTokens,
     EmbedContent,
+    BatchEmbedContents,
     Predict,
     RawPredict,
     StreamRawPredict,
 }
 
 impl ModelMethod {
-    const ALL: [(&str, Self); 8] = [
+    const ALL: [(&str, Self); 9] = [
         ("generateContent", Self::GenerateContent),
         ("streamGenerateContent", Self::StreamGenerateContent),
         ("countTokens", Self::CountTokens),
         ("computeTokens", Self::ComputeTokens),
         ("embedContent", Self::EmbedContent),
+        ("batchEmbedContents", Self::BatchEmbedContents),
         ("predict", Self::Predict),
         ("rawPredict", Self::RawPredict),
         ("streamRawPredict", Self::StreamRawPredict),
@@ -50,6 +52,7 @@ impl ModelMethod {
             Self::CountTokens => ("PredictionService", "CountTokens"),
             Self::ComputeTokens => ("LlmUtilityService", "ComputeTokens"),
             Self::EmbedContent => ("PredictionService", "EmbedContent"),
+            Self::BatchEmbedContents => ("PredictionService", "BatchEmbedContents"),
             Self::Predict => ("PredictionService", "Predict"),
             Self::RawPredict => ("PredictionService", "RawPredict"),
             Self::StreamRawPredict => ("PredictionService", "StreamRawPredict"),
@@ -69,7 +72,7 @@ impl ModelMethod {
             | Self::StreamGenerateContent
             | Self::CountTokens
             | Self::ComputeTokens => Surface::GenerateContent,
-            Self::EmbedContent => Surface::EmbedContent,
+            Self::EmbedContent | Self::BatchEmbedContents => Surface::EmbedContent,
             Self::Predict => Surface::Predict,
             Self::RawPredict | Self::StreamRawPredict => Surface::RawPredict,
         }

@@ -3,10 +3,7 @@
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
-/// The versions of the protocol at Vertex AI. Anthropic's own API has them in a header instead. The
-/// second is that of `AnthropicVertex` in the SDKs `anthropic` 2.14 (PyPI) and
-/// `@anthropic-ai/vertex-sdk` 1.1 (npm).
-const VERSIONS: [&str; 2] = ["vertex-2023-10-16", "2026-10-21"];
+use super::version;
 
 /// The members of a message request, from the types of the SDK `anthropic` 2.14 (PyPI), without
 /// `model`, which is in the path, and with the two that Vertex AI adds.
@@ -71,15 +68,7 @@ const NOT_TO_COUNT: [&str; 2] = ["tool-search-tool-2025-10-19", "web-search-2025
 pub(super) fn check(asked: &Map<String, Value>, headers: &HeaderMap) -> Result<(), String> {
     check_betas(asked, headers, &[])?;
     check_names(asked, headers, &MEMBERS)?;
-    // mlflow/mlflow issue 25543. That another version gets these words is assumed.
-    match asked.get("anthropic_version") {
-        None => return Err("anthropic_version: Field required".into()),
-        Some(version) if VERSIONS.iter().any(|known| version == known) => {}
-        Some(_) => {
-            let [first, second] = VERSIONS;
-            return Err(format!("anthropic_version: Input should be '{first}' or '{second}'"));
-        }
-    }
+    version::check(asked)?;
     match asked.get("max_tokens") {
         None => return Err("max_tokens: Field required".into()),
         // Zero fills the prompt cache without a response.

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `answer` | the calls of the API, and the form of errors |
 //! | `fields` | the members of a request, except its messages |
+//! | `version` | the version of the protocol, and its rules |
 //! | `options` | `thinking`, `tools`, `tool_choice` and sampling |
 //! | `turns` | the roles and the content of messages |
 //! | `pairs` | the pairs of `tool_use` and `tool_result` |
@@ -31,6 +32,7 @@ mod pairs;
 mod stream;
 mod thinking;
 mod turns;
+mod version;
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
@@ -105,6 +107,7 @@ pub(crate) fn respond(
     fields::check(asked, context.headers)?;
     options::check(asked, family, context.headers)?;
     let messages = turns::check(asked, family)?;
+    version::check_blocks(asked, messages)?;
     pairs::check(messages)?;
     thinking::check(context.chat, &behavior, &full_name, asked, messages)?;
 
@@ -161,7 +164,9 @@ pub(crate) fn count_tokens(
     fields::check_for_count(asked, headers)?;
     let family = Family::of(name);
     options::check(asked, family, headers)?;
-    pairs::check(turns::check(asked, family)?)?;
+    let messages = turns::check(asked, family)?;
+    version::check_blocks(asked, messages)?;
+    pairs::check(messages)?;
     Ok(json!({ "input_tokens": Tokens::of(asked).all() }))
 }
 

@@ -25,7 +25,13 @@ impl Conversation {
         let contents = request.get("contents").and_then(Value::as_array).into_iter().flatten();
         for content in contents {
             match content.get("role").and_then(Value::as_str) {
-                Some("model") => messages.push(model_message(content)?),
+                Some("model") => {
+                    let message = model_message(content)?;
+                    match messages.last_mut().filter(|last| is_of_model(last)) {
+                        Some(last) => join(last, message),
+                        None => messages.push(message),
+                    }
+                }
                 // The service takes the role `function`, too (langchain-google issue 1059).
                 Some("user" | "function") => user_messages(content, &mut messages)?,
                 // BerriAI/litellm issue 32731, gethnet/litellm-connector-copilot issue 64.
@@ -37,6 +43,32 @@ impl Conversation {
             }
         }
         Ok(Self { messages, asked: options(request)? })
+    }
+}
+
+fn is_of_model(message: &Value) -> bool {
+    message.get("role").is_some_and(|role| role == "assistant")
+}
+
+/// Contents of one role in succession are one turn. google-genai 3.6 keeps each chunk of a stream as
+/// a content of its own.
+fn join(message: &mut Value, next: Value) {
+    let Value::Object(next) = next else { return };
+    for (name, value) in next {
+        match (message.get_mut(&name), value) {
+            (Some(Value::Array(items)), Value::Array(more)) => {
+                let mut more = more.into_iter();
+                if let (Some(Value::String(text)), Some(Value::String(rest))) = (
+                    items.last_mut().and_then(|item| item.get_mut("text")),
+                    more.as_slice().first().and_then(|item| item.get("text")),
+                ) {
+                    text.push_str(rest);
+                    more.next();
+                }
+                items.extend(more);
+            }
+            (_, value) => message[name] = value,
+        }
     }
 }
 
@@ -58,10 +90,10 @@ fn text_part(part: &Value) -> Result<Value, String> {
         text.clone()
     } else if part.get("inlineData").is_some() {
         let data = text_of(part, "/inlineData/data").trim_end_matches('=');
-        let kind = mime_type(part, "/inlineData/mimeType")?;
+        let kind = mime_type(part, "inlineData")?;
         format!("[{kind}, {} bytes]", data.len() * 3 / 4).into()
     } else if part.get("fileData").is_some() {
-        let kind = mime_type(part, "/fileData/mimeType")?;
+        let kind = mime_type(part, "fileData")?;
         format!("[{kind}, {}]", text_of(part, "/fileData/fileUri")).into()
     } else if part.get("executableCode").is_some() {
         text_of(part, "/executableCode/code").into()
@@ -77,14 +109,13 @@ fn text_part(part: &Value) -> Result<Value, String> {
     Ok(json!({ "type": "text", "text": text }))
 }
 
-/// The text of the error is that for an empty `text`; that it has this form for other parameters
-/// is assumed.
-fn mime_type<'a>(part: &'a Value, pointer: &str) -> Result<&'a str, String> {
-    match text_of(part, pointer) {
-        "" => Err(learn_more(
-            "Unable to submit request because it has an empty mimeType parameter. Add a value to \
-             the parameter and try again.",
-        )),
+/// GoogleCloudPlatform/generative-ai issue 1390 has the text for `fileData`.
+fn mime_type<'a>(part: &'a Value, member: &str) -> Result<&'a str, String> {
+    match text_of(part, &format!("/{member}/mimeType")) {
+        "" => Err(learn_more(&format!(
+            "Unable to submit request because it has an empty mimeType parameter in {member}. Add a \
+             value to the parameter and try again."
+        ))),
         kind => Ok(kind),
     }
 }
@@ -200,14 +231,11 @@ fn options(request: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     }
     if let Some(thinking) = config.get("thinkingConfig") {
         let level = thinking.get("thinkingLevel");
-        let level = level.filter(|level| *level != "THINKING_LEVEL_UNSPECIFIED");
         let budget = thinking.get("thinkingBudget");
-        // Google's page on thinking says that both are an error. Its text is assumed.
-        if level.is_some() && budget.is_some() {
-            return Err(learn_more(
-                "Unable to submit request because Thinking_config.thinking_level and \
-                 thinking_budget cannot both be set..",
-            ));
+        let is_set = level.is_some_and(|level| *level != "THINKING_LEVEL_UNSPECIFIED");
+        // sterlp/eclipse-peon-ai issue 115, at Google AI Studio.
+        if is_set && budget.is_some() {
+            return Err("You can only set only one of thinking budget and thinking level.".into());
         }
         google.insert(
             "thinking_config".into(),

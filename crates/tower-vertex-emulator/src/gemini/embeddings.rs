@@ -1,4 +1,4 @@
-//! `predict` and `embedContent` of the models for embeddings.
+//! `predict`, `embedContent` and `batchEmbedContents` of the models for embeddings.
 //!
 //! The members are those of Google's page on the text embeddings API, and of google-genai 3.6.
 
@@ -41,7 +41,7 @@ struct Read {
     is_truncated: bool,
 }
 
-/// A text that is too long is cut, unless the request forbids it. The text of the error is assumed.
+/// A text that is too long is shortened, unless the request forbids it. The text of the error is assumed.
 fn read(text: &str, auto_truncate: Option<&Value>) -> Result<Read, GoogleError> {
     let all = tokens(text);
     let is_truncated = all > MOST_TOKENS;
@@ -98,28 +98,62 @@ pub(super) fn predict(model: &Model, request: &Map<String, Value>) -> Result<Val
 pub(super) fn embed_content(
     model: &Model,
     request: &Map<String, Value>,
-    text: &str,
 ) -> Result<Value, GoogleError> {
-    if text.is_empty() {
-        return Err(GoogleError::invalid_argument("The text content is empty."));
-    }
-    // The members beside the configuration are deprecated.
-    let config = |name: &str| {
-        let config = request.get("embedContentConfig").and_then(|config| config.get(name));
-        config.or_else(|| request.get(name))
-    };
-    let dimensions = asked_dimensions(model, config("outputDimensionality"))?;
-    let Read { tokens, is_truncated } = read(text, config("autoTruncate"))?;
-    let mut body = json!({
-        "embedding": { "values": embed(text, dimensions) },
-        "usageMetadata": {
-            "promptTokenCount": tokens,
-            "totalTokenCount": tokens,
-            "promptTokensDetails": [{ "modality": "TEXT", "tokenCount": tokens }],
-        },
-    });
-    if is_truncated {
+    let Embedded { values, read } = Embedded::of(model, request)?;
+    let mut body =
+        json!({ "embedding": { "values": values }, "usageMetadata": usage(read.tokens) });
+    if read.is_truncated {
         body["truncated"] = true.into();
     }
     Ok(body)
+}
+
+/// The response to `batchEmbedContents`. Only its vectors are known, from the libraries that read
+/// it.
+pub(super) fn batch(model: &Model, request: &Map<String, Value>) -> Result<Value, GoogleError> {
+    let requests = request.get("requests").and_then(Value::as_array).into_iter().flatten();
+    let (mut embeddings, mut tokens) = (Vec::new(), 0);
+    for request in requests.filter_map(Value::as_object) {
+        let Embedded { values, read } = Embedded::of(model, request)?;
+        embeddings.push(json!({ "values": values }));
+        tokens += read.tokens;
+    }
+    if embeddings.is_empty() {
+        return Err(GoogleError::invalid_argument("Request contains an invalid argument."));
+    }
+    Ok(json!({ "embeddings": embeddings, "usageMetadata": usage(tokens) }))
+}
+
+fn usage(tokens: u64) -> Value {
+    json!({
+        "promptTokenCount": tokens,
+        "totalTokenCount": tokens,
+        "promptTokensDetails": [{ "modality": "TEXT", "tokenCount": tokens }],
+    })
+}
+
+/// The vector of a content.
+struct Embedded {
+    values: Vec<f32>,
+    read: Read,
+}
+
+impl Embedded {
+    fn of(model: &Model, request: &Map<String, Value>) -> Result<Self, GoogleError> {
+        let parts = request.get("content").and_then(|content| content.get("parts"));
+        let parts = parts.and_then(Value::as_array).into_iter().flatten();
+        let texts: Vec<&str> = parts.filter_map(|part| part.get("text")?.as_str()).collect();
+        let text = texts.join(" ");
+        if text.is_empty() {
+            return Err(GoogleError::invalid_argument("The text content is empty."));
+        }
+        // The members beside the configuration are deprecated.
+        let config = |name: &str| {
+            let config = request.get("embedContentConfig").and_then(|config| config.get(name));
+            config.or_else(|| request.get(name))
+        };
+        let dimensions = asked_dimensions(model, config("outputDimensionality"))?;
+        let read = read(&text, config("autoTruncate"))?;
+        Ok(Self { values: embed(&text, dimensions), read })
+    }
 }

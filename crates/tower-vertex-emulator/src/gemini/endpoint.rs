@@ -1,6 +1,6 @@
 //! `predict` and `rawPredict` of a deployed endpoint.
 //!
-//! The service passes the instances to the container of the model, whose answer is not known. The
+//! The service passes the instances to the container of the model, whose response is not known. The
 //! emulator's container embeds the texts of instances with `content`, and returns others as they
 //! are.
 

@@ -48,28 +48,31 @@ pub(crate) async fn answer(mut request: ApiRequest<'_>) -> Result<Reply, GoogleE
     // The front end reads the body before the service looks for the model.
     let body = request.json().await?;
     let version = request.target.version;
-    let read = |message| proto::read(message, version, body.clone());
     match method {
         ModelMethod::GenerateContent | ModelMethod::StreamGenerateContent => {
-            let body = read(&messages::GENERATE_CONTENT)?;
+            let body = proto::read(&messages::GENERATE_CONTENT, version, body)?;
             generate(&request, &served?, &body, method)
         }
         ModelMethod::CountTokens => {
-            let body = read(&messages::COUNT_TOKENS)?;
+            let body = proto::read(&messages::COUNT_TOKENS, version, body)?;
             served?;
             count(&body)
         }
         ModelMethod::ComputeTokens => {
-            let body = read(&messages::COMPUTE_TOKENS)?;
+            let body = proto::read(&messages::COMPUTE_TOKENS, version, body)?;
             served?;
             Ok(ok(tokens::compute(&body)))
         }
         ModelMethod::EmbedContent => {
-            let body = read(&messages::EMBED_CONTENT)?;
-            embed(&served?, &body)
+            let body = proto::read(&messages::EMBED_CONTENT, version, body)?;
+            embeddings::embed_content(&served?.model, &body).map(ok)
+        }
+        ModelMethod::BatchEmbedContents => {
+            let body = proto::read(&messages::BATCH_EMBED_CONTENTS, version, body)?;
+            embeddings::batch(&served?.model, &body).map(ok)
         }
         ModelMethod::Predict => {
-            let body = read(&messages::PREDICT)?;
+            let body = proto::read(&messages::PREDICT, version, body)?;
             predict(&request, &served?, &body)
         }
         // The body is passed to the model as it is.
@@ -230,13 +233,6 @@ fn count(body: &Map<String, Value>) -> Result<Reply, GoogleError> {
     Ok(ok(tokens::count(&prompt(&conversation).map_err(|why| invalid(&why))?)))
 }
 
-fn embed(served: &Served, body: &Map<String, Value>) -> Result<Reply, GoogleError> {
-    let parts = body.get("content").and_then(|content| content.get("parts"));
-    let parts = parts.and_then(Value::as_array).into_iter().flatten();
-    let texts: Vec<&str> = parts.filter_map(|part| part.get("text")?.as_str()).collect();
-    embeddings::embed_content(&served.model, body, &texts.join(" ")).map(ok)
-}
-
 fn predict(
     request: &ApiRequest<'_>,
     served: &Served,
@@ -247,3 +243,6 @@ fn predict(
     }
     embeddings::predict(&served.model, body).map(ok)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::super::pieces::Pieces;
 
+/// Number of pieces of a text, unless the settings of the stream say so.
+const CHUNKS: usize = 5;
+
 /// The arguments as an object.
 pub(super) fn parsed(arguments: &str) -> Value {
     serde_json::from_str(arguments).unwrap_or_else(|_| json!({}))
@@ -30,7 +33,9 @@ fn add(path: &str, value: &Value, chunks: Option<usize>, parts: &mut Vec<Value>)
         Value::Bool(value) => push(json!({ "jsonPath": path, "boolValue": value })),
         Value::Number(value) => push(json!({ "jsonPath": path, "numberValue": value })),
         Value::String(text) => {
-            let pieces = Pieces::new(text.as_str(), chunks);
+            // Every piece is made now, so there are no empty ones.
+            let most = text.chars().count().max(1);
+            let pieces = Pieces::new(text.as_str(), Some(chunks.unwrap_or(CHUNKS).min(most)));
             for index in 0..pieces.count() {
                 let mut argument = json!({ "jsonPath": path, "stringValue": pieces.get(index) });
                 if index + 1 < pieces.count() {

@@ -52,6 +52,8 @@ pub struct Refusals {
     pub two_thinking_knobs: bool,
     /// `reasoning_effort` is not `none` (Gemini 2.5 Pro and Gemini 3).
     pub effort_none: bool,
+    /// The model has the level of thinking that `thinking_level` selects (from Gemini 3 on).
+    pub thinking_level: bool,
     /// `include_thoughts` is set only if the model thinks.
     pub thoughts_without_thinking: bool,
     /// `max_tokens` is within the range of the model.
@@ -90,6 +92,7 @@ impl Default for Refusals {
             text_beside_calls: true,
             two_thinking_knobs: true,
             effort_none: true,
+            thinking_level: true,
             thoughts_without_thinking: true,
             max_tokens: true,
             temperature: false,
@@ -118,6 +121,7 @@ impl Refusals {
             text_beside_calls: false,
             two_thinking_knobs: false,
             effort_none: false,
+            thinking_level: false,
             thoughts_without_thinking: false,
             max_tokens: false,
             temperature: false,
@@ -177,7 +181,7 @@ pub(crate) fn check(
     if model.generation.is_none() {
         return Ok(());
     }
-    let rules: [(bool, Rule); 20] = [
+    let rules: [(bool, Rule); 21] = [
         (refusals.no_contents, turns::no_contents),
         (refusals.empty_content, turns::empty_content),
         (refusals.call_order, turns::call_order),
@@ -186,6 +190,7 @@ pub(crate) fn check(
         (refusals.text_beside_calls, turns::text_beside_calls),
         (refusals.two_thinking_knobs, parameters::two_thinking_knobs),
         (refusals.effort_none, parameters::effort_none),
+        (refusals.thinking_level, parameters::thinking_level),
         (refusals.thoughts_without_thinking, parameters::thoughts_without_thinking),
         (refusals.max_tokens, parameters::max_tokens),
         (refusals.temperature, parameters::temperature),

@@ -25,6 +25,31 @@ pub(super) fn effort_none(chat: &Chat<'_>) -> Option<String> {
     (always_thinks && chat.effort().as_deref() == Some("none")).then(|| BARE.into())
 }
 
+/// gemini-cli issue 14025 for models before Gemini 3 (QwenLM/qwen-code issue 9019: even for the
+/// unspecified level), and jenslys/opencode-gemini-auth issue 14 for a level. The levels are those of
+/// Firebase's table, and of these two issues and vellum-assistant pull request 32687.
+pub(super) fn thinking_level(chat: &Chat<'_>) -> Option<String> {
+    let model = chat.model;
+    let level = chat.thinking("thinking_level")?.as_str()?.to_ascii_uppercase();
+    if !model.is_gemini_since(3, 0) {
+        return Some(learn_more(
+            "Unable to submit request because thinking_level is not supported by this model..",
+        ));
+    }
+    let is_pro = model.name.contains("-pro") && !model.makes_images();
+    let lacks = match level.as_str() {
+        "MINIMAL" => is_pro || model.name.starts_with("gemini-3.7-flash"),
+        "MEDIUM" => is_pro && model.generation == Some((3, 0)),
+        _ => false,
+    };
+    lacks.then(|| {
+        learn_more(&format!(
+            "Unable to submit request because thinking_level {level} is not supported by this \
+             model."
+        ))
+    })
+}
+
 /// lofcz/LLMTornado pull request 66, at the native API. The text has two full stops.
 pub(super) fn thoughts_without_thinking(chat: &Chat<'_>) -> Option<String> {
     let wants = chat.thinking("include_thoughts").and_then(Value::as_bool) == Some(true);

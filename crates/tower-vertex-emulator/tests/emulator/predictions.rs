@@ -96,6 +96,16 @@ async fn a_content_is_embedded_by_embed_content() {
     assert_eq!(answer["usageMetadata"]["promptTokenCount"], 2);
     let answer = bench.post(&embed, json!({ "content": { "parts": { "text": "hello" } } })).await;
     assert_eq!(answer.json()["embedding"]["values"].as_array().unwrap().len(), 3072);
+    let batch = google("gemini-embedding-001", "batchEmbedContents");
+    let text = |text: &str| json!({ "content": { "parts": [{ "text": text }] } });
+    let body = json!({ "requests": [text("hello"), text("a")] });
+    let answer = bench.post(&batch, &body).await.json();
+    let embeddings = answer["embeddings"].as_array().unwrap();
+    assert_eq!(embeddings.len(), 2);
+    let alone = bench.post(&google("gemini-embedding-001", "embedContent"), text("hello")).await;
+    assert_eq!(embeddings[0], alone.json()["embedding"]);
+    assert_eq!(answer["usageMetadata"]["totalTokenCount"], 3);
+    assert_eq!(bench.post(&batch, json!({ "requests": [] })).await.status, StatusCode::BAD_REQUEST);
     let wrong = json!({ "content": {}, "requests": [] });
     let error = bench.post(&embed, wrong).await.error(false);
     assert!(error["message"].as_str().unwrap().contains("Unknown name \"requests\""));

@@ -85,6 +85,13 @@ pub(super) static EMBED_CONTENT: Message = Message {
     ],
 };
 
+/// The definition is not published. google-genai 3.6 sends these requests, and the libraries for the
+/// Gemini API send the name of the model in each one.
+pub(super) static BATCH_EMBED_CONTENTS: Message = Message {
+    name: "BatchEmbedContentsRequest",
+    fields: &[one("model", Text), list("requests", of(&EMBED_CONTENT))],
+};
+
 static EMBED_CONTENT_CONFIG: Message = Message {
     name: "EmbedContentRequest.EmbedContentConfig",
     fields: &[

@@ -72,6 +72,47 @@ async fn a_fault_of_the_body_is_refused_in_anthropics_form() {
 }
 
 #[tokio::test]
+async fn the_version_of_2026_has_further_rules() {
+    let bench = Bench::new().await;
+    let count = path("count-tokens", "rawPredict");
+    let version = "2026-10-21";
+    let with = |more: Value| {
+        let mut body = message("hello", more);
+        body["anthropic_version"] = version.into();
+        body
+    };
+    let cited = json!({ "type": "text", "text": "a", "citations": [{ "cited_text": "a" }] });
+    let found = json!({ "type": "search_result", "source": "s", "title": "t",
+        "citations": { "enabled": true }, "content": [{ "type": "text", "text": "a" }] });
+    let mut cited_within = found.clone();
+    cited_within["content"] = json!([cited]);
+    let document = json!({ "type": "document", "source": { "type": "text", "data": "a" } });
+    let text = json!({ "type": "text", "text": "a", "citations": [] });
+
+    ask(&bench, HAIKU, &with(json!({}))).await;
+    ask(&bench, HAIKU, &with(json!({ "messages": [user(json!([found, text, document]))] }))).await;
+    for member in ["temperature", "top_p", "top_k"] {
+        let found = refusal(&bench, HAIKU, &with(json!({ member: 1 }))).await;
+        assert_eq!(found, format!("{member}: Extra inputs are not permitted"));
+    }
+    let answered = json!({ "role": "assistant", "content": [document] });
+    for (messages, start) in [
+        (json!([user(json!([cited]))]), "messages.0.content.0.text: `citations`"),
+        (json!([user(json!([cited_within]))]), "messages.0.content.0.search_result: `citations`"),
+        (json!([user("a"), answered, user("b")]), "messages.1: `document` blocks can only be in"),
+    ] {
+        let found = refusal(&bench, HAIKU, &with(json!({ "messages": messages }))).await;
+        assert!(found.starts_with(start), "{found}");
+        ask(&bench, HAIKU, &message("", json!({ "messages": messages }))).await;
+
+        let mut body = json!({ "model": OPUS, "messages": messages });
+        assert_eq!(bench.post(&count, &body).await.status, StatusCode::OK);
+        body["anthropic_version"] = version.into();
+        assert_eq!(bench.post(&count, &body).await.status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
 async fn texts_that_are_only_partly_empty_are_accepted() {
     let bench = Bench::new().await;
     let text = |text: &str| json!({ "type": "text", "text": text });

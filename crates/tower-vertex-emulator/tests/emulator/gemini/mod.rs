@@ -1,5 +1,7 @@
 //! Gemini's own API.
 
+mod calls;
+
 use super::*;
 
 const GOOGLE: &str = "/v1beta1/projects/p1/locations/us-central1/publishers/google/models";
@@ -19,13 +21,6 @@ fn asks(text: &str, more: Value) -> Value {
     let mut body = json!({ "contents": [says(text)] });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
-}
-
-fn weather() -> Value {
-    json!([{ "functionDeclarations": [{
-        "name": "weather",
-        "parameters": { "type": "OBJECT", "properties": { "place": { "type": "STRING" } } },
-    }, { "name": "time" }] }])
 }
 
 async fn generate(bench: &Bench, model: &str, body: Value) -> Value {
@@ -70,7 +65,7 @@ async fn a_response_has_the_members_that_were_recorded() {
 }
 
 #[tokio::test]
-async fn a_stream_is_an_array_unless_the_query_asks_for_events() {
+async fn a_stream_is_an_array_unless_the_query_selects_events() {
     let bench = Bench::new().await;
     let stream = path(FLASH, "streamGenerateContent");
     let answer = bench.post(&stream, asks("hello", json!({}))).await;
@@ -332,7 +327,18 @@ async fn contents_that_the_model_cannot_read_are_refused() {
                 json!({ "generationConfig": { "thinkingConfig": {
                 "thinkingLevel": "LOW", "thinkingBudget": 1 } } }),
             ),
-            "Unable to submit request because Thinking_config",
+            "You can only set only one of thinking budget and thinking level.",
+        ),
+        (
+            asks(
+                "a",
+                json!({ "generationConfig": { "thinkingConfig": { "thinkingLevel": "LOW" } } }),
+            ),
+            "Unable to submit request because thinking_level is not supported by this model..",
+        ),
+        (
+            json!({ "contents": [{ "role": "user", "parts": [{ "fileData": { "fileUri": "gs://b/f" } }] }] }),
+            "Unable to submit request because it has an empty mimeType parameter in fileData.",
         ),
     ] {
         let error = bench.post(&path(FLASH, "generateContent"), &body).await.error(false);
@@ -430,6 +436,10 @@ async fn thoughts_are_parts_with_a_mark() {
     assert_eq!(parts[0]["thought"], true);
     assert_eq!((&parts[1]["text"], parts[1].get("thought")), (&json!(ECHO), None));
     assert!(parts[1]["thoughtSignature"].is_string());
+    let error = bench.post(&path(THREE, "generateContent"), asks("a", config("MINIMAL"))).await;
+    assert!(error.error(false)["message"].as_str().unwrap().starts_with(
+        "Unable to submit request because thinking_level MINIMAL is not supported by this model."
+    ));
     let high = body["usageMetadata"]["thoughtsTokenCount"].as_u64();
     let body = generate(&bench, THREE, asks("hello", config("LOW"))).await;
     assert!(body["usageMetadata"]["thoughtsTokenCount"].as_u64() < high);
@@ -443,84 +453,6 @@ async fn thoughts_are_parts_with_a_mark() {
     let signed = |part: &&Value| part.get("thoughtSignature").is_some();
     assert_eq!(parts.iter().rposition(|part| signed(&part)), Some(parts.len() - 1));
     assert_eq!(parts.iter().filter(signed).count(), 1);
-}
-
-#[tokio::test]
-async fn the_choice_of_functions_is_followed() {
-    let bench = Bench::new().await;
-    for (config, text, expected) in [
-        (json!({}), "hello", None),
-        (json!({}), "call the tool weather", Some("weather")),
-        (json!({ "mode": "NONE" }), "call the tool weather", None),
-        (json!({ "mode": "ANY" }), "hello", Some("weather")),
-        (json!({ "mode": "any", "allowedFunctionNames": ["time"] }), "hello", Some("time")),
-        (json!({ "mode": "VALIDATED" }), "call the tool time", Some("time")),
-    ] {
-        let more = json!({ "tools": weather(), "toolConfig": { "functionCallingConfig": config } });
-        let body = generate(&bench, FLASH, asks(text, more)).await;
-        let part = &body["candidates"][0]["content"]["parts"][0];
-        assert_eq!(part["functionCall"]["name"].as_str(), expected, "{config}: {part}");
-        assert_eq!(body["candidates"][0]["finishReason"], "STOP");
-    }
-    // A JSON schema in place of Google's own.
-    let tools = json!([{ "functionDeclarations": [{ "name": "f", "parametersJsonSchema":
-        { "type": "object", "properties": { "n": { "const": 7 } } } }] }]);
-    let body = generate(&bench, FLASH, asks("call the tool f", json!({ "tools": tools }))).await;
-    assert_eq!(
-        body["candidates"][0]["content"]["parts"][0]["functionCall"],
-        json!({ "name": "f", "args": { "n": 7 } })
-    );
-}
-
-#[tokio::test]
-async fn gemini_3_demands_its_signatures_back() {
-    let bench = Bench::new().await;
-    let question = says("call the tool weather");
-    let first = json!({ "contents": [question], "tools": weather() });
-    let body = generate(&bench, THREE, first).await;
-    let answer = body["candidates"][0]["content"].clone();
-    assert!(answer["parts"][0]["thoughtSignature"].is_string(), "{answer}");
-    let result = json!({ "role": "user", "parts": [{ "functionResponse": {
-        "name": "weather", "response": { "result": "rain" } } }] });
-    let second =
-        |answer: Value| json!({ "contents": [question, answer, result], "tools": weather() });
-    let body = generate(&bench, THREE, second(answer.clone())).await;
-    assert_eq!(
-        body["candidates"][0]["content"]["parts"][0]["text"],
-        "This is the Vertex AI emulator. You said: call the tool weather The tool said: rain"
-    );
-    let mut bare = answer.clone();
-    bare["parts"][0].as_object_mut().unwrap().remove("thoughtSignature");
-    let error = bench.post(&path(THREE, "generateContent"), second(bare)).await.error(false);
-    assert_eq!(
-        error["message"],
-        "Unable to submit request because function call `default_api:weather` in the 2. content \
-         block is missing a `thought_signature`. Learn more: https://docs.cloud.google.com/\
-         vertex-ai/generative-ai/docs/thought-signatures"
-    );
-    let mut placeholder = answer.clone();
-    placeholder["parts"][0]["thoughtSignature"] = "skip_thought_signature_validator".into();
-    generate(&bench, THREE, second(placeholder)).await;
-    let mut wrong = answer.clone();
-    wrong["parts"][0]["functionCall"]["args"]["place"] = "Rome".into();
-    let error = bench.post(&path(THREE, "generateContent"), second(wrong)).await.error(false);
-    assert_eq!(
-        error["message"],
-        "Unable to submit request because Thought signature is not valid."
-    );
-    let counts = bench.emulator.signatures();
-    assert_eq!((counts.valid, counts.placeholder, counts.missing, counts.wrong), (1, 1, 1, 1));
-    // The same call is accepted from a client of the OpenAI-compatible API.
-    let signature = &answer["parts"][0]["thoughtSignature"];
-    let call = json!({ "role": "assistant", "tool_calls": [{ "id": "1", "type": "function",
-        "function": { "name": "weather",
-            "arguments": answer["parts"][0]["functionCall"]["args"].to_string() },
-        "extra_content": { "google": { "thought_signature": signature } } }] });
-    let messages =
-        [user("call the tool weather"), call, json!({ "role": "tool", "content": "rain" })];
-    let body =
-        chat_with(&format!("google/{THREE}"), &messages, json!({ "tools": tools(&["weather"]) }));
-    assert_eq!(bench.post(CHAT, body).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -548,33 +480,4 @@ async fn the_settings_of_chats_apply() {
     let chunks = chunks(stream.text());
     assert_eq!(chunks.last().unwrap()["error"]["status"], "UNAVAILABLE");
     assert_eq!(chunks.len(), 4, "half of five chunks and the signature");
-}
-
-#[tokio::test]
-async fn arguments_can_be_streamed_in_pieces() {
-    let bench = Bench::new().await;
-    let tools = json!([{ "functionDeclarations": [{ "name": "f", "parameters": {
-        "type": "OBJECT", "properties": {
-            "a": { "type": "STRING" }, "b": { "type": "ARRAY", "items": { "type": "INTEGER" },
-            "minItems": 1 } } } }] }]);
-    let config = json!({ "functionCallingConfig": { "streamFunctionCallArguments": true } });
-    let more = json!({ "tools": tools, "toolConfig": config });
-    bench.set_stream(StreamBehavior { chunks: Some(2), ..StreamBehavior::default() });
-    let stream = path(THREE, "streamGenerateContent?alt=sse");
-    let answer = bench.post(&stream, asks("call the tool f", more)).await;
-    let calls: Vec<Value> = chunks(answer.text())
-        .iter()
-        .map(|chunk| chunk["candidates"][0]["content"]["parts"][0]["functionCall"].clone())
-        .collect();
-    let piece = |argument: Value| json!({ "partialArgs": [argument], "willContinue": true });
-    assert_eq!(
-        calls,
-        [
-            json!({ "name": "f", "willContinue": true }),
-            piece(json!({ "jsonPath": "$.a", "stringValue": "exa", "willContinue": true })),
-            piece(json!({ "jsonPath": "$.a", "stringValue": "mple" })),
-            piece(json!({ "jsonPath": "$.b[0]", "numberValue": 0 })),
-            json!({}),
-        ]
-    );
 }

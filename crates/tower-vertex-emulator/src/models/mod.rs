@@ -4,9 +4,13 @@
 //! 1.110 lists them (`model_prices_and_context_window.json`, providers `vertex_ai*`). The catalogue
 //! keeps models that Google has retired since, because it does not know the date of a test.
 
+mod catalogue;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::catalogue::Catalogue;
 
 /// The purpose of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +46,7 @@ pub enum Surface {
     RawPredict,
     /// `publishers/…/models/MODEL:predict`.
     Predict,
-    /// `publishers/…/models/MODEL:embedContent`.
+    /// `publishers/…/models/MODEL:embedContent` and `batchEmbedContents`.
     EmbedContent,
     /// `publishers/openai/v1/responses`.
     #[serde(rename = "openai_responses")]
@@ -231,154 +235,6 @@ fn generation(name: &str) -> Option<(u8, u8)> {
 /// (docker/docker-agent issue 2469 for `anthropic`; Google's page on Mistral).
 pub(crate) const NOT_ON_OPENAPI: [&str; 2] = ["anthropic", "mistralai"];
 
-/// The models by their publishers.
-const MODELS: [(&str, &[&str]); 13] = [
-    (
-        "google",
-        &[
-            "gemini-2.0-flash",
-            "gemini-2.0-flash-001",
-            "gemini-2.0-flash-lite",
-            "gemini-2.0-flash-lite-001",
-            "gemini-2.5-flash",
-            "gemini-2.5-flash-image",
-            "gemini-2.5-flash-lite",
-            "gemini-2.5-flash-lite-preview-09-2025",
-            "gemini-2.5-flash-preview-09-2025",
-            "gemini-2.5-flash-tts",
-            "gemini-2.5-pro",
-            "gemini-2.5-pro-tts",
-            "gemini-3-flash-preview",
-            "gemini-3-pro-image",
-            "gemini-3-pro-image-preview",
-            "gemini-3-pro-preview",
-            "gemini-3.1-flash-image",
-            "gemini-3.1-flash-image-preview",
-            "gemini-3.1-flash-lite",
-            "gemini-3.1-flash-lite-image",
-            "gemini-3.1-flash-lite-preview",
-            "gemini-3.1-pro-preview",
-            "gemini-3.1-pro-preview-customtools",
-            "gemini-3.5-flash",
-            "gemini-3.5-flash-lite",
-            "gemini-3.6-flash",
-            "gemini-3.7-flash",
-            "gemini-3.8-flash",
-            "gemini-nano-banana-2.1",
-            "gemma-4-26b-a4b-it-maas",
-            "gemini-embedding-001",
-            "gemini-embedding-2",
-            "gemini-embedding-2-preview",
-            "text-embedding-004",
-            "text-embedding-005",
-            "text-multilingual-embedding-002",
-        ],
-    ),
-    (
-        "meta",
-        &[
-            "llama-3.1-405b-instruct-maas",
-            "llama-3.1-70b-instruct-maas",
-            "llama-3.1-8b-instruct-maas",
-            "llama-3.2-90b-vision-instruct-maas",
-            "llama-3.3-70b-instruct-maas",
-            "llama-4-maverick-17b-128e-instruct-maas",
-            "llama-4-scout-17b-16e-instruct-maas",
-        ],
-    ),
-    ("openai", &["gpt-oss-120b-maas", "gpt-oss-20b-maas", "gpt-5", "gpt-5-mini", "gpt-5.4"]),
-    (
-        "deepseek-ai",
-        &[
-            "deepseek-r1-0528-maas",
-            "deepseek-v3.1-maas",
-            "deepseek-v3.2-maas",
-            "deepseek-v4.1-flash-maas",
-        ],
-    ),
-    (
-        "qwen",
-        &[
-            "qwen3-235b-a22b-instruct-2507-maas",
-            "qwen3-coder-480b-a35b-instruct-maas",
-            "qwen3-next-80b-a3b-instruct-maas",
-            "qwen3-next-80b-a3b-thinking-maas",
-        ],
-    ),
-    (
-        "xai",
-        &[
-            "grok-4.1-fast-non-reasoning",
-            "grok-4.1-fast-reasoning",
-            "grok-4.20-non-reasoning",
-            "grok-4.20-reasoning",
-            "grok-4.3",
-            "grok-4.6",
-            "grok-4.7",
-        ],
-    ),
-    ("moonshotai", &["kimi-k2-thinking-maas"]),
-    ("minimaxai", &["minimax-m2-maas"]),
-    ("zai-org", &["glm-4.7-maas", "glm-5-maas", "glm-5.2-maas"]),
-    // Google's pages name the two E5 models under these two publishers.
-    ("e5", &["multilingual-e5-large-instruct-maas"]),
-    ("intfloat", &["multilingual-e5-large-instruct-maas", "multilingual-e5-small-maas"]),
-    (
-        "anthropic",
-        &[
-            "claude-fable-5",
-            "claude-haiku-4-5",
-            "claude-haiku-4-5@20251001",
-            "claude-opus-4-1",
-            "claude-opus-4-1@20250805",
-            "claude-opus-4-5",
-            "claude-opus-4-5@20251101",
-            "claude-opus-4-6",
-            "claude-opus-4-7",
-            "claude-opus-4-8",
-            "claude-opus-5",
-            "claude-sonnet-4-5",
-            "claude-sonnet-4-5@20250929",
-            "claude-sonnet-4-6",
-            "claude-sonnet-5",
-        ],
-    ),
-    ("mistralai", &["codestral-2", "mistral-medium-3", "mistral-ocr-2505", "mistral-small-2503"]),
-];
-
-/// The models that exist.
-#[derive(Clone, Debug)]
-pub(crate) struct Catalogue(Vec<Model>);
-
-impl Default for Catalogue {
-    fn default() -> Self {
-        let of = |(publisher, names): &(&str, &[&str])| -> Vec<Model> {
-            names.iter().map(|name| Model::new(*publisher, *name)).collect()
-        };
-        Self(MODELS.iter().flat_map(of).collect())
-    }
-}
-
-impl Catalogue {
-    pub(crate) fn new(models: impl IntoIterator<Item = Model>) -> Self {
-        Self(models.into_iter().collect())
-    }
-
-    /// Adds a model, or replaces the one with the same name.
-    pub(crate) fn add(&mut self, model: Model) {
-        self.0.retain(|known| known.publisher != model.publisher || known.name != model.name);
-        self.0.push(model);
-    }
-
-    pub(crate) fn find(&self, publisher: &str, name: &str) -> Option<&Model> {
-        self.0.iter().find(|model| model.publisher == publisher && model.name == name)
-    }
-
-    pub(crate) fn all(&self) -> &[Model] {
-        &self.0
-    }
-}
-
 /// A model in a file.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -443,66 +299,4 @@ impl From<Model> for Described {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_model_determines_its_properties() {
-        use Kind::{Chat, Embeddings};
-        for (name, kind, thinking, generation) in [
-            ("google/gemini-2.0-flash", Chat, false, Some((2, 0))),
-            ("google/gemini-2.5-flash-lite", Chat, true, Some((2, 5))),
-            ("google/gemini-2.5-flash-image", Chat, false, Some((2, 5))),
-            ("google/gemini-2.5-pro-tts", Chat, false, Some((2, 5))),
-            ("google/gemini-3-pro-preview", Chat, true, Some((3, 0))),
-            ("google/gemini-3.1-pro-preview", Chat, true, Some((3, 1))),
-            ("gemini-3.6-flash", Chat, true, Some((3, 6))),
-            ("google/gemini-embedding-001", Embeddings, false, None),
-            ("google/text-embedding-005", Embeddings, false, None),
-            ("google/gemma-4-26b-a4b-it-maas", Chat, false, None),
-            ("intfloat/multilingual-e5-small-maas", Embeddings, false, None),
-            ("xai/grok-4.1-fast-reasoning", Chat, true, None),
-            ("xai/grok-4.1-fast-non-reasoning", Chat, false, None),
-            ("other/gemini-3-flash", Chat, false, None),
-        ] {
-            let model = Model::from(name);
-            let found = (model.kind, model.thinking, model.generation);
-            assert_eq!(found, (kind, thinking, generation), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_file_of_models_has_names_and_objects() {
-        let text = r#"["google/gemini-2.5-flash", "mine", {"model": "x/y", "kind": "embeddings"},
-            {"model": "google/new", "thinking": true, "generation": "4.2",
-             "surfaces": ["chat", "responses"]}]"#;
-        let models: Vec<Model> = serde_json::from_str(text).unwrap();
-        assert_eq!(models[0], Model::new("google", "gemini-2.5-flash"));
-        assert_eq!(models[1].to_string(), "google/mine");
-        assert_eq!(models[2].surfaces, [Surface::Embeddings, Surface::Predict]);
-        assert!(models[3].thinking && models[3].is_gemini_since(4, 2));
-        assert_eq!(models[3].surfaces, [Surface::Chat, Surface::Responses]);
-        let again = serde_json::to_string(&models).unwrap();
-        assert_eq!(serde_json::from_str::<Vec<Model>>(&again).unwrap(), models);
-        for bad in [
-            r#"[""]"#,
-            r#"["/x"]"#,
-            r#"["a/b/c"]"#,
-            r#"[{"model": "x/y", "generation": "new"}]"#,
-            r#"[{"model": "x/y", "color": "red"}]"#,
-        ] {
-            assert!(serde_json::from_str::<Vec<Model>>(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_catalogue_has_each_model_once() {
-        let catalogue = Catalogue::default();
-        for model in catalogue.all() {
-            let same = |other: &&Model| other.to_string() == model.to_string();
-            assert_eq!(catalogue.all().iter().filter(same).count(), 1, "{model}");
-        }
-        assert!(catalogue.find("google", "gemini-2.5-flash").is_some());
-        assert!(catalogue.find("meta", "gemini-2.5-flash").is_none());
-    }
-}
+mod tests;
