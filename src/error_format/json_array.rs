@@ -136,7 +136,7 @@ mod tests {
                 let mut read: Vec<Value> = serde_json::from_slice(&came).unwrap();
                 assert_eq!(read.pop().unwrap()["error"]["code"], 503);
                 assert_eq!(read, whole[..read.len()]);
-                // Every element whose last byte came is there.
+                // All elements that were complete have arrived.
                 let ends =
                     ["}]}\n", "\u{fc}\"}", ", {}"].map(|end| ARRAY.find(end).unwrap() + end.len());
                 let ends = [ends[0] - 1, ends[1], ends[2]];

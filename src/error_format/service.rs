@@ -73,7 +73,7 @@ where
     }
 }
 
-/// What the client of a request can read.
+/// The forms that the client of a request can read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientForm {
     pub(super) protocol: Protocol,

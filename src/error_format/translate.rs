@@ -77,7 +77,7 @@ impl fmt::Display for UnreadReason {
     }
 }
 
-/// An error of the upstream, as its response has it.
+/// An error of the upstream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UpstreamError {
     /// A sentence for people.

@@ -179,7 +179,7 @@ impl Keys {
     }
 }
 
-/// What a request has in the places of a key.
+/// The values in the places of a key.
 #[derive(Default)]
 struct Presented<'a> {
     keys: Vec<Cow<'a, [u8]>>,

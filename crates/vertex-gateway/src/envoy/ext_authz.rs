@@ -348,7 +348,7 @@ fn same_name(asked: &str, sent: &str) -> Result<(), LocalReply> {
     Err(LocalReply::new(StatusCode::BAD_REQUEST, "model_alias_not_supported", message))
 }
 
-/// Where a request has its model.
+/// The part of a request that names its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModelPlace {
     /// Envoy changes the path, and the body is not needed.
@@ -359,8 +359,8 @@ enum ModelPlace {
 impl ModelPlace {
     /// # Errors
     ///
-    /// Returns 404 for Anthropic's own paths: the model would have to be cut out of the body, which
-    /// `ext_authz` cannot do.
+    /// Returns 404 for Anthropic's own paths: the model would have to leave the body, which `ext_authz`
+    /// cannot change.
     fn of(path: &str) -> Result<Self, LocalReply> {
         let Some(path) = ModelPath::parse(path, PREFIX) else { return Ok(Self::Body) };
         match path.target() {

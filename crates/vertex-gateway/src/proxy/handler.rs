@@ -62,6 +62,8 @@ type Stack = VertexModel<Admission<VertexCompat<VertexRetry<Forwarded>>>>;
 /// The number of times the request was sent to Vertex AI.
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-vertex-gateway-attempts");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same for Anthropic's clients.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// A longer id is replaced by a new one, because it would make the log expensive.
 const LONGEST_REQUEST_ID: usize = 128;
 
@@ -167,6 +169,10 @@ impl Handler {
             local(answer)
         });
         record.log.status = (!left).then(|| answer.status());
+        if protocol == Protocol::Anthropic {
+            // Anthropic's SDKs show this header in their exceptions.
+            answer.headers_mut().entry(ANTHROPIC_REQUEST_ID).or_insert_with(|| id.clone());
+        }
         answer.headers_mut().insert(REQUEST_ID, id);
         cors.put_on(answer.headers_mut());
         if let Some(attempts) = record.context.attempts() {

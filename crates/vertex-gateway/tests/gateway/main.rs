@@ -18,6 +18,7 @@ mod clock;
 mod common;
 mod compat;
 #[cfg(unix)]
+mod doors;
 mod endpoints;
 #[cfg(all(feature = "ext-authz", unix))]
 mod ext_authz;

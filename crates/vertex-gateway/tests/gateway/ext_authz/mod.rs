@@ -3,6 +3,7 @@
 mod check;
 mod door;
 mod heal;
+mod protocols;
 
 use std::{
     collections::{BTreeMap, HashMap},
