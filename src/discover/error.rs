@@ -13,7 +13,7 @@ use crate::{
 /// The most characters of a message: more than Google's longest message, and less than a page.
 const LONGEST: usize = 500;
 
-/// Why endpoints could not be listed, or none was found. Cheap to clone: one failed lookup may be
+/// Why endpoints or models could not be listed, or no endpoint was found. Cheap to clone: one failed lookup may be
 /// the result of many concurrent calls.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -36,7 +36,7 @@ pub enum DiscoverError {
         /// Google's message: one line of at most 500 characters, without access tokens.
         message: Option<String>,
     },
-    /// A response of 200 that is not a description of endpoints.
+    /// A response of 200 that is not a description of endpoints or models.
     Unreadable {
         /// Why the response is unusable.
         reason: &'static str,
@@ -134,11 +134,16 @@ pub(super) fn line(text: &str) -> String {
     }
 }
 
-fn remedy(status: StatusCode, is_googles: bool) -> &'static str {
+fn remedy(status: StatusCode, is_googles: bool, message: &str) -> &'static str {
     match status.as_u16() {
         401 => "the access token was refused, and so was a new one",
+        // Only the list of a publisher's models has no project of its own.
+        403 if message.contains("quota project") => {
+            "set one, with `gcloud auth application-default set-quota-project` or as the quota \
+             project of this program"
+        }
         403 => {
-            "listing and describing need the permissions aiplatform.endpoints.list and \
+            "listing and describing endpoints need the permissions aiplatform.endpoints.list and \
              aiplatform.endpoints.get, which the role roles/aiplatform.viewer has"
         }
         404 if !is_googles => "there is no Vertex AI at this host: check the location",
@@ -159,7 +164,8 @@ impl fmt::Display for DiscoverError {
             }
             Self::Api { status_code, status, message } => {
                 let named = status.as_deref().or(status_code.canonical_reason()).unwrap_or("error");
-                let remedy = remedy(*status_code, status.is_some());
+                let said = message.as_deref().unwrap_or_default();
+                let remedy = remedy(*status_code, status.is_some(), said);
                 write!(f, "{} {named}: ", status_code.as_u16())?;
                 match message {
                     Some(message) => write!(f, "{message} ({remedy})"),
@@ -167,7 +173,7 @@ impl fmt::Display for DiscoverError {
                 }
             }
             Self::Unreadable { reason } => {
-                write!(f, "the response is not Vertex AI's list of endpoints: {reason}")
+                write!(f, "the response is not one of Vertex AI's: {reason}")
             }
             Self::TooLarge { limit } => write!(
                 f,
@@ -175,7 +181,7 @@ impl fmt::Display for DiscoverError {
                  limit"
             ),
             Self::PaginationLoop { pages } => {
-                write!(f, "the list of endpoints does not end: stopped after page {pages}")
+                write!(f, "the list does not end: stopped after page {pages}")
             }
             Self::NotFound { wanted, location, present } => {
                 write!(f, "no endpoint {wanted:?} in {location}")?;

@@ -136,8 +136,7 @@ impl Endpoints {
 
     /// The error with existing endpoints, if they can be listed; one page is enough.
     async fn not_found(&self, entry: &str, by_name: bool) -> DiscoverError {
-        let page = self.page(None, None).await;
-        let endpoints = page.map(|page| page.endpoints).unwrap_or_default();
+        let endpoints = self.first_page().await.unwrap_or_default();
         let present = endpoints.into_iter().map(|endpoint| match by_name {
             true => endpoint.display_name,
             false => endpoint.id,

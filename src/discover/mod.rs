@@ -1,5 +1,5 @@
 //! Lists and describes endpoints with Vertex AI's `endpoints.list` and `endpoints.get`, and finds
-//! an endpoint by its display name.
+//! an endpoint by its display name. Lists the models of publishers with `publishers.models.list`.
 //!
 //! A deployed model is addressed by an id, and often by a host that only Vertex AI knows.
 //! [`Endpoints`] looks up both through the services that requests use anyway: an HTTP client with
@@ -12,6 +12,9 @@
 //! | `1234567890`, `mg-endpoint-…` | an endpoint's id |
 //! | `display-name:my-llama` | the one endpoint with this display name |
 //! | `openapi` | the models that Google runs; no request is sent for it |
+//!
+//! [`PublisherModels`] lists the models that Google and its partners run, with the
+//! [methods](ModelMethod) that serve each.
 //!
 //! Ids, names and page tokens are checked or encoded before they become part of a URL. This module
 //! never repeats a request that was refused; a retry layer below may.
@@ -60,23 +63,29 @@
 mod description;
 mod error;
 mod find;
+mod model_method;
+mod publisher_model;
+mod publisher_models;
 mod query;
+mod requests;
 mod transport;
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
-use serde_json::Value;
 use tower::Service;
 
 pub use self::{
     description::{DeployedModel, EndpointDescription},
     error::DiscoverError,
+    model_method::ModelMethod,
+    publisher_model::PublisherModel,
+    publisher_models::PublisherModels,
 };
 use self::{
     find::Known,
-    transport::{ServiceTransport, Transport},
+    requests::{List, Requests},
 };
 use crate::{
     BoxError,
@@ -84,15 +93,6 @@ use crate::{
     route::{Endpoint, Location, Upstream},
 };
 
-/// Vertex AI's own default.
-const PAGE_SIZE: u16 = 100;
-const LARGEST_PAGE: u16 = 1000;
-/// Far more pages than a project can have.
-const MOST_PAGES: usize = 1000;
-/// 8 MiB: a page of a thousand endpoints with several models each.
-const PAGE_BYTES: usize = 8 << 20;
-/// The time-out of Google's clients for methods of management, and more than these take.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// Five minutes. The host of an endpoint changes only if the endpoint is created again, and its
 /// name if a person changes it.
 const TTL: Duration = Duration::from_secs(300);
@@ -101,8 +101,7 @@ const TTL: Duration = Duration::from_secs(300);
 const FAILURE_TTL: Duration = Duration::from_secs(5);
 /// Google's limit, in characters.
 const LONGEST_DISPLAY_NAME: usize = 128;
-/// In bytes. Google's page tokens have some hundred.
-const LONGEST_PAGE_TOKEN: usize = 8192;
+const ENDPOINTS: List = List { field: "endpoints", no_array: "`endpoints` is no array" };
 
 /// The endpoints of one project at one location. See the [module's documentation](self).
 ///
@@ -113,13 +112,10 @@ const LONGEST_PAGE_TOKEN: usize = 8192;
 #[doc(alias = "model garden")]
 #[derive(Clone)]
 pub struct Endpoints {
-    transport: Arc<dyn Transport>,
+    requests: Requests,
     /// Has the endpoint `openapi`, which does not matter.
     upstream: Upstream,
     location: Location,
-    page_size: u16,
-    body_limit: usize,
-    timeout: Duration,
     ttl: Duration,
     failure_ttl: Duration,
     known: Arc<Known>,
@@ -177,12 +173,9 @@ impl Endpoints {
             "pass a location or set GOOGLE_CLOUD_LOCATION",
         ))?;
         Ok(Self {
-            transport: Arc::new(ServiceTransport::new(service)),
+            requests: Requests::new(service),
             upstream,
             location,
-            page_size: PAGE_SIZE,
-            body_limit: PAGE_BYTES,
-            timeout: TIMEOUT,
             ttl: TTL,
             failure_ttl: FAILURE_TTL,
             known: Arc::default(),
@@ -193,14 +186,14 @@ impl Endpoints {
     /// inside. Default: 100, as in Vertex AI.
     #[must_use]
     pub fn page_size(mut self, endpoints: u16) -> Self {
-        self.page_size = endpoints.clamp(1, LARGEST_PAGE);
+        self.requests.set_page_size(endpoints);
         self
     }
 
     /// The longest response that is read, in bytes. Default: 8 MiB.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = bytes;
+        self.requests.body_limit = bytes;
         self
     }
 
@@ -208,7 +201,7 @@ impl Endpoints {
     /// wait for a token and any other work of the service.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.requests.timeout = timeout;
         self
     }
 
@@ -298,7 +291,7 @@ impl Endpoints {
     pub async fn get(&self, id: &str) -> Result<EndpointDescription, DiscoverError> {
         let endpoint = Endpoint::Deployed { id: id.to_owned() };
         let named = self.upstream.to_builder().endpoint(endpoint).build()?;
-        let answer = self.ask(named.uri().clone()).await?;
+        let answer = self.requests.get(named.uri().clone()).await?;
         let endpoint = EndpointDescription::parse(&answer, &self.location);
         endpoint.filter(|endpoint| endpoint.id == id).ok_or(DiscoverError::Unreadable {
             reason: "it does not describe the requested endpoint",
@@ -309,64 +302,21 @@ impl Endpoints {
         &self,
         filter: Option<&str>,
     ) -> Result<Vec<EndpointDescription>, DiscoverError> {
-        let (mut all, mut seen, mut token) = (Vec::new(), HashSet::new(), None);
-        for pages in 1..=MOST_PAGES {
-            let page = self.page(filter, token.as_deref()).await?;
-            all.extend(page.endpoints);
-            let Some(next) = page.next else { return Ok(all) };
-            if !seen.insert(next.clone()) {
-                return Err(DiscoverError::PaginationLoop { pages });
-            }
-            token = Some(next);
-        }
-        Err(DiscoverError::PaginationLoop { pages: MOST_PAGES })
+        let parse = |value: &_| EndpointDescription::parse(value, &self.location);
+        self.requests.all_pages(&self.url(), &ENDPOINTS, filter, parse).await
     }
 
-    async fn page(&self, filter: Option<&str>, token: Option<&str>) -> Result<Page, DiscoverError> {
-        let size = self.page_size.to_string();
-        let mut pairs = vec![("pageSize", size.as_str())];
-        pairs.extend(filter.map(|filter| ("filter", filter)));
-        pairs.extend(token.map(|token| ("pageToken", token)));
+    async fn first_page(&self) -> Result<Vec<EndpointDescription>, DiscoverError> {
+        let parse = |value: &_| EndpointDescription::parse(value, &self.location);
+        let page = self.requests.page(&self.url(), &ENDPOINTS, None, None, parse).await;
+        Ok(page?.items)
+    }
+
+    /// The URL of the list.
+    fn url(&self) -> String {
         let openapi = self.upstream.uri().to_string();
-        let parent = openapi.strip_suffix("/openapi").unwrap_or(&openapi);
-        let uri = format!("{parent}?{}", query::query(&pairs));
-        let uri = uri.parse::<Uri>();
-        let uri =
-            uri.map_err(|_| DiscoverError::Unreadable { reason: "its page token is invalid" })?;
-        let answer = self.ask(uri).await?;
-        let list = answer.get("endpoints").map(|list| {
-            list.as_array().ok_or(DiscoverError::Unreadable { reason: "`endpoints` is no array" })
-        });
-        let list = list.transpose()?.into_iter().flatten();
-        let parse = |value| EndpointDescription::parse(value, &self.location);
-        let next = answer.get("nextPageToken").and_then(Value::as_str);
-        let next = next.filter(|token| !token.is_empty());
-        if next.is_some_and(|token| token.len() > LONGEST_PAGE_TOKEN) {
-            return Err(DiscoverError::Unreadable { reason: "its page token is invalid" });
-        }
-        Ok(Page { endpoints: list.filter_map(parse).collect(), next: next.map(str::to_owned) })
+        openapi.strip_suffix("/openapi").unwrap_or(&openapi).to_owned()
     }
-
-    /// The JSON object that a GET of `uri` returns.
-    async fn ask(&self, uri: Uri) -> Result<Value, DiscoverError> {
-        let answer = self.transport.get(uri, self.body_limit);
-        let answer = tokio::time::timeout(self.timeout, answer).await;
-        let (status, body) = answer.map_err(|_| DiscoverError::TimedOut(self.timeout))??;
-        if status != StatusCode::OK {
-            return Err(DiscoverError::api(status, &body));
-        }
-        let answer = serde_json::from_slice::<Value>(&body);
-        let answer = answer.map_err(|_| DiscoverError::Unreadable { reason: "it is not JSON" })?;
-        if !answer.is_object() {
-            return Err(DiscoverError::Unreadable { reason: "it is not an object" });
-        }
-        Ok(answer)
-    }
-}
-
-struct Page {
-    endpoints: Vec<EndpointDescription>,
-    next: Option<String>,
 }
 
 impl fmt::Debug for Endpoints {
@@ -375,9 +325,9 @@ impl fmt::Debug for Endpoints {
             .field("origin", &self.upstream.origin())
             .field("project", &self.project())
             .field("location", &self.location.as_str())
-            .field("page_size", &self.page_size)
-            .field("body_limit", &self.body_limit)
-            .field("timeout", &self.timeout)
+            .field("page_size", &self.requests.page_size)
+            .field("body_limit", &self.requests.body_limit)
+            .field("timeout", &self.requests.timeout)
             .field("ttl", &self.ttl)
             .field("failure_ttl", &self.failure_ttl)
             .finish_non_exhaustive()

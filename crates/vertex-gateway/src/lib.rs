@@ -61,7 +61,7 @@ pub use self::{
         start_log,
         token::TokenOptions,
     },
-    config::{credentials::CredentialOptions, upstream::TargetOptions},
+    config::{credentials::CredentialOptions, listing::ListingOptions, upstream::TargetOptions},
     error::Error,
     inbound::tls::TlsOptions,
     outbound::OutboundOptions,

@@ -219,7 +219,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let open = !access.clients.load().have_keys() && !access.is_mutual();
     refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
     let traces = Traces::from_env()?;
-    let backend = Backend::find(&serving.target, &options.retry, options.replay_limit).await?;
+    let backend = Backend::find(serving, &options.retry, options.replay_limit).await?;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let share = descriptors::share(descriptors::raise_limit(), options.workers());
     let limit_options = options.limits.or(share);
@@ -232,6 +232,7 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let shared = Arc::new(GatewayState {
         upstream: backend.upstream.clone(),
         models,
+        publishers: Arc::clone(&backend.publishers),
         compat,
         auth: backend.auth.clone(),
         clients: Arc::clone(&access.clients),

@@ -6,6 +6,7 @@
 //! | `upstream` | the upstream, and the hosts to which the token is sent |
 //! | `compat` | the options of the compat layer |
 //! | `credentials` | the credentials, and the first token |
+//! | `listing` | the publishers whose models are listed |
 //! | `retry` | the options of the retry layer |
 //! | `suggest` | suggestions for unknown names |
 //! | `discovered` | endpoints that were looked up by their names, as data |
@@ -14,6 +15,7 @@ pub(crate) mod compat;
 pub(crate) mod credentials;
 pub(crate) mod discovered;
 pub(crate) mod layered;
+pub(crate) mod listing;
 pub(crate) mod parse;
 pub(crate) mod retry;
 pub(crate) mod suggest;

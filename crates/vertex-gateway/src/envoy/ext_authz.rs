@@ -30,6 +30,7 @@ use crate::{
         browser::{Cors, Listener, answer_options, is_options},
     },
     local_reply::{LocalReply, clip},
+    models::list::protocol_of,
     proxy::{
         admission::{admit_head, admit_model},
         errors,
@@ -44,7 +45,7 @@ use tower_vertex::{
     error::RouteError,
     model::{RequestedModel, UpstreamModel, VertexModelLayer},
     retry::Attempts,
-    route::{ModelPath, PathTarget, Protocol, Upstream, VertexRouteLayer},
+    route::{ModelPath, PathTarget, Upstream, VertexRouteLayer},
 };
 
 /// `true` if Envoy sends a part of the body, and `false` if it sends all of it. The header is
@@ -109,8 +110,9 @@ impl ExtAuthzState {
         // An invalid method is refused below.
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap_or(Method::CONNECT);
         let path = PathAndQuery::try_from(asked.path.as_str()).ok();
+        let query = path.as_ref().and_then(PathAndQuery::query);
         let path = path.as_ref().map_or("", PathAndQuery::path);
-        let protocol = Protocol::of(path);
+        let protocol = protocol_of(path, &headers, query);
         let mut record = RequestRecord::new(id.clone(), method, path, Arc::clone(&self.telemetry));
         record.log.peer_address = peer;
         let verdict = if all {
@@ -167,7 +169,8 @@ impl ExtAuthzState {
         if is_options(&record.log.method) {
             return answer_options(&came, cors).map(Decision::Reply);
         }
-        let (query, protocol) = (uri.query(), Protocol::of(uri.path()));
+        let query = uri.query();
+        let protocol = protocol_of(uri.path(), &came, query);
         let client = self.clients.load().authenticate(&came, query, protocol)?;
         if let Some(client) = &client {
             let _ = record.context.client.set(Arc::clone(client));
@@ -179,7 +182,10 @@ impl ExtAuthzState {
         let mut request = Request::new(());
         *request.method_mut() = record.log.method.clone();
         *request.uri_mut() = uri;
-        if let Some(models) = admit_head(&mut request, &table, client.as_deref(), self.since)? {
+        *request.headers_mut() = came.clone();
+        let (publishers, since) = (&self.publishers, self.since);
+        let models = admit_head(&mut request, &table, publishers, client.as_deref(), since).await?;
+        if let Some(models) = models {
             return Ok(Decision::Reply(models));
         }
         let place = ModelPlace::of(request.uri().path())?;
@@ -188,7 +194,6 @@ impl ExtAuthzState {
             ModelPlace::Body => whole_body(asked, &came)?,
         };
         let mut request = request.map(|()| Full::new(body));
-        request.headers_mut().clone_from(&came);
         strip_client(request.headers_mut(), table.base());
         // The request uses this table, even if a reload replaces it meanwhile.
         let models = VertexModelLayer::new(table.clone()).body_limit(self.max_request_bytes);

@@ -43,6 +43,7 @@ use super::{
     config::retry::RetryOptions,
     error::Error,
     inbound::browser::Browsers,
+    models::publishers::PublisherLists,
     output::print_lines,
     server::{
         admin::Admin,
@@ -60,6 +61,7 @@ struct ExtAuthzState {
     upstream: Upstream,
     /// Holds the current table.
     models: VertexModelLayer,
+    publishers: Arc<PublisherLists>,
     auth: VertexAuthLayer,
     clients: Arc<ArcSwap<Clients>>,
     browsers: Arc<Browsers>,
@@ -86,7 +88,7 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
         (Address::parse(&options.listen, &options.serving.target.file)?, &options.serving);
     let access = AccessControl::open(options)?;
     address.refuse_strangers(access.is_mutual(), options.clients.allow_unauthenticated)?;
-    let backend = Backend::find(&options.target, &RETRY, 0).await?;
+    let backend = Backend::find(options, &RETRY, 0).await?;
     // Envoy's limits bound the requests in flight, so nothing waits here.
     let telemetry = Telemetry::new(backend.auth.cache().clone(), Arc::default(), None);
     let telemetry = Arc::new(telemetry);
@@ -95,6 +97,7 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     let shared = Arc::new(ExtAuthzState {
         upstream: backend.upstream.clone(),
         models: backend.models.layer().clone(),
+        publishers: Arc::clone(&backend.publishers),
         auth: backend.auth.clone(),
         clients: Arc::clone(&access.clients),
         browsers: Arc::clone(&access.browsers),

@@ -11,12 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response};
+use http::{Extensions, Request, Response};
 use tower::Service;
 use tower_vertex::{
     BoxError,
     model::{ModelTable, ReadModel, RequestedModel},
-    route::{ModelPath, check_method_for_path},
+    route::check_method_for_path,
 };
 
 use super::{
@@ -26,31 +26,38 @@ use super::{
 use crate::{
     access::{Client, concurrency::Limits},
     local_reply::LocalReply,
-    models::list,
+    models::{
+        list::{self, Question},
+        publishers::PublisherLists,
+    },
 };
 
 /// Checks a request of an authenticated client, as far as that is possible before its body is read: the
 /// path, the method, and the rate and the rules of the client. The extensions of the request then say
-/// what the inner layers must find in the body. Returns the response of `/v1/models`, if that is the
-/// request.
+/// what the inner layers must find in the body. Returns the response of `/v1/models` and its like, if
+/// that is the request.
 ///
 /// # Errors
 ///
 /// The refusal: 404 or 405 by the path, 403 or 429 by the client.
-pub(crate) fn admit_head<B>(
+pub(crate) async fn admit_head<B: Send>(
     request: &mut Request<B>,
     table: &ModelTable,
+    publishers: &Arc<PublisherLists>,
     client: Option<&Client>,
     since: u64,
 ) -> Result<Option<Response<Bytes>>, LocalReply> {
-    shorten(request, table)?;
-    let (method, path) = (request.method(), request.uri().path());
-    let may = |model: &str| client.is_none_or(|client| client.allow(Some(model)).is_ok());
-    // A name in the list may have a colon too, so only the method distinguishes the two.
-    let is_call = *method == Method::POST && ModelPath::parse(path, PREFIX).is_some();
-    if !is_call && let Some(response) = list::answer(method, path, table, may, since) {
-        return response.map(Some);
+    let mut question = Question::of(request);
+    if question.is_none() {
+        shorten(request, table)?;
+        question = Question::of(request);
     }
+    if let Some(question) = question {
+        let listed = publishers.current().await;
+        let may = |model: &str| client.is_none_or(|client| client.allow(Some(model)).is_ok());
+        return list::answer(&question, request.method(), table, &listed, may, since).map(Some);
+    }
+    let (method, path) = (request.method(), request.uri().path());
     check_method_for_path(method, path, PREFIX)?;
     let Some(client) = client else { return Ok(None) };
     client.count_request()?;

@@ -30,6 +30,7 @@ use crate::{
         tls::Tls,
     },
     local_reply::LocalReply,
+    models::{list::protocol_of, publishers::PublisherLists},
     outbound::{self, Outbound, stream_headers},
     telemetry::{
         Telemetry,
@@ -43,7 +44,7 @@ use tower_vertex::{
     model::{ModelBody, VertexModel, VertexModelLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Protocol, Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
+    route::{Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
 };
 
 /// The header that names the project to bill and to charge quota to.
@@ -78,6 +79,7 @@ pub(crate) struct Handler {
 pub(crate) struct GatewayState {
     pub(crate) upstream: Upstream,
     pub(crate) models: VertexModelLayer,
+    pub(crate) publishers: Arc<PublisherLists>,
     /// Its memory of thought signatures outlives every reload.
     pub(crate) compat: VertexCompatLayer,
     pub(crate) auth: VertexAuthLayer,
@@ -146,7 +148,7 @@ impl Handler {
         let cors = shared.browsers.cors(request.headers());
         let id = request_id(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path());
-        let protocol = Protocol::of(path);
+        let protocol = protocol_of(path, request.headers(), request.uri().query());
         let telemetry = Arc::clone(&shared.telemetry);
         let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
         record.log.peer_address = call.activity().peer_address();
@@ -213,7 +215,9 @@ async fn answer(
         return Err(LocalReply::upgrade_required());
     }
     let table = shared.models.table();
-    if let Some(models) = admit_head(&mut request, &table, client.as_deref(), shared.since)? {
+    let (publishers, since) = (&shared.publishers, shared.since);
+    let models = admit_head(&mut request, &table, publishers, client.as_deref(), since).await?;
+    if let Some(models) = models {
         return Ok(local(models));
     }
     let mut request = decompress(request, limit)?;
@@ -267,7 +271,8 @@ fn welcome(
         return Ok(None);
     }
     let uri = request.uri();
-    clients.authenticate(request.headers(), uri.query(), Protocol::of(uri.path()))
+    let (headers, query) = (request.headers(), uri.query());
+    clients.authenticate(headers, query, protocol_of(uri.path(), headers, query))
 }
 
 /// The response to a health check, which is not recorded.

@@ -15,6 +15,7 @@ use crate::{
     access::{ClientOptions, ClientSources, Clients},
     config::{
         credentials::{Identity, find},
+        listing::ListingOptions,
         retry::RetryOptions,
         upstream::TargetOptions,
     },
@@ -23,7 +24,10 @@ use crate::{
         browser::{BrowserOptions, Browsers},
         tls::{Tls, TlsOptions},
     },
-    models::table::LiveTable,
+    models::{
+        publishers::{PublisherLists, charging},
+        table::LiveTable,
+    },
     telemetry::{Telemetry, log::LogOptions},
     values::{size, size_within, time, time_or_zero, timeout},
 };
@@ -52,6 +56,10 @@ pub struct ServingOptions {
     /// The upstream of requests, and the credentials for it.
     #[command(flatten)]
     pub target: TargetOptions,
+
+    /// The publishers whose models are listed.
+    #[command(flatten)]
+    pub listing: ListingOptions,
 
     /// Longest request body; a longer one gets 413, and with 0 every body does
     #[arg(
@@ -104,8 +112,8 @@ pub struct ServingOptions {
     #[command(flatten)]
     pub log: LogOptions,
 
-    /// Interval at which endpoints that are configured by name are looked up again; with 0 they are
-    /// looked up only at the start
+    /// Interval at which endpoints that are configured by name are looked up again, and the age at
+    /// which a list of models is; with 0 they are looked up only once
     #[arg(
         long,
         value_name = "TIME",
@@ -156,6 +164,7 @@ pub(crate) struct Backend {
     /// Its trusted hosts are those that the options name.
     pub(crate) auth: VertexAuthLayer,
     pub(crate) models: Arc<LiveTable>,
+    pub(crate) publishers: Arc<PublisherLists>,
     /// The configuration file with the table, if there is one.
     watched: Option<Watched>,
 }
@@ -164,10 +173,11 @@ impl Backend {
     /// Finds the credentials, the upstream and the models of the options, and rejects invalid
     /// options.
     pub(crate) async fn find(
-        target: &TargetOptions,
+        options: &ServingOptions,
         retry: &RetryOptions,
         replay_limit: usize,
     ) -> Result<Self, Error> {
+        let target = &options.target;
         let owned_emulator = target.credentials.start_emulator().await?.map(Arc::new);
         let emulator = owned_emulator.as_deref();
         let settings = target.settings(emulator, None)?;
@@ -193,7 +203,13 @@ impl Backend {
             retry.clone(),
         );
         let models = Arc::new(models.await?);
-        Ok(Self { emulator: owned_emulator, identity, upstream, auth, models, watched })
+        let publishers = PublisherLists::new(
+            options.listing.clone(),
+            charging(&auth, info, target.quota_project(), &upstream),
+            models.layer().clone(),
+            timeout(options.discovery_interval),
+        );
+        Ok(Self { emulator: owned_emulator, identity, upstream, auth, models, publishers, watched })
     }
 
     /// Watches access control and the table of models for changes until the process ends. A

@@ -27,6 +27,7 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod hosts;
 mod load;
+mod models;
 #[cfg(target_os = "linux")]
 mod network;
 mod outbound;

@@ -43,7 +43,7 @@ async fn the_configuration_file_routes_models_and_lists_them() {
     vertex.set_endpoints([EndpointInfo::shared("1234567890", "llama").location("us-east1")]);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(MODELS.as_bytes()).unwrap();
-    let config = ["--config", file.path().to_str().unwrap()];
+    let config = ["--config", file.path().to_str().unwrap(), "--list-models", "off"];
     // The location is an option of `before`, which takes precedence over the file's.
     let gateway = Gateway::before(&vertex, &config).await;
     for (model, path) in [
@@ -171,7 +171,8 @@ async fn all_deployed_endpoints_are_available_by_name() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(MODELS.as_bytes()).unwrap();
     let config = file.path().to_str().unwrap();
-    let gateway = Gateway::before(&vertex, &["--config", config, "--discover-endpoints"]).await;
+    let listed = ["--discover-endpoints", "--list-models", "off"];
+    let gateway = Gateway::before(&vertex, &[&["--config", config], &listed[..]].concat()).await;
     // The models of the file take precedence. The locations of these models are searched, too.
     let ids = model_ids(&gateway).await;
     assert_eq!(ids, ["fast", "emulated-shared", "emulated-dedicated", "1", "2", "3", "far"]);

@@ -1,6 +1,8 @@
 //! `discover` over real sockets: against the emulator, and against servers whose responses Vertex
 //! AI would not send.
 
+mod publisher_models;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
