@@ -11,6 +11,8 @@ export class Claude {
   static lacks = {};
   static notes = {};
   static model = CLAUDE;
+  /** The first events of a stream have no text. */
+  static cutAfter = 6;
   static unknown = NO_CLAUDE;
 
   constructor({ root, retries }) {

@@ -25,9 +25,9 @@ export class ClaudeCode {
   static lacks = {};
   static notes = {
     404: "it prints a sentence of its own, with the name of the model",
-    cut_stream: "it asks again without a stream, and prints the whole response",
+    cut_stream: "it sends the request again without a stream, and prints the whole response",
   };
-  /** What an interrupted stream makes it send. */
+  /** Its requests when a stream is interrupted. */
   static asksAgain = [
     ["streamRawPredict", 200],
     ["rawPredict", 200],
@@ -35,6 +35,8 @@ export class ClaudeCode {
   /** Its own sentence for an unknown model. */
   static unknownSays = /There's an issue with the selected model \(claude-0\)/;
   static model = CLAUDE;
+  /** The first events of a stream have no text. */
+  static cutAfter = 6;
   static unknown = NO_CLAUDE;
   /** The tool that the model calls. It finds files, and has no risk. */
   static tool = "Glob";

@@ -16,7 +16,7 @@ export class GeminiCLI {
   static id = "gemini-cli";
   static version = installed("@google/gemini-cli");
   static lacks = { count_tokens: "it counts by itself" };
-  static notes = {};
+  static notes = { cut_stream: "it prints the error, and not always the text before it" };
   static model = GEMINI;
   static unknown = NO_GEMINI;
   /** The tool that the model calls. It lists a folder, and has no risk. */

@@ -13,6 +13,8 @@ export class OpenAIVertex {
   static lacks = { count_tokens: "Vertex AI does not have OpenAI's call for it" };
   static notes = {};
   static model = MODEL;
+  /** The first events of a stream have no text. */
+  static cutAfter = 6;
   static unknown = "gpt-0";
 
   constructor({ root, retries }) {

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { WEATHER } from "../clients/subjects.mjs";
 
 export const GEMINI = "gemini-2.5-flash";
-export const CLAUDE = "claude-sonnet-5";
+export const CLAUDE = "claude-sonnet-4-6";
 // Models that do not exist.
 export const NO_GEMINI = "gemini-0";
 export const NO_CLAUDE = "claude-0";

@@ -63,6 +63,8 @@ export class VercelVertex {
 export class VercelClaude extends VercelVertex {
   static id = "vercel-claude";
   static model = CLAUDE;
+  /** The first events of a stream have no text. */
+  static cutAfter = 6;
   static unknown = NO_CLAUDE;
 
   connect(root, access) {

@@ -59,13 +59,13 @@ def has(package):
         return False
 
 
-LITELLM = {"403": "it raises `BadRequestError` with the status 400, and Google's sentence in it"}
+LITELLM = {"403": "it raises `BadRequestError` with its `status_code`"}
 
 NATIVE = [
     Native("google-genai", "google-genai", "google_genai:Developer"),
     Native("google-genai-vertex", "google-genai", "google_genai:Vertex"),
-    Native("litellm-gemini", "litellm", "lite_llm:Gemini", unable=LITELLM),
-    Native("litellm-claude", "litellm", "lite_llm:Claude", unable=LITELLM),
+    Native("litellm-gemini", "litellm", "lite_llm:Gemini", notes=LITELLM),
+    Native("litellm-claude", "litellm", "lite_llm:Claude", notes=LITELLM),
     Native("anthropic", "anthropic", "anthropic_python:Anthropic"),
     Native("anthropic-vertex", "anthropic", "anthropic_python:AnthropicVertex"),
     Native(

@@ -10,16 +10,15 @@ DESCRIPTION = "Returns the weather of the next days."
 
 
 class Adapter:
-    """`errors` are the client's exceptions by status, and `statuses` what they say in place of it."""
+    """`errors` are the client's exceptions by status."""
 
     errors = {}
-    statuses = {}
     model = GEMINI
     # A model that does not exist.
     unknown = "gemini-0"
     # How many tokens the client itself gets from the emulator, beside those of the sidecar.
     own_tokens = 0
-    # What an interrupted stream raises, and after how many events the emulator interrupts it.
+    # The exceptions of an interrupted stream, and the number of events before the interruption.
     interrupted = Exception
     cut_after = 2
 

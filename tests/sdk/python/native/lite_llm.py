@@ -22,8 +22,7 @@ class LiteLLM(Adapter):
         429: litellm.RateLimitError,
         503: litellm.ServiceUnavailableError,
     }
-    statuses = {403: 400}
-    # It asks for a token with its own credentials, which the sidecar replaces.
+    # It requests a token with its own credentials, which the sidecar replaces.
     own_tokens = 1
 
     def __init__(self, gateway, retries=False):

@@ -16,6 +16,8 @@ class OpenAIVertex(Adapter):
     }
     model = "gpt-5.4"
     unknown = "gpt-0"
+    # The first events have no text.
+    cut_after = 6
 
     def __init__(self, gateway, retries=False):
         provider = vertex(

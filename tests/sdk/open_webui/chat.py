@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Starts Open WebUI with nothing but the sidecar's address, and asks it for its models and for a chat.
+"""Starts Open WebUI with nothing but the sidecar's address, and requests its models and a chat.
 
-    VERTEX_GATEWAY=target/debug/vertex-gateway target/open-webui/bin/python tests/sdk/open_webui.py
+    VERTEX_GATEWAY=target/debug/vertex-gateway target/open-webui/bin/python tests/sdk/open_webui/chat.py
 
-The Python that runs it must have the package `open-webui`. Its other variables only keep it from calling other
-machines, and from asking for a login.
+The Python that runs it must have the package `open-webui`. The other variables only prevent calls of other
+machines, and a login.
 """
 
 import json
@@ -17,7 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
 
 from sidecar import Control, Process, poll
 
