@@ -86,8 +86,10 @@ impl Elements {
         };
     }
 
-    /// The bytes that end the array after its complete elements, with `error` as the last one.
-    /// `None` if the text is not such an array.
+    /// The bytes that follow the complete elements: `error` as the last one, and no bracket that closes
+    /// the array. The libraries of Google for Python skip an element that they do not know, and report an
+    /// array that stays open (`_rest_streaming_base` of PyPI `google-api-core` 2.44), so without this
+    /// `ChatVertexAI` would take the stream for complete. `None` if the text is not such an array.
     pub(super) fn interrupted(&self, error: &str) -> Option<Bytes> {
         let before = match self.place {
             Place::BeforeArray => "[",
@@ -96,7 +98,7 @@ impl Elements {
             Place::AfterElement => ",\n",
             Place::AfterArray | Place::Unknown => return None,
         };
-        Some(format!("{before}{error}\n]").into())
+        Some(format!("{before}{error}\n").into())
     }
 }
 
@@ -129,6 +131,8 @@ mod tests {
                     continue;
                 }
                 came.extend_from_slice(&elements.interrupted(ERROR).unwrap());
+                assert!(serde_json::from_slice::<Value>(&came).is_err(), "the array stays open");
+                came.push(b']');
                 let mut read: Vec<Value> = serde_json::from_slice(&came).unwrap();
                 assert_eq!(read.pop().unwrap()["error"]["code"], 503);
                 assert_eq!(read, whole[..read.len()]);

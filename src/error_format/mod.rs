@@ -70,7 +70,8 @@
 //! ```
 //!
 //! These are the last events for the clients of OpenAI, Gemini and Anthropic. A response to
-//! `:streamGenerateContent` without `alt=sse` is an array, and the error becomes its last element.
+//! `:streamGenerateContent` without `alt=sse` is an array, and the error becomes its last element. The
+//! array stays open, because Google's libraries for Python would skip that element otherwise.
 //!
 //! The bytes of an incomplete event or element are held back until the rest arrives. If it never
 //! arrives, they are dropped, so that they cannot run into the error. No client acts on an event

@@ -5,6 +5,9 @@ Reads `matrix.json` and `target/sdk/*.json`, which the tests in three languages 
 Fails if a cell is missing or failed, or if the page differs from the results. `--write` updates the tables
 of the page.
 
+`native` in `matrix.json` has the clients of Gemini's and of Anthropic's protocol. The result of a cell is `unable`
+if the client fails for a reason of its own, which the test asserts; `notes` has that reason.
+
 `cures` in `matrix.json` has the actions that run twice, without the sidecar's cures (`--compat off`) and
 with those of `compat`. `red` of a client lists the actions that fail without them, and `uncured` those that
 fail with them, too. The result of a client has `"cures": {"off": {ACTION: {"result": "pass", "fail" or "none",
@@ -19,7 +22,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MARKS = {"pass": "✓", "fail": "✗", "none": "–", "missing": "?"}
+MARKS = {"pass": "✓", "fail": "✗", "unable": "✗", "none": "–", "missing": "?"}
 
 
 def main():
@@ -30,16 +33,20 @@ def main():
     matrix = json.loads((ROOT / "tests/sdk/matrix.json").read_text("utf-8"))
     results = {client["id"]: result_of(client["id"]) for client in matrix["clients"]}
     cured = {client["id"]: result_of(client["id"]) for client in matrix["cures"]["clients"]}
+    native = {client["id"]: result_of(client["id"]) for client in matrix["native"]["clients"]}
     tables = {
         "matrix": matrix_table(matrix, results),
+        "native": native_table(matrix["native"], native),
         "side by side": side_by_side(matrix, results),
         "cures": cures_table(matrix["cures"], cured),
         "without the cures": without_cures(matrix["cures"], cured),
     }
     print(tables["matrix"])
+    print(tables["native"])
     print(tables["cures"])
 
     wrong = complaints(matrix, results) + cure_complaints(matrix["cures"], cured)
+    wrong += cell_complaints(matrix["native"], native)
     for marker, text in tables.items():
         wrong += between_markers(ROOT / "docs/clients.md", marker, text, write)
     for sentence in dict.fromkeys(wrong):
@@ -57,7 +64,7 @@ def cell(result, action):
     return (result or {}).get("cells", {}).get(action, "missing")
 
 
-def complaints(matrix, results):
+def cell_complaints(matrix, results):
     wrong = []
     for client, result in results.items():
         if result is None:
@@ -66,13 +73,19 @@ def complaints(matrix, results):
         actions = [action["id"] for action in matrix["actions"]]
         for action in actions:
             found = cell(result, action)
-            if found == "none" and not result["notes"].get(action):
-                wrong.append(f"{client}, {action}: none, without a note that gives the reason")
-            elif found not in ("pass", "none"):
+            if found in ("none", "unable") and not result["notes"].get(action):
+                wrong.append(f"{client}, {action}: {found}, without a note that gives the reason")
+            elif found not in ("pass", "none", "unable"):
                 wrong.append(f"{client}, {action}: {found}")
         for action in result["cells"].keys() - actions:
             wrong.append(f"{client}, {action}: not in matrix.json")
-        for case in matrix["errors"]:
+    return wrong
+
+
+def complaints(matrix, results):
+    wrong = cell_complaints(matrix, results)
+    for client, result in results.items():
+        for case in matrix["errors"] if result else []:
             if not {"raw", "layer"} <= result["sees"].get(case, {}).keys():
                 wrong.append(f"{client}, {case}: the text of the error is missing")
     return wrong
@@ -156,6 +169,21 @@ def matrix_table(matrix, results):
         for client, result in results.items():
             note = (result or {}).get("notes", {}).get(action["id"])
             cells.append(MARKS[cell(result, action["id"])] + notes.mark(clients[client], note))
+        lines.append(row(cells))
+    return "\n".join([*lines, "", *notes.lines()])
+
+
+def native_table(native, results):
+    """A row for each client."""
+    names = [action["name"] for action in native["actions"]]
+    lines = [row(["client", *names]), row(["---", *[":-:"] * len(names)])]
+    notes = Notes()
+    for client in native["clients"]:
+        result = results[client["id"]]
+        cells = [f"{client['name']} {result['version'] if result else ''}".strip()]
+        for action in native["actions"]:
+            note = (result or {}).get("notes", {}).get(action["id"])
+            cells.append(MARKS[cell(result, action["id"])] + notes.mark(client["name"], note))
         lines.append(row(cells))
     return "\n".join([*lines, "", *notes.lines()])
 

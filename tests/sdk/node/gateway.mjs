@@ -21,7 +21,7 @@ const BINARY =
 
 // The gateway and the SDK under test must not get the settings of the person who runs the tests.
 const FOREIGN =
-  /^(GOOGLE_|GCLOUD_|VERTEX_|OPENAI_|LANGCHAIN_|LANGSMITH_|(PROJECT_ID|LOCATION|ENDPOINT)$)|_proxy$/i;
+  /^(ANTHROPIC_|CLAUDE_|GEMINI_|GOOGLE_|GCLOUD_|VERTEX_|OPENAI_|LANGCHAIN_|LANGSMITH_|(CLOUD_ML_REGION|PROJECT_ID|LOCATION|ENDPOINT)$)|_proxy$/i;
 for (const name of Object.keys(process.env)) {
   if (FOREIGN.test(name)) delete process.env[name];
 }
@@ -56,6 +56,7 @@ export class Gateway {
   constructor({ emulator, gateway, admin }) {
     this.emulator = emulator;
     this.admin = admin;
+    this.root = gateway;
     this.url = `${gateway}/v1`;
     // The base URL of Vertex AI, as in Google's guide for a client without a gateway.
     const project = "projects/emulator/locations/us-central1";

@@ -9,14 +9,23 @@ from pathlib import Path
 
 from sidecar import BINARY, PATIENCE, Control, Process  # Imported first, so that no call leaves this machine.
 
-import openai
 import pytest
 from results import Results
 
 
 # The gateway under test must not get the settings of the person who runs the tests.
-FOREIGN = ("GOOGLE_", "GCLOUD_", "VERTEX_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_")
-FOREIGN_NAMES = {"PROJECT_ID", "LOCATION", "ENDPOINT"}
+FOREIGN = (
+    "ANTHROPIC_",
+    "GCLOUD_",
+    "GEMINI_",
+    "GOOGLE_",
+    "LANGCHAIN_",
+    "LANGSMITH_",
+    "OPENAI_",
+    "VERTEX_",
+    "VERTEXAI_",
+)
+FOREIGN_NAMES = {"CLOUD_ML_REGION", "PROJECT_ID", "LOCATION", "ENDPOINT"}
 
 
 def clean_environment():
@@ -46,14 +55,15 @@ if not Path(BINARY).is_file():
 
 
 class Gateway(Process, Control):
-    """A running gateway. `url` is the base URL for an SDK, `emulator` that of the emulator, and
-    `vertex_url` the base URL of Vertex AI itself, without the gateway."""
+    """A running gateway. `url` is the base URL for an SDK of OpenAI, `root` the same without a version,
+    `emulator` that of the emulator, and `vertex_url` the base URL of Vertex AI itself, without the gateway."""
 
     def __init__(self, *arguments):
         env = clean_environment() | {"VERTEX_GATEWAY_LOG": "warn"}
         super().__init__("--emulator", "--listen", "127.0.0.1:0", *arguments, env=env)
         self.control_url = self.emulator = self.read("emulator listening on ")
-        self.url = self.read("listening on ") + "/v1"
+        self.root = self.read("listening on ")
+        self.url = f"{self.root}/v1"
         upstream = "v1/projects/emulator/locations/us-central1/endpoints/openapi"
         self.vertex_url = f"{self.emulator}/{upstream}"
 
@@ -103,12 +113,16 @@ class Gateway(Process, Control):
         with self.client() as client:
             return client.chat.completions.create(**body).usage.total_tokens
 
-    # The SDK does not retry, because a retry would hide a failure.
+    # The SDK does not retry, because a retry would hide a failure. Not every environment has it.
 
     def client(self):
+        import openai
+
         return openai.OpenAI(base_url=self.url, api_key="unused", max_retries=0)
 
     def async_client(self):
+        import openai
+
         return openai.AsyncOpenAI(base_url=self.url, api_key="unused", max_retries=0)
 
 

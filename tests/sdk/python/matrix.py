@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 
 from clients import CLIENTS
+from native import NATIVE
 
 MATRIX = json.loads(Path(__file__).parents[1].joinpath("matrix.json").read_text())
 CURES = MATRIX["cures"]
+NATIVES = MATRIX["native"]
 
 
 def of(table):
     """The installed clients of a table."""
     ids = [client["id"] for client in table["clients"]]
-    return [client for client in CLIENTS if client.id in ids and client.installed]
+    clients = [*CLIENTS, *NATIVE]
+    return [client for client in clients if client.id in ids and client.installed]
 
 
 def actions(table):

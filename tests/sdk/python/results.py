@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from clients import CLIENTS
-from matrix import CURES, MATRIX, actions
+from matrix import CURES, MATRIX, NATIVES, actions
+from native import NATIVE
 
 DIRECTORY = Path(__file__).parents[3] / "target" / "sdk"
 
@@ -13,7 +14,7 @@ class Results:
     """A pytest plugin. With xdist only the controller has it, which gets the reports of all workers."""
 
     def __init__(self):
-        self.clients = {client.id: client for client in CLIENTS if client.installed}
+        self.clients = {client.id: client for client in [*CLIENTS, *NATIVE] if client.installed}
         self.results = {}
         # Results of an earlier run are removed.
         for client in self.clients:
@@ -25,6 +26,11 @@ class Results:
 
     def of(self, client):
         kind = self.clients[client]
+        if kind in NATIVE:
+            cells = {action: "none" for action in actions(NATIVES) if action in kind.lacks}
+            notes = kind.notes | kind.lacks | kind.unable
+            empty = {"client": client, "version": kind.version, "cells": cells, "notes": notes}
+            return self.results.setdefault(client, empty)
         none = {action: {"result": "none"} for action in actions(CURES) if action in kind.lacks}
         empty = {
             "client": client,
@@ -43,7 +49,8 @@ class Results:
             client, action = properties["cell"]
             cells = self.of(client)["cells"]
             if cells.get(action) != "fail":
-                cells[action] = "pass" if report.passed else "fail"
+                unable = action in getattr(self.clients[client], "unable", {})
+                cells[action] = ("unable" if unable else "pass") if report.passed else "fail"
             if "sees" in properties:
                 case, texts = properties["sees"]
                 self.of(client)["sees"][case] = texts
