@@ -67,7 +67,7 @@ async fn all_pages_are_read_in_order() {
         targets.iter().map(|target| decoded(target.split_once('?').unwrap().1)).collect();
     let size = ("pageSize".to_owned(), "100".to_owned());
     let token = |token: &str| ("pageToken".to_owned(), token.to_owned());
-    assert_eq!(queries[0], [size.clone()]);
+    assert_eq!(queries[0], std::slice::from_ref(&size));
     assert_eq!(queries[1], [size.clone(), token("a b")]);
     assert_eq!(queries[2], [size, token("/../?x=1&y#\u{fc}")]);
 }
