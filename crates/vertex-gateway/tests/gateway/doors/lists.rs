@@ -19,10 +19,20 @@ async fn is_forwarded(
     place: &Place,
     gateway: &Gateway,
     protocol: Protocol,
+    form: &(String, Value),
+) -> bool {
+    is_forwarded_for(ALICE, place, gateway, protocol, form).await
+}
+
+async fn is_forwarded_for(
+    key: &str,
+    place: &Place,
+    gateway: &Gateway,
+    protocol: Protocol,
     (path, body): &(String, Value),
 ) -> bool {
     let before = place.vertex.requests().len();
-    let response = gateway.call(of_key(post(path, body), ALICE)).await;
+    let response = gateway.call(of_key(post(path, body), key)).await;
     let went = place.vertex.requests().len() - before;
     if went == 0 {
         let (status, code, message) = refusal(protocol, response).await;
@@ -33,36 +43,55 @@ async fn is_forwarded(
     went == 1
 }
 
+/// The key of a client with this number.
+fn numbered(number: usize) -> String {
+    format!("sk-{number:02}-SECRET-0123456789")
+}
+
+/// Starts a sidecar with a client for each of these rules.
+async fn start_for(place: &Place, rules: &[String]) -> Gateway {
+    let (mut keys, mut config) = (String::new(), String::new());
+    for (number, rule) in rules.iter().enumerate() {
+        keys.push_str(&format!("c{number}:{}\n", numbered(number)));
+        config.push_str(&format!("[[client]]\nname = \"c{number}\"\n{rule}\n"));
+    }
+    put(place.files.path(), "keys", &keys);
+    place.start(&config, &[]).await
+}
+
 #[tokio::test]
 async fn a_model_of_a_list_may_have_its_publisher_or_not() {
     let place = Place::new().await;
+    let mut lists = Vec::new();
     for (protocol, model, publisher) in ALL {
-        let others = ["gemini-2.5-pro", "claude-haiku-4-5", "gpt-4"];
         let start = model.split('-').next().unwrap();
-        for list in [
-            format!("[{model:?}]"),
-            format!("[\"{publisher}/{model}\"]"),
-            format!("[\"{publisher}/*\"]"),
-            format!("[\"x\", \"{start}-*\"]"),
+        for (list, allows) in [
+            (format!("[{model:?}]"), true),
+            (format!("[\"{publisher}/{model}\"]"), true),
+            (format!("[\"{publisher}/*\"]"), true),
+            (format!("[\"x\", \"{start}-*\"]"), true),
+            ("[]".to_owned(), false),
+            ("[\"x/*\"]".to_owned(), false),
+            ("[\"other\"]".to_owned(), false),
         ] {
-            let gateway = place.start(&rules(&list), &[]).await;
-            for form in every_form(protocol, model) {
-                assert!(is_forwarded(&place, &gateway, protocol, &form).await, "{list} {form:?}");
-            }
-            if list.contains('*') {
-                continue;
-            }
-            for other in others {
-                for form in every_form(protocol, other) {
-                    let forwarded = is_forwarded(&place, &gateway, protocol, &form).await;
-                    assert!(!forwarded, "{list} {form:?}");
-                }
-            }
+            lists.push((protocol, model, list, allows));
         }
-        for list in ["[]", "[\"x/*\"]", "[\"other\"]"] {
-            let gateway = place.start(&rules(list), &[]).await;
-            for form in every_form(protocol, model) {
-                assert!(!is_forwarded(&place, &gateway, protocol, &form).await, "{list} {form:?}");
+    }
+    let rules: Vec<_> = lists.iter().map(|(_, _, list, _)| format!("models = {list}")).collect();
+    let gateway = start_for(&place, &rules).await;
+    for (number, (protocol, model, list, allows)) in lists.into_iter().enumerate() {
+        let key = numbered(number);
+        for form in every_form(protocol, model) {
+            let forwarded = is_forwarded_for(&key, &place, &gateway, protocol, &form).await;
+            assert_eq!(forwarded, allows, "{list} {form:?}");
+        }
+        if list.contains('*') {
+            continue;
+        }
+        for other in ["gemini-2.5-pro", "claude-haiku-4-5", "gpt-4"] {
+            for form in every_form(protocol, other) {
+                let forwarded = is_forwarded_for(&key, &place, &gateway, protocol, &form).await;
+                assert!(!forwarded, "{list} {form:?}");
             }
         }
     }
@@ -185,18 +214,20 @@ async fn stored_responses_of_a_publisher_are_for_keys_that_share_them() {
 #[tokio::test]
 async fn limits_of_a_key_hold_for_every_form() {
     let place = Place::new().await;
-    for (protocol, model, _) in ALL {
-        for (path, body) in every_form(protocol, model) {
-            let config = "[[client]]\nname = \"alice\"\nrequests_per_minute = 1\n";
-            let gateway = place.start(config, &[]).await;
-            let before = place.vertex.requests().len();
-            gateway.call(of_key(post(&path, &body), ALICE)).await;
-            let refused = gateway.call(of_key(post(&path, &body), ALICE)).await;
-            assert!(refused.headers().contains_key("retry-after"), "{path}");
-            let (status, code, _) = refusal(protocol, refused).await;
-            assert_eq!((status, &*code), (429, "rate_limit_exceeded"), "{path}");
-            assert_eq!(place.vertex.requests().len(), before + 1, "{path}");
-        }
+    let forms = ALL.into_iter().flat_map(|(protocol, model, _)| {
+        every_form(protocol, model).into_iter().map(move |form| (protocol, form))
+    });
+    let forms: Vec<_> = forms.collect();
+    let rules = vec!["requests_per_minute = 1".to_owned(); forms.len()];
+    let gateway = start_for(&place, &rules).await;
+    for (number, (protocol, (path, body))) in forms.into_iter().enumerate() {
+        let (key, before) = (numbered(number), place.vertex.requests().len());
+        gateway.call(of_key(post(&path, &body), &key)).await;
+        let refused = gateway.call(of_key(post(&path, &body), &key)).await;
+        assert!(refused.headers().contains_key("retry-after"), "{path}");
+        let (status, code, _) = refusal(protocol, refused).await;
+        assert_eq!((status, &*code), (429, "rate_limit_exceeded"), "{path}");
+        assert_eq!(place.vertex.requests().len(), before + 1, "{path}");
     }
 }
 
