@@ -137,7 +137,7 @@ fn route_by_body(
             head.extensions.insert(requested.clone());
             match table.apply(&model.name, &mut head.extensions, &mut head.headers) {
                 Some(name) => {
-                    head.extensions.insert(UpstreamModel::new(&name));
+                    head.extensions.insert(UpstreamModel::new(name.as_str()));
                     name
                 }
                 None => {

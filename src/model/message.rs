@@ -6,14 +6,14 @@ use http::{HeaderMap, request::Parts};
 use super::{
     ModelTable,
     body::{Edit, splice},
-    named::{Named, keep_protocol, uri_of},
+    named::{Named, uri_of},
     scan::Message,
 };
 use crate::{
     body_headers::describe_anew,
     error::ModelError,
     replay::Chunks,
-    route::{COUNT_TOKENS, ModelPath, PathTarget, Protocol},
+    route::{ANTHROPIC, COUNT_TOKENS, ModelPath, PathTarget, Protocol},
 };
 
 /// Turns a request of Anthropic's Messages into one for Vertex AI: the model moves from the body into
@@ -34,11 +34,14 @@ pub(super) fn route_message(
     let (name, method) = match (counts, stream) {
         // Vertex AI counts tokens for the model in the body.
         (true, _) => (COUNT_TOKENS, "rawPredict"),
-        (false, false) => (resolved.name.as_str(), "rawPredict"),
-        (false, true) => (resolved.name.as_str(), "streamRawPredict"),
+        (false, false) => (&*resolved.name, "rawPredict"),
+        (false, true) => (&*resolved.name, "streamRawPredict"),
     };
     let new = uri_of(&resolved, name, method, &path, uri.query())?;
-    keep_protocol(Protocol::Anthropic, &new, extensions);
+    // The path of an endpoint of one's own, or of another publisher, does not tell the protocol.
+    if resolved.publisher != Some(ANTHROPIC) {
+        extensions.insert(Protocol::Anthropic);
+    }
     *uri = new;
 
     let mut edits = if counts {

@@ -2,12 +2,12 @@
 
 mod uri;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{Extensions, HeaderMap, Method, request::Parts};
 
-use self::uri::without_place;
-pub(super) use self::uri::{keep_protocol, uri_of};
+pub(super) use self::uri::uri_of;
+use self::uri::{keep_protocol, without_place};
 use super::{ModelEntry, ModelTable, RequestedModel, UpstreamModel, message::with_vertex_date};
 use crate::{
     error::ModelError,
@@ -81,32 +81,31 @@ impl<'a> Named<'a> {
         [self.publisher(), "/", self.name].concat()
     }
 
-    /// The extension for this name. The publisher of the protocol is left out of it.
-    fn requested(&self, published: &str) -> RequestedModel {
-        let is_usual = self.publisher.is_none_or(|publisher| {
+    /// Whether the publisher goes without saying in this protocol.
+    fn is_usual(&self) -> bool {
+        self.publisher.is_none_or(|publisher| {
             publisher == self.default || publisher == GOOGLE || publisher == ANTHROPIC
-        });
-        RequestedModel::published(if is_usual { self.name } else { published }, published)
+        })
     }
 }
 
 /// The destination of a model after the rules of the table.
-pub(super) struct Resolved {
+pub(super) struct Resolved<'a> {
     /// The publisher; `None` at an endpoint that ignores the model.
-    pub(super) publisher: Option<String>,
-    pub(super) name: String,
+    pub(super) publisher: Option<&'a str>,
+    pub(super) name: Cow<'a, str>,
     /// An entry has another name for the model.
     pub(super) is_renamed: bool,
     /// The upstream decides about the project and the location, not the path.
     is_settled: bool,
 }
 
-impl Resolved {
+impl Resolved<'_> {
     /// The name with its publisher, if it has one.
     fn full(&self) -> Cow<'_, str> {
-        match &self.publisher {
+        match self.publisher {
             Some(publisher) => [publisher, "/", &self.name].concat().into(),
-            None => self.name.as_str().into(),
+            None => (&*self.name).into(),
         }
     }
 }
@@ -117,11 +116,11 @@ impl ModelTable {
     /// before one with it, and more characters before the `*` before fewer. Between equals,
     /// `publisher/name` decides.
     pub fn find_published(&self, publisher: &str, name: &str) -> Option<&ModelEntry> {
-        if self.entries().len() == 0 {
-            return None;
-        }
-        let full = self.find(&[publisher, "/", name].concat());
-        let bare = self.find(name);
+        self.find_either(&[publisher, "/", name].concat(), name)
+    }
+
+    fn find_either(&self, published: &str, name: &str) -> Option<&ModelEntry> {
+        let (full, bare) = (self.find(published), self.find(name));
         let rank = |entry: &ModelEntry| entry.pattern.prefix().map_or(usize::MAX, str::len);
         match (full, bare) {
             (Some(full), Some(bare)) if rank(bare) > rank(full) => Some(bare),
@@ -130,15 +129,15 @@ impl ModelTable {
     }
 
     /// Sends a request for `named` to its upstream, and notes the model in `extensions`.
-    pub(super) fn resolve(
-        &self,
-        named: Named<'_>,
+    pub(super) fn resolve<'a>(
+        &'a self,
+        named: Named<'a>,
         path: Option<&ModelPath<'_>>,
         extensions: &mut Extensions,
         headers: &mut HeaderMap,
-    ) -> Resolved {
+    ) -> Resolved<'a> {
         let published = named.published();
-        let entry = self.find_published(named.publisher(), named.name);
+        let entry = self.find_either(&published, named.name);
         let is_placed = entry.is_some_and(|entry| entry.upstream().is_some());
         self.choose(entry, extensions, headers);
         if !is_placed && let Some(path) = path {
@@ -161,17 +160,24 @@ impl ModelTable {
             .then(|| with_vertex_date(name).filter(|_| publisher == ANTHROPIC && !ignores))
             .flatten();
         let resolved = Resolved {
-            publisher: (!ignores).then(|| publisher.to_owned()),
+            publisher: (!ignores).then_some(publisher),
             name: match (dated, ignores) {
-                (Some(dated), _) => dated,
-                (None, true) => renamed.unwrap_or(named.name).to_owned(),
-                (None, false) => name.to_owned(),
+                (Some(dated), _) => dated.into(),
+                (None, true) => renamed.unwrap_or(named.name).into(),
+                (None, false) => name.into(),
             },
             is_renamed: renamed.is_some(),
             is_settled: is_placed || extensions.get::<Locations>().is_some(),
         };
-        extensions.insert(named.requested(&published));
-        extensions.insert(UpstreamModel::new(&resolved.full()));
+        let published: Arc<str> = published.into();
+        let is_same = resolved.publisher == Some(named.publisher()) && resolved.name == named.name;
+        let upstream_model = match is_same {
+            true => UpstreamModel::new(Arc::clone(&published)),
+            false => UpstreamModel::new(&*resolved.full()),
+        };
+        let start = if named.is_usual() { published.len() - named.name.len() } else { 0 };
+        extensions.insert(RequestedModel::published(published, start));
+        extensions.insert(upstream_model);
         resolved
     }
 
@@ -238,10 +244,9 @@ pub(super) fn route_by_path(table: &ModelTable, head: &mut Parts) -> Result<(), 
             let named = Named { publisher, name: &name, default: &default, is_anthropics: false };
             let resolved = table.resolve(named, Some(&path), extensions, headers);
             let upstream = extensions.get::<Upstream>().unwrap_or(table.base());
-            let stays = match &resolved.publisher {
+            let stays = match resolved.publisher {
                 Some(to) => {
-                    let bare = || upstream.bare_publisher().unwrap_or_default();
-                    to == publisher.unwrap_or_else(bare)
+                    publisher.or_else(|| upstream.bare_publisher()).is_none_or(|own| own == to)
                 }
                 None => publisher.is_none(),
             };
@@ -285,9 +290,9 @@ pub(super) fn route_by_published(
     let resolved = table.resolve(Named::in_body(name, publisher), Some(&path), extensions, headers);
     let upstream = extensions.get::<Upstream>().unwrap_or(table.base());
     let is_settled = resolved.is_settled && upstream.has_alternatives();
-    let new = resolved.is_renamed.then(|| match &resolved.publisher {
+    let new = resolved.is_renamed.then(|| match resolved.publisher {
         Some(to) if to != publisher => resolved.full().into_owned(),
-        _ => resolved.name.clone(),
+        _ => resolved.name.clone().into_owned(),
     });
     if let Some(short) = without_place(&path, uri, is_settled) {
         *uri = short;

@@ -28,38 +28,39 @@ use crate::{
 /// [`with_publisher`](Self::with_publisher). Two of them are equal if their names are.
 #[derive(Clone, Debug)]
 pub struct RequestedModel {
-    name: Arc<str>,
-    published: Option<Arc<str>>,
+    text: Arc<str>,
+    /// The position of the name in the text.
+    start: usize,
+    /// Whether the text begins with a publisher.
+    has_publisher: bool,
 }
 
 impl RequestedModel {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), published: None }
+        Self { text: name.into(), start: 0, has_publisher: false }
     }
 
-    /// A model with a publisher.
-    pub(super) fn published(name: &str, published: &str) -> Self {
-        let full: Arc<str> = published.into();
-        let name = if name == published { Arc::clone(&full) } else { name.into() };
-        Self { name, published: Some(full) }
+    /// A model with a publisher, whose name begins at `start`.
+    pub(super) fn published(text: Arc<str>, start: usize) -> Self {
+        Self { text, start, has_publisher: true }
     }
 
     /// The name, before any rule was applied.
     pub fn as_str(&self) -> &str {
-        &self.name
+        self.text.get(self.start..).unwrap_or(&self.text)
     }
 
     /// `publisher/name`, if the path, the protocol or the name says which publisher is meant. `None`
     /// for the model of an OpenAI request, whose publisher depends on the table. A rule about the
     /// model, such as a list of a client's models, should hold for either spelling.
     pub fn with_publisher(&self) -> Option<&str> {
-        self.published.as_deref()
+        self.has_publisher.then_some(&*self.text)
     }
 }
 
 impl PartialEq for RequestedModel {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.as_str() == other.as_str()
     }
 }
 
@@ -73,19 +74,19 @@ impl PartialOrd for RequestedModel {
 
 impl Ord for RequestedModel {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.name.cmp(&other.name)
+        self.as_str().cmp(other.as_str())
     }
 }
 
 impl Hash for RequestedModel {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+        self.as_str().hash(state);
     }
 }
 
 impl From<RequestedModel> for Arc<str> {
     fn from(model: RequestedModel) -> Self {
-        model.name
+        if model.start == 0 { model.text } else { model.as_str().into() }
     }
 }
 
@@ -97,7 +98,7 @@ impl AsRef<str> for RequestedModel {
 
 impl fmt::Display for RequestedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(self.as_str())
     }
 }
 
@@ -108,7 +109,7 @@ impl fmt::Display for RequestedModel {
 pub struct UpstreamModel(Arc<str>);
 
 impl UpstreamModel {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }
 
@@ -127,7 +128,7 @@ impl From<UpstreamModel> for Arc<str> {
 /// The requested name, if no rule changes it.
 impl From<RequestedModel> for UpstreamModel {
     fn from(model: RequestedModel) -> Self {
-        Self(model.name)
+        Self(model.into())
     }
 }
 

@@ -9,7 +9,29 @@ pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
     path.split('/').try_for_each(check_segment)
 }
 
+/// Whether a byte of a path stands for itself to each server.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,=:@";
+    let mut at = 0;
+    while at < others.len() {
+        plain[others[at] as usize] = true;
+        at += 1;
+    }
+    plain
+};
+
 fn check_segment(segment: &str) -> Result<(), &'static str> {
+    // Almost all segments are plain, and need no further look.
+    let all_plain = segment.bytes().fold(true, |all, byte| all & PLAIN[usize::from(byte)]);
+    if all_plain && segment.bytes().any(|byte| byte != b'.') {
+        return Ok(());
+    }
     let mut rest = segment.as_bytes();
     // Counts the segment up to its parameters: some servers read `..;x` as `..`.
     let (mut length, mut dots, mut in_name) = (0, 0, true);

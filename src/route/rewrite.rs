@@ -98,6 +98,16 @@ pub(super) fn resolve(
         check_method(method, Some("POST"))?;
         return Ok(known.clone());
     }
+    resolve_unknown(upstream, method, uri).map(|(uri, _)| uri)
+}
+
+/// [`resolve`] for a URI that is not [`known`]. If the path names a model, an endpoint or a publisher,
+/// this returns the upstream at the place that it names, too.
+pub(super) fn resolve_unknown<'a>(
+    upstream: &'a Upstream,
+    method: Option<&Method>,
+    uri: &Uri,
+) -> Result<(Uri, Option<&'a Upstream>), RouteError> {
     let Some(path_and_query) = uri.path_and_query() else {
         return Err(invalid("is missing: the request names only a host"));
     };
@@ -107,8 +117,20 @@ pub(super) fn resolve(
     if let Some(named) = model_path(path, upstream.prefix())?
         && !is_blank
     {
-        return model::resolve(upstream, method, &named, path, path_and_query.query());
+        let upstream = upstream.at_place_of(&named);
+        let uri = model::resolve(upstream, method, &named, path, path_and_query.query())?;
+        return Ok((uri, Some(upstream)));
     }
+    resolve_openai(upstream, method, path_and_query).map(|uri| (uri, None))
+}
+
+/// [`resolve`] for OpenAI's paths.
+fn resolve_openai(
+    upstream: &Upstream,
+    method: Option<&Method>,
+    path_and_query: &PathAndQuery,
+) -> Result<Uri, RouteError> {
+    let path = path_and_query.path();
     let sub = sub_path(upstream, path)?;
     let more = upstream.forward().query();
     if let Some(known) = fixed(sub).and_then(|index| upstream.fixed(index)) {

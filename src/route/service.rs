@@ -4,9 +4,9 @@ use http::{Method, Request, Response, Version};
 use tower::{BoxError, Service};
 
 use super::{
-    ModelPath, ResponseFuture, Upstream, headers,
+    ResponseFuture, Upstream, headers,
     headers::{OwnHeaders, REQUEST_PARAMS},
-    rewrite::{known, resolve},
+    rewrite::{known, resolve_unknown},
 };
 use crate::{
     accessors::define_inner_service_accessors,
@@ -75,12 +75,12 @@ fn route<B>(default: Option<&Upstream>, request: &mut Request<B>) -> Result<Upst
     *request.uri_mut() = if let Some(known) = known {
         known.clone()
     } else {
-        let new = resolve(&upstream, Some(request.method()), request.uri())?;
-        if let Some(path) = ModelPath::parse(request.uri().path(), upstream.prefix()) {
-            let named = upstream.at_place_of(&path);
-            if *named != upstream {
-                upstream = named.clone();
-                request.extensions_mut().insert(upstream.clone());
+        let (new, placed) = resolve_unknown(&upstream, Some(request.method()), request.uri())?;
+        if let Some(placed) = placed {
+            if placed != &upstream {
+                let placed = placed.clone();
+                request.extensions_mut().insert(placed.clone());
+                upstream = placed;
             }
             // The project and the location in it are the client's.
             if !own.as_ref().is_some_and(|own| own.have(REQUEST_PARAMS)) {

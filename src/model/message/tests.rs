@@ -69,7 +69,8 @@ fn a_model_is_removed_with_exactly_one_comma() {
     ] {
         let new = new.replace('V', VERSION);
         for one in 0..=old.len() {
-            let pieces = [old[..one].as_bytes(), &[], old[one..].as_bytes()];
+            let (before, after) = old.as_bytes().split_at(one);
+            let pieces = [before, &[], after];
             let (path, body) = sent("/v1/messages", &pieces).unwrap();
             assert_eq!(path, "/publishers/anthropic/models/m:rawPredict");
             assert_eq!(String::from_utf8(body).unwrap(), new, "{old} at {one}");

@@ -25,7 +25,7 @@ pub(super) fn without_place(path: &ModelPath<'_>, uri: &Uri, wanted: bool) -> Op
 }
 
 /// Notes the protocol of the client, if the new path does not say it.
-pub(in crate::model) fn keep_protocol(protocol: Protocol, uri: &Uri, extensions: &mut Extensions) {
+pub(super) fn keep_protocol(protocol: Protocol, uri: &Uri, extensions: &mut Extensions) {
     if Protocol::of(uri.path()) != protocol {
         extensions.insert(protocol);
     }
@@ -34,13 +34,13 @@ pub(in crate::model) fn keep_protocol(protocol: Protocol, uri: &Uri, extensions:
 /// The short path, `/publishers/{publisher}/models/{name}:{method}`, with the version and the query of
 /// the client.
 pub(in crate::model) fn uri_of(
-    resolved: &Resolved,
+    resolved: &Resolved<'_>,
     name: &str,
     method: &str,
     path: &ModelPath<'_>,
     query: Option<&str>,
 ) -> Result<Uri, ModelError> {
-    let name = match &resolved.publisher {
+    let name = match resolved.publisher {
         // The endpoint ignores the name.
         None if !is_model(name) => "model",
         None => name,
@@ -48,7 +48,7 @@ pub(in crate::model) fn uri_of(
         Some(_) => return Err(ModelError::NotForAPath),
     };
     let version = path.version().map(|version| version.as_str());
-    let publisher = resolved.publisher.as_deref();
+    let publisher = resolved.publisher;
     let parts = [
         version.map_or("", |_| "/"),
         version.unwrap_or_default(),

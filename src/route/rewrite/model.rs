@@ -17,7 +17,8 @@ use crate::{
 const NO_MODELS: &str = "no paths of publishers: its URL names no project and location, or its host \
                          has a single endpoint";
 
-/// Returns the URL at `upstream` for `path`, which was parsed from the clean path `text`.
+/// Returns the URL at `upstream`, which is at the place of `path`. The clean path `text` was parsed into
+/// `path`.
 pub(super) fn resolve(
     upstream: &Upstream,
     method: Option<&Method>,
@@ -34,7 +35,6 @@ pub(super) fn resolve(
     let query =
         query.and_then(|query| listed_of_model(query, path.query(), upstream.forward().query()));
     let unsupported = |supported| Err(RouteError::UnsupportedPath { path: clip(text), supported });
-    let upstream = upstream.at_place_of(path);
     let Some(place) = upstream.place() else { return unsupported(NO_MODELS) };
     let to = Destination { upstream, place, version: path.version(), query: query.as_deref() };
     match path.target() {
