@@ -47,7 +47,7 @@ impl PublisherModel {
     /// `claude-haiku-4-5@20251001`.
     ///
     /// Vertex AI documents the names of Claude models whose version is a date with that date. All
-    /// other models are requested by their [`id`](Self::id), whatever their version is.
+    /// other models are requested by their [`id`](Self::id) alone.
     pub fn model_id(&self) -> Cow<'_, str> {
         let date = Some(&self.version_id)
             .filter(|date| date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()));

@@ -141,7 +141,7 @@ impl PublisherModels {
         self
     }
 
-    /// The location whose host is asked.
+    /// The location whose host gets the requests.
     pub fn location(&self) -> &Location {
         &self.location
     }

@@ -32,8 +32,9 @@ def test_calls_of_the_sdk_reach_vertex_ai(world):
         assert answer.usage.total_tokens > 0
         embedding = client.embeddings.create(model="google/gemini-embedding-001", input="x")
         assert len(embedding.data[0].embedding) > 0
-        assert client.models.list().data == []
-    first, second = world.emulator.requests()
+        assert "google/gemini-2.5-flash" in [model.id for model in client.models.list()]
+    first, second, *lists = world.emulator.requests()
+    assert [request["path"].rpartition("/")[2] for request in lists] == ["models", "models"]
     base = "/v1/projects/p1/locations/us-central1/endpoints/openapi"
     assert first["path"] == f"{base}/chat/completions"
     assert second["path"] == f"{base}/embeddings"

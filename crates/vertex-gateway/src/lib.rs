@@ -56,6 +56,7 @@ pub use self::{
         check::CheckOptions,
         emulator::{CredentialChoice, EmulatorOptions},
         endpoints::EndpointsOptions,
+        models::ModelsOptions,
         run,
         serve::Options,
         start_log,

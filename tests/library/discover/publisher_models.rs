@@ -61,7 +61,7 @@ async fn all_pages_are_read_in_order() {
     );
     assert_eq!(all[0].supported_actions, ["openGenerationAiStudio"]);
     let targets = targets.lock().unwrap().clone();
-    // There is neither a project nor a location in the path, whatever the upstream has.
+    // The project and the location of the upstream are not in the path.
     assert!(targets.iter().all(|target| target.starts_with("/v1beta1/publishers/google/models?")));
     let queries: Vec<_> =
         targets.iter().map(|target| decoded(target.split_once('?').unwrap().1)).collect();
@@ -144,7 +144,7 @@ async fn a_list_has_its_limits() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_to_do() {
+async fn a_refusal_has_its_remedy() {
     const NO_QUOTA_PROJECT: &str = "Your application is authenticating by using local Application \
          Default Credentials. The aiplatform.googleapis.com API requires a quota project, which is \
          not set by default.";

@@ -62,7 +62,7 @@ def test_googles_own_base_url_with_another_host(gateway):
             assert_chat(client.chat.completions.create(**ask("by its whole name")), "by its whole name")
             stream = client.chat.completions.create(**ask("streamed"), stream=True)
             assert joined(stream) == ECHO + "streamed"
-            assert client.models.list().data == []
+            assert "google/gemini-2.5-flash" in [model.id for model in client.models.list()]
     other = of.replace("us-central1", "europe-west4")
     with openai.OpenAI(base_url=f"{host}/v1/{other}", api_key="unused") as client:
         with pytest.raises(openai.NotFoundError, match=of) as raised:
@@ -215,9 +215,12 @@ def test_an_unsupported_path_is_not_found(gateway, client):
     assert gateway.stats()["api_requests"] == 0, "the request did not reach Vertex AI"
 
 
-def test_models_are_listed_without_a_request_to_the_service(gateway, client):
-    assert list(client.models.list()) == [], "no configuration file names a model"
-    assert gateway.stats()["api_requests"] == 0
+def test_the_models_of_the_service_are_listed_and_remembered(gateway, client):
+    for _ in range(3):
+        models = [model.id for model in client.models.list()]
+        assert "google/gemini-2.5-flash" in models
+        assert not [model for model in models if "claude" in model]
+    assert gateway.stats()["api_requests"] == 2, "one request for each publisher"
 
 
 def test_a_rate_limit_keeps_its_status(gateway, client):

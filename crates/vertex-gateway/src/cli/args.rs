@@ -9,8 +9,8 @@ use clap::{
 };
 
 use super::{
-    check::CheckOptions, emulator::EmulatorOptions, endpoints::EndpointsOptions, serve::Options,
-    token::TokenOptions,
+    check::CheckOptions, emulator::EmulatorOptions, endpoints::EndpointsOptions,
+    models::ModelsOptions, serve::Options, token::TokenOptions,
 };
 #[cfg(feature = "ext-authz")]
 use crate::envoy::ExtAuthzOptions;
@@ -156,7 +156,12 @@ impl Command {
             Some(Subcommand::Check(options)) => Some(&mut options.target),
             #[cfg(feature = "ext-authz")]
             Some(Subcommand::ExtAuthz(options)) => Some(&mut options.serving.target),
-            Some(Subcommand::Token(_) | Subcommand::Endpoints(_) | Subcommand::Emulator(_)) => None,
+            Some(
+                Subcommand::Token(_)
+                | Subcommand::Endpoints(_)
+                | Subcommand::Models(_)
+                | Subcommand::Emulator(_),
+            ) => None,
         }
     }
 }
@@ -172,6 +177,8 @@ pub enum Subcommand {
     Token(Box<TokenOptions>),
     /// List the deployed endpoints of one or more locations, with the hosts of dedicated endpoints
     Endpoints(Box<EndpointsOptions>),
+    /// List the models that Vertex AI has in one or more locations, with the methods that serve each
+    Models(Box<ModelsOptions>),
     /// Serve an emulator of Vertex AI, for tests without a cloud
     Emulator(EmulatorOptions),
     /// Give Envoy the access token, host and path of each request, by its `ext_authz` and

@@ -18,16 +18,17 @@ use crate::{
     error::Error,
     models::discovery::describe_error,
     outbound::Outbound,
-    output::{print_json, print_lines},
-    printable::is_unfit,
+    output::{cell, columns, print_json, print_lines},
     values::{non_empty, shown_debug},
 };
 use tower_vertex::{
     auth::VertexAuthLayer,
     discover::{DeployedModel, DiscoverError, EndpointDescription, Endpoints},
     replay::ReplayBody,
-    token::StaticToken,
+    route::Upstream,
+    token::{CredentialsInfo, StaticToken},
 };
+use tower_vertex_emulator::Emulator;
 
 /// The options of `vertex-gateway endpoints`.
 #[derive(Clone, Args)]
@@ -72,49 +73,13 @@ pub struct EndpointsOptions {
 
 shown_debug!(EndpointsOptions: project, location, display_name, api_version, upstream; credentials);
 
-/// The space between two columns.
-const GAP: &str = "  ";
-const NONE: &str = "-";
-
 /// Lists the endpoints. Exit code 1 means that there is no token or that a location did not
 /// respond, 2 that an option is wrong.
 pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
-    let emulator = options.credentials.start_emulator().await?;
-    let emulator = emulator.as_ref();
-    let targets: Vec<TargetOptions> = options.targets();
-    // A wrong option is found before any request is sent.
-    let no_auth =
-        VertexAuthLayer::new(StaticToken::new("none").map_err(tower_vertex::Error::from)?);
-    for target in &targets {
-        let settings = target.settings(emulator, None)?;
-        if settings.whole_base {
-            return Err(Error::new(
-                "--upstream with a path is the base of one endpoint: to list endpoints, set only \
-                     the scheme and the host",
-            ));
-        }
-        let _ = target.trusting(no_auth.clone(), &settings.with_some_project()?, emulator, None)?;
-    }
-    let identity = match find(options.credentials.search(&ConfigFile::default())?, emulator).await {
-        Err(error @ tower_vertex::Error::Credentials(_)) => {
-            return Err(Error::negative(error.to_string()));
-        }
-        found => found?,
-    };
-    let info = identity.info.as_ref();
-    let mut asked = Vec::new();
-    for target in &targets {
-        let upstream = target.settings(emulator, info)?.upstream()?;
-        asked.push((target, upstream));
-    }
-    let fetched = fetch_token(identity.source.clone()).await;
-    let cache = fetched.map_err(|error| Error::negative(error.to_string()))?.cache;
-    let client = Outbound::<ReplayBody<Empty<Bytes>>>::for_a_while()?;
-
+    let Connected { places, client, info: _, emulator: _emulator } =
+        options.connect("endpoints").await?;
     let mut answers = Vec::new();
-    for (target, upstream) in asked {
-        let auth = VertexAuthLayer::with_cache(cache.clone());
-        let auth = target.trusting(auth, &upstream, emulator, info)?;
+    for (upstream, auth) in places {
         let endpoints = Endpoints::from_upstream(auth.layer(client.clone()), &upstream)?;
         let name = options.display_name.clone();
         let answer = tokio::spawn(async move {
@@ -139,18 +104,75 @@ pub(crate) async fn list(options: &EndpointsOptions) -> Result<(), Error> {
     } else if failed.len() < all {
         print_lines(&table(&found, all > 1));
     }
-    match failed.as_slice() {
+    summary(&failed, all, "locations")
+}
+
+/// The error of a command of which some requests failed.
+pub(super) fn summary(failed: &[String], all: usize, what: &str) -> Result<(), Error> {
+    match failed {
         [] => Ok(()),
         [one] => Err(Error::negative(one.as_str())),
         several => Err(Error::negative(format!(
-            "{} of {all} locations failed:\n{}",
+            "{} of {all} {what} failed:\n{}",
             several.len(),
             several.join("\n")
         ))),
     }
 }
 
+/// The hosts that a command sends requests to, each with the layer that adds the token.
+pub(super) struct Connected {
+    pub(super) places: Vec<(Upstream, VertexAuthLayer)>,
+    pub(super) client: Outbound<ReplayBody<Empty<Bytes>>>,
+    pub(super) info: Option<CredentialsInfo>,
+    /// An emulator in this process, which serves until it is dropped.
+    pub(super) emulator: Option<Emulator>,
+}
+
 impl EndpointsOptions {
+    /// Finds the credentials and gets a token. A wrong option is found before any request is sent;
+    /// `what` is the word for what the command lists.
+    pub(super) async fn connect(&self, what: &str) -> Result<Connected, Error> {
+        let owned_emulator = self.credentials.start_emulator().await?;
+        let emulator = owned_emulator.as_ref();
+        let targets: Vec<TargetOptions> = self.targets();
+        let no_auth =
+            VertexAuthLayer::new(StaticToken::new("none").map_err(tower_vertex::Error::from)?);
+        for target in &targets {
+            let settings = target.settings(emulator, None)?;
+            if settings.whole_base {
+                return Err(Error::new(format!(
+                    "--upstream with a path is the base of one endpoint: to list {what}, set only \
+                     the scheme and the host"
+                )));
+            }
+            let upstream = settings.with_some_project()?;
+            let _ = target.trusting(no_auth.clone(), &upstream, emulator, None)?;
+        }
+        let search = self.credentials.search(&ConfigFile::default())?;
+        let identity = match find(search, emulator).await {
+            Err(error @ tower_vertex::Error::Credentials(_)) => {
+                return Err(Error::negative(error.to_string()));
+            }
+            found => found?,
+        };
+        let info = identity.info.as_ref();
+        let mut upstreams = Vec::new();
+        for target in &targets {
+            upstreams.push(target.settings(emulator, info)?.upstream()?);
+        }
+        let fetched = fetch_token(identity.source.clone()).await;
+        let cache = fetched.map_err(|error| Error::negative(error.to_string()))?.cache;
+        let mut places = Vec::new();
+        for (target, upstream) in targets.iter().zip(upstreams) {
+            let auth = VertexAuthLayer::with_cache(cache.clone());
+            let auth = target.trusting(auth, &upstream, emulator, info)?;
+            places.push((upstream, auth));
+        }
+        let client = Outbound::for_a_while()?;
+        Ok(Connected { places, client, info: identity.info, emulator: owned_emulator })
+    }
+
     /// The options for each location. Options of a single endpoint are not set, and their variables
     /// have no effect.
     fn targets(&self) -> Vec<TargetOptions> {
@@ -185,14 +207,12 @@ impl EndpointsOptions {
     }
 }
 
-/// Aligned columns below their headings, with `-` for a missing value.
 fn table(endpoints: &[EndpointDescription], with_location: bool) -> Vec<String> {
     let mut header = vec!["ENDPOINT_ID", "DISPLAY_NAME", "MODEL", "DEDICATED HOST"];
     if with_location {
         header.insert(0, "LOCATION");
     }
-    let mut rows = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
-    rows.extend(endpoints.iter().map(|endpoint| {
+    let rows = endpoints.iter().map(|endpoint| {
         let models: Vec<&str> = endpoint.models.iter().map(DeployedModel::model_id).collect();
         let host = endpoint.dedicated_dns.as_deref().unwrap_or_default();
         let mut row =
@@ -202,25 +222,8 @@ fn table(endpoints: &[EndpointDescription], with_location: bool) -> Vec<String> 
             row.insert(0, cell(endpoint.location.as_str()));
         }
         row
-    }));
-    let columns = rows.first().map(Vec::len).unwrap_or_default();
-    let width = |column: usize| {
-        let widths = rows.iter().filter_map(|row| row.get(column));
-        widths.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
-}
-
-/// Replaces characters of others that a terminal would take for commands.
-fn cell(text: &str) -> String {
-    let text: String =
-        text.chars().map(|c| if is_unfit(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    if text.is_empty() { NONE.to_owned() } else { text }
+    });
+    columns(&header, rows)
 }
 
 #[derive(Serialize)]
@@ -258,17 +261,5 @@ impl<'a> Document<'a> {
             dedicated: endpoint.is_dedicated,
             dedicated_host: endpoint.dedicated_dns.as_deref(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cell_has_no_commands_for_a_terminal() {
-        assert_eq!(cell("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
-        assert_eq!(cell("a\u{202e}b\u{2028}"), "a\u{fffd}b\u{fffd}");
-        assert_eq!((cell(""), cell("\u{fc}")), ("-".to_owned(), "\u{fc}".to_owned()));
     }
 }

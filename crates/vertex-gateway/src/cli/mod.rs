@@ -8,11 +8,13 @@
 //! | `check` | the checks, one line each, with the remedy for each failure |
 //! | `token` | an access token, printed |
 //! | `endpoints` | the deployed endpoints, as a table |
+//! | `models` | the models that Vertex AI lists, as a table |
 
 pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod emulator;
 pub(crate) mod endpoints;
+pub(crate) mod models;
 pub(crate) mod serve;
 pub(crate) mod token;
 
@@ -43,6 +45,7 @@ pub async fn run(mut command: Command) -> Result<(), Error> {
         Some(Subcommand::Check(options)) => check::check(*options).await,
         Some(Subcommand::Token(options)) => token::print(&options).await,
         Some(Subcommand::Endpoints(options)) => endpoints::list(&options).await,
+        Some(Subcommand::Models(options)) => models::list(&options).await,
         Some(Subcommand::Emulator(options)) => emulator::serve(&options).await,
         #[cfg(feature = "ext-authz")]
         Some(Subcommand::ExtAuthz(options)) => envoy::serve(*options).await,
@@ -62,9 +65,12 @@ pub async fn run(mut command: Command) -> Result<(), Error> {
 pub fn start_log(command: &Command) -> Result<LogGuard, Error> {
     let (level, format) = match &command.subcommand {
         // These commands report errors themselves.
-        Some(Subcommand::Check(_) | Subcommand::Token(_) | Subcommand::Endpoints(_)) => {
-            ("off", LogFormat::Auto)
-        }
+        Some(
+            Subcommand::Check(_)
+            | Subcommand::Token(_)
+            | Subcommand::Endpoints(_)
+            | Subcommand::Models(_),
+        ) => ("off", LogFormat::Auto),
         Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
         Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
         #[cfg(feature = "ext-authz")]

@@ -1,12 +1,14 @@
 //! The publishers whose models are listed.
 
+use std::fmt;
+
 use clap::Args;
 
 use crate::values::parsed;
 use tower_vertex::model::ModelTable;
 
 /// The options about the list of models.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Default, Args)]
 pub struct ListingOptions {
     /// Publisher whose models /v1/models lists, such as google or zai-org; repeatable, or separated
     /// by commas. `off` lists the models of the configuration file alone [default: google, anthropic
@@ -19,6 +21,13 @@ pub struct ListingOptions {
         value_parser = parsed(publisher)
     )]
     pub list_models: Vec<String>,
+}
+
+/// Shows no value, because any value may be a secret in the wrong place.
+impl fmt::Debug for ListingOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListingOptions").finish_non_exhaustive()
+    }
 }
 
 const OFF: &str = "off";

@@ -1,12 +1,11 @@
-//! The models of publishers as Vertex AI lists them, fetched when a client asks for a list and then
+//! The models of publishers as Vertex AI lists them, fetched when a client requests a list and then
 //! kept up to date.
 //!
-//! The first request for a list fetches it, so that a start needs no request and a gateway whose list
-//! nobody wants sends none. The list that is known is served at once, and a newer one is fetched in
+//! The first request for a list fetches it, so that a start needs no request, and a gateway without
+//! clients that request a list sends none. The list that is known is served at once, and a newer one is fetched in
 //! the background. If Vertex AI refuses, the previous list stays in use.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -31,14 +30,14 @@ use tower_vertex::{
 
 /// The longest time that a request waits for the first list.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time limit of one request to Vertex AI, so that a host that does not respond is found out before
-/// the next client asks.
+/// Time limit of one request to Vertex AI, so that a host that does not respond is known before the
+/// next attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after a failure until the next attempt.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// A publisher's list at the host of one location.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     /// Has the endpoint `openapi`.
     pub(crate) upstream: Upstream,
@@ -50,9 +49,27 @@ pub(crate) struct Source {
 pub(crate) struct Listed {
     pub(crate) lists: Vec<(Source, Arc<Vec<PublisherModel>>)>,
     /// The sources whose latest request failed, with the reason.
-    failed: HashMap<Source, String>,
+    failed: Vec<(Source, String)>,
     /// The end of the latest fetch; `None` before the first.
     at: Option<Instant>,
+}
+
+impl Listed {
+    /// The sources whose latest request failed, each with the reason.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&Source, &str)> {
+        self.failed.iter().map(|(source, reason)| (source, reason.as_str()))
+    }
+
+    /// The publishers that have lists, each once.
+    pub(crate) fn publishers(&self) -> Vec<&str> {
+        let mut publishers: Vec<&str> = Vec::new();
+        for (source, _) in &self.lists {
+            if !publishers.contains(&source.publisher.as_str()) {
+                publishers.push(&source.publisher);
+            }
+        }
+        publishers
+    }
 }
 
 /// The current list.
@@ -108,7 +125,8 @@ impl PublisherLists {
     fn is_due(&self, listed: &Listed, sources: &[Source]) -> bool {
         let Some(at) = listed.at else { return !sources.is_empty() };
         let is_listed = |source| {
-            listed.failed.contains_key(source) || listed.lists.iter().any(|(of, _)| of == source)
+            listed.failed.iter().any(|(of, _)| of == source)
+                || listed.lists.iter().any(|(of, _)| of == source)
         };
         if !sources.iter().all(is_listed) {
             return true;
@@ -132,8 +150,8 @@ impl PublisherLists {
         self.runtime.spawn(async move {
             let before = this.listed.load_full();
             let next = fetch_all(&this.auth, sources, &before).await;
-            for (source, reason) in &next.failed {
-                if before.failed.get(source) != Some(reason) {
+            for failure @ (source, reason) in &next.failed {
+                if !before.failed.contains(failure) {
                     tracing::warn!(
                         publisher = source.publisher,
                         error = reason,
@@ -150,7 +168,11 @@ impl PublisherLists {
 }
 
 /// The lists of all sources. The list of a source that fails is the one in `before`.
-async fn fetch_all(auth: &VertexAuthLayer, sources: Vec<Source>, before: &Listed) -> Listed {
+pub(crate) async fn fetch_all(
+    auth: &VertexAuthLayer,
+    sources: Vec<Source>,
+    before: &Listed,
+) -> Listed {
     let answers = join_all(sources.iter().map(|source| fetch_one(auth, source))).await;
     let mut next = Listed::default();
     for (source, answer) in sources.into_iter().zip(answers) {
@@ -159,7 +181,7 @@ async fn fetch_all(auth: &VertexAuthLayer, sources: Vec<Source>, before: &Listed
             Err(reason) => {
                 let known = before.lists.iter().find(|(of, _)| *of == source);
                 next.lists.extend(known.cloned());
-                next.failed.insert(source, reason);
+                next.failed.push((source, reason));
             }
         }
     }

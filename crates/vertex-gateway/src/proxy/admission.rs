@@ -53,7 +53,11 @@ pub(crate) async fn admit_head<B: Send>(
         question = Question::of(request);
     }
     if let Some(question) = question {
-        let listed = publishers.current().await;
+        // Only a GET or a HEAD gets a list.
+        let listed = match request.method().is_safe() {
+            true => publishers.current().await,
+            false => Arc::default(),
+        };
         let may = |model: &str| client.is_none_or(|client| client.allow(Some(model)).is_ok());
         return list::answer(&question, request.method(), table, &listed, may, since).map(Some);
     }

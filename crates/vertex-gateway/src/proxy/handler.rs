@@ -44,7 +44,7 @@ use tower_vertex::{
     model::{ModelBody, VertexModel, VertexModelLayer},
     replay::ReplayBody,
     retry::{VertexRetry, VertexRetryLayer},
-    route::{Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
+    route::{Protocol, Upstream, VertexRoute, VertexRouteLayer, headers::strip_client_headers},
 };
 
 /// The header that names the project to bill and to charge quota to.

@@ -17,6 +17,7 @@ pub(super) struct ResponseSummary<'a> {
 }
 
 /// The request: its target, its model and its principal.
+#[derive(Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) project: Option<&'a str>,
     pub(super) location: Option<&'a str>,

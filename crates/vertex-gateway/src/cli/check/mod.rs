@@ -8,6 +8,7 @@
 //! | `advice` | errors of credentials and tokens, split into fault and remedy |
 //! | `connect` | the host's name and certificate |
 //! | `model` | a request on the path of every request, and the server's clock |
+//! | `models` | a request to each model on the lists |
 //! | `explain` | the meaning of Vertex AI's response |
 //! | `report` | lines, or JSON |
 
@@ -15,6 +16,7 @@ mod advice;
 mod connect;
 mod explain;
 mod model;
+mod models;
 mod report;
 
 use std::time::Duration;
@@ -30,10 +32,11 @@ use crate::{
     config::{
         credentials::{FetchedToken, Identity, fetch_token, find},
         layered::Given,
+        listing::ListingOptions,
         upstream::{TargetOptions, UpstreamSettings},
     },
     error::{Error, NO_LOCATION, NO_PROJECT},
-    models::discovery,
+    models::{discovery, publishers::charging},
     values::{non_empty, shown_debug},
 };
 use tower_vertex::{
@@ -55,12 +58,21 @@ pub struct CheckOptions {
     #[arg(long, value_name = "PUBLISHER/MODEL")]
     pub model: Option<String>,
 
+    /// Also request one token of each model that clients see on a list, or its protocol's smallest
+    /// response
+    #[arg(long)]
+    pub models: bool,
+
+    /// The publishers whose models are listed.
+    #[command(flatten)]
+    pub listing: ListingOptions,
+
     /// Print one JSON document: {"ok", "checks": [{"name", "ok", "detail", "remedy"}]}
     #[arg(long)]
     pub json: bool,
 }
 
-shown_debug!(CheckOptions: model; target, json);
+shown_debug!(CheckOptions: model; target, models, listing, json);
 
 const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
 
@@ -109,7 +121,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     };
     let auth = VertexAuthLayer::with_cache(fetched.cache.clone());
     let auth = target.trusting(auth, &base, emulator, info)?;
-    let Some(table) = models(&mut report, target, &base, &auth).await? else {
+    let Some(table) = table_of(&mut report, target, &base, &auth).await? else {
         return model_not_tried(report, "there is no table of models");
     };
     let asked = match (non_empty(&options.model), base.endpoint()) {
@@ -156,6 +168,11 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     report.add(answer);
     if let Some(clock) = clock {
         report.add(clock);
+    }
+    if options.models {
+        let charging = charging(&auth, info, target.quota_project(), &base);
+        let auth = (&auth, &charging);
+        models::request_all(&mut report, &options.listing, &table, auth, &facts).await;
     }
     report.end()
 }
@@ -229,7 +246,7 @@ fn check_names(report: &mut Report, settings: &UpstreamSettings) -> Option<Upstr
 
 /// The table of models, after the lookup of the endpoints that are set by name. Without such
 /// endpoints, the report has no line about them.
-async fn models(
+async fn table_of(
     report: &mut Report,
     target: &TargetOptions,
     base: &Upstream,

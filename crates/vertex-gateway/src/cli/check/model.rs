@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use serde_json::json;
+use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _};
 
 use super::{
@@ -26,7 +26,7 @@ use tower_vertex::{
 
 const NAME: &str = "model";
 /// Limit for the whole response.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest body, in bytes: more than a response with one token needs, and more than an error.
 const LONGEST: usize = 1024 * 1024;
 /// Google accepts signed claims whose time is up to five minutes off.
@@ -41,7 +41,13 @@ pub(super) async fn request_model(
     facts: &Facts<'_>,
 ) -> (Check, Option<Check>) {
     let started = Instant::now();
-    let answered = match tokio::time::timeout(TIMEOUT, send(model, table, auth)).await {
+    let body = json!({
+        "model": model,
+        "messages": [{ "role": "user", "content": "Say: yes" }],
+        "max_tokens": 1,
+    });
+    let request = send("/v1/chat/completions", &body, table, auth);
+    let answered = match tokio::time::timeout(TIMEOUT, request).await {
         Ok(answered) => answered,
         Err(_elapsed) => {
             let remedy = "the host accepts connections but does not respond: check proxies and \
@@ -73,27 +79,24 @@ pub(super) async fn request_model(
     }
 }
 
-struct ModelResponse {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+pub(super) struct ModelResponse {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
     at: SystemTime,
 }
 
-async fn send(
-    model: &str,
+/// Sends a request on the path of every request.
+pub(super) async fn send(
+    path: &str,
+    body: &Value,
     table: &ModelTable,
     auth: &VertexAuthLayer,
 ) -> Result<ModelResponse, BoxError> {
     let client = Outbound::for_a_while().map_err(|failure| failure.to_string())?;
     let route = VertexRouteLayer::new(table.base().clone());
     let stack = VertexModelLayer::new(table.clone()).layer(route.layer(auth.layer(client)));
-    let body = json!({
-        "model": model,
-        "messages": [{ "role": "user", "content": "Say: yes" }],
-        "max_tokens": 1,
-    });
-    let request = Request::post("/v1/chat/completions")
+    let request = Request::post(path)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::<Bytes>::from(body.to_string()))?;
     let (head, body) = stack.oneshot(request).await?.into_parts();
@@ -102,7 +105,7 @@ async fn send(
     Ok(ModelResponse { status: head.status, headers: head.headers, body, at })
 }
 
-fn explain_no_response(error: &BoxError, facts: &Facts<'_>) -> Check {
+pub(super) fn explain_no_response(error: &BoxError, facts: &Facts<'_>) -> Check {
     let origin = facts.origin;
     if let Some(error) = error.downcast_ref::<Error>() {
         let remedy = "the token was rejected, and there was no newer one; run this again";

@@ -47,6 +47,12 @@ impl Check {
         self
     }
 
+    /// Names the subject of a check.
+    pub(super) fn about(mut self, subject: &str) -> Self {
+        self.detail = format!("{subject}: {}", self.detail);
+        self
+    }
+
     pub(super) fn is_passed(&self) -> bool {
         self.ok == Some(true)
     }

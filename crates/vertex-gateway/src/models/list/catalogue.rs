@@ -43,7 +43,7 @@ impl<F: Fn(&str) -> bool> Catalogue<'_, F> {
         unique(items)
     }
 
-    /// All models of a publisher, whatever protocol they have.
+    /// All models of a publisher, regardless of their protocol.
     pub(super) fn of_publisher(&self, publisher: &str) -> Vec<Item> {
         let protocol = own_protocol(publisher);
         let names = self.table.entries().filter(|entry| !entry.is_wildcard());
@@ -102,10 +102,12 @@ impl<F: Fn(&str) -> bool> Catalogue<'_, F> {
         };
         let is_shared = matches!(upstream.endpoint(), Endpoint::OpenApi);
         let methods = if is_shared { model.methods() } else { &[] };
-        let fits = match methods {
-            // The operator knows the model, and the protocol of most clients and endpoints is OpenAI's.
-            [] => protocol == Protocol::OpenAi,
-            methods => serves(methods, protocol),
+        let fits = match protocol {
+            // The operator knows what `openapi` serves, except that it refuses Claude and Mistral.
+            Protocol::OpenAi => !methods
+                .iter()
+                .any(|method| matches!(method, ModelMethod::Messages | ModelMethod::RawPredict)),
+            protocol => serves(methods, protocol),
         };
         fits.then(|| Item { id: name.to_owned(), owner: owner.to_owned(), model, is_alias: true })
     }

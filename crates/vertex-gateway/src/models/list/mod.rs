@@ -5,16 +5,21 @@
 //! | `question` | which requests are for a list, and in which form |
 //! | `catalogue` | the table and Vertex AI's lists, as one list for a client |
 //! | `format` | the response in each form |
+//! | `probe` | the smallest request to each model |
 
 mod catalogue;
 mod format;
+mod probe;
 mod question;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use self::catalogue::Catalogue;
-pub(crate) use self::question::{Form, Question, protocol_of};
+pub(crate) use self::{
+    probe::{Probe, probes},
+    question::{Form, Question, protocol_of},
+};
 use crate::{
     local_reply::{LocalReply, clip},
     models::publishers::Listed,

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn every_model_on_openais_list_answers_a_chat() {
+async fn every_model_on_openais_list_responds_to_a_chat() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     assert_eq!(lists(&vertex), [""; 0], "a start needs no list");
@@ -40,7 +40,7 @@ async fn every_model_on_openais_list_answers_a_chat() {
 }
 
 #[tokio::test]
-async fn every_model_on_anthropics_list_answers_a_message() {
+async fn every_model_on_anthropics_list_responds_to_a_message() {
     let vertex = Emulator::start().await.unwrap();
     let gateway = Gateway::before(&vertex, &[]).await;
     let ids = anthropic_ids(&gateway).await;

@@ -1,5 +1,7 @@
 //! The lists of models: `/v1/models` and its like, `vertex-gateway models` and `check --models`.
 
+#[cfg(unix)]
+mod cli;
 mod failures;
 mod forms;
 mod places;

@@ -65,7 +65,7 @@ async fn the_table_decides_where_a_listed_model_is_requested() {
     let gateway = Gateway::before(&vertex, &["--config", config.to_str().unwrap()]).await;
     let ids = openai_ids(&gateway).await;
     let has = |id: &str| ids.contains(&id.to_owned());
-    // The operator's own names come first. Claude does not answer a chat.
+    // The operator's own names come first. Claude does not respond to a chat.
     assert_eq!(ids[..2], ["fast", "glm"], "{ids:?}");
     assert!(!has("opus"), "{ids:?}");
     // The publisher of an entry is listed, too.

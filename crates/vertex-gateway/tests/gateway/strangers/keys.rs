@@ -153,7 +153,8 @@ async fn a_key_may_use_only_its_own_models() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
     vertex.set_endpoints([EndpointInfo::shared("1234567890", "llama")]);
     let (keys, config) = (files.path("keys"), files.write("config", RULES));
-    let gateway = files.start(&vertex, &["--client-key-file", &keys, "--config", &config]).await;
+    let options = ["--client-key-file", &keys, "--config", &config, "--list-models", "off"];
+    let gateway = files.start(&vertex, &options).await;
     let models = ["slow", "gemini-2.5-flash", "google/gemini-2.5-flash", "Fast", "fast ", "llama"];
     // Names that a server would read as another model if it made a path of them.
     let paths =

@@ -12,7 +12,8 @@ use crate::common::in_time;
 #[tokio::test]
 async fn an_ambiguous_request_is_refused_and_nothing_goes_upstream() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
-    let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
+    let options = ["--client-key-file", &files.path("keys"), "--list-models", "off"];
+    let gateway = files.start(&vertex, &options).await;
     let post = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {ALICE}\r\n");
     let bare = post.replace("\r\n", "\n");
     let body = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"x"}]}"#;
@@ -229,7 +230,8 @@ async fn a_malformed_request_has_a_line_in_the_log() {
 #[tokio::test]
 async fn a_request_without_one_host_is_refused() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::new());
-    let gateway = files.start(&vertex, &["--allowed-host", "*"]).await;
+    let options = ["--allowed-host", "*", "--list-models", "off"];
+    let gateway = files.start(&vertex, &options).await;
     for (host, status) in [
         ("", 400),
         ("Host:\r\n", 400),

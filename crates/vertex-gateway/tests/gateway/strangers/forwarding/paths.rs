@@ -50,7 +50,8 @@ async fn a_method_that_a_path_does_not_have_is_405_and_is_not_forwarded() {
 #[tokio::test]
 async fn a_handshake_for_another_protocol_is_426_and_is_not_forwarded() {
     let (vertex, files) = (Emulator::start().await.unwrap(), Files::with_keys());
-    let gateway = files.start(&vertex, &["--client-key-file", &files.path("keys")]).await;
+    let options = ["--client-key-file", &files.path("keys"), "--list-models", "off"];
+    let gateway = files.start(&vertex, &options).await;
     let key = crate::strangers::ALICE;
     for (path, upgrade) in [
         ("/v1/responses", "websocket"),
