@@ -15,6 +15,9 @@ from native.adapter import CLAUDE, LOCATION, PROJECT, Adapter, ClaudeAdapter
 
 
 class LangChain(Adapter):
+    # Arguments in place of the model's.
+    corrected = {}
+
     def chat(self, text, model=None):
         answer = self.chat_model(model).invoke(text)
         return Answer(answer.text, answer.usage_metadata["total_tokens"])
@@ -30,7 +33,7 @@ class LangChain(Adapter):
         answer = model.invoke(messages)
         (call,) = answer.tool_calls
         messages += [answer, ToolMessage(result, tool_call_id=call["id"])]
-        arguments = Weather.model_validate(call["args"])
+        arguments = Weather.model_validate(call["args"] | self.corrected)
         return Call(call["name"], arguments, model.invoke(messages).text)
 
     def count(self, text):
@@ -49,6 +52,9 @@ class GenAI(LangChain):
 
     def status(self, error):
         return error.__cause__.code
+
+    # The schema that it sends lacks the minimum, and the emulator's number is zero.
+    corrected = {"days": 1}
 
     def __init__(self, gateway, retries=False):
         self.options = {"base_url": gateway.root, "api_key": "unused"}
