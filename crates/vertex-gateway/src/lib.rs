@@ -69,6 +69,6 @@ pub use self::{
     error::Error,
     inbound::tls::TlsOptions,
     outbound::OutboundOptions,
-    server::{admin::AdminOptions, bootstrap::ServingOptions},
+    server::{admin::AdminOptions, startup::ServingOptions},
     telemetry::log::{LogFormat, LogGuard, LogOptions},
 };

@@ -21,10 +21,10 @@ use crate::{
     proxy::handler::GatewayState,
     server::{
         admin::Admin,
-        bootstrap::{AccessControl, Backend, ServingOptions},
         descriptors,
         listener::{accept, accept_rest, bind},
         signals::{Ending, notify_systemd, sighup, stop_signal},
+        startup::{AccessControl, Backend, ServingOptions},
         worker::Workers,
     },
     telemetry::{Telemetry, trace::Traces},

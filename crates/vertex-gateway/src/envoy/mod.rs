@@ -47,9 +47,9 @@ use super::{
     output::print_lines,
     server::{
         admin::Admin,
-        bootstrap::{AccessControl, Backend},
         descriptors,
         signals::{Ending, notify_systemd, sighup, stop_signal},
+        startup::{AccessControl, Backend},
     },
     telemetry::{Telemetry, trace},
     values::timeout,

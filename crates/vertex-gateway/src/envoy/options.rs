@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::{server::bootstrap::ServingOptions, values::shown_debug};
+use crate::{server::startup::ServingOptions, values::shown_debug};
 
 /// The options of `vertex-gateway ext-authz`.
 #[derive(Clone, Args)]

@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `bootstrap` | access control, credentials, upstream, token and models |
+//! | `startup` | access control, credentials, upstream, token and models |
 //! | `listener` | accepts connections of clients |
 //! | `worker` | the threads that serve them |
 //! | `register` | which connections are open, and which one is closed when there is no room |
@@ -15,11 +15,11 @@
 
 pub(crate) mod accept_errors;
 pub(crate) mod admin;
-pub(crate) mod bootstrap;
 pub(crate) mod connection;
 pub(crate) mod descriptors;
 pub(crate) mod listener;
 mod register;
 pub(crate) mod reload;
 pub(crate) mod signals;
+pub(crate) mod startup;
 pub(crate) mod worker;
