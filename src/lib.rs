@@ -1,11 +1,11 @@
-//! Google Vertex AI for every OpenAI client, as Tower layers.
+//! Google Vertex AI for every client of OpenAI, Gemini and Claude, as Tower layers.
 //!
-//! Vertex AI supports OpenAI's Chat Completions, but at URLs with the project, the location and the
-//! endpoint, and with access tokens that expire after an hour. Two layers hide both from any Tower
+//! Vertex AI supports OpenAI's Chat Completions, Gemini's own API and Anthropic's Messages, but at URLs
+//! with the project, the location and the endpoint, and with access tokens that expire after an hour. Two layers hide both from any Tower
 //! HTTP client, and a third translates the errors:
 //!
-//! - [`VertexRouteLayer`](route::VertexRouteLayer) turns the path of an OpenAI request into the URL
-//!   of a Vertex AI endpoint, and removes the headers that must not be forwarded;
+//! - [`VertexRouteLayer`](route::VertexRouteLayer) turns the path of a client's request into the URL
+//!   of Vertex AI, and removes the headers that must not be forwarded;
 //! - [`VertexAuthLayer`](auth::VertexAuthLayer) adds the access token and refreshes it ahead of
 //!   time. After a 401 it refreshes the token and sends the request again with its whole body;
 //! - [`VertexErrorLayer`](error_format::VertexErrorLayer) gives Google's errors the form
@@ -24,8 +24,8 @@
 //!   VertexModelLayer         optional: `model` -> upstream and name
 //!     VertexCompatLayer      optional: cures bodies of Gemini's requests and responses
 //!       VertexRetryLayer     optional: sends again after 429, 503 and the like
-//!         VertexErrorLayer   optional: Google's error body -> OpenAI's
-//!           VertexRouteLayer   OpenAI path -> Vertex AI URL
+//!         VertexErrorLayer   optional: Google's error body -> the client's form
+//!           VertexRouteLayer   client's path -> Vertex AI URL
 //!             VertexAuthLayer  access token; after a 401 a new token and a replay
 //!               HTTP client    http_client's, or any Service<http::Request<_>> that is Clone
 //! ```
