@@ -286,7 +286,7 @@ test("the OpenAI SDK works in a page of an allowed origin", { timeout: 6 * PATIE
   for (const origin of ["127.0.0.1", "app.example"]) {
     const site = await Site.start(t);
     const allowed = `http://${origin}:${site.port}`;
-    const gateway = await Gateway.start(t, "--cors-origin", allowed);
+    const gateway = await Gateway.start(t, "--cors-origin", allowed, "--list-models", "off");
     const main = `async () => {
       const { default: OpenAI } = await import("openai");
       const options = { baseURL: "${gateway.url}", apiKey: "unused", dangerouslyAllowBrowser: true, maxRetries: 0 };

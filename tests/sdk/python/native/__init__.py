@@ -25,14 +25,15 @@ os.environ |= {
 class Native:
     """A client, whose adapter is imported by the first test that uses it.
 
-    LangChain's packages need an older `google-genai` than the newest, so they have an environment of their own.
-    `lacks` gives the reason for each missing action, and `unable` the reason for each one that the client does
-    not manage against any server.
+    `oldest` is the first major version of the package that has the client. LangChain's packages need an older
+    `google-genai` than the newest, so they have an environment of their own. `lacks` gives the reason for each
+    missing action, and `unable` the reason for each one that the client does not manage against any server.
     """
 
     id: str
     package: str
     adapter: str
+    oldest: int = 0
     langchain: bool = False
     lacks: dict[str, str] = field(default_factory=dict)
     unable: dict[str, str] = field(default_factory=dict)
@@ -49,7 +50,9 @@ class Native:
     @property
     def installed(self):
         """Whether this environment has the client."""
-        return has(self.package) and self.langchain == has("langchain-google-genai")
+        if not has(self.package) or self.langchain != has("langchain-google-genai"):
+            return False
+        return int(self.version.partition(".")[0]) >= self.oldest
 
 
 def has(package):
@@ -72,6 +75,7 @@ NATIVE = [
         "openai-vertex",
         "openai",
         "openai_vertex:OpenAIVertex",
+        oldest=3,
         lacks={"count_tokens": "Vertex AI does not have OpenAI's call for it"},
     ),
     Native(
