@@ -10,8 +10,8 @@ use rig_core::{completion::CompletionRequest, providers::openai::OpenAIConfig};
 use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
 use tower_vertex::{
     auth::VertexAuthLayer,
-    http_client::HyperClient,
     error_format::VertexErrorLayer,
+    http_client::HyperClient,
     route::{Upstream, VertexRouteLayer},
     token::GcpAuth,
 };
