@@ -44,9 +44,9 @@ def test_calls_of_the_sdk_reach_vertex_ai(world):
         # The gateway recognizes a second attempt by this header.
         assert "x-envoy-attempt-count" in request["header_names"]
         assert "x-forwarded-for" not in request["header_names"]
-    assert world.emulator.generations() == [(200, 1), (200, 1)]
+    assert world.emulator.generations() == [(200, 1)] * 4
     stats = world.emulator.stats()
-    assert (stats["token_mints"], stats["api_requests"]) == (1, 2)
+    assert (stats["token_mints"], stats["api_requests"]) == (1, 4)
 
 
 def test_private_headers_and_keys_do_not_reach_vertex_ai(world):

@@ -5,7 +5,6 @@ import json
 import random
 import re
 import socket
-import ssl
 import subprocess
 import urllib.request
 from contextlib import ExitStack, suppress
@@ -54,9 +53,10 @@ class Emulator(Process, Control):
         self.address = self.read("emulator listening on https://")
         self.control_url = self.read("emulator control on ")
         self.port = int(self.address.rsplit(":", 1)[1])
-        # Envoy accepts the server's certificate itself as the trusted authority.
         self.authority = folder / "authority.pem"
-        self.authority.write_text(ssl.get_server_certificate(("127.0.0.1", self.port)))
+        certificate = f"{self.control_url}/__emulator/certificate"
+        with urllib.request.urlopen(certificate, timeout=PATIENCE) as response:
+            self.authority.write_bytes(response.read())
         self.key = folder / "key.json"
         self.key.touch(mode=0o600)
         self.key.write_text(json.dumps(self.control("GET", "service_account_key")))
@@ -147,6 +147,8 @@ class World:
             *("--project", "p1", "--location", "us-central1"),
             *("--upstream", f"https://localhost:{self.emulator.port}"),
             *("--credentials", self.emulator.key),
+            # The gateway itself fetches the list of models.
+            *("--upstream-ca", self.emulator.authority),
             *arguments,
             log=self.folder / "gateway.log",
         )
