@@ -102,9 +102,11 @@ impl Network {
         let region = service.strip_suffix("-aiplatform");
         let is_known = matches!(service, "aiplatform" | "oauth2" | "sts" | "iamcredentials")
             || region.is_some_and(|region| !region.is_empty() && !region.contains(['.', '@']));
+        if !is_known {
+            return None;
+        }
         let mut parts = uri.clone().into_parts();
-        let authority = is_known.then(|| format!("{service}.mtls.googleapis.com"))?;
-        parts.authority = Some(authority.parse().ok()?);
+        parts.authority = Some(format!("{service}.mtls.googleapis.com").parse().ok()?);
         Uri::from_parts(parts).ok()
     }
 

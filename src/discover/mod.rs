@@ -85,7 +85,7 @@ pub use self::{
 };
 use self::{
     find::Known,
-    requests::{List, Requests},
+    requests::{List, Requests, shared_host},
 };
 use crate::{
     BoxError,
@@ -166,12 +166,7 @@ impl Endpoints {
         R::Data: Send,
         R::Error: Into<BoxError>,
     {
-        let upstream = upstream.to_builder().endpoint(Endpoint::OpenApi).build()?;
-        // Every upstream but a base URL has one.
-        let location = upstream.location().cloned().ok_or(ConfigError::missing(
-            "location",
-            "pass a location or set GOOGLE_CLOUD_LOCATION",
-        ))?;
+        let (upstream, location) = shared_host(upstream)?;
         Ok(Self {
             requests: Requests::new(service),
             upstream,

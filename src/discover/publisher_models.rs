@@ -9,12 +9,12 @@ use tower::Service;
 use super::{
     DiscoverError, PublisherModel,
     publisher_model::is_name,
-    requests::{List, Requests},
+    requests::{List, Requests, shared_host},
 };
 use crate::{
     BoxError,
     error::ConfigError,
-    route::{Endpoint, Location, Upstream},
+    route::{Location, Upstream},
 };
 
 const MODELS: List = List { field: "publisherModels", no_array: "`publisherModels` is no array" };
@@ -97,7 +97,7 @@ impl PublisherModels {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is an [`Endpoint::BaseUrl`] without a project or a location.
+    /// [`ConfigError`] if it is an [`Endpoint::BaseUrl`](crate::route::Endpoint::BaseUrl) without a project or a location.
     pub fn from_upstream<S, B, R>(service: S, upstream: &Upstream) -> Result<Self, ConfigError>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
@@ -108,12 +108,7 @@ impl PublisherModels {
         R::Data: Send,
         R::Error: Into<BoxError>,
     {
-        let upstream = upstream.to_builder().endpoint(Endpoint::OpenApi).build()?;
-        // Every upstream but a base URL has one.
-        let location = upstream.location().cloned().ok_or(ConfigError::missing(
-            "location",
-            "pass a location or set GOOGLE_CLOUD_LOCATION",
-        ))?;
+        let (upstream, location) = shared_host(upstream)?;
         let origin = upstream.origin().to_owned();
         Ok(Self { requests: Requests::new(service), origin, location })
     }

@@ -11,7 +11,11 @@ use super::{
     DiscoverError, query,
     transport::{ServiceTransport, Transport},
 };
-use crate::BoxError;
+use crate::{
+    BoxError,
+    error::ConfigError,
+    route::{Endpoint, Location, Upstream},
+};
 
 /// Vertex AI's own default.
 const PAGE_SIZE: u16 = 100;
@@ -24,6 +28,18 @@ const PAGE_BYTES: usize = 8 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// In bytes. Google's page tokens have some hundred.
 const LONGEST_PAGE_TOKEN: usize = 8192;
+
+/// The upstream of requests for `upstream`, and its location. Its endpoint does not matter: only the
+/// shared host has lists.
+pub(super) fn shared_host(upstream: &Upstream) -> Result<(Upstream, Location), ConfigError> {
+    let upstream = upstream.to_builder().endpoint(Endpoint::OpenApi).build()?;
+    // Every upstream but a base URL has one.
+    let location = upstream
+        .location()
+        .cloned()
+        .ok_or(ConfigError::missing("location", "pass a location or set GOOGLE_CLOUD_LOCATION"))?;
+    Ok((upstream, location))
+}
 
 /// A list of Vertex AI's.
 pub(super) struct List {

@@ -2,16 +2,14 @@
 
 import http.client
 import json
-import random
 import re
-import socket
 import subprocess
 import urllib.request
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 
-from sidecar import PATIENCE, ROOT, Control, Process, poll  # Imported first, so that no call leaves this machine.
+from sidecar import PATIENCE, ROOT, Control, Process, free_port, poll  # Imported first, so that no call leaves this machine.
 
 import openai
 
@@ -32,17 +30,6 @@ def changed(text, changes):
         assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
         text = text.replace(old, new)
     return text
-
-
-def free_port():
-    """A port below the kernel's ephemeral range, so that no other process gets it before it is used."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-        first = int(file.read().split()[0])
-    for port in random.sample(range(10_000, first), 100):
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
 
 
 class Emulator(Process, Control):

@@ -9,8 +9,8 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from sidecar import BINARY, PATIENCE, Process, poll
-from proxies import IN_URL, Mitmproxy, Squid, free_port
+from sidecar import BINARY, PATIENCE, Process, free_port, poll
+from proxies import IN_URL, Mitmproxy, Squid
 from table import API, CREDENTIALS, LOGIN, NONE, OAUTH, PROXY, READS_TLS, WAYS
 
 CONTROL = os.environ["VERTEX_EMULATOR_CONTROL_URL"]

@@ -1,7 +1,6 @@
 """Real proxies as child processes, each with the list of hosts to which it made a tunnel."""
 
 import hashlib
-import random
 import shutil
 import socket
 import subprocess
@@ -9,23 +8,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from sidecar import PATIENCE, poll
+from sidecar import PATIENCE, free_port, poll
 
 USER, PASSWORD = "me", "p@ss:w%rd"
 IN_URL = "me:p%40ss%3Aw%25rd"
 # The server of no test. A tunnel to it marks the end of the log of one flow.
 MARKER = "www.googleapis.com"
-
-
-def free_port():
-    """A port below the kernel's ephemeral range, so that no other process gets it before it is used."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-        first = int(file.read().split()[0])
-    for port in random.sample(range(10_000, first), 100):
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
 
 
 class Proxy:

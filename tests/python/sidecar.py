@@ -3,11 +3,14 @@
 import ipaddress
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +18,17 @@ BINARY = os.environ.get("VERTEX_GATEWAY") or str(ROOT / "target" / "release" / "
 
 # The time limit in seconds for operations that normally take milliseconds.
 PATIENCE = 30.0
+
+
+def free_port():
+    """A port below the kernel's ephemeral range, so that no other process gets it before it is used."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    for port in random.sample(range(10_000, first), 100):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def no_calls_out(event, arguments):

@@ -173,6 +173,7 @@ mod responses;
 mod said;
 mod schema;
 mod scopes;
+mod segments;
 mod server;
 mod settings;
 mod sse;

@@ -12,6 +12,14 @@ MATRIX = json.loads(Path(__file__).parents[1].joinpath("matrix.json").read_text(
 CURES = MATRIX["cures"]
 NATIVES = MATRIX["native"]
 
+# A part of Google's sentence for each of these statuses.
+SENTENCES = {
+    "403": "Permission 'aiplatform.endpoints.predict' denied on resource",
+    "404": "was not found or your project does not have access to it",
+    "429": "Resource exhausted. Please try again later.",
+    "503": "The service is currently unavailable.",
+}
+
 
 def of(table):
     """The installed clients of a table."""

@@ -6,6 +6,7 @@ import time
 import openai
 import pytest
 
+import matrix
 from clients.subjects import MODEL, Weather
 from matrix import MATRIX, of, parameters
 
@@ -21,11 +22,9 @@ PNG = (
 MODELS = {"400": "/gemini-2.5-flash", "404": "google/no-such-model"}
 SENTENCES = {
     "400": "Malformed publisher model (`model`: '/gemini-2.5-flash')",
-    "403": "Permission 'aiplatform.endpoints.predict' denied on resource",
-    "404": "no-such-model` was not found or your project does not have access to it",
-    "429": "Resource exhausted. Please try again later.",
+    **matrix.SENTENCES,
+    "404": f"no-such-model` {matrix.SENTENCES['404']}",
     "500": "Internal error encountered.",
-    "503": "The service is currently unavailable.",
 }
 
 

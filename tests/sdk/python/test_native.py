@@ -4,17 +4,9 @@
 import pytest
 
 from clients.subjects import Weather
-from matrix import NATIVES, of, parameters
+from matrix import NATIVES, SENTENCES, of, parameters
 
 ECHO = "This is the Vertex AI emulator. You said: "
-
-SENTENCES = {
-    "403": "Permission 'aiplatform.endpoints.predict' denied on resource",
-    "404": "was not found or your project does not have access to it",
-    "429": "Resource exhausted. Please try again later.",
-    "503": "The service is currently unavailable.",
-}
-
 
 def cell(*actions):
     """Runs the test for these actions of each client that has them."""

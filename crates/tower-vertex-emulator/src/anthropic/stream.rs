@@ -10,38 +10,26 @@ use super::{
     super::{
         chat::{ChatBehavior, StreamEvent},
         pieces::Pieces,
+        segments::Segment,
         sse::{self, Script},
     },
     message::{Block, Message},
 };
 
-/// Some events in succession, made as they are sent.
-struct Segment {
-    count: usize,
-    event: Box<dyn Fn(usize) -> (&'static str, Value) + Send>,
-}
-
-impl Segment {
-    fn one(kind: &'static str, event: Value) -> Self {
-        Self { count: 1, event: Box::new(move |_| (kind, event.clone())) }
-    }
-
-    /// The deltas of a block: a text in pieces.
-    fn deltas(index: usize, kind: &'static str, name: &'static str, pieces: Pieces) -> Self {
-        let count = pieces.count();
-        let event = move |piece: usize| {
-            let delta = json!({ "type": kind, name: pieces.get(piece) });
-            ("content_block_delta", json!({ "index": index, "delta": delta }))
-        };
-        Self { count, event: Box::new(event) }
-    }
+/// The deltas of a block: a text in pieces.
+fn deltas(index: usize, kind: &'static str, name: &'static str, pieces: Pieces) -> Segment {
+    Segment::deltas(
+        "content_block_delta",
+        pieces,
+        move |piece| json!({ "index": index, "delta": { "type": kind, name: piece } }),
+    )
 }
 
 /// The events of a message. All of them count as chunks; `chunks` sets those of a text, of thoughts
 /// or of the input of a call.
 pub(super) fn script(message: &Message, chunks: Option<usize>, behavior: &ChatBehavior) -> Script {
     let segments = segments(message, chunks, behavior);
-    let mut count = segments.iter().map(|segment| segment.count).sum();
+    let mut count = Segment::total(&segments);
     let error_at = behavior.has(StreamEvent::Error).then_some(count / 2);
     if let Some(at) = error_at {
         count = at + 1;
@@ -50,21 +38,10 @@ pub(super) fn script(message: &Message, chunks: Option<usize>, behavior: &ChatBe
         if error_at == Some(number) {
             return overloaded();
         }
-        let (kind, mut event) = event(&segments, number);
-        event["type"] = kind.into();
+        let (kind, event) = Segment::event(&segments, number);
         sse::event(kind, &event)
     };
     Script { chunks: count, chunk: Box::new(chunk), end: None }
-}
-
-fn event(segments: &[Segment], mut number: usize) -> (&'static str, Value) {
-    for segment in segments {
-        if number < segment.count {
-            return (segment.event)(number);
-        }
-        number -= segment.count;
-    }
-    ("ping", json!({}))
 }
 
 /// The error that ends a stream (recorded at Vertex AI: anthropics/anthropic-sdk-typescript issue
@@ -118,14 +95,14 @@ fn block_segments(block: &Block, index: usize, chunks: Option<usize>) -> Vec<Seg
                 vec![start(json!({ "type": "thinking", "thinking": "", "signature": "" }))];
             if !text.is_empty() {
                 let pieces = Pieces::new(text.as_str(), chunks);
-                segments.push(Segment::deltas(index, "thinking_delta", "thinking", pieces));
+                segments.push(deltas(index, "thinking_delta", "thinking", pieces));
             }
             segments.push(delta(json!({ "type": "signature_delta", "signature": signature })));
             segments
         }
         Block::Text(text) => {
             let pieces = Pieces::new(text.as_str(), chunks);
-            let deltas = Segment::deltas(index, "text_delta", "text", pieces);
+            let deltas = deltas(index, "text_delta", "text", pieces);
             vec![start(json!({ "type": "text", "text": "" })), deltas]
         }
         Block::ToolUse { id, call } => {
@@ -133,7 +110,7 @@ fn block_segments(block: &Block, index: usize, chunks: Option<usize>) -> Vec<Seg
             vec![
                 start(json!({ "type": "tool_use", "id": id, "name": call.name, "input": {} })),
                 delta(json!({ "type": "input_json_delta", "partial_json": "" })),
-                Segment::deltas(index, "input_json_delta", "partial_json", pieces),
+                deltas(index, "input_json_delta", "partial_json", pieces),
             ]
         }
     };

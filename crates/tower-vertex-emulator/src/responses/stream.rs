@@ -5,31 +5,14 @@ use serde_json::{Value, json};
 use super::{
     super::{
         pieces::Pieces,
+        segments::Segment,
         sse::{self, Script},
     },
     Item, Response,
 };
 
-/// Some events in succession, made as they are sent.
-struct Segment {
-    count: usize,
-    event: Box<dyn Fn(usize) -> (&'static str, Value) + Send>,
-}
-
-impl Segment {
-    fn one(kind: &'static str, event: Value) -> Self {
-        Self { count: 1, event: Box::new(move |_| (kind, event.clone())) }
-    }
-
-    fn deltas(kind: &'static str, pieces: Pieces, place: Value) -> Self {
-        let count = pieces.count();
-        let event = move |index: usize| {
-            let mut event = place.clone();
-            event["delta"] = pieces.get(index).into();
-            (kind, event)
-        };
-        Self { count, event: Box::new(event) }
-    }
+fn deltas(kind: &'static str, pieces: Pieces, place: Value) -> Segment {
+    Segment::deltas(kind, pieces, move |piece| with(place.clone(), "delta", piece.into()))
 }
 
 /// The events of a response. All of them count as chunks; `chunks` sets those of a text or of the
@@ -45,24 +28,13 @@ pub(super) fn script(response: &Response, chunks: Option<usize>) -> Script {
     }
     let end = if response.is_incomplete { "response.incomplete" } else { "response.completed" };
     segments.push(Segment::one(end, json!({ "response": response.body(true) })));
-    let count = segments.iter().map(|segment| segment.count).sum();
+    let count = Segment::total(&segments);
     let chunk = move |number: usize| {
-        let (kind, mut event) = event(&segments, number);
-        event["type"] = kind.into();
+        let (kind, mut event) = Segment::event(&segments, number);
         event["sequence_number"] = number.into();
         sse::event(kind, &event)
     };
     Script { chunks: count, chunk: Box::new(chunk), end: None }
-}
-
-fn event(segments: &[Segment], mut number: usize) -> (&'static str, Value) {
-    for segment in segments {
-        if number < segment.count {
-            return (segment.event)(number);
-        }
-        number -= segment.count;
-    }
-    ("error", json!({}))
 }
 
 fn item_segments(item: &Item, output_index: usize, chunks: Option<usize>) -> Vec<Segment> {
@@ -79,7 +51,7 @@ fn item_segments(item: &Item, output_index: usize, chunks: Option<usize>) -> Vec
             let pieces = Pieces::new(text.as_str(), chunks);
             segments.extend([
                 Segment::one("response.content_part.added", part("")),
-                Segment::deltas("response.output_text.delta", pieces, logged),
+                deltas("response.output_text.delta", pieces, logged),
                 Segment::one("response.output_text.done", whole),
                 Segment::one("response.content_part.done", part(text)),
             ]);
@@ -89,7 +61,7 @@ fn item_segments(item: &Item, output_index: usize, chunks: Option<usize>) -> Vec
             whole["name"] = call.name.as_str().into();
             let pieces = Pieces::new(call.arguments.as_str(), chunks);
             segments.extend([
-                Segment::deltas("response.function_call_arguments.delta", pieces, place),
+                deltas("response.function_call_arguments.delta", pieces, place),
                 Segment::one("response.function_call_arguments.done", whole),
             ]);
         }

@@ -262,7 +262,9 @@ impl Client {
         model: Option<&RequestedModel>,
         sent: Option<&UpstreamModel>,
     ) -> Result<(), LocalReply> {
-        let publisher = |name: &str| Some(name.split_once('/')?.0.to_owned());
+        fn publisher(name: &str) -> Option<&str> {
+            Some(name.split_once('/')?.0)
+        }
         let of_sent = sent.and_then(|sent| publisher(sent.as_str()));
         let published = model.and_then(RequestedModel::with_publisher);
         let published = published.filter(|name| publisher(name) == of_sent);

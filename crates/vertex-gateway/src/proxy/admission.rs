@@ -48,8 +48,7 @@ pub(crate) async fn admit_head<B: Send>(
     since: u64,
 ) -> Result<Option<Response<Bytes>>, LocalReply> {
     let mut question = Question::of(request);
-    if question.is_none() {
-        shorten(request, table)?;
+    if question.is_none() && shorten(request, table)? {
         question = Question::of(request);
     }
     if let Some(question) = question {

@@ -157,7 +157,7 @@ impl Handler {
         let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
         record.log.peer_address = call.activity().peer_address();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
-        let answer = answer(stack, &shared, request, &cors, &mut record, call);
+        let answer = answer(stack, &shared, request, protocol, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);
         let answer = answer.catch_unwind().await;
         // The panic hook has logged the panic.
@@ -195,12 +195,13 @@ async fn answer(
     stack: Stack,
     shared: &GatewayState,
     request: Request<Incoming>,
+    protocol: Protocol,
     cors: &Cors,
     record: &mut RequestRecord,
     call: &InFlightRequest,
 ) -> Result<Response<UpstreamBody>, LocalReply> {
     let host = host(&request);
-    let client = welcome(shared, &request);
+    let client = welcome(shared, &request, protocol);
     let drain = if client.is_ok() { Drain::OF_A_CLIENT } else { Drain::OF_A_STRANGER };
     let (limit, patience) = (shared.max_request_bytes, shared.request_body_timeout);
     let request = admit(request, limit, patience, drain);
@@ -266,6 +267,7 @@ pub(crate) fn strip_client(headers: &mut HeaderMap, base: &Upstream) {
 fn welcome(
     shared: &GatewayState,
     request: &Request<Incoming>,
+    protocol: Protocol,
 ) -> Result<Option<Arc<Client>>, LocalReply> {
     let clients = shared.clients.load();
     if !clients.have_keys() {
@@ -274,9 +276,7 @@ fn welcome(
     if is_options(request.method()) {
         return Ok(None);
     }
-    let uri = request.uri();
-    let (headers, query) = (request.headers(), uri.query());
-    clients.authenticate(headers, query, protocol_of(uri.path(), headers, query))
+    clients.authenticate(request.headers(), request.uri().query(), protocol)
 }
 
 /// The response to a health check, which is not recorded.

@@ -24,17 +24,17 @@ const SHOWN: usize = 5;
 struct Named(Upstream);
 
 /// Rewrites the path to the short form that clients usually send, so inner layers see only one
-/// form. If the path names an endpoint of an entry of the table, the request is sent to that
+/// form, and returns whether it changed. If the path names an endpoint of an entry of the table, the request is sent to that
 /// endpoint.
 ///
 /// # Errors
 ///
 /// Returns 400 for a path that another parser could read differently, and 404 for an endpoint that
 /// is not served.
-pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<(), LocalReply> {
+pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result<bool, LocalReply> {
     let path = request.uri().path();
     if !path.ends_with('/') && !path.contains("/projects/") {
-        return Ok(());
+        return Ok(false);
     }
     let usual = without_prefix(path, PREFIX);
     let resource = resource_of(path, usual);
@@ -46,7 +46,7 @@ pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result
     };
     let sub = sub_path(upstream, path).map_err(|error| not_served(error, table))?;
     if sub == usual {
-        return Ok(());
+        return Ok(false);
     }
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let short = PathAndQuery::try_from(format!("{PREFIX}{sub}{query}"));
@@ -60,7 +60,7 @@ pub(crate) fn shorten<B>(request: &mut Request<B>, table: &ModelTable) -> Result
         request.extensions_mut().insert(upstream.clone());
         request.extensions_mut().insert(Named(upstream));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Checks that a request is sent to the endpoint that its path names. The model has been resolved
