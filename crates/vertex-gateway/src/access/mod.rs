@@ -12,11 +12,11 @@ mod keys;
 mod rate_limit;
 mod stored;
 
-use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use clap::{Args, builder::FalseyValueParser};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     keys::{KeySources, Keys},

@@ -20,7 +20,7 @@ use std::{
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -86,7 +86,7 @@ impl Workers {
         if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
             return Some(permit);
         }
-        if let Some(times) = self.full.happened(std::time::Instant::now()) {
+        if let Some(times) = self.full.happened(Instant::now()) {
             tracing::warn!(times, "--max-connections are open: further connections wait");
         }
         let mut permit = pin!(Arc::clone(room).acquire_owned());
