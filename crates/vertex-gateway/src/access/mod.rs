@@ -150,6 +150,13 @@ impl Clients {
         Ok(Self { keys, by_name })
     }
 
+    /// The clients of `entries`, each `name:key`, for the simulation. The counts of the clients in `before`
+    /// are kept.
+    #[cfg(test)]
+    pub(crate) fn of(entries: &[&str], rules: &[ClientRules], before: &Self) -> Self {
+        Self::new(Some(Keys::of(entries)), rules, before).unwrap()
+    }
+
     /// Whether requests must have a key.
     pub(crate) fn have_keys(&self) -> bool {
         self.keys.is_some()
