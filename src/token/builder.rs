@@ -1,6 +1,9 @@
 //! The time of a refresh: the settings of a cache, and the pure arithmetic over them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{TokenCache, TokenSource, clock::Schedule};
 
@@ -24,6 +27,8 @@ pub(super) struct CacheSettings {
     pub(super) forced: (u32, Duration),
     pub(super) unknown_lifetime: Duration,
     pub(super) max_lifetime: Duration,
+    /// `None` for the system's.
+    pub(super) wall_clock: Option<fn() -> SystemTime>,
     /// Uniform in `0.0..1.0`; a test puts a constant here.
     pub(super) random: fn() -> f64,
 }
@@ -40,6 +45,7 @@ impl Default for CacheSettings {
             forced: (3, Duration::from_secs(30)),
             unknown_lifetime: Duration::from_secs(240),
             max_lifetime: Duration::from_secs(24 * 3600),
+            wall_clock: None,
             random: fastrand::f64,
         }
     }
@@ -124,6 +130,14 @@ impl TokenCacheBuilder {
     /// The longest lifetime that is believed. Default 24 h, twice the longest that Google grants.
     pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.max_lifetime = sane(lifetime);
+        self
+    }
+
+    /// The wall clock, which shows that a token has expired while the machine was suspended. Default:
+    /// the system's. A program that simulates time gives its own, which each request reads; the
+    /// monotonic clock is Tokio's, which a test can pause.
+    pub fn wall_clock(mut self, clock: fn() -> SystemTime) -> Self {
+        self.settings.wall_clock = Some(clock);
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -67,14 +67,27 @@ impl Now {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clock {
+    /// The wall clock of the program; `None` for that of the system.
+    wall: Option<fn() -> SystemTime>,
     #[cfg(test)]
     pub(super) wall_step: Arc<AtomicU64>,
 }
 
 impl Clock {
+    pub(super) fn new(wall: Option<fn() -> SystemTime>) -> Self {
+        Self {
+            wall,
+            #[cfg(test)]
+            wall_step: Arc::default(),
+        }
+    }
+
     #[inline]
     pub(super) fn now(&self) -> Now {
-        let wall = wall();
+        let wall = match self.wall {
+            None => wall(),
+            Some(clock) => since_1970(clock()),
+        };
         #[cfg(test)]
         let wall = wall + Duration::from_secs(self.wall_step.load(Relaxed));
         Now { monotonic: Instant::now(), wall }
@@ -94,7 +107,11 @@ fn wall() -> Duration {
 /// The wall clock as time since 1970.
 #[cfg(not(target_os = "linux"))]
 fn wall() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    since_1970(SystemTime::now())
+}
+
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -103,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_wall_clock_is_that_of_the_system() {
-        let exact = || std::time::UNIX_EPOCH.elapsed().unwrap();
+        let exact = || UNIX_EPOCH.elapsed().unwrap();
         let before = exact() - Duration::from_millis(100);
         let now = wall();
         assert!(before < now && now <= exact(), "{now:?}");

@@ -71,8 +71,8 @@ impl CacheState {
         Self {
             control: Mutex::new(Control::new(Bucket::full(&settings, started))),
             source,
+            clock: Clock::new(settings.wall_clock),
             settings,
-            clock: Clock::default(),
             current: ArcSwapOption::empty(),
             quiet_until: AtomicU64::new(0),
             started,

@@ -44,6 +44,8 @@ mod proxy;
 mod quote;
 mod seldom;
 mod server;
+#[cfg(test)]
+mod simulation;
 mod telemetry;
 mod values;
 

@@ -2,8 +2,10 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// Shortest time between two log lines about the same event.
 const PERIOD: Duration = Duration::from_secs(60);

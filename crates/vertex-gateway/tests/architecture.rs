@@ -38,6 +38,7 @@ const SIDECAR: Plan = Plan {
         &["server"],
         &["envoy"],
         &["cli"],
+        &["simulation"],
         &["lib"],
         &["main"],
     ],

@@ -147,6 +147,12 @@ impl Limits {
         Some(Permits { _all: of_all, _client: of_client })
     }
 
+    /// The number of free permits; `None` without a limit.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> Option<usize> {
+        self.all.as_ref().map(|all| all.available_permits())
+    }
+
     /// The number of requests in the queue. The counter is updated as requests enter and leave.
     pub(crate) fn waiting(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.waiting)

@@ -97,6 +97,13 @@ impl Keys {
         Ok(Self { secret, names: HashMap::new() })
     }
 
+    #[cfg(test)]
+    pub(super) fn of(entries: &[&str]) -> Self {
+        let mut keys = Self::new().unwrap();
+        entries.iter().for_each(|entry| keys.add(entry).unwrap());
+        keys
+    }
+
     /// Adds an entry `name:key`. The error never contains the key.
     fn add(&mut self, entry: &str) -> Result<(), String> {
         // Without a colon, the whole entry may be a key.

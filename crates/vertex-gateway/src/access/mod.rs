@@ -12,11 +12,11 @@ mod keys;
 mod rate_limit;
 mod stored;
 
-use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use clap::{Args, builder::FalseyValueParser};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     keys::{KeySources, Keys},
@@ -148,6 +148,13 @@ impl Clients {
             by_name.insert(name.to_owned(), Arc::new(client));
         }
         Ok(Self { keys, by_name })
+    }
+
+    /// The clients of `entries`, each `name:key`, for the simulation. The counts of the clients in `before`
+    /// are kept.
+    #[cfg(test)]
+    pub(crate) fn of(entries: &[&str], rules: &[ClientRules], before: &Self) -> Self {
+        Self::new(Some(Keys::of(entries)), rules, before).unwrap()
     }
 
     /// Whether requests must have a key.

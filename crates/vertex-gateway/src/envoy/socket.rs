@@ -29,7 +29,7 @@ use tokio::{
     io::{self as tokio_io, AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
 use tonic::{Status, body::Body};
@@ -211,7 +211,7 @@ impl GrpcListener {
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => Some(room),
             Err(_) => {
-                if let Some(times) = self.full.happened(std::time::Instant::now()) {
+                if let Some(times) = self.full.happened(Instant::now()) {
                     tracing::warn!(
                         times,
                         "the limit of open files allows no more connections: further connections \

@@ -7,14 +7,18 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::Empty;
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tower::Layer as _;
 
 use super::discovery::describe_error;

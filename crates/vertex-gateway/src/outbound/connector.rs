@@ -8,6 +8,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use tower::ServiceExt as _;
 
 use super::pool::PoolKey;
+#[cfg(test)]
+use super::simulated::Tcp;
 use crate::telemetry::{Connections, CountConnections};
 use tower_vertex::{
     BoxError,
@@ -29,8 +31,12 @@ const KEEPALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
+/// Opens connections of TCP. In tests they may be those of a simulated network.
+#[cfg(not(test))]
+type Tcp = HttpConnector;
+
 /// Connects directly or through a proxy. The connections that are counted are those of TCP.
-pub(super) struct Connector(connect::Connector<CountConnections<HttpConnector>>);
+pub(super) struct Connector(connect::Connector<CountConnections<Tcp>>);
 
 impl Connector {
     pub(super) fn new(connections: &Connections, network: &Network) -> Self {
@@ -44,6 +50,8 @@ impl Connector {
         http.set_keepalive_retries(Some(KEEPALIVE_PROBES));
         #[cfg(target_os = "linux")]
         http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        #[cfg(test)]
+        let http = Tcp::new(http);
         Self(network.wrap(CountConnections::new(http, connections)))
     }
 

@@ -11,6 +11,8 @@ mod body;
 mod connector;
 mod head;
 mod pool;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::{
     fmt,

@@ -20,7 +20,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{
@@ -28,7 +28,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 use hyper::client::conn::http1::SendRequest;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// A connection that is idle for longer is closed. A burst leaves as many connections as there were
 /// requests, and each one holds memory. A request over a connection that Google is about to close

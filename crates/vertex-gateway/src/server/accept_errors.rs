@@ -3,7 +3,7 @@
 
 use std::{io, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::seldom::LogThrottle;
 
@@ -35,7 +35,7 @@ impl AcceptErrors {
         if is_of_one_connection(error) {
             return;
         }
-        if let Some(times) = self.0.happened(std::time::Instant::now()) {
+        if let Some(times) = self.0.happened(Instant::now()) {
             tracing::warn!(%error, times, "{what}");
         }
         sleep(PAUSE).await;

@@ -1,6 +1,8 @@
 //! One connection of a client, from its TLS handshake to its end.
 
-use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::service::service_fn;
@@ -41,19 +43,31 @@ const OUTSTAY: Duration = Duration::from_secs(5);
 /// many, and one connection should not be able to hold more.
 const STREAMS: u32 = 200;
 
+/// A connection as it was accepted.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The address of the client.
+    fn peer_address(&self) -> Option<SocketAddr>;
+}
+
+impl Stream for TcpStream {
+    fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok()
+    }
+}
+
 /// Waits until the process begins to stop.
 pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-pub(super) async fn serve_connection(
-    socket: TcpStream,
+pub(super) async fn serve_connection<I: Stream>(
+    socket: I,
     handler: Handler,
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
 ) {
     if handler.shared.log_peer_address
-        && let Ok(peer) = socket.peer_addr()
+        && let Some(peer) = socket.peer_address()
     {
         activity.comes_from(peer);
     }
@@ -159,6 +173,7 @@ async fn serve_http<I>(
         () = when_woken(closing) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
+                biased;
                 ended = connection => ended,
                 () = activity.lingered(LINGER) => Ok(()),
                 () = activity.outstayed(OUTSTAY) => Ok(()),

@@ -8,7 +8,7 @@
 use std::{
     future::Future,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -20,11 +20,11 @@ use std::{
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
-    connection::{serve_connection, when_woken},
+    connection::{Stream, serve_connection, when_woken},
     register::{ConnectionRegistry, RegisteredConnection},
 };
 use crate::{
@@ -39,24 +39,44 @@ const CUT: Duration = Duration::from_secs(1);
 /// Interval of the search for a connection to close while there is no room.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// An accepted socket, in transit to a worker.
+pub(crate) trait Socket: Send + 'static {
+    type Stream: Stream;
+
+    /// The connection, on the runtime of the worker.
+    fn into_stream(self) -> io::Result<Self::Stream>;
+}
+
+impl Socket for std::net::TcpStream {
+    type Stream = TcpStream;
+
+    fn into_stream(self) -> io::Result<TcpStream> {
+        TcpStream::from_std(self)
+    }
+}
+
 /// A connection that is passed to a worker.
-struct Accepted {
-    socket: std::net::TcpStream,
+struct Accepted<S> {
+    socket: S,
     admitted: RegisteredConnection,
 }
 
+/// The work of a worker, which ends after its last connection, or when the rest of them are to be
+/// dropped with their runtime. Then its output is dropped.
+pub(crate) type Work = Pin<Box<dyn Future<Output = oneshot::Sender<()>> + Send>>;
+
 /// A thread that serves connections.
-struct Worker {
-    sockets: mpsc::UnboundedSender<Accepted>,
+struct Worker<S> {
+    sockets: mpsc::UnboundedSender<Accepted<S>>,
     /// The number of its connections.
     connections: Arc<AtomicUsize>,
-    /// Receives a message when the last connection has ended.
+    /// Closed when the last connection has ended.
     done: oneshot::Receiver<()>,
 }
 
 /// All workers.
-pub(crate) struct Workers {
-    workers: Vec<Worker>,
+pub(crate) struct Workers<S = std::net::TcpStream> {
+    workers: Vec<Worker<S>>,
     /// Dropped when the remaining connections are to be closed.
     cut: watch::Sender<()>,
     /// Permits for the largest number of connections; `None` for no limit.
@@ -72,21 +92,49 @@ impl Workers {
         number: usize,
         connections: Option<usize>,
     ) -> Result<Self, Error> {
+        Self::start_with(shared, number, connections, run_on_a_thread)
+    }
+
+    /// Passes a connection to the worker with the fewest connections.
+    pub(super) fn serve(
+        &self,
+        socket: TcpStream,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> io::Result<()> {
+        // Without this option, each small chunk of a stream waits for an acknowledgement. A socket
+        // that refuses it is slow, but works.
+        let _ = socket.set_nodelay(true);
+        self.admit(socket.into_std()?, room)
+    }
+}
+
+impl<S: Socket> Workers<S> {
+    /// The same with `run`, which runs a worker to its end.
+    pub(crate) fn start_with(
+        shared: &Arc<GatewayState>,
+        number: usize,
+        connections: Option<usize>,
+        run: impl Fn(usize, Work) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let (cut, is_cut) = watch::channel(());
-        let workers = (0..number.max(1))
-            .map(|number| Worker::start(number, Handler::new(Arc::clone(shared))?, is_cut.clone()));
-        let workers = workers.collect::<Result<_, _>>()?;
+        let start = |number| {
+            let handler = Handler::new(Arc::clone(shared))?;
+            let (worker, work) = Worker::new(handler, is_cut.clone());
+            run(number, work)?;
+            Ok(worker)
+        };
+        let workers = (0..number.max(1)).map(start).collect::<Result<_, Error>>()?;
         let room = concurrency::room(connections);
         Ok(Self { workers, cut, room, open: Arc::default(), full: LogThrottle::default() })
     }
 
     /// Waits until there is room for a connection that was accepted.
-    pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         let room = self.room.as_ref()?;
         if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
             return Some(permit);
         }
-        if let Some(times) = self.full.happened(std::time::Instant::now()) {
+        if let Some(times) = self.full.happened(Instant::now()) {
             tracing::warn!(times, "--max-connections are open: further connections wait");
         }
         let mut permit = pin!(Arc::clone(room).acquire_owned());
@@ -99,17 +147,8 @@ impl Workers {
         }
     }
 
-    /// Passes a connection to the worker with the fewest connections.
-    pub(super) fn serve(
-        &self,
-        socket: TcpStream,
-        room: Option<OwnedSemaphorePermit>,
-    ) -> io::Result<()> {
+    pub(crate) fn admit(&self, socket: S, room: Option<OwnedSemaphorePermit>) -> io::Result<()> {
         static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        // Without this option, each small chunk of a stream waits for an acknowledgement. A socket
-        // that refuses it is slow, but works.
-        let _ = socket.set_nodelay(true);
-        let socket = socket.into_std()?;
         let admitted = self.open.admit(NUMBER.fetch_add(1, Relaxed), room);
         dispatch(&self.workers, Accepted { socket, admitted })
     }
@@ -149,7 +188,7 @@ impl Workers {
 
 /// Passes a connection to the worker with the fewest connections. A worker that has ended has
 /// panicked, which its thread has logged. The other workers continue.
-fn dispatch(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
+fn dispatch<S>(workers: &[Worker<S>], mut accepted: Accepted<S>) -> io::Result<()> {
     loop {
         let alive = workers.iter().filter(|worker| !worker.sockets.is_closed());
         let Some(idlest) = alive.min_by_key(|worker| worker.connections.load(Relaxed)) else {
@@ -170,31 +209,39 @@ fn dispatch(workers: &[Worker], mut accepted: Accepted) -> io::Result<()> {
 /// The error when no worker is left.
 const NO_WORKER: &str = "all workers have panicked; the log has the details";
 
-impl Worker {
-    fn start(number: usize, handler: Handler, is_cut: watch::Receiver<()>) -> Result<Self, Error> {
+impl<S: Socket> Worker<S> {
+    /// A worker, and its work.
+    fn new(handler: Handler, is_cut: watch::Receiver<()>) -> (Self, Work) {
         let (sockets, incoming) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         let (is_done, done) = oneshot::channel();
-        let cannot = |error| Error::new(format!("cannot start a worker: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(cannot)?;
-        let run = move || {
-            runtime.block_on(work(handler, incoming, counter, is_cut));
-            // Name lookups can hang in the system's resolver, so the runtime does not wait for
-            // them.
-            runtime.shutdown_background();
-            let _ = is_done.send(());
+        let work = async move {
+            work(handler, incoming, counter, is_cut).await;
+            is_done
         };
-        thread::Builder::new().name(format!("worker-{number}")).spawn(run).map_err(cannot)?;
-        Ok(Self { sockets, connections, done })
+        (Self { sockets, connections, done }, Box::pin(work))
     }
 }
 
+/// Runs the work on a thread with a runtime of its own.
+fn run_on_a_thread(number: usize, work: Work) -> Result<(), Error> {
+    let cannot = |error| Error::new(format!("cannot start a worker: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(cannot)?;
+    let run = move || {
+        let _done = runtime.block_on(work);
+        // Name lookups can hang in the system's resolver, so the runtime does not wait for them.
+        runtime.shutdown_background();
+    };
+    thread::Builder::new().name(format!("worker-{number}")).spawn(run).map_err(cannot)?;
+    Ok(())
+}
+
 /// Serves connections until no more arrive and all of them have ended, or until they are aborted.
-async fn work(
+async fn work<S: Socket>(
     handler: Handler,
-    mut sockets: mpsc::UnboundedReceiver<Accepted>,
+    mut sockets: mpsc::UnboundedReceiver<Accepted<S>>,
     counter: Arc<AtomicUsize>,
     mut is_cut: watch::Receiver<()>,
 ) {
@@ -204,7 +251,7 @@ async fn work(
         let inbound = handler.shared.telemetry.inbound().one_more();
         let activity = Arc::clone(&admitted.activity);
         let open = (OpenConnection(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
-        match TcpStream::from_std(socket) {
+        match socket.into_stream() {
             Ok(socket) => {
                 let of_connection = Arc::clone(&activity);
                 let serving =
@@ -249,13 +296,14 @@ impl Drop for OpenConnection {
 mod tests {
     use super::*;
 
-    fn worker() -> (Worker, mpsc::UnboundedReceiver<Accepted>) {
+    fn worker()
+    -> (Worker<std::net::TcpStream>, mpsc::UnboundedReceiver<Accepted<std::net::TcpStream>>) {
         let (sockets, incoming) = mpsc::unbounded_channel();
         let connections = Arc::default();
         (Worker { sockets, connections, done: oneshot::channel().1 }, incoming)
     }
 
-    fn accepted(number: u64) -> Accepted {
+    fn accepted(number: u64) -> Accepted<std::net::TcpStream> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         Accepted { socket, admitted: Arc::<ConnectionRegistry>::default().admit(number, None) }

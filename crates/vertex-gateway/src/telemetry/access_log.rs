@@ -1,12 +1,9 @@
 //! The record of a request, from which the log, the metrics and the traces are written at its end.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 
 use super::{operation::operation, usage::Usage};
 use crate::{local_reply::LocalReply, printable::clip};
