@@ -28,6 +28,12 @@ pub(crate) const MODELS: &[Model] = &[
         ..EXHAUSTIVE
     },
     Model {
+        name: "pool: a connection survives the request that it was passed to",
+        threads: 3,
+        run: a_connection_survives_the_request_that_it_was_passed_to,
+        ..EXHAUSTIVE
+    },
+    Model {
         name: "pool: a connection that the peer closes is given to no one",
         threads: 4,
         preemptions: Some(2),
@@ -99,6 +105,14 @@ fn two_connections_go_to_two_requests_that_wait() {
     act_without_tasks(vec![host.send(), host.send(), give_back(first.0), give_back(second.0)]);
     let leases = [host.pool.take(&host.key), host.pool.take(&host.key)];
     assert!(leases.iter().all(Option::is_some), "both connections are in the pool");
+}
+
+fn a_connection_survives_the_request_that_it_was_passed_to() {
+    let host = Host::new();
+    let (lease, peer) = host.connected();
+    act_without_tasks(vec![host.leave(), host.leave(), give_back(lease)]);
+    assert!(!peer.is_dropped(), "the connection was closed");
+    host.check_at_the_end();
 }
 
 fn a_connection_that_the_peer_closes_is_given_to_no_one() {
