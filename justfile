@@ -28,6 +28,14 @@ demo:
 bench:
     cargo bench --locked --manifest-path benches/Cargo.toml --bench overhead
 
+# Tries all orders of the steps of threads, in the models whose names contain FILTER
+models FILTER='':
+    cargo run --locked --manifest-path models/Cargo.toml -- {{ quote(FILTER) }}
+
+# The same with more orders; it takes hours
+models-long FILTER='':
+    cargo run --locked --manifest-path models/Cargo.toml -- --long {{ quote(FILTER) }}
+
 # Runs all steps of CI, or those with STEP in their names
 ci STEP='':
     bash .ci/run {{ quote(STEP) }}

@@ -41,7 +41,7 @@ impl CircuitState {
 }
 
 impl Circuit {
-    pub(super) const fn closed() -> Self {
+    pub(super) fn closed() -> Self {
         Self(AtomicU64::new(0))
     }
 

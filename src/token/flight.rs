@@ -33,12 +33,13 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Starts the fetch on the current runtime. `land` takes the result before any waiter wakes.
+    /// Starts the fetch on the current runtime. `land` takes the result before any waiter wakes. If it
+    /// returns `None`, the result came too late, and the waiters decide again.
     pub(super) fn start(
         source: Arc<dyn TokenSource>,
         reason: FetchReason,
         timeout: Duration,
-        land: impl FnOnce(Result<AccessToken, TokenError>) -> FlightOutcome + Send + 'static,
+        land: impl FnOnce(Result<AccessToken, TokenError>) -> Option<FlightOutcome> + Send + 'static,
     ) -> Result<Self, TokenError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
         let (sender, outcome) = watch::channel(None);
@@ -54,7 +55,9 @@ impl Flight {
                 Ok(Err(Panicked)) => Err(TokenError::Panicked),
                 Err(_elapsed) => Err(TokenError::Timeout(timeout)),
             };
-            sender.send_replace(Some(land(token)));
+            if let Some(outcome) = land(token) {
+                sender.send_replace(Some(outcome));
+            }
         });
         Ok(Self { reason, started, deadline, outcome })
     }
@@ -78,7 +81,8 @@ impl Flight {
         now < self.deadline && self.outcome.has_changed().is_ok() && self.outcome.borrow().is_none()
     }
 
-    /// Returns `None` if the flight was lost because its runtime was shut down or stands still.
+    /// Returns `None` if the flight was lost because its runtime was shut down or stands still, or
+    /// landed after it had been given up.
     pub(super) async fn outcome(mut self) -> Option<FlightOutcome> {
         let ended = self.outcome.wait_for(Option::is_some);
         match tokio::time::timeout_at(self.deadline, ended).await {

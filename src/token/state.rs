@@ -171,10 +171,8 @@ impl CacheState {
             Arc::clone(&self.source),
             reason,
             self.settings.fetch_timeout,
-            move |result| match cache.upgrade() {
-                Some(cache) => cache.land(number, reason, result),
-                None => result.map(drop),
-            },
+            // Without a cache there is no waiter.
+            move |result| cache.upgrade()?.land(number, reason, result),
         );
         match flight {
             Ok(flight) => {
@@ -188,18 +186,19 @@ impl CacheState {
         }
     }
 
-    /// Stores the result of a flight. A failure never replaces a valid token.
+    /// Stores the result of a flight. A failure never replaces a valid token. Returns `None` for a
+    /// flight that was given up at its deadline: a later flight decides, also for those that still wait
+    /// for this one.
     fn land(
         &self,
         number: u64,
         reason: FetchReason,
         result: Result<AccessToken, TokenError>,
-    ) -> FlightOutcome {
+    ) -> Option<FlightOutcome> {
         let now = self.clock.now();
         let mut control = self.control();
         if control.flight_number != number {
-            // This flight was given up at its deadline; a later flight decides.
-            return result.map(drop);
+            return None;
         }
         control.flight = None;
         let result = result.and_then(|token| {
@@ -225,7 +224,7 @@ impl CacheState {
             }
         };
         self.quiet_until(until);
-        outcome
+        Some(outcome)
     }
 
     /// Installs the token, and returns the time before which no flight is needed.

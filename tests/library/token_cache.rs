@@ -533,6 +533,28 @@ fn a_fetch_on_a_blocked_runtime_times_out_and_its_result_is_dropped() {
 }
 
 #[test]
+fn a_request_gets_the_token_of_the_next_fetch_if_its_own_fetch_ended_after_the_deadline() {
+    let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let alive =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let (cache, script) = cache(&[Token("a", 3600), Token("b", 3600)]);
+    let first = {
+        let _guard = still.enter();
+        cache.get()
+    };
+    alive.unwrap().block_on(async {
+        advance(Duration::from_secs(12)).await;
+        // This request gives the fetch up and starts the next one, before the fetch ends after all.
+        let second = cache.get();
+        std::thread::spawn(move || still.block_on(settle())).join().unwrap();
+        assert_eq!(script.reasons(), [Cold]);
+        assert_eq!(first.await.unwrap().authorization(), "Bearer b");
+        assert_eq!(second.await.unwrap().authorization(), "Bearer b");
+    });
+    assert_eq!(script.reasons(), [Cold, Cold]);
+}
+
+#[test]
 fn outside_a_runtime_a_valid_token_is_used_although_none_can_be_fetched() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (cache, _) = cache(&[Token("a", 3600)]);

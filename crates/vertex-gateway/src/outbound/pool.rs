@@ -19,7 +19,9 @@
 use std::{
     collections::VecDeque,
     fmt,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -28,7 +30,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 use hyper::client::conn::http1::SendRequest;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 /// A connection that is idle for longer is closed. A burst leaves as many connections as there were
 /// requests, and each one holds memory. A request over a connection that Google is about to close
@@ -117,6 +119,30 @@ pub(super) struct Lease<B> {
     pool: Arc<Pool<B>>,
 }
 
+/// A place in the queue for a connection. A connection that arrives and is not taken, because the request
+/// has left or has got a new one, is returned to the pool.
+pub(super) struct Waiting<B: Send + 'static>(oneshot::Receiver<Lease<B>>);
+
+impl<B: Send + 'static> Future for Waiting<B> {
+    type Output = Result<Lease<B>, oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<B: Send + 'static> Drop for Waiting<B> {
+    fn drop(&mut self) {
+        self.0.close();
+        // The pool needs a runtime for its task.
+        if let Ok(lease) = self.0.try_recv()
+            && Handle::try_current().is_ok()
+        {
+            lease.give_back();
+        }
+    }
+}
+
 impl<B> Pool<B> {
     pub(super) fn new(lifetime: Option<Duration>) -> Self {
         let idle = IdleConnections { places: Vec::new(), is_watched: false };
@@ -129,11 +155,11 @@ impl<B> Pool<B> {
         self.take_from(idle.at(place)?, place)
     }
 
-    /// Takes an idle connection, or returns a receiver of the next one that becomes free.
-    pub(super) fn take_or_wait(
-        self: &Arc<Self>,
-        place: &PoolKey,
-    ) -> Result<Lease<B>, oneshot::Receiver<Lease<B>>> {
+    /// Takes an idle connection, or returns a place in the queue for the next one that becomes free.
+    pub(super) fn take_or_wait(self: &Arc<Self>, place: &PoolKey) -> Result<Lease<B>, Waiting<B>>
+    where
+        B: Send + 'static,
+    {
         let mut idle = self.lock();
         let there = idle.at_or_new(place);
         if let Some(lease) = self.take_from(there, place) {
@@ -146,7 +172,7 @@ impl<B> Pool<B> {
             there.waiting.pop_front();
         }
         there.waiting.push_back(waiting);
-        Err(freed)
+        Err(Waiting(freed))
     }
 
     fn take_from(
