@@ -95,6 +95,11 @@ impl Framing {
         matches!(self.at, At::First | At::RequestLine | At::Field)
     }
 
+    /// Whether the next byte belongs to a body: to its data, or to the lines around a chunk.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.at, At::ChunkSize | At::Data { .. } | At::ChunkEnd | At::Trailer)
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         self.at == At::Http2
     }
