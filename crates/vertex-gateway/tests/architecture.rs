@@ -38,6 +38,8 @@ const SIDECAR: Plan = Plan {
         &["server"],
         &["envoy"],
         &["cli"],
+        // Only the fuzz targets have it.
+        &["fuzzing"],
         &["lib"],
         &["main"],
     ],
