@@ -1,4 +1,4 @@
-//! What the two targets of cures share.
+//! The cures of a run, for the two targets of cures.
 
 use tower_vertex::compat::{Cure, Cures};
 

@@ -1,4 +1,4 @@
-//! Bodies of errors: whatever Vertex AI sends, the client gets JSON in the form of its protocol.
+//! Bodies of errors: for any body that Vertex AI sends, the client gets JSON in the form of its protocol.
 
 use http::{Request, Response, header};
 use serde_json::Value;

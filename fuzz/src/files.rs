@@ -22,9 +22,18 @@ pub fn run(data: &[u8]) {
         }
     };
     if let Err(shown) = result {
-        assert!(!shown.contains(SECRET), "{shown}");
+        assert!(!has_secret(&shown), "{shown}");
         assert!(!shown.chars().any(char::is_control), "{shown:?}");
     }
+}
+
+/// Whether a message has the secret as a word of its own. A part of the name of an unknown key may be shown.
+fn has_secret(shown: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    shown.match_indices(SECRET).any(|(at, _)| {
+        let (before, after) = (&shown[..at], &shown[at + SECRET.len()..]);
+        !before.ends_with(is_part) && !after.starts_with(is_part)
+    })
 }
 
 /// Each line of a file that is accepted is a name and a key, and the key is that of the name.
@@ -47,7 +56,9 @@ fn keys(text: &[u8]) -> Result<(), String> {
         };
         let owner = keys.owner(&headers(key)).unwrap().unwrap();
         assert_eq!(&*owner, name);
-        assert!(keys.owner(&headers(&key[1..])).is_err());
+        // A part of a key may be the key of another line.
+        let is_other = text.contains(&key[1..]) && text.matches(&key[1..]).count() > 1;
+        assert!(is_other || keys.owner(&headers(&key[1..])).is_err());
     }
     assert_eq!(keys.count(), count);
     Ok(())

@@ -72,7 +72,9 @@ fn strictly(text: &[u8]) -> Option<Strict> {
         let heads = messages.len();
         match framing.follow(*byte) {
             Ok(Part::Http2) => return None,
-            Ok(Part::Body) => messages.last_mut().expect("a body has a head").body.push(*byte),
+            Ok(Part::Body) => {
+                messages.last_mut().expect("a body has a request head").body.push(*byte)
+            }
             Ok(Part::Other) => {}
             Err(_) => return Some(Strict { messages, is_refused: true }),
         }

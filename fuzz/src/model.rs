@@ -83,7 +83,7 @@ fn send(path: &str, pieces: &[&[u8]]) -> Result<Sent, ModelError> {
 
 type Members<'a> = [(&'a str, String, &'a str)];
 
-/// What the module's documentation says about the top-level `model` of a body.
+/// The outcome for the top-level `model` of a body, by the documentation of `model`.
 enum Expected {
     /// The body stays.
     None,
@@ -130,7 +130,7 @@ fn expected(members: Option<&Members<'_>>) -> Expected {
     }
 }
 
-/// A text with half a surrogate pair in a name is not JSON, whatever else is wrong with it.
+/// A text with half a surrogate pair in a name is not JSON, regardless of its other mistakes.
 fn refused_unless_broken(members: &Members<'_>) -> Expected {
     let is_broken = members.iter().any(|(_, key, value)| {
         key == "model" && value.starts_with('"') && serde_json::from_str::<String>(value).is_err()

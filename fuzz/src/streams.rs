@@ -20,7 +20,7 @@ const KINDS: [(&str, &str); 4] = [
     ("/v1beta/models/m:streamGenerateContent", "application/json"),
 ];
 
-/// An event of at most this length is held back whole, however it is cut. The layer's own limit counts the
+/// An event of at most this length is held back whole, for each division into pieces. The layer's own limit counts the
 /// memory, which is up to twice as much and a chunk more.
 const SURELY_HELD: usize = 512;
 /// The layer's limit in a build for fuzzing, with the largest piece.
