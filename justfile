@@ -39,3 +39,7 @@ models-long FILTER='':
 # Runs all steps of CI, or those with STEP in their names
 ci STEP='':
     bash .ci/run {{ quote(STEP) }}
+
+# Fuzzes TARGET, or all targets in turn, for SECONDS each
+fuzz TARGET='' SECONDS='3600':
+    bash fuzz/run {{ quote(TARGET) }} {{ quote(SECONDS) }}

@@ -20,7 +20,9 @@ use crate::{
 
 /// The most bytes of an incomplete event that are held back. An image of a few hundred KiB, inline
 /// in base64, is one event. The rest of a longer event is forwarded as it arrives.
-const HOLD_LIMIT: usize = 1 << 20;
+///
+/// The inputs of the fuzz targets are short, so their limit is lower.
+const HOLD_LIMIT: usize = if cfg!(fuzzing) { 2 << 10 } else { 1 << 20 };
 
 /// The parts of a stream, and the error that can be added after a complete one.
 pub(super) enum StreamFormat {

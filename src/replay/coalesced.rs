@@ -12,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 
 /// A shorter frame is copied when it is stored. A longer one is stored as it is: a buffer of HTTP/1
 /// has at most [`READ_BUFFER`] bytes in the sidecar, and hyper's default of 408 KiB only while a
-/// sender fills it.
-const LARGE: usize = 32 << 10;
+/// sender fills it. The fuzz targets have short inputs, so their limits are lower here and below.
+const LARGE: usize = if cfg!(fuzzing) { 64 } else { 32 << 10 };
 
 /// The longest buffer, in bytes, that a server or client should read a connection into (hyper's
 /// `max_buf_size`), so that the recording of a body pins at most twice the body's length. hyper's
@@ -26,8 +26,8 @@ const READ_INTO: usize = 8 << 10;
 
 /// Bounds of the chunks that frames are copied into. Each chunk is as long as all chunks before it
 /// together.
-const SHORTEST_CHUNK: usize = 512;
-const LONGEST_CHUNK: usize = 64 << 10;
+const SHORTEST_CHUNK: usize = if cfg!(fuzzing) { 8 } else { 512 };
+const LONGEST_CHUNK: usize = if cfg!(fuzzing) { 64 } else { 64 << 10 };
 
 /// The memory that a piece takes besides its data: the `Bytes`, its counter, and the allocator's
 /// overhead.

@@ -33,6 +33,8 @@ mod config;
 #[cfg(feature = "ext-authz")]
 mod envoy;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inbound;
 mod lazy_timer;
 mod local_reply;

@@ -39,6 +39,8 @@ const SIDECAR: Plan = Plan {
         &["envoy"],
         &["cli"],
         &["simulation"],
+        // Only the fuzz targets have it.
+        &["fuzzing"],
         &["lib"],
         &["main"],
     ],

@@ -58,19 +58,7 @@ impl KeySources {
                 |why: String| Error::of_file::<ClientOptions>("--client-key-file", path, why);
             let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
             let text = text.map_err(|error| refused(error.to_string()))?;
-            let text = str::from_utf8(&text).map_err(|_| refused("not UTF-8".to_owned()))?;
-            // Some editors write a byte order mark.
-            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-            for (number, line) in text.lines().enumerate() {
-                let line = line.trim();
-                if !line.is_empty() && !line.starts_with('#') {
-                    let refused_line = |why| refused(format!("line {}: {why}", number + 1));
-                    keys.add(line).map_err(refused_line)?;
-                }
-            }
-            if keys.names.is_empty() {
-                return Err(refused("the file has no keys: write `name:key`, one a line".into()));
-            }
+            keys.add_file(&text).map_err(refused)?;
         }
         if let Some(text) = variable {
             let refused = |why: String| Error::new(format!("{VARIABLE}: {why}"));
@@ -86,7 +74,7 @@ impl KeySources {
 }
 
 impl Keys {
-    fn new() -> Result<Self, Error> {
+    pub(super) fn new() -> Result<Self, Error> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         let secret = secret.map_err(|_| {
             Error::new(
@@ -102,6 +90,23 @@ impl Keys {
         let mut keys = Self::new().unwrap();
         entries.iter().for_each(|entry| keys.add(entry).unwrap());
         keys
+    }
+
+    /// Adds the keys of a file, one `name:key` a line. The error never contains a key.
+    pub(super) fn add_file(&mut self, text: &[u8]) -> Result<(), String> {
+        let text = str::from_utf8(text).map_err(|_| "not UTF-8")?;
+        // Some editors write a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                self.add(line).map_err(|why| format!("line {}: {why}", number + 1))?;
+            }
+        }
+        if self.names.is_empty() {
+            return Err("the file has no keys: write `name:key`, one a line".to_owned());
+        }
+        Ok(())
     }
 
     /// Adds an entry `name:key`. The error never contains the key.

@@ -157,6 +157,14 @@ impl Clients {
         Self::new(Some(Keys::of(entries)), rules, before).unwrap()
     }
 
+    /// The clients whose keys are in a file with this text.
+    #[cfg(fuzzing)]
+    pub(crate) fn of_file(text: &[u8]) -> Result<Self, String> {
+        let mut keys = Keys::new().map_err(|error| error.to_string())?;
+        keys.add_file(text)?;
+        Self::new(Some(keys), &[], &Self::default()).map_err(|error| error.to_string())
+    }
+
     /// Whether requests must have a key.
     pub(crate) fn have_keys(&self) -> bool {
         self.keys.is_some()

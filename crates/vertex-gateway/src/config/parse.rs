@@ -122,7 +122,7 @@ impl ConfigFile {
         &self.known
     }
 
-    fn parse(text: &str, known: &FileOptions) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, known: &FileOptions) -> Result<Self, String> {
         // Only the message of the parser's error is used, because the rest quotes the file.
         let parse_error = |error: toml::de::Error| match error.span() {
             Some(at) => FileError::new(at, error.message()).with_line(text),

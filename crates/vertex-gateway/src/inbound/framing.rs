@@ -11,7 +11,7 @@ const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
 
 /// Follows the requests of a connection.
 #[derive(Debug)]
-pub(super) struct Framing {
+pub(crate) struct Framing {
     at: At,
     /// The current line.
     line: Line,
@@ -66,10 +66,10 @@ enum At {
 
 /// A line that violates the framing rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FramingError {
+pub(crate) struct FramingError {
     /// The position of the line's end in the bytes that were followed.
-    pub(super) at: usize,
-    pub(super) why: &'static str,
+    pub(crate) at: usize,
+    pub(crate) why: &'static str,
 }
 
 /// The framing fields of a request, as far as they have been read.
@@ -81,31 +81,42 @@ struct FramingHeaders {
 }
 
 impl Framing {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { at: At::First, line: Line::default(), fields: FramingHeaders::default(), heads: 0 }
     }
 
     /// Whether the first line of a request has begun and has not ended.
-    pub(super) fn is_in_request_line(&self) -> bool {
+    pub(crate) fn is_in_request_line(&self) -> bool {
         matches!(self.at, At::First | At::RequestLine) && self.line.length > 0
     }
 
     /// Whether the next byte belongs to a request head.
-    pub(super) fn is_before_body(&self) -> bool {
+    pub(crate) fn is_before_body(&self) -> bool {
         matches!(self.at, At::First | At::RequestLine | At::Field)
     }
 
-    pub(super) fn is_http2(&self) -> bool {
+    /// Whether the next byte belongs to a body: to its data, or to the lines around a chunk.
+    pub(crate) fn is_in_body(&self) -> bool {
+        matches!(self.at, At::ChunkSize | At::Data { .. } | At::ChunkEnd | At::Trailer)
+    }
+
+    /// Whether the next byte is data of a body.
+    #[cfg(fuzzing)]
+    pub(crate) fn is_in_data(&self) -> bool {
+        matches!(self.at, At::Data { .. })
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
         self.at == At::Http2
     }
 
     /// Number of complete request heads so far.
-    pub(super) fn heads(&self) -> u64 {
+    pub(crate) fn heads(&self) -> u64 {
         self.heads
     }
 
     /// Whether a request head has begun and is not complete.
-    pub(super) fn is_in_head(&self) -> bool {
+    pub(crate) fn is_in_head(&self) -> bool {
         match self.at {
             At::First | At::RequestLine => self.line.length > 0,
             At::Field | At::Preface(_) => true,
@@ -114,7 +125,7 @@ impl Framing {
     }
 
     /// Follows the next bytes. After an error it must not be called again.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
+    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.at {

@@ -3,8 +3,10 @@
 //! hyper 1.12 is lenient where a standard permits it: it accepts lines that end without a carriage
 //! return, and in a request with both a length and chunks it uses the chunks. A proxy in front that
 //! reads such bytes differently would take a part of one client's request for another client's,
-//! with its key. So all bytes are followed here first. Instead of an ambiguous line, hyper reads
-//! bytes that are not HTTP: it responds with 400 and closes the connection.
+//! with its key. So all bytes are followed here first. Instead of an ambiguous line of a request head,
+//! hyper reads bytes that are not HTTP: it responds with 400 and closes the connection. Instead of an
+//! ambiguous line of a body, it reads an error, because no byte is wrong at each place of a body: the
+//! extension of a chunk may have any byte up to its line end. So the body fails.
 
 use std::{
     io::{self, IoSlice},
@@ -24,8 +26,8 @@ use super::{
     framing::{Framing, FramingError},
 };
 
-/// The bytes that hyper reads instead of the end of an ambiguous line and of all that follows: no
-/// line of HTTP has a zero byte, and hyper parses a request head when it has its end.
+/// The bytes that hyper reads instead of the end of an ambiguous line of a request head and of all that
+/// follows: no such line has a zero byte, and hyper parses a request head when it has its end.
 const INSTEAD: &[u8] = b"\0\r\n\r\n";
 
 /// Number of bytes of a request head that are read at a time. hyper 1.12 begins with a buffer of
@@ -40,8 +42,8 @@ pub(crate) struct StrictIo<I> {
     /// the buffer with zeroes before each read: 8 KiB, five times for a request.
     io: Take<I>,
     framing: Framing,
-    /// The rest of [`INSTEAD`], once a line was rejected.
-    refused: Option<&'static [u8]>,
+    /// Set once a line was rejected.
+    refused: Option<Refused>,
     /// Time for a request head to arrive.
     header_timeout: Duration,
     /// The deadline of the current request head, or of the first one of the connection: hyper-util
@@ -50,6 +52,29 @@ pub(crate) struct StrictIo<I> {
     /// Number of complete request heads when the deadline was last lifted.
     heads: u64,
     activity: Arc<Activity>,
+}
+
+/// The input of hyper after the bytes before a rejected line end.
+#[derive(Clone, Copy, Debug)]
+enum Refused {
+    /// The rest of [`INSTEAD`].
+    Head(&'static [u8]),
+    /// An error.
+    Body,
+}
+
+impl Refused {
+    fn read(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        match self {
+            Self::Head(left) => {
+                let (read, rest) = left.split_at(left.len().min(buffer.remaining()));
+                buffer.put_slice(read);
+                *left = rest;
+                Ok(())
+            }
+            Self::Body => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
 }
 
 impl<I: AsyncRead> StrictIo<I> {
@@ -89,9 +114,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(left) = &mut this.refused {
-            read_from(left, buffer);
-            return Poll::Ready(Ok(()));
+        if let Some(refused) = &mut this.refused {
+            return Poll::Ready(refused.read(buffer));
         }
         let before = buffer.filled().len();
         this.io.set_limit(if this.framing.is_before_body() { OF_A_HEAD } else { u64::MAX });
@@ -105,7 +129,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
             let peer_address = this.activity.shown_peer_address();
             tracing::info!(reason = why, peer_address, "request rejected: ambiguous framing");
             buffer.set_filled(before + at);
-            read_from(this.refused.insert(INSTEAD), buffer);
+            let refused = match this.framing.is_in_body() {
+                true => Refused::Body,
+                false => Refused::Head(INSTEAD),
+            };
+            let refused = this.refused.insert(refused);
+            // An error comes after the bytes before it.
+            if matches!(refused, Refused::Head(_)) || at == 0 {
+                refused.read(buffer)?;
+            }
         }
         if this.framing.is_http2() {
             this.activity.speaks_http2();
@@ -114,12 +146,6 @@ impl<I: AsyncRead + Unpin> AsyncRead for StrictIo<I> {
         this.update_deadline();
         Poll::Ready(Ok(()))
     }
-}
-
-fn read_from(left: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
-    let (read, rest) = left.split_at(left.len().min(buffer.remaining()));
-    buffer.put_slice(read);
-    *left = rest;
 }
 
 /// Logs a connection that is closed in the middle of a request head.

@@ -131,6 +131,12 @@ impl Object {
     }
 }
 
+/// Whether a line, or a part of one, has no content. A carriage return ends a line, too, so there may be any
+/// number of them.
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| *byte == b'\r')
+}
+
 impl Scanner {
     /// Reads the next bytes of the body.
     pub(crate) fn read(&mut self, data: &[u8]) {
@@ -146,7 +152,7 @@ impl Scanner {
         while let Some(end) = memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end);
             rest = &after[1..];
-            if has_bytes || !matches!(line, b"" | b"\r") {
+            if has_bytes || !is_blank(line) {
                 self.scan(line);
             } else {
                 // A broken event does not affect the next one.
@@ -155,7 +161,7 @@ impl Scanner {
             has_bytes = false;
         }
         self.scan(rest);
-        self.form = Form::Events(has_bytes || !matches!(rest, b"" | b"\r"));
+        self.form = Form::Events(has_bytes || !is_blank(rest));
     }
 
     fn scan(&mut self, mut rest: &[u8]) {

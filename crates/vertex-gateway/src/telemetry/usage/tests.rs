@@ -228,6 +228,11 @@ fn cases() -> Vec<(&'static str, Option<Usage>)> {
             "data: {\"choices\":[{\"text\":\"\n\n: a \"comment\ndata: {\"usage\":{\"prompt_tokens\":4}}\n\n",
             of_input(4),
         ),
+        // A carriage return ends a line, so this one is blank.
+        (
+            "data: {\"choices\":[{\"text\":\"\n\r\r\ndata: {\"usage\":{\"prompt_tokens\":4}}\n\n",
+            of_input(4),
+        ),
     ]
 }
 

@@ -134,6 +134,8 @@ async fn an_ambiguous_request_is_refused_and_nothing_goes_upstream() {
         format!("{}{size}\r\n{body}\r\n0\r\n\r\n{hidden}", "0".repeat(130)),
         format!("{size}{}\r\n{body}\r\n0\r\n\r\n{hidden}", " ".repeat(130)),
         format!("{size}\r\n{body}\r\n0\r\n\n{hidden}"),
+        // In the extension of a chunk, hyper accepts any byte but a bare line end.
+        format!("{size}\r\n{body}\r\n0;\n{hidden}"),
         format!("fffffffffffffffff\r\n{body}\r\n0\r\n\r\n{hidden}"),
     ] {
         let request = format!("{post}Host: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
