@@ -34,6 +34,7 @@ mod config;
 mod envoy;
 mod error;
 mod inbound;
+mod joined_write;
 mod lazy_timer;
 mod local_reply;
 mod models;
