@@ -154,7 +154,8 @@ impl fmt::Debug for Value<'_> {
 }
 
 impl<'a> Object<'a> {
-    /// The members of the object that a text is: [`Value::parse`] and [`Value::object`] in one pass.
+    /// The members of the object that a text is. The same as [`Value::parse`] and [`Value::object`], which
+    /// read the text twice.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let at = text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len();
         let mut deserializer = serde_json::Deserializer::from_str(text.get(at..)?);

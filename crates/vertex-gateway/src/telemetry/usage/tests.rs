@@ -284,7 +284,7 @@ proptest! {
     }
 }
 
-/// Whole events without a count are skipped, and whatever else there is between them is read.
+/// Whole events without a count are skipped, and all other frames are read.
 #[test]
 fn a_stream_in_frames_has_the_same_usage_as_byte_by_byte() {
     let frames = [
