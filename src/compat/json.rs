@@ -154,6 +154,18 @@ impl fmt::Debug for Value<'_> {
 }
 
 impl<'a> Object<'a> {
+    /// The members of the object that a text is. The same as [`Value::parse`] and [`Value::object`], which
+    /// read the text twice.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let at = text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len();
+        let mut deserializer = serde_json::Deserializer::from_str(text.get(at..)?);
+        let object = Value { text: text.get(at..)?, at };
+        let members = deserializer.deserialize_map(Members(object)).ok()?;
+        deserializer.end().ok()?;
+        let object = Self { members, open: at + 1 };
+        object.is_unambiguous().then_some(object)
+    }
+
     /// The index of a member.
     pub(crate) fn position(&self, key: &str) -> Option<usize> {
         self.members.iter().position(|member| member.key == key)

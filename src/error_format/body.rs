@@ -20,7 +20,8 @@ pub struct ErrorBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 enum Kind<B> {
     Inner(#[pin] B),
-    Stream(#[pin] Stream<B>),
+    /// Boxed, because layers move bodies, and most are no streams.
+    Stream(Pin<Box<Stream<B>>>),
     /// An error, translated or unchanged.
     Chunks(Chunks),
 }
@@ -31,7 +32,7 @@ impl<B> ErrorBody<B> {
     }
 
     pub(super) fn stream(body: B, format: StreamFormat) -> Self {
-        Self(Kind::Stream(Stream::new(body, format)))
+        Self(Kind::Stream(Box::pin(Stream::new(body, format))))
     }
 
     pub(super) fn chunks(chunks: Chunks) -> Self {
@@ -53,7 +54,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().0.project() {
             KindProj::Inner(body) => body.poll_frame(cx),
-            KindProj::Stream(stream) => stream.poll_frame(cx),
+            KindProj::Stream(stream) => stream.as_mut().poll_frame(cx),
             KindProj::Chunks(chunks) => Poll::Ready(chunks.next().map(Ok)),
         }
     }

@@ -122,6 +122,10 @@ impl Coalesced {
 
     /// Removes and returns the next piece.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        if self.pinned == 0 {
+            // Nothing was pushed since the last reset, as in a stream that is forwarded at once.
+            return None;
+        }
         let piece = self.only.take().or_else(|| self.pieces.pop_front());
         let piece = piece.or_else(|| {
             // The chunk is not split, so that its memory is freed with the piece.

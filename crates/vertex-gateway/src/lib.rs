@@ -36,6 +36,7 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
+mod joined_write;
 mod lazy_timer;
 mod local_reply;
 mod models;

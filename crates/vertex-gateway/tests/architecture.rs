@@ -22,6 +22,7 @@ const SIDECAR: Plan = Plan {
     source: "crates/vertex-gateway/src",
     base: &[
         "error",
+        "joined_write",
         "lazy_timer",
         "local_reply",
         "output",

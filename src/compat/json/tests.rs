@@ -3,7 +3,24 @@ use proptest::prelude::*;
 use super::*;
 
 fn object(text: &str) -> Object<'_> {
-    Value::parse(text).unwrap().object().unwrap()
+    let object = Value::parse(text).unwrap().object().unwrap();
+    // One pass finds the same.
+    let at_once = Object::parse(text).unwrap();
+    let positions = |object: &Object<'_>| {
+        let members = object.members.iter();
+        let spans = members.map(|member| (member.name.span(), member.value.span()));
+        (object.open, spans.collect::<Vec<_>>())
+    };
+    assert_eq!(positions(&at_once), positions(&object));
+    object
+}
+
+#[test]
+fn a_text_that_is_no_object_has_no_members() {
+    for text in ["[]", "1", "\"{}\"", "null", " [{}] "] {
+        assert!(Value::parse(text).is_some(), "{text}");
+        assert!(Object::parse(text).is_none(), "{text}");
+    }
 }
 
 /// The text after an edit of its object.
@@ -35,6 +52,7 @@ fn a_text_that_is_not_json_has_no_value() {
     for text in ["", "{", r#"{"a":1,}"#, "{} {}", "{'a':1}", r#"{"a":"\x"}"#, "nul", "[1 2]", ": x"]
     {
         assert!(Value::parse(text).is_none(), "{text:?}");
+        assert!(Object::parse(text).is_none(), "{text:?}");
     }
     assert!(Value::parse_bytes(b"\"\xff\"").is_none());
 }
@@ -48,6 +66,7 @@ fn an_object_with_a_key_twice_has_no_members() {
         format!(r#"{{{many}"k7":1}}"#),
     ] {
         assert!(Value::parse(&text).unwrap().object().is_none(), "{text}");
+        assert!(Object::parse(&text).is_none(), "{text}");
     }
     assert_eq!(object(&format!(r#"{{{many}"k":1}}"#)).members.len(), 41);
     // Duplicates at another level do not matter.

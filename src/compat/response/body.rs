@@ -24,7 +24,8 @@ pub(crate) fn cure_body(context: &ResponseContext, body: Bytes) -> Bytes {
 }
 
 fn cure_parsed(context: &ResponseContext, body: Bytes) -> Bytes {
-    let Some(root) = Value::parse_bytes(&body).and_then(Value::object) else { return body };
+    let root = std::str::from_utf8(&body).ok().and_then(Object::parse);
+    let Some(root) = root else { return body };
     let mut edits = Edits::default();
     match context.operation {
         Operation::Embeddings { base64 } => {

@@ -115,12 +115,14 @@ impl ChunkCures {
     }
 
     pub(super) fn cure(&mut self, text: &str) -> Cured {
-        let Some(value) = Value::parse(text) else { return Cured::default() };
         let mut edits = Edits::default();
-        let is_error = self.is_on(Cure::Events) && error_event::cure(value, &mut edits);
+        let may_be_error =
+            self.is_on(Cure::Events) && FINDERS.error.find(text.as_bytes()).is_some();
+        let is_error = may_be_error
+            && Value::parse(text).is_some_and(|value| error_event::cure(value, &mut edits));
         let mut content = None;
         if !is_error {
-            let Some(root) = value.object() else { return Cured::default() };
+            let Some(root) = Object::parse(text) else { return Cured::default() };
             content = self.cure_root(&root, &mut edits);
         }
         let edited = (!edits.is_empty()).then(|| edits.apply(text));

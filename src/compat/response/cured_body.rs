@@ -32,14 +32,20 @@ pub(crate) struct CuredBody<B> {
     cure: Curing,
     /// The bytes that may be forwarded.
     ready: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 enum Curing {
     /// Nothing is cured, or not any more.
     Nothing,
-    Whole(Box<ResponseContext>, Coalesced),
+    Whole(Box<Collected>),
     Events(Box<StreamCures>),
+}
+
+/// A body that is collected. Boxed, because layers move bodies.
+struct Collected {
+    context: ResponseContext,
+    data: Coalesced,
 }
 
 impl<B> CuredBody<B> {
@@ -58,7 +64,7 @@ impl<B> CuredBody<B> {
         } else if has_type(headers, "text/event-stream") {
             Curing::Events(Box::new(StreamCures::new(context)))
         } else if has_type(headers, "application/json") {
-            Curing::Whole(Box::new(context), Coalesced::default())
+            Curing::Whole(Box::new(Collected { context, data: Coalesced::default() }))
         } else {
             Curing::Nothing
         };
@@ -77,9 +83,9 @@ impl Curing {
         match self {
             Self::Nothing => ready.push_back(data),
             Self::Events(cures) => cures.push(data, ready),
-            Self::Whole(_, collected) => {
-                collected.push_whole(data);
-                if collected.len() > BODY_LIMIT {
+            Self::Whole(collected) => {
+                collected.data.push_whole(data);
+                if collected.data.len() > BODY_LIMIT {
                     self.give_up(ready);
                 }
             }
@@ -88,8 +94,8 @@ impl Curing {
 
     /// Forwards the bytes that are held, as they are.
     fn give_up(&mut self, ready: &mut VecDeque<Bytes>) {
-        if let Self::Whole(_, collected) = std::mem::replace(self, Self::Nothing) {
-            ready.extend(collected);
+        if let Self::Whole(collected) = std::mem::replace(self, Self::Nothing) {
+            ready.extend(collected.data);
         }
     }
 
@@ -98,7 +104,7 @@ impl Curing {
         let rest = match std::mem::replace(self, Self::Nothing) {
             Self::Nothing => return,
             Self::Events(mut cures) => cures.finish(),
-            Self::Whole(context, collected) => cure_body(&context, joined(collected)),
+            Self::Whole(collected) => cure_body(&collected.context, joined(collected.data)),
         };
         if !rest.is_empty() {
             ready.push_back(rest);
@@ -108,7 +114,7 @@ impl Curing {
     fn is_empty(&self) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Whole(_, collected) => collected.is_empty(),
+            Self::Whole(collected) => collected.data.is_empty(),
             Self::Events(cures) => cures.is_empty(),
         }
     }
@@ -141,7 +147,7 @@ impl<B: Body<Data = Bytes>> Body for CuredBody<B> {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             if let Some(trailers) = this.trailers.take() {
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
             }
             let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
             match ready!(body.poll_frame(cx)) {
@@ -149,7 +155,7 @@ impl<B: Body<Data = Bytes>> Body for CuredBody<B> {
                     Ok(data) => this.cure.push(data, this.ready),
                     Err(frame) => {
                         this.cure.finish(this.ready);
-                        *this.trailers = frame.into_trailers().ok();
+                        *this.trailers = frame.into_trailers().ok().map(Box::new);
                     }
                 },
                 None => {

@@ -16,7 +16,7 @@ use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::activity::Activity;
-use crate::local_reply::LocalReply;
+use crate::{joined_write::poll_write_joined, local_reply::LocalReply};
 use tower_vertex::route::Protocol;
 
 /// The first bytes of hyper 1.12's own responses. They end the connection.
@@ -124,7 +124,7 @@ impl<I: Write + Unpin> Write for LocalReplyIo<I> {
             self.instead = instead;
             return Poll::Ready(Ok(first.len()));
         }
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        let written = poll_write_joined(Pin::new(&mut self.io), cx, slices);
         self.noted(written)
     }
 

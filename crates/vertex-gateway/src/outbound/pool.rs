@@ -102,11 +102,13 @@ impl<B> Default for HostConnections<B> {
 }
 
 struct Unused<B> {
-    connection: PooledConnection<B>,
+    connection: Box<PooledConnection<B>>,
     since: Instant,
 }
 
+/// Boxed, because layers move the body of a response, which has it.
 struct PooledConnection<B> {
+    place: PoolKey,
     sender: SendRequest<B>,
     /// Time from which the connection takes no more requests.
     until: Option<Instant>,
@@ -114,8 +116,7 @@ struct PooledConnection<B> {
 
 /// A connection in use.
 pub(super) struct Lease<B> {
-    place: PoolKey,
-    connection: PooledConnection<B>,
+    connection: Box<PooledConnection<B>>,
     pool: Arc<Pool<B>>,
 }
 
@@ -152,7 +153,7 @@ impl<B> Pool<B> {
     /// Takes an idle connection to `place`.
     pub(super) fn take(self: &Arc<Self>, place: &PoolKey) -> Option<Lease<B>> {
         let mut idle = self.lock();
-        self.take_from(idle.at(place)?, place)
+        self.take_from(idle.at(place)?)
     }
 
     /// Takes an idle connection, or returns a place in the queue for the next one that becomes free.
@@ -162,7 +163,7 @@ impl<B> Pool<B> {
     {
         let mut idle = self.lock();
         let there = idle.at_or_new(place);
-        if let Some(lease) = self.take_from(there, place) {
+        if let Some(lease) = self.take_from(there) {
             return Ok(lease);
         }
         let (waiting, freed) = oneshot::channel();
@@ -175,11 +176,7 @@ impl<B> Pool<B> {
         Err(Waiting(freed))
     }
 
-    fn take_from(
-        self: &Arc<Self>,
-        there: &mut HostConnections<B>,
-        place: &PoolKey,
-    ) -> Option<Lease<B>> {
+    fn take_from(self: &Arc<Self>, there: &mut HostConnections<B>) -> Option<Lease<B>> {
         let unused = &mut there.unused;
         let now = Instant::now();
         for at in (0..unused.len()).rev() {
@@ -187,7 +184,7 @@ impl<B> Pool<B> {
                 unused.swap_remove(at);
             } else if unused[at].connection.sender.is_ready() {
                 let Unused { connection, .. } = unused.swap_remove(at);
-                return Some(Lease { place: place.clone(), connection, pool: Arc::clone(self) });
+                return Some(Lease { connection, pool: Arc::clone(self) });
             }
             // Otherwise a request is still being sent over it, although its response has arrived.
         }
@@ -199,8 +196,8 @@ impl<B> Pool<B> {
         // The lifetimes differ, so connections that were opened together do not end together.
         let until =
             self.lifetime.map(|life| Instant::now() + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
-        let connection = PooledConnection { sender, until };
-        Lease { place, connection, pool: Arc::clone(self) }
+        let connection = Box::new(PooledConnection { place, sender, until });
+        Lease { connection, pool: Arc::clone(self) }
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleConnections<B>> {
@@ -265,7 +262,7 @@ impl<B> Lease<B> {
         }
         let pool = Arc::clone(&self.pool);
         let mut idle = pool.lock();
-        let there = idle.at_or_new(&self.place);
+        let there = idle.at_or_new(&self.connection.place);
         let mut lease = self;
         while lease.connection.sender.is_ready()
             && let Some(waiting) = there.waiting.pop_front()
@@ -294,6 +291,6 @@ impl<B> Lease<B> {
 
 impl<B> fmt::Debug for Lease<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Lease").field("place", &self.connection.place).finish_non_exhaustive()
     }
 }

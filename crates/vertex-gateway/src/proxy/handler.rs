@@ -72,7 +72,8 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// Serves the requests of clients. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handler {
-    stack: Stack,
+    /// Cloned where a request is sent, because layers move a request's own copy.
+    stack: Arc<Stack>,
     pub(crate) shared: Arc<GatewayState>,
 }
 
@@ -137,7 +138,7 @@ impl Handler {
         let limits = Arc::clone(&shared.limits);
         let stack =
             shared.models.layer(Admission::new(cured, limits, shared.response_header_timeout));
-        Ok(Self { stack, shared })
+        Ok(Self { stack: Arc::new(stack), shared })
     }
 
     pub(crate) async fn serve(
@@ -157,7 +158,7 @@ impl Handler {
         let mut record = Box::new(RequestRecord::new(id.clone(), method, path, telemetry));
         record.log.peer_address = call.activity().peer_address();
         record.trace = shared.traces.begin(&request, shared.tls.is_some());
-        let answer = answer(stack, &shared, request, protocol, &cors, &mut record, call);
+        let answer = answer(&stack, &shared, request, protocol, &cors, &mut record, call);
         let answer = AssertUnwindSafe(answer);
         let answer = answer.catch_unwind().await;
         // The panic hook has logged the panic.
@@ -192,7 +193,7 @@ impl Handler {
 }
 
 async fn answer(
-    stack: Stack,
+    stack: &Stack,
     shared: &GatewayState,
     request: Request<Incoming>,
     protocol: Protocol,
@@ -233,7 +234,7 @@ async fn answer(
     request.extensions_mut().insert(table);
     // Each request uses its own clone of the stack, so readiness that an error leaves unused is
     // dropped with it.
-    match stack.oneshot(request).await {
+    match stack.clone().oneshot(request).await {
         // The gateway requests no upgrade of the protocol and could not speak another one.
         Ok(response) if response.status().is_informational() => {
             Err(errors::unexpected_status(response.status(), &asked(record, shared)))

@@ -13,6 +13,8 @@ use pin_project::pin_project;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tower::Service;
 
+use crate::joined_write::poll_write_joined;
+
 /// The counts of one kind of connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
@@ -122,7 +124,7 @@ impl<I: Write> Write for CountedIo<I> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.project().io.poll_write_vectored(cx, slices)
+        poll_write_joined(self.project().io, cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

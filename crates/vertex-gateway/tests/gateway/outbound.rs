@@ -11,8 +11,8 @@ use std::{
 
 use http::StatusCode;
 use tokio::{
-    io::AsyncWriteExt as _,
-    net::TcpListener,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket},
     sync::{Barrier, mpsc},
     task::JoinSet,
 };
@@ -134,6 +134,105 @@ async fn a_stream_outlives_the_lifetime_of_its_connection() {
     assert!(answer.ends_with("data: [DONE]\n\n"), "{answer}");
     text(gateway.call(chat_stream("x")).await).await;
     assert_eq!(vertex.stats().connections_total, 2);
+}
+
+/// A client may read its response only after its upload. So the upload must not wait for a client that
+/// reads.
+#[tokio::test]
+async fn an_upload_continues_while_no_one_reads_the_response() {
+    // Both are more than the buffers of the sockets hold: at most 36 MiB for each connection on this system.
+    const UPLOAD: usize = 48 << 20;
+    const RESPONSE: usize = 48 << 20;
+    let vertex = Emulator::start().await.unwrap();
+    let little = || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        socket
+    };
+    let listening = little();
+    listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listening.listen(1).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (uploaded, mut is_uploaded) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let (mut from, mut to) = socket.into_split();
+        let mut seen = 0;
+        let mut piece = vec![0; 64 << 10];
+        // The response begins when the request has.
+        seen += from.read(&mut piece).await.unwrap();
+        let response = async {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n\
+                 content-length: {RESPONSE}\r\n\r\n"
+            );
+            to.write_all(head.as_bytes()).await.unwrap();
+            to.write_all(&vec![b'r'; RESPONSE]).await.unwrap();
+        };
+        let upload = async {
+            while seen < UPLOAD {
+                seen += from.read(&mut piece).await.unwrap();
+            }
+            uploaded.send(()).unwrap();
+        };
+        tokio::join!(response, upload);
+    });
+    let options = ["--max-request-bytes", "64MiB"];
+    let (command, _key) = before(&vertex, &url, &[&ONE_WORKER[..], &options].concat());
+    let gateway = Gateway::start(command).await;
+    let mut client = little().connect(gateway.addr).await.unwrap();
+    let begin = r#"{"model":"google/gemini-2.5-flash","messages":""#;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{begin}",
+        begin.len() + UPLOAD
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    in_time("the upload", async {
+        client.write_all(&vec![b'u'; UPLOAD]).await.unwrap();
+        is_uploaded.recv().await.unwrap();
+    })
+    .await;
+    let mut read = 0;
+    let mut piece = vec![0; 64 << 10];
+    in_time("the response", async {
+        while read < RESPONSE {
+            match client.read(&mut piece).await.unwrap() {
+                0 => panic!("the response ended after {read} bytes"),
+                more => read += more,
+            }
+        }
+    })
+    .await;
+}
+
+/// Bytes after a response must not become the response to the next request.
+#[tokio::test]
+async fn a_connection_with_more_than_its_response_is_not_used_again() {
+    let vertex = Emulator::start().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let of_task = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            of_task.fetch_add(1, Relaxed);
+            tokio::spawn(async move {
+                assert!(request(&mut socket).await);
+                let evil = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+                socket.write_all(&[ANSWER, evil].concat()).await.unwrap();
+                // The gateway closes the connection at once.
+                assert!(!request(&mut socket).await, "a second request");
+            });
+        }
+    });
+    let (command, _key) = before(&vertex, &url, &ONE_WORKER);
+    let gateway = Gateway::start(command).await;
+    for asked in 1..=MANY {
+        assert_eq!(text(gateway.call(chat("x")).await).await, "{}");
+        assert_eq!(accepted.load(Relaxed), asked);
+    }
 }
 
 /// A server may close an idle connection at any time.

@@ -1,8 +1,13 @@
 //! [`Scanner`]: finds the usage in the bytes of a response.
 
-use memchr::{memchr, memchr2, memchr3};
+use std::sync::LazyLock;
+
+use memchr::{memchr, memchr2, memchr3, memmem::Finder};
 
 use super::{RawUsage, Usage, word::Word};
+
+/// The beginning of the names of all objects with counts. A name with an escape is not counted.
+static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("usage"));
 
 /// No response has more tokens. A larger number is wrong, and would spoil a sum.
 const MOST: u64 = 1 << 40;
@@ -137,6 +142,11 @@ fn is_blank(line: &[u8]) -> bool {
     line.iter().all(|byte| *byte == b'\r')
 }
 
+/// Whether the last event is complete.
+fn ends_event(data: &[u8]) -> bool {
+    data.ends_with(b"\n\n") || data.ends_with(b"\n\r\n")
+}
+
 impl Scanner {
     /// Reads the next bytes of the body.
     pub(crate) fn read(&mut self, data: &[u8]) {
@@ -148,6 +158,10 @@ impl Scanner {
             }
         }
         let Form::Events(mut has_bytes) = self.form else { return self.scan(data) };
+        if !has_bytes && self.is_at_rest() && ends_event(data) && NAME.find(data).is_none() {
+            // Most frames of a stream are whole events without a count.
+            return;
+        }
         let mut rest = data;
         while let Some(end) = memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end);
@@ -162,6 +176,11 @@ impl Scanner {
         }
         self.scan(rest);
         self.form = Form::Events(has_bytes || !is_blank(rest));
+    }
+
+    /// Whether no event before has left anything open.
+    fn is_at_rest(&self) -> bool {
+        matches!(self.place, ScanState::Between) && self.depth == 0 && self.others == 0
     }
 
     fn scan(&mut self, mut rest: &[u8]) {

@@ -288,3 +288,31 @@ proptest! {
         prop_assert_eq!(read(&chunks), read(&[bytes]));
     }
 }
+
+/// Whole events without a count are skipped, and all other frames are read.
+#[test]
+fn a_stream_in_frames_has_the_same_usage_as_byte_by_byte() {
+    let frames = [
+        "data: {\"choices\":[{\"delta\":{\"content\":\"}{\"}}]}\n\n",
+        "data: {\"choices\":[]}\r\n\r\n",
+        "data: {\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\n",
+        "data: {\"x\":{\"us",
+        "age\":{\"prompt_tokens\":5}}}\n\n",
+        "data: {\"usage\":{\"prompt_tokens\":1,\n",
+        "data: \"total_tokens\":9}}\n\n",
+        "data: \"\n\n",
+        ": comment\n",
+        "\n\n",
+        "data: [DONE]\n\n",
+    ];
+    for (first, second, third) in frames
+        .iter()
+        .flat_map(|first| frames.iter().map(move |second| (first, second)))
+        .flat_map(|(first, second)| frames.iter().map(move |third| (first, second, third)))
+    {
+        let stream = [first.as_bytes(), second.as_bytes(), third.as_bytes()];
+        let joined = stream.concat();
+        let bytes: Vec<_> = joined.chunks(1).collect();
+        assert_eq!(read(&stream), read(&bytes), "{first:?} {second:?} {third:?}");
+    }
+}
