@@ -198,6 +198,7 @@ async fn work(
     counter: Arc<AtomicUsize>,
     mut is_cut: watch::Receiver<()>,
 ) {
+    let handler = Arc::new(handler);
     // Each connection holds a receiver until its end.
     let (stop, stopping) = watch::channel(false);
     while let Some(Accepted { socket, admitted }) = sockets.recv().await {
@@ -206,13 +207,12 @@ async fn work(
         let open = (OpenConnection(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
         match TcpStream::from_std(socket) {
             Ok(socket) => {
-                let of_connection = Arc::clone(&activity);
-                let serving =
-                    serve_connection(socket, handler.clone(), of_connection, stopping.clone());
+                let (handler, stopping) = (Arc::clone(&handler), stopping.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         biased;
-                        () = serving => {}
+                        // Made here, because a task has room for what it is made of and for its steps.
+                        () = serve_connection(socket, handler, Arc::clone(&activity), stopping) => {}
                         () = when_woken(activity.evicted()) => {
                             tracing::info!(
                                 peer_address = activity.shown_peer_address(),
