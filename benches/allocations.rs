@@ -41,8 +41,9 @@ impl Visitor for Count {
             Row::AuthPlain | Row::BothPlain => {
                 assert_eq!((present, read, just_read), (0, 0, 0), "{row:?}")
             }
+            // One is the copy of the request head. The first clone of a body allocates its counter.
             Row::AuthReplay | Row::BothReplay => {
-                assert!(present.max(read).max(just_read) <= 4, "{row:?}: {counts:?}")
+                assert_eq!((present, read, just_read), (1, 1, 2), "{row:?}")
             }
             Row::BaseUri | Row::StaticHeader | Row::Pair | Row::Naive => {}
         }

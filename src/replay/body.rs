@@ -17,6 +17,7 @@ use pin_project::pin_project;
 use super::{
     Coalesced, MemoryBudget,
     budget::Reserved,
+    in_memory,
     recording::{Recording, Rewind, Source},
     tape::{Frames, Own, Superseded, Tape, and_recorded, lock, rest_hint},
 };
@@ -53,6 +54,9 @@ impl Broken {
 pub(super) enum BodyKind<B> {
     /// The body is neither recorded nor replayed: no allocation, no lock.
     Plain(#[pin] B),
+    /// The body was in memory as one piece, which was recorded before it is sent. It shares nothing
+    /// with the recording, and is still sent if it is replayed before its end.
+    Whole(Option<Bytes>),
     Recorded(Arc<Mutex<Tape<B>>>),
     /// This variant is boxed because a body is moved many times.
     Replayed(Box<Replayed<B>>),
@@ -100,7 +104,7 @@ impl<B: Body> ReplayBody<B> {
     /// Like [`record`](Self::record), but without a second recording of its own if `rewind` is of
     /// this body.
     pub(crate) fn record_once(
-        body: B,
+        mut body: B,
         cap: usize,
         budget: &MemoryBudget,
         rewind: Option<Rewind>,
@@ -108,8 +112,15 @@ impl<B: Body> ReplayBody<B> {
     where
         B: 'static,
     {
-        match rewind.filter(|rewind| rewind.0.is_of(&body, cap)) {
-            Some(rewind) => Self::tape(body, Frames::OfBody(rewind), cap),
+        if let Some(rewind) = rewind.filter(|rewind| rewind.0.is_of(&body, cap)) {
+            return Self::tape(body, Frames::OfBody(rewind), cap);
+        }
+        let fits = usize::try_from(body.size_hint().lower()).is_ok_and(|lower| lower <= cap);
+        match fits.then(|| in_memory::take(&mut body)).flatten() {
+            Some(data) => {
+                let recording = Recording::of_data(data.clone(), budget);
+                (Self::of(BodyKind::Whole(Some(data))), recording)
+            }
             None => Self::record(body, cap, budget),
         }
     }
@@ -210,6 +221,7 @@ where
         let this = self.project();
         let polled = match this.kind.project() {
             BodyKindProj::Plain(body) => poll_bytes(body, cx),
+            BodyKindProj::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             BodyKindProj::Recorded(tape) => lock(tape).poll_frame(cx),
             BodyKindProj::Replayed(replayed) => replayed.poll_frame(cx),
         };
@@ -224,6 +236,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             BodyKind::Plain(body) => body.is_end_stream(),
+            BodyKind::Whole(data) => data.is_none(),
             BodyKind::Recorded(tape) => lock(tape).is_end_stream(),
             BodyKind::Replayed(replayed) => replayed.is_end_stream(),
         }
@@ -232,6 +245,9 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             BodyKind::Plain(body) => body.size_hint(),
+            BodyKind::Whole(data) => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
+            }
             BodyKind::Recorded(tape) => lock(tape).size_hint(),
             BodyKind::Replayed(replayed) => replayed.size_hint(),
         }
@@ -243,7 +259,7 @@ impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {
             BodyKind::Plain(_) => "ReplayBody(plain)",
-            BodyKind::Recorded(_) => "ReplayBody(recorded)",
+            BodyKind::Whole(_) | BodyKind::Recorded(_) => "ReplayBody(recorded)",
             BodyKind::Replayed(_) => "ReplayBody(replayed)",
         })
     }

@@ -65,8 +65,13 @@ impl Coalesced {
             return self.push(data);
         }
         self.length = data.len();
-        self.pinned = data.len().max(READ_INTO) + PIECE_COST;
+        self.pinned = Self::pinned_by(&data);
         self.only = Some(data);
+    }
+
+    /// Number of bytes of memory that the only frame of a body takes.
+    pub(super) fn pinned_by(only: &Bytes) -> usize {
+        only.len().max(READ_INTO) + PIECE_COST
     }
 
     /// Appends a frame, as a copy if it is small.

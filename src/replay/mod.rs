@@ -38,6 +38,7 @@ mod budget;
 mod chunks;
 mod coalesced;
 mod head;
+mod in_memory;
 mod recording;
 mod tape;
 

@@ -6,9 +6,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
+
 use super::{
+    Coalesced, MemoryBudget,
     body::{BodyKind, ReplayBody, Replayed},
-    tape::{Taken, Tape, lock, supersede},
+    budget::Reserved,
+    tape::{Own, Taken, Tape, lock, supersede},
 };
 
 /// The recording of a body that is being sent. See the [module's docs](super).
@@ -20,10 +24,19 @@ pub(super) enum Source<B> {
     Gone,
     /// The body is empty. There is nothing to record, and it can be replayed any number of times.
     Empty,
+    /// The body was in memory as one piece.
+    Whole(Bytes, Reserved),
     Tape(Arc<Mutex<Tape<B>>>),
 }
 
 impl<B> Recording<B> {
+    /// A recording of a whole body. Returns `None` if the budget does not allow it.
+    pub(super) fn of_data(data: Bytes, budget: &MemoryBudget) -> Option<Self> {
+        let mut reserved = Reserved::of(budget);
+        let fits = reserved.grow_to(Coalesced::pinned_by(&data));
+        fits.then(|| Self(Source::Whole(data, reserved)))
+    }
+
     /// Returns the whole body again, from its first byte. From now on the first body fails, if it
     /// has not ended. Returns `None` if the recording was dropped for its size; the first body is
     /// then still sent.
@@ -31,6 +44,10 @@ impl<B> Recording<B> {
         let replayed = match std::mem::replace(&mut self.0, Source::Gone) {
             Source::Gone => return None,
             Source::Empty => Replayed { frames: None, rest: None },
+            Source::Whole(data, reserved) => {
+                let own = Own { data: data.into(), trailers: None, reserved };
+                Replayed { frames: Some(own), rest: None }
+            }
             Source::Tape(tape) => {
                 let Taken { frames, rest, .. } = supersede(&tape)?;
                 Replayed { frames: frames.into_own(), rest }
@@ -48,6 +65,10 @@ impl<B> Recording<B> {
                 let empty = Box::new(Replayed { frames: None, rest: None });
                 Some((ReplayBody::of(BodyKind::Replayed(empty)), Self(Source::Empty)))
             }
+            Source::Whole(data, reserved) => {
+                let body = ReplayBody::of(BodyKind::Whole(Some(data.clone())));
+                Some((body, Self(Source::Whole(data, reserved))))
+            }
             Source::Tape(tape) => {
                 let Taken { frames, rest, room } = supersede(&tape)?;
                 let resend = frames.own().map(|_| 0);
@@ -64,7 +85,7 @@ impl<B> Recording<B> {
     pub fn is_replayable(&self) -> bool {
         match &self.0 {
             Source::Gone => false,
-            Source::Empty => true,
+            Source::Empty | Source::Whole(..) => true,
             Source::Tape(tape) => lock(tape).is_kept(),
         }
     }
@@ -77,7 +98,7 @@ impl<B> Recording<B> {
     {
         match &self.0 {
             Source::Tape(tape) => Some(Rewind(Arc::<Mutex<Tape<B>>>::clone(tape))),
-            Source::Gone | Source::Empty => None,
+            Source::Gone | Source::Empty | Source::Whole(..) => None,
         }
     }
 }

@@ -1,7 +1,13 @@
 //! One connection of a client, from its TLS handshake to its end.
 
 use std::{
-    convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -17,6 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     inbound::{
@@ -24,6 +31,7 @@ use crate::{
         malformed::LocalReplyIo,
         send_timeout::Streams,
         strict_io::StrictIo,
+        tls::Authorities,
     },
     proxy::handler::Handler,
 };
@@ -43,26 +51,41 @@ const OUTSTAY: Duration = Duration::from_secs(5);
 /// many, and one connection should not be able to hold more.
 const STREAMS: u32 = 200;
 
+/// The first bytes of HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A connection as it was accepted.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// The address of the client.
     fn peer_address(&self) -> Option<SocketAddr>;
+
+    /// Waits for the first bytes and copies them, without reading them. None are copied if the connection
+    /// cannot do that.
+    fn peek(&self, first: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
 }
 
 impl Stream for TcpStream {
     fn peer_address(&self) -> Option<SocketAddr> {
         self.peer_addr().ok()
     }
+
+    fn peek(&self, first: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        self.peek(first)
+    }
 }
+
+type Socket<I> = Pin<Box<TimeoutStream<I>>>;
 
 /// Waits until the process begins to stop.
 pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
+/// Serves a connection. An idle stream keeps all memory of its connection, so the parts that only the
+/// beginning of a connection needs are boxed and dropped after it.
 pub(super) async fn serve_connection<I: Stream>(
     socket: I,
-    handler: Handler,
+    handler: Arc<Handler>,
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
 ) {
@@ -71,20 +94,70 @@ pub(super) async fn serve_connection<I: Stream>(
     {
         activity.comes_from(peer);
     }
-    let mut socket = TimeoutStream::new(socket);
-    socket.set_write_timeout(handler.shared.send_timeout);
-    let socket = Box::pin(socket);
-    let streams = Streams { send_timeout: handler.shared.send_timeout };
-    let builder = auto::Builder::new(streams);
-    let Some(tls) = handler.shared.tls.clone() else {
-        let closing = until_closing(activity.clone(), stopping, handler.shared.keepalive_timeout);
+    let idle = handler.shared.keepalive_timeout;
+    if handler.shared.tls.is_some() {
+        let Some((socket, builder, authorities)) =
+            Box::pin(shake_hands(socket, &handler, &activity, stopping.clone())).await
+        else {
+            return;
+        };
+        let closing = until_closing(Arc::clone(&activity), stopping, idle);
+        let closing = async {
+            tokio::select! {
+                () = closing => {}
+                () = authorities.changed() => {}
+            }
+        };
         // Boxed, because there are two of these futures and only one is used.
         return Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
+    }
+    let mut closing = Box::pin(until_closing(Arc::clone(&activity), stopping, idle));
+    let builder = tokio::select! {
+        biased;
+        builder = detect(&socket, builder(&handler)) => builder,
+        () = &mut closing => return,
+        () = sleep(handler.shared.request_header_timeout) => return,
     };
+    let socket = with_timeout(socket, &handler);
+    Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
+}
+
+fn builder(handler: &Handler) -> auto::Builder<Streams> {
+    auto::Builder::new(Streams { send_timeout: handler.shared.send_timeout })
+}
+
+fn with_timeout<I: Stream>(socket: I, handler: &Handler) -> Socket<I> {
+    let mut socket = TimeoutStream::new(socket);
+    socket.set_write_timeout(handler.shared.send_timeout);
+    Box::pin(socket)
+}
+
+/// Sets the protocol of a connection without TLS if its first bytes show it, as almost always. hyper-util
+/// 0.1 would read them for that, and hyper 1.12 allocates twice as long a buffer for a request head that it
+/// gets in two pieces.
+async fn detect(socket: &impl Stream, builder: auto::Builder<Streams>) -> auto::Builder<Streams> {
+    let mut first = [0; PREFACE.len()];
+    let Ok(length) = socket.peek(&mut first).await else { return builder };
+    match PREFACE.strip_prefix(&first[..length]) {
+        None => builder.http1_only(),
+        Some([]) => builder.http2_only(),
+        Some(_) => builder,
+    }
+}
+
+/// Performs the handshake of TLS. It returns `None` if that fails, or the process stops before its end.
+async fn shake_hands<I: Stream>(
+    socket: I,
+    handler: &Handler,
+    activity: &Activity,
+    stopping: watch::Receiver<bool>,
+) -> Option<(TlsStream<Socket<I>>, auto::Builder<Streams>, Authorities)> {
+    let tls = handler.shared.tls.as_ref()?;
     let authorities = tls.authorities();
+    let socket = with_timeout(socket, handler);
     let handshake = tls.accept(socket, handler.shared.tls_handshake_timeout);
     let last = async {
-        stopped(stopping.clone()).await;
+        stopped(stopping).await;
         sleep(FIRST_CALL).await;
     };
     let shaken = tokio::select! {
@@ -94,23 +167,17 @@ pub(super) async fn serve_connection<I: Stream>(
     let socket = match shaken {
         Ok(socket) => socket,
         Err(error) => {
-            return tracing::info!(%error, peer_address = activity.shown_peer_address(), "TLS handshake failed");
+            tracing::info!(%error, peer_address = activity.shown_peer_address(), "TLS handshake failed");
+            return None;
         }
     };
     // RFC 7301 §3.2: the connection uses the negotiated protocol.
     let builder = match socket.get_ref().1.alpn_protocol() {
-        Some(b"h2") => builder.http2_only(),
-        Some(b"http/1.1") => builder.http1_only(),
-        _ => builder,
+        Some(b"h2") => builder(handler).http2_only(),
+        Some(b"http/1.1") => builder(handler).http1_only(),
+        _ => builder(handler),
     };
-    let closing = until_closing(activity.clone(), stopping, handler.shared.keepalive_timeout);
-    let closing = async {
-        tokio::select! {
-            () = closing => {}
-            () = authorities.changed() => {}
-        }
-    };
-    Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
+    Some((socket, builder, authorities))
 }
 
 /// The same as `future`, but polled only when it was woken, and not each time that the connection is. The
@@ -132,7 +199,7 @@ async fn until_closing(activity: Arc<Activity>, stopping: watch::Receiver<bool>,
 async fn serve_http<I>(
     socket: I,
     mut builder: auto::Builder<Streams>,
-    handler: Handler,
+    handler: Arc<Handler>,
     activity: Arc<Activity>,
     closing: impl Future<Output = ()>,
 ) where
@@ -160,11 +227,13 @@ async fn serve_http<I>(
     let socket = LocalReplyIo::new(TokioIo::new(socket), Arc::clone(&activity));
     let of_service = Arc::clone(&activity);
     let service = service_fn(move |request| {
-        let (call, handler) = (of_service.call(request.version()), handler.clone());
-        async move {
+        let (call, handler) = (of_service.call(request.version()), Handler::clone(&handler));
+        // Boxed, because hyper 1.12 keeps room for one future as long as the connection lives, and a
+        // stream needs this one only until its response begins.
+        Box::pin(async move {
             let response = handler.serve(request, &call).await;
             Ok::<_, Infallible>(response.map(|body| SentBody::new(body, call)))
-        }
+        })
     });
     let mut connection = pin!(builder.serve_connection(socket, service).into_owned());
     let ended = tokio::select! {

@@ -245,6 +245,7 @@ async fn work<S: Socket>(
     counter: Arc<AtomicUsize>,
     mut is_cut: watch::Receiver<()>,
 ) {
+    let handler = Arc::new(handler);
     // Each connection holds a receiver until its end.
     let (stop, stopping) = watch::channel(false);
     while let Some(Accepted { socket, admitted }) = sockets.recv().await {
@@ -253,13 +254,12 @@ async fn work<S: Socket>(
         let open = (OpenConnection(Arc::clone(&counter)), inbound, stopping.clone(), admitted);
         match socket.into_stream() {
             Ok(socket) => {
-                let of_connection = Arc::clone(&activity);
-                let serving =
-                    serve_connection(socket, handler.clone(), of_connection, stopping.clone());
+                let (handler, stopping) = (Arc::clone(&handler), stopping.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         biased;
-                        () = serving => {}
+                        // Made here, because a task has room for what it is made of and for its steps.
+                        () = serve_connection(socket, handler, Arc::clone(&activity), stopping) => {}
                         () = when_woken(activity.evicted()) => {
                             tracing::info!(
                                 peer_address = activity.shown_peer_address(),

@@ -323,6 +323,10 @@ impl Stream for SimSocket {
     fn peer_address(&self) -> Option<SocketAddr> {
         None
     }
+
+    fn peek(&self, _first: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        std::future::ready(Ok(0))
+    }
 }
 
 impl Socket for SimSocket {
