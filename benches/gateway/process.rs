@@ -124,9 +124,12 @@ fn parse(stat: &str) -> Option<(u32, u32)> {
 }
 
 /// Raises the limit of open files as far as possible, for this process and those that it will start.
-pub fn raise_limit() {
+/// Returns the limit.
+pub fn raise_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
+    let maximum = limit.maximum.map_or(usize::MAX, |files| files as usize);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    maximum
 }
 
 /// A command that runs this program in another role.
