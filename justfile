@@ -24,8 +24,14 @@ docs:
 demo:
     cargo run --release -p vertex-gateway -- --emulator
 
+# Measures the sidecar beside nginx, HAProxy, Envoy and LiteLLM, and writes docs/benchmarks.md and its plots
+bench *OPTIONS='--write':
+    [ -x target/bench-python/bin/python ] || python3 -m venv target/bench-python
+    target/bench-python/bin/python -m pip install --quiet --requirement benches/gateway/requirements.txt
+    cargo bench --locked --manifest-path benches/Cargo.toml --profile shipped --bench gateway -- {{OPTIONS}}
+
 # Measures the cost of the layers for a request
-bench:
+bench-layers:
     cargo bench --locked --manifest-path benches/Cargo.toml --bench overhead
 
 # Tries all orders of the steps of threads, in the models whose names contain FILTER
@@ -35,6 +41,14 @@ models FILTER='':
 # The same with more orders; it takes hours
 models-long FILTER='':
     cargo run --locked --manifest-path models/Cargo.toml -- --long {{ quote(FILTER) }}
+
+# Measures many idle streams at the same time, as far as the limit of open files allows
+bench-idle STREAMS='10000':
+    just bench --idle-streams {{STREAMS}} --write
+
+# Runs the sidecar through a day in this many minutes, and fails if it grows
+soak MINUTES='60' *OPTIONS='':
+    cargo run --locked --manifest-path benches/Cargo.toml --profile shipped --features soak --bin soak -- {{MINUTES}} {{OPTIONS}}
 
 # Runs all steps of CI, or those with STEP in their names
 ci STEP='':

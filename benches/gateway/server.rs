@@ -2,39 +2,39 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
     io::{self, Write},
     net::SocketAddr,
+    path::Path,
+    sync::Arc,
     thread,
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Either, Full, channel::Channel};
+use http::{HeaderValue, Request, Uri, header};
 use hyper::{body::Incoming, service::service_fn};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{Client, ResponseFuture, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
     sync::mpsc,
 };
+use tokio_rustls::TlsAcceptor;
 use tower::BoxError;
 
-use crate::exchange::{ANSWER, CHUNKS, PATH, STREAMING, event, last_event};
+use crate::{
+    certificates::Certificates,
+    exchange::{PATH, TOKEN},
+    upstream,
+};
 
-/// The value of `Authorization` that the proxies send instead of the client's.
-pub const TOKEN: &str =
-    "Bearer ya29.a-token-of-the-usual-length-as-google-gives-it-to-a-service-account";
-
-/// The timeout of the sidecar. The upstream has none, because connections may be idle until their
-/// turn.
-const REQUEST_HEADER_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
+/// The timeout of the sidecar.
+const REQUEST_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The distribution of a server's work over the processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,105 +56,101 @@ impl Threads {
 
 /// Runs the role that the arguments name. Returns `None` if this process is the bench.
 pub fn role(arguments: &[&str]) -> Option<Result<Infallible, BoxError>> {
+    let certificates = |folder: &&str| Certificates::at(Path::new(*folder));
     match arguments {
-        ["upstream"] => Some(serve(Threads::PerCore, None, || answer)),
-        ["bare", threads, upstream] => {
+        ["upstream", folder @ ..] => Some(upstream::run(folder.first().map(certificates).as_ref())),
+        ["bare", threads, upstream, folder @ ..] => {
             let threads =
                 if *threads == Threads::Shared.id() { Threads::Shared } else { Threads::PerCore };
-            Some(bare(threads, upstream))
+            Some(bare(threads, upstream, folder.first().map(certificates).as_ref()))
         }
         _ => None,
     }
 }
 
-fn bare(threads: Threads, upstream: &str) -> Result<Infallible, BoxError> {
-    let upstream: Uri = format!("http://{upstream}{PATH}").parse()?;
-    let token = HeaderValue::from_static(TOKEN);
-    serve(threads, REQUEST_HEADER_TIMEOUT, move || {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
+fn bare(
+    threads: Threads,
+    upstream: &str,
+    certificates: Option<&Certificates>,
+) -> Result<Infallible, BoxError> {
+    let scheme = if certificates.is_some() { "https" } else { "http" };
+    let upstream: Uri = format!("{scheme}://{upstream}{PATH}").parse()?;
+    let acceptor = certificates.map(Certificates::server).transpose()?;
+    let acceptor = acceptor.map(|config| TlsAcceptor::from(Arc::new(config)));
+    match certificates {
+        None => serve(threads, acceptor, move || {
+            let mut connector = HttpConnector::new();
+            connector.set_nodelay(true);
+            Forward::new(connector, upstream.clone())
+        }),
+        Some(certificates) => {
+            let tls = certificates.client()?;
+            serve(threads, acceptor, move || {
+                let mut connector = HttpConnector::new();
+                connector.set_nodelay(true);
+                connector.enforce_http(false);
+                let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone());
+                let https: HttpsConnector<_> =
+                    https.https_only().enable_http1().wrap_connector(connector);
+                Forward::new(https, upstream.clone())
+            })
+        }
+    }
+}
+
+/// Sends each request to the upstream with a token.
+#[derive(Clone)]
+struct Forward<C> {
+    client: Client<C, Incoming>,
+    upstream: Uri,
+    token: HeaderValue,
+}
+
+/// The requirements on the connector of the bare proxy.
+trait Connector: hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static {}
+
+impl<C: hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static> Connector
+    for C
+{
+}
+
+impl<C: Connector> Forward<C> {
+    fn new(connector: C, upstream: Uri) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build::<_, Incoming>(connector);
-        let (upstream, token) = (upstream.clone(), token.clone());
-        move |mut request: Request<Incoming>| {
-            *request.uri_mut() = upstream.clone();
-            request.headers_mut().remove(header::HOST);
-            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
-            client.request(request)
-        }
-    })
-}
+        let token = HeaderValue::from_str(&format!("Bearer {TOKEN}"));
+        let token = token.unwrap_or(HeaderValue::from_static(""));
+        Self { client, upstream, token }
+    }
 
-/// Responds as Vertex AI would: with an error for a wrong token or path, a complete response, or a
-/// stream.
-async fn answer(
-    request: Request<Incoming>,
-) -> Result<Response<Either<Full<Bytes>, Channel<Bytes, Infallible>>>, BoxError> {
-    let authorization = request.headers().get(header::AUTHORIZATION);
-    let token = authorization.is_some_and(|value| value.as_bytes().starts_with(b"Bearer ya29."));
-    let status = match () {
-        () if !token => StatusCode::UNAUTHORIZED,
-        () if request.uri().path() != PATH => StatusCode::NOT_FOUND,
-        () => StatusCode::OK,
-    };
-    let body = request.into_body().collect().await?.to_bytes();
-    let streaming = status == StatusCode::OK && body.starts_with(STREAMING.as_bytes());
-    let mut response = Response::new(if streaming {
-        Either::Right(stream())
-    } else {
-        Either::Left(Full::from(ANSWER))
-    });
-    *response.status_mut() = status;
-    let kind = if streaming { "text/event-stream" } else { "application/json" };
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    Ok(response)
-}
-
-/// Sends the first chunk at once, and the others a moment later, so that they cannot hide a late
-/// first chunk.
-fn stream() -> Channel<Bytes, Infallible> {
-    let (mut sender, body) = Channel::new(1);
-    tokio::spawn(async move {
-        for number in 0..CHUNKS {
-            if number == 1 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            if sender.send(Frame::data(event(number))).await.is_err() {
-                return;
-            }
-        }
-        let _ = sender.send(Frame::data(last_event())).await;
-    });
-    body
+    fn forward(&self, mut request: Request<Incoming>) -> ResponseFuture {
+        *request.uri_mut() = self.upstream.clone();
+        request.headers_mut().remove(header::HOST);
+        request.headers_mut().insert(header::AUTHORIZATION, self.token.clone());
+        self.client.request(request)
+    }
 }
 
 /// Listens on a free port, prints its address, and serves for ever. `service` creates the service
 /// of one runtime.
-fn serve<M, S, F, B, E>(
+fn serve<C: Connector>(
     threads: Threads,
-    timeout: Option<Duration>,
-    service: M,
-) -> Result<Infallible, BoxError>
-where
-    M: Fn() -> S,
-    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<Response<B>, E>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    E: Into<BoxError> + 'static,
-{
+    acceptor: Option<TlsAcceptor>,
+    service: impl Fn() -> Forward<C>,
+) -> Result<Infallible, BoxError> {
     match threads {
         Threads::Shared => Builder::new_multi_thread().enable_all().build()?.block_on(async {
             let (service, listener) = (service(), listen().await?);
             loop {
                 let (socket, _) = listener.accept().await?;
                 socket.set_nodelay(true)?;
-                tokio::spawn(serve_connection(socket, timeout, service.clone()));
+                tokio::spawn(accept(socket, acceptor.clone(), service.clone()));
             }
         }),
         Threads::PerCore => {
-            let workers =
-                (0..thread::available_parallelism()?.get()).map(|_| worker(timeout, service()));
+            let workers = (0..thread::available_parallelism()?.get())
+                .map(|_| worker(acceptor.clone(), service()));
             let workers = workers.collect::<io::Result<Vec<_>>>()?;
             let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
@@ -171,8 +167,11 @@ where
     }
 }
 
-async fn listen() -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+pub async fn listen() -> io::Result<TcpListener> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let listener = socket.listen(4096)?;
     let mut out = io::stdout().lock();
     writeln!(out, "listening on http://{}", listener.local_addr()?)?;
     out.flush()?;
@@ -180,16 +179,10 @@ async fn listen() -> io::Result<TcpListener> {
 }
 
 /// Starts a thread with its own runtime. Returns a channel that passes connections to it.
-fn worker<S, F, B, E>(
-    timeout: Option<Duration>,
-    service: S,
-) -> io::Result<mpsc::UnboundedSender<std::net::TcpStream>>
-where
-    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<Response<B>, E>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    E: Into<BoxError> + 'static,
-{
+fn worker<C: Connector>(
+    acceptor: Option<TlsAcceptor>,
+    service: Forward<C>,
+) -> io::Result<mpsc::UnboundedSender<std::net::TcpStream>> {
     let (sockets, mut incoming) = mpsc::unbounded_channel();
     let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().spawn(move || {
@@ -197,7 +190,7 @@ where
             while let Some(socket) = incoming.recv().await {
                 match TcpStream::from_std(socket) {
                     Ok(socket) => {
-                        drop(tokio::spawn(serve_connection(socket, timeout, service.clone())))
+                        drop(tokio::spawn(accept(socket, acceptor.clone(), service.clone())))
                     }
                     Err(error) => eprintln!("could not serve a connection: {error}"),
                 }
@@ -207,15 +200,28 @@ where
     Ok(sockets)
 }
 
-async fn serve_connection<S, F, B, E>(socket: TcpStream, timeout: Option<Duration>, service: S)
+async fn accept<C: Connector>(
+    socket: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    service: Forward<C>,
+) {
+    match acceptor {
+        None => serve_connection(socket, service).await,
+        Some(acceptor) => match acceptor.accept(socket).await {
+            Ok(socket) => serve_connection(socket, service).await,
+            Err(error) => eprintln!("could not serve a connection: {error}"),
+        },
+    }
+}
+
+async fn serve_connection<S, C>(socket: S, service: Forward<C>)
 where
-    S: Fn(Request<Incoming>) -> F + Send + 'static,
-    F: Future<Output = Result<Response<B>, E>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    E: Into<BoxError> + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    C: Connector,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(REQUEST_HEADER_TIMEOUT);
+    let service = service_fn(move |request| service.forward(request));
     // The client sees that the connection ended, and reports it.
-    let _ = builder.serve_connection(TokioIo::new(socket), service_fn(service)).await;
+    let _ = builder.serve_connection(TokioIo::new(socket), service).await;
 }
