@@ -50,10 +50,39 @@ pub fn run(data: &[u8]) {
     if json::depth(input.text) > 1000 {
         return;
     }
-    let members = std::str::from_utf8(input.text).ok().and_then(json::members);
+    check(path, is_message, input.text, result);
+    for padded in at_seams(input.text) {
+        let bytes: Vec<&[u8]> = padded.chunks(1).collect();
+        check(path, is_message, &padded, send(path, &bytes));
+    }
+}
+
+/// The text with spaces before it, so that a `model` begins or ends where a piece of the body does. The layer
+/// puts bytes that come one by one into pieces, which begin at multiples of 64 in a build for fuzzing.
+fn at_seams(text: &[u8]) -> Vec<Vec<u8>> {
+    const PIECE: usize = 64;
+    let text = std::str::from_utf8(text).ok();
+    let Some((text, members)) = text.and_then(|text| Some((text, json::members(text)?))) else {
+        return Vec::new();
+    };
+    let model = members.iter().find(|(_, key, _)| key == "model");
+    let edges = model.map(|(key, _, value)| {
+        let (key, start) = (json::position(text, key), json::position(text, value));
+        [key, start, start + value.len()]
+    });
+    let padded = |edge: usize| {
+        let mut padded = vec![b' '; PIECE - edge % PIECE];
+        padded.extend_from_slice(text.as_bytes());
+        padded
+    };
+    edges.into_iter().flatten().map(padded).collect()
+}
+
+fn check(path: &str, is_message: bool, text: &[u8], result: Result<Sent, ModelError>) {
+    let members = std::str::from_utf8(text).ok().and_then(json::members);
     match is_message {
-        false => check(input.text, members.as_deref(), result),
-        true => check_message(path, input.text, members.as_deref(), result),
+        false => check_chat(text, members.as_deref(), result),
+        true => check_message(path, text, members.as_deref(), result),
     }
 }
 
@@ -138,7 +167,7 @@ fn refused_unless_broken(members: &Members<'_>) -> Expected {
     if is_broken { Expected::None } else { Expected::Refused }
 }
 
-fn check(text: &[u8], members: Option<&Members<'_>>, result: Result<Sent, ModelError>) {
+fn check_chat(text: &[u8], members: Option<&Members<'_>>, result: Result<Sent, ModelError>) {
     match (expected(members), result) {
         (Expected::Refused, Err(_)) => {}
         (Expected::None, Ok((head, body))) => {
