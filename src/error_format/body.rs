@@ -23,7 +23,7 @@ enum Kind<B> {
     /// Boxed, because layers move bodies, and most are no streams.
     Stream(Pin<Box<Stream<B>>>),
     /// An error, translated or unchanged.
-    Chunks(Chunks),
+    Chunks(Box<Chunks>),
 }
 
 impl<B> ErrorBody<B> {
@@ -36,7 +36,7 @@ impl<B> ErrorBody<B> {
     }
 
     pub(super) fn chunks(chunks: Chunks) -> Self {
-        Self(Kind::Chunks(chunks))
+        Self(Kind::Chunks(Box::new(chunks)))
     }
 }
 
