@@ -13,7 +13,7 @@ use http_body_util::Full;
 /// Takes the data of a body whose data is in memory. The body is empty from then on.
 ///
 /// Only a type is known here whose poll has no effect but to return the data. Bodies of other types may
-/// be polled only while they are sent: that of a server asks its client for data.
+/// be polled only while they are sent: that of a server requests its client for data.
 pub(super) fn take<B: Body + 'static>(body: &mut B) -> Option<Bytes> {
     let full = (body as &mut dyn Any).downcast_mut::<Full<Bytes>>()?;
     match Pin::new(full).poll_frame(&mut Context::from_waker(Waker::noop())) {
