@@ -28,6 +28,12 @@ demo:
 bench:
     cargo bench --locked --manifest-path benches/Cargo.toml --bench overhead
 
+# Changes the code of MODULE, or of all modules that tests/mutation.md lists, and runs the tests on each change
+mutants MODULE='':
+    python3 -m venv --upgrade-deps target/mutants/venv
+    target/mutants/venv/bin/pip install --quiet -r tests/mutants/requirements.txt
+    nice target/mutants/venv/bin/python tests/mutants/run.py {{MODULE}}
+
 # Runs all steps of CI, or those with STEP in their names
 ci STEP='':
     bash .ci/run {{ quote(STEP) }}
