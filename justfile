@@ -28,6 +28,14 @@ demo:
 bench:
     cargo bench --locked --manifest-path benches/Cargo.toml --bench overhead
 
+# Runs tests of the library and of pure parts of the sidecar under Miri, or those with FILTER in their names
+miri FILTER='':
+    bash tests/miri {{FILTER}}
+
+# Runs the tests of tokens, replays and authentication under the thread sanitizer
+thread-sanitizer:
+    bash tests/miri --thread-sanitizer
+
 # Changes the code of MODULE, or of all modules that tests/mutation.md lists, and runs the tests on each change
 mutants MODULE='':
     python3 -m venv --upgrade-deps target/mutants/venv
