@@ -50,6 +50,20 @@ bench-idle STREAMS='10000':
 soak MINUTES='60' *OPTIONS='':
     cargo run --locked --manifest-path benches/Cargo.toml --profile shipped --features soak --bin soak -- {{MINUTES}} {{OPTIONS}}
 
+# Runs tests of the library and of pure parts of the sidecar under Miri, or those with FILTER in their names
+miri FILTER='':
+    bash tests/miri {{FILTER}}
+
+# Runs the tests of tokens, replays and authentication under the thread sanitizer
+thread-sanitizer:
+    bash tests/miri --thread-sanitizer
+
+# Changes the code of MODULE, or of all modules that tests/mutation.md lists, and runs the tests on each change
+mutants MODULE='':
+    python3 -m venv --upgrade-deps target/mutants/venv
+    target/mutants/venv/bin/pip install --quiet -r tests/mutants/requirements.txt
+    nice target/mutants/venv/bin/python tests/mutants/run.py {{MODULE}}
+
 # Runs all steps of CI, or those with STEP in their names
 ci STEP='':
     bash .ci/run {{ quote(STEP) }}

@@ -147,3 +147,27 @@ impl<S: InnerService> Layer<S> for VertexAuthLayer {
         VertexAuth::with(inner, Arc::clone(&self.settings))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{AccessToken, token_fn};
+
+    #[tokio::test]
+    async fn a_request_of_another_program_is_authorized_for_trusted_hosts_alone() {
+        let source = token_fn(|_| async { Ok(AccessToken::new("t1", None)?) });
+        let layer = VertexAuthLayer::new(source).quota_project("payer").unwrap();
+        let mut headers = http::HeaderMap::new();
+        let stranger = http::Uri::from_static("https://example.com/");
+        let refused = layer.authorize(&stranger, &mut headers).await.unwrap_err();
+        assert!(matches!(refused, crate::Error::UntrustedHost(_)), "{refused}");
+        assert!(layer.check_host(&stranger).is_err());
+        assert!(headers.is_empty() && layer.cache().stats().fetches == 0);
+
+        let vertex = http::Uri::from_static("https://aiplatform.googleapis.com/v1/x");
+        assert!(layer.check_host(&vertex).is_ok());
+        assert_eq!(layer.authorize(&vertex, &mut headers).await.unwrap(), 1);
+        assert_eq!(headers["authorization"], "Bearer t1");
+        assert_eq!(headers["x-goog-user-project"], "payer");
+    }
+}

@@ -60,3 +60,16 @@ pub(super) fn quota_header(project: &str) -> Option<HeaderValue> {
     drop(value.clone());
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_that_no_header_can_carry_has_none() {
+        assert_eq!(quota_header("payer-1").unwrap(), "payer-1");
+        for project in ["", "a b", "a\nb", "projét"] {
+            assert_eq!(quota_header(project), None, "{project:?}");
+        }
+    }
+}

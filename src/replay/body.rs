@@ -264,3 +264,20 @@ impl<B> fmt::Debug for ReplayBody<B> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[test]
+    fn a_body_as_long_as_the_limit_is_recorded_and_a_longer_one_is_not() {
+        let budget = MemoryBudget::new(1 << 20);
+        for (cap, recorded) in [(5, true), (4, true), (3, false)] {
+            let body = Full::new(Bytes::from_static(b"four"));
+            let (_, recording) = ReplayBody::record(body, cap, &budget);
+            assert_eq!(recording.is_some(), recorded, "{cap}");
+        }
+    }
+}

@@ -304,6 +304,9 @@ mod tests {
         assert_eq!(kept.pop().unwrap().as_ptr(), large.as_ptr());
         assert_eq!((kept.pop().unwrap(), kept.pop()), (Bytes::from_static(b"2"), None));
         assert_eq!(kept.pinned(), 0);
+        kept.push(large.clone());
+        assert_eq!(kept.pinned(), LARGE + PIECE_COST);
+        assert_eq!(kept.join().pop().unwrap().as_ptr(), large.as_ptr(), "it is one piece already");
     }
 
     #[test]
@@ -318,7 +321,33 @@ mod tests {
         longer.push(frame(LARGE));
         longer.push(frame(LARGE + 1));
         assert_eq!(longer.join().into_iter().count(), 2);
+        let mut two = Coalesced::default();
+        two.push(frame(LARGE));
+        two.push(frame(1));
+        assert_eq!(two.join().into_iter().count(), 1);
         assert_eq!(Coalesced::with_length(LONGEST_CHUNK + 1).pinned(), 0);
+    }
+
+    #[test]
+    fn all_pieces_of_another_buffer_follow() {
+        let mut kept = Coalesced::default();
+        for part in ["one", "two", "three"] {
+            let mut other = Coalesced::from(Bytes::from_static(part.as_bytes()));
+            kept.append_all(&mut other);
+            assert!(other.is_empty());
+        }
+        assert_eq!(kept.len(), 11);
+        assert_eq!(text(kept), b"onetwothree");
+    }
+
+    #[test]
+    fn a_short_frame_leaves_its_buffer_and_a_long_one_stays_in_it() {
+        for (length, stays) in [(1, false), (LARGE - 1, false), (LARGE, true)] {
+            let data = frame(length);
+            let kept = detached(data.clone());
+            assert_eq!(kept, data);
+            assert_eq!(kept.as_ptr() == data.as_ptr(), stays, "{length}");
+        }
     }
 
     proptest! {

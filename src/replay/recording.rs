@@ -168,3 +168,52 @@ impl fmt::Debug for Rewind {
         f.debug_struct("Rewind").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body::Body as _;
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::replay::MemoryBudget;
+
+    fn body() -> Full<Bytes> {
+        Full::new(Bytes::from_static(b"body"))
+    }
+
+    fn recorded() -> (ReplayBody<Full<Bytes>>, Recording<Full<Bytes>>) {
+        let (body, recording) = ReplayBody::record(body(), 100, &MemoryBudget::new(1 << 20));
+        (body, recording.unwrap())
+    }
+
+    #[test]
+    fn a_recording_serves_the_body_that_it_records_and_no_other() {
+        let (one, recording) = recorded();
+        let (other, _recording_of_other) = recorded();
+        let rewind = recording.rewind().unwrap();
+        assert!(rewind.0.is_of(&one, 100));
+        assert!(!rewind.0.is_of(&one, 101), "its limit is lower");
+        assert!(!rewind.0.is_of(&other, 100));
+        assert!(!rewind.0.is_of(&ReplayBody::plain(body()), 100));
+        assert!(!rewind.0.is_of(&body(), 100));
+    }
+
+    #[test]
+    fn a_recording_that_was_dropped_cannot_be_rewound() {
+        let (_body, recording) = recorded();
+        let rewind = recording.rewind().unwrap();
+        assert!(rewind.0.is_kept());
+        drop(recording);
+        assert!(!rewind.0.is_kept() && !rewind.0.rewind());
+    }
+
+    #[test]
+    fn a_body_that_a_replay_has_taken_over_promises_no_length() {
+        let (old, recording) = recorded();
+        assert_eq!(old.size_hint().exact(), Some(4));
+        let new = recording.replay().unwrap();
+        assert_eq!((old.size_hint().exact(), old.is_end_stream()), (None, false));
+        assert_eq!(new.size_hint().exact(), Some(4));
+    }
+}

@@ -139,3 +139,28 @@ impl<S: InnerService> Layer<S> for VertexRetryLayer {
         VertexRetry::with(inner, Arc::clone(&self.settings))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_is_kept_beside_the_others() {
+        let seconds = Duration::from_secs;
+        let layer = VertexRetryLayer::new()
+            .max_attempts(7)
+            .base_delay(seconds(2))
+            .max_delay(seconds(9))
+            .replay_limit(11)
+            .failure_threshold(4)
+            .ejection_time(seconds(13));
+        let settings = &layer.settings;
+        assert_eq!((settings.max_attempts, settings.replay_limit), (7, 11));
+        assert_eq!((settings.backoff.base, settings.backoff.max), (seconds(2), seconds(9)));
+        let ejection = &settings.ejection;
+        assert_eq!((ejection.failure_threshold, ejection.time), (4, seconds(13)));
+        let least = VertexRetryLayer::new().max_attempts(0).failure_threshold(0);
+        assert_eq!(least.settings.max_attempts, 1);
+        assert_eq!(least.settings.ejection.failure_threshold, 1);
+    }
+}

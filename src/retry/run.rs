@@ -337,3 +337,32 @@ impl<R> fmt::Display for FailureReason<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_body_is_kept_that_cannot_be_sent_again() {
+        for (max_attempts, replay_limit, body, kept) in [
+            (1, 10, "body", false),
+            (2, 0, "body", false),
+            (2, 0, "", false),
+            (2, 3, "body", false),
+            (2, 10, "body", true),
+        ] {
+            let settings = RetrySettings { max_attempts, replay_limit, ..Default::default() };
+            let mut service = service_fn(async |_: Request<ReplayBody<Full<Bytes>>>| {
+                Ok::<_, BoxError>(Response::new(()))
+            });
+            let request = Request::new(Full::<Bytes>::from(body));
+            let (run, answer) = Run::start(&mut service, &Arc::new(settings), request);
+            assert_eq!(run.kept.is_some(), kept, "{max_attempts} {replay_limit} {body}");
+            answer.await.unwrap();
+        }
+    }
+}

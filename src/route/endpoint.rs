@@ -250,6 +250,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_location_is_equal_to_its_text_and_becomes_it() {
+        let location = Location::try_from("us-east4").unwrap();
+        let (text, other) = ("us-east4", "us-east5");
+        assert!(location == *text && location == text);
+        assert!(*text == location);
+        assert!(text == location);
+        assert!(location != *other && location != other);
+        assert!(*other != location && other != location);
+        assert_eq!(AsRef::<str>::as_ref(&location), text);
+        assert_eq!(Borrow::<str>::borrow(&location), text);
+        assert_eq!(Arc::<str>::from(location.clone()).as_ref(), text);
+        assert_eq!(String::from(location), text);
+    }
+
+    #[test]
     fn a_location_is_lower_case_letters_digits_and_hyphens() {
         let longest = "a".repeat(30);
         for good in ["us-central1", "global", "us", "eu", "northamerica-northeast1", "a", &longest]
@@ -309,5 +324,7 @@ mod tests {
         ] {
             assert!(!format!("{endpoint:?}").contains("hunter2"));
         }
+        let named = Endpoint::Deployed { id: "7".into() };
+        assert_eq!(format!("{named:?}"), "Deployed { id: \"7\" }");
     }
 }

@@ -263,6 +263,55 @@ mod tests {
     }
 
     #[test]
+    fn each_header_of_the_list_is_forwarded_and_a_similar_name_is_not() {
+        for name in [
+            "accept",
+            "accept-encoding",
+            "anthropic-beta",
+            "authorization",
+            "content-encoding",
+            "content-length",
+            "content-type",
+            "idempotency-key",
+            REQUEST_PARAMS,
+            "traceparent",
+            "tracestate",
+            "user-agent",
+            "x-goog-api-client",
+            "x-goog-user-project",
+            "x-request-id",
+            "x-server-timeout",
+        ] {
+            let mut sent = headers(&[name, "cookie"]);
+            strip(&mut sent, &[], None);
+            assert_eq!(names(&sent), [name]);
+            let similar = format!("{}-", &name[..name.len() - 1]);
+            let mut sent = HeaderMap::new();
+            sent.insert(HeaderName::try_from(&similar).unwrap(), HeaderValue::from_static("1"));
+            strip(&mut sent, &[], None);
+            assert!(sent.is_empty(), "{similar}");
+        }
+    }
+
+    #[test]
+    fn headers_of_an_sdk_are_forwarded_for_its_own_program_alone() {
+        let sdk = ["x-stainless-lang", "x-stainless-os"];
+        let mut sent = headers(&sdk);
+        strip(&mut sent, &[], None);
+        assert_eq!(names(&sent), sdk);
+        strip_client_headers(&mut sent, &[]);
+        assert!(sent.is_empty(), "{sent:?}");
+    }
+
+    #[test]
+    fn a_connection_header_alone_takes_the_header_that_it_names() {
+        let mut sent = headers(&["accept", "x-vertex-ai-one"]);
+        sent.insert("connection", HeaderValue::from_static("x-vertex-ai-one"));
+        strip(&mut sent, &[], None);
+        assert_eq!(names(&sent), ["accept"]);
+    }
+
+    #[test]
     fn a_forbidden_header_is_not_forwarded_even_if_it_is_listed() {
         let forbidden = ["host", "te", "upgrade", "x-goog-api-key", "x-http-method-override"];
         let asked = forbidden.map(HeaderName::from_static);

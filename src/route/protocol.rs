@@ -34,14 +34,12 @@ impl Protocol {
         // Only Google's APIs have these versions.
         let is_google = version.is_some_and(|version| version != "v1");
         let mut before = "";
-        for (index, segment) in segments.enumerate() {
+        for segment in segments {
             match (before, segment) {
-                ("", "messages") if index == 0 => return Self::Anthropic,
-                ("", "models") if index == 0 => {}
+                ("", "messages") => return Self::Anthropic,
                 ("publishers", "anthropic") => return Self::Anthropic,
                 ("publishers", "openai") => return Self::OpenAi,
                 ("publishers", _) => return Self::Gemini,
-                ("endpoints", "openapi") => return Self::OpenAi,
                 ("models" | "endpoints", name) if name.contains(':') => return Self::Gemini,
                 ("endpoints", _) => return Self::OpenAi,
                 _ => {}
@@ -73,6 +71,7 @@ mod tests {
             ("", Protocol::OpenAi),
             ("{P}/endpoints/openapi/chat/completions", Protocol::OpenAi),
             ("{P}/endpoints/7/chat/completions", Protocol::OpenAi),
+            ("/v1beta1/projects/p/locations/l/endpoints/7/chat/completions", Protocol::OpenAi),
             ("{P}/publishers/openai/v1/responses", Protocol::OpenAi),
             ("/v1beta/models", Protocol::Gemini),
             ("/v1beta/models/m:generateContent", Protocol::Gemini),
@@ -80,6 +79,7 @@ mod tests {
             ("/models/m:generateContent", Protocol::Gemini),
             ("/v1beta1/nothing", Protocol::Gemini),
             ("{P}/publishers/google/models/m:generateContent", Protocol::Gemini),
+            ("{P}/publishers/google/models", Protocol::Gemini),
             ("/v1/publishers/google/models/m:generateContent", Protocol::Gemini),
             ("{P}/endpoints/7:rawPredict", Protocol::Gemini),
             ("/v1/messages", Protocol::Anthropic),

@@ -353,6 +353,11 @@ mod tests {
         );
         assert_eq!(upstream.uri(), &*upstream.to_string());
         assert!(format!("{upstream:?}").contains(&upstream.to_string()));
+        let beta = upstream.to_builder().api_version(ApiVersion::V1Beta1).build().unwrap();
+        assert_eq!(
+            (upstream.api_version(), beta.api_version()),
+            (ApiVersion::V1, ApiVersion::V1Beta1)
+        );
         let bare = with(Endpoint::BaseUrl { url: "http://h".into() }).build().unwrap();
         assert_eq!((bare.origin(), bare.to_string().as_str()), ("http://h", "http://h/"));
         assert_eq!(

@@ -259,4 +259,15 @@ mod tests {
         let seconds = |n| settings().same_token_pause(n).as_secs();
         assert_eq!([1, 2, 3, 4, 99].map(seconds), [2, 4, 8, 15, 15]);
     }
+
+    #[test]
+    fn a_token_that_comes_again_within_its_refresh_window_stays_in_it() {
+        let window = Duration::from_secs(225 + 30);
+        let again = |lifetime| settings().schedule_again(lifetime);
+        let expected = settings().schedule(window);
+        assert_eq!(again(window), Schedule { refresh: Duration::ZERO, ..expected });
+        let longer = window + Duration::from_nanos(1);
+        assert_eq!(again(longer), settings().schedule(longer));
+        assert!(again(longer).refresh > Duration::ZERO);
+    }
 }

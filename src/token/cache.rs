@@ -284,6 +284,7 @@ mod tests {
         let stats = cache.stats();
         assert_eq!(stats.refreshes(FetchReason::Cold, FetchOutcome::NewToken), 1);
         assert_eq!(stats.refreshes(FetchReason::Expired, FetchOutcome::SameToken), 1);
+        assert_eq!(stats.refreshes(FetchReason::Expired, FetchOutcome::NewToken), 0);
         assert_eq!((stats.fetches, stats.failures), (2, 0));
     }
 
@@ -302,6 +303,43 @@ mod tests {
             assert_eq!(runtime.metrics().num_alive_tasks(), 1);
         }
         assert!(matches!(cache.keep_warm(), Err(Error::Token(TokenError::NoRuntime))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_token_needs_no_lock_while_its_refresh_is_in_flight() {
+        let count = AtomicU32::new(0);
+        let cache = TokenCache::new(token_fn(move |_| {
+            let first = count.fetch_add(1, Relaxed) == 0;
+            async move {
+                if !first {
+                    std::future::pending::<()>().await;
+                }
+                Ok(AccessToken::new("t1", Some(Duration::from_secs(3600)))?)
+            }
+        }));
+        assert_eq!(cache.at_once(|_| ()), None);
+        cache.warm_up().await.unwrap();
+        assert_eq!(cache.at_once(|_| ()), Some(1));
+        tokio::time::advance(Duration::from_secs(3500)).await;
+        assert_eq!(cache.at_once(|_| ()), None, "this request starts the refresh");
+        assert_eq!(cache.get().await.unwrap().generation(), 1);
+        assert_eq!(cache.at_once(|_| ()), Some(1));
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(cache.at_once(|_| ()), None, "the flight was given up");
+        cache.get().await.unwrap();
+        assert_eq!(cache.at_once(|_| ()), Some(1));
+        tokio::time::advance(Duration::from_secs(80)).await;
+        assert_eq!(cache.at_once(|_| ()), None, "the token is about to expire");
+    }
+
+    #[tokio::test]
+    async fn debug_shows_the_numbers_and_no_token() {
+        let cache = counted();
+        let token = cache.get().await.unwrap();
+        assert!(
+            format!("{cache:?}").starts_with("TokenCache { stats: TokenStats { generation: 1,")
+        );
+        assert_eq!(format!("{token:?}"), "CachedToken { generation: 1, .. }");
     }
 
     #[test]

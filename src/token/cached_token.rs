@@ -150,3 +150,22 @@ macro_rules! waiting {
 }
 waiting!(CachedTokenFuture => Result<CachedToken, Error>);
 waiting!(RejectionFuture => Result<CachedToken, RefreshOutcome>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_has_the_name_of_the_metric() {
+        let failed = RefreshOutcome::Failed(crate::error::TokenError::NoRuntime.into());
+        let outcomes = [
+            RefreshOutcome::Replayed,
+            RefreshOutcome::SameToken,
+            failed,
+            RefreshOutcome::Throttled,
+            RefreshOutcome::NotReplayable,
+        ];
+        let names = ["replayed", "same_token", "failed", "throttled", "not_replayable"];
+        assert_eq!(outcomes.each_ref().map(RefreshOutcome::as_str), names);
+    }
+}

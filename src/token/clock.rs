@@ -135,4 +135,18 @@ mod tests {
         let stepped_back = Now { monotonic: start.monotonic + minute, wall: start.wall - hour };
         assert_eq!(stepped_back.since(&start), minute);
     }
+
+    #[test]
+    fn a_phase_begins_at_its_age() {
+        let seconds = Duration::from_secs;
+        let schedule = Schedule { refresh: seconds(10), block: seconds(20), death: seconds(30) };
+        for (age, before, from) in [
+            (10, Phase::Fresh, Phase::Stale),
+            (20, Phase::Stale, Phase::Blocked),
+            (30, Phase::Blocked, Phase::Dead),
+        ] {
+            assert_eq!(schedule.phase(seconds(age) - Duration::from_nanos(1)), before);
+            assert_eq!(schedule.phase(seconds(age)), from);
+        }
+    }
 }

@@ -49,3 +49,25 @@ impl Control {
         pause.error.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::token::{builder::CacheSettings, clock::Clock};
+
+    #[test]
+    fn a_pause_ends_at_its_end() {
+        let now = Clock::default().now();
+        let mut control = Control::new(Bucket::full(&CacheSettings::default(), now.monotonic));
+        assert!(!control.pausing(&now) && control.pause_error(&now).is_none());
+        let until = now.monotonic + Duration::from_secs(1);
+        control.pause = Some(Pause { until, error: Some(TokenError::NoRuntime) });
+        let before = Now { monotonic: until - Duration::from_nanos(1), ..now };
+        assert!(control.pausing(&before));
+        assert!(matches!(control.pause_error(&before), Some(TokenError::NoRuntime)));
+        let then = Now { monotonic: until, ..now };
+        assert!(!control.pausing(&then) && control.pause_error(&then).is_none());
+    }
+}

@@ -64,3 +64,27 @@ impl Entry {
         now.monotonic < self.refresh_at.monotonic && now.wall < self.refresh_at.wall
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{builder::CacheSettings, clock::Clock};
+
+    #[test]
+    fn a_token_is_fresh_until_its_refresh_by_either_clock() {
+        let now = Clock::default().now();
+        let minute = Duration::from_secs(60);
+        let refresh_at = Now { monotonic: now.monotonic + minute, wall: now.wall + minute };
+        let entry = Entry {
+            token: AccessToken::new("t1", None).unwrap(),
+            generation: 1,
+            obtained: now,
+            refresh_at,
+            schedule: CacheSettings::default().schedule(10 * minute),
+            rejected: AtomicBool::new(false),
+        };
+        assert!(entry.is_fresh(&now));
+        assert!(!entry.is_fresh(&Now { monotonic: refresh_at.monotonic, ..now }));
+        assert!(!entry.is_fresh(&Now { wall: refresh_at.wall, ..now }));
+    }
+}

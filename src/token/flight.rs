@@ -108,3 +108,35 @@ impl Future for Contained<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::token_fn;
+
+    fn start(source: impl TokenSource) -> Flight {
+        let timeout = Duration::from_secs(10);
+        Flight::start(Arc::new(source), FetchReason::Cold, timeout, |result| result.map(drop))
+            .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flight_ends_with_its_outcome_or_at_its_deadline() {
+        let hangs = start(token_fn(|_| std::future::pending()));
+        assert!(hangs.is_under_way(hangs.deadline() - Duration::from_nanos(1)));
+        assert!(!hangs.is_under_way(hangs.deadline()));
+        let lands = start(token_fn(|_| async { Ok(AccessToken::new("t1", None)?) }));
+        assert!(lands.is_under_way(lands.started()));
+        lands.clone().outcome().await.unwrap().unwrap();
+        assert!(!lands.is_under_way(lands.started()));
+    }
+
+    #[test]
+    fn a_flight_ends_with_its_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let lost = runtime.block_on(async { start(token_fn(|_| std::future::pending())) });
+        assert!(lost.is_under_way(lost.started()));
+        drop(runtime);
+        assert!(!lost.is_under_way(lost.started()));
+    }
+}

@@ -400,12 +400,41 @@ mod tests {
     fn debug_does_not_show_the_token() {
         let token = AccessToken::new("ya29.secret", None).unwrap();
         assert!(!format!("{token:?} {:?}", token.authorization()).contains("secret"));
+        assert_eq!(format!("{token:?}"), "AccessToken { expires_in: None, .. }");
     }
 
-    #[test]
-    fn a_source_can_be_boxed() {
-        fn check<T: TokenSource>() {}
-        check::<Box<dyn TokenSource>>();
-        check::<std::sync::Arc<dyn TokenSource>>();
+    /// A source that names a project and an audience.
+    struct Named;
+
+    impl TokenSource for Named {
+        fn fetch(&self, _: FetchReason) -> TokenFuture<'_> {
+            Box::pin(async { Ok(AccessToken::new("ya29.example", None)?) })
+        }
+        fn quota_project(&self) -> Option<&str> {
+            Some("payer")
+        }
+        fn audience(&self) -> Option<&str> {
+            Some("https://service.example")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_in_a_box_has_the_same_token_project_and_audience() {
+        let boxed: Box<dyn TokenSource> = Box::new(Named);
+        let shared: Arc<dyn TokenSource> = Arc::new(Named);
+        for cache in [TokenCache::new(Named), TokenCache::new(boxed), TokenCache::new(shared)] {
+            assert_eq!(cache.quota_project(), Some("payer"));
+            assert_eq!(cache.audience(), Some("https://service.example"));
+            let token = cache.get().await.unwrap();
+            assert_eq!(token.authorization(), "Bearer ya29.example");
+            assert!(token.headers().is_none());
+        }
+        let plain = TokenCache::new(token_fn(|_| async {
+            let mut further = HeaderMap::new();
+            further.insert("x-further", HeaderValue::from_static("1"));
+            Ok(AccessToken::new("t1", None)?.with_headers(further))
+        }));
+        assert_eq!((plain.quota_project(), plain.audience()), (None, None));
+        assert_eq!(plain.get().await.unwrap().headers().unwrap()["x-further"], "1");
     }
 }

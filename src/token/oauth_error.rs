@@ -268,4 +268,23 @@ mod tests {
             assert!(!text.contains("SECRET") && !text.contains("secret"), "{text}");
         }
     }
+
+    #[test]
+    fn only_a_403_of_an_api_without_a_known_cause_is_a_refused_impersonation() {
+        let api = |status: u16, message: &str| {
+            let error = serde_json::json!({ "error": { "code": status, "message": message } });
+            OAuthError::new(status, &error.to_string())
+        };
+        let fault = |refusal: OAuthError| refusal.fault(None);
+        let denied = fault(api(403, ""));
+        assert_eq!(denied.kind(), FaultKind::MayNotImpersonate);
+        assert!(denied.remedy().contains("serviceAccountTokenCreator"));
+        let known = "The access token lifetime cannot exceed 3600 seconds.";
+        for refusal in [api(403, known), api(400, ""), OAuthError::new(403, "<html>")] {
+            let other = fault(refusal);
+            assert_eq!(other.kind(), FaultKind::Refused, "{other}");
+            assert!(!other.remedy().contains("serviceAccountTokenCreator"), "{other}");
+        }
+        assert!(fault(api(404, "")).remedy().contains("no such service account"));
+    }
 }

@@ -358,3 +358,25 @@ fn the_service_and_its_future_can_be_named_and_sent() {
     fn send<T: Send>() {}
     send::<<VertexAuth<Inner> as Service<Request<Full<Bytes>>>>::Future>();
 }
+
+#[tokio::test]
+async fn extensions_reach_the_inner_service_by_default_and_no_further_without() {
+    for (forward, expected) in [(None, Some(7)), (Some(true), Some(7)), (Some(false), None)] {
+        let mut layer = VertexAuthLayer::with_cache(tokens().0);
+        if let Some(forward) = forward {
+            layer = layer.forward_extensions(forward);
+        }
+        let (service, mut handle) = stack(layer);
+        let mut request = request("{}");
+        request.extensions_mut().insert(7_u8);
+        let call = start(&service, request);
+        // The replay has them, too.
+        for status in [401, 200] {
+            let (request, reply) = handle.next_request().await.unwrap();
+            assert_eq!(request.extensions().get::<u8>().copied(), expected, "{forward:?}");
+            drop(request.into_body().collect().await.unwrap());
+            reply.send_response(response(status, ""));
+        }
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+}

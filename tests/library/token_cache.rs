@@ -478,6 +478,16 @@ async fn keep_warm_refreshes_without_requests_until_the_cache_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keep_warm_sleeps_while_a_fetch_is_in_progress() {
+    let (cache, script) = cache(&[Late(5, "a", 3600)]);
+    cache.keep_warm().unwrap();
+    // The paused clock advances only if no task is busy.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(value_at_once(&cache), "a");
+    assert_eq!(script.reasons(), [Cold]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn between_refreshes_no_task_exists() {
     let (cache, _) = cache(&[Token("a", 3600)]);
     value(&cache).await.unwrap();

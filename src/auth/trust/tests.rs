@@ -59,6 +59,7 @@ fn hosts_of_other_services_are_not_trusted() {
         "https://aiplatform.rep.googleapis.com/",
         "https://aiplatform-.p.googleapis.com/",
         "https://storage-mypsc.p.googleapis.com/",
+        "https://aiplatform-mypsc.q.googleapis.com/",
         "https://prediction.vertexai.goog/",
         "https://x.prediction.vertexai.goog/",
         "https://a.b.c.prediction.vertexai.goog/",

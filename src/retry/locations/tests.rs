@@ -230,3 +230,15 @@ async fn a_single_location_is_always_chosen() {
     }
     assert_eq!(serve(&locations, &[]), "eu");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_of_the_locations_serves_if_all_are_ejected_until_the_same_time() {
+    let locations = Locations::new(["us", "eu"].map(at)).unwrap();
+    for _ in 0..EJECTION.failure_threshold {
+        let mut tried = Vec::new();
+        while let Some(permit) = locations.choose(&tried).filter(|_| tried.len() < 2) {
+            tried.push(permit.failed(Duration::ZERO, EJECTION));
+        }
+    }
+    assert_eq!(kind(&locations), ("us".into(), PermitKind::Anyway));
+}

@@ -156,6 +156,7 @@ fn a_secret_in_the_place_of_a_setting_is_never_printed() {
         ];
         for builder in builders {
             let debug = format!("{builder:?}");
+            assert!(debug.starts_with("UpstreamBuilder { project: "), "{debug}");
             // Some of them can be names, too.
             let error = builder.build().err();
             let text = format!("{debug} {error:?}");

@@ -264,6 +264,14 @@ fn the_full_path_of_another_endpoint_is_refused_with_the_one_that_is_served() {
 }
 
 #[test]
+fn an_encoded_colon_is_not_passed_through_in_either_case() {
+    for path in ["/v1/x%3Apredict", "/v1/x%3apredict", "/x%3Apredict%3a"] {
+        let error = run(&at("eu").pass_through(true), path).unwrap_err();
+        assert!(matches!(error, RouteError::InvalidPath { .. }), "{path}: {error}");
+    }
+}
+
+#[test]
 fn a_path_has_its_methods_and_no_others() {
     let pass = at("eu").pass_through(true);
     for (builder, path, allowed) in [
@@ -277,6 +285,8 @@ fn a_path_has_its_methods_and_no_others() {
         (&at("eu"), "/v1/responses/r", "GET, HEAD, DELETE"),
         (&deployed(), "/invoke/x", "GET, HEAD, POST, PUT, PATCH, DELETE"),
         (&pass, "/models", "GET, HEAD, POST, PUT, PATCH, DELETE"),
+        (&pass, "/v1/a;x", "GET, HEAD, POST, PUT, PATCH, DELETE"),
+        (&pass, "/v1/%61b", "GET, HEAD, POST, PUT, PATCH, DELETE"),
         (&pass, "/responses/r", "GET, HEAD, DELETE"),
     ] {
         let upstream = builder.clone().build().unwrap();

@@ -21,6 +21,7 @@ fn a_file_that_cannot_be_used_says_why() {
             (with("token_uri", "SECRET".into()), "\"token_uri\" is not"),
             (with("token_uri", 7.into()), "\"token_uri\" is not text but a number"),
             (json!({"type": "external_account"}).to_string(), "\"audience\""),
+            (external("credential_source", "".into()), "\"credential_source\" is not an object but empty"),
             (
                 json!({"type": "impersonated_service_account", "source_credentials": {"type": "SECRET"},
                        "service_account_impersonation_url": "https://h/v1/projects/-/serviceAccounts/a:generateAccessToken"})
@@ -58,6 +59,8 @@ fn external(field: &str, value: Value) -> String {
 #[test]
 fn secrets_go_in_clear_text_to_this_machine_alone() {
     let impersonation = "http://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b:generateAccessToken";
+    let at_this_machine =
+        "http://127.0.0.1:1/v1/projects/-/serviceAccounts/a@b:generateAccessToken";
     let user = |uri: &str| {
         json!({ "type": "authorized_user", "client_id": "a", "client_secret": "SECRET",
                     "refresh_token": "SECRET", "token_uri": uri })
@@ -91,6 +94,8 @@ fn secrets_go_in_clear_text_to_this_machine_alone() {
         assert!(allowed.is_ok(), "{text}: {:?}", allowed.err());
     }
     for text in [
+        external("service_account_impersonation_url", at_this_machine.into()),
+        source(json!({ "file": "a", "format": { "type": "text" } })),
         user("http://127.0.0.1:1/token").to_string(),
         user("http://[::1]:1/token").to_string(),
         user("http://localhost/token").to_string(),

@@ -38,6 +38,20 @@ async fn a_401_that_joins_a_fetch_of_the_same_token_forces_another_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_401_that_joins_a_fetch_that_fails_forces_no_other_fetch() {
+    let script = Script::new(&[Token("a", 3600), Hang, Token("b", 3600)]);
+    // Without a pause, nothing but the rule itself prevents another fetch.
+    let settings = TokenCache::builder().refresh_jitter(Duration::ZERO);
+    let cache = settings.backoff(Duration::ZERO, Duration::ZERO).build(script.clone());
+    value(&cache).await.unwrap();
+    seconds(3400).await;
+    assert_eq!(value_at_once(&cache), "a");
+    settle().await;
+    assert!(matches!(cache.rejected(1).await, Err(RefreshOutcome::Failed(_))));
+    assert_eq!(script.reasons(), [Cold, Proactive]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_request_waits_for_the_successor_of_a_suspect_token() {
     let (cache, script) = cache(&[Token("a", 3600), Soon(900, "b")]);
     value(&cache).await.unwrap();
