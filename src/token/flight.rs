@@ -116,7 +116,7 @@ mod tests {
 
     fn start(source: impl TokenSource) -> Flight {
         let timeout = Duration::from_secs(10);
-        Flight::start(Arc::new(source), FetchReason::Cold, timeout, |result| result.map(drop))
+        Flight::start(Arc::new(source), FetchReason::Cold, timeout, |result| Some(result.map(drop)))
             .unwrap()
     }
 
