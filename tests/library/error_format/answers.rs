@@ -335,7 +335,7 @@ fn layers_services_futures_and_bodies_can_be_named_cloned_and_sent() {
 }
 
 #[test]
-fn a_success_costs_no_allocation() {
+fn a_success_costs_no_allocation_and_a_stream_costs_one() {
     let events = HeaderValue::from_static("text/event-stream");
     for streamed in [false, true] {
         let content_type = events.clone();
@@ -359,6 +359,7 @@ fn a_success_costs_no_allocation() {
             let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) else { panic!() };
             assert!(matches!(body.poll_frame(&mut cx), Poll::Ready(None)));
         });
-        assert_eq!(cost.count_total, 0);
+        // The state of a stream is behind a pointer, because layers move bodies.
+        assert_eq!(cost.count_total, u64::from(streamed));
     }
 }
