@@ -34,6 +34,8 @@ mod grpc;
 mod id_token;
 mod model;
 mod publishers;
+#[cfg(all(feature = "client", feature = "reqwest"))]
+mod redirect;
 mod replay;
 mod retry;
 mod route;
