@@ -65,7 +65,8 @@ async fn no_client_follows_a_redirect_to_another_host() {
     let upstream = Upstream::builder().project("p").location("global").origin(&*origin);
     let token = StaticToken::new("ya29.example").unwrap();
     let client = Client::new(upstream.build().unwrap(), token).unwrap();
-    let response = client.send(Request::get("/v1/models").body(()).unwrap()).await.unwrap();
+    let response =
+        client.send(Request::get("/v1/responses/resp_1").body(()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
 
     assert!(connections.try_recv().is_err(), "a client went to the stranger's host");
