@@ -15,20 +15,18 @@ use crate::{
 };
 
 /// The program and its version, from the name of the folder beside its package: the program itself
-/// takes many seconds for it.
+/// takes many seconds for it. The packages of the tests have the client alone, so they do not count.
 fn found() -> Option<(PathBuf, String)> {
-    for environment in environments(&root()) {
-        let program = environment.join("bin/litellm");
-        let Ok(pythons) = fs::read_dir(environment.join("lib")) else { continue };
-        for python in pythons.flatten() {
-            let Ok(packages) = fs::read_dir(python.path().join("site-packages")) else { continue };
-            for package in packages.flatten() {
-                let name = package.file_name().to_string_lossy().into_owned();
-                let version =
-                    name.strip_prefix("litellm-").and_then(|name| name.strip_suffix(".dist-info"));
-                if let (Some(version), true) = (version, program.exists()) {
-                    return Some((program, format!("LiteLLM {version}")));
-                }
+    let [environment, _] = environments(&root());
+    let program = environment.join("bin/litellm");
+    for python in fs::read_dir(environment.join("lib")).ok()?.flatten() {
+        let Ok(packages) = fs::read_dir(python.path().join("site-packages")) else { continue };
+        for package in packages.flatten() {
+            let name = package.file_name().to_string_lossy().into_owned();
+            let version =
+                name.strip_prefix("litellm-").and_then(|name| name.strip_suffix(".dist-info"));
+            if let (Some(version), true) = (version, program.exists()) {
+                return Some((program, format!("LiteLLM {version}")));
             }
         }
     }
