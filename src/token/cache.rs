@@ -246,10 +246,9 @@ mod tests {
         assert!(cache.get().await.is_err());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_that_expired_by_the_wall_clock_alone_outlives_a_source_that_hangs() {
+    fn hanging_after_the_first_token() -> TokenCache {
         let count = AtomicU32::new(0);
-        let cache = TokenCache::new(token_fn(move |_| {
+        TokenCache::new(token_fn(move |_| {
             let first = count.fetch_add(1, Relaxed) == 0;
             async move {
                 if !first {
@@ -257,7 +256,12 @@ mod tests {
                 }
                 Ok(AccessToken::new("t1", Some(Duration::from_secs(3600)))?)
             }
-        }));
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_expired_by_the_wall_clock_alone_outlives_a_source_that_hangs() {
+        let cache = hanging_after_the_first_token();
         cache.warm_up().await.unwrap();
         tokio::time::advance(Duration::from_secs(3370)).await;
         cache.state.clock.wall_step.store(7200, Relaxed);
@@ -307,16 +311,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stale_token_needs_no_lock_while_its_refresh_is_in_flight() {
-        let count = AtomicU32::new(0);
-        let cache = TokenCache::new(token_fn(move |_| {
-            let first = count.fetch_add(1, Relaxed) == 0;
-            async move {
-                if !first {
-                    std::future::pending::<()>().await;
-                }
-                Ok(AccessToken::new("t1", Some(Duration::from_secs(3600)))?)
-            }
-        }));
+        let cache = hanging_after_the_first_token();
         assert_eq!(cache.at_once(|_| ()), None);
         cache.warm_up().await.unwrap();
         assert_eq!(cache.at_once(|_| ()), Some(1));

@@ -120,7 +120,7 @@ impl ClientKeys {
     ///
     /// The reason that the gateway would print behind the name of the file.
     pub fn read(text: &[u8]) -> Result<Self, String> {
-        Clients::of_file(text).map(Self)
+        Clients::of_file(text, &[], &Clients::default()).map(Self)
     }
 
     /// The number of clients.

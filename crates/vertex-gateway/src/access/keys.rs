@@ -85,13 +85,6 @@ impl Keys {
         Ok(Self { secret, names: HashMap::new() })
     }
 
-    #[cfg(test)]
-    pub(super) fn of(entries: &[&str]) -> Self {
-        let mut keys = Self::new().unwrap();
-        entries.iter().for_each(|entry| keys.add(entry).unwrap());
-        keys
-    }
-
     /// Adds the keys of a file, one `name:key` a line. The error never contains a key.
     pub(super) fn add_file(&mut self, text: &[u8]) -> Result<(), String> {
         let text = str::from_utf8(text).map_err(|_| "not UTF-8")?;

@@ -150,19 +150,16 @@ impl Clients {
         Ok(Self { keys, by_name })
     }
 
-    /// The clients of `entries`, each `name:key`, for the simulation. The counts of the clients in `before`
-    /// are kept.
-    #[cfg(test)]
-    pub(crate) fn of(entries: &[&str], rules: &[ClientRules], before: &Self) -> Self {
-        Self::new(Some(Keys::of(entries)), rules, before).unwrap()
-    }
-
-    /// The clients whose keys are in a file with this text.
-    #[cfg(fuzzing)]
-    pub(crate) fn of_file(text: &[u8]) -> Result<Self, String> {
+    /// The clients whose keys are in a file with this text. The counts of the clients in `before` are kept.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_file(
+        text: &[u8],
+        rules: &[ClientRules],
+        before: &Self,
+    ) -> Result<Self, String> {
         let mut keys = Keys::new().map_err(|error| error.to_string())?;
         keys.add_file(text)?;
-        Self::new(Some(keys), &[], &Self::default()).map_err(|error| error.to_string())
+        Self::new(Some(keys), rules, before).map_err(|error| error.to_string())
     }
 
     /// Whether requests must have a key.

@@ -83,7 +83,6 @@ pub(super) fn clients(world: &World, number: usize, before: &Clients) -> Clients
         .chain([world.plan.clients])
         .collect();
     let entries: Vec<_> = names.iter().map(|client| key(*client)).collect();
-    let entries: Vec<_> = entries.iter().map(String::as_str).collect();
     let rules: Vec<ClientRules> = names
         .iter()
         .filter(|_| world.plan.per_client > 0)
@@ -95,7 +94,7 @@ pub(super) fn clients(world: &World, number: usize, before: &Clients) -> Clients
             serde_json::from_value(rules).unwrap()
         })
         .collect();
-    Clients::of(&entries, &rules, before)
+    Clients::of_file(entries.join("\n").as_bytes(), &rules, before).unwrap()
 }
 
 impl Gateway {
