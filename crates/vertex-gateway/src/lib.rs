@@ -61,6 +61,7 @@ pub use self::{
         check::CheckOptions,
         emulator::{CredentialChoice, EmulatorOptions},
         endpoints::EndpointsOptions,
+        generate::{CompletionsOptions, ManOptions},
         models::ModelsOptions,
         run,
         serve::Options,

@@ -288,6 +288,12 @@ impl Show for Option<String> {
     }
 }
 
+impl Show for PathBuf {
+    fn show(&self) -> Option<Shown<'_>> {
+        Some(redact::path(self))
+    }
+}
+
 impl Show for Option<PathBuf> {
     fn show(&self) -> Option<Shown<'_>> {
         self.as_deref().map(redact::path)

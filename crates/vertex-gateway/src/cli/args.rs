@@ -1,5 +1,7 @@
 //! The command line. An error about a setting is a sentence with its remedy.
 
+mod help;
+
 use std::ffi::OsString;
 
 use clap::{
@@ -9,8 +11,13 @@ use clap::{
 };
 
 use super::{
-    check::CheckOptions, emulator::EmulatorOptions, endpoints::EndpointsOptions,
-    models::ModelsOptions, serve::Options, token::TokenOptions,
+    check::CheckOptions,
+    emulator::EmulatorOptions,
+    endpoints::EndpointsOptions,
+    generate::{CompletionsOptions, ManOptions},
+    models::ModelsOptions,
+    serve::Options,
+    token::TokenOptions,
 };
 #[cfg(feature = "ext-authz")]
 use crate::envoy::ExtAuthzOptions;
@@ -46,11 +53,11 @@ pub struct Command {
 
 impl CommandFactory for Command {
     fn command() -> clap::Command {
-        Self::augment_args(clap::Command::new("vertex-gateway"))
+        help::arrange(Self::augment_args(clap::Command::new("vertex-gateway")))
     }
 
     fn command_for_update() -> clap::Command {
-        Self::augment_args_for_update(clap::Command::new("vertex-gateway"))
+        help::arrange(Self::augment_args_for_update(clap::Command::new("vertex-gateway")))
     }
 }
 
@@ -160,7 +167,9 @@ impl Command {
                 Subcommand::Token(_)
                 | Subcommand::Endpoints(_)
                 | Subcommand::Models(_)
-                | Subcommand::Emulator(_),
+                | Subcommand::Emulator(_)
+                | Subcommand::Completions(_)
+                | Subcommand::Man(_),
             ) => None,
         }
     }
@@ -185,6 +194,10 @@ pub enum Subcommand {
     /// `ext_proc` protocols
     #[cfg(feature = "ext-authz")]
     ExtAuthz(Box<ExtAuthzOptions>),
+    /// Print the script by which a shell completes this program's commands and options
+    Completions(CompletionsOptions),
+    /// Write the manual pages of all commands
+    Man(ManOptions),
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@
 //! | `token` | an access token, printed |
 //! | `endpoints` | the deployed endpoints, as a table |
 //! | `models` | the models that Vertex AI lists, as a table |
+//! | `generate` | completions for shells, and manual pages |
 
 pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod emulator;
 pub(crate) mod endpoints;
+pub(crate) mod generate;
 pub(crate) mod models;
 pub(crate) mod serve;
 pub(crate) mod token;
@@ -49,6 +51,11 @@ pub async fn run(mut command: Command) -> Result<(), Error> {
         Some(Subcommand::Emulator(options)) => emulator::serve(&options).await,
         #[cfg(feature = "ext-authz")]
         Some(Subcommand::ExtAuthz(options)) => envoy::serve(*options).await,
+        Some(Subcommand::Completions(options)) => {
+            generate::print_completions(&options);
+            Ok(())
+        }
+        Some(Subcommand::Man(options)) => generate::write_pages(&options),
     }
 }
 
@@ -69,7 +76,9 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Error> {
             Subcommand::Check(_)
             | Subcommand::Token(_)
             | Subcommand::Endpoints(_)
-            | Subcommand::Models(_),
+            | Subcommand::Models(_)
+            | Subcommand::Completions(_)
+            | Subcommand::Man(_),
         ) => ("off", LogFormat::Auto),
         Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
         Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),

@@ -24,6 +24,8 @@ mod endpoints;
 mod ext_authz;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(unix)]
+mod help;
 #[cfg(target_os = "linux")]
 mod hosts;
 mod load;

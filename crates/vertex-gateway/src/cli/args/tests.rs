@@ -35,7 +35,8 @@ fn rows() -> Vec<Row> {
 
 /// The long options of a command, each with its variable.
 fn options(command: &clap::Command) -> BTreeSet<(String, Option<String>)> {
-    let all = command.get_arguments().filter_map(|option| {
+    let shown = command.get_arguments().filter(|option| !option.is_hide_set());
+    let all = shown.filter_map(|option| {
         let variable = option.get_env().map(|variable| variable.to_string_lossy().into_owned());
         Some((option.get_long()?.to_owned(), variable))
     });
@@ -79,6 +80,33 @@ fn the_manual_has_every_option_of_every_command_and_its_variable() {
             assert!(is_there, "the manual has no --{name} with {variable:?} of {section}");
         }
     }
+}
+
+#[test]
+fn the_headings_of_the_help_are_those_of_the_manual() {
+    let manual = include_str!("../../../../../docs/operations.md");
+    let command = Command::command();
+    for (heading, named) in help::HEADINGS {
+        let section = manual.split_once(&format!("\n### {heading}\n")).unwrap().1;
+        let section = section.split_once("\n### ").unwrap().0;
+        let rows = section.lines().filter(|line| line.starts_with("| `--"));
+        let cells = rows.map(|line| line.split('|').nth(1).unwrap());
+        let listed = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        let listed = listed.map(|option| option.split(' ').next().unwrap().trim_start_matches('-'));
+        assert_eq!(listed.collect::<BTreeSet<_>>(), named.iter().copied().collect(), "{heading}");
+    }
+    let without = command.get_arguments().filter(|arg| arg.get_help_heading().is_none());
+    assert_eq!(without.count(), 0);
+}
+
+#[test]
+fn the_short_help_has_the_options_that_most_people_need() {
+    let page = include_str!("../../../../../docs/start.md");
+    let table = page.split_once("\n## The options that most people need\n").unwrap().1;
+    let table = table.split_once("\nA setting").unwrap().0;
+    let quoted = table.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.strip_prefix("--"));
+    let listed: BTreeSet<_> = quoted.filter_map(|option| option.split(' ').next()).collect();
+    assert_eq!(listed, help::COMMON.into_iter().collect());
 }
 
 #[test]
