@@ -45,22 +45,20 @@ impl Error {
         Self { text: text.into(), exit_code: 1 }
     }
 
-    /// The exit code of the command that `emulator --as-google` ran. The text is empty, because the
-    /// command has reported its error.
-    #[cfg(target_os = "linux")]
+    /// The exit code of the command that `run` or `emulator --as-google` ran. The text is empty,
+    /// because the command has reported its error.
     pub(crate) fn of_command(exit_code: u8) -> Self {
         Self { text: String::new(), exit_code }
     }
 
-    #[cfg(target_os = "linux")]
     pub(crate) fn with_exit_code(self, exit_code: u8) -> Self {
         Self { exit_code, ..self }
     }
 
     /// The exit code of the process: 1 if `check` found a fault, `token` or `endpoints` got no
     /// token, or a location did not respond to `endpoints`; 2 for anything that prevents a command
-    /// from running. `emulator --as-google` has the exit code of
-    /// its command: then the text is empty, and there is nothing to print.
+    /// from running. `run` and `emulator --as-google` have the exit code of their command: then the
+    /// text is empty, and there is nothing to print.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }

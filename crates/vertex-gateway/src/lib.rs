@@ -64,6 +64,7 @@ pub use self::{
         generate::{CompletionsOptions, ManOptions},
         models::ModelsOptions,
         run,
+        run::RunOptions,
         serve::Options,
         start_log,
         token::TokenOptions,

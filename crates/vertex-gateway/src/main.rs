@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(text: &str, exit_code: u8) -> ExitCode {
-    // The command of `emulator --as-google` has printed its own error.
+    // The command of `run` or of `emulator --as-google` has printed its own error.
     if !text.is_empty() {
         let _ = writeln!(io::stderr(), "vertex-gateway: {text}");
     }

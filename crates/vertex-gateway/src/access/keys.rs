@@ -1,14 +1,25 @@
 //! The keys of clients: they are written as `name:key`, and only their HMACs are kept.
 
-use std::{borrow::Cow, collections::HashMap, fmt, path::PathBuf};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt::{self, Write as _},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::percent_decode_str;
-use ring::{hmac, rand::SystemRandom};
+use ring::{
+    hmac,
+    rand::{SecureRandom as _, SystemRandom},
+};
 use zeroize::Zeroizing;
 
 use super::ClientOptions;
-use crate::{error::Error, local_reply::LocalReply, values::LONGEST_FILE};
+use crate::{
+    config::parse::ClientRules, error::Error, local_reply::LocalReply, values::LONGEST_FILE,
+};
 use tower_vertex::{redact, regular_file, route::Protocol};
 
 const VARIABLE: &str = "VERTEX_GATEWAY_CLIENT_KEYS";
@@ -23,10 +34,47 @@ const LONGEST_NAME: usize = 64;
 
 type Tag = [u8; 32];
 
-/// The sources of client keys besides the variable [`VARIABLE`].
+/// The sources of client keys.
 #[derive(Clone, Debug)]
-pub(super) struct KeySources {
-    pub(super) file: Option<PathBuf>,
+pub(super) enum KeySources {
+    /// Those of the options: the variable [`VARIABLE`], and a file.
+    Operator { file: Option<PathBuf> },
+    /// The key of the command that this process runs.
+    Own(Arc<OwnKey>),
+}
+
+/// The name of the client that has an [`OwnKey`].
+const OWN: &str = "run";
+
+/// A random key for the only client of a sidecar.
+pub(crate) struct OwnKey(Zeroizing<String>);
+
+impl fmt::Debug for OwnKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnKey").finish_non_exhaustive()
+    }
+}
+
+impl OwnKey {
+    pub(super) fn generate() -> Result<Self, Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(&mut bytes[..]).map_err(|_| no_random_numbers())?;
+        let mut key = Zeroizing::new(String::with_capacity(2 * bytes.len()));
+        for byte in bytes.iter() {
+            // Writing to a `String` does not fail.
+            let _ = write!(key, "{byte:02x}");
+        }
+        Ok(Self(key))
+    }
+
+    /// The key itself. The name marks each use of it as intended.
+    pub(crate) fn in_clear(&self) -> &str {
+        &self.0
+    }
+}
+
+fn no_random_numbers() -> Error {
+    Error::new("the system's random number generator failed")
 }
 
 /// The names of the clients by their keys.
@@ -46,14 +94,41 @@ impl fmt::Debug for Keys {
 }
 
 impl KeySources {
+    pub(super) fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Operator { file } => file.as_ref(),
+            Self::Own(_) => None,
+        }
+    }
+
+    /// The rules of the client with an [`OwnKey`]: it may do all that clients without a key may.
+    pub(super) fn own_rules(&self) -> Option<ClientRules> {
+        matches!(self, Self::Own(_)).then(|| ClientRules {
+            name: OWN.to_owned(),
+            models: None,
+            requests_per_minute: None,
+            max_concurrent_requests: None,
+            shared_responses: true,
+        })
+    }
+
     /// All keys, or `None` if no source is set, so that clients need none.
     pub(super) fn load(&self) -> Result<Option<Keys>, Error> {
+        let file = match self {
+            Self::Operator { file } => file,
+            Self::Own(key) => {
+                let mut keys = Keys::new()?;
+                let entry = Zeroizing::new(format!("{OWN}:{}", key.in_clear()));
+                keys.add(&entry).map_err(Error::new)?;
+                return Ok(Some(keys));
+            }
+        };
         let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
-        if self.file.is_none() && variable.is_none() {
+        if file.is_none() && variable.is_none() {
             return Ok(None);
         }
         let mut keys = Keys::new()?;
-        if let Some(path) = &self.file {
+        if let Some(path) = file {
             let refused =
                 |why: String| Error::of_file::<ClientOptions>("--client-key-file", path, why);
             let text = regular_file::read(path, LONGEST_FILE).map(Zeroizing::new);
@@ -76,12 +151,7 @@ impl KeySources {
 impl Keys {
     pub(super) fn new() -> Result<Self, Error> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
-        let secret = secret.map_err(|_| {
-            Error::new(
-                "the system's random number generator \
-             failed",
-            )
-        })?;
+        let secret = secret.map_err(|_| no_random_numbers())?;
         Ok(Self { secret, names: HashMap::new() })
     }
 

@@ -18,6 +18,7 @@ use clap::{Args, builder::FalseyValueParser};
 use http::{HeaderMap, StatusCode};
 use tokio::{sync::Semaphore, time::Instant};
 
+pub(crate) use self::keys::OwnKey;
 use self::{
     keys::{KeySources, Keys},
     rate_limit::RateLimiter,
@@ -94,13 +95,20 @@ impl ClientSources {
         let file = options.client_key_file.clone().filter(|path| !path.as_os_str().is_empty());
         let known = target.file.known_options();
         let config = target.config().map(|path| (path.to_owned(), known.clone()));
-        Self { keys: KeySources { file }, config }
+        Self { keys: KeySources::Operator { file }, config }
+    }
+
+    /// The one client of a sidecar that this process runs for a command, and the key that it must
+    /// send. The rules of the configuration file are for other clients.
+    pub(crate) fn of_command() -> Result<(Self, Arc<OwnKey>), Error> {
+        let key = Arc::new(OwnKey::generate()?);
+        Ok((Self { keys: KeySources::Own(Arc::clone(&key)), config: None }, key))
     }
 
     /// The files to watch for changes.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let config = self.config.iter().map(|(path, _)| path);
-        self.keys.file.iter().chain(config).cloned().collect()
+        self.keys.file().into_iter().chain(config).cloned().collect()
     }
 
     /// Loads all clients again. The counts of the clients in `before` are kept.
@@ -109,7 +117,9 @@ impl ClientSources {
             Some((path, known)) => ConfigFile::load::<TargetOptions>(path, known)?,
             None => ConfigFile::default(),
         };
-        Clients::new(self.keys.load()?, file.clients(), before)
+        let own_rules = self.keys.own_rules();
+        let rules = own_rules.as_ref().map_or(file.clients(), std::slice::from_ref);
+        Clients::new(self.keys.load()?, rules, before)
     }
 }
 

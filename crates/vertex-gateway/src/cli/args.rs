@@ -16,6 +16,7 @@ use super::{
     endpoints::EndpointsOptions,
     generate::{CompletionsOptions, ManOptions},
     models::ModelsOptions,
+    run::RunOptions,
     serve::Options,
     token::TokenOptions,
 };
@@ -160,6 +161,7 @@ impl Command {
         match &mut self.subcommand {
             None => Some(&mut self.options.serving.target),
             Some(Subcommand::Serve(options)) => Some(&mut options.serving.target),
+            Some(Subcommand::Run(options)) => Some(&mut options.options.serving.target),
             Some(Subcommand::Check(options)) => Some(&mut options.target),
             #[cfg(feature = "ext-authz")]
             Some(Subcommand::ExtAuthz(options)) => Some(&mut options.serving.target),
@@ -180,6 +182,8 @@ impl Command {
 pub enum Subcommand {
     /// Forward OpenAI requests to Vertex AI (the default)
     Serve(Box<Options>),
+    /// Run a command whose clients of OpenAI, Gemini and Claude use Vertex AI
+    Run(Box<RunOptions>),
     /// Report what works and what does not, from the credentials to a response of the model
     Check(Box<CheckOptions>),
     /// Print an access token

@@ -4,25 +4,36 @@
 //! |---|---|
 //! | `command` | the command line |
 //! | `serve` | the sidecar |
+//! | `run` | a command with a sidecar of its own |
 //! | `emulator` | the emulator of Vertex AI |
 //! | `check` | the checks, one line each, with the remedy for each failure |
 //! | `token` | an access token, printed |
 //! | `endpoints` | the deployed endpoints, as a table |
 //! | `models` | the models that Vertex AI lists, as a table |
+//! | `sidecar` | what `serve` and `run` share |
+//! | `greeting` | what `serve` reports when it is ready |
+//! | `child` | a command that this program runs |
 //! | `generate` | completions for shells, and manual pages |
 
 pub(crate) mod args;
 pub(crate) mod check;
+mod child;
 pub(crate) mod emulator;
 pub(crate) mod endpoints;
 pub(crate) mod generate;
+mod greeting;
 pub(crate) mod models;
+pub(crate) mod run;
 pub(crate) mod serve;
+mod sidecar;
 pub(crate) mod token;
 
 use clap::CommandFactory as _;
 
-use self::args::{Command, Subcommand};
+use self::{
+    args::{Command, Subcommand},
+    run::RunOptions,
+};
 #[cfg(feature = "ext-authz")]
 use super::envoy;
 use super::{
@@ -44,6 +55,7 @@ pub async fn run(mut command: Command) -> Result<(), Error> {
     match command.subcommand {
         None => serve::serve(command.options).await,
         Some(Subcommand::Serve(options)) => serve::serve(*options).await,
+        Some(Subcommand::Run(options)) => run::run(*options).await,
         Some(Subcommand::Check(options)) => check::check(*options).await,
         Some(Subcommand::Token(options)) => token::print(&options).await,
         Some(Subcommand::Endpoints(options)) => endpoints::list(&options).await,
@@ -82,6 +94,14 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Error> {
         ) => ("off", LogFormat::Auto),
         Some(Subcommand::Emulator(_)) => (LEVEL, LogFormat::Auto),
         Some(Subcommand::Serve(options)) => (LEVEL, options.serving.log.log_format),
+        Some(Subcommand::Run(options)) => {
+            let format = options.options.serving.log.log_format;
+            return match &options.log_file {
+                Some(path) => log::start_in::<RunOptions>(path, LEVEL, format),
+                // The terminal is that of the command.
+                None => log::start("error", format),
+            };
+        }
         #[cfg(feature = "ext-authz")]
         Some(Subcommand::ExtAuthz(options)) => (LEVEL, options.serving.log.log_format),
         None => (LEVEL, command.options.serving.log.log_format),

@@ -1,37 +1,22 @@
 //! `vertex-gateway serve`, the sidecar. Requests in flight when a signal arrives are served to
 //! their end.
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroUsize,
-    sync::Arc,
-    thread,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 
 use clap::Args;
 
+use super::{greeting::greet, sidecar::Sidecar};
 use crate::{
-    access::concurrency::{LimitOptions, Limits},
-    config::{compat::CompatOptions, credentials::Identity, parse::address, retry::RetryOptions},
+    access::concurrency::LimitOptions,
+    config::{compat::CompatOptions, parse::address, retry::RetryOptions},
     error::Error,
-    inbound::browser::Listener,
     outbound::OutboundOptions,
-    output::print_lines,
-    proxy::handler::GatewayState,
     server::{
-        admin::Admin,
-        descriptors,
-        listener::{accept, accept_rest, bind},
-        signals::{Ending, notify_systemd, sighup, stop_signal},
-        startup::{AccessControl, Backend, ServingOptions},
-        worker::Workers,
+        signals::{sighup, stop_signal},
+        startup::{AccessControl, ServingOptions},
     },
-    telemetry::{Telemetry, trace::Traces},
     values::{number, parsed, shown_debug, size, time, timeout},
 };
-use tower_vertex::redact;
-use tower_vertex_emulator::Emulator;
 
 /// The options of `vertex-gateway serve`.
 #[derive(Clone, Args)]
@@ -213,97 +198,18 @@ impl Options {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(super) async fn serve(options: Options) -> Result<(), Error> {
-    let (options, serving) = (&options, &options.serving);
+    let serving = &options.serving;
     let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
     let access = AccessControl::open(serving)?;
     let open = !access.clients.load().have_keys() && !access.is_mutual();
     refuse_strangers(addr, open, serving.clients.allow_unauthenticated)?;
-    let traces = Traces::from_env()?;
-    let backend = Backend::find(serving, &options.retry, options.replay_limit).await?;
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let share = descriptors::share(descriptors::raise_limit(), options.workers());
-    let limit_options = options.limits.or(share);
-    let limits = Arc::new(Limits::new(&limit_options));
-    let compat = options.compat.layer(serving.max_request_bytes);
-    let (tokens, waiting) = (backend.auth.cache().clone(), limits.waiting());
-    let telemetry = Arc::new(Telemetry::new(tokens, waiting, Some(compat.clone())));
-    let models = backend.models.layer().clone().body_limit(serving.max_request_bytes);
-    telemetry.register_models(&models.table());
-    let shared = Arc::new(GatewayState {
-        upstream: backend.upstream.clone(),
-        models,
-        publishers: Arc::clone(&backend.publishers),
-        compat,
-        auth: backend.auth.clone(),
-        clients: Arc::clone(&access.clients),
-        tls: access.tls.clone(),
-        browsers: Arc::clone(&access.browsers),
-        listener: Listener::at(addr.ip()),
-        health_path: options.health_path.clone(),
-        tls_handshake_timeout: options.tls_handshake_timeout,
-        request_header_timeout: options.request_header_timeout,
-        keepalive_timeout: options.keepalive_timeout,
-        http2_ping_interval: options.http2_ping_interval,
-        http2_ping_timeout: options.http2_ping_timeout,
-        max_header_bytes: serving.max_header_bytes,
-        limits,
-        telemetry: Arc::clone(&telemetry),
-        traces: traces.clone(),
-        since: since.unwrap_or_default().as_secs(),
-        connection_lifetime: options.outbound.lifetime(),
-        network: serving.target.credentials.network.network()?,
-        max_request_bytes: serving.max_request_bytes,
-        log_peer_address: serving.log.log_peer_address,
-        retry: options.retry.layer(options.replay_limit),
-        response_header_timeout: timeout(options.response_header_timeout),
-        stream_idle_timeout: timeout(options.stream_idle_timeout),
-        request_body_timeout: timeout(options.request_body_timeout),
-        send_timeout: timeout(options.send_timeout),
-    });
+    let sidecar = Sidecar::start(&options, addr, access).await?;
     // The handlers come before the report that the gateway serves: from then on, a signal may
     // arrive.
     let (stop, sighup) = (stop_signal()?, sighup()?);
-    let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
-    let (listener, addr) = bind(addr).await?;
-    let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
-    let admin_addr = admin.as_ref().map(Admin::addr);
-    if !addr.ip().is_loopback() {
-        if open {
-            tracing::warn!(%addr, "every client that can reach this address can use your \
-                 credentials");
-        } else if shared.tls.is_none() {
-            tracing::warn!(%addr, "clients send their keys in clear text, unless a proxy in front \
-                 terminates TLS");
-        }
-    }
-    // Requests that arrive before the first token wait for it. A failure is logged, and the fetch
-    // is tried again.
-    backend.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
-    if let Some(admin) = admin {
-        let browsers = Arc::clone(&access.browsers);
-        tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
-    }
-    greet(addr, admin_addr, &shared, backend.emulator.as_deref(), &backend.identity);
-    // The emulator runs in this process, so it has to live as long as this function.
-    let _emulator = backend.emulator.clone();
-    backend.spawn_reloads(access, serving, &telemetry, sighup);
-    notify_systemd("READY=1");
-    accept(&listener, &workers, stop).await?;
-    let mut ending = Ending::begin();
-    telemetry.drain();
-    notify_systemd("STOPPING=1");
-    if let Some(delay) = timeout(serving.drain_delay) {
-        accept(&listener, &workers, ending.delay(delay)).await?;
-    }
-    accept_rest(listener, &workers);
-    tracing::info!(
-        connections = workers.connections(),
-        "no longer accepting connections; waiting \
-         for requests in flight"
-    );
-    workers.drain(ending.patience(timeout(serving.drain_timeout))).await;
-    traces.flush().await;
-    Ok(())
+    warn_of_strangers(&sidecar, open);
+    greet(&sidecar);
+    sidecar.serve(stop, sighup, timeout(serving.drain_delay)).await
 }
 
 /// Without keys or client certificates, only this machine is served.
@@ -318,41 +224,13 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), E
     )))
 }
 
-fn greet(
-    addr: SocketAddr,
-    admin: Option<SocketAddr>,
-    shared: &GatewayState,
-    emulator: Option<&Emulator>,
-    identity: &Identity,
-) {
-    let keys = shared.clients.load().len();
-    let scheme = if shared.tls.is_some() { "https" } else { "http" };
-    tracing::info!(credentials = %identity, "found");
-    let upstream = shared.upstream.to_string();
-    tracing::info!(upstream = %redact::value(&upstream), "forwarding");
-    if let Some(proxy) = shared.network.proxy_for(shared.upstream.uri()) {
-        tracing::info!(proxy = %redact::value(&proxy), "connecting through a proxy");
+fn warn_of_strangers(sidecar: &Sidecar, open: bool) {
+    let addr = sidecar.addr;
+    if addr.ip().is_loopback() {
+    } else if open {
+        tracing::warn!(%addr, "every client that can reach this address can use your credentials");
+    } else if sidecar.state.tls.is_none() {
+        tracing::warn!(%addr, "clients send their keys in clear text, unless a proxy in front \
+             terminates TLS");
     }
-    if keys > 0 {
-        tracing::info!(keys, "clients must send a key");
-    }
-    let mut lines = Vec::new();
-    if let Some(emulator) = emulator {
-        lines.push(format!("emulator listening on {}", emulator.url()));
-    }
-    lines.push(format!("listening on {scheme}://{addr}"));
-    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
-    if emulator.is_some() && keys == 0 && shared.tls.is_none() {
-        lines.push(format!(
-            r#"
-try it:
-  curl http://{addr}/v1/chat/completions -H 'content-type: application/json' -d '{{"model": "google/gemini-2.5-flash", "messages": [{{"role": "user", "content": "hello"}}]}}'
-
-or set up any OpenAI SDK:
-  export OPENAI_BASE_URL=http://{addr}/v1
-  export OPENAI_API_KEY=unused
-"#
-        ));
-    }
-    print_lines(&lines);
 }

@@ -108,6 +108,19 @@ pub(crate) struct Named {
 /// The variables of options that clap does not read, because the search for credentials reads them.
 const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_CREDENTIALS")];
 
+/// The options about the listeners of a server. Those of the file, and their variables, are not for the
+/// command `run`, whose sidecar serves one command at an address of its own.
+pub(crate) const OF_SERVERS: [&str; 8] = [
+    "listen",
+    "admin-listen",
+    "client-key-file",
+    "allow-unauthenticated",
+    "tls-cert",
+    "tls-key",
+    "tls-client-ca",
+    "drain-delay",
+];
+
 impl ConfigFile {
     /// Reads the file. Errors name it by the option of `O`.
     pub(crate) fn load<O: Args>(path: &Path, known: &FileOptions) -> Result<Self, Error> {
@@ -163,7 +176,13 @@ impl ConfigFile {
                 _ => arg,
             }
         };
-        command.mut_args(set).mut_subcommands(|command| command.mut_args(set))
+        command.mut_args(set).mut_subcommands(|command| {
+            let is_run = command.get_name() == "run";
+            command.mut_args(|arg| {
+                let is_of_servers = arg.get_long().is_some_and(|long| OF_SERVERS.contains(&long));
+                if is_run && is_of_servers { arg } else { set(arg) }
+            })
+        })
     }
 
     /// The key of an option, if the file sets it.

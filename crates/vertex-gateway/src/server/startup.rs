@@ -138,7 +138,11 @@ pub(crate) struct AccessControl {
 
 impl AccessControl {
     pub(crate) fn open(options: &ServingOptions) -> Result<Self, Error> {
-        let sources = ClientSources::new(&options.clients, &options.target);
+        Self::of(options, ClientSources::new(&options.clients, &options.target))
+    }
+
+    /// The same for these clients.
+    pub(crate) fn of(options: &ServingOptions, sources: ClientSources) -> Result<Self, Error> {
         let watched = [
             Watched::new("client keys", sources.files()),
             Watched::new("certificate", options.tls.files()),

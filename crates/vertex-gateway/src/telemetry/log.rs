@@ -8,8 +8,10 @@ mod text;
 
 use std::{
     env,
+    fs::OpenOptions,
     io::{self, IsTerminal, Write},
     panic::{self, PanicHookInfo},
+    path::Path,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -73,6 +75,31 @@ pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 /// Starts the log of the process in this format. The level is that of `VERTEX_GATEWAY_LOG` (a
 /// filter of `tracing`, such as `warn,tower_vertex=info`), or else `level`.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
+    start_with(io::stderr(), level, format, io::stderr().is_terminal())
+}
+
+/// The same at the end of a file, which an option `--log-file` of `O` names. Others cannot read a new
+/// file.
+pub(crate) fn start_in<O: Args>(
+    path: &Path,
+    level: &str,
+    format: LogFormat,
+) -> Result<LogGuard, Error> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path);
+    let file = file.map_err(|error| Error::of_file::<O>("--log-file", path, error))?;
+    start_with(file, level, format, false)
+}
+
+fn start_with(
+    writer: impl Write + Send + 'static,
+    level: &str,
+    format: LogFormat,
+    is_terminal: bool,
+) -> Result<LogGuard, Error> {
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = non_empty(&set).unwrap_or(level);
     // The parser's own error repeats parts of the value.
@@ -85,10 +112,9 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES)
         .thread_name("log")
-        .finish(LineBuffer { writer: io::stderr(), buffer: Vec::with_capacity(BUFFER) });
+        .finish(LineBuffer { writer, buffer: Vec::with_capacity(BUFFER) });
     let _ = LOST.set(writer.error_counter());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let is_terminal = io::stderr().is_terminal();
     match format {
         LogFormat::Short => log.event_format(Short { colours: is_terminal }).init(),
         LogFormat::Auto if is_terminal => log.event_format(Short { colours: true }).init(),

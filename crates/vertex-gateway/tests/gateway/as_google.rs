@@ -104,7 +104,7 @@ async fn the_exit_code_of_the_command_is_passed_on() {
     }
     let output = run(&["--", "no-such-command"]).await;
     assert_eq!(output.status.code(), Some(127));
-    let expected = "vertex-gateway: cannot run the command of --as-google: No such file";
+    let expected = "vertex-gateway: cannot run the command after --: No such file";
     assert!(texts(&output).1.starts_with(expected), "{output:?}");
 }
 

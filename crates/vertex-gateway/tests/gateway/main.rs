@@ -37,6 +37,8 @@ mod outbound;
 mod readme_credentials;
 mod requests;
 mod retry;
+#[cfg(unix)]
+mod run;
 mod strangers;
 mod telemetry;
 mod traces;

@@ -2,22 +2,20 @@
 //! command runs.
 
 use std::{
-    fs,
-    io::{self, IsTerminal as _},
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Child, Command, ExitStatus},
+    process::Command,
 };
-
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     CredentialChoice, EmulatorOptions,
     namespace::{FOLDER, write},
 };
-use crate::error::Error;
+use crate::{
+    cli::child::{Running, command},
+    error::Error,
+};
 use tower_vertex_emulator::Emulator;
 
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -65,24 +63,11 @@ async fn run_in(folder: &Path, options: &EmulatorOptions) -> Result<u8, Error> {
     let emulator = emulator.start().await.map_err(|error| {
         Error::new(format!("--as-google cannot listen in the network of the command: {error}"))
     })?;
-    let Some((program, arguments)) = options.command.split_first() else {
-        return Err(Error::new("--as-google needs a command after --"));
-    };
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let mut command = command(&options.command)?;
     prepare(&mut command, folder, options, &emulator)
         .map_err(|error| Error::new(format!("--as-google cannot write its files: {error}")))?;
 
-    // The handlers are there before the command starts, so that no signal is lost.
-    let signals = Signals::new()
-        .map_err(|error| Error::new(format!("cannot listen for signals: {error}")))?;
-    let child = command.spawn().map_err(|error| {
-        let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-        // The message does not repeat the command, as no message repeats the value of an option.
-        Error::new(format!("cannot run the command of --as-google: {error}")).with_exit_code(code)
-    })?;
-    let status = wait(child, signals).await?;
-    Ok(exit_code(status))
+    Running::start(command)?.exit_code().await
 }
 
 /// Writes the files for the command, and sets its variables.
@@ -145,61 +130,4 @@ fn hosts(options: &EmulatorOptions, emulator: &Emulator, machine: &str) -> Strin
     }
     text.push_str(machine);
     text
-}
-
-/// The signals that are passed on to the command.
-struct Signals([(tokio::signal::unix::Signal, Signal); 6]);
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self([
-            (signal(SignalKind::terminate())?, Signal::TERM),
-            (signal(SignalKind::hangup())?, Signal::HUP),
-            (signal(SignalKind::user_defined1())?, Signal::USR1),
-            (signal(SignalKind::user_defined2())?, Signal::USR2),
-            (signal(SignalKind::interrupt())?, Signal::INT),
-            (signal(SignalKind::quit())?, Signal::QUIT),
-        ]))
-    }
-
-    /// Waits for the next signal.
-    async fn next(&mut self) -> Signal {
-        let [a, b, c, d, e, f] = &mut self.0;
-        tokio::select! {
-            _ = a.0.recv() => a.1,
-            _ = b.0.recv() => b.1,
-            _ = c.0.recv() => c.1,
-            _ = d.0.recv() => d.1,
-            _ = e.0.recv() => e.1,
-            _ = f.0.recv() => f.1,
-        }
-    }
-}
-
-/// Waits for the end of the command, and passes signals on to it.
-async fn wait(mut child: Child, mut signals: Signals) -> Result<ExitStatus, Error> {
-    let id = Pid::from_child(&child);
-    // A terminal sends these signals to the command as well, which is in the same process group.
-    let has_terminal = fs::File::open("/dev/tty").is_ok_and(|terminal| terminal.is_terminal());
-    let mut ended = tokio::task::spawn_blocking(move || child.wait());
-    loop {
-        tokio::select! {
-            ended = &mut ended => {
-                let status = ended.map_err(io::Error::other).and_then(|status| status);
-                return status.map_err(|error| Error::new(format!("the command was lost: {error}")));
-            }
-            signal = signals.next() => {
-                if !(has_terminal && [Signal::INT, Signal::QUIT].contains(&signal)) {
-                    // The command may have ended already.
-                    let _ = kill_process(id, signal);
-                }
-            }
-        }
-    }
-}
-
-/// The exit code of the command, by the convention of shells.
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
