@@ -1,31 +1,47 @@
-//! What `serve` reports when it is ready.
+//! What `serve` reports when it is ready: to a person on a terminal in a few lines, and elsewhere in the
+//! log and by the address on standard output.
+
+use std::io::{self, IsTerminal as _};
 
 use super::sidecar::Sidecar;
-use crate::output::print_lines;
+use crate::{
+    config::{layered::Given, upstream::DEFAULT},
+    output::print_lines,
+    printable::fit,
+};
 use tower_vertex::redact;
 
-/// Reports what was found and where the sidecar listens: in the log, and on standard output.
 pub(super) fn greet(sidecar: &Sidecar) {
-    let Sidecar { addr, admin_addr, state: shared, backend, .. } = sidecar;
-    let (emulator, identity) = (backend.emulator.as_deref(), &backend.identity);
-    let keys = shared.clients.load().len();
-    let scheme = if shared.tls.is_some() { "https" } else { "http" };
-    tracing::info!(credentials = %identity, "found");
-    let upstream = shared.upstream.to_string();
-    tracing::info!(upstream = %redact::value(&upstream), "forwarding");
-    if let Some(proxy) = shared.network.proxy_for(shared.upstream.uri()) {
+    let Sidecar { addr, admin_addr, state, backend, .. } = sidecar;
+    let keys = state.clients.load().len();
+    let is_read = io::stdout().is_terminal() && io::stderr().is_terminal();
+    let to_a_person = is_read && backend.emulator.is_none();
+    if !to_a_person {
+        tracing::info!(credentials = %backend.identity, "found");
+        let upstream = state.upstream.to_string();
+        tracing::info!(upstream = %redact::value(&upstream), "forwarding");
+    }
+    if let Some(proxy) = state.network.proxy_for(state.upstream.uri()) {
         tracing::info!(proxy = %redact::value(&proxy), "connecting through a proxy");
     }
     if keys > 0 {
         tracing::info!(keys, "clients must send a key");
     }
     let mut lines = Vec::new();
-    if let Some(emulator) = emulator {
+    if to_a_person {
+        lines.extend(found(sidecar));
+    }
+    if let Some(emulator) = &backend.emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
+    let scheme = if state.tls.is_some() { "https" } else { "http" };
     lines.push(format!("listening on {scheme}://{addr}"));
     lines.extend(admin_addr.map(|addr| format!("admin on http://{addr}")));
-    if emulator.is_some() && keys == 0 && shared.tls.is_none() {
+    if to_a_person {
+        let key = if keys > 0 { "KEY" } else { "unused" };
+        lines.push(format!("  export OPENAI_BASE_URL={scheme}://{addr}/v1"));
+        lines.push(format!("  export OPENAI_API_KEY={key}"));
+    } else if backend.emulator.is_some() && keys == 0 && state.tls.is_none() {
         lines.push(format!(
             r#"
 try it:
@@ -38,4 +54,25 @@ or set up any OpenAI SDK:
         ));
     }
     print_lines(&lines);
+}
+
+/// The credentials, the project and the location, each with its source.
+fn found(sidecar: &Sidecar) -> Vec<String> {
+    let backend = &sidecar.backend;
+    let line = |name, text: &str| format!("{name:11}  {}", fit(text));
+    let mut lines = vec![line("credentials", &backend.identity.to_string())];
+    let upstream = sidecar.state.upstream.to_string();
+    match (&backend.project, &backend.location) {
+        (Some(project), Some(location)) => {
+            lines.push(line("project", &with_source(project)));
+            lines.push(line("location", &with_source(location)));
+        }
+        _ => lines.push(line("upstream", &redact::value(&upstream).to_string())),
+    }
+    lines
+}
+
+fn with_source(given: &Given) -> String {
+    let change = if given.from == DEFAULT { "; --location names another" } else { "" };
+    format!("{}, from {}{change}", redact::value(&given.value), given.from)
 }

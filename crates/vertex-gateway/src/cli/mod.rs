@@ -28,6 +28,8 @@ pub(crate) mod serve;
 mod sidecar;
 pub(crate) mod token;
 
+use std::io::{self, IsTerminal as _};
+
 use clap::CommandFactory as _;
 
 use self::{
@@ -51,6 +53,7 @@ use super::{
 pub async fn run(mut command: Command) -> Result<(), Error> {
     if let Some(target) = command.target() {
         target.load(&FileOptions::of(&Command::command()))?;
+        target.at_a_terminal = io::stderr().is_terminal();
     }
     match command.subcommand {
         None => serve::serve(command.options).await,

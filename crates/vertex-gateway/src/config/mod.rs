@@ -5,6 +5,7 @@
 //! | `parse` | the configuration file |
 //! | `upstream` | the upstream, and the hosts to which the token is sent |
 //! | `compat` | the options of the compat layer |
+//! | `gcloud` | the project of gcloud's active configuration |
 //! | `credentials` | the credentials, and the first token |
 //! | `listing` | the publishers whose models are listed |
 //! | `network` | the options of proxies and certificates, and the network that they make |
@@ -15,6 +16,7 @@
 pub(crate) mod compat;
 pub(crate) mod credentials;
 pub(crate) mod discovered;
+mod gcloud;
 pub(crate) mod layered;
 pub(crate) mod listing;
 pub(crate) mod network;

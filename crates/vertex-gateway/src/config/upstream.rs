@@ -8,6 +8,7 @@ use http::Uri;
 use super::{
     credentials::{CredentialOptions, not_with_the_emulator},
     discovered::Discovered,
+    gcloud,
     layered::{Given, Layered},
     parse::{ConfigFile, FileOptions},
 };
@@ -23,6 +24,9 @@ use tower_vertex::{
     token::{CredentialsInfo, StaticToken, is_loopback},
 };
 use tower_vertex_emulator::Emulator;
+
+/// The source of the location that nothing sets, at a terminal.
+pub(crate) const DEFAULT: &str = "the default";
 
 /// The options of every command that sends requests to Vertex AI.
 #[derive(Clone, Args)]
@@ -122,6 +126,11 @@ pub struct TargetOptions {
     /// The content of that file.
     #[arg(skip)]
     pub(crate) file: ConfigFile,
+
+    /// Whether a person watches, who reads which project and which location were chosen: then they may
+    /// come from gcloud and from a default.
+    #[arg(skip)]
+    pub(crate) at_a_terminal: bool,
 }
 
 shown_debug!(
@@ -281,19 +290,14 @@ impl TargetOptions {
         }
         let file = &self.file;
         let option = |value, name| Some((non_empty(value)?, option_source::<Self>(name)));
-        let of_credentials = || Some((credentials?.project_id()?, "the credentials"));
         let of_emulator = |value| emulator.map(|_| (value, "the emulator"));
+        let chosen = self.chosen_project(credentials);
+        let of_credentials = || chosen.as_ref().map(|given| (&*given.value, &*given.from));
         let project = Layered {
             option: option(&self.project, "--project"),
             variables: &["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "PROJECT_ID"],
             file: non_empty(&file.project),
             fallback: of_emulator("emulator").or_else(of_credentials),
-        };
-        let location = Layered {
-            option: option(&self.location, "--location"),
-            variables: &["GOOGLE_CLOUD_LOCATION", "LOCATION"],
-            file: non_empty(&file.location),
-            fallback: of_emulator("us-central1"),
         };
         let endpoint = Layered {
             option: option(&self.endpoint, "--endpoint"),
@@ -301,7 +305,18 @@ impl TargetOptions {
             file: non_empty(&file.endpoint),
             fallback: None,
         };
-        let (project, location, endpoint) = (project.first(), location.first(), endpoint.first());
+        let (project, endpoint) = (project.first(), endpoint.first());
+        // A deployed endpoint is in a region.
+        let may_be_global = self.at_a_terminal
+            && endpoint.as_ref().is_none_or(|endpoint| endpoint.value == "openapi");
+        let by_default = || may_be_global.then_some(("global", DEFAULT));
+        let location = Layered {
+            option: option(&self.location, "--location"),
+            variables: &["GOOGLE_CLOUD_LOCATION", "LOCATION"],
+            file: non_empty(&file.location),
+            fallback: of_emulator("us-central1").or_else(by_default),
+        };
+        let location = location.first();
         // The hosts of a configuration file do not apply to the emulator, which has its own.
         let own_host = |own: Option<&str>, option: &Option<String>, name| {
             let own = own.filter(|_| emulator.is_none())?;
@@ -380,6 +395,20 @@ impl TargetOptions {
             whole_base,
             own_host,
         })
+    }
+
+    /// The project for requests with these credentials, if none is set: theirs, and at a terminal
+    /// that of gcloud, or the one that they name for their quota.
+    fn chosen_project(&self, credentials: Option<&CredentialsInfo>) -> Option<Given> {
+        let credentials = credentials?;
+        let of_quota = || {
+            Some(Given::new(credentials.quota_project()?, "the quota project of the credentials"))
+        };
+        match credentials.project_id() {
+            Some(project) => Some(Given::new(project, "the credentials")),
+            None if self.at_a_terminal => gcloud::project().or_else(of_quota),
+            None => None,
+        }
     }
 
     fn fit_the_emulator(&self) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use crate::{
     access::{ClientOptions, ClientSources, Clients},
     config::{
         credentials::{Identity, find},
+        layered::Given,
         listing::ListingOptions,
         retry::RetryOptions,
         upstream::TargetOptions,
@@ -125,6 +126,15 @@ pub struct ServingOptions {
     pub discovery_interval: Duration,
 }
 
+/// The error for a person who has no credentials yet. Elsewhere, the error lists the places that were
+/// searched.
+const NO_CREDENTIALS: &str = "no Google credentials were found: log in with
+
+  gcloud auth application-default login
+
+or add --emulator, to try it without a cloud and without credentials.
+`vertex-gateway check` lists the places that were searched.";
+
 /// Access control by keys and certificates, whose files can change.
 pub(crate) struct AccessControl {
     pub(crate) clients: Arc<ArcSwap<Clients>>,
@@ -165,6 +175,9 @@ pub(crate) struct Backend {
     /// The emulator, if it runs in this process.
     pub(crate) emulator: Option<Arc<Emulator>>,
     pub(crate) identity: Identity,
+    /// `None` if the whole base URL is set.
+    pub(crate) project: Option<Given>,
+    pub(crate) location: Option<Given>,
     pub(crate) upstream: Upstream,
     /// Its trusted hosts are those that the options name.
     pub(crate) auth: VertexAuthLayer,
@@ -195,9 +208,17 @@ impl Backend {
         let network = to_upstream.network()?;
         let project_known = settings.project().is_some() || settings.whole_base;
         let search = target.credentials.search(&target.file)?.project_known(project_known);
-        let identity = find(search, emulator).await?;
+        let identity = find(search, emulator).await.map_err(|error| match error {
+            tower_vertex::Error::Credentials(error)
+                if error.is_not_found() && target.at_a_terminal =>
+            {
+                Error::new(NO_CREDENTIALS)
+            }
+            error => error.into(),
+        })?;
         let info = identity.info.as_ref();
-        let upstream = target.settings(emulator, info)?.upstream()?;
+        let settings = target.settings(emulator, info)?;
+        let upstream = settings.upstream()?;
         let auth = VertexAuthLayer::new(identity.source.clone()).replay_limit(replay_limit);
         let auth = target.trusting(auth, &upstream, emulator, info)?;
         if target.has_names() && info.is_some_and(|i| i.kind() == CredentialKind::MetadataServer) {
@@ -224,6 +245,8 @@ impl Backend {
         Ok(Self {
             emulator: owned_emulator,
             identity,
+            project: settings.project().cloned(),
+            location: settings.location().cloned(),
             upstream,
             auth,
             models,
