@@ -14,7 +14,7 @@
 //! | `config` | settings, and the sources of their values |
 //!
 //! Each folder uses only those below it, and all use the files beside this one: `error`, `values`,
-//! `lazy_timer`, `local_reply`, `printable`, `quote`, `output`, `seldom`. `tests/architecture.rs`
+//! `colours`, `lazy_timer`, `local_reply`, `printable`, `quote`, `output`, `seldom`. `tests/architecture.rs`
 //! checks this.
 //!
 //! ```no_run
@@ -29,6 +29,7 @@
 
 mod access;
 mod cli;
+mod colours;
 mod config;
 #[cfg(feature = "ext-authz")]
 mod envoy;

@@ -21,6 +21,7 @@ struct Plan {
 const SIDECAR: Plan = Plan {
     source: "crates/vertex-gateway/src",
     base: &[
+        "colours",
         "error",
         "joined_write",
         "lazy_timer",

@@ -193,6 +193,7 @@ impl EndpointsOptions {
             credentials: self.credentials.clone(),
             config: None,
             file: ConfigFile::default(),
+            at_a_terminal: false,
         };
         let mut locations: Vec<&str> = Vec::new();
         for location in non_empty(&self.location).unwrap_or_default().split(',').map(str::trim) {

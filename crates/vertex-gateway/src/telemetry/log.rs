@@ -26,7 +26,7 @@ use self::{
     json::Json,
     text::{Short, Text},
 };
-use crate::{error::Error, values::non_empty};
+use crate::{colours, error::Error, values::non_empty};
 use tower_vertex::redact;
 
 /// The reader of standard error may pause for this many lines before some are lost. A line has
@@ -58,7 +58,7 @@ pub struct LogOptions {
 pub enum LogFormat {
     /// `short` in a terminal, `text` elsewhere.
     Auto,
-    /// For people who watch: one line a request, with its result.
+    /// For people who watch: one line a request, with its result in columns.
     Short,
     /// All fields, as `name=value`.
     Text,
@@ -75,7 +75,9 @@ pub struct LogGuard(#[allow(dead_code)] WorkerGuard);
 /// Starts the log of the process in this format. The level is that of `VERTEX_GATEWAY_LOG` (a
 /// filter of `tracing`, such as `warn,tower_vertex=info`), or else `level`.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<LogGuard, Error> {
-    start_with(io::stderr(), level, format, io::stderr().is_terminal())
+    let stderr = io::stderr();
+    let (is_terminal, colours) = (stderr.is_terminal(), colours::are_shown(&stderr));
+    start_with(stderr, level, format, is_terminal, colours)
 }
 
 /// The same at the end of a file, which an option `--log-file` of `O` names. Others cannot read a new
@@ -91,7 +93,7 @@ pub(crate) fn start_in<O: Args>(
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path);
     let file = file.map_err(|error| Error::of_file::<O>("--log-file", path, error))?;
-    start_with(file, level, format, false)
+    start_with(file, level, format, false, false)
 }
 
 fn start_with(
@@ -99,6 +101,7 @@ fn start_with(
     level: &str,
     format: LogFormat,
     is_terminal: bool,
+    colours: bool,
 ) -> Result<LogGuard, Error> {
     let set = env::var("VERTEX_GATEWAY_LOG").ok();
     let filter = non_empty(&set).unwrap_or(level);
@@ -116,8 +119,8 @@ fn start_with(
     let _ = LOST.set(writer.error_counter());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        LogFormat::Short => log.event_format(Short { colours: is_terminal }).init(),
-        LogFormat::Auto if is_terminal => log.event_format(Short { colours: true }).init(),
+        LogFormat::Short => log.event_format(Short { colours }).init(),
+        LogFormat::Auto if is_terminal => log.event_format(Short { colours }).init(),
         LogFormat::Auto | LogFormat::Text => log.event_format(Text).init(),
         LogFormat::Json => {
             log.event_format(Json).init();

@@ -1,8 +1,11 @@
 //! The results of the checks, as lines for people or as one JSON document.
 
+use std::io;
+
 use serde::Serialize;
 
 use crate::{
+    colours::{self, GREEN, RED, YELLOW, painted},
     error::Error,
     output::{print_json, print_lines},
 };
@@ -57,12 +60,13 @@ impl Check {
         self.ok == Some(true)
     }
 
-    fn lines(&self) -> Vec<String> {
-        let mark = match self.ok {
-            Some(true) => '✓',
-            Some(false) => '✗',
-            None => '-',
+    fn lines(&self, colours: bool) -> Vec<String> {
+        let (mark, style) = match self.ok {
+            Some(true) => ('✓', GREEN),
+            Some(false) => ('✗', RED),
+            None => ('-', YELLOW),
         };
+        let mark = painted(colours, style, mark);
         let first = format!("{mark} {:NAME_WIDTH$}  {}", self.name, self.detail);
         let remedy = self.remedy.iter().flat_map(|remedy| remedy.lines());
         std::iter::once(first).chain(remedy.map(|line| format!("{INDENT}{line}"))).collect()
@@ -72,6 +76,7 @@ impl Check {
 /// All results. They are printed as they come, unless they make one document.
 pub(super) struct Report {
     json: bool,
+    colours: bool,
     checks: Vec<Check>,
 }
 
@@ -83,12 +88,12 @@ struct Document<'a> {
 
 impl Report {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, checks: Vec::new() }
+        Self { json, colours: colours::are_shown(&io::stdout()), checks: Vec::new() }
     }
 
     pub(super) fn add(&mut self, check: Check) {
         if !self.json {
-            print_lines(&check.lines());
+            print_lines(&check.lines(self.colours));
         }
         self.checks.push(check);
     }

@@ -16,6 +16,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    colours::{GREEN, RED, YELLOW, painted},
     printable::{Escaping, decimal},
     telemetry::access_log::ACCESS,
 };
@@ -68,74 +69,80 @@ where
         if metadata.target() == ACCESS {
             return self.write_request(&mut writer, &fields);
         }
-        let colour = match *metadata.level() {
-            Level::ERROR => "31",
-            Level::WARN => "33",
-            _ => "32",
+        let style = match *metadata.level() {
+            Level::ERROR => RED,
+            Level::WARN => YELLOW,
+            _ => GREEN,
         };
-        self.write_coloured(&mut writer, colour, metadata.level())?;
+        write!(writer, "{}", painted(self.colours, style, metadata.level()))?;
         fields.write(&mut writer)
     }
 }
 
 impl Short {
-    fn write_coloured(
-        &self,
-        writer: &mut impl fmt::Write,
-        colour: &str,
-        text: impl fmt::Display,
-    ) -> fmt::Result {
-        if self.colours {
-            write!(writer, "\u{1b}[{colour}m{text}\u{1b}[0m")
-        } else {
-            write!(writer, "{text}")
-        }
-    }
-
-    /// Writes `200 POST /v1/chat/completions google/gemini-2.5-flash us-central1 1.24s (first
-    /// 0.31s) 12+34 tokens`, followed by everything that is unusual.
+    /// Writes the columns of a request: its status, its model, its time, and its tokens; and behind
+    /// them everything that is unusual.
     fn write_request(&self, writer: &mut impl fmt::Write, fields: &EventFields) -> fmt::Result {
         let status = fields.get("status").unwrap_or_default();
-        let colour = match status.as_bytes().first() {
-            Some(b'5') => "31",
-            Some(b'4') => "33",
-            _ => "32",
+        let style = match status.as_bytes().first() {
+            Some(b'5') => RED,
+            Some(b'4') => YELLOW,
+            _ => GREEN,
         };
-        self.write_coloured(writer, colour, status)?;
-        for name in ["method", "path", "model", "location"] {
-            if let Some(value) = fields.get(name) {
-                write!(writer, " {value}")?;
-            }
-        }
-        let seconds = |name| fields.get(name).map(|value| value.get(..5).unwrap_or(value));
-        if let Some(total) = seconds("duration_seconds") {
-            write!(writer, " {total}s")?;
-        }
-        if let Some(first) = seconds("time_to_first_byte_seconds") {
-            write!(writer, " (first {first}s)")?;
-        }
-        if let Some(input) = fields.get("input_tokens") {
-            write!(writer, " {input}+{} tokens", fields.get("output_tokens").unwrap_or("0"))?;
-        }
-        if let Some(attempts) = fields.get("attempts").filter(|attempts| *attempts != "1") {
-            write!(writer, " {attempts} attempts")?;
-        }
-        for name in ["client", "peer_address", "token_replay"] {
-            if let Some(value) = fields.get(name) {
-                write!(writer, " {name}={value}")?;
-            }
-        }
-        if let Some(end) = fields.get("end").filter(|end| *end != "complete") {
-            write!(writer, " {end}")?;
-        }
-        if let Some(code) = fields.get("error_code") {
-            write!(writer, " {code}")?;
-        }
-        if let Some(reason) = fields.get("error_message") {
-            write!(writer, ": {reason}")?;
-        }
-        writeln!(writer)
+        write!(writer, "{}", painted(self.colours, style, status))?;
+        let mut line = String::with_capacity(128);
+        columns(&mut line, fields)?;
+        remarks(&mut line, fields)?;
+        writeln!(writer, "{}", line.trim_end())
     }
+}
+
+/// Widths that hold all but unusual values, which move the rest of their line.
+const MODEL: usize = 32;
+const MILLIS: usize = 6;
+const TOKENS: usize = 7;
+
+fn columns(line: &mut String, fields: &EventFields) -> fmt::Result {
+    match fields.get("model") {
+        Some(model) => write!(line, " {model:MODEL$}")?,
+        None => {
+            let name = |name| fields.get(name).unwrap_or_default();
+            write!(line, " {:MODEL$}", format!("{} {}", name("method"), name("path")))?;
+        }
+    }
+    let millis = fields.get("duration_seconds").and_then(|seconds| seconds.parse::<f64>().ok());
+    write!(line, " {:MILLIS$.0} ms", millis.unwrap_or_default() * 1e3)?;
+    for (name, unit) in [("input_tokens", "in"), ("output_tokens", "out")] {
+        match fields.get(name) {
+            Some(tokens) => write!(line, " {tokens:>TOKENS$} {unit}")?,
+            None => write!(line, " {:TOKENS$} {:2$}", "", "", unit.len())?,
+        }
+    }
+    Ok(())
+}
+
+fn remarks(line: &mut String, fields: &EventFields) -> fmt::Result {
+    if let Some(code) = fields.get("error_code") {
+        write!(line, " {code}")?;
+    }
+    if let Some(attempts) = fields.get("attempts").filter(|attempts| *attempts != "1") {
+        write!(line, " {attempts} attempts")?;
+        if let Some(location) = fields.get("location") {
+            write!(line, " {location}")?;
+        }
+    }
+    for name in ["client", "peer_address", "token_replay"] {
+        if let Some(value) = fields.get(name) {
+            write!(line, " {name}={value}")?;
+        }
+    }
+    if let Some(end) = fields.get("end").filter(|end| *end != "complete") {
+        write!(line, " {end}")?;
+    }
+    if let Some(reason) = fields.get("error_message") {
+        write!(line, ": {reason}")?;
+    }
+    Ok(())
 }
 
 /// The fields of an event in their order, escaped for the log.
@@ -286,8 +293,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "200 POST /v1/chat/completions gem\\nini us-central1 12.34s (first 0.000s) 12+34 tokens",
-                "404 GET / 0.001s 3 attempts client=team peer_address=10.0.0.1:7 client_closed unsupported_path: \
+                "200 gem\\nini                         12346 ms      12 in      34 out",
+                "404 GET /                                 1 ms                         \
+                 unsupported_path 3 attempts client=team peer_address=10.0.0.1:7 client_closed: \
                  there is\\nnothing",
                 "WARN another \\u{2028} message keys=3",
             ]
