@@ -63,6 +63,7 @@ pub use self::{
         emulator::{CredentialChoice, EmulatorOptions},
         endpoints::EndpointsOptions,
         generate::{CompletionsOptions, ManOptions},
+        init::InitOptions,
         models::ModelsOptions,
         run,
         run::RunOptions,

@@ -15,6 +15,7 @@ use super::{
     emulator::EmulatorOptions,
     endpoints::EndpointsOptions,
     generate::{CompletionsOptions, ManOptions},
+    init::InitOptions,
     models::ModelsOptions,
     run::RunOptions,
     serve::Options,
@@ -170,6 +171,7 @@ impl Command {
                 | Subcommand::Endpoints(_)
                 | Subcommand::Models(_)
                 | Subcommand::Emulator(_)
+                | Subcommand::Init(_)
                 | Subcommand::Completions(_)
                 | Subcommand::Man(_),
             ) => None,
@@ -184,6 +186,8 @@ pub enum Subcommand {
     Serve(Box<Options>),
     /// Run a command whose clients of OpenAI, Gemini and Claude use Vertex AI
     Run(Box<RunOptions>),
+    /// Write a configuration file with what is found on this machine
+    Init(Box<InitOptions>),
     /// Report what works and what does not, from the credentials to a response of the model
     Check(Box<CheckOptions>),
     /// Print an access token

@@ -5,6 +5,7 @@
 //! | `command` | the command line |
 //! | `serve` | the sidecar |
 //! | `run` | a command with a sidecar of its own |
+//! | `init` | a configuration file with what was found |
 //! | `emulator` | the emulator of Vertex AI |
 //! | `check` | the checks, one line each, with the remedy for each failure |
 //! | `token` | an access token, printed |
@@ -22,6 +23,7 @@ pub(crate) mod emulator;
 pub(crate) mod endpoints;
 pub(crate) mod generate;
 mod greeting;
+pub(crate) mod init;
 pub(crate) mod models;
 pub(crate) mod run;
 pub(crate) mod serve;
@@ -59,6 +61,7 @@ pub async fn run(mut command: Command) -> Result<(), Error> {
         None => serve::serve(command.options).await,
         Some(Subcommand::Serve(options)) => serve::serve(*options).await,
         Some(Subcommand::Run(options)) => run::run(*options).await,
+        Some(Subcommand::Init(options)) => init::init(*options).await,
         Some(Subcommand::Check(options)) => check::check(*options).await,
         Some(Subcommand::Token(options)) => token::print(&options).await,
         Some(Subcommand::Endpoints(options)) => endpoints::list(&options).await,
@@ -92,6 +95,7 @@ pub fn start_log(command: &Command) -> Result<LogGuard, Error> {
             | Subcommand::Token(_)
             | Subcommand::Endpoints(_)
             | Subcommand::Models(_)
+            | Subcommand::Init(_)
             | Subcommand::Completions(_)
             | Subcommand::Man(_),
         ) => ("off", LogFormat::Auto),
