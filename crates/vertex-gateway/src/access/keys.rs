@@ -37,7 +37,7 @@ type Tag = [u8; 32];
 /// The sources of client keys.
 #[derive(Clone, Debug)]
 pub(super) enum KeySources {
-    /// Those of the options: the variable [`VARIABLE`], and a file.
+    /// The variable [`VARIABLE`] and a file, for all clients.
     Operator { file: Option<PathBuf> },
     /// The key of the command that this process runs.
     Own(Arc<OwnKey>),

@@ -41,7 +41,7 @@ pub(super) fn print_completions(options: &CompletionsOptions) {
     let _ = io::stdout().lock().write_all(script.as_bytes());
 }
 
-/// Writes the pages, and replaces those that are there.
+/// Writes the pages, and replaces older ones.
 pub(super) fn write_pages(options: &ManOptions) -> Result<(), Error> {
     let folder = &options.directory;
     clap_mangen::generate_to(Command::command(), folder)

@@ -1,5 +1,5 @@
-//! What `serve` reports when it is ready: to a person on a terminal in a few lines, and elsewhere in the
-//! log and by the address on standard output.
+//! The report of `serve` when it is ready. A person at a terminal gets a few lines; elsewhere the log has
+//! it, and standard output the address.
 
 use std::io::{self, IsTerminal as _};
 

@@ -129,8 +129,10 @@ pub(super) async fn init(options: InitOptions) -> Result<(), Error> {
         target.validate(&settings.with_some_names()?, None)?;
         for (key, given) in found(&settings) {
             report.push((key, format!("{}, from {}", redact::value(&given.value), given.from)));
-            keys.insert(key.to_owned(), given.value.clone().into());
-            sources.insert(key, given.from.clone());
+            keys.entry(key.to_owned()).or_insert_with(|| {
+                sources.insert(key, given.from.clone());
+                given.value.clone().into()
+            });
         }
         report.push((CREDENTIALS.0, credentials(identity.as_ref())));
         if let Some(file) = std::env::var(CREDENTIALS.1).ok().filter(|file| !file.is_empty()) {

@@ -11,8 +11,8 @@
 //! | `token` | an access token, printed |
 //! | `endpoints` | the deployed endpoints, as a table |
 //! | `models` | the models that Vertex AI lists, as a table |
-//! | `sidecar` | what `serve` and `run` share |
-//! | `greeting` | what `serve` reports when it is ready |
+//! | `sidecar` | the sidecar of `serve` and of `run` |
+//! | `greeting` | the report of `serve` when it is ready |
 //! | `child` | a command that this program runs |
 //! | `generate` | completions for shells, and manual pages |
 

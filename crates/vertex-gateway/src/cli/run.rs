@@ -117,7 +117,7 @@ pub(super) async fn run(options: RunOptions) -> Result<(), Error> {
         drop(is_running);
         code
     };
-    // A hangup is for the command, so nothing asks for another reload than the files themselves.
+    // A hangup is for the command, so only changed files are read again.
     let (exit_code, served) =
         tokio::join!(exit_code, sidecar.serve(stop, Arc::new(Notify::new()), None));
     match exit_code? {
@@ -129,8 +129,8 @@ pub(super) async fn run(options: RunOptions) -> Result<(), Error> {
 /// The variables of clients, each with its value: the address of the sidecar, or the key.
 fn variables(root: &str, key: &str, program: Option<&OsStr>) -> [(&'static str, String); 9] {
     let v1 = format!("{root}/v1");
-    // Claude Code asks whether it may use an API key that it has not seen before, and does not ask
-    // about a token. Other clients read only the API key.
+    // Claude Code prompts before it uses an API key that is new to it, and takes a token without a
+    // prompt. Other clients read only the API key.
     let is_claude_code = program.is_some_and(|program| program == "claude");
     let of_claude = if is_claude_code { "ANTHROPIC_AUTH_TOKEN" } else { "ANTHROPIC_API_KEY" };
     let values = [

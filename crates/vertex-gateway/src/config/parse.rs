@@ -108,8 +108,8 @@ pub(crate) struct Named {
 /// The variables of options that clap does not read, because the search for credentials reads them.
 const OTHER_VARIABLES: [(&str, &str); 1] = [("credentials", "GOOGLE_APPLICATION_CREDENTIALS")];
 
-/// The options about the listeners of a server. Those of the file, and their variables, are not for the
-/// command `run`, whose sidecar serves one command at an address of its own.
+/// The options about the listeners of a server. The file and the variables do not set them for `run`,
+/// whose sidecar serves one command at an address of its own.
 pub(crate) const OF_SERVERS: [&str; 8] = [
     "listen",
     "admin-listen",

@@ -127,8 +127,8 @@ pub struct TargetOptions {
     #[arg(skip)]
     pub(crate) file: ConfigFile,
 
-    /// Whether a person watches, who reads which project and which location were chosen: then they may
-    /// come from gcloud and from a default.
+    /// Whether a person reads which project and which location were chosen. Then they may come from
+    /// gcloud and from a default.
     #[arg(skip)]
     pub(crate) at_a_terminal: bool,
 }

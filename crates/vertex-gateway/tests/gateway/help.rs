@@ -1,5 +1,4 @@
-//! What the program says about itself: `-h`, `--help`, the manual pages, and the completions of
-//! shells.
+//! The help of the program: `-h`, `--help`, the manual pages, and the completions of shells.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
 
@@ -10,7 +9,7 @@ use vertex_gateway::Command as Settings;
 
 use crate::common::{gateway::command, in_time};
 
-/// What a run prints, which has to succeed.
+/// The output of a run, which has to succeed.
 async fn printed(arguments: &[&str]) -> String {
     let mut command = command(arguments);
     // A terminal's width must not affect the lines.

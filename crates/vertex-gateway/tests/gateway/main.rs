@@ -41,4 +41,6 @@ mod retry;
 mod run;
 mod strangers;
 mod telemetry;
+#[cfg(unix)]
+mod terminal;
 mod traces;

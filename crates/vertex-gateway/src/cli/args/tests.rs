@@ -115,7 +115,17 @@ fn the_manual_has_no_unknown_option() {
     let seen: BTreeSet<_> = rows.iter().map(|row| row.command).collect();
     assert_eq!(
         seen,
-        BTreeSet::from(["serve", "check", "token", "endpoints", "models", "emulator", "ext-authz"])
+        BTreeSet::from([
+            "serve",
+            "run",
+            "init",
+            "check",
+            "token",
+            "endpoints",
+            "models",
+            "emulator",
+            "ext-authz"
+        ])
     );
     for Row { command: section, options: named, .. } in rows {
         let Some(subcommand) = command.find_subcommand(section) else {
