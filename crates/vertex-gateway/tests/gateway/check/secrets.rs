@@ -130,15 +130,15 @@ fn places() -> Vec<(String, Place)> {
 fn usual(command: &str, world: &World, key: &Path, taken: &str) -> BTreeMap<&'static str, String> {
     let key = key.to_str().unwrap().to_owned();
     let mut usual = BTreeMap::new();
-    if ["serve", "check", "ext-authz", "token", "endpoints"].contains(&command) {
+    if ["serve", "run", "init", "check", "ext-authz", "token", "endpoints"].contains(&command) {
         usual.insert("credentials", key);
     }
-    if ["serve", "check", "ext-authz", "endpoints"].contains(&command) {
+    if ["serve", "run", "init", "check", "ext-authz", "endpoints"].contains(&command) {
         usual.insert("project", "p1".to_owned());
         usual.insert("location", "us-central1".to_owned());
         usual.insert("upstream", world.vertex.url());
     }
-    if ["serve", "ext-authz", "emulator"].contains(&command) {
+    if ["serve", "run", "ext-authz", "emulator"].contains(&command) {
         usual.insert("listen", taken.to_owned());
     }
     usual
@@ -187,15 +187,18 @@ async fn no_setting_of_any_command_repeats_a_possible_secret() {
         }
         for (which, secret) in secrets.iter().enumerate() {
             // Values that clap refuses are checked in this process, which prints the same messages.
-            let value = match &place {
-                Place::Option(name) => Some(format!("--{name}={}", secret.value)),
-                Place::Word => Some(secret.value.clone()),
-                Place::Variable(_) => None,
+            let mut values = match &place {
+                Place::Option(name) => vec![format!("--{name}={}", secret.value)],
+                Place::Word => vec![secret.value.clone()],
+                Place::Variable(_) => Vec::new(),
             };
-            if let Some(value) = &value {
+            if command == "run" {
+                values.extend(["--", "true"].map(str::to_owned));
+            }
+            if !matches!(place, Place::Variable(_)) {
                 let all = std::iter::once("vertex-gateway")
                     .chain(arguments.iter().map(String::as_str))
-                    .chain([value.as_str()]);
+                    .chain(values.iter().map(String::as_str));
                 if let Err(error) = Settings::try_parse_from(all) {
                     found.extend(look(&error.to_string(), &format!("{command} {place:?}"), secret));
                     continue;
@@ -207,7 +210,9 @@ async fn no_setting_of_any_command_repeats_a_possible_secret() {
                 continue;
             }
             let mut child = world.command(&[]);
-            child.args(&arguments).args(&value).env("VERTEX_GATEWAY_LOG", "debug");
+            child.args(&arguments).args(&values).env("VERTEX_GATEWAY_LOG", "debug");
+            // Some commands write a file.
+            child.current_dir(world.home.path());
             if let Place::Variable(name) = &place {
                 child.env(name, &secret.value);
             } else if ["serve", "ext-authz"].contains(&command.as_str()) && which % 2 == 0 {
