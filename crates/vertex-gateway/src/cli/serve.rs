@@ -227,7 +227,9 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), E
 fn warn_of_strangers(sidecar: &Sidecar, open: bool) {
     let addr = sidecar.addr;
     if addr.ip().is_loopback() {
-    } else if open {
+        return;
+    }
+    if open {
         tracing::warn!(%addr, "every client that can reach this address can use your credentials");
     } else if sidecar.state.tls.is_none() {
         tracing::warn!(%addr, "clients send their keys in clear text, unless a proxy in front \
