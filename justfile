@@ -71,3 +71,7 @@ ci STEP='':
 # Fuzzes TARGET, or all targets in turn, for SECONDS each
 fuzz TARGET='' SECONDS='3600':
     bash fuzz/run {{ quote(TARGET) }} {{ quote(SECONDS) }}
+
+# Builds the packages for people without Rust, in target/dist, or those that PACKAGES names
+dist *PACKAGES:
+    dist/build {{PACKAGES}}
