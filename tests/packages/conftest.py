@@ -37,7 +37,7 @@ if missing or len(WHEEL) != 1:
 # The time limit in seconds for operations that normally take milliseconds.
 PATIENCE = 60.0
 # The environment of a user who has just logged in.
-EMPTY = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+EMPTY = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 UV = Path(sys.executable).with_name("uv")
 SHOWN = []
 
@@ -105,7 +105,7 @@ class Shell:
 
     def show(self, curl, answer):
         """Keeps the commands for the end of the run, without the paths of this machine."""
-        lines = [" ".join(map(str, command)) for command in [*self.commands, curl]]
+        lines = [shlex.join(map(str, command)) for command in [*self.commands, curl]]
         text = "\n".join(f"  $ {line}" for line in lines).replace(f"{DIST}/", "")
         text = re.sub(r"/\S*/pytest-[^/ ]*/pytest-[^/ ]*/[^/ ]*", "~", text)
         SHOWN.append(f"{self.name}: {time.monotonic() - self.began:.1f} s\n{text}\n  {answer.strip()}")
