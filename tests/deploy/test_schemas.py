@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,16 @@ def test_systemd_accepts_the_unit_without_a_warning(tmp_path):
     assert analyze(["verify"], UNIT.read_text(), tmp_path) == (0, "")
 
 
+def test_systemd_accepts_the_file_with_the_secrets(tmp_path):
+    """A typo in it would be reported too."""
+    folder = tmp_path / "vertex-gateway.service.d"
+    folder.mkdir()
+    for setting, accepted in (("LoadCredential=", True), ("LoadCredentials=", False)):
+        text = UNIT.with_name("secrets.conf").read_text().replace("LoadCredential=", setting)
+        (folder / "secrets.conf").write_text(text)
+        assert (analyze(["verify"], UNIT.read_text(), tmp_path) == (0, "")) == accepted
+
+
 @pytest.mark.parametrize(
     "right, wrong",
     [("ProtectHome=", "ProtectHomes="), ("=vertex-gateway ", "=no-such-gateway ")],
@@ -94,7 +105,7 @@ def test_the_unit_exposes_little(tmp_path):
     """The threshold is in tenths: 1.5 of systemd's 10.0. Without hardening the unit has 9.6."""
     command = ["security", "--offline=true", "--threshold=15"]
     assert analyze(command, UNIT.read_text(), tmp_path)[0] == 0
-    without = UNIT.read_text().replace("DynamicUser=yes", "").replace("PrivateUsers=yes", "")
+    without = re.sub("^(User|DynamicUser|PrivateUsers)=.*$", "", UNIT.read_text(), flags=re.MULTILINE)
     assert analyze(command, without, tmp_path)[0] == 1
 
 
