@@ -175,6 +175,8 @@ def test_the_image_serves_as_its_user(tmp_path):
     [user] = re.findall(r"^USER (\d+):\d+$", last, re.MULTILINE)
     [entry] = re.findall(r'^ENTRYPOINT \["(.*)"\]$', last, re.MULTILINE)
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    assert size < 20_000_000, size
+    # CI builds without LTO, which makes the binary larger.
+    limit = 30_000_000 if os.environ.get("CARGO_PROFILE_RELEASE_LTO") == "off" else 20_000_000
+    assert size < limit, size
     code, _ = Shell("image").first_response(*UNSHARE, "chroot", f"--userspec={user}:{user}", root, entry)
     assert code == 0
