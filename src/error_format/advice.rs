@@ -3,12 +3,11 @@
 //! Each entry is about a text that Google documents or that users have reported; the issues are named
 //! beside it. The advice is only for what no cure of the compat layer can mend without a loss.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
-/// Advice for a client that requests a model by a fixed name.
-const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-4o-mini, map \
-     it: an entry [[model]] with name = \"gpt-*\" and model = \"gemini-2.5-flash\" in the gateway's \
-     configuration file, or a ModelRoute in Rust.";
+use super::unknown_model::{Requested, unknown_model};
 
 /// A part of the message of a 400, and the advice for it.
 const ADVICE: [(&str, &str); 8] = [
@@ -62,11 +61,16 @@ const ADVICE: [(&str, &str); 8] = [
 ];
 
 /// The advice for an error with this message.
-pub(super) fn advice(status: StatusCode, message: &str) -> Option<&'static str> {
+pub(super) fn advice(
+    status: StatusCode,
+    message: &str,
+    requested: Option<&Requested>,
+) -> Option<Cow<'static, str>> {
     match status {
-        StatusCode::NOT_FOUND if message.starts_with("Publisher Model ") => Some(NAME_OF_ANOTHER),
+        StatusCode::NOT_FOUND => unknown_model(message, requested).map(Cow::from),
         StatusCode::BAD_REQUEST => {
-            ADVICE.iter().find(|(part, _)| message.contains(part)).map(|(_, advice)| *advice)
+            let known = ADVICE.iter().find(|(part, _)| message.contains(part));
+            known.map(|(_, advice)| Cow::from(*advice))
         }
         _ => None,
     }
@@ -101,11 +105,14 @@ mod tests {
                 "must follow",
             ),
             (400, "Requests ending with a model turn are not supported.", "last message"),
-            (404, "Publisher Model `x` was not found", "gpt-4o-mini"),
+            (404, "Publisher Model `x` was not found", "/v1/models"),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            let advice = advice(status, message);
-            assert!(advice.is_some_and(|advice| advice.contains(word)), "{message}: {advice:?}");
+            let advice = advice(status, message, None);
+            assert!(
+                advice.as_ref().is_some_and(|advice| advice.contains(word)),
+                "{message}: {advice:?}"
+            );
         }
         for (status, message) in [
             (400, "Request contains an invalid argument."),
@@ -114,7 +121,7 @@ mod tests {
             (429, "Publisher Model `x`"),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(advice(status, message), None, "{message}");
+            assert_eq!(advice(status, message, None), None, "{message}");
         }
     }
 }

@@ -73,16 +73,14 @@ where
         loop {
             let result = match state.as_mut().project() {
                 StateProj::Waiting { response, settings, client, head_only } => {
-                    let client = *client;
                     let result = ready!(response.poll(cx)).map(|mut response| {
                         void_length(response.headers_mut());
                         (kind(&response, client, *head_only), response)
                     });
                     match result {
                         Ok((Kind::Error, response)) => {
-                            let reading =
-                                Box::pin(Reading::new(response, settings, client.protocol));
-                            state.set(State::Reading(reading));
+                            let reading = Reading::new(response, settings, client.clone());
+                            state.set(State::Reading(Box::pin(reading)));
                             continue;
                         }
                         Ok((Kind::Stream(format), response)) => {
@@ -112,7 +110,7 @@ enum Kind {
     Other,
 }
 
-fn kind<B: Body>(response: &Response<B>, client: ClientForm, head_only: bool) -> Kind {
+fn kind<B: Body>(response: &Response<B>, client: &ClientForm, head_only: bool) -> Kind {
     let (status, headers) = (response.status(), response.headers());
     if head_only || is_encoded(headers) {
         Kind::Other
@@ -129,7 +127,7 @@ fn kind<B: Body>(response: &Response<B>, client: ClientForm, head_only: bool) ->
 /// The format of a stream that may end with one more event or element; `None` for other responses. A
 /// stream with a length may not: the client would take the added bytes as part of that length, and it
 /// notices missing bytes by itself.
-fn stream_format(headers: &HeaderMap, client: ClientForm) -> Option<StreamFormat> {
+fn stream_format(headers: &HeaderMap, client: &ClientForm) -> Option<StreamFormat> {
     if headers.contains_key(header::CONTENT_LENGTH) {
         None
     } else if has_type(headers, "text/event-stream") {

@@ -49,6 +49,9 @@
 //! is. A server of your own that sets `type` and `param` with an integer `code`, such as vLLM,
 //! keeps both. Anthropic's `type` follows from the status as Anthropic documents it.
 //!
+//! Some of Google's sentences get advice, for OpenAI's clients alone. A 404 for a model that Vertex AI does not
+//! have, such as a client's default `gpt-4o`, says [how to map](how_to_map) the name.
+//!
 //! A `RetryInfo` among the details becomes `Retry-After`, in whole seconds, if there is none yet.
 //! So a layer that retries belongs outside this one. [`VertexRoute`](crate::route::VertexRoute)
 //! belongs inside: it reports the upstream of a request to this layer, and it changes the path.
@@ -133,8 +136,9 @@ mod refusal;
 mod service;
 mod stream;
 pub(crate) mod translate;
+mod unknown_model;
 
 pub use self::{
     body::ErrorBody, future::ResponseFuture, layer::VertexErrorLayer, refusal::refusal,
-    service::VertexError,
+    service::VertexError, unknown_model::how_to_map,
 };

@@ -11,6 +11,7 @@ use pin_project::pin_project;
 use super::{
     ErrorBody,
     layer::ErrorSettings,
+    service::ClientForm,
     translate::{self, UnreadReason},
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     body_reader::{BodyReader, NotRead, contiguous},
     polled::AFTER_READY,
     replay::Chunks,
-    route::{Protocol, Upstream},
+    route::Upstream,
 };
 
 /// Reads the body of an error, within its limits, and translates it.
@@ -29,14 +30,14 @@ pub(super) struct Reading<B> {
     #[pin]
     body: Option<BodyReader<B>>,
     settings: ErrorSettings,
-    protocol: Protocol,
+    client: ClientForm,
 }
 
 impl<B> Reading<B> {
-    pub(super) fn new(response: Response<B>, settings: &ErrorSettings, protocol: Protocol) -> Self {
+    pub(super) fn new(response: Response<B>, settings: &ErrorSettings, client: ClientForm) -> Self {
         let (head, body) = response.into_parts();
         let body = BodyReader::new(body, settings.body_limit, settings.body_timeout);
-        Self { head: Some(head), body: Some(body), settings: *settings, protocol }
+        Self { head: Some(head), body: Some(body), settings: *settings, client }
     }
 }
 
@@ -76,13 +77,13 @@ where
             }
         };
         let body = match error {
-            Some(error) if error.is_in_form(*this.protocol) => {
+            Some(error) if error.is_in_form(this.client.protocol) => {
                 error.put_retry_after(&mut head.headers);
                 Chunks { data, trailers }
             }
             Some(error) => {
-                let (protocol, status) = (*this.protocol, head.status);
-                let error = error.with_advice(protocol, status);
+                let (protocol, status) = (this.client.protocol, head.status);
+                let error = error.with_advice(protocol, status, this.client.requested.as_ref());
                 Chunks::one(error.into_body(protocol, status, &mut head.headers))
             }
             None => Chunks { data, trailers },

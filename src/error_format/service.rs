@@ -5,7 +5,7 @@ use http::{Method, Request, Response, header};
 use http_body::Body;
 use tower::Service;
 
-use super::{ErrorBody, ResponseFuture, layer::ErrorSettings};
+use super::{ErrorBody, ResponseFuture, layer::ErrorSettings, unknown_model::Requested};
 use crate::{
     BoxError,
     accessors::define_inner_service_accessors,
@@ -61,7 +61,11 @@ where
         if let Err(error) = self.order.check() {
             return ResponseFuture::refused(error, protocol);
         }
-        let client = ClientForm { protocol, reads_array: reads_array(protocol, path) };
+        let requested = match protocol {
+            Protocol::OpenAi => Requested::of(path, request.extensions()),
+            _ => None,
+        };
+        let client = ClientForm { protocol, reads_array: reads_array(protocol, path), requested };
         if !self.settings.accept_compressed {
             // The header is removed and not set to `identity`: a layer further in that undoes
             // compression sets the header itself, but only if it is missing.
@@ -74,11 +78,13 @@ where
 }
 
 /// The forms that the client of a request can read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ClientForm {
     pub(super) protocol: Protocol,
     /// Whether a response of JSON is a stream: an array of which each element is a part.
     pub(super) reads_array: bool,
+    /// The model, if it is known and the client is one of OpenAI's protocol.
+    pub(super) requested: Option<Requested>,
 }
 
 /// Whether a path is that of Gemini's method whose response is an array, unless its query demands

@@ -17,6 +17,7 @@ use super::{
     anthropic,
     explain_404::{nowhere, who},
     google, openai,
+    unknown_model::Requested,
 };
 use crate::{
     body_headers::{has_type, is_encoded, remove_digests},
@@ -181,9 +182,14 @@ impl UpstreamError {
     }
 
     /// Adds advice where Google's message has none. All of it is about OpenAI's protocol.
-    pub(super) fn with_advice(mut self, protocol: Protocol, status: StatusCode) -> Self {
+    pub(super) fn with_advice(
+        mut self,
+        protocol: Protocol,
+        status: StatusCode,
+        requested: Option<&Requested>,
+    ) -> Self {
         if protocol == Protocol::OpenAi
-            && let Some(advice) = advice_about(status, &self.message)
+            && let Some(advice) = advice_about(status, &self.message, requested)
         {
             self.message = format!("{} {advice}", self.message.trim_end());
         }

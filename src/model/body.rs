@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::scan::{Message, Model, Scanner};
+use super::scan::{Message, Model, Scanner, Vacancy};
 use crate::{
     BoxError,
     error::ModelError,
@@ -63,6 +63,8 @@ pub(super) struct Read {
     /// The body is JSON that every parser reads alike.
     pub(super) is_json: bool,
     pub(super) model: Option<Model>,
+    /// The place for a `model` in an object without one.
+    pub(super) vacancy: Option<Vacancy>,
 }
 
 impl Gathering {
@@ -102,8 +104,8 @@ impl Gathering {
     /// The body and the result of its scan. See [`Scanner::finish`].
     pub(super) fn finish(self) -> Result<(Chunks, Read), ModelError> {
         let Self { scanner, chunks, .. } = self;
-        let is_json = scanner.is_json();
-        Ok((chunks, Read { is_json, model: scanner.finish()? }))
+        let (is_json, vacancy) = (scanner.is_json(), scanner.vacancy());
+        Ok((chunks, Read { is_json, model: scanner.finish()?, vacancy }))
     }
 
     /// The body of a request of Anthropic's Messages. See [`Scanner::finish_message`].

@@ -1,7 +1,9 @@
 use std::{
     fmt,
     future::Future,
+    ops::Range,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,7 +18,7 @@ use super::{
     body::{Edit, Gathering, splice},
     message::route_message,
     named::{Form, route_by_published},
-    scan::Model,
+    scan::{Model, Vacancy},
     service::{ReadModel, StoredReferences, say_json},
 };
 use crate::{
@@ -110,10 +112,15 @@ impl<S> Waiting<S> {
                     say_json(&mut head.headers, strictly);
                 }
                 match read.model {
-                    None => {
-                        table.settle(&mut head.extensions);
-                        body
-                    }
+                    None => match read.vacancy.zip(table.default_for_request(&head, "")) {
+                        Some((vacancy, default)) => {
+                            add_model(&table, &mut head, body, &vacancy, &default)
+                        }
+                        None => {
+                            table.settle(&mut head.extensions);
+                            body
+                        }
+                    },
                     Some(model) => route_by_body(&table, &mut head, body, &model)?,
                 }
             }
@@ -132,25 +139,65 @@ fn route_by_body(
     let name = match route_by_published(table, head, &model.name)? {
         Some(Some(name)) => name,
         Some(None) => return Ok(body),
-        None => {
-            let requested = RequestedModel::new(&model.name);
-            head.extensions.insert(requested.clone());
-            match table.apply(&model.name, &mut head.extensions, &mut head.headers) {
-                Some(name) => {
-                    head.extensions.insert(UpstreamModel::new(name.as_str()));
-                    name
-                }
-                None => {
-                    head.extensions.insert(UpstreamModel::from(requested));
-                    return Ok(body);
+        None => match table.default_for_request(head, &model.name) {
+            Some(default) => route_to_default(table, head, &model.name, &default),
+            None => {
+                let requested = RequestedModel::new(&model.name);
+                head.extensions.insert(requested.clone());
+                match table.apply(&model.name, &mut head.extensions, &mut head.headers) {
+                    Some(name) => {
+                        head.extensions.insert(UpstreamModel::new(name.as_str()));
+                        name
+                    }
+                    None => {
+                        head.extensions.insert(UpstreamModel::from(requested));
+                        return Ok(body);
+                    }
                 }
             }
-        }
+        },
     };
-    let json = serde_json::Value::String(name).to_string();
-    let body = splice(body, &Edit::each(&model.spans, &Bytes::from(json)));
+    Ok(write_model(head, body, &model.spans, "", name))
+}
+
+/// Routes a request to the default model, and returns the name of that model at its upstream.
+fn route_to_default(
+    table: &ModelTable,
+    head: &mut Parts,
+    requested: &str,
+    default: &Arc<str>,
+) -> String {
+    head.extensions.insert(RequestedModel::served_by(requested, default));
+    let name = table.apply(default, &mut head.extensions, &mut head.headers);
+    let name = name.unwrap_or_else(|| default.to_string());
+    head.extensions.insert(UpstreamModel::new(name.as_str()));
+    name
+}
+
+/// Routes a request without a model to the default model, whose name is added to the body.
+fn add_model(
+    table: &ModelTable,
+    head: &mut Parts,
+    body: Chunks,
+    vacancy: &Vacancy,
+    default: &Arc<str>,
+) -> Chunks {
+    let name = route_to_default(table, head, "", default);
+    write_model(head, body, &vacancy.ranges, vacancy.before, name)
+}
+
+/// Writes the name of the model into the body, after the text `before`.
+fn write_model(
+    head: &mut Parts,
+    body: Chunks,
+    ranges: &[Range<usize>],
+    before: &str,
+    name: String,
+) -> Chunks {
+    let json = [before, &serde_json::Value::String(name).to_string()].concat();
+    let body = splice(body, &Edit::each(ranges, &Bytes::from(json)));
     describe_anew(&mut head.headers, body.data.len());
-    Ok(body)
+    body
 }
 
 impl<S, B> Future for ResponseFuture<S, B>

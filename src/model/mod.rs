@@ -74,7 +74,7 @@
 //! | a number, an array, an object, a boolean | [`NotAString`](crate::error::ModelError::NotAString), 400 |
 //! | a name of more than 1,024 bytes | [`TooLong`](crate::error::ModelError::TooLong), 400 |
 //! | more bytes than the limit | [`TooLarge`](crate::error::ModelError::TooLarge), 413 |
-//! | no `model`, `null`, or a `model` only at a deeper level | no rule: unchanged |
+//! | no `model`, `null`, or a `model` only at a deeper level | no rule: unchanged, or the [default model](ModelTableBuilder::default_model) |
 //! | anything but one JSON object that strictly follows RFC 8259 | no rule: unchanged, even if a lenient parser accepts it |
 //!
 //! Strict means: no byte order mark, no superfluous comma, no text after the end, only UTF-8, no
@@ -133,6 +133,7 @@
 //! [`VertexRouteLayer`]: crate::route::VertexRouteLayer
 
 mod body;
+mod default;
 mod entry;
 mod future;
 mod layer;
@@ -154,4 +155,6 @@ pub use self::{
     service::{ReadModel, RequestedModel, StoredReferences, UpstreamModel, VertexModel},
     table::{ModelTable, ModelTableBuilder},
 };
-pub(crate) use self::{body::find_model, entry::is_openapi, service::may_have_model};
+pub(crate) use self::{
+    body::find_model, default::is_foreign, entry::is_openapi, service::may_have_model,
+};

@@ -245,7 +245,7 @@ impl fmt::Debug for ModelRoute {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= LONGEST_NAME
         && !name.contains(|c: char| c == '*' || c.is_control())

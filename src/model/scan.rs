@@ -16,16 +16,17 @@ mod grammar;
 mod message;
 mod references;
 mod text;
+mod vacancy;
 
 use std::ops::Range;
 
-pub(super) use self::message::Message;
 use self::{
     grammar::{Level, Levels, Literal, Number, State},
     message::{Member, Members},
     references::{ItemText, Search},
     text::{Captured, Utf8, plain},
 };
+pub(super) use self::{message::Message, vacancy::Vacancy};
 use crate::error::ModelError;
 
 /// The longest name, in bytes after its escapes are decoded. Vertex AI's names have fewer than 200.
@@ -266,6 +267,7 @@ impl Scanner {
         let item = self.search.value(byte);
         if is_model && byte == b'n' {
             self.note(None);
+            self.record_value(at..at + "null".len());
         } else if is_model && byte != b'"' {
             self.problem.get_or_insert(ModelError::NotAString);
         }
@@ -352,12 +354,17 @@ impl Scanner {
             None => drop(self.problem.get_or_insert(ModelError::TooLong)),
         }
         self.members.end_of_model(end);
+        self.record_value(self.start..end);
+        Some(State::After)
+    }
+
+    /// Records the position of a value of `model`.
+    fn record_value(&mut self, at: Range<usize>) {
         if self.spans.len() < MOST_OFTEN {
-            self.spans.push(self.start..end);
+            self.spans.push(at);
         } else {
             self.problem.get_or_insert(ModelError::Ambiguous);
         }
-        Some(State::After)
     }
 
     fn end_of_object(&mut self, at: usize) -> Option<State> {

@@ -33,21 +33,35 @@ pub struct RequestedModel {
     start: usize,
     /// Whether the text begins with a publisher.
     has_publisher: bool,
+    default_model: Option<Arc<str>>,
 }
 
 impl RequestedModel {
-    pub(super) fn new(name: &str) -> Self {
-        Self { text: name.into(), start: 0, has_publisher: false }
+    pub(crate) fn new(name: &str) -> Self {
+        Self { text: name.into(), start: 0, has_publisher: false, default_model: None }
+    }
+
+    /// The model of a request that the default model serves. A request without a model requests that one.
+    pub(crate) fn served_by(name: &str, default: &Arc<str>) -> Self {
+        let text = if name.is_empty() { Arc::clone(default) } else { name.into() };
+        let default_model = Some(Arc::clone(default));
+        Self { text, start: 0, has_publisher: false, default_model }
     }
 
     /// A model with a publisher, whose name begins at `start`.
     pub(super) fn published(text: Arc<str>, start: usize) -> Self {
-        Self { text, start, has_publisher: true }
+        Self { text, start, has_publisher: true, default_model: None }
     }
 
     /// The name, before any rule was applied.
     pub fn as_str(&self) -> &str {
         self.text.get(self.start..).unwrap_or(&self.text)
+    }
+
+    /// The default model of the table, if it serves the request in place of the requested model. A rule
+    /// about the model of a client should hold for this one.
+    pub fn default_model(&self) -> Option<&str> {
+        self.default_model.as_deref()
     }
 
     /// `publisher/name`, if the path, the protocol or the name says which publisher is meant. `None`

@@ -26,6 +26,9 @@ use crate::{
 ///    to the models that Google runs (an endpoint named `openapi`);
 /// 4. any other name stays as it is.
 ///
+/// Before rule 3, the [default model](ModelTableBuilder::default_model), if one is set, takes the place of a
+/// name that Vertex AI does not have.
+///
 /// ```
 /// use tower_vertex::{
 ///     model::{ModelRoute, ModelTable},
@@ -62,6 +65,7 @@ pub struct ModelTable {
 pub(super) struct Rules {
     base: Upstream,
     publisher: Option<String>,
+    pub(super) default_model: Option<Arc<str>>,
     entries: Vec<ModelEntry>,
     /// The entries without a `*`, by their names.
     exact: HashMap<String, usize>,
@@ -75,16 +79,22 @@ impl ModelTable {
     /// A table without entries: bare names get the publisher `google`, and everything goes to
     /// `base`.
     pub fn new(base: Upstream) -> Self {
-        Self::assemble(base, Some(GOOGLE.to_owned()), Vec::new())
+        Self::assemble(base, Some(GOOGLE.to_owned()), None, Vec::new())
     }
 
     /// A table over `base`, the upstream of requests that no entry sends elsewhere. The settings of
     /// entries are changes to it.
     pub fn builder(base: Upstream) -> ModelTableBuilder {
-        ModelTableBuilder { base, publisher: Some(GOOGLE.to_owned()), routes: Vec::new() }
+        let publisher = Some(GOOGLE.to_owned());
+        ModelTableBuilder { base, publisher, default_model: None, routes: Vec::new() }
     }
 
-    fn assemble(base: Upstream, publisher: Option<String>, entries: Vec<ModelEntry>) -> Self {
+    fn assemble(
+        base: Upstream,
+        publisher: Option<String>,
+        default_model: Option<Arc<str>>,
+        entries: Vec<ModelEntry>,
+    ) -> Self {
         let indices = |wildcard| {
             let entries = entries.iter().enumerate();
             entries.filter(move |(_, entry)| entry.is_wildcard() == wildcard)
@@ -98,7 +108,8 @@ impl ModelTable {
         let mut prefix_lengths: Vec<_> = wildcards.keys().map(String::len).collect();
         prefix_lengths.sort_unstable_by(|one, other| other.cmp(one));
         prefix_lengths.dedup();
-        let rules = Rules { base, publisher, entries, exact, wildcards, prefix_lengths };
+        let rules =
+            Rules { base, publisher, default_model, entries, exact, wildcards, prefix_lengths };
         Self { inner: Arc::new(rules) }
     }
 
@@ -140,16 +151,21 @@ impl ModelTable {
 
     /// Whether there is a rule that could fit a request with these extensions.
     pub(super) fn has_rules_for(&self, extensions: &Extensions) -> bool {
-        let Rules { base, publisher, entries, .. } = &*self.inner;
-        let upstream = || given(extensions).unwrap_or(base);
-        !entries.is_empty() || publisher.is_some() && is_openapi(upstream())
+        let Rules { publisher, default_model, entries, .. } = &*self.inner;
+        let names_models = publisher.is_some() || default_model.is_some();
+        !entries.is_empty() || names_models && is_openapi(self.upstream_of(extensions))
+    }
+
+    /// The first upstream for a request with these extensions, before its model is looked up.
+    pub(super) fn upstream_of<'a>(&'a self, extensions: &'a Extensions) -> &'a Upstream {
+        given(extensions).unwrap_or(&self.inner.base)
     }
 
     /// Puts the upstream that this table assumes for a request into its extensions, so that the
     /// request goes there.
     pub(super) fn settle(&self, extensions: &mut Extensions) {
         if extensions.get::<Upstream>().is_none() || extensions.get::<Locations>().is_some() {
-            let upstream = given(extensions).unwrap_or(&self.inner.base).clone();
+            let upstream = self.upstream_of(extensions).clone();
             extensions.insert(upstream);
         }
     }
@@ -206,7 +222,7 @@ impl ModelTable {
 
     /// The publisher of a model in a path without a publisher.
     pub(super) fn bare_publisher(&self, extensions: &Extensions) -> Cow<'_, str> {
-        match given(extensions).unwrap_or(&self.inner.base).endpoint() {
+        match self.upstream_of(extensions).endpoint() {
             Endpoint::Publisher { name } => name.clone().into(),
             _ => self.default_publisher().unwrap_or(GOOGLE).into(),
         }
@@ -224,6 +240,7 @@ impl fmt::Debug for ModelTable {
         f.debug_struct("ModelTable")
             .field("base", &self.inner.base)
             .field("default_publisher", &self.inner.publisher)
+            .field("default_model", &self.inner.default_model)
             .field("entries", &self.inner.entries)
             .finish()
     }
@@ -235,6 +252,7 @@ impl fmt::Debug for ModelTable {
 pub struct ModelTableBuilder {
     base: Upstream,
     publisher: Option<String>,
+    default_model: Option<String>,
     routes: Vec<(String, ModelRoute)>,
 }
 
@@ -259,12 +277,22 @@ impl ModelTableBuilder {
         self
     }
 
+    /// The model that serves a chat completion or a text completion without a model, or with the name of a
+    /// model of OpenAI or Anthropic that no entry has: see [`default_for`](ModelTable::default_for). This is
+    /// for clients that request such a model by themselves. It may be the name of an entry. Requests to an
+    /// endpoint of your own keep their names, and so do those for embeddings and for the Responses API.
+    /// Default: none, so that Vertex AI refuses such a name.
+    pub fn default_model(mut self, model: impl Into<String>) -> Self {
+        self.default_model = Some(model.into());
+        self
+    }
+
     /// Checks all settings and resolves each entry.
     ///
     /// # Errors
     /// The first unusable setting; its [`entry`](ConfigError::entry) is the pattern.
     pub fn build(self) -> Result<ModelTable, ConfigError> {
-        let Self { base, publisher, routes } = self;
+        let Self { base, publisher, default_model, routes } = self;
         if let Some(publisher) = &publisher {
             check_publisher(publisher)?;
         }
@@ -278,7 +306,9 @@ impl ModelTableBuilder {
             }
             entries.push(entry);
         }
-        Ok(ModelTable::assemble(base, publisher, entries))
+        let table = ModelTable::assemble(base, publisher, default_model.map(Arc::from), entries);
+        table.check_default_model()?;
+        Ok(table)
     }
 }
 

@@ -104,7 +104,7 @@ impl KnownOptions {
     /// The reason that the gateway would print behind the name of the file.
     pub fn configuration(&self, text: &str, base: Upstream) -> Result<(), String> {
         let file = ConfigFile::parse(text, &self.0)?;
-        let table = file.table(base, &Discovered::default());
+        let table = file.table(base, &Discovered::default(), None);
         table.map(drop).map_err(|error| error.to_string())
     }
 }

@@ -556,7 +556,7 @@ fn the_advice_is_for_openais_clients_alone() {
     for (protocol, has_advice) in
         [(Protocol::OpenAi, true), (Protocol::Gemini, false), (Protocol::Anthropic, false)]
     {
-        let error = error.clone().with_advice(protocol, status(404));
-        assert_eq!(error.message.contains("gpt-4o-mini"), has_advice, "{protocol:?}");
+        let error = error.clone().with_advice(protocol, status(404), None);
+        assert_eq!(error.message.contains("/v1/models"), has_advice, "{protocol:?}");
     }
 }

@@ -145,6 +145,12 @@ impl Members {
         self.problem.get_or_insert(problem);
     }
 
+    /// The position of the bracket that ends the object, and whether there is a member besides `model`;
+    /// `None` if the text is not an object.
+    pub(super) fn end_of_others(&self) -> Option<(usize, bool)> {
+        Some((self.end?, self.has_others))
+    }
+
     /// Whether the text is an object.
     pub(super) fn is_object(&self) -> bool {
         self.end.is_some()

@@ -276,6 +276,8 @@ impl Client {
     /// has the publisher of its protocol, and the alias may stand for a model of another. `google/*`
     /// does not allow such a model.
     ///
+    /// A request that the default model serves needs the permission for that model, and for no other.
+    ///
     /// # Errors
     ///
     /// 403 if the client may not use this model. `None` is a request without a readable model.
@@ -286,6 +288,9 @@ impl Client {
     ) -> Result<(), LocalReply> {
         fn publisher(name: &str) -> Option<&str> {
             Some(name.split_once('/')?.0)
+        }
+        if let Some(default) = model.and_then(RequestedModel::default_model) {
+            return self.allow(Some(default));
         }
         let of_sent = sent.and_then(|sent| publisher(sent.as_str()));
         let published = model.and_then(RequestedModel::with_publisher);

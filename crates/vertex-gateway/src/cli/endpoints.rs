@@ -182,6 +182,7 @@ impl EndpointsOptions {
             endpoint: Some("openapi".to_owned()),
             dedicated_host: None,
             api_version: self.api_version.clone(),
+            default_model: None,
             upstream: self.upstream.clone(),
             allow_insecure_upstream: self.allow_insecure_upstream,
             discover_endpoints: false,

@@ -44,6 +44,11 @@ pub(crate) fn publisher(text: &str) -> Result<String, String> {
     Err("give the name of a publisher, such as google, or off".to_owned())
 }
 
+/// The publisher in the name of a model, if it has one.
+fn publisher_of(model: &str) -> Option<&str> {
+    model.split_once('/').map(|(publisher, _)| publisher)
+}
+
 impl ListingOptions {
     /// The publishers to list; none if the list is turned off.
     pub(crate) fn publishers(&self, table: &ModelTable) -> Vec<String> {
@@ -57,10 +62,10 @@ impl ListingOptions {
             named if named.iter().any(|name| name == OFF) => {}
             [] => {
                 USUAL.into_iter().chain(table.default_publisher()).for_each(&mut add);
+                table.default_model().and_then(publisher_of).into_iter().for_each(&mut add);
                 for entry in table.entries() {
-                    let of_model = entry.model().and_then(|model| model.split_once('/'));
-                    let publisher = of_model.map(|(publisher, _)| publisher).or(entry.publisher());
-                    publisher.into_iter().for_each(&mut add);
+                    let of_model = entry.model().and_then(publisher_of);
+                    of_model.or(entry.publisher()).into_iter().for_each(&mut add);
                 }
             }
             named => named.iter().map(String::as_str).for_each(add),
@@ -90,6 +95,8 @@ mod tests {
         };
         assert_eq!(of(&[], &ModelTable::new(base)), ["google", "anthropic"]);
         assert_eq!(of(&[], &table), ["google", "anthropic", "meta", "zai-org"]);
+        let grok = ModelTable::builder(table.base().clone()).default_model("xai/grok-4.6");
+        assert_eq!(of(&[], &grok.build().unwrap()), ["google", "anthropic", "xai"]);
         assert_eq!(of(&["qwen", "qwen", "google"], &table), ["qwen", "google"]);
         assert_eq!(of(&["qwen", "off"], &table), [""; 0]);
     }

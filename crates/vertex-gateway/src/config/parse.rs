@@ -16,7 +16,10 @@ use self::{
     keys::{FileError, KEYS, check_entries, check_keys, key_of},
     options::values_of,
 };
-use super::discovered::{self, Discovered};
+use super::{
+    discovered::{self, Discovered},
+    layered::Given,
+};
 use crate::{
     error::Error,
     values::{LONGEST_FILE, given_in},
@@ -49,6 +52,7 @@ pub(crate) struct ConfigFile {
     pub(crate) client_locations: Vec<String>,
     pub(crate) client_projects: Vec<String>,
     default_publisher: Option<String>,
+    pub(crate) default_model: Option<String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
     #[serde(rename = "client")]
@@ -236,8 +240,12 @@ impl ConfigFile {
         &self,
         base: Upstream,
         discovered: &Discovered,
+        default_model: Option<Given>,
     ) -> Result<ModelTable, Error> {
         let mut table = ModelTable::builder(base);
+        if let Some(model) = &default_model {
+            table = table.default_model(&model.value);
+        }
         match self.default_publisher.as_deref() {
             None => {}
             Some("") => table = table.without_default_publisher(),
@@ -248,7 +256,10 @@ impl ConfigFile {
         }
         let taken = |name: &str| self.models.iter().any(|model| model.name == name);
         table = discovered.add_deployed(table, taken);
-        Ok(table.build()?)
+        table.build().map_err(|error| match default_model {
+            Some(given) if error.setting() == "default model" => error.given_in(given.from).into(),
+            _ => error.into(),
+        })
     }
 }
 

@@ -54,6 +54,11 @@ pub struct TargetOptions {
     #[arg(long, value_name = "VERSION", env = "VERTEX_GATEWAY_API_VERSION")]
     pub api_version: Option<String>,
 
+    /// Model for chats that name none, or one of OpenAI's or Anthropic's that no model of the
+    /// configuration file has, such as gpt-4o [default: none, so that Vertex AI refuses these]
+    #[arg(long, value_name = "PUBLISHER/MODEL", env = "VERTEX_GATEWAY_DEFAULT_MODEL")]
+    pub default_model: Option<String>,
+
     /// URL to which requests and the access token are sent instead of to Google: a private address
     /// or a proxy. A URL with a path is the whole base, to which `/chat/completions` is appended;
     /// to one without a path, the path of Vertex AI is appended
@@ -134,7 +139,8 @@ pub struct TargetOptions {
 }
 
 shown_debug!(
-    TargetOptions: project, location, endpoint, dedicated_host, api_version, upstream, config;
+    TargetOptions: project, location, endpoint, dedicated_host, api_version, default_model, upstream,
+    config;
     credentials
 );
 
@@ -233,6 +239,12 @@ impl TargetOptions {
         non_empty(&self.upstream).or(non_empty(&self.file.upstream))
     }
 
+    /// The default model, and the place that sets it.
+    fn default_model(&self) -> Option<Given> {
+        let set = non_empty(&self.default_model).or(non_empty(&self.file.default_model))?;
+        Some(Given::new(set, self.place(&self.default_model, "--default-model")))
+    }
+
     pub(crate) fn quota_project(&self) -> Option<&str> {
         non_empty(&self.credentials.quota_project).or(non_empty(&self.file.quota_project))
     }
@@ -265,7 +277,7 @@ impl TargetOptions {
         auth: &VertexAuthLayer,
         discovered: &Discovered,
     ) -> Result<ModelTable, Error> {
-        let table = self.file.table(upstream.clone(), discovered)?;
+        let table = self.file.table(upstream.clone(), discovered, self.default_model())?;
         for entry in table.entries() {
             if let Some(upstream) = entry.upstream().filter(|u| auth.check_host(u.uri()).is_err()) {
                 return Err(Error::new(format!(

@@ -210,9 +210,13 @@ impl ExtAuthzState {
                 // A body whose path names the publisher keeps its name unless it is renamed.
                 Some((asked, sent)) if asked == sent.as_str() => model.as_str().into(),
                 Some((_, sent)) => sent.as_str().into(),
-                None => table.upstream_model(model.as_str(), &upstream),
+                None => {
+                    table.upstream_model(model.default_model().unwrap_or(model.as_str()), &upstream)
+                }
             };
-            same_name(model.as_str(), &sent)?;
+            // A body without a model requests the default model, which would have to be added.
+            let is_missing = model.default_model() == Some(model.as_str());
+            same_name(if is_missing { "" } else { model.as_str() }, &sent)?;
         }
         let route = VertexRouteLayer::new(self.upstream.clone()).layer(service_fn(echo));
         let routed = route.oneshot(request).await.map_err(refused)?.into_body();

@@ -89,10 +89,20 @@ pub(crate) fn admit_model(
     let model = extensions.get::<RequestedModel>();
     if let Some(model) = model {
         let _ = context.model.set(model.clone().into());
+        let sent = extensions.get::<UpstreamModel>();
+        if let Some(sent) = sent.filter(|sent| without_publisher(sent) != without_publisher(model))
+        {
+            let _ = context.upstream_model.set(sent.clone().into());
+        }
     }
     let Some(client) = context.client.get() else { return Ok(()) };
     client.allow_requested(model, extensions.get::<UpstreamModel>())?;
     client.allow_references(extensions.get())
+}
+
+fn without_publisher(model: &impl AsRef<str>) -> &str {
+    let name = model.as_ref();
+    name.rsplit_once('/').map_or(name, |(_, name)| name)
 }
 
 /// Forwards requests whose client may use the model, at most as many at a time as the limits allow.

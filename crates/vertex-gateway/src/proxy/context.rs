@@ -23,6 +23,9 @@ pub(crate) struct RequestContext {
     pub(crate) permits: OnceLock<Permits>,
     /// The model as the client wrote it.
     pub(crate) model: OnceLock<Arc<str>>,
+    /// The model that the request was sent for, if the table or the default model changed more than the
+    /// publisher.
+    pub(crate) upstream_model: OnceLock<Arc<str>>,
     /// Each time the request was sent. Replays after a 401 are not counted.
     pub(crate) attempts: OnceLock<Attempts>,
     responses: Mutex<UpstreamResponses>,
@@ -65,6 +68,7 @@ impl RequestContext {
     pub(crate) fn write_to(&self, log: &mut RequestLog) {
         log.client = self.client.get().map(|client| Arc::clone(client.name()));
         log.model = self.model.get().cloned();
+        log.upstream_model = self.upstream_model.get().cloned();
         let location =
             |attempt: &Attempt| Some(Arc::from(attempt.upstream.as_ref()?.location()?.clone()));
         if let Some(attempts) = self.attempts.get() {

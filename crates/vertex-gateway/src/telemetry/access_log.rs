@@ -30,6 +30,8 @@ pub(crate) struct RequestLog {
     pub(crate) client: Option<Arc<str>>,
     /// The model as the client wrote it.
     pub(crate) model: Option<Arc<str>>,
+    /// The model at Vertex AI, if it is another one.
+    pub(crate) upstream_model: Option<Arc<str>>,
     /// The location of the last attempt; `None` if there was none, or if the location is unknown.
     pub(crate) location: Option<Arc<str>>,
     /// Number of attempts, without replays after a 401; `None` if there was none.
@@ -91,6 +93,7 @@ impl RequestLog {
             path: clip(path).into(),
             client: None,
             model: None,
+            upstream_model: None,
             location: None,
             attempts: None,
             failovers: 0,
@@ -124,6 +127,7 @@ impl RequestLog {
             path = (!self.path.is_empty()).then_some(&*self.path),
             client = self.client.as_deref(),
             model = self.model.as_deref().map(clip),
+            upstream_model = self.upstream_model.as_deref(),
             location = self.location.as_deref(),
             status,
             error_code = self.error_code,

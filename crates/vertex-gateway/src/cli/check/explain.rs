@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::advice::member;
 use crate::quote::quote;
+use tower_vertex::error_format::how_to_map;
 
 /// The parts of a response that the explanation needs.
 pub(super) struct ResponseSummary<'a> {
@@ -23,7 +24,9 @@ pub(super) struct Facts<'a> {
     pub(super) location: Option<&'a str>,
     /// The id of a deployed endpoint.
     pub(super) endpoint: Option<&'a str>,
-    /// Empty if the endpoint has a model of its own.
+    /// The model as a client would write it.
+    pub(super) asked: &'a str,
+    /// The name that is sent. Empty if the endpoint has a model of its own.
     pub(super) model: &'a str,
     pub(super) origin: &'a str,
     /// Whether the host is set, and does not follow from the location.
@@ -247,7 +250,12 @@ fn forbidden(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
 }
 
 fn not_found(error: &GoogleError<'_>, facts: &Facts<'_>) -> String {
+    let is_alias = |asked: &str| facts.model.rsplit('/').next() != asked.rsplit('/').next();
     if error.says("ublisher Model") || facts.endpoint.is_none() {
+        let advice = how_to_map(facts.asked);
+        if !is_alias(facts.asked) && advice.contains("[[model]]") {
+            return advice;
+        }
         return format!(
             "not every model is in every location or open to every project: try {}; the Model \
                  Garden has the names",

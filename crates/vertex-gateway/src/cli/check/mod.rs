@@ -128,17 +128,31 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     };
     let asked = match (non_empty(&options.model), base.endpoint()) {
         (Some(model), _) => model,
-        (None, Endpoint::OpenApi | Endpoint::BaseUrl { .. }) => DEFAULT_MODEL,
+        (None, Endpoint::OpenApi | Endpoint::BaseUrl { .. }) => {
+            table.default_model().unwrap_or(DEFAULT_MODEL)
+        }
         // The endpoint has a model of its own, and ignores the name.
         (None, _) => "",
     };
-    let entry = table.find(asked);
+    let served = match table.default_for(asked).filter(|_| has_publishers(&base)) {
+        Some(default) => {
+            let detail = format!(
+                "{}: served by the default model {}",
+                redact::value(asked),
+                redact::value(default)
+            );
+            report.add(Check::passed("default", detail));
+            default
+        }
+        None => asked,
+    };
+    let entry = table.find(served);
     let upstream = entry.and_then(ModelEntry::upstream).unwrap_or(&base);
-    let sent = table.upstream_model(asked, upstream);
+    let sent = table.upstream_model(served, upstream);
     let own_host = settings.own_host || matches!(upstream.endpoint(), Endpoint::Dedicated { .. });
     if *upstream != base {
         let url = format!("{upstream}/chat/completions");
-        let detail = format!("{}: {}", redact::value(asked), redact::value(&url));
+        let detail = format!("{}: {}", redact::value(served), redact::value(&url));
         report.add(Check::passed("entry", detail));
         if upstream.origin() != base.origin()
             && !check_host(&mut report, upstream, own_host, &egress).await
@@ -160,6 +174,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         project: project.as_deref(),
         location: upstream.location().map(|location| location.as_str()),
         endpoint: endpoint.as_deref(),
+        asked,
         model: &model,
         origin: upstream.origin(),
         own_host,
@@ -179,6 +194,11 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
             .await;
     }
     report.end()
+}
+
+/// Whether the models at `upstream` have publishers, so that the default model may serve requests there.
+fn has_publishers(upstream: &Upstream) -> bool {
+    upstream.uri().path().ends_with("/endpoints/openapi")
 }
 
 fn model_not_tried(mut report: Report, because: &str) -> Result<(), Error> {

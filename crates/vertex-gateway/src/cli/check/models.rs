@@ -68,7 +68,7 @@ async fn ask(
 ) -> Check {
     let Probe { name, method, path, body } = probe;
     let name = redact::value(&name).to_string();
-    let facts = Facts { model: &name, ..*facts };
+    let facts = Facts { asked: &name, model: &name, ..*facts };
     let started = Instant::now();
     let answer = match tokio::time::timeout(TIMEOUT, send(&path, &body, table, auth, network)).await
     {

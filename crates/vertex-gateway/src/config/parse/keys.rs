@@ -27,7 +27,7 @@ pub(super) enum ValueType {
 pub(super) type Key = (&'static str, ValueType);
 
 /// Keys that are not options, and options that can change while the gateway runs.
-pub(super) const KEYS: [Key; 16] = [
+pub(super) const KEYS: [Key; 17] = [
     ("project", ValueType::Text),
     ("location", ValueType::Text),
     ("endpoint", ValueType::Text),
@@ -42,6 +42,7 @@ pub(super) const KEYS: [Key; 16] = [
     ("client_locations", ValueType::Texts),
     ("client_projects", ValueType::Texts),
     ("default_publisher", ValueType::Text),
+    ("default_model", ValueType::Text),
     ("model", ValueType::Entries(&MODEL_KEYS)),
     ("client", ValueType::Entries(&CLIENT_KEYS)),
 ];

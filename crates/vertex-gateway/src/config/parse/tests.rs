@@ -33,7 +33,7 @@ fn the_example_loads_as_it_is_and_with_every_key() {
         .flat_map(|line| [line, "\n"])
         .collect();
     let file = parse(&every).unwrap();
-    assert!(file.table(base(), &Discovered::default()).is_ok(), "{file:?}");
+    assert!(file.table(base(), &Discovered::default(), None).is_ok(), "{file:?}");
     let table: toml::Table = every.parse().unwrap();
     let keys = KEYS
         .iter()
@@ -55,7 +55,7 @@ fn the_example_loads_as_it_is_and_with_every_key() {
 fn the_table_of_the_manual_loads() {
     let page = include_str!("../../../../../docs/models.md");
     let shown = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
-    let table = parse(shown).unwrap().table(base(), &Discovered::default()).unwrap();
+    let table = parse(shown).unwrap().table(base(), &Discovered::default(), None).unwrap();
     assert_eq!(table.entries().len(), 2);
 }
 
@@ -111,8 +111,11 @@ fn an_error_names_the_fault_and_the_remedy() {
         ("[[model]]\nname = \"a\"\napi_version = \"v2\"", "v2"),
         ("[[model]]\nname = \"a\"\nheaders = { authorization = \"SECRET\" }", "header"),
     ] {
-        let error =
-            parse(text).unwrap().table(base(), &Discovered::default()).unwrap_err().to_string();
+        let error = parse(text)
+            .unwrap()
+            .table(base(), &Discovered::default(), None)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(why) && !error.contains("SECRET"), "{text}: {error}");
     }
 }

@@ -28,12 +28,13 @@ pub(super) struct Catalogue<'a, F> {
 }
 
 impl<F: Fn(&str) -> bool> Catalogue<'_, F> {
-    /// All models whose clients speak this protocol: the names of the table, and then those of the
-    /// publishers' models. A pattern of the table is not a name that a client could use.
+    /// All models whose clients speak this protocol: the default model, the names of the table, and then
+    /// those of the publishers' models. A pattern of the table is not a name that a client could use.
     pub(super) fn of_protocol(&self, protocol: Protocol) -> Vec<Item> {
+        let default = self.table.default_model().filter(|_| protocol == Protocol::OpenAi);
+        let mut items: Vec<Item> = Vec::from_iter(default.and_then(|name| self.default(name)));
         let names = self.table.entries().filter(|entry| !entry.is_wildcard());
-        let names = names.filter_map(|entry| self.alias(entry.pattern(), entry, protocol));
-        let mut items: Vec<Item> = names.collect();
+        items.extend(names.filter_map(|entry| self.alias(entry.pattern(), entry, protocol)));
         for (source, models) in &self.listed.lists {
             let serving = models.iter().filter(|model| serves(model.methods(), protocol));
             for model in serving {
@@ -77,19 +78,33 @@ impl<F: Fn(&str) -> bool> Catalogue<'_, F> {
         if let Some(item) = entry.and_then(|entry| self.alias(name, entry, protocol)) {
             return Some(item);
         }
+        if protocol == Protocol::OpenAi
+            && let Some(default) = self.table.default_for(name)
+        {
+            return self.default(default).map(|item| Item { id: name.to_owned(), ..item });
+        }
         let mut items = self.of_protocol(protocol).into_iter();
         let mut item = items.find(|item| same(item) && !item.is_alias)?;
         item.id = name.to_owned();
         Some(item).filter(|_| protocol != Protocol::OpenAi || (self.may)(name))
     }
 
+    /// The item of the default model, if the client may use it.
+    fn default(&self, name: &str) -> Option<Item> {
+        self.named(name, self.table.find(name), Protocol::OpenAi)
+    }
+
     /// The item of a name in the table, if the client may use it and its model has this protocol.
     fn alias(&self, name: &str, entry: &ModelEntry, protocol: Protocol) -> Option<Item> {
+        self.named(name, Some(entry), protocol)
+    }
+
+    fn named(&self, name: &str, entry: Option<&ModelEntry>, protocol: Protocol) -> Option<Item> {
         if !(self.may)(name) {
             return None;
         }
-        let upstream = entry.upstream().unwrap_or(self.table.base());
-        let sent = entry.upstream_model(name, upstream);
+        let upstream = entry.and_then(ModelEntry::upstream).unwrap_or(self.table.base());
+        let sent = self.table.upstream_model(name, upstream);
         let (owner, model) = match sent.split_once('/') {
             Some((publisher, id)) => {
                 // The default publisher is not that of Claude.

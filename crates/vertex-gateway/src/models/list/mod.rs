@@ -24,7 +24,9 @@ use crate::{
     local_reply::{LocalReply, clip},
     models::publishers::Listed,
 };
-use tower_vertex::{error::RouteError, model::ModelTable, route::Protocol};
+use tower_vertex::{
+    error::RouteError, error_format::how_to_map, model::ModelTable, route::Protocol,
+};
 
 /// The response to a request for models. It has only models for which `may` is true.
 pub(crate) fn answer(
@@ -60,15 +62,13 @@ pub(crate) fn answer(
             let name = clip(name);
             let message = format!(
                 "the model {name:?} is neither in this gateway's table nor in Vertex AI's list; \
-                 Vertex AI may serve it all the same. {NAME_OF_ANOTHER}"
+                 Vertex AI may serve it all the same. {}",
+                how_to_map(&name)
             );
             Err(LocalReply::new(StatusCode::NOT_FOUND, "model_not_found", message))
         }
     }
 }
-
-const NAME_OF_ANOTHER: &str = "For a client with a name of its own, such as gpt-4o-mini, map it: an \
-     entry [[model]] with name = \"gpt-*\" and model = \"gemini-2.5-flash\" in the configuration file.";
 
 impl Form {
     /// The protocol of the clients that read this form.

@@ -217,6 +217,8 @@ async fn error_responses_of_vertex_ai_are_explained() {
     world.vertex.clear_faults();
     let run = world.check(&key, &["--model", "google/gemini-9"]).await;
     world.expect("answer_404_model", 1, &run);
+    let run = world.check(&key, &["--model", "gpt-4o"]).await;
+    world.expect("answer_404_model_of_another_service", 1, &run);
     let run = world.check(&key, &["--model", "/gemini-2.5-flash"]).await;
     world.expect("answer_400_model", 1, &run);
 }
@@ -241,6 +243,9 @@ async fn the_request_to_a_model_follows_the_table_of_models() {
     let with = ["--config", &config, "--model"];
     let run = world.check(&key, &[&with[..], &["fast"]].concat()).await;
     world.expect("good_model_of_the_table", 0, &run);
+    let run =
+        world.check(&key, &[&with[..], &["gpt-4o", "--default-model", "fast"]].concat()).await;
+    world.expect("good_default_model", 0, &run);
     let run = world.check(&key, &[&with[..], &["llama-3"]].concat()).await;
     world.expect("good_model_at_an_endpoint_by_name", 0, &run);
     let paths: Vec<_> = world.vertex.requests().into_iter().map(|seen| seen.path).collect();

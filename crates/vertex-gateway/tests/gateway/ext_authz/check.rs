@@ -257,6 +257,7 @@ headers = { "x-vertex-ai-llm-request-type" = "dedicated" }
 name = "gpt-4o"
 model = "gemini-2.5-pro"
 "#;
+    let config = &format!("default_model = \"google/gemini-2.5-flash\"\n{config}");
     let config = place.write("gateway.toml", config);
     let envoy = place.start(&["--config", &config]).await;
     for (model, way) in [
@@ -274,11 +275,16 @@ model = "gemini-2.5-pro"
         ("gemini-2.5-flash", "google/gemini-2.5-flash"),
         ("gpt-4o", "google/gemini-2.5-pro"),
         (r"gemini\u002d2.5-flash", "google/gemini-2.5-flash"),
+        // The default model.
+        ("gpt-4o-mini", "google/gemini-2.5-flash"),
+        ("", "google/gemini-2.5-flash"),
     ] {
         let (status, code, message) = envoy.refused(Asked::of_model(model)).await;
         assert_eq!((status, code.as_str()), (400, "model_alias_not_supported"));
         assert!(message.ends_with(&format!("use \"{full}\"")), "{message}");
     }
+    let none = envoy.refused(Asked::new("POST", CHAT).body("{}")).await;
+    assert_eq!((none.0, none.1.as_str()), (400, "model_alias_not_supported"));
     let two = r#"{"model":"mine","model":"meta/llama-3"}"#;
     let (status, code, _) = envoy.refused(Asked::new("POST", CHAT).body(two)).await;
     assert_eq!((status, code.as_str()), (400, "ambiguous_model"));
@@ -294,8 +300,8 @@ model = "gemini-2.5-pro"
         }
         other => panic!("{other:?}"),
     };
-    assert_eq!(names[..2], ["mine", "gpt-4o"]);
-    assert!(names.contains(&"google/gemini-2.5-flash".to_owned()), "{names:?}");
+    // The default model comes first, and then the names of the table.
+    assert_eq!(names[..3], ["google/gemini-2.5-flash", "mine", "gpt-4o"]);
 }
 
 #[tokio::test]

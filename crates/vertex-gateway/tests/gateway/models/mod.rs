@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod cli;
+mod default;
 mod failures;
 mod forms;
 mod places;

@@ -1,6 +1,7 @@
 use super::*;
 
 const FACTS: Facts<'static> = Facts {
+    asked: "google/gemini-9",
     project: Some("p1"),
     location: Some("us-central1"),
     endpoint: None,

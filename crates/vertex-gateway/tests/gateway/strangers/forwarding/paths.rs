@@ -225,15 +225,13 @@ async fn a_404_for_an_unknown_model_has_a_remedy() {
         let request = request.body(Full::<Bytes>::from(body.to_string())).unwrap();
         async move { Gateway::call(gateway, request).await }
     };
+    let remedy = "[[model]]\nname = \"gpt-4o-mini\"\nmodel = \"google/gemini-2.5-flash\"\n";
     let listed = Request::get("/v1/models/gpt-4o-mini").body(Full::default()).unwrap();
     for answer in [ask(&gateway, "gpt-4o-mini").await, gateway.call(listed).await] {
         let (status, _, message) = openai_error(answer).await;
         assert_eq!(status, 404);
-        for part in ["[[model]]", r#"name = "gpt-*""#, r#"model = "gemini-2.5-flash""#] {
-            assert!(message.contains(part), "{part}: {message}");
-        }
+        assert!(message.contains(remedy), "{message}");
     }
-    let remedy = "[[model]]\nname = \"gpt-*\"\nmodel = \"gemini-2.5-flash\"\n";
     let config = files.write("gateway.toml", remedy);
     let gateway = files.start(&vertex, &["--config", &config]).await;
     assert_eq!(ask(&gateway, "gpt-4o-mini").await.status(), StatusCode::OK);
