@@ -26,7 +26,7 @@ pub(super) fn collect_for(world: Option<(Arc<World>, bool)>) {
     WORLD.set(world);
 }
 
-/// The log of all simulations of a thread.
+/// The log of the simulations of all threads.
 pub(super) struct Log;
 
 impl Subscriber for Log {

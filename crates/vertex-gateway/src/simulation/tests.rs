@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex,
+        Mutex, Once,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -22,12 +22,19 @@ const SAME: usize = 20;
 /// Seeds that found something, each with what it was.
 const FOUND: [(u64, &str); 0] = [];
 
-fn with_log<T>(run: impl FnOnce() -> T) -> T {
-    tracing::subscriber::with_default(Log, run)
+/// Sets the log of all threads, which ignores those without a simulation. With one for the threads of
+/// simulations alone, a thread of another test could be the first to reach a log line, and tracing would disable
+/// the line for all threads.
+fn install_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Log).unwrap());
+    // A thread may have reached its first log line before that, and have added the line to the known ones after it.
+    tracing::callsite::rebuild_interest_cache();
 }
 
 /// Simulates a seed. A panic counts as a violation.
 fn checked(seed: u64, is_verbose: bool) -> Report {
+    install_log();
     catch_unwind(AssertUnwindSafe(|| simulate(seed, is_verbose))).unwrap_or_else(|_| Report {
         hash: 0,
         violations: vec!["a panic, which is printed above".to_owned()],
@@ -74,29 +81,22 @@ fn the_invariants_hold_for_every_seed() {
     let events = Mutex::new(BTreeMap::<_, u64>::new());
     let failed = Mutex::new(BTreeMap::new());
     let began = Instant::now();
-    let work = || {
-        with_log(|| {
-            loop {
-                let seed = next.fetch_add(1, Relaxed);
-                if seed >= first + seeds {
-                    return;
-                }
-                let report = checked(seed, false);
-                for (what, times) in &report.events {
-                    *events.lock().unwrap().entry(*what).or_default() += times;
-                }
-                if !report.violations.is_empty() {
-                    let mut failed = failed.lock().unwrap();
-                    if failed.is_empty() {
-                        println!(
-                            "the first violation: after {:?}, by seed {seed}",
-                            began.elapsed()
-                        );
-                    }
-                    failed.insert(seed, report);
-                }
+    let work = || loop {
+        let seed = next.fetch_add(1, Relaxed);
+        if seed >= first + seeds {
+            return;
+        }
+        let report = checked(seed, false);
+        for (what, times) in &report.events {
+            *events.lock().unwrap().entry(*what).or_default() += times;
+        }
+        if !report.violations.is_empty() {
+            let mut failed = failed.lock().unwrap();
+            if failed.is_empty() {
+                println!("the first violation: after {:?}, by seed {seed}", began.elapsed());
             }
-        });
+            failed.insert(seed, report);
+        }
     };
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
@@ -109,10 +109,10 @@ fn the_invariants_hold_for_every_seed() {
     }
     if let Some((seed, report)) = failed.first_key_value() {
         println!("{} of {seeds} seeds violate an invariant", failed.len());
-        with_log(|| fail(*seed, report));
+        fail(*seed, report);
     }
     if seeds == 1 {
-        let report = with_log(|| checked(first, true));
+        let report = checked(first, true);
         println!("{}", report.trace.join("\n"));
     }
     for (what, times) in events.into_inner().unwrap() {
@@ -123,28 +123,24 @@ fn the_invariants_hold_for_every_seed() {
 
 #[test]
 fn the_seeds_that_found_something_find_nothing_more() {
-    with_log(|| {
-        for (seed, what) in FOUND {
-            let report = checked(seed, false);
-            if !report.violations.is_empty() {
-                println!("this seed found: {what}");
-                fail(seed, &report);
-            }
+    for (seed, what) in FOUND {
+        let report = checked(seed, false);
+        if !report.violations.is_empty() {
+            println!("this seed found: {what}");
+            fail(seed, &report);
         }
-    });
+    }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    with_log(|| {
-        // Tokio chooses by chance in which order waiters of a channel are woken, and `tokio_unstable` alone
-        // lets a program seed it. So the clients of these seeds are alone.
-        let alone = (0..).filter(|seed| plan(*seed).clients == 1 || cfg!(tokio_unstable));
-        for seed in alone.take(SAME) {
-            let (one, other) = (checked(seed, true), checked(seed, true));
-            let differs = one.trace.iter().zip(&other.trace).find(|(one, other)| one != other);
-            assert_eq!(differs, None, "seed {seed}");
-            assert_eq!(one.hash, other.hash, "seed {seed}");
-        }
-    });
+    // Tokio chooses by chance in which order waiters of a channel are woken, and `tokio_unstable` alone
+    // lets a program seed it. So the clients of these seeds are alone.
+    let alone = (0..).filter(|seed| plan(*seed).clients == 1 || cfg!(tokio_unstable));
+    for seed in alone.take(SAME) {
+        let (one, other) = (checked(seed, true), checked(seed, true));
+        let differs = one.trace.iter().zip(&other.trace).find(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(one.hash, other.hash, "seed {seed}");
+    }
 }
