@@ -36,6 +36,7 @@ const SIDECAR: Plan = Plan {
         &["access", "outbound"],
         &["models"],
         &["proxy"],
+        &["status"],
         &["server"],
         &["envoy"],
         &["cli"],

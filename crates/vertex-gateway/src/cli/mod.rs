@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `command` | the command line |
 //! | `serve` | the sidecar |
+//! | `status_page` | what its status page shows and starts |
 //! | `emulator` | the emulator of Vertex AI |
 //! | `check` | the checks, one line each, with the remedy for each failure |
 //! | `token` | an access token, printed |
@@ -16,6 +17,7 @@ pub(crate) mod emulator;
 pub(crate) mod endpoints;
 pub(crate) mod models;
 pub(crate) mod serve;
+mod status_page;
 pub(crate) mod token;
 
 use clap::CommandFactory as _;

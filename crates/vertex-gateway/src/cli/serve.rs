@@ -11,6 +11,7 @@ use std::{
 
 use clap::Args;
 
+use super::status_page::sources;
 use crate::{
     access::concurrency::{LimitOptions, Limits},
     config::{compat::CompatOptions, credentials::Identity, parse::address, retry::RetryOptions},
@@ -27,6 +28,7 @@ use crate::{
         startup::{AccessControl, Backend, ServingOptions},
         worker::Workers,
     },
+    status::Status,
     telemetry::{Telemetry, trace::Traces},
     values::{number, parsed, shown_debug, size, time, timeout},
 };
@@ -226,7 +228,11 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let limits = Arc::new(Limits::new(&limit_options));
     let compat = options.compat.layer(serving.max_request_bytes);
     let (tokens, waiting) = (backend.auth.cache().clone(), limits.waiting());
-    let telemetry = Arc::new(Telemetry::new(tokens, waiting, Some(compat.clone())));
+    let telemetry = Telemetry::new(tokens, waiting, Some(compat.clone()));
+    let has_emulator = backend.emulator.is_some();
+    let admin = Admin::bind(&serving.admin, &serving.target.file, has_emulator).await?;
+    let has_page = admin.is_some() && serving.admin.has_page();
+    let telemetry = Arc::new(telemetry.recording(has_page));
     let models = backend.models.layer().clone().body_limit(serving.max_request_bytes);
     telemetry.register_models(&models.table());
     let shared = Arc::new(GatewayState {
@@ -265,8 +271,6 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     let (stop, sighup) = (stop_signal()?, sighup()?);
     let workers = Workers::start(&shared, options.workers(), limit_options.max_connections)?;
     let (listener, addr) = bind(addr).await?;
-    let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
-    let admin_addr = admin.as_ref().map(Admin::addr);
     if !addr.ip().is_loopback() {
         if open {
             tracing::warn!(%addr, "every client that can reach this address can use your \
@@ -279,11 +283,19 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     // Requests that arrive before the first token wait for it. A failure is logged, and the fetch
     // is tried again.
     backend.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
+    let admin_lines: Vec<_> = admin.iter().flat_map(Admin::lines).collect();
+    let mut status = None;
     if let Some(admin) = admin {
+        if has_page {
+            let is_local = admin.is_local();
+            let sources = sources(options, addr, is_local, &shared, &backend, &access)?;
+            status = Some(Status::start(sources));
+        }
+        let (telemetry, page) = (Arc::clone(&telemetry), status.clone());
         let browsers = Arc::clone(&access.browsers);
-        tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
+        tokio::spawn(admin.serve(telemetry, page, browsers, serving.max_header_bytes));
     }
-    greet(addr, admin_addr, &shared, backend.emulator.as_deref(), &backend.identity);
+    greet(addr, admin_lines, &shared, backend.emulator.as_deref(), &backend.identity);
     // The emulator runs in this process, so it has to live as long as this function.
     let _emulator = backend.emulator.clone();
     backend.spawn_reloads(access, serving, &telemetry, sighup);
@@ -303,7 +315,15 @@ pub(super) async fn serve(options: Options) -> Result<(), Error> {
     );
     workers.drain(ending.patience(timeout(serving.drain_timeout))).await;
     traces.flush().await;
+    if let Some(status) = status {
+        status.end().await;
+    }
     Ok(())
+}
+
+/// The URL of clients.
+pub(super) fn listening_on(addr: SocketAddr, shared: &GatewayState) -> String {
+    format!("{}://{addr}", if shared.tls.is_some() { "https" } else { "http" })
 }
 
 /// Without keys or client certificates, only this machine is served.
@@ -320,13 +340,12 @@ fn refuse_strangers(addr: SocketAddr, open: bool, allowed: bool) -> Result<(), E
 
 fn greet(
     addr: SocketAddr,
-    admin: Option<SocketAddr>,
+    admin: Vec<String>,
     shared: &GatewayState,
     emulator: Option<&Emulator>,
     identity: &Identity,
 ) {
     let keys = shared.clients.load().len();
-    let scheme = if shared.tls.is_some() { "https" } else { "http" };
     tracing::info!(credentials = %identity, "found");
     let upstream = shared.upstream.to_string();
     tracing::info!(upstream = %redact::value(&upstream), "forwarding");
@@ -340,8 +359,8 @@ fn greet(
     if let Some(emulator) = emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
-    lines.push(format!("listening on {scheme}://{addr}"));
-    lines.extend(admin.map(|addr| format!("admin on http://{addr}")));
+    lines.push(format!("listening on {}", listening_on(addr, shared)));
+    lines.extend(admin);
     if emulator.is_some() && keys == 0 && shared.tls.is_none() {
         lines.push(format!(
             r#"
