@@ -92,7 +92,8 @@ impl Status {
     ) -> Result<Response<Body>, (StatusCode, String)> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let Some(route) = Route::of(uri.path()) else {
-            return Err((StatusCode::NOT_FOUND, "not found".to_owned()));
+            let unknown = "not found".to_owned();
+            return Err((StatusCode::NOT_FOUND, unknown));
         };
         // A page whose own name was resolved to this address has this origin in its browser.
         let refused = |error: String| (StatusCode::FORBIDDEN, error);
@@ -128,7 +129,8 @@ impl Status {
             Route::Check => {
                 let check = offered(&self.sources.actions.check)?;
                 if !self.actions.start(check) {
-                    return Err((StatusCode::CONFLICT, "the checks are running".to_owned()));
+                    let running = "the checks are running".to_owned();
+                    return Err((StatusCode::CONFLICT, running));
                 }
                 Ok(json_response(StatusCode::ACCEPTED, &self.actions.check()))
             }

@@ -113,7 +113,7 @@
           legend: { show: false },
           cursor: { show: false },
           scales: { y: { range: (_, min, max) => [0, Math.max(max ?? 0, 1) * 1.1] } },
-          axes: [{ ...axis, values: (_, all) => all.map((at) => time(at * 1000)) }, { ...axis, size: 60 }],
+          axes: [{ ...axis, size: 30, values: (_, all) => all.map((at) => time(at * 1000)) }, { ...axis, size: 60 }],
           series: [{}, ...series.map(([, label, tint, dash]) => ({ label, stroke: colour(tint), width: 2, dash: DASH[dash], spanGaps: false }))],
         },
         data(curve),

@@ -205,10 +205,10 @@ async fn a_revoked_token_an_ejected_location_and_a_429_are_shown() {
     assert!(status["circuits"][0]["probe_in_seconds"].as_u64() > Some(0));
 
     vertex.set_faults(Faults { api: Some(ApiFault::new(429)), ..Faults::default() });
-    assert_eq!(watched.call(ask(MODEL)).await.status(), 429);
+    assert_eq!(watched.call(ask("mine")).await.status(), 429);
     let status = watched.status_when("a 429", |status| status["total"]["failed"] == 1).await;
     let expected = json!([{ "kind": "429", "count": 1 }]);
-    assert_eq!(row(&status, "models", MODEL)["failures"], expected);
+    assert_eq!(row(&status, "models", "mine")["failures"], expected);
 }
 
 #[tokio::test]
