@@ -42,6 +42,24 @@ struct LocationList {
     epoch: Instant,
 }
 
+/// The circuit of a location. The [module's docs](super#locations) have its rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LocationCircuit {
+    /// Requests go to the location; so many have failed there in a row.
+    Closed {
+        /// The failures since the last success.
+        failures: u32,
+    },
+    /// The location is ejected.
+    Open {
+        /// Time until a request may probe the location; zero if the next request does.
+        probe_in: Duration,
+    },
+    /// A request is probing the location.
+    HalfOpen,
+}
+
 struct Candidate {
     upstream: Upstream,
     circuit: Circuit,
@@ -104,6 +122,23 @@ impl Locations {
     /// The upstreams, the preferred one first.
     pub fn upstreams(&self) -> impl ExactSizeIterator<Item = &Upstream> {
         self.inner.candidates.iter().map(|candidate| &candidate.upstream)
+    }
+
+    /// The circuits of the [`upstreams`](Self::upstreams), in the same order, for metrics.
+    #[doc(alias = "circuit breaker")]
+    pub fn circuits(&self) -> impl ExactSizeIterator<Item = (&Upstream, LocationCircuit)> {
+        let now = self.now();
+        self.inner.candidates.iter().map(move |candidate| {
+            let circuit = match candidate.circuit.state() {
+                CircuitState::Closed(failures) => LocationCircuit::Closed { failures },
+                CircuitState::Open(until) => {
+                    let probe_in = Duration::from_millis(until.saturating_sub(now));
+                    LocationCircuit::Open { probe_in }
+                }
+                CircuitState::Probing => LocationCircuit::HalfOpen,
+            };
+            (&candidate.upstream, circuit)
+        })
     }
 
     /// The preferred upstream.

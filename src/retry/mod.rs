@@ -119,6 +119,6 @@ pub use self::{
     budget::RetryBudget,
     future::ResponseFuture,
     layer::VertexRetryLayer,
-    locations::Locations,
+    locations::{LocationCircuit, Locations},
     service::VertexRetry,
 };

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     AccessToken, CachedTokenFuture, FetchReason, RejectionFuture, TokenCacheBuilder, TokenSource,
-    builder::CacheSettings, counters::Ended, state::CacheState, waiters,
+    builder::CacheSettings, clock::Schedule, counters::Ended, state::CacheState, waiters,
 };
 use crate::error::{Error, TokenError};
 
@@ -36,6 +36,9 @@ pub struct TokenStats {
     pub age: Option<Duration>,
     /// Time until the current token expires; zero if it has expired.
     pub expires_in: Option<Duration>,
+    /// Time until the current token is due for a refresh; zero if it is due. A refresh then needs a
+    /// request, or [`keep_warm`](TokenCache::keep_warm).
+    pub refresh_in: Option<Duration>,
     /// Number of flights started.
     pub fetches: u64,
     /// Number of flights that failed.
@@ -164,13 +167,15 @@ impl TokenCache {
         let entry = state.current.load();
         let ended = state.counters.ended.map(|count| count.load(Relaxed));
         let age = entry.as_ref().map(|entry| state.clock.now().since(&entry.obtained));
+        let left = |of: fn(&Schedule) -> Duration| {
+            let (entry, age) = entry.as_ref().zip(age)?;
+            Some(of(&entry.schedule).saturating_sub(age))
+        };
         TokenStats {
             generation: entry.as_ref().map_or(0, |entry| entry.generation),
             age,
-            expires_in: entry
-                .as_ref()
-                .zip(age)
-                .map(|(entry, age)| entry.schedule.death.saturating_sub(age)),
+            expires_in: left(|schedule| schedule.death),
+            refresh_in: left(|schedule| schedule.refresh),
             fetches: state.counters.fetches.load(Relaxed),
             failures: ended.total(FetchOutcome::Failed),
             rejections: state.counters.rejections.load(Relaxed),
@@ -244,6 +249,20 @@ mod tests {
         assert_eq!(cache.stats().fetches, 2);
         tokio::time::advance(Duration::from_secs(3601)).await;
         assert!(cache.get().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stats_have_the_time_until_the_refresh_and_until_the_expiry() {
+        let cache = counted();
+        assert_eq!((cache.stats().refresh_in, cache.stats().expires_in), (None, None));
+        cache.warm_up().await.unwrap();
+        let at_first = cache.stats().refresh_in.unwrap();
+        assert!(at_first < Duration::from_secs(3600) && !at_first.is_zero(), "{at_first:?}");
+        tokio::time::advance(at_first - Duration::from_secs(1)).await;
+        assert_eq!(cache.stats().refresh_in, Some(Duration::from_secs(1)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(cache.stats().refresh_in, Some(Duration::ZERO));
+        assert!(!cache.stats().expires_in.unwrap().is_zero());
     }
 
     fn hanging_after_the_first_token() -> TokenCache {

@@ -5,6 +5,7 @@
 //! | `cli` | the commands: [`run`] |
 //! | `envoy` | gives Envoy the token, host and path of each request (feature `ext-authz`) |
 //! | `server` | the listeners, and the parts that they share |
+//! | `status` | the status page of the admin listener |
 //! | `proxy` | forwards requests to Vertex AI, and responses to clients |
 //! | `models` | the models that clients may use |
 //! | `access` | the keys of clients, the models that each may use, and its limits |
@@ -50,6 +51,7 @@ mod seldom;
 mod server;
 #[cfg(test)]
 mod simulation;
+mod status;
 mod telemetry;
 mod values;
 
@@ -78,6 +80,9 @@ pub use self::{
     error::Error,
     inbound::tls::TlsOptions,
     outbound::OutboundOptions,
-    server::{admin::AdminOptions, startup::ServingOptions},
+    server::{
+        admin::{AdminOptions, StatusPage},
+        startup::ServingOptions,
+    },
     telemetry::log::{LogFormat, LogGuard, LogOptions},
 };

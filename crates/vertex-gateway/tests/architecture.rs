@@ -37,6 +37,7 @@ const SIDECAR: Plan = Plan {
         &["access", "outbound"],
         &["models"],
         &["proxy"],
+        &["status"],
         &["server"],
         &["envoy"],
         &["cli"],

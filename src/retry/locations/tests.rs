@@ -42,6 +42,28 @@ fn kind(locations: &Locations) -> (String, PermitKind) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_circuits_of_a_list_can_be_read() {
+    use LocationCircuit::{Closed, HalfOpen, Open};
+    let locations = three();
+    let circuits = || locations.circuits().map(|(_, circuit)| circuit).collect::<Vec<_>>();
+    let fine = Closed { failures: 0 };
+    assert_eq!(circuits(), [fine; 3]);
+    fail(&locations);
+    assert_eq!(circuits(), [Closed { failures: 1 }, fine, fine]);
+    fail(&locations);
+    fail(&locations);
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(circuits(), [Open { probe_in: Duration::from_secs(20) }, fine, fine]);
+    advance(Duration::from_secs(25)).await;
+    assert_eq!(circuits(), [Open { probe_in: Duration::ZERO }, fine, fine]);
+    let probe = locations.choose(&[]).unwrap();
+    assert_eq!(circuits(), [HalfOpen, fine, fine]);
+    probe.succeeded(&[], EJECTION);
+    assert_eq!(circuits(), [fine; 3]);
+    assert_eq!(locations.circuits().map(|(at, _)| name(at)).last(), Some("global"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_is_checked() {
     assert!(Locations::new([]).unwrap_err().is_missing());
     let error = Locations::new([at("us"), at("eu"), at("us")]).unwrap_err();

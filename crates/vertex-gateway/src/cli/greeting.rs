@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use super::sidecar::Sidecar;
+use super::sidecar::{Sidecar, listening_on};
 use crate::{
     config::{layered::Given, upstream::DEFAULT},
     output::print_lines,
@@ -12,7 +12,7 @@ use crate::{
 use tower_vertex::redact;
 
 pub(super) fn greet(sidecar: &Sidecar) {
-    let Sidecar { addr, admin_addr, state, backend, .. } = sidecar;
+    let Sidecar { addr, admin_lines, state, backend, .. } = sidecar;
     let keys = state.clients.load().len();
     let is_read = io::stdout().is_terminal() && io::stderr().is_terminal();
     let to_a_person = is_read && backend.emulator.is_none();
@@ -34,12 +34,12 @@ pub(super) fn greet(sidecar: &Sidecar) {
     if let Some(emulator) = &backend.emulator {
         lines.push(format!("emulator listening on {}", emulator.url()));
     }
-    let scheme = if state.tls.is_some() { "https" } else { "http" };
-    lines.push(format!("listening on {scheme}://{addr}"));
-    lines.extend(admin_addr.map(|addr| format!("admin on http://{addr}")));
+    let url = listening_on(*addr, state);
+    lines.push(format!("listening on {url}"));
+    lines.extend_from_slice(admin_lines);
     if to_a_person {
         let key = if keys > 0 { "KEY" } else { "unused" };
-        lines.push(format!("  export OPENAI_BASE_URL={scheme}://{addr}/v1"));
+        lines.push(format!("  export OPENAI_BASE_URL={url}/v1"));
         lines.push(format!("  export OPENAI_API_KEY={key}"));
     } else if backend.emulator.is_some() && keys == 0 && state.tls.is_none() {
         lines.push(format!(

@@ -6,6 +6,7 @@
 //! | `serve` | the sidecar |
 //! | `run` | a command with a sidecar of its own |
 //! | `init` | a configuration file with what was found |
+//! | `status_page` | what its status page shows and starts |
 //! | `emulator` | the emulator of Vertex AI |
 //! | `check` | the checks, one line each, with the remedy for each failure |
 //! | `token` | an access token, printed |
@@ -28,6 +29,7 @@ pub(crate) mod models;
 pub(crate) mod run;
 pub(crate) mod serve;
 mod sidecar;
+mod status_page;
 pub(crate) mod token;
 
 use std::io::{self, IsTerminal as _};

@@ -23,7 +23,7 @@ use crate::{
     access::ClientSources,
     config::parse::{OF_SERVERS, address},
     error::Error,
-    server::startup::AccessControl,
+    server::{admin::StatusPage, startup::AccessControl},
     values::shown_debug,
 };
 
@@ -88,7 +88,11 @@ const UNSET: [&str; 11] = [
 /// Runs the command, and ends with its exit code. If the sidecar cannot serve, the command is not
 /// started.
 pub(super) async fn run(options: RunOptions) -> Result<(), Error> {
-    let RunOptions { command: words, options, log_file: _ } = options;
+    let RunOptions { command: words, mut options, log_file: _ } = options;
+    if options.serving.admin.admin_listen.is_none() {
+        // Nobody would read at which port the emulator's page is.
+        options.serving.admin.status_page = StatusPage::Off;
+    }
     let serving = &options.serving;
     let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
     let (sources, key) = ClientSources::of_command()?;

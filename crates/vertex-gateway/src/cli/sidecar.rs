@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::Notify};
 
-use super::serve::Options;
+use super::{serve::Options, status_page::sources};
 use crate::{
     access::concurrency::Limits,
     error::Error,
@@ -23,6 +23,7 @@ use crate::{
         startup::{AccessControl, Backend, ServingOptions},
         worker::Workers,
     },
+    status::Status,
     telemetry::{Telemetry, trace::Traces},
     values::timeout,
 };
@@ -30,8 +31,8 @@ use crate::{
 /// A sidecar that listens. Its clients wait until it serves.
 pub(super) struct Sidecar {
     pub(super) addr: SocketAddr,
-    /// The address of the admin listener, if there is one.
-    pub(super) admin_addr: Option<SocketAddr>,
+    /// What is printed about the admin listener.
+    pub(super) admin_lines: Vec<String>,
     pub(super) state: Arc<GatewayState>,
     pub(super) backend: Backend,
     serving: ServingOptions,
@@ -39,6 +40,8 @@ pub(super) struct Sidecar {
     listener: TcpListener,
     workers: Workers,
     telemetry: Arc<Telemetry>,
+    /// `None` without a status page.
+    status: Option<Arc<Status>>,
     traces: Traces,
 }
 
@@ -58,7 +61,11 @@ impl Sidecar {
         let limits = Arc::new(Limits::new(&limit_options));
         let compat = options.compat.layer(serving.max_request_bytes);
         let (tokens, waiting) = (backend.auth.cache().clone(), limits.waiting());
-        let telemetry = Arc::new(Telemetry::new(tokens, waiting, Some(compat.clone())));
+        let telemetry = Telemetry::new(tokens, waiting, Some(compat.clone()));
+        let has_emulator = backend.emulator.is_some();
+        let admin = Admin::bind(&serving.admin, &serving.target.file, has_emulator).await?;
+        let has_page = admin.is_some() && serving.admin.has_page();
+        let telemetry = Arc::new(telemetry.recording(has_page));
         let models = backend.models.layer().clone().body_limit(serving.max_request_bytes);
         telemetry.register_models(&models.table());
         let state = Arc::new(GatewayState {
@@ -94,19 +101,25 @@ impl Sidecar {
         });
         let workers = Workers::start(&state, options.workers(), limit_options.max_connections)?;
         let (listener, addr) = bind(addr).await?;
-        let admin = Admin::bind(&serving.admin, &serving.target.file).await?;
-        let admin_addr = admin.as_ref().map(Admin::addr);
         // Requests that arrive before the first token wait for it. A failure is logged, and the
         // fetch is tried again.
         backend.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
+        let admin_lines = admin.iter().flat_map(Admin::lines).collect();
+        let mut status = None;
         if let Some(admin) = admin {
+            if has_page {
+                let is_local = admin.is_local();
+                let sources = sources(options, addr, is_local, &state, &backend, &access)?;
+                status = Some(Status::start(sources));
+            }
+            let (telemetry, page) = (Arc::clone(&telemetry), status.clone());
             let browsers = Arc::clone(&access.browsers);
-            tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, serving.max_header_bytes));
+            tokio::spawn(admin.serve(telemetry, page, browsers, serving.max_header_bytes));
         }
         let serving = serving.clone();
         Ok(Self {
             addr,
-            admin_addr,
+            admin_lines,
             state,
             backend,
             serving,
@@ -114,6 +127,7 @@ impl Sidecar {
             listener,
             workers,
             telemetry,
+            status,
             traces,
         })
     }
@@ -126,7 +140,8 @@ impl Sidecar {
         again: Arc<Notify>,
         drain_delay: Option<Duration>,
     ) -> Result<(), Error> {
-        let Self { backend, serving, access, listener, workers, telemetry, traces, .. } = self;
+        let Self { backend, serving, access, listener, workers, telemetry, status, traces, .. } =
+            self;
         // The emulator runs in this process, so it has to live as long as this function.
         let _emulator = backend.emulator.clone();
         backend.spawn_reloads(access, &serving, &telemetry, again);
@@ -146,6 +161,14 @@ impl Sidecar {
         );
         workers.drain(ending.patience(timeout(serving.drain_timeout))).await;
         traces.flush().await;
+        if let Some(status) = status {
+            status.end().await;
+        }
         Ok(())
     }
+}
+
+/// The URL of clients.
+pub(super) fn listening_on(addr: SocketAddr, state: &GatewayState) -> String {
+    format!("{}://{addr}", if state.tls.is_some() { "https" } else { "http" })
 }

@@ -51,10 +51,11 @@ use super::{
         signals::{Ending, notify_systemd, sighup, stop_signal},
         startup::{AccessControl, Backend},
     },
+    status::{Actions, Facts, Sources, Status, actions::Action},
     telemetry::{Telemetry, trace},
     values::timeout,
 };
-use tower_vertex::{auth::VertexAuthLayer, model::VertexModelLayer, route::Upstream};
+use tower_vertex::{auth::VertexAuthLayer, model::VertexModelLayer, redact, route::Upstream};
 
 /// The state that all calls share.
 struct ExtAuthzState {
@@ -91,7 +92,10 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     let backend = Backend::find(options, &RETRY, 0).await?;
     // Envoy's limits bound the requests in flight, so nothing waits here.
     let telemetry = Telemetry::new(backend.auth.cache().clone(), Arc::default(), None);
-    let telemetry = Arc::new(telemetry);
+    let has_emulator = backend.emulator.is_some();
+    let admin = Admin::bind(&options.admin, &options.target.file, has_emulator).await?;
+    let has_page = admin.is_some() && options.admin.has_page();
+    let telemetry = Arc::new(telemetry.recording(has_page));
     telemetry.register_models(&backend.models.layer().table());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let shared = Arc::new(ExtAuthzState {
@@ -114,7 +118,6 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     // A call of Envoy takes no descriptor of its own, so half of the share stays free.
     let connections = descriptors::share(descriptors::raise_limit(), WORKERS);
     let listener = GrpcListener::bind(&address, access.tls.clone(), connections).await?;
-    let admin = Admin::bind(&options.admin, &options.target.file).await?;
     // Requests that arrive before the first token wait for it. A failure is logged, and the fetch
     // is retried.
     shared.auth.cache().keep_warm().map_err(|error| Error::new(error.to_string()))?;
@@ -128,10 +131,12 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
     let emulator = backend.emulator.clone();
     lines.extend(emulator.as_ref().map(|vertex| format!("emulator listening on {}", vertex.url())));
     lines.push(format!("listening on {listener}"));
-    lines.extend(admin.as_ref().map(|admin| format!("admin on http://{}", admin.addr())));
+    lines.extend(admin.iter().flat_map(Admin::lines));
+    let page = has_page.then(|| Status::start(status_page(&shared, &listener, &backend, &access)));
     if let Some(admin) = admin {
+        let (telemetry, page) = (Arc::clone(&telemetry), page.clone());
         let browsers = Arc::clone(&access.browsers);
-        tokio::spawn(admin.serve(Arc::clone(&telemetry), browsers, options.max_header_bytes));
+        tokio::spawn(admin.serve(telemetry, page, browsers, options.max_header_bytes));
     }
     print_lines(&lines);
     backend.spawn_reloads(access, options, &telemetry, sighup);
@@ -144,5 +149,39 @@ pub(crate) async fn serve(options: ExtAuthzOptions) -> Result<(), Error> {
         listener.accept(&shared, ending.delay(delay)).await;
     }
     listener.drain(ending.patience(timeout(options.drain_timeout))).await;
+    if let Some(page) = page {
+        page.end().await;
+    }
     Ok(())
+}
+
+/// The sources of the status page, which starts nothing here.
+fn status_page(
+    shared: &ExtAuthzState,
+    listener: &GrpcListener,
+    backend: &Backend,
+    access: &AccessControl,
+) -> Sources {
+    let why = "Envoy forwards the requests; use `vertex-gateway check` on this machine";
+    let show = |text: &str| redact::value(text).to_string();
+    let upstream = &shared.upstream;
+    let facts = Facts {
+        listening_on: listener.to_string(),
+        upstream: show(&upstream.to_string()),
+        project: upstream.project().map(show),
+        location: upstream.location().map(|location| show(location.as_str())),
+        credentials: backend.identity.to_string(),
+        tls: access.tls.is_some(),
+        client_certificates: access.is_mutual(),
+        emulator: backend.emulator.is_some(),
+        workers: WORKERS,
+    };
+    Sources {
+        facts,
+        telemetry: Arc::clone(&shared.telemetry),
+        clients: Arc::clone(&shared.clients),
+        models: shared.models.clone(),
+        browsers: Arc::clone(&shared.browsers),
+        actions: Actions { check: Action::Refused(why), chat: Action::Refused(why) },
+    }
 }

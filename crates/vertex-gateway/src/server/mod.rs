@@ -8,7 +8,8 @@
 //! | `register` | which connections are open, and which one is closed when there is no room |
 //! | `connection` | one connection, from its TLS handshake to its end |
 //! | `accept_errors` | connections that could not be accepted, by any listener |
-//! | `admin` | the listener of metrics and health |
+//! | `admin` | the listener of metrics, health and the status page |
+//! | `in_process` | a connection of the gateway to itself, without a socket |
 //! | `reload` | files that are read again when they change |
 //! | `signals` | Ctrl-C, SIGTERM, SIGHUP; and systemd |
 //! | `descriptors` | how many connections the limit of open files allows |
@@ -17,6 +18,7 @@ pub(crate) mod accept_errors;
 pub(crate) mod admin;
 pub(crate) mod connection;
 pub(crate) mod descriptors;
+pub(crate) mod in_process;
 pub(crate) mod listener;
 mod register;
 pub(crate) mod reload;

@@ -18,7 +18,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{Connections, access_log::RequestLog, exposition::Form, scrape::Scraped, usage::Usage};
+use super::{
+    Connections,
+    access_log::RequestLog,
+    exposition::Form,
+    recorder::{Recorder, RouteCounts, RouteKey},
+    scrape::Scraped,
+    usage::Usage,
+};
 use crate::printable::fit;
 
 /// The buckets range from a cached response to a model that computes for a long time.
@@ -56,7 +63,7 @@ pub(super) struct Metrics {
     registry: Registry,
     models: Models,
     series: RwLock<HashMap<SeriesKey, Arc<Series>>>,
-    in_flight: Gauge,
+    pub(super) in_flight: Gauge,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     first_bytes: Family<RouteLabels, Histogram, fn() -> Histogram>,
@@ -69,6 +76,8 @@ pub(super) struct Metrics {
     usage: GenAiUsage,
     pub(super) inbound: Connections,
     pub(super) upstream: Connections,
+    /// `None` without a status page.
+    pub(super) recorder: Option<Recorder>,
 }
 
 /// The metrics of requests with the same labels, looked up once instead of in each family. A metric
@@ -85,6 +94,8 @@ struct Series {
     /// Input and output tokens.
     tokens: OnceLock<(Counter, Counter)>,
     usage: GenAi<OnceLock<Counter>>,
+    /// For the status page.
+    route: Option<Arc<RouteCounts>>,
 }
 
 impl Series {
@@ -230,6 +241,7 @@ impl Metrics {
             usage: GenAi::default(),
             inbound: Connections::default(),
             upstream: Connections::default(),
+            recorder: None,
         };
         metrics.register(scraped);
         metrics
@@ -297,6 +309,9 @@ impl Metrics {
             traffic_type: traffic_type(record.usage.as_ref()),
         };
         let series = self.series(of);
+        if let (Some(recorder), Some(route)) = (&self.recorder, &series.route) {
+            recorder.record(route, record, status, (seconds * 1e6) as u64);
+        }
 
         series.requests.inc();
         series.duration.observe(seconds);
@@ -352,7 +367,12 @@ impl Metrics {
             location: request.location.clone(),
             status_class: CLASSES.get(class).copied().unwrap_or(OTHER),
         };
+        let route = self.recorder.as_ref().map(|recorder| {
+            let RequestLabels { client, model, location, .. } = request.clone();
+            recorder.route(RouteKey { client, model, location })
+        });
         let series = Arc::new(Series {
+            route,
             requests: self.requests.get_or_create_owned(request),
             duration: self.durations.get_or_create_owned(&duration),
             first_byte: OnceLock::new(),

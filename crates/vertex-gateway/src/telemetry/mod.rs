@@ -6,6 +6,8 @@
 //! | `metrics` | the metrics of requests |
 //! | `scrape` | metrics that are computed for each scrape |
 //! | `exposition` | the formats of the metrics page |
+//! | `recorder` | the counts and the last requests that the status page shows |
+//! | `latencies` | a histogram of latencies, for percentiles |
 //! | `connections` | open connections, counted |
 //! | `log` | the log, for which no request waits |
 //! | `trace` | requests as spans, for a collector of traces |
@@ -16,10 +18,12 @@
 pub(crate) mod access_log;
 mod connections;
 mod exposition;
+pub(crate) mod latencies;
 pub(crate) mod log;
 mod metrics;
 pub(crate) mod operation;
 pub(crate) mod reason;
+pub(crate) mod recorder;
 mod scrape;
 pub(crate) mod trace;
 pub(crate) mod usage;
@@ -32,7 +36,7 @@ use std::{
     thread,
 };
 
-use self::{access_log::RequestLog, metrics::Metrics, scrape::Scraped};
+use self::{access_log::RequestLog, metrics::Metrics, recorder::Recorder, scrape::Scraped};
 pub(crate) use self::{
     connections::{Connections, CountConnections},
     exposition::Form,
@@ -40,7 +44,7 @@ pub(crate) use self::{
 use tower_vertex::{
     compat::VertexCompatLayer,
     model::{ModelEntry, ModelTable},
-    token::TokenCache,
+    token::{FetchOutcome, FetchReason, TokenCache, TokenStats},
 };
 
 /// Receives the records of requests, and provides the metrics and the readiness.
@@ -48,7 +52,17 @@ use tower_vertex::{
 pub(crate) struct Telemetry {
     metrics: Metrics,
     tokens: TokenCache,
+    queued: Arc<AtomicUsize>,
     draining: AtomicBool,
+}
+
+/// The load of the gateway at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) requests_in_flight: i64,
+    pub(crate) requests_queued: usize,
+    pub(crate) client_connections: i64,
+    pub(crate) upstream_connections: i64,
 }
 
 impl Telemetry {
@@ -59,8 +73,33 @@ impl Telemetry {
         queued: Arc<AtomicUsize>,
         compat: Option<VertexCompatLayer>,
     ) -> Self {
-        let metrics = Metrics::new(Scraped { tokens: tokens.clone(), queued, compat });
-        Self { metrics, tokens, draining: AtomicBool::new(false) }
+        let (cache, waiting) = (tokens.clone(), Arc::clone(&queued));
+        let metrics = Metrics::new(Scraped { tokens: cache, queued: waiting, compat });
+        Self { metrics, tokens, queued, draining: AtomicBool::new(false) }
+    }
+
+    /// Records requests for the status page too, if there is one.
+    pub(crate) fn recording(mut self, page: bool) -> Self {
+        self.metrics.recorder = page.then(Recorder::default);
+        self
+    }
+
+    /// The records of requests for the status page.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.metrics.recorder.as_ref()
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            requests_in_flight: self.metrics.in_flight.get(),
+            requests_queued: self.queued.load(Relaxed),
+            client_connections: self.inbound().open.get(),
+            upstream_connections: self.upstream().open.get(),
+        }
+    }
+
+    pub(crate) fn token_stats(&self) -> TokenStats {
+        self.tokens.stats()
     }
 
     /// The models of a table have their own labels in the metrics, even before their first
@@ -105,6 +144,13 @@ impl Telemetry {
     /// instances.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// The kinds of token fetches, each with its names in the metrics.
+    pub(crate) fn fetch_kinds()
+    -> impl Iterator<Item = ((FetchReason, &'static str), (FetchOutcome, &'static str))> {
+        let kinds = |reason| scrape::OUTCOMES.map(|outcome| (reason, outcome));
+        scrape::REASONS.into_iter().flat_map(kinds)
     }
 
     /// Whether the process is shutting down.

@@ -106,14 +106,14 @@ fn encode_signatures(stats: &CompatStats, encoder: &mut DescriptorEncoder<'_>) -
     bytes.encode(into)
 }
 
-const REASONS: [(FetchReason, &str); 4] = [
+pub(super) const REASONS: [(FetchReason, &str); 4] = [
     (FetchReason::Cold, "cold"),
     (FetchReason::Proactive, "proactive"),
     (FetchReason::Expired, "expired"),
     (FetchReason::Rejected, "rejected"),
 ];
 
-const OUTCOMES: [(FetchOutcome, &str); 3] = [
+pub(super) const OUTCOMES: [(FetchOutcome, &str); 3] = [
     (FetchOutcome::NewToken, "new_token"),
     (FetchOutcome::SameToken, "same_token"),
     (FetchOutcome::Failed, "failed"),

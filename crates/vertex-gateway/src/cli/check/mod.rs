@@ -19,15 +19,16 @@ mod model;
 mod models;
 mod report;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use http::uri::Scheme;
+use serde_json::{Value, json};
 
 use self::{
     connect::Egress,
     explain::Facts,
-    report::{Check, Report},
+    report::{Check, Output, Report},
 };
 use crate::{
     config::{
@@ -46,6 +47,7 @@ use tower_vertex::{
     redact,
     route::{Endpoint, Upstream},
 };
+use tower_vertex_emulator::Emulator;
 
 /// The options of `vertex-gateway check`.
 #[derive(Clone, Args)]
@@ -79,17 +81,40 @@ const DEFAULT_MODEL: &str = "google/gemini-2.5-flash";
 
 /// Runs the checks. Exit code 1 says that one failed, 2 that an option is wrong.
 pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
-    let options = &options;
+    let emulator = options.target.credentials.start_emulator().await?;
+    let output = if options.json { Output::Json } else { Output::Lines };
+    let mut report = Report::new(output);
+    run(&options, emulator.as_ref(), &mut report).await?;
+    report.end()
+}
+
+/// Runs the checks of a gateway that serves with these options, and returns their report, for the status
+/// page. `emulator` is that of the gateway.
+pub(crate) async fn check_serving(
+    target: TargetOptions,
+    listing: ListingOptions,
+    emulator: Option<Arc<Emulator>>,
+) -> Value {
+    let options = CheckOptions { target, model: None, models: false, listing, json: true };
+    let mut report = Report::new(Output::None);
+    match run(&options, emulator.as_deref(), &mut report).await {
+        Ok(()) => report.document(),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}
+
+async fn run(
+    options: &CheckOptions,
+    emulator: Option<&Emulator>,
+    report: &mut Report,
+) -> Result<(), Error> {
     let target = &options.target;
-    let emulator = target.credentials.start_emulator().await?;
-    let emulator = emulator.as_ref();
     // A wrong option is an error and not a finding.
     let guess = target.settings(emulator, None)?.with_some_names()?;
     target.validate(&guess, emulator)?;
     let search = target.credentials.search(&target.file)?;
     let egress = Egress::of(&target.credentials.network)?;
 
-    let mut report = Report::new(options.json);
     let identity = match find(search, emulator).await {
         Ok(identity) => Some(identity),
         Err(tower_vertex::Error::Credentials(error)) => {
@@ -104,15 +129,15 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     if let Some(identity) = &identity {
         report.add(credentials(identity));
     }
-    let fetched = check_token(&mut report, identity.as_ref()).await;
-    let upstream = check_names(&mut report, &settings);
+    let fetched = check_token(report, identity.as_ref()).await;
+    let upstream = check_names(report, &settings);
     let reachable = if settings.location().is_none() && !settings.own_host {
         for name in ["DNS", "TLS"] {
             report.add(Check::not_tried(name, "the host follows from the location"));
         }
         false
     } else {
-        check_host(&mut report, &guess, settings.own_host, &egress).await
+        check_host(report, &guess, settings.own_host, &egress).await
     };
 
     let (base, fetched) = match (upstream, fetched, reachable) {
@@ -123,7 +148,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     };
     let auth = VertexAuthLayer::with_cache(fetched.cache.clone());
     let auth = target.trusting(auth, &base, emulator, info)?;
-    let Some(table) = table_of(&mut report, target, &base, &auth).await? else {
+    let Some(table) = table_of(report, target, &base, &auth).await? else {
         return model_not_tried(report, "there is no table of models");
     };
     let asked = match (non_empty(&options.model), base.endpoint()) {
@@ -155,7 +180,7 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
         let detail = format!("{}: {}", redact::value(served), redact::value(&url));
         report.add(Check::passed("entry", detail));
         if upstream.origin() != base.origin()
-            && !check_host(&mut report, upstream, own_host, &egress).await
+            && !check_host(report, upstream, own_host, &egress).await
         {
             return model_not_tried(report, "its host cannot be reached");
         }
@@ -190,10 +215,9 @@ pub(crate) async fn check(options: CheckOptions) -> Result<(), Error> {
     if options.models {
         let charging = charging(&auth, info, target.quota_project(), &base);
         let auth = (&auth, &charging);
-        models::request_all(&mut report, &options.listing, &table, auth, &egress.network, &facts)
-            .await;
+        models::request_all(report, &options.listing, &table, auth, &egress.network, &facts).await;
     }
-    report.end()
+    Ok(())
 }
 
 /// Whether the models at `upstream` have publishers, so that the default model may serve requests there.
@@ -201,9 +225,9 @@ fn has_publishers(upstream: &Upstream) -> bool {
     upstream.uri().path().ends_with("/endpoints/openapi")
 }
 
-fn model_not_tried(mut report: Report, because: &str) -> Result<(), Error> {
+fn model_not_tried(report: &mut Report, because: &str) -> Result<(), Error> {
     report.add(Check::not_tried("model", because));
-    report.end()
+    Ok(())
 }
 
 fn credentials(identity: &Identity) -> Check {

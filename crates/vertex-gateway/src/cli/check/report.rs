@@ -3,6 +3,7 @@
 use std::io;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     colours::{self, GREEN, RED, YELLOW, painted},
@@ -75,9 +76,20 @@ impl Check {
 
 /// All results. They are printed as they come, unless they make one document.
 pub(super) struct Report {
-    json: bool,
+    output: Output,
     colours: bool,
     checks: Vec<Check>,
+}
+
+/// The destination of the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// Printed as lines.
+    Lines,
+    /// Printed as one document at the end.
+    Json,
+    /// Not printed.
+    None,
 }
 
 #[derive(Serialize)]
@@ -87,24 +99,35 @@ struct Document<'a> {
 }
 
 impl Report {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, colours: colours::are_shown(&io::stdout()), checks: Vec::new() }
+    pub(super) fn new(output: Output) -> Self {
+        Self { output, colours: colours::are_shown(&io::stdout()), checks: Vec::new() }
     }
 
     pub(super) fn add(&mut self, check: Check) {
-        if !self.json {
+        if self.output == Output::Lines {
             print_lines(&check.lines(self.colours));
         }
         self.checks.push(check);
     }
 
+    /// All results as one document.
+    pub(super) fn document(&self) -> Value {
+        // The document has only keys that are text.
+        serde_json::to_value(self.to_serialize()).unwrap_or_default()
+    }
+
+    fn to_serialize(&self) -> Document<'_> {
+        let ok = self.checks.iter().all(|check| check.ok == Some(true));
+        Document { ok, checks: &self.checks }
+    }
+
     pub(super) fn end(self) -> Result<(), Error> {
         let failed = self.checks.iter().filter(|check| check.ok == Some(false)).count();
-        let ok = self.checks.iter().all(|check| check.ok == Some(true));
-        if self.json {
-            print_json(&Document { ok, checks: &self.checks });
+        let document = self.to_serialize();
+        if self.output == Output::Json {
+            print_json(&document);
         }
-        if ok {
+        if document.ok {
             return Ok(());
         }
         Err(Error::negative(format!("{failed} of {} checks failed", self.checks.len())))

@@ -58,7 +58,7 @@ async fn the_admin_listener_serves_only_its_own_paths_and_methods() {
     }
     assert_eq!(watched.admin("HEAD", "/healthz").await.0, 200);
     assert_eq!(watched.admin("GET", "/healthz?verbose").await.0, 200);
-    for path in ["/", "/v1/models", "/metrics/", "/healthz/x"] {
+    for path in ["/v1/models", "/metrics/", "/healthz/x", "/status", "/status.json/"] {
         assert_eq!(watched.admin("GET", path).await.0, 404, "{path}");
     }
     // The listener for clients does not serve these paths.

@@ -3,6 +3,7 @@
 mod access_log;
 mod admin;
 mod metrics;
+mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
