@@ -380,7 +380,13 @@ async fn a_fetch_from_a_token_endpoint_that_hangs_times_out() {
         .build(key_source(&vertex));
     assert!(cache.warm_up().await.unwrap_err().to_string().contains("within 200ms"));
     vertex.set_token_behavior(TokenBehavior::default());
-    cache.warm_up().await.unwrap();
+    // On a busy machine, a fetch may take longer than the limit.
+    for _ in 0..100 {
+        if cache.warm_up().await.is_ok() {
+            return;
+        }
+    }
+    panic!("no fetch succeeds");
 }
 
 #[tokio::test]

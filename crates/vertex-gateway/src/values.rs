@@ -386,7 +386,9 @@ mod tests {
     fn each_number_out_of_its_range_is_one_sentence_without_the_number() {
         let root = Command::command();
         let mut tried = 0;
-        for command in root.get_subcommands() {
+        // `run` and `init` have the numbers of `serve`.
+        let of_serve = |command: &&clap::Command| ["run", "init"].contains(&command.get_name());
+        for command in root.get_subcommands().filter(|command| !of_serve(command)) {
             for option in numeric(command) {
                 let parse = |value: &str| {
                     let option = format!("--{option}={value}");

@@ -17,6 +17,7 @@ pub(super) const HEADINGS: [(&str, &[&str]); 6] = [
             "upstream",
             "allow-insecure-upstream",
             "config",
+            "default-model",
             "discover-endpoints",
             "list-models",
             "discovery-interval",
@@ -87,7 +88,7 @@ pub(super) const HEADINGS: [(&str, &[&str]); 6] = [
             "workers",
         ],
     ),
-    ("Log, metrics and traces", &["admin-listen", "log-format", "log-peer-address"]),
+    ("Log, metrics and traces", &["admin-listen", "status-page", "log-format", "log-peer-address"]),
 ];
 
 /// The options below a heading that `-h` has: those of the table in `docs/start.md`, which a test

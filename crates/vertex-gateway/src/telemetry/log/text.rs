@@ -293,8 +293,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "200 gem\\nini                         12346 ms      12 in      34 out",
-                "404 GET /                                 1 ms                         \
+                "200 gem\\nini                          12346 ms      12 in      34 out",
+                "404 GET /                                 1 ms                        \
                  unsupported_path 3 attempts client=team peer_address=10.0.0.1:7 client_closed: \
                  there is\\nnothing",
                 "WARN another \\u{2028} message keys=3",
