@@ -90,7 +90,7 @@ const UNSET: [&str; 11] = [
 pub(super) async fn run(options: RunOptions) -> Result<(), Error> {
     let RunOptions { command: words, mut options, log_file: _ } = options;
     if options.serving.admin.admin_listen.is_none() {
-        // Nobody would read at which port the emulator's page is.
+        // The port of the emulator's page would be printed nowhere.
         options.serving.admin.status_page = StatusPage::Off;
     }
     let serving = &options.serving;

@@ -31,7 +31,7 @@ use crate::{
 /// A sidecar that listens. Its clients wait until it serves.
 pub(super) struct Sidecar {
     pub(super) addr: SocketAddr,
-    /// What is printed about the admin listener.
+    /// The lines to print about the admin listener.
     pub(super) admin_lines: Vec<String>,
     pub(super) state: Arc<GatewayState>,
     pub(super) backend: Backend,
