@@ -55,12 +55,17 @@ pub struct Command {
 
 impl CommandFactory for Command {
     fn command() -> clap::Command {
-        help::arrange(Self::augment_args(clap::Command::new("vertex-gateway")))
+        help::arrange(plain())
     }
 
     fn command_for_update() -> clap::Command {
         help::arrange(Self::augment_args_for_update(clap::Command::new("vertex-gateway")))
     }
+}
+
+/// All commands and options.
+fn plain() -> clap::Command {
+    Command::augment_args(clap::Command::new("vertex-gateway"))
 }
 
 /// Reads the configuration file, if one is set: its options are defaults of the command line.
@@ -93,8 +98,14 @@ impl Parser for Command {
                 .and_then(|mut matches| Self::from_arg_matches_mut(&mut matches))
                 .map_err(without_values)
         };
-        let command = without_empty_variables(Self::command());
-        let mut parsed = parse(command.clone())?;
+        let command = without_empty_variables(plain());
+        let mut parsed = match parse(command.clone()) {
+            // Only for the help are the options arranged, because that takes longer than the rest.
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                parse(without_empty_variables(Self::command()))
+            }
+            parsed => parsed,
+        }?;
         if let Some(target) = parsed.target()
             && target.config().is_some()
         {

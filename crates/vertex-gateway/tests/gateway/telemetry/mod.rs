@@ -18,6 +18,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use tempfile::TempPath;
 use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command};
 use tower_vertex::replay::ReplayBody;
 use tower_vertex_emulator::{
@@ -42,6 +43,8 @@ const CONTENT: &str = "content-of-the-conversation";
 struct Watched {
     gateway: Gateway,
     admin: SocketAddr,
+    /// The status page's checks read the file again.
+    _key: TempPath,
 }
 
 impl Watched {
@@ -55,14 +58,14 @@ impl Watched {
         set: impl FnOnce(&mut Command),
     ) -> Self {
         let options = [&["--admin-listen", "127.0.0.1:0"], options].concat();
-        let (mut command, _key) = before(vertex, &vertex.url(), &options);
+        let (mut command, key) = before(vertex, &vertex.url(), &options);
         command.stderr(Stdio::piped());
         set(&mut command);
         let mut gateway = Gateway::start(command).await;
         let line = in_time("the admin listener", gateway.stdout.next_line()).await;
         let line = line.unwrap().unwrap();
         let admin = line.strip_prefix("admin on http://").expect(&line).parse().unwrap();
-        Self { gateway, admin }
+        Self { gateway, admin, _key: key }
     }
 
     fn log(&mut self) -> Log {
