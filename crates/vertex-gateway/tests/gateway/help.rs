@@ -149,7 +149,7 @@ async fn every_option_is_in_the_completions_of_its_command() {
                 let has = |part: &&str| {
                     part.match_indices(&form).any(|(at, _)| ends(&part[at + form.len()..]))
                 };
-                assert!(parts.iter().any(|part| has(part)), "{shell}: {name} --{option}");
+                assert!(parts.iter().any(has), "{shell}: {name} --{option}");
             }
         }
     }
