@@ -1,8 +1,8 @@
 //! The status page: what the gateway does, live, on the admin listener.
 //!
-//! It shows names, times and counts, and never a prompt, a response, a key or a token. Requests are recorded in
-//! any case, by [`Recorder`](crate::telemetry::recorder::Recorder); sums are computed once a second while a
-//! page is open, and every ten seconds otherwise.
+//! It shows names, times and counts, and never a prompt, a response, a key or a token. Requests are recorded
+//! whether or not a page is open, by [`Recorder`](crate::telemetry::recorder::Recorder). Sums are computed once a
+//! second while one is, and every ten seconds otherwise.
 //!
 //! | file | what it does |
 //! |---|---|

@@ -124,10 +124,8 @@ impl Recorder {
             first.observe(first_byte.unwrap_or(micros));
             total.observe(micros);
         }
-        let mut recent = lock(&self.recent);
-        recent.number += 1;
-        let request = RecentRequest {
-            number: recent.number,
+        let mut request = RecentRequest {
+            number: 0,
             arrived: log.arrived,
             route: route.of.clone(),
             method: method(&log.method),
@@ -139,6 +137,9 @@ impl Recorder {
             input_tokens,
             output_tokens,
         };
+        let mut recent = lock(&self.recent);
+        recent.number += 1;
+        request.number = recent.number;
         if recent.requests.len() == RECENT {
             recent.requests.pop_front();
         }

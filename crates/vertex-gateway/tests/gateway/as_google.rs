@@ -1,29 +1,26 @@
 //! `vertex-gateway emulator --as-google`: a command in a network in which Google's names lead to the
 //! emulator. The commands are this program and a shell.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use tower_vertex::{
     replay::ReplayBody,
     token::{FetchReason, GcpAuth, GoogleCloudAuth, TokenSource},
 };
 
-use crate::common::{Http, client, gateway::command, in_time, text};
+use crate::{
+    child::{assert_passes_exit_codes_on, assert_passes_signals_on, output, texts},
+    common::{Http, client, gateway::command, in_time, text},
+};
+
+const START: [&str; 2] = ["emulator", "--as-google"];
 
 async fn run(arguments: &[&str]) -> Output {
-    let mut command = command(&[&["emulator", "--as-google"], arguments].concat());
-    in_time("the end of the command", command.output()).await.unwrap()
-}
-
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    (text(&output.stdout), text(&output.stderr))
+    output(&START, arguments).await
 }
 
 /// This program, as a command in the network.
@@ -98,28 +95,12 @@ async fn credentials_that_are_set_are_kept_unless_an_option_selects_others() {
 
 #[tokio::test]
 async fn the_exit_code_of_the_command_is_passed_on() {
-    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
-        let output = run(&["--", "sh", "-c", script]).await;
-        assert_eq!((output.status.code(), texts(&output).1), (Some(code), String::new()));
-    }
-    let output = run(&["--", "no-such-command"]).await;
-    assert_eq!(output.status.code(), Some(127));
-    let expected = "vertex-gateway: cannot run the command after --: No such file";
-    assert!(texts(&output).1.starts_with(expected), "{output:?}");
+    assert_passes_exit_codes_on(&START).await;
 }
 
 #[tokio::test]
 async fn a_signal_reaches_the_command() {
-    let script = "trap 'kill $!; echo stopped; exit 3' TERM; sleep 60 & echo ready; wait";
-    let mut command = command(&["emulator", "--as-google", "--", "sh", "-c", script]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(in_time("a line", lines.next_line()).await.unwrap().unwrap(), "ready");
-    let id = child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
-    kill_process(id, Signal::TERM).unwrap();
-    assert_eq!(in_time("a line", lines.next_line()).await.unwrap().unwrap(), "stopped");
-    let status = in_time("the end of the command", child.wait()).await.unwrap();
-    assert_eq!(status.code(), Some(3));
+    assert_passes_signals_on(&START).await;
 }
 
 /// The sources of the library in this network, without the choice that `Credentials` makes.

@@ -13,6 +13,8 @@ mod async_openai_matrix;
 mod change;
 #[cfg(unix)]
 mod check;
+#[cfg(unix)]
+mod child;
 #[cfg(target_os = "linux")]
 mod clock;
 mod common;

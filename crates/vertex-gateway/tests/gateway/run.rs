@@ -1,21 +1,17 @@
 //! `vertex-gateway run -- COMMAND`: a sidecar for one command. The commands are a shell and this
 //! program's own clients; `tests/sdk` has the SDKs.
 
-use std::{fs, process::Output, process::Stdio};
+use std::{fs, process::Output};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use crate::{
+    child::{assert_passes_exit_codes_on, assert_passes_signals_on, output, texts},
+    common::{gateway::command, in_time},
+};
 
-use crate::common::{gateway::command, in_time};
+const START: [&str; 2] = ["run", "--emulator"];
 
 async fn run(arguments: &[&str]) -> Output {
-    let mut command = command(&[&["run", "--emulator"], arguments].concat());
-    in_time("the end of the command", command.output()).await.unwrap()
-}
-
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    (text(&output.stdout), text(&output.stderr))
+    output(&START, arguments).await
 }
 
 /// Sends a chat with the variables of an OpenAI client and this header, and prints the status.
@@ -74,13 +70,7 @@ async fn claude_code_gets_the_key_as_a_token() {
 
 #[tokio::test]
 async fn the_exit_code_of_the_command_is_that_of_run() {
-    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
-        let output = run(&["--", "sh", "-c", script]).await;
-        assert_eq!((output.status.code(), texts(&output).1), (Some(code), String::new()));
-    }
-    let output = run(&["--", "no-such-command"]).await;
-    assert_eq!(output.status.code(), Some(127), "{output:?}");
-    assert!(texts(&output).1.contains("cannot run the command after --: No such file"));
+    assert_passes_exit_codes_on(&START).await;
     let output = run(&["--", "/"]).await;
     assert_eq!(output.status.code(), Some(126), "{output:?}");
     let output = run(&["--"]).await;
@@ -89,16 +79,7 @@ async fn the_exit_code_of_the_command_is_that_of_run() {
 
 #[tokio::test]
 async fn a_signal_reaches_the_command() {
-    let script = "trap 'kill $!; echo stopped; exit 3' TERM; sleep 60 & echo ready; wait";
-    let mut command = command(&["run", "--emulator", "--", "sh", "-c", script]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(in_time("a line", lines.next_line()).await.unwrap().unwrap(), "ready");
-    let id = child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
-    kill_process(id, Signal::TERM).unwrap();
-    assert_eq!(in_time("a line", lines.next_line()).await.unwrap().unwrap(), "stopped");
-    let status = in_time("the end of the command", child.wait()).await.unwrap();
-    assert_eq!(status.code(), Some(3));
+    assert_passes_signals_on(&START).await;
 }
 
 #[tokio::test]
