@@ -1,4 +1,4 @@
-//! What `vertex-gateway run` and `vertex-gateway emulator --as-google` have in common: a command of the user's.
+//! A command that the gateway runs: the promises that `run` and `emulator --as-google` both keep.
 
 use std::process::{Output, Stdio};
 
