@@ -176,7 +176,8 @@ async fn the_default_model_may_be_an_entry_and_changes_on_a_reload() {
         let id = gateway.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
         let log = place.files.path().join("log");
-        eventually("the reload", || fs::read_to_string(&log).unwrap().contains("reloaded")).await;
+        eventually("the reload", || fs::read_to_string(&log).unwrap().contains("models reloaded"))
+            .await;
         let (_, answer) = post(&gateway, CHAT, &chat("gpt-4o")).await;
         assert_eq!(answer["model"], "google/gemini-2.5-pro");
     }
