@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sidecar import ROOT, Control, Process
+from sidecar import BINARY, ROOT, Control, Process
 
 from page import Section
 
@@ -112,6 +112,13 @@ def test_continue_responds_and_reads_a_file(home, gateway):
 def test_codex_responds(home, gateway):
     assert SAID + "hello" in home("Codex").script()
     assert ("responses", 200) in served(gateway)
+
+
+def test_codex_responds_at_once_under_run(home):
+    codex = home("Codex")
+    (codex.home / ".codex/config.toml").unlink()
+    run = [BINARY, "run", "--emulator", "--", "codex", "exec", "--skip-git-repo-check"]
+    assert SAID + "hello" in codex.run(*run, "--model", "xai/grok-4.1-fast-reasoning", "hello")
 
 
 def test_claude_code_responds(home, gateway):

@@ -88,7 +88,7 @@ const UNSET: [&str; 11] = [
 /// Runs the command, and ends with its exit code. If the sidecar cannot serve, the command is not
 /// started.
 pub(super) async fn run(options: RunOptions) -> Result<(), Error> {
-    let RunOptions { command: words, mut options, log_file: _ } = options;
+    let RunOptions { command: mut words, mut options, log_file: _ } = options;
     if options.serving.admin.admin_listen.is_none() {
         // The port of the emulator's page would be printed nowhere.
         options.serving.admin.status_page = StatusPage::Off;
@@ -97,11 +97,13 @@ pub(super) async fn run(options: RunOptions) -> Result<(), Error> {
     let addr = address::<Options>("--listen", &options.listen, &serving.target.file)?;
     let (sources, key) = ClientSources::of_command()?;
     let access = AccessControl::of(serving, sources)?;
-    let mut command = command(&words)?;
     let sidecar = Sidecar::start(&options, addr, access).await?;
 
     let root = format!("http://{}", sidecar.addr);
-    let program = words.first().map(Path::new).and_then(Path::file_stem);
+    let program = words.first().map(Path::new).and_then(Path::file_stem).map(OsStr::to_owned);
+    let program = program.as_deref();
+    words.splice(1..1, own_options(&root, program));
+    let mut command = command(&words)?;
     UNSET.into_iter().for_each(|name| {
         command.env_remove(name);
     });
@@ -151,6 +153,15 @@ fn variables(root: &str, key: &str, program: Option<&OsStr>) -> [(&'static str, 
         (of_claude, key),
     ];
     values.map(|(name, value)| (name, value.to_owned()))
+}
+
+/// The options by which a program gets the address, if it reads none of the variables. They stand before its
+/// other arguments, so that a user's own take precedence.
+fn own_options(root: &str, program: Option<&OsStr>) -> Vec<OsString> {
+    match program.and_then(OsStr::to_str) {
+        Some("codex") => vec!["-c".into(), format!("openai_base_url=\"{root}/v1\"").into()],
+        _ => Vec::new(),
+    }
 }
 
 /// Makes clients connect to the sidecar directly, also if the environment names a proxy.

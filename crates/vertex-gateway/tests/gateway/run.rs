@@ -56,16 +56,31 @@ async fn two_commands_have_two_keys() {
     assert_ne!(keys().await, keys().await);
 }
 
-#[tokio::test]
-async fn claude_code_gets_the_key_as_a_token() {
+/// Runs a program of this name, and returns its output.
+async fn run_as(name: &str, script: &str, arguments: &[&str]) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("claude");
-    fs::write(&program, "#!/bin/sh\necho ${#ANTHROPIC_AUTH_TOKEN} ${ANTHROPIC_API_KEY-none}\n")
-        .unwrap();
+    let program = folder.path().join(name);
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(&program, mode).unwrap();
-    let output = run(&["--", program.to_str().unwrap()]).await;
-    assert_eq!(texts(&output), ("64 none".to_owned(), String::new()));
+    texts(&run(&[&["--", program.to_str().unwrap()], arguments].concat()).await)
+}
+
+#[tokio::test]
+async fn claude_code_gets_the_key_as_a_token() {
+    let script = "echo ${#ANTHROPIC_AUTH_TOKEN} ${ANTHROPIC_API_KEY-none}";
+    assert_eq!(run_as("claude", script, &[]).await, ("64 none".to_owned(), String::new()));
+}
+
+#[tokio::test]
+async fn codex_gets_the_address_as_an_option_before_its_arguments() {
+    let script = r#"[ "$2" = "openai_base_url=\"$OPENAI_BASE_URL\"" ] && shift 2 && echo "$@""#;
+    let arguments = ["exec", "-c", "a=1"];
+    assert_eq!(
+        run_as("codex", script, &arguments).await,
+        ("exec -c a=1".to_owned(), String::new())
+    );
+    assert_eq!(run_as("other", "echo $#", &arguments).await, ("3".to_owned(), String::new()));
 }
 
 #[tokio::test]
