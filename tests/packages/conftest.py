@@ -27,6 +27,8 @@ SBOM = DIST / f"vertex-gateway-{VERSION}-{TARGET}.cdx.json"
 DEB = DIST / f"vertex-gateway_{VERSION}_{DEBIAN}.deb"
 NPM = [DIST / f"vertex-gateway-{VERSION}.tgz", DIST / f"vertex-gateway-linux-{NODE}-{VERSION}.tgz"]
 IMAGE = DIST / "image" / DEBIAN / "vertex-gateway"
+# The image has these as well.
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 [*WHEEL] = DIST.glob(f"vertex_gateway-{VERSION}-py3-none-manylinux*_{MACHINE}.whl")
 
 missing = [path.name for path in (ARCHIVE, SBOM, DEB, *NPM, IMAGE) if not path.is_file()]

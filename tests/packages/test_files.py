@@ -7,7 +7,10 @@ import tarfile
 import zipfile
 
 import pytest
-from conftest import ARCHIVE, BINARY, DEB, DIST, IMAGE, MACHINE, NPM, ROOT, SBOM, TARGET, UV, VERSION, WHEEL, digest
+from conftest import (
+    ARCHIVE, BINARY, CERTIFICATES, DEB, DIST, IMAGE, MACHINE, NPM, ROOT, SBOM, TARGET, UV, VERSION, WHEEL,
+    digest,
+)
 
 TOP = f"vertex-gateway-{VERSION}-{TARGET}"
 
@@ -41,6 +44,11 @@ def test_the_binary_has_no_path_of_this_machine():
         assert path.encode() not in content, path
 
 
+def test_the_image_has_less_than_20_megabytes():
+    # It has nothing besides.
+    assert IMAGE.stat().st_size + CERTIFICATES.stat().st_size < 20_000_000
+
+
 def test_the_archive_has_the_files_of_no_user():
     with tarfile.open(ARCHIVE) as archive:
         entries = archive.getmembers()
@@ -69,7 +77,7 @@ def test_the_sbom_lists_the_crates_of_the_binary():
 
 @pytest.mark.parametrize("system", [f"{MACHINE}-manylinux_2_17", f"{MACHINE}-unknown-linux-musl"])
 def test_the_wheel_fits_systems_with_glibc_and_with_musl(system, tmp_path):
-    command = [UV, "pip", "install", "--no-index", "--find-links", DIST, "--target", tmp_path]
+    command = [UV, "pip", "install", "--no-cache", "--no-index", "--find-links", DIST, "--target", tmp_path]
     command += ["--python-platform", system, "--python-version", "3.9", "vertex-gateway"]
     subprocess.run(command, check=True)
     assert digest(tmp_path / "bin" / "vertex-gateway") == digest(BINARY)

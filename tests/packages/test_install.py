@@ -6,18 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ARCHIVE, DEB, DIST, EMPTY, IMAGE, NPM, PATIENCE, ROOT, TARGET, UV, VERSION, WHEEL, Shell
+from conftest import (
+    ARCHIVE, CERTIFICATES, DEB, DIST, EMPTY, IMAGE, NPM, PATIENCE, ROOT, TARGET, UV, VERSION, WHEEL, Shell,
+)
 
 # A namespace of its own, in which this user is root.
 UNSHARE = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
 # Without a cache and without a registry.
 PIP = ["pip", "install", "--quiet", "--no-index", "--no-cache-dir", "--disable-pip-version-check"]
-
-
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def home(folder):
