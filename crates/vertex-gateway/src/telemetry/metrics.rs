@@ -3,6 +3,9 @@
 //! The only text of a client in a label is the name of a model that was served, and the number of
 //! such names is limited. Each combination of labels takes memory, here and in Prometheus.
 
+mod models;
+mod token_usage;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -18,6 +21,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::{
+    models::Models,
+    token_usage::{GenAi, GenAiUsage},
+};
 use super::{
     Connections,
     access_log::RequestLog,
@@ -26,7 +33,6 @@ use super::{
     scrape::Scraped,
     usage::Usage,
 };
-use crate::printable::fit;
 
 /// The buckets range from a cached response to a model that computes for a long time.
 const FIRST_BYTE: [f64; 18] = [
@@ -39,15 +45,6 @@ const DURATION: [f64; 19] = [
     600.0, 1800.0, 3600.0,
 ];
 
-/// Largest number of models outside the table that have their own label. A gateway that forwards
-/// any name sees more.
-const MOST_MODELS: usize = 200;
-/// Number of 2xx responses after which a name gets one of the last labels.
-const USES: u32 = 10;
-/// Largest number of names whose uses are counted for a label.
-const MOST_CANDIDATES: usize = 1000;
-/// A longer name is not a model of Vertex AI.
-const LONGEST_MODEL: usize = 128;
 const OTHER: &str = "other";
 /// The values of Vertex AI's `UsageMetadata.TrafficType`.
 const TRAFFIC_TYPES: [&str; 5] = [
@@ -111,77 +108,6 @@ struct SeriesKey {
     request: RequestLabels,
     operation: &'static str,
     traffic_type: &'static str,
-}
-
-/// The token counters of the GenAI conventions.
-#[derive(Debug, Default)]
-struct GenAi<T> {
-    input: T,
-    cached: T,
-    cache_creation: T,
-    output: T,
-    reasoning: T,
-}
-
-type GenAiUsage = GenAi<Family<GenAiLabels, Counter>>;
-
-impl GenAiUsage {
-    fn register(&self, registry: &mut Registry) {
-        for (name, help, family) in [
-            ("input_tokens", "Input tokens, including cached tokens", &self.input),
-            ("cache_read_input_tokens", "Input tokens that were read from a cache", &self.cached),
-            (
-                "cache_creation_input_tokens",
-                "Input tokens that were written to a cache",
-                &self.cache_creation,
-            ),
-            ("output_tokens", "Output tokens, including reasoning tokens", &self.output),
-            ("reasoning_output_tokens", "Reasoning tokens", &self.reasoning),
-        ] {
-            let name = format!("gen_ai_client_inference_usage_{name}");
-            registry.register(name, help, AlwaysEncoded(family.clone()));
-        }
-    }
-
-    fn count(&self, series: &Series, usage: &Usage) {
-        for (family, counter, tokens) in [
-            (&self.input, &series.usage.input, usage.input),
-            (&self.cached, &series.usage.cached, usage.cached),
-            (&self.cache_creation, &series.usage.cache_creation, usage.cache_creation),
-            (&self.output, &series.usage.output, usage.output),
-            (&self.reasoning, &series.usage.reasoning, usage.reasoning),
-        ] {
-            let Some(tokens) = tokens else { continue };
-            let counter =
-                counter.get_or_init(|| family.get_or_create_owned(&GenAiLabels::new(&series.of)));
-            counter.inc_by(tokens);
-        }
-    }
-}
-
-/// The conventions require these labels, except `client` and `traffic_type`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct GenAiLabels {
-    gen_ai_operation_name: &'static str,
-    gen_ai_provider_name: &'static str,
-    gen_ai_request_model: Arc<str>,
-    gen_ai_token_modality: &'static str,
-    client: Arc<str>,
-    traffic_type: &'static str,
-}
-
-impl GenAiLabels {
-    fn new(of: &SeriesKey) -> Self {
-        Self {
-            gen_ai_operation_name: of.operation,
-            gen_ai_provider_name: "gcp.vertex_ai",
-            gen_ai_request_model: of.request.model.clone(),
-            // The modality is not known for both input and output.
-            gen_ai_token_modality: "unknown",
-            client: of.request.client.clone(),
-            traffic_type: of.traffic_type,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -405,71 +331,6 @@ fn traffic_type(usage: Option<&Usage>) -> &'static str {
     TRAFFIC_TYPES.into_iter().find(|known| *known == told).unwrap_or(OTHER)
 }
 
-/// The models that have their own labels.
-///
-/// The models of the table always have one. A client can make up other names, if an upstream
-/// responds to them with 2xx. Half of the labels for those names goes to the first names, and the
-/// other half to names that are used repeatedly.
-#[derive(Debug, Default)]
-struct Models(RwLock<ModelLabels>);
-
-#[derive(Debug, Default)]
-struct ModelLabels {
-    /// Labels by the names that clients use.
-    labels: HashMap<Arc<str>, Arc<str>>,
-    /// Number of labels for names outside the table.
-    unlisted: usize,
-    /// Number of uses of each name that has no label yet.
-    used: HashMap<Arc<str>, u32>,
-}
-
-impl Models {
-    /// Adds a model of the table.
-    fn list(&self, model: &str) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.used.remove(model);
-        known.labels.entry(model.into()).or_insert_with(|| fit(model).into());
-    }
-
-    /// The label of a requested model; `good` is whether the response was 2xx.
-    fn label(&self, model: &str, good: bool) -> Arc<str> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(label) = known.labels.get(model) {
-            return label.clone();
-        }
-        let is_full = known.unlisted >= MOST_MODELS;
-        drop(known);
-        if !good || is_full || model.len() > LONGEST_MODEL {
-            return OTHER.into();
-        }
-        self.0.write().unwrap_or_else(PoisonError::into_inner).used(model)
-    }
-}
-
-impl ModelLabels {
-    fn used(&mut self, model: &str) -> Arc<str> {
-        if let Some(label) = self.labels.get(model) {
-            return label.clone();
-        }
-        if self.unlisted >= MOST_MODELS / 2 {
-            if self.used.len() >= MOST_CANDIDATES && !self.used.contains_key(model) {
-                // A name that is used often returns soon.
-                self.used.clear();
-            }
-            let times = self.used.entry(model.into()).or_default();
-            *times += 1;
-            if *times < USES || self.unlisted >= MOST_MODELS {
-                return OTHER.into();
-            }
-            self.used.remove(model);
-        }
-        self.unlisted += 1;
-        let label: Arc<str> = fit(model).into();
-        self.labels.insert(model.into(), label.clone());
-        label
-    }
-}
-
 /// A family that is shown before its first member, so that dashboards and alerts find it.
 #[derive(Debug)]
 struct AlwaysEncoded<F>(F);
@@ -481,48 +342,5 @@ impl<F: EncodeMetric> EncodeMetric for AlwaysEncoded<F> {
 
     fn metric_type(&self) -> MetricType {
         self.0.metric_type()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn made_up_names_leave_labels_for_models_that_are_used_repeatedly() {
-        let models = Models::default();
-        for number in 0..MOST_MODELS + 7 {
-            models.list(&format!("listed-{number}"));
-        }
-        for number in 0..5000 {
-            models.label(&format!("made-up-{number}"), true);
-        }
-        let known = || models.0.read().unwrap().labels.len();
-        assert_eq!(known(), MOST_MODELS + 7 + MOST_MODELS / 2);
-        assert!(models.0.read().unwrap().used.len() <= MOST_CANDIDATES);
-        for number in 0..MOST_MODELS + 7 {
-            let name = format!("listed-{number}");
-            assert_eq!(*models.label(&name, false), *name);
-        }
-        for _ in 1..USES {
-            assert_eq!(&*models.label("google/real", true), OTHER);
-            assert_eq!(&*models.label("google/real", false), OTHER);
-        }
-        assert_eq!(&*models.label("google/real", true), "google/real");
-        assert_eq!(&*models.label("google/real", false), "google/real");
-        // Their number is limited, however often they are used.
-        for number in 0..2 * MOST_MODELS {
-            (0..USES).for_each(|_| drop(models.label(&format!("busy-{number}"), true)));
-        }
-        assert_eq!(known(), MOST_MODELS + 7 + MOST_MODELS);
-    }
-
-    #[test]
-    fn a_label_has_no_character_that_moves_a_cursor_or_reverses_text() {
-        let models = Models::default();
-        assert_eq!(
-            &*models.label("a\u{1b}[2Jb\u{202e}c\u{2028}", true),
-            r"a\u{1b}[2Jb\u{202e}c\u{2028}"
-        );
     }
 }
