@@ -61,7 +61,7 @@ fn text(addr: SocketAddr, tls: bool, place: &Path, world: &World) -> String {
 pid "{place}/pid";
 error_log stderr warn;
 worker_processes {threads};
-events {{ worker_connections 20000; }}
+events {{ worker_connections 40000; }}
 http {{
     access_log off;
 {temporary}    tcp_nodelay on;
