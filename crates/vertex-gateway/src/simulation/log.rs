@@ -26,20 +26,27 @@ pub(super) fn collect_for(world: Option<(Arc<World>, bool)>) {
     WORLD.set(world);
 }
 
+/// Whether it is a line of the log, at a level that is collected.
+fn is_collected(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() && *metadata.level() <= Level::INFO
+}
+
 /// The log of the simulations of all threads.
 pub(super) struct Log;
 
 impl Subscriber for Log {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match metadata.is_event() && *metadata.level() <= Level::INFO {
+        match is_collected(metadata) {
             true => Interest::sometimes(),
             false => Interest::never(),
         }
     }
 
+    /// While another test has a log of its own, this is also called for lines in which there is no interest.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == ACCESS
-            || WORLD.with_borrow(|world| world.as_ref().is_some_and(|(_, verbose)| *verbose))
+        let is_verbose =
+            || WORLD.with_borrow(|world| world.as_ref().is_some_and(|(_, verbose)| *verbose));
+        is_collected(metadata) && (metadata.target() == ACCESS || is_verbose())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
