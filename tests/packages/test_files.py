@@ -45,7 +45,7 @@ def test_the_binary_has_no_path_of_this_machine():
 
 
 def test_the_image_has_less_than_20_megabytes():
-    # It has nothing besides.
+    # The licences are the only other files.
     assert IMAGE.stat().st_size + CERTIFICATES.stat().st_size < 20_000_000
 
 

@@ -100,14 +100,15 @@ pub(super) async fn run(options: RunOptions) -> Result<(), Error> {
     let sidecar = Sidecar::start(&options, addr, access).await?;
 
     let root = format!("http://{}", sidecar.addr);
-    let program = words.first().map(Path::new).and_then(Path::file_stem).map(OsStr::to_owned);
-    let program = program.as_deref();
-    words.splice(1..1, own_options(&root, program));
+    let program = words.first().map(Path::new).and_then(Path::file_stem);
+    let variables = variables(&root, key.in_clear(), program);
+    let options_of_program = own_options(&root, program);
+    words.splice(1..1, options_of_program);
     let mut command = command(&words)?;
     UNSET.into_iter().for_each(|name| {
         command.env_remove(name);
     });
-    command.envs(variables(&root, key.in_clear(), program));
+    command.envs(variables);
     without_a_proxy(&mut command);
     if let Some(emulator) = &sidecar.backend.emulator {
         command.env("VERTEX_EMULATOR_CONTROL_URL", emulator.control_url());
