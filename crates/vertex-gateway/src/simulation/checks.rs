@@ -183,27 +183,32 @@ impl World {
         if sent.len() > 1 && request_body(self, number).len() > self.plan.replay_limit {
             return Err(format!("{}, although it was not kept", shown()));
         }
-        let (mut attempts, mut is_replay) = (1, false);
-        for pair in sent.windows(2) {
-            let [before, after] = pair else { continue };
+        // An attempt that found no connection is in the record alone.
+        let most = u64::from(self.plan.max_attempts);
+        let recorded = request.records.first().map_or(most, |record| record.attempts);
+        // Each way in which the requests can be attempts and replays of attempts: the number of the attempt of the
+        // latest request, and whether it is the replay of it.
+        let mut ways = vec![(1, false)];
+        for before in &sent[..sent.len().saturating_sub(1)] {
             let is_401 = before.outcome == Outcome::Status(401);
-            // If the 401 did not arrive, what came next was an attempt, which may get another 401.
-            let is_lost = before.is_disturbed()
-                && after.outcome == Outcome::Status(401)
-                && attempts < self.plan.max_attempts;
-            match before.outcome {
-                _ if is_401 && !is_replay && !is_lost => is_replay = true,
-                Outcome::Status(408 | 429 | 500 | 502..=504) | Outcome::None => {
-                    (attempts, is_replay) = (attempts + 1, false);
-                }
-                Outcome::Status(_) if before.is_disturbed() => {
-                    (attempts, is_replay) = (attempts + 1, false);
-                }
-                Outcome::Status(_) => return Err(shown()),
-            }
+            let is_retryable = matches!(
+                before.outcome,
+                Outcome::Status(408 | 429 | 500 | 502..=504) | Outcome::None
+            );
+            ways = ways
+                .into_iter()
+                .flat_map(|(attempt, is_replay)| {
+                    let may_replay = is_401 && !is_replay;
+                    // If there is no connection for the replay, another attempt follows the 401.
+                    let may_retry = may_replay || is_retryable || before.is_disturbed();
+                    let retried = (may_retry && attempt < recorded).then_some((attempt + 1, false));
+                    [may_replay.then_some((attempt, true)), retried]
+                })
+                .flatten()
+                .collect();
         }
-        if attempts > self.plan.max_attempts {
-            return Err(format!("{}, {attempts} attempts", shown()));
+        if ways.is_empty() {
+            return Err(format!("{} in {recorded} attempts", shown()));
         }
         Ok(())
     }
@@ -214,17 +219,17 @@ impl World {
         let Some(got) = request.got.as_ref().filter(|got| got.status == Some(200)) else {
             return Ok(());
         };
-        let last = request.sent.last().map(|sent| sent.outcome);
-        if last != Some(Outcome::Status(200)) {
+        let Some(last) = request.sent.last().filter(|last| last.outcome == Outcome::Status(200))
+        else {
+            let last = request.sent.last().map(|sent| sent.outcome);
             return Err(format!("a 200, although the upstream's last reply is {last:?}"));
-        }
-        let (body, whole) = (&got.body, &request.body);
+        };
+        let (body, whole) = (&got.body, &last.body);
         let error = b"data: {\"error\"";
         let event = body.windows(error.len()).rposition(|bytes| bytes == error);
         match event {
             Some(at) if got.is_stream => {
-                let is_disturbed = request.sent.last().is_some_and(|sent| sent.is_disturbed());
-                if !is_disturbed {
+                if !last.is_disturbed() {
                     return Err("a stream was interrupted without a fault".to_owned());
                 }
                 whole
@@ -260,6 +265,7 @@ impl World {
         if last.is_disturbed() || last.outcome == Outcome::None {
             return Ok(());
         }
+        let code = request.records.first().map_or("", |record| &record.error_code);
         match last.outcome {
             Outcome::Status(200) if got.status == Some(200) && got.is_complete => Ok(()),
             // The upload or the wait took too long.
@@ -267,11 +273,20 @@ impl World {
                 if [Some(408), Some(504), Some(status)].contains(&got.status) =>
             {
                 (status != 200 || got.status != Some(200)).then_some(()).ok_or_else(|| {
-                    format!("{} bytes of {}, and no fault", got.body.len(), request.body.len())
+                    format!("{} bytes of {}, and no fault", got.body.len(), last.body.len())
                 })
             }
-            // It was to be sent again, and the connection for that could not be opened.
-            Outcome::Status(401 | 408 | 429 | 500..) if got.status == Some(502) => Ok(()),
+            // It was to be sent again, and there was no connection or no token for that, or the connection was reset
+            // before the upstream got the request.
+            Outcome::Status(401 | 408 | 429 | 500..)
+                if matches!(
+                    (got.status, code),
+                    (Some(502), "upstream_unreachable" | "upstream_reset")
+                        | (Some(503), "token_unavailable")
+                ) =>
+            {
+                Ok(())
+            }
             outcome => Err(format!("{:?} for {outcome:?}", got.status)),
         }
     }

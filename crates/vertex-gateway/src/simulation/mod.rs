@@ -19,8 +19,8 @@
 //! The invariants (`checks`, `tokens`):
 //!
 //! - Every request ends, in bounded simulated time. No request waits in the queue while permits are free.
-//! - The upstream gets a request again only after a 401 (once), or after a failure that may be retried, at most
-//!   `--max-attempts` times, and only if its body was kept. It gets each body unchanged.
+//! - The upstream gets a request again only after a 401 (once in each attempt), or after a failure that may be
+//!   retried, at most `--max-attempts` times, and only if its body was kept. It gets each body unchanged.
 //! - No connection is opened to a host that is not trusted, not even for a model's entry or a redirect.
 //! - Permits, gauges and connections return to zero, and no task is left at the end.
 //! - Tokens are fetched one at a time, not before they are due, with the pauses after failures, and forced only
@@ -32,7 +32,7 @@
 //! | to | run, with `cargo test -p vertex-gateway --all-features --lib simulation` |
 //! |---|---|
 //! | simulate 200 seeds | nothing more |
-//! | simulate more of them | `SIM_SEEDS=10000`, from `SIM_FIRST=…` |
+//! | simulate more of them | `SIM_SEEDS=100000`, from `SIM_FIRST=…` |
 //! | see the trace of one | `SIM_SEED=42`, and `-- --nocapture` |
 //!
 //! A failure prints the seeds and the trace of the first one. Such a seed belongs in the list in `tests`, so

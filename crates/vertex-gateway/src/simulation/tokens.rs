@@ -31,7 +31,8 @@ struct Minted {
 enum Last {
     None,
     New,
-    Same,
+    /// The same token again, by a fetch for this reason.
+    Same(FetchReason),
     Failed(u32),
 }
 
@@ -112,12 +113,15 @@ impl Log {
                     ));
                 }
             }
-            Last::Same
-                if reason != FetchReason::Expired && since(self.ended) + ms(5) < ms(2000) =>
+            // A 401 forces a fetch, however late the token came, unless a fetch was forced just now.
+            Last::Same(before)
+                if (reason == FetchReason::Proactive
+                    || reason == FetchReason::Rejected && before == FetchReason::Rejected)
+                    && since(self.ended) + ms(5) < ms(2000) =>
             {
                 return Err("a fetch at once after the same token".to_owned());
             }
-            Last::None | Last::New | Last::Same => {}
+            Last::None | Last::New | Last::Same(_) => {}
         }
         let Some(token) = self.minted.last() else {
             return match reason {
@@ -174,7 +178,7 @@ impl TokenSource for Source {
             let landing = Landing { world: Arc::clone(&world), began: now, is_over: false };
             let result = fetch(&world).await;
             let is_unknown = world.happens(10);
-            landing.end(&result, is_unknown);
+            landing.end(reason, &result, is_unknown);
             let (value, lifetime) = result?;
             let lifetime = (!is_unknown).then_some(lifetime);
             Ok(AccessToken::new(value, lifetime)?)
@@ -216,7 +220,7 @@ struct Landing {
 }
 
 impl Landing {
-    fn end(mut self, result: &Fetched, is_unknown: bool) {
+    fn end(mut self, reason: FetchReason, result: &Fetched, is_unknown: bool) {
         self.is_over = true;
         let mut log = self.world.tokens.0.lock().unwrap();
         log.land(self.began);
@@ -226,7 +230,7 @@ impl Landing {
             Ok((value, lifetime)) => {
                 if let Some(same) = log.minted.iter_mut().find(|token| token.value == *value) {
                     same.wall = wall_clock();
-                    log.last = Last::Same;
+                    log.last = Last::Same(reason);
                     return;
                 }
                 log.minted.push(Minted {

@@ -88,7 +88,8 @@ async fn serve(mut socket: SimSocket, world: &World) -> io::Result<()> {
         };
         let connection = socket.connection();
         let sent = world.with_request(number, |request| {
-            request.sent.push(Sent { outcome: Outcome::None, is_cut: false, connection });
+            let body = Vec::new();
+            request.sent.push(Sent { outcome: Outcome::None, body, is_cut: false, connection });
             request.sent.len() - 1
         });
         world.event("upstream gets", || format!("sim-{number} #{sent} {}", head.line));
@@ -123,9 +124,7 @@ async fn serve(mut socket: SimSocket, world: &World) -> io::Result<()> {
         let whole: Vec<u8> = reply.parts.concat();
         world.with_request(number, |request| {
             request.sent[sent].outcome = Outcome::Status(reply.status);
-            if reply.status == 200 {
-                request.body.clone_from(&whole);
-            }
+            request.sent[sent].body.clone_from(&whole);
         });
         world.event("upstream replies", || {
             format!("sim-{number} #{sent} {} faulty: {is_faulty}", reply.status)
@@ -278,15 +277,18 @@ async fn send(
     if matches!(reply.framing, Framing::Chunked) {
         wire.push(b"0\r\n\r\n".to_vec());
     }
+    let stray = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray";
+    let length = wire.iter().map(Vec::len).sum::<usize>() + stray.len();
     if !is_faulty
         && !matches!(reply.framing, Framing::Close)
+        && length <= world.plan.link.capacity
         && world.happens(world.plan.faults / 5)
     {
         // More than the response, and of no request. If these bytes came later, no client of HTTP/1.1 could
         // distinguish them from the response to its next request.
         world.event("upstream sends too much", || "");
         let last = wire.last_mut().unwrap();
-        last.extend(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
+        last.extend(stray);
     }
     let total: usize = wire.iter().map(Vec::len).sum();
     // A body that ends with its connection cannot show that its end is missing.

@@ -16,6 +16,8 @@ use super::{network::Connection, plan::Plan, tokens::Tokens, weather::ClientPerm
 /// One request as the upstream saw it.
 pub(super) struct Sent {
     pub(super) outcome: Outcome,
+    /// The body of the response.
+    pub(super) body: Vec<u8>,
     /// Whether the upstream itself has ended the exchange early.
     pub(super) is_cut: bool,
     pub(super) connection: Connection,
@@ -68,8 +70,6 @@ pub(super) struct Request {
     pub(super) sent: Vec<Sent>,
     pub(super) records: Vec<Record>,
     pub(super) got: Option<Got>,
-    /// The body of the latest complete 200.
-    pub(super) body: Vec<u8>,
 }
 
 #[derive(Default)]
