@@ -159,11 +159,14 @@ fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
 }
 
-/// A chat of exactly 20 MiB, the limit of Gemini's endpoint.
-fn large_chat() -> Bytes {
+/// 20 MiB, the limit of Gemini's endpoint.
+const LARGEST: usize = 20 << 20;
+
+/// A chat of exactly this many bytes.
+fn chat_of(length: usize) -> Bytes {
     let (head, tail) =
         (r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":""#, r#""}]}"#);
-    let filling = (20 << 20) - head.len() - tail.len();
+    let filling = length - head.len() - tail.len();
     [head.as_bytes(), &b"0123456789abcdef".repeat(filling / 16 + 1)[..filling], tail.as_bytes()]
         .concat()
         .into()
@@ -178,7 +181,8 @@ fn minted_by(vertex: &Arc<Emulator>) -> impl TokenSource {
     })
 }
 
-/// Uploads 20 MiB in 1,000 frames, each of which gets a 401 after its first frame.
+/// Uploads bodies in 1,000 frames, each of which gets a 401 after its first frame. Every tenth has 20 MiB, and the
+/// others fit into the buffers of the sockets.
 async fn uploads_are_healed(http: Http, rounds: u64) {
     let vertex = Arc::new(emulator().await);
     let cache = TokenCache::builder().forced_refreshes(u32::MAX, Duration::ZERO);
@@ -186,11 +190,15 @@ async fn uploads_are_healed(http: Http, rounds: u64) {
         .layer(VertexRouteLayer::new(upstream(&vertex)))
         .layer(auth(&vertex, cache.build(minted_by(&vertex))))
         .service(client(http));
-    let whole = large_chat();
-    let expected: String =
-        digest(&SHA256, &whole).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let bodies = [LARGEST, 1 << 20].map(|length| {
+        let body = chat_of(length);
+        let hex = |byte: &u8| format!("{byte:02x}");
+        let hash: String = digest(&SHA256, &body).as_ref().iter().map(hex).collect();
+        (body, hash)
+    });
 
     for round in 1..=rounds {
+        let (whole, expected) = &bodies[usize::from(round % 10 != 1)];
         vertex.revoke_tokens();
         let (mut upload, body) = Channel::<Bytes, BoxError>::new(4);
         let request = Request::post("/v1/chat/completions").body(body).unwrap();
@@ -218,7 +226,11 @@ async fn uploads_are_healed(http: Http, rounds: u64) {
         assert_eq!(outcome.is_some(), round > 1);
         assert!(answer.contains("This is the Vertex AI emulator"));
         let arrived = vertex.requests().pop().unwrap();
-        assert_eq!(arrived.body_sha256.as_deref(), Some(&*expected), "{http:?} round {round}");
+        assert_eq!(
+            arrived.body_sha256.as_deref(),
+            Some(expected.as_str()),
+            "{http:?} round {round}"
+        );
         assert_eq!(arrived.body_length, Some(whole.len() as u64));
     }
     let stats = vertex.stats();
