@@ -2,6 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
+use futures_util::TryFutureExt as _;
 use http_body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -63,11 +64,11 @@ impl Connector {
             let io = self.0.clone().oneshot(place.uri()).await.map_err(ConnectError::Failed)?;
             let shaken = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(io).await;
             let (sender, connection) = shaken.map_err(|e| ConnectError::Failed(e.into()))?;
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection to Vertex AI ended");
-                }
-            });
+            // An `async` block would have room for two connections, because one is captured and the other one is
+            // polled. An idle stream keeps all of it.
+            tokio::spawn(connection.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a connection to Vertex AI ended");
+            }));
             Ok(sender)
         };
         let in_time = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;

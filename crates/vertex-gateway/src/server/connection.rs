@@ -1,13 +1,7 @@
 //! One connection of a client, from its TLS handshake to its end.
 
 use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
+    convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -102,14 +96,13 @@ pub(super) async fn serve_connection<I: Stream>(
             return;
         };
         let closing = until_closing(Arc::clone(&activity), stopping, idle);
-        let closing = async {
+        let closing = Box::pin(async move {
             tokio::select! {
                 () = closing => {}
                 () = authorities.changed() => {}
             }
-        };
-        // Boxed, because there are two of these futures and only one is used.
-        return Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
+        });
+        return serve_http(socket, builder, handler, activity, closing).await;
     }
     let mut closing = Box::pin(until_closing(Arc::clone(&activity), stopping, idle));
     let builder = tokio::select! {
@@ -119,7 +112,7 @@ pub(super) async fn serve_connection<I: Stream>(
         () = sleep(handler.shared.request_header_timeout) => return,
     };
     let socket = with_timeout(socket, &handler);
-    Box::pin(serve_http(socket, builder, handler, activity, closing)).await;
+    serve_http(socket, builder, handler, activity, closing).await;
 }
 
 fn builder(handler: &Handler) -> auto::Builder<Streams> {
@@ -196,13 +189,16 @@ async fn until_closing(activity: Arc<Activity>, stopping: watch::Receiver<bool>,
     }
 }
 
-async fn serve_http<I>(
+/// Serves the requests of a connection. This is no `async` function, because its future would have room for all
+/// that is given to it and for the connection that is made of it.
+fn serve_http<I>(
     socket: I,
     mut builder: auto::Builder<Streams>,
     handler: Arc<Handler>,
     activity: Arc<Activity>,
-    closing: impl Future<Output = ()>,
-) where
+    closing: impl Future<Output = ()> + Unpin,
+) -> impl Future<Output = ()>
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let longest = handler.shared.max_header_bytes;
@@ -235,22 +231,24 @@ async fn serve_http<I>(
             Ok::<_, Infallible>(response.map(|body| SentBody::new(body, call)))
         })
     });
-    let mut connection = pin!(builder.serve_connection(socket, service).into_owned());
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => ended,
-        () = when_woken(closing) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                biased;
-                ended = connection => ended,
-                () = activity.lingered(LINGER) => Ok(()),
-                () = activity.outstayed(OUTSTAY) => Ok(()),
+    let mut connection = Box::pin(builder.serve_connection(socket, service).into_owned());
+    async move {
+        let ended = tokio::select! {
+            biased;
+            ended = &mut connection => ended,
+            () = when_woken(closing) => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = &mut connection => ended,
+                    () = activity.lingered(LINGER) => Ok(()),
+                    () = activity.outstayed(OUTSTAY) => Ok(()),
+                }
             }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error, "connection ended");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error, "connection ended");
     }
 }
 
