@@ -20,7 +20,7 @@ import time
 import alternatives
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TREE = ROOT / "target/mutants/tree"
+TREE = (ROOT / "target").resolve() / "mutants/tree"
 SWITCH = pathlib.Path(__file__).parent / "switch.rs"
 SIDECAR = "crates/vertex-gateway/"
 LIBRARY_MODULES = ["token", "auth", "replay", "retry", "route", "compat"]
@@ -85,6 +85,8 @@ def build(mutants, folder, root, tests):
         if done.returncode == 0:
             built = [message for message in messages if message.get("executable")]
             mine = [one for one in built if one["manifest_path"] == str(folder / "Cargo.toml")]
+            if not mine:
+                sys.exit("no test binary was built")
             return [one["executable"] for one in mine], left_out
         wrong = set()
         for message in messages:
@@ -207,5 +209,15 @@ def main(modules):
     return bool(unexplained)
 
 
+def forget():
+    """Removes the mutated crates, which Cargo would take for those of this checkout."""
+    crates = ["tower-vertex", "tower-vertex-emulator", "vertex-gateway"]
+    options = [option for crate in crates for option in ("--package", crate)]
+    subprocess.run(["cargo", "clean", "--quiet", *options], cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or list(MODULES)))
+    try:
+        sys.exit(main(sys.argv[1:] or list(MODULES)))
+    finally:
+        forget()
