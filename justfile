@@ -54,7 +54,7 @@ soak MINUTES='60' *OPTIONS='':
 miri FILTER='':
     bash tests/miri {{FILTER}}
 
-# Runs the tests of tokens, replays and authentication under the thread sanitizer
+# Runs the tests of tokens, replays and authentication, and the sidecar's unit tests, under the thread sanitizer
 thread-sanitizer:
     bash tests/miri --thread-sanitizer
 
