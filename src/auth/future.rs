@@ -193,17 +193,16 @@ where
             }
 
             StateProj::Sending(response, first) => {
-                let response = ready!(response.poll(cx));
+                let answer = ready!(response.poll(cx));
+                let is_rejected = answer.as_ref().is_ok_and(rejects_the_token);
+                // The usual case. The parts for a replay are dropped in their place, because moving them costs more.
+                if first.is_some() && !is_rejected {
+                    return Poll::Ready(answer.map_err(Into::into));
+                }
+                let mut response = answer.map_err(Into::into)?;
                 let Some(First { settings, generation, retry }) = first.take() else {
-                    let answer = response.map_err(Into::into).map(|mut response| {
-                        response.extensions_mut().insert(RefreshOutcome::Replayed);
-                        response
-                    });
-                    return Poll::Ready(answer);
-                };
-                let mut response = match response {
-                    Ok(response) if rejects_the_token(&response) => response,
-                    other => return Poll::Ready(other.map_err(Into::into)),
+                    response.extensions_mut().insert(RefreshOutcome::Replayed);
+                    return Poll::Ready(Ok(response));
                 };
                 // This starts the refresh, even if this request is dropped.
                 let rejection = settings.cache.rejected(generation);
