@@ -32,7 +32,7 @@
 //! | to | run, with `cargo test -p vertex-gateway --all-features --lib simulation` |
 //! |---|---|
 //! | simulate 200 seeds | nothing more |
-//! | simulate more of them | `SIM_SEEDS=100000`, from `SIM_FIRST=…` |
+//! | simulate more of them | `SIM_SEEDS=10000`, from `SIM_FIRST=…` |
 //! | see the trace of one | `SIM_SEED=42`, and `-- --nocapture` |
 //!
 //! A failure prints the seeds and the trace of the first one. Such a seed belongs in the list in `tests`, so
