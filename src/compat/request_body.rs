@@ -159,3 +159,31 @@ impl<B> fmt::Debug for RequestBody<B> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_as_long_as_the_limit_is_read_and_each_keeps_its_length_and_its_end() {
+        for (limit, is_read) in [(3, false), (4, true), (5, true)] {
+            let mut gathering = Gathering::new(Full::new(Bytes::from_static(b"body")), limit);
+            let Poll::Ready(Ok(whole)) = gathering.poll(&mut Context::from_waker(Waker::noop()))
+            else {
+                panic!("the body is in memory")
+            };
+            assert_eq!(whole, is_read, "{limit}");
+            let mut body = match whole {
+                true => RequestBody::read(gathering.into_chunks()),
+                false => gathering.into_body(),
+            };
+            assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "body");
+            assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(0), true));
+        }
+    }
+}

@@ -281,6 +281,12 @@ mod tests {
     }
 
     #[test]
+    fn a_cure_of_requests_alone_is_none_of_responses() {
+        assert!(Cure::Role.is_of_responses() && Cure::Embeddings.is_of_responses());
+        assert!(!Cure::BlankContent.is_of_responses() && !Cure::RemapEffort.is_of_responses());
+    }
+
+    #[test]
     fn a_setter_changes_its_cure_only() {
         let cures = Cures::all().role(false);
         assert!(!cures.is_on(Cure::Role));
@@ -292,7 +298,9 @@ mod tests {
     fn cures_are_parsed_from_their_names() {
         for (text, cures) in [
             ("on", Cures::default()),
+            ("default", Cures::default()),
             ("off", Cures::none()),
+            ("none", Cures::none()),
             ("", Cures::none()),
             (" all ", Cures::all()),
             ("role", Cures::none().role(true)),

@@ -11,6 +11,7 @@ fn signatures(max_bytes: usize) -> (Signatures, SignatureOwner) {
 #[test]
 fn a_signature_is_found_by_its_owner_only() {
     let (signatures, owner) = signatures(MAX_BYTES);
+    assert_eq!(format!("{owner:?}"), "SignatureOwner");
     signatures.remember(owner, "call", "signature");
     assert_eq!(signatures.find(owner, "call").as_deref(), Some("signature"));
     assert_eq!(signatures.find(owner, "other"), None);
