@@ -95,10 +95,10 @@ pub(super) async fn serve_connection<I: Stream>(
         else {
             return;
         };
-        let closing = until_closing(Arc::clone(&activity), stopping, idle);
+        let of_closing = Arc::clone(&activity);
         let closing = Box::pin(async move {
             tokio::select! {
-                () = closing => {}
+                () = until_closing(of_closing, stopping, idle) => {}
                 () = authorities.changed() => {}
             }
         });

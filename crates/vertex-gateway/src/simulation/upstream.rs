@@ -121,10 +121,9 @@ async fn serve(mut socket: SimSocket, world: &World) -> io::Result<()> {
         if is_faulty {
             disturbed();
         }
-        let whole: Vec<u8> = reply.parts.concat();
         world.with_request(number, |request| {
             request.sent[sent].outcome = Outcome::Status(reply.status);
-            request.sent[sent].body.clone_from(&whole);
+            request.sent[sent].body = reply.parts.concat();
         });
         world.event("upstream replies", || {
             format!("sim-{number} #{sent} {} faulty: {is_faulty}", reply.status)
@@ -278,19 +277,18 @@ async fn send(
         wire.push(b"0\r\n\r\n".to_vec());
     }
     let stray = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray";
-    let length = wire.iter().map(Vec::len).sum::<usize>() + stray.len();
+    let mut total: usize = wire.iter().map(Vec::len).sum();
     if !is_faulty
         && !matches!(reply.framing, Framing::Close)
-        && length <= world.plan.link.capacity
+        && total + stray.len() <= world.plan.link.capacity
         && world.happens(world.plan.faults / 5)
     {
         // More than the response, and of no request. If these bytes came later, no client of HTTP/1.1 could
         // distinguish them from the response to its next request.
         world.event("upstream sends too much", || "");
-        let last = wire.last_mut().unwrap();
-        last.extend(stray);
+        wire.last_mut().unwrap().extend(stray);
+        total += stray.len();
     }
-    let total: usize = wire.iter().map(Vec::len).sum();
     // A body that ends with its connection cannot show that its end is missing.
     let first = if matches!(reply.framing, Framing::Close) { wire[0].len() } else { total };
     let mut left = if is_faulty { world.draw(|rng| rng.usize(0..first)) } else { usize::MAX };
