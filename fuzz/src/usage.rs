@@ -1,7 +1,7 @@
 //! The tokens of a response, read by the gateway while it forwards the response, in comparison with a
 //! reading by serde_json.
 
-use vertex_gateway::fuzzing::{Tokens, usage};
+use vertex_gateway::fuzzing::{Tokens, usage, usage_of_whole};
 
 use crate::{input::Input, json};
 
@@ -19,6 +19,8 @@ pub fn run(data: &[u8]) {
         && let Some(expected) = expected(text)
     {
         assert_eq!(found, expected, "serde_json reads another usage");
+        let whole = usage_of_whole(input.text);
+        assert_eq!(whole, expected, "serde_json reads another usage of a whole response");
     }
 }
 

@@ -26,7 +26,18 @@ pub type Tokens = ([Option<u64>; 5], Option<Box<str>>);
 /// Reads the usage of a response that arrives in these chunks.
 pub fn usage<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Option<Tokens> {
     let mut scanner = Scanner::default();
-    chunks.into_iter().for_each(|chunk| scanner.read(chunk));
+    chunks.into_iter().for_each(|chunk| scanner.read(chunk, false));
+    tokens(&scanner)
+}
+
+/// Reads the usage of a response that arrives as one chunk, which is known to be its last.
+pub fn usage_of_whole(body: &[u8]) -> Option<Tokens> {
+    let mut scanner = Scanner::default();
+    scanner.read(body, true);
+    tokens(&scanner)
+}
+
+fn tokens(scanner: &Scanner) -> Option<Tokens> {
     let Usage { input, cached, cache_creation, output, reasoning, traffic_type } =
         scanner.usage()?;
     Some(([input, cached, cache_creation, output, reasoning], traffic_type))

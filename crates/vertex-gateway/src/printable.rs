@@ -33,6 +33,10 @@ pub(crate) enum Piece<'a> {
 
 pub(crate) fn pieces(mut rest: &str) -> impl Iterator<Item = Piece<'_>> {
     std::iter::from_fn(move || {
+        // Nearly every text is of this kind.
+        if !rest.is_empty() && rest.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Some(Piece::Fit(std::mem::take(&mut rest)));
+        }
         let first = rest.chars().next()?;
         if is_unfit(first) {
             rest = rest.get(first.len_utf8()..)?;

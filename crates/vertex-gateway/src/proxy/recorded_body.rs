@@ -96,6 +96,8 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
             record.log.end = End::Complete;
             return Poll::Ready(None);
         };
+        // Not every caller polls again after the last frame.
+        let is_last = this.body.is_end_stream();
         if let Some(data) = frame.data_ref() {
             record.log.first_byte.get_or_insert_with(|| record.log.arrived.elapsed());
             record.log.bytes_sent += data.len() as u64;
@@ -104,11 +106,10 @@ impl<B: Body<Data = Bytes>> Body for RecordedBody<B> {
             }
             // The usage of a stored response was counted when it was created.
             if record.log.method == Method::POST {
-                record.scanner.read(data);
+                record.scanner.read(data, is_last);
             }
         }
-        // Not every caller polls again after the last frame.
-        if this.body.is_end_stream() {
+        if is_last {
             record.log.end = End::Complete;
         }
         Poll::Ready(Some(Ok(frame)))

@@ -148,11 +148,12 @@ fn ends_event(data: &[u8]) -> bool {
 }
 
 impl Scanner {
-    /// Reads the next bytes of the body.
-    pub(crate) fn read(&mut self, data: &[u8]) {
+    /// Reads the next bytes of the body. `is_last` says that they are known to be the last ones.
+    pub(crate) fn read(&mut self, data: &[u8], is_last: bool) {
         if let Form::Unknown = self.form {
             match data.trim_ascii_start().first() {
                 None => return,
+                Some(b'{') if is_last && self.read_end_of(data) => return,
                 Some(b'{' | b'[') => self.form = Form::Whole,
                 Some(_) => self.form = Form::Events(false),
             }
@@ -176,6 +177,34 @@ impl Scanner {
         }
         self.scan(rest);
         self.form = Form::Events(has_bytes || !is_blank(rest));
+    }
+
+    /// Reads a body that is one object and arrived as one piece from its first `usage`, if that is one of its own
+    /// members, as in most responses. So all that is before it is skipped. Returns `false` and reads nothing if this
+    /// body may be another one.
+    fn read_end_of(&mut self, data: &[u8]) -> bool {
+        let Some(at) = NAME.find(data) else { return true };
+        let before = &data[..at];
+        // A quote that is not escaped begins a string here, because no string is followed by a letter.
+        if !before.ends_with(b"\"") || before.ends_with(b"\\\"") {
+            return false;
+        }
+        // The name is one of the outermost object if all that is after it closes one object, and that at the end.
+        (self.form, self.depth) = (Form::Whole, 1);
+        let mut rest = &data[at - 1..];
+        while let Some(end) = memchr(b'}', rest) {
+            let (now, after) = rest.split_at(end + 1);
+            self.scan(now);
+            rest = after;
+            if self.depth == 0 {
+                break;
+            }
+        }
+        let is_end = self.depth == 0 && rest.trim_ascii_start().is_empty();
+        if !is_end {
+            *self = Self::default();
+        }
+        is_end
     }
 
     /// Whether no event before has left anything open.

@@ -5,9 +5,19 @@ use super::*;
 fn read(chunks: &[&[u8]]) -> Option<Usage> {
     let mut scanner = Scanner::default();
     for chunk in chunks {
-        scanner.read(chunk);
+        scanner.read(chunk, false);
     }
     scanner.usage()
+}
+
+fn read_whole(body: &[u8]) -> Option<Usage> {
+    let mut scanner = Scanner::default();
+    scanner.read(body, true);
+    scanner.usage()
+}
+
+fn each(body: &[u8]) -> Option<Usage> {
+    read(&body.chunks(1).collect::<Vec<_>>())
 }
 
 fn usage(input: u64, output: u64) -> Option<Usage> {
@@ -202,6 +212,7 @@ fn cases() -> Vec<(&'static str, Option<Usage>)> {
             of_input(1),
         ),
         (r#"""usage":{"prompt_tokens":1}"#, None),
+        (r#"{"\"usage":{"prompt_tokens":1}}"#, None),
         // The last `usage` of a stream takes precedence.
         (
             "data: {\"usage\":null,\"choices\":[]}\n\ndata: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":6}}\n\ndata: [DONE]\n\n",
@@ -242,8 +253,8 @@ fn usage_is_read_for_any_split_into_chunks() {
     for (text, expected) in cases {
         let bytes = text.as_bytes();
         assert_eq!(read(&[bytes]), expected, "{text}");
-        let each: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(read(&each), expected, "byte by byte: {text}");
+        assert_eq!(read_whole(bytes), expected, "known to be whole: {text}");
+        assert_eq!(each(bytes), expected, "byte by byte: {text}");
         for first in 0..=bytes.len() {
             for second in first..=bytes.len() {
                 let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
@@ -256,9 +267,9 @@ fn usage_is_read_for_any_split_into_chunks() {
 #[test]
 fn a_scanner_allocates_no_memory() {
     let mut scanner = Scanner::default();
-    scanner.read(br#"{"usage":{"#);
+    scanner.read(br#"{"usage":{"#, false);
     for open in [&b"{"[..], b"\"", b"a", b"9", b"\\", b"{\"usage\":"] {
-        scanner.read(&open.repeat(1 << 20));
+        scanner.read(&open.repeat(1 << 20), false);
     }
     // All of the scanner is on the stack.
     assert!(std::mem::size_of::<Scanner>() < 512, "{}", std::mem::size_of::<Scanner>());
@@ -274,7 +285,34 @@ fn the_usage_at_the_end_of_a_long_response_is_found() {
     assert_eq!(read(&chunks), usage(1, 2));
 }
 
+/// Texts of JSON values with the names of counts at all depths, also twice in one object.
+fn json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        "[0-9]{1,3}",
+        Just("null".to_owned()),
+        r#""(usage|\\"|\\\\|\{|\}|:|,|x){0,3}""#,
+    ];
+    leaf.prop_recursive(5, 24, 4, |inner| {
+        let key = r#""(usage|usageMetadata|response|message|prompt_tokens|total_tokens|promptTokenCount|a usage|x|\\"usage)""#;
+        let array = proptest::collection::vec(inner.clone(), 0..4);
+        let object = proptest::collection::vec((key, inner), 0..4);
+        prop_oneof![
+            array.prop_map(|values| format!("[{}]", values.join(" ,"))),
+            object.prop_map(|members| {
+                let members: Vec<_> =
+                    members.iter().map(|(key, value)| format!("{key} :{value}")).collect();
+                format!("{{{}}}", members.join(", "))
+            }),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_whole_response_has_the_same_usage_as_byte_by_byte(text in json()) {
+        prop_assert_eq!(read_whole(text.as_bytes()), each(text.as_bytes()));
+    }
+
     #[test]
     fn the_split_into_chunks_does_not_change_the_usage_of_any_text(
         text in r#"(\{|\}|"usage"|"|:|,| |\\|\n|"prompt_tokens":[0-9]|"response"|"message"|"usageMetadata"|"promptTokenCount":[0-9]|"cache_read_input_tokens":[0-9]|x){0,40}"#,
@@ -312,7 +350,6 @@ fn a_stream_in_frames_has_the_same_usage_as_byte_by_byte() {
     {
         let stream = [first.as_bytes(), second.as_bytes(), third.as_bytes()];
         let joined = stream.concat();
-        let bytes: Vec<_> = joined.chunks(1).collect();
-        assert_eq!(read(&stream), read(&bytes), "{first:?} {second:?} {third:?}");
+        assert_eq!(read(&stream), each(&joined), "{first:?} {second:?} {third:?}");
     }
 }
