@@ -28,7 +28,7 @@ demo:
 bench *OPTIONS='--write':
     [ -x target/bench-python/bin/python ] || python3 -m venv target/bench-python
     target/bench-python/bin/python -m pip install --quiet --requirement benches/gateway/requirements.txt
-    cargo bench --locked --manifest-path benches/Cargo.toml --profile shipped --bench gateway -- {{OPTIONS}}
+    cargo bench --locked --manifest-path benches/Cargo.toml --no-default-features --profile shipped --bench gateway -- {{OPTIONS}}
 
 # Measures the cost of the layers for a request
 bench-layers:
@@ -48,7 +48,7 @@ bench-idle STREAMS='10000':
 
 # Runs the sidecar through a day in this many minutes, and fails if it grows
 soak MINUTES='60' *OPTIONS='':
-    cargo run --locked --manifest-path benches/Cargo.toml --profile shipped --features soak --bin soak -- {{MINUTES}} {{OPTIONS}}
+    cargo run --locked --manifest-path benches/Cargo.toml --no-default-features --profile shipped --features soak --bin soak -- {{MINUTES}} {{OPTIONS}}
 
 # Runs tests of the library and of pure parts of the sidecar under Miri, or those with FILTER in their names
 miri FILTER='':

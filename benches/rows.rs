@@ -15,6 +15,7 @@ use gcp_auth::{CustomServiceAccount, TokenProvider};
 use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body::Body;
 use http_body_util::{Empty, Full};
+#[cfg(feature = "kube")]
 use kube_client::client::middleware::BaseUriLayer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -28,12 +29,14 @@ use tower_vertex::{
     token::{CLOUD_PLATFORM_SCOPE, GcpAuth, TokenCache},
 };
 
+#[cfg(feature = "kube")]
 const BASE: &str = "https://us-central1-aiplatform.googleapis.com/v1/projects/my-project/locations/us-central1/endpoints/openapi";
 const ABSOLUTE: &str = "https://us-central1-aiplatform.googleapis.com/v1/projects/my-project/locations/us-central1/endpoints/openapi/chat/completions";
 
 const PLACEHOLDER: &str = "Bearer sk-placeholder";
 
 /// A row of the tables.
+#[cfg_attr(not(feature = "kube"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
     Bare,
@@ -181,6 +184,7 @@ impl Stage {
     pub fn visit(&self, visitor: &mut impl Visitor) {
         let route = || VertexRouteLayer::new(self.upstream.clone());
         let auth = || VertexAuthLayer::with_cache(self.cache.clone());
+        #[cfg(feature = "kube")]
         let base_uri = || BaseUriLayer::new(Uri::from_static(BASE));
         let header = || AddAuthorizationLayer::bearer(&self.token).as_sensitive(true);
         let bearer = format!("Bearer {}", self.token);
@@ -192,8 +196,10 @@ impl Stage {
         show.row(Row::AuthPlain, auth().replay_limit(0));
         show.row(Row::BothReplay, (route(), auth()));
         show.row(Row::BothPlain, (route(), auth().replay_limit(0)));
+        #[cfg(feature = "kube")]
         show.row(Row::BaseUri, base_uri());
         show.row(Row::StaticHeader, header());
+        #[cfg(feature = "kube")]
         show.row(Row::Pair, (base_uri(), header()));
         show.row(Row::Naive, NaiveLayer { provider: self.provider.clone() });
     }
