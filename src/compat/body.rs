@@ -91,3 +91,46 @@ impl<B> fmt::Debug for CompatBody<B> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+    use crate::body_reader::{ERROR_LIMIT, ERROR_TIMEOUT};
+
+    #[tokio::test]
+    async fn a_body_has_its_length_and_its_end_before_and_after_its_data() {
+        let data = || Bytes::from_static(b"data");
+        let rest = BodyReader::new(Full::new(data()), ERROR_LIMIT, ERROR_TIMEOUT);
+        let read = |chunks| CompatBody::read(chunks, None);
+        let begun = Chunks::one(data());
+        for (mut body, kind, length, frames) in [
+            (CompatBody::inner(Full::new(data())), "CompatBody(unchanged)", Some(4), 1),
+            (read(Chunks::one(data())), "CompatBody(error)", Some(4), 1),
+            (CompatBody::read(begun, Some(Box::pin(rest))), "CompatBody(error)", None, 2),
+        ] {
+            assert_eq!(format!("{body:?}"), kind);
+            assert_eq!((body.size_hint().exact(), body.is_end_stream()), (length, false));
+            for _ in 0..frames {
+                assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data");
+            }
+            // The rest of an error may have trailers.
+            assert_eq!(body.is_end_stream(), length.is_some());
+            assert!(body.frame().await.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_trailers_of_an_error_follow_its_data() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-trailer", "1".parse().unwrap());
+        let chunks = Chunks { trailers: Some(trailers.clone()), ..Chunks::one("x".into()) };
+        let mut body = CompatBody::<Full<Bytes>>::read(chunks, None);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
+        assert!(!body.is_end_stream());
+        assert_eq!(body.frame().await.unwrap().unwrap().into_trailers().unwrap(), trailers);
+        assert!(body.is_end_stream() && body.frame().await.is_none());
+    }
+}

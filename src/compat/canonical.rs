@@ -104,6 +104,9 @@ mod tests {
         assert_eq!(canonical("{"), None);
         assert_eq!(canonical(""), None);
         assert_eq!(canonical(&"[".repeat(200)), None);
-        assert_eq!(canonical(&format!("\"{}\"", "x".repeat(LONGEST))), None);
+        for (length, has_form) in [(LONGEST, true), (LONGEST + 1, false)] {
+            let text = format!("\"{}\"", "x".repeat(length - 2));
+            assert_eq!(canonical(&text).is_some(), has_form, "{length}");
+        }
     }
 }

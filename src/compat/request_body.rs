@@ -177,6 +177,9 @@ mod tests {
                 panic!("the body is in memory")
             };
             assert_eq!(whole, is_read, "{limit}");
+            let unread = RequestBody::unread(Full::new(Bytes::from_static(b"body")));
+            assert_eq!((unread.size_hint().exact(), unread.is_end_stream()), (Some(4), false));
+            assert_eq!(format!("{unread:?}"), "RequestBody(unread)");
             let mut body = match whole {
                 true => RequestBody::read(gathering.into_chunks()),
                 false => gathering.into_body(),

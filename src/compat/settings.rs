@@ -291,6 +291,8 @@ mod tests {
         let cures = Cures::all().role(false);
         assert!(!cures.is_on(Cure::Role));
         assert_eq!(cures.role(true), Cures::all());
+        assert_eq!(cures.role(false), cures);
+        assert_eq!(Cures::all().role(true), Cures::all());
         assert_eq!(Cures::none().events(true).iter().collect::<Vec<_>>(), [Cure::Events]);
     }
 

@@ -74,6 +74,28 @@ fn an_object_with_a_key_twice_has_no_members() {
 }
 
 #[test]
+fn a_level_may_have_65_536_members_or_elements() {
+    for (length, is_read) in [(1 << 16, true), ((1 << 16) + 1, false)] {
+        let members: Vec<_> = (0..length).map(|n| format!("\"k{n}\":0")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        assert_eq!(Object::parse(&text).is_some(), is_read, "{length} members");
+        let text = format!("[{}]", vec!["0"; length].join(","));
+        let array = Value::parse(&text).unwrap().array();
+        assert_eq!(array.is_some(), is_read, "{length} elements");
+    }
+}
+
+#[test]
+fn a_member_that_is_set_to_its_value_is_no_change() {
+    let text = r#"{"a":[1]}"#;
+    let mut edits = Edits::default();
+    edits.set(&object(text), "a", "[1]");
+    assert!(edits.is_empty());
+    edits.set(&object(text), "a", "[2]");
+    assert!(!edits.is_empty());
+}
+
+#[test]
 fn a_deep_text_is_read_without_recursion() {
     let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
     let text = format!(r#"{{"a":{deep},"b":2}}"#);

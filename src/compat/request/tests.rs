@@ -185,6 +185,18 @@ fn an_effort_that_is_not_listed_becomes_the_nearest_one() {
 }
 
 #[test]
+fn an_effort_that_is_left_out_is_not_replaced_and_another_stays_without_the_cure() {
+    let both = r#"{"reasoning_effort":"minimal","extra_body":{"google":{"thinking_config":{}}}}"#;
+    let cures = Cures::none().effort_conflict(true);
+    let (after, applied, _) = cured_with(both, cures.remap_effort(true), MODEL).unwrap();
+    assert_eq!(after, r#"{"extra_body":{"google":{"thinking_config":{}}}}"#);
+    assert_eq!(applied, cures);
+    let body = r#"{"reasoning_effort":"minimal","messages":[{"role":"developer"}]}"#;
+    let (after, ..) = cured_with(body, Cures::default(), MODEL).unwrap();
+    assert_eq!(after, body.replace("developer", "system"));
+}
+
+#[test]
 fn a_choice_of_the_only_tool_becomes_required() {
     let tool = |name: &str| format!("{{'type':'function','function':{{'name':'{name}'}}}}");
     let body = |choice: &str, tools: &[&str]| {
@@ -322,6 +334,10 @@ fn the_placeholder_is_put_on_the_first_call_of_each_step_of_the_current_turn() {
     assert_eq!(refused(&after, MISSING, Cures::default()), None, "nothing is missing");
     let without = Cures::default().placeholder_signature(false);
     assert_eq!(refused(&before, MISSING, without), None);
+    let text = |body: &str| body.replace("'role':'assistant'", "'role':'assistant','content':'x'");
+    let (cured, applied, _) = refused(&text(&before), MISSING, Cures::default()).unwrap();
+    assert_eq!(cured, text(&after), "the text beside the calls stays");
+    assert_eq!(applied, Cures::none().placeholder_signature(true));
     let other = r#"{"error":{"message":"Request contains an invalid argument."}}"#;
     assert_eq!(refused(&before, other, Cures::default()), None);
 }

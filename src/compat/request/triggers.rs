@@ -187,12 +187,79 @@ mod tests {
     }
 
     #[test]
+    fn a_trigger_that_is_there_twice_is_found() {
+        let body = br#"{"messages":[{"role":"developer","content":""},{"role":"system"},{"tool_calls":[]}],
+            "google":{},"reasoning_effort":"low","tool_choice":{},"max_tokens":0,"include_usage":true}"#;
+        assert_eq!(of(&[body, body]), of(&[body]));
+    }
+
+    #[test]
+    fn one_system_message_is_no_trigger_and_two_are() {
+        for (roles, systems) in [
+            (&["system"][..], false),
+            (&["developer"], false),
+            (&["system", "system"], true),
+            (&["system", "system", "system"], true),
+            (&["developer", "system"], true),
+        ] {
+            let body: String =
+                roles.iter().map(|role| format!(r#"{{"role":"{role}"}},"#)).collect();
+            assert_eq!(of(&[body.as_bytes()]).systems, systems, "{roles:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_may_be_cured_only_by_a_cure_that_is_on_and_has_its_trigger() {
+        use Cure::{
+            DeveloperRole, EffortConflict, EmptyParts, ExtraBody, MaxTokens, MergeSystemMessages,
+            RemapEffort, Signatures, ToolChoice,
+        };
+        let none = Triggers::default();
+        for (triggers, by) in [
+            (none, &[][..]),
+            (Triggers { include_usage: true, ..none }, &[]),
+            (Triggers { tool_calls: true, ..none }, &[Signatures]),
+            (Triggers { developer: true, ..none }, &[DeveloperRole]),
+            (Triggers { systems: true, ..none }, &[MergeSystemMessages]),
+            (Triggers { google: true, ..none }, &[ExtraBody]),
+            (Triggers { reasoning_effort: true, ..none }, &[RemapEffort]),
+            (
+                Triggers { google: true, reasoning_effort: true, ..none },
+                &[ExtraBody, EffortConflict, RemapEffort],
+            ),
+            (Triggers { tool_choice: true, ..none }, &[ToolChoice]),
+            (Triggers { empty_text: true, ..none }, &[EmptyParts]),
+            (Triggers { max_tokens: true, ..none }, &[MaxTokens]),
+        ] {
+            for cure in Cure::ALL.iter().copied() {
+                let any = triggers.any(Cures::none().with(cure, true));
+                assert_eq!(any, by.contains(&cure), "{cure:?} {triggers:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_request_with_the_name_of_the_format_may_want_base64() {
+        for (body, wants) in [
+            (&br#"{"input":"x","encoding_format":"base64"}"#[..], true),
+            (br#"{"input":"base64","encoding_format":"float"}"#, true),
+            (br#"{"input":"as base64","encoding_format":"float"}"#, false),
+        ] {
+            let mut pieces = Coalesced::default();
+            pieces.push_whole(Bytes::from_static(body));
+            pieces.seal();
+            assert_eq!(may_want_base64(&Texts::of(&pieces)), wants);
+        }
+    }
+
+    #[test]
     fn only_an_object_and_only_a_number_that_may_be_too_low_are_triggers() {
         for (body, choice, tokens) in [
             (&br#"{"tool_choice":"required","max_completion_tokens":10}"#[..], false, false),
             (br#"{"tool_choice":null,"max_completion_tokens":0}"#, false, true),
             (br#"{"tool_choice":{},"max_tokens":null}"#, true, false),
             (br#"["tool_choice","max_tokens"]"#, false, false),
+            (br#"{"min_p":0,"max_tokens" 0}"#, false, false),
         ] {
             let found = of(&[body]);
             assert_eq!((found.tool_choice, found.max_tokens), (choice, tokens));

@@ -161,7 +161,8 @@ mod tests {
             let body = Bytes::from(hostile.replace(without, ""));
             assert!(!is_usual_text(&on, &body), "{body:?}");
         }
-        let all = Cures::default().reasoning_tokens(true);
-        assert!(!is_usual_text(&context(all), &response("hello", "", "")));
+        for cures in [Cures::default().reasoning_tokens(true), Cures::default().thoughts(true)] {
+            assert!(!is_usual_text(&context(cures), &response("hello", "", "")));
+        }
     }
 }

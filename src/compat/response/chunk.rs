@@ -218,3 +218,41 @@ fn has_value(member: &Finder<'_>, text: &[u8], is_first: impl Fn(u8) -> bool) ->
         value.and_then(<[u8]>::first).is_some_and(|first| is_first(*first))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compat::Cures;
+
+    #[test]
+    fn a_text_is_parsed_only_if_it_has_a_member_of_a_cure_that_is_on() {
+        use Cure::{
+            Events, FinishReason, MissingMembers, ReasoningTokens, Role, Signatures,
+            StopAfterCalls, Thoughts, ToolCalls, UsageChunk,
+        };
+        let choice = |members: &str| format!(r#"{{"choices":[{{"delta":{{}}{members}}}]}}"#);
+        for (text, usage_chunk, wanted) in [
+            (choice(""), true, &[][..]),
+            (r#"{"choices":[]}"#.to_owned(), true, &[MissingMembers]),
+            (r#"{"delta":{}}"#.to_owned(), true, &[MissingMembers]),
+            (choice(r#","role":"assistant""#), true, &[Role]),
+            (choice(r#","tool_calls":[]"#), true, &[StopAfterCalls, ToolCalls, Signatures]),
+            (choice(r#","finish_reason" : "stop""#), true, &[FinishReason, StopAfterCalls]),
+            (choice(r#","finish_reason" : null"#), true, &[]),
+            (choice(r#","usage":{}"#), true, &[MissingMembers, ReasoningTokens, UsageChunk]),
+            (choice(r#","usage":{}"#), false, &[MissingMembers, ReasoningTokens]),
+            (choice(r#","usage":null"#), true, &[]),
+            (choice(r#","error":{}"#), true, &[Events]),
+            (choice(r#","thought":true"#), true, &[Thoughts]),
+            (choice(r#","thought_signature":"s""#), true, &[Signatures]),
+        ] {
+            for cure in Cure::ALL.iter().copied() {
+                let cures = Cures::none().with(cure, true);
+                let operation = Operation::Chat { usage_chunk };
+                let context = ResponseContext { cures, operation, signatures: None };
+                let wants = ChunkCures::new(context).wants(text.as_bytes());
+                assert_eq!(wants, wanted.contains(&cure), "{cure:?} {text}");
+            }
+        }
+    }
+}

@@ -58,6 +58,14 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_put_before_the_first_one() {
+        let data = Bytes::from_static(b"01");
+        let mut writer = Writer::new(&data);
+        writer.replace(0..0, b"x");
+        assert_eq!(writer.finish(2), "x01");
+    }
+
+    #[test]
     fn bytes_without_a_change_are_not_copied() {
         let data = Bytes::from(b"0123456789".to_vec());
         let same = Writer::new(&data).finish(4);

@@ -158,6 +158,32 @@ fn a_signature_that_would_take_an_eighth_of_the_memory_is_not_kept() {
 }
 
 #[test]
+fn eight_signatures_of_an_eighth_fill_the_memory() {
+    // A signature takes some 384 bytes more than its own length.
+    let (signatures, owner) = signatures(8 * 400);
+    signatures.remember(owner, "too long", &"s".repeat(17));
+    assert_eq!(signatures.stats().entries, 0);
+    for call in 0..8 {
+        signatures.remember(owner, &call.to_string(), &"s".repeat(16));
+    }
+    let SignatureStats { entries, bytes, evicted, .. } = signatures.stats();
+    assert_eq!((entries, bytes, evicted), (8, 8 * 400, 0));
+    signatures.remember(owner, "8", &"s".repeat(16));
+    assert_eq!((signatures.stats().entries, signatures.stats().evicted), (8, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signature_is_kept_for_a_day_by_default() {
+    let signatures = Signatures::new();
+    let owner = signatures.owner("key-1", "project", "google/gemini-3-pro");
+    for (wait, found) in [(24 * HOUR - Duration::from_millis(1), true), (24 * HOUR, false)] {
+        signatures.remember(owner, "call", "signature");
+        tokio::time::advance(wait).await;
+        assert_eq!(signatures.find(owner, "call").is_some(), found, "{wait:?}");
+    }
+}
+
+#[test]
 fn another_signature_of_the_same_call_replaces_the_first() {
     let (signatures, owner) = signatures(MAX_BYTES);
     signatures.remember(owner, "call", "first");

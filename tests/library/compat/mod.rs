@@ -1,5 +1,6 @@
 //! `VertexCompatLayer`: the cures of requests and of responses.
 
+mod bodies;
 #[cfg(feature = "credentials")]
 mod loops;
 mod requests;

@@ -37,6 +37,8 @@ async fn a_cured_request_has_its_length_and_its_response_names_the_cures() {
     assert_eq!(cures(&response), Some("developer_role"));
     let applied = response.extensions().get::<AppliedCures>().unwrap();
     assert_eq!(applied.iter().collect::<Vec<_>>(), [Cure::DeveloperRole]);
+    assert!(applied.contains(Cure::DeveloperRole) && !applied.contains(Cure::Role));
+    assert_eq!((applied.restored_signatures(), applied.placeholder_signatures()), (0, 0));
     let seen = script.seen().remove(0);
     assert_eq!(seen.body, DEVELOPER.replace("developer", "system"));
     assert_eq!(seen.headers["content-length"], seen.body.len().to_string());
@@ -85,6 +87,7 @@ async fn requests_without_a_cure_pass_byte_for_byte_and_unread_if_their_request_
         assert_eq!(seen.headers["content-length"], length);
     }
     let none = VertexCompatLayer::new(Cures::none());
+    assert_eq!(none.cures(), Cures::none());
     script.send(&none, chat(DEVELOPER)).await;
     assert!(!script.seen().remove(0).read);
 }

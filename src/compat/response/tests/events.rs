@@ -78,6 +78,21 @@ fn lines_are_forwarded_when_the_next_one_begins() {
 }
 
 #[test]
+fn an_event_of_at_most_64_lines_is_forwarded_when_its_text_is_complete() {
+    for (count, forwarded) in [(64, true), (65, false)] {
+        let mut cures = StreamCures::new(context(Cures::default()));
+        let mut ready = VecDeque::new();
+        let lines = format!("data: [\n{}data: 1]\n", "data: 1,\n".repeat(count - 2));
+        cures.push((lines + "data: [2]").into(), &mut ready);
+        assert_eq!(!ready.is_empty(), forwarded, "{count} lines");
+        cures.push("\n\n".into(), &mut ready);
+        let output: Vec<u8> = ready.into_iter().flatten().collect();
+        let expected = format!("data: [{}1]\n\ndata: [2]\n\n", "1,".repeat(count - 2));
+        assert_eq!(String::from_utf8(output).unwrap(), expected);
+    }
+}
+
+#[test]
 fn an_error_has_the_form_that_clients_raise() {
     for (input, expected) in [
         (

@@ -84,6 +84,38 @@ async fn a_body_over_the_limit_is_forwarded_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_body_of_16_mib_is_cured_and_a_longer_one_is_not() {
+    for (more, is_cured) in [(0, true), (1, false)] {
+        let text = format!("{BLOCKED}{}", " ".repeat((16 << 20) - BLOCKED.len() + more));
+        let response = response("application/json", frames([&*text]));
+        let response = CuredBody::cured(response, context(Cures::default()));
+        let output = collected(response).await;
+        assert_eq!(output == text, !is_cured, "{more}");
+        assert_eq!(output.trim_end() == body(Cures::default(), BLOCKED), is_cured);
+    }
+}
+
+#[tokio::test]
+async fn a_body_has_a_length_once_it_is_known() {
+    let full = || http_body_util::Full::new(Bytes::from(BLOCKED)).map_err(BoxError::from);
+    let of = |content_type| {
+        CuredBody::cured(response(content_type, full()), context(Cures::default())).into_body()
+    };
+    let mut unchanged = of("text/plain");
+    assert_eq!(format!("{unchanged:?}"), "CuredBody(unchanged)");
+    assert_eq!(unchanged.size_hint().exact(), Some(BLOCKED.len() as u64));
+    assert!(!unchanged.is_end_stream());
+    assert_eq!(unchanged.frame().await.unwrap().unwrap().into_data().unwrap(), BLOCKED);
+    assert_eq!((unchanged.size_hint().exact(), unchanged.is_end_stream()), (Some(0), true));
+    let mut json = of("application/json");
+    assert_eq!(format!("{json:?}"), "CuredBody(json)");
+    assert_eq!((json.size_hint().exact(), json.is_end_stream()), (None, false));
+    json.frame().await.unwrap().unwrap();
+    assert_eq!((json.size_hint().exact(), json.is_end_stream()), (Some(0), true));
+    assert_eq!(format!("{:?}", of("text/event-stream")), "CuredBody(events)");
+}
+
+#[tokio::test]
 async fn events_are_forwarded_as_they_arrive_and_trailers_follow_them() {
     let (mut sender, inner) = Channel::<Bytes, BoxError>::new(4);
     let response = response("text/event-stream", inner);

@@ -87,6 +87,56 @@ fn the_id_that_the_client_gets_is_remembered() {
 }
 
 #[test]
+fn arguments_of_64_kib_are_remembered_and_longer_ones_are_not() {
+    for (length, found) in [(64 << 10, true), ((64 << 10) + 1, false)] {
+        let arguments = format!("[{}]", " ".repeat(length - 2));
+        let (context, signatures, owner) = signed_context();
+        let of = |members: &str, arguments: &str| {
+            calls_chunk(&format!(
+                "{{{members}\"id\":\"a\",\"function\":{{\"arguments\":\"{arguments}\",\"name\":\"f\"}}}}"
+            ))
+        };
+        let (first, second) = arguments.split_at(length / 2);
+        let chunks = [of(&format!("{SIGNED},"), first), of("", second)].concat();
+        stream_of(&context, [chunks.as_bytes()]);
+        assert!(signatures.find(owner, "a").is_some());
+        let by_arguments = signatures.find_by_arguments(owner, "f", &arguments);
+        assert_eq!(by_arguments.is_some(), found, "{length}");
+    }
+}
+
+#[test]
+fn the_arguments_of_a_call_without_a_signature_are_not_remembered() {
+    let (context, signatures, owner) = signed_context();
+    let of = |members: &str, arguments: &str| {
+        calls_chunk(&format!(
+            "{{{members}\"id\":\"a\",\"function\":{{\"arguments\":\"{arguments}\",\"name\":\"f\"}}}}"
+        ))
+    };
+    // The first stream is interrupted, and the id comes again in another one.
+    stream_of(&context, [of(&format!("{SIGNED},"), "{").as_bytes()]);
+    stream_of(&context, [of("", "[]").as_bytes()]);
+    assert!(signatures.find(owner, "a").is_some());
+    assert!(signatures.find_by_arguments(owner, "f", "[]").is_none());
+}
+
+#[test]
+fn an_event_that_comes_again_is_read_again_if_it_is_about_a_call() {
+    let (context, signatures, owner) = signed_context();
+    let call = |delta: &str| chunk(&format!("\"delta\":{{\"content\":\"\",{delta}}}"));
+    let part = |arguments: &str| {
+        call(&format!(r#""tool_calls":[{{"index":0,"function":{{"arguments":"{arguments}"}}}}]"#))
+    };
+    let first = r#""role":"assistant","tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"["}}]"#;
+    let signature = call(SIGNED);
+    let events = [signature.clone(), signature.clone(), call(first)];
+    let parts = [part("1,"), part("1,"), part("1]"), signature];
+    stream_with(&context, &events.into_iter().chain(parts).collect::<String>());
+    assert_eq!(signatures.find(owner, "a").as_deref(), Some("c2ln"));
+    assert_eq!(signatures.find_by_arguments(owner, "f", "[1,1,1]").as_deref(), Some("c2ln"));
+}
+
+#[test]
 fn nothing_is_remembered_without_the_cure() {
     let (mut context, signatures, _) = signed_context();
     context.cures = Cures::default().signatures(false);

@@ -179,6 +179,51 @@ fn an_event_over_the_limit_is_forwarded_as_it_is_and_the_next_one_is_cured() {
 }
 
 #[test]
+fn an_event_of_one_mib_is_held_back_and_a_longer_one_is_not() {
+    let mut cures = StreamCures::new(context(Cures::default()));
+    let mut ready = VecDeque::new();
+    let begin = format!("data: {}", "x".repeat((1 << 20) - 6));
+    cures.push(begin.clone().into(), &mut ready);
+    assert!(ready.is_empty() && !cures.is_empty());
+    cures.push("y".into(), &mut ready);
+    assert!(cures.is_empty() && ready.pop_front().unwrap() == begin + "y");
+}
+
+#[test]
+fn an_event_that_ends_its_choice_is_not_the_model_of_a_later_one() {
+    let call = r#"{"function":{"arguments":"{}","name":"f"},"id":"a","index":0,"type":"function"}"#;
+    let stop = chunk(r#""delta":{"content":"x","role":"assistant"},"finish_reason":"stop""#);
+    let input = [text_chunk("x"), stop.clone(), calls_chunk(call), stop].concat();
+    let output = texts(&stream(Cures::default(), &input));
+    let reasons = [&output[1], &output[3]].map(|text| &text["choices"][0]["finish_reason"]);
+    assert_eq!(reasons, ["stop", "tool_calls"]);
+}
+
+#[test]
+fn choices_after_the_128th_are_not_cured() {
+    let of = |index: usize| text_chunk("x").replace("\"index\":0", &format!("\"index\":{index}"));
+    let twice: String = (0..130).flat_map(|index| [of(index), of(index)]).collect();
+    let output = texts(&stream_of(&context(Cures::default()), [twice.as_bytes()]));
+    for (event, text) in output.iter().enumerate() {
+        let has_role = text["choices"][0]["delta"].get("role").is_some();
+        assert_eq!(has_role, event % 2 == 0 || event / 2 >= 128, "{event}");
+    }
+}
+
+#[test]
+fn an_error_stays_without_its_cure_and_is_no_chunk_with_a_usage() {
+    let error =
+        "data: {\"error\":{\"code\":429},\"choices\":[{}],\"usage\":{\"total_tokens\":1}}\n\n";
+    let mut context = context(Cures::all().events(false).missing_members(false));
+    context.operation = Operation::Chat { usage_chunk: false };
+    assert_eq!(stream_with(&context, error), error);
+    context.operation = Operation::Chat { usage_chunk: true };
+    context.cures = Cures::all();
+    let output = stream_with(&context, error);
+    assert_eq!(texts(&output).len(), 1, "{output}");
+}
+
+#[test]
 fn complete_events_are_not_held_back() {
     let mut cures = StreamCures::new(context(Cures::default()));
     let mut ready = VecDeque::new();

@@ -97,6 +97,13 @@ fn missing_ids_are_made_from_the_id_of_the_response() {
 }
 
 #[test]
+fn an_id_is_made_of_letters_digits_hyphens_and_underscores() {
+    let text = calls_chunk(&whole("", "f", "{}")).replace("nQiNafGyF5rw998PstqooAY", "a-b_c.d/e");
+    let output = stream(Cures::default(), &text);
+    assert_eq!(joined(&output), [call("call_a-b_cde_0_0", "f", "{}")]);
+}
+
+#[test]
 fn two_calls_with_one_id_get_two_ids() {
     let f = calls_chunk(&whole("\"id\":\"same\",\"index\":0,", "f", "{}"));
     let g = calls_chunk(&whole("\"id\":\"same\",\"index\":1,", "g", ""));
