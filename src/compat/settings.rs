@@ -250,7 +250,6 @@ impl FromStr for Cures {
         match text.trim() {
             "on" | "default" => return Ok(Self::default()),
             "off" | "none" | "" => return Ok(Self::none()),
-            "all" => return Ok(Self::all()),
             _ => {}
         }
         let without_first = text.trim_start().starts_with('-');

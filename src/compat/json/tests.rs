@@ -188,7 +188,7 @@ fn debug_shows_no_content() {
     let mut edits = Edits::default();
     edits.replace(object(text).get("secret").unwrap(), quote("other"));
     let shown = format!("{:?} {edits:?}", Value::parse(text).unwrap());
-    assert!(!shown.contains("hidden") && !shown.contains("other"), "{shown}");
+    assert_eq!(shown, "Value(0..19) Edits(1)");
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {

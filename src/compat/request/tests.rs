@@ -105,6 +105,10 @@ fn system_messages_are_joined_in_the_first_one() {
                 "{'messages':[{'role':'system','content':'a'},{'role':'system','content':[{'type':'image_url'}]}]}",
                 None,
             ),
+            (
+                "{'messages':[{'role':'system','content':'a'},{'role':'system','content':[{'type':'x','text':'b'}]}]}",
+                None,
+            ),
         ],
     );
     let body =
@@ -227,6 +231,10 @@ fn empty_texts_are_left_out_if_another_part_remains() {
                 Some("{'messages':[{'role':'user','content':[{'type':'image_url'}]}]}"),
             ),
             ("{'messages':[{'role':'user','content':[{'type':'text','text':''}]}]}", None),
+            (
+                "{'messages':[{'role':'user','content':[{'type':'x','text':''},{'type':'text','text':'y'}]}]}",
+                None,
+            ),
             ("{'messages':[{'role':'user','content':''},{'role':'user','content':[]}]}", None),
         ],
     );
@@ -296,6 +304,14 @@ fn a_signature_returns_to_the_call_that_it_came_with() {
                 )])),
             ),
             (&steps(&[call("one", "'extra_content':'text',")]), None),
+            (
+                &steps(&[call("one", &SIGNED.replace("'SIGNATURE'", "null"))]),
+                Some(&steps(&[call("one", SIGNED)])),
+            ),
+            (
+                &steps(&[call("one", &SIGNED.replace("SIGNATURE", ""))]),
+                Some(&steps(&[call("one", SIGNED)])),
+            ),
         ],
     );
 }
@@ -352,7 +368,12 @@ fn text_beside_tool_calls_is_left_out_only_after_the_bare_refusal() {
     let bare = r#"[{"error":{"code":400,"message":"Request contains an invalid argument."}}]"#;
     let (body, applied, _) = refused(&content(",'content':'I look.'"), bare, cures).unwrap();
     assert_eq!((body, applied), (content(",'content':''"), cures));
+    // Only the last turn is checked, and only steps that call tools.
+    let old = content(",'content':'I look.'");
+    let new = "{'role':'user'},{'role':'assistant','tool_calls':[],'content':'x'}]}";
+    let turns = old.strip_suffix("]}").unwrap().to_owned() + "," + new;
     for (body, error) in [
+        (turns, bare),
         (content(",'content':'I look.'"), MISSING),
         (content(",'content':''"), bare),
         (content(",'content':null"), bare),

@@ -205,6 +205,11 @@ mod tests {
             let body: String =
                 roles.iter().map(|role| format!(r#"{{"role":"{role}"}},"#)).collect();
             assert_eq!(of(&[body.as_bytes()]).systems, systems, "{roles:?}");
+            let spaces = " ".repeat(100);
+            let pieces = [body.as_bytes(), spaces.as_bytes(), b"]}"];
+            assert_eq!(of(&pieces).systems, systems, "{roles:?}");
+            let before = body + &spaces;
+            assert_eq!(of(&[before.as_bytes(), b"]}"]).systems, systems, "{roles:?}");
         }
     }
 

@@ -150,7 +150,7 @@ impl ChunkCures {
         }
         usage::cure(root, self.context.cures, edits);
         match &mut *contents {
-            [content] if root.get_some("usage").is_none() => content.take(),
+            [content] => content.take(),
             _ => None,
         }
     }
@@ -223,6 +223,33 @@ fn has_value(member: &Finder<'_>, text: &[u8], is_first: impl Fn(u8) -> bool) ->
 mod tests {
     use super::*;
     use crate::compat::Cures;
+
+    #[test]
+    fn a_chunk_is_the_model_of_later_ones_if_only_its_content_may_differ() {
+        let operation = Operation::Chat { usage_chunk: false };
+        let context = ResponseContext { cures: Cures::default(), operation, signatures: None };
+        let mut cures = ChunkCures::new(context);
+        let of = |delta: &str, more: &str| {
+            let delta = format!(r#"{{"role":"assistant","content":"x"{delta}}}"#);
+            format!(r#"{{"choices":[{{"delta":{delta}{more}}}]}}"#)
+        };
+        let usual = of("", "");
+        for (text, is_model) in [
+            // The first role stays.
+            (usual.clone(), false),
+            (usual.clone(), true),
+            (of("", r#","finish_reason":null"#), true),
+            (of("", r#","finish_reason":"stop""#), false),
+            (of(r#","tool_calls":[]"#, ""), false),
+            (of(r#","extra_content":{"google":{"thought_signature":"s"}}"#, ""), false),
+            (of("", r#"},{"index":0"#), false),
+            (usual.replace("\"x\"", "null"), false),
+            (usual.clone(), true),
+        ] {
+            let content = cures.cure(&text).content.map(|range| &text[range]);
+            assert_eq!(content, is_model.then_some("\"x\""), "{text}");
+        }
+    }
 
     #[test]
     fn a_text_is_parsed_only_if_it_has_a_member_of_a_cure_that_is_on() {

@@ -182,9 +182,6 @@ impl<B: Body<Data = Bytes>> Body for CuredBody<B> {
     fn size_hint(&self) -> SizeHint {
         match (&self.body, &self.cure) {
             (Some(body), Curing::Nothing) if self.ready.is_empty() => body.size_hint(),
-            (None, _) => {
-                SizeHint::with_exact(self.ready.iter().map(|data| data.len() as u64).sum())
-            }
             _ if self.is_end_stream() => SizeHint::with_exact(0),
             _ => SizeHint::default(),
         }

@@ -105,7 +105,7 @@ fn string_length(data: &[u8]) -> Option<usize> {
 
 /// The range without which `text` is `shorter`.
 fn removal(text: &[u8], shorter: &[u8]) -> Option<Range<usize>> {
-    let length = text.len().checked_sub(shorter.len()).filter(|length| *length > 0)?;
+    let length = text.len().checked_sub(shorter.len())?;
     let start = text.iter().zip(shorter).take_while(|(one, other)| one == other).count();
     (text.get(start + length..)? == shorter.get(start..)?).then_some(start..start + length)
 }
@@ -175,7 +175,10 @@ mod tests {
         assert!(learn(EVENT, "\"Hi\"", Some("{}")).is_none());
         assert!(learn(EVENT, "\"Hi\"", Some(&CURED.replace("index", "position"))).is_none());
         assert!(learn(EVENT, "\"Hi\"", None).unwrap().removed.is_none());
-        let long = EVENT.replace("}\n", &format!(",\"x\":\"{}\"}}\n", "x".repeat(LONGEST)));
-        assert!(learn(&long, "\"Hi\"", None).is_none());
+        for (length, is_learned) in [(LONGEST, true), (LONGEST + 1, false)] {
+            let spaces = " ".repeat(length - (EVENT.len() - "Hi".len()));
+            let event = EVENT.replace("}\n", &format!("{spaces}}}\n"));
+            assert_eq!(learn(&event, "\"Hi\"", None).is_some(), is_learned, "{length}");
+        }
     }
 }

@@ -183,6 +183,30 @@ async fn a_signature_is_kept_for_a_day_by_default() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn uses_take_no_more_memory_than_entries_do() {
+    for others in [0, 100] {
+        let (signatures, owner) = signatures(MAX_BYTES);
+        let find = |times: usize| {
+            for _ in 0..times {
+                assert!(signatures.find(owner, "one").is_some());
+                assert!(signatures.store().has_consistent_sizes());
+            }
+        };
+        signatures.remember(owner, "one", "1");
+        for call in 0..others {
+            signatures.remember(owner, &call.to_string(), "1");
+        }
+        tokio::time::advance(HOUR / 2).await;
+        signatures.remember(owner, "two", "2");
+        find(150);
+        // The others expire, and many uses stay behind that of `two`.
+        tokio::time::advance(HOUR / 2).await;
+        find(150);
+        assert_eq!(signatures.stats().entries, 2);
+    }
+}
+
 #[test]
 fn another_signature_of_the_same_call_replaces_the_first() {
     let (signatures, owner) = signatures(MAX_BYTES);

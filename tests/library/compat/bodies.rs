@@ -9,6 +9,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_vertex::{
     BoxError,
     compat::{Cures, RequestBody, VertexCompatLayer},
+    model::{ModelTable, VertexModelLayer},
     route::Upstream,
 };
 
@@ -97,6 +98,7 @@ async fn embeddings_of_any_publisher_are_in_base64_if_the_request_says_so() {
     let numbers = r#"{"data":[{"embedding":[1.0]}],"usage":{"prompt_tokens":0,"total_tokens":0}}"#;
     let base64 = numbers.replace("[1.0]", "\"AACAPw==\"");
     let openapi = Upstream::new("p", "us-central1").unwrap();
+    let table = ModelTable::builder(openapi).build().unwrap();
     for (request, expected) in [
         (r#"{"model":"intfloat/e5","input":"x","encoding_format":"base64"}"#, &*base64),
         (r#"{"model":"google/gemini-embedding-001","encoding_format":"base64"}"#, &base64),
@@ -108,10 +110,12 @@ async fn embeddings_of_any_publisher_are_in_base64_if_the_request_says_so() {
         script.respond_with(response.body(Full::from(numbers)).unwrap());
         let mut sent = chat(request);
         *sent.uri_mut() = "/v1/embeddings".parse().unwrap();
-        sent.extensions_mut().insert(openapi.clone());
-        let response = script.send(&VertexCompatLayer::default(), sent).await;
-        assert_eq!(response.body(), expected, "{request}");
+        let service = VertexCompatLayer::default().layer(script.service());
+        let response = VertexModelLayer::new(table.clone()).layer(service).oneshot(sent).await;
+        let response = response.unwrap();
         assert_eq!(cures(&response), None);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, expected, "{request}");
         assert_eq!(script.bodies(), [request]);
     }
 }
@@ -123,7 +127,9 @@ async fn the_resend_waits_until_the_service_is_ready() {
     handle.allow(1);
     let mut service = tower_test::mock::Spawn::new(VertexCompatLayer::default().layer(service));
     assert!(service.poll_ready().is_ready());
-    let mut response = tokio::spawn(service.call(chat(conversation(MODEL, "call-1"))));
+    let future = service.call(chat(conversation(MODEL, "call-1")));
+    assert_eq!(format!("{future:?}"), "ResponseFuture { .. }");
+    let mut response = tokio::spawn(future);
     let refusal = Response::builder().status(400).body(Full::from(MISSING)).unwrap();
     handle.next_request().await.unwrap().1.send_response(refusal);
     for _ in 0..10 {

@@ -115,7 +115,8 @@ async fn the_upstream_and_the_name_of_the_model_layer_decide() {
         let role = if cured { "system" } else { "developer" };
         let expected =
             DEVELOPER.replace("google/gemini-2.5-flash", sent).replace("developer", role);
-        assert_eq!(script.bodies(), [expected]);
+        let seen = script.seen().remove(0);
+        assert_eq!((seen.body, seen.read), (expected, cured), "{name}");
     }
 }
 
@@ -204,6 +205,7 @@ async fn a_remembered_signature_is_restored_for_its_caller_its_project_and_its_f
         let applied = response.extensions().get::<AppliedCures>();
         assert_eq!(applied.map(|applied| applied.restored_signatures()), found.then_some(1));
     }
+    assert_eq!(SignatureScope::new("team-a").to_string(), "team-a");
     let stats = layer.stats();
     // Gemini 2.5 demands no signature, so none is missing there.
     assert_eq!((stats.restored, stats.placeholders, stats.missing), (2, 0, 3));

@@ -1,5 +1,10 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, StreamBody, channel::Channel};
 
 use super::*;
@@ -95,6 +100,80 @@ async fn a_body_of_16_mib_is_cured_and_a_longer_one_is_not() {
     }
 }
 
+/// A body of these pieces that knows its length, and whose end is not polled before it is known.
+struct Pieces(VecDeque<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.0.pop_front() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|data| data.len() as u64).sum())
+    }
+}
+
+fn pieces<'a>(
+    content_type: &'static str,
+    pieces: impl IntoIterator<Item = &'a str>,
+) -> CuredBody<Pieces> {
+    let pieces = pieces.into_iter().map(|text| Bytes::from(text.to_owned())).collect();
+    CuredBody::cured(response(content_type, Pieces(pieces)), context(Cures::default())).into_body()
+}
+
+#[tokio::test]
+async fn a_body_has_not_ended_before_the_bytes_that_it_holds_are_forwarded() {
+    let mut events = pieces("text/event-stream", ["data: [1]\n", "\ndata: [2]\n\n"]);
+    events.frame().await.unwrap().unwrap();
+    assert!(!events.is_end_stream());
+    events.frame().await.unwrap().unwrap();
+    assert!(events.is_end_stream());
+
+    let mut json = pieces("application/json", [BLOCKED]);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut json).poll_frame(&mut cx).is_pending());
+    assert!(!json.is_end_stream());
+
+    let long = " ".repeat(16 << 20);
+    let mut json = pieces("application/json", [BLOCKED, &*long]);
+    json.frame().await.unwrap().unwrap();
+    assert_eq!((json.size_hint().exact(), json.is_end_stream()), (None, false));
+    json.frame().await.unwrap().unwrap();
+    assert_eq!((json.size_hint().exact(), json.is_end_stream()), (Some(0), true));
+}
+
+#[tokio::test]
+async fn a_body_in_long_pieces_is_collected_whole() {
+    let spaces = " ".repeat(40_000);
+    let text = format!("{BLOCKED}{spaces}");
+    let response = response("application/json", frames([&*spaces, &text, &spaces]));
+    let response = CuredBody::cured(response, context(Cures::default()));
+    let cured = body(Cures::default(), BLOCKED);
+    assert!(collected(response).await == format!("{spaces}{cured}{spaces}{spaces}"));
+}
+
+#[tokio::test]
+async fn a_body_in_one_piece_that_stays_as_it_is_is_not_copied() {
+    let whole = Bytes::from(r#"{"error":1}"#);
+    let body = http_body_util::Full::new(whole.clone()).map_err(BoxError::from);
+    let mut response = CuredBody::cured(response("application/json", body), context(Cures::all()));
+    let frame = response.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!((frame.as_ptr(), frame.len()), (whole.as_ptr(), whole.len()));
+}
+
 #[tokio::test]
 async fn a_body_has_a_length_once_it_is_known() {
     let full = || http_body_util::Full::new(Bytes::from(BLOCKED)).map_err(BoxError::from);
@@ -165,4 +244,9 @@ fn an_empty_body_has_ended_before_the_first_poll() {
 fn debug_shows_no_content() {
     let response = CuredBody::cured(response("text/plain", ()), context(Cures::default()));
     assert_eq!(format!("{:?}", response.body()), "CuredBody(unchanged)");
+    let call = r#"{"id":"secret","function":{"name":"secret","arguments":"secret"}}"#;
+    let mut cures = StreamCures::new(context(Cures::default()));
+    cures.push(calls_chunk(call).into(), &mut VecDeque::new());
+    let shown = format!("{cures:?}");
+    assert!(shown.contains("Call { index: None, .. }") && !shown.contains("secret"), "{shown}");
 }

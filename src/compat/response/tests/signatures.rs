@@ -106,6 +106,38 @@ fn arguments_of_64_kib_are_remembered_and_longer_ones_are_not() {
 }
 
 #[test]
+fn the_arguments_of_a_choice_are_remembered_up_to_64_kib() {
+    let (context, signatures, owner) = signed_context();
+    let arguments = |n: usize| format!("[{n}{}]", " ".repeat(40 << 10));
+    let of = |n: usize| {
+        calls_chunk(&format!(
+            "{{{SIGNED},\"id\":\"{n}\",\"function\":{{\"arguments\":\"{}\",\"name\":\"f\"}}}}",
+            arguments(n)
+        ))
+    };
+    stream_of(&context, [(of(1) + &of(2)).as_bytes()]);
+    assert!(signatures.find(owner, "1").is_some() && signatures.find(owner, "2").is_some());
+    assert!(signatures.find_by_arguments(owner, "f", &arguments(1)).is_some());
+    assert!(signatures.find_by_arguments(owner, "f", &arguments(2)).is_none());
+}
+
+#[test]
+fn a_signature_that_names_its_call_by_id_or_by_index_belongs_to_it() {
+    for name in ["\"id\":\"b\"", "\"index\":1"] {
+        let (context, signatures, owner) = signed_context();
+        let call = |id: &str, index: usize| {
+            calls_chunk(&format!(
+                "{{\"function\":{{\"arguments\":\"[]\",\"name\":\"f\"}},\"id\":\"{id}\",\"index\":{index}}}"
+            ))
+        };
+        let signature = calls_chunk(&format!("{{{name},{SIGNED}}}"));
+        stream_with(&context, &[call("a", 0), call("b", 1), signature].concat());
+        assert_eq!(signatures.find(owner, "a"), None, "{name}");
+        assert_eq!(signatures.find(owner, "b").as_deref(), Some("c2ln"), "{name}");
+    }
+}
+
+#[test]
 fn the_arguments_of_a_call_without_a_signature_are_not_remembered() {
     let (context, signatures, owner) = signed_context();
     let of = |members: &str, arguments: &str| {

@@ -128,6 +128,42 @@ fn fragments_without_an_id_continue_the_call_with_their_index_or_the_last_one() 
     assert_eq!(joined(&stream(Cures::default(), &input.concat())), expected);
 }
 
+/// A part of a call with these members before its function, and these members of it.
+fn part(members: &str, function: &str) -> String {
+    calls_chunk(&format!("{{{members}\"function\":{{{function}}}}}"))
+}
+
+#[test]
+fn a_call_without_arguments_ends_where_another_name_begins() {
+    let of = |name: &str| calls_chunk(&whole("\"id\":\"same\",", name, ""));
+    let output = stream(Cures::default(), &[of("f"), of("g")].concat());
+    assert_eq!(joined(&output), [call("same", "f", ""), call("same_1", "g", "")]);
+}
+
+#[test]
+fn a_call_may_begin_with_any_of_its_members() {
+    let arguments = r#""arguments":"{}""#;
+    for parts in [
+        [part(r#""id":"a","#, ""), part(r#""id":"a","#, &format!(r#""name":"f",{arguments}"#))],
+        [part(r#""id":"a","#, r#""arguments":"{""#), part("", r#""name":"f","arguments":"}""#)],
+        [part(r#""id":"a","#, r#""name":"f""#), part(r#""index":5,"#, arguments)],
+    ] {
+        let output = stream(Cures::default(), &parts.concat());
+        assert_eq!(joined(&output), [call("a", "f", "{}")], "{parts:?}");
+    }
+    let parts = [part("", r#""name":"f""#), part("", arguments)];
+    let output = stream(Cures::default(), &parts.concat());
+    assert_eq!(joined(&output), [call("call_nQiNafGyF5rw998PstqooAY_0_0", "f", "{}")]);
+}
+
+#[test]
+fn a_call_belongs_to_its_id_and_not_to_its_index() {
+    let a = calls_chunk(&whole("\"id\":\"a\",\"index\":0,", "f", "{}"));
+    let b = part("\"id\":\"b\",\"index\":0,", "\"arguments\":\"[]\"");
+    let output = stream(Cures::default(), &[a, b].concat());
+    assert_eq!(joined(&output), [call("a", "f", "{}"), call("b", "", "[]")]);
+}
+
 #[test]
 fn other_elements_stay() {
     for element in ["null", "[]", "{}", r#"{"extra_content":{}}"#, r#"{"id":"a","id":"b"}"#] {
