@@ -267,3 +267,19 @@ async fn last_call(stopping: watch::Receiver<bool>, activity: &Activity) {
         sleep(LAST_CALL).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// All of it stays as long as the connection. That of hyper, which is larger, is behind a pointer.
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let size = size_of_future(serve_connection::<TcpStream>);
+        assert!(size < 1536, "{size} bytes");
+    }
+}
